@@ -1,0 +1,39 @@
+# Every target sets up what it needs: Python 3.11 or later, make and git are enough.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: demo test lint types contracts check bench clean
+.DEFAULT_GOAL := demo
+
+$(READY): pyproject.toml
+	@echo 'setting up $(VENV) ...'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'cannot set up: acpbot needs Python 3.11 or later; run: make PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## talk to an agent now; without a terminal: a short guided tour
+	@$(BIN)/acpbot demo $(ARGS)
+
+test: $(READY)  ## the whole suite
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(READY)
+	@$(BIN)/mypy
+
+contracts: $(READY)
+	@$(BIN)/lint-imports
+
+check: lint types contracts test  ## what CI runs
+
+bench: $(READY)  ## the figures of the README, each a ratio measured in one run
+	@set -e; for b in tests/benchmarks/bench_*.py; do echo "== $$b"; $(BIN)/python $$b; done
+
+clean:
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,120 @@
+"""The `acpbot` command: run, check, demo."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from acpbot import __version__
+from acpbot.errors import AcpbotError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+app = typer.Typer(
+    name="acpbot",
+    help="Coding agents in Discord threads, run like a service.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="PATH", help="The configuration; see README for where it is looked for."),
+]
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if wanted:
+        typer.echo(f"acpbot {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Coding agents in Discord threads, run like a service."""
+
+
+@app.command()
+def run(
+    *,
+    config: ConfigOption = None,
+    socket: Annotated[
+        str | None, typer.Option("--socket", metavar="PATH", help="The management socket, over all other settings.")
+    ] = None,
+    stop_at_eof: Annotated[
+        bool, typer.Option("--stop-at-eof", help="End, as at SIGTERM, when stdin is closed.")
+    ] = False,
+) -> None:
+    """Run the daemon until SIGTERM or SIGINT."""
+    from acpbot import config as configuration  # noqa: PLC0415 - the help must not load the daemon
+    from acpbot import logs  # noqa: PLC0415 - the same
+    from acpbot.daemon import Daemon  # noqa: PLC0415 - the same
+
+    def start() -> None:
+        settings = configuration.load(config, os.environ)
+        path = configuration.socket_path(settings, socket, os.environ) if settings.management.enabled else None
+        token = () if settings.discord is None else (str(settings.discord.bot_token),)
+        logs.configure(settings.log.level, settings.log.format, secrets=token)
+        asyncio.run(Daemon(settings, path, os.environ).run(stop_at_eof=stop_at_eof))
+
+    _guarded(start)
+
+
+@app.command()
+def check(*, config: ConfigOption = None) -> None:
+    """Check the configuration: show what is in force and start every agent once."""
+    from acpbot import config as configuration  # noqa: PLC0415 - the help must not load the daemon
+    from acpbot.check import check as check_all  # noqa: PLC0415 - the same
+
+    def look() -> None:
+        settings = configuration.load(config, os.environ)
+        if not asyncio.run(check_all(settings, os.environ, typer.echo)):
+            raise typer.Exit(1)
+
+    _guarded(look)
+
+
+@app.command()
+def demo(
+    *,
+    agent: Annotated[
+        str | None, typer.Option("--agent", metavar="COMMAND", help="Any ACP agent in place of the demo agent.")
+    ] = None,
+) -> None:
+    """Talk to an agent now, in a temporary folder; without a terminal, see a short guided tour."""
+    from acpbot.demo.stage import play  # noqa: PLC0415 - the help must not load the demo
+
+    _guarded(lambda: sys.exit(play(agent)))
+
+
+def _guarded(work: Callable[[], None]) -> None:
+    """Run a command's work: errors of ours are one line on stderr and an exit status."""
+    try:
+        work()
+    except AcpbotError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""The ACP messages that we speak, as msgspec structs (protocol version 1).
+
+What an agent adds beyond these survives: an update keeps its whole body as decoded JSON, unknown kinds and fields
+included, and the typed views below are taken from it where they are needed.
+Source: https://agentclientprotocol.com/protocol/schema.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import msgspec
+
+PROTOCOL_VERSION: Final = 1
+CANCELLED_ERROR: Final = -32800
+AUTH_REQUIRED: Final = -32000
+
+OptionKind = Literal["allow_once", "allow_always", "reject_once", "reject_always"]
+
+STOP_REASONS: Final = frozenset({"end_turn", "max_tokens", "max_turn_requests", "refusal", "cancelled"})
+
+CONTENT_KINDS: Final = frozenset(
+    {"user_message_chunk", "agent_message_chunk", "agent_thought_chunk", "tool_call", "tool_call_update", "plan"}
+)
+"""The update kinds that are a turn's content; all others tell of the session itself."""
+
+
+class Update(msgspec.Struct, frozen=True, gc=False):
+    """One ``session/update``: ``kind`` is its ``sessionUpdate``, ``body`` the whole update as the agent sent it."""
+
+    session_id: str
+    kind: str
+    body: dict[str, Any]
+
+
+class Implementation(msgspec.Struct, frozen=True):
+    """Who the agent says that it is."""
+
+    name: str = ""
+    version: str = ""
+    title: str | None = None
+
+
+class PromptCapabilities(msgspec.Struct, frozen=True, rename="camel"):
+    """Which content blocks a prompt may carry beside text and links."""
+
+    image: bool = False
+    audio: bool = False
+    embedded_context: bool = False
+
+
+class AgentCapabilities(msgspec.Struct, frozen=True, rename="camel"):
+    """What the agent advertises. A key in ``session_capabilities`` that is not null means: supported."""
+
+    load_session: bool = False
+    prompt_capabilities: PromptCapabilities = PromptCapabilities()
+    session_capabilities: dict[str, Any] = {}
+
+    def session(self, name: str) -> bool:
+        """Whether ``session/<name>`` is offered."""
+        return self.session_capabilities.get(name) is not None
+
+
+class InitializeResult(msgspec.Struct, frozen=True, rename="camel"):
+    """The answer to ``initialize``."""
+
+    protocol_version: int
+    agent_capabilities: AgentCapabilities = AgentCapabilities()
+    agent_info: Implementation | None = None
+    auth_methods: list[dict[str, Any]] = []
+
+
+class SessionResult(msgspec.Struct, frozen=True, rename="camel"):
+    """The answer to ``session/new``, ``session/load`` and ``session/resume`` (the latter two without an id)."""
+
+    session_id: str | None = None
+    modes: dict[str, Any] | None = None
+    models: dict[str, Any] | None = None
+    config_options: list[dict[str, Any]] | None = None
+
+
+class PromptResult(msgspec.Struct, frozen=True, rename="camel"):
+    """The answer to ``session/prompt``. Unknown stop reasons are passed on."""
+
+    stop_reason: str
+
+
+class PermissionOption(msgspec.Struct, frozen=True, rename="camel"):
+    """One answer that the agent offers; ids are arbitrary, kinds may repeat and may be unknown."""
+
+    option_id: str
+    name: str = ""
+    kind: str = ""
+
+
+class PermissionParams(msgspec.Struct, frozen=True, rename="camel"):
+    """The parameters of ``session/request_permission``."""
+
+    session_id: str
+    options: list[PermissionOption] = []
+    tool_call: dict[str, Any] = {}
+
+
+class UpdateParams(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """The parameters of ``session/update``."""
+
+    session_id: str
+    update: dict[str, Any]
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """A typed view of ``tool_call`` and ``tool_call_update``: ``None`` means that the update does not say."""
+
+    tool_call_id: str
+    title: str | None
+    kind: str | None
+    status: str | None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def tool_call(body: dict[str, Any]) -> ToolCall | None:
+    """The tool call that an update or a permission request is about; ``None`` without an id."""
+    identity = body.get("toolCallId")
+    if not isinstance(identity, str):
+        return None
+    return ToolCall(identity, _text(body.get("title")), _text(body.get("kind")), _text(body.get("status")))
+
+
+def chunk_text(body: dict[str, Any]) -> str:
+    """The text of a message or thought chunk; blocks that aren't text are told by a short stand-in."""
+    content = body.get("content")
+    if not isinstance(content, dict):
+        return ""
+    if isinstance(text := content.get("text"), str):
+        return text
+    kind = content.get("type")
+    if kind == "resource_link":
+        return f"[{content.get('name') or content.get('uri') or 'link'}]({content.get('uri', '')})"
+    return f"[{kind}]" if isinstance(kind, str) else ""
+
+
+def initialize_params(version: str) -> dict[str, Any]:
+    """Ours: neither file system nor terminal is lent to the agent; it works in its own directory."""
+    return {
+        "protocolVersion": PROTOCOL_VERSION,
+        "clientCapabilities": {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False},
+        "clientInfo": {"name": "acpbot", "title": "acpbot", "version": version},
+    }
+
+
+def text_block(text: str) -> dict[str, Any]:
+    """A text content block of a prompt."""
+    return {"type": "text", "text": text}

@@ -1,0 +1,134 @@
+"""A message in, a turn, its updates, a live message out: the same for every platform."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from acpbot.acp import schema
+from acpbot.chat.live_message import LiveMessage
+from acpbot.sessions.turn import Turn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from acpbot.acp.schema import Update
+    from acpbot.chat.port import ChatPort, Incoming, Surface
+    from acpbot.sessions.pool import Pool
+    from acpbot.sessions.session import Reason
+    from acpbot.sessions.turn import Ask, TurnEnd
+
+_TEXT_LIMIT: Final = 4 * 1024 * 1024
+_UNTOLD: Final = frozenset({"evicted", "expired"})
+
+_TOLD: Final = {
+    "killed": "An operator ended this session.",
+    "crashed": "The agent ended unexpectedly.",
+    "start_failed": "The agent could not be started.",
+    "stuck": "The agent did not finish in time, so its session was ended.",
+    "stopped": "acpbot is stopping.",
+}
+
+
+def ending_words(reason: Reason, detail: str | None, *, resumable: bool) -> str | None:
+    """What a thread is told of its session's end, and what its next message does; ``None``: nothing worth telling."""
+    if reason in _UNTOLD:
+        return None
+    told = _TOLD[reason]
+    if detail is not None and reason in {"crashed", "start_failed"}:
+        told = f"{told} ({detail})"
+    following = "picks the conversation up again" if resumable else "starts a new one"
+    return f"{told} Your next message {following}."
+
+
+def stuck_words(activity: str | None, seconds: float) -> str:
+    """What a thread is told of an agent that has been silent too long."""
+    blocked = f" It is waiting for: {activity}." if activity else ""
+    return f"The agent has said nothing for {_minutes(seconds)}.{blocked} You can wait, or cancel the turn."
+
+
+def _minutes(seconds: float) -> str:
+    if seconds < 90:  # noqa: PLR2004 - below that, minutes are too coarse
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes"
+
+
+class Conversation:
+    """One turn, shown on a surface: it listens to the session and keeps the live message."""
+
+    def __init__(self, surface: Surface, live: LiveMessage) -> None:
+        self.live = live
+        self._surface = surface
+        self._size = 0
+
+    def started(self) -> None:
+        """The prompt has been sent."""
+        self._surface.started()
+
+    def update(self, update: Update) -> None:
+        """Take a piece of the answer in and show it."""
+        body = update.body
+        if update.kind == "agent_message_chunk":
+            self._text(schema.chunk_text(body))
+        elif update.kind in {"tool_call", "tool_call_update"} and (call := schema.tool_call(body)) is not None:
+            self.live.tool(call.tool_call_id, title=call.title, kind=call.kind, status=call.status)
+        elif update.kind == "plan" and isinstance(entries := body.get("entries"), list):
+            self.live.plan([entry for entry in entries if isinstance(entry, dict)])
+        self._surface.grew(self.live, update)
+
+    def _text(self, text: str) -> None:
+        room = _TEXT_LIMIT - self._size
+        self._size += len(text)
+        if room > 0:
+            self.live.append(text[:room])
+            if len(text) > room:
+                self.live.notice(f"The answer was cut at {_TEXT_LIMIT:,} characters.")
+
+    def asked(self, ask: Ask) -> None:
+        """Show that a permission is wanted."""
+        self._surface.asked(ask)
+
+    def ask_ended(self, ask: Ask) -> None:
+        """Show that it is no longer."""
+        self._surface.ask_ended(ask)
+
+    def ended(self, end: TurnEnd) -> None:
+        """Deliver the whole."""
+        self._surface.ended(self.live, end)
+
+
+class Conversations:
+    """A platform's threads: takes people's messages in, and tells the threads what becomes of their sessions."""
+
+    def __init__(self, pool: Pool, port: ChatPort, *, new_message: Callable[[], LiveMessage] = LiveMessage) -> None:
+        self._pool = pool
+        self._port = port
+        self._new_message = new_message
+        pool.attach(port.platform, self)
+
+    def receive(self, incoming: Incoming) -> int:
+        """Queue a message as a turn; how many turns are before it. Raises as :meth:`Pool.submit`."""
+        conversation = Conversation(self._port.surface(incoming), self._new_message())
+        turn = Turn(_blocks(incoming), conversation, text=incoming.text, key=incoming.key)
+        return self._pool.submit(
+            incoming.thread_id, turn, platform=self._port.platform, owner=incoming.owner, agent=incoming.agent
+        )
+
+    def session_changed(self, thread_id: str) -> None:
+        """The thread's row has changed."""
+        self._port.session_changed(thread_id)
+
+    def session_ended(self, thread_id: str, reason: Reason, detail: str | None, *, resumable: bool) -> None:
+        """Tell the thread, in words, where there is something to tell."""
+        words = ending_words(reason, detail, resumable=resumable)
+        if words is not None:
+            self._port.notice(thread_id, words)
+
+    def session_stuck(self, thread_id: str, activity: str | None, seconds: float) -> None:
+        """Tell the thread which tool blocks."""
+        self._port.notice(thread_id, stuck_words(activity, seconds))
+
+
+def _blocks(incoming: Incoming) -> list[dict[str, Any]]:
+    context = [schema.text_block(incoming.context)] if incoming.context else []
+    text = [schema.text_block(incoming.text)] if incoming.text else []
+    return [*context, *text, *incoming.blocks]

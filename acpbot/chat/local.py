@@ -1,0 +1,207 @@
+"""The terminal's chat, as the daemon's side of it: threads whose events go to whoever has them open.
+
+The management server carries the events (``chat.*``); this module knows nothing of sockets.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from acpbot.acp import schema
+from acpbot.chat.conversation import Conversations
+from acpbot.chat.port import Incoming
+from acpbot.errors import InvalidParams, NotFound
+from acpbot.sessions.thread import check_thread_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from acpbot.acp.schema import Update
+    from acpbot.chat.live_message import LiveMessage
+    from acpbot.sessions.model import Row
+    from acpbot.sessions.pool import Pool
+    from acpbot.sessions.turn import Ask, TurnEnd
+
+Event = dict[str, Any]
+
+
+class LocalChat:
+    """Threads of the terminal. ``emit`` callbacks take the params of one ``chat.event`` and may not block."""
+
+    platform = "local"
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._conversations = Conversations(pool, self)
+        self._listeners: dict[str, list[Callable[[Event], None]]] = {}
+        self._surfaces: dict[str, _LocalSurface] = {}
+
+    # What the management server calls.
+
+    async def open(self, thread: str, agent: str | None, owner: str, emit: Callable[[Event], None]) -> Row:
+        """Open a thread: its session is started where it has none, and its events go to ``emit`` from now on.
+
+        Raises InvalidParams, Draining, TooMany, Conflict.
+        """
+        check_thread_id(thread)
+        known = self._pool.thread(thread)
+        if known is not None and known.platform != self.platform:
+            raise InvalidParams(f"cannot open {thread}: it is a {known.platform} thread; see `acpctl tail {thread}`")
+        session = self._pool.ensure(thread, platform=self.platform, owner=owner, agent=agent)
+        listeners = self._listeners.setdefault(thread, [])
+        if emit not in listeners:
+            listeners.append(emit)
+        return session.row()
+
+    async def send(self, thread: str, text: str, owner: str) -> int:
+        """Queue a prompt; how many turns are before it.
+
+        Raises InvalidParams, NotFound (not open here), Draining, TooMany.
+        """
+        if not text.strip():
+            raise InvalidParams("cannot send an empty message")
+        if thread not in self._listeners:
+            raise NotFound(f"cannot send: thread {thread[:80]!r} is not open here; chat.open it first")
+        return self._conversations.receive(Incoming(thread_id=thread, text=text, owner=owner))
+
+    def permit(self, thread: str, request: str, option: str) -> None:
+        """Answer a permission request. Raises NotFound, Conflict, InvalidParams."""
+        session = self._pool.get(thread)
+        if session is None or thread not in self._listeners:
+            raise NotFound(f"cannot answer: thread {thread[:80]!r} is not open here")
+        session.asks.get(request).select(option)
+
+    def leave(self, thread: str, emit: Callable[[Event], None]) -> None:
+        """Send nothing more to ``emit``; the session lives on."""
+        listeners = self._listeners.get(thread, [])
+        if emit in listeners:
+            listeners.remove(emit)
+        if not listeners:
+            self._listeners.pop(thread, None)
+            self._forget_ended(thread)
+
+    def snapshot(self, thread: str) -> list[Event]:
+        """The thread as it stands, for a reader that fell behind: its row, the text so far, what is open."""
+        events: list[Event] = []
+        session = self._pool.get(thread)
+        if session is not None:
+            events.append({"type": "session", "session": msgspec.to_builtins(session.row())})
+        surface = self._surfaces.get(thread)
+        if surface is not None:
+            events += surface.snapshot()
+        if session is not None:
+            events += [asked_event(ask) for ask in session.asks.all()]
+        return [{"thread": thread, **event} for event in events]
+
+    # What the conversations call (ChatPort).
+
+    def surface(self, incoming: Incoming) -> _LocalSurface:
+        """Where the turn of this message will be shown."""
+        return _LocalSurface(self, incoming.thread_id, incoming.text)
+
+    def notice(self, thread_id: str, text: str) -> None:
+        """Tell the thread one plain sentence."""
+        self.emit(thread_id, {"type": "notice", "text": text})
+
+    def session_changed(self, thread_id: str) -> None:
+        """Send the thread's row to those who have it open."""
+        if thread_id in self._listeners and (session := self._pool.get(thread_id)) is not None:
+            self.emit(thread_id, {"type": "session", "session": msgspec.to_builtins(session.row())})
+
+    def emit(self, thread_id: str, event: Event) -> None:
+        """Send one event to all who have the thread open."""
+        for emit in tuple(self._listeners.get(thread_id, ())):
+            emit({"thread": thread_id, **event})
+
+    def now_shown(self, thread_id: str, surface: _LocalSurface) -> None:
+        """This surface is the thread's running or last turn; an ended one is kept while somebody looks."""
+        self._surfaces[thread_id] = surface
+        if thread_id not in self._listeners:
+            self._forget_ended(thread_id)
+
+    def _forget_ended(self, thread_id: str) -> None:
+        surface = self._surfaces.get(thread_id)
+        if surface is not None and surface.is_over:
+            del self._surfaces[thread_id]
+
+
+class _LocalSurface:
+    def __init__(self, chat: LocalChat, thread_id: str, prompt: str) -> None:
+        self._chat = chat
+        self._thread_id = thread_id
+        self._prompt = prompt
+        self._live: LiveMessage | None = None
+        self._end: Event | None = None
+
+    def started(self) -> None:
+        self._chat.now_shown(self._thread_id, self)
+        self._emit({"type": "turn_start", "prompt": self._prompt})
+
+    def grew(self, live: LiveMessage, update: Update) -> None:
+        self._live = live
+        event = update_event(update)
+        if event is not None:
+            self._emit(event)
+
+    def asked(self, ask: Ask) -> None:
+        self._emit(asked_event(ask))
+
+    def ask_ended(self, ask: Ask) -> None:
+        chosen = None if ask.chosen is None else ask.chosen.option_id
+        event = {"type": "permission_end", "request": ask.request, "outcome": ask.outcome, "option_id": chosen}
+        self._emit(event)
+
+    def ended(self, live: LiveMessage, end: TurnEnd) -> None:
+        self._live = None
+        self._end = {"type": "turn_end", "stop_reason": end.stop_reason, "text": live.text, "error": end.error}
+        self._emit(self._end)
+        self._chat.now_shown(self._thread_id, self)
+
+    @property
+    def is_over(self) -> bool:
+        return self._end is not None
+
+    def snapshot(self) -> list[Event]:
+        if self._end is not None:
+            return [self._end]
+        text = "" if self._live is None else self._live.text
+        return [{"type": "turn_start", "prompt": self._prompt}, {"type": "text", "text": text}]
+
+    def _emit(self, event: Event) -> None:
+        self._chat.emit(self._thread_id, event)
+
+
+def asked_event(ask: Ask) -> Event:
+    """A ``permission`` event."""
+    options = [{"option_id": option.option_id, "name": option.name, "kind": option.kind} for option in ask.options]
+    return {
+        "type": "permission",
+        "request": ask.request,
+        "title": ask.title,
+        "tool_call_id": ask.tool_call_id,
+        "options": options,
+        "timeout_seconds": ask.timeout_seconds,
+    }
+
+
+def update_event(update: Update) -> Event | None:
+    """The event that shows an update; ``None`` for kinds that a terminal does not show."""
+    body = update.body
+    match update.kind:
+        case "agent_message_chunk":
+            return {"type": "text", "text": schema.chunk_text(body)}
+        case "agent_thought_chunk":
+            return {"type": "thought", "text": schema.chunk_text(body)}
+        case "tool_call" | "tool_call_update" if (call := schema.tool_call(body)) is not None:
+            return {
+                "type": "tool",
+                "tool_call_id": call.tool_call_id,
+                "title": call.title,
+                "kind": call.kind,
+                "status": call.status,
+            }
+        case "plan":
+            return {"type": "plan", "entries": body.get("entries", [])}
+    return None

@@ -1,0 +1,249 @@
+"""One daemon's life, readable from top to bottom: start, serve, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import logging
+import os
+import resource
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from acpbot import __version__, health
+from acpbot.acp.agent import Profile, environment
+from acpbot.acp.containment import choose_launcher, end_leftovers
+from acpbot.chat.local import LocalChat
+from acpbot.management.access import AccessRule
+from acpbot.management.listener import Listener, inherited
+from acpbot.management.route import Services
+from acpbot.management.server import ManagementServer
+from acpbot.notify import Notifier
+from acpbot.sessions.pool import AgentChoice, Pool, PoolLimits
+from acpbot.sessions.session import Limits
+from acpbot.sessions.thread import Workspace
+
+if TYPE_CHECKING:
+    import socket as socket_module
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+    from pathlib import Path
+
+    from acpbot.acp.process import Launcher
+    from acpbot.config import AgentSettings, Settings
+    from acpbot.health import State
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS: Final = 1.0
+SAMPLE_SECONDS: Final = 2.0
+LAG_SECONDS: Final = 0.25
+
+
+def profile(settings: AgentSettings, environ: Mapping[str, str]) -> Profile:
+    """How an agent of the configuration is started."""
+    return Profile(
+        name=settings.name,
+        argv=(settings.command, *settings.args),
+        env=environment(environ, settings.inherit_env, settings.env),
+        start_timeout=settings.start_timeout_seconds,
+        memory_max=settings.memory_max,
+        pids_max=settings.pids_max,
+    )
+
+
+def make_pool(settings: Settings, environ: Mapping[str, str], launcher: Launcher) -> Pool:
+    """The pool that the configuration describes."""
+    pool = settings.pool
+    return Pool(
+        agents={
+            agent.name: AgentChoice(profile=profile(agent, environ), working_dir=agent.working_dir)
+            for agent in settings.agents.values()
+        },
+        default_agent=settings.default_agent,
+        launcher=launcher,
+        workspace=Workspace(pool.workspace, pool.workspace_mode),
+        limits=PoolLimits(
+            max_sessions=pool.max_sessions,
+            idle_seconds=pool.idle_timeout_seconds,
+            ttl_seconds=pool.session_ttl_hours * 3600,
+            turn_timeout_seconds=pool.turn_timeout_seconds,
+            on_stuck=pool.on_stuck,
+            session=Limits(
+                policy=settings.permissions.policy,
+                permission_seconds=settings.permissions.timeout_seconds,
+                grace_seconds=pool.grace_seconds,
+                stuck_after_seconds=pool.stuck_after_seconds,
+                max_queued=pool.max_queued,
+            ),
+        ),
+    )
+
+
+class Daemon:
+    """Serves one configuration until :meth:`stop`, SIGTERM or SIGINT; asked twice, it ends at once.
+
+    ``socket``: where the management socket is bound, ``None`` for none.
+    """
+
+    def __init__(self, settings: Settings, socket: Path | None, environ: MutableMapping[str, str]) -> None:
+        self._settings = settings
+        self._socket = socket
+        self._environ = environ
+        self._notifier = Notifier(environ)
+        self._started = time.monotonic()
+        self._stop = asyncio.Event()
+        self._pool: Pool | None = None
+        self._lag = LoopLag()
+        self.state: State = "starting"
+
+    def stop(self) -> None:
+        """Begin to end; asked again, end agents without grace."""
+        if self._stop.is_set() and self._pool is not None:
+            log.warning("daemon_forced")
+            self._pool.force()
+        self._stop.set()
+
+    async def run(self, *, stop_at_eof: bool = False) -> None:
+        """Live. ``stop_at_eof``: end when stdin closes. Raises StartError, ConfigError before anything is served."""
+        async with contextlib.AsyncExitStack() as stack:
+            self._handle_signals(stack)
+            if stop_at_eof:
+                asyncio.get_running_loop().add_reader(sys.stdin.fileno(), self._stdin_readable)
+            pool = await self._start(stack)
+            self.state = "running"
+            self._notifier.send(READY="1", STATUS="running")
+            fields = {"version": __version__, "pid": os.getpid(), "socket": str(self._socket or "off")}
+            log.info("daemon_running", extra={"fields": fields})
+            await self._stop.wait()
+            self.state = "stopping"
+            self._notifier.send(STOPPING="1", STATUS="ending sessions")
+            log.info("daemon_stopping", extra={"fields": {"sessions": len(pool.sessions())}})
+            await pool.close()
+        log.info("daemon_stopped")
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> Pool:
+        """Start everything; what stands later in here is closed earlier, so that the socket goes last."""
+        settings = self._settings
+        for warning in settings.warnings:
+            log.warning("configuration", extra={"fields": {"warning": warning}})
+        listening = self._listen(stack)
+        for left in await asyncio.to_thread(end_leftovers):
+            fields = {"pid": left.pid, "command": left.command[:200], "session": left.session_id, "ended": left.ended}
+            log.warning("leftover_ended", extra={"fields": fields})
+        launcher, reason = choose_launcher("auto", owns_children=True)
+        stack.push_async_callback(launcher.aclose)
+        log.info("containment", extra={"fields": {"kind": launcher.kind, "reason": reason}})
+        pool = self._pool = make_pool(settings, self._environ, launcher)
+        chat = LocalChat(pool)
+        if listening is not None:
+            rule = AccessRule(settings.management.admin_users)
+            services = Services(
+                version=__version__, state=lambda: self.state, facts=self._facts, rule=rule, pool=pool, chat=chat
+            )
+            server = ManagementServer(services)
+            await server.start(listening)
+            stack.push_async_callback(server.close)
+        await self._start_probes(stack)
+        for name, work, seconds in (("tick", self._tick, TICK_SECONDS), ("sample", pool.sample, SAMPLE_SECONDS)):
+            task = asyncio.create_task(_every(seconds, work), name=name)
+            stack.push_async_callback(_cancelled, task)
+        lag = asyncio.create_task(self._lag.measure(), name="loop lag")
+        stack.push_async_callback(_cancelled, lag)
+        return pool
+
+    def _listen(self, stack: contextlib.AsyncExitStack) -> socket_module.socket | None:
+        handed = inherited(self._environ)
+        if handed is not None:
+            stack.callback(handed.close)
+            return handed
+        if self._socket is None:
+            return None
+        listener = Listener(self._socket, self._settings.management.socket_group)
+        stack.callback(listener.close)
+        return listener.open()
+
+    async def _start_probes(self, stack: contextlib.AsyncExitStack) -> None:
+        settings = self._settings.management.probes
+        if not settings.enabled:
+            return
+        from acpbot.management.probes import Probes  # noqa: PLC0415 - aiohttp is loaded only where it is wanted
+
+        probes = Probes(self._facts, settings.host, settings.port)
+        await probes.start()
+        stack.push_async_callback(probes.close)
+        log.info("probes_running", extra={"fields": {"address": "{}:{}".format(*probes.address)}})
+
+    def _handle_signals(self, stack: contextlib.AsyncExitStack) -> None:
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, self.stop)
+            stack.callback(loop.remove_signal_handler, signum)
+
+    def _stdin_readable(self) -> None:
+        if not os.read(sys.stdin.fileno(), 4096):
+            asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+            self.stop()
+
+    async def _tick(self) -> None:
+        if self._pool is not None:
+            self._pool.tick()
+
+    def _facts(self) -> health.Facts:
+        pool = self._pool
+        if pool is None:
+            raise AssertionError("facts are asked for only once the pool is there")
+        return health.Facts(
+            version=__version__,
+            state=self.state,
+            uptime_seconds=time.monotonic() - self._started,
+            chat=health.ChatFacts(platform="local", connected=True),
+            pool=msgspec.convert(pool.counts(), health.PoolFacts, from_attributes=True),
+            loop_lag_ms=self._lag.worst_ms,
+            rss_bytes=_rss_bytes(),
+            grace_seconds=self._settings.management.probes.grace_seconds,
+        )
+
+
+class LoopLag:
+    """How late the event loop runs what is due: the worst of the last ten looks, a quarter of a second apart."""
+
+    def __init__(self) -> None:
+        self._looks: collections.deque[float] = collections.deque([0.0], maxlen=10)
+
+    @property
+    def worst_ms(self) -> float:
+        """In milliseconds."""
+        return max(self._looks)
+
+    async def measure(self) -> None:
+        """Look for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + LAG_SECONDS
+            await asyncio.sleep(LAG_SECONDS)
+            self._looks.append(max(0.0, (loop.time() - due) * 1000))
+
+
+def _rss_bytes() -> int:
+    with open("/proc/self/statm", "rb") as statm:  # noqa: PTH123 - a file of the kernel's, read often
+        return int(statm.read().split()[1]) * resource.getpagesize()
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await work()
+        except Exception:
+            # One bad look must not end all later ones; what it was is in the log.
+            log.exception("periodic_work_failed")
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])

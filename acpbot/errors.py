@@ -1,0 +1,135 @@
+"""The errors of acpbot.
+
+::
+
+    AcpbotError                   'cannot ...': names the thing and the way out, one line
+     |-- ConfigError              exit 78 (EX_CONFIG, sysexits.h): a restart would not help
+     |-- StartError               exit 1: the daemon could not start
+     |-- WireError                an error answer on the management wire: code and data.kind
+     |    |-- InvalidParams       -32602 invalid
+     |    |-- NotFound            -32001 not_found
+     |    |-- Ambiguous           -32002 ambiguous
+     |    |-- Conflict            -32003 conflict
+     |    |-- AccessDenied        -32004 access_denied
+     |    |-- Draining            -32005 draining
+     |    |-- TimedOut            -32006 timeout
+     |    `-- TooMany             -32008 too_many: a limit is reached (sessions, queue, connections)
+     `-- AgentError               the agent could not be used
+          |-- AgentStartError     not found, exits at once, speaks another protocol version
+          |-- AgentTimeout        a request was not answered within its limit
+          |-- AgentRefused        the agent answered with an error: code, message, data
+          `-- AgentGone           the agent's process ended, or its stdout closed
+
+Every error carries what is told outward: a person reads ``str(error)``, a program reads ``WireError.kind``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class AcpbotError(Exception):
+    """Base of all; ``exit_code`` is what a command that fails with it returns."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigError(AcpbotError):
+    """The configuration can't be used; the message names file, key and mend."""
+
+    exit_code = 78
+
+
+class StartError(AcpbotError):
+    """The daemon could not start for a reason that is not in its configuration."""
+
+
+class WireError(AcpbotError):
+    """An error that is answered on the management wire (DESIGN section 4)."""
+
+    code: ClassVar[int] = -32603
+    kind: ClassVar[str] = "internal"
+
+
+class InvalidParams(WireError):
+    """The request's parameters are refused, before any effect."""
+
+    code = -32602
+    kind = "invalid"
+
+
+class NotFound(WireError):
+    """No such thread or session."""
+
+    code = -32001
+    kind = "not_found"
+
+
+class Ambiguous(WireError):
+    """A thread's suffix fits several threads."""
+
+    code = -32002
+    kind = "ambiguous"
+
+
+class Conflict(WireError):
+    """The thread's session is not the one that was named, or its state forbids the request."""
+
+    code = -32003
+    kind = "conflict"
+
+
+class AccessDenied(WireError):
+    """The peer may not do this."""
+
+    code = -32004
+    kind = "access_denied"
+
+
+class Draining(WireError):
+    """The daemon takes no new turns."""
+
+    code = -32005
+    kind = "draining"
+
+
+class TimedOut(WireError):
+    """Something did not happen within its limit."""
+
+    code = -32006
+    kind = "timeout"
+
+
+class TooMany(WireError):
+    """A limit is reached: sessions, queued messages, connections."""
+
+    code = -32008
+    kind = "too_many"
+
+
+class AgentError(AcpbotError):
+    """The agent could not be used."""
+
+
+class AgentStartError(AgentError):
+    """The agent could not be started: not found, exited at once, another protocol version."""
+
+
+class AgentTimeout(AgentError):
+    """The agent did not answer a request within its limit."""
+
+
+class AgentRefused(AgentError):
+    """The agent answered a request with an error.
+
+    ``code`` and ``data`` are the agent's own; codes outside of JSON-RPC's ranges occur.
+    """
+
+    def __init__(self, message: str, *, code: int, data: Any = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.data = data
+
+
+class AgentGone(AgentError):
+    """The agent's process ended, or it closed its stdout."""

@@ -1,0 +1,456 @@
+"""JSON-RPC 2.0 over newline-delimited JSON, sans I/O: bytes in, messages out.
+
+One codec for both wires. They differ in how they meet a bad line:
+
+- :class:`StrictDecoder` (the management wire) refuses whatever is not exactly a request, each with one clear
+  :class:`Malformed` that says what to answer.
+- :class:`LenientDecoder` (an agent's stdout) reports a bad line and goes on with the next one; parameters and
+  results stay undecoded (:class:`msgspec.Raw`), so that a message costs a microsecond or two.
+
+:class:`Peer` adds the request ids and matches answers with requests. Nothing here knows a socket or a clock.
+Source: https://www.jsonrpc.org/specification, https://github.com/ndjson/ndjson-spec.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final, Protocol
+
+import msgspec
+
+PARSE_ERROR: Final = -32700
+INVALID_REQUEST: Final = -32600
+METHOD_NOT_FOUND: Final = -32601
+INVALID_PARAMS: Final = -32602
+INTERNAL_ERROR: Final = -32603
+LINE_TOO_LONG: Final = -32007
+
+Id = int | str
+
+
+class ErrorObject(msgspec.Struct, frozen=True):
+    """The ``error`` member of a response."""
+
+    code: int
+    message: str
+    data: Any = None
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A call that wants an answer. ``params``: a dict (strict), or undecoded JSON (lenient)."""
+
+    id: Id
+    method: str
+    params: Any
+
+
+class Notification(msgspec.Struct, frozen=True):
+    """A call that wants no answer. ``params`` as in :class:`Request`."""
+
+    method: str
+    params: Any
+
+
+class Response(msgspec.Struct, frozen=True):
+    """An answer: ``error`` is set or ``result`` counts. ``id`` is ``None`` where the sender could not tell."""
+
+    id: Id | None
+    result: Any = None
+    error: ErrorObject | None = None
+
+
+class Malformed(msgspec.Struct, frozen=True):
+    """A line that is no message.
+
+    ``code``, ``kind`` and ``reason`` are what to answer, ``id`` to whom (``None``: unknown). ``fatal``: the framing is
+    lost, close after the answer. ``preview`` holds the first bytes of the line, for the log.
+    """
+
+    code: int
+    kind: str
+    reason: str
+    fatal: bool = False
+    id: Id | None = None
+    preview: bytes = b""
+
+
+Message = Request | Notification | Response | Malformed
+
+_PREVIEW = 120
+_dump = msgspec.json.Encoder().encode
+
+
+def encode_request(request_id: Id, method: str, params: Any) -> bytes:
+    """One request line, newline included; structs are encoded by their field names."""
+    return b'{"jsonrpc":"2.0","id":%b,"method":%b,"params":%b}\n' % (_dump(request_id), _dump(method), _dump(params))
+
+
+def encode_notification(method: str, params: Any) -> bytes:
+    """One notification line, newline included."""
+    return b'{"jsonrpc":"2.0","method":%b,"params":%b}\n' % (_dump(method), _dump(params))
+
+
+def encode_result(request_id: Id | None, result: Any) -> bytes:
+    """One success line, newline included."""
+    return b'{"jsonrpc":"2.0","id":%b,"result":%b}\n' % (_dump(request_id), _dump(result))
+
+
+def encode_error(request_id: Id | None, code: int, message: str, kind: str | None = None) -> bytes:
+    """One error line, newline included; ``kind`` becomes ``data.kind``."""
+    error: dict[str, Any] = {"code": code, "message": message}
+    if kind is not None:
+        error["data"] = {"kind": kind}
+    return b'{"jsonrpc":"2.0","id":%b,"error":%b}\n' % (_dump(request_id), _dump(error))
+
+
+class Overlong(msgspec.Struct, frozen=True):
+    """A line passed the limit; what has come of it and what follows up to its newline is dropped."""
+
+    preview: bytes
+
+
+class LineSplitter:
+    """Cuts a byte stream at newlines; holds at most one unfinished line of ``limit`` bytes (newline included)."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._skipping = False
+
+    @property
+    def mid_line(self) -> bool:
+        """Whether a line has begun and its newline has not come."""
+        return self._size > 0 or self._skipping
+
+    def feed(self, data: bytes) -> list[bytes | Overlong]:
+        """The lines that ``data`` completes, without their newlines, in order."""
+        *whole, rest = data.split(b"\n")
+        lines: list[bytes | Overlong] = []
+        for piece in whole:
+            if self._skipping:
+                self._skipping = False
+            elif self._size + len(piece) >= self._limit:
+                lines.append(self._overflow(piece))
+            elif self._parts:
+                self._parts.append(piece)
+                lines.append(b"".join(self._parts))
+            else:
+                lines.append(piece)
+            self._clear()
+        if rest and not self._skipping:
+            if self._size + len(rest) >= self._limit:
+                lines.append(self._overflow(rest))
+                self._clear()
+                self._skipping = True
+            else:
+                self._parts.append(rest)
+                self._size += len(rest)
+        return lines
+
+    def _overflow(self, piece: bytes) -> Overlong:
+        return Overlong(preview=(b"".join(self._parts[:1]) + piece[:_PREVIEW])[:_PREVIEW])
+
+    def _clear(self) -> None:
+        if self._parts:
+            self._parts = []
+        self._size = 0
+
+
+class _Refused(ValueError):
+    """A JSON value that the strict wire does not take; the text says which."""
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise _Refused(f"the key {name[:40]!r} stands twice in one object")
+            seen.add(name)
+    return members
+
+
+_INT64_DIGITS = 19
+_INT64 = range(-(2**63), 2**63)
+
+
+def _bounded_int(digits: str) -> int:
+    if len(digits) > _INT64_DIGITS + 1 or (number := int(digits)) not in _INT64:
+        raise _Refused("a number is beyond 64 bits")
+    return number
+
+
+def _finite_float(digits: str) -> float:
+    number = float(digits)
+    if number in (float("inf"), float("-inf")):
+        raise _Refused("a number is beyond the range of a double")
+    return number
+
+
+def _no_constant(name: str) -> Any:
+    raise _Refused(f"{name} is not JSON")
+
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+
+
+def _deeper_than(line: bytes, limit: int) -> bool:
+    """Whether brackets nest deeper than ``limit``, found without parsing, so that no parser's stack is at stake."""
+    if line.count(b"[") + line.count(b"{") <= limit:
+        return False
+    depth = 0
+    for byte in _STRING.sub(b"", line):
+        if byte in b"[{":
+            depth += 1
+            if depth > limit:
+                return True
+        elif byte in b"]}":
+            depth -= 1
+    return False
+
+
+class Decoder(Protocol):
+    """What a :class:`Peer` reads with."""
+
+    @property
+    def mid_line(self) -> bool:
+        """Whether a line has begun and its newline has not come."""
+        ...
+
+    def receive(self, data: bytes) -> list[Message]:
+        """The messages that ``data`` completes, in order."""
+        ...
+
+
+class StrictDecoder:
+    """Requests only, one object a line, nothing tolerated: the server's side of the management wire.
+
+    ``max_line``: bytes, newline included. ``max_depth``: brackets. Blank lines are passed over.
+    """
+
+    def __init__(self, *, max_line: int = 65_536, max_depth: int = 32) -> None:
+        self._max_line = max_line
+        self._max_depth = max_depth
+        self._lines = LineSplitter(max_line)
+        self._lost = False
+        self._json = json.JSONDecoder(
+            object_pairs_hook=_no_duplicates,
+            parse_int=_bounded_int,
+            parse_float=_finite_float,
+            parse_constant=_no_constant,
+        )
+
+    @property
+    def mid_line(self) -> bool:
+        """Whether a line has begun and its newline has not come."""
+        return self._lines.mid_line
+
+    def receive(self, data: bytes) -> list[Message]:
+        """The messages that ``data`` completes; after a fatal one, nothing more."""
+        messages: list[Message] = []
+        if self._lost:
+            return messages
+        for line in self._lines.feed(data):
+            if isinstance(line, Overlong):
+                self._lost = True
+                reason = f"cannot read a line over {self._max_line:,} bytes; send shorter requests"
+                messages.append(Malformed(LINE_TOO_LONG, "line_too_long", reason, fatal=True, preview=line.preview))
+                break
+            if line.strip(b" \t\r"):
+                messages.append(self._decode(line))
+        return messages
+
+    def _decode(self, line: bytes) -> Message:
+        try:
+            value = self._parse(line)
+        except (ValueError, RecursionError) as error:
+            reason = f"cannot read a line as JSON: {error}"
+            return Malformed(PARSE_ERROR, "invalid", reason, preview=line[:_PREVIEW])
+        return _strict_request(value, line)
+
+    def _parse(self, line: bytes) -> Any:
+        if b"\0" in line:
+            raise _Refused("it holds a NUL byte")
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            raise _Refused(f"byte {error.start} is not UTF-8") from None
+        if _deeper_than(line, self._max_depth):
+            raise _Refused(f"it nests deeper than {self._max_depth} levels")
+        text = text.strip(" \t\r")
+        try:
+            value, end = self._json.raw_decode(text)
+        except json.JSONDecodeError as error:
+            raise _Refused(f"{error.msg} at character {error.pos}") from None
+        if end != len(text):
+            raise _Refused(f"extra data at character {end}")
+        if "\\u" in text:
+            try:
+                json.dumps(value, ensure_ascii=False).encode()
+            except UnicodeEncodeError:
+                raise _Refused("a string holds half of a surrogate pair") from None
+        return value
+
+
+_ENVELOPE = frozenset({"jsonrpc", "id", "method", "params"})
+
+
+def _strict_request(value: Any, line: bytes) -> Message:
+    def refuse(reason: str, request_id: Id | None = None) -> Malformed:
+        return Malformed(INVALID_REQUEST, "invalid", reason, id=request_id, preview=line[:_PREVIEW])
+
+    if isinstance(value, list):
+        return refuse("cannot take a batch: send one object a line")
+    if not isinstance(value, dict):
+        return refuse("cannot take this line: a request is a JSON object")
+    if "id" not in value:
+        return refuse("cannot take a notification: every request carries an id")
+    request_id = value["id"]
+    if isinstance(request_id, bool) or not isinstance(request_id, int | str):
+        return refuse("cannot take this id: it is a string or an integer")
+    if value.get("jsonrpc") != "2.0":
+        return refuse('cannot take this request: it lacks "jsonrpc": "2.0"', request_id)
+    method = value.get("method")
+    if not isinstance(method, str):
+        return refuse("cannot take this request: method is a string", request_id)
+    if unknown := sorted(value.keys() - _ENVELOPE):
+        return refuse(f"cannot take this request: unknown member {unknown[0][:40]!r}", request_id)
+    params = value.get("params", {})
+    if not isinstance(params, dict):
+        reason = "cannot take these params: they are an object"
+        return Malformed(INVALID_PARAMS, "invalid", reason, id=request_id, preview=line[:_PREVIEW])
+    return Request(request_id, method, params)
+
+
+_ABSENT = msgspec.Raw(b"")
+
+
+class _Envelope(msgspec.Struct, frozen=True, gc=False):
+    method: str | None = None
+    params: msgspec.Raw = _ABSENT
+    id: Any = msgspec.UNSET
+    result: msgspec.Raw = _ABSENT
+    error: Any = None
+
+
+class LenientDecoder:
+    """Whatever an agent writes on its stdout: bad lines are reported and passed over, the stream goes on.
+
+    ``max_line``: bytes, newline included; a longer line is dropped as it arrives, never held.
+    ``params`` and ``result`` are :class:`msgspec.Raw` (empty where absent).
+    """
+
+    def __init__(self, *, max_line: int = 32 * 1024 * 1024) -> None:
+        self._max_line = max_line
+        self._lines = LineSplitter(max_line)
+        self._decode = msgspec.json.Decoder(_Envelope).decode
+
+    @property
+    def mid_line(self) -> bool:
+        """Whether a line has begun and its newline has not come."""
+        return self._lines.mid_line
+
+    def receive(self, data: bytes) -> list[Message]:
+        """The messages that ``data`` completes, in order; blank lines are passed over."""
+        messages: list[Message] = []
+        append, decode = messages.append, self._decode
+        for line in self._lines.feed(data):
+            try:
+                envelope = decode(line)  # type: ignore[arg-type]  # an Overlong is not bytes: TypeError below
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError) as error:
+                if (bad := self._bad(line, error)) is not None:
+                    append(bad)
+                continue
+            if envelope.method is not None and envelope.id is msgspec.UNSET:
+                append(Notification(envelope.method, envelope.params))
+            else:
+                append(_answer_or_request(envelope, line))
+        return messages
+
+    def _bad(self, line: bytes | Overlong, error: Exception) -> Malformed | None:
+        if isinstance(line, Overlong):
+            reason = f"a line over {self._max_line:,} bytes was dropped"
+            return Malformed(LINE_TOO_LONG, "line_too_long", reason, preview=line.preview)
+        if not line.strip():
+            return None
+        return Malformed(PARSE_ERROR, "invalid", f"not a JSON-RPC message: {error}", preview=line[:_PREVIEW])
+
+
+def _answer_or_request(envelope: _Envelope, line: Any) -> Message:
+    """The rarer kinds. An error need not be shaped as JSON-RPC wants it; whatever can be told of it is kept."""
+    request_id = None if envelope.id is msgspec.UNSET else envelope.id
+    if request_id is not None and (isinstance(request_id, bool) or not isinstance(request_id, int | str)):
+        return Malformed(INVALID_REQUEST, "invalid", "an id is a string or an integer", preview=line[:_PREVIEW])
+    if envelope.method is not None:
+        if request_id is None:
+            return Notification(envelope.method, envelope.params)
+        return Request(request_id, envelope.method, envelope.params)
+    if envelope.error is not None:
+        return Response(request_id, error=_error_object(envelope.error))
+    if envelope.result is _ABSENT:
+        reason = "neither a method nor a result nor an error"
+        return Malformed(INVALID_REQUEST, "invalid", reason, id=request_id, preview=line[:_PREVIEW])
+    return Response(request_id, envelope.result)
+
+
+def _error_object(error: Any) -> ErrorObject:
+    if not isinstance(error, dict):
+        return ErrorObject(INTERNAL_ERROR, str(error), None)
+    code, message = error.get("code"), error.get("message")
+    if isinstance(code, bool) or not isinstance(code, int):
+        code = INTERNAL_ERROR
+    return ErrorObject(code, message if isinstance(message, str) else str(error), error.get("data"))
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """A :class:`Response` matched with the request that it answers."""
+
+    id: int
+    method: str
+    result: Any
+    error: ErrorObject | None
+
+
+class Peer:
+    """One end of a connection: gives out request ids and matches the answers.
+
+    Ids count up from 1. An answer whose id comes back as a string is matched all the same; one that fits no open
+    request is handed out as the plain :class:`Response`.
+    """
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self._open: dict[int, str] = {}
+        self._last = 0
+
+    @property
+    def mid_line(self) -> bool:
+        """Whether a line has begun and its newline has not come."""
+        return self._decoder.mid_line
+
+    def request(self, method: str, params: Any) -> tuple[int, bytes]:
+        """A new request: its id, and the line to send."""
+        self._last += 1
+        self._open[self._last] = method
+        return self._last, encode_request(self._last, method, params)
+
+    def forget(self, request_id: int) -> None:
+        """Give up waiting: a late answer will be handed out as a plain :class:`Response`."""
+        self._open.pop(request_id, None)
+
+    def receive(self, data: bytes) -> list[Message | Answered]:
+        """The messages that ``data`` completes, in order, answers matched."""
+        messages: list[Message | Answered] = self._decoder.receive(data)  # type: ignore[assignment]  # replaced in place
+        for index, message in enumerate(messages):
+            if isinstance(message, Response) and (request_id := self._match(message.id)) is not None:
+                method = self._open.pop(request_id)
+                messages[index] = Answered(request_id, method, message.result, message.error)
+        return messages
+
+    def _match(self, response_id: Id | None) -> int | None:
+        if isinstance(response_id, str):
+            response_id = int(response_id) if response_id.isdecimal() and len(response_id) <= _INT64_DIGITS else None
+        return response_id if response_id in self._open else None

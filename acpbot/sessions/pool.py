@@ -1,0 +1,443 @@
+"""All sessions: capacity, eviction, expiry, kill. Nothing here waits on a running turn."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import logging
+import signal
+import time
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+import msgspec
+
+from acpbot.errors import Ambiguous, Conflict, Draining, InvalidParams, NotFound, TooMany
+from acpbot.sessions.model import Detail, KillResult, PoolCounts, Row, Target
+from acpbot.sessions.session import Limits, Session
+from acpbot.sessions.thread import Thread, title_from
+from acpbot.sessions.turn import TurnEnd
+from acpbot.sessions.watchdog import Verdict, review
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from acpbot.acp.agent import Profile
+    from acpbot.acp.ladder import Ending
+    from acpbot.acp.process import Launcher
+    from acpbot.sessions.session import Reason
+    from acpbot.sessions.thread import Workspace
+    from acpbot.sessions.turn import Turn
+    from acpbot.sessions.watchdog import OnStuck
+
+log = logging.getLogger(__name__)
+
+SUFFIX_LENGTH: Final = 4
+
+Change = Literal["changed", "gone"]
+
+
+class PoolLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What all sessions together are held to; durations in seconds."""
+
+    max_sessions: int = 10
+    idle_seconds: float = 1800.0
+    ttl_seconds: float = 86_400.0
+    turn_timeout_seconds: float = 3600.0
+    on_stuck: OnStuck = "notify"
+    session: Limits = Limits()
+
+
+class AgentChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """An agent that threads may use: how it is started, and its own working directory where it has one."""
+
+    profile: Profile
+    working_dir: Path | None = None
+
+
+class ChatSide(Protocol):
+    """What the pool tells of a thread to the platform that it lives on. The calls may not block."""
+
+    def session_changed(self, thread_id: str) -> None:
+        """The thread's row has changed."""
+
+    def session_ended(self, thread_id: str, reason: Reason, detail: str | None, *, resumable: bool) -> None:
+        """The thread's session is gone; the next message picks it up again (``resumable``) or starts a new one."""
+
+    def session_stuck(self, thread_id: str, activity: str | None, seconds: float) -> None:
+        """The agent has been silent too long; ``activity`` is the tool that it waits for."""
+
+
+class Pool:
+    """The sessions of a daemon. All methods belong to the event loop's thread."""
+
+    def __init__(
+        self,
+        *,
+        agents: Mapping[str, AgentChoice],
+        default_agent: str,
+        launcher: Launcher,
+        workspace: Workspace,
+        limits: PoolLimits,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._agents = agents
+        self._default_agent = default_agent
+        self._launcher = launcher
+        self._workspace = workspace
+        self._limits = limits
+        self._clock = clock
+        self._threads: dict[str, Thread] = {}
+        self._current: dict[str, Session] = {}
+        self._closing: set[Session] = set()
+        self._chats: dict[str, ChatSide] = {}
+        self._subscribers: list[Callable[[Change, Row], None]] = []
+        self._stuck_told: set[str] = set()
+        self.draining = False
+
+    @property
+    def max_sessions(self) -> int:
+        """How many sessions may have a process at once."""
+        return self._limits.max_sessions
+
+    @property
+    def agents(self) -> Mapping[str, AgentChoice]:
+        """The agents that threads may use, by name."""
+        return self._agents
+
+    def attach(self, platform: str, chat: ChatSide) -> None:
+        """Tell ``chat`` of the sessions of its platform from now on."""
+        self._chats[platform] = chat
+
+    # What is seen from outside.
+
+    def sessions(self) -> list[Session]:
+        """Every session that has not ended, those that are closing included."""
+        replaced = [session for session in self._closing if session.thread.thread_id in self._current]
+        return [
+            *self._current.values(),
+            *(session for session in self._closing if session not in replaced),
+        ]
+
+    def rows(self, *, suspended: bool = False) -> list[Row]:
+        """A row a session, oldest thread first; with ``suspended`` the threads without a process too."""
+        rows = [session.row() for session in self.sessions()]
+        if suspended:
+            running = {row.thread_id for row in rows}
+            rows += [thread.suspended_row() for key, thread in self._threads.items() if key not in running]
+        return sorted(rows, key=lambda row: (row.created_at, row.thread_id))
+
+    def counts(self) -> PoolCounts:
+        """How many sessions are in which state."""
+        sessions = self.sessions()
+        states = collections.Counter(session.state for session in sessions)
+        running = {session.thread.thread_id for session in sessions}
+        return PoolCounts(
+            sessions=len(sessions),
+            max=self._limits.max_sessions,
+            starting=states["starting"],
+            idle=states["idle"],
+            busy=states["busy"],
+            waiting=states["waiting"],
+            stuck=states["stuck"],
+            suspended=sum(1 for key in self._threads if key not in running),
+            queued=sum(session.queued for session in sessions),
+        )
+
+    def resolve(self, thread: str) -> str:
+        """The thread id that ``thread`` names: itself, or the one that ends in it (4 characters at least).
+
+        Raises NotFound, Ambiguous.
+        """
+        if thread in self._threads:
+            return thread
+        fits = [key for key in self._threads if key.endswith(thread)] if len(thread) >= SUFFIX_LENGTH else []
+        if not fits:
+            hint = "" if len(thread) >= SUFFIX_LENGTH else f"; a suffix needs {SUFFIX_LENGTH} characters or more"
+            raise NotFound(f"cannot find a session for thread {thread[:80]!r}{hint}; see `acpctl sessions --all`")
+        if len(fits) > 1:
+            named = ", ".join(sorted(fits)[:5])
+            raise Ambiguous(
+                f"cannot tell which thread {thread[:80]!r} is: {len(fits)} end so ({named}); give more of it"
+            )
+        return fits[0]
+
+    def get(self, thread_id: str) -> Session | None:
+        """The thread's session, where it has one that is not ending."""
+        return self._current.get(thread_id)
+
+    def thread(self, thread_id: str) -> Thread | None:
+        """What is known of a thread."""
+        return self._threads.get(thread_id)
+
+    def row(self, thread_id: str) -> Row:
+        """The thread's row. Raises NotFound."""
+        session = self._live(thread_id)
+        if session is not None:
+            return session.row()
+        if thread_id not in self._threads:
+            raise NotFound(f"cannot find thread {thread_id[:80]!r}")
+        return self._threads[thread_id].suspended_row()
+
+    async def detail(self, thread_id: str) -> Detail:
+        """The thread's row and what only a look at the system tells. Raises NotFound."""
+        session = self._live(thread_id)
+        if session is not None:
+            return await session.detail()
+        row = self.row(thread_id)
+        return Detail(**msgspec.structs.asdict(row), stderr=[], tool_calls=[], process_tree=[])
+
+    def _live(self, thread_id: str) -> Session | None:
+        current = self._current.get(thread_id)
+        if current is not None:
+            return current
+        return next((session for session in self._closing if session.thread.thread_id == thread_id), None)
+
+    def subscribe(self, callback: Callable[[Change, Row], None]) -> Callable[[], None]:
+        """Be told of every change of a row; returns what ends it. The callback may not block."""
+        self._subscribers.append(callback)
+
+        def leave() -> None:
+            if callback in self._subscribers:
+                self._subscribers.remove(callback)
+
+        return leave
+
+    def tail(
+        self, thread_id: str, callback: Callable[[dict[str, Any]], None]
+    ) -> tuple[list[dict[str, Any]], Callable[[], None]]:
+        """Recent output of the thread's session, then each new piece to ``callback``. Raises NotFound."""
+        session = self._live(thread_id)
+        if session is None:
+            raise NotFound(f"cannot tail {thread_id}: no agent runs for it now")
+        return session.output.follow(callback)
+
+    # People's messages.
+
+    def submit(
+        self, thread_id: str, turn: Turn, *, platform: str, owner: str | None = None, agent: str | None = None
+    ) -> int:
+        """Queue a turn in the thread's session, started if need be; how many turns are before it.
+
+        Raises Draining, TooMany (pool exhausted, or queue full), InvalidParams, Conflict (another agent).
+        """
+        session = self.ensure(thread_id, platform=platform, owner=owner, agent=agent)
+        if session.thread.title is None:
+            session.thread.title = title_from(turn.text)
+        return session.submit(turn)
+
+    def ensure(self, thread_id: str, *, platform: str, owner: str | None = None, agent: str | None = None) -> Session:
+        """The thread's session; a new one is started where there is none. Raises as :meth:`submit`."""
+        if self.draining:
+            raise Draining("cannot start a turn: acpbot is about to stop or restart; try again in a moment")
+        thread = self._threads.get(thread_id)
+        name = agent or (self._default_agent if thread is None else thread.agent)
+        if name not in self._agents:
+            raise InvalidParams(f"cannot use agent {name[:40]!r}: the agents are {', '.join(sorted(self._agents))}")
+        session = self._current.get(thread_id)
+        if thread is not None and thread.agent != name:
+            if session is not None:
+                raise Conflict(f"cannot change the agent of {thread_id} to {name!r}: {thread.agent!r} runs in it")
+            thread = None
+        if session is not None:
+            return session
+        after = self._make_room(thread_id)
+        choice = self._agents[name]
+        if thread is None:
+            cwd = self._workspace.path(thread_id, choice.working_dir)
+            thread = Thread(thread_id, platform=platform, agent=name, owner=owner, cwd=cwd)
+            self._threads[thread_id] = thread
+        session = self._current[thread_id] = self._new_session(thread, choice)
+        session.open(after)
+        return session
+
+    def _new_session(self, thread: Thread, choice: AgentChoice) -> Session:
+        thread.suspended_at = None
+        return Session(
+            thread,
+            profile=choice.profile,
+            launcher=self._launcher,
+            workspace=self._workspace,
+            limits=self._limits.session,
+            home=self,
+            clock=self._clock,
+        )
+
+    def _make_room(self, thread_id: str) -> asyncio.Task[Ending] | None:
+        """Whose end a new session waits for: its thread's last one, or the one evicted for it. Raises TooMany."""
+        before = next((session for session in self._closing if session.thread.thread_id == thread_id), None)
+        if before is not None:
+            return before.end("evicted")
+        if len(self._current) < self._limits.max_sessions:
+            return None
+        idle = [session for session in self._current.values() if session.evictable]
+        if not idle:
+            raise TooMany(
+                f"cannot start: pool exhausted, all {self._limits.max_sessions} sessions are busy; "
+                "wait for one to finish, or raise [pool] max_sessions"
+            )
+        return min(idle, key=lambda session: session.idle_since).end("evicted")
+
+    # Ending.
+
+    async def kill(
+        self, targets: Sequence[Target], *, grace_seconds: float | None = None, forget: bool = False
+    ) -> list[KillResult]:
+        """End exactly these sessions, side by side; an answer each, in order, once all ends are verified.
+
+        ``forget``: drop what would let the thread's next message resume.
+        """
+        return await asyncio.gather(*(self._kill(target, grace_seconds, forget=forget) for target in targets))
+
+    async def _kill(self, target: Target, grace: float | None, *, forget: bool) -> KillResult:
+        session = self._find(target)
+        if session is None:
+            return _result(target, "conflict" if target.thread_id in self._current else "already_gone")
+        thread = session.thread
+        ending = await asyncio.shield(session.end("killed", grace=grace, detail="An operator ended this session."))
+        if forget and self._threads.get(thread.thread_id) is thread and thread.thread_id not in self._current:
+            del self._threads[thread.thread_id]
+        return KillResult(
+            thread_id=target.thread_id,
+            session_id=target.session_id,
+            outcome="ended" if ending.processes_left == 0 else "failed",
+            reached=ending.reached,
+            processes_ended=ending.processes_ended,
+            processes_left=ending.processes_left,
+            seconds=round(ending.seconds, 3),
+            resumable=thread.resumable and not forget,
+        )
+
+    def _find(self, target: Target) -> Session | None:
+        sessions = (*self._current.values(), *self._closing)
+        fits = (s for s in sessions if s.session_id == target.session_id and s.thread.thread_id == target.thread_id)
+        return next(fits, None)
+
+    async def cancel(self, thread_id: str, session_id: str | None = None) -> Literal["cancelled", "idle"]:
+        """Ask the thread's agent to stop its turn; answers at once. Raises NotFound, Conflict."""
+        session = self._current.get(thread_id)
+        if session is None:
+            if thread_id not in self._threads:
+                raise NotFound(f"cannot find thread {thread_id[:80]!r}")
+            return "idle"
+        if session_id is not None and session.session_id != session_id:
+            raise Conflict(
+                f"cannot cancel: the session of {thread_id} is {session.session_id} now, not {session_id[:40]}"
+            )
+        return "cancelled" if session.cancel() else "idle"
+
+    async def close(self, grace_seconds: float | None = None) -> None:
+        """End every session, side by side."""
+        self.draining = True
+        sessions = (*self._current.values(), *self._closing)
+        ends = [session.end("stopped", grace=grace_seconds, detail="acpbot is stopping.") for session in sessions]
+        if ends:
+            await asyncio.wait(ends)
+
+    def force(self) -> None:
+        """End the leaders of all agents now, so that ends that are under way need no more grace."""
+        for session in (*self._current.values(), *self._closing):
+            if session.agent is not None:
+                session.agent.process.signal_group(signal.SIGKILL)
+
+    # What sessions tell (Home).
+
+    def session_changed(self, session: Session) -> None:
+        """A session's row has changed."""
+        self._tell("changed", session)
+
+    def session_ending(self, session: Session) -> None:
+        """A session begins to end: its thread's next message starts another one."""
+        if self._current.get(session.thread.thread_id) is session:
+            del self._current[session.thread.thread_id]
+        self._closing.add(session)
+
+    def session_ended(self, session: Session, reason: Reason, detail: str | None, queued: list[Turn]) -> None:
+        """A session is gone: free its place, suspend its thread, carry its waiting turns over or end them."""
+        thread = session.thread
+        self._closing.discard(session)
+        self._stuck_told.discard(session.session_id)
+        thread.suspended_at = self._clock()
+        self._tell("gone", session)
+        chat = self._chats.get(thread.platform)
+        if chat is not None and reason != "replaced":  # that is no end: the turn goes on
+            chat.session_ended(thread.thread_id, reason, detail, resumable=thread.resumable)
+        if reason in {"crashed", "stuck", "replaced"} and not self.draining:
+            self._carry_over(thread, queued)
+            if session.returned is not None and (follower := self._current.get(thread.thread_id)) is not None:
+                follower.retried = session.returned
+            return
+        for turn in queued:
+            turn.finish(TurnEnd("cancelled" if reason == "killed" else "error", detail))
+
+    def _carry_over(self, thread: Thread, queued: Iterable[Turn]) -> None:
+        for turn in queued:
+            try:
+                self.submit(thread.thread_id, turn, platform=thread.platform)
+            except (TooMany, Draining, InvalidParams) as error:
+                turn.finish(TurnEnd("error", str(error)))
+
+    def _tell(self, change: Change, session: Session) -> None:
+        chat = self._chats.get(session.thread.platform)
+        if chat is not None:
+            chat.session_changed(session.thread.thread_id)
+        if self._subscribers:
+            row = session.row()
+            for subscriber in tuple(self._subscribers):
+                subscriber(change, row)
+
+    # Time.
+
+    def tick(self) -> None:
+        """Look at every session once: expiry, stuck turns, turns over their limit. Called about once a second."""
+        now = self._clock()
+        for session in list(self._current.values()):
+            if session.evictable and now - session.idle_since >= self._limits.idle_seconds:
+                session.end("expired")
+            elif session.turn is not None:
+                self._review(session)
+        for key, thread in list(self._threads.items()):
+            since = thread.suspended_at
+            if since is not None and self._live(key) is None and now - since >= self._limits.ttl_seconds:
+                del self._threads[key]
+
+    def _review(self, session: Session) -> None:
+        verdict = review(session, self._limits.turn_timeout_seconds, self._limits.on_stuck)
+        thread = session.thread
+        if verdict is Verdict.FINE:
+            self._stuck_told.discard(session.session_id)
+            return
+        if session.session_id not in self._stuck_told:
+            self._stuck_told.add(session.session_id)
+            seconds, activity = round(session.silent_seconds, 1), session.activity
+            fields = {"thread": thread.thread_id, "session": session.session_id, "verdict": verdict.value}
+            log.warning("turn_stuck", extra={"fields": fields | {"silent_seconds": seconds, "activity": activity}})
+            chat = self._chats.get(thread.platform)
+            if chat is not None and verdict is not Verdict.KILL:
+                chat.session_stuck(thread.thread_id, activity, seconds)
+            self._tell("changed", session)
+        if verdict is Verdict.CANCEL:
+            session.cancel()
+        elif verdict is Verdict.KILL:
+            session.end("stuck", detail="The agent did not finish in time and was ended.")
+
+    async def sample(self) -> None:
+        """Take the counts of processes, memory and CPU anew, in one look at the system, off the event loop."""
+        sessions = [session for session in self.sessions() if session.agent is not None]
+        processes = [session.agent.process for session in sessions if session.agent is not None]
+        found = await asyncio.to_thread(self._launcher.sample, processes)
+        for session in sessions:
+            session.usage = found.get(session.session_id, session.usage)
+
+
+def _result(target: Target, outcome: Literal["already_gone", "conflict"]) -> KillResult:
+    return KillResult(
+        thread_id=target.thread_id,
+        session_id=target.session_id,
+        outcome=outcome,
+        reached=None,
+        processes_ended=0,
+        processes_left=0,
+        seconds=0.0,
+        resumable=False,
+    )

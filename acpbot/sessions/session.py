@@ -1,0 +1,507 @@
+"""One thread's conversation with one agent process: its life, its state, and its queue of turns.
+
+No lock is held while an agent works: status, cancel and end look at plain state on the event loop, and the turn that
+runs is only ever waited for by the session's own task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+import msgspec
+
+from acpbot.acp import permissions, schema
+from acpbot.acp.agent import Agent, Profile
+from acpbot.acp.connection import Closed, PermissionAsked, PromptEnded, RequestCancelled
+from acpbot.acp.ladder import Ending, end_agent
+from acpbot.errors import AcpbotError, AgentError, AgentGone, TooMany
+from acpbot.sessions.asks import Asks
+from acpbot.sessions.calls import OpenCalls
+from acpbot.sessions.model import Detail, ProcessRow, Row, State
+from acpbot.sessions.output import OutputRing
+from acpbot.sessions.tree import process_tree
+from acpbot.sessions.turn import Ask, Turn, TurnEnd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from acpbot.acp.connection import Item
+    from acpbot.acp.permissions import Policy
+    from acpbot.acp.process import Launcher, Usage
+    from acpbot.sessions.thread import Thread, Workspace
+
+log = logging.getLogger(__name__)
+
+# A leader that has exited said all it will; where reading was paused, that much time is left to take it in.
+_LAST_WORDS_SECONDS: Final = 0.25
+
+# Some agents send an update more after a prompt's answer; where the next turn already waits, it waits that long.
+_SETTLE_SECONDS: Final = 0.05
+
+# A prompt that is answered within that time, without a word, right after a cancel: the session is spoilt.
+_AT_ONCE_SECONDS: Final = 2.0
+
+_MOST_INFO: Final = 64
+
+Reason = Literal["killed", "crashed", "start_failed", "evicted", "expired", "stuck", "stopped", "replaced"]
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session is held to; durations in seconds. ``max_queued`` leaves out the running turn."""
+
+    policy: Policy = "ask"
+    permission_seconds: float = 300.0
+    grace_seconds: float = 5.0
+    stuck_after_seconds: float = 600.0
+    max_queued: int = 10
+
+
+class Home(Protocol):
+    """What a session tells the pool that it lives in."""
+
+    def session_changed(self, session: Session) -> None:
+        """Something that its row shows has changed."""
+
+    def session_ending(self, session: Session) -> None:
+        """It begins to end, and takes no more turns."""
+
+    def session_ended(self, session: Session, reason: Reason, detail: str | None, queued: list[Turn]) -> None:
+        """It is gone, checked; ``queued`` are the turns that never ran."""
+
+
+class Session:
+    """A generation of a thread's conversation; ``session_id`` is never reused.
+
+    Made in state ``starting``; :meth:`open` starts it. All methods belong to the event loop's thread.
+    """
+
+    def __init__(
+        self,
+        thread: Thread,
+        *,
+        profile: Profile,
+        launcher: Launcher,
+        workspace: Workspace,
+        limits: Limits,
+        home: Home,
+        clock: Callable[[], float],
+    ) -> None:
+        self.thread = thread
+        self.session_id = secrets.token_hex(8)
+        self.agent: Agent | None = None
+        self.usage: Usage | None = None
+        self.output = OutputRing(thread.thread_id, self.session_id)
+        self.turn: Turn | None = None
+        self.info: dict[str, dict[str, Any]] = {}
+        self.idle_since = clock()
+        self.returned: Turn | None = None
+        """The turn that this session gave back to its queue: for the session after it to answer."""
+        self.retried: Turn | None = None
+        """The turn that the session before this one gave back."""
+        self._profile = profile
+        self._launcher = launcher
+        self._workspace = workspace
+        self._limits = limits
+        self._home = home
+        self._clock = clock
+        self._queue: deque[Turn] = deque()
+        self.asks = Asks(
+            prefix=self.session_id,
+            policy=limits.policy,
+            seconds=limits.permission_seconds,
+            answer=self._answer,
+            closed=self._ask_closed,
+        )
+        self._calls = OpenCalls(clock)
+        self._turn_since = 0.0
+        self._heard_at = 0.0
+        self._spoke = False
+        self._doubtful = False
+        self._reopened = False
+        self._turn_over = asyncio.Event()
+        self._more = asyncio.Event()
+        self._opened = False
+        self._gone = False
+        self._life: asyncio.Task[None] | None = None
+        self._helpers: set[asyncio.Task[None]] = set()
+        self._end_task: asyncio.Task[Ending] | None = None
+
+    # What is seen from outside.
+
+    @property
+    def state(self) -> State:
+        """One of DESIGN section 3; derived, so that it can't drift from what is."""
+        if self._gone:
+            return "gone"
+        if self._end_task is not None:
+            return "closing"
+        if not self._opened:
+            return "starting"
+        if self.turn is None:
+            return "idle"
+        if self.asks.all():
+            return "waiting"
+        return "stuck" if self.silent_seconds >= self._limits.stuck_after_seconds else "busy"
+
+    @property
+    def evictable(self) -> bool:
+        """Whether nothing would be interrupted by ending it."""
+        return self.state == "idle" and not self._queue
+
+    @property
+    def silent_seconds(self) -> float:
+        """Since the agent last said anything in this turn."""
+        return self._clock() - self._heard_at
+
+    @property
+    def turn_seconds(self) -> float:
+        """Since the running turn's prompt was sent."""
+        return self._clock() - self._turn_since
+
+    def seconds_since(self, moment: float) -> float:
+        """Since a moment of the session's clock."""
+        return self._clock() - moment
+
+    @property
+    def queued(self) -> int:
+        """How many turns wait, the running one left out."""
+        return len(self._queue)
+
+    @property
+    def activity(self) -> str | None:
+        """The title of the tool that started last and still runs."""
+        return self._calls.activity
+
+    def row(self) -> Row:
+        """A snapshot."""
+        return Row(**self._members())
+
+    def _members(self) -> dict[str, Any]:
+        thread, state, now = self.thread, self.state, self._clock()
+        process = None if self.agent is None else self.agent.process
+        in_turn = self.turn is not None
+        usage = self.usage
+        return {
+            "thread_id": thread.thread_id,
+            "session_id": self.session_id,
+            "platform": thread.platform,
+            "agent": thread.agent,
+            "state": state,
+            "alive": process is not None and process.alive,
+            "cwd": str(thread.cwd),
+            "title": thread.title,
+            "owner": thread.owner,
+            "created_at": thread.created_at,
+            "idle_seconds": 0.0 if in_turn else round(now - self.idle_since, 3),
+            "turn_seconds": round(self.turn_seconds, 3) if in_turn else None,
+            "silent_seconds": round(self.silent_seconds, 3) if in_turn else None,
+            "activity": self.activity,
+            "waiting_for": next((ask.title for ask in self.asks.all()), None),
+            "queued": len(self._queue),
+            "turns": thread.turns,
+            "pid": None if process is None else process.pid,
+            "processes": None if usage is None else usage.processes,
+            "rss_bytes": None if usage is None else usage.rss_bytes,
+            "cpu_seconds": None if usage is None else round(usage.cpu_seconds, 2),
+            "acp_session_id": thread.acp_session_id,
+            "resumable": thread.resumable,
+        }
+
+    async def detail(self) -> Detail:
+        """A snapshot with stderr, open tool calls and the process tree as they are now."""
+        process = None if self.agent is None else self.agent.process
+        tree: list[ProcessRow] = []
+        if process is not None:
+            tree = process_tree(await process.look())
+        members = self._members()
+        if tree:
+            members["processes"] = len(tree)
+            members["rss_bytes"] = sum(row.rss_bytes for row in tree)
+            members["cpu_seconds"] = round(sum(row.cpu_seconds for row in tree), 2)
+        stderr = [] if process is None else process.stderr.lines()
+        return Detail(**members, stderr=stderr, tool_calls=self._calls.rows(), process_tree=tree)
+
+    # Turns.
+
+    def submit(self, turn: Turn) -> int:
+        """Queue a turn; how many are before it. Raises TooMany when the queue is full."""
+        before = len(self._queue) + (self.turn is not None)
+        if before and len(self._queue) >= self._limits.max_queued:
+            raise TooMany(f"cannot queue: {len(self._queue)} messages already wait in this thread; wait for an answer")
+        self._queue.append(turn)
+        self._more.set()
+        self._changed()
+        return before
+
+    def withdraw(self, key: str) -> bool:
+        """Take a queued turn back, by its key; whether there was one."""
+        turn = next((turn for turn in self._queue if turn.key == key), None)
+        if turn is None:
+            return False
+        self._queue.remove(turn)
+        turn.finish(TurnEnd("cancelled"))
+        self._changed()
+        return True
+
+    def cancel(self) -> bool:
+        """Ask the agent to stop the running turn; whether there was one. Open permissions are answered `cancelled`."""
+        turn = self.turn
+        if turn is None or self.agent is None:
+            return False
+        if turn.cancelled_at is None:
+            turn.cancelled_at = self._clock()
+        # In this order, as ACP has it: an agent whose permission is answered first goes on with the turn.
+        self.agent.cancel()
+        self.asks.cancel_all()
+        return True
+
+    # Its life.
+
+    def open(self, after: asyncio.Task[Any] | None = None) -> None:
+        """Start living; ``after``: the end of another session, whose place this one takes."""
+        self._life = asyncio.create_task(self._live(after), name=f"session {self.session_id}")
+
+    async def _live(self, after: asyncio.Task[Any] | None) -> None:
+        try:
+            if after is not None:
+                await asyncio.wait([after])
+            await self._start()
+        except AcpbotError as error:
+            self._die("start_failed", str(error))
+            return
+        except Exception as error:
+            log.exception("session_start_crashed", extra={"fields": self._fields()})
+            self._die("start_failed", f"cannot start the agent: internal error ({type(error).__name__}), see the log")
+            return
+        self._opened = True
+        self.idle_since = self._clock()
+        log.info("session_opened", extra={"fields": self._fields()})
+        while True:
+            while not self._queue:
+                self._more.clear()
+                self._changed()
+                await self._more.wait()
+            await self._run(self._queue.popleft())
+            if self._queue:
+                await asyncio.sleep(_SETTLE_SECONDS)
+
+    async def _start(self) -> None:
+        thread = self.thread
+        self._workspace.make(thread.cwd)
+        self.agent = await Agent.launch(self._launcher, self._profile, thread.cwd, self.session_id)
+        self._help(self._pump(self.agent))
+        self._help(self._watch_exit(self.agent))
+        self._changed()
+        await self.agent.initialize()
+        opened = await self.agent.open(thread.cwd, thread.acp_session_id)
+        self._reopened = opened != "new"
+        if thread.acp_session_id is not None and opened == "new":
+            self.info["afresh"] = {}
+        thread.acp_session_id = self.agent.session_id
+        thread.resumable = self.agent.resumable
+
+    def _help(self, work: Any) -> None:
+        task = asyncio.create_task(work, name=f"session {self.session_id} helper")
+        self._helpers.add(task)
+        task.add_done_callback(self._helpers.discard)
+
+    async def _watch_exit(self, agent: Agent) -> None:
+        await agent.process.wait()
+        if agent.connection.paused:
+            await asyncio.sleep(_LAST_WORDS_SECONDS)
+        agent.connection.close()
+
+    async def _run(self, turn: Turn) -> None:
+        agent = self.agent
+        if agent is None:
+            raise AssertionError("a turn runs only once the agent is there")
+        self._turn_over.clear()
+        self._spoke = False
+        self._turn_since = self._heard_at = self._clock()
+        self.turn = turn
+        try:
+            turn.prompt_id = agent.prompt(turn.blocks)
+        except AgentError as error:
+            if isinstance(error, AgentGone) and turn is not self.retried:
+                self._give_back(turn)
+            else:
+                self._turn_ended(TurnEnd("error", str(error)))
+            self._die("crashed", str(error))
+            return
+        turn.listener.started()
+        self._changed()
+        await self._turn_over.wait()
+
+    def _give_back(self, turn: Turn) -> None:
+        self.turn = None
+        self.returned = turn
+        self._queue.appendleft(turn)
+
+    def _turn_ended(self, end: TurnEnd) -> None:
+        turn, self.turn = self.turn, None
+        if turn is None:
+            return
+        self._doubtful = turn.cancelled_at is not None or (self._doubtful and not self._spoke)
+        self.asks.cancel_all()
+        self._calls.clear()
+        self.output.flush()
+        self.thread.turns += 1
+        self.idle_since = self._clock()
+        self._turn_over.set()
+        turn.finish(end)
+        self._changed()
+
+    def end(self, reason: Reason, *, grace: float | None = None, detail: str | None = None) -> asyncio.Task[Ending]:
+        """Begin to end the session, whatever it does now; the task gives how it went. Asked twice: one end."""
+        if self._end_task is None:
+            seconds = self._limits.grace_seconds if grace is None else grace
+            self._end_task = asyncio.create_task(self._end(reason, seconds, detail), name=f"end {self.session_id}")
+            self._home.session_ending(self)
+            self._changed()
+        return self._end_task
+
+    async def _end(self, reason: Reason, grace: float, detail: str | None) -> Ending:
+        fields = self._fields()
+        if self._life is not None:
+            self._life.cancel()
+            await asyncio.wait([self._life])
+        self.asks.cancel_all()
+        ending = Ending(reached=None, processes_ended=0, processes_left=0, seconds=0.0)
+        if self.agent is not None:
+            over = None if self.turn is None or self.agent.connection.closed else self._turn_over
+            ending = await end_agent(self.agent, grace=grace, turn_over=over)
+        self._turn_ended(TurnEnd("cancelled", detail) if reason == "killed" else TurnEnd("error", detail))
+        for task in tuple(self._helpers):
+            task.cancel()
+        queued = list(self._queue)
+        self._queue.clear()
+        self._gone = True
+        log.info("session_ended", extra={"fields": fields | {"reason": reason} | msgspec.to_builtins(ending)})
+        self._home.session_ended(self, reason, detail, queued)
+        return ending
+
+    def _die(self, reason: Reason, detail: str) -> None:
+        if self._end_task is None:
+            log.warning("session_died", extra={"fields": self._fields() | {"reason": reason, "detail": detail}})
+            alive = self.agent is not None and self.agent.process.alive
+            self.end(reason, grace=None if alive else 0.0, detail=detail)
+
+    # What the agent says.
+
+    async def _pump(self, agent: Agent) -> None:
+        try:
+            while True:
+                for item in await agent.connection.next_batch():
+                    if isinstance(item, Closed):
+                        await self._mourn(agent)
+                        return
+                    self._take(item)
+        except Exception as error:
+            # Without its reader the session would hang for good, and so would its thread.
+            log.exception("session_pump_crashed", extra={"fields": self._fields()})
+            self._die("crashed", f"cannot go on: internal error ({type(error).__name__}), see the log")
+
+    def _take(self, item: Item) -> None:
+        match item:
+            case schema.Update():
+                self._update(item)
+            case PermissionAsked():
+                self._asked(item)
+            case RequestCancelled():
+                self.asks.withdraw(item.request_id)
+            case PromptEnded():
+                self._prompt_ended(item)
+
+    def _update(self, update: schema.Update) -> None:
+        self._heard_at = self._clock()
+        ours = None if self.agent is None else self.agent.session_id
+        if ours is not None and update.session_id != ours:
+            return  # a sub-agent's words are not this conversation's
+        if update.kind not in schema.CONTENT_KINDS:
+            self._session_update(update)
+        else:
+            self._spoke = True
+        if self.turn is None:
+            return
+        if update.kind in {"tool_call", "tool_call_update"}:
+            self._tool_update(update.body)
+        elif update.kind == "agent_message_chunk":
+            self.output.text(schema.chunk_text(update.body))
+        self.turn.listener.update(update)
+
+    def _session_update(self, update: schema.Update) -> None:
+        if update.kind in self.info or len(self.info) < _MOST_INFO:
+            self.info[update.kind] = update.body
+        if update.kind == "session_info_update" and isinstance(title := update.body.get("title"), str) and title:
+            self.thread.title = title[:200]
+        self._changed()
+
+    def _tool_update(self, body: dict[str, Any]) -> None:
+        before = self._calls.activity
+        line = self._calls.take(body)
+        if line is not None:
+            self.output.line("tool", line)
+        if line is not None or self._calls.activity != before:
+            self._changed()
+
+    def _asked(self, asked: PermissionAsked) -> None:
+        self._heard_at = self._clock()
+        self._spoke = True
+        turn = self.turn
+        refuse = turn is None or turn.cancelled_at is not None or self._end_task is not None
+        ask = self.asks.take(asked, refuse=refuse)
+        if ask is not None and turn is not None:
+            turn.listener.asked(ask)
+            self._changed()
+
+    def _answer(self, ask: Ask, option: schema.PermissionOption | None) -> None:
+        self._heard_at = self._clock()
+        if self.agent is not None:
+            self.agent.answer_permission(ask.asked.request_id, permissions.outcome(option))
+
+    def _ask_closed(self, ask: Ask) -> None:
+        if self.turn is not None:
+            self.turn.listener.ask_ended(ask)
+            self._changed()
+
+    def _prompt_ended(self, ended: PromptEnded) -> None:
+        if self.turn is None or self.turn.prompt_id != ended.request_id:
+            log.info("late_answer_dropped", extra={"fields": self._fields()})
+            return
+        if self._is_spoilt(self.turn, ended):
+            self._replace(self.turn)
+        elif ended.error is None:
+            self._turn_ended(TurnEnd(ended.stop_reason or "end_turn"))
+        elif self.turn.cancelled_at is not None or ended.error.code == schema.CANCELLED_ERROR:
+            self._turn_ended(TurnEnd("cancelled"))
+        else:
+            self._turn_ended(TurnEnd("error", str(ended.error)))
+
+    def _is_spoilt(self, turn: Turn, ended: PromptEnded) -> bool:
+        """Whether the agent ends prompts without doing anything, as some do for good after a cancel."""
+        empty = ended.stop_reason == "end_turn" and not self._spoke and turn.cancelled_at is None
+        suspect = self._doubtful or (self._reopened and turn is self.retried)
+        return empty and suspect and self._end_task is None and self.turn_seconds < _AT_ONCE_SECONDS
+
+    def _replace(self, turn: Turn) -> None:
+        log.warning("session_replaced", extra={"fields": self._fields()})
+        if turn is self.retried:
+            self.thread.acp_session_id = None  # spoilt in a new process too: only a new session can help
+        self._give_back(turn)
+        self.end("replaced")
+
+    async def _mourn(self, agent: Agent) -> None:
+        if self._end_task is not None:
+            self._turn_over.set()  # the running prompt's answer won't come: nothing to wait for
+        elif self._opened:
+            self._die("crashed", f"cannot go on: the agent {await agent.exit_words()}")
+
+    def _changed(self) -> None:
+        self._home.session_changed(self)
+
+    def _fields(self) -> dict[str, Any]:
+        return {"thread": self.thread.thread_id, "session": self.session_id, "agent": self.thread.agent}

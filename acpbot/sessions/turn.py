@@ -1,0 +1,108 @@
+"""One turn: a prompt, who listens to its answer, and the permissions that it waits for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import msgspec
+
+from acpbot.acp import permissions
+from acpbot.acp.schema import PermissionOption, tool_call
+from acpbot.errors import Conflict, InvalidParams
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from acpbot.acp.connection import PermissionAsked
+    from acpbot.acp.schema import Update
+
+AskOutcome = Literal["selected", "cancelled", "expired"]
+
+
+class TurnEnd(msgspec.Struct, frozen=True):
+    """How a turn ended: ACP's stop reason, or ``error`` with a sentence for people."""
+
+    stop_reason: str
+    error: str | None = None
+
+
+class TurnListener(Protocol):
+    """Who is told of a turn. The calls come on the event loop, in order, and may not block."""
+
+    def started(self) -> None:
+        """The prompt has been sent."""
+
+    def update(self, update: Update) -> None:
+        """A piece of the turn's content: a message or thought chunk, a tool call, a plan, or a kind not known here."""
+
+    def asked(self, ask: Ask) -> None:
+        """The agent waits for a permission; answer it by :meth:`Ask.select`."""
+
+    def ask_ended(self, ask: Ask) -> None:
+        """A permission request was answered, or no longer needs an answer; ``ask.outcome`` says which."""
+
+    def ended(self, end: TurnEnd) -> None:
+        """The turn is over; nothing follows. Called once for every turn that was accepted, run or not."""
+
+
+class Ask:
+    """One open permission request. ``request`` is the daemon's own name for it, never reused."""
+
+    def __init__(
+        self,
+        request: str,
+        asked: PermissionAsked,
+        *,
+        timeout_seconds: float,
+        settle: Callable[[Ask, PermissionOption | None], None],
+    ) -> None:
+        call = tool_call(asked.params.tool_call)
+        self.request = request
+        self.asked = asked
+        self.options: Sequence[PermissionOption] = asked.params.options
+        self.tool_call_id = None if call is None else call.tool_call_id
+        self.title = (call.title if call is not None else None) or "a tool"
+        self.kind = None if call is None else call.kind
+        self.timeout_seconds = timeout_seconds
+        self.outcome: AskOutcome | None = None
+        self.chosen: PermissionOption | None = None
+        self._settle = settle
+
+    def select(self, option_id: str) -> None:
+        """Answer with an option. Raises Conflict (answered already), InvalidParams (no such option)."""
+        option = next((option for option in self.options if option.option_id == option_id), None)
+        if option is None:
+            offered = ", ".join(option.option_id for option in self.options)
+            raise InvalidParams(f"cannot choose {option_id!r}: the options are {offered or 'none'}")
+        if self.outcome is not None:
+            raise Conflict(f"cannot answer: this permission request was already {self.outcome}")
+        self.settle("selected", option)
+
+    def reject(self, outcome: AskOutcome) -> None:
+        """Answer with the mildest rejection on offer (``cancelled`` to the agent where there is none)."""
+        self.settle(outcome, permissions.choose(self.options, permissions.REJECT))
+
+    def settle(self, outcome: AskOutcome, option: PermissionOption | None) -> None:
+        """Send the answer, once; later calls change nothing."""
+        if self.outcome is None:
+            self.outcome, self.chosen = outcome, option
+            self._settle(self, option)
+
+
+class Turn:
+    """A prompt on its way. ``key`` names the chat message that it came from; ``text`` is what a person typed."""
+
+    def __init__(self, blocks: list[dict[str, Any]], listener: TurnListener, *, text: str, key: str = "") -> None:
+        self.blocks = blocks
+        self.listener = listener
+        self.text = text
+        self.key = key
+        self.prompt_id: int | None = None
+        self.cancelled_at: float | None = None
+        self.end: TurnEnd | None = None
+
+    def finish(self, end: TurnEnd) -> None:
+        """Tell the listener that the turn is over; later calls change nothing."""
+        if self.end is None:
+            self.end = end
+            self.listener.ended(end)

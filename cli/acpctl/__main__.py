@@ -1,0 +1,5 @@
+"""`python -m acpctl`."""
+
+from acpctl.app import main
+
+main()

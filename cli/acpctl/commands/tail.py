@@ -1,0 +1,66 @@
+"""`acpctl tail`: what one session says and does, as it happens."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+import typer
+
+from acpctl import threads
+from acpctl.exits import DONE
+from acpctl.options import Format, Thread, given
+from acpctl.output import Output
+from acpctl.text import clean
+
+_STYLES: Final = {"text": "", "tool": "cyan", "stderr": "dim", "notice": "yellow"}
+_KIND_WIDTH: Final = 6
+
+
+def run(
+    context: typer.Context,
+    thread: Thread,
+    *,
+    lines: Annotated[
+        int | None, typer.Option("-n", "--lines", min=0, max=1000, metavar="N", help="Of what was before.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on, until Ctrl-C.")] = True,
+    output: Format = "table",
+) -> int:
+    """Follow one session: the agent's text, its tool calls, its stderr."""
+    name = threads.parse(thread)
+    options = given(context)
+    out = options.out
+    with options.connect() as connection:
+        connection.need("sessions.tail", "tail")
+        row = threads.fetch(connection, name)
+        params: dict[str, Any] = {"thread": row["thread_id"]}
+        if lines is not None:
+            params["lines"] = lines
+        answer = connection.call("sessions.tail", params)
+        for said in connection.rows(answer, "lines", "sessions.tail"):
+            _write(said, out, output)
+        while follow and not out.reader_gone:
+            for message in connection.arrived():
+                said = message.get("params")
+                if message.get("method") == "sessions.output" and isinstance(said, dict):
+                    _write(said, out, output)
+    return DONE
+
+
+def _write(said: dict[str, Any], out: Output, output: str) -> None:
+    if output == "json":
+        out.json(said, line=True)
+        return
+    kind = clean(said.get("kind"))
+    at = clean(said.get("at"))
+    if out.terminal:
+        at = _local(at)
+    what = f"{out.paint(at, 'dim')}  {out.paint(kind.ljust(_KIND_WIDTH), 'dim')}  "
+    out.data(what + out.paint(clean(said.get("text")), _STYLES.get(kind, "")))
+
+
+def _local(at: str) -> str:
+    """The time of day here; as it stands where it can't be read."""
+    try:
+        return datetime.fromisoformat(at).astimezone().strftime("%H:%M:%S")
+    except ValueError:
+        return at

@@ -1,0 +1,153 @@
+"""Data on stdout, all else on stderr: colours, JSON, and what is done when nobody reads any more."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+from acpctl.exits import Failure
+from acpctl.table import Cell, Column, draw
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+_STYLES: Final = {
+    "bold": "1",
+    "dim": "2",
+    "italic": "3",
+    "head": "1;2",
+    "red": "31",
+    "alarm": "1;31",
+    "green": "32",
+    "yellow": "33",
+    "blue": "34",
+    "magenta": "35",
+    "cyan": "36",
+}
+# Characters that JSON lets through and a terminal acts on; in a string they can always be escaped.
+_JSON_UNSAFE: Final = (
+    "[\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f\ud800-\udfff]"
+)
+_FULL_WIDTH: Final = 1_000_000
+
+
+class Output:
+    """Where a command's words go. Written at once; a reader that has gone ends nothing but the writing."""
+
+    def __init__(self, *, color: bool, environ: Mapping[str, str]) -> None:
+        self.terminal = _is_terminal(sys.stdout)
+        self.error_terminal = _is_terminal(sys.stderr)
+        wanted = color and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+        self._color = wanted and self.terminal
+        self._error_color = wanted and self.error_terminal
+        self._home = environ.get("HOME", "")
+        self._unicode = _speaks_unicode(sys.stdout)
+        self._error_unicode = _speaks_unicode(sys.stderr)
+        self.reader_gone = False
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None and hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+
+    @property
+    def home(self) -> str:
+        """The home directory that ``~`` stands for; empty where paths are to stand as they are (for programs)."""
+        return self._home
+
+    def columns(self, *, error: bool = False) -> int:
+        """The width to draw for: the terminal's, and no limit at all where there is none."""
+        if not (self.error_terminal if error else self.terminal):
+            return _FULL_WIDTH
+        return max(20, shutil.get_terminal_size().columns)
+
+    def paint(self, text: str, style: str, *, error: bool = False) -> str:
+        """``text`` in a style (a word of the table above; empty for none), where colours are wanted."""
+        codes = _STYLES.get(style)
+        if not codes or not text or not (self._error_color if error else self._color):
+            return text
+        return f"\x1b[{codes}m{text}\x1b[0m"
+
+    def mark(self, glyph: str, plain: str = "", *, error: bool = False) -> str:
+        """``glyph`` on a terminal that can show it, else ``plain``."""
+        shown = self.error_terminal and self._error_unicode if error else self.terminal and self._unicode
+        return glyph if shown else plain
+
+    def data(self, text: str, end: str = "\n") -> None:
+        """Write to stdout. ``Failure`` where it can't be written; a reader that has gone is none."""
+        if self.reader_gone:
+            return
+        try:
+            if sys.stdout is None:
+                raise Failure("cannot write the answer: stdout is closed")
+            sys.stdout.write(text + end)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            self.reader_gone = True
+            _discard(sys.stdout)
+        except OSError as error:
+            _discard(sys.stdout)
+            raise Failure(f"cannot write the answer: {error.strerror or error}") from None
+
+    def lines(self, lines: Iterable[str]) -> None:
+        """Write lines to stdout, in one go."""
+        text = "\n".join(lines)
+        if text:
+            self.data(text)
+
+    def json(self, value: Any, *, line: bool = False) -> None:
+        """Write one JSON object: indented on a terminal, else (and with ``line``) in one line."""
+        indent = 2 if self.terminal and not line else None
+        separators = None if indent else (",", ":")
+        text = json.dumps(value, ensure_ascii=not self._unicode, indent=indent, separators=separators)
+        if not text.isascii() or "\x7f" in text:
+            text = re.sub(_JSON_UNSAFE, _json_escaped, text)
+        self.data(text)
+
+    def note(self, text: str, style: str = "", *, end: str = "\n") -> None:
+        """Write to stderr."""
+        tell(self.paint(text, style, error=True) + end)
+
+    def table(
+        self, columns: Sequence[Column], rows: Sequence[Sequence[Cell]], *, error: bool = False, indent: int = 0
+    ) -> list[str]:
+        """A table's lines: fitted and coloured on a terminal; else one header, nothing cut, two spaces or more."""
+
+        def paint(text: str, style: str) -> str:
+            return self.paint(text, style, error=error)
+
+        indented = " " * indent
+        return [indented + line for line in draw(columns, rows, self.columns(error=error) - indent, paint)]
+
+
+def tell(text: str) -> None:
+    """Write to stderr, where there is one; when it can't be written, there is nowhere left to say so."""
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        _discard(sys.stderr)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
+
+
+def _speaks_unicode(stream: TextIO | None) -> bool:
+    return stream is not None and (stream.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def _discard(stream: TextIO) -> None:
+    """Let what is still buffered go nowhere: the interpreter flushes once more at its end."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
+
+
+def _json_escaped(found: re.Match[str]) -> str:
+    return json.dumps(found[0])[1:-1] if found[0] != "\x7f" else "\\u007f"

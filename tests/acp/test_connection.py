@@ -1,0 +1,214 @@
+"""The agent's wire, fed by hand: order, bounds, answers of all shapes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from acpbot.acp import connection as module
+from acpbot.acp import schema
+from acpbot.acp.connection import Closed, Connection, PermissionAsked, PromptEnded, RequestCancelled
+from acpbot.errors import AgentGone, AgentRefused, AgentTimeout
+from tests.fakes.process import MemoryProcess
+
+
+@pytest.fixture
+def process():
+    return MemoryProcess()
+
+
+@pytest.fixture
+def connection(process):
+    connection = Connection()
+    connection.attach(process)
+    return connection
+
+
+def line(**members) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", **members}).encode() + b"\n"
+
+
+def update(kind: str, session="s", **body) -> bytes:
+    return line(method="session/update", params={"sessionId": session, "update": {"sessionUpdate": kind, **body}})
+
+
+def chunk(text: str) -> bytes:
+    return update("agent_message_chunk", content={"type": "text", "text": text})
+
+
+async def test_updates_requests_and_the_end_come_in_the_order_of_the_wire(connection):
+    prompt = connection.prompt({})
+    asked = line(
+        id="p-1",
+        method="session/request_permission",
+        params={
+            "sessionId": "s",
+            "toolCall": {"toolCallId": "t"},
+            "options": [{"optionId": "a", "kind": "allow_once"}],
+        },
+    )
+    connection.data_received(chunk("one") + asked + chunk("two") + line(id=prompt, result={"stopReason": "end_turn"}))
+    connection.data_received(chunk("late"))
+    connection.eof()
+    kinds = [type(item) for item in await connection.next_batch()]
+    assert kinds == [schema.Update, PermissionAsked, schema.Update, PromptEnded, schema.Update, Closed]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "user_message_chunk",
+        "agent_message_chunk",
+        "agent_thought_chunk",
+        "tool_call",
+        "tool_call_update",
+        "plan",
+        "available_commands_update",
+        "current_mode_update",
+        "config_option_update",
+        "session_info_update",
+        "usage_update",
+        "notice",
+        "compaction_update",
+        "compaction_summary_chunk",
+        "subagent_update",
+        "something_of_tomorrow",
+    ],
+)
+async def test_every_kind_is_passed_on_whole(connection, kind):
+    connection.data_received(update(kind, tomorrow={"a": [1]}, _meta={"session_id": "other"}))
+    (item,) = await connection.next_batch()
+    assert item == schema.Update(
+        "s", kind, {"sessionUpdate": kind, "tomorrow": {"a": [1]}, "_meta": {"session_id": "other"}}
+    )
+
+
+async def test_an_answer_is_matched_whatever_the_type_of_its_id(connection, process):
+    asking = asyncio.create_task(connection.request("session/new", {}, schema.SessionResult, limit=5))
+    await process.wrote.wait()
+    request = json.loads(process.written[0])
+    connection.data_received(line(id=str(request["id"]), result={"sessionId": "x", "models": {"m": 1}, "new": 1}))
+    assert (await asking).session_id == "x"
+
+
+async def test_a_null_answer_is_an_empty_one(connection, process):
+    asking = asyncio.create_task(connection.request("session/load", {}, schema.SessionResult, limit=5))
+    await process.wrote.wait()
+    connection.data_received(line(id=1, result=None))
+    assert await asking == schema.SessionResult()
+
+
+async def test_the_replay_of_a_load_is_dropped_and_what_tells_of_the_session_is_kept(connection, process):
+    asking = asyncio.create_task(connection.request("session/load", {}, schema.SessionResult, limit=5, mute=True))
+    await process.wrote.wait()
+    connection.data_received(
+        update("user_message_chunk")
+        + chunk("old")
+        + update("available_commands_update")
+        + line(id=1, result={})
+        + chunk("new")
+    )
+    await asking
+    assert [item.kind for item in await connection.next_batch()] == ["available_commands_update", "agent_message_chunk"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        (
+            {"error": {"code": 400, "message": "no such model"}},
+            AgentRefused,
+            "refused session/new: no such model (400)",
+        ),
+        ({"error": "odd"}, AgentRefused, "odd"),
+        ({"result": {"sessionId": 7}}, AgentRefused, "cannot use the agent's answer to session/new"),
+    ],
+)
+async def test_a_bad_answer_is_one_clear_error(connection, process, answer, error, words):
+    asking = asyncio.create_task(connection.request("session/new", {}, schema.SessionResult, limit=5))
+    await process.wrote.wait()
+    connection.data_received(line(id=1, **answer))
+    with pytest.raises(error, match=r"^cannot ") as caught:
+        await asking
+    assert words in str(caught.value)
+
+
+async def test_a_request_has_a_time_limit_and_its_late_answer_does_no_harm(connection):
+    with pytest.raises(AgentTimeout, match=r"did not answer initialize within 0\.01 s"):
+        await connection.request("initialize", {}, schema.InitializeResult, limit=0.01)
+    connection.data_received(line(id=1, result={"protocolVersion": 1}) + chunk("on"))
+    assert [item.kind for item in await connection.next_batch()] == ["agent_message_chunk"]
+
+
+async def test_the_end_fails_open_requests_and_all_later_ones(connection, process):
+    asking = asyncio.create_task(connection.request("initialize", {}, schema.InitializeResult, limit=5))
+    await process.wrote.wait()
+    connection.eof()
+    with pytest.raises(AgentGone):
+        await asking
+    with pytest.raises(AgentGone):
+        connection.prompt({})
+
+
+async def test_a_prompt_may_end_with_an_error_or_an_unknown_reason(connection):
+    first, second, third = connection.prompt({}), connection.prompt({}), connection.prompt({})
+    connection.data_received(
+        line(id=first, result={"stopReason": "of_tomorrow"})
+        + line(id=second, error={"code": -32603, "message": "model down"})
+        + line(id=third, result={})
+    )
+    ends = await connection.next_batch()
+    assert ends[0].stop_reason == "of_tomorrow"
+    assert "model down" in str(ends[1].error)
+    assert "cannot use the agent's answer" in str(ends[2].error)
+
+
+@pytest.mark.parametrize("method", ["fs/read_text_file", "terminal/create", "elicitation/create", "_ext/thing"])
+async def test_what_was_not_offered_is_refused(connection, process, method):
+    connection.data_received(line(id="x", method=method, params={}))
+    answer = json.loads(process.written[0])
+    assert (answer["id"], answer["error"]["code"]) == ("x", -32601)
+
+
+async def test_a_malformed_permission_request_is_answered(connection, process):
+    connection.data_received(line(id=9, method="session/request_permission", params={"options": 1}))
+    assert json.loads(process.written[0])["error"]["code"] == -32602
+
+
+async def test_a_cancelled_request_is_told(connection):
+    connection.data_received(line(method="$/cancel_request", params={"requestId": 9}) + line(method="$/cancel_request"))
+    assert await connection.next_batch() == [RequestCancelled(9)]
+    assert connection.malformed == 1
+
+
+async def test_noise_is_counted_and_passed_over(connection):
+    noise = b'\n garbage\n[1]\n"x"\n\xff\xfe\n' + line(method="session/update", params={"sessionId": "s"})
+    connection.data_received(noise + line(error={"code": 1, "message": "no id"}) + chunk("on"))
+    assert [item.kind for item in await connection.next_batch()] == ["agent_message_chunk"]
+    assert connection.malformed == 5
+
+
+async def test_reading_stops_when_nobody_takes_and_goes_on_when_somebody_does(connection, process):
+    connection.data_received(chunk("x") * module.HIGH_WATER_ITEMS)
+    assert process.paused
+    assert len(await connection.next_batch()) == module.HIGH_WATER_ITEMS
+    assert not process.paused
+
+
+async def test_few_but_big_updates_stop_reading_too(connection, process):
+    big = chunk("x" * (module.HIGH_WATER_BYTES // 2))
+    connection.data_received(big)
+    assert not process.paused
+    connection.data_received(big)
+    assert process.paused
+
+
+async def test_a_reader_that_waits_is_woken_once_there_is_something(connection):
+    reading = asyncio.create_task(connection.next_batch())
+    await asyncio.sleep(0)
+    connection.data_received(chunk("a")[:10])
+    assert not reading.done()
+    connection.data_received(chunk("a")[10:])
+    assert len(await reading) == 1

@@ -1,0 +1,88 @@
+"""How long a kill takes until nothing is left, verified: an agent that obeys, and one that ignores everything.
+
+Goals: at most 150 ms with a setsid'd tool running when it obeys; at most grace + 250 ms when it ignores everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from acpbot.acp.agent import Profile, environment
+from acpbot.acp.launcher import choose_launcher
+from acpbot.sessions.model import Target
+from acpbot.sessions.pool import AgentChoice, Pool, PoolLimits
+from acpbot.sessions.session import Limits
+from acpbot.sessions.thread import Workspace
+from acpbot.sessions.turn import Turn
+
+ROUNDS = 11
+GRACE = 1.0
+
+
+class Listener:
+    """Knows when a tool has spoken, or when the agent has said something."""
+
+    def __init__(self) -> None:
+        self.spoke = asyncio.Event()
+
+    def started(self) -> None: ...
+
+    def update(self, update) -> None:
+        if update.body.get("content"):
+            self.spoke.set()
+
+    def asked(self, ask) -> None:
+        ask.select(next(option.option_id for option in ask.options if option.kind == "allow_once"))
+
+    def ask_ended(self, ask) -> None: ...
+
+    def ended(self, end) -> None: ...
+
+
+async def measure(mode: str, prompt: str) -> tuple[float, int, str]:
+    with tempfile.TemporaryDirectory() as folder:
+        launcher, _ = choose_launcher(mode)
+        profile = Profile(
+            name="demo",
+            argv=(sys.executable, "-m", "acpbot.demo.agent"),
+            env=environment(os.environ, (), {"ACPBOT_DEMO_PACE": "0"}),
+        )
+        pool = Pool(
+            agents={"demo": AgentChoice(profile=profile)},
+            default_agent="demo",
+            launcher=launcher,
+            workspace=Workspace(Path(folder), "thread"),
+            limits=PoolLimits(session=Limits(grace_seconds=GRACE)),
+        )
+        listener = Listener()
+        pool.submit("1", Turn([{"type": "text", "text": prompt}], listener, text=prompt), platform="bench")
+        await listener.spoke.wait()
+        session = pool.row("1").session_id or ""
+        (result,) = await pool.kill([Target(thread_id="1", session_id=session)])
+        await launcher.aclose()
+        return result.seconds, result.processes_left, result.reached or "-"
+
+
+def main() -> None:
+    logging.disable(logging.WARNING)
+    for mode in ("cgroup", "subreaper"):
+        for name, prompt, goal in (
+            ("obeys, tool in a session of its own", "tool echo up && sleep 60", 0.150),
+            ("ignores everything", "ignore; say up; hang", GRACE + 0.250),
+        ):
+            found = [asyncio.run(measure(mode, prompt)) for _ in range(ROUNDS)]
+            left = max(result[1] for result in found)
+            median = statistics.median(result[0] for result in found)
+            reached = {result[2] for result in found}
+            figures = f"median {median * 1000:.0f} ms (<= {goal * 1000:.0f})"
+            print(f"{mode}, {name}: {figures}, {left} left, reached {reached}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Updates per second of acpbot.acp against the Python ACP SDK's client, same agent, one run; and what a stall costs.
+
+Goal: at least 6 times as many a second, and bounded memory while nobody takes the updates.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import resource
+import statistics
+import sys
+import time
+from pathlib import Path
+
+BLASTER = Path(__file__).parents[1] / "fakes" / "agents" / "blaster.py"
+COUNT = 50_000
+ROUNDS = 5
+STALLED = 100_000
+STALL_SECONDS = 8
+
+
+async def ours(count: int, *, stall: bool) -> float:
+    from acpbot.acp import schema  # noqa: PLC0415 - each side is imported only in a process of its own
+    from acpbot.acp.agent import Agent, Profile  # noqa: PLC0415 - the same
+    from acpbot.acp.connection import PromptEnded  # noqa: PLC0415 - the same
+    from acpbot.acp.launcher import choose_launcher  # noqa: PLC0415 - the same
+
+    launcher, _ = choose_launcher("auto")
+    argv = (sys.executable, str(BLASTER), str(count))
+    agent = await Agent.launch(launcher, Profile(name="b", argv=argv, env=dict(os.environ)), Path.cwd(), "bench")
+    try:
+        await agent.initialize()
+        await agent.open(Path.cwd())
+        started = time.perf_counter()
+        agent.prompt([schema.text_block("go")])
+        if stall:
+            await asyncio.sleep(STALL_SECONDS)
+            return 0.0
+        seen, ended = 0, False
+        while not ended:
+            for item in await agent.connection.next_batch():
+                if isinstance(item, schema.Update):
+                    if not item.body["content"]["text"].startswith(f"{seen:08d}"):
+                        raise SystemExit("an update is out of order")
+                    seen += 1
+                ended = ended or isinstance(item, PromptEnded)
+        if seen != count:
+            raise SystemExit(f"{seen} of {count} updates came")
+        return count / (time.perf_counter() - started)
+    finally:
+        await agent.process.kill_container()
+        await agent.process.aclose()
+        await launcher.aclose()
+
+
+async def theirs(count: int, *, stall: bool) -> float:
+    import acp  # noqa: PLC0415 - each side is imported only in a process of its own
+
+    never, complete = asyncio.Event(), asyncio.Event()
+
+    class Client(acp.Client):
+        seen = 0
+
+        async def session_update(self, session_id, update, **_):  # noqa: ARG002 - the SDK's signature
+            if stall:
+                await never.wait()
+            self.seen += 1
+            if self.seen == count:
+                complete.set()
+
+    client = Client()
+    argv = (sys.executable, str(BLASTER), str(count))
+    async with acp.spawn_agent_process(client, *argv, transport_kwargs={"limit": 1 << 26}) as (connection, _process):
+        await connection.initialize(protocol_version=1)
+        session = await connection.new_session(cwd=str(Path.cwd()), mcp_servers=[])
+        started = time.perf_counter()
+        prompt = connection.prompt(session_id=session.session_id, prompt=[acp.text_block("go")])
+        if stall:
+            waiting = asyncio.ensure_future(prompt)
+            await asyncio.sleep(STALL_SECONDS)
+            waiting.cancel()
+            never.set()
+            return 0.0
+        await prompt
+        await complete.wait()
+        return count / (time.perf_counter() - started)
+
+
+def run(side, count: int, stall: bool, results) -> None:
+    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    rate = asyncio.run(side(count, stall=stall))
+    results.send((rate, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) / 1024))
+
+
+def measure(side, count: int, *, stall: bool = False) -> tuple[float, float]:
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("spawn").Process(target=run, args=(side, count, stall, writer))
+    process.start()
+    writer.close()
+    result = reader.recv()
+    process.join()
+    return result
+
+
+def main() -> None:
+    rates = {ours: [], theirs: []}
+    for _ in range(ROUNDS):
+        for side, found in rates.items():
+            found.append(measure(side, COUNT)[0])
+    mine, other = (statistics.median(found) for found in rates.values())
+    rate = f"acpbot {mine:,.0f}, SDK {other:,.0f}, ratio {mine / other:.1f} (>= 6)"
+    print(f"updates a second, median of {ROUNDS}: {rate}")
+    mine, other = (measure(side, STALLED, stall=True)[1] for side in (ours, theirs))
+    print(f"peak MiB over start, {STALLED:,} updates that nobody takes: acpbot {mine:.0f}, SDK {other:.0f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.demo.driver import Driver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
+    """Start agents in the test's folder; they are killed at its end."""
+    started: list[Driver] = []
+
+    def start(**settings: object) -> Driver:
+        driver = Driver(tmp_path, **settings)
+        started.append(driver)
+        driver.call("initialize", {"protocolVersion": 1})
+        return driver
+
+    yield start
+    for driver in started:
+        driver.close()
+
+
+@pytest.fixture
+def agent(start: Callable[..., Driver]) -> Driver:
+    return start()

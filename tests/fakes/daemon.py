@@ -1,0 +1,158 @@
+"""A real daemon in a process of its own, and a client of the wire as anyone could write one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Self
+
+LIMIT = 20
+DEMO_AGENT = f'[agent]\ncommand = {json.dumps(sys.executable)}\nargs = ["-m", "acpbot.demo.agent"]\n'
+
+
+class Wire:
+    """A blocking client: lines out, lines in; notifications that come before an answer are kept."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(LIMIT)
+        self.socket.connect(str(path))
+        self.lines = self.socket.makefile("rb")
+        self.notifications: list[dict] = []
+        self.last = 0
+        self.hello = self.read()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.lines.close()
+        self.socket.close()
+
+    def read(self) -> dict:
+        line = self.lines.readline()
+        assert line.endswith(b"\n"), f"the daemon closed: {line!r}"
+        return json.loads(line)
+
+    def send(self, method: str, **params) -> int:
+        self.last += 1
+        request = {"jsonrpc": "2.0", "id": self.last, "method": method, "params": params}
+        self.socket.sendall(json.dumps(request).encode() + b"\n")
+        return self.last
+
+    def answer(self, request_id: int) -> dict:
+        while True:
+            message = self.read()
+            if "method" in message:
+                self.notifications.append(message)
+            elif message["id"] == request_id:
+                return message
+
+    def call(self, method: str, **params):
+        answer = self.answer(self.send(method, **params))
+        assert "result" in answer, answer
+        return answer["result"]
+
+    def refused(self, method: str, **params) -> dict:
+        return self.answer(self.send(method, **params))["error"]
+
+    def event(self, kind: str) -> dict:
+        """The next chat.event of that type; those before it are dropped."""
+        while True:
+            message = self.notifications.pop(0) if self.notifications else self.read()
+            if message.get("method") == "chat.event" and message["params"]["type"] == kind:
+                return message["params"]
+
+    def turn(self, thread: str, text: str) -> dict:
+        """Send a prompt and wait for the end of its turn; permissions are given."""
+        self.call("chat.send", thread=thread, text=text)
+        while True:
+            message = self.notifications.pop(0) if self.notifications else self.read()
+            params = message.get("params", {})
+            if params.get("type") == "permission":
+                option = next(o["option_id"] for o in params["options"] if o["kind"] == "allow_once")
+                self.call("chat.permit", thread=thread, request=params["request"], option=option)
+            if params.get("type") == "turn_end":
+                return params
+
+
+class DaemonProcess:
+    """`acpbot run` with a configuration of the test's own; ready when the constructor returns."""
+
+    def __init__(self, folder: Path, config: str = DEMO_AGENT, *, ready: bool = True, **environ: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.socket = folder / "run" / "acpbot.sock"
+        self.config = folder / "config.toml"
+        self.config.write_text(config)
+        self.log = folder / "daemon.log"
+        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        notify.bind(str(folder / "notify"))
+        notify.settimeout(LIMIT)
+        self.notify = notify
+        keep = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        self.environ = {
+            **keep,
+            "HOME": str(folder),
+            "XDG_STATE_HOME": str(folder / "state"),
+            "NOTIFY_SOCKET": str(folder / "notify"),
+            "ACPBOT_SOCKET": str(self.socket),
+            **environ,
+        }
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "acpbot", "run", "--config", str(self.config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.environ,
+                cwd=folder,
+            )
+        if ready:
+            self.wait_for(b"READY=1")
+
+    def wait_for(self, state: bytes) -> None:
+        """Wait until the daemon has told the service manager this."""
+        while True:
+            try:
+                lines = self.notify.recv(4096).split(b"\n")
+            except TimeoutError:
+                raise AssertionError(f"no {state!r}; the log says:\n{self.log.read_text()}") from None
+            if state in lines:
+                return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.process.poll() is None:
+            self.stop(signal.SIGKILL)
+        self.notify.close()
+        (self.folder / "notify").unlink(missing_ok=True)
+
+    def wire(self) -> Wire:
+        return Wire(self.socket)
+
+    def stop(self, signum: int = signal.SIGTERM) -> int:
+        """Signal it and wait for its end; its exit status."""
+        self.process.send_signal(signum)
+        return self.process.wait(LIMIT)
+
+
+def marked_processes(session_ids) -> list[int]:
+    """The living processes that carry one of these session ids in their environment."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            environ = (entry / "environ").read_bytes() if entry.name.isdigit() else b""
+            state = (entry / "stat").read_text().rpartition(")")[2].split()[0] if environ else "Z"
+        except OSError:
+            continue
+        if state != "Z" and any(f"ACPBOT_SESSION={session}".encode() in environ for session in session_ids):
+            found.append(int(entry.name))
+    return found

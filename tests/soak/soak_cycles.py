@@ -1,0 +1,109 @@
+"""1,000 start / turn / kill cycles of the demo agent in a row: nothing may be left, nothing may grow.
+
+Run by `make soak`. Exits 1 where a process, a descriptor, a task or a cgroup directory is left, or memory grows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from acpbot.acp.agent import Profile, environment
+from acpbot.acp.launcher import choose_launcher
+from acpbot.sessions.model import Target
+from acpbot.sessions.pool import AgentChoice, Pool, PoolLimits
+from acpbot.sessions.thread import Workspace
+from acpbot.sessions.turn import Turn
+
+CYCLES = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+WARM_UP = 50
+
+
+class Listener:
+    """Knows when its turn is over."""
+
+    def __init__(self) -> None:
+        self.over = asyncio.Event()
+
+    def started(self) -> None: ...
+
+    def update(self, update) -> None: ...
+
+    def asked(self, ask) -> None: ...
+
+    def ask_ended(self, ask) -> None: ...
+
+    def ended(self, _end) -> None:
+        self.over.set()
+
+
+def state(cgroup_base: Path | None) -> dict[str, int]:
+    """What could leak, counted now."""
+    children = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit() and _parent(entry) == os.getpid()]
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return {
+        "processes": len(children),
+        "fds": len(list(Path("/proc/self/fd").iterdir())),
+        "tasks": len(asyncio.all_tasks()),
+        "cgroups": 0 if cgroup_base is None else sum(1 for entry in cgroup_base.rglob("*") if entry.is_dir()),
+        "rss_kib": pages * 4,
+    }
+
+
+def _parent(entry: Path) -> int:
+    try:
+        return int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+async def soak(mode: str) -> bool:
+    launcher, reason = choose_launcher(mode)
+    base = Path(reason.split(": ")[1].removesuffix(" can be written")) if mode == "cgroup" else None
+    with tempfile.TemporaryDirectory() as folder:
+        profile = Profile(
+            name="demo",
+            argv=(sys.executable, "-m", "acpbot.demo.agent"),
+            env=environment(os.environ, (), {"ACPBOT_DEMO_PACE": "0"}),
+        )
+        pool = Pool(
+            agents={"demo": AgentChoice(profile=profile)},
+            default_agent="demo",
+            launcher=launcher,
+            workspace=Workspace(Path(folder), "thread"),
+            limits=PoolLimits(),
+        )
+        first, started = {}, time.monotonic()
+        for cycle in range(CYCLES):
+            listener = Listener()
+            words = "say a; fork 1" if cycle % 2 else "say a"
+            pool.submit("1", Turn([{"type": "text", "text": words}], listener, text="a"), platform="soak")
+            await listener.over.wait()
+            session = pool.row("1").session_id or ""
+            (result,) = await pool.kill([Target(thread_id="1", session_id=session)], forget=cycle % 3 == 0)
+            if result.processes_left or result.outcome != "ended":
+                print(f"cycle {cycle}: {result}")
+                return False
+            if cycle == WARM_UP:
+                first = state(base)
+        last = state(base)
+        print(f"{mode}: {CYCLES} cycles in {time.monotonic() - started:.0f} s; first {first}, last {last}")
+        await launcher.aclose()
+    grown = last["rss_kib"] - first["rss_kib"]
+    same = all(last[key] <= first[key] for key in ("processes", "fds", "tasks", "cgroups"))
+    return same and grown < 4096
+
+
+def main() -> None:
+    logging.disable(logging.WARNING)
+    fine = [asyncio.run(soak(mode)) for mode in ("cgroup", "subreaper")]
+    sys.exit(0 if all(fine) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from acpbot.sessions.session import Reason
     from acpbot.sessions.turn import Ask, TurnEnd
 
-_TEXT_LIMIT: Final = 4 * 1024 * 1024
+TEXT_LIMIT: Final = 4 * 1024 * 1024
 _UNTOLD: Final = frozenset({"evicted", "expired"})
 
 _TOLD: Final = {
@@ -58,7 +58,7 @@ class Conversation:
     def __init__(self, surface: Surface, live: LiveMessage) -> None:
         self.live = live
         self._surface = surface
-        self._size = 0
+        self._room = TEXT_LIMIT
 
     def started(self) -> None:
         """The prompt has been sent."""
@@ -76,12 +76,13 @@ class Conversation:
         self._surface.grew(self.live, update)
 
     def _text(self, text: str) -> None:
-        room = _TEXT_LIMIT - self._size
-        self._size += len(text)
-        if room > 0:
-            self.live.append(text[:room])
-            if len(text) > room:
-                self.live.notice(f"The answer was cut at {_TEXT_LIMIT:,} characters.")
+        if self._room == 0:
+            return
+        kept = text[: self._room]
+        self._room -= len(kept)
+        self.live.append(kept)
+        if self._room == 0:
+            self.live.notice(f"The answer was cut at {TEXT_LIMIT:,} characters.")
 
     def asked(self, ask: Ask) -> None:
         """Show that a permission is wanted."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import collections
 import contextlib
 import logging
 import os
-import resource
 import signal
 import sys
 import time
@@ -23,6 +21,7 @@ from acpbot.management.access import AccessRule
 from acpbot.management.listener import Listener, inherited
 from acpbot.management.route import Services
 from acpbot.management.server import ManagementServer
+from acpbot.management.vitals import LoopLag, rss_bytes
 from acpbot.notify import Notifier
 from acpbot.sessions.pool import AgentChoice, Pool, PoolLimits
 from acpbot.sessions.session import Limits
@@ -41,7 +40,6 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS: Final = 1.0
 SAMPLE_SECONDS: Final = 2.0
-LAG_SECONDS: Final = 0.25
 
 
 def profile(settings: AgentSettings, environ: Mapping[str, str]) -> Profile:
@@ -98,7 +96,7 @@ class Daemon:
         self._started = time.monotonic()
         self._stop = asyncio.Event()
         self._pool: Pool | None = None
-        self._lag = LoopLag()
+        self._lag: LoopLag | None = None
         self.state: State = "starting"
 
     def stop(self) -> None:
@@ -152,8 +150,9 @@ class Daemon:
         for name, work, seconds in (("tick", self._tick, TICK_SECONDS), ("sample", pool.sample, SAMPLE_SECONDS)):
             task = asyncio.create_task(_every(seconds, work), name=name)
             stack.push_async_callback(_cancelled, task)
-        lag = asyncio.create_task(self._lag.measure(), name="loop lag")
-        stack.push_async_callback(_cancelled, lag)
+        self._lag = LoopLag()
+        self._lag.start()
+        stack.callback(self._lag.stop)
         return pool
 
     def _listen(self, stack: contextlib.AsyncExitStack) -> socket_module.socket | None:
@@ -203,35 +202,10 @@ class Daemon:
             uptime_seconds=time.monotonic() - self._started,
             chat=health.ChatFacts(platform="local", connected=True),
             pool=msgspec.convert(pool.counts(), health.PoolFacts, from_attributes=True),
-            loop_lag_ms=self._lag.worst_ms,
-            rss_bytes=_rss_bytes(),
+            loop_lag_ms=None if self._lag is None else round(self._lag.milliseconds, 1),
+            rss_bytes=rss_bytes(),
             grace_seconds=self._settings.management.probes.grace_seconds,
         )
-
-
-class LoopLag:
-    """How late the event loop runs what is due: the worst of the last ten looks, a quarter of a second apart."""
-
-    def __init__(self) -> None:
-        self._looks: collections.deque[float] = collections.deque([0.0], maxlen=10)
-
-    @property
-    def worst_ms(self) -> float:
-        """In milliseconds."""
-        return max(self._looks)
-
-    async def measure(self) -> None:
-        """Look for ever."""
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + LAG_SECONDS
-            await asyncio.sleep(LAG_SECONDS)
-            self._looks.append(max(0.0, (loop.time() - due) * 1000))
-
-
-def _rss_bytes() -> int:
-    with open("/proc/self/statm", "rb") as statm:  # noqa: PTH123 - a file of the kernel's, read often
-        return int(statm.read().split()[1]) * resource.getpagesize()
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:

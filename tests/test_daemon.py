@@ -90,7 +90,7 @@ def test_no_tcp_port_is_open_by_default(daemon):
 def test_a_signal_ends_it_in_order(daemon, signum):
     with daemon.wire() as wire:
         wire.call("chat.open", thread="demo")
-        wire.call("chat.send", thread="demo", text="tool echo up && sleep 60")
+        wire.call("chat.send", thread="demo", text="tool echo up && exec sleep 60")
         asked = wire.event("permission")
         wire.call("chat.permit", thread="demo", request=asked["request"], option=asked["options"][0]["option_id"])
         session = wire.call("sessions.get", thread="demo")["session"]["session_id"]

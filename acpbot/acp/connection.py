@@ -254,6 +254,8 @@ class Connection:
                 log.info("agent_answer_unmatched", extra={"fields": {"id": str(message.id)[:80]}})
             case _:
                 self._note_malformed(message.reason, message.preview)
+                if isinstance(message.id, int):
+                    self._take_empty(message.id)
 
     def _take_answer(self, message: Answered) -> None:
         if message.id == self._muted_by:
@@ -268,6 +270,18 @@ class Connection:
             future.set_result(message.result)
         else:
             future.set_exception(_refused(message.method, message.error))
+
+    def _take_empty(self, request_id: int) -> None:
+        """Take an answer without a result: JavaScript leaves it out where it is undefined."""
+        self._peer.forget(request_id)
+        if request_id == self._muted_by:
+            self._muted_by = None
+        future = self._waiting.get(request_id)
+        if future is None:
+            reason = "cannot use the agent's answer to session/prompt: it has no result"
+            self._items.append(PromptEnded(request_id, error=AgentRefused(reason, code=0)))
+        elif not future.done():
+            future.set_result(msgspec.Raw(b"null"))
 
     def _prompt_ended(self, message: Answered) -> PromptEnded:
         if message.error is not None:

@@ -45,10 +45,10 @@ class Leftover:
 def end_leftovers(*, remembered: Iterable[ProcessKey] = (), deadline_seconds: float = 5.0) -> list[Leftover]:
     """End the processes that dead daemons left, and remove their cgroups; return what was found. Blocks.
 
-    Found are: processes whose environment names a daemon of our pid namespace that no longer runs (in a sandbox, a
-    pid namespace below ours, too: it has the same marker), their descendants, what is in such a daemon's cgroups, and ``remembered`` ones, for
-    what had its environment cleaned: the caller vouches that these pairs were written in this boot
-    (`acpbot.acp.procfs.boot_id`) by a daemon that is dead.
+    Found are: processes whose environment names a daemon of our pid namespace that no longer runs (also those that were
+    put into a sandbox, a pid namespace below ours), their descendants, what is in such a daemon's cgroups, and
+    ``remembered`` ones, for what had its environment cleaned: the caller vouches that these pairs were written in this
+    boot (`acpbot.acp.procfs.boot_id`) by a daemon that is dead.
 
     Never touched are processes of a living daemon or of a daemon in another pid namespace, ourselves, our ancestors,
     and a process that was given a leftover's pid.

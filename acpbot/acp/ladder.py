@@ -96,16 +96,17 @@ async def end_agent(agent: Agent, *, grace: float, turn_over: asyncio.Event | No
         ladder.step("sigkill")
         agent.process.signal_group(signal.SIGKILL)
         await ladder.exited(_REAP_SECONDS)
-    if await ladder.look():
+    # Last and always: only this is a proof; one look that finds nothing could have missed what forks and exits.
+    report = await agent.process.kill_container(_CONTAINER_SECONDS)
+    if report.killed:
         ladder.step("container")
-        await agent.process.kill_container(_CONTAINER_SECONDS)
-    left = await ladder.look()
+    left = max(len(report.left), int(not report.proven))
     agent.connection.close()
     await agent.process.aclose()
     return Ending(
         reached=ladder.reached,
-        processes_ended=len(ladder.seen) - len(left),
-        processes_left=len(left),
+        processes_ended=len(ladder.seen) - len(report.left),
+        processes_left=left,
         seconds=asyncio.get_running_loop().time() - ladder.started,
     )
 

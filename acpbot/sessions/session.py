@@ -99,9 +99,9 @@ class Session:
         self.info: dict[str, dict[str, Any]] = {}
         self.idle_since = clock()
         self.returned: Turn | None = None
-        """The turn that this session gave back to its queue: for the session after it to answer."""
+        """The turn that it gave back to its queue, for the session after it."""
         self.retried: Turn | None = None
-        """The turn that the session before this one gave back."""
+        """The turn that the session before it gave back."""
         self._profile = profile
         self._launcher = launcher
         self._workspace = workspace
@@ -293,6 +293,7 @@ class Session:
         thread = self.thread
         self._workspace.make(thread.cwd)
         self.agent = await Agent.launch(self._launcher, self._profile, thread.cwd, self.session_id)
+        self.agent.process.stderr.listener = self._stderr
         self._help(self._pump(self.agent))
         self._help(self._watch_exit(self.agent))
         self._changed()
@@ -323,6 +324,7 @@ class Session:
         self._spoke = False
         self._turn_since = self._heard_at = self._clock()
         self.turn = turn
+        first = turn.prompt_id is None
         try:
             turn.prompt_id = agent.prompt(turn.blocks)
         except AgentError as error:
@@ -332,7 +334,8 @@ class Session:
                 self._turn_ended(TurnEnd("error", str(error)))
             self._die("crashed", str(error))
             return
-        turn.listener.started()
+        if first:
+            turn.listener.started()
         self._changed()
         await self._turn_over.wait()
 
@@ -392,6 +395,10 @@ class Session:
 
     # What the agent says.
 
+    def _stderr(self, lines: list[str]) -> None:
+        for line in lines:
+            self.output.line("stderr", line)
+
     async def _pump(self, agent: Agent) -> None:
         try:
             while True:
@@ -403,6 +410,7 @@ class Session:
         except Exception as error:
             # Without its reader the session would hang for good, and so would its thread.
             log.exception("session_pump_crashed", extra={"fields": self._fields()})
+            agent.connection.close()
             self._die("crashed", f"cannot go on: internal error ({type(error).__name__}), see the log")
 
     def _take(self, item: Item) -> None:

@@ -125,7 +125,7 @@ async def test_ten_megabytes_of_stderr_stall_nobody_and_are_not_kept(rig):
 
 
 async def test_a_fast_stdout_arrives_complete_in_large_chunks(rig):
-    size = 64 * 1024 * 1024
+    size = 32 * 1024 * 1024
     script = f"import os\nblock = bytes(range(256)) * 4096\nfor _ in range({size >> 20}):\n    os.write(1, block)"
     process, sink = await rig.python(script)
     await sink.size(size)

@@ -73,7 +73,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     for mode in ("cgroup", "subreaper"):
         for name, prompt, goal in (
-            ("obeys, tool in a session of its own", "tool echo up && sleep 60", 0.150),
+            ("obeys, tool in a session of its own", "tool echo up && exec sleep 60", 0.150),
             ("ignores everything", "ignore; say up; hang", GRACE + 0.250),
         ):
             found = [asyncio.run(measure(mode, prompt)) for _ in range(ROUNDS)]

@@ -139,7 +139,7 @@ class House:
 
     async def tool(self, thread: str) -> Listener:
         """A turn in which a tool runs, permitted, for a minute."""
-        listener = self.send(thread, "tool echo up && sleep 60")
+        listener = self.send(thread, "tool echo up && exec sleep 60")
         await asyncio.wait_for(listener.wants_permission.wait(), 20)
         listener.asks[0].select(next(o.option_id for o in listener.asks[0].options if o.kind == "allow_once"))
         await asyncio.wait_for(listener.tool_spoke.wait(), 20)

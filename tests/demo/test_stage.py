@@ -1,0 +1,104 @@
+"""`acpbot demo` as a newcomer runs it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.agents import sdk_agent
+from tests.fakes.daemon import LIMIT, DaemonProcess, Wire
+
+
+@pytest.fixture
+def environ(tmp_path):
+    return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "ACPBOT_SOCKET": str(tmp_path / "run" / "acpbot.sock")}
+
+
+def demo(environ, *args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "acpbot", "demo", *args],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=2 * LIMIT,
+        check=False,
+        env=environ,
+    )
+
+
+def test_the_tour_shows_everything_in_order_and_leaves_nothing(environ, tmp_path):
+    result = demo(environ)
+    assert result.returncode == 0, result.stdout
+    wanted = [
+        r"\[end_turn: \d+ characters in \d\d pieces",
+        r"permission wanted for: date -u",
+        r"tool: completed",
+        r"\$ acpctl sessions\nTHREAD +STATE +IDLE .*ACTIVITY.*CWD",
+        r"demo +busy .*sleep 60 .*/workspaces/demo",
+        r"\$ acpctl health\nready",
+        r"\$ acpctl kill demo --yes\nTHREAD +OUTCOME +REACHED +ENDED +LEFT +SECONDS\ndemo +ended +\w+ +2 +0 ",
+        r"0 processes left",
+        r"picks the conversation up again",
+        r"you> say Here I am again.*\nHere I am again",
+    ]
+    at = 0
+    for pattern in wanted:
+        match = re.compile(pattern).search(result.stdout, at)
+        assert match, f"{pattern!r} does not come after character {at} of:\n{result.stdout}"
+        at = match.start()
+    folder = re.search(r"run in (/\S+);", result.stdout)
+    assert folder is not None
+    assert not Path(folder[1]).exists()
+    assert list((tmp_path / "run").glob("*.sock")) == []
+
+
+def test_another_agent_takes_the_place_of_the_demo_agent(environ):
+    result = demo(environ, "--agent", f"{sys.executable} {sdk_agent.__file__}")
+    assert "You said: Say hello in one short sentence." in result.stdout
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize(
+    ("agent", "words", "status"),
+    [("'unclosed", "cannot use --agent", 78), ("  ", "it is empty", 78), ("/no/such/agent", "cannot start", 1)],
+)
+def test_an_agent_that_can_not_be_used_is_one_line(environ, agent, words, status):
+    result = demo(environ, "--agent", agent)
+    assert result.returncode == status
+    assert words in result.stdout
+    assert "Traceback" not in result.stdout
+
+
+def test_a_running_daemon_is_left_alone(environ, tmp_path):
+    with DaemonProcess(tmp_path) as daemon:
+        result = demo({**environ, "ACPBOT_SOCKET": str(daemon.socket)})
+        assert result.returncode == 0, result.stdout
+        with daemon.wire() as wire:
+            assert wire.call("sessions.list")["sessions"] == []
+
+
+def test_the_daemon_ends_when_the_demo_is_killed(environ, tmp_path):
+    front = subprocess.Popen(
+        [sys.executable, "-m", "acpbot", "demo", "--agent", "/bin/sleep 60"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environ,
+    )
+    assert front.stdout is not None
+    for line in front.stdout:
+        if b"you>" in line:
+            break
+    with Wire(tmp_path / "run" / "acpbot.sock") as wire:
+        front.send_signal(signal.SIGKILL)
+        front.wait(LIMIT)
+        while wire.lines.readline():
+            pass
+    front.stdout.close()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from acpbot import config
+from acpbot.acp.containment import end_leftovers
 from acpbot.demo.tour import ACPCTL, THREAD, Tour
 from acpbot.errors import ConfigError, StartError
 
@@ -87,13 +88,21 @@ def _daemon(folder: Path, path: Path, command: list[str], environ: dict[str, str
             _wait_until_ready(daemon, ready, log)
             yield
         finally:
-            daemon.send_signal(signal.SIGTERM)
-            try:
-                daemon.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                daemon.kill()
-            if daemon.stdin is not None:
-                daemon.stdin.close()
+            _stop(daemon)
+
+
+def _stop(daemon: subprocess.Popen[bytes]) -> None:
+    daemon.send_signal(signal.SIGTERM)
+    try:
+        daemon.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+        daemon.wait()
+    if daemon.stdin is not None:
+        daemon.stdin.close()
+    if daemon.returncode != 0:
+        # It could not tidy up; what the next daemon would find first is ended now.
+        end_leftovers()
 
 
 def _settings(folder: Path, command: list[str]) -> str:

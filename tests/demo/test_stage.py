@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.agents import sdk_agent
-from tests.fakes.daemon import LIMIT, DaemonProcess, Wire
+from tests.fakes.daemon import LIMIT, DaemonProcess, Wire, marked_processes
 
 
 @pytest.fixture
@@ -102,3 +102,32 @@ def test_the_daemon_ends_when_the_demo_is_killed(environ, tmp_path):
         while wire.lines.readline():
             pass
     front.stdout.close()
+
+
+def test_a_daemon_that_dies_leaves_nothing_of_the_demo(environ, tmp_path):
+    front = subprocess.Popen(
+        [sys.executable, "-m", "acpbot", "demo"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environ,
+    )
+    assert front.stdout is not None
+    lines = []
+    for line in front.stdout:
+        lines.append(line)
+        if line.startswith("you> stream"):
+            break
+    with Wire(tmp_path / "run" / "acpbot.sock") as wire:
+        session = wire.call("sessions.get", thread="demo")["session"]["session_id"]
+        daemon = int((tmp_path / "run" / "acpbot.lock").read_text())
+        os.kill(daemon, signal.SIGKILL)
+    said = front.stdout.read()
+    front.stdout.close()
+    assert front.wait(LIMIT) == 1
+    assert "closed the connection" in said
+    assert marked_processes([session]) == []
+    folder = re.search(r"run in (/\S+);", "".join(lines))
+    assert folder is not None
+    assert not Path(folder[1]).exists()

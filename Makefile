@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test lint types contracts check bench clean
+.PHONY: demo test test-agents soak lint types contracts check bench clean
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml
@@ -33,7 +33,15 @@ contracts: $(READY)
 check: lint types contracts test  ## what CI runs
 
 bench: $(READY)  ## the figures of the README, each a ratio measured in one run
-	@set -e; for b in tests/benchmarks/bench_*.py; do echo "== $$b"; $(BIN)/python $$b; done
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check supervisor
+	@set -e; for b in tests/benchmarks/bench_*.py; do echo "== $$b"; $(BIN)/python -m tests.benchmarks.$$(basename $$b .py); done
+
+soak: $(READY)  ## a thousand lives and ends of an agent: nothing is left, nothing grows
+	@$(BIN)/python -m tests.soak.soak_cycles
+
+test-agents: $(READY)  ## the whole daemon with real agents, offline; npm is needed
+	@$(BIN)/python -m tests.agents.install
+	@ACPBOT_AGENTS=$(CURDIR)/.agents $(BIN)/python -m pytest -m real_agents tests/agents $(ARGS)
 
 clean:
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

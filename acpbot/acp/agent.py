@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 INHERITED: Final = ("HOME", "PATH", "USER", "LANG", "TERM", "TMPDIR")
 
 _EXIT_SECONDS: Final = 0.5
+_CALL_SECONDS: Final = 20.0
 
 Opened = Literal["new", "resumed", "loaded"]
 
@@ -158,6 +159,11 @@ class Agent:
             self.session_id = self.session.session_id or previous
             return opened
         return None
+
+    async def call(self, method: str, **params: Any) -> dict[str, Any]:
+        """Call a method of the open session. Raises AgentRefused, AgentTimeout, AgentGone."""
+        whole = {"sessionId": self.session_id, **params}
+        return await self.connection.request(method, whole, dict[str, Any], limit=_CALL_SECONDS)
 
     async def _call(self, method: str, params: Any, *, mute: bool = False) -> schema.SessionResult:
         limit = self.profile.start_timeout

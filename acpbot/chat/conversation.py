@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from acpbot.sessions.turn import Ask, TurnEnd
 
 TEXT_LIMIT: Final = 4 * 1024 * 1024
+AFRESH: Final = "The agent could not pick the earlier conversation up again: it starts afresh and knows nothing of it."
 _UNTOLD: Final = frozenset({"evicted", "expired"})
 
 _TOLD: Final = {
@@ -123,6 +124,10 @@ class Conversations:
         words = ending_words(reason, detail, resumable=resumable)
         if words is not None:
             self._port.notice(thread_id, words)
+
+    def session_afresh(self, thread_id: str) -> None:
+        """Tell the thread that the agent has forgotten the conversation."""
+        self._port.notice(thread_id, AFRESH)
 
     def session_stuck(self, thread_id: str, activity: str | None, seconds: float) -> None:
         """Tell the thread which tool blocks."""

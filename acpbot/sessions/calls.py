@@ -11,16 +11,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MOST: Final = 256
+_LONGEST_MS: Final = 4 * 3600 * 1000
 
 
 class _Call:
-    __slots__ = ("kind", "since", "status", "title")
+    __slots__ = ("kind", "limit_seconds", "since", "status", "title")
 
     def __init__(self, since: float, title: str) -> None:
         self.since = since
         self.title = title
         self.kind: str | None = None
         self.status: str | None = None
+        self.limit_seconds: float | None = None
 
 
 class OpenCalls:
@@ -34,6 +36,14 @@ class OpenCalls:
     def activity(self) -> str | None:
         """The title of the call that started last and still runs."""
         return next((call.title for call in reversed(self._calls.values())), None)
+
+    @property
+    def within_limit(self) -> bool:
+        """Whether a call runs that was given a limit of its own, and has not used it up."""
+        now = self._clock()
+        return any(
+            call.limit_seconds is not None and now - call.since < call.limit_seconds for call in self._calls.values()
+        )
 
     def take(self, body: dict[str, Any]) -> str | None:
         """Take an update in; a line for the record where a call starts or ends, else ``None``."""
@@ -53,6 +63,7 @@ class OpenCalls:
         call.title = told.title or call.title
         call.kind = told.kind or call.kind
         call.status = told.status or call.status
+        call.limit_seconds = _declared_limit(body.get("rawInput")) or call.limit_seconds
         return line
 
     def clear(self) -> None:
@@ -72,3 +83,16 @@ class OpenCalls:
             )
             for identity, call in self._calls.items()
         ]
+
+
+def _declared_limit(raw_input: Any) -> float | None:
+    """The time limit in a tool's input, in seconds: agents name it ``timeout`` or ``timeout_ms``, in milliseconds."""
+    if not isinstance(raw_input, dict):
+        return None
+    found = (raw_input.get(name) for name in ("timeout_ms", "timeoutMs", "timeout"))
+    milliseconds = next(
+        (value for value in found if isinstance(value, int | float) and not isinstance(value, bool)), None
+    )
+    if milliseconds is None or not 0 < milliseconds <= _LONGEST_MS:
+        return None
+    return milliseconds / 1000

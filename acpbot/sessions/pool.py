@@ -19,7 +19,7 @@ from acpbot.sessions.turn import TurnEnd
 from acpbot.sessions.watchdog import Verdict, review
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from acpbot.acp.agent import Profile
@@ -63,6 +63,9 @@ class ChatSide(Protocol):
 
     def session_ended(self, thread_id: str, reason: Reason, detail: str | None, *, resumable: bool) -> None:
         """The thread's session is gone; the next message picks it up again (``resumable``) or starts a new one."""
+
+    def session_afresh(self, thread_id: str) -> None:
+        """The thread's conversation could not be picked up again; the agent knows nothing of it."""
 
     def session_stuck(self, thread_id: str, activity: str | None, seconds: float) -> None:
         """The agent has been silent too long; ``activity`` is the tool that it waits for."""
@@ -346,6 +349,12 @@ class Pool:
         """A session's row has changed."""
         self._tell("changed", session)
 
+    def session_afresh(self, session: Session) -> None:
+        """A thread's agent has forgotten the conversation: the thread is told."""
+        chat = self._chats.get(session.thread.platform)
+        if chat is not None:
+            chat.session_afresh(session.thread.thread_id)
+
     def session_ending(self, session: Session) -> None:
         """A session begins to end: its thread's next message starts another one."""
         if self._current.get(session.thread.thread_id) is session:
@@ -363,19 +372,21 @@ class Pool:
         if chat is not None and reason != "replaced":  # that is no end: the turn goes on
             chat.session_ended(thread.thread_id, reason, detail, resumable=thread.resumable)
         if reason in {"crashed", "stuck", "replaced"} and not self.draining:
-            self._carry_over(thread, queued)
-            if session.returned is not None and (follower := self._current.get(thread.thread_id)) is not None:
-                follower.retried = session.returned
+            self._carry_over(session, queued)
             return
         for turn in queued:
             turn.finish(TurnEnd("cancelled" if reason == "killed" else "error", detail))
 
-    def _carry_over(self, thread: Thread, queued: Iterable[Turn]) -> None:
-        for turn in queued:
-            try:
-                self.submit(thread.thread_id, turn, platform=thread.platform)
-            except (TooMany, Draining, InvalidParams) as error:
+    def _carry_over(self, session: Session, queued: Sequence[Turn]) -> None:
+        if not queued:
+            return
+        try:
+            follower = self.ensure(session.thread.thread_id, platform=session.thread.platform)
+        except (TooMany, Draining, InvalidParams) as error:
+            for turn in queued:
                 turn.finish(TurnEnd("error", str(error)))
+        else:
+            follower.take_over(queued, session.returned)
 
     def _tell(self, change: Change, session: Session) -> None:
         chat = self._chats.get(session.thread.platform)

@@ -18,16 +18,18 @@ from acpbot.acp import permissions, schema
 from acpbot.acp.agent import Agent, Profile
 from acpbot.acp.connection import Closed, PermissionAsked, PromptEnded, RequestCancelled
 from acpbot.acp.ladder import Ending, end_agent
-from acpbot.errors import AcpbotError, AgentError, AgentGone, TooMany
+from acpbot.errors import AcpbotError, AgentError, AgentGone, Conflict, TooMany
 from acpbot.sessions.asks import Asks
 from acpbot.sessions.calls import OpenCalls
+from acpbot.sessions.doubt import Doubt
 from acpbot.sessions.model import Detail, ProcessRow, Row, State
+from acpbot.sessions.options import Options
 from acpbot.sessions.output import OutputRing
 from acpbot.sessions.tree import process_tree
 from acpbot.sessions.turn import Ask, Turn, TurnEnd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from acpbot.acp.connection import Item
     from acpbot.acp.permissions import Policy
@@ -41,11 +43,6 @@ _LAST_WORDS_SECONDS: Final = 0.25
 
 # Some agents send an update more after a prompt's answer; where the next turn already waits, it waits that long.
 _SETTLE_SECONDS: Final = 0.05
-
-# A prompt that is answered within that time, without a word, right after a cancel: the session is spoilt.
-_AT_ONCE_SECONDS: Final = 2.0
-
-_MOST_INFO: Final = 64
 
 Reason = Literal["killed", "crashed", "start_failed", "evicted", "expired", "stuck", "stopped", "replaced"]
 
@@ -65,6 +62,9 @@ class Home(Protocol):
 
     def session_changed(self, session: Session) -> None:
         """Something that its row shows has changed."""
+
+    def session_afresh(self, session: Session) -> None:
+        """Its thread's conversation could not be picked up again: the agent has forgotten it."""
 
     def session_ending(self, session: Session) -> None:
         """It begins to end, and takes no more turns."""
@@ -97,11 +97,11 @@ class Session:
         self.output = OutputRing(thread.thread_id, self.session_id)
         self.turn: Turn | None = None
         self.info: dict[str, dict[str, Any]] = {}
+        self.options = Options()
         self.idle_since = clock()
+        self.doubt = Doubt()
         self.returned: Turn | None = None
         """The turn that it gave back to its queue, for the session after it."""
-        self.retried: Turn | None = None
-        """The turn that the session before it gave back."""
         self._profile = profile
         self._launcher = launcher
         self._workspace = workspace
@@ -119,9 +119,6 @@ class Session:
         self._calls = OpenCalls(clock)
         self._turn_since = 0.0
         self._heard_at = 0.0
-        self._spoke = False
-        self._doubtful = False
-        self._reopened = False
         self._turn_over = asyncio.Event()
         self._more = asyncio.Event()
         self._opened = False
@@ -145,7 +142,12 @@ class Session:
             return "idle"
         if self.asks.all():
             return "waiting"
-        return "stuck" if self.silent_seconds >= self._limits.stuck_after_seconds else "busy"
+        return "stuck" if self._is_stuck else "busy"
+
+    @property
+    def _is_stuck(self) -> bool:
+        """Silent too long; a running tool counts as activity up to the limit that the agent itself gave it."""
+        return self.silent_seconds >= self._limits.stuck_after_seconds and not self._calls.within_limit
 
     @property
     def evictable(self) -> bool:
@@ -237,6 +239,13 @@ class Session:
         self._changed()
         return before
 
+    def take_over(self, turns: Sequence[Turn], retried: Turn | None) -> None:
+        """Queue, before all others, what the session before this one left; ``retried`` of them it gave back."""
+        self._queue.extendleft(reversed(turns))
+        self.doubt.retried = retried
+        self._more.set()
+        self._changed()
+
     def withdraw(self, key: str) -> bool:
         """Take a queued turn back, by its key; whether there was one."""
         turn = next((turn for turn in self._queue if turn.key == key), None)
@@ -258,6 +267,17 @@ class Session:
         self.agent.cancel()
         self.asks.cancel_all()
         return True
+
+    async def choose(self, category: str, value: str) -> None:
+        """Set ``mode``, ``model`` or a config option; it is kept for the thread's next session.
+
+        Raises Conflict (still starting, or ending), InvalidParams, AgentRefused, AgentTimeout, AgentGone.
+        """
+        if self.agent is None or not self._opened or self._end_task is not None:
+            raise Conflict(f"cannot set {category} now: the session is {self.state}; try again in a moment")
+        await self.options.choose(self.agent, category, value)
+        self.thread.chosen[category] = value
+        self._changed()
 
     # Its life.
 
@@ -299,9 +319,11 @@ class Session:
         self._changed()
         await self.agent.initialize()
         opened = await self.agent.open(thread.cwd, thread.acp_session_id)
-        self._reopened = opened != "new"
+        self.doubt.reopened = opened != "new"
         if thread.acp_session_id is not None and opened == "new":
-            self.info["afresh"] = {}
+            self._home.session_afresh(self)
+        self.options.opened(self.agent.session)
+        await self.options.restore(self.agent, thread.chosen)
         thread.acp_session_id = self.agent.session_id
         thread.resumable = self.agent.resumable
 
@@ -321,14 +343,14 @@ class Session:
         if agent is None:
             raise AssertionError("a turn runs only once the agent is there")
         self._turn_over.clear()
-        self._spoke = False
+        self.doubt.spoke = False
         self._turn_since = self._heard_at = self._clock()
         self.turn = turn
         first = turn.prompt_id is None
         try:
             turn.prompt_id = agent.prompt(turn.blocks)
         except AgentError as error:
-            if isinstance(error, AgentGone) and turn is not self.retried:
+            if isinstance(error, AgentGone) and turn is not self.doubt.retried:
                 self._give_back(turn)
             else:
                 self._turn_ended(TurnEnd("error", str(error)))
@@ -348,7 +370,7 @@ class Session:
         turn, self.turn = self.turn, None
         if turn is None:
             return
-        self._doubtful = turn.cancelled_at is not None or (self._doubtful and not self._spoke)
+        self.doubt.turn_ended(turn)
         self.asks.cancel_all()
         self._calls.clear()
         self.output.flush()
@@ -432,7 +454,7 @@ class Session:
         if update.kind not in schema.CONTENT_KINDS:
             self._session_update(update)
         else:
-            self._spoke = True
+            self.doubt.spoke = True
         if self.turn is None:
             return
         if update.kind in {"tool_call", "tool_call_update"}:
@@ -442,8 +464,8 @@ class Session:
         self.turn.listener.update(update)
 
     def _session_update(self, update: schema.Update) -> None:
-        if update.kind in self.info or len(self.info) < _MOST_INFO:
-            self.info[update.kind] = update.body
+        self.info[update.kind] = update.body
+        self.options.take(update)
         if update.kind == "session_info_update" and isinstance(title := update.body.get("title"), str) and title:
             self.thread.title = title[:200]
         self._changed()
@@ -458,7 +480,7 @@ class Session:
 
     def _asked(self, asked: PermissionAsked) -> None:
         self._heard_at = self._clock()
-        self._spoke = True
+        self.doubt.spoke = True
         turn = self.turn
         refuse = turn is None or turn.cancelled_at is not None or self._end_task is not None
         ask = self.asks.take(asked, refuse=refuse)
@@ -480,7 +502,7 @@ class Session:
         if self.turn is None or self.turn.prompt_id != ended.request_id:
             log.info("late_answer_dropped", extra={"fields": self._fields()})
             return
-        if self._is_spoilt(self.turn, ended):
+        if self._end_task is None and self.doubt.spoilt(self.turn, ended, self.turn_seconds):
             self._replace(self.turn)
         elif ended.error is None:
             self._turn_ended(TurnEnd(ended.stop_reason or "end_turn"))
@@ -489,15 +511,9 @@ class Session:
         else:
             self._turn_ended(TurnEnd("error", str(ended.error)))
 
-    def _is_spoilt(self, turn: Turn, ended: PromptEnded) -> bool:
-        """Whether the agent ends prompts without doing anything, as some do for good after a cancel."""
-        empty = ended.stop_reason == "end_turn" and not self._spoke and turn.cancelled_at is None
-        suspect = self._doubtful or (self._reopened and turn is self.retried)
-        return empty and suspect and self._end_task is None and self.turn_seconds < _AT_ONCE_SECONDS
-
     def _replace(self, turn: Turn) -> None:
         log.warning("session_replaced", extra={"fields": self._fields()})
-        if turn is self.retried:
+        if turn is self.doubt.retried:
             self.thread.acp_session_id = None  # spoilt in a new process too: only a new session can help
         self._give_back(turn)
         self.end("replaced")

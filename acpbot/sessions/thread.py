@@ -46,6 +46,8 @@ class Thread:
         self.resumable = False
         self.turns = 0
         self.suspended_at: float | None = None
+        self.chosen: dict[str, str] = {}
+        """What people set: ``mode``, ``model`` and the like; set again in the next session."""
 
     def suspended_row(self, state: State = "suspended") -> Row:
         """The row of a thread without a process."""

@@ -88,6 +88,7 @@ class Told:
     def __init__(self) -> None:
         self.endings = []
         self.stuck = []
+        self.afresh = []
         self.changes = 0
         self.ended = asyncio.Event()
 
@@ -97,6 +98,9 @@ class Told:
     def session_ended(self, thread_id, reason, _detail, *, resumable) -> None:
         self.endings.append((thread_id, reason, resumable))
         self.ended.set()
+
+    def session_afresh(self, thread_id) -> None:
+        self.afresh.append(thread_id)
 
     def session_stuck(self, thread_id, activity, seconds) -> None:
         self.stuck.append((thread_id, activity, seconds))

@@ -241,6 +241,18 @@ async def test_the_next_message_picks_the_conversation_up(house):
     assert after.session_id != before.session_id
 
 
+async def test_a_conversation_that_the_agent_has_lost_starts_afresh_and_says_so(house):
+    await house.turn("1001", "remember the blue door")
+    before = house.row("1001")
+    await kill(house, "1001")
+    for history in (house.tmp_path / "workspaces" / "1001").rglob("*.json"):
+        history.unlink()
+    listener = await house.turn("1001", "say hello")
+    assert (listener.text, listener.end.stop_reason) == ("hello", "end_turn")
+    assert house.told.afresh == ["1001"]
+    assert house.row("1001").acp_session_id != before.acp_session_id
+
+
 async def test_idle_sessions_expire_into_suspended_threads_and_those_are_forgotten(make_house):
     house = make_house(idle_seconds=60, ttl_seconds=1000)
     await house.turn("1001", "say a")

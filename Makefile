@@ -40,8 +40,8 @@ soak: $(READY)  ## a thousand lives and ends of an agent: nothing is left, nothi
 	@$(BIN)/python -m tests.soak.soak_cycles
 
 test-agents: $(READY)  ## the whole daemon with real agents, offline; npm is needed
-	@$(BIN)/python -m tests.agents.install
-	@ACPBOT_AGENTS=$(CURDIR)/.agents $(BIN)/python -m pytest -m real_agents tests/agents $(ARGS)
+	@$(BIN)/python tests/agents/install.py
+	@$(BIN)/python -m pytest -m real_agents tests/agents $(ARGS)
 
 clean:
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

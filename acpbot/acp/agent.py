@@ -111,7 +111,7 @@ class Agent:
         if isinstance(error, AgentGone):
             reason = f"it {await self.exit_words()} before it answered"
         elif isinstance(error, AgentRefused) and error.code == schema.AUTH_REQUIRED:
-            reason = f"it wants you to sign in first: run its own login once, as this user ({error})"
+            reason = f"it wants you to sign in ({error})"
         else:
             reason = str(error).removeprefix("cannot go on: ")
         words = next((line for line in reversed(self.process.stderr.lines()) if line.strip()), "")

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 HIGH_WATER_ITEMS: Final = 4096
 HIGH_WATER_BYTES: Final = 8 * 1024 * 1024
 _GOES_ON: Final = 4
+_DETAIL_LENGTH: Final = 300
 
 T = TypeVar("T")
 
@@ -324,6 +325,15 @@ class Connection:
 
 
 def _refused(method: str, error: ErrorObject) -> AgentRefused:
-    wish = "wants you to sign in first, it " if error.code == schema.AUTH_REQUIRED else ""
-    reason = f"cannot go on: the agent {wish}refused {method}: {error.message} ({error.code})"
+    detail = _detail(error.data)
+    told = f"{error.message}: {detail}" if detail and detail not in error.message else error.message
+    way_out = "; sign in first: run its own login once, as this user" if error.code == schema.AUTH_REQUIRED else ""
+    reason = f"cannot go on: the agent refused {method}: {told} ({error.code}){way_out}"
     return AgentRefused(reason, code=error.code, data=error.data)
+
+
+def _detail(data: Any) -> str:
+    """The reason that some agents put into an error's data while its message only says 'Internal error'."""
+    if isinstance(data, dict):
+        data = data.get("message") or data.get("details") or data.get("error")
+    return " ".join(data.split())[:_DETAIL_LENGTH] if isinstance(data, str) else ""

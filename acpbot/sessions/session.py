@@ -504,9 +504,12 @@ class Session:
             return
         if self._end_task is None and self.doubt.spoilt(self.turn, ended, self.turn_seconds):
             self._replace(self.turn)
+        elif self.turn.cancelled_at is not None:
+            # ACP wants `cancelled` here; some agents say end_turn or answer with an error.
+            self._turn_ended(TurnEnd("cancelled"))
         elif ended.error is None:
             self._turn_ended(TurnEnd(ended.stop_reason or "end_turn"))
-        elif self.turn.cancelled_at is not None or ended.error.code == schema.CANCELLED_ERROR:
+        elif ended.error.code == schema.CANCELLED_ERROR:
             self._turn_ended(TurnEnd("cancelled"))
         else:
             self._turn_ended(TurnEnd("error", str(ended.error)))

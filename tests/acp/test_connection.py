@@ -123,6 +123,16 @@ async def test_the_replay_of_a_load_is_dropped_and_what_tells_of_the_session_is_
             "refused session/new: no such model (400)",
         ),
         ({"error": "odd"}, AgentRefused, "odd"),
+        (
+            {"error": {"code": 1, "message": "Internal error", "data": {"message": "no\nkey"}}},
+            AgentRefused,
+            "error: no key",
+        ),
+        (
+            {"error": {"code": 1, "message": "Internal error", "data": "no key"}},
+            AgentRefused,
+            "Internal error: no key (1)",
+        ),
         ({"result": {"sessionId": 7}}, AgentRefused, "cannot use the agent's answer to session/new"),
     ],
 )

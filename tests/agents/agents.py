@@ -1,0 +1,115 @@
+"""How each real agent is run against a model server on loopback, so that nothing of it looks at the network.
+
+A home of its own in a folder of the test's, settings that keep it offline, and the one proxy that the test gives.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tests.fakes.model_server import MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REPOSITORY: Final = Path(__file__).resolve().parents[2]
+AGENTS: Final = Path(os.environ.get("ACPBOT_AGENTS") or REPOSITORY / ".agents")
+MODULES: Final = AGENTS / "node_modules"
+
+
+def installed(name: str) -> Path | None:
+    """Return the program of an agent; ``None`` where it is not installed.
+
+    codex: the native program; codex-wrapped: its node wrapper, which starts that one as a child and waits.
+    """
+    patterns = {
+        "codex": "@zed-industries/codex-acp-linux-*/bin/codex-acp",
+        "codex-wrapped": ".bin/codex-acp",
+        "opencode": ".bin/opencode",
+    }
+    return next((path for path in sorted(MODULES.glob(patterns[name])) if os.access(path, os.X_OK)), None)
+
+
+def _codex(program: Path, home: Path, base_url: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    provider = {"name": "local", "base_url": base_url, "wire_api": "responses", "env_key": "LOCAL_KEY"}
+    # Its own repetitions of a failed request would only make the tests slow; one shows that there are any.
+    retries = {"request_max_retries": 1, "stream_max_retries": 1}
+    table = ", ".join(f"{name} = {json.dumps(value)}" for name, value in {**provider, **retries}.items())
+    settings = {
+        # One that it knows: for any other it warns, in a message chunk that runs into the answer's first one.
+        "model": '"gpt-5.2-codex"',
+        "model_provider": '"local"',
+        "model_providers.local": f"{{{table}}}",
+        # Its own sandbox wants user namespaces, which containers rarely have; the question is asked before it anyway.
+        "approval_policy": '"untrusted"',
+        "sandbox_mode": '"danger-full-access"',
+    }
+    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    return (str(program), *options), {"CODEX_HOME": str(home / ".codex"), "LOCAL_KEY": "x"}
+
+
+def _opencode(program: Path, home: Path, base_url: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    provider = {
+        "npm": "@ai-sdk/openai-compatible",
+        "name": "local",
+        "options": {"baseURL": base_url, "apiKey": "x"},
+        "models": {MODEL: {"name": MODEL, "limit": {"context": 100_000, "output": 8_000}}},
+    }
+    config = {
+        "$schema": "https://opencode.ai/config.json",
+        "provider": {"local": provider},
+        "model": f"local/{MODEL}",
+        "small_model": f"local/{MODEL}",
+        "enabled_providers": ["local"],
+        "permission": {"bash": "ask", "edit": "ask"},
+        "share": "disabled",
+        "autoupdate": False,
+    }
+    path = home / "opencode.json"
+    path.write_text(json.dumps(config))
+    quiet = (
+        "OPENCODE_DISABLE_AUTOUPDATE",
+        "OPENCODE_DISABLE_LSP_DOWNLOAD",
+        "OPENCODE_DISABLE_MODELS_FETCH",
+        "OPENCODE_DISABLE_DEFAULT_PLUGINS",
+        "OPENCODE_DISABLE_SHARE",
+    )
+    # At each start it fetches its plugins' interface into every configuration folder, by npm's code, which obeys this.
+    offline = {"npm_config_offline": "true"}
+    # It listens on a loopback port; without a password anyone on the machine may run commands there, as the agent.
+    guard = {"OPENCODE_SERVER_PASSWORD": secrets.token_hex(16)}
+    return (str(program), "acp"), {"OPENCODE_CONFIG": str(path), **offline, **guard, **dict.fromkeys(quiet, "1")}
+
+
+RECIPES: Final[dict[str, Callable[[Path, Path, str], tuple[tuple[str, ...], dict[str, str]]]]] = {
+    "codex": _codex,
+    "codex-wrapped": _codex,
+    "opencode": _opencode,
+}
+
+
+def recipe(name: str, home: Path, base_url: str, proxy: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return the command of an agent and what its environment needs; its settings are written into ``home``.
+
+    ``proxy``: the address that everything but loopback is asked of.
+    """
+    program = installed(name)
+    assert program is not None, f"{name} is not installed in {AGENTS}"
+    folders = {
+        "config": "XDG_CONFIG_HOME",
+        "data": "XDG_DATA_HOME",
+        "state": "XDG_STATE_HOME",
+        "cache": "XDG_CACHE_HOME",
+    }
+    for folder in (*folders, ".codex", "tmp"):
+        (home / folder).mkdir(parents=True, exist_ok=True)
+    argv, env = RECIPES[name](program, home, base_url)
+    own = {variable: str(home / folder) for folder, variable in folders.items()}
+    names = ("http_proxy", "https_proxy", "all_proxy")
+    proxies = {spelt: proxy for name in names for spelt in (name, name.upper())}
+    loopback = {"no_proxy": "127.0.0.1,localhost", "NO_PROXY": "127.0.0.1,localhost"}
+    return argv, {"HOME": str(home), "TMPDIR": str(home / "tmp"), **proxies, **loopback, **own, **env}

@@ -65,7 +65,8 @@ async def ended(process, *, killed: int | None = None, deadline: float = 10.0):
     assert report.proven
     assert report.looks >= 2
     if killed is not None:
-        assert report.killed == killed
+        # A subshell that was about to exit by itself may have been met as well.
+        assert killed <= report.killed <= killed + 1
     assert await process.look() == []
     return report
 

@@ -17,8 +17,8 @@ $(READY): pyproject.toml
 demo: $(READY)  ## talk to an agent now; without a terminal: a short guided tour
 	@$(BIN)/acpbot demo $(ARGS)
 
-test: $(READY)  ## the whole suite
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(READY)  ## the whole suite, on two cores
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
 lint: $(READY)
 	@$(BIN)/ruff check .

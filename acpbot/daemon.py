@@ -23,8 +23,8 @@ from acpbot.management.route import Services
 from acpbot.management.server import ManagementServer
 from acpbot.management.vitals import LoopLag, rss_bytes
 from acpbot.notify import Notifier
+from acpbot.sessions.home import Limits
 from acpbot.sessions.pool import AgentChoice, Pool, PoolLimits
-from acpbot.sessions.session import Limits
 from acpbot.sessions.thread import Workspace
 
 if TYPE_CHECKING:

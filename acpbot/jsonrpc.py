@@ -325,6 +325,15 @@ def _strict_request(value: Any, line: bytes) -> Message:
     return Request(request_id, method, params)
 
 
+_ESCAPES = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
+)
+
+
+def _mend(escape: re.Match[bytes]) -> bytes:
+    return rb"\ufffd" if escape["half"] else escape[0]
+
+
 _ABSENT = msgspec.Raw(b"")
 
 
@@ -361,14 +370,26 @@ class LenientDecoder:
             try:
                 envelope = decode(line)  # type: ignore[arg-type]  # an Overlong is not bytes: TypeError below
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError) as error:
-                if (bad := self._bad(line, error)) is not None:
-                    append(bad)
-                continue
+                mended = self._mended(line)
+                if mended is None:
+                    if (bad := self._bad(line, error)) is not None:
+                        append(bad)
+                    continue
+                envelope = mended
             if envelope.method is not None and envelope.id is msgspec.UNSET:
                 append(Notification(envelope.method, envelope.params))
             else:
                 append(_answer_or_request(envelope, line))
         return messages
+
+    def _mended(self, line: bytes | Overlong) -> _Envelope | None:
+        """The message with U+FFFD for halves of surrogate pairs: JavaScript agents cut strings between them."""
+        if isinstance(line, Overlong) or (whole := _ESCAPES.sub(_mend, line)) == line:
+            return None
+        try:
+            return self._decode(whole)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
 
     def _bad(self, line: bytes | Overlong, error: Exception) -> Malformed | None:
         if isinstance(line, Overlong):

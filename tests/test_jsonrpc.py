@@ -190,6 +190,21 @@ def test_an_answer_with_a_null_result_is_an_answer():
     assert isinstance(lenient(b'{"id":[1],"result":null}'), Malformed)
 
 
+@pytest.mark.parametrize(
+    ("sent", "received"),
+    [
+        (rb"a\ud83d", "a\ufffd"),
+        (rb"\ude00b", "\ufffdb"),
+        (rb"\ud83d \ud83d\ude00", "\ufffd \U0001f600"),
+        (rb"\\ud83d \ud83d", "\\ud83d \ufffd"),
+    ],
+)
+def test_half_a_surrogate_pair_costs_no_message(sent, received):
+    message = lenient(b'{"method":"m","params":{"t":"' + sent + b'"}}')
+    assert isinstance(message, Notification)
+    assert raw(message) == {"t": received}
+
+
 def test_two_peers_wired_by_their_bytes():
     client, server = Peer(LenientDecoder()), Peer(StrictDecoder())
     first, line1 = client.request("one", {"a": 1})

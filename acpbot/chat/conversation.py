@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from acpbot.acp.schema import Update
     from acpbot.chat.port import ChatPort, Incoming, Surface
+    from acpbot.sessions.home import Reason
     from acpbot.sessions.pool import Pool
-    from acpbot.sessions.session import Reason
     from acpbot.sessions.turn import Ask, TurnEnd
 
 TEXT_LIMIT: Final = 4 * 1024 * 1024

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import grp
 import os
 import pwd
 import socket
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -17,7 +16,8 @@ if TYPE_CHECKING:
 
     from acpbot.management.protocol import Access
 
-_UCRED = struct.Struct("3i")
+_UCRED: Final = struct.Struct("iII")
+_NOBODY_KNOWN: Final = 0xFFFFFFFF  # (uid_t) -1: the socket has no credentials
 
 
 class Peer(msgspec.Struct, frozen=True):
@@ -27,12 +27,13 @@ class Peer(msgspec.Struct, frozen=True):
     uid: int
     gid: int
 
-    @property
-    def name(self) -> str:
-        """The user's name, or the uid where it has none."""
-        with contextlib.suppress(KeyError):
-            return pwd.getpwuid(self.uid).pw_name
-        return str(self.uid)
+
+def user_name(uid: int) -> str:
+    """The user's name, or the uid where it has none. It is looked up, which may block."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def peer_of(connection: socket.socket) -> Peer | None:
@@ -42,31 +43,54 @@ def peer_of(connection: socket.socket) -> Peer | None:
     except OSError:
         return None
     pid, uid, gid = _UCRED.unpack(credentials)
-    return Peer(pid, uid, gid) if uid >= 0 else None
+    return None if uid == _NOBODY_KNOWN else Peer(pid, uid, gid)
 
 
 class AccessRule:
-    """uid 0, the daemon's own uid and ``admins`` (names, uids, ``@group``) are admin; all others may read."""
+    """uid 0, the daemon's own uid and ``admins`` (names, uids, ``@group``) are admin; all others may read.
 
-    def __init__(self, admins: Sequence[str]) -> None:
+    Whoever is here has been let in by the socket's file mode.
+    """
+
+    def __init__(self, admins: Sequence[str] = ()) -> None:
         self._admins = tuple(admins)
 
-    def access(self, peer: Peer | None) -> Access | None:
-        """What the peer may do; ``None``: nothing. Names are looked up anew, since they change."""
-        if peer is None:
-            return None
-        if peer.uid in {0, os.geteuid()} or any(self._is(peer, admin) for admin in self._admins):
+    def at_once(self, peer: Peer) -> Access | None:
+        """What the peer may do, where that takes no look at the system's users; else ``None``."""
+        if peer.uid in {0, os.geteuid()} or str(peer.uid) in self._admins:
             return "admin"
-        return "read"
+        return None if self._admins else "read"
+
+    def looked_up(self, peer: Peer) -> Access:
+        """What the peer may do. Names are looked up anew, since they change; that may block."""
+        known = self.at_once(peer)
+        if known is not None:
+            return known
+        return "admin" if any(self._names(peer, admin) for admin in self._admins) else "read"
+
+    def unknown(self) -> list[str]:
+        """The admins that this system does not know. It is looked up, which may block."""
+        return [admin for admin in self._admins if not _exists(admin)]
 
     @staticmethod
-    def _is(peer: Peer, admin: str) -> bool:
-        if admin.isdecimal():
-            return peer.uid == int(admin)
+    def _names(peer: Peer, admin: str) -> bool:
         try:
             if not admin.startswith("@"):
                 return peer.uid == pwd.getpwnam(admin).pw_uid
             group = grp.getgrnam(admin[1:])
+            user = pwd.getpwuid(peer.uid)
         except KeyError:
             return False
-        return group.gr_gid == peer.gid or peer.name in group.gr_mem
+        # The groups of the user, not those of the process: a setgid program lends its group to anybody.
+        return user.pw_gid == group.gr_gid or user.pw_name in group.gr_mem
+
+
+def _exists(admin: str) -> bool:
+    try:
+        if admin.startswith("@"):
+            grp.getgrnam(admin[1:])
+        elif not admin.isdecimal():
+            pwd.getpwnam(admin)
+    except KeyError:
+        return False
+    return True

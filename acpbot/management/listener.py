@@ -1,19 +1,22 @@
 """The management socket: one daemon's for life, never taken from a living one, gone when the daemon goes.
 
-Source: unix(7), flock(2), sd_listen_fds(3).
+Source: unix(7), rename(2), sd_listen_fds(3).
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import grp
 import os
 import socket
 import stat
 from typing import TYPE_CHECKING, Final
 
+from acpbot.config_keys import one_line
 from acpbot.errors import ConfigError, StartError
+from acpbot.management.folder import foreign_group, open_folder, take_lock
+from acpbot.paths import SOCKET_PATH_LIMIT, check_socket
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -24,138 +27,139 @@ _FIRST_LISTEN_FD: Final = 3
 
 
 class Listener:
-    """Binds in :meth:`open`, gives everything back in :meth:`close`; members of ``group`` may use the socket too."""
+    """Binds in :meth:`open`, gives everything back in :meth:`close`; members of ``group`` may use the socket too.
+
+    The folder of ``path`` is made where it does not stand (0700, with a group 0750), the socket is 0600 (0660).
+    """
 
     def __init__(self, path: Path, group: str | None = None) -> None:
-        self.path = path
-        self._group = group
-        self._lock: int | None = None
-        self._inode: tuple[int, int] | None = None
+        self.path = check_socket(path.absolute(), "the management socket")
         self.socket: socket.socket | None = None
+        self._group = group
+        self._folder: int | None = None
+        self._lock: int | None = None
+        self._bound: os.stat_result | None = None
 
     def open(self) -> socket.socket:
         """The listening socket. Raises StartError, ConfigError."""
-        gid = self._gid()
+        gid = None if self._group is None else _gid(self._group)
         try:
-            self._make_folder(gid)
-            self._take_lock()
-            self.socket = self._bind(gid)
+            self._folder = open_folder(self.path.parent, gid)
+            self._lock = take_lock(self._folder, self.path)
+            self.socket = self._bind(self._folder, gid)
         except OSError as error:
             self.close()
-            raise StartError(f"cannot start: {self.path}: {error.strerror or error}; mend the folder") from None
-        except (StartError, ConfigError):
+            reason = f"cannot serve {self.path}: {error.strerror or error}; mend it, or choose another with --socket"
+            raise StartError(one_line(reason)) from None
+        except BaseException:
             self.close()
             raise
         return self.socket
 
-    def _gid(self) -> int | None:
-        if self._group is None:
-            return None
-        try:
-            return grp.getgrnam(self._group).gr_gid
-        except KeyError:
-            raise ConfigError(
-                f"cannot use [management] socket_group: there is no group {self._group!r}; make it, or name another"
-            ) from None
-
-    def _make_folder(self, gid: int | None) -> None:
-        folder = self.path.parent
-        try:
-            folder.mkdir(mode=0o700, parents=True)
-        except FileExistsError:
-            self._check_folder(folder)
-            return
-        if gid is not None:
-            os.chown(folder, -1, gid)
-            folder.chmod(0o750)
-
-    def _check_folder(self, folder: Path) -> None:
-        status = folder.stat()
-        mend = f"run chmod go-w {folder}, or choose another with --socket"
-        if not stat.S_ISDIR(status.st_mode):
-            raise StartError(f"cannot start: {folder} is not a directory; choose another place with --socket")
-        if status.st_uid not in {0, os.geteuid()}:
-            raise StartError(f"cannot start: {folder} belongs to uid {status.st_uid}; choose another with --socket")
-        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise StartError(f"cannot start: others can write {folder}, and could take the socket's place; {mend}")
-
-    def _take_lock(self) -> None:
-        lock_path = self.path.with_name("acpbot.lock")
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._lock = os.open(lock_path, flags, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(self._lock, 32, 0).decode(errors="replace").strip() or "unknown"
-            raise StartError(f"cannot start: acpbot (pid {holder}) already serves {self.path}") from None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
-
-    def _bind(self, gid: int | None) -> socket.socket:
+    def _bind(self, folder: int, gid: int | None) -> socket.socket:
         """Bind another name, set its mode, listen, and only then put it in place: no client ever meets less."""
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        temporary.unlink(missing_ok=True)
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        temporary = f".{self.path.name}.{os.getpid()}"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=folder)  # of a daemon that was killed just here; the lock says that it is gone
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         try:
-            _bind_at(listening, temporary)
-            temporary.chmod(0o600 if gid is None else 0o660)
+            listening.bind(self._address(folder, temporary))
+            bound = os.stat(temporary, dir_fd=folder, follow_symlinks=False)
             if gid is not None:
-                os.chown(temporary, -1, gid)
+                _hand_over(folder, temporary, gid)
+            os.chmod(temporary, 0o600 if gid is None else 0o660, dir_fd=folder)
             listening.listen(_BACKLOG)
-            listening.setblocking(False)
-            status = temporary.stat()
-            temporary.rename(self.path)
+            self._make_way(folder)
+            os.rename(temporary, self.path.name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
             listening.close()
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=folder)
             raise
-        self._inode = (status.st_dev, status.st_ino)
+        self._bound = bound
         return listening
 
+    def _address(self, folder: int, name: str) -> str:
+        """A path for bind and connect: by the folder's descriptor where the plain one is longer than they take."""
+        plain = str(self.path.with_name(name))
+        return plain if len(os.fsencode(plain)) <= SOCKET_PATH_LIMIT else f"/proc/self/fd/{folder}/{name}"
+
+    def _make_way(self, folder: int) -> None:
+        """What stands at the socket's place may be replaced if it is a socket that nobody listens on."""
+        try:
+            there = os.stat(self.path.name, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        if not stat.S_ISSOCK(there.st_mode):
+            raise StartError(one_line(f"cannot serve {self.path}: it is not a socket; move it away, or choose another"))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as knock:
+            if knock.connect_ex(self._address(folder, self.path.name)) != errno.ECONNREFUSED:
+                raise StartError(one_line(f"cannot serve {self.path}: another program serves it; end it first"))
+
     def close(self) -> None:
-        """Unlink the socket if it is still ours, and give the lock back."""
+        """Unlink the socket if it is still ours, and give the lock back. Nothing happens the second time."""
         if self.socket is not None:
             self.socket.close()
             self.socket = None
-        if self._inode is not None:
+        if self._bound is not None and self._folder is not None:
             with contextlib.suppress(FileNotFoundError):
-                status = self.path.lstat()
-                if (status.st_dev, status.st_ino) == self._inode:
-                    self.path.unlink()
-            self._inode = None
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+                there = os.stat(self.path.name, dir_fd=self._folder, follow_symlinks=False)
+                if os.path.samestat(there, self._bound):
+                    os.unlink(self.path.name, dir_fd=self._folder)
+        self._bound = None
+        for descriptor in (self._lock, self._folder):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._lock = self._folder = None
 
 
-def _bind_at(listening: socket.socket, path: Path) -> None:
-    """Bind by the folder's descriptor, so that the temporary name may be longer than sun_path allows."""
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+def _gid(group: str) -> int:
     try:
-        listening.bind(f"/proc/self/fd/{folder}/{path.name}")
-    finally:
-        os.close(folder)
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise ConfigError(
+            f"cannot use [management] socket_group: there is no group {group!r}; make it, or name another"
+        ) from None
+
+
+def _hand_over(folder: int, name: str, gid: int) -> None:
+    try:
+        os.chown(name, -1, gid, dir_fd=folder, follow_symlinks=False)
+    except PermissionError:
+        raise foreign_group(gid) from None
 
 
 def inherited(environ: MutableMapping[str, str]) -> socket.socket | None:
     """The listening Unix socket that systemd hands over (``LISTEN_FDS``), if it does. Raises StartError.
 
-    The variables are taken out of ``environ``: children must not believe that they are meant.
+    The variables are taken out of ``environ``: children must not believe that they are meant. The socket's folder,
+    mode and end are systemd's affair.
     """
     pid, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
     environ.pop("LISTEN_FDNAMES", None)
     if pid != str(os.getpid()) or not count.isdecimal() or int(count) == 0:
         return None
     if int(count) > 1:
-        raise StartError(f"cannot start: systemd handed over {count} sockets; the socket unit needs one ListenStream=")
+        raise StartError(f"cannot start: systemd handed over {count} sockets; leave one ListenStream= in acpbot.socket")
     try:
         os.set_inheritable(_FIRST_LISTEN_FD, False)
         listening = socket.socket(fileno=_FIRST_LISTEN_FD)
-        accepting = listening.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     except OSError as error:
         raise StartError(f"cannot start: the socket from systemd can't be used: {error.strerror}") from None
-    if listening.family != socket.AF_UNIX or listening.type != socket.SOCK_STREAM or not accepting:
+    if not _fits(listening):
         listening.close()
-        raise StartError("cannot start: systemd handed over no listening Unix stream socket; see acpbot.socket")
+        raise StartError(
+            "cannot start: what systemd handed over is not a listening Unix stream socket with a path; "
+            "set ListenStream=/run/acpbot/acpbot.sock in acpbot.socket"
+        )
     listening.setblocking(False)
     return listening
+
+
+def _fits(handed: socket.socket) -> bool:
+    """A socket without a path has no file mode either: everybody could connect."""
+    if handed.family != socket.AF_UNIX or handed.type != socket.SOCK_STREAM:
+        return False
+    name = handed.getsockname()
+    in_file_system = isinstance(name, str) and name.startswith("/")
+    return in_file_system and bool(handed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))

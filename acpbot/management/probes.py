@@ -1,15 +1,20 @@
 """The TCP shim: ``/livez``, ``/readyz``, ``/healthz`` for probes. It can be read, and does nothing else.
 
-Every connection serves one request and is closed: nothing here can be held open. Source for paths and answers:
-https://kubernetes.io/docs/reference/using-api/health-checks/.
+Import this module only where probes are enabled: it loads aiohttp.
+Source for paths and bodies: https://kubernetes.io/docs/reference/using-api/health-checks/.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from typing import TYPE_CHECKING, Final
+import logging
+import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from aiohttp import web
 
 from acpbot import health
@@ -20,58 +25,61 @@ if TYPE_CHECKING:
 
     from acpbot.health import Facts
 
-MAX_HEAD: Final = 8192
-MAX_CONNECTIONS: Final = 64
-CONNECTION_SECONDS: Final = 5.0
+log = logging.getLogger(__name__)
+
 _METHODS: Final = ("GET", "HEAD")
+_END_OF_HEAD: Final = re.compile(rb"\r?\n\r?\n")
+_HEADERS: Final = {
+    "Server": "acpbot",  # no versions: whoever asks need not know what could be attacked
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class ProbeLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client is held to.
+
+    ``head_bytes``: a request's line and headers. ``head_seconds``: how long a client may take to send them, which is
+    also how long a connection is kept between two requests. ``linger_seconds``: how long what a client still sends is
+    taken and dropped, so that it gets to read its answer.
+    """
+
+    connections: int = 64
+    head_bytes: int = 8192
+    head_seconds: float = 5.0
+    linger_seconds: float = 0.5
 
 
 class Probes:
     """Serves the verdicts on the facts of ``facts``. ``port`` 0 takes a free one; see :attr:`address`."""
 
-    def __init__(
-        self,
-        facts: Callable[[], Facts],
-        host: str,
-        port: int,
-        *,
-        connection_seconds: float = CONNECTION_SECONDS,
-        max_connections: int = MAX_CONNECTIONS,
-    ) -> None:
+    def __init__(self, facts: Callable[[], Facts], host: str, port: int, *, limits: ProbeLimits | None = None) -> None:
+        self.limits = limits or ProbeLimits()
         self._facts = facts
         self._host = host
         self._port = port
-        self._seconds = connection_seconds
-        self._max_connections = max_connections
-        self._open = 0
-        self._web: web.Server | None = None
+        self._web: _Web | None = None
         self._server: asyncio.Server | None = None
         self._paths = {"/livez": self._livez, "/readyz": self._readyz, "/healthz": self._healthz}
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port that are served."""
-        if self._server is None:
+        if self._server is None or not self._server.sockets:
             return (self._host, self._port)
         host, port, *_ = self._server.sockets[0].getsockname()
         return (host, port)
 
     async def start(self) -> None:
         """Serve. Raises StartError where the address can't be had."""
+        self._web = _Web(self._answer, self.limits)
         loop = asyncio.get_running_loop()
-        self._web = web.Server(
-            self._answer,
-            access_log=None,
-            max_line_size=MAX_HEAD,
-            max_field_size=MAX_HEAD,
-            keepalive_timeout=0,
-            lingering_time=0,
-        )
         try:
-            self._server = await loop.create_server(self._connection, self._host, self._port, reuse_address=True)
+            self._server = await loop.create_server(self._web, self._host, self._port, reuse_address=True)
         except OSError as error:
+            host = f"[{self._host}]" if ":" in self._host else self._host
             raise StartError(
-                f"cannot serve probes on {self._host}:{self._port}: {error.strerror or error}; "
+                f"cannot serve probes at {host}:{self._port}: {error.strerror or error}; "
                 "change [management.probes] bind, or set enabled = false"
             ) from None
 
@@ -80,102 +88,185 @@ class Probes:
         if self._server is not None:
             self._server.close()
         if self._web is not None:
-            await self._web.shutdown(0)
-
-    def _connection(self) -> asyncio.BaseProtocol:
-        if self._web is None or self._open >= self._max_connections:
-            return _Refusal()
-        self._open += 1
-        return _Bounded(self._web(), self._seconds, self._gone)
-
-    def _gone(self) -> None:
-        self._open -= 1
+            self._web.pre_shutdown()
+            await self._web.shutdown(self.limits.linger_seconds)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        response = self._response(request)
-        response.headers["Server"] = "acpbot"
-        response.headers["Cache-Control"] = "no-store"
-        response.force_close()
+        try:
+            response = self._response(request)
+        except Exception:
+            # What went wrong is not the business of whoever asks from outside.
+            log.exception("probe_failed")
+            response = _text(HTTPStatus.INTERNAL_SERVER_ERROR)
+        connection = request.protocol
+        if request.body_exists or not isinstance(connection, _Connection) or connection.answered():
+            response.force_close()
         return response
 
     def _response(self, request: web.BaseRequest) -> web.Response:
-        head = len(request.raw_path) + sum(len(name) + len(value) + 4 for name, value in request.raw_headers)
-        if head > MAX_HEAD:
-            return web.Response(status=431, text="request head too large")
+        if request.method not in _METHODS:
+            response = _text(HTTPStatus.METHOD_NOT_ALLOWED)
+            response.headers["Allow"] = ", ".join(_METHODS)
+            return response
         answer = self._paths.get(request.path)
         if answer is None:
-            return web.Response(status=404, text="not found")
-        if request.method not in _METHODS:
-            return web.Response(status=405, text="method not allowed", headers={"Allow": ", ".join(_METHODS)})
-        return answer("verbose" in request.query)
+            return _text(HTTPStatus.NOT_FOUND)
+        return answer(verbose="verbose" in request.query)
 
-    def _livez(self, verbose: bool) -> web.Response:  # noqa: FBT001 - one of three that are called alike
-        return web.Response(text="[+]loop ok\nlivez check passed\n" if verbose else "ok")
+    def _livez(self, *, verbose: bool) -> web.Response:
+        """The event loop answers: that is all there is to it."""
+        return _text(HTTPStatus.OK, "[+]loop ok\nlivez check passed\n" if verbose else "ok")
 
-    def _readyz(self, verbose: bool) -> web.Response:  # noqa: FBT001 - as above
-        verdicts = health.checks(self._facts())
-        fine = all(check.ok for check in verdicts)
-        if fine and not verbose:
-            return web.Response(text="ok")
+    def _readyz(self, *, verbose: bool) -> web.Response:
+        verdicts = health.verdicts(self._facts())
+        if verdicts.ready and not verbose:
+            return _text(HTTPStatus.OK, "ok")
         lines = [
-            f"[+]{check.name} ok" if check.ok else f"[-]{check.name} failed: reason withheld" for check in verdicts
+            f"[+]{check.name} ok" if check.ok else f"[-]{check.name} failed: reason withheld"
+            for check in verdicts.checks
         ]
-        lines.append(f"readyz check {'passed' if fine else 'failed'}\n")
-        return web.Response(status=200 if fine else 503, text="\n".join(lines))
+        lines.append(f"readyz check {'passed' if verdicts.ready else 'failed'}\n")
+        return _text(HTTPStatus.OK if verdicts.ready else HTTPStatus.SERVICE_UNAVAILABLE, "\n".join(lines))
 
-    def _healthz(self, _verbose: bool) -> web.Response:  # noqa: FBT001 - as above
-        facts = self._facts()
+    def _healthz(self, *, verbose: bool) -> web.Response:  # noqa: ARG002 - one of three that are called alike
+        verdicts = health.verdicts(self._facts())
         body = {
-            "status": "ok" if health.ready(facts) else "not_ready",
-            "uptime_seconds": round(facts.uptime_seconds, 3),
-            "chat_connected": health.chat_connected(facts),
+            "status": verdicts.status,
+            "uptime_seconds": verdicts.uptime_seconds,
+            "chat_connected": verdicts.chat_connected,
         }
-        return web.Response(text=json.dumps(body), content_type="application/json")
+        return web.Response(text=json.dumps(body), content_type="application/json", headers=_HEADERS)
 
 
-class _Refusal(asyncio.Protocol):
-    """Closes at once: all places are taken."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
+def _text(status: HTTPStatus, text: str | None = None) -> web.Response:
+    return web.Response(status=status, text=status.phrase.lower() if text is None else text, headers=_HEADERS)
 
 
-class _Bounded(asyncio.Protocol):
-    """Passes everything on to aiohttp's protocol, for a bounded time and a bounded number of bytes before an answer."""
+class _Web(web.Server):
+    """aiohttp's low-level server, with our connections: no routes, no middleware, no access log."""
 
-    def __init__(self, inner: asyncio.Protocol, seconds: float, gone: Callable[[], None]) -> None:
-        self._inner = inner
-        self._seconds = seconds
-        self._gone = gone
-        self._received = 0
+    def __init__(self, answer: Callable[[web.BaseRequest], Any], limits: ProbeLimits) -> None:
+        super().__init__(answer)
+        self.limits = limits
+        self.open = 0
+
+    def __call__(self) -> _Connection:
+        return _Connection(self, self.limits)
+
+
+class _Connection(web.RequestHandler):
+    """Passes whole heads on to aiohttp's protocol, one at a time, and nothing else that a client sends."""
+
+    def __init__(self, home: _Web, limits: ProbeLimits) -> None:
+        self._events = asyncio.get_running_loop()
+        super().__init__(
+            home,
+            loop=self._events,
+            access_log=None,  # type: ignore[arg-type]  # its documentation offers None
+            max_line_size=limits.head_bytes,
+            max_field_size=limits.head_bytes,
+            keepalive_timeout=2 * limits.head_seconds,  # ours is shorter, and knows of slow heads
+            lingering_time=limits.linger_seconds,
+        )
+        self._home = home
+        self._limits = limits
+        self._head = b""
+        self._busy = False
+        self._last = False
+        self._admitted = False
+        self._refused = False
         self._timer: asyncio.TimerHandle | None = None
-        self._transport: asyncio.BaseTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-        loop = asyncio.get_running_loop()
-        abort = getattr(transport, "abort", transport.close)
-        self._timer = loop.call_later(self._seconds, abort)
-        self._inner.connection_made(transport)
+        self._home.open += 1
+        self._admitted = self._home.open <= self._limits.connections
+        if not self._admitted:
+            self._refused = True
+            transport.close()
+            return
+        super().connection_made(transport)
+        self._expect_head()
 
-    def connection_lost(self, error: Exception | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._gone()
-        self._inner.connection_lost(error)
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._home.open -= 1
+        self._stop_timer()
+        if self._admitted:
+            super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        # One request is answered and its body never read: what comes beyond a head is dropped.
-        room = max(0, 2 * MAX_HEAD - self._received)
-        self._received += len(data)
-        if room:
-            self._inner.data_received(data[:room])
+        if self._refused:
+            return
+        if not data:
+            super().data_received(data)  # aiohttp itself, to take up what it has
+        elif self._busy:
+            self._last = True  # a body, or a request ahead of its time: it is dropped, and this answer the last one
+        else:
+            self._take(data)
 
-    def eof_received(self) -> bool | None:
-        return self._inner.eof_received()
+    def _take(self, data: bytes) -> None:
+        head = (self._head + data).lstrip(b"\r\n")  # RFC 9112, 2.2: empty lines before a request are passed over
+        end = _END_OF_HEAD.search(head)
+        if (len(head) if end is None else end.end()) > self._limits.head_bytes:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        elif end is None:
+            self._head = head
+        else:
+            self._head = b""
+            self._busy = True
+            self._last = end.end() < len(head)
+            super().data_received(head[: end.end()])
 
-    def pause_writing(self) -> None:
-        self._inner.pause_writing()
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's contract: true keeps it open
+        """Who has said all still gets the answer."""
+        self._last = True
+        return self._busy
 
-    def resume_writing(self) -> None:
-        self._inner.resume_writing()
+    def answered(self) -> bool:
+        """The request is done with; whether the connection is to be closed after it."""
+        self._busy = False
+        if not self._last:
+            self._expect_head()
+        return self._last
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,  # noqa: ARG002 - aiohttp's signature
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - it tells of the parser's insides
+    ) -> web.StreamResponse:
+        """A head that is none: aiohttp would log a traceback of it, and tell its version."""
+        log.debug("probe_bad_request", extra={"fields": {"status": status, "reason": type(exc).__name__}})
+        response = _text(HTTPStatus(status))
+        response.force_close()
+        return response
+
+    def _expect_head(self) -> None:
+        """Wait for a head and its answer: a head out of which aiohttp makes no request must not stay for ever."""
+        self._stop_timer()
+        self._timer = self._events.call_later(self._limits.head_seconds, self._too_slow)
+
+    def _too_slow(self) -> None:
+        if self._head:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+        else:
+            self.force_close()
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Answer without aiohttp, and take nothing more; what still comes is dropped, so that the answer arrives."""
+        self._refused = True
+        self._stop_timer()
+        transport = self.transport
+        if isinstance(transport, asyncio.Transport):
+            body = status.phrase.lower()
+            headers = {**_HEADERS, "Content-Type": "text/plain", "Content-Length": len(body), "Connection": "close"}
+            told = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            transport.write(f"HTTP/1.1 {status.value} {status.phrase}\r\n{told}\r\n{body}".encode())
+            with contextlib.suppress(OSError):  # the client has gone already
+                transport.write_eof()
+            self._timer = self._events.call_later(self._limits.linger_seconds, transport.abort)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

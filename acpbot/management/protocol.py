@@ -2,29 +2,89 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+import msgspec
+
+from acpbot import jsonrpc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from acpbot.errors import WireError
+    from acpbot.health import State
+    from acpbot.jsonrpc import Id
+
+SERVER: Final = "acpbot"
 PROTOCOL: Final = 1
-
-MAX_LINE: Final = 65_536
-MAX_DEPTH: Final = 32
-MAX_CONNECTIONS: Final = 32
-LINE_SECONDS: Final = 10.0
-MAX_RUNNING: Final = 16
-"""Requests of one connection that may run at a time; the next one is answered ``too_many``."""
-MAX_UNSENT: Final = 2 * 1024 * 1024
-"""Bytes that a client may leave unread before a stream gets a snapshot in their place, or it is cut."""
 
 Access = Literal["read", "admin"]
 
 
-def hello(*, version: str, state: str, access: Access, capabilities: list[str]) -> dict[str, Any]:
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client is held to; the defaults are the documented ones. Sizes are bytes, times are seconds.
+
+    ``line_seconds``: from a line's first byte to its newline. ``running``: requests of one connection that may be
+    under way at a time. ``streams``: subscriptions of one connection. ``unsent``: what a client may leave unread
+    before an answer can't be queued and it is cut; streams stop at half of it. ``stall_seconds``: how long a client
+    that sends requests may leave all answers unread. ``lookup_seconds``: for finding out a peer's groups.
+    ``close_seconds``: what running requests get when the server closes, and then their answers.
+    """
+
+    max_line: int = 65_536
+    max_depth: int = 32
+    connections: int = 32
+    running: int = 16
+    streams: int = 64
+    line_seconds: float = 10.0
+    unsent: int = 1024 * 1024
+    stall_seconds: float = 10.0
+    lookup_seconds: float = 5.0
+    close_seconds: float = 2.0
+
+
+def hello(*, version: str, state: State, access: Access, capabilities: Sequence[str]) -> dict[str, Any]:
     """The params of the server's first line."""
     return {
-        "server": "acpbot",
+        "server": SERVER,
         "version": version,
         "protocol": PROTOCOL,
         "state": state,
         "access": access,
-        "capabilities": capabilities,
+        "capabilities": list(capabilities),
     }
+
+
+def result_line(request_id: Id, result: Any) -> bytes:
+    """The line that answers a request."""
+    return _encoded(lambda value: jsonrpc.encode_result(request_id, value), result)
+
+
+def notification_line(method: str, params: Any) -> bytes:
+    """The line of a notification."""
+    return _encoded(lambda value: jsonrpc.encode_notification(method, value), params)
+
+
+def error_line(request_id: Id | None, error: WireError) -> bytes:
+    """The line that refuses a request; ``request_id`` ``None``: nobody can say which."""
+    return _encoded(lambda text: jsonrpc.encode_error(request_id, error.code, text, error.kind), str(error))
+
+
+def _encoded(encode: Callable[[Any], bytes], value: Any) -> bytes:
+    """Commands and paths of the system need not be UTF-8, and one of them must not spoil a list of all sessions."""
+    try:
+        return encode(value)
+    except UnicodeEncodeError:
+        return encode(_printable(msgspec.to_builtins(value)))
+
+
+def _printable(value: Any) -> Any:
+    """The value with every surrogate, which is no character, spelt out."""
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case dict():
+            return {_printable(key): _printable(member) for key, member in value.items()}
+        case list() | tuple():
+            return [_printable(member) for member in value]
+    return value

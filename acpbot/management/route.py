@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable, Sequence
 
     from acpbot.health import Facts, State
     from acpbot.management.access import AccessRule, Peer
     from acpbot.management.protocol import Access
+    from acpbot.management.stream import Event, Stream
     from acpbot.sessions.model import Detail, KillResult, Row, Target
 
-Event = dict[str, Any]
 
-
-class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all parameters: unknown names are refused before any effect."""
+
+
+class NoParams(Params, frozen=True):
+    """Takes nothing."""
 
 
 class SessionsView(Protocol):
@@ -63,10 +67,10 @@ class ChatHub(Protocol):
         """Queue a prompt; how many turns are before it."""
 
     def permit(self, thread: str, request: str, option: str) -> None:
-        """Answer a permission request."""
+        """Answer a permission request. Raises NotFound, Conflict, InvalidParams."""
 
     def leave(self, thread: str, emit: Callable[[Event], None]) -> None:
-        """Send nothing more."""
+        """Send nothing more; nothing happens where nothing was sent."""
 
     def snapshot(self, thread: str) -> list[Event]:
         """Events in place of those that a reader missed."""
@@ -92,13 +96,6 @@ class Services:
     drain: DrainControl | None = None
 
 
-class Stream(Protocol):
-    """Notifications of one method on one connection; never blocks."""
-
-    def send(self, params: Event) -> None:
-        """Send one, or miss it where the client does not read: it will get a snapshot later."""
-
-
 class Client(Protocol):
     """The connection that a call came on."""
 
@@ -106,29 +103,50 @@ class Client(Protocol):
     def peer(self) -> Peer:
         """Who is there."""
 
-    def stream(self, key: str, method: str, snapshot: Callable[[], list[Event]], leave: Callable[[], None]) -> Stream:
-        """Open a stream of notifications, replacing one of the same ``key``; ``leave`` is called at its end."""
+    @property
+    def in_order(self) -> asyncio.Lock:
+        """Held by methods whose effects must come in the order of their requests."""
 
-    def end_stream(self, key: str) -> bool:
-        """End a stream; whether there was one."""
+    async def user(self) -> str:
+        """The peer's user name, or the uid."""
+
+    def stream(
+        self,
+        key: str,
+        method: str,
+        snapshot: Callable[[], list[Event]],
+        leave: Callable[[], None],
+        missed: Callable[[Event], None] | None = None,
+    ) -> Stream:
+        """Open a stream of notifications, replacing one of the same ``key``. Raises TooMany.
+
+        See :class:`acpbot.management.stream.Stream`.
+        """
+
+    def find_stream(self, key: str) -> Stream | None:
+        """The open stream of that key."""
+
+    def end_stream(self, key: str) -> None:
+        """End a stream, if there is one."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One request, as its handler gets it. ``target`` is filled by handlers that change something, for the audit."""
+    """One request, as its handler gets it."""
 
     services: Services
     client: Client
-    notes: dict[str, str] = field(default_factory=dict)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    opened: list[Stream] = field(default_factory=list)
 
-    def note(self, *, target: str, outcome: str = "done") -> None:
-        """What the audit is to say of this call."""
-        self.notes.update(target=target, outcome=outcome)
+    def note(self, target: str, outcome: str) -> None:
+        """Say what became of ``target``: one line of the audit, written once the handler is done."""
+        self.notes.append((target, outcome))
 
 
 @dataclass(frozen=True)
 class Method:
-    """One method. ``served``: whether these services carry it."""
+    """One method. ``served``: whether these services carry it. A coroutine handler runs beside other requests."""
 
     access: Access
     params: type[Params]

@@ -88,7 +88,7 @@ class Asks:
                 ask.settle("cancelled", None)
 
     def _settled(self, ask: Ask, option: PermissionOption | None) -> None:
-        if option is not None and option.kind == "allow_always":
+        if option is not None and option.kind == "allow_always" and ask.titled:
             self._remembered.add((ask.kind, ask.title))
         self._answer(ask, option)
         _, timer = self._open.pop(ask.request, (ask, None))

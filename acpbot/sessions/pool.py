@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 import msgspec
 
 from acpbot.errors import Ambiguous, Conflict, Draining, InvalidParams, NotFound, TooMany
+from acpbot.sessions.home import Limits
 from acpbot.sessions.model import Detail, KillResult, PoolCounts, Row, Target
-from acpbot.sessions.session import Limits, Session
+from acpbot.sessions.session import Session
 from acpbot.sessions.thread import Thread, title_from
 from acpbot.sessions.turn import TurnEnd
 from acpbot.sessions.watchdog import Verdict, review
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from acpbot.acp.agent import Profile
     from acpbot.acp.ladder import Ending
     from acpbot.acp.process import Launcher
-    from acpbot.sessions.session import Reason
+    from acpbot.sessions.home import Reason
     from acpbot.sessions.thread import Workspace
     from acpbot.sessions.turn import Turn
     from acpbot.sessions.watchdog import OnStuck

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -25,52 +25,23 @@ from acpbot.sessions.doubt import Doubt
 from acpbot.sessions.model import Detail, ProcessRow, Row, State
 from acpbot.sessions.options import Options
 from acpbot.sessions.output import OutputRing
-from acpbot.sessions.tree import process_tree
+from acpbot.sessions.tree import process_tree, totals
 from acpbot.sessions.turn import Ask, Turn, TurnEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from acpbot.acp.connection import Item
-    from acpbot.acp.permissions import Policy
     from acpbot.acp.process import Launcher, Usage
+    from acpbot.sessions.home import Home, Limits, Reason
     from acpbot.sessions.thread import Thread, Workspace
 
 log = logging.getLogger(__name__)
 
 # A leader that has exited said all it will; where reading was paused, that much time is left to take it in.
 _LAST_WORDS_SECONDS: Final = 0.25
-
 # Some agents send an update more after a prompt's answer; where the next turn already waits, it waits that long.
 _SETTLE_SECONDS: Final = 0.05
-
-Reason = Literal["killed", "crashed", "start_failed", "evicted", "expired", "stuck", "stopped", "replaced"]
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a session is held to; durations in seconds. ``max_queued`` leaves out the running turn."""
-
-    policy: Policy = "ask"
-    permission_seconds: float = 300.0
-    grace_seconds: float = 5.0
-    stuck_after_seconds: float = 600.0
-    max_queued: int = 10
-
-
-class Home(Protocol):
-    """What a session tells the pool that it lives in."""
-
-    def session_changed(self, session: Session) -> None:
-        """Something that its row shows has changed."""
-
-    def session_afresh(self, session: Session) -> None:
-        """Its thread's conversation could not be picked up again: the agent has forgotten it."""
-
-    def session_ending(self, session: Session) -> None:
-        """It begins to end, and takes no more turns."""
-
-    def session_ended(self, session: Session, reason: Reason, detail: str | None, queued: list[Turn]) -> None:
-        """It is gone, checked; ``queued`` are the turns that never ran."""
 
 
 class Session:
@@ -96,7 +67,6 @@ class Session:
         self.usage: Usage | None = None
         self.output = OutputRing(thread.thread_id, self.session_id)
         self.turn: Turn | None = None
-        self.info: dict[str, dict[str, Any]] = {}
         self.options = Options()
         self.idle_since = clock()
         self.doubt = Doubt()
@@ -219,11 +189,7 @@ class Session:
         tree: list[ProcessRow] = []
         if process is not None:
             tree = process_tree(await process.look())
-        members = self._members()
-        if tree:
-            members["processes"] = len(tree)
-            members["rss_bytes"] = sum(row.rss_bytes for row in tree)
-            members["cpu_seconds"] = round(sum(row.cpu_seconds for row in tree), 2)
+        members = self._members() | totals(tree)
         stderr = [] if process is None else process.stderr.lines()
         return Detail(**members, stderr=stderr, tool_calls=self._calls.rows(), process_tree=tree)
 
@@ -464,7 +430,6 @@ class Session:
         self.turn.listener.update(update)
 
     def _session_update(self, update: schema.Update) -> None:
-        self.info[update.kind] = update.body
         self.options.take(update)
         if update.kind == "session_info_update" and isinstance(title := update.body.get("title"), str) and title:
             self.thread.title = title[:200]
@@ -518,6 +483,7 @@ class Session:
         log.warning("session_replaced", extra={"fields": self._fields()})
         if turn is self.doubt.retried:
             self.thread.acp_session_id = None  # spoilt in a new process too: only a new session can help
+            self._home.session_afresh(self)
         self._give_back(turn)
         self.end("replaced")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from acpbot.sessions.model import ProcessRow
 
@@ -38,3 +38,14 @@ def process_tree(found: Sequence[ProcessInfo]) -> list[ProcessRow]:
 
     walk(0, 0)
     return rows
+
+
+def totals(tree: Sequence[ProcessRow]) -> dict[str, Any]:
+    """What a tree adds up to, under the names of a row; nothing for an empty one."""
+    if not tree:
+        return {}
+    return {
+        "processes": len(tree),
+        "rss_bytes": sum(row.rss_bytes for row in tree),
+        "cpu_seconds": round(sum(row.cpu_seconds for row in tree), 2),
+    }

@@ -61,6 +61,7 @@ class Ask:
         self.asked = asked
         self.options: Sequence[PermissionOption] = asked.params.options
         self.tool_call_id = None if call is None else call.tool_call_id
+        self.titled = call is not None and bool(call.title)
         self.title = (call.title if call is not None else None) or "a tool"
         self.kind = None if call is None else call.kind
         self.timeout_seconds = timeout_seconds

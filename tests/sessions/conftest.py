@@ -10,8 +10,8 @@ import pytest
 
 from acpbot.acp.agent import Profile, environment
 from acpbot.acp.launcher import choose_launcher
+from acpbot.sessions.home import Limits
 from acpbot.sessions.pool import AgentChoice, Pool, PoolLimits
-from acpbot.sessions.session import Limits
 from acpbot.sessions.thread import Workspace
 from acpbot.sessions.turn import Turn
 

@@ -332,9 +332,9 @@ async def test_on_stuck_acts(make_house, on_stuck, left):
 
 async def test_a_turn_has_a_ceiling_and_one_that_ignores_the_cancel_is_replaced(make_house):
     house = make_house(turn_timeout_seconds=100, session={"grace_seconds": 0.2, "stuck_after_seconds": 1000})
-    hung = house.send("1001", "hang")
+    hung = house.send("1001", "say up; hang")
     after = house.send("1001", "say next")
-    await hung.running.wait()
+    await hung.sees("up")
     house.clock.move(101)
     house.pool.tick()
     assert house.row("1001").state == "busy"

@@ -1,4 +1,4 @@
-"""``chat.*``: the terminal's chat."""
+"""``chat.*``: the terminal's chat. What one connection sends takes effect in the order in which it was sent."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from acpbot.errors import InvalidParams, NotFound
 from acpbot.management.route import Call, Method, Params
+from acpbot.sessions.thread import check_thread_id
 
 if TYPE_CHECKING:
     from acpbot.management.route import ChatHub, Services
@@ -39,52 +40,67 @@ class ChatLeave(Params, frozen=True):
     thread: str
 
 
+async def open_thread(call: Call, params: ChatOpen) -> dict[str, Any]:
+    """Open a thread; its events come as notifications from now on."""
+    hub, thread = _hub(call), check_thread_id(params.thread)
+    async with call.client.in_order:
+        owner = await call.client.user()
+        stream = call.client.find_stream(_key(thread))
+        if stream is None:
+            stream = call.client.stream(
+                _key(thread), "chat.event", lambda: hub.snapshot(thread), lambda: hub.leave(thread, emit)
+            )
+            call.opened.append(stream)
+        emit = stream.send
+        row = await hub.open(thread, params.agent, owner, emit)
+        if stream.closed:
+            # The client went while its thread was being opened: it has left already, and must leave for good.
+            hub.leave(thread, emit)
+    call.note(thread, "opened")
+    return {"session": row}
+
+
+async def send(call: Call, params: ChatSend) -> dict[str, Any]:
+    """Queue a prompt."""
+    if not params.text.strip() or "\0" in params.text:
+        raise InvalidParams("cannot call chat.send: the parameter 'text' is empty or holds a NUL")
+    async with call.client.in_order:
+        hub = _hub_of_open_thread(call, params.thread)
+        position = await hub.send(params.thread, params.text, await call.client.user())
+    call.note(params.thread, "queued")
+    return {"queued": position}
+
+
+async def permit(call: Call, params: ChatPermit) -> dict[str, Any]:
+    """Answer a permission request."""
+    async with call.client.in_order:
+        _hub_of_open_thread(call, params.thread).permit(params.thread, params.request, params.option)
+    call.note(params.thread, f"selected {params.option}")
+    return {}
+
+
+async def leave(call: Call, params: ChatLeave) -> dict[str, Any]:
+    """Get no more events of a thread; nothing is said of one that was not open."""
+    async with call.client.in_order:
+        call.client.end_stream(_key(params.thread))
+    call.note(params.thread, "left")
+    return {}
+
+
+def _key(thread: str) -> str:
+    return f"chat {thread}"
+
+
 def _hub(call: Call) -> ChatHub:
     if call.services.chat is None:
         raise NotFound("cannot chat: this acpbot serves no local chat")
     return call.services.chat
 
 
-async def open_thread(call: Call, params: ChatOpen) -> dict[str, Any]:
-    """Open a thread; its events come as notifications from now on."""
-    call.note(target=params.thread)
-    hub = _hub(call)
-    thread = params.thread
-
-    def emit(event: dict[str, Any]) -> None:
-        stream.send(event)
-
-    stream = call.client.stream(
-        f"chat {thread}", "chat.event", lambda: hub.snapshot(thread), lambda: hub.leave(thread, emit)
-    )
-    try:
-        row = await hub.open(thread, params.agent, call.client.peer.name, emit)
-    except BaseException:
-        call.client.end_stream(f"chat {thread}")
-        raise
-    return {"session": row}
-
-
-async def send(call: Call, params: ChatSend) -> dict[str, Any]:
-    """Queue a prompt."""
-    call.note(target=params.thread)
-    if "\0" in params.text:
-        raise InvalidParams("cannot send a text with a NUL character in it")
-    return {"queued": await _hub(call).send(params.thread, params.text, call.client.peer.name)}
-
-
-def permit(call: Call, params: ChatPermit) -> dict[str, Any]:
-    """Answer a permission request."""
-    call.note(target=f"{params.thread} {params.request} {params.option}")
-    _hub(call).permit(params.thread, params.request, params.option)
-    return {}
-
-
-def leave(call: Call, params: ChatLeave) -> dict[str, Any]:
-    """Get no more events of a thread."""
-    if not call.client.end_stream(f"chat {params.thread}"):
-        raise NotFound(f"cannot leave {params.thread[:80]!r}: it is not open on this connection")
-    return {}
+def _hub_of_open_thread(call: Call, thread: str) -> ChatHub:
+    if call.client.find_stream(_key(thread)) is None:
+        raise NotFound(f"cannot reach thread {thread[:80]!r}: it is not open on this connection; call chat.open first")
+    return _hub(call)
 
 
 def _served(services: Services) -> bool:

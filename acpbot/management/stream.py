@@ -1,0 +1,79 @@
+"""Bounded streams of notifications: a reader that falls behind gets a fresh snapshot in place of what it missed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from acpbot.management.protocol import notification_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Event = dict[str, Any]
+
+
+class Outlet(Protocol):
+    """What a stream needs of a connection."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a notification can be queued now; once it can again, :meth:`Stream.catch_up` is called."""
+
+    def post(self, line: bytes) -> None:
+        """Queue a line, to be sent soon."""
+
+
+class Stream:
+    """One subscription of one connection. It never blocks and holds nothing.
+
+    ``snapshot`` gives what to send in place of what was missed; ``leave`` ends the subscription; ``missed`` is told of
+    each event that was not sent. A stream opens shut: what comes before :meth:`release` (called once the answer that
+    opened it is queued) counts as missed.
+    """
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        method: str,
+        snapshot: Callable[[], list[Event]],
+        leave: Callable[[], None],
+        missed: Callable[[Event], None] | None = None,
+    ) -> None:
+        self._outlet = outlet
+        self._method = method
+        self._snapshot = snapshot
+        self._leave = leave
+        self._missed = missed
+        self._shut = True
+        self._behind = False
+        self.closed = False
+
+    def send(self, params: Event) -> None:
+        """Send one event, or miss it."""
+        if self.closed:
+            return
+        if self._shut or self._behind or not self._outlet.has_room:
+            self._behind = True
+            if self._missed is not None:
+                self._missed(params)
+            return
+        self._outlet.post(notification_line(self._method, params))
+
+    def release(self) -> None:
+        """From now on events may be sent."""
+        self._shut = False
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """There is room: send the snapshot, whole, where something was missed."""
+        if not self._behind or self._shut or self.closed:
+            return
+        self._behind = False
+        for params in self._snapshot():
+            self._outlet.post(notification_line(self._method, params))
+
+    def close(self) -> None:
+        """Send no more, and end the subscription."""
+        if not self.closed:
+            self.closed = True
+            self._leave()

@@ -1,0 +1,500 @@
+"""Misbehaving agents: ``python faulty.py QUIRK [ARGUMENT...]`` is an agent with that one fault, sound in all else.
+
+Every quirk was seen in a real agent, or is what a real one could do tomorrow. A quirk is a function: it takes the
+sound agent and its arguments, and puts its own handlers in place of the sound ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+
+from garbage import MALFORMED, OF_NO_USE
+from sound import Agent, chosen, words
+
+QUIRKS = {}
+MEGABYTE = 1024 * 1024
+LONGER_THAN_A_TEST = "300"
+
+
+def quirk(function):
+    QUIRKS[function.__name__] = function
+    return function
+
+
+# What the lines look like.
+
+
+@quirk
+def sound(_: Agent) -> None:
+    pass
+
+
+@quirk
+def commands_before_new(agent: Agent) -> None:
+    @agent.on("session/new")
+    def _(request):
+        agent.update("available_commands_update", availableCommands=[{"name": "compact"}])
+        agent.answer(request, {"sessionId": agent.session})
+
+
+@quirk
+def late_update(agent: Agent, *how: str) -> None:
+    """In the very write that ends the turn, or (``apart``) in one of its own."""
+
+    @agent.on("session/prompt")
+    def _(request):
+        agent.say(words(request))
+        agent.corked = not how
+        agent.end(request)
+        agent.corked = False
+        agent.say(" LATE")
+
+
+@quirk
+def late_update_after_cancel(agent: Agent) -> None:
+    @agent.on("session/prompt")
+    def _(request):
+        agent.say("up")
+        if words(request) != "one":
+            agent.end(request)
+            return
+        agent.read()
+        agent.end(request, "cancelled")
+        agent.say(" LATE")
+
+
+@quirk
+def string_ids(agent: Agent) -> None:
+    agent.shape = lambda message: {**message, "id": str(message["id"])} if "result" in message else message
+
+
+@quirk
+def answers_without_id(agent: Agent) -> None:
+    agent.before_answers = [
+        b'{"jsonrpc":"2.0","error":{"code":-32600,"message":"what?"}}',
+        b'{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"what?"}}',
+        b'{"jsonrpc":"2.0","result":{}}',
+        b'{"jsonrpc":"2.0","id":999,"result":{}}',
+        b'{"jsonrpc":"2.0","id":"x","result":{}}',
+    ]
+
+
+@quirk
+def answers_twice(agent: Agent) -> None:
+    @agent.on("session/prompt")
+    def _(request):
+        agent.echo(request)
+        agent.end(request, "refusal")
+
+
+@quirk
+def garbage(agent: Agent) -> None:
+    agent.before_answers = MALFORMED + OF_NO_USE
+
+
+@quirk
+def odd_text(agent: Agent) -> None:
+    """Blocks that are not what they should be, and a NUL."""
+
+    @agent.on("session/prompt")
+    def _(request):
+        for content in ("text", None, [], {"type": "text"}, {"type": "text", "text": 5}, {"type": 7}):
+            agent.update("agent_message_chunk", content=content)
+        agent.say("a\0b")
+        agent.end(request)
+
+
+@quirk
+def long_line(agent: Agent, length: str) -> None:
+    @agent.on("session/prompt")
+    def _(request):
+        agent.say("x" * int(length) if words(request) == "one" else words(request))
+        agent.end(request)
+
+
+@quirk
+def unending_line(agent: Agent, megabytes: str, then: str) -> None:
+    """A line over every limit; ``then`` it does end, or the agent does."""
+
+    @agent.on("session/prompt")
+    def _(request):
+        if words(request) == "one":
+            agent.raw(b'{"method":"session/update","params":{"text":"')
+            for _ in range(int(megabytes)):
+                agent.raw(b"x" * MEGABYTE)
+            if then == "exits":
+                os._exit(3)
+            agent.raw(b"\n")
+        agent.echo(request)
+
+
+@quirk
+def flood(agent: Agent, count: str) -> None:
+    @agent.on("session/prompt")
+    def _(request):
+        agent.corked = True
+        for number in range(int(count)):
+            agent.say(f"{number} ")
+        agent.corked = False
+        agent.end(request)
+
+
+@quirk
+def noisy_stderr(agent: Agent, megabytes: str) -> None:
+    def shout(word: bytes) -> None:
+        line = b"\x1b[31m" + word * 20 + b"\x1b[0m\n"
+        sys.stderr.buffer.write(line * (int(megabytes) * MEGABYTE // len(line)) + b"the end of " + word + b"\n")
+        sys.stderr.buffer.flush()
+
+    shout(b"start")
+
+    @agent.on("session/prompt")
+    def _(request):
+        agent.say(words(request))
+        shout(b"turn")
+        agent.end(request)
+
+
+@quirk
+def meta_with_session_id(agent: Agent) -> None:
+    def shaped(message):
+        if "params" in message:
+            message["params"]["_meta"] = {"session_id": "other", "update": None, "self": 1}
+        return message
+
+    agent.shape = shaped
+
+
+@quirk
+def sub_agents(agent: Agent) -> None:
+    """It relays what agents of its own say, and their wish for a permission."""
+
+    @agent.on("session/prompt")
+    def _(request):
+        agent.say("the child's words ", session="sub-1")
+        agent.update("session_info_update", session="sub-1", title="the child's title")
+        agent.update("tool_call", session="sub-1", toolCallId="s", title="the child's tool", status="in_progress")
+        answer = agent.wait_for(agent.ask("allow_once:go", session="sub-1"))
+        agent.say(f"{words(request)} {chosen(answer)}")
+        agent.end(request)
+
+
+# Permissions.
+
+
+@quirk
+def asks(agent: Agent, *options: str) -> None:
+    """A permission without a tool call before it, and no more of it after."""
+
+    @agent.on("session/prompt")
+    def _(request):
+        agent.say(chosen(agent.wait_for(agent.ask(*options))))
+        agent.end(request)
+
+
+@quirk
+def asks_barely(agent: Agent) -> None:
+    """It doesn't say at all what it wants to do."""
+
+    @agent.on("session/prompt")
+    def _(request):
+        params = {"sessionId": agent.session, "options": [{"optionId": "7", "kind": "allow_once"}]}
+        agent.say(chosen(agent.wait_for(agent.call("session/request_permission", params))))
+        agent.end(request)
+
+
+@quirk
+def asks_when_idle(agent: Agent) -> None:
+    @agent.on("session/prompt")
+    def _(request):
+        agent.echo(request)
+        answer = agent.wait_for(agent.ask("allow_once:a", "reject_once:b"))
+        agent.update("session_info_update", title=f"told {chosen(answer)}")
+
+
+@quirk
+def asks_deaf_to_cancel(agent: Agent, *then: str) -> None:
+    """While a permission is open only its answer counts; ``then`` the turn ends with that error, or as cancelled."""
+
+    @agent.on("session/prompt")
+    def _(request):
+        if words(request) != "one":
+            agent.echo(request)
+            return
+        outcome = chosen(agent.wait_for(agent.ask("allow_once:a", "reject_once:b")))
+        agent.say(outcome)
+        if then:
+            agent.refuse(request, int(then[0]), "internal error")
+        else:
+            agent.end(request, "cancelled")
+
+
+@quirk
+def asks_again_after_cancel(agent: Agent) -> None:
+    """A cancel makes it ask for a permission, and only the answer to that makes it end the turn."""
+
+    @agent.on("session/prompt")
+    def _(request):
+        agent.say("up")
+        agent.read()
+        agent.wait_for(agent.ask("allow_once:a", "reject_once:b"))
+        agent.end(request, "cancelled")
+
+
+@quirk
+def withdraws(agent: Agent) -> None:
+    @agent.on("session/prompt")
+    def _(request):
+        identity = agent.ask("allow_once:a", "reject_once:b")
+        agent.send(method="$/cancel_request", params={"requestId": identity})
+        agent.say(chosen(agent.wait_for(identity)))
+        agent.end(request)
+
+
+@quirk
+def permission_storm(agent: Agent, count: str) -> None:
+    @agent.on("session/prompt")
+    def _(request):
+        waiting = {agent.ask("allow_once:a", "reject_once:b") for _ in range(int(count))}
+        agent.say("asked: ")
+        answers = []
+        while waiting and (message := agent.read()) is not None:
+            if message.get("id") in waiting:
+                waiting.remove(message["id"])
+                answers.append(chosen(message))
+        agent.say(", ".join(f"{answers.count(answer)} {answer}" for answer in sorted(set(answers))))
+        agent.end(request)
+
+
+@quirk
+def poisoned(agent: Agent, *when: str) -> None:
+    """After a cancel at a permission every prompt ends at once, empty; ``resumed``: even in the session's next life."""
+    agent.offers("resume")
+    poisoned_here = set()
+
+    @agent.on("session/prompt")
+    def _(request):
+        if agent.session in poisoned_here or (when and os.access(f"poison of {agent.session}", os.F_OK)):
+            agent.end(request)
+        elif words(request) == "ask":
+            agent.wait_for(agent.ask("allow_once:a", "reject_once:b"))
+            poisoned_here.add(agent.session)
+            os.mkdir(f"poison of {agent.session}")  # noqa: PTH102 - pathlib is slow to import
+            agent.end(request, "cancelled")
+        else:
+            agent.say(f"{words(request)} in {agent.session}")
+            agent.end(request)
+
+
+@quirk
+def silent(agent: Agent) -> None:
+    """It obeys a cancel, and otherwise has nothing to say: no fault at all."""
+
+    @agent.on("session/prompt")
+    def _(request):
+        if words(request) == "wait":
+            agent.say("up")
+            agent.read()
+            agent.end(request, "cancelled")
+        else:
+            agent.end(request)
+
+
+# Answers.
+
+
+@quirk
+def answers(agent: Agent, method: str, result: str) -> None:
+    """``method`` is answered with ``result`` (JSON), or with ``nothing``: a member that is left out."""
+    agent.offers("load", "resume") if method == "session/resume" else agent.offers("load")
+
+    @agent.on(method)
+    def _(request):
+        agent.session = request["params"].get("sessionId", agent.session)
+        if result == "nothing":
+            agent.send(id=request["id"])
+        else:
+            agent.answer(request, json.loads(result))
+
+
+@quirk
+def refuses(agent: Agent, code: str, *methods: str) -> None:
+    """These are answered with an error of that code; with a reopening among them not before there is one to reopen."""
+    offered = [method.removeprefix("session/") for method in methods if method in {"session/load", "session/resume"}]
+    agent.offers(*offered)
+    for method in methods:
+        if method != "session/new" or not offered or agent.starts > 1:
+            agent.on(method)(lambda request: agent.refuse(request, int(code), "it said no"))
+
+
+@quirk
+def errs_oddly(agent: Agent) -> None:
+    agent.on("session/prompt")(lambda request: agent.send(id=request["id"], error="boom"))
+
+
+@quirk
+def replays(agent: Agent, way: str) -> None:
+    agent.offers(way)
+
+    @agent.on(f"session/{way}")
+    def _(request):
+        agent.session = request["params"]["sessionId"]
+        for number in range(50):
+            agent.update("user_message_chunk", content={"type": "text", "text": f"question {number}"})
+            agent.update("tool_call", toolCallId=f"old-{number}", title="an old tool", status="in_progress")
+            agent.say(f"old answer {number}")
+        agent.answer(request, {})
+
+
+@quirk
+def deaf_to(agent: Agent, method: str) -> None:
+    """It never answers ``method``."""
+    agent.offers("resume")
+    agent.on(method)(lambda _: None)
+
+
+@quirk
+def resumes_late(agent: Agent) -> None:
+    """It answers ``session/resume`` after the daemon has given up on it."""
+    agent.offers("resume")
+    held = []
+    agent.on("session/resume")(held.append)
+
+    @agent.on("session/new")
+    def _(request):
+        for late in held:
+            agent.answer(late, {"sessionId": "late"})
+        agent.answer(request, {"sessionId": agent.session})
+
+
+@quirk
+def calls_back(agent: Agent, *methods: str) -> None:
+    """It asks for what was not lent to it."""
+
+    @agent.on("session/prompt")
+    def _(request):
+        answers = [agent.wait_for(agent.call(method, {"sessionId": agent.session})) for method in methods]
+        agent.say(" ".join(str(answer["error"]["code"]) for answer in answers))
+        agent.end(request)
+
+
+@quirk
+def wants_one_prompt(agent: Agent) -> None:
+    """A second prompt while the first one runs is its end."""
+
+    @agent.on("session/prompt")
+    def _(request):
+        identity = agent.ask("allow_once:a")
+        while (message := agent.read()) is not None:
+            if message.get("method") == "session/prompt":
+                sys.exit("a second prompt came while one ran")
+            if message.get("id") == identity:
+                agent.echo(request)
+                return
+
+
+# How they end.
+
+
+@quirk
+def dies(agent: Agent, where: str, status: str = "3") -> None:
+    """``where``: ``born``, ``idle``, ``turn``, ``permission``, or a method. Only the first process that could does."""
+    agent.offers("close", "resume")
+
+    def die(*_) -> None:
+        sys.stderr.write("\x1b[1mit broke\x1b[0m\n")
+        sys.stderr.flush()
+        os._exit(int(status))
+
+    if agent.starts > 1 and where != "session/resume":
+        return
+    if where == "born":
+        die()
+    agent.on(where)(die)
+    if where not in {"idle", "turn", "permission", "session/cancel"}:
+        return
+
+    @agent.on("session/prompt")
+    def _(request):
+        agent.say("up")
+        if where == "permission":
+            agent.ask("allow_once:a")
+        elif where == "idle":
+            agent.end(request)
+        if where != "session/cancel":
+            die()
+
+
+@quirk
+def leaves_its_stdout(agent: Agent) -> None:
+    """A tool of its own keeps stdout open when it dies."""
+    if agent.starts > 1:
+        return
+
+    @agent.on("session/prompt")
+    def _(_request):
+        agent.say("up")
+        os.posix_spawnp("sleep", ("sleep", LONGER_THAN_A_TEST), os.environ, setsid=True)
+        os._exit(3)
+
+
+@quirk
+def closes_its_stdout(agent: Agent) -> None:
+    if agent.starts > 1:
+        return
+
+    @agent.on("session/prompt")
+    def _(_request):
+        agent.say("up")
+        os.close(1)
+
+
+@quirk
+def closes_its_stdin(agent: Agent, lives: str) -> None:
+    """The first so many processes do, before a prompt could come."""
+    if agent.starts > int(lives):
+        return
+
+    @agent.on("session/new")
+    def _(request):
+        os.close(0)
+        agent.answer(request, {"sessionId": agent.session})
+        signal.pause()
+
+
+@quirk
+def reads_nothing(agent: Agent, thread: str) -> None:
+    """The first process of that thread reads nothing that comes after its session is open."""
+    if agent.starts > 1 or not os.getcwd().endswith(thread):  # noqa: PTH109 - pathlib is slow to import
+        return
+
+    @agent.on("session/new")
+    def _(request):
+        agent.answer(request, {"sessionId": agent.session})
+        signal.pause()
+
+
+@quirk
+def stays(_: Agent) -> None:
+    """Neither EOF nor SIGTERM makes it leave."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+@quirk
+def wraps(_: Agent) -> None:
+    """The leader is a wrapper: SIGTERM ends it, and it leaves its real child behind."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.waitpid(os.posix_spawn(sys.executable, (sys.executable, "-S", __file__, "stays"), os.environ), 0)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    agent = Agent()
+    name, *arguments = sys.argv[1:]
+    QUIRKS[name](agent, *arguments)
+    agent.serve()
+    if name == "stays":
+        signal.pause()

@@ -1,0 +1,51 @@
+"""What an agent should not write on its stdout, a line each."""
+
+from __future__ import annotations
+
+MALFORMED = [
+    b"Loaded config from ~/.agent",
+    b"\x1b[31mwarning\x1b[0m",
+    b"\xff\xfe\x00",
+    b"\0",
+    b'"a string"',
+    b"12",
+    b"-1e999",
+    b"NaN",
+    b"null",
+    b"true",
+    b"[1,2]",
+    b"[]",
+    b"{}",
+    b"{",
+    b'{"jsonrpc":"2.0"}',
+    b'{"id":[],"result":1}',
+    b'{"id":true,"result":1}',
+    b'{"id":' + b"9" * 5000 + b',"result":1}',
+    b'{"method":5}',
+    b'{"method":"session/update"}',
+    b'{"method":"session/update","params":[]}',
+    b'{"method":"session/update","params":{"sessionId":"x","update":null}}',
+    b'{"method":"session/update","params":{"sessionId":7,"update":{"sessionUpdate":"plan"}}}',
+    b'{"method":"session/update","params":{"sessionId":"acp-1","update":{}}}',
+    b'{"method":"session/update","params":{"sessionId":"acp-1","update":{"sessionUpdate":[]}}}',
+    b'{"method":"session/update","params":{"sessionId":"acp-1","update":{"sessionUpdate":{"a":1}}}}',
+    b'{"method":"session/update","params":{"sessionId":"acp-1","update":{"sessionUpdate":null}}}',
+    b'{"method":"$/cancel_request"}',
+    b"[" * 100_000,
+    b'{"a":' * 100_000,
+    b'{"id":1,"result":{}} trailing',
+]
+
+OF_NO_USE = [
+    b'{"method":"\\ud800"}',
+    b"",
+    b"   \t",
+    b"\r",
+    b'{"method":"session/update","params":{"sessionId":"acp-1","update":{"sessionUpdate":"tool_call","toolCallId":[]}}}',
+    b'{"method":"session/update","params":{"sessionId":"acp-1","update":{"sessionUpdate":"session_info_update","title":4}}}',
+    b'{"method":"$/cancel_request","params":{"requestId":{"a":[]}}}',
+    b'{"method":"$/unheard_of","params":[1]}',
+    b'{"id":"g-1","method":"session/request_permission"}',
+    b'{"id":"g-2","method":"session/request_permission","params":{"sessionId":"acp-1","options":null}}',
+    b'{"id":"g-3","method":"session/request_permission","params":{"sessionId":"acp-1","options":[{"kind":7}]}}',
+]

@@ -1,0 +1,249 @@
+"""A pool and a chat hub in memory: what the management wire needs of the real ones, and no more."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from acpbot import health
+from acpbot.errors import Ambiguous, Conflict, InvalidParams, NotFound
+from acpbot.sessions.model import Detail, KillResult, ProcessRow, Row, ToolCallRow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from acpbot.sessions.model import Target
+
+Event = dict[str, Any]
+
+
+def make_row(thread: str = "1417221234567890123", **changes: Any) -> Row:
+    """A busy session, every key filled."""
+    members: dict[str, Any] = {
+        "thread_id": thread,
+        "session_id": f"s-{thread[-4:]}",
+        "platform": "local",
+        "agent": "default",
+        "state": "busy",
+        "alive": True,
+        "cwd": f"/srv/work/{thread}",
+        "title": "Fix the parser",
+        "owner": "rosa",
+        "created_at": "2026-11-24T08:00:00.000Z",
+        "idle_seconds": 0.0,
+        "turn_seconds": 12.5,
+        "silent_seconds": 1.5,
+        "activity": "pytest -q",
+        "waiting_for": None,
+        "queued": 1,
+        "turns": 3,
+        "pid": 4242,
+        "processes": 3,
+        "rss_bytes": 73_400_320,
+        "cpu_seconds": 9.1,
+        "acp_session_id": "sess-1",
+        "resumable": True,
+    }
+    return Row(**members | changes)
+
+
+class FakePool:
+    """Rows that a test sets; ``kills`` and ``cancels`` are what was asked for. ``free`` lets kills end."""
+
+    max_sessions = 10
+
+    def __init__(self, *rows: Row) -> None:
+        self.by_thread = {row.thread_id: row for row in rows}
+        self.subscribers: list[Callable[[str, Row], None]] = []
+        self.followers: dict[str, list[Callable[[Event], None]]] = {}
+        self.outputs: dict[str, list[Event]] = {}
+        self.kills: list[tuple[list[Target], float | None, bool]] = []
+        self.cancels: list[tuple[str, str | None]] = []
+        self.free = asyncio.Event()
+        self.free.set()
+        self.killing = asyncio.Event()
+        self.broken: Exception | None = None
+
+    # What the wire calls.
+
+    def rows(self, *, suspended: bool = False) -> list[Row]:
+        if self.broken is not None:
+            raise self.broken
+        return [row for row in self.by_thread.values() if suspended or row.state != "suspended"]
+
+    def resolve(self, thread: str) -> str:
+        if thread in self.by_thread:
+            return thread
+        fits = [key for key in self.by_thread if len(thread) >= 4 and key.endswith(thread)]
+        if not fits:
+            raise NotFound(f"cannot find a session for thread {thread[:80]!r}")
+        if len(fits) > 1:
+            raise Ambiguous(f"cannot tell which thread {thread[:80]!r} is")
+        return fits[0]
+
+    async def detail(self, thread_id: str) -> Detail:
+        tool = ToolCallRow(tool_call_id="call-7", title="pytest -q", kind="execute", status="in_progress", seconds=3.5)
+        process = ProcessRow(
+            pid=4242,
+            ppid=4200,
+            depth=0,
+            command="codex-acp",
+            state="S",
+            rss_bytes=73_400_320,
+            cpu_seconds=9.1,
+            age_seconds=61.2,
+        )
+        return Detail(
+            **msgspec.structs.asdict(self.by_thread[thread_id]),
+            stderr=["warming up"],
+            tool_calls=[tool],
+            process_tree=[process],
+        )
+
+    async def kill(
+        self, targets: Sequence[Target], *, grace_seconds: float | None = None, forget: bool = False
+    ) -> list[KillResult]:
+        self.kills.append((list(targets), grace_seconds, forget))
+        self.killing.set()
+        await self.free.wait()
+        return [self._kill(target, forget=forget) for target in targets]
+
+    def _kill(self, target: Target, *, forget: bool) -> KillResult:
+        row = self.by_thread.get(target.thread_id)
+        ended = row is not None and row.session_id == target.session_id
+        return KillResult(
+            thread_id=target.thread_id,
+            session_id=target.session_id,
+            outcome="ended" if ended else "already_gone" if row is None else "conflict",
+            reached="sigterm" if ended else None,
+            processes_ended=3 if ended else 0,
+            processes_left=0,
+            seconds=0.087,
+            resumable=ended and not forget,
+        )
+
+    async def cancel(self, thread_id: str, session_id: str | None = None) -> str:
+        self.cancels.append((thread_id, session_id))
+        row = self.by_thread[thread_id]
+        if session_id is not None and session_id != row.session_id:
+            raise Conflict(f"cannot cancel: the session of {thread_id} is another one now")
+        return "cancelled" if row.state == "busy" else "idle"
+
+    def subscribe(self, callback: Callable[[str, Row], None]) -> Callable[[], None]:
+        self.subscribers.append(callback)
+        return lambda: self.subscribers.remove(callback)
+
+    def tail(self, thread_id: str, callback: Callable[[Event], None]) -> tuple[list[Event], Callable[[], None]]:
+        row = self.by_thread[thread_id]
+        if row.session_id is None:
+            raise NotFound(f"cannot tail {thread_id}: no agent runs for it now")
+        followers = self.followers.setdefault(row.session_id, [])
+        followers.append(callback)
+        return list(self.outputs.get(row.session_id, [])), lambda: followers.remove(callback)
+
+    # What a test calls.
+
+    def change(self, row: Row, change: str = "changed") -> None:
+        if change == "gone":
+            self.by_thread.pop(row.thread_id, None)
+        else:
+            self.by_thread[row.thread_id] = row
+        for subscriber in tuple(self.subscribers):
+            subscriber(change, row)
+
+    def say(self, thread: str, text: str, kind: str = "text") -> Event:
+        session = self.by_thread[thread].session_id
+        assert session is not None
+        at = "2026-11-24T08:00:01.000Z"
+        output = {"thread": thread, "session_id": session, "kind": kind, "text": text, "at": at}
+        self.outputs.setdefault(session, []).append(output)
+        for follower in tuple(self.followers.get(session, [])):
+            follower(output)
+        return output
+
+    def following(self) -> int:
+        """How many callbacks are still held."""
+        return len(self.subscribers) + sum(map(len, self.followers.values()))
+
+
+class FakeHub:
+    """Threads whose events a test emits; ``sent`` and ``permitted`` are what came in."""
+
+    def __init__(self) -> None:
+        self.listeners: dict[str, list[Callable[[Event], None]]] = {}
+        self.opened: list[tuple[str, str | None, str]] = []
+        self.sent: list[tuple[str, str, str]] = []
+        self.permitted: list[tuple[str, str, str]] = []
+        self.opening = asyncio.Event()
+        self.may_open = asyncio.Event()
+        self.may_open.set()
+        self.refuse: Exception | None = None
+
+    async def open(self, thread: str, agent: str | None, owner: str, emit: Callable[[Event], None]) -> Row:
+        self.opening.set()
+        await self.may_open.wait()
+        if self.refuse is not None:
+            raise self.refuse
+        self.opened.append((thread, agent, owner))
+        listeners = self.listeners.setdefault(thread, [])
+        if emit not in listeners:
+            listeners.append(emit)
+        return make_row(thread, state="starting")
+
+    async def send(self, thread: str, text: str, owner: str) -> int:
+        self.sent.append((thread, text, owner))
+        return len(self.sent) - 1
+
+    def permit(self, thread: str, request: str, option: str) -> None:
+        if request != "p1":
+            raise NotFound(f"cannot find the request {request[:40]!r}")
+        if option != "allow":
+            raise InvalidParams(f"cannot select {option[:40]!r}")
+        self.permitted.append((thread, request, option))
+
+    def leave(self, thread: str, emit: Callable[[Event], None]) -> None:
+        listeners = self.listeners.get(thread, [])
+        if emit in listeners:
+            listeners.remove(emit)
+
+    def snapshot(self, thread: str) -> list[Event]:
+        return [{"thread": thread, "type": "text", "text": "as it stands"}]
+
+    # What a test calls.
+
+    def emit(self, thread: str, **event: Any) -> None:
+        for emit in tuple(self.listeners.get(thread, [])):
+            emit({"thread": thread, **event})
+
+
+class FakeDrain:
+    def __init__(self) -> None:
+        self.asked: list[tuple[bool, float | None]] = []
+
+    async def drain(self, *, on: bool, deadline_seconds: float | None) -> str:
+        self.asked.append((on, deadline_seconds))
+        return "draining" if on else "running"
+
+
+def make_facts(**changes: Any) -> health.Facts:
+    """A healthy daemon on Discord."""
+    members: dict[str, Any] = {
+        "state": "running",
+        "version": "0.1.0",
+        "uptime_seconds": 3605.2,
+        "chat": health.ChatFacts(
+            platform="discord",
+            connected=True,
+            since="2026-11-24T08:00:00.000Z",
+            latency_ms=41.2,
+            heartbeat_ack_seconds=12.0,
+        ),
+        "pool": health.PoolFacts(
+            sessions=1, max=10, starting=0, idle=0, busy=1, waiting=0, stuck=0, suspended=0, queued=1
+        ),
+        "loop_lag_ms": 0.4,
+        "rss_bytes": 73_400_320,
+    }
+    return health.Facts(**members | changes)

@@ -1,0 +1,349 @@
+"""Each method: what it takes, what it refuses, what it does."""
+
+from __future__ import annotations
+
+import asyncio
+import pwd
+from os import getpid, getuid
+
+import msgspec
+import pytest
+
+from acpbot.errors import AgentGone, Conflict, Draining
+from tests.fakes.pool import make_row
+from tests.management.rig import THREAD
+
+OTHER = "1417221234567890999"
+
+
+@pytest.fixture
+async def client(house):
+    return await house.client()
+
+
+async def test_hello_comes_first(client):
+    assert client.hello == {
+        "jsonrpc": "2.0",
+        "method": "hello",
+        "params": {
+            "server": "acpbot",
+            "version": "0.1.0",
+            "protocol": 1,
+            "state": "running",
+            "access": "admin",
+            "capabilities": [
+                "chat.leave", "chat.open", "chat.permit", "chat.send", "daemon.drain", "health.get", "sessions.cancel",
+                "sessions.get", "sessions.kill", "sessions.list", "sessions.tail", "sessions.watch",
+            ],
+        },
+    }  # fmt: skip
+
+
+async def test_what_has_no_service_is_not_served(make_house):
+    house = await make_house(chat=None, drain=None)
+    client = await house.client()
+    assert client.hello["params"]["capabilities"] == [
+        "health.get", "sessions.cancel", "sessions.get", "sessions.kill", "sessions.list", "sessions.tail",
+        "sessions.watch",
+    ]  # fmt: skip
+    for method in ("chat.open", "daemon.drain"):
+        assert (await client.refused(method))["code"] == -32601
+
+
+async def test_hello_tells_the_state(house):
+    house.state = "draining"
+    assert (await house.client()).hello["params"]["state"] == "draining"
+
+
+async def test_params_may_be_left_out_where_nothing_is_required(client):
+    answer = await client.answer(client.send("sessions.list", None))
+    assert answer["result"]["max_sessions"] == 10
+
+
+@pytest.mark.parametrize("request_id", [0, -1, 2**53, "", "seven", "\u00e9\U0001f600"])
+async def test_the_answer_has_the_id_of_its_request(client, request_id):
+    assert (await client.answer(client.send("health.get", {}, request_id)))["id"] == request_id
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "words"),
+    [
+        ("health.get", {"x": 1}, "unknown parameter 'x'"),
+        ("sessions.list", {"State": "idle"}, "unknown parameter 'State'"),
+        ("sessions.list", {"state": "asleep"}, "the parameter 'state': invalid enum value 'asleep'"),
+        ("sessions.list", {"suspended": 1}, "the parameter 'suspended': expected boolean, got integer"),
+        ("sessions.get", {}, "the parameter 'thread' is missing"),
+        ("sessions.get", {"thread": 1417221234567890123}, "the parameter 'thread': expected string, got integer"),
+        ("sessions.get", {"thread": None}, "the parameter 'thread': expected string, got null"),
+        ("sessions.kill", {}, "the parameter 'targets' is missing"),
+        ("sessions.kill", {"targets": "all"}, "the parameter 'targets': expected array, got string"),
+        ("sessions.kill", {"targets": []}, "the parameter 'targets': expected array of length >= 1"),
+        ("sessions.kill", {"targets": [{"thread_id": "1"}]}, "the parameter 'targets[0].session_id' is missing"),
+        ("sessions.kill", {"targets": [{"thread_id": "*", "session_id": "s", "all": True}]}, "'targets[0].all'"),
+        ("sessions.kill", {"targets": [{"thread_id": "1", "session_id": "s"}] * 2}, "'targets' holds a pair twice"),
+        ("sessions.kill", {"targets": [{"thread_id": "1", "session_id": "s"}], "grace_seconds": 301}, "<= 300"),
+        ("sessions.kill", {"targets": [{"thread_id": "1", "session_id": "s"}], "grace_seconds": -1}, ">= 0"),
+        ("sessions.kill", {"targets": [{"thread_id": "1", "session_id": "s"}], "grace_seconds": True}, "grace_seconds"),
+        ("sessions.kill", {"targets": [{"thread_id": "1", "session_id": "s"}], "forget": 1}, "'forget'"),
+        ("sessions.cancel", {"thread": THREAD, "session_id": 7}, "'session_id': expected string | null, got integer"),
+        ("sessions.tail", {"thread": THREAD, "lines": -1}, "'lines': expected integer >= 0"),
+        ("sessions.tail", {"thread": THREAD, "lines": 1001}, "'lines': expected integer <= 1000"),
+        ("daemon.drain", {}, "the parameter 'on' is missing"),
+        ("daemon.drain", {"on": True, "deadline_seconds": -0.5}, "'deadline_seconds'"),
+        ("daemon.drain", {"on": False, "deadline_seconds": 1}, "'deadline_seconds'"),
+        ("chat.open", {"thread": "../etc"}, "cannot use '../etc' as a thread"),
+        ("chat.open", {"thread": ""}, "cannot use '' as a thread"),
+        ("chat.open", {"thread": "x" * 65}, "as a thread"),
+        ("chat.open", {"thread": "demo\n"}, "as a thread"),
+        ("chat.send", {"thread": "demo", "text": " \n\t"}, "'text' is empty"),
+        ("chat.send", {"thread": "demo", "text": "a\0b"}, "NUL"),
+        ("chat.send", {"thread": "demo"}, "the parameter 'text' is missing"),
+    ],
+)
+async def test_refused_parameters_are_named_and_change_nothing(house, client, method, params, words):
+    error = await client.refused(method, **params)
+    assert (error["code"], error["data"]) == (-32602, {"kind": "invalid"})
+    assert words in error["message"]
+    assert error["message"].startswith("cannot ")
+    assert "\n" not in error["message"]
+    assert (house.pool.kills, house.pool.cancels, house.hub.opened, house.hub.sent, house.drain.asked) == ([],) * 5
+
+
+async def test_a_long_unknown_name_is_cut(client):
+    error = await client.refused("health.get", **{"y" * 5000: 1})
+    assert len(error["message"]) < 200
+    error = await client.refused("z" * 5000)
+    assert (error["code"], error["data"]["kind"]) == (-32601, "invalid")
+    assert len(error["message"]) < 200
+
+
+async def test_health(client):
+    result = await client.call("health.get")
+    assert (result["status"], result["live"], result["ready"], result["state"]) == ("ok", True, True, "running")
+
+
+async def test_list_filters_by_state(house, client):
+    for row in (make_row("2", state="idle"), make_row("3", state="stuck"), make_row("4", state="suspended")):
+        house.pool.by_thread[row.thread_id] = row
+
+    async def listed(**params):
+        return [row["thread_id"] for row in (await client.call("sessions.list", **params))["sessions"]]
+
+    assert await listed() == [THREAD, "2", "3"]
+    assert await listed(suspended=True) == [THREAD, "2", "3", "4"]
+    assert await listed(state="stuck") == ["3"]
+    assert await listed(state="suspended") == ["4"]
+    assert await listed(state="gone") == []
+
+
+async def test_a_row_has_every_key_in_order(client):
+    (row,) = (await client.call("sessions.list"))["sessions"]
+    assert row == msgspec.to_builtins(make_row(THREAD))
+    assert list(row) == list(type(make_row(THREAD)).__struct_fields__)
+
+
+async def test_a_path_that_is_not_utf8_spoils_no_list(house, client):
+    house.pool.by_thread["2"] = make_row("2", cwd="/srv/caf\udce9")
+    rows = (await client.call("sessions.list"))["sessions"]
+    assert [row["cwd"] for row in rows] == [f"/srv/work/{THREAD}", "/srv/caf\\udce9"]
+
+
+async def test_get_takes_a_unique_suffix(house, client):
+    house.pool.by_thread[OTHER] = make_row(OTHER)
+    session = (await client.call("sessions.get", thread="0123"))["session"]
+    assert session["thread_id"] == THREAD
+    assert session["process_tree"][0]["pid"] == 4242
+    assert (session["stderr"], session["tool_calls"][0]["title"]) == (["warming up"], "pytest -q")
+    house.pool.by_thread["7" + OTHER] = make_row("7" + OTHER)
+    assert (await client.refused("sessions.get", thread="0999"))["data"]["kind"] == "ambiguous"
+    assert (await client.refused("sessions.get", thread="999"))["data"]["kind"] == "not_found"
+    assert (await client.refused("sessions.get", thread="\0"))["data"]["kind"] == "not_found"
+
+
+async def test_kill_answers_each_pair(house, client, audit_log):
+    house.pool.by_thread[OTHER] = make_row(OTHER)
+    targets = [
+        {"thread_id": THREAD, "session_id": "s-0123"},
+        {"thread_id": OTHER, "session_id": "an-older-one"},
+        {"thread_id": "5", "session_id": "s-5"},
+    ]
+    results = (await client.call("sessions.kill", targets=targets, grace_seconds=2, forget=True))["results"]
+    assert [result["outcome"] for result in results] == ["ended", "conflict", "already_gone"]
+    assert results[0] == {
+        "thread_id": THREAD,
+        "session_id": "s-0123",
+        "outcome": "ended",
+        "reached": "sigterm",
+        "processes_ended": 3,
+        "processes_left": 0,
+        "seconds": 0.087,
+        "resumable": False,
+    }
+    ((asked, grace, forget),) = house.pool.kills
+    assert ([target.thread_id for target in asked], grace, forget) == ([THREAD, OTHER, "5"], 2.0, True)
+    assert audit_log.outcomes() == [
+        ("sessions.kill", f"{THREAD}/s-0123", "ended"),
+        ("sessions.kill", f"{OTHER}/an-older-one", "conflict"),
+        ("sessions.kill", "5/s-5", "already_gone"),
+    ]
+    assert {(line["uid"], line["pid"]) for line in audit_log.lines} == {(getuid(), getpid())}
+
+
+@pytest.mark.parametrize(("count", "fits"), [(1000, True), (1001, False)])
+async def test_a_kill_takes_up_to_a_thousand(house, client, count, fits):
+    targets = [{"thread_id": str(number), "session_id": "s"} for number in range(count)]
+    answer = await client.answer(client.send("sessions.kill", {"targets": targets}))
+    assert ("result" in answer) is fits
+    assert len(house.pool.kills) == fits
+
+
+async def test_a_slow_kill_holds_up_nobody(house, client):
+    house.pool.free.clear()
+    kill = client.send("sessions.kill", {"targets": [{"thread_id": THREAD, "session_id": "s-0123"}]})
+    await asyncio.wait_for(house.pool.killing.wait(), 10)
+    assert (await client.call("health.get"))["live"]
+    other = await house.client()
+    assert (await other.call("sessions.list"))["sessions"]
+    house.pool.free.set()
+    assert (await client.answer(kill))["result"]["results"][0]["outcome"] == "ended"
+
+
+async def test_a_kill_goes_on_when_its_client_goes(house, client, audit_log):
+    house.pool.free.clear()
+    client.send("sessions.kill", {"targets": [{"thread_id": THREAD, "session_id": "s-0123"}]})
+    await asyncio.wait_for(house.pool.killing.wait(), 10)
+    await client.close()
+    house.pool.free.set()
+    other = await house.client()
+    while not audit_log.lines:
+        await other.call("health.get")
+    assert audit_log.outcomes() == [("sessions.kill", f"{THREAD}/s-0123", "ended")]
+
+
+async def test_cancel(house, client, audit_log):
+    assert await client.call("sessions.cancel", thread="0123") == {"outcome": "cancelled"}
+    assert (await client.refused("sessions.cancel", thread=THREAD, session_id="old"))["code"] == -32003
+    house.pool.by_thread[THREAD] = make_row(THREAD, state="idle")
+    assert await client.call("sessions.cancel", thread=THREAD, session_id="s-0123") == {"outcome": "idle"}
+    assert audit_log.outcomes() == [
+        ("sessions.cancel", THREAD, "cancelled"),
+        ("sessions.cancel", THREAD, "conflict"),
+        ("sessions.cancel", THREAD, "idle"),
+    ]
+
+
+async def test_drain(house, client, audit_log):
+    assert await client.call("daemon.drain", on=True, deadline_seconds=30) == {"state": "draining"}
+    assert await client.call("daemon.drain", on=False) == {"state": "running"}
+    assert house.drain.asked == [(True, 30.0), (False, None)]
+    assert audit_log.outcomes() == [("daemon.drain", "daemon", "draining"), ("daemon.drain", "daemon", "running")]
+
+
+async def test_chat(house, client, audit_log):
+    me = pwd.getpwuid(getuid()).pw_name
+    opened = await client.call("chat.open", thread="demo", agent="default")
+    assert opened["session"]["state"] == "starting"
+    assert house.hub.opened == [("demo", "default", me)]
+    assert await client.call("chat.send", thread="demo", text="hello") == {"queued": 0}
+    assert await client.call("chat.send", thread="demo", text="again") == {"queued": 1}
+    assert house.hub.sent == [("demo", "hello", me), ("demo", "again", me)]
+    house.hub.emit("demo", type="turn_start", prompt="hello")
+    assert await client.notified() == {"thread": "demo", "type": "turn_start", "prompt": "hello"}
+    assert await client.call("chat.permit", thread="demo", request="p1", option="allow") == {}
+    assert house.hub.permitted == [("demo", "p1", "allow")]
+    assert (await client.refused("chat.permit", thread="demo", request="p9", option="allow"))["code"] == -32001
+    assert await client.call("chat.leave", thread="demo") == {}
+    assert house.hub.listeners["demo"] == []
+    assert await client.call("chat.leave", thread="demo") == {}
+    assert ("chat.send", "demo", "queued") in audit_log.outcomes()
+
+
+async def test_a_thread_is_spoken_to_where_it_is_open(house, client):
+    other = await house.client()
+    await client.call("chat.open", thread="demo")
+    error = await other.refused("chat.send", thread="demo", text="hello")
+    assert error["data"]["kind"] == "not_found"
+    assert "chat.open" in error["message"]
+    assert house.hub.sent == []
+
+
+async def test_opened_twice_it_speaks_once(house, client):
+    await client.call("chat.open", thread="demo")
+    await client.call("chat.open", thread="demo")
+    house.hub.emit("demo", type="text", text="once")
+    assert (await client.notified())["text"] == "once"
+    assert len(house.hub.listeners["demo"]) == 1
+
+
+async def test_a_thread_that_can_not_be_opened_again_stays_open(house, client):
+    await client.call("chat.open", thread="demo")
+    house.hub.refuse = Draining("cannot start a turn: acpbot is about to stop")
+    assert (await client.refused("chat.open", thread="demo"))["code"] == -32005
+    house.hub.emit("demo", type="text", text="still here")
+    assert (await client.notified())["text"] == "still here"
+
+
+async def test_a_thread_that_can_not_be_opened_is_not_listened_to(house, client):
+    house.hub.refuse = Conflict("cannot change the agent")
+    assert (await client.refused("chat.open", thread="demo"))["code"] == -32003
+    house.hub.refuse = None
+    assert (await client.refused("chat.send", thread="demo", text="x"))["code"] == -32001
+
+
+async def test_chat_requests_take_effect_in_order(house, client):
+    house.hub.may_open.clear()
+    opening = client.send("chat.open", {"thread": "demo"})
+    sends = [client.send("chat.send", {"thread": "demo", "text": str(number)}) for number in range(5)]
+    await asyncio.wait_for(house.hub.opening.wait(), 10)
+    assert (await client.call("health.get"))["live"], "it is not held up by a thread that opens"
+    house.hub.may_open.set()
+    assert "result" in await client.answer(opening)
+    assert "result" in await client.answer(sends[-1])
+    assert [text for _, text, _ in house.hub.sent] == ["0", "1", "2", "3", "4"]
+
+
+async def test_a_thread_is_left_when_the_connection_goes(house, client):
+    await client.call("chat.open", thread="demo")
+    await client.close()
+    await house.server.close()
+    assert house.hub.listeners["demo"] == []
+
+
+async def test_a_thread_is_left_when_the_connection_goes_while_it_opens(house, client):
+    house.hub.may_open.clear()
+    client.send("chat.open", {"thread": "demo"})
+    await asyncio.wait_for(house.hub.opening.wait(), 10)
+    await client.close()
+    other = await house.client()
+    await other.call("health.get")
+    house.hub.may_open.set()
+    await house.server.close()
+    assert house.hub.opened, "it was opened after all"
+    assert house.hub.listeners["demo"] == []
+
+
+async def test_a_crash_is_answered_in_one_line_and_logged(house, client, caplog):
+    house.pool.broken = RuntimeError("a secret of the inside")
+    error = await client.refused("sessions.list")
+    assert error == {
+        "code": -32603,
+        "message": "cannot answer sessions.list: an internal error; acpbot's log tells more",
+        "data": {"kind": "internal"},
+    }
+    (record,) = [record for record in caplog.records if record.message == "method_crashed"]
+    assert "a secret of the inside" in caplog.text
+    assert record.exc_info is not None
+    house.pool.broken = None
+    assert await client.call("sessions.list")
+
+
+async def test_a_failure_of_ours_is_told_as_it_is(house, client, caplog):
+    house.pool.broken = AgentGone("cannot reach the agent: it has ended")
+    error = await client.refused("sessions.list")
+    assert (error["code"], error["message"]) == (-32603, "cannot reach the agent: it has ended")
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_result_that_can_not_be_written_is_a_crash(house, client):
+    house.pool.max_sessions = object()
+    assert (await client.refused("sessions.list"))["data"]["kind"] == "internal"

@@ -1,0 +1,172 @@
+"""PROTOCOL.md is true: what it documents is what a live server says, keys and types, at every depth."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import acpbot.management
+from acpbot import errors, jsonrpc
+from acpbot.management.dispatch import METHODS
+from acpbot.management.protocol import PROTOCOL, Limits
+from tests.fakes.daemon import DaemonProcess
+from tests.fakes.pool import make_row
+from tests.management.rig import THREAD
+
+(FOLDER,) = acpbot.management.__path__
+PAGE = (Path(FOLDER) / "PROTOCOL.md").read_text()
+BLOCKS = [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)]
+EXCHANGES = [
+    pytest.param(request, BLOCKS[index + 1], id=request["method"])
+    for index, request in enumerate(BLOCKS)
+    if "id" in request and "method" in request
+]
+NOTIFIED = [block for block in BLOCKS if "method" in block and "id" not in block]
+
+
+def differences(told, documented, path: str = "") -> list[str]:
+    """Where the shapes differ; null fits all, and so does an empty list."""
+    if told is None or documented is None:
+        return []
+    kinds = [float if type(value) is int else type(value) for value in (told, documented)]
+    if kinds[0] is not kinds[1]:
+        return [f"{path}: {told!r} where the page has {documented!r}"]
+    if isinstance(told, dict):
+        found = [f"{path}.{key} is on one side only" for key in told.keys() ^ documented.keys()]
+        for key in told.keys() & documented.keys():
+            found += differences(told[key], documented[key], f"{path}.{key}")
+        return found
+    if isinstance(told, list) and documented:
+        return [line for item in told for line in differences(item, documented[0], f"{path}[]")]
+    return []
+
+
+def documented(method: str, **members) -> dict:
+    """The params of the documented notification that has these members."""
+    (found,) = [n["params"] for n in NOTIFIED if n["method"] == method and members.items() <= n["params"].items()]
+    return found
+
+
+async def ask(client, request: dict) -> dict:
+    client.write(json.dumps(request).encode() + b"\n")
+    return await client.answer(request["id"])
+
+
+@pytest.mark.parametrize(("request_", "answer"), EXCHANGES)
+async def test_a_documented_request_gets_the_documented_answer(house, request_, answer):
+    assert answer["id"] == request_["id"]
+    house.pool.say(THREAD, "I will run the tests first.")
+    client = await house.client()
+    if request_["method"] in {"chat.send", "chat.permit", "chat.leave"}:
+        await client.call("chat.open", thread="demo")
+    told = await ask(client, request_)
+    assert differences(told, answer) == []
+    assert list(told["result"]) == list(answer["result"]), "in the documented order"
+
+
+def test_every_method_is_documented_with_its_access():
+    shown = [request.values[0]["method"] for request in EXCHANGES]
+    assert sorted(shown) == sorted(METHODS)
+    for name, method in METHODS.items():
+        section = PAGE.split(f"### `{name}`\n")[1].split("\n#")[0]
+        assert f"Access: {method.access}." in section
+        for parameter in method.params.__struct_fields__:
+            assert f"`{parameter}`" in section, f"{name} takes {parameter}"
+
+
+def test_every_error_is_documented():
+    rows = {(int(code), kind) for code, kind in re.findall(r"^\| (-\d+) \| `(\w+)` \|", PAGE, re.MULTILINE)}
+    ours = {(error.code, error.kind) for error in (errors.WireError, *errors.WireError.__subclasses__())}
+    codec = {(code, "invalid") for code in (jsonrpc.PARSE_ERROR, jsonrpc.INVALID_REQUEST, jsonrpc.METHOD_NOT_FOUND)}
+    assert rows == {pair for pair in ours if pair[0] != jsonrpc.METHOD_NOT_FOUND} | codec | {
+        (jsonrpc.LINE_TOO_LONG, "line_too_long")
+    }
+
+
+def test_every_limit_is_documented():
+    limits = Limits()
+    for words in (
+        f"| {limits.max_line:,} bytes | `line_too_long`",
+        f"| brackets in each other | {limits.max_depth} |",
+        f"| connections | {limits.connections} |",
+        f"| from a line's first byte to its newline | {limits.line_seconds:g} s |",
+        f"| requests of one connection under way | {limits.running} |",
+        f"| streams of one connection | {limits.streams} |",
+        f"| what a client leaves unread | {limits.unsent:,} bytes |",
+        f"so for {limits.stall_seconds:g} s",
+        f"Protocol number: **{PROTOCOL}**",
+    ):
+        assert words in PAGE
+
+
+async def test_hello_and_errors_are_as_documented(house):
+    client = await house.client()
+    (hello,) = [notification for notification in NOTIFIED if notification["method"] == "hello"]
+    assert differences(client.hello, hello) == []
+    assert list(client.hello["params"]) == list(hello["params"])
+    (error,) = [block for block in BLOCKS if "error" in block]
+    told = await ask(client, {"jsonrpc": "2.0", "id": error["id"], "method": "sessions.get", "params": {"thread": "x"}})
+    assert differences(told, error) == []
+
+
+async def test_notifications_of_sessions_are_as_documented(house):
+    client = await house.client()
+    await client.call("sessions.watch")
+    house.pool.change(make_row(THREAD, state="idle"))
+    assert differences(await client.notified(), documented("sessions.event", event="changed")) == []
+    await client.call("sessions.tail", thread=THREAD)
+    house.pool.say(THREAD, "warning", "stderr")
+    assert differences(await client.notified(), documented("sessions.output")) == []
+    client.reader._transport.pause_reading()
+    while not next(iter(house.server._connections))._streams["watch"]._behind:
+        house.pool.change(make_row(THREAD, title="x" * 100_000))
+    client.reader._transport.resume_reading()
+    while (event := await client.notified())["event"] != "snapshot":
+        pass
+    assert differences(event, documented("sessions.event", event="snapshot")) == []
+
+
+def test_a_real_daemon_speaks_as_documented(tmp_path):
+    """The whole house: what the chat sends, and the rows of real processes."""
+    answers = {request.values[0]["method"]: request.values[1]["result"] for request in EXCHANGES}
+    with DaemonProcess(tmp_path / "d") as daemon, daemon.wire() as wire:
+        assert differences(wire.call("chat.open", thread="demo"), answers["chat.open"]) == []
+        wire.turn("demo", "say hello; plan; tool")
+        wire.call("chat.send", thread="demo", text="hang")
+        wire.event("turn_start")
+        told = {name: wire.call(name) for name in ("sessions.list", "health.get", "sessions.watch")}
+        told["sessions.get"] = wire.call("sessions.get", thread="demo")
+        told["sessions.tail"] = wire.call("sessions.tail", thread="demo")
+        target = {"thread_id": "demo", "session_id": told["sessions.list"]["sessions"][0]["session_id"]}
+        told["sessions.kill"] = wire.call("sessions.kill", targets=[target], grace_seconds=0.2)
+        wire.call("health.get")
+        for method, result in told.items():
+            assert differences(result, answers[method]) == [], method
+        assert told["sessions.get"]["session"]["process_tree"]
+
+
+def test_the_chat_events_of_a_real_daemon_are_as_documented(tmp_path):
+    with DaemonProcess(tmp_path / "d") as daemon, daemon.wire() as wire, daemon.wire() as admin:
+        wire.call("chat.open", thread="demo")
+        wire.call("chat.send", thread="demo", text="say hello; think; plan; tool")
+        seen: dict[str, dict] = {}
+
+        def take() -> dict:
+            message = wire.notifications.pop(0) if wire.notifications else wire.read()
+            if message.get("method") == "chat.event":
+                seen[message["params"]["type"]] = message["params"]
+                assert differences(message["params"], documented("chat.event", type=message["params"]["type"])) == []
+            return message.get("params", {})
+
+        while (event := take()).get("type") != "turn_end":
+            if event.get("type") == "permission":
+                option = event["options"][0]["option_id"]
+                wire.call("chat.permit", thread="demo", request=event["request"], option=option)
+        session = seen["session"]["session"]["session_id"]
+        admin.call("sessions.kill", targets=[{"thread_id": "demo", "session_id": session}])
+        while take().get("type") != "notice":
+            pass
+        assert seen.keys() >= {"turn_start", "text", "plan", "tool", "permission", "permission_end", "session"}

@@ -1,0 +1,492 @@
+"""Agents that misbehave: one table of quirks and what the pool makes of each (tests/fakes/agents/faulty.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from acpbot.sessions.asks import MOST_OPEN
+from tests.fakes.agents.garbage import MALFORMED
+from tests.sessions.hearer import PATIENCE, Hearer, grows_less_than, send, settled, turn
+from tests.sessions.test_pool import exists, kill
+
+FAULTY = Path(__file__).parents[1] / "fakes" / "agents" / "faulty.py"
+IMPATIENCE = 0.5
+MEGABYTE = 1024 * 1024
+PERMISSIVE = {"session": {"policy": "allow"}}
+HASTY = {"session": {"grace_seconds": 0.2}}
+DENYING = {"session": {"policy": "deny"}}
+OPTIONS = "reject_always:x allow_always:y odd:z reject_once:0 allow_once:1 reject_once:2 allow_once:3"
+
+NEVER_CAME = ("start_failed",)
+
+
+def faulty(quirk: str) -> tuple[str, ...]:
+    return (sys.executable, "-S", str(FAULTY), *quirk.split(" "))
+
+
+@pytest.fixture
+def faulty_house(make_house):
+    def make(quirk: str, **limits):
+        return make_house(argv=faulty(quirk), **limits)
+
+    return make
+
+
+@dataclass(frozen=True)
+class Case:
+    """A quirk, and what two turns ('one', then 'two') come to. ``ended``: why sessions ended meanwhile.
+
+    ``error`` is a part of the first turn's sentence; ``then`` the second turn's text (``None``: there is none).
+    """
+
+    quirk: str
+    text: str = "one"
+    stop: str = "end_turn"
+    error: str | None = None
+    then: str | None = "two"
+    ended: tuple[str, ...] = ()
+    limits: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        policy = self.limits.get("session", {}).get("policy")
+        return self.quirk[:60] + (f" ({policy})" if policy else "")
+
+
+def failed(quirk: str, error: str, **members: Any) -> Case:
+    """The turn fails with that error; the agent goes on."""
+    return Case(quirk, **{"text": "", "stop": "error", "error": error, **members})
+
+
+def crashed(quirk: str, error: str = "ended (exit code 3)", **members: Any) -> Case:
+    """The agent goes down in the turn; another one takes the next turn."""
+    return failed(quirk, error, **{"text": "up", "ended": ("crashed",), **members})
+
+
+def unusable(quirk: str, error: str, **members: Any) -> Case:
+    """The agent can't be started."""
+    return failed(quirk, error, **{"then": None, "ended": NEVER_CAME, **members})
+
+
+CASES = [
+    Case("sound"),
+    # What the lines look like.
+    Case("commands_before_new"),
+    Case("late_update"),
+    Case("string_ids"),
+    Case("answers_without_id"),
+    Case("answers_twice"),
+    Case("garbage"),
+    Case("odd_text", text="[text][text]a\0b", then="[text][text]a\0b"),
+    Case("long_line 200000", text="x" * 200_000),
+    Case("unending_line 40 ends"),
+    crashed("unending_line 40 exits", text=""),
+    Case("noisy_stderr 10"),
+    Case("meta_with_session_id"),
+    Case("sub_agents", text="one selected go", then="two selected go", limits=PERMISSIVE),
+    # Permissions.
+    Case("asks allow_once:a", text="selected a", then="selected a", limits=PERMISSIVE),
+    Case(f"asks {OPTIONS}", text="selected 1", then="selected 1", limits=PERMISSIVE),
+    Case(f"asks {OPTIONS}", text="selected 0", then="selected 0", limits=DENYING),
+    Case("asks reject_once:n allow_always:y", text="selected y", then="selected y", limits=PERMISSIVE),
+    Case("asks reject_always:n allow_once:y", text="selected n", then="selected n", limits=DENYING),
+    Case("asks reject_once:a reject_always:b", text="cancelled", then="cancelled", limits=PERMISSIVE),
+    Case("asks allow_once:a allow_always:b", text="cancelled", then="cancelled", limits=DENYING),
+    Case("asks odd:a", text="cancelled", then="cancelled", limits=PERMISSIVE),
+    Case("asks_barely", text="selected 7", then="selected 7", limits=PERMISSIVE),
+    Case("withdraws", text="cancelled", then="cancelled"),
+    Case("permission_storm 999", text="asked: 999 selected a", then="asked: 999 selected a", limits=PERMISSIVE),
+    Case("permission_storm 999", text="asked: 999 selected b", then="asked: 999 selected b", limits=DENYING),
+    Case("calls_back fs/read_text_file fs/write_text_file", text="-32601 -32601", then="-32601 -32601"),
+    Case("calls_back terminal/create terminal/output x", text="-32601 -32601 -32601", then="-32601 -32601 -32601"),
+    # Answers.
+    Case('answers session/prompt {"stopReason":"lunch"}', text="", stop="lunch", then=""),
+    Case('answers session/prompt {"stopReason":"refusal","_meta":[]}', text="", stop="refusal", then=""),
+    failed("answers session/prompt {}", "cannot use the agent's answer to session/prompt", then=""),
+    failed("answers session/prompt null", "cannot use the agent's answer to session/prompt", then=""),
+    failed("answers session/prompt nothing", "answer to session/prompt: it has no result", then=""),
+    unusable("answers session/new nothing", "answer to session/new names no session"),
+    failed('answers session/prompt {"stopReason":4}', "cannot use the agent's answer to session/prompt", then=""),
+    failed("refuses 400 session/prompt", "the agent refused session/prompt: it said no (400)", then=""),
+    failed("refuses -32000 session/prompt", "(-32000); sign in first: run its own login once, as this user", then=""),
+    failed("errs_oddly", "the agent refused session/prompt: boom", then=""),
+    unusable('answers initialize {"protocolVersion":2}', "it speaks ACP version 2, acpbot speaks 1"),
+    unusable('answers initialize {"protocolVersion":"one"}', "cannot use the agent's answer to initialize"),
+    unusable('answers initialize {"protocolVersion":1,"agentCapabilities":7}', "answer to initialize"),
+    unusable("answers initialize [1]", "cannot use the agent's answer to initialize"),
+    unusable("answers initialize null", "cannot use the agent's answer to initialize"),
+    unusable("answers session/new {}", "answer to session/new names no session"),
+    unusable("answers session/new null", "answer to session/new names no session"),
+    unusable('answers session/new {"sessionId":8}', "cannot use the agent's answer to session/new"),
+    unusable("refuses -32000 session/new", "it wants you to sign in"),
+    unusable("refuses -32000 initialize", "it wants you to sign in"),
+    unusable("refuses 400 session/new", "it said no (400)"),
+    unusable("deaf_to initialize", "did not answer initialize within 0.5 s", limits={"start_timeout": IMPATIENCE}),
+    unusable("deaf_to session/new", "did not answer session/new within 0.5 s", limits={"start_timeout": IMPATIENCE}),
+    # How they end.
+    failed("dies born", "it ended (exit code 3) before it answered; its last words: it broke", ended=NEVER_CAME),
+    failed("dies initialize", "it ended (exit code 3) before it answered", ended=NEVER_CAME),
+    failed("dies session/new", "it ended (exit code 3) before it answered", ended=NEVER_CAME),
+    crashed("dies turn"),
+    crashed("dies permission"),
+    crashed("dies turn 0", "ended (exit code 0)"),
+    crashed("leaves_its_stdout"),
+    crashed("closes_its_stdout", "closed its output"),
+    Case("closes_its_stdin 1", ended=("crashed",), limits=HASTY),
+    failed("closes_its_stdin 2", "it has closed its stdin", ended=("crashed",) * 2, limits=HASTY),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+async def test_a_quirk_is_survived(faulty_house, case):
+    house = faulty_house(case.quirk, **case.limits)
+    one = await turn(house, "one")
+    assert (one.text, one.end.stop_reason) == (case.text, case.stop)
+    if case.error is None:
+        assert one.end.error is None
+    else:
+        assert case.error in one.end.error
+        assert one.end.error.startswith("cannot ")
+        assert "\n" not in one.end.error
+    if case.then is not None:
+        assert (await turn(house, "two")).text == case.then
+    await settled(house)
+    assert tuple(reason for _, reason, _ in house.told.endings) == case.ended
+    assert len(house.pool.rows()) == (case.then is not None)
+
+
+# What the lines look like.
+
+
+async def test_what_comes_before_the_session_is_kept(faulty_house):
+    house = faulty_house("commands_before_new")
+    await turn(house, "one")
+    assert house.pool.get("1001").options.commands == [{"name": "compact"}]
+
+
+@pytest.mark.parametrize("quirk", ["late_update", "late_update apart"])
+async def test_a_late_update_is_not_the_next_turns(faulty_house, quirk):
+    house = faulty_house(quirk)
+    one, two = send(house, "one"), send(house, "two")
+    await two.ends()
+    assert (one.text, two.text) == ("one", "two")
+
+
+async def test_a_late_update_after_a_cancel_is_not_the_next_turns(faulty_house):
+    house = faulty_house("late_update_after_cancel")
+    one, two = send(house, "one"), send(house, "two")
+    await one.sees("up")
+    await house.pool.cancel("1001")
+    await two.ends()
+    assert (one.end.stop_reason, one.text, two.text) == ("cancelled", "up", "up")
+
+
+async def test_bad_lines_are_counted_and_passed_over(faulty_house):
+    house = faulty_house("garbage")
+    await turn(house, "one")
+    assert house.pool.get("1001").agent.connection.malformed == 3 * len(MALFORMED)
+
+
+async def test_a_line_of_30_megabytes_arrives_and_one_of_100_is_never_held(faulty_house):
+    house = faulty_house("long_line 31457280")
+    with grows_less_than(160 * MEGABYTE):
+        assert len((await turn(house, "one")).text) == 30 * MEGABYTE
+    house = faulty_house("unending_line 100 ends")
+    with grows_less_than(48 * MEGABYTE):
+        assert (await turn(house, "one")).text == "one"
+    assert house.pool.get("1001").agent.connection.malformed == 1
+
+
+async def test_100_000_updates_are_complete_and_in_order(faulty_house):
+    house = faulty_house("flood 100000")
+    with grows_less_than(64 * MEGABYTE):
+        one = await turn(house, "one")
+    assert one.pieces == [f"{number} " for number in range(100_000)]
+
+
+async def test_stderr_is_a_ring_of_readable_lines(faulty_house):
+    house = faulty_house("noisy_stderr 1")
+    await turn(house, "one")
+    lines = (await house.pool.detail("1001")).stderr
+    assert len(lines) == 200
+    assert lines[0] == "turn" * 20
+
+
+async def test_sub_agents_leave_no_trace_in_the_conversation(faulty_house):
+    house = faulty_house("sub_agents")
+    one = send(house, "one")
+    await one.wants_permission.wait()
+    assert (house.row("1001").activity, house.row("1001").title) == (None, "one")
+    one.asks[0].select("go")
+    await one.ends()
+    assert (one.text, set(one.kinds)) == ("one selected go", {"agent_message_chunk"})
+
+
+async def test_one_prompt_at_a_time(faulty_house):
+    house = faulty_house("wants_one_prompt")
+    turns = [send(house, word) for word in ("one", "two", "three")]
+    for number, hearer in enumerate(turns):
+        await hearer.wants_permission.wait()
+        assert house.row("1001").queued == 2 - number
+        hearer.asks[0].select("a")
+    await turns[-1].ends()
+    assert [hearer.text for hearer in turns] == ["one", "two", "three"]
+
+
+async def test_a_listener_that_fails_ends_the_session_and_not_the_daemon(faulty_house):
+    class Failing(Hearer):
+        def update(self, update) -> None:
+            raise RuntimeError(update.kind)
+
+    house = faulty_house("sound")
+    failing, after = send(house, "one", Failing()), send(house, "two")
+    await after.ends()
+    assert failing.end.error == "cannot go on: internal error (RuntimeError), see the log"
+    assert after.text == "two"
+
+
+# Permissions and cancels.
+
+
+@pytest.mark.parametrize("quirk", ["asks_deaf_to_cancel", "asks_deaf_to_cancel -32603"])
+async def test_a_cancel_answers_the_permission_that_the_agent_waits_for(faulty_house, quirk):
+    house = faulty_house(quirk)
+    one = send(house, "one")
+    await one.wants_permission.wait()
+    before = house.row("1001").session_id
+    await house.pool.cancel("1001")
+    await one.ends()
+    assert (one.text, one.end.stop_reason, one.end.error) == ("cancelled", "cancelled", None)
+    assert one.outcomes == ["cancelled"]
+    assert (await turn(house, "two")).text == "two"
+    assert house.row("1001").session_id == before
+
+
+async def test_a_permission_that_a_cancel_brings_up_is_not_asked(faulty_house):
+    house = faulty_house("asks_again_after_cancel")
+    one = send(house, "one")
+    await one.sees("up")
+    await house.pool.cancel("1001")
+    await one.ends()
+    assert (one.end.stop_reason, one.asks) == ("cancelled", [])
+    two = send(house, "two")
+    await two.sees("up")
+    assert (await kill(house, "1001")).reached == "eof"
+    assert two.asks == []
+
+
+async def test_a_permission_outside_of_a_turn_is_not_given(faulty_house):
+    house = faulty_house("asks_when_idle", **PERMISSIVE)
+    answered = asyncio.Event()
+    leave = house.pool.subscribe(lambda _, row: answered.set() if row.title == "told cancelled" else None)
+    await turn(house, "one")
+    await asyncio.wait_for(answered.wait(), PATIENCE)
+    leave()
+
+
+async def test_a_storm_of_permissions_asks_a_person_only_so_often(faulty_house):
+    house = faulty_house("permission_storm 1000")
+    one = send(house, "one")
+    await one.sees("asked")
+    await house.pool.cancel("1001")
+    await one.ends()
+    assert len(one.asks) == len(one.outcomes) == MOST_OPEN
+    assert one.text == f"asked: {MOST_OPEN} cancelled, {1000 - MOST_OPEN} selected b"
+
+
+async def test_a_withdrawn_permission_is_closed(faulty_house):
+    house = faulty_house("withdraws")
+    one = await turn(house, "one")
+    assert (len(one.asks), one.outcomes) == (1, ["cancelled"])
+
+
+@pytest.mark.parametrize(("quirk", "answer"), [("poisoned", "two in acp-1"), ("poisoned resumed", "two in acp-3")])
+async def test_a_poisoned_session_is_replaced_and_its_prompt_answered(faulty_house, quirk, answer):
+    house = faulty_house(quirk)
+    ask = send(house, "ask")
+    await ask.wants_permission.wait()
+    before = house.row("1001").session_id
+    await house.pool.cancel("1001")
+    await ask.ends()
+    assert house.row("1001").session_id == before
+    two, three = send(house, "two"), send(house, "three")
+    await three.ends()
+    assert (two.text, three.text) == (answer, answer.replace("two", "three"))
+    assert (two.end.stop_reason, two.starts) == ("end_turn", 1)
+    assert house.row("1001").session_id != before
+    assert house.told.endings == []
+
+
+async def test_an_agent_with_nothing_to_say_is_not_replaced_for_ever(faulty_house):
+    house = faulty_house("silent")
+    starts = house.tmp_path / "workspaces" / "1001" / "starts"
+    for word in ("one", "two"):
+        assert (await turn(house, word)).end.stop_reason == "end_turn"
+    assert starts.read_text() == "x"
+    waiting = send(house, "wait")
+    await waiting.sees("up")
+    await house.pool.cancel("1001")
+    await waiting.ends()
+    for word in ("three", "four"):
+        assert (await turn(house, word)).end.stop_reason == "end_turn"
+    assert starts.read_text() == "xx"
+
+
+# A session's next life.
+
+
+@pytest.mark.parametrize(
+    ("quirk", "acp_session_id"),
+    [
+        ("answers session/load null", "acp-1"),
+        ("answers session/load {}", "acp-1"),
+        ("answers session/resume null", "acp-1"),
+        ("answers session/resume {}", "acp-1"),
+        ("replays load", "acp-1"),
+        ("replays resume", "acp-1"),
+        ("refuses -32002 session/load", "acp-2"),
+        ("refuses -32603 session/load", "acp-2"),
+        ("refuses -32601 session/load session/resume", "acp-2"),
+        ("refuses -32002 session/resume", "acp-2"),
+        ("refuses 400 session/resume session/load", "acp-2"),
+        ("answers session/resume [7]", "acp-1"),
+        ("answers session/load nothing", "acp-1"),
+        ("answers session/resume nothing", "acp-1"),
+        ("deaf_to session/resume", "acp-2"),
+        ("resumes_late", "acp-2"),
+    ],
+)
+async def test_a_reopening(faulty_house, quirk, acp_session_id):
+    house = faulty_house(quirk, start_timeout=IMPATIENCE if quirk in {"deaf_to session/resume", "resumes_late"} else 20)
+    await turn(house, "one")
+    assert house.row("1001").acp_session_id == "acp-1"
+    await kill(house, "1001")
+    two = await turn(house, "two")
+    assert (two.text, two.kinds, two.end.stop_reason) == ("two", ["agent_message_chunk"], "end_turn")
+    row = house.row("1001")
+    assert (row.acp_session_id, row.activity, row.state) == (acp_session_id, None, "idle")
+
+
+async def test_the_old_id_is_kept_until_a_new_session_is_open(faulty_house):
+    house = faulty_house("refuses -32603 session/load session/new")
+    await turn(house, "one")
+    await kill(house, "1001")
+    assert "it said no" in (await turn(house, "two")).end.error
+    await settled(house)
+    assert (house.row("1001").state, house.row("1001").acp_session_id) == ("suspended", "acp-1")
+
+
+async def test_a_reopening_that_crashes_is_told_and_keeps_the_old_id(faulty_house):
+    house = faulty_house("dies session/resume")
+    await turn(house, "one")
+    await kill(house, "1001")
+    assert "it ended (exit code 3) before it answered" in (await turn(house, "two")).end.error
+    assert house.row("1001").acp_session_id == "acp-1"
+
+
+async def test_a_reopening_that_hangs_holds_nobody_else_up(faulty_house):
+    house = faulty_house("deaf_to session/resume")
+    await turn(house, "one")
+    await kill(house, "1001")
+    hanging = send(house, "two")
+    assert (await turn(house, "one", thread="1002")).text == "one"
+    assert house.row("1001").state == "starting"
+    assert not hanging.over.is_set()
+    assert (await kill(house, "1001")).outcome == "ended"
+
+
+# How they end.
+
+
+async def test_an_agent_that_exits_after_its_answer_costs_no_turn(faulty_house):
+    house = faulty_house("dies idle 0")
+    one, two = send(house, "one"), send(house, "two")
+    await two.ends()
+    assert (one.text, one.end.stop_reason, two.text) == ("up", "end_turn", "two")
+    assert house.told.endings == [("1001", "crashed", True)]
+
+
+async def test_what_waited_in_a_session_that_died_runs_before_what_came_later(faulty_house):
+    class Runner(Hearer):
+        def started(self) -> None:
+            order.append(self)
+
+    house = faulty_house("dies turn")
+    order, runners = [], [Runner() for _ in range(4)]
+    for runner in runners[:3]:
+        send(house, "word", runner)
+
+    def send_another(_, row) -> None:
+        if row.state == "closing" and house.pool.get("1001") is None:
+            send(house, "word", runners[3])
+
+    leave = house.pool.subscribe(send_another)
+    await runners[3].ends()
+    leave()
+    assert order == runners
+
+
+async def test_an_idle_agent_that_exits_is_told_at_once(faulty_house):
+    house = faulty_house("dies idle")
+    one = await turn(house, "one")
+    assert one.end.stop_reason == "end_turn"
+    await house.told.ended.wait()
+    assert house.told.endings == [("1001", "crashed", True)]
+    assert (house.row("1001").state, house.row("1001").alive) == ("suspended", False)
+
+
+async def test_an_agent_that_dies_of_a_cancel(faulty_house):
+    house = faulty_house("dies session/cancel")
+    one = send(house, "one")
+    await one.sees("up")
+    await house.pool.cancel("1001")
+    await one.ends()
+    assert "exit code 3" in one.end.error
+    assert (await turn(house, "two")).text == "two"
+
+
+async def test_an_agent_that_dies_with_a_permission_open(faulty_house):
+    house = faulty_house("dies permission")
+    one = await turn(house, "one")
+    assert (len(one.asks), one.outcomes) == (1, ["cancelled"])
+
+
+@pytest.mark.parametrize(("rung", "text"), [("close", "one"), ("cancel", "up")])
+async def test_an_agent_that_dies_while_it_is_ended(faulty_house, rung, text):
+    house = faulty_house(f"dies session/{rung}")
+    one = send(house, "one")
+    await (one.sees(text) if rung == "cancel" else one.ends())
+    assert one.text == text
+    result = await kill(house, "1001", grace_seconds=20)
+    assert (result.outcome, result.processes_left) == ("ended", 0)
+    assert result.reached in {rung, "eof"}  # its stdout ends a moment before its exit is seen
+    assert result.seconds < 4
+
+
+async def test_an_agent_that_reads_nothing_blocks_nobody_and_is_ended_in_time(faulty_house):
+    house = faulty_house("reads_nothing 1001", turn_timeout_seconds=100, session={"grace_seconds": 0.2})
+    one, two = send(house, "x" * 12 * MEGABYTE), send(house, "two")
+    await one.running.wait()
+    assert (await turn(house, "one", thread="1002")).text == "one"
+    for seconds in (101, 31):
+        house.clock.move(seconds)
+        house.pool.tick()
+    await two.ends()
+    assert one.end.error == "The agent did not finish in time and was ended."
+    assert two.text == "two"
+
+
+async def test_a_wrapper_that_leaves_its_child_behind(faulty_house):
+    house = faulty_house("wraps")
+    await turn(house, "one")
+    pids = [process.pid for process in (await house.pool.detail("1001")).process_tree]
+    result = await kill(house, "1001", grace_seconds=0.3)
+    assert (result.outcome, result.processes_left) == ("ended", 0)
+    assert result.reached in {"sigkill", "container"}
+    assert len(pids) == 2
+    assert not any(map(exists, pids))

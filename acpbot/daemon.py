@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from acpbot.acp.process import Launcher
+    from acpbot.chat.discord.port import DiscordChat
     from acpbot.config import AgentSettings, Settings
     from acpbot.health import State
 
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS: Final = 1.0
 SAMPLE_SECONDS: Final = 2.0
+LOCAL: Final = health.ChatFacts(platform="local", connected=True)
 
 
 def profile(settings: AgentSettings, environ: Mapping[str, str]) -> Profile:
@@ -97,6 +99,7 @@ class Daemon:
         self._stop = asyncio.Event()
         self._pool: Pool | None = None
         self._lag: LoopLag | None = None
+        self._discord: DiscordChat | None = None
         self.state: State = "starting"
 
     def stop(self) -> None:
@@ -107,7 +110,10 @@ class Daemon:
         self._stop.set()
 
     async def run(self, *, stop_at_eof: bool = False) -> None:
-        """Live. ``stop_at_eof``: end when stdin closes. Raises StartError, ConfigError before anything is served."""
+        """Live. ``stop_at_eof``: end when stdin closes.
+
+        Raises StartError, ConfigError before anything is served, and ConfigError when Discord refuses for good.
+        """
         async with contextlib.AsyncExitStack() as stack:
             self._handle_signals(stack)
             if stop_at_eof:
@@ -122,6 +128,8 @@ class Daemon:
             self._notifier.send(STOPPING="1", STATUS="ending sessions")
             log.info("daemon_stopping", extra={"fields": {"sessions": len(pool.sessions())}})
             await pool.close()
+            if self._discord is not None:
+                await self._discord.close()
         log.info("daemon_stopped")
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> Pool:
@@ -147,6 +155,7 @@ class Daemon:
             await server.start(listening)
             stack.push_async_callback(server.close)
         await self._start_probes(stack)
+        self._start_discord(pool, stack)
         for name, work, seconds in (("tick", self._tick, TICK_SECONDS), ("sample", pool.sample, SAMPLE_SECONDS)):
             task = asyncio.create_task(_every(seconds, work), name=name)
             stack.push_async_callback(_cancelled, task)
@@ -177,6 +186,17 @@ class Daemon:
         stack.push_async_callback(probes.close)
         log.info("probes_running", extra={"fields": {"address": "{}:{}".format(*probes.address)}})
 
+    def _start_discord(self, pool: Pool, stack: contextlib.AsyncExitStack) -> None:
+        """Connect in the background: the daemon is there and can be managed while Discord is not."""
+        if self._settings.discord is None:
+            return
+        from acpbot.chat.discord.port import DiscordChat  # noqa: PLC0415 - discord.py is loaded only where it is wanted
+
+        self._discord = DiscordChat(self._settings, pool)
+        connected = asyncio.create_task(self._discord.run(), name="discord")
+        connected.add_done_callback(lambda _: self._stop.set())
+        stack.push_async_callback(_result, connected)
+
     def _handle_signals(self, stack: contextlib.AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
@@ -200,7 +220,7 @@ class Daemon:
             version=__version__,
             state=self.state,
             uptime_seconds=time.monotonic() - self._started,
-            chat=health.ChatFacts(platform="local", connected=True),
+            chat=LOCAL if self._discord is None else self._discord.facts(),
             pool=msgspec.convert(pool.counts(), health.PoolFacts, from_attributes=True),
             loop_lag_ms=None if self._lag is None else round(self._lag.milliseconds, 1),
             rss_bytes=rss_bytes(),
@@ -221,3 +241,8 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
 async def _cancelled(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.wait([task])
+
+
+async def _result(task: asyncio.Task[None]) -> None:
+    """Let an error of the task's be the daemon's."""
+    await task

@@ -98,12 +98,11 @@ class Connection(asyncio.BufferedProtocol):
     # Life.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Introduce the client to the server; nothing is read from it before it is welcome."""
+        """Introduce the client to the server; nothing is served before it is welcome."""
         if not isinstance(transport, asyncio.Transport):
             raise TypeError("a stream transport is needed")
         self._transport = transport
         transport.set_write_buffer_limits(high=self._limits.unsent // 4, low=self._limits.unsent // 16)
-        transport.pause_reading()
         self._home.arrived(self, transport)
 
     def welcome(self, peer: Peer, access: Access, hello: dict[str, Any]) -> None:
@@ -112,8 +111,9 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._peer, self._access = peer, access
         self._queue(notification_line("hello", hello))
-        self._flush()
-        self._transport.resume_reading()
+        if not self._ended:
+            self._transport.resume_reading()
+        self._serve()
 
     def turn_away(self, error: WireError) -> None:
         """Say why, and close."""
@@ -179,6 +179,9 @@ class Connection(asyncio.BufferedProtocol):
         data = bytes(self._buffer[:size])
         self._requests.extend(self._decoder.receive(data))
         self._time_line(restart=b"\n" in data)
+        if self._access is None and self._transport is not None:
+            # Not in connection_made: a transport of Python 3.11.2 (Debian 12) that is paused there reads all the same.
+            self._transport.pause_reading()
         self._serve()
 
     def eof_received(self) -> bool:
@@ -206,6 +209,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _serve(self) -> None:
         """Begin what waits, as far as the client reads its answers."""
+        if self._access is None:
+            return
         while self._requests and not self._closing:
             if self._unsent > self._limits.unsent // 4:
                 self._flush()

@@ -7,7 +7,7 @@ import select
 import socket
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 from acpctl import __version__
 from acpctl.exits import FAILED, TIMED_OUT, UNREACHABLE, Failure, Refused
@@ -53,7 +53,7 @@ class Connection:
         self._kept: deque[Message] = deque()
         self._last_id = 0
 
-    def __enter__(self) -> Connection:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

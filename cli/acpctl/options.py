@@ -29,7 +29,7 @@ Threads = Annotated[
 ]
 Format = Annotated[
     Literal["table", "json"],
-    typer.Option("-o", "--output", help="json is the answer as PROTOCOL.md has it, one object."),
+    typer.Option("-o", "--output", help="json is acpbot's answer, one object."),
 ]
 
 

@@ -40,9 +40,10 @@ class Output:
     """Where a command's words go. Written at once; a reader that has gone ends nothing but the writing."""
 
     def __init__(self, *, color: bool, environ: Mapping[str, str]) -> None:
-        self.terminal = _is_terminal(sys.stdout)
-        self.error_terminal = _is_terminal(sys.stderr)
-        wanted = color and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+        able = environ.get("TERM") != "dumb"
+        self.terminal = able and _is_terminal(sys.stdout)
+        self.error_terminal = able and _is_terminal(sys.stderr)
+        wanted = color and not environ.get("NO_COLOR")
         self._color = wanted and self.terminal
         self._error_color = wanted and self.error_terminal
         self._home = environ.get("HOME", "")
@@ -75,6 +76,10 @@ class Output:
         """``glyph`` on a terminal that can show it, else ``plain``."""
         shown = self.error_terminal and self._error_unicode if error else self.terminal and self._unicode
         return glyph if shown else plain
+
+    def glyph(self, glyph: str, plain: str, *, error: bool = False) -> str:
+        """``glyph`` where the stream's encoding has it, terminal or not; else ``plain``."""
+        return glyph if (self._error_unicode if error else self._unicode) else plain
 
     def data(self, text: str, end: str = "\n") -> None:
         """Write to stdout. ``Failure`` where it can't be written; a reader that has gone is none."""

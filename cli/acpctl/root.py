@@ -116,6 +116,13 @@ def run(arguments: list[str]) -> int:
     except typer.Abort:
         tell("cannot go on: the input ended\n")
         return FAILED
+    except Exception as error:  # noqa: BLE001 - a defect of ours, told in a line as everything else is, and where it is
+        where = error.__traceback__
+        while where is not None and where.tb_next is not None:
+            where = where.tb_next
+        at = f"{where.tb_frame.f_code.co_filename}:{where.tb_lineno}" if where is not None else "?"
+        tell(f"cannot go on: acpctl {__version__} has a defect: {clean(repr(error))} at {at}; please report it\n")
+        return FAILED
     return status if isinstance(status, int) else DONE
 
 

@@ -32,18 +32,18 @@ _NARROW: Final = (
     Column("STATE"),
     Column("IDLE", right=True),
     Column("QUEUE", right=True),
-    Column("ACTIVITY", shrink="tail", least=12),
-    Column("CWD", shrink="head", least=10),
+    Column("ACTIVITY", shrink="tail", least=12, good=32),
+    Column("CWD", shrink="head", least=10, good=22, yields=1.7),
 )
-_TITLE: Final = Column("TITLE", shrink="tail", least=16, drop=1)
+_TITLE: Final = Column("TITLE", shrink="tail", least=12, yields=1.7, optional=True)
 _WIDE: Final = (
     Column("PID", right=True),
     Column("PROCS", right=True),
     Column("RSS", right=True),
     Column("CPU", right=True),
-    Column("SESSION"),
+    Column("SESSION", shrink="head", least=9),
     Column("AGENT"),
-    Column("OWNER"),
+    Column("OWNER", shrink="tail", least=9),
 )
 
 
@@ -54,17 +54,17 @@ def state_cell(row: Row, out: Output, *, error: bool = False) -> Cell:
     return out.mark(glyph, error=error) + state, STATES.get(state, "")
 
 
-def activity(row: Row) -> str:
-    """What a session does, in words: for how long, and what it waits for; empty where it does nothing."""
+def activity(row: Row, *, timed: bool = True) -> str:
+    """What a session does, in words: (``timed``) for how long, and what it waits for; empty where it does nothing."""
     state = row.get("state")
     title = clean(row.get("activity"))
-    turn = duration(row.get("turn_seconds"))
+    turn = f"{duration(row.get('turn_seconds'))} " if timed else ""
     if state == "waiting":
-        return f"{turn} asks: {clean(row.get('waiting_for')) or title or 'a permission'}"
+        return f"{turn}asks: {clean(row.get('waiting_for')) or title or 'a permission'}"
     if state == "stuck":
         return f"silent {duration(row.get('silent_seconds'))}: {title or 'no tool runs'}"
     if state == "busy":
-        return f"{turn} {title or 'thinking'}"
+        return f"{turn}{title or 'thinking'}"
     return title
 
 
@@ -162,7 +162,7 @@ def process_table(processes: Sequence[Row], out: Output, *, error: bool = False,
     cells: list[list[Cell]] = []
     for process in processes:
         depth = int(number(process.get("depth")) or 0)
-        indent = "  " * (depth - 1) + branch if depth > 0 else ""
+        lead = "  " * (depth - 1) + branch if depth > 0 else ""
         cells.append(
             [
                 (count(process.get("pid")), ""),
@@ -170,7 +170,7 @@ def process_table(processes: Sequence[Row], out: Output, *, error: bool = False,
                 (size(process.get("rss_bytes")), ""),
                 (duration(process.get("cpu_seconds")), ""),
                 (duration(process.get("age_seconds")), ""),
-                (indent + clean(process.get("command")), ""),
+                (lead + clean(process.get("command")), ""),
             ]
         )
     return out.table(columns, cells, error=error, indent=indent)

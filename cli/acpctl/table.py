@@ -17,14 +17,16 @@ Cell = tuple[str, str]  # the text, made safe, and a style
 class Column(NamedTuple):
     """``shrink``: which end of its text is given up first (empty: none); it keeps ``least`` columns.
 
-    ``drop``: a column with a higher number is left out sooner where all can't fit; 0 never is.
+    ``yields``: how much sooner than others it gives up. ``optional``: left out before another has to go below ``good``.
     """
 
     title: str
     right: bool = False
     shrink: Literal["", "tail", "head"] = ""
     least: int = 0
-    drop: int = 0
+    good: int = 0
+    yields: float = 1.0
+    optional: bool = False
 
 
 def draw(
@@ -34,16 +36,12 @@ def draw(
     paint: Callable[[str, str], str],
 ) -> list[str]:
     """The header and a line a row. Lines are longer than ``limit`` only where nothing more may be given up."""
-    kept = list(range(len(columns)))
     natural = [max([width(column.title), *(width(row[i][0]) for row in rows)]) for i, column in enumerate(columns)]
-    while True:
+    kept = list(range(len(columns)))
+    widths = _fitted(columns, natural, limit)
+    if any(column.optional for column in columns) and _cramped(columns, natural, widths, limit):
+        kept = [i for i in kept if not columns[i].optional]
         widths = _fitted([columns[i] for i in kept], [natural[i] for i in kept], limit)
-        if sum(widths) + _GAP * (len(widths) - 1) <= limit:
-            break
-        last = max(kept, key=lambda i: columns[i].drop)
-        if not columns[last].drop:
-            break
-        kept.remove(last)
     shown = [columns[i] for i in kept]
     header = [(column.title, "head") for column in shown]
     return [_line(shown, cells, widths, paint) for cells in [header, *([row[i] for i in kept] for row in rows)]]
@@ -51,18 +49,27 @@ def draw(
 
 def _fitted(columns: Sequence[Column], natural: Sequence[int], limit: int) -> list[int]:
     """The widths: what is too much is taken from the widest columns that may shrink."""
-    widths = list(natural)
-    over = sum(widths) + _GAP * (len(widths) - 1) - limit
-    while over > 0:
-        able = [i for i, column in enumerate(columns) if column.shrink and widths[i] > column.least]
-        if not able:
-            break
-        widest = max(able, key=lambda i: widths[i])
-        second = max((widths[i] for i in able if i != widest), default=0)
-        step = max(1, min(over, widths[widest] - max(second, columns[widest].least)))
-        widths[widest] -= step
-        over -= step
+    widths = [min(wanted, limit) if column.shrink else wanted for column, wanted in zip(columns, natural, strict=True)]
+    able = [i for i, column in enumerate(columns) if column.shrink]
+    over = _total(widths) - limit
+    while over > 0 and (able := [i for i in able if widths[i] > columns[i].least]):
+        widths[max(able, key=lambda i: widths[i] * columns[i].yields)] -= 1
+        over -= 1
     return widths
+
+
+def _cramped(columns: Sequence[Column], natural: Sequence[int], widths: Sequence[int], limit: int) -> bool:
+    """Whether the optional columns take from the others what they need."""
+    needy = any(
+        room < min(column.good, wanted)
+        for column, wanted, room in zip(columns, natural, widths, strict=True)
+        if not column.optional
+    )
+    return needy or _total(widths) > limit
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + _GAP * (len(widths) - 1)
 
 
 def _line(

@@ -8,11 +8,12 @@ import shutil
 import signal
 import sys
 import termios
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from acpctl.keys import Keys
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType, TracebackType
 
 _STDIN: Final = 0
@@ -31,7 +32,8 @@ class Terminal:
     """
 
     def __init__(self, *, begin: str = "", end: str = "", interrupts: bool = True) -> None:
-        self.resumed = False
+        self.on_stop: Callable[[], None] | None = None
+        self.on_resume: Callable[[], None] | None = None
         self._begin = begin
         self._end = end
         self._interrupts = interrupts
@@ -39,30 +41,40 @@ class Terminal:
         self._before: list[Any] | None = None
         self._handlers: dict[int, Any] = {}
         self._open = sys.stdin is not None and sys.stdin.isatty()
+        self._woken, self._wakes = os.pipe()
 
-    def __enter__(self) -> Terminal:
+    def __enter__(self) -> Self:
         for number, handler in (
             (signal.SIGTSTP, self._stop),
             (signal.SIGTERM, self._leave),
             (signal.SIGHUP, self._leave),
+            (signal.SIGWINCH, self._resized),
         ):
             self._handlers[number] = signal.signal(number, handler)
+        # A wait goes on after a signal (PEP 475); a byte in this pipe ends it, so that a new size is drawn at once.
+        os.set_blocking(self._wakes, False)
+        signal.set_wakeup_fd(self._wakes, warn_on_full_buffer=False)
         self._take()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._give_back()
+        signal.set_wakeup_fd(-1)
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+        os.close(self._woken)
+        os.close(self._wakes)
 
     def wait(self, seconds: float | None, also: int | None = None) -> tuple[list[str], bool]:
-        """Keys typed, and whether ``also`` (a file descriptor) can be read; waits for at most ``seconds``.
+        """Keys typed, and whether ``also`` (a file descriptor) can be read; waits for at most ``seconds``, or a signal.
 
         The key ``end`` of a terminal that has gone away is ``ctrl-d``.
         """
-        watched = ([_STDIN] if self._open else []) + ([] if also is None else [also])
+        watched = [self._woken, *([_STDIN] if self._open else []), *([] if also is None else [also])]
         ready = select.select(watched, [], [], seconds)[0]
         keys: list[str] = []
+        if self._woken in ready:
+            os.read(self._woken, _READ)
         if _STDIN in ready:
             data = os.read(_STDIN, _READ)
             self._open = bool(data)
@@ -91,13 +103,19 @@ class Terminal:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         del frame
+        if self.on_stop is not None:
+            self.on_stop()
         self._give_back()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
         # Here the process is stopped, until SIGCONT.
         signal.signal(number, self._stop)
         self._take()
-        self.resumed = True
+        if self.on_resume is not None:
+            self.on_resume()
+
+    def _resized(self, number: int, frame: FrameType | None) -> None:
+        """That it comes is enough: the size is looked up whenever something is drawn."""
 
     def _leave(self, number: int, frame: FrameType | None) -> None:
         del frame
@@ -114,5 +132,6 @@ class Screen(Terminal):
         """Show ``lines``, as many as there is room for, and ``foot`` in the last row."""
         room = max(1, shutil.get_terminal_size().lines - 1)
         shown = lines if len(lines) <= room else [*lines[: room - 1], f"… {len(lines) - room + 1} more"]
-        body = "".join(f"{line}\x1b[K\r\n" for line in [*shown, *[""] * (room - len(shown))])
-        self.write(f"\x1b[H{body}{foot}\x1b[K")
+        # Each row is emptied first: after a row that fills the width, the cursor stands on its last character.
+        body = "".join(f"\x1b[2K{line}\r\n" for line in [*shown, *[""] * (room - len(shown))])
+        self.write(f"\x1b[H{body}\x1b[2K{foot}")

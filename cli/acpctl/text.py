@@ -15,10 +15,12 @@ _UNSAFE: Final = (
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     "\ufeff\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
 )
+_OUR_MARKS: Final = "●○…"  # in most tables nothing else asks for the tables of Unicode
 _WIDE: Final = "WF"
 _NO_WIDTH: Final = frozenset({"Mn", "Me", "Cf"})
 _EMOJI_STYLE: Final = "\ufe0f"
 _KILO: Final = 1024
+_MOST: Final = 10**18
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
@@ -55,33 +57,27 @@ def _escaped(found: re.Match[str]) -> str:
 
 def width(text: str) -> int:
     """How many columns of a terminal ``text`` takes (Unicode Standard Annex 11)."""
-    if text.isascii():
-        return len(text)
-    import unicodedata  # noqa: PLC0415 - a megabyte that most output does not need
+    return len(text) if text.isascii() else sum(_columns(text, index) for index in range(len(text)))
 
-    columns = 0
-    for index, character in enumerate(text):
-        if unicodedata.category(character) in _NO_WIDTH:
-            continue
-        emoji = text[index + 1 : index + 2] == _EMOJI_STYLE
-        columns += 2 if emoji or unicodedata.east_asian_width(character) in _WIDE else 1
-    return columns
+
+def exceeds(text: str, columns: int) -> bool:
+    """Whether ``text`` takes more than ``columns``; looks no further than it must."""
+    return len(take(text, columns)) < len(text)
 
 
 def fit(text: str, columns: int) -> str:
     """``text`` in at most ``columns``, its end given up for an ellipsis."""
-    if width(text) <= columns:
+    if not exceeds(text, columns):
         return text
-    kept = take(text, columns - 1)
-    return kept.rstrip() + "…" if columns > 0 else ""
+    return take(text, columns - 1).rstrip() + "…" if columns > 0 else ""
 
 
 def fit_left(text: str, columns: int) -> str:
     """``text`` in at most ``columns``, its beginning given up for an ellipsis: the end of a path says most."""
-    if width(text) <= columns:
+    if not exceeds(text, columns):
         return text
-    start = len(text)
-    while start > 0 and width(text[start - 1 :]) <= columns - 1:
+    start, left = len(text), columns - 1
+    while start > 0 and (left := left - _columns(text, start - 1)) >= 0:
         start -= 1
     slash = text.find("/", start)
     if slash >= 0 and slash - start <= columns // 3:
@@ -93,12 +89,25 @@ def take(text: str, columns: int) -> str:
     """The longest beginning of ``text`` that takes at most ``columns``."""
     if text.isascii():
         return text[: max(0, columns)]
-    end = min(len(text), max(0, columns))
-    while end > 0 and width(text[:end]) > columns:
-        end -= 1
-    while end < len(text) and width(text[: end + 1]) <= columns:
-        end += 1
-    return text[:end]
+    left = columns
+    for index in range(len(text)):
+        left -= _columns(text, index)
+        if left < 0:
+            return text[:index]
+    return text
+
+
+def _columns(text: str, index: int) -> int:
+    """What the character at ``index`` takes; followed by the selector of emoji style it is a wide one."""
+    character = text[index]
+    if character.isascii() or character in _OUR_MARKS:
+        return 1
+    import unicodedata  # noqa: PLC0415 - a megabyte that most output does not need
+
+    if unicodedata.category(character) in _NO_WIDTH:
+        return 0
+    emoji = text[index + 1 : index + 2] == _EMOJI_STYLE
+    return 2 if emoji or unicodedata.east_asian_width(character) in _WIDE else 1
 
 
 def home(path: str, folder: str) -> str:
@@ -110,8 +119,10 @@ def home(path: str, folder: str) -> str:
 
 
 def number(value: object) -> float | None:
-    """A JSON number, or ``None`` for anything else."""
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """A JSON number that measures something; ``None`` for anything else, and for what no float can hold."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return value if -_MOST < value < _MOST else None
 
 
 def duration(value: object) -> str:

@@ -135,28 +135,30 @@ def draw_live(
     foot: str = "q leaves",
     ask_every: float | None = None,
 ) -> int:
-    """Redraw ``lines`` on every change and every second, until q. ``ask_every``: seconds; all rows are asked for too."""
+    """Redraw ``lines`` on every change and every second, until q.
+
+    ``ask_every``: so many seconds apart, all rows are asked for even where changes are pushed.
+    """
     from acpctl.terminal import Screen  # noqa: PLC0415 - needed on a terminal only
 
     asked = time.monotonic()
-    pause = ask_every if ask_every is not None else None if live.pushed else _SECOND
+    pause = ask_every if live.pushed else _SECOND
     with Screen() as screen:
         while True:
             screen.draw(lines(), options.out.paint(foot, "dim"))
             keys, _ = screen.wait(_SECOND, connection.fileno())
             if _QUIT.intersection(keys):
                 return DONE
-            for key in keys if on_key is not None else ():
-                on_key(key)
+            if on_key is not None:
+                for key in keys:
+                    on_key(key)
             live.take(connection.arrived(0))
             if pause is not None and time.monotonic() - asked >= pause * 0.95:
                 asked = time.monotonic()
                 live.ask()
 
 
-def every_second(
-    options: Globals, method: str, lines: Callable[[dict[str, Any]], list[str]], *, drawn: bool
-) -> int:
+def every_second(options: Globals, method: str, lines: Callable[[dict[str, Any]], list[str]], *, drawn: bool) -> int:
     """Ask for ``method`` every second; draw ``lines`` of the answer on a terminal, else write one object a line."""
     out = options.out
     with options.connect() as connection:

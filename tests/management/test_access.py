@@ -258,6 +258,19 @@ async def test_a_slow_look_at_the_users_holds_up_nobody(make_house, caplog):
     hold.set()
 
 
+async def test_who_has_said_all_before_hello_is_served_after_it(make_house):
+    hold = threading.Event()
+    house = await make_house(rule=SlowRule(hold))
+    client = await house.client(hello=False)
+    for number in range(500):
+        client.send("health.get", {}, number)
+    client.writer.write_eof()
+    hold.set()
+    assert (await client.read())["method"] == "hello"
+    assert [answer["id"] for answer in await client.read_many(500)] == list(range(500))
+    assert await client.closed()
+
+
 async def test_who_leaves_during_the_look_is_not_missed(make_house):
     hold = threading.Event()
     house = await make_house(rule=SlowRule(hold))

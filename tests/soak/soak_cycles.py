@@ -50,7 +50,7 @@ def state(cgroup_base: Path | None) -> dict[str, int]:
         "processes": len(children),
         "fds": len(list(Path("/proc/self/fd").iterdir())),
         "tasks": len(asyncio.all_tasks()),
-        "cgroups": 0 if cgroup_base is None else sum(1 for entry in cgroup_base.rglob("*") if entry.is_dir()),
+        "cgroups": 0 if cgroup_base is None else len([*cgroup_base.glob(f"acpbot-*-{os.getpid()}-*/*/")]),
         "rss_kib": pages * 4,
     }
 

@@ -9,7 +9,10 @@ from acpctl.text import clean
 
 
 def run(context: typer.Context, thread: Thread, *, output: Format = "table") -> int:
-    """Cancel the running turn of a session; the session stays."""
+    """Cancel the turn that runs in a session.
+
+    The session stays.
+    """
     name = threads.parse(thread)
     options = given(context)
     out = options.out

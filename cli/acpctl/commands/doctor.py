@@ -25,7 +25,10 @@ class Finding(NamedTuple):
 
 
 def run(context: typer.Context, *, output: Format = "table") -> int:
-    """Look at everything between acpctl and a working acpbot, one by one."""
+    """Find out why something does not work.
+
+    Looks at everything between acpctl and a working acpbot, and says what to do.
+    """
     options = given(context)
     findings: list[Finding] = []
     status = _examine(options, findings)
@@ -61,6 +64,11 @@ def _examine(options: Globals, findings: list[Finding]) -> int:
 
 
 _DENIED = "permission denied"
+_STATES = {
+    "starting": "it takes turns soon; ask again",
+    "draining": "it takes no new turns; `acpctl drain --off` ends that, where no stop is under way",
+    "stopping": "it is about to end",
+}
 
 
 def _place(place: sockets.Place, findings: list[Finding], *, taken: str) -> bool:
@@ -72,8 +80,8 @@ def _place(place: sockets.Place, findings: list[Finding], *, taken: str) -> bool
         folder = Path(place.path).parent.stat()
     except PermissionError:
         advice = "ask for membership in its group ([management] socket_group), or run acpctl as acpbot's user"
-        findings.append(Finding("socket", ok=False if place.named else None, detail=_DENIED, advice=advice))
-        findings[-1] = findings[-1]._replace(name=f"socket {name}{where}")
+        closed = False if place.named else None
+        findings.append(Finding(f"socket {name}{where}", ok=closed, detail=_DENIED, advice=advice))
         return False
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else clean(error.strerror).lower()
@@ -84,13 +92,13 @@ def _place(place: sockets.Place, findings: list[Finding], *, taken: str) -> bool
         advice = "remove it, or name acpbot's socket with --socket or ACPBOT_SOCKET"
         findings.append(Finding(f"socket {name}{where}", ok=False, detail="it is not a socket", advice=advice))
         return False
-    detail = f"{_owner(status.st_uid)}, mode {stat.S_IMODE(status.st_mode):04o}"
-    detail += f"; its folder: {_owner(folder.st_uid)}, mode {stat.S_IMODE(folder.st_mode):04o}"
+    detail = f"{_owner(status.st_uid)} {stat.S_IMODE(status.st_mode):04o}"
+    detail += f", folder {_owner(folder.st_uid)} {stat.S_IMODE(folder.st_mode):04o}"
     if not place.named and not sockets.trusted(place.path):
         advice = "somebody else made it; acpctl stays away from it"
         findings.append(Finding(f"socket {name}", ok=False, detail=detail, advice=advice))
         return False
-    others = status.st_mode & 0o007 or folder.st_mode & 0o002
+    others = status.st_mode & 0o002 or folder.st_mode & 0o002
     advice = "others can reach it: chmod it to 0600, or 0660 with a group" if others else ""
     if taken:
         advice = f"acpctl uses {clean(taken)}, which comes first; name this one with --socket"
@@ -105,12 +113,14 @@ def _daemon(connection: client.Connection, findings: list[Finding]) -> int:
             "daemon",
             ok=state == "running",
             detail=f"acpbot {connection.version}, protocol {client.PROTOCOL}, {state}",
-            advice="" if state == "running" else "it takes no new turns; `acpctl drain --off` ends a drain",
+            advice="" if state == "running" else _STATES.get(state, "see acpbot's log"),
         )
     )
     admin = connection.access == "admin"
     advice = "you can look, not change; run acpctl as root or acpbot's user, or be named in [management] admin_users"
-    findings.append(Finding("access", ok=admin, detail=connection.access or "none", advice="" if admin else advice))
+    findings.append(
+        Finding("access", ok=admin or None, detail=connection.access or "none", advice="" if admin else advice)
+    )
     same = connection.version == __version__
     detail = f"acpctl {__version__}, acpbot {connection.version}"
     findings.append(Finding("versions", ok=same, detail=detail, advice="" if same else "install the same of both"))
@@ -148,9 +158,9 @@ def _health(health: dict[str, Any], findings: list[Finding]) -> None:
 
 def _owner(uid: int) -> str:
     try:
-        return f"owner {clean(pwd.getpwuid(uid).pw_name)}"
+        return clean(pwd.getpwuid(uid).pw_name)
     except KeyError:
-        return f"owner {uid}"
+        return str(uid)
 
 
 def _checklist(findings: list[Finding], out: Output) -> list[str]:

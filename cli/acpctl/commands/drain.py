@@ -10,7 +10,7 @@ from acpctl.exits import DONE, TIMED_OUT, USAGE, Failure
 from acpctl.options import Format, Globals, given
 from acpctl.text import clean, many, number
 
-_LOOK_SECONDS: Final = 0.5
+_LOOK_SECONDS: Final = 0.25
 _RUNNING: Final = ("starting", "busy", "waiting", "stuck", "queued")
 
 
@@ -24,7 +24,10 @@ def run(
     ] = None,
     output: Format = "table",
 ) -> int:
-    """Take no new turns, and let the running ones end; the daemon runs on."""
+    """Take no new turns, let running ones end.
+
+    The daemon runs on; --off takes turns again.
+    """
     if off and (wait or deadline is not None):
         raise Failure("cannot wait for the end of a drain that --off ends: leave out --wait and --deadline", USAGE)
     if deadline is not None and not 0 <= deadline <= 86_400:  # noqa: PLR2004 - a day

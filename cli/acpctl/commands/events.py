@@ -15,7 +15,7 @@ _STATE_WIDTH = 11
 
 
 def run(context: typer.Context, *, output: Format = "table") -> int:
-    """Show every change of a session as it happens, until Ctrl-C."""
+    """Show changes of sessions as they happen."""
     options = given(context)
     out = options.out
     with options.connect() as connection:
@@ -60,7 +60,7 @@ class _Lines:
             state,
             "" if gone else clean(row.get("waiting_for") or row.get("activity")),
             f"{count(row['queued'])} queued" if row.get("queued") and not gone else "",
-            clean(row.get("title")),
+            f"({clean(row['title'])})" if row.get("title") else "",
         )
         if self._said.get(thread) == said:
             return []

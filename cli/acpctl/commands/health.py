@@ -71,16 +71,19 @@ def _checks(health: dict[str, Any], out: Output) -> list[tuple[str, Cell]]:
 
 
 def _facts(health: dict[str, Any]) -> list[tuple[str, Cell]]:
-    pairs = []
+    pairs: list[tuple[str, Cell]] = []
     chat = health.get("chat")
     if isinstance(chat, dict):
         since = f" since {clean(chat['since'])}" if chat.get("since") else ""
-        said = [f"{clean(chat.get('platform'))}, {'connected' if chat.get('connected') else 'not connected'}{since}"]
+        connected = "connected" if chat.get("connected") else "not connected"
+        pairs.append(("platform", (f"{clean(chat.get('platform'))}, {connected}{since}", "")))
+        said = []
         if (latency := number(chat.get("latency_ms"))) is not None:
             said.append(f"latency {latency:.0f} ms")
         if number(chat.get("last_heartbeat_ack_seconds")) is not None:
             said.append(f"heartbeat {duration(chat['last_heartbeat_ack_seconds'])} ago")
-        pairs.append(("chat is", (", ".join(said), "")))
+        if said:
+            pairs.append(("gateway", (", ".join(said), "")))
     pool = health.get("pool")
     if isinstance(pool, dict):
         states = ", ".join(f"{count(pool[name])} {name}" for name in _POOL if number(pool.get(name)))

@@ -40,7 +40,10 @@ def run(
     forget: Annotated[bool, typer.Option("--forget", help="The next message starts a new conversation.")] = False,
     output: Format = "table",
 ) -> int:
-    """End sessions and everything that they started. Shows what will end, and asks."""
+    """End sessions, and all that they started.
+
+    Shows what will end and asks; afterwards it tells how far it had to go, and what is left.
+    """
     names = _named(thread or [], everything=everything, yes=yes, expect=expect, grace=grace)
     options = given(context)
     with options.connect() as connection:

@@ -26,7 +26,7 @@ def run(
         bool, typer.Option("--watch", help="Go on: redraw on a terminal, else one JSON object a line.")
     ] = False,
 ) -> int:
-    """Show the sessions: state, idle time, queue, activity, working directory."""
+    """Show the sessions, one row each."""
     if stuck and state not in (None, "stuck"):
         raise Failure(f"cannot show sessions that are both stuck and {state}: give --stuck or --state", USAGE)
     if quiet and (output != "table" or watch):
@@ -48,7 +48,13 @@ def run(
 
 
 def _show(
-    options: Globals, answer: dict[str, Any], rows: list[dict[str, Any]], *, output: str, quiet: bool, narrowed: str | None
+    options: Globals,
+    answer: dict[str, Any],
+    rows: list[dict[str, Any]],
+    *,
+    output: str,
+    quiet: bool,
+    narrowed: str | None,
 ) -> None:
     out = options.out
     if output == "json":

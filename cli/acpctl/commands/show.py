@@ -23,7 +23,10 @@ def run(
         int, typer.Option("-n", "--lines", min=0, metavar="N", help="Lines of the agent's stderr.")
     ] = _STDERR_LINES,
 ) -> int:
-    """Show one session: what it does, its tool calls, its processes, the end of its stderr."""
+    """Show one session whole.
+
+    What it does, its tool calls, its processes, the end of its stderr.
+    """
     name = threads.parse(thread)
     options = given(context)
     with options.connect() as connection:
@@ -54,5 +57,9 @@ def _page(row: dict[str, Any], out: Output, stderr_lines: int) -> list[str]:
     if said and stderr_lines:
         last = said[-stderr_lines:]
         title = f"STDERR (the last {many(len(last), 'line')})"
-        page += ["", out.paint(title, "head"), *(f"  {out.paint(fit(line, out.columns() - 2), 'dim')}" for line in last)]
+        page += [
+            "",
+            out.paint(title, "head"),
+            *(f"  {out.paint(fit(line, out.columns() - 2), 'dim')}" for line in last),
+        ]
     return page

@@ -25,24 +25,27 @@ def run(
     follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on, until Ctrl-C.")] = True,
     output: Format = "table",
 ) -> int:
-    """Follow one session: the agent's text, its tool calls, its stderr."""
+    """Follow what one session says and does.
+
+    The agent's text, its tool calls, its stderr: what was last, then live until Ctrl-C.
+    """
     name = threads.parse(thread)
     options = given(context)
     out = options.out
     with options.connect() as connection:
         connection.need("sessions.tail", "tail")
         row = threads.fetch(connection, name)
-        params: dict[str, Any] = {"thread": row["thread_id"]}
+        asked: dict[str, Any] = {"thread": row["thread_id"]}
         if lines is not None:
-            params["lines"] = lines
-        answer = connection.call("sessions.tail", params)
+            asked["lines"] = lines
+        answer = connection.call("sessions.tail", asked)
         for said in connection.rows(answer, "lines", "sessions.tail"):
             _write(said, out, output)
         while follow and not out.reader_gone:
             for message in connection.arrived():
-                said = message.get("params")
-                if message.get("method") == "sessions.output" and isinstance(said, dict):
-                    _write(said, out, output)
+                params = message.get("params")
+                if message.get("method") == "sessions.output" and isinstance(params, dict):
+                    _write(params, out, output)
     return DONE
 
 
@@ -55,7 +58,7 @@ def _write(said: dict[str, Any], out: Output, output: str) -> None:
     if out.terminal:
         at = _local(at)
     what = f"{out.paint(at, 'dim')}  {out.paint(kind.ljust(_KIND_WIDTH), 'dim')}  "
-    out.data(what + out.paint(clean(said.get("text")), _STYLES.get(kind, "")))
+    out.data((what + out.paint(clean(said.get("text")), _STYLES.get(kind, ""))).rstrip())
 
 
 def _local(at: str) -> str:

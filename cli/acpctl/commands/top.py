@@ -13,7 +13,8 @@ from acpctl.table import Cell, Column
 from acpctl.text import clean, count, duration, home, number, size
 from acpctl.watching import Live, draw_live
 
-_ASK_SECONDS: Final = 2.0  # changes are pushed, but what a session uses is not one
+_ASK_SECONDS: Final = 1.0  # changes are pushed, but what a session uses is not one
+_LEAST_SECONDS: Final = 0.5  # a share of less than that says nothing
 _SORTS: Final = {"c": "cpu", "m": "memory", "t": "time"}
 _COLUMNS: Final = (
     Column("THREAD"),
@@ -22,15 +23,18 @@ _COLUMNS: Final = (
     Column("RSS", right=True),
     Column("PROCS", right=True),
     Column("TIME", right=True),
-    Column("ACTIVITY", shrink="tail", least=12),
-    Column("CWD", shrink="head", least=10, drop=1),
+    Column("ACTIVITY", shrink="tail", least=12, good=20),
+    Column("CWD", shrink="head", least=10, yields=1.7, optional=True),
 )
 
 Row = dict[str, Any]
 
 
 def run(context: typer.Context) -> int:
-    """Show what the sessions use, on the whole screen: c, m and t sort, q leaves."""
+    """Show live what the sessions use.
+
+    On the whole screen: c, m and t sort, q leaves.
+    """
     options = given(context)
     out = options.out
     if not out.terminal:
@@ -71,10 +75,12 @@ class _Usage:
                 continue
             living.add(name)
             at, before = self._told.setdefault(name, (now, used))
+            if now - at < _LEAST_SECONDS:
+                continue
             if used != before:
                 self._share[name] = max(0.0, used - before) / (now - at) * 100
                 self._told[name] = (now, used)
-            elif now - at > 2 * _ASK_SECONDS:
+            elif now - at > 3 * _ASK_SECONDS:
                 self._share[name] = 0.0
                 self._told[name] = (now, used)
         self._told = {name: told for name, told in self._told.items() if name in living}
@@ -107,6 +113,6 @@ def _cells(row: Row, usage: _Usage, out: Output) -> list[Cell]:
         (size(row.get("rss_bytes")), ""),
         (count(row.get("processes")), ""),
         (duration(_time(row)), ""),
-        (activity(row) or "-", "alarm" if stuck else ""),
+        (activity(row, timed=False) or "-", "alarm" if stuck else ""),
         (home(clean(row.get("cwd")), out.home), "blue"),
     ]

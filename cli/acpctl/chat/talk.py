@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from acpctl.exits import FAILED, TIMED_OUT, Failure, Refused
 from acpctl.text import clean, clean_lines, number
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _YES: Final = ("allow_once", "allow_always")
 _NO: Final = ("reject_once", "reject_always")
+_TICK: Final = 1.0  # seconds: what is shown of a running turn
 _IN_TURN: Final = frozenset({"busy", "waiting", "stuck"})
 
 
@@ -82,8 +83,8 @@ class Face(Protocol):
     def thought(self, delta: str) -> None:
         """The agent thinks aloud."""
 
-    def tool(self, tool: Tool) -> None:
-        """A tool call is new, or has changed its status or title."""
+    def tool(self, tool: Tool, *, new: bool) -> None:
+        """A tool call is ``new``, or has changed its status or title."""
 
     def plan(self, entries: list[tuple[str, str]]) -> None:
         """The agent's plan, as (status, content)."""
@@ -97,14 +98,14 @@ class Face(Protocol):
     def notice(self, text: str) -> None:
         """The daemon says a sentence of its own."""
 
-    def turn_ended(self, stop_reason: str, error: str) -> None:
-        """The turn is over; all of its text has been given."""
+    def turn_ended(self, stop_reason: str, error: str, *, own: bool) -> None:
+        """A turn is over, all of its text has been given; an ``own`` one may never have started."""
 
     def queued(self, position: int) -> None:
         """What was said last is queued behind ``position`` turns."""
 
-    def refused(self, failure: Failure) -> None:
-        """The daemon did not do what was asked; ``failure`` says why."""
+    def refused(self, method: str, failure: Failure) -> None:
+        """The daemon did not do what ``method`` asked for; ``failure`` says why."""
 
     def told(self, text: str) -> None:
         """An answer to something that was asked here."""
@@ -124,9 +125,11 @@ class Talk:
         self._connection = connection
         self._face = face
         self._timeout = timeout
-        self._waiting: dict[int, tuple[str, float, Callable[[Message], None]]] = {}
-        self._text = ""
+        self._waiting: dict[int, _Question] = {}
+        self._text = ""  # of the running turn, as it was told: what is shown is made safe piece by piece
         self._started = False
+        self._joined = False
+        self._own = False
         self._whole = False
         self._answered: set[str] = set()
 
@@ -137,7 +140,8 @@ class Talk:
         params = {"thread": self.thread, **({"agent": agent} if agent else {})}
         session = self._connection.call("chat.open", params).get("session")
         self.row = session if isinstance(session, dict) else {}
-        self.busy = self.row.get("state") in _IN_TURN
+        # A turn that runs already: its end will come, its beginning has passed.
+        self.busy = self._started = self._joined = self.row.get("state") in _IN_TURN
 
     def say(self, text: str) -> bool:
         """Send a prompt; whether it was sent."""
@@ -148,7 +152,11 @@ class Talk:
             if position:
                 self._face.queued(position)
 
-        sent = self._ask("chat.send", {"thread": self.thread, "text": text}, queued)
+        def refused(_: Refused) -> None:
+            if text in self.pending:
+                self.pending.remove(text)
+
+        sent = self._ask("chat.send", {"thread": self.thread, "text": text}, queued, refused)
         if not sent:
             self.pending.remove(text)
         return sent
@@ -163,10 +171,16 @@ class Talk:
         self._ask("sessions.cancel", {"thread": self.thread}, cancelled)
 
     def permit(self, ask: Ask, option: Option) -> None:
-        """Answer a permission request."""
+        """Answer a permission request. Where the daemon does not take the answer, it is open again, or over."""
         self._answered.add(ask.request)
+
+        def refused(why: Refused) -> None:
+            self._answered.discard(ask.request)
+            if why.kind in {"not_found", "conflict"}:
+                self.asks.pop(ask.request, None)
+
         params = {"thread": self.thread, "request": ask.request, "option": option.option_id}
-        self._ask("chat.permit", params, lambda _: None)
+        self._ask("chat.permit", params, lambda _: None, refused)
 
     def status(self, show: Callable[[Message], None]) -> None:
         """Get the thread's session."""
@@ -184,6 +198,11 @@ class Talk:
     # What comes.
 
     @property
+    def waits(self) -> bool:
+        """Whether something will change without anybody doing anything: a turn runs, or an answer is to come."""
+        return self.busy or bool(self.pending) or bool(self._waiting)
+
+    @property
     def open_asks(self) -> list[Ask]:
         """The permission requests that nobody has answered here."""
         return [ask for ask in self.asks.values() if ask.request not in self._answered]
@@ -197,39 +216,51 @@ class Talk:
             elif message["method"] == "chat.event" and isinstance(params, dict) and params.get("thread") == self.thread:
                 self._event(params)
 
+    def patience(self) -> float | None:
+        """For how many seconds nothing can change unless something comes; ``None``: for ever."""
+        if not self.waits:
+            return None
+        now = time.monotonic()
+        return min([_TICK, *(max(0.0, question.deadline - now) for question in self._waiting.values())])
+
     def late(self) -> None:
         """Raise ``Failure`` (exit 7) where an answer is overdue."""
         now = time.monotonic()
-        for method, deadline, _ in self._waiting.values():
-            if now > deadline:
-                message = f"cannot get an answer to {method} within {self._timeout:g} s; look at acpbot's log"
+        for question in self._waiting.values():
+            if now > question.deadline:
+                message = f"cannot get an answer to {question.method} within {self._timeout:g} s; look at acpbot's log"
                 raise Failure(message, TIMED_OUT)
 
-    def _ask(self, method: str, params: Message, done: Callable[[Message], None]) -> bool:
+    def _ask(
+        self,
+        method: str,
+        params: Message,
+        done: Callable[[Message], None],
+        refused: Callable[[Refused], None] | None = None,
+    ) -> bool:
         self._connection.renew()
         try:
             request = self._connection.send(method, params)
         except Failure as failure:
             if failure.code != FAILED:
                 raise
-            self._face.refused(failure)  # too long: nothing was sent
+            self._face.refused(method, failure)  # too long: nothing was sent
             return False
-        self._waiting[request] = (method, time.monotonic() + self._timeout, done)
+        self._waiting[request] = _Question(method, time.monotonic() + self._timeout, done, refused)
         return True
 
     def _answer(self, message: Message) -> None:
-        waiting = self._waiting.pop(message.get("id", 0), None)
-        method, done = (waiting[0], waiting[2]) if waiting else ("a request", None)
+        question = self._waiting.pop(message.get("id", 0), None)
+        method = question.method if question else "a request"
         try:
             result = self._connection.result(message, method)
         except Refused as refused:
-            if method == "chat.send" and self.pending:
-                self.pending.pop()
-            self._answered.intersection_update(() if method == "chat.permit" else self._answered)
-            self._face.refused(refused)
+            if question is not None and question.refused is not None:
+                question.refused(refused)
+            self._face.refused(method, refused)
             return
-        if done is not None:
-            done(result)
+        if question is not None:
+            question.done(result)
 
     def _event(self, event: Message) -> None:
         handler: Callable[[Message], None] | None = getattr(self, f"_on_{event.get('type')}", None)
@@ -238,40 +269,38 @@ class Talk:
 
     def _on_turn_start(self, event: Message) -> None:
         prompt = event.get("prompt")
-        if self._started:
+        if self._started and not self._joined:
             self._whole = True  # what was missed comes again, as one text
             return
-        self._begin()
-        own = prompt in self.pending
-        if own:
-            self.pending.remove(prompt)
-        self._face.turn_started(clean_lines(prompt), own=own)
-
-    def _begin(self) -> None:
         self.busy = self._started = True
+        self._joined = self._whole = False
         self.since = time.monotonic()
         self._text = ""
-        self._whole = False
-        self.tools.clear()
+        said = next((text for text in self.pending if _same(text, prompt)), None)
+        self._own = said is not None
+        if said is not None:
+            self.pending.remove(said)
+        self._face.turn_started(clean_lines(prompt if said is None else said), own=self._own)
 
     def _on_text(self, event: Message) -> None:
-        delta = clean_lines(event.get("text"))
+        delta = event.get("text")
+        if not isinstance(delta, str):
+            return
         if self._whole:
             self._whole = False
             self._catch_up(delta)
-            return
-        self._text += delta
-        if delta:
-            self._face.text(delta)
+        elif delta:
+            self._text += delta
+            self._face.text(clean_lines(delta))
 
     def _catch_up(self, whole: str) -> None:
         """Give what of ``whole`` was not given yet; all of it, and saying so, where it begins otherwise."""
         if self._text.startswith(whole):
             return
         if not whole.startswith(self._text):
-            self._face.notice("Some output was missed; the whole answer so far:")
+            self._face.notice("Some output was missed; the whole answer:")
             self._text = ""
-        self._face.text(whole[len(self._text) :])
+        self._face.text(clean_lines(whole[len(self._text) :]))
         self._text = whole
 
     def _on_thought(self, event: Message) -> None:
@@ -286,7 +315,7 @@ class Talk:
         tool = Tool(title, status, before.since if before else time.monotonic())
         if tool != before:
             self.tools[name] = tool
-            self._face.tool(tool)
+            self._face.tool(tool, new=before is None)
 
     def _on_plan(self, event: Message) -> None:
         entries = event.get("entries")
@@ -322,11 +351,26 @@ class Talk:
             self.row = event["session"]
 
     def _on_turn_end(self, event: Message) -> None:
-        whole = clean_lines(event.get("text"))
-        if self._started and whole.rstrip() != self._text.rstrip():
-            self._catch_up(whole)
+        whole = event.get("text")
+        own = self._own
         if not self._started and self.pending:
             self.pending.pop(0)  # it was queued, and never ran
-        self.busy = self._started = False
+            own = True
+        elif isinstance(whole, str) and not self._joined and whole.rstrip() != self._text.rstrip():
+            self._catch_up(whole)
+        self.busy = self._started = self._joined = self._own = False
+        self._face.turn_ended(clean(event.get("stop_reason")), clean(event.get("error")), own=own)
         self.tools.clear()
-        self._face.turn_ended(clean(event.get("stop_reason")), clean(event.get("error")))
+
+
+class _Question(NamedTuple):
+    """A request whose answer has not come."""
+
+    method: str
+    deadline: float
+    done: Callable[[Message], None]
+    refused: Callable[[Refused], None] | None
+
+
+def _same(said: str, prompt: object) -> bool:
+    return isinstance(prompt, str) and said.split() == prompt.split()

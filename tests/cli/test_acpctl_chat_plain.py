@@ -1,0 +1,237 @@
+"""`acpctl chat` without a terminal: lines in, answers out."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+
+import pytest
+
+from tests.cli.chats import OPTIONS, Agent
+from tests.cli.conftest import ACPCTL
+from tests.fakes.management import FakeDaemon, WireError, row
+
+
+def test_the_answer_is_stdout_and_nothing_else_is(daemon, program):
+    Agent(daemon)
+    ran = program("chat", "local-1", text="hello\n")
+    assert ran == (0, "You said: hello\n", "thread local-1\n")
+    assert daemon.asked("chat.open") == [{"thread": "local-1"}]
+    daemon.wait_for("chat.leave")
+
+
+def test_prompts_go_one_turn_after_the_other_and_the_last_turn_is_waited_for(daemon, program):
+    Agent(daemon)
+    ran = program("chat", "local-1", text="one\n\n  \ntwo\r\nthree")
+    assert (ran.code, ran.out) == (0, "You said: one\nYou said: two\nYou said: three\n")
+    assert [params["text"] for params in daemon.asked("chat.send")] == ["one", "two", "three"]
+
+
+def test_events_may_come_before_the_answer_to_the_prompt(daemon, program):
+    def at_once(params, client):
+        client.chat("local-1", "turn_start", prompt=params["text"])
+        client.chat("local-1", "text", text="quick")
+        client.chat("other", "text", text="not for here")
+        client.chat("local-1", "a type of tomorrow", text="?")
+        client.chat("local-1", "turn_end", stop_reason="end_turn", text="quick", error=None)
+        return {"queued": 0}
+
+    daemon.on("chat.send", at_once)
+    assert program("chat", "local-1", text="a\nb\n").out == "quick\nquick\n"
+
+
+def test_a_new_thread_has_a_name_that_nobody_has(daemon, program):
+    names = {program("chat", text="").err for _ in range(2)}
+    assert len(names) == 2
+    assert all(re.fullmatch(r"thread local-[a-z2-7]{6}\n", name) for name in names)
+    assert program("chat", "--agent", "codex", "local-2", text="").code == 0
+    assert daemon.asked("chat.open")[-1] == {"thread": "local-2", "agent": "codex"}
+
+
+def test_tools_plans_and_notices_are_told_on_stderr(daemon, program):
+    Agent(daemon)
+    ran = program("chat", "local-1", text="plan think tool\n")
+    assert (ran.code, ran.out) == (0, "You said: plan think tool\n")
+    assert ran.err.splitlines() == [
+        "thread local-1",
+        "☑ Read it",
+        "▸ Mend it",
+        "☐ Test it",
+        "🔧 make test",
+        "✅ make test",
+        "🔧 cat nope",
+        "❌ cat nope",
+    ]
+    ran = program("chat", "local-1", text="tool\n", PYTHONIOENCODING="latin-1")
+    assert "[tool] make test\n[done] make test" in ran.err
+
+
+def test_permissions_are_refused_and_that_is_said(daemon, program):
+    agent = Agent(daemon)
+    ran = program("chat", "local-1", text="ask\n")
+    assert (ran.code, ran.out) == (0, "You said: ask\n")
+    assert agent.answers == ["no"]
+    assert "permission refused, there is no terminal to ask at: rm -rf build/ (Do not)\n" in ran.err
+
+
+def test_without_a_way_to_refuse_the_turn_is_cancelled(daemon, program):
+    agent = Agent(daemon, options=OPTIONS[:2])
+    ran = program("chat", "local-1", text="ask\n")
+    assert ran.code == 1
+    assert agent.answers == []
+    assert "turn cancelled, there is no terminal to ask at and no option that refuses: rm -rf build/\n" in ran.err
+    assert "the turn was cancelled\n" in ran.err
+
+
+def test_a_turn_that_fails_fails_the_chat(daemon, program):
+    Agent(daemon)
+    ran = program("chat", "local-1", text="fail\nwell\n")
+    assert (ran.code, ran.out) == (1, "You said: fail\nYou said: well\n")
+    assert "The agent ended unexpectedly.\n" in ran.err
+
+
+def test_a_prompt_that_is_not_taken_ends_the_chat(daemon, program):
+    def draining(_params, _client):
+        raise WireError(-32005, "draining", "cannot take a turn: acpbot is draining")
+
+    daemon.on("chat.send", draining)
+    ran = program("chat", "local-1", text="a\nb\n")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.endswith("cannot take a turn: acpbot is draining\n")
+    assert len(daemon.asked("chat.send")) == 1
+
+
+def test_a_thread_that_can_not_be_opened(daemon, program):
+    def denied(_params, _client):
+        raise WireError(-32004, "access_denied", "cannot open: your access is read-only")
+
+    daemon.on("chat.open", denied)
+    ran = program("chat", "local-1", text="a\n")
+    assert (ran.code, ran.out, ran.err) == (4, "", "thread local-1\ncannot open: your access is read-only\n")
+
+
+def test_a_discord_thread_is_no_place_to_chat_here(daemon, program):
+    ran = program("chat", "<#1310203040506071234>", text="a\n")
+    assert (ran.code, ran.out) == (2, "")
+    assert "`acpctl tail 1310203040506071234` follows it" in ran.err
+    assert daemon.requests == []
+
+
+def test_a_message_that_is_too_long(daemon, program):
+    Agent(daemon)
+    ran = program("chat", "local-1", text="x" * 70_000 + "\n")
+    assert (ran.code, ran.out) == (1, "")
+    assert "cannot send chat.send: it has 70," in ran.err
+    assert daemon.asked("chat.send") == []
+
+
+def test_a_queued_prompt_that_never_ran_is_not_waited_for(daemon, program):
+    def dropped(_params, client):
+        client.afterwards.append(
+            lambda: client.chat("local-1", "turn_end", stop_reason="cancelled", text="", error=None)
+        )
+        return {"queued": 2}
+
+    daemon.on("chat.send", dropped)
+    ran = program("chat", "local-1", text="a\n")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.splitlines()[1:] == ["queued: 2 before it", "the turn was cancelled"]
+
+
+def test_a_turn_that_was_running_already_is_waited_for_and_is_not_ours(path, program):
+    with FakeDaemon(path) as daemon:
+
+        def opened(params, client):
+            def go_on():
+                client.chat("local-1", "text", text="not asked for here")
+                client.chat("local-1", "turn_end", stop_reason="end_turn", text="x not asked for here", error=None)
+
+            client.afterwards.append(go_on)
+            return {"session": row(params["thread"], "busy")}
+
+        Agent(daemon)
+        daemon.on("chat.open", opened)
+        assert program("chat", "local-1", text="hello\n").out == "You said: hello\n"
+
+
+def test_what_a_slow_reader_missed_is_given_once(daemon, program):
+    def lossy(params, client):
+        def turn():
+            start = {"prompt": params["text"]}
+            client.chat("local-1", "turn_start", **start)
+            client.chat("local-1", "text", text="one ")
+            client.chat("local-1", "turn_start", **start)
+            client.chat("local-1", "text", text="one two ")
+            client.chat("local-1", "text", text="three ")
+            client.chat("local-1", "turn_end", stop_reason="end_turn", text="one two three four", error=None)
+
+        client.afterwards.append(turn)
+        return {"queued": 0}
+
+    daemon.on("chat.send", lossy)
+    assert program("chat", "local-1", text="a\n").out == "one two three four\n"
+
+
+def test_the_daemon_goes_away(daemon, program):
+    def gone(_params, client):
+        client.close()
+        return {}
+
+    daemon.on("chat.send", gone)
+    ran = program("chat", "local-1", text="a\n")
+    assert (ran.code, ran.out) == (6, "")
+    assert ran.err.splitlines()[1].startswith("cannot go on: acpbot at ")
+    assert "Traceback" not in ran.err
+
+
+def test_no_answer_to_a_prompt(daemon, program):
+    def silent(_params, _client):
+        from tests.fakes.management import Silence  # noqa: PLC0415 - used here only
+
+        raise Silence
+
+    daemon.on("chat.send", silent)
+    ran = program("--timeout", "0.1", "chat", "local-1", text="a\n")
+    assert (ran.code, ran.out) == (7, "")
+    assert "cannot get an answer to chat.send within 0.1 s" in ran.err
+
+
+def test_its_own_commands_are_understood_and_others_go_to_the_agent(daemon, program):
+    Agent(daemon)
+    ran = program("chat", "local-1", text="/help\n/status\n/compact now\n/quit\nnever\n")
+    assert (ran.code, ran.out) == (0, "You said: /compact now\n")
+    assert "/status   the session" in ran.err
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_ctrl_c_cancels_the_turn_and_then_leaves(daemon, again):
+    agent = Agent(daemon)
+    if again:
+        daemon.on("sessions.cancel", lambda _, __: {"outcome": "cancelled"})
+    running = subprocess.Popen(
+        [ACPCTL, "chat", "local-1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    running.stdin.write("hang\n")
+    running.stdin.flush()
+    assert running.stdout.read(10) == "You said: "
+    running.send_signal(signal.SIGINT)
+    daemon.wait_for("sessions.cancel")
+    if again:
+        running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=10)
+    agent.go.set()
+    assert "cancelling the turn; Ctrl-C again leaves\n" in err
+    assert "Traceback" not in err
+    assert (running.returncode, out) == ((130, "") if again else (1, "hang\n"))
+
+
+@pytest.mark.usefixtures("daemon")
+def test_ctrl_c_while_nothing_runs_leaves():
+    running = subprocess.Popen(
+        [ACPCTL, "chat", "local-1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert running.stderr.readline() == "thread local-1\n"
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=10)
+    assert (running.returncode, out, err) == (130, "", "")

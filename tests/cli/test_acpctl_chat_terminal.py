@@ -1,0 +1,327 @@
+"""`acpctl chat` on a terminal: what a person sees and types."""
+
+from __future__ import annotations
+
+import re
+import termios
+
+import pytest
+
+from acpctl.chat.talk import Ask, Option
+from tests.cli.chats import Agent
+from tests.fakes.management import WireError, row
+
+
+def test_a_turn_is_shown_as_it_grows_and_ctrl_d_leaves(daemon, tty):
+    agent = Agent(daemon)
+    screen = tty("chat", "local-1", columns=60, lines=20)
+    screen.wait_for("local-1: /help for help, Ctrl-D leaves\n>")
+    screen.type("hang plan tool think\n")
+    shown = screen.wait_for("You said:")
+    assert "\n\n> hang plan tool think\nHm, let me see.\nYou said:\n" in shown
+    assert re.search(r"\n\ds >$", shown)
+    agent.go.set()
+    shown = screen.wait_for("☐ Test it\n>")
+    assert shown.splitlines()[2:] == [
+        "> hang plan tool think",
+        "Hm, let me see.",
+        "You said:",
+        "✅ make test  0s",
+        "❌ cat nope  0s",
+        "hang plan tool think",
+        "☑ Read it",
+        "▸ Mend it",
+        "☐ Test it",
+        ">",
+    ]
+    screen.type("\x04")
+    assert screen.end() == 0
+    assert screen.text().splitlines()[-1] == "left; `acpctl chat local-1` picks it up again"
+    daemon.wait_for("chat.leave")
+    assert screen.modes() & termios.ECHO
+    assert screen.modes() & termios.ICANON
+
+
+def test_what_runs_stands_below_the_text_until_it_has_ended(daemon, tty):
+    def turn(params, client):
+        def run():
+            client.chat("local-1", "turn_start", prompt=params["text"])
+            client.chat("local-1", "text", text="Now I look.")
+            client.chat("local-1", "tool", tool_call_id="1", title="make test", kind="execute", status="in_progress")
+            client.chat("local-1", "plan", entries=[{"content": "Look", "status": "in_progress", "priority": "low"}])
+
+        client.afterwards.append(run)
+        return {"queued": 0}
+
+    daemon.on("chat.send", turn)
+    screen = tty("chat", "local-1")
+    screen.wait_for("\n>")
+    screen.type("go\n")
+    shown = screen.wait_for("▸ Look")
+    assert re.search(r"> go\nNow I look\.\n▸ Look\n🔧 make test  \ds\n\ds >$", shown)
+    for client in daemon.clients:
+        client.chat("local-1", "text", text="And on.")
+        client.chat("local-1", "turn_end", stop_reason="end_turn", text="Now I look.And on.", error=None)
+    shown = screen.wait_for("🔧 make test  not ended")
+    assert "> go\nNow I look.\nAnd on.\n🔧 make test  not ended\n▸ Look\n>" in shown
+
+
+@pytest.mark.parametrize(
+    ("typed", "chosen"),
+    [("2", "ever"), ("y", "once"), ("do not", "no")],
+)
+def test_a_permission_is_asked_for_and_answered(daemon, tty, typed, chosen):
+    agent = Agent(daemon)
+    screen = tty("chat", "local-1")
+    screen.wait_for("\n>")
+    screen.type("ask\n")
+    shown = screen.wait_for("1-3, y or n >")
+    assert "Permission: rm -rf build/\n  1  Allow\n  2  Always allow\n  3  Do not\n1-3, y or n >" in shown
+    screen.type(typed + "\n")
+    shown = screen.wait_for("ask\n>")
+    assert agent.answers == [chosen]
+    assert "rm -rf build/: " in shown
+    assert "Permission:" not in shown
+
+
+def test_an_answer_that_is_none_is_not_sent(daemon, tty):
+    agent = Agent(daemon)
+    screen = tty("chat", "local-1")
+    screen.wait_for("\n>")
+    screen.type("ask\n")
+    screen.wait_for("1-3, y or n >")
+    screen.type("4\nmaybe\n")
+    screen.wait_for("answer 1 to 3, y or n; /cancel stops the turn")
+    assert agent.answers == []
+    screen.type("/cancel\n")
+    shown = screen.wait_for("the turn was cancelled")
+    assert "permission cancelled: rm -rf build/" in shown
+    assert agent.answers == []
+
+
+def test_a_permission_that_was_answered_elsewhere(daemon, tty):
+    def late(_params, _client):
+        raise WireError(-32003, "conflict", "cannot answer: this permission request was already selected")
+
+    agent = Agent(daemon)
+    daemon.on("chat.permit", late)
+    screen = tty("chat", "local-1")
+    screen.wait_for("\n>")
+    screen.type("ask\n")
+    screen.wait_for("1-3, y or n >")
+    screen.type("y\n")
+    shown = screen.wait_for("cannot answer: this permission request was already selected")
+    assert "1-3, y or n" not in shown
+    agent._cancel({}, daemon.clients[0])
+    screen.wait_for("the turn was cancelled")
+
+
+def test_ctrl_c_cancels_the_turn(daemon, tty):
+    Agent(daemon)
+    screen = tty("chat", "local-1")
+    screen.wait_for("\n>")
+    screen.type("hang\n")
+    screen.wait_for("You said:")
+    screen.type("\x03")
+    shown = screen.wait_for("the turn was cancelled")
+    assert "Ctrl-C again leaves" not in shown
+    assert daemon.asked("sessions.cancel") == [{"thread": "local-1"}]
+    screen.type("\x03")
+    assert screen.end() == 130
+    assert "Traceback" not in screen.text()
+
+
+def test_a_second_ctrl_c_leaves(daemon, tty):
+    agent = Agent(daemon)
+    daemon.on("sessions.cancel", lambda _, __: {"outcome": "cancelled"})
+    screen = tty("chat", "local-1")
+    screen.wait_for("\n>")
+    screen.type("hang\n")
+    screen.wait_for("You said:")
+    screen.type("\x03")
+    screen.wait_for("cancelling the turn")
+    screen.type("\x03")
+    assert screen.end() == 130
+    assert "the turn was cancelled" not in screen.text()
+    agent.go.set()
+
+
+def test_ctrl_c_while_nothing_runs_leaves(daemon, tty):
+    screen = tty("chat", "local-1")
+    screen.wait_for("\n>")
+    screen.type("\x03")
+    assert screen.end() == 130
+    daemon.wait_for("chat.leave")
+
+
+def test_what_is_typed_meanwhile_is_queued_and_stays_in_its_line(daemon, tty):
+    agent = Agent(daemon)
+    screen = tty("chat", "local-1")
+    screen.wait_for("\n>")
+    screen.type("hang one\n")
+    screen.wait_for("You said:")
+    screen.type("two\n")
+    shown = screen.wait_for("queued: two\nqueued: 1 turn before it\n")
+    assert "\n> two" not in shown
+    screen.type("half a li")
+    agent.go.set()
+    shown = screen.wait_for("You said: two\n> half a li")
+    assert "You said: hang one\n\n> two\nYou said: two\n> half a li" in shown
+    assert "queued: two" not in shown
+
+
+def test_a_queued_prompt_that_is_refused(daemon, tty):
+    def full(_params, _client):
+        raise WireError(-32008, "too_many", "cannot queue: 10 messages are waiting")
+
+    daemon.on("chat.send", full)
+    screen = tty("chat", "local-1")
+    screen.wait_for("\n>")
+    screen.type("one\n")
+    screen.wait_for("cannot queue: 10 messages are waiting\n>")
+    screen.type("/quit\n")
+    assert screen.end() == 0
+
+
+def test_others_in_the_thread_and_the_daemons_own_words_are_shown(daemon, tty):
+    screen = tty("chat", "local-1")
+    screen.wait_for("\n>")
+    client = daemon.clients[0]
+    client.chat("local-1", "turn_start", prompt="from elsewhere")
+    client.chat("local-1", "text", text="An \x1b[31manswer\x1b[0m\x1b]0;evil\x07 [bold]x[/bold].\x1b[2J")
+    client.chat("local-1", "turn_end", stop_reason="refusal", text="", error=None)
+    client.chat("local-1", "notice", text="An operator ended this session.")
+    client.chat("local-1", "session", session=row("local-1", "idle", title="New"))
+    shown = screen.wait_for("An operator ended this session.\n>")
+    assert "« from elsewhere\nAn answer [bold]x[/bold].\nthe agent refuses to go on\n" in shown
+
+
+def test_a_running_turn_is_told_of(daemon, tty):
+    daemon.on("chat.open", lambda params, _: {"session": row(params["thread"], "busy")})
+    screen = tty("chat", "local-1")
+    screen.wait_for("a turn is running\n0s >")
+    daemon.clients[0].chat("local-1", "text", text="the end of it")
+    daemon.clients[0].chat(
+        "local-1", "turn_end", stop_reason="end_turn", text="the beginning and the end of it", error=None
+    )
+    shown = screen.wait_for("\n>")
+    assert shown.splitlines()[1:] == ["the end of it", ">"]
+
+
+def test_its_own_commands(daemon, tty):
+    daemon.rows.append(row("local-1", "idle", cwd="/home/op/x", title="Mine"))
+    daemon.on("sessions.cancel", lambda _, __: {"outcome": "idle"})
+    screen = tty("chat", "local-1", lines=40)
+    screen.wait_for("\n>")
+    screen.type("/help\n")
+    screen.wait_for("Anything else goes to the agent")
+    screen.type("/status\n")
+    shown = screen.wait_for("created")
+    assert re.search(r"state +● idle\n", shown)
+    assert re.search(r"cwd +~/x\n", shown)
+    screen.type("/cancel\n")
+    screen.wait_for("no turn is running")
+    screen.type("/exit\n")
+    assert screen.end() == 0
+
+
+def test_the_line_can_be_edited(daemon, tty):
+    Agent(daemon)
+    screen = tty("chat", "local-1")
+    screen.wait_for("\n>")
+    screen.type("wrold\x1b[D\x1b[D\x1b[D\x1b[D\x1b[3~\x1b[C\x1b[D\x1b[C\x7f\x1b[Hhello \x05d!!\x7f\x7f\x15")
+    screen.wait_until_gone("hello")
+    screen.type("one two\x17\x01zero \x05three\n")
+    screen.wait_for("You said: zero one three")
+    screen.type("\x1b[A\x1b[A\x1b[B")
+    assert "\n> " in screen.wait_for("You said: zero one three\n>")
+    screen.type("\x1b[A and more\n")
+    screen.wait_for("You said: zero one three and more")
+    assert [params["text"] for params in daemon.asked("chat.send")] == ["zero one three", "zero one three and more"]
+
+
+def test_pasted_lines_are_one_message(daemon, tty):
+    Agent(daemon)
+    screen = tty("chat", "local-1")
+    screen.wait_for("\n>")
+    screen.type("\x1b[200~def f():\r\treturn 1\x1b[201~")
+    screen.wait_for("> def f():⏎    return 1")
+    screen.type("\x1b\nend\n")
+    screen.wait_for("> def f():\n      return 1\n  end")
+    assert daemon.wait_for("chat.send")["text"] == "def f():\n    return 1\nend"
+
+
+def test_a_long_line_scrolls_under_the_cursor(daemon, tty):
+    Agent(daemon)
+    screen = tty("chat", "local-1", columns=30)
+    screen.wait_for("\n>")
+    screen.type("x" * 40 + "END")
+    shown = screen.wait_for("END")
+    assert all(len(line) < 30 for line in shown.splitlines()[1:])
+    screen.type("\x01START")
+    assert "END" not in screen.wait_for("> START")
+    screen.type("\n")
+    assert daemon.wait_for("chat.send")["text"] == "START" + "x" * 40 + "END"
+
+
+def test_a_long_answer_is_wrapped_at_words_and_scrolls_away(daemon, tty):
+    text = "\n".join(f"{number} " + "word " * 12 for number in range(30))
+
+    def answer(params, client):
+        def run():
+            client.chat("local-1", "turn_start", prompt=params["text"])
+            for start in range(0, len(text), 7):
+                client.chat("local-1", "text", text=text[start : start + 7])
+            client.chat("local-1", "turn_end", stop_reason="end_turn", text=text, error=None)
+
+        client.afterwards.append(run)
+        return {"queued": 0}
+
+    daemon.on("chat.send", answer)
+    screen = tty("chat", "local-1", columns=40, lines=12)
+    screen.wait_for(">")
+    screen.type("go\n")
+    shown = screen.wait_for("29 word word word word word word word\nword word word word word\n>")
+    assert len(shown.splitlines()) == 12
+    above = ["".join(line[column].data for column in range(40)).rstrip() for line in screen.screen.history.top]
+    whole = " ".join([*above, *shown.splitlines()[:-1]])
+    assert " ".join(whole.split()).endswith(" ".join(text.split()))
+
+
+def test_stopping_gives_the_terminal_back_and_going_on_takes_it(daemon, tty):
+    Agent(daemon)
+    screen = tty("chat", "local-1")
+    screen.wait_for("\n>")
+    screen.raw = b""
+    # Nobody here could wake a stopped process group, so the kernel does not stop it: it goes on at once (setpgid(2)).
+    screen.type("\x1a")
+    screen.type("on\n")
+    screen.wait_for("You said: on")
+    assert b"\x1b[?2004l\x1b[?2004h" in screen.raw
+    assert not screen.modes() & termios.ECHO
+
+
+def test_the_daemon_goes_away(daemon, tty):
+    screen = tty("chat", "local-1")
+    screen.wait_for("\n>")
+    screen.type("half a line")
+    screen.wait_for("half a line")
+    daemon.disconnect()
+    assert screen.end() == 6
+    last = screen.text().splitlines()[1:]
+    assert last[0].startswith("cannot go on: acpbot at ")
+    assert "half a line" not in screen.text()
+    assert "Traceback" not in screen.text()
+    assert screen.modes() & termios.ECHO
+
+
+def test_yes_and_no_are_known_by_their_kinds():
+    options = (Option("a", "Sure", "allow_always"), Option("b", "Nope", "reject_always"), Option("c", "7", "odd"))
+    ask = Ask("r", "t", options, None)
+    assert ask.chosen("y") == options[0]
+    assert ask.chosen(" No ") == options[1]
+    assert ask.chosen("reject_always") == options[1]
+    assert ask.chosen("3") == options[2]
+    assert [ask.chosen(answer) for answer in ("", "0", "4", "9999", "x")] == [None] * 5
+    assert Ask("r", "t", options[2:], None).chosen("y") is None
+    assert Ask("r", "t", options[2:], None).rejection is None

@@ -1,0 +1,307 @@
+"""`acpctl health`, `drain`, `doctor`, `tail`, `events`: exit status, stdout and stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+
+from tests.cli.conftest import ACPCTL
+from tests.fakes.management import METHODS, FakeDaemon, WireError, health, row
+
+
+def test_health_of_a_ready_daemon(daemon, acpctl):
+    ran = acpctl("health")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("ready  acpbot 0.1.0, running, up 3d04h\n\n")
+    for said in (
+        "  chat      ok\n",
+        "  gateway   latency 42 ms, heartbeat 12s ago\n",
+        "  sessions  2 of 32: 1 idle, 1 busy, 4 suspended\n",
+        "  loop lag  0.4 ms\n",
+        "  memory    58M\n",
+    ):
+        assert said in ran.out
+    assert daemon.asked("health.get") == [{}]
+
+
+def test_health_of_a_daemon_that_is_not_ready_says_why(daemon, acpctl):
+    daemon.on("health.get", lambda _, __: health(ready=False))
+    ran = acpctl("health")
+    assert ran.code == 3
+    assert ran.out.startswith("not ready  ")
+    assert "  chat      failed: disconnected for 42 s\n" in ran.out
+    ran = acpctl("health", "-o", "json")
+    assert (ran.code, json.loads(ran.out)) == (3, health(ready=False))
+
+
+def test_health_that_knows_little_is_shown_as_far_as_it_goes(daemon, acpctl):
+    daemon.on("health.get", lambda _, __: {"ready": True, "checks": [1], "chat": None, "pool": {}})
+    ran = acpctl("health")
+    assert ran.code == 0
+    assert ran.out.startswith("ready  acpbot ?, ?, up -\n")
+
+
+def test_a_method_that_is_not_served_is_told_in_one_line(path, acpctl):
+    with FakeDaemon(path, row("1310203040506071234"), capabilities=["sessions.list", "sessions.get"]):
+        for command, method in {
+            ("tail", "1234"): "sessions.tail",
+            ("events",): "sessions.watch",
+            ("health",): "health.get",
+            ("drain",): "daemon.drain",
+            ("cancel", "1234"): "sessions.cancel",
+            ("chat",): "chat.open",
+        }.items():
+            ran = acpctl(*command)
+            assert (ran.code, ran.out) == (1, "")
+            assert ran.err.startswith("cannot ")
+            assert ran.err.endswith(f": this acpbot (0.1.0) does not offer {method}\n")
+
+
+def test_drain_and_its_end(daemon, acpctl):
+    assert acpctl("drain") == (0, "draining\n", "")
+    assert acpctl("drain", "--deadline", "30") == (0, "draining\n", "")
+    assert acpctl("drain", "--off", "-o", "json") == (0, '{"state":"running"}\n', "")
+    assert daemon.asked("daemon.drain") == [{"on": True}, {"on": True, "deadline_seconds": 30.0}, {"on": False}]
+
+
+def test_drain_waits_until_nothing_runs(daemon, acpctl):
+    def sinking(_params, _client):
+        running = max(0, 3 - len(daemon.asked("health.get")))
+        return health(pool={"busy": running, "queued": 0, "waiting": 0, "stuck": 0, "starting": 0, "idle": 5})
+
+    daemon.on("health.get", sinking)
+    ran = acpctl("drain", "--wait")
+    assert ran == (0, "draining, no turn is running\n", "waiting for 2 turns to end\nwaiting for 1 turn to end\n")
+
+
+def test_drain_does_not_wait_for_ever(daemon, acpctl):
+    daemon.on("health.get", lambda _, __: health(pool={"busy": 1}))
+    ran = acpctl("--timeout", "0.1", "drain", "--wait", "--deadline", "0")
+    assert (ran.code, ran.out) == (7, "")
+    assert "1 turn still running 0 s after the drain began" in ran.err
+
+
+@pytest.mark.usefixtures("daemon")
+def test_doctor_finds_nothing_wrong(acpctl, path):
+    path.chmod(0o600)
+    ran = acpctl("doctor")
+    assert (ran.code, ran.err) == (0, "")
+    lines = ran.out.splitlines()
+    assert all(line.startswith(("ok  ", "-   ")) for line in lines), ran.out
+    assert f"ok    socket {path} (from ACPBOT_SOCKET)  " in lines[0]
+    assert lines[0].endswith("0600, folder root 0700") or os.getuid() != 0
+    assert "ok    daemon  acpbot 0.1.0, protocol 1, running" in lines
+    assert "ok    access  admin" in lines
+    assert "ok    versions  acpctl 0.1.0, acpbot 0.1.0" in lines
+    assert "ok    sessions  2 sessions, none stuck" in lines
+
+
+def test_doctor_says_what_to_do(path, acpctl):
+    stuck = row("1310203040506071234", "stuck", activity="npm run dev", silent_seconds=743.0)
+    with FakeDaemon(path, stuck, version="0.2.0", access="read", state="draining") as daemon:
+        daemon.on("health.get", lambda _, __: health(ready=False))
+        path.chmod(0o666)
+        ran = acpctl("doctor")
+        told = acpctl("doctor", "-o", "json")
+    assert ran.code == 1
+    for said in (
+        "chmod it to 0600",
+        "fail  daemon  acpbot 0.2.0, protocol 1, draining",
+        "`acpctl drain --off`",
+        "-     access  read",
+        "admin_users",
+        "fail  versions  acpctl 0.1.0, acpbot 0.2.0",
+        "fail  health: chat  disconnected for 42 s",
+        "fail  stuck  1310203040506071234 silent for 12m23s: npm run dev",
+        "`acpctl kill 1310203040506071234`",
+    ):
+        assert said in ran.out
+    answer = json.loads(told.out)
+    assert (told.code, answer["ok"]) == (1, False)
+    assert {"name": "access", "ok": None, "detail": "read"}.items() <= answer["checks"][2].items()
+
+
+def test_doctor_looks_at_one_place_after_the_other(acpctl, tmp_path, monkeypatch):
+    monkeypatch.delenv("ACPBOT_SOCKET")
+    ran = acpctl("doctor")
+    assert (ran.code, ran.err) == (6, "")
+    last = tmp_path / f"acpbot-{os.getuid()}" / "acpbot.sock"
+    assert ran.out.splitlines()[:2] == [
+        "-     socket /run/acpbot/acpbot.sock  no such file",
+        f"-     socket {last}  no such file",
+    ]
+    assert "start it with `acpbot run`" in ran.out
+    last.parent.mkdir()
+    last.write_text("")
+    assert "it is not a socket" in acpctl("doctor").out
+
+
+def test_doctor_of_something_else(path, acpctl):
+    with FakeDaemon(path, greeting=b"SSH-2.0\n"):
+        ran = acpctl("doctor")
+    assert ran.code == 6
+    assert "it is not an acpbot" in ran.out
+
+
+def test_doctor_of_a_daemon_that_answers_with_errors(daemon, acpctl):
+    def broken(_params, _client):
+        raise WireError(-32603, "internal", "cannot read the pool; see the log")
+
+    daemon.on("health.get", broken)
+    ran = acpctl("doctor")
+    assert ran.code == 1
+    assert "fail  answers  cannot read the pool\n      see the log" in ran.out
+
+
+OUTPUT = {"thread": "1310203040506071234", "session_id": "s", "at": "2026-11-24T08:00:00.123Z"}
+
+
+def test_tail_tells_what_was_last(daemon, acpctl):
+    lines = [
+        {**OUTPUT, "kind": "text", "text": "Looking."},
+        {**OUTPUT, "kind": "stderr", "text": "\x1b[31mwarn\x1b[0m\x07"},
+    ]
+    daemon.on("sessions.tail", lambda _, __: {"lines": lines})
+    ran = acpctl("tail", "1234", "--no-follow", "-n", "2")
+    assert ran == (
+        0,
+        "2026-11-24T08:00:00.123Z  text    Looking.\n2026-11-24T08:00:00.123Z  stderr  warn\\x07\n",
+        "",
+    )
+    assert daemon.asked("sessions.tail") == [{"thread": "1310203040506071234", "lines": 2}]
+    ran = acpctl("tail", "1234", "--no-follow", "-o", "json")
+    assert [json.loads(line) for line in ran.out.splitlines()] == lines
+
+
+class Running:
+    """A program that goes on, and whose stdout is read line by line."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [ACPCTL, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+        )
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def interrupted(self) -> tuple[int, str, str]:
+        self.process.send_signal(signal.SIGINT)
+        out, err = self.process.communicate(timeout=10)
+        return self.process.returncode, out, err
+
+    def ended(self) -> tuple[int, str, str]:
+        out, err = self.process.communicate(timeout=10)
+        return self.process.returncode, out, err
+
+
+def test_tail_follows_until_ctrl_c(daemon):
+    def tail(_params, client):
+        client.notify("sessions.output", {**OUTPUT, "kind": "text", "text": "early"})
+        return {"lines": [{**OUTPUT, "kind": "text", "text": "before"}]}
+
+    daemon.on("sessions.tail", tail)
+    running = Running("tail", "1234")
+    assert running.line().endswith("before\n")
+    assert running.line().endswith("early\n")
+    daemon.notify("sessions.output", {**OUTPUT, "kind": "notice", "text": "later"})
+    assert running.line().endswith("notice  later\n")
+    assert running.interrupted() == (130, "", "")
+
+
+def test_a_stream_whose_daemon_goes_away(daemon):
+    daemon.on("sessions.tail", lambda _, __: {"lines": [{**OUTPUT, "kind": "text", "text": "before"}]})
+    running = Running("tail", "1234")
+    running.line()
+    daemon.disconnect()
+    code, out, err = running.ended()
+    assert (code, out) == (6, "")
+    assert err.startswith("cannot go on: acpbot at ")
+    assert err.count("\n") == 1
+
+
+def test_events_are_told_as_they_happen(daemon):
+    running = Running("events")
+    daemon.wait_for("sessions.watch")
+    busy = row("1310203040506075678", "busy", activity="make test", queued=2)
+    daemon.notify("sessions.event", {"seq": 1, "event": "changed", "session": busy})
+    assert re.fullmatch(r"\d\d:\d\d:\d\d  1310203040506075678  busy +make test  2 queued\n", running.line())
+    daemon.notify("sessions.event", {"seq": 2, "event": "changed", "session": {**busy, "turn_seconds": 99.0}})
+    daemon.notify("sessions.event", {"seq": 3, "event": "gone", "session": busy})
+    assert "gone" in running.line()
+    daemon.notify("sessions.event", {"seq": 9, "event": "snapshot", "sessions": [busy], "max_sessions": 32})
+    assert running.line().endswith("some events were missed; now 1 of 32 sessions: 1 busy\n")
+    code, out, err = running.interrupted()
+    assert (code, out, err) == (130, "", "2 of 32 sessions: 1 busy, 1 idle\n")
+
+
+def test_events_as_json_are_what_the_daemon_sent(daemon):
+    running = Running("events", "-o", "json")
+    daemon.wait_for("sessions.watch")
+    event = {"seq": 1, "event": "changed", "session": row("1")}
+    daemon.notify("sessions.event", event)
+    assert json.loads(running.line()) == event
+    assert running.interrupted() == (130, "", "")
+
+
+def test_watched_sessions_are_one_object_a_line(daemon):
+    running = Running("sessions", "--watch", "--state", "busy")
+    first = json.loads(running.line())
+    assert (first["max_sessions"], [one["thread_id"] for one in first["sessions"]]) == (32, ["1310203040506071234"])
+    busy = row("1310203040506075678", "busy")
+    daemon.notify("sessions.event", {"seq": 1, "event": "changed", "session": busy})
+    second = json.loads(running.line())
+    assert [one["thread_id"] for one in second["sessions"]] == ["1310203040506071234", "1310203040506075678"]
+    assert second["sessions"][0]["turn_seconds"] > 192.0
+    daemon.notify("sessions.event", {"seq": 2, "event": "gone", "session": {**busy, "session_id": "an older one"}})
+    assert len(json.loads(running.line())["sessions"]) == 2
+    daemon.notify("sessions.event", {"seq": 3, "event": "gone", "session": busy})
+    assert len(json.loads(running.line())["sessions"]) == 1
+    daemon.notify("sessions.event", {"seq": 9, "event": "snapshot", "sessions": [busy], "max_sessions": 16})
+    last = json.loads(running.line())
+    assert (last["max_sessions"], len(last["sessions"])) == (16, 1)
+    assert running.interrupted() == (130, "", "")
+
+
+def test_watched_sessions_are_asked_for_where_they_are_not_pushed(path):
+    offered = [method for method in METHODS if method != "sessions.watch"]
+    with FakeDaemon(path, row("1"), capabilities=offered) as daemon:
+        running = Running("sessions", "--watch")
+        assert len(json.loads(running.line())["sessions"]) == 1
+        daemon.rows.append(row("2"))
+        assert len(json.loads(running.line())["sessions"]) == 2
+        assert daemon.asked("sessions.watch") == []
+        assert running.interrupted() == (130, "", "")
+
+
+def test_watched_health_is_one_object_a_line(daemon):
+    running = Running("health", "--watch")
+    assert json.loads(running.line()) == health()
+    daemon.on("health.get", lambda _, __: health(ready=False))
+    assert json.loads(running.line())["ready"] is False
+    daemon.disconnect()
+    code, _, err = running.ended()
+    assert code == 6
+    assert err.startswith("cannot go on: ")
+
+
+def test_a_watch_whose_reader_has_enough_ends_quietly(daemon):
+    command = f"{ACPCTL} sessions --watch | head -1"
+    running = subprocess.Popen(
+        ["bash", "-o", "pipefail", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    daemon.wait_for("sessions.watch")
+    for number in range(200):
+        daemon.notify("sessions.event", {"seq": number, "event": "changed", "session": daemon.rows[0]})
+        try:
+            running.wait(0.05)
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    out, err = running.communicate(timeout=10)
+    assert (running.returncode, json.loads(out)["max_sessions"], err) == (0, 32, "")

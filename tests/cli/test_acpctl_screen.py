@@ -1,0 +1,189 @@
+"""What a person sees: tables that fit the terminal, colours, and screens that are redrawn."""
+
+from __future__ import annotations
+
+import signal
+import termios
+
+import pytest
+
+from acpctl.table import Column, draw
+from acpctl.text import width
+from tests.fakes.management import FakeDaemon, row
+
+ROWS = [
+    row("1310203040506070801", "busy", activity="pytest -q tests/sessions --maxfail=1", cwd="/home/op/work/acpbot"),
+    row("1310203040506070992", "waiting", waiting_for="rm -rf build/ node_modules/", cwd="/srv/acpbot/a/long/way/down"),
+    row("1310203040506071234", "stuck", activity="npm run dev", silent_seconds=743.0, title="日本語のタイトル"),
+    row("local-k3x7qa", queued=2, title="Fix the parser, and all that hangs together with it"),
+]
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120, 200])
+def test_a_table_fits_its_terminal_and_cuts_no_id(path, tty, columns):
+    with FakeDaemon(path, *ROWS):
+        screen = tty("sessions", columns=columns, lines=24)
+        assert screen.end() == 0
+    shown = screen.text()
+    for one in ROWS:
+        assert one["thread_id"] in shown
+        assert one["state"] in shown
+    if columns >= 80:
+        header, *lines = shown.splitlines()
+        assert header.split()[:6] == ["THREAD", "STATE", "IDLE", "QUEUE", "ACTIVITY", "CWD"]
+        assert len(lines) == len(ROWS) + 1
+        assert lines[-1] == "4 of 32 sessions: 1 stuck, 1 waiting, 1 busy, 1 idle"
+        assert all(width(line) <= columns for line in lines)
+        assert "acpbot" in lines[0]
+    assert ("Fix the parser" in shown) == (columns == 200)
+
+
+def test_a_path_is_cut_at_its_beginning_and_says_where_home_is(path, tty):
+    with FakeDaemon(path, *ROWS):
+        screen = tty("sessions", columns=100)
+        assert screen.end() == 0
+    assert "~/work/acpbot" in screen.text()
+    assert "…" in screen.text()
+    assert "way/down\n" in screen.text()
+
+
+def colours(screen, word: str) -> set[str]:
+    line = next(index for index, text in enumerate(screen.screen.display) if word in text)
+    start = screen.screen.display[line].index(word)
+    return {screen.screen.buffer[line][start + offset].fg for offset in range(len(word))}
+
+
+def test_states_have_colours_and_words(path, tty):
+    with FakeDaemon(path, *ROWS):
+        screen = tty("sessions")
+        assert screen.end() == 0
+    assert [colours(screen, f"● {state}") for state in ("busy", "waiting", "stuck", "idle")] == [
+        {"cyan"},
+        {"brown"},
+        {"red"},
+        {"green"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [(("--no-color", "sessions"), {}), (("sessions",), {"NO_COLOR": "1"}), (("sessions",), {"TERM": "dumb"})],
+)
+def test_colours_can_be_left_out(path, tty, arguments, environment):
+    with FakeDaemon(path, *ROWS):
+        screen = tty(*arguments, **environment)
+        assert screen.end() == 0
+    assert b"\x1b" not in screen.raw
+    assert "busy" in screen.text()
+
+
+def test_an_empty_no_color_means_nothing(path, tty):
+    with FakeDaemon(path, *ROWS):
+        screen = tty("sessions", NO_COLOR="")
+        assert screen.end() == 0
+    assert b"\x1b[" in screen.raw
+
+
+def test_json_on_a_terminal_is_for_people(path, tty):
+    with FakeDaemon(path, ROWS[0]):
+        screen = tty("sessions", "-o", "json", lines=40)
+        assert screen.end() == 0
+    assert screen.text().startswith('{\n  "sessions": [\n    {\n      "thread_id": "1310203040506070801"')
+    assert b"\x1b" not in screen.raw
+
+
+def test_a_watch_is_redrawn_and_left_with_q(path, tty):
+    with FakeDaemon(path, *ROWS) as daemon:
+        screen = tty("sessions", "--watch", lines=12)
+        shown = screen.wait_for("q leaves")
+        assert shown.splitlines()[0] == "acpbot 0.1.0  4 of 32 sessions: 1 stuck, 1 waiting, 1 busy, 1 idle"
+        daemon.notify("sessions.event", {"seq": 1, "event": "changed", "session": {**ROWS[3], "state": "suspended"}})
+        screen.wait_for("○ suspended")
+        daemon.notify("sessions.event", {"seq": 2, "event": "gone", "session": ROWS[3]})
+        screen.wait_until_gone("local-k3x7qa")
+        assert not screen.modes() & termios.ECHO
+        screen.type("q")
+        assert screen.end() == 0
+    assert screen.modes() & termios.ECHO
+    assert screen.raw.endswith(b"\x1b[?25h\x1b[?7h\x1b[?1049l")
+
+
+def test_a_watch_follows_the_size_of_the_terminal_and_keeps_to_it(path, tty):
+    with FakeDaemon(path, *(row(f"{number:019}") for number in range(50))):
+        screen = tty("sessions", "--watch", columns=90, lines=12)
+        shown = screen.wait_for("q leaves")
+        assert len(shown.splitlines()) == 12
+        assert "… 43 more" in shown
+        screen.resize(120, 30)
+        assert "… 25 more" in screen.wait_for("… 25 more")
+        screen.type("\x03")
+        assert screen.end() == 130
+    assert "Traceback" not in screen.text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_gives_the_terminal_back(path, tty, number):
+    with FakeDaemon(path, *ROWS):
+        screen = tty("sessions", "--watch")
+        screen.wait_for("q leaves")
+        screen.signal(number)
+        assert screen.end() == 128 + number
+    assert screen.raw.endswith(b"\x1b[?1049l")
+    assert screen.modes() & termios.ECHO
+
+
+def test_a_watch_whose_daemon_goes_away_says_so_on_the_old_screen(path, tty):
+    with FakeDaemon(path, *ROWS) as daemon:
+        screen = tty("sessions", "--watch")
+        screen.wait_for("q leaves")
+        daemon.disconnect()
+        assert screen.end() == 6
+    assert screen.raw.split(b"\x1b[?1049l")[-1].startswith(b"cannot go on: acpbot at ")
+
+
+def test_health_can_be_watched(daemon, tty):
+    screen = tty("health", "--watch")
+    assert "● ready" in screen.wait_for("q leaves")
+    daemon.wait_for("health.get")
+    screen.type("q")
+    assert screen.end() == 0
+
+
+def test_top_shows_what_they_use_and_sorts_it(path, tty):
+    hungry = row("1310203040506075678", rss_bytes=900_000_000, cpu_seconds=10.0)
+    with FakeDaemon(path, *ROWS, hungry) as daemon:
+        screen = tty("top")
+        shown = screen.wait_for("q leaves")
+        assert "sorted by cpu" in shown
+        assert "858M" in shown
+        screen.type("m")
+        shown = screen.wait_for("sorted by memory")
+        assert shown.splitlines()[3].startswith("1310203040506075678")
+        screen.type("c")
+        screen.wait_for("sorted by cpu")
+        busier = {**ROWS[2], "cpu_seconds": 900.0}
+        daemon.notify("sessions.event", {"seq": 1, "event": "changed", "session": busier})
+        screen.wait_for("1310203040506071234  ● stuck    ")
+        daemon.wait_for("sessions.list")
+        screen.type("q")
+        assert screen.end() == 0
+
+
+def no_paint(text, _style):
+    return text
+
+
+def test_a_table_leaves_an_optional_column_out_before_others_are_cramped():
+    columns = [Column("A"), Column("B", shrink="tail", least=3, good=8), Column("C", shrink="tail", optional=True)]
+    rows = [[("id", ""), ("b" * 12, ""), ("c" * 12, "")]]
+    assert draw(columns, rows, 40, no_paint)[1] == "id  bbbbbbbbbbbb  cccccccccccc"
+    assert draw(columns, rows, 26, no_paint)[1] == "id  bbbbbbbbb…  ccccccccc…"
+    assert draw(columns, rows, 16, no_paint)[1] == "id  bbbbbbbbbbbb"
+    assert draw(columns, rows, 4, no_paint)[1] == "id  bb…"
+
+
+def test_a_table_measures_what_a_terminal_does():
+    columns = [Column("A", shrink="tail"), Column("B", right=True)]
+    rows = [[("日本", ""), ("1", "")], [("e\u0301te", ""), ("22", "")], [("👍🏽ok", ""), ("3", "")]]
+    lines = draw(columns, rows, 80, no_paint)
+    assert len({width(line) for line in lines}) == 1

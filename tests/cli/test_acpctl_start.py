@@ -1,0 +1,261 @@
+"""The start of the program, its usage, its streams: what holds whatever command is run."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from acpctl import root
+from acpctl.root import COMMANDS
+from tests.cli.conftest import ACPCTL
+from tests.cli.tty import Tty
+from tests.fakes.management import FakeDaemon, Silence, row
+
+HEAVY = {"asyncio", "rich", "pydantic", "aiohttp", "discord", "msgspec", "acpbot"}
+# The program as it is installed, and then the names of all modules that it has loaded.
+TELL_MODULES = """
+import atexit, sys
+atexit.register(lambda: sys.stderr.write("\\n" + " ".join(sys.modules)))
+sys.argv[0] = "acpctl"
+from acpctl.app import main
+main()
+"""
+
+
+def loaded_by(*arguments: str) -> set[str]:
+    done = subprocess.run([sys.executable, "-c", TELL_MODULES, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.splitlines()[-1].split())
+
+
+@pytest.mark.usefixtures("daemon")
+def test_sessions_as_json_loads_nothing_heavy():
+    loaded = loaded_by("sessions", "-o", "json")
+    assert "acpctl.client" in loaded
+    assert loaded & HEAVY == set()
+
+
+@pytest.mark.usefixtures("daemon")
+def test_a_command_loads_no_other_command():
+    commands = {name for name in loaded_by("sessions") if name.startswith("acpctl.commands.")}
+    assert commands == {"acpctl.commands.sessions"}
+
+
+@pytest.mark.usefixtures("daemon")
+def test_the_table_on_a_terminal_loads_nothing_heavy_either(tmp_path):
+    told = tmp_path / "modules"
+    program = tmp_path / "program.py"
+    program.write_text(TELL_MODULES.replace("sys.stderr.write", f"open({str(told)!r}, 'w').write"))
+    screen = Tty([sys.executable, str(program), "sessions"], 80, 24, os.environ)
+    try:
+        assert screen.end() == 0
+    finally:
+        screen.close()
+    assert "● busy" in screen.text()
+    assert set(told.read_text().split()) & HEAVY == set()
+
+
+def test_help_names_every_command_and_what_it_does(acpctl):
+    ran = acpctl("--help")
+    assert (ran.code, ran.err) == (0, "")
+    for name in COMMANDS:
+        line = next(line for line in ran.out.splitlines() if line.startswith(f"  {name} "))
+        assert line.rstrip().endswith(".")
+        assert "..." not in line
+    assert acpctl("-h").out == ran.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_its_help(acpctl, command):
+    ran = acpctl(command, "--help")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith(f"Usage: acpctl {command} [OPTIONS]")
+
+
+def test_without_a_command_it_shows_the_help_and_fails(acpctl):
+    ran = acpctl()
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("Usage: acpctl ")
+
+
+def test_the_version(program):
+    assert program("--version") == (0, "acpctl 0.1.0\n", "")
+
+
+def test_it_runs_as_a_module_too():
+    done = subprocess.run([sys.executable, "-m", "acpctl", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == "acpctl 0.1.0\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("sesions",), "there is no command 'sesions'; did you mean `sessions`?"),
+        (("\x1b[31mfoo",), "there is no command 'foo'"),
+        (("sessions", "--frobnicate"), "no such option: --frobnicate"),
+        (("sessions", "-o", "xml"), "'xml' is not one of"),
+        (("sessions", "--state", "asleep"), "'asleep' is not one of"),
+        (("sessions", "extra"), "unexpected extra argument"),
+        (("show",), "missing argument 'THREAD'"),
+        (("--timeout", "soon", "sessions"), "'soon' is not a valid float"),
+        (("--timeout", "0", "sessions"), "--timeout takes more than 0"),
+        (("--timeout", "nan", "sessions"), "--timeout takes more than 0"),
+        (("--timeout", "1e9", "sessions"), "up to 86,400"),
+        (("sessions", "--socket", "/x"), "--socket stands before the command: `acpctl --socket ... sessions`"),
+        (("show", "1234", "-n", "-1"), "-1 is not in the range x>=0"),
+        (("top",), "stdout is not a terminal; use `acpctl sessions --watch`"),
+        (("drain", "--off", "--wait"), "--off"),
+        (("drain", "--deadline", "-1"), "--deadline"),
+    ],
+)
+def test_a_wrong_usage_is_told_in_one_line(acpctl, arguments, said):
+    ran = acpctl(*arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("cannot ")
+    assert ran.err.count("\n") == 1
+    assert "\x1b" not in ran.err
+    assert said in ran.err
+
+
+def test_a_reader_that_has_enough_ends_it_quietly(path):
+    with FakeDaemon(path, *(row(f"{number:019}") for number in range(5000))):
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", f"{ACPCTL} sessions | head -1"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stdout.split()[0], done.stderr) == (0, "THREAD", "")
+
+
+def test_a_reader_that_has_enough_does_not_change_what_a_kill_says(daemon):
+    command = f"{ACPCTL} kill --yes 1310203040506071234 | true"
+    daemon.on("sessions.kill", lambda _, __: {"results": []})
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False, timeout=20
+    )
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize("output", ["table", "json"])
+@pytest.mark.usefixtures("daemon")
+def test_a_full_disk_is_told(output):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [ACPCTL, "sessions", "-o", output], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "cannot write the answer: No space left on device\n")
+
+
+@pytest.mark.usefixtures("daemon")
+def test_a_closed_stdout_is_told():
+    done = subprocess.run(["bash", "-c", f"{ACPCTL} sessions >&-"], stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "cannot write the answer: stdout is closed\n")
+
+
+@pytest.mark.usefixtures("daemon")
+def test_closed_stdin_and_stderr_do_no_harm():
+    done = subprocess.run(
+        ["bash", "-c", f"{ACPCTL} sessions -q <&- 2>&-; {ACPCTL} kill --all <&- 2>&-; echo $?"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "1310203040506071234\n1310203040506075678\n2\n"
+
+
+def test_an_encoding_without_the_characters_gets_escapes(daemon, program):
+    daemon.rows = [row("1", title="日本")]
+    ran = program("sessions", PYTHONIOENCODING="latin-1")
+    assert ran.code == 0
+    assert r"\u65e5\u672c" in ran.out
+    ran = program("sessions", "-o", "json", PYTHONIOENCODING="latin-1")
+    assert json.loads(ran.out)["sessions"][0]["title"] == "日本"
+
+
+def test_ctrl_c_while_it_waits_leaves_no_traceback(daemon):
+    def silent(_params, _client):
+        raise Silence
+
+    daemon.on("sessions.list", silent)
+    running = subprocess.Popen([ACPCTL, "sessions"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    daemon.wait_for("sessions.list")
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=10)
+    assert (running.returncode, out, err) == (130, "", "")
+
+
+def test_ctrl_c_before_anything_else_leaves_no_traceback():
+    # The signal is there before main() has imported anything, and is delivered when it is let through.
+    program = (
+        "import os, signal; from acpctl.app import main; "
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}); os.kill(os.getpid(), signal.SIGINT); "
+        "signal.signal(signal.SIGINT, signal.SIG_DFL); signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT}); "
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
+@pytest.mark.usefixtures("daemon")
+def test_a_defect_is_told_in_one_line_too(monkeypatch, capsys):
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stdout", closed)
+    assert root.run(["sessions"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("cannot go on: acpctl 0.1.0 has a defect: ValueError('I/O operation on closed file.')")
+    assert told.endswith("please report it\n")
+    assert told.count("\n") == 1
+
+
+@pytest.mark.usefixtures("daemon")
+def test_completion_offers_the_living_threads(program):
+    ran = program(_ACPCTL_COMPLETE="complete_bash", COMP_WORDS="acpctl kill ", COMP_CWORD="2")
+    assert ran == (0, "1310203040506071234\n1310203040506075678\n", "")
+    ran = program(_ACPCTL_COMPLETE="complete_bash", COMP_WORDS="acpctl show 1310203040506075", COMP_CWORD="2")
+    assert ran.out == "1310203040506075678\n"
+
+
+@pytest.mark.usefixtures("daemon")
+def test_completion_looks_at_the_socket_that_is_named(program, path):
+    words = f"acpctl --socket {path} cancel "
+    ran = program(_ACPCTL_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD="4", ACPBOT_SOCKET="/nowhere")
+    assert ran.out.splitlines() == ["1310203040506071234", "1310203040506075678"]
+
+
+def test_completion_offers_nothing_that_a_shell_would_act_on(daemon, program):
+    daemon.rows = [row("$(reboot)"), row("a b"), row("ok-1", state="$(reboot)"), row("x\ny")]
+    ran = program(_ACPCTL_COMPLETE="complete_zsh", _TYPER_COMPLETE_ARGS="acpctl kill ")
+    assert "ok-1" in ran.out
+    assert "reboot" not in ran.out
+
+
+@pytest.mark.parametrize("greeting", [b"", b"nonsense\n"])
+def test_completion_swallows_every_trouble_and_is_quick(path, program, greeting):
+    with FakeDaemon(path, greeting=greeting):
+        ran = program(_ACPCTL_COMPLETE="complete_bash", COMP_WORDS="acpctl kill ", COMP_CWORD="2")
+    assert ran == (0, "\n", "")
+
+
+def test_completion_without_a_daemon(program):
+    ran = program(_ACPCTL_COMPLETE="complete_bash", COMP_WORDS="acpctl kill ", COMP_CWORD="2")
+    assert ran == (0, "\n", "")
+
+
+def test_completion_of_commands(program):
+    ran = program(_ACPCTL_COMPLETE="complete_bash", COMP_WORDS="acpctl s", COMP_CWORD="1")
+    assert ran.out.split() == ["sessions", "show"]
+
+
+def test_the_completion_script(program):
+    ran = program("--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    assert (ran.code, ran.err) == (0, "")
+    assert "complete -o default -F _acpctl_completion acpctl" in ran.out

@@ -1,0 +1,206 @@
+"""Text made safe and short, keys, the line that is typed, wrapping: what needs no daemon and no terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acpctl import text, threads
+from acpctl.chat.editor import Editor
+from acpctl.chat.transcript import Wrapped
+from acpctl.exits import Failure
+from acpctl.keys import Keys
+
+ACTS = set("\u202a\u202b\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c\u2028\u2029\ufeff\u200b")
+
+
+@given(st.text())
+def test_clean_text_can_not_act_on_a_terminal(given_text):
+    made = text.clean(given_text)
+    assert not ACTS & set(made)
+    assert not any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in made)
+
+
+@given(st.text())
+def test_clean_lines_keep_their_newlines_and_nothing_else_that_acts(given_text):
+    made = text.clean_lines(given_text)
+    assert not ACTS & set(made)
+    assert {character for character in made if unicodedata.category(character) == "Cc"} <= {"\n"}
+
+
+@pytest.mark.parametrize(
+    ("dirty", "made"),
+    [
+        ("plain", "plain"),
+        ("日本 ü 👨‍💻 ✔️", "日本 ü 👨‍💻 ✔️"),
+        ("\x1b[1;31mred\x1b[0m", "red"),
+        ("\x1b]0;title\x07x\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "xlink"),
+        ("\x1bPq#0\x1b\\x\x1b7y\x1b(Bz", "xyz"),
+        ("a\tb\r\n  c\n", "a b c"),
+        ("\x07\x9b\x7f\u202e", "\\x07\\x9b\\x7f\\u202e"),
+        ("\x1b", "\\x1b"),
+        (None, ""),
+        (7, "7"),
+    ],
+)
+def test_how_text_is_made_safe(dirty, made):
+    assert text.clean(dirty) == made
+
+
+@given(st.text(), st.integers(0, 40))
+def test_a_text_fits(given_text, columns):
+    made = text.clean(given_text)
+    assert text.width(text.fit(made, columns)) <= columns
+    assert text.width(text.fit_left(made, columns)) <= columns
+    if text.width(made) <= columns:
+        assert text.fit(made, columns) == text.fit_left(made, columns) == made
+
+
+@pytest.mark.parametrize(
+    ("path", "columns", "shown"),
+    [
+        ("/srv/a/long/way/down", 40, "/srv/a/long/way/down"),
+        ("/srv/a/long/way/down", 12, "…/way/down"),
+        ("/srv/workspaces/1310203040506071234", 12, "…40506071234"),
+        ("日本日本日本", 7, "…本日本"),
+    ],
+)
+def test_a_path_is_cut_from_the_left(path, columns, shown):
+    assert text.fit_left(path, columns) == shown
+
+
+@pytest.mark.parametrize(
+    ("path", "home", "shown"),
+    [
+        ("/home/op/x", "/home/op", "~/x"),
+        ("/home/op", "/home/op/", "~"),
+        ("/home/operator", "/home/op", "/home/operator"),
+        ("/x", "/", "/x"),
+        ("/x", "", "/x"),
+    ],
+)
+def test_home_is_a_tilde(path, home, shown):
+    assert text.home(path, home) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "0s"),
+        (59.9, "59s"),
+        (60, "1m00s"),
+        (192, "3m12s"),
+        (3600, "1h00m"),
+        (86_399, "23h59m"),
+        (273_600, "3d04h"),
+        (-1, "0s"),
+        (None, "-"),
+        ("7", "-"),
+        (True, "-"),
+        (float("nan"), "-"),
+        (float("inf"), "-"),
+    ],
+)
+def test_durations(seconds, said):
+    assert text.duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("amount", "said"),
+    [(0, "0B"), (1023, "1023B"), (1024, "1.0K"), (123_731_968, "118M"), (5 * 1024**3, "5.0G"), (1e17, "90949T")],
+)
+def test_sizes(amount, said):
+    assert text.size(amount) == said
+
+
+def test_short_times_keep_their_hundredths():
+    assert [text.short_seconds(value) for value in (0.041, 3.21, 65, None)] == ["0.04s", "3.2s", "1m05s", "-"]
+
+
+@pytest.mark.parametrize("form", ["<#12", "<#abc>", "https://discord.com/channels/1", "http://x", "\x1b", "a" * 201])
+def test_a_form_of_a_thread_that_is_none(form):
+    with pytest.raises(Failure) as caught:
+        threads.parse(form)
+    assert caught.value.code == 2
+
+
+def keys_of(*pieces: bytes) -> list[str]:
+    keys = Keys()
+    return [key for piece in pieces for key in keys.feed(piece)]
+
+
+def test_keys_have_names():
+    assert keys_of(b"a\x1b[A\x1bOB\x7f\x03\x1b[3~\r\x1b\r\x1b[1;5D") == [
+        "a", "up", "down", "backspace", "ctrl-c", "delete", "enter", "newline", "word-left",
+    ]  # fmt: skip
+
+
+def test_keys_come_in_any_pieces():
+    data = "ü\x1b[Aé\x1b[200~p\n\x1b[31mq\x1b[201~日x".encode()
+    expected = ["ü", "up", "é", "paste:p\n\x1b[31mq", "日", "x"]
+    assert keys_of(data) == expected
+    for cut in range(1, len(data)):
+        if data[cut - 1 : cut] != b"\x1b":  # an escape alone at the end of a read is the key of that name
+            assert keys_of(data[:cut], data[cut:]) == expected, cut
+
+
+@given(st.binary())
+def test_no_bytes_are_too_strange_for_the_keys(data):
+    assert all(isinstance(key, str) for key in keys_of(data, b"x"))
+
+
+@given(st.lists(st.sampled_from(["a", "日", " ", "left", "right", "home", "end", "backspace", "delete", "ctrl-w",
+                                 "ctrl-u", "ctrl-k", "word-left", "word-right", "up", "down", "newline", "paste:x\ty",
+                                 "enter", "tab", "ctrl-x"])), st.integers(1, 20))  # fmt: skip
+def test_the_cursor_stays_in_what_is_shown(keys, columns):
+    editor = Editor()
+    for key in keys:
+        editor.take(key)
+        shown, cursor = editor.view(columns)
+        assert text.width(shown) <= max(1, columns - 1)
+        assert 0 <= cursor <= max(2, columns)
+        assert "\n" not in shown
+
+
+def test_the_history_gives_back_what_was_being_typed():
+    editor = Editor()
+    for key in ("a", "enter", "b", "enter", "b", "enter", "c", "up", "up", "up", "down", "down"):
+        editor.take(key)
+    assert editor.view(10) == ("c", 1)
+    editor.take("up")
+    assert editor.view(10) == ("b", 1)
+
+
+def wrapped(pieces: list[str], columns: int) -> list[str]:
+    rows = Wrapped()
+    for piece in pieces:
+        rows.add(piece, columns)
+    rows.end()
+    return rows.taken()
+
+
+@given(st.text(alphabet="abcd 日\n`", max_size=200), st.lists(st.integers(1, 20)), st.integers(2, 12))
+def test_a_text_is_wrapped_the_same_in_whatever_pieces_it_comes(whole, sizes, columns):
+    pieces, rest = [], whole
+    for size in sizes:
+        pieces.append(rest[:size])
+        rest = rest[size:]
+    rows = wrapped([*pieces, rest], columns)
+    assert rows == wrapped([whole], columns)
+    assert all(text.width(row) <= columns for row in rows)
+    assert "".join("".join(rows).split()) == "".join(whole.split())
+
+
+def test_rows_are_broken_at_words_and_code_is_not():
+    assert wrapped(["one two three"], 8) == ["one two", "three"]
+    assert wrapped(["abcdefghij kl"], 4) == ["abcd", "efgh", "ij", "kl"]
+    assert wrapped(["```\nx = one two three\n```\none two three\n\n\n"], 8) == [
+        "```", "x = one", "two thre", "e", "```", "one two", "three",
+    ]  # fmt: skip
+
+
+def test_empty_lines_are_kept_inside_a_text_only():
+    assert wrapped(["\n\na\n\nb\n\n\n"], 10) == ["a", "", "b"]

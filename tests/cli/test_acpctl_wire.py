@@ -1,0 +1,279 @@
+"""What acpctl says, and how it ends, when the daemon is not there, not one, or not well."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+
+import pytest
+
+from acpctl import client, sockets
+from acpctl.exits import Failure, Refused
+from tests.fakes.management import FakeDaemon, Raw, Silence, WireError, row
+
+
+def one_line(ran, code, *parts):
+    """The run ended with ``code``, said one line that begins 'cannot', and nothing on stdout."""
+    assert (ran.code, ran.out) == (code, ""), ran
+    assert ran.err.startswith("cannot ")
+    assert ran.err.count("\n") == 1
+    for part in parts:
+        assert part in ran.err, ran.err
+
+
+def test_no_socket_at_the_named_path(acpctl, path):
+    one_line(
+        acpctl("sessions"),
+        6,
+        f"cannot reach acpbot at {path}: no such file; is it running? start it with `acpbot run`, "
+        "or name its socket with --socket or ACPBOT_SOCKET",
+    )
+
+
+def test_nothing_listens_at_the_socket(acpctl, path):
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    one_line(acpctl("sessions"), 6, f"cannot reach acpbot at {path}: nothing listens there; is it running?")
+
+
+def test_a_file_that_is_no_socket(acpctl, path):
+    path.write_text("")
+    one_line(acpctl("sessions"), 6, "it is not a socket")
+
+
+def test_what_a_closed_folder_is_called():
+    failure = sockets.unreachable("/run/acpbot/acpbot.sock", PermissionError())
+    assert failure.code == 4
+    assert failure.message.startswith("cannot reach acpbot at /run/acpbot/acpbot.sock: permission denied; ask for")
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may enter every folder")
+def test_a_folder_that_may_not_be_entered(acpctl, tmp_path, monkeypatch):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    monkeypatch.setenv("ACPBOT_SOCKET", str(closed / "acpbot.sock"))
+    one_line(acpctl("sessions"), 4, "permission denied")
+
+
+def test_a_path_that_is_too_long_for_a_socket(acpctl, monkeypatch):
+    one_line(acpctl("--socket", "/" + "x" * 107, "sessions"), 2, "--socket", "108 bytes", "107")
+    one_line(acpctl("--socket", "", "sessions"), 2, "--socket")
+    monkeypatch.setenv("ACPBOT_SOCKET", "/" + "ü" * 54)
+    one_line(acpctl("sessions"), 2, "ACPBOT_SOCKET", "109 bytes")
+
+
+def test_a_path_of_107_bytes_is_looked_at(acpctl):
+    one_line(acpctl("--socket", "/" + "x" * 106, "sessions"), 6, "no such file")
+
+
+@pytest.mark.usefixtures("daemon")
+def test_the_option_comes_before_the_environment(acpctl, path, monkeypatch):
+    monkeypatch.setenv("ACPBOT_SOCKET", "/nowhere")
+    assert acpctl("--socket", str(path), "sessions", "-q").code == 0
+
+
+def test_the_default_places_are_tried_in_order(acpctl, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACPBOT_SOCKET", "")
+    runtime = tmp_path / "run"
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    last = tmp_path / f"acpbot-{os.getuid()}" / "acpbot.sock"
+    one_line(
+        acpctl("sessions"), 6, f"/run/acpbot/acpbot.sock, {runtime}/acpbot/acpbot.sock or {last}: no such file; is it"
+    )
+    last.parent.mkdir()
+    with FakeDaemon(last, row("last-1")):
+        assert acpctl("sessions", "-q").out == "last-1\n"
+        (runtime / "acpbot").mkdir(parents=True)
+        with FakeDaemon(runtime / "acpbot" / "acpbot.sock", row("first-1")):
+            assert acpctl("sessions", "-q").out == "first-1\n"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
+def test_a_default_place_that_somebody_else_made_is_not_trusted(acpctl, tmp_path, monkeypatch):
+    monkeypatch.delenv("ACPBOT_SOCKET")
+    place = tmp_path / f"acpbot-{os.getuid()}" / "acpbot.sock"
+    place.parent.mkdir()
+    with FakeDaemon(place, row("evil-1")):
+        os.chown(place.parent, 12345, 12345)
+        one_line(acpctl("sessions"), 6, "no such file")
+        ran = acpctl("doctor")
+        assert ran.code == 6
+        assert "somebody else made it" in ran.out
+
+
+@pytest.mark.parametrize(
+    "greeting",
+    [
+        b"SSH-2.0-OpenSSH_9.2\n",
+        b"\xff\xfe\n",
+        b"[]\n",
+        b'{"jsonrpc":"2.0","method":"hello","params":{"server":"other","protocol":1}}\n',
+        b'{"jsonrpc":"2.0","method":"hello","params":[]}\n',
+        b"[" * 100_000 + b"\n",
+    ],
+)
+def test_something_else_listens_there(path, acpctl, greeting):
+    with FakeDaemon(path, greeting=greeting):
+        one_line(acpctl("sessions"), 6, "it is not an acpbot")
+
+
+def test_another_protocol_number(path, acpctl):
+    with FakeDaemon(path, protocol=2, version="9.0.0"):
+        one_line(acpctl("sessions"), 6, "acpbot 9.0.0", "protocol 2", "this acpctl (0.1.0) speaks 1")
+
+
+def test_too_many_connections(path, acpctl):
+    line = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32008,"message":"cannot serve more than 32 connections"'
+    with FakeDaemon(path, greeting=line + b',"data":{"kind":"too_many"}}}\n'):
+        one_line(acpctl("sessions"), 1, "cannot serve more than 32 connections")
+
+
+def test_no_access_at_all(path, acpctl):
+    line = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32004,"message":"no credentials"'
+    with FakeDaemon(path, greeting=line + b',"data":{"kind":"access_denied"}}}\n'):
+        one_line(acpctl("sessions"), 4, "cannot connect: no credentials")
+
+
+def test_no_hello_within_the_time(path, acpctl):
+    with FakeDaemon(path, greeting=b""):
+        one_line(acpctl("--timeout", "0.05", "sessions"), 7, f"at {path} within 0.05 s (hello)")
+
+
+def test_half_a_hello_counts_against_the_same_time(path, acpctl):
+    with FakeDaemon(path, greeting=b'{"jsonrpc":"2.0","method":"hel'):
+        one_line(acpctl("--timeout", "0.05", "sessions"), 7, "(hello)")
+
+
+def test_no_answer_within_the_time(daemon, acpctl):
+    def silent(_params, _client):
+        raise Silence
+
+    daemon.on("sessions.list", silent)
+    one_line(acpctl("--timeout", "0.1", "sessions"), 7, "within 0.1 s (sessions.list)")
+
+
+def test_half_an_answer_within_the_time(daemon, acpctl):
+    def half(_params, _client):
+        raise Raw(b'{"jsonrpc":"2.0","id":1,"res')
+
+    daemon.on("sessions.list", half)
+    one_line(acpctl("--timeout", "0.1", "sessions"), 7, "(sessions.list)")
+
+
+def test_a_full_backlog_is_waited_for(path, acpctl):
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.bind(str(path))
+        deaf.listen(0)
+        with socket.socket(socket.AF_UNIX) as first:
+            first.connect(str(path))
+            one_line(acpctl("--timeout", "0.1", "sessions"), 7, "within 0.1 s (connect)")
+
+
+@pytest.mark.parametrize("sent", [b"", b'{"jsonrpc":"2.0","id":1,"res'])
+def test_the_daemon_goes_away_before_it_has_answered(daemon, acpctl, sent):
+    def gone(_params, _client):
+        raise Raw(sent, close=True)
+
+    daemon.on("sessions.list", gone)
+    one_line(acpctl("sessions"), 6, "closed the connection")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"nonsense",
+        b"[1]",
+        b"\xff",
+        b'{"jsonrpc":"2.0","id":1}',
+        b'{"jsonrpc":"2.0","id":1,"result":[]}',
+        b'{"jsonrpc":"2.0","id":1,"result":{}}',
+        b'{"jsonrpc":"2.0","id":1,"result":{"sessions":[1]}}',
+        b'{"jsonrpc":"2.0","id":1,"result":{"sessions":NaN}}',
+        b'{"jsonrpc":"2.0","id":1,"result":{"sessions":' + b"9" * 5000 + b"}}",
+    ],
+)
+def test_an_answer_that_makes_no_sense(daemon, acpctl, line):
+    def nonsense(_params, _client):
+        raise Raw(line + b"\n")
+
+    daemon.on("sessions.list", nonsense)
+    one_line(acpctl("sessions"), 1, "cannot understand acpbot's answer to sessions.list", "of the same version")
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "code"),
+    [
+        ("not_found", -32001, 5),
+        ("ambiguous", -32002, 5),
+        ("conflict", -32003, 5),
+        ("access_denied", -32004, 4),
+        ("draining", -32005, 1),
+        ("timeout", -32006, 7),
+        ("line_too_long", -32007, 1),
+        ("too_many", -32008, 1),
+        ("invalid", -32602, 1),
+        ("internal", -32603, 1),
+        ("a kind of tomorrow", -32099, 1),
+    ],
+)
+def test_an_error_of_the_daemon_ends_the_same_in_every_format(daemon, acpctl, kind, number, code):
+    def refuse(_params, _client):
+        raise WireError(number, kind, "cannot do that\x1b[2J:\nno")
+
+    daemon.on("health.get", refuse)
+    assert acpctl("health") == (code, "", "cannot do that: no\n")
+    assert acpctl("health", "-o", "json") == (code, "", "cannot do that: no\n")
+
+
+def test_an_error_without_a_kind_is_known_by_its_number(daemon, acpctl):
+    def refuse(_params, _client):
+        raise Raw(b'{"jsonrpc":"2.0","id":1,"error":{"code":-32004,"message":"no"}}\n')
+
+    daemon.on("health.get", refuse)
+    assert acpctl("health") == (4, "", "cannot health.get: no\n")
+
+
+def test_an_answer_of_many_megabytes(daemon, acpctl):
+    daemon.rows = [row(f"{number:019}", title="x" * 10_000) for number in range(500)]
+    ran = acpctl("sessions", "-q")
+    assert (ran.code, ran.out.count("\n")) == (0, 500)
+
+
+def test_an_answer_that_comes_in_pieces_after_something_else(daemon, path):
+    def slow(_params, caller):
+        caller.notify("sessions.event", {"seq": 1})
+        caller.raw(b'{"jsonrpc":"2.0","id"')
+        raise Raw(b':1,"result":{"ok":1}}\n{"jsonrpc":"2.0","method":"x","params":{"seq":2}}\n')
+
+    daemon.on("health.get", slow)
+    with client.connect(str(path), 5) as connection:
+        assert connection.call("health.get") == {"ok": 1}
+        assert connection.arrived(5)[0]["params"] == {"seq": 1}
+
+
+def test_a_request_that_is_too_long_is_not_sent(daemon, path):
+    with client.connect(str(path), 5) as connection:
+        with pytest.raises(Failure, match="acpbot takes 65,536"):
+            connection.send("chat.send", {"text": "x" * 65_536})
+        assert connection.call("sessions.list")["max_sessions"] == 32
+    assert [name for name, _ in daemon.requests] == ["sessions.list"]
+
+
+def test_what_the_daemon_said_before_it_closed_is_heard(daemon, path):
+    with client.connect(str(path), 5) as connection:
+        connection.call("sessions.list")
+        daemon.clients[0].line(
+            {"jsonrpc": "2.0", "id": None, "error": {"code": -32007, "message": "cannot read", "data": {}}}
+        )
+        daemon.disconnect()
+        with pytest.raises(Refused, match="cannot read"):
+            connection.call("sessions.list")
+
+
+@pytest.mark.usefixtures("daemon")
+def test_the_daemons_socket_is_left_as_it_was(acpctl, path):
+    before = path.stat()
+    acpctl("sessions")
+    assert stat.S_ISSOCK(path.stat().st_mode)
+    assert path.stat().st_ino == before.st_ino

@@ -357,8 +357,11 @@ def token() -> Kind:
     return Kind("a bot token", '"${DISCORD_BOT_TOKEN}"', take)
 
 
-def url(sample: str, *schemes: str) -> Kind:
-    """A URL, its last slash cut off; a ``Secret`` where it holds credentials or came from the environment."""
+def url(sample: str, *schemes: str, base: bool = True) -> Kind:
+    """A URL; a ``Secret`` where it holds credentials or came from the environment.
+
+    ``base``: paths are put behind it, so its last slash is cut off; else it is used as it stands.
+    """
 
     def take(value: object, spot: Spot) -> str:
         made = spot.text(value)
@@ -369,10 +372,10 @@ def url(sample: str, *schemes: str) -> Kind:
             fits = False
         if not fits or not re.fullmatch(r"[!-~]+", made):
             raise Unfit("what is there")  # not quoted: there may be a password in it
+        whole = made.rstrip("/") if base else str(made)
         if isinstance(made, Secret):
-            return Secret(made.rstrip("/"), made.shown)
-        private = "@" in parts.netloc or parts.query
-        return Secret(made.rstrip("/"), f"{parts.scheme}://{HIDDEN}") if private else made.rstrip("/")
+            return Secret(whole, made.shown)
+        return Secret(whole, f"{parts.scheme}://{HIDDEN}") if "@" in parts.netloc or parts.query else whole
 
     return Kind(f"a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}", to_toml(sample), take)
 

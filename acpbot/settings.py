@@ -29,8 +29,8 @@ class DiscordSettings(Struct, frozen=True, kw_only=True):
     place by ``allowed_channels`` or ``allow_all_channels``, which is true where it is left out and
     ``allowed_channels`` is empty. ``admin_users`` and ``admin_role_ids`` let nobody in: whoever is in by the gate and
     is named there may also answer the permission requests of others. ``max_attachment_bytes`` holds for each file; 0
-    takes none. ``api_base`` and ``gateway_url`` are ``None`` where the library's own addresses hold, and have no slash
-    at the end.
+    takes none. ``api_base`` and ``gateway_url`` are ``None`` where the library's own addresses hold; ``api_base`` has
+    no slash at its end.
     """
 
     bot_token: Annotated[str, keys.token()]
@@ -52,7 +52,7 @@ class DiscordSettings(Struct, frozen=True, kw_only=True):
     tool_display: Annotated[Literal["full", "compact", "none"], keys.choice] = "full"
     max_attachment_bytes: Annotated[int, keys.size(0, 100 * 1024**2)] = 8 * 1024**2
     api_base: Annotated[str | None, keys.url("https://discord.com/api/v10", "https", "http")] = None
-    gateway_url: Annotated[str | None, keys.url("wss://gateway.discord.gg", "wss", "ws")] = None
+    gateway_url: Annotated[str | None, keys.url("wss://gateway.discord.gg", "wss", "ws", base=False)] = None
 
 
 class AgentSettings(Struct, frozen=True, kw_only=True):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from acpbot.acp import schema
 from acpbot.chat.live_message import LiveMessage
 from acpbot.sessions.turn import Turn
@@ -110,10 +112,18 @@ class Conversations:
     def receive(self, incoming: Incoming) -> int:
         """Queue a message as a turn; how many turns are before it. Raises as :meth:`Pool.submit`."""
         conversation = Conversation(self._port.surface(incoming), self._new_message())
-        turn = Turn(_blocks(incoming), conversation, text=incoming.text, key=incoming.key)
+        turn = Turn(_blocks(incoming), conversation, text=incoming.text, key=incoming.key, fit=incoming.fit)
         return self._pool.submit(
             incoming.thread_id, turn, platform=self._port.platform, owner=incoming.owner, agent=incoming.agent
         )
+
+    def revise(self, incoming: Incoming, text: str) -> Incoming | None:
+        """Give a queued message another text; ``None`` where its turn has begun, or is gone."""
+        revised = msgspec.structs.replace(incoming, text=text)
+        session = self._pool.get(incoming.thread_id)
+        if session is None or not session.revise(incoming.key, _blocks(revised), text):
+            return None
+        return revised
 
     def session_changed(self, thread_id: str) -> None:
         """The thread's row has changed."""
@@ -137,4 +147,4 @@ class Conversations:
 def _blocks(incoming: Incoming) -> list[dict[str, Any]]:
     context = [schema.text_block(incoming.context)] if incoming.context else []
     text = [schema.text_block(incoming.text)] if incoming.text else []
-    return [*context, *text, *incoming.blocks]
+    return [*context, *incoming.blocks, *text]

@@ -9,14 +9,15 @@ import msgspec
 if TYPE_CHECKING:
     from acpbot.acp.schema import Update
     from acpbot.chat.live_message import LiveMessage
-    from acpbot.sessions.turn import Ask, TurnEnd
+    from acpbot.sessions.turn import Ask, Fit, TurnEnd
 
 
 class Incoming(msgspec.Struct, frozen=True, kw_only=True):
     """A person's message that is meant for the agent.
 
     ``owner``: the platform's id of the person. ``key`` names the message, so that an edit or a deletion finds the
-    queued turn. ``context`` goes before the text as data; ``blocks`` (ACP content blocks) go after it.
+    queued turn. ``context`` goes before the text as data, and so do ``blocks`` (ACP content blocks: attached files).
+    ``fit`` is asked right before the prompt is sent, when the agent's capabilities are known, as :class:`Turn`'s.
     """
 
     thread_id: str
@@ -26,6 +27,7 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True):
     agent: str | None = None
     context: str = ""
     blocks: list[dict[str, Any]] = []
+    fit: Fit | None = None
 
 
 class Surface(Protocol):

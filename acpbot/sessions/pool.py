@@ -344,6 +344,12 @@ class Pool:
             if session.agent is not None:
                 session.agent.process.signal_group(signal.SIGKILL)
 
+    def forget(self, thread_id: str) -> bool:
+        """Drop what would let a thread without a session resume; whether there was anything. A running one stays."""
+        if self._live(thread_id) is not None:
+            return False
+        return self._threads.pop(thread_id, None) is not None
+
     # What sessions tell (Home).
 
     def session_changed(self, session: Session) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -18,13 +17,14 @@ from acpbot.acp import permissions, schema
 from acpbot.acp.agent import Agent, Profile
 from acpbot.acp.connection import Closed, PermissionAsked, PromptEnded, RequestCancelled
 from acpbot.acp.ladder import Ending, end_agent
-from acpbot.errors import AcpbotError, AgentError, AgentGone, Conflict, TooMany
+from acpbot.errors import AcpbotError, AgentError, AgentGone, Conflict
 from acpbot.sessions.asks import Asks
 from acpbot.sessions.calls import OpenCalls
 from acpbot.sessions.doubt import Doubt
 from acpbot.sessions.model import Detail, ProcessRow, Row, State
 from acpbot.sessions.options import Options
 from acpbot.sessions.output import OutputRing
+from acpbot.sessions.queue import TurnQueue
 from acpbot.sessions.tree import process_tree, totals
 from acpbot.sessions.turn import Ask, Turn, TurnEnd
 
@@ -78,7 +78,7 @@ class Session:
         self._limits = limits
         self._home = home
         self._clock = clock
-        self._queue: deque[Turn] = deque()
+        self._queue = TurnQueue(limits.max_queued)
         self.asks = Asks(
             prefix=self.session_id,
             policy=limits.policy,
@@ -90,7 +90,6 @@ class Session:
         self._turn_since = 0.0
         self._heard_at = 0.0
         self._turn_over = asyncio.Event()
-        self._more = asyncio.Event()
         self._opened = False
         self._gone = False
         self._life: asyncio.Task[None] | None = None
@@ -122,7 +121,7 @@ class Session:
     @property
     def evictable(self) -> bool:
         """Whether nothing would be interrupted by ending it."""
-        return self.state == "idle" and not self._queue
+        return self.state == "idle" and not len(self._queue)
 
     @property
     def silent_seconds(self) -> float:
@@ -197,29 +196,32 @@ class Session:
 
     def submit(self, turn: Turn) -> int:
         """Queue a turn; how many are before it. Raises TooMany when the queue is full."""
-        before = len(self._queue) + (self.turn is not None)
-        if before and len(self._queue) >= self._limits.max_queued:
-            raise TooMany(f"cannot queue: {len(self._queue)} messages already wait in this thread; wait for an answer")
-        self._queue.append(turn)
-        self._more.set()
+        before = self._queue.put(turn, busy=self.turn is not None)
         self._changed()
         return before
 
     def take_over(self, turns: Sequence[Turn], retried: Turn | None) -> None:
         """Queue, before all others, what the session before this one left; ``retried`` of them it gave back."""
-        self._queue.extendleft(reversed(turns))
+        self._queue.put_first(turns)
         self.doubt.retried = retried
-        self._more.set()
         self._changed()
 
     def withdraw(self, key: str) -> bool:
         """Take a queued turn back, by its key; whether there was one."""
-        turn = next((turn for turn in self._queue if turn.key == key), None)
+        turn = self._queue.find(key)
         if turn is None:
             return False
         self._queue.remove(turn)
         turn.finish(TurnEnd("cancelled"))
         self._changed()
+        return True
+
+    def revise(self, key: str, blocks: list[dict[str, Any]], text: str) -> bool:
+        """Replace what a queued turn asks for, by its key; whether there was one."""
+        turn = self._queue.find(key)
+        if turn is None:
+            return False
+        turn.blocks, turn.text = blocks, text
         return True
 
     def cancel(self) -> bool:
@@ -267,12 +269,10 @@ class Session:
         self.idle_since = self._clock()
         log.info("session_opened", extra={"fields": self._fields()})
         while True:
-            while not self._queue:
-                self._more.clear()
-                self._changed()
-                await self._more.wait()
-            await self._run(self._queue.popleft())
-            if self._queue:
+            self._changed()
+            await self._queue.more()
+            await self._run(self._queue.pop())
+            if len(self._queue):
                 await asyncio.sleep(_SETTLE_SECONDS)
 
     async def _start(self) -> None:
@@ -314,7 +314,8 @@ class Session:
         self.turn = turn
         first = turn.prompt_id is None
         try:
-            turn.prompt_id = agent.prompt(turn.blocks)
+            fitting = turn.blocks if turn.fit is None else turn.fit(turn.blocks, agent.capabilities.prompt_capabilities)
+            turn.prompt_id = agent.prompt(fitting)
         except AgentError as error:
             if isinstance(error, AgentGone) and turn is not self.doubt.retried:
                 self._give_back(turn)
@@ -330,7 +331,7 @@ class Session:
     def _give_back(self, turn: Turn) -> None:
         self.turn = None
         self.returned = turn
-        self._queue.appendleft(turn)
+        self._queue.put_first([turn])
 
     def _turn_ended(self, end: TurnEnd) -> None:
         turn, self.turn = self.turn, None
@@ -368,8 +369,7 @@ class Session:
         self._turn_ended(TurnEnd("cancelled", detail) if reason == "killed" else TurnEnd("error", detail))
         for task in tuple(self._helpers):
             task.cancel()
-        queued = list(self._queue)
-        self._queue.clear()
+        queued = self._queue.clear()
         self._gone = True
         log.info("session_ended", extra={"fields": fields | {"reason": reason} | msgspec.to_builtins(ending)})
         self._home.session_ended(self, reason, detail, queued)

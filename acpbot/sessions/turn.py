@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
 from acpbot.acp import permissions
-from acpbot.acp.schema import PermissionOption, tool_call
+from acpbot.acp.schema import PermissionOption, PromptCapabilities, tool_call
 from acpbot.errors import Conflict, InvalidParams
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from acpbot.acp.connection import PermissionAsked
     from acpbot.acp.schema import Update
 
 AskOutcome = Literal["selected", "cancelled", "expired"]
+Blocks = list[dict[str, Any]]
+Fit = Callable[[Blocks, PromptCapabilities], Blocks]
 
 
 class TurnEnd(msgspec.Struct, frozen=True):
@@ -91,10 +94,22 @@ class Ask:
 
 
 class Turn:
-    """A prompt on its way. ``key`` names the chat message that it came from; ``text`` is what a person typed."""
+    """A prompt on its way. ``key`` names the chat message that it came from; ``text`` is what a person typed.
 
-    def __init__(self, blocks: list[dict[str, Any]], listener: TurnListener, *, text: str, key: str = "") -> None:
+    ``fit`` makes of the blocks those that the agent takes, once it is known what that is.
+    """
+
+    def __init__(
+        self,
+        blocks: list[dict[str, Any]],
+        listener: TurnListener,
+        *,
+        text: str,
+        key: str = "",
+        fit: Fit | None = None,
+    ) -> None:
         self.blocks = blocks
+        self.fit = fit
         self.listener = listener
         self.text = text
         self.key = key

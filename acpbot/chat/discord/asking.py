@@ -1,0 +1,124 @@
+"""Permission requests: a message with buttons each, and what becomes of a click.
+
+A button's id is all that a click needs to be told apart, so that buttons left over from before a restart are answered
+too. Every click is answered within Discord's three seconds, by changing the message or by a line for the clicker.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final
+
+import discord
+
+from acpbot.chat.discord import buttons, gate
+from acpbot.errors import Conflict, InvalidParams
+
+if TYPE_CHECKING:
+    from acpbot.chat.discord.gate import Person
+    from acpbot.chat.discord.outbox import Outbox, Post
+    from acpbot.sessions.turn import Ask
+    from acpbot.settings import DiscordSettings
+
+log = logging.getLogger(__name__)
+
+_STYLES: Final = {"secondary": 2, "success": 3, "danger": 4}
+_ENDED_MOST: Final = 1000
+
+
+class _Asked:
+    """One request, and the message that it is asked by."""
+
+    def __init__(self, ask: Ask, asker_id: str, post: Post) -> None:
+        self.ask = ask
+        self.asker_id = asker_id
+        self.post = post
+        self.answered_by: str | None = None
+
+    def end_text(self) -> str:
+        ask = self.ask
+        return buttons.end_text(ask.outcome, ask.title, ask.chosen, answered_by=self.answered_by)
+
+
+class Asking:
+    """The requests that have a message. Ended ones are remembered for a while, for clicks that come second."""
+
+    def __init__(self, outbox: Outbox, settings: DiscordSettings) -> None:
+        self._outbox = outbox
+        self._settings = settings
+        self._known: OrderedDict[str, _Asked] = OrderedDict()
+
+    def asked(self, thread_id: str, asker_id: str, ask: Ask) -> None:
+        """Ask, by a message with the agent's options as buttons."""
+        text = buttons.ask_text(ask.title, ask.timeout_seconds, asker_id)
+        post = self._outbox.post(thread_id, text, components=_components(ask))
+        self._known[ask.request] = _Asked(ask, asker_id, post)
+        if len(self._known) > _ENDED_MOST:
+            self._known.popitem(last=False)
+
+    def ended(self, ask: Ask) -> None:
+        """Say in the message how it ended, in place of the buttons."""
+        known = self._known.get(ask.request)
+        if known is not None:
+            known.post.show(known.end_text(), (), urgent=True)
+
+    async def clicked(self, interaction: discord.Interaction, person: Person, pressed: buttons.Pressed) -> None:
+        """Answer a click of somebody whom the gate lets in."""
+        known = self._known.get(pressed.request)
+        if known is None:
+            await self._take_stale_away(interaction)
+            return
+        ask = known.ask
+        if not gate.may_answer(self._settings, person, known.asker_id):
+            await _whisper(interaction, buttons.not_yours(known.asker_id))
+        elif ask.outcome is not None:
+            await _whisper(interaction, buttons.answered_already(ask.outcome, known.answered_by))
+        elif pressed.index >= len(ask.options):
+            await _whisper(interaction, buttons.NOT_OFFERED)
+        else:
+            await self._answer(interaction, person, known, ask.options[pressed.index].option_id)
+
+    async def _answer(self, interaction: discord.Interaction, person: Person, known: _Asked, option_id: str) -> None:
+        known.answered_by = person.id
+        known.post.hold()  # the answer to the click says the same, and at once
+        shown = False
+        try:
+            known.ask.select(option_id)
+            log.info(
+                "permission_answered",
+                extra={"fields": {"user": person.id, "request": known.ask.request, "option": option_id}},
+            )
+            await interaction.response.edit_message(content=known.end_text(), view=None)
+            shown = True
+        except (Conflict, InvalidParams) as error:
+            await _whisper(interaction, f"{error}.")
+        except discord.HTTPException as error:
+            log.warning("click_unanswered", extra={"fields": {"error": str(error)}})
+        finally:
+            known.post.release(shown=shown)
+
+    async def _take_stale_away(self, interaction: discord.Interaction) -> None:
+        """Buttons of a request that nobody waits for any more."""
+        try:
+            await interaction.response.edit_message(view=None)
+            await interaction.followup.send(buttons.STALE, ephemeral=True)
+        except discord.HTTPException as error:
+            log.warning("click_unanswered", extra={"fields": {"error": str(error)}})
+
+
+def _components(ask: Ask) -> list[dict[str, Any]]:
+    """Rows of buttons (Discord, message components)."""
+    made = [
+        {"type": 2, "style": _STYLES[button.style], "label": button.label, "custom_id": button.custom_id}
+        for button in buttons.buttons_for(ask.request, ask.options)
+    ]
+    starts = range(0, len(made), buttons.ROW_MAX)
+    return [{"type": 1, "components": made[start : start + buttons.ROW_MAX]} for start in starts]
+
+
+async def _whisper(interaction: discord.Interaction, text: str) -> None:
+    try:
+        await interaction.response.send_message(text, ephemeral=True)
+    except discord.HTTPException as error:
+        log.warning("click_unanswered", extra={"fields": {"error": str(error)}})

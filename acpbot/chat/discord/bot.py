@@ -1,0 +1,133 @@
+"""The discord.py client: events in, handed on; nothing is decided here, and nothing a person does can end it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Protocol
+
+import discord
+
+if TYPE_CHECKING:
+    import aiohttp
+
+log = logging.getLogger(__name__)
+
+# No voice is wanted: nothing to warn of.
+discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
+
+
+class Events(Protocol):
+    """Who is told of what happens in Discord."""
+
+    def connected(self, bot: Bot) -> None:
+        """There is a gateway session: a new one, or the old one again."""
+
+    def disconnected(self) -> None:
+        """The gateway session is lost."""
+
+    async def message(self, message: discord.Message) -> None:
+        """Somebody else wrote."""
+
+    def own_message(self, nonce: str, message_id: str) -> None:
+        """A message of ours stands."""
+
+    def message_edited(self, message: discord.Message) -> None:
+        """A message says something else now."""
+
+    def message_deleted(self, message_id: str) -> None:
+        """A message is gone."""
+
+    def thread_renamed(self, thread_id: str, name: str) -> None:
+        """A thread has this name now."""
+
+    async def channel_deleted(self, channel_id: str) -> None:
+        """A thread or channel is gone."""
+
+    async def clicked(self, interaction: discord.Interaction, custom_id: str) -> None:
+        """Somebody pressed a button."""
+
+    async def command(self, interaction: discord.Interaction) -> None:
+        """Somebody gave a slash command, or is typing one."""
+
+
+class Bot(discord.Client):
+    """One client; a new one is made where it has closed itself."""
+
+    def __init__(self, events: Events, *, dms: bool, trace: aiohttp.TraceConfig) -> None:
+        intents = discord.Intents(guilds=True, guild_messages=True, dm_messages=dms, message_content=True)
+        super().__init__(
+            intents=intents,
+            allowed_mentions=discord.AllowedMentions.none(),
+            max_messages=None,
+            member_cache_flags=discord.MemberCacheFlags.none(),
+            http_trace=trace,
+        )
+        self._events = events
+
+    # The gateway.
+
+    async def on_connect(self) -> None:
+        """A new session (``on_ready`` would come two seconds later, when no more guilds are told)."""
+        self._events.connected(self)
+
+    async def on_resumed(self) -> None:
+        """The old one again; what was missed follows as events."""
+        self._events.connected(self)
+
+    async def on_disconnect(self) -> None:
+        """Lost, or not to be had."""
+        self._events.disconnected()
+
+    async def on_error(self, event_method: str, /, *_args: Any, **_kwargs: Any) -> None:
+        """A handler failed: the log must say so, and the next event is handled all the same."""
+        fields = {"event": event_method}
+        log.exception("discord_event_failed", extra={"fields": fields})  # noqa: LOG004 - called in the library's handler
+
+    # Messages.
+
+    async def on_message(self, message: discord.Message) -> None:
+        """Ours or somebody's."""
+        if self.user is not None and message.author.id == self.user.id:
+            if message.nonce is not None:
+                self._events.own_message(str(message.nonce), str(message.id))
+            return
+        if isinstance(message.channel, discord.PartialMessageable):  # not in the cache: such as a thread just woken
+            message.channel = await self.fetch_channel(message.channel.id)  # type: ignore[assignment]
+        await self._events.message(message)
+
+    async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
+        """An edit, or a link preview that was added."""
+        if "content" in payload.data:
+            self._events.message_edited(payload.message)
+
+    async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
+        """One is gone."""
+        self._events.message_deleted(str(payload.message_id))
+
+    async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
+        """Several at once."""
+        for message_id in payload.message_ids:
+            self._events.message_deleted(str(message_id))
+
+    # Threads and channels.
+
+    async def on_raw_thread_update(self, payload: discord.RawThreadUpdateEvent) -> None:
+        """A name, perhaps."""
+        name = payload.data.get("name")
+        if name is not None:
+            self._events.thread_renamed(str(payload.thread_id), name)
+
+    async def on_raw_thread_delete(self, payload: discord.RawThreadDeleteEvent) -> None:
+        """A thread is gone."""
+        await self._events.channel_deleted(str(payload.thread_id))
+
+    async def on_interaction(self, interaction: discord.Interaction) -> None:
+        """A click or a slash command."""
+        kind = discord.InteractionType
+        if interaction.type is kind.component:
+            data: Any = interaction.data or {}
+            custom_id = data.get("custom_id")
+            if isinstance(custom_id, str):
+                await self._events.clicked(interaction, custom_id)
+        elif interaction.type in {kind.application_command, kind.autocomplete}:
+            await self._events.command(interaction)

@@ -1,0 +1,292 @@
+"""A message's way in: gate, thread, files, and into the thread's queue; and its edits and deletion on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+import discord
+
+from acpbot.chat.discord import attachments, context, gate
+from acpbot.chat.discord.gate import Verdict
+from acpbot.chat.discord.marks import Marks
+from acpbot.chat.discord.places import person_of
+from acpbot.chat.discord.reactions import Event
+from acpbot.chat.discord.rest import Refused, Unreachable
+from acpbot.chat.port import Incoming
+from acpbot.errors import AgentError, WireError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from acpbot.acp.schema import PromptCapabilities
+    from acpbot.chat.conversation import Conversations
+    from acpbot.chat.discord.gate import Place
+    from acpbot.chat.discord.outbox import Outbox
+    from acpbot.chat.discord.places import Places
+    from acpbot.chat.discord.surface import DiscordSurface
+    from acpbot.chat.discord.threads import Threads
+    from acpbot.sessions.pool import Pool
+    from acpbot.settings import DiscordSettings, ReactionSettings
+
+log = logging.getLogger(__name__)
+
+DENIED: Final = "🚫"
+
+_PROMPTS: Final = frozenset({discord.MessageType.default, discord.MessageType.reply})
+_DOWNLOAD_SECONDS: Final = 30.0
+_EMPTY: Final = "Tell me in the same message what you want done."
+
+
+class Arrival:
+    """A message that is being taken; an edit or a deletion meanwhile is noted here."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.deleted = False
+
+
+class Intake:
+    """Takes messages. ``waiting`` are the surfaces whose turns have not begun, by the id of their message."""
+
+    def __init__(
+        self,
+        *,
+        settings: DiscordSettings,
+        reactions: ReactionSettings,
+        pool: Pool,
+        conversations: Conversations,
+        outbox: Outbox,
+        threads: Threads,
+        places: Places,
+    ) -> None:
+        self._settings = settings
+        self._reaction_settings = reactions
+        self._pool = pool
+        self._conversations = conversations
+        self._outbox = outbox
+        self._threads = threads
+        self._places = places
+        self._bot_turns = gate.BotTurns(settings.max_bot_turns)
+        self._arriving: dict[str, Arrival] = {}
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+        self.marks: dict[str, Marks] = {}
+        """The reactions of messages that are about to become turns, by message id."""
+        self.waiting: dict[str, DiscordSurface] = {}
+
+    # Messages.
+
+    async def take(self, message: discord.Message, me: discord.ClientUser) -> None:
+        """Look at a message, and queue it where it is for us."""
+        if message.type not in _PROMPTS or (message.flags.value & _EPHEMERAL):
+            return
+        own_id = str(me.id)
+        if message.author.bot and str(message.author.id) != own_id:
+            self._places.bot_wrote(str(message.channel.id))
+        place = self._places.place_of(message.channel, own_id)
+        person = person_of(message.author, webhook_id=message.webhook_id)
+        verdict = gate.admits(self._settings, person, place, mentioned=self._mentions(message, own_id), own_id=own_id)
+        if verdict is Verdict.ALLOW and person.automatic:
+            verdict = self._bot_turns.take(place.channel_id)
+        elif not person.automatic and gate.may_use(self._settings, person, place):
+            self._bot_turns.person_wrote(place.channel_id)
+        if verdict is Verdict.DENY:
+            log.info("message_denied", extra={"fields": {"user": person.id, "channel": place.channel_id}})
+            self._outbox.react(place.channel_id, str(message.id), DENIED, add=True)
+        elif verdict is Verdict.ALLOW:
+            await self._admit(message, place, own_id)
+
+    def _mentions(self, message: discord.Message, own_id: str) -> bool:
+        users = {str(user.id) for user in message.mentions}
+        roles = {str(role.id) for role in message.role_mentions}
+        return gate.is_mentioned(own_id, users, roles, own_role_id=_own_role(message.guild))
+
+    async def _admit(self, message: discord.Message, place: Place, own_id: str) -> None:
+        key = str(message.id)
+        arrival = self._arriving[key] = Arrival(message.content)
+        # In a thread the order of the messages is the order of the turns, however long a file takes to come.
+        turn = place.channel_id if place.is_thread or place.is_dm else key
+        try:
+            async with self._in_order(turn):
+                await self._queue(message, place, own_id, arrival)
+        except Exception:
+            log.exception("message_lost", extra={"fields": {"message": key, "channel": place.channel_id}})
+            self._outbox.post(place.channel_id, "I could not take this message: internal error, see the log.")
+        finally:
+            self._arriving.pop(key, None)
+
+    @contextlib.asynccontextmanager
+    async def _in_order(self, key: str) -> AsyncIterator[None]:
+        lock, users = self._locks.get(key, (asyncio.Lock(), 0))
+        self._locks[key] = lock, users + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._locks[key]
+            if users == 1:
+                del self._locks[key]
+            else:
+                self._locks[key] = lock, users - 1
+
+    async def _queue(self, message: discord.Message, place: Place, own_id: str, arrival: Arrival) -> None:
+        key, own_role = str(message.id), _own_role(message.guild)
+        text = gate.without_mention(arrival.text, own_id, own_role_id=own_role)
+        files = _files(message)
+        if not text and not files:
+            self._outbox.post(place.channel_id, _EMPTY, reply_to=key)
+            return
+        marks = Marks(self._outbox, self._reaction_settings, place.channel_id, key)
+        thread_id = place.channel_id
+        if not (place.is_thread or place.is_dm):
+            opened = await self._open(message, own_id, marks)
+            if opened is None:
+                return
+            thread_id = opened
+        session = self._pool.get(thread_id)
+        agent = None if session is None else session.agent
+        capabilities = None if agent is None or agent.info is None else agent.capabilities.prompt_capabilities
+        blocks = await self._download(thread_id, files, capabilities)
+        if arrival.deleted:
+            marks.on(Event.CANCELLED)
+            return
+        text = gate.without_mention(arrival.text, own_id, own_role_id=own_role)
+        incoming = Incoming(
+            thread_id=thread_id,
+            text=context.defuse(text),
+            owner=str(message.author.id),
+            key=key,
+            context=_context(message),
+            blocks=blocks,
+            fit=functools.partial(self._fit, thread_id),
+        )
+        self.marks[key] = marks
+        try:
+            before = self._conversations.receive(incoming)
+        except (WireError, AgentError) as error:
+            marks.on(Event.ERROR)
+            self._outbox.post(thread_id, f"{error}.")
+        else:
+            if before and (surface := self.waiting.get(key)) is not None:
+                surface.queued(before)
+        finally:
+            self.marks.pop(key, None)
+
+    async def _open(self, message: discord.Message, own_id: str, marks: Marks) -> str | None:
+        """The thread for a message in a channel; ``None`` where there can't be one, and the channel is told why."""
+        title = gate.without_mention(_readable(message), own_id)
+        channel_id, key = str(message.channel.id), str(message.id)
+        try:
+            return await self._threads.open(channel_id, key, title)
+        except Refused as error:
+            why = "I need the permissions View Channel, Send Messages in Threads and Create Public Threads"
+            words = f"I cannot open a thread here ({error}). {why}."
+        except Unreachable as error:
+            words = f"I cannot open a thread here: Discord does not answer ({error}). Try again in a moment."
+        log.warning("thread_not_opened", extra={"fields": {"channel": channel_id, "reason": words}})
+        marks.on(Event.ERROR)
+        self._outbox.post(channel_id, words, reply_to=key)
+        return None
+
+    async def _download(
+        self, thread_id: str, files: list[discord.Attachment], capabilities: PromptCapabilities | None
+    ) -> list[dict[str, Any]]:
+        """The files as content blocks; the thread is told what is left out."""
+        told = [
+            attachments.Attachment(filename=file.filename, content_type=file.content_type, size=file.size, url=file.url)
+            for file in files
+        ]
+        plan = attachments.plan(told, capabilities, self._settings.max_attachment_bytes)
+        blocks: list[dict[str, Any]] = []
+        notes = list(plan.refused)
+        by_url = {file.url: file for file in files}
+        for wanted in plan.accept:
+            try:
+                async with asyncio.timeout(_DOWNLOAD_SECONDS):
+                    data = await by_url[wanted.url].read()
+            except (discord.HTTPException, aiohttp.ClientError, OSError, TimeoutError) as error:
+                reason = str(error)[:100] or type(error).__name__
+                notes.append(f"I did not pass on `{wanted.filename[:100]}`: it could not be downloaded ({reason}).")
+                continue
+            taken = attachments.blocks(wanted.filename, data, capabilities, self._settings.max_attachment_bytes)
+            blocks += taken.blocks
+            notes += taken.notes
+        if notes:
+            self._outbox.post(thread_id, "\n".join(notes)[:2000])
+        return blocks
+
+    def _fit(
+        self, thread_id: str, blocks: list[dict[str, Any]], capabilities: PromptCapabilities
+    ) -> list[dict[str, Any]]:
+        """The prompt's blocks as far as the agent takes them; the thread is told what is left out."""
+        taken = attachments.fit(blocks, capabilities)
+        if taken.notes:
+            self._outbox.post(thread_id, "\n".join(taken.notes)[:2000])
+        return taken.blocks
+
+    # Edits and deletions.
+
+    def edited(self, message: discord.Message, me: discord.ClientUser) -> None:
+        """Replace the text of a message that has not become a running turn yet."""
+        key = str(message.id)
+        if (arrival := self._arriving.get(key)) is not None:
+            arrival.text = message.content
+            return
+        surface = self.waiting.get(key)
+        text = gate.without_mention(message.content, str(me.id), own_role_id=_own_role(message.guild))
+        if surface is None or not text or context.defuse(text) == surface.incoming.text:
+            return
+        revised = self._conversations.revise(surface.incoming, context.defuse(text))
+        if revised is not None:
+            surface.incoming = revised
+
+    def deleted(self, message_id: str) -> None:
+        """Take a message back that has not become a running turn yet."""
+        if (arrival := self._arriving.get(message_id)) is not None:
+            arrival.deleted = True
+        surface = self.waiting.get(message_id)
+        session = None if surface is None else self._pool.get(surface.thread_id)
+        if session is not None:
+            session.withdraw(message_id)
+
+
+_EPHEMERAL: Final = 1 << 6
+
+
+def _own_role(guild: discord.Guild | None) -> str | None:
+    """The role that Discord made for the bot in this guild."""
+    role = None if guild is None else guild.self_role
+    return None if role is None else str(role.id)
+
+
+def _files(message: discord.Message) -> list[discord.Attachment]:
+    forwarded: Iterable[discord.Attachment] = (
+        file for snapshot in message.message_snapshots for file in snapshot.attachments
+    )
+    return [*message.attachments, *forwarded]
+
+
+def _readable(message: discord.Message) -> str:
+    """The text with names in place of mentions, as people see it, for the thread's title; our own stay as they are."""
+    text = message.content
+    for user in message.mentions:
+        if user.id != message.author.id and not user.bot:
+            text = text.replace(f"<@{user.id}>", f"@{user.display_name}").replace(f"<@!{user.id}>", f"@{user.name}")
+    return text
+
+
+def _context(message: discord.Message) -> str:
+    channel = message.channel
+    name = None if isinstance(channel, discord.DMChannel) else getattr(channel, "name", None)
+    return context.sender_context(
+        message.author.display_name,
+        str(message.author.id),
+        name,
+        None if message.guild is None else message.guild.name,
+        message.created_at,
+        is_bot=message.author.bot,
+    )

@@ -1,0 +1,284 @@
+"""One channel's deliveries: posts, edits, and small chores (reactions, deletions), each in a task of its own.
+
+The tasks live as long as there is something to deliver, and so does the lane. An edit carries the newest text at the
+moment in which it may be sent; a post says the same in every try, since the first may have made it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from acpbot.chat.discord.rest import ARCHIVED, Refused, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from acpbot.chat.discord.outbox import Components, Outbox, Post
+
+log = logging.getLogger(__name__)
+
+NONCE_SECONDS: Final = 120.0
+"""How long Discord surely knows a nonce ('the past few minutes'); later a look at the channel decides."""
+
+_EPOCH_MS: Final = 1_420_070_400_000
+_SKEW_SECONDS: Final = 60.0
+
+
+class _Worker:
+    """Runs ``step`` again and again until it says that nothing is left; woken, it begins anew."""
+
+    def __init__(self, step: Callable[[], Awaitable[bool]], name: str, rested: Callable[[], None]) -> None:
+        self._step = step
+        self._name = name
+        self._rested = rested
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def busy(self) -> bool:
+        return self.task is not None
+
+    def wake(self) -> None:
+        if self.task is None:
+            self.task = asyncio.create_task(self._run(), name=self._name)
+
+    async def _run(self) -> None:
+        try:
+            while await self._guarded():
+                pass
+        finally:
+            self.task = None
+            self._rested()
+
+    async def _guarded(self) -> bool:
+        try:
+            return await self._step()
+        except Exception:
+            # What it was about is lost, and in the log; what comes after must not be lost with it.
+            log.exception("discord_delivery_crashed", extra={"fields": {"task": self._name}})
+            return True
+
+
+class Lane:
+    """A channel's lane."""
+
+    def __init__(self, outbox: Outbox, channel_id: str) -> None:
+        self.channel_id = channel_id
+        self._outbox = outbox
+        self._rest = outbox.rest
+        self._unsent: deque[Post] = deque()
+        self._dirty: dict[Post, None] = {}
+        self._chores: deque[tuple[str, str, bool]] = deque()
+        self._gone: deque[str] = deque()
+        self._sources: dict[Callable[[], None], None] = {}
+        self._last_id: str | None = None
+        self._edit_failures = 0
+        self._chore_failures = 0
+        self._hurry = asyncio.Event()
+        self._sender = _Worker(self._send_next, f"discord send {channel_id}", self._rested)
+        self._editor = _Worker(self._edit_next, f"discord edit {channel_id}", self._rested)
+        self._chorer = _Worker(self._next_chore, f"discord react {channel_id}", self._rested)
+
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """What is under way."""
+        return [worker.task for worker in (self._sender, self._editor, self._chorer) if worker.task is not None]
+
+    def add(self, post: Post) -> None:
+        """Deliver it after those before it, and after what is there to be seen by now."""
+        self._bring_up_to_date()
+        self._unsent.append(post)
+        self._sender.wake()
+
+    def refresh(self, source: Callable[[], None], *, urgent: bool) -> None:
+        """Run it before the next delivery."""
+        self._sources[source] = None
+        if urgent:
+            self._hurry.set()
+        if not self._sender.busy:  # else it looks by itself once its post is sent
+            self._editor.wake()
+
+    def react(self, message_id: str, emoji: str, *, add: bool) -> None:
+        """Do it after the reactions before it."""
+        opposite = (message_id, emoji, not add)
+        if opposite in self._chores:
+            self._chores.remove(opposite)
+            return
+        self._chores.append((message_id, emoji, add))
+        self._chorer.wake()
+
+    def changed(self, post: Post) -> None:
+        """See whether there is something to be done about it."""
+        if post.retracted:
+            self._dirty.pop(post, None)
+            if post.message_id is not None:
+                self._gone.append(post.message_id)
+                post.message_id = None
+                self._chorer.wake()
+        elif post.message_id is not None and not post.held and post.failed is None and post.shown != post.wanted:
+            self._dirty[post] = None
+            if post.urgent:
+                self._hurry.set()
+            self._editor.wake()
+        else:
+            self._dirty.pop(post, None)
+        self._rested()
+
+    def _rested(self) -> None:
+        if not self.tasks():
+            self._outbox.idle(self)
+
+    def _bring_up_to_date(self) -> None:
+        while self._sources:
+            source = next(iter(self._sources))
+            del self._sources[source]
+            source()
+
+    # New posts.
+
+    async def _send_next(self) -> bool:
+        self._bring_up_to_date()
+        if not self._unsent:
+            return False
+        post = self._unsent.popleft()
+        if post.retracted:
+            return True
+        content, components = post.wanted
+        try:
+            post.message_id = await self._deliver(post, content, components)
+        except Refused as error:
+            self._refused(post, error)
+            return True
+        self._last_id = post.message_id
+        post.shown = content, components
+        post.file = None
+        self.changed(post)
+        return True
+
+    async def _deliver(self, post: Post, content: str, components: Components) -> str:
+        """Send it until it stands. What it says is the same in every try, as the first may have made it."""
+        began, since, failures = self._outbox.clock(), self._last_id or _snowflake(time.time() - _SKEW_SECONDS), 0
+        while True:
+            try:
+                if failures and self._outbox.clock() - began >= NONCE_SECONDS:
+                    found = await self._find(post, content, since)
+                    if found is not None:
+                        return found
+                return await self._rest.send(
+                    self.channel_id,
+                    content,
+                    nonce=post.nonce,
+                    components=components,
+                    file=post.file,
+                    reply_to=post.reply_to,
+                )
+            except Unreachable as error:
+                failures += 1
+                self._note("send", error, failures)
+                if (echo := self._outbox.echo(post.nonce)) is not None:
+                    return echo
+                await self._outbox.pause(failures)
+                if (echo := self._outbox.echo(post.nonce)) is not None:
+                    return echo
+
+    async def _find(self, post: Post, content: str, since: str) -> str | None:
+        """The message, where an earlier try has made it after all; by now its nonce may be forgotten."""
+        for message in await self._rest.posted_since(self.channel_id, since):
+            ours = message["author"]["id"] == self._outbox.own_id()
+            if ours and (message.get("nonce") == post.nonce or message["content"] == content.strip()):
+                return str(message["id"])
+        return None
+
+    # Edits.
+
+    async def _edit_next(self) -> bool:
+        self._bring_up_to_date()
+        if not self._dirty:
+            self._edit_failures = 0
+            return False
+        if not any(post.urgent for post in self._dirty) and (delay := self._rest.edit_delay(self.channel_id)):
+            self._hurry.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), delay)
+            self._bring_up_to_date()
+        post = next((post for post in self._dirty if post.urgent), next(iter(self._dirty), None))
+        if post is None or post.message_id is None:
+            return True
+        del self._dirty[post]
+        try:
+            post.shown = await self._edit(post, post.message_id)
+        except Refused as error:
+            self._refused(post, error)
+            return True
+        except Unreachable as error:
+            self._edit_failures += 1
+            self._note("edit", error, self._edit_failures)
+            self.changed(post)
+            await self._outbox.pause(self._edit_failures)
+            return True
+        self._edit_failures = 0
+        self.changed(post)
+        return True
+
+    async def _edit(self, post: Post, message_id: str) -> tuple[str, Components]:
+        def latest() -> tuple[str, Components]:
+            self._bring_up_to_date()
+            return post.wanted
+
+        try:
+            return await self._rest.edit(self.channel_id, message_id, latest, urgent=post.urgent)
+        except Refused as error:
+            if error.code != ARCHIVED:
+                raise
+            await self._rest.change_thread(self.channel_id, archived=False)
+            return await self._rest.edit(self.channel_id, message_id, latest, urgent=post.urgent)
+
+    # Reactions and deletions.
+
+    async def _next_chore(self) -> bool:
+        if not self._gone and not self._chores:
+            self._chore_failures = 0
+            return False
+        gone = self._gone.popleft() if self._gone else None
+        chore = None if gone is not None else self._chores.popleft()
+        try:
+            if gone is not None:
+                await self._rest.delete(self.channel_id, gone)
+            elif chore is not None:
+                message_id, emoji, add = chore
+                await self._rest.react(self.channel_id, message_id, emoji, add=add)
+        except Refused as error:
+            # A reaction or a deletion that is not allowed harms nobody: the message may be gone, or the permission.
+            log.debug("discord_chore_refused", extra={"fields": {"channel": self.channel_id, "error": str(error)}})
+        except Unreachable as error:
+            self._chore_failures += 1
+            self._note("chore", error, self._chore_failures)
+            if gone is not None:
+                self._gone.appendleft(gone)
+            elif chore is not None:
+                self._chores.appendleft(chore)
+            await self._outbox.pause(self._chore_failures)
+        else:
+            self._chore_failures = 0
+        return True
+
+    # Failures.
+
+    def _refused(self, post: Post, error: Refused) -> None:
+        post.failed = error
+        post.file = None
+        log.warning("discord_refused", extra={"fields": {"channel": self.channel_id, "error": str(error)}})
+        if post.on_failed is not None:
+            post.on_failed()
+
+    def _note(self, what: str, error: Unreachable, failures: int) -> None:
+        fields = {"channel": self.channel_id, "what": what, "error": str(error), "failures": failures}
+        log.log(logging.WARNING if failures == 1 else logging.DEBUG, "discord_retry", extra={"fields": fields})
+
+
+def _snowflake(seconds: float) -> str:
+    """The smallest id of that time (Unix time)."""
+    return str(int(seconds * 1000 - _EPOCH_MS) << 22)

@@ -1,0 +1,207 @@
+"""Everything that the bot writes, on its way to Discord: in order, once, and as soon as Discord takes it.
+
+A message of ours is a :class:`Post`: what it should say now. Nobody waits for a post; a lane for each channel delivers
+them, through outages of any length. New posts go out one after the other; edits go out one at a time a channel, each
+with the newest text, so that an answer that grows faster than the rate limit allows loses steps, never text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from typing import TYPE_CHECKING, Final
+
+from acpbot.chat.discord.format import shorten
+from acpbot.chat.discord.lane import Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from acpbot.chat.discord.rest import File, Refused, Rest
+    from acpbot.chat.discord.supervisor import Backoff
+
+    Components = Sequence[dict[str, Any]]
+
+_LENGTH_MOST: Final = 2000
+_ECHOES_MOST: Final = 256
+
+
+class Post:
+    """A message of ours that is to stand in a channel.
+
+    ``content`` and ``components`` are what it should say; ``message_id`` is there once it stands, ``failed`` once
+    Discord has refused it for good.
+    """
+
+    __slots__ = (
+        "_outbox",
+        "channel_id",
+        "components",
+        "content",
+        "failed",
+        "file",
+        "held",
+        "message_id",
+        "nonce",
+        "on_failed",
+        "reply_to",
+        "retracted",
+        "shown",
+        "urgent",
+    )
+
+    def __init__(self, outbox: Outbox, channel_id: str, content: str, components: Components) -> None:
+        self._outbox = outbox
+        self.channel_id = channel_id
+        self.content = content
+        self.components = components
+        self.file: File | None = None
+        self.reply_to: str | None = None
+        self.on_failed: Callable[[], None] | None = None
+        self.message_id: str | None = None
+        self.failed: Refused | None = None
+        self.shown: tuple[str, Components] | None = None
+        self.nonce = secrets.token_hex(12)
+        self.urgent = False
+        self.held = False
+        self.retracted = False
+
+    @property
+    def wanted(self) -> tuple[str, Components]:
+        """What it should say."""
+        return self.content, self.components
+
+    def show(self, content: str, components: Components | None = None, *, urgent: bool = False) -> None:
+        """Have it say this from now on; ``urgent``: without waiting for the pace of progress."""
+        self.content = content
+        if components is not None:
+            self.components = components
+        self.urgent = self.urgent or urgent
+        self._outbox.changed(self)
+
+    def hold(self) -> None:
+        """Leave it as it stands: somebody else is about to edit it."""
+        self.held = True
+
+    def release(self, *, shown: bool) -> None:
+        """Nobody else edits it any more; ``shown``: what it should say was delivered that way."""
+        self.held = False
+        if shown:
+            self.shown = self.wanted
+        self._outbox.changed(self)
+
+    def retract(self) -> None:
+        """Take it away: never sent, or deleted."""
+        self.retracted = True
+        self._outbox.changed(self)
+
+
+class Outbox:
+    """The lanes. ``clock``: monotonic seconds. ``own_id``: the bot's own user id, once there is one."""
+
+    def __init__(
+        self, rest: Rest, backoff: Backoff, *, clock: Callable[[], float] = time.monotonic, own_id: Callable[[], str]
+    ) -> None:
+        self.rest = rest
+        self.backoff = backoff
+        self.clock = clock
+        self.own_id = own_id
+        self._lanes: dict[str, Lane] = {}
+        self._echoes: dict[str, str] = {}
+        self._bell = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    # What is to be delivered.
+
+    def post(
+        self,
+        channel_id: str,
+        content: str,
+        *,
+        components: Components = (),
+        file: File | None = None,
+        reply_to: str | None = None,
+        on_failed: Callable[[], None] | None = None,
+    ) -> Post:
+        """A new message, after those that were posted to the channel before; cut where it is too long for one."""
+        made = Post(self, channel_id, shorten(content, _LENGTH_MOST), components)
+        made.file, made.reply_to, made.on_failed = file, reply_to, on_failed
+        self.lane(channel_id).add(made)
+        return made
+
+    def refresh(self, channel_id: str, source: Callable[[], None], *, urgent: bool = False) -> None:
+        """Have ``source`` bring its posts up to date just before the channel's next delivery; asked often, run once.
+
+        ``urgent``: the next delivery is now.
+        """
+        self.lane(channel_id).refresh(source, urgent=urgent)
+
+    def react(self, channel_id: str, message_id: str, emoji: str, *, add: bool) -> None:
+        """Put a reaction on a message or take it off, in order; the two cancel each other out while they wait."""
+        self.lane(channel_id).react(message_id, emoji, add=add)
+
+    def changed(self, post: Post) -> None:
+        """A post should say something else, or be gone."""
+        self.lane(post.channel_id).changed(post)
+
+    # What becomes of it.
+
+    def confirm(self, nonce: str, message_id: str) -> None:
+        """A message of ours was seen to stand: the gateway says so, even where the answer to the request is lost."""
+        self._echoes[nonce] = message_id
+        if len(self._echoes) > _ECHOES_MOST:
+            del self._echoes[next(iter(self._echoes))]
+
+    def echo(self, nonce: str) -> str | None:
+        """The message with this nonce, where the gateway has told of it."""
+        return self._echoes.get(nonce)
+
+    def nudge(self) -> None:
+        """Discord can be reached again: what waits for another try need wait no longer."""
+        self._bell.set()
+        self._bell = asyncio.Event()
+
+    async def pause(self, failures: int) -> None:
+        """Wait before another try, or until the next nudge."""
+        try:
+            await asyncio.wait_for(self._bell.wait(), self.backoff.seconds(failures))
+        except TimeoutError:
+            return
+
+    async def flush(self, seconds: float) -> bool:
+        """Wait until everything is delivered, so long at most; whether it is."""
+        if self._empty.is_set():
+            return True
+        try:
+            await asyncio.wait_for(self._empty.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Deliver nothing more."""
+        tasks = [task for lane in self._lanes.values() for task in lane.tasks()]
+        self._lanes.clear()
+        self._empty.set()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def lane(self, channel_id: str) -> Lane:
+        """The channel's lane; it is there as long as it has something to deliver."""
+        lane = self._lanes.get(channel_id)
+        if lane is None:
+            lane = self._lanes[channel_id] = Lane(self, channel_id)
+            self._empty.clear()
+        return lane
+
+    def idle(self, lane: Lane) -> None:
+        """A lane has nothing more to deliver."""
+        if self._lanes.get(lane.channel_id) is lane:
+            del self._lanes[lane.channel_id]
+        if not self._lanes:
+            self._empty.set()

@@ -1,0 +1,256 @@
+"""Discord as a chat platform: the one object that the daemon makes, in which all parts of this room meet."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+from acpbot.chat.conversation import Conversations
+from acpbot.chat.discord import buttons, gate
+from acpbot.chat.discord.asking import Asking
+from acpbot.chat.discord.bot import Bot
+from acpbot.chat.discord.commands import Commands
+from acpbot.chat.discord.intake import Intake
+from acpbot.chat.discord.outbox import Outbox
+from acpbot.chat.discord.places import PLATFORM, Places, person_of
+from acpbot.chat.discord.rest import Rest
+from acpbot.chat.discord.supervisor import Backoff, Link, Supervisor, point_at
+from acpbot.chat.discord.surface import DiscordMessage, DiscordSurface
+from acpbot.chat.discord.threads import Threads
+from acpbot.sessions.model import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import discord
+
+    from acpbot.chat.port import Incoming
+    from acpbot.health import ChatFacts
+    from acpbot.sessions.home import Reason
+    from acpbot.sessions.pool import Pool
+    from acpbot.sessions.turn import Ask
+    from acpbot.settings import Settings
+
+log = logging.getLogger(__name__)
+
+FLUSH_SECONDS: Final = 5.0
+"""What is still to be said when the daemon stops is given this long."""
+
+_NOT_HERE: Final = "You may not use me here. Nothing was changed."
+
+
+class _Conversations(Conversations):
+    """As everywhere, but a restart is told only where it interrupts something: there are too many idle threads."""
+
+    def __init__(self, pool: Pool, chat: DiscordChat, settings: Settings) -> None:
+        super().__init__(pool, chat, new_message=lambda: DiscordMessage(settings))
+        self._chat = chat
+
+    def session_ended(self, thread_id: str, reason: Reason, detail: str | None, *, resumable: bool) -> None:
+        """Tell the thread, in words, where there is something to tell."""
+        if reason != "stopped" or self._chat.was_interrupted(thread_id, detail):
+            super().session_ended(thread_id, reason, detail, resumable=resumable)
+
+
+class DiscordChat:
+    """Threads of Discord (ChatPort). Everything runs in the loop that called :meth:`run`.
+
+    ``delivery`` and ``reconnect`` are the waits between tries of requests and of connections.
+    """
+
+    platform = PLATFORM
+
+    def __init__(
+        self,
+        settings: Settings,
+        pool: Pool,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        delivery: Backoff | None = None,
+        reconnect: Backoff | None = None,
+    ) -> None:
+        if settings.discord is None:
+            raise ValueError("cannot make a Discord chat: the settings have no [discord]")
+        self._settings = settings
+        self._discord = settings.discord
+        self._pool = pool
+        self._link = Link(clock)
+        self._rest = Rest()
+        self.outbox = Outbox(self._rest, delivery or Backoff(), clock=clock, own_id=self._own_id)
+        self._places = Places(pool)
+        self._threads = Threads(self.outbox, clock)
+        self._asking = Asking(self.outbox, self._discord)
+        self._conversations = _Conversations(pool, self, settings)
+        self._intake = Intake(
+            settings=self._discord,
+            reactions=settings.reactions,
+            pool=pool,
+            conversations=self._conversations,
+            outbox=self.outbox,
+            threads=self._threads,
+            places=self._places,
+        )
+        self._commands = Commands(settings=self._discord, pool=pool, outbox=self.outbox, places=self._places)
+        self._supervisor = Supervisor(
+            self._make_bot,
+            self._discord.bot_token,
+            self._link,
+            online=self._online,
+            offline=lambda: self._rest.use(None),
+            backoff=reconnect,
+        )
+        self._ended: dict[str, DiscordSurface] = {}
+        self._bot: Bot | None = None
+
+    # What the daemon calls.
+
+    async def run(self) -> None:
+        """Stay connected until :meth:`close`. Raises ConfigError, and nothing else."""
+        point_at(self._discord)
+        await self._supervisor.run()
+
+    async def close(self) -> None:
+        """Say what is still to be said, for a few seconds at most, and leave."""
+        if not await self.outbox.flush(FLUSH_SECONDS if self._link.connected else 0):
+            log.warning("discord_unsaid")
+        await self._threads.close()
+        await self._commands.close()
+        await self.outbox.close()
+        self._supervisor.close()
+
+    def facts(self) -> ChatFacts:
+        """The connection, for health."""
+        return self._link.facts(self._supervisor.client)
+
+    # ChatPort.
+
+    def surface(self, incoming: Incoming) -> DiscordSurface:
+        """Where the turn of this message will be shown."""
+        marks = self._intake.marks.pop(incoming.key, None)
+        show_diffs = self._discord.tool_display == "full"
+        surface = DiscordSurface(self, incoming, marks, show_diffs=show_diffs)
+        self._intake.waiting[incoming.key] = surface
+        return surface
+
+    def notice(self, thread_id: str, text: str) -> None:
+        """Tell the thread one plain sentence."""
+        words = self._commands.words_for_end(thread_id) or text
+        surface = self._ended.pop(thread_id, None)
+        if surface is not None:
+            surface.end_is_told(words)
+        self.outbox.post(thread_id, words)
+
+    def session_changed(self, thread_id: str) -> None:
+        """The agent may call its session something else now."""
+        thread = self._pool.thread(thread_id)
+        if thread is not None and thread.title is not None:
+            self._threads.title(thread_id, thread.title)
+
+    def was_interrupted(self, thread_id: str, detail: str | None) -> bool:
+        """Whether the thread's last turn ended for this reason."""
+        surface = self._ended.get(thread_id)
+        return surface is not None and surface.end is not None and surface.end.error == detail
+
+    # What surfaces tell.
+
+    def cwd(self, thread_id: str) -> str:
+        """Where the thread's agent works."""
+        thread = self._pool.thread(thread_id)
+        return "" if thread is None else str(thread.cwd)
+
+    def turn_started(self, surface: DiscordSurface) -> None:
+        """Its message can't be changed or taken back any more."""
+        self._intake.waiting.pop(surface.incoming.key, None)
+
+    def turn_ended(self, surface: DiscordSurface) -> None:
+        """It is over, run or not."""
+        self._intake.waiting.pop(surface.incoming.key, None)
+        self._ended[surface.thread_id] = surface
+
+    def end_shown(self, surface: DiscordSurface) -> None:
+        """How it ended has been put into words."""
+        if self._ended.get(surface.thread_id) is surface:
+            del self._ended[surface.thread_id]
+
+    def asked(self, surface: DiscordSurface, ask: Ask) -> None:
+        """A permission is wanted."""
+        self._asking.asked(surface.thread_id, surface.asker_id, ask)
+
+    def ask_ended(self, ask: Ask) -> None:
+        """It is no longer."""
+        self._asking.ended(ask)
+
+    # What the bot tells (Events).
+
+    def connected(self, bot: Bot) -> None:
+        """There is a gateway session."""
+        if bot is self._bot:
+            self._link.up()
+            self.outbox.nudge()
+
+    def disconnected(self) -> None:
+        """The gateway session is lost."""
+        self._link.down()
+
+    async def message(self, message: discord.Message) -> None:
+        """Somebody else wrote."""
+        if self._bot is not None and self._bot.user is not None:
+            await self._intake.take(message, self._bot.user)
+
+    def own_message(self, nonce: str, message_id: str) -> None:
+        """A message of ours stands."""
+        self.outbox.confirm(nonce, message_id)
+
+    def message_edited(self, message: discord.Message) -> None:
+        """A message says something else now."""
+        if self._bot is not None and self._bot.user is not None:
+            self._intake.edited(message, self._bot.user)
+
+    def message_deleted(self, message_id: str) -> None:
+        """A message is gone."""
+        self._intake.deleted(message_id)
+
+    def thread_renamed(self, thread_id: str, name: str) -> None:
+        """A thread has this name now."""
+        self._threads.renamed_by_somebody(thread_id, name)
+
+    async def channel_deleted(self, channel_id: str) -> None:
+        """Nobody can read what its agent says any more."""
+        session = self._pool.get(channel_id)
+        if session is not None and session.thread.platform == PLATFORM:
+            log.info("thread_deleted", extra={"fields": {"thread": channel_id}})
+            await self._pool.kill([Target(thread_id=channel_id, session_id=session.session_id)], forget=True)
+
+    async def clicked(self, interaction: discord.Interaction, custom_id: str) -> None:
+        """Somebody pressed a button."""
+        pressed = buttons.decode(custom_id)
+        if pressed is None:
+            return
+        person = person_of(interaction.user)
+        place = self._places.place_of(interaction.channel, self._own_id())
+        if not gate.may_use(self._discord, person, place):
+            log.info("click_denied", extra={"fields": {"user": person.id, "channel": place.channel_id}})
+            await interaction.response.send_message(_NOT_HERE, ephemeral=True)
+            return
+        await self._asking.clicked(interaction, person, pressed)
+
+    async def command(self, interaction: discord.Interaction) -> None:
+        """Somebody gave a slash command, or is typing one."""
+        await self._commands.asked(interaction, self._own_id())
+
+    # Clients.
+
+    def _make_bot(self) -> Bot:
+        return Bot(self, dms=self._discord.allow_dm, trace=self._rest.trace())
+
+    def _online(self, client: discord.Client) -> None:
+        if isinstance(client, Bot):
+            self._bot = client
+            self._rest.use(client)
+            self._commands.register(client)
+            self.outbox.nudge()
+
+    def _own_id(self) -> str:
+        user = None if self._bot is None else self._bot.user
+        return "" if user is None else str(user.id)

@@ -1,0 +1,284 @@
+"""Discord's REST API as the delivery needs it: two kinds of failure, and the pace that the rate limits allow.
+
+The requests go through discord.py's HTTP client, which keeps to the buckets of the rate limits by waiting inside the
+call. What is added: a failure is either final (:class:`Refused`) or worth another try (:class:`Unreachable`), the
+global limit is kept to before it is hit, and the bucket of edits is read, so that they can be spread evenly.
+Source: https://discord.com/developers/docs/topics/rate-limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import re
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+import discord
+import msgspec
+from discord.http import Route
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+REQUEST_SECONDS: Final = 60.0
+GLOBAL_LIMIT: Final = 45
+"""Requests in a second; Discord allows a bot 50 in all."""
+
+UNKNOWN_MESSAGE: Final = 10008
+ARCHIVED: Final = 50083
+HAS_THREAD: Final = 160004
+NOBODY: Final[dict[str, list[str]]] = {"parse": []}
+
+_EDIT: Final = re.compile(r"/channels/(\d+)/messages/\d+$")
+_FINAL: Final = frozenset({400, 403, 404, 405, 413})
+_PACES_MOST: Final = 4096
+
+
+class Refused(Exception):
+    """Discord's final answer is no: ``status`` of HTTP, ``code`` of its own, and its words."""
+
+    def __init__(self, status: int, code: int, text: str) -> None:
+        super().__init__(f"{status} {text} ({code})" if code else f"{status} {text}")
+        self.status = status
+        self.code = code
+
+
+class Unreachable(Exception):
+    """No answer, or one that says to try later. The request may have taken effect all the same."""
+
+
+class File(msgspec.Struct, frozen=True):
+    """A file to be attached."""
+
+    filename: str
+    data: bytes
+
+
+class Throttle:
+    """Lets ``limit`` requests through in any ``per`` seconds; urgent ones before others, each kind in order."""
+
+    def __init__(self, limit: int = GLOBAL_LIMIT, per: float = 1.0) -> None:
+        self._limit = limit
+        self._per = per
+        self._let: deque[float] = deque()
+        self._waiting: tuple[deque[asyncio.Future[None]], deque[asyncio.Future[None]]] = (deque(), deque())
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def admit(self, *, urgent: bool) -> None:
+        """Return when a request may be sent."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[0 if urgent else 1].append(future)
+        self._let_go()
+        await future
+
+    def _let_go(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        while self._let and now - self._let[0] >= self._per:
+            self._let.popleft()
+        while len(self._let) < self._limit and (future := self._next()) is not None:
+            self._let.append(now)
+            future.set_result(None)
+        if self._timer is None and any(self._waiting) and self._let:
+            self._timer = loop.call_at(self._let[0] + self._per, self._again)
+
+    def _again(self) -> None:
+        self._timer = None
+        self._let_go()
+
+    def _next(self) -> asyncio.Future[None] | None:
+        for waiting in self._waiting:
+            while waiting:
+                future = waiting.popleft()
+                if not future.done():
+                    return future
+        return None
+
+
+class Rest:
+    """The API, by whichever client is logged in; calls wait while none is."""
+
+    def __init__(self, throttle: Throttle | None = None) -> None:
+        self._client: discord.Client | None = None
+        self._there = asyncio.Event()
+        self._throttle = throttle or Throttle()
+        self._paces: dict[str, tuple[int, float]] = {}
+
+    def use(self, client: discord.Client | None) -> None:
+        """Send by this client from now on; ``None``: there is none."""
+        self._client = client
+        if client is None:
+            self._there.clear()
+        else:
+            self._there.set()
+
+    def trace(self) -> aiohttp.TraceConfig:
+        """What a client must be made with (``http_trace``) for its edits to be paced."""
+        config = aiohttp.TraceConfig()
+        config.on_request_end.append(self._seen)
+        return config
+
+    # Messages.
+
+    async def send(
+        self,
+        channel_id: str,
+        content: str,
+        *,
+        nonce: str,
+        components: Sequence[dict[str, Any]] = (),
+        file: File | None = None,
+        reply_to: str | None = None,
+    ) -> str:
+        """Post a message that pings nobody; its id. The same nonce again, minutes later, makes no second message."""
+        body: dict[str, Any] = {
+            "content": content,
+            "nonce": nonce,
+            "enforce_nonce": True,
+            "allowed_mentions": NOBODY,
+            "components": list(components),
+        }
+        if reply_to is not None:
+            body["message_reference"] = {"message_id": reply_to, "fail_if_not_exists": False}
+        answer = await self.call("POST", "/channels/{channel_id}/messages", body, file=file, channel_id=channel_id)
+        return str(answer["id"])
+
+    async def edit(
+        self,
+        channel_id: str,
+        message_id: str,
+        latest: Callable[[], tuple[str, Sequence[dict[str, Any]]]],
+        *,
+        urgent: bool,
+    ) -> tuple[str, Sequence[dict[str, Any]]]:
+        """Replace a message's text and components by what is ``latest`` when the request may be sent; what was."""
+        await self._admitted(urgent=urgent)
+        content, components = latest()
+        body = {"content": content, "components": list(components), "allowed_mentions": NOBODY}
+        path = "/channels/{channel_id}/messages/{message_id}"
+        await self._request("PATCH", path, body, None, channel_id=channel_id, message_id=message_id)
+        return content, components
+
+    async def delete(self, channel_id: str, message_id: str) -> None:
+        """Delete a message; one that is gone already is fine."""
+        path = "/channels/{channel_id}/messages/{message_id}"
+        try:
+            await self.call("DELETE", path, channel_id=channel_id, message_id=message_id)
+        except Refused as error:
+            if error.code != UNKNOWN_MESSAGE:
+                raise
+
+    async def react(self, channel_id: str, message_id: str, emoji: str, *, add: bool) -> None:
+        """Put a reaction of ours on a message, or take it off."""
+        path = "/channels/{channel_id}/messages/{message_id}/reactions/{emoji}/@me"
+        method = "PUT" if add else "DELETE"
+        await self.call(method, path, urgent=False, channel_id=channel_id, message_id=message_id, emoji=emoji)
+
+    async def typing(self, channel_id: str) -> None:
+        """Show for 10 s that something is being written."""
+        await self.call("POST", "/channels/{channel_id}/typing", urgent=False, channel_id=channel_id)
+
+    async def posted_since(self, channel_id: str, message_id: str) -> list[dict[str, Any]]:
+        """The messages after this one, oldest first, 100 at most."""
+        path = f"/channels/{{channel_id}}/messages?after={message_id}&limit=100"
+        found: list[dict[str, Any]] = await self.call("GET", path, channel_id=channel_id)
+        return sorted(found, key=lambda message: int(message["id"]))
+
+    # Threads.
+
+    async def open_thread(self, channel_id: str, message_id: str, name: str) -> str:
+        """A thread from a message; its id. Where the message has one, that one: they share the message's id."""
+        path = "/channels/{channel_id}/messages/{message_id}/threads"
+        body = {"name": name, "auto_archive_duration": 1440}
+        try:
+            answer = await self.call("POST", path, body, channel_id=channel_id, message_id=message_id)
+        except Refused as error:
+            if error.code != HAS_THREAD:
+                raise
+            return message_id
+        return str(answer["id"])
+
+    async def change_thread(self, thread_id: str, **fields: Any) -> None:
+        """Rename it (``name``), or wake it (``archived=False``)."""
+        await self.call("PATCH", "/channels/{channel_id}", fields, channel_id=thread_id)
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        file: File | None = None,
+        urgent: bool = True,
+        **params: str,
+    ) -> Any:
+        """One request, its JSON answer. Raises Refused, Unreachable."""
+        await self._admitted(urgent=urgent)
+        return await self._request(method, path, body, file, **params)
+
+    async def _admitted(self, *, urgent: bool) -> None:
+        await self._there.wait()
+        await self._throttle.admit(urgent=urgent)
+
+    async def _request(self, method: str, path: str, body: Any, file: File | None, **params: str) -> Any:
+        client = self._client
+        if client is None:
+            raise Unreachable("not logged in")
+        route = Route(method, path, **params)
+        extra: dict[str, Any] = {} if body is None else {"json": body}
+        if file is not None:
+            extra = _multipart(body, file)
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                return await client.http.request(route, **extra)
+        except discord.HTTPException as error:
+            if error.status in _FINAL:
+                raise Refused(error.status, error.code, error.text[:300]) from error
+            raise Unreachable(f"{error.status} {error.text[:100]}") from error
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise Unreachable(f"{type(error).__name__}: {error}"[:200]) from error
+        except (RuntimeError, AttributeError) as error:
+            if self._client is client and not client.is_closed():
+                raise
+            raise Unreachable("the HTTP session was closed") from error
+
+    # The pace of edits.
+
+    def edit_delay(self, channel_id: str) -> float:
+        """Seconds to leave before the next edit in a channel, so that the window's edits are spread over it.
+
+        The last one of a window is kept back, so that the end of an answer need not wait.
+        """
+        remaining, until = self._paces.get(channel_id, (1, 0.0))
+        left = until - asyncio.get_running_loop().time()
+        return left / max(remaining, 1) if left > 0 else 0.0
+
+    async def _seen(self, _session: aiohttp.ClientSession, _context: Any, done: aiohttp.TraceRequestEndParams) -> None:
+        if done.method != "PATCH" or (found := _EDIT.search(done.url.path)) is None:
+            return
+        headers = done.response.headers
+        remaining, after = headers.get("X-RateLimit-Remaining"), headers.get("X-RateLimit-Reset-After")
+        if remaining is None or after is None:
+            return
+        now = asyncio.get_running_loop().time()
+        self._paces[found[1]] = (int(remaining), now + float(after))
+        if len(self._paces) > _PACES_MOST:
+            self._paces = {channel: pace for channel, pace in self._paces.items() if pace[1] > now}
+
+
+def _multipart(body: dict[str, Any] | None, file: File) -> dict[str, Any]:
+    told = {**(body or {}), "attachments": [{"id": 0, "filename": file.filename}]}
+    upload = discord.File(io.BytesIO(file.data), filename=file.filename)
+    form: list[dict[str, Any]] = [
+        {"name": "payload_json", "value": json.dumps(told)},
+        {
+            "name": "files[0]",
+            "value": upload.fp,
+            "filename": upload.filename,
+            "content_type": "application/octet-stream",
+        },
+    ]
+    return {"files": [upload], "form": form}

@@ -1,0 +1,224 @@
+"""Stays connected: logs in, connects, and does both again after everything that is not a configuration error.
+
+discord.py's own loop resumes after ordinary cuts; around it are the cases in which ``connect()`` gives up, waits too
+long (its back-off grows to 17 minutes), or leaves a closed client behind, in whose place a new one is made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import discord
+import msgspec
+import yarl
+from discord.gateway import DiscordWebSocket
+from discord.http import Route
+
+from acpbot.errors import ConfigError
+from acpbot.health import ChatFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from acpbot.settings import DiscordSettings
+
+log = logging.getLogger(__name__)
+
+PORTAL: Final = "https://discord.com/developers/applications"
+
+
+def point_at(settings: DiscordSettings) -> None:
+    """Send REST and gateway to the addresses of the configuration, where it names any; before a client is started."""
+    # Its traceback of every failed attempt tells less than the supervisor's own line.
+    logging.getLogger("discord.client").setLevel(logging.CRITICAL)
+    if settings.api_base is not None:
+        Route.BASE = settings.api_base
+    if settings.gateway_url is not None:
+        DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(settings.gateway_url)
+
+
+class Backoff(msgspec.Struct, frozen=True):
+    """Waits of ``first`` seconds, doubled each time up to ``most``, each with half of it left to chance."""
+
+    first: float = 0.5
+    most: float = 30.0
+
+    def seconds(self, failures: int) -> float:
+        """How long to wait after so many failures in a row (1 or more)."""
+        whole = min(self.most, self.first * 2.0 ** min(failures - 1, 30))
+        return whole * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+
+
+class Link:
+    """Whether there is a gateway session now, since when, and how its heart beats."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._changed_at: float | None = None
+        self._since: str | None = None
+        self.connected = False
+        self.sessions = 0
+        """How often it has come up."""
+
+    def up(self) -> None:
+        """READY or RESUMED has come."""
+        self.sessions += 1
+        self._set(connected=True)
+
+    def down(self) -> None:
+        """The connection is lost, or an attempt at one has failed."""
+        if self.connected:
+            self._set(connected=False)
+
+    def _set(self, *, connected: bool) -> None:
+        if connected != self.connected:
+            self.connected = connected
+            self._changed_at = self._clock()
+            self._since = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            log.info("discord_connected" if connected else "discord_disconnected")
+
+    def facts(self, client: discord.Client | None) -> ChatFacts:
+        """For health; what the heart tells is private in discord.py and may not be there."""
+        lost = self._changed_at if not self.connected else None
+        beat = getattr(getattr(client, "ws", None), "_keep_alive", None) if self.connected else None
+        latency = getattr(beat, "latency", None)
+        acknowledged = getattr(beat, "_last_ack", None)
+        return ChatFacts(
+            platform="discord",
+            connected=self.connected,
+            since=self._since,
+            disconnected_seconds=None if lost is None else round(self._clock() - lost, 3),
+            latency_ms=round(latency * 1000, 1) if isinstance(latency, float) and latency < float("inf") else None,
+            heartbeat_ack_seconds=None if acknowledged is None else round(time.perf_counter() - acknowledged, 3),
+        )
+
+
+class Supervisor:
+    """Runs one client after the other. ``online`` is told each client that REST works with, ``offline`` its end.
+
+    ``patience``: seconds without a gateway session after which an attempt of discord.py's own is cut short and begun
+    anew; no session of Discord's outlives it by much.
+    """
+
+    def __init__(
+        self,
+        make_client: Callable[[], discord.Client],
+        token: str,
+        link: Link,
+        *,
+        online: Callable[[discord.Client], None],
+        offline: Callable[[], None],
+        backoff: Backoff | None = None,
+        patience: float = 60.0,
+    ) -> None:
+        self._make_client = make_client
+        self._token = token
+        self._link = link
+        self._online = online
+        self._offline = offline
+        self._backoff = backoff or Backoff(first=1.0, most=60.0)
+        self._patience = patience
+        self._closing = asyncio.Event()
+        self._failures = 0
+        self.client: discord.Client | None = None
+
+    async def run(self) -> None:
+        """Stay connected until :meth:`close`. Raises ConfigError where a retry could not help."""
+        life = asyncio.create_task(self._live(), name="discord supervisor")
+        closing = asyncio.create_task(self._closing.wait(), name="discord closing")
+        try:
+            await asyncio.wait([life, closing], return_when=asyncio.FIRST_COMPLETED)
+            if life.done():
+                await life
+        finally:
+            for task in (life, closing):
+                task.cancel()
+            await asyncio.gather(life, closing, return_exceptions=True)
+            await self._drop()
+
+    async def _live(self) -> None:
+        while True:
+            await self._attempt()
+
+    def close(self) -> None:
+        """Leave Discord; :meth:`run` returns once that is done."""
+        self._closing.set()
+
+    async def _attempt(self) -> None:
+        sessions = self._link.sessions
+        try:
+            client = await self._logged_in()
+            await self._connect(client)
+        except discord.LoginFailure:
+            raise ConfigError(
+                "cannot log in to Discord: it refuses the bot token; mend [discord] bot_token (or the file that "
+                f"bot_token_file names); tokens are made at {PORTAL}, Bot, Reset Token"
+            ) from None
+        except discord.PrivilegedIntentsRequired:
+            raise ConfigError(
+                "cannot connect to Discord: the application may not read messages; switch on the Message Content "
+                f"Intent at {PORTAL}, Bot, Privileged Gateway Intents"
+            ) from None
+        except Exception as error:  # noqa: BLE001 - also a defect of the library, met by a strange message: logged below
+            self._failures = 1 if self._link.sessions > sessions else self._failures + 1
+            seconds = self._backoff.seconds(self._failures)
+            told = f"{type(error).__name__}: {error}"[:300]
+            log.warning("discord_attempt_failed", extra={"fields": {"error": told, "next_in": round(seconds, 1)}})
+            await self._recover()
+            await asyncio.sleep(seconds)
+
+    async def _logged_in(self) -> discord.Client:
+        """The client that is logged in; a new one is made where there is none."""
+        if self.client is not None and not self.client.is_closed():
+            return self.client
+        await self._drop()
+        client = self._make_client()
+        try:
+            async with asyncio.timeout(self._patience):
+                await client.login(self._token)
+        except BaseException:
+            await client.close()  # else each failed login would leave its HTTP session open
+            raise
+        self.client = client
+        self._online(client)
+        return client
+
+    async def _connect(self, client: discord.Client) -> None:
+        """Hold the gateway until it ends, or until there was no session for too long. Raises what it ended with."""
+        task = asyncio.create_task(client.connect(), name="discord gateway")
+        try:
+            while not task.done():
+                await asyncio.wait([task], timeout=self._patience)
+                if not task.done() and not self._link.connected and self._lost_long():
+                    raise TimeoutError(f"no gateway session for {self._patience:.0f} s")
+            await task
+            raise ConnectionError("the gateway has closed")
+        finally:
+            self._link.down()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _lost_long(self) -> bool:
+        lost = self._link.facts(None).disconnected_seconds
+        return lost is None or lost >= self._patience
+
+    async def _recover(self) -> None:
+        """Close what is left of the lost connection; a client that closed itself is of no more use."""
+        client = self.client
+        if client is None:
+            return
+        if client.is_closed():
+            await self._drop()
+        elif (gateway := getattr(client, "ws", None)) is not None and gateway.open:
+            await gateway.close(code=1000)
+
+    async def _drop(self) -> None:
+        client, self.client = self.client, None
+        if client is not None:
+            self._offline()
+            await client.close()

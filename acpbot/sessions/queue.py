@@ -1,0 +1,67 @@
+"""The turns of one session that wait: first in, first out, bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from acpbot.errors import TooMany
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from acpbot.sessions.turn import Turn
+
+
+class TurnQueue:
+    """At most ``limit`` turns, the running one left out; one given back or carried over is never refused."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._turns: deque[Turn] = deque()
+        self._more = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    def __iter__(self) -> Iterator[Turn]:
+        return iter(tuple(self._turns))
+
+    def put(self, turn: Turn, *, busy: bool) -> int:
+        """Queue a turn; how many are before it, with the running one where it is ``busy``. Raises TooMany."""
+        before = len(self._turns) + busy
+        if before and len(self._turns) >= self._limit:
+            raise TooMany(f"cannot queue: {len(self._turns)} messages already wait in this thread; wait for an answer")
+        self._turns.append(turn)
+        self._more.set()
+        return before
+
+    def put_first(self, turns: Sequence[Turn]) -> None:
+        """Queue turns before all others, in their order."""
+        self._turns.extendleft(reversed(turns))
+        self._more.set()
+
+    def find(self, key: str) -> Turn | None:
+        """The turn of that key."""
+        return next((turn for turn in self._turns if turn.key == key), None)
+
+    def remove(self, turn: Turn) -> None:
+        """Take a turn out."""
+        self._turns.remove(turn)
+
+    async def more(self) -> None:
+        """Wait until there is a turn."""
+        while not self._turns:
+            self._more.clear()
+            await self._more.wait()
+
+    def pop(self) -> Turn:
+        """The next turn."""
+        return self._turns.popleft()
+
+    def clear(self) -> list[Turn]:
+        """Take all turns out, in their order."""
+        turns = list(self._turns)
+        self._turns.clear()
+        return turns

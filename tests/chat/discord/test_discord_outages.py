@@ -1,0 +1,133 @@
+"""What Discord does on a bad day: cuts, outages, refusals, lost answers. Nothing is lost, and nothing comes twice."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from acpbot.errors import ConfigError
+from tests.chat.discord.scene import Scene, staged
+from tests.fakes.discord import rest
+
+PARTS = [f"part {number}" for number in range(6)]
+SLOWLY = "; ".join(f"say {part}; stall 0.1" for part in PARTS)
+
+
+def whole(scene: Scene, thread) -> bool:
+    text = scene.text(thread)
+    return all(text.count(part) == 1 for part in PARTS) and text.index(PARTS[0]) < text.index(PARTS[-1])
+
+
+async def test_a_cut_gateway_is_resumed_and_nothing_is_lost(scene: Scene):
+    thread = await scene.opens(SLOWLY)
+    await scene.says(thread, PARTS[1])
+    session = scene.house.row(str(thread.id)).session_id
+    scene.server.gateway.cut()
+    scene.ada.says(thread, "say while away")
+    await scene.idle(thread, 2)
+    assert whole(scene, thread)
+    assert "while away" in scene.text(thread)
+    assert (scene.server.gateway.identifies, scene.server.gateway.resumes) == (1, 1)
+    assert scene.house.row(str(thread.id)).session_id == session
+    facts = scene.chat.facts()
+    assert facts.connected
+    assert facts.disconnected_seconds is None
+    assert facts.since is not None
+
+
+async def test_an_outage_in_the_middle_of_an_answer(scene: Scene):
+    thread = await scene.opens(SLOWLY)
+    await scene.says(thread, PARTS[0])
+    await scene.server.stop()
+    while scene.turns(thread) < 1:
+        await asyncio.wait_for(scene.server.world.change(), 20)
+    assert not scene.chat.facts().connected
+    await scene.server.start()
+    await scene.says(thread, PARTS[-1])
+    assert await scene.chat.outbox.flush(10)
+    assert whole(scene, thread)
+    assert len(set(scene.server.nonces)) == len(scene.server.nonces)
+    await scene.server.wait_until_connected(seconds=15)
+
+
+@pytest.mark.parametrize("fault", ["503", "abort", "reset"])
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_lost_request_or_answer_makes_one_message(scene: Scene, fault, when):
+    for route, method in ((rest.MESSAGES, "POST"), (rest.MESSAGE, "PATCH")):
+        if fault == "503":
+            scene.server.faults.status(503, method, route, when=when, times=2)
+        else:
+            scene.server.faults.abort(method, route, reset=fault == "reset" and when == "after", when=when)
+    thread = await scene.opens(SLOWLY)
+    await scene.idle(thread, 1)
+    assert whole(scene, thread)
+    assert len(scene.bodies(thread)) == 1
+    assert len(scene.server.nonces) == 1
+
+
+async def test_a_thread_is_opened_once_where_the_answer_was_lost(scene: Scene):
+    scene.server.faults.abort("POST", rest.MESSAGE_THREADS, when="after")
+    thread = await scene.opens("say hello")
+    await scene.says(thread, "hello")
+    assert len(scene.server.threads_of(scene.channel)) == 1
+
+
+async def test_an_archived_thread_is_woken_for_the_end_of_the_answer(scene: Scene):
+    thread = await scene.opens("say one; stall 0.3; say two")
+    await scene.says(thread, "one")
+    scene.ada.archives(thread)
+    await scene.idle(thread, 1)
+    assert scene.text(thread) == "onetwo"
+
+
+async def test_a_deleted_answer_and_a_locked_thread_stop_nothing(scene: Scene):
+    thread = await scene.opens("say one; stall 0.3; say two")
+    await scene.says(thread, "one")
+    scene.ada.deletes(scene.bodies(thread)[0])
+    await scene.idle(thread, 1)
+    assert scene.text(thread) == ""
+    scene.ada.says(thread, "stall 0.2; say three")
+    await scene.server.wait_for(lambda: scene.house.row(str(thread.id)).state == "busy")
+    scene.ada.archives(thread, locked=True)
+    await scene.idle(thread, 2)
+    message = scene.asks("say on")
+    other = await scene.server.wait_for(lambda: message.thread)
+    await scene.says(other, "on")
+
+
+async def test_a_wrong_token_is_a_configuration_error(tmp_path):
+    with pytest.raises(ConfigError, match="refuses the bot token"):
+        async with staged(tmp_path, bot_token="wrong.made-up.token"):
+            pytest.fail("it is connected")
+
+
+async def test_a_missing_intent_is_a_configuration_error(tmp_path):
+    with pytest.raises(ConfigError, match="Message Content"):
+        async with staged(tmp_path, privileged=()):
+            pytest.fail("it is connected")
+
+
+@pytest.mark.parametrize("trouble", ["malformed", "closed", "unknown"])
+async def test_the_gateway_comes_back(scene: Scene, trouble):
+    gateway = scene.server.gateway
+    if trouble == "malformed":
+        gateway.malformed()
+    else:
+        await gateway.close(4000 if trouble == "closed" else 4012)
+    await scene.server.wait_for(lambda: gateway.identifies + gateway.resumes >= 2, seconds=15)
+    await scene.server.wait_until_connected(seconds=15)
+    thread = await scene.opens("say back")
+    await scene.says(thread, "back")
+
+
+def refuse_at_first(server) -> None:
+    server.faults.status(503, "GET", rest.ME)
+    server.faults.abort("GET", rest.ME, nth=1, times=2)
+
+
+async def test_the_first_connection_may_fail_again_and_again(tmp_path):
+    async with staged(tmp_path, faults=refuse_at_first) as scene:
+        thread = await scene.opens("say hello")
+        await scene.says(thread, "hello")
+        assert len(scene.server.requests_to("GET", rest.ME)) == 3

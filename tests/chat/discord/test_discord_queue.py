@@ -1,0 +1,131 @@
+"""Messages that come while the agent works: queued, seen to be, edited, deleted; and who is heard at all."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chat.discord.scene import Scene, staged
+from tests.fakes.discord import rest
+
+
+async def busy(scene: Scene):
+    """A thread whose agent works until it is cancelled."""
+    thread = await scene.opens("say first; stall 60")
+    await scene.says(thread, "first")
+    return thread
+
+
+async def test_a_queued_message_is_told_its_place_and_waits_its_turn(scene: Scene):
+    thread = await busy(scene)
+    two = scene.ada.says(thread, "say second")
+    scene.bob.says(thread, "say third")
+    await scene.says(thread, "👀 Queued: 1 message is before this one.", "👀 Queued: 2 messages are before this one.")
+    assert two.shown_reactions == ["👀"]
+    await scene.pool.cancel(str(thread.id))
+    await scene.idle(thread, 3)
+    assert scene.text(thread) == "first\n⏹️ Cancelled.\nsecond\nthird"
+    assert two.shown_reactions == ["🆗"]
+
+
+async def test_an_edit_of_a_queued_message_replaces_it_and_a_deletion_takes_it_back(scene: Scene):
+    thread = await busy(scene)
+    two = scene.ada.says(thread, "say wrong")
+    three = scene.ada.says(thread, "say never")
+    await scene.says(thread, "2 messages are before")
+    scene.ada.edits(two, "say right")
+    scene.ada.deletes(three)
+    await scene.server.wait_for(lambda: scene.house.row(str(thread.id)).queued == 1)
+    await scene.pool.cancel(str(thread.id))
+    await scene.idle(thread, 2)
+    assert scene.text(thread) == "first\n⏹️ Cancelled.\nright"
+
+
+async def test_an_edit_of_an_answered_message_asks_nothing_anew(scene: Scene):
+    message = scene.asks("say one")
+    thread = await scene.server.wait_for_thread(scene.channel)
+    await scene.idle(thread, 1)
+    scene.ada.edits(message, f"{scene.server.bot.mention} say two")
+    scene.ada.says(thread, "say three")
+    await scene.idle(thread, 2)
+    assert scene.text(thread) == "one\nthree"
+
+
+async def test_a_full_queue_is_said(tmp_path):
+    async with staged(tmp_path, limits={"session": {"max_queued": 1}}) as scene:
+        thread = await busy(scene)
+        scene.ada.says(thread, "say second")
+        await scene.says(thread, "Queued")
+        refused = scene.ada.says(thread, "say third")
+        await scene.says(thread, "cannot queue: 1 messages already wait in this thread; wait for an answer.")
+        await scene.server.wait_for(lambda: refused.shown_reactions == ["😱"])
+
+
+async def test_an_exhausted_pool_is_said_in_the_thread(tmp_path):
+    async with staged(tmp_path, limits={"max_sessions": 1}) as scene:
+        await busy(scene)
+        message = scene.asks("say no")
+        await scene.server.wait_for(lambda: len(scene.server.threads_of(scene.channel)) == 2)
+        (thread,) = [one for one in scene.server.threads_of(scene.channel) if one.id == message.id]
+        await scene.says(thread, "pool exhausted")
+
+
+async def test_a_stranger_is_denied_by_one_reaction_and_nothing_else(scene: Scene):
+    message = scene.asks("say hello", scene.eve)
+    await scene.server.wait_for(lambda: message.shown_reactions == ["🚫"])
+    assert await scene.chat.outbox.flush(5)
+    assert scene.server.threads_of(scene.channel) == []
+    assert scene.server.requests_to("POST", rest.MESSAGES) == []
+    assert scene.pool.rows() == []
+
+
+async def test_nobody_is_heard_without_a_mention_and_system_messages_never(scene: Scene):
+    scene.ada.says(scene.channel, "say hello")
+    scene.ada.starts_thread(scene.channel, "theirs")
+    message = scene.asks("say now")
+    thread = await scene.server.wait_for(lambda: message.thread)
+    await scene.idle(thread, 1)
+    assert [row.thread_id for row in scene.pool.rows()] == [str(thread.id)]
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+async def test_direct_messages_only_where_they_are_allowed(tmp_path, allowed):
+    async with staged(tmp_path, allow_dm=allowed) as scene:
+        channel = scene.server.dm(scene.ada)
+        scene.ada.says(channel, "say psst")
+        if allowed:
+            assert await scene.says(channel, "psst") == "psst"
+        else:
+            thread = await scene.opens("say here")
+            await scene.idle(thread, 1)
+            assert scene.bodies(channel) == []
+
+
+async def test_a_mention_alone_is_asked_for_more(scene: Scene):
+    message = scene.asks("")
+    hint = await scene.server.wait_for_message(scene.channel)
+    assert hint.referenced is message
+    assert "what you want done" in hint.content
+    assert scene.server.threads_of(scene.channel) == []
+
+
+async def test_files_reach_the_agent_and_what_does_not_is_said(scene: Scene):
+    scene.asks("what", attachments={"notes.txt": "remember the milk", "data.bin": b"\x00\x01\x02" * 50})
+    thread = await scene.server.wait_for_thread(scene.channel)
+    await scene.idle(thread, 1)
+    text = scene.text(thread)
+    assert "resource attachment:///notes.txt, text/plain, 17 characters" in text
+    assert "I did not pass on `data.bin`" in text
+
+
+async def test_without_the_right_to_open_threads_the_channel_is_told(scene: Scene):
+    scene.server.set_permissions(scene.channel, scene.guild.everyone, deny=["CREATE_PUBLIC_THREADS"])
+    message = scene.asks("say hello")
+    told = await scene.server.wait_for_message(scene.channel)
+    assert "Create Public Threads" in told.content
+    await scene.server.wait_for(lambda: message.shown_reactions == ["😱"])
+
+
+async def test_a_deleted_thread_ends_its_session(scene: Scene):
+    thread = await busy(scene)
+    scene.ada.deletes_thread(thread)
+    await scene.server.wait_for(lambda: not scene.pool.rows(suspended=True), what="no session, and nothing kept")

@@ -1,0 +1,96 @@
+"""The whole daemon on a Discord of ours: a person in a thread on one side, an operator's shell on the other."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.fakes.daemon import DEMO_AGENT, LIMIT, DaemonProcess
+from tests.fakes.discord.server import DiscordServer
+
+
+@pytest.fixture
+async def server():
+    async with DiscordServer(unit=0.01) as server:
+        yield server
+
+
+def config(server, ada, **more: str) -> str:
+    discord = {
+        "bot_token": server.token,
+        "allowed_users": [str(ada.id)],
+        "api_base": server.api_base,
+        "gateway_url": server.gateway_url,
+        **more,
+    }
+    lines = [f"{name} = {json.dumps(value)}" for name, value in discord.items()]
+    return "\n".join(["[discord]", *lines, DEMO_AGENT, 'env = { ACPBOT_DEMO_PACE = "0" }', ""])
+
+
+def acpctl(daemon, *words: str) -> subprocess.CompletedProcess[str]:
+    environ = {"PATH": os.environ["PATH"], "ACPBOT_SOCKET": str(daemon.socket)}
+    argv = [sys.executable, "-m", "acpctl", *words]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT, check=False, env=environ)
+
+
+async def test_a_person_and_an_operator(server, tmp_path):
+    guild = server.make_guild("home")
+    channel = server.make_channel(guild, "general")
+    ada = server.make_user("ada", guild)
+    daemon = await asyncio.to_thread(DaemonProcess, tmp_path / "d", config(server, ada))
+    with daemon:
+        await server.wait_until_connected()
+        ada.says(channel, "say hello from the daemon", mentions=[server.bot])
+        thread = await server.wait_for_thread(channel)
+        await server.wait_for_message(thread, lambda message: message.content == "hello from the daemon")
+
+        listed = await asyncio.to_thread(acpctl, daemon, "sessions", "-o", "json")
+        (row,) = json.loads(listed.stdout)["sessions"]
+        assert (row["thread_id"], row["platform"], row["owner"]) == (str(thread.id), "discord", str(ada.id))
+        assert row["title"] == "say hello from the daemon"
+        assert row["cwd"].endswith(f"/workspaces/{thread.id}")
+        health = json.loads((await asyncio.to_thread(acpctl, daemon, "health", "-o", "json")).stdout)
+        assert (health["chat"]["platform"], health["chat"]["connected"], health["ready"]) == ("discord", True, True)
+
+        url = f"https://discord.com/channels/{guild.id}/{thread.id}"
+        killed = await asyncio.to_thread(acpctl, daemon, "kill", url, "--yes")
+        assert killed.returncode == 0, killed.stderr
+        assert "0 processes left" in killed.stdout + killed.stderr
+        told = "An operator ended this session. Your next message picks the conversation up again."
+        await server.wait_for_message(thread, lambda message: message.content == told)
+        ada.says(thread, "say and on we go")
+        await server.wait_for_message(thread, lambda message: message.content == "and on we go")
+        assert server.rate_limited == []
+        assert await asyncio.to_thread(daemon.stop) == 0
+    assert "Traceback" not in daemon.log.read_text()
+    assert server.token not in daemon.log.read_text()
+
+
+async def test_the_daemon_is_there_while_discord_is_not(server, tmp_path):
+    guild = server.make_guild("home")
+    ada = server.make_user("ada", guild)
+    text = config(server, ada)
+    await server.stop()
+    daemon = await asyncio.to_thread(DaemonProcess, tmp_path / "d", text)
+    with daemon:
+        health = await asyncio.to_thread(acpctl, daemon, "health", "-o", "json")
+        assert (health.returncode, json.loads(health.stdout)["chat"]["connected"]) == (3, False)
+        assert await asyncio.to_thread(daemon.stop) == 0
+
+
+async def test_a_refused_token_ends_it_with_78(server, tmp_path):
+    guild = server.make_guild("home")
+    ada = server.make_user("ada", guild)
+    text = config(server, ada, bot_token="wrong.token.entirely-wrong")
+    daemon = await asyncio.to_thread(DaemonProcess, tmp_path / "d", text, ready=False)
+    with daemon:
+        assert await asyncio.to_thread(daemon.process.wait, LIMIT) == 78
+        log = daemon.log.read_text()
+    assert "cannot log in to Discord" in log
+    assert "wrong.token" not in log
+    assert "Traceback" not in log

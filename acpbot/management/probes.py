@@ -173,14 +173,12 @@ class _Connection(web.RequestHandler):
         self._head = b""
         self._busy = False
         self._last = False
-        self._admitted = False
         self._refused = False
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._home.open += 1
-        self._admitted = self._home.open <= self._limits.connections
-        if not self._admitted:
+        if self._home.open > self._limits.connections:
             self._refused = True
             transport.close()
             return
@@ -190,8 +188,7 @@ class _Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._home.open -= 1
         self._stop_timer()
-        if self._admitted:
-            super().connection_lost(exc)
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._refused:

@@ -182,7 +182,7 @@ def test_a_folder_that_can_not_be_made_is_told(tmp_path):
     assert "Not a directory" in refusal(tmp_path / "file" / "run" / "acpbot.sock")
 
 
-@pytest.mark.parametrize("mischief", ["link", "hard link", "directory"])
+@pytest.mark.parametrize("mischief", ["link", "link to nowhere", "hard link", "directory"])
 def test_a_lock_that_is_not_ours_is_refused_and_not_written(place, tmp_path, mischief):
     place.parent.mkdir(mode=0o700)
     precious = tmp_path / "precious"
@@ -191,12 +191,15 @@ def test_a_lock_that_is_not_ours_is_refused_and_not_written(place, tmp_path, mis
     match mischief:
         case "link":
             lock.symlink_to(precious)
+        case "link to nowhere":
+            lock.symlink_to(tmp_path / "nowhere")
         case "hard link":
             lock.hardlink_to(precious)
         case "directory":
             lock.mkdir()
     refusal(place)
     assert precious.read_text() == "do not lose"
+    assert not (tmp_path / "nowhere").exists()
     assert not place.exists()
 
 

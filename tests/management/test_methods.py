@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pwd
+import socket
 from os import getpid, getuid
 
 import msgspec
@@ -100,13 +101,14 @@ async def test_the_answer_has_the_id_of_its_request(client, request_id):
         ("chat.send", {"thread": "demo"}, "the parameter 'text' is missing"),
     ],
 )
-async def test_refused_parameters_are_named_and_change_nothing(house, client, method, params, words):
+async def test_refused_parameters_are_named_and_change_nothing(house, client, audit_log, *, method, params, words):
     error = await client.refused(method, **params)
     assert (error["code"], error["data"]) == (-32602, {"kind": "invalid"})
     assert words in error["message"]
     assert error["message"].startswith("cannot ")
     assert "\n" not in error["message"]
     assert (house.pool.kills, house.pool.cancels, house.hub.opened, house.hub.sent, house.drain.asked) == ([],) * 5
+    assert audit_log.lines == [], "neither a change nor a denial"
 
 
 async def test_a_long_unknown_name_is_cut(client):
@@ -311,11 +313,13 @@ async def test_a_thread_is_left_when_the_connection_goes(house, client):
 
 async def test_a_thread_is_left_when_the_connection_goes_while_it_opens(house, client):
     house.hub.may_open.clear()
-    client.send("chat.open", {"thread": "demo"})
-    await asyncio.wait_for(house.hub.opening.wait(), 10)
-    await client.close()
-    other = await house.client()
-    await other.call("health.get")
+    with socket.socket(socket.AF_UNIX) as wire:
+        wire.connect(str(house.path))
+        wire.sendall(b'{"jsonrpc":"2.0","id":1,"method":"chat.open","params":{"thread":"demo"}}\n')
+        await asyncio.wait_for(house.hub.opening.wait(), 10)
+        # It goes without having read hello: the server is told that the connection is reset (unix(7)).
+    while len(house.server._connections) > 1:
+        await client.call("health.get")
     house.hub.may_open.set()
     await house.server.close()
     assert house.hub.opened, "it was opened after all"

@@ -241,7 +241,8 @@ async def test_what_is_no_http_is_a_400_and_no_traceback(daemon, caplog, garbage
 async def test_a_body_is_not_read_and_the_connection_closed(make_daemon, request_):
     daemon = await make_daemon(ProbeLimits(linger_seconds=0.05))
     answer = await daemon.exchange(request_)
-    assert parsed(answer)[::2] == (200, "ok")
+    status, headers, body = parsed(answer)
+    assert (status, headers["connection"], body) == (200, "close", "ok")
     assert answer.count(b"HTTP/1.1 ") == 1
 
 
@@ -256,6 +257,10 @@ async def test_a_large_body_does_not_keep_the_answer_from_arriving(daemon):
 async def test_who_has_said_all_still_gets_the_answer(daemon):
     assert parsed(await daemon.exchange(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n", eof=True))[::2] == (200, "ok")
     assert parsed(await daemon.exchange(b"GET /livez HTTP/1.0\r\n\r\n"))[::2] == (200, "ok")
+
+
+async def test_empty_lines_before_a_request_are_passed_over(daemon):
+    assert parsed(await daemon.exchange(b"\r\n\r\nGET /livez HTTP/1.0\r\n\r\n"))[::2] == (200, "ok")
 
 
 async def one_answer(reader: asyncio.StreamReader) -> bytes:

@@ -1,4 +1,4 @@
-"""The `acpbot` command: run, check, demo."""
+"""The `acpbot` command: init, run, check, demo."""
 
 from __future__ import annotations
 
@@ -48,6 +48,14 @@ def root(
 
 
 @app.command()
+def init(*, config: ConfigOption = None) -> None:
+    """Make a configuration by a few questions; it is never written over another file."""
+    from acpbot.first_contact import init as make  # noqa: PLC0415 - the help must not load the configuration
+
+    _guarded(lambda: make(config, os.environ))
+
+
+@app.command()
 def run(
     *,
     config: ConfigOption = None,
@@ -74,14 +82,24 @@ def run(
 
 
 @app.command()
-def check(*, config: ConfigOption = None) -> None:
+def check(
+    *,
+    config: ConfigOption = None,
+    online: Annotated[
+        bool, typer.Option("--online", help="Also try the bot token: what Discord takes, and what is missing.")
+    ] = False,
+) -> None:
     """Check the configuration: show what is in force and start every agent once."""
     from acpbot import config as configuration  # noqa: PLC0415 - the help must not load the daemon
     from acpbot.check import check as check_all  # noqa: PLC0415 - the same
+    from acpbot.online import try_token  # noqa: PLC0415 - the same
+
+    async def well(settings: configuration.Settings) -> bool:
+        started = await check_all(settings, os.environ, typer.echo)
+        return (not online or await try_token(settings, typer.echo)) and started
 
     def look() -> None:
-        settings = configuration.load(config, os.environ)
-        if not asyncio.run(check_all(settings, os.environ, typer.echo)):
+        if not asyncio.run(well(configuration.load(config, os.environ))):
             raise typer.Exit(1)
 
     _guarded(look)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
 from acpctl.exits import Failure
-from acpctl.table import Cell, Column, draw
+from acpctl.table import GAP, Cell, Column, fitted, plain
+from acpctl.text import fit_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.measure import Measurement
+    from rich.text import Text
 
 _STYLES: Final = {
     "bold": "1",
@@ -28,6 +34,7 @@ _STYLES: Final = {
     "magenta": "35",
     "cyan": "36",
 }
+_RICH_STYLES: Final = {"head": "bold dim", "alarm": "bold red"}  # Rich knows the others by the same names
 # Characters that JSON lets through and a terminal acts on; in a string they can always be escaped.
 _JSON_UNSAFE: Final = (
     "[\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
@@ -119,13 +126,69 @@ class Output:
     def table(
         self, columns: Sequence[Column], rows: Sequence[Sequence[Cell]], *, error: bool = False, indent: int = 0
     ) -> list[str]:
-        """A table's lines: fitted and coloured on a terminal; else one header, nothing cut, two spaces or more."""
-
-        def paint(text: str, style: str) -> str:
-            return self.paint(text, style, error=error)
-
+        """A table's lines: on a terminal drawn by Rich, fitted and coloured; else one header and nothing cut."""
         indented = " " * indent
-        return [indented + line for line in draw(columns, rows, self.columns(error=error) - indent, paint)]
+        if not (self.error_terminal if error else self.terminal):
+            return [indented + line for line in plain(columns, rows)]
+        limit = self.columns(error=error) - indent
+        drawn = _drawn(columns, rows, limit, color=self._error_color if error else self._color)
+        return [indented + line for line in drawn]
+
+
+def _drawn(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], limit: int, *, color: bool) -> list[str]:
+    """Lines are longer than ``limit`` only where no column may give up more."""
+    from rich.console import Console  # noqa: PLC0415 - Rich is slow to import, only tables on a terminal need it
+    from rich.table import Table  # noqa: PLC0415 - the same
+    from rich.text import Text  # noqa: PLC0415 - the same
+
+    def text(words: str, style: str) -> Text:
+        return Text(words, _RICH_STYLES.get(style, style), no_wrap=True, overflow="ellipsis")
+
+    def lines(texts: Sequence[Text]) -> Text:
+        return Text("\n", no_wrap=True, overflow="ellipsis").join(texts)
+
+    cells = [[text(column.title, "head"), *(text(*row[i]) for row in rows)] for i, column in enumerate(columns)]
+    wanted = [max(cell.cell_len for cell in column) for column in cells]
+    shown, most, limit = fitted(columns, wanted, limit)
+    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="")
+    for i in shown:
+        # "default" rather than "left": that would paint the blanks that fill a cell.
+        justify: Literal["right", "default"] = "right" if columns[i].right else "default"
+        table.add_column(cells[i][0], justify=justify, no_wrap=not columns[i].shrink, max_width=most[i])
+    if rows:
+        # A column is one cell of many lines: no text wraps, so they stay side by side, and Rich is quicker by far.
+        texts = {i: cells[i][1:] for i in shown}
+        table.add_row(*(_Tails(texts[i]) if columns[i].shrink == "head" else lines(texts[i]) for i in shown))
+    console = Console(
+        file=io.StringIO(),
+        width=limit,
+        color_system="standard" if color else None,
+        no_color=not color,
+        force_terminal=False,  # else FORCE_COLOR would decide, and with some TERMs the width too
+        markup=False,
+        emoji=False,
+        highlight=False,
+        legacy_windows=False,
+    )
+    with console.capture() as drawn:
+        console.print(table)
+    return [line.rstrip(" ") for line in drawn.get().rstrip("\n").split("\n")]
+
+
+class _Tails:
+    """Texts whose beginnings are given up when Rich says how much room there is: Rich itself cuts ends only."""
+
+    def __init__(self, texts: Sequence[Text]) -> None:
+        self._texts = texts
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return max((text.__rich_measure__(console, options) for text in self._texts), key=lambda found: found.maximum)
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+        for text in self._texts:
+            shown = text.copy()
+            shown.plain = fit_left(shown.plain, options.max_width)
+            yield shown
 
 
 def tell(text: str) -> None:

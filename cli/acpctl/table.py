@@ -1,23 +1,25 @@
-"""Tables without boxes. On a terminal: fitted to its width, never at the cost of an id. Else: nothing is cut."""
+"""Tables as programs read them; on a terminal :class:`acpctl.output.Output` has Rich draw them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from acpctl.text import fit, fit_left, width
+from acpctl.text import width
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-_GAP: Final = 2
+GAP: Final = 2  # blanks between columns; in a piped table no cell holds as many
 
 Cell = tuple[str, str]  # the text, made safe, and a style
 
 
 class Column(NamedTuple):
-    """``shrink``: which end of its text is given up first (empty: none); it keeps ``least`` columns.
+    """What else than ``title`` says how a column is fitted to a terminal; a piped table only knows ``right``.
 
-    ``yields``: how much sooner than others it gives up. ``optional``: left out before another has to go below ``good``.
+    ``shrink``: which end of its text is given up first (empty: none); it keeps ``least`` columns.
+    ``yields``: with more than 1 it takes no more than is left when the others have their ``good`` width.
+    ``optional``: left out before another has to go below ``good``.
     """
 
     title: str
@@ -29,60 +31,41 @@ class Column(NamedTuple):
     optional: bool = False
 
 
-def draw(
-    columns: Sequence[Column],
-    rows: Sequence[Sequence[Cell]],
-    limit: int,
-    paint: Callable[[str, str], str],
-) -> list[str]:
-    """The header and a line a row. Lines are longer than ``limit`` only where nothing more may be given up."""
-    natural = [max([width(column.title), *(width(row[i][0]) for row in rows)]) for i, column in enumerate(columns)]
-    kept = list(range(len(columns)))
-    widths = _fitted(columns, natural, limit)
-    if any(column.optional for column in columns) and _cramped(columns, natural, widths, limit):
-        kept = [i for i in kept if not columns[i].optional]
-        widths = _fitted([columns[i] for i in kept], [natural[i] for i in kept], limit)
-    shown = [columns[i] for i in kept]
-    header = [(column.title, "head") for column in shown]
-    return [_line(shown, cells, widths, paint) for cells in [header, *([row[i] for i in kept] for row in rows)]]
+def plain(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> list[str]:
+    """The header and a line a row, nothing cut, :data:`GAP` blanks or more between columns."""
+    lines = [[column.title for column in columns], *([text for text, _ in row] for row in rows)]
+    rooms = [max(map(width, texts)) for texts in zip(*lines, strict=True)]
+    return [(" " * GAP).join(map(_padded, columns, texts, rooms)).rstrip(" ") for texts in lines]
 
 
-def _fitted(columns: Sequence[Column], natural: Sequence[int], limit: int) -> list[int]:
-    """The widths: what is too much is taken from the widest columns that may shrink."""
-    widths = [min(wanted, limit) if column.shrink else wanted for column, wanted in zip(columns, natural, strict=True)]
-    able = [i for i, column in enumerate(columns) if column.shrink]
-    over = _total(widths) - limit
-    while over > 0 and (able := [i for i in able if widths[i] > columns[i].least]):
-        widths[max(able, key=lambda i: widths[i] * columns[i].yields)] -= 1
-        over -= 1
-    return widths
+def fitted(
+    columns: Sequence[Column], wanted: Sequence[int], limit: int
+) -> tuple[list[int], dict[int, int | None], int]:
+    """What Rich is to be told: which columns to show, the most that each may take, and the width of the table.
 
-
-def _cramped(columns: Sequence[Column], natural: Sequence[int], widths: Sequence[int], limit: int) -> bool:
-    """Whether the optional columns take from the others what they need."""
-    needy = any(
-        room < min(column.good, wanted)
-        for column, wanted, room in zip(columns, natural, widths, strict=True)
-        if not column.optional
-    )
-    return needy or _total(widths) > limit
+    ``wanted``: the widths of the columns with nothing cut. Rich takes what is too much from the widest columns that may
+    shrink. It knows no width that a column would rather have, and cuts every column where all this is not enough; so
+    the width is more than ``limit`` where the columns can't all have their least.
+    """
+    least = [min(size, column.least) if column.shrink else size for column, size in zip(columns, wanted, strict=True)]
+    good = [max(few, min(size, column.good)) for column, size, few in zip(columns, wanted, least, strict=True)]
+    shown = list(range(len(columns)))
+    if _total(good) > limit:
+        shown = [i for i in shown if not columns[i].optional]
+    limit = max(limit, _total([least[i] for i in shown]))
+    spare = limit - _total([good[i] for i in shown])
+    most: dict[int, int | None] = dict.fromkeys(shown)
+    for i in shown:
+        if columns[i].yields > 1:
+            most[i] = room = max(least[i], good[i] + spare)
+            spare -= max(0, min(wanted[i], room) - good[i])
+    return shown, most, limit
 
 
 def _total(widths: Sequence[int]) -> int:
-    return sum(widths) + _GAP * (len(widths) - 1)
+    return sum(widths) + GAP * (len(widths) - 1)
 
 
-def _line(
-    columns: Sequence[Column],
-    cells: Sequence[Cell],
-    widths: Sequence[int],
-    paint: Callable[[str, str], str],
-) -> str:
-    parts = []
-    for position, (column, (text, style), room) in enumerate(zip(columns, cells, widths, strict=True)):
-        shown = fit_left(text, room) if column.shrink == "head" else fit(text, room) if column.shrink else text
-        padding = " " * max(0, room - width(shown))
-        last = position == len(columns) - 1
-        painted = paint(shown, style)
-        parts.append(padding + painted if column.right else painted if last else painted + padding)
-    return (" " * _GAP).join(parts).rstrip(" ")
+def _padded(column: Column, text: str, room: int) -> str:
+    padding = " " * (room - width(text))
+    return padding + text if column.right else text + padding

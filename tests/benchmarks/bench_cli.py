@@ -1,7 +1,7 @@
 """Start-up of acpctl, whole process, against a daemon with 100 sessions.
 
-Goals: `acpctl sessions -o json` at most 1.15 times `python -c "import typer"`; the table on a terminal at most 0.75
-times `supervisorctl status` of 10 programs over a Unix socket (measured where supervisor is installed).
+Goals: `acpctl sessions -o json` at most 1.15 times `python -c "import typer"`; the table on a terminal, drawn by
+Rich, at most 0.75 times `supervisorctl status` of 10 programs over a Unix socket, where supervisor is installed.
 """
 
 from __future__ import annotations

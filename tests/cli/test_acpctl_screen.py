@@ -7,7 +7,6 @@ import termios
 
 import pytest
 
-from acpctl.table import Column, draw
 from acpctl.text import width
 from tests.fakes.management import FakeDaemon, row
 
@@ -169,21 +168,54 @@ def test_top_shows_what_they_use_and_sorts_it(path, tty):
         assert screen.end() == 0
 
 
-def no_paint(text, _style):
-    return text
+def table_lines(path, tty, *rows, columns: int) -> list[str]:
+    with FakeDaemon(path, *rows):
+        screen = tty("--no-color", "sessions", columns=columns)
+        assert screen.end() == 0
+    lines = screen.raw.decode().replace("\r\n", "\n").split("\n")
+    return lines[: len(rows) + 1]
 
 
-def test_a_table_leaves_an_optional_column_out_before_others_are_cramped():
-    columns = [Column("A"), Column("B", shrink="tail", least=3, good=8), Column("C", shrink="tail", optional=True)]
-    rows = [[("id", ""), ("b" * 12, ""), ("c" * 12, "")]]
-    assert draw(columns, rows, 40, no_paint)[1] == "id  bbbbbbbbbbbb  cccccccccccc"
-    assert draw(columns, rows, 26, no_paint)[1] == "id  bbbbbbbbb…  ccccccccc…"
-    assert draw(columns, rows, 16, no_paint)[1] == "id  bbbbbbbbbbbb"
-    assert draw(columns, rows, 4, no_paint)[1] == "id  bb…"
+@pytest.mark.parametrize(("columns", "titled"), [(110, False), (130, True)])
+def test_a_table_leaves_an_optional_column_out_before_others_are_cramped(path, tty, columns, titled):
+    one = row("1310203040506071234", "busy", activity="a" * 60, cwd="/srv/" + "c" * 20, title="t" * 60)
+    header, line = table_lines(path, tty, one, columns=columns)
+    assert ("TITLE" in header) == titled
+    assert len(line) == columns
+    assert line.count("a") >= 22
+    assert "c" * 20 in line
+    assert (line.count("t") >= 11) == titled
 
 
-def test_a_table_measures_what_a_terminal_does():
-    columns = [Column("A", shrink="tail"), Column("B", right=True)]
-    rows = [[("日本", ""), ("1", "")], [("e\u0301te", ""), ("22", "")], [("👍🏽ok", ""), ("3", "")]]
-    lines = draw(columns, rows, 80, no_paint)
-    assert len({width(line) for line in lines}) == 1
+@pytest.mark.parametrize("columns", range(72, 132, 4))
+def test_a_table_fills_its_terminal_and_never_more(path, tty, columns):
+    long = row("1310203040506071234", "busy", activity="a" * 90, cwd="/srv/" + "c" * 90, title="t" * 90)
+    header, *lines = table_lines(path, tty, long, row("local-k3x7qa"), columns=columns)
+    assert [line.split()[0] for line in lines] == ["1310203040506071234", "local-k3x7qa"]
+    assert len(lines[0]) == columns
+    assert all(width(line) <= columns for line in [header, *lines])
+    assert lines[0].count("a") >= 10
+    assert lines[0].count("c") >= 8
+
+
+def test_a_table_that_cannot_fit_keeps_its_ids_and_states(path, tty):
+    header, line = table_lines(path, tty, ROWS[1], columns=30)
+    assert header.split() == ["THREAD", "STATE", "IDLE", "QUEUE", "ACTIVITY", "CWD"]
+    assert line.split()[:5] == ["1310203040506070992", "●", "waiting", "-", "0"]
+    assert "3m12s" in line
+    assert line.endswith("way/down")
+
+
+def test_a_table_takes_markup_for_text(path, tty):
+    one = row("1310203040506071234", "busy", activity="[red]:smile:[/red] [0]", title="[link=x]")
+    _, line = table_lines(path, tty, one, columns=160)
+    assert "[red]:smile:[/red] [0]" in line
+    assert line.endswith("[link=x]")
+
+
+def test_a_table_measures_what_a_terminal_does(path, tty):
+    wide = [row("日本", "busy", activity="日本語 " * 20), row("e\u0301te", "busy", activity="e\u0301" * 70)]
+    header, *lines = table_lines(path, tty, *wide, columns=80)
+    starts = {width(line[: line.index("●")]) for line in lines}
+    assert starts == {header.index("STATE")}
+    assert all(width(line) <= 80 for line in lines)

@@ -48,18 +48,37 @@ def test_a_command_loads_no_other_command():
     assert commands == {"acpctl.commands.sessions"}
 
 
+@pytest.mark.parametrize("arguments", [("sessions",), ("sessions", "-o", "wide"), ("sessions", "-q")])
 @pytest.mark.usefixtures("daemon")
-def test_the_table_on_a_terminal_loads_nothing_heavy_either(tmp_path):
+def test_what_is_piped_is_not_drawn_by_rich(arguments):
+    loaded = loaded_by(*arguments)
+    assert "acpctl.table" in loaded
+    assert loaded & HEAVY == set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown", "heavy"),
+    [
+        (("sessions",), "● busy", {"rich"}),
+        (("--no-color", "sessions"), "● busy", {"rich"}),
+        (("sessions", "-o", "json"), '"state": "busy"', set()),
+        (("sessions", "-q"), "1310203040506075678", set()),
+    ],
+)
+@pytest.mark.usefixtures("daemon")
+def test_on_a_terminal_rich_draws_the_tables_and_nothing_else(tmp_path, arguments, shown, heavy):
     told = tmp_path / "modules"
     program = tmp_path / "program.py"
     program.write_text(TELL_MODULES.replace("sys.stderr.write", f"open({str(told)!r}, 'w').write"))
-    screen = Tty([sys.executable, str(program), "sessions"], 80, 24, os.environ)
+    screen = Tty([sys.executable, str(program), *arguments], 80, 90, os.environ)
     try:
         assert screen.end() == 0
     finally:
         screen.close()
-    assert "● busy" in screen.text()
-    assert set(told.read_text().split()) & HEAVY == set()
+    assert shown in screen.text()
+    loaded = set(told.read_text().split())
+    assert loaded & HEAVY == heavy
+    assert ("rich.table" in loaded) == bool(heavy)
 
 
 def test_help_names_every_command_and_what_it_does(acpctl):

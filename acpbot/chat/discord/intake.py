@@ -82,7 +82,7 @@ class Intake:
 
     async def take(self, message: discord.Message, me: discord.ClientUser) -> None:
         """Look at a message, and queue it where it is for us."""
-        if message.type not in _PROMPTS or (message.flags.value & _EPHEMERAL):
+        if message.type not in _PROMPTS:
             return
         own_id = str(me.id)
         if message.author.bot and str(message.author.id) != own_id:
@@ -252,9 +252,6 @@ class Intake:
         session = None if surface is None else self._pool.get(surface.thread_id)
         if session is not None:
             session.withdraw(message_id)
-
-
-_EPHEMERAL: Final = 1 << 6
 
 
 def _own_role(guild: discord.Guild | None) -> str | None:

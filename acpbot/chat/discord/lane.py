@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 NONCE_SECONDS: Final = 120.0
 """How long Discord surely knows a nonce ('the past few minutes'); later a look at the channel decides."""
 
+REFUSALS_MOST: Final = 3
+"""Edits of a message that Discord refuses before no more are tried: such as of one that somebody has deleted."""
+
 _EPOCH_MS: Final = 1_420_070_400_000
 _SKEW_SECONDS: Final = 60.0
 
@@ -211,7 +214,7 @@ class Lane:
         try:
             post.shown = await self._edit(post, post.message_id)
         except Refused as error:
-            self._refused(post, error)
+            await self._edit_refused(post, error)
             return True
         except Unreachable as error:
             self._edit_failures += 1
@@ -222,6 +225,17 @@ class Lane:
         self._edit_failures = 0
         self.changed(post)
         return True
+
+    async def _edit_refused(self, post: Post, error: Refused) -> None:
+        """One refusal is not the end: it may be about this very text, or of a server that errs."""
+        post.refusals += 1
+        if post.refusals >= REFUSALS_MOST:
+            self._refused(post, error)
+            return
+        post.shown = None
+        if post.urgent:
+            await self._outbox.pause(post.refusals)
+            self.changed(post)
 
     async def _edit(self, post: Post, message_id: str) -> tuple[str, Components]:
         def latest() -> tuple[str, Components]:

@@ -46,6 +46,7 @@ class Post:
         "message_id",
         "nonce",
         "on_failed",
+        "refusals",
         "reply_to",
         "retracted",
         "shown",
@@ -64,6 +65,7 @@ class Post:
         self.failed: Refused | None = None
         self.shown: tuple[str, Components] | None = None
         self.nonce = secrets.token_hex(12)
+        self.refusals = 0
         self.urgent = False
         self.held = False
         self.retracted = False

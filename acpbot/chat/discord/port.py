@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import logging
 import time
 from typing import TYPE_CHECKING, Final
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 FLUSH_SECONDS: Final = 5.0
 """What is still to be said when the daemon stops is given this long."""
 
+_DELETED_MOST: Final = 200
 _NOT_HERE: Final = "You may not use me here. Nothing was changed."
 
 
@@ -49,14 +51,15 @@ class _Conversations(Conversations):
 
     def session_ended(self, thread_id: str, reason: Reason, detail: str | None, *, resumable: bool) -> None:
         """Tell the thread, in words, where there is something to tell."""
-        if reason != "stopped" or self._chat.was_interrupted(thread_id, detail):
+        if reason != "stopped" or self._chat.was_interrupted(thread_id):
             super().session_ended(thread_id, reason, detail, resumable=resumable)
 
 
 class DiscordChat:
     """Threads of Discord (ChatPort). Everything runs in the loop that called :meth:`run`.
 
-    ``delivery`` and ``reconnect`` are the waits between tries of requests and of connections.
+    ``delivery`` and ``reconnect`` are the waits between tries of requests and of connections; ``patience`` as
+    :class:`Supervisor`'s.
     """
 
     platform = PLATFORM
@@ -69,6 +72,7 @@ class DiscordChat:
         clock: Callable[[], float] = time.monotonic,
         delivery: Backoff | None = None,
         reconnect: Backoff | None = None,
+        patience: float = 60.0,
     ) -> None:
         if settings.discord is None:
             raise ValueError("cannot make a Discord chat: the settings have no [discord]")
@@ -99,8 +103,11 @@ class DiscordChat:
             online=self._online,
             offline=lambda: self._rest.use(None),
             backoff=reconnect,
+            patience=patience,
         )
         self._ended: dict[str, DiscordSurface] = {}
+        self._deleted: collections.deque[str] = collections.deque(maxlen=_DELETED_MOST)
+        self._interrupted: set[str] = set()
         self._bot: Bot | None = None
 
     # What the daemon calls.
@@ -147,10 +154,9 @@ class DiscordChat:
         if thread is not None and thread.title is not None:
             self._threads.title(thread_id, thread.title)
 
-    def was_interrupted(self, thread_id: str, detail: str | None) -> bool:
-        """Whether the thread's last turn ended for this reason."""
-        surface = self._ended.get(thread_id)
-        return surface is not None and surface.end is not None and surface.end.error == detail
+    def was_interrupted(self, thread_id: str) -> bool:
+        """Whether a turn of the thread did not come to its end because the daemon stops."""
+        return thread_id in self._interrupted
 
     # What surfaces tell.
 
@@ -162,16 +168,23 @@ class DiscordChat:
     def turn_started(self, surface: DiscordSurface) -> None:
         """Its message can't be changed or taken back any more."""
         self._intake.waiting.pop(surface.incoming.key, None)
+        self._interrupted.discard(surface.thread_id)
 
     def turn_ended(self, surface: DiscordSurface) -> None:
         """It is over, run or not."""
         self._intake.waiting.pop(surface.incoming.key, None)
         self._ended[surface.thread_id] = surface
+        if self._pool.draining and surface.end is not None and surface.end.stop_reason in {"cancelled", "error"}:
+            self._interrupted.add(surface.thread_id)
 
     def end_shown(self, surface: DiscordSurface) -> None:
         """How it ended has been put into words."""
         if self._ended.get(surface.thread_id) is surface:
             del self._ended[surface.thread_id]
+
+    def was_deleted(self, message_id: str) -> bool:
+        """Whether somebody has taken that message away lately."""
+        return message_id in self._deleted
 
     def asked(self, surface: DiscordSurface, ask: Ask) -> None:
         """A permission is wanted."""
@@ -209,6 +222,7 @@ class DiscordChat:
 
     def message_deleted(self, message_id: str) -> None:
         """A message is gone."""
+        self._deleted.append(message_id)
         self._intake.deleted(message_id)
 
     def thread_renamed(self, thread_id: str, name: str) -> None:

@@ -23,10 +23,12 @@ from discord.http import Route
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-REQUEST_SECONDS: Final = 60.0
+REQUEST_SECONDS: Final = 30.0
+UPLOAD_SECONDS: Final = 180.0
 GLOBAL_LIMIT: Final = 45
 """Requests in a second; Discord allows a bot 50 in all."""
 
+BAD_REQUEST: Final = 400
 UNKNOWN_MESSAGE: Final = 10008
 ARCHIVED: Final = 50083
 HAS_THREAD: Final = 160004
@@ -232,7 +234,7 @@ class Rest:
         if file is not None:
             extra = _multipart(body, file)
         try:
-            async with asyncio.timeout(REQUEST_SECONDS):
+            async with asyncio.timeout(REQUEST_SECONDS if file is None else UPLOAD_SECONDS):
                 return await client.http.request(route, **extra)
         except discord.HTTPException as error:
             if error.status in _FINAL:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from acpbot.chat.discord.format import diffs
 from acpbot.chat.discord.reactions import Event, end_event
-from acpbot.chat.discord.rest import File, Refused, Unreachable
+from acpbot.chat.discord.rest import BAD_REQUEST, File, Refused, Unreachable
 from acpbot.chat.discord.tables import Tables
 from acpbot.chat.live_message import LiveMessage
 
@@ -74,6 +74,9 @@ class Home(Protocol):
     def end_shown(self, surface: DiscordSurface) -> None:
         """How the surface's turn ended has been put into words."""
 
+    def was_deleted(self, message_id: str) -> bool:
+        """Whether somebody has taken that message away."""
+
     def asked(self, surface: DiscordSurface, ask: Ask) -> None:
         """A permission is wanted."""
 
@@ -100,6 +103,8 @@ class DiscordSurface:
         self._diffs: set[tuple[str, str]] = set()
         self._started = False
         self._end_told = False
+        self._loss_told = False
+        self._said_anew: set[int] = set()
 
     # What the chat tells.
 
@@ -169,7 +174,7 @@ class DiscordSurface:
             if index < len(self._posts):
                 self._posts[index].show(body, urgent=self.end is not None)
             else:
-                self._posts.append(self._outbox.post(self.thread_id, body))
+                self._posts.append(self._outbox.post(self.thread_id, body, on_failed=self._body_failed))
         for post in self._posts[len(bodies) :]:
             post.retract()
         del self._posts[len(bodies) :]
@@ -203,6 +208,25 @@ class DiscordSurface:
             name = "answer.txt" if len(parts) == 1 else f"answer-{number}.txt"
             file = File(name, part.encode())
             self._outbox.post(self.thread_id, "", file=file, on_failed=lambda part=part: self._spell_out(part))  # type: ignore[misc]
+
+    def _body_failed(self) -> None:
+        """Discord will not take a part. One whose edit is refused is said anew, once, unless people took it away."""
+        for index, post in enumerate(self._posts):
+            if post.failed is None:
+                continue
+            if post.failed.status == BAD_REQUEST:
+                self._tell_loss(str(post.failed))
+            elif post.message_id is not None and index not in self._said_anew:
+                self._said_anew.add(index)
+                if self._home.was_deleted(post.message_id):
+                    continue
+                self._posts[index] = self._outbox.post(self.thread_id, post.wanted[0], on_failed=self._body_failed)
+
+    def _tell_loss(self, reason: str) -> None:
+        if not self._loss_told:
+            self._loss_told = True
+            words = f"😱 A part of the answer could not be shown: Discord refused it ({reason})."
+            self._outbox.post(self.thread_id, words)
 
     def _spell_out(self, rest: str) -> None:
         """Files are not allowed here: as messages, as many as are bearable."""

@@ -41,7 +41,9 @@ TIMING = TimingSettings(debounce_ms=0, stall_soft_ms=0, stall_hard_ms=0)
 class Scene:
     """A guild with a channel, two people whom the gate lets in, and one whom it does not."""
 
-    def __init__(self, server: DiscordServer, house: House, tmp_path: Path, setup: Setup, **discord: Any) -> None:
+    def __init__(
+        self, server: DiscordServer, house: House, tmp_path: Path, setup: Setup, patience: float, **discord: Any
+    ) -> None:
         self.server = server
         self.house = house
         self.pool = house.pool
@@ -66,7 +68,7 @@ class Scene:
             markdown=MarkdownSettings(),
             store=StoreSettings(path=tmp_path / "acpbot.sqlite3"),
         )
-        self.chat = DiscordChat(self.settings, self.pool, delivery=QUICK, reconnect=QUICK)
+        self.chat = DiscordChat(self.settings, self.pool, delivery=QUICK, reconnect=QUICK, patience=patience)
         self.task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -88,6 +90,10 @@ class Scene:
     def asks(self, text: str, who: Person | None = None, **more: Any) -> Message:
         """Somebody (ada) mentions the bot in the channel."""
         return (who or self.ada).says(self.channel, text, mentions=[self.server.bot], **more)
+
+    def asks_in(self, thread: Channel, text: str) -> Message:
+        """Ada mentions the bot in a thread."""
+        return self.ada.says(thread, text, mentions=[self.server.bot])
 
     async def opens(self, text: str) -> Channel:
         """The thread that a mention opens."""
@@ -130,6 +136,8 @@ async def staged(
     setup: Setup = lambda _scene: {},
     faults: Callable[[DiscordServer], None] = lambda _server: None,
     privileged: tuple[str, ...] = ("message_content",),
+    heartbeat: float = 41.25,
+    patience: float = 60.0,
     **discord: Any,
 ) -> AsyncIterator[Scene]:
     """A scene with the chat connected; what the server did not know, and every 429, fails the test.
@@ -139,9 +147,9 @@ async def staged(
     base, default = Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY
     house = House(tmp_path, **(limits or {}))
     try:
-        async with DiscordServer(unit=unit, privileged=privileged) as server:
+        async with DiscordServer(unit=unit, privileged=privileged, heartbeat_interval=heartbeat) as server:
             faults(server)
-            scene = Scene(server, house, tmp_path / "workspaces", setup, **discord)
+            scene = Scene(server, house, tmp_path / "workspaces", setup, patience, **discord)
             leave = house.pool.subscribe(lambda _change, _row: server.notify())
             try:
                 await scene.start()

@@ -11,7 +11,7 @@ from tests.chat.discord.scene import Scene, staged
 from tests.fakes.discord import rest
 
 PARTS = [f"part {number}" for number in range(6)]
-SLOWLY = "; ".join(f"say {part}; stall 0.1" for part in PARTS)
+SLOWLY = "; ".join(f"say {part}; stall 0.03" for part in PARTS)
 
 
 def whole(scene: Scene, thread) -> bool:
@@ -42,7 +42,6 @@ async def test_an_outage_in_the_middle_of_an_answer(scene: Scene):
     await scene.server.stop()
     while scene.turns(thread) < 1:
         await asyncio.wait_for(scene.server.world.change(), 20)
-    assert not scene.chat.facts().connected
     await scene.server.start()
     await scene.says(thread, PARTS[-1])
     assert await scene.chat.outbox.flush(10)
@@ -51,14 +50,16 @@ async def test_an_outage_in_the_middle_of_an_answer(scene: Scene):
     await scene.server.wait_until_connected(seconds=15)
 
 
-@pytest.mark.parametrize("fault", ["503", "abort", "reset"])
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("fault", "when"),
+    [("503", "before"), ("503", "after"), ("abort", "before"), ("abort", "after"), ("reset", "after")],
+)
 async def test_a_lost_request_or_answer_makes_one_message(scene: Scene, fault, when):
     for route, method in ((rest.MESSAGES, "POST"), (rest.MESSAGE, "PATCH")):
         if fault == "503":
             scene.server.faults.status(503, method, route, when=when, times=2)
         else:
-            scene.server.faults.abort(method, route, reset=fault == "reset" and when == "after", when=when)
+            scene.server.faults.abort(method, route, reset=fault == "reset", when=when)
     thread = await scene.opens(SLOWLY)
     await scene.idle(thread, 1)
     assert whole(scene, thread)
@@ -74,7 +75,7 @@ async def test_a_thread_is_opened_once_where_the_answer_was_lost(scene: Scene):
 
 
 async def test_an_archived_thread_is_woken_for_the_end_of_the_answer(scene: Scene):
-    thread = await scene.opens("say one; stall 0.3; say two")
+    thread = await scene.opens("say one; stall 0.1; say two")
     await scene.says(thread, "one")
     scene.ada.archives(thread)
     await scene.idle(thread, 1)
@@ -82,12 +83,12 @@ async def test_an_archived_thread_is_woken_for_the_end_of_the_answer(scene: Scen
 
 
 async def test_a_deleted_answer_and_a_locked_thread_stop_nothing(scene: Scene):
-    thread = await scene.opens("say one; stall 0.3; say two")
+    thread = await scene.opens("say one; stall 0.1; say two")
     await scene.says(thread, "one")
     scene.ada.deletes(scene.bodies(thread)[0])
     await scene.idle(thread, 1)
     assert scene.text(thread) == ""
-    scene.ada.says(thread, "stall 0.2; say three")
+    scene.ada.says(thread, "stall 0.1; say three")
     await scene.server.wait_for(lambda: scene.house.row(str(thread.id)).state == "busy")
     scene.ada.archives(thread, locked=True)
     await scene.idle(thread, 2)
@@ -131,3 +132,46 @@ async def test_the_first_connection_may_fail_again_and_again(tmp_path):
         thread = await scene.opens("say hello")
         await scene.says(thread, "hello")
         assert len(scene.server.requests_to("GET", rest.ME)) == 3
+
+
+async def test_a_gateway_that_stays_away_is_tried_anew_and_again(tmp_path):
+    async with staged(tmp_path, patience=0.3) as scene:
+        gateway = scene.server.gateway
+        gateway.refuse()
+        gateway.cut()
+        await scene.server.wait_for(lambda: gateway.refused >= 3, seconds=10)
+        facts = scene.chat.facts()
+        assert not facts.connected
+        assert (facts.disconnected_seconds or 0) > 0
+        assert (facts.latency_ms, facts.heartbeat_ack_seconds) == (None, None)
+        gateway.accept()
+        await scene.server.wait_until_connected(seconds=10)
+        thread = await scene.opens("say back")
+        await scene.says(thread, "back")
+        assert scene.chat.facts().connected
+
+
+async def test_the_heart_is_told_of(tmp_path):
+    async with staged(tmp_path, heartbeat=0.05) as scene:
+        await scene.server.wait_for(lambda: scene.server.gateway.heartbeats >= 2)
+        thread = await scene.opens("say hello")
+        await scene.says(thread, "hello")
+        facts = scene.chat.facts()
+    assert facts.platform == "discord"
+    assert 0 <= (facts.latency_ms or -1) < 1000
+    assert 0 <= (facts.heartbeat_ack_seconds or -1) < 5
+
+
+@pytest.mark.parametrize(("method", "route", "times"), [("POST", rest.MESSAGES, 1), ("PATCH", rest.MESSAGE, 99)])
+async def test_a_part_that_discord_refuses_is_told(scene: Scene, method, route, times):
+    scene.server.faults.status(400, method, route, times=times)
+    thread = await scene.opens("say one; stall 0.1; say two")
+    await scene.idle(thread, 1)
+    assert "A part of the answer could not be shown: Discord refused it" in scene.text(thread)
+
+
+async def test_a_refused_step_does_not_cost_the_end(scene: Scene):
+    scene.server.faults.status(400, "PATCH", rest.MESSAGE)
+    thread = await scene.opens("say one; stall 0.1; say two; stall 0.1; say three")
+    await scene.idle(thread, 1)
+    assert scene.text(thread) == "onetwothree"

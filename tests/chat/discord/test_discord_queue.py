@@ -129,3 +129,33 @@ async def test_a_deleted_thread_ends_its_session(scene: Scene):
     thread = await busy(scene)
     scene.ada.deletes_thread(thread)
     await scene.server.wait_for(lambda: not scene.pool.rows(suspended=True), what="no session, and nothing kept")
+
+
+async def test_after_a_restart_the_bot_s_own_threads_are_heard_without_a_mention(tmp_path):
+    def before(scene: Scene) -> dict[str, object]:
+        scene.server.make_thread(scene.channel, scene.server.bot, "from before")
+        theirs = scene.server.make_thread(scene.channel, scene.ada, "somebody's")
+        assert theirs.owner is scene.ada
+        return {}
+
+    async with staged(tmp_path, setup=before) as scene:
+        ours, theirs = scene.server.threads_of(scene.channel)
+        scene.ada.says(theirs, "say nothing")
+        scene.ada.says(ours, "say back")
+        assert await scene.says(ours, "back") == "back"
+        assert scene.bodies(theirs) == []
+        scene.asks_in(theirs, "say here too")
+        assert await scene.says(theirs, "here too") == "here too"
+
+
+async def test_two_bots_do_not_answer_each_other_for_ever(tmp_path):
+    async with staged(tmp_path, allow_bot_messages="all", max_bot_turns=2) as scene:
+        other = scene.server.make_user("other", scene.guild)
+        other.bot = True
+        thread = await scene.opens("say one")
+        await scene.idle(thread, 1)
+        for text in ("say two", "say three", "say never"):
+            message = other.says(thread, text)
+        await scene.server.wait_for(lambda: message.shown_reactions == ["🚫"])
+        await scene.idle(thread, 3)
+        assert scene.text(thread) == "one\ntwo\nthree"

@@ -127,3 +127,16 @@ async def test_the_agent_s_own_title_becomes_the_thread_s_name(scene: Scene):
     scene.ada.says(thread, "title Another")
     await scene.idle(thread, 2)
     assert thread.name == "mine"
+
+
+async def test_a_stop_is_told_where_it_interrupts_and_nowhere_else(scene: Scene):
+    idle = await scene.opens("say idle")
+    await scene.idle(idle, 1)
+    message = scene.asks("say busy; sleep 60")
+    busy = await scene.server.wait_for(lambda: message.thread)
+    await scene.says(busy, "busy")
+    await scene.pool.close(grace_seconds=0.5)
+    assert await scene.chat.outbox.flush(5)
+    assert scene.text(idle) == "idle"
+    assert scene.text(busy).endswith("acpbot is stopping. Your next message picks the conversation up again.")
+    assert scene.text(busy).count("acpbot is stopping") == 1

@@ -1,0 +1,45 @@
+"""Turns before they run: another text, blocks fitted to the agent, and threads that are forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+
+from acpbot.sessions.turn import Turn
+from tests.sessions.conftest import Listener
+
+
+async def test_a_queued_turn_takes_another_text(house):
+    running = house.send("t1", "stall 60")
+    await asyncio.wait_for(running.running.wait(), 20)
+    waiting = house.send("t1", "say old")
+    session = house.pool.get("t1")
+    assert not session.revise("no such key", [], "")
+    assert not session.revise("stall 60", [{"type": "text", "text": "say late"}], "say late"), "it runs already"
+    assert session.revise("say old", [{"type": "text", "text": "say new"}], "say new")
+    session.cancel()
+    await asyncio.wait_for(waiting.over.wait(), 20)
+    assert waiting.text == "new"
+
+
+async def test_the_blocks_are_fitted_once_the_agent_is_known(house):
+    seen = []
+
+    def fit(blocks, capabilities):
+        seen.append((capabilities.image, capabilities.embedded_context))
+        return [*blocks, {"type": "text", "text": "say fitted"}]
+
+    listener = Listener()
+    turn = Turn([{"type": "text", "text": "say raw"}], listener, text="say raw", fit=fit)
+    house.pool.submit("t1", turn, platform="test")
+    await asyncio.wait_for(listener.over.wait(), 20)
+    assert listener.text == "fitted"
+    assert seen == [(True, True)]
+
+
+async def test_a_thread_is_forgotten_unless_it_has_a_session(house):
+    await house.turn("t1", "remember it")
+    assert not house.pool.forget("t1")
+    assert not house.pool.forget("t2")
+    await house.pool.get("t1").end("evicted")
+    assert house.pool.forget("t1")
+    assert (await house.turn("t1", "recall")).text.strip() == "You told me to remember nothing."

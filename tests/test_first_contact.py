@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 
 LIMIT = 20.0
 ROLE, CHANNEL, CLIENT = "223456789012345678", "323456789012345678", "123456789012345678"
-# a controlling terminal, as a login has: without one Ctrl-C would be a character like any other
+# A controlling terminal, as a login has: without one Ctrl-C would be a character like any other. And SIGINT as a login
+# has it: what a shell starts in the background inherits that it is ignored.
 START = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    "signal.signal(signal.SIGINT, signal.SIG_DFL);"
     "os.execv(sys.executable, [sys.executable, '-m', 'acpbot', *sys.argv[1:]])"
 )
 HIDDEN, USERS, ROLES = "Bot token (hidden", "User ids", "Role ids"

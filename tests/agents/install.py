@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.agents.agents import AGENTS, MODULES
 
+# Node trusts its own list of authorities only; here, as elsewhere, what the system trusts is trusted.
+SYSTEM_AUTHORITIES: Final = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 PACKAGES: Final = {"@zed-industries/codex-acp": "0.16", "opencode-ai": "1.18"}
 
 
@@ -43,7 +46,10 @@ def main() -> int:
         print(f"cannot install the agents: {AGENTS}: {error.strerror}; set ACPBOT_AGENTS", file=sys.stderr)
         return 1
     quiet = ("--no-audit", "--no-fund", "--loglevel=error")
-    code = subprocess.run([npm, "install", *quiet, "--prefix", str(AGENTS), *specs], check=False).returncode
+    authorities = next((path for path in SYSTEM_AUTHORITIES if Path(path).is_file()), None)
+    environ = ({} if authorities is None else {"NODE_EXTRA_CA_CERTS": authorities}) | os.environ
+    argv = [npm, "install", *quiet, "--prefix", str(AGENTS), *specs]
+    code = subprocess.run(argv, check=False, env=environ).returncode
     if code != 0:
         print(f"cannot install the agents: npm ended with status {code}; see its words above", file=sys.stderr)
         return 1

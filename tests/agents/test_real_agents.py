@@ -114,7 +114,9 @@ async def test_a_kill_takes_the_running_tool_along(stack):
 
 async def test_a_kill_takes_along_what_a_tool_left_behind(stack):
     nap = stack.nap()
-    listener = stack.send("1001", f"run setsid {nap} >/dev/null 2>&1 </dev/null & echo left")
+    # It waits for its child to have left the group: codex ends the group once the command is over.
+    child = f"setsid sh -c 'echo > up; exec {nap}' >/dev/null 2>&1 </dev/null"
+    listener = stack.send("1001", f"run {child} & until [ -e up ]; do :; done; echo left")
     await stack.answer(listener, *ALLOW)
     await stack.over(listener)
     session = stack.row("1001").session_id

@@ -164,6 +164,7 @@ class Commands:
         except AcpbotError as error:
             words = f"{error}."
         except Exception:
+            # Whatever it was, the person is answered within Discord's three seconds.
             log.exception("command_failed", extra={"fields": call.fields})
             words = _INTERNAL
         return words if len(words) <= _ANSWER_LENGTH else words[: _ANSWER_LENGTH - 1] + "…"

@@ -114,6 +114,7 @@ class Intake:
             async with self._in_order(turn):
                 await self._queue(message, place, own_id, arrival)
         except Exception:
+            # A message that can't be taken is told to be lost, and costs nobody else theirs.
             log.exception("message_lost", extra={"fields": {"message": key, "channel": place.channel_id}})
             self._outbox.post(place.channel_id, "I could not take this message: internal error, see the log.")
         finally:

@@ -84,10 +84,10 @@ class Channels:
         if channel.archived:
             raise errors.archived()
 
-    def render(self, message: Message) -> dict[str, Any]:
+    def render(self, message: Message, *, created: bool = False) -> dict[str, Any]:
         world = self.world
         reads = "message_content" in world.gateway.privileged or payloads.reads(message, world.bot)
-        return payloads.message(message, world.cdn, world.bot, gateway=False, content=reads)
+        return payloads.message(message, world.cdn, world.bot, gateway=False, content=reads, created=created)
 
     # messages
 
@@ -106,13 +106,13 @@ class Channels:
         if nonce is not None and data.get("enforce_nonce") and key in self.nonces:
             at, message = self.nonces[key]
             if time.monotonic() - at < NONCE_SECONDS:
-                return self.render(message)
+                return self.render(message, created=True)
         fields = forms.message_fields(world, call, data, channel, None)
         fields |= self.reference(channel, data.get("message_reference"))
         message = world.post(channel, world.bot, **fields, nonce=None if nonce is None else str(nonce), payload=data)
         if nonce is not None:
             self.nonces[key] = (time.monotonic(), message)
-        return self.render(message)
+        return self.render(message, created=True)
 
     def reference(self, channel: Channel, given: dict[str, Any] | None) -> dict[str, Any]:
         """The fields of a reply."""

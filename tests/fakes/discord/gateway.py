@@ -131,6 +131,12 @@ class Gateway:
                 connection.session.alive = resumable
             await connection.send(9, resumable)
 
+    def expire(self) -> None:
+        """The sessions without a connection are over and forgotten, as Discord's are after some minutes."""
+        for session in self.sessions:
+            session.alive = session.alive and session.connection is not None
+        self.sessions = [session for session in self.sessions if session.alive]
+
     def half_open(self, *, deaf: bool = False) -> None:
         """Neither acknowledges nor dispatches from now on. With `deaf` it does not even see the client close."""
         for connection in self.connections:

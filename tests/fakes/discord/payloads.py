@@ -73,8 +73,8 @@ def thread_member(thread: Channel, user_id: int) -> dict[str, Any]:
 
 def channel(of: Channel, bot: User | None = None) -> dict[str, Any]:
     """A text channel, a thread (with `bot`'s own membership) or a DM."""
-    last = max(of.messages, default=None)
-    body: dict[str, Any] = {"id": str(of.id), "type": of.type, "last_message_id": last and str(last), "flags": 0}
+    last = None if of.last_message_id is None else str(of.last_message_id)
+    body: dict[str, Any] = {"id": str(of.id), "type": of.type, "last_message_id": last, "flags": 0}
     if of.guild is None:
         return body | {"recipients": [user(who) for who in of.recipients]}
     body |= {"guild_id": str(of.guild.id), "name": of.name, "rate_limit_per_user": 0}
@@ -178,9 +178,13 @@ def emoji(name: str) -> dict[str, Any]:
 
 
 def message(
-    of: Message, cdn: str, bot: User, *, gateway: bool, content: bool = True, deep: bool = True
+    of: Message, cdn: str, bot: User, *, gateway: bool, content: bool = True, deep: bool = True, created: bool = False
 ) -> dict[str, Any]:
-    """A message. Without `content` it is what an application sees that lacks the message content intent."""
+    """A message. Without `content` it is what an application sees that lacks the message content intent.
+
+    `created`: as it is told when it is made, with its nonce. Discord does not keep that: a message that is fetched or
+    edited later has none (discord.py issue 2451).
+    """
     guild_of = of.channel.guild
     body: dict[str, Any] = {
         "id": str(of.id),
@@ -212,7 +216,7 @@ def message(
             }
             for name, users in of.reactions.items()
         ]
-    if of.nonce is not None:
+    if created and of.nonce is not None:
         body["nonce"] = of.nonce
     if of.reference is not None:
         body["message_reference"] = of.reference

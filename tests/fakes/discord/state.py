@@ -126,7 +126,10 @@ class Guild:
 
 @dataclass(eq=False, repr=False)
 class Channel:
-    """A text channel, a thread or a DM. `names` is every name that it had, with the time (`time.monotonic`)."""
+    """A text channel, a thread or a DM. `names` is every name that it had, with the time (`time.monotonic`).
+
+    `last_message_id` stays when that message is deleted, as Discord's does.
+    """
 
     id: int
     type: int
@@ -146,6 +149,7 @@ class Channel:
     auto_archive: int = 1440
     topic: str | None = None
     sent: int = 0
+    last_message_id: int | None = None
     touched: datetime = field(default_factory=now)
     created: datetime = field(default_factory=now)
 

@@ -58,18 +58,19 @@ class World:
             self.gateway.dispatch(event, intents[0] if channel.guild is not None else intents[1], data)
         self.notify()
 
-    def render(self, message: Message) -> Callable[[gw.Session], dict[str, Any]]:
+    def render(self, message: Message, *, created: bool = False) -> Callable[[gw.Session], dict[str, Any]]:
         """The message as each session may see it."""
 
         def for_session(session: gw.Session) -> dict[str, Any]:
             reads = bool(session.intents & gw.MESSAGE_CONTENT) or payloads.reads(message, self.bot)
-            return payloads.message(message, self.cdn, self.bot, gateway=True, content=reads)
+            return payloads.message(message, self.cdn, self.bot, gateway=True, content=reads, created=created)
 
         return for_session
 
     def tell_message(self, event: str, message: Message) -> None:
         if not message.ephemeral:
-            self._tell(message.channel, event, (gw.GUILD_MESSAGES, gw.DM_MESSAGES), self.render(message))
+            data = self.render(message, created=event == "MESSAGE_CREATE")
+            self._tell(message.channel, event, (gw.GUILD_MESSAGES, gw.DM_MESSAGES), data)
         self.notify()
 
     def tell_thread(self, event: str, thread: Channel, **more: Any) -> None:
@@ -111,6 +112,8 @@ class World:
         message.keep_version()
         channel.messages[message.id] = message
         channel.sent += 1
+        if not message.ephemeral:
+            channel.last_message_id = message.id
         self.messages.append(message)
         if channel.is_thread and author.id not in channel.thread_members:
             channel.thread_members.append(author.id)

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from acpbot import __version__, health
+from acpbot.acp import procfs
 from acpbot.acp.agent import Profile, environment
 from acpbot.acp.containment import choose_launcher, end_leftovers
 from acpbot.chat.local import LocalChat
+from acpbot.management import audit
 from acpbot.management.access import AccessRule
 from acpbot.management.listener import Listener, inherited
 from acpbot.management.route import Services
@@ -25,6 +27,7 @@ from acpbot.management.vitals import LoopLag, rss_bytes
 from acpbot.notify import Notifier
 from acpbot.sessions.home import Limits
 from acpbot.sessions.pool import AgentChoice, Pool, PoolLimits
+from acpbot.sessions.store import Store
 from acpbot.sessions.thread import Workspace
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from acpbot.acp.process import Launcher
+    from acpbot.acp.procfs import ProcessKey
     from acpbot.chat.discord.port import DiscordChat
     from acpbot.config import AgentSettings, Settings
     from acpbot.health import State
@@ -56,7 +60,7 @@ def profile(settings: AgentSettings, environ: Mapping[str, str]) -> Profile:
     )
 
 
-def make_pool(settings: Settings, environ: Mapping[str, str], launcher: Launcher) -> Pool:
+def make_pool(settings: Settings, environ: Mapping[str, str], launcher: Launcher, store: Store) -> Pool:
     """The pool that the configuration describes."""
     pool = settings.pool
     return Pool(
@@ -72,6 +76,7 @@ def make_pool(settings: Settings, environ: Mapping[str, str], launcher: Launcher
             idle_seconds=pool.idle_timeout_seconds,
             ttl_seconds=pool.session_ttl_hours * 3600,
             turn_timeout_seconds=pool.turn_timeout_seconds,
+            remove_workspace=pool.remove_workspace,
             on_stuck=pool.on_stuck,
             session=Limits(
                 policy=settings.permissions.policy,
@@ -81,6 +86,7 @@ def make_pool(settings: Settings, environ: Mapping[str, str], launcher: Launcher
                 max_queued=pool.max_queued,
             ),
         ),
+        store=store,
     )
 
 
@@ -97,6 +103,7 @@ class Daemon:
         self._notifier = Notifier(environ)
         self._started = time.monotonic()
         self._stop = asyncio.Event()
+        self._store = Store()
         self._pool: Pool | None = None
         self._lag: LoopLag | None = None
         self._discord: DiscordChat | None = None
@@ -138,14 +145,19 @@ class Daemon:
         for warning in settings.warnings:
             log.warning("configuration", extra={"fields": {"warning": warning}})
         listening = self._listen(stack)
-        for left in await asyncio.to_thread(end_leftovers):
+        store = self._store = await asyncio.to_thread(Store.open, settings.store.path)
+        stack.push_async_callback(asyncio.to_thread, store.close)
+        stack.callback(audit.keep(store))
+        for left in await asyncio.to_thread(end_leftovers, remembered=_remembered(store)):
             fields = {"pid": left.pid, "command": left.command[:200], "session": left.session_id, "ended": left.ended}
             log.warning("leftover_ended", extra={"fields": fields})
+        store.forget_processes()
         launcher, reason = choose_launcher("auto", owns_children=True)
         stack.push_async_callback(launcher.aclose)
         log.info("containment", extra={"fields": {"kind": launcher.kind, "reason": reason}})
-        pool = self._pool = make_pool(settings, self._environ, launcher)
+        pool = self._pool = make_pool(settings, self._environ, launcher, store)
         chat = LocalChat(pool)
+        chat.recover()
         if listening is not None:
             rule = AccessRule(settings.management.admin_users)
             services = Services(
@@ -156,6 +168,7 @@ class Daemon:
             stack.push_async_callback(server.close)
         await self._start_probes(stack)
         self._start_discord(pool, stack)
+        store.drop_left()
         for name, work, seconds in (("tick", self._tick, TICK_SECONDS), ("sample", pool.sample, SAMPLE_SECONDS)):
             task = asyncio.create_task(_every(seconds, work), name=name)
             stack.push_async_callback(_cancelled, task)
@@ -193,6 +206,7 @@ class Daemon:
         from acpbot.chat.discord.port import DiscordChat  # noqa: PLC0415 - discord.py is loaded only where it is wanted
 
         self._discord = DiscordChat(self._settings, pool)
+        self._discord.recover()
         connected = asyncio.create_task(self._discord.run(), name="discord")
         connected.add_done_callback(lambda _: self._stop.set())
         stack.push_async_callback(_result, connected)
@@ -224,8 +238,15 @@ class Daemon:
             pool=msgspec.convert(pool.counts(), health.PoolFacts, from_attributes=True),
             loop_lag_ms=None if self._lag is None else round(self._lag.milliseconds, 1),
             rss_bytes=rss_bytes(),
+            store_problem=self._store.problem,
             grace_seconds=self._settings.management.probes.grace_seconds,
         )
+
+
+def _remembered(store: Store) -> list[ProcessKey]:
+    """The processes that an earlier life left in this boot, which is dead: the store is ours alone."""
+    boot = procfs.boot_id()
+    return [procfs.ProcessKey(left.pid, left.start_time) for left in store.left.processes if left.boot_id == boot]
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:

@@ -1,7 +1,7 @@
 """Health: plain facts about the daemon in, verdicts out. Pure functions, the same for the socket and for the probes.
 
 A liveness verdict never looks at the chat: a gateway's reconnect must not restart a healthy process. Readiness is the
-checks ``chat``, ``pool`` and ``drain``; ``loop`` is told, but does not decide (DESIGN section 6).
+checks ``chat``, ``pool`` and ``drain``; ``loop`` and ``store`` are told, but do not decide (DESIGN section 6).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LOOP_LAG_MS: Final = 1000.0  # later than this is reported
 State = Literal["starting", "running", "draining", "stopping"]
 Status = Literal["ok", "not_ready"]
 
-_REPORTED_ONLY: Final = frozenset({"loop"})
+_REPORTED_ONLY: Final = frozenset({"loop", "store"})
 
 
 class ChatFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +49,10 @@ class PoolFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """The daemon at one moment. ``grace_seconds``: how long a disconnect may last before it counts."""
+    """The daemon at one moment. ``grace_seconds``: how long a disconnect may last before it counts.
+
+    ``store_problem``: why nothing can be written down, ``None`` where all is well.
+    """
 
     state: State
     version: str
@@ -59,6 +62,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     grace_seconds: float = 15.0
     loop_lag_ms: float | None = None
     rss_bytes: int | None = None
+    store_problem: str | None = None
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -107,12 +111,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def checks(facts: Facts) -> tuple[Check, ...]:
-    """All checks: ``chat``, ``pool``, ``drain``, ``loop``."""
+    """All checks: ``chat``, ``pool``, ``drain``, ``loop``, ``store``."""
     found = {
         "chat": _chat_problem(facts),
         "pool": _pool_problem(facts.pool),
         "drain": _drain_problem(facts.state),
         "loop": _loop_problem(facts.loop_lag_ms),
+        "store": facts.store_problem,
     }
     return tuple(Check(name, reason is None, reason) for name, reason in found.items())
 

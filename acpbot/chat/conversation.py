@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from acpbot.acp import schema
 from acpbot.chat.live_message import LiveMessage
-from acpbot.sessions.turn import Turn
+from acpbot.chat.port import Incoming
+from acpbot.errors import WireError
+from acpbot.sessions.turn import KEPT, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acpbot.acp.schema import Update
-    from acpbot.chat.port import ChatPort, Incoming, Surface
+    from acpbot.chat.port import ChatPort, Surface
     from acpbot.sessions.home import Reason
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.turn import Ask, TurnEnd
 
+_INCOMING: Final = msgspec.json.Decoder(Incoming)
 TEXT_LIMIT: Final = 4 * 1024 * 1024
 AFRESH: Final = "The agent could not pick the earlier conversation up again: it starts afresh and knows nothing of it."
+INTERRUPTED: Final = "⚠️ acpbot was restarted in the middle of this answer, and the agent was stopped with it."
 _UNTOLD: Final = frozenset({"evicted", "expired"})
 
 _TOLD: Final = {
@@ -39,8 +44,11 @@ def ending_words(reason: Reason, detail: str | None, *, resumable: bool) -> str 
     told = _TOLD[reason]
     if detail is not None and reason in {"crashed", "start_failed"}:
         told = f"{told} ({detail})"
-    following = "picks the conversation up again" if resumable else "starts a new one"
-    return f"{told} Your next message {following}."
+    return f"{told} {_following(resumable=resumable)}"
+
+
+def _following(*, resumable: bool) -> str:
+    return f"Your next message {'picks the conversation up again' if resumable else 'starts a new one'}."
 
 
 def stuck_words(activity: str | None, seconds: float) -> str:
@@ -56,11 +64,15 @@ def _minutes(seconds: float) -> str:
 
 
 class Conversation:
-    """One turn, shown on a surface: it listens to the session and keeps the live message."""
+    """One turn, shown on a surface: it listens to the session and keeps the live message.
 
-    def __init__(self, surface: Surface, live: LiveMessage) -> None:
+    ``settled`` as in :meth:`Surface.ended`.
+    """
+
+    def __init__(self, surface: Surface, live: LiveMessage, settled: Callable[[], None] = lambda: None) -> None:
         self.live = live
         self._surface = surface
+        self._settled = settled
         self._room = TEXT_LIMIT
 
     def started(self) -> None:
@@ -97,7 +109,10 @@ class Conversation:
 
     def ended(self, end: TurnEnd) -> None:
         """Deliver the whole."""
-        self._surface.ended(self.live, end)
+        if end.stop_reason == KEPT:
+            self._surface.kept()
+        else:
+            self._surface.ended(self.live, end, self._settled)
 
 
 class Conversations:
@@ -111,18 +126,52 @@ class Conversations:
 
     def receive(self, incoming: Incoming) -> int:
         """Queue a message as a turn; how many turns are before it. Raises as :meth:`Pool.submit`."""
-        conversation = Conversation(self._port.surface(incoming), self._new_message())
-        turn = Turn(_blocks(incoming), conversation, text=incoming.text, key=incoming.key, fit=incoming.fit)
+        return self._submit(incoming, secrets.token_hex(8))
+
+    def _submit(self, incoming: Incoming, turn_id: str) -> int:
+        store = self._pool.store
+        surface = self._port.surface(incoming)
+        conversation = Conversation(surface, self._new_message(), lambda: store.turn_settled(turn_id))
+        turn = Turn(
+            _blocks(incoming),
+            conversation,
+            text=incoming.text,
+            key=incoming.key,
+            fit=lambda blocks, capabilities: self._port.fit(incoming, blocks, capabilities),
+            message=msgspec.json.encode(incoming),
+            turn_id=turn_id,
+        )
         return self._pool.submit(
             incoming.thread_id, turn, platform=self._port.platform, owner=incoming.owner, agent=incoming.agent
         )
+
+    def recover(self) -> None:
+        """Take up what an earlier life of the daemon's left: tell what was interrupted, run what waited."""
+        for record in self._pool.store.left.turns:
+            if record.platform != self._port.platform:
+                continue
+            incoming = _INCOMING.decode(record.message)
+            thread = self._pool.thread(record.thread_id)
+            if record.state == "running":
+                words = f"{INTERRUPTED} {_following(resumable=thread is not None and thread.resumable)}"
+                self._port.interrupted(incoming, words)
+                self._pool.store.turn_settled(record.turn_id)
+                continue
+            try:
+                self._submit(incoming, record.turn_id)
+            except WireError as error:
+                self._port.interrupted(incoming, f"{error}.")
+                self._pool.store.turn_settled(record.turn_id)
 
     def revise(self, incoming: Incoming, text: str) -> Incoming | None:
         """Give a queued message another text; ``None`` where its turn has begun, or is gone."""
         revised = msgspec.structs.replace(incoming, text=text)
         session = self._pool.get(incoming.thread_id)
-        if session is None or not session.revise(incoming.key, _blocks(revised), text):
+        turn = None if session is None else session.revise(incoming.key, _blocks(revised), text)
+        if turn is None:
             return None
+        turn.message = msgspec.json.encode(revised)
+        self._pool.store.turn_revised(turn.turn_id, turn.message)
         return revised
 
     def session_changed(self, thread_id: str) -> None:

@@ -18,7 +18,7 @@ from acpbot.sessions.thread import check_thread_id
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from acpbot.acp.schema import Update
+    from acpbot.acp.schema import PromptCapabilities, Update
     from acpbot.chat.live_message import LiveMessage
     from acpbot.sessions.model import Row
     from acpbot.sessions.pool import Pool
@@ -37,6 +37,11 @@ class LocalChat:
         self._conversations = Conversations(pool, self)
         self._listeners: dict[str, list[Callable[[Event], None]]] = {}
         self._surfaces: dict[str, _LocalSurface] = {}
+        self._untold: dict[str, list[str]] = {}
+
+    def recover(self) -> None:
+        """Take up what an earlier life left."""
+        self._conversations.recover()
 
     # What the management server calls.
 
@@ -53,6 +58,8 @@ class LocalChat:
         listeners = self._listeners.setdefault(thread, [])
         if emit not in listeners:
             listeners.append(emit)
+        for words in self._untold.pop(thread, ()):
+            self.notice(thread, words)
         return session.row()
 
     async def send(self, thread: str, text: str, owner: str) -> int:
@@ -100,6 +107,16 @@ class LocalChat:
     def surface(self, incoming: Incoming) -> _LocalSurface:
         """Where the turn of this message will be shown."""
         return _LocalSurface(self, incoming.thread_id, incoming.text)
+
+    def fit(
+        self, _incoming: Incoming, blocks: list[dict[str, Any]], _capabilities: PromptCapabilities
+    ) -> list[dict[str, Any]]:
+        """All of it: a terminal sends text, which every agent takes."""
+        return blocks
+
+    def interrupted(self, incoming: Incoming, text: str) -> None:
+        """Nobody has a thread open when a daemon starts: whoever opens it is told."""
+        self._untold.setdefault(incoming.thread_id, []).append(text)
 
     def notice(self, thread_id: str, text: str) -> None:
         """Tell the thread one plain sentence."""
@@ -153,11 +170,16 @@ class _LocalSurface:
         event = {"type": "permission_end", "request": ask.request, "outcome": ask.outcome, "option_id": chosen}
         self._emit(event)
 
-    def ended(self, live: LiveMessage, end: TurnEnd) -> None:
+    def ended(self, live: LiveMessage, end: TurnEnd, settled: Callable[[], None]) -> None:
         self._live = None
         self._end = {"type": "turn_end", "stop_reason": end.stop_reason, "text": live.text, "error": end.error}
         self._emit(self._end)
         self._chat.now_shown(self._thread_id, self)
+        settled()
+
+    def kept(self) -> None:
+        error = "acpbot is stopping; your message is kept, and runs once it is back"
+        self._emit({"type": "turn_end", "stop_reason": "kept", "text": "", "error": error})
 
     @property
     def is_over(self) -> bool:

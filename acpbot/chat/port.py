@@ -7,27 +7,29 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 if TYPE_CHECKING:
-    from acpbot.acp.schema import Update
+    from collections.abc import Callable
+
+    from acpbot.acp.schema import PromptCapabilities, Update
     from acpbot.chat.live_message import LiveMessage
-    from acpbot.sessions.turn import Ask, Fit, TurnEnd
+    from acpbot.sessions.turn import Ask, TurnEnd
 
 
 class Incoming(msgspec.Struct, frozen=True, kw_only=True):
-    """A person's message that is meant for the agent.
+    """A person's message that is meant for the agent: plain data, so that it can be kept over a restart.
 
     ``owner``: the platform's id of the person. ``key`` names the message, so that an edit or a deletion finds the
-    queued turn. ``context`` goes before the text as data, and so do ``blocks`` (ACP content blocks: attached files).
-    ``fit`` is asked right before the prompt is sent, when the agent's capabilities are known, as :class:`Turn`'s.
+    queued turn, and ``origin`` where it stands, if that is not the thread. ``context`` goes before the text as data,
+    and so do ``blocks`` (ACP content blocks: attached files).
     """
 
     thread_id: str
     text: str
     owner: str
     key: str = ""
+    origin: str = ""
     agent: str | None = None
     context: str = ""
     blocks: list[dict[str, Any]] = []
-    fit: Fit | None = None
 
 
 class Surface(Protocol):
@@ -45,8 +47,15 @@ class Surface(Protocol):
     def ask_ended(self, ask: Ask) -> None:
         """A permission request needs no more answer."""
 
-    def ended(self, live: LiveMessage, end: TurnEnd) -> None:
-        """The turn is over: the live message is complete and is to be delivered, whatever became of it so far."""
+    def ended(self, live: LiveMessage, end: TurnEnd, settled: Callable[[], None]) -> None:
+        """The turn is over: the live message is complete and is to be delivered, whatever became of it so far.
+
+        ``settled`` is to be called in the very step of the event loop in which what is to be delivered is written
+        down: until then the turn is one that a restart has interrupted.
+        """
+
+    def kept(self) -> None:
+        """The turn did not run; it is made again in the daemon's next life."""
 
 
 class ChatPort(Protocol):
@@ -58,6 +67,14 @@ class ChatPort(Protocol):
 
     def surface(self, incoming: Incoming) -> Surface:
         """Where the turn of this message will be shown."""
+
+    def fit(
+        self, incoming: Incoming, blocks: list[dict[str, Any]], capabilities: PromptCapabilities
+    ) -> list[dict[str, Any]]:
+        """The prompt's blocks as far as the agent takes them; asked right before it is sent."""
+
+    def interrupted(self, incoming: Incoming, text: str) -> None:
+        """Tell the thread that this message's turn ended with an earlier life of the daemon's."""
 
     def notice(self, thread_id: str, text: str) -> None:
         """Tell the thread one plain sentence of the bot's own."""

@@ -6,12 +6,12 @@ Source: flock(2), path_resolution(7), the sticky bit in inode(7).
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import stat
 from typing import TYPE_CHECKING, Final
 
+from acpbot import lock
 from acpbot.config_keys import one_line
 from acpbot.errors import ConfigError, StartError
 
@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 
 _ELSEWHERE: Final = "or choose another place with --socket"
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
-_LOCK_TRIES: Final = 5
 
 
 def open_folder(folder: Path, gid: int | None) -> int:
@@ -61,29 +60,10 @@ def foreign_group(gid: int) -> ConfigError:
 
 
 def take_lock(folder: int, path: Path) -> int:
-    """A descriptor that holds the lock of the socket ``path`` until it is closed; our pid is in the file.
-
-    Raises StartError where another daemon has it. The file stays: a lock that is unlinked can be held twice.
-    """
+    """A descriptor that holds the lock of the socket ``path`` until it is closed. Raises StartError, OSError."""
     name = path.name.removesuffix(".sock") + ".lock"
-    for _ in range(_LOCK_TRIES):
-        lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=folder)
-        try:
-            _check_lock(lock, path.with_name(name))
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
-                raise StartError(one_line(f"cannot start: acpbot (pid {holder}) already serves {path}")) from None
-            if _is_at(lock, name, folder):
-                os.ftruncate(lock, 0)
-                os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-                return lock
-        except BaseException:
-            os.close(lock)
-            raise
-        os.close(lock)  # somebody removed the file between open and flock: what we locked guards nothing
-    raise _refused(path.with_name(name), f"somebody keeps removing it; find out who, {_ELSEWHERE}")
+    busy = f"cannot start: acpbot (pid {{pid}}) already serves {path}"
+    return lock.take_lock(folder, path.with_name(name), busy, _ELSEWHERE)
 
 
 def _make(folder: Path) -> bool:
@@ -121,21 +101,6 @@ def _trusted(status: os.stat_result) -> bool:
 def _group_enters(status: os.stat_result, gid: int) -> bool:
     mode = status.st_mode
     return bool(mode & stat.S_IXOTH) or (status.st_gid == gid and bool(mode & stat.S_IXGRP))
-
-
-def _check_lock(lock: int, path: Path) -> None:
-    """In a folder such as /tmp the file may be somebody's, or a link to one of ours."""
-    status = os.fstat(lock)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or status.st_uid != os.geteuid():
-        raise _refused(path, f"it is not a plain file of ours; remove it {_ELSEWHERE}")
-
-
-def _is_at(descriptor: int, name: str, folder: int) -> bool:
-    try:
-        there = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return os.path.samestat(there, os.fstat(descriptor))
 
 
 def _refused(path: Path, problem: str) -> StartError:

@@ -30,6 +30,12 @@ class Home(Protocol):
     def session_changed(self, session: Session) -> None:
         """Something that its row shows has changed."""
 
+    def session_launched(self, session: Session) -> None:
+        """Its agent's process runs."""
+
+    async def turn_starting(self, turn: Turn) -> None:
+        """A turn's prompt is about to be sent: once this returns, it may be."""
+
     def session_afresh(self, session: Session) -> None:
         """Its thread's conversation could not be picked up again: the agent has forgotten it."""
 

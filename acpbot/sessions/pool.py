@@ -13,10 +13,12 @@ import msgspec
 
 from acpbot.errors import Ambiguous, Conflict, Draining, InvalidParams, NotFound, TooMany
 from acpbot.sessions.home import Limits
+from acpbot.sessions.memory import Memory, remove_workspace
 from acpbot.sessions.model import Detail, KillResult, PoolCounts, Row, Target
 from acpbot.sessions.session import Session
+from acpbot.sessions.store import Store
 from acpbot.sessions.thread import Thread, title_from
-from acpbot.sessions.turn import TurnEnd
+from acpbot.sessions.turn import KEPT, TurnEnd
 from acpbot.sessions.watchdog import Verdict, review
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class PoolLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_sessions: int = 10
     idle_seconds: float = 1800.0
     ttl_seconds: float = 86_400.0
+    remove_workspace: bool = False
     turn_timeout_seconds: float = 3600.0
     on_stuck: OnStuck = "notify"
     session: Limits = Limits()
@@ -83,20 +86,25 @@ class Pool:
         launcher: Launcher,
         workspace: Workspace,
         limits: PoolLimits,
+        store: Store | None = None,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
+        self.store = store or Store()
+        self._memory = Memory(self.store, wall)
         self._agents = agents
         self._default_agent = default_agent
         self._launcher = launcher
         self._workspace = workspace
         self._limits = limits
         self._clock = clock
-        self._threads: dict[str, Thread] = {}
+        self._threads = self._memory.threads()
         self._current: dict[str, Session] = {}
         self._closing: set[Session] = set()
         self._chats: dict[str, ChatSide] = {}
         self._subscribers: list[Callable[[Change, Row], None]] = []
         self._stuck_told: set[str] = set()
+        self._removals: dict[str, asyncio.Task[None]] = {}
         self.draining = False
 
     @property
@@ -144,7 +152,7 @@ class Pool:
             busy=states["busy"],
             waiting=states["waiting"],
             stuck=states["stuck"],
-            suspended=sum(1 for key in self._threads if key not in running),
+            suspended=len(self._threads) - len(running & self._threads.keys()),
             queued=sum(session.queued for session in sessions),
         )
 
@@ -228,7 +236,9 @@ class Pool:
         session = self.ensure(thread_id, platform=platform, owner=owner, agent=agent)
         if session.thread.title is None:
             session.thread.title = title_from(turn.text)
-        return session.submit(turn)
+        before = session.submit(turn)
+        self._memory.queued(turn, session.thread)
+        return before
 
     def ensure(self, thread_id: str, *, platform: str, owner: str | None = None, agent: str | None = None) -> Session:
         """The thread's session; a new one is started where there is none. Raises as :meth:`submit`."""
@@ -245,18 +255,18 @@ class Pool:
             thread = None
         if session is not None:
             return session
-        after = self._make_room(thread_id)
+        after: asyncio.Task[Any] | None = self._make_room(thread_id) or self._removals.get(thread_id)
         choice = self._agents[name]
         if thread is None:
             cwd = self._workspace.path(thread_id, choice.working_dir)
-            thread = Thread(thread_id, platform=platform, agent=name, owner=owner, cwd=cwd)
+            thread = Thread(thread_id, platform=platform, agent=name, owner=owner, cwd=cwd, used_at=self._memory.now())
             self._threads[thread_id] = thread
+            self._memory.keep(thread)
         session = self._current[thread_id] = self._new_session(thread, choice)
         session.open(after)
         return session
 
     def _new_session(self, thread: Thread, choice: AgentChoice) -> Session:
-        thread.suspended_at = None
         return Session(
             thread,
             profile=choice.profile,
@@ -300,7 +310,7 @@ class Pool:
         thread = session.thread
         ending = await asyncio.shield(session.end("killed", grace=grace, detail="An operator ended this session."))
         if forget and self._threads.get(thread.thread_id) is thread and thread.thread_id not in self._current:
-            del self._threads[thread.thread_id]
+            self._forget(thread)
         return KillResult(
             thread_id=target.thread_id,
             session_id=target.session_id,
@@ -335,8 +345,8 @@ class Pool:
         self.draining = True
         sessions = (*self._current.values(), *self._closing)
         ends = [session.end("stopped", grace=grace_seconds, detail="acpbot is stopping.") for session in sessions]
-        if ends:
-            await asyncio.wait(ends)
+        if ends or self._removals:
+            await asyncio.wait([*ends, *self._removals.values()])
 
     def force(self) -> None:
         """End the leaders of all agents now, so that ends that are under way need no more grace."""
@@ -348,13 +358,29 @@ class Pool:
         """Drop what would let a thread without a session resume; whether there was anything. A running one stays."""
         if self._live(thread_id) is not None:
             return False
-        return self._threads.pop(thread_id, None) is not None
+        thread = self._threads.get(thread_id)
+        if thread is None:
+            return False
+        self._forget(thread)
+        return True
+
+    def _forget(self, thread: Thread) -> None:
+        del self._threads[thread.thread_id]
+        self._memory.forget(thread)
 
     # What sessions tell (Home).
 
     def session_changed(self, session: Session) -> None:
         """A session's row has changed."""
         self._tell("changed", session)
+
+    def session_launched(self, session: Session) -> None:
+        """A session's processes can be found from now on, by the next life too."""
+        self._memory.launched(session)
+
+    async def turn_starting(self, turn: Turn) -> None:
+        """A turn's prompt may be sent once it is on disk that it may have been, else it could be sent twice."""
+        await self._memory.starting(turn)
 
     def session_afresh(self, session: Session) -> None:
         """A thread's agent has forgotten the conversation: the thread is told."""
@@ -373,7 +399,7 @@ class Pool:
         thread = session.thread
         self._closing.discard(session)
         self._stuck_told.discard(session.session_id)
-        thread.suspended_at = self._clock()
+        self._memory.gone(session)
         self._tell("gone", session)
         chat = self._chats.get(thread.platform)
         if chat is not None and reason != "replaced":  # that is no end: the turn goes on
@@ -382,7 +408,11 @@ class Pool:
             self._carry_over(session, queued)
             return
         for turn in queued:
-            turn.finish(TurnEnd("cancelled" if reason == "killed" else "error", detail))
+            if reason == "stopped" and turn.message is not None:
+                self._memory.queued(turn, thread)
+                turn.finish(TurnEnd(KEPT))
+            else:
+                turn.finish(TurnEnd("cancelled" if reason == "killed" else "error", detail))
 
     def _carry_over(self, session: Session, queued: Sequence[Turn]) -> None:
         if not queued:
@@ -396,6 +426,8 @@ class Pool:
             follower.take_over(queued, session.returned)
 
     def _tell(self, change: Change, session: Session) -> None:
+        if self._threads.get(session.thread.thread_id) is session.thread:
+            self._memory.keep(session.thread)
         chat = self._chats.get(session.thread.platform)
         if chat is not None:
             chat.session_changed(session.thread.thread_id)
@@ -408,16 +440,24 @@ class Pool:
 
     def tick(self) -> None:
         """Look at every session once: expiry, stuck turns, turns over their limit. Called about once a second."""
-        now = self._clock()
+        now, wall = self._clock(), self._memory.now()
         for session in list(self._current.values()):
             if session.evictable and now - session.idle_since >= self._limits.idle_seconds:
                 session.end("expired")
             elif session.turn is not None:
                 self._review(session)
-        for key, thread in list(self._threads.items()):
-            since = thread.suspended_at
-            if since is not None and self._live(key) is None and now - since >= self._limits.ttl_seconds:
-                del self._threads[key]
+        old = [thread for thread in self._threads.values() if wall - thread.used_at >= self._limits.ttl_seconds]
+        for thread in old:
+            if self._live(thread.thread_id) is None:
+                self._forget(thread)
+                if self._limits.remove_workspace:
+                    self._remove_workspace(thread)
+
+    def _remove_workspace(self, thread: Thread) -> None:
+        key = thread.thread_id
+        removal = asyncio.create_task(asyncio.to_thread(remove_workspace, self._workspace, thread))
+        self._removals[key] = removal
+        removal.add_done_callback(lambda _: self._removals.pop(key, None))
 
     def _review(self, session: Session) -> None:
         verdict = review(session, self._limits.turn_timeout_seconds, self._limits.on_stuck)

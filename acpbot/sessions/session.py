@@ -216,13 +216,12 @@ class Session:
         self._changed()
         return True
 
-    def revise(self, key: str, blocks: list[dict[str, Any]], text: str) -> bool:
-        """Replace what a queued turn asks for, by its key; whether there was one."""
+    def revise(self, key: str, blocks: list[dict[str, Any]], text: str) -> Turn | None:
+        """Replace what a queued turn asks for, by its key; ``None`` where there is none."""
         turn = self._queue.find(key)
-        if turn is None:
-            return False
-        turn.blocks, turn.text = blocks, text
-        return True
+        if turn is not None:
+            turn.blocks, turn.text = blocks, text
+        return turn
 
     def cancel(self) -> bool:
         """Ask the agent to stop the running turn; whether there was one. Open permissions are answered `cancelled`."""
@@ -231,9 +230,10 @@ class Session:
             return False
         if turn.cancelled_at is None:
             turn.cancelled_at = self._clock()
-        # In this order, as ACP has it: an agent whose permission is answered first goes on with the turn.
-        self.agent.cancel()
-        self.asks.cancel_all()
+        if turn.prompt_id is not None:
+            # In this order, as ACP has it: an agent whose permission is answered first goes on with the turn.
+            self.agent.cancel()
+            self.asks.cancel_all()
         return True
 
     async def choose(self, category: str, value: str) -> None:
@@ -282,6 +282,7 @@ class Session:
         self.agent.process.stderr.listener = self._stderr
         self._help(self._pump(self.agent))
         self._help(self._watch_exit(self.agent))
+        self._home.session_launched(self)
         self._changed()
         await self.agent.initialize()
         opened = await self.agent.open(thread.cwd, thread.acp_session_id)
@@ -311,8 +312,12 @@ class Session:
         self._turn_over.clear()
         self.doubt.spoke = False
         self._turn_since = self._heard_at = self._clock()
+        turn.prompt_id = None
         self.turn = turn
-        first = turn.prompt_id is None
+        await self._home.turn_starting(turn)
+        if turn.cancelled_at is not None:
+            self._turn_ended(TurnEnd("cancelled"))
+            return
         try:
             fitting = turn.blocks if turn.fit is None else turn.fit(turn.blocks, agent.capabilities.prompt_capabilities)
             turn.prompt_id = agent.prompt(fitting)
@@ -323,7 +328,8 @@ class Session:
                 self._turn_ended(TurnEnd("error", str(error)))
             self._die("crashed", str(error))
             return
-        if first:
+        if not turn.started:
+            turn.started = True
             turn.listener.started()
         self._changed()
         await self._turn_over.wait()
@@ -361,6 +367,9 @@ class Session:
         if self._life is not None:
             self._life.cancel()
             await asyncio.wait([self._life])
+        if self.turn is not None and self.turn.prompt_id is None:
+            self._queue.put_first([self.turn])  # the agent has not heard of it
+            self.turn = None
         self.asks.cancel_all()
         ending = Ending(reached=None, processes_ended=0, processes_left=0, seconds=0.0)
         if self.agent is not None:
@@ -421,7 +430,7 @@ class Session:
             self._session_update(update)
         else:
             self.doubt.spoke = True
-        if self.turn is None:
+        if self.turn is None or self.turn.prompt_id is None:
             return
         if update.kind in {"tool_call", "tool_call_update"}:
             self._tool_update(update.body)
@@ -447,7 +456,7 @@ class Session:
         self._heard_at = self._clock()
         self.doubt.spoke = True
         turn = self.turn
-        refuse = turn is None or turn.cancelled_at is not None or self._end_task is not None
+        refuse = turn is None or turn.prompt_id is None or turn.cancelled_at is not None or self._end_task is not None
         ask = self.asks.take(asked, refuse=refuse)
         if ask is not None and turn is not None:
             turn.listener.asked(ask)

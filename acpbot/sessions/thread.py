@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from acpbot.errors import InvalidParams, StartError
 from acpbot.sessions.model import Row
+from acpbot.sessions.records import ThreadRecord
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from acpbot.sessions.model import State
 
 THREAD_ID: Final = re.compile(r"[0-9]{1,20}|[a-z0-9-]{1,64}")
@@ -32,9 +32,14 @@ def title_from(text: str) -> str | None:
 
 
 class Thread:
-    """One chat thread. ``acp_session_id`` outlives processes: it is what a resume needs."""
+    """One chat thread. ``acp_session_id`` outlives processes, ours too: it is what a resume needs.
 
-    def __init__(self, thread_id: str, *, platform: str, agent: str, owner: str | None, cwd: Path) -> None:
+    ``used_at``: when its last turn or session ended, or it began (Unix time, seconds).
+    """
+
+    def __init__(
+        self, thread_id: str, *, platform: str, agent: str, owner: str | None, cwd: Path, used_at: float
+    ) -> None:
         self.thread_id = check_thread_id(thread_id)
         self.platform = platform
         self.agent = agent
@@ -45,9 +50,42 @@ class Thread:
         self.acp_session_id: str | None = None
         self.resumable = False
         self.turns = 0
-        self.suspended_at: float | None = None
+        self.used_at = used_at
         self.chosen: dict[str, str] = {}
         """What people set: ``mode``, ``model`` and the like; set again in the next session."""
+
+    @classmethod
+    def restored(cls, record: ThreadRecord) -> Thread:
+        """The thread of an earlier life."""
+        thread = cls(
+            record.thread_id,
+            platform=record.platform,
+            agent=record.agent,
+            owner=record.owner,
+            cwd=Path(record.cwd),
+            used_at=record.used_at,
+        )
+        thread.title, thread.created_at = record.title, record.created_at
+        thread.acp_session_id, thread.resumable = record.acp_session_id, record.resumable
+        thread.turns, thread.chosen = record.turns, dict(record.chosen)
+        return thread
+
+    def record(self) -> ThreadRecord:
+        """What must outlive this process."""
+        return ThreadRecord(
+            thread_id=self.thread_id,
+            platform=self.platform,
+            agent=self.agent,
+            owner=self.owner,
+            cwd=str(self.cwd),
+            title=self.title,
+            created_at=self.created_at,
+            used_at=self.used_at,
+            acp_session_id=self.acp_session_id,
+            resumable=self.resumable,
+            turns=self.turns,
+            chosen=dict(self.chosen),
+        )
 
     def suspended_row(self, state: State = "suspended") -> Row:
         """The row of a thread without a process."""

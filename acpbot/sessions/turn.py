@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import msgspec
 
@@ -22,8 +23,14 @@ Blocks = list[dict[str, Any]]
 Fit = Callable[[Blocks, PromptCapabilities], Blocks]
 
 
+KEPT: Final = "kept"
+
+
 class TurnEnd(msgspec.Struct, frozen=True):
-    """How a turn ended: ACP's stop reason, or ``error`` with a sentence for people."""
+    """How a turn ended: ACP's stop reason, or ``error`` with a sentence for people.
+
+    ``kept``: it never ran, and waits on disk for the daemon's next life.
+    """
 
     stop_reason: str
     error: str | None = None
@@ -96,7 +103,8 @@ class Ask:
 class Turn:
     """A prompt on its way. ``key`` names the chat message that it came from; ``text`` is what a person typed.
 
-    ``fit`` makes of the blocks those that the agent takes, once it is known what that is.
+    ``fit`` makes of the blocks those that the agent takes, once it is known what that is. ``message`` is what the chat
+    needs to make the turn again after a restart; ``None``: it would be lost. ``turn_id`` is the same in every life.
     """
 
     def __init__(
@@ -107,13 +115,20 @@ class Turn:
         text: str,
         key: str = "",
         fit: Fit | None = None,
+        message: bytes | None = None,
+        turn_id: str = "",
     ) -> None:
+        self.turn_id = turn_id or secrets.token_hex(8)
+        self.message = message
         self.blocks = blocks
         self.fit = fit
         self.listener = listener
         self.text = text
         self.key = key
+        self.started = False
+        """Whether its listener was told of its start."""
         self.prompt_id: int | None = None
+        """The request that the agent is to answer, once it was sent."""
         self.cancelled_at: float | None = None
         self.end: TurnEnd | None = None
 

@@ -20,21 +20,25 @@ from tests.acp.rig import LIMIT, PATH, PYTHON_ENV, Daemon, Watch
 DEAD = {"ACPBOT_DAEMON": str(Identity.own()._replace(start_time=1)), "ACPBOT_SESSION": "s"}
 """What a process has from a daemon that is dead."""
 NAMESPACE = ("unshare", "--pid", "--fork")
-TOOLS = "(setsid sh -c 'echo $$; exec sleep 1000' &); setsid sh -c 'echo $$; exec sleep 1000' & echo $$; read _"
+TOOLS = (
+    "(setsid sh -c 'echo tool $$; exec sleep 1000' &); setsid sh -c 'echo tool $$; exec sleep 1000' & echo $$; read _"
+)
 
 
 def _killed_daemon(kind: str, directory: Path) -> None:
     with Daemon(kind, TOOLS, directory) as daemon:
-        pids = [int(daemon.line()) for _ in range(3)]
-        watches = [Watch(pid) for pid in pids]
+        lines = [daemon.line().split() for _ in range(3)]
+        watches = [Watch(int(line[-1])) for line in lines]
         daemon.popen.kill()
         daemon.popen.wait()
         found = end_leftovers()
     for watch in watches:
         with watch:
             assert watch.ended()
-    assert {left.pid for left in found} <= set(pids)  # the agent itself may have left when its stdin was closed
-    tools = [left for left in found if "(setsid" not in left.command]
+    # The agent itself may have left when its stdin was closed, or be just leaving, and have no command line any more.
+    assert {left.pid for left in found} <= {int(line[-1]) for line in lines}
+    pids = {int(line[1]) for line in lines if line[0] == "tool"}
+    tools = [left for left in found if left.pid in pids]
     assert [(left.session_id, left.ended) for left in tools] == [("left-over", True)] * 2
     assert {left.daemon for left in tools} == {f"{Identity.own().namespace}:{daemon.popen.pid}:{daemon.start_time}"}
 
@@ -64,7 +68,7 @@ def scrubbed_tool_in_a_dead_daemons_cgroup(directory: Path) -> None:
 
 def _living_daemon(kind: str, directory: Path) -> None:
     with Daemon(kind, TOOLS, directory) as daemon:
-        watches = [Watch(int(daemon.line())) for _ in range(3)]
+        watches = [Watch(int(daemon.line().split()[-1])) for _ in range(3)]
         assert end_leftovers() == []
         assert daemon.ask("sample") == "sampled 3"
         assert daemon.ask("close-session") == "closed"

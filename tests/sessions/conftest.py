@@ -126,6 +126,7 @@ class House:
             workspace=Workspace(tmp_path / "workspaces", "thread"),
             limits=PoolLimits(session=Limits(**session), **limits),
             clock=self.clock,
+            wall=self.clock,
         )
         self.pool.attach("test", self.told)
 

@@ -52,7 +52,8 @@ class Asking:
     def asked(self, thread_id: str, asker_id: str, ask: Ask) -> None:
         """Ask, by a message with the agent's options as buttons."""
         text = buttons.ask_text(ask.title, ask.timeout_seconds, asker_id)
-        post = self._outbox.post(thread_id, text, components=_components(ask))
+        lost = buttons.lost_text(ask.title)
+        post = self._outbox.post(thread_id, text, components=_components(ask), instead=lost)
         self._known[ask.request] = _Asked(ask, asker_id, post)
         if len(self._known) > _ENDED_MOST:
             self._known.popitem(last=False)
@@ -61,7 +62,7 @@ class Asking:
         """Say in the message how it ended, in place of the buttons."""
         known = self._known.get(ask.request)
         if known is not None:
-            known.post.show(known.end_text(), (), urgent=True)
+            known.post.show(known.end_text(), (), last=True)
 
     async def clicked(self, interaction: discord.Interaction, person: Person, pressed: buttons.Pressed) -> None:
         """Answer a click of somebody whom the gate lets in."""

@@ -19,8 +19,14 @@ discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
 class Events(Protocol):
     """Who is told of what happens in Discord."""
 
-    def connected(self, bot: Bot) -> None:
+    def connected(self, bot: Bot, *, resumed: bool) -> None:
         """There is a gateway session: a new one, or the old one again."""
+
+    def guild_there(self, bot: Bot, guild: discord.Guild) -> None:
+        """A server and its channels are known, after a new session began, or because the bot was let in."""
+
+    def ready(self, bot: Bot) -> None:
+        """No more servers are told for now."""
 
     def disconnected(self) -> None:
         """The gateway session is lost."""
@@ -28,7 +34,7 @@ class Events(Protocol):
     async def message(self, message: discord.Message) -> None:
         """Somebody else wrote."""
 
-    def own_message(self, nonce: str, message_id: str) -> None:
+    def own_message(self, nonce: str | None, message_id: str) -> None:
         """A message of ours stands."""
 
     def message_edited(self, message: discord.Message) -> None:
@@ -68,11 +74,23 @@ class Bot(discord.Client):
 
     async def on_connect(self) -> None:
         """A new session (``on_ready`` would come two seconds later, when no more guilds are told)."""
-        self._events.connected(self)
+        self._events.connected(self, resumed=False)
+
+    async def on_guild_available(self, guild: discord.Guild) -> None:
+        """One of those that a new session begins with."""
+        self._events.guild_there(self, guild)
+
+    async def on_guild_join(self, guild: discord.Guild) -> None:
+        """Another one."""
+        self._events.guild_there(self, guild)
+
+    async def on_ready(self) -> None:
+        """The last of them was told a while ago."""
+        self._events.ready(self)
 
     async def on_resumed(self) -> None:
         """The old one again; what was missed follows as events."""
-        self._events.connected(self)
+        self._events.connected(self, resumed=True)
 
     async def on_disconnect(self) -> None:
         """Lost, or not to be had."""
@@ -88,8 +106,7 @@ class Bot(discord.Client):
     async def on_message(self, message: discord.Message) -> None:
         """Ours or somebody's."""
         if self.user is not None and message.author.id == self.user.id:
-            if message.nonce is not None:
-                self._events.own_message(str(message.nonce), str(message.id))
+            self._events.own_message(None if message.nonce is None else str(message.nonce), str(message.id))
             return
         if isinstance(message.channel, discord.PartialMessageable):  # not in the cache: such as a thread just woken
             message.channel = await self.fetch_channel(message.channel.id)  # type: ignore[assignment]

@@ -161,6 +161,11 @@ def end_text(
     return f"❔ Answered{f' {code(name)}' if name else ''}{who}: {what}"
 
 
+def lost_text(title: str) -> str:
+    """What the message says once the daemon that asked is gone, in place of the buttons."""
+    return f"⏹️ acpbot was restarted, so no answer is needed any more: {code(title, _TITLE_LINE_MAX)}"
+
+
 def not_yours(asker_id: str) -> str:
     """Answer to a click of somebody who may not answer this request."""
     if not _ID.fullmatch(asker_id):

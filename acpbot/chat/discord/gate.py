@@ -106,7 +106,7 @@ def may_use(settings: DiscordSettings, person: Person, place: Place) -> bool:
 
     Programs never pass: they are heard by :func:`admits` only.
     """
-    return not person.automatic and _person_allowed(settings, person) and _place_allowed(settings, place)
+    return not person.automatic and _person_allowed(settings, person) and place_allowed(settings, place)
 
 
 def admits(settings: DiscordSettings, person: Person, place: Place, *, mentioned: bool, own_id: str) -> Verdict:
@@ -149,7 +149,8 @@ def _person_allowed(settings: DiscordSettings, person: Person) -> bool:
     )
 
 
-def _place_allowed(settings: DiscordSettings, place: Place) -> bool:
+def place_allowed(settings: DiscordSettings, place: Place) -> bool:
+    """Whether the bot listens here at all."""
     if place.is_dm:
         return settings.allow_dm
     return (
@@ -173,7 +174,7 @@ def _program_allowed(settings: DiscordSettings, person: Person, place: Place, *,
     if settings.trusted_bot_ids and person.id not in settings.trusted_bot_ids:
         return False
     heard = mentioned or (settings.allow_bot_messages == "all" and place.is_thread and place.ours)
-    return heard and _place_allowed(settings, place)
+    return heard and place_allowed(settings, place)
 
 
 class BotTurns:

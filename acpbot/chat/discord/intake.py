@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +17,7 @@ from acpbot.chat.discord.places import person_of
 from acpbot.chat.discord.reactions import Event
 from acpbot.chat.discord.rest import Refused, Unreachable
 from acpbot.chat.port import Incoming
-from acpbot.errors import AgentError, WireError
+from acpbot.errors import AgentError, Draining, WireError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.gate import Place
     from acpbot.chat.discord.outbox import Outbox
     from acpbot.chat.discord.places import Places
+    from acpbot.chat.discord.reading import Reading
     from acpbot.chat.discord.surface import DiscordSurface
     from acpbot.chat.discord.threads import Threads
     from acpbot.sessions.pool import Pool
@@ -63,6 +63,7 @@ class Intake:
         outbox: Outbox,
         threads: Threads,
         places: Places,
+        reading: Reading,
     ) -> None:
         self._settings = settings
         self._reaction_settings = reactions
@@ -71,6 +72,7 @@ class Intake:
         self._outbox = outbox
         self._threads = threads
         self._places = places
+        self._reading = reading
         self._bot_turns = gate.BotTurns(settings.max_bot_turns)
         self._arriving: dict[str, Arrival] = {}
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
@@ -90,6 +92,8 @@ class Intake:
         place = self._places.place_of(message.channel, own_id)
         person = person_of(message.author, webhook_id=message.webhook_id)
         verdict = gate.admits(self._settings, person, place, mentioned=self._mentions(message, own_id), own_id=own_id)
+        if verdict is Verdict.ALLOW and not self._reading.begin(message.id):
+            return
         if verdict is Verdict.ALLOW and person.automatic:
             verdict = self._bot_turns.take(place.channel_id)
         elif not person.automatic and gate.may_use(self._settings, person, place):
@@ -97,15 +101,21 @@ class Intake:
         if verdict is Verdict.DENY:
             log.info("message_denied", extra={"fields": {"user": person.id, "channel": place.channel_id}})
             self._outbox.react(place.channel_id, str(message.id), DENIED, add=True)
-        elif verdict is Verdict.ALLOW:
-            await self._admit(message, place, own_id)
+        try:
+            taken = verdict is Verdict.ALLOW and await self._admit(message, place, own_id)
+        except Draining:
+            # The daemon's next life finds it again, or this one, if it goes on after all.
+            self._reading.hold(message.id)
+        else:
+            self._reading.end(message.id, taken=taken)
 
     def _mentions(self, message: discord.Message, own_id: str) -> bool:
         users = {str(user.id) for user in message.mentions}
         roles = {str(role.id) for role in message.role_mentions}
         return gate.is_mentioned(own_id, users, roles, own_role_id=_own_role(message.guild))
 
-    async def _admit(self, message: discord.Message, place: Place, own_id: str) -> None:
+    async def _admit(self, message: discord.Message, place: Place, own_id: str) -> bool:
+        """Queue it, or say why not; always true. Raises Draining."""
         key = str(message.id)
         arrival = self._arriving[key] = Arrival(message.content)
         # In a thread the order of the messages is the order of the turns, however long a file takes to come.
@@ -113,12 +123,15 @@ class Intake:
         try:
             async with self._in_order(turn):
                 await self._queue(message, place, own_id, arrival)
+        except Draining:
+            raise
         except Exception:
             # A message that can't be taken is told to be lost, and costs nobody else theirs.
             log.exception("message_lost", extra={"fields": {"message": key, "channel": place.channel_id}})
             self._outbox.post(place.channel_id, "I could not take this message: internal error, see the log.")
         finally:
             self._arriving.pop(key, None)
+        return True
 
     @contextlib.asynccontextmanager
     async def _in_order(self, key: str) -> AsyncIterator[None]:
@@ -142,6 +155,8 @@ class Intake:
             self._outbox.post(place.channel_id, _EMPTY, reply_to=key)
             return
         marks = Marks(self._outbox, self._reaction_settings, place.channel_id, key)
+        if self._pool.draining:
+            raise Draining("cannot take a message: acpbot is about to stop or restart")
         thread_id = place.channel_id
         if not (place.is_thread or place.is_dm):
             opened = await self._open(message, own_id, marks)
@@ -161,13 +176,15 @@ class Intake:
             text=context.defuse(text),
             owner=str(message.author.id),
             key=key,
+            origin=place.channel_id,
             context=_context(message),
             blocks=blocks,
-            fit=functools.partial(self._fit, thread_id),
         )
         self.marks[key] = marks
         try:
             before = self._conversations.receive(incoming)
+        except Draining:
+            raise
         except (WireError, AgentError) as error:
             marks.on(Event.ERROR)
             self._outbox.post(thread_id, f"{error}.")
@@ -220,7 +237,7 @@ class Intake:
             self._outbox.post(thread_id, "\n".join(notes)[:2000])
         return blocks
 
-    def _fit(
+    def fit(
         self, thread_id: str, blocks: list[dict[str, Any]], capabilities: PromptCapabilities
     ) -> list[dict[str, Any]]:
         """The prompt's blocks as far as the agent takes them; the thread is told what is left out."""

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from acpbot.chat.discord.reading import snowflake
 from acpbot.chat.discord.rest import ARCHIVED, Refused, Unreachable
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ NONCE_SECONDS: Final = 120.0
 REFUSALS_MOST: Final = 3
 """Edits of a message that Discord refuses before no more are tried: such as of one that somebody has deleted."""
 
-_EPOCH_MS: Final = 1_420_070_400_000
 _SKEW_SECONDS: Final = 60.0
+_LOST_SKEW_SECONDS: Final = 10.0
 
 
 class _Worker:
@@ -76,7 +77,8 @@ class Lane:
         self._unsent: deque[Post] = deque()
         self._dirty: dict[Post, None] = {}
         self._chores: deque[tuple[str, str, bool]] = deque()
-        self._gone: deque[str] = deque()
+        self._gone: deque[tuple[Post, str]] = deque()
+        self._lost: set[Post] = set()
         self._sources: dict[Callable[[], None], None] = {}
         self._last_id: str | None = None
         self._edit_failures = 0
@@ -92,9 +94,21 @@ class Lane:
 
     def add(self, post: Post) -> None:
         """Deliver it after those before it, and after what is there to be seen by now."""
-        self._bring_up_to_date()
+        self.bring_up_to_date()
         self._unsent.append(post)
         self._sender.wake()
+
+    def recover(self, post: Post, *, retract: bool) -> None:
+        """Take up a post of an earlier life: nobody knows what it says, nor, without a message id, if it stands."""
+        if post.message_id is None:
+            post.retracted = retract
+            self._lost.add(post)
+            self._unsent.append(post)
+            self._sender.wake()
+        elif retract:
+            post.retract()
+        else:
+            self.changed(post)
 
     def refresh(self, source: Callable[[], None], *, urgent: bool) -> None:
         """Run it before the next delivery."""
@@ -118,9 +132,12 @@ class Lane:
         if post.retracted:
             self._dirty.pop(post, None)
             if post.message_id is not None:
-                self._gone.append(post.message_id)
+                self._gone.append((post, post.message_id))
                 post.message_id = None
                 self._chorer.wake()
+        elif post.settled and not post.held:
+            self._dirty.pop(post, None)
+            self._outbox.forget(post)
         elif post.message_id is not None and not post.held and post.failed is None and post.shown != post.wanted:
             self._dirty[post] = None
             if post.urgent:
@@ -134,7 +151,8 @@ class Lane:
         if not self.tasks():
             self._outbox.idle(self)
 
-    def _bring_up_to_date(self) -> None:
+    def bring_up_to_date(self) -> None:
+        """Run the sources."""
         while self._sources:
             source = next(iter(self._sources))
             del self._sources[source]
@@ -143,11 +161,14 @@ class Lane:
     # New posts.
 
     async def _send_next(self) -> bool:
-        self._bring_up_to_date()
+        self.bring_up_to_date()
         if not self._unsent:
             return False
         post = self._unsent.popleft()
+        if post in self._lost:
+            return await self._send_lost(post)
         if post.retracted:
+            self._outbox.forget(post)
             return True
         content, components = post.wanted
         try:
@@ -158,12 +179,48 @@ class Lane:
         self._last_id = post.message_id
         post.shown = content, components
         post.file = None
+        self._outbox.keep(post)
         self.changed(post)
         return True
 
+    async def _send_lost(self, post: Post) -> bool:
+        """Post what an earlier life may have posted already, with these words or, while it grew, with others.
+
+        As long as Discord knows its nonce, a second one is not made; later, or to take it away, its words must do.
+        """
+        found = None
+        try:
+            if post.retracted or self._outbox.wall() - post.created_at >= NONCE_SECONDS:
+                found = await self._found(post, _id_of(post.created_at - _LOST_SKEW_SECONDS))
+            if found is None and not post.retracted:
+                found = await self._deliver(post, *post.wanted)
+        except Refused as error:
+            self._refused(post, error)
+            return True
+        self._lost.discard(post)
+        post.message_id = found
+        post.file = None
+        if found is None:
+            self._outbox.forget(post)
+        else:
+            self._outbox.keep(post)
+            self.changed(post)
+        return True
+
+    async def _found(self, post: Post, since: str) -> str | None:
+        """As :meth:`_find`, through outages of any length."""
+        failures = 0
+        while True:
+            try:
+                return await self._find(post, post.content, since)
+            except Unreachable as error:
+                failures += 1
+                self._note("find", error, failures)
+                await self._outbox.pause(failures)
+
     async def _deliver(self, post: Post, content: str, components: Components) -> str:
         """Send it until it stands. What it says is the same in every try, as the first may have made it."""
-        began, since, failures = self._outbox.clock(), self._last_id or _snowflake(time.time() - _SKEW_SECONDS), 0
+        began, since, failures = self._outbox.clock(), self._last_id or _id_of(time.time() - _SKEW_SECONDS), 0
         while True:
             try:
                 if failures and self._outbox.clock() - began >= NONCE_SECONDS:
@@ -198,7 +255,7 @@ class Lane:
     # Edits.
 
     async def _edit_next(self) -> bool:
-        self._bring_up_to_date()
+        self.bring_up_to_date()
         if not self._dirty:
             self._edit_failures = 0
             return False
@@ -206,7 +263,7 @@ class Lane:
             self._hurry.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), delay)
-            self._bring_up_to_date()
+            self.bring_up_to_date()
         post = next((post for post in self._dirty if post.urgent), next(iter(self._dirty), None))
         if post is None or post.message_id is None:
             return True
@@ -239,7 +296,7 @@ class Lane:
 
     async def _edit(self, post: Post, message_id: str) -> tuple[str, Components]:
         def latest() -> tuple[str, Components]:
-            self._bring_up_to_date()
+            self.bring_up_to_date()
             return post.wanted
 
         try:
@@ -260,12 +317,16 @@ class Lane:
         chore = None if gone is not None else self._chores.popleft()
         try:
             if gone is not None:
-                await self._rest.delete(self.channel_id, gone)
+                post, message_id = gone
+                await self._rest.delete(self.channel_id, message_id)
+                self._outbox.forget(post)
             elif chore is not None:
                 message_id, emoji, add = chore
                 await self._rest.react(self.channel_id, message_id, emoji, add=add)
         except Refused as error:
             # A reaction or a deletion that is not allowed harms nobody: the message may be gone, or the permission.
+            if gone is not None:
+                self._outbox.forget(gone[0])
             log.debug("discord_chore_refused", extra={"fields": {"channel": self.channel_id, "error": str(error)}})
         except Unreachable as error:
             self._chore_failures += 1
@@ -284,6 +345,8 @@ class Lane:
     def _refused(self, post: Post, error: Refused) -> None:
         post.failed = error
         post.file = None
+        self._lost.discard(post)
+        self._outbox.forget(post)
         log.warning("discord_refused", extra={"fields": {"channel": self.channel_id, "error": str(error)}})
         if post.on_failed is not None:
             post.on_failed()
@@ -293,6 +356,5 @@ class Lane:
         log.log(logging.WARNING if failures == 1 else logging.DEBUG, "discord_retry", extra={"fields": fields})
 
 
-def _snowflake(seconds: float) -> str:
-    """The smallest id of that time (Unix time)."""
-    return str(int(seconds * 1000 - _EPOCH_MS) << 22)
+def _id_of(seconds: float) -> str:
+    return str(snowflake(seconds))

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from acpbot.chat.discord.reactions import Event, Reactions
+from acpbot.chat.discord.rest import Refused, Unreachable
 
 if TYPE_CHECKING:
     from acpbot.acp.schema import Update
@@ -53,3 +54,26 @@ class Marks:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+async def end_marks(outbox: Outbox, settings: ReactionSettings, channel_id: str, message_id: str) -> None:
+    """Take away what an earlier life said by reactions on a message, and say that it failed."""
+    if not settings.enabled:
+        return
+    failures = 0
+    while True:
+        try:
+            message = await outbox.rest.message(channel_id, message_id)
+        except Refused:
+            return  # it is gone, or out of reach
+        except Unreachable:
+            failures += 1
+            await outbox.pause(failures)
+        else:
+            break
+    for reaction in message.get("reactions", ()):
+        if reaction.get("me"):
+            emoji = reaction["emoji"]
+            name = f"{emoji['name']}:{emoji['id']}" if emoji.get("id") else emoji["name"]
+            outbox.react(channel_id, message_id, name, add=False)
+    outbox.react(channel_id, message_id, settings.emojis.error, add=True)

@@ -1,8 +1,9 @@
 """Everything that the bot writes, on its way to Discord: in order, once, and as soon as Discord takes it.
 
-A message of ours is a :class:`Post`: what it should say now. Nobody waits for a post; a lane for each channel delivers
-them, through outages of any length. New posts go out one after the other; edits go out one at a time a channel, each
-with the newest text, so that an answer that grows faster than the rate limit allows loses steps, never text.
+A message of ours is a :class:`Post`: what it should say now, kept in the store until it does. Nobody waits for a post;
+a lane for each channel delivers them, through outages of any length. New posts go out one after the other; edits go
+out one at a time a channel, each with the newest text, so that an answer that grows faster than the rate limit allows
+loses steps, never text.
 """
 
 from __future__ import annotations
@@ -12,14 +13,19 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from acpbot.chat.discord.format import shorten
 from acpbot.chat.discord.lane import Lane
+from acpbot.chat.discord.rest import File
+from acpbot.sessions.records import Fate, PostRecord
+from acpbot.sessions.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from acpbot.chat.discord.rest import File, Refused, Rest
+    from acpbot.chat.discord.rest import Refused, Rest
     from acpbot.chat.discord.supervisor import Backoff
 
     Components = Sequence[dict[str, Any]]
@@ -32,7 +38,8 @@ class Post:
     """A message of ours that is to stand in a channel.
 
     ``content`` and ``components`` are what it should say; ``message_id`` is there once it stands, ``failed`` once
-    Discord has refused it for good.
+    Discord has refused it for good. Until it stands as it should it is kept in the store: ``fate`` is what another
+    life of the daemon's does with it, and ``instead`` what it is to say then, where that is not ``content``.
     """
 
     __slots__ = (
@@ -40,9 +47,12 @@ class Post:
         "channel_id",
         "components",
         "content",
+        "created_at",
         "failed",
+        "fate",
         "file",
         "held",
+        "instead",
         "message_id",
         "nonce",
         "on_failed",
@@ -53,7 +63,9 @@ class Post:
         "urgent",
     )
 
-    def __init__(self, outbox: Outbox, channel_id: str, content: str, components: Components) -> None:
+    def __init__(
+        self, outbox: Outbox, channel_id: str, content: str, components: Components, *, nonce: str = ""
+    ) -> None:
         self._outbox = outbox
         self.channel_id = channel_id
         self.content = content
@@ -64,7 +76,10 @@ class Post:
         self.message_id: str | None = None
         self.failed: Refused | None = None
         self.shown: tuple[str, Components] | None = None
-        self.nonce = secrets.token_hex(12)
+        self.nonce = nonce or secrets.token_hex(12)
+        self.created_at = outbox.wall()
+        self.fate: Fate = "deliver"
+        self.instead: str | None = None
         self.refusals = 0
         self.urgent = False
         self.held = False
@@ -75,12 +90,36 @@ class Post:
         """What it should say."""
         return self.content, self.components
 
-    def show(self, content: str, components: Components | None = None, *, urgent: bool = False) -> None:
-        """Have it say this from now on; ``urgent``: without waiting for the pace of progress."""
+    @property
+    def settled(self) -> bool:
+        """Whether it stands as it should, for good."""
+        return self.fate == "deliver" and self.instead is None and self.shown == self.wanted
+
+    def record(self) -> PostRecord:
+        """What another life needs of it."""
+        components = self.components if self.instead is None else ()
+        return PostRecord(
+            nonce=self.nonce,
+            channel_id=self.channel_id,
+            fate="retract" if self.retracted else self.fate,
+            content=self.content if self.instead is None else self.instead,
+            components=msgspec.json.encode(components),
+            file_name=None if self.file is None else self.file.filename,
+            file=None if self.file is None else self.file.data,
+            reply_to=self.reply_to,
+            message_id=self.message_id,
+            created_at=self.created_at,
+        )
+
+    def show(self, content: str, components: Components | None = None, *, last: bool = False) -> None:
+        """Have it say this from now on; ``last``: for good, and without waiting for the pace of progress."""
         self.content = content
         if components is not None:
             self.components = components
-        self.urgent = self.urgent or urgent
+        if last:
+            self.urgent, self.fate, self.instead = True, "deliver", None
+        if self.fate == "deliver" and self.instead is None:
+            self._outbox.keep(self)
         self._outbox.changed(self)
 
     def hold(self) -> None:
@@ -97,18 +136,31 @@ class Post:
     def retract(self) -> None:
         """Take it away: never sent, or deleted."""
         self.retracted = True
+        self._outbox.keep(self)
         self._outbox.changed(self)
 
 
 class Outbox:
-    """The lanes. ``clock``: monotonic seconds. ``own_id``: the bot's own user id, once there is one."""
+    """The lanes.
+
+    ``clock``: monotonic seconds; ``wall``: Unix time. ``own_id``: the bot's own user id, once there is one.
+    """
 
     def __init__(
-        self, rest: Rest, backoff: Backoff, *, clock: Callable[[], float] = time.monotonic, own_id: Callable[[], str]
+        self,
+        rest: Rest,
+        backoff: Backoff,
+        *,
+        own_id: Callable[[], str],
+        store: Store | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
+        self._store = store or Store()
         self.rest = rest
         self.backoff = backoff
         self.clock = clock
+        self.wall = wall
         self.own_id = own_id
         self._lanes: dict[str, Lane] = {}
         self._echoes: dict[str, str] = {}
@@ -127,12 +179,41 @@ class Outbox:
         file: File | None = None,
         reply_to: str | None = None,
         on_failed: Callable[[], None] | None = None,
+        fate: Fate = "deliver",
+        instead: str | None = None,
     ) -> Post:
-        """A new message, after those that were posted to the channel before; cut where it is too long for one."""
+        """A new message, after those that were posted to the channel before; cut where it is too long for one.
+
+        ``fate`` and ``instead`` hold until :meth:`Post.show` says the last word.
+        """
         made = Post(self, channel_id, shorten(content, _LENGTH_MOST), components)
         made.file, made.reply_to, made.on_failed = file, reply_to, on_failed
+        made.fate, made.instead = fate, instead
         self.lane(channel_id).add(made)
+        self.keep(made)
         return made
+
+    def recover(self, left: Sequence[PostRecord]) -> None:
+        """Bring the messages of an earlier life to the end that they were to have."""
+        for record in left:
+            if record.fate == "leave":
+                self._store.post_settled(record.nonce)
+                continue
+            components = msgspec.json.decode(record.components)
+            post = Post(self, record.channel_id, record.content, components, nonce=record.nonce)
+            post.reply_to, post.message_id, post.created_at = record.reply_to, record.message_id, record.created_at
+            if record.file is not None:
+                post.file = File(record.file_name or "file.txt", record.file)
+            post.urgent = True
+            self.lane(record.channel_id).recover(post, retract=record.fate == "retract")
+
+    def keep(self, post: Post) -> None:
+        """Write down what should become of a post."""
+        self._store.save_post(post.record())
+
+    def forget(self, post: Post) -> None:
+        """A post stands as it should, or never will."""
+        self._store.post_settled(post.nonce)
 
     def refresh(self, channel_id: str, source: Callable[[], None], *, urgent: bool = False) -> None:
         """Have ``source`` bring its posts up to date just before the channel's next delivery; asked often, run once.
@@ -140,6 +221,10 @@ class Outbox:
         ``urgent``: the next delivery is now.
         """
         self.lane(channel_id).refresh(source, urgent=urgent)
+
+    def bring_up_to_date(self, channel_id: str) -> None:
+        """Have all sources of a channel bring their posts up to date now."""
+        self.lane(channel_id).bring_up_to_date()
 
     def react(self, channel_id: str, message_id: str, emoji: str, *, add: bool) -> None:
         """Put a reaction on a message or take it off, in order; the two cancel each other out while they wait."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import logging
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from acpbot.chat.conversation import Conversations
 from acpbot.chat.discord import buttons, gate
 from acpbot.chat.discord.asking import Asking
 from acpbot.chat.discord.bot import Bot
+from acpbot.chat.discord.catch_up import CatchUp
 from acpbot.chat.discord.commands import Commands
 from acpbot.chat.discord.intake import Intake
+from acpbot.chat.discord.marks import Marks, end_marks
 from acpbot.chat.discord.outbox import Outbox
 from acpbot.chat.discord.places import PLATFORM, Places, person_of
+from acpbot.chat.discord.reading import Reading
 from acpbot.chat.discord.rest import Rest
 from acpbot.chat.discord.supervisor import Backoff, Link, Supervisor, point_at
 from acpbot.chat.discord.surface import DiscordMessage, DiscordSurface
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 
     import discord
 
+    from acpbot.acp.schema import PromptCapabilities
     from acpbot.chat.port import Incoming
     from acpbot.health import ChatFacts
     from acpbot.sessions.home import Reason
@@ -70,6 +75,7 @@ class DiscordChat:
         pool: Pool,
         *,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
         delivery: Backoff | None = None,
         reconnect: Backoff | None = None,
         patience: float = 60.0,
@@ -81,11 +87,14 @@ class DiscordChat:
         self._pool = pool
         self._link = Link(clock)
         self._rest = Rest()
-        self.outbox = Outbox(self._rest, delivery or Backoff(), clock=clock, own_id=self._own_id)
+        self.outbox = Outbox(
+            self._rest, delivery or Backoff(), store=pool.store, clock=clock, wall=wall, own_id=self._own_id
+        )
         self._places = Places(pool)
         self._threads = Threads(self.outbox, clock)
         self._asking = Asking(self.outbox, self._discord)
         self._conversations = _Conversations(pool, self, settings)
+        self._reading = Reading(pool.store, wall)
         self._intake = Intake(
             settings=self._discord,
             reactions=settings.reactions,
@@ -94,6 +103,15 @@ class DiscordChat:
             outbox=self.outbox,
             threads=self._threads,
             places=self._places,
+            reading=self._reading,
+        )
+        self._catch_up = CatchUp(
+            settings=self._discord,
+            pool=pool,
+            places=self._places,
+            outbox=self.outbox,
+            reading=self._reading,
+            take=self._take,
         )
         self._commands = Commands(settings=self._discord, pool=pool, outbox=self.outbox, places=self._places)
         self._supervisor = Supervisor(
@@ -108,9 +126,15 @@ class DiscordChat:
         self._ended: dict[str, DiscordSurface] = {}
         self._deleted: collections.deque[str] = collections.deque(maxlen=_DELETED_MOST)
         self._interrupted: set[str] = set()
+        self._asides: set[asyncio.Task[None]] = set()
         self._bot: Bot | None = None
 
     # What the daemon calls.
+
+    def recover(self) -> None:
+        """Take up what an earlier life left; what is to be said is said once Discord is there."""
+        self.outbox.recover(self._pool.store.left.posts)
+        self._conversations.recover()
 
     async def run(self) -> None:
         """Stay connected until :meth:`close`. Raises ConfigError, and nothing else."""
@@ -121,6 +145,9 @@ class DiscordChat:
         """Say what is still to be said, for a few seconds at most, and leave."""
         if not await self.outbox.flush(FLUSH_SECONDS if self._link.connected else 0):
             log.warning("discord_unsaid")
+        await self._catch_up.close()
+        for task in tuple(self._asides):
+            task.cancel()
         await self._threads.close()
         await self._commands.close()
         await self.outbox.close()
@@ -135,10 +162,27 @@ class DiscordChat:
     def surface(self, incoming: Incoming) -> DiscordSurface:
         """Where the turn of this message will be shown."""
         marks = self._intake.marks.pop(incoming.key, None)
+        if marks is None:  # a message of an earlier life
+            place = incoming.origin or incoming.thread_id
+            marks = Marks(self.outbox, self._settings.reactions, place, incoming.key)
         show_diffs = self._discord.tool_display == "full"
         surface = DiscordSurface(self, incoming, marks, show_diffs=show_diffs)
         self._intake.waiting[incoming.key] = surface
         return surface
+
+    def fit(
+        self, incoming: Incoming, blocks: list[dict[str, Any]], capabilities: PromptCapabilities
+    ) -> list[dict[str, Any]]:
+        """The prompt's blocks as far as the agent takes them; the thread is told what is left out."""
+        return self._intake.fit(incoming.thread_id, blocks, capabilities)
+
+    def interrupted(self, incoming: Incoming, text: str) -> None:
+        """Tell the thread, and show on the message that it came to nothing."""
+        self.outbox.post(incoming.thread_id, text)
+        place = incoming.origin or incoming.thread_id
+        aside = asyncio.create_task(end_marks(self.outbox, self._settings.reactions, place, incoming.key))
+        self._asides.add(aside)
+        aside.add_done_callback(self._asides.discard)
 
     def notice(self, thread_id: str, text: str) -> None:
         """Tell the thread one plain sentence."""
@@ -196,11 +240,23 @@ class DiscordChat:
 
     # What the bot tells (Events).
 
-    def connected(self, bot: Bot) -> None:
-        """There is a gateway session."""
+    def connected(self, bot: Bot, *, resumed: bool) -> None:
+        """There is a gateway session; a new one does not tell what was missed."""
         if bot is self._bot:
+            if not resumed:
+                self._catch_up.begin(guild.id for guild in bot.guilds)
             self._link.up()
             self.outbox.nudge()
+
+    def guild_there(self, bot: Bot, guild: discord.Guild) -> None:
+        """A server may hold messages that were missed."""
+        if bot is self._bot:
+            self._catch_up.guild(guild, self._own_id())
+
+    def ready(self, bot: Bot) -> None:
+        """And so may direct messages."""
+        if bot is self._bot:
+            self._catch_up.direct_messages(bot)
 
     def disconnected(self) -> None:
         """The gateway session is lost."""
@@ -208,12 +264,18 @@ class DiscordChat:
 
     async def message(self, message: discord.Message) -> None:
         """Somebody else wrote."""
+        await self._catch_up.may_go_on(None if message.guild is None else message.guild.id)
+        await self._take(message)
+
+    async def _take(self, message: discord.Message) -> None:
         if self._bot is not None and self._bot.user is not None:
             await self._intake.take(message, self._bot.user)
 
-    def own_message(self, nonce: str, message_id: str) -> None:
+    def own_message(self, nonce: str | None, message_id: str) -> None:
         """A message of ours stands."""
-        self.outbox.confirm(nonce, message_id)
+        self._reading.saw(int(message_id))
+        if nonce is not None:
+            self.outbox.confirm(nonce, message_id)
 
     def message_edited(self, message: discord.Message) -> None:
         """A message says something else now."""

@@ -174,7 +174,8 @@ class Rest:
                 raise
 
     async def react(self, channel_id: str, message_id: str, emoji: str, *, add: bool) -> None:
-        """Put a reaction of ours on a message, or take it off."""
+        """Put a reaction of ours on a message, or take it off; a custom emoji is ``<:name:id>``, or ``name:id``."""
+        emoji = emoji.strip("<>").removeprefix("a:").removeprefix(":")
         path = "/channels/{channel_id}/messages/{message_id}/reactions/{emoji}/@me"
         method = "PUT" if add else "DELETE"
         await self.call(method, path, urgent=False, channel_id=channel_id, message_id=message_id, emoji=emoji)
@@ -182,6 +183,12 @@ class Rest:
     async def typing(self, channel_id: str) -> None:
         """Show for 10 s that something is being written."""
         await self.call("POST", "/channels/{channel_id}/typing", urgent=False, channel_id=channel_id)
+
+    async def message(self, channel_id: str, message_id: str) -> dict[str, Any]:
+        """A message as it stands."""
+        path = "/channels/{channel_id}/messages/{message_id}"
+        found: dict[str, Any] = await self.call("GET", path, urgent=False, channel_id=channel_id, message_id=message_id)
+        return found
 
     async def posted_since(self, channel_id: str, message_id: str) -> list[dict[str, Any]]:
         """The messages after this one, oldest first, 100 at most."""

@@ -13,12 +13,14 @@ from acpbot.chat.discord.tables import Tables
 from acpbot.chat.live_message import LiveMessage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from acpbot.acp.schema import Update
     from acpbot.chat.discord.marks import Marks
     from acpbot.chat.discord.outbox import Outbox, Post
     from acpbot.chat.port import Incoming
+    from acpbot.sessions.records import Fate
     from acpbot.sessions.turn import Ask, TurnEnd
     from acpbot.settings import Settings
 
@@ -111,7 +113,8 @@ class DiscordSurface:
     def queued(self, before: int) -> None:
         """Tell the user how many messages are before theirs."""
         words = "1 message is" if before == 1 else f"{before} messages are"
-        self._note = self._outbox.post(self.thread_id, f"👀 Queued: {words} before this one.")
+        text = f"👀 Queued: {words} before this one."
+        self._note = self._outbox.post(self.thread_id, text, fate="retract")
 
     def end_is_told(self, text: str) -> None:
         """The thread is told this right after the end: what it says need not be said twice."""
@@ -151,14 +154,24 @@ class DiscordSurface:
         self._type()
         self._home.ask_ended(ask)
 
-    def ended(self, live: LiveMessage, end: TurnEnd) -> None:
-        """Deliver all of it."""
+    def ended(self, live: LiveMessage, end: TurnEnd, settled: Callable[[], None]) -> None:
+        """Deliver all of it, in the loop's next step: what becomes of the session is told in this one."""
         self._live, self.end = live, end
         self._rest_typing()
         self._drop_note()
         self._mark(end_event(end.stop_reason))
         self._home.turn_ended(self)
+        asyncio.get_running_loop().call_soon(self._conclude, settled)
+
+    def kept(self) -> None:
+        """It is shown again when it runs."""
+        self._drop_note()
+
+    def _conclude(self, settled: Callable[[], None]) -> None:
+        """Hand the whole answer over. In one step with ``settled``: it is kept for delivery, or to be told as lost."""
         self._outbox.refresh(self.thread_id, self._render, urgent=True)
+        self._outbox.bring_up_to_date(self.thread_id)
+        settled()
 
     # The posts.
 
@@ -172,9 +185,10 @@ class DiscordSurface:
         bodies = live.bodies()
         for index, body in enumerate(bodies):
             if index < len(self._posts):
-                self._posts[index].show(body, urgent=self.end is not None)
+                self._posts[index].show(body, last=self.end is not None)
             else:
-                self._posts.append(self._outbox.post(self.thread_id, body, on_failed=self._body_failed))
+                fate: Fate = "leave" if self.end is None else "deliver"
+                self._posts.append(self._outbox.post(self.thread_id, body, on_failed=self._body_failed, fate=fate))
         for post in self._posts[len(bodies) :]:
             post.retract()
         del self._posts[len(bodies) :]
@@ -220,7 +234,8 @@ class DiscordSurface:
                 self._said_anew.add(index)
                 if self._home.was_deleted(post.message_id):
                     continue
-                self._posts[index] = self._outbox.post(self.thread_id, post.wanted[0], on_failed=self._body_failed)
+                again = self._outbox.post(self.thread_id, post.wanted[0], on_failed=self._body_failed, fate=post.fate)
+                self._posts[index] = again
 
     def _tell_loss(self, reason: str) -> None:
         if not self._loss_told:

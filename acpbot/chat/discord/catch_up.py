@@ -1,0 +1,145 @@
+"""What people wrote while there was no gateway session: found in the channels' histories, and taken in order.
+
+A resumed session tells what was missed by itself; a new one does not. Until a server was caught up with, what is
+written there now waits, so that the order stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+import discord
+
+from acpbot.chat.discord import gate
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from acpbot.chat.discord.outbox import Outbox
+    from acpbot.chat.discord.places import Places
+    from acpbot.chat.discord.reading import Reading
+    from acpbot.sessions.pool import Pool
+    from acpbot.settings import DiscordSettings
+
+    _Written = discord.TextChannel | discord.VoiceChannel | discord.Thread
+    Take = Callable[[discord.Message], Awaitable[None]]
+
+log = logging.getLogger(__name__)
+
+MESSAGES_MOST: Final = 500
+"""Messages of one channel that are looked through; the oldest are first."""
+
+_WAIT_SECONDS: Final = 30.0
+_TRIES: Final = 5
+_DMS_MOST: Final = 50
+
+
+class CatchUp:
+    """Looks through the servers' channels, each once a gateway session. ``take`` is given each message."""
+
+    def __init__(
+        self, *, settings: DiscordSettings, pool: Pool, places: Places, outbox: Outbox, reading: Reading, take: Take
+    ) -> None:
+        self.settings = settings
+        self._pool = pool
+        self._places = places
+        self._outbox = outbox
+        self._reading = reading
+        self._take = take
+        self._after = 0
+        self._gates: dict[int, asyncio.Event] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, guild_ids: Iterable[int]) -> None:
+        """There is a new gateway session: of these servers it is not known what was missed."""
+        self._after = self._reading.after()
+        self._gates = {guild_id: asyncio.Event() for guild_id in guild_ids}
+
+    async def may_go_on(self, guild_id: int | None) -> None:
+        """Return once the server was caught up with, or it takes too long: late is better than never."""
+        event = None if guild_id is None else self._gates.get(guild_id)
+        if event is None or event.is_set():
+            return
+        try:
+            async with asyncio.timeout(_WAIT_SECONDS):
+                await event.wait()
+        except TimeoutError:
+            log.warning("catch_up_slow", extra={"fields": {"guild": guild_id}})
+
+    def guild(self, guild: discord.Guild, own_id: str) -> None:
+        """Look through a server, in the background."""
+        self._start(self._guild(guild, own_id), f"discord catch up {guild.id}")
+
+    def direct_messages(self, client: discord.Client) -> None:
+        """Look through the direct messages of known people; the bot is not told which there are."""
+        if self.settings.allow_dm:
+            self._start(self._direct_messages(client), "discord catch up with direct messages")
+
+    def _start(self, work: Any, name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Look no further."""
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _guild(self, guild: discord.Guild, own_id: str) -> None:
+        after, gate_of_guild = self._after, self._gates.get(guild.id)
+        try:
+            channels: list[_Written] = [*guild.text_channels, *guild.voice_channels, *guild.threads]
+            for channel in channels:
+                new = channel.last_message_id is not None and channel.last_message_id > after
+                if new and gate.place_allowed(self.settings, self._places.place_of(channel, own_id)):
+                    await self._channel(channel, after)
+        finally:
+            if gate_of_guild is not None:
+                gate_of_guild.set()
+
+    async def _direct_messages(self, client: discord.Client) -> None:
+        after = self._after
+        known = [row for row in self._pool.rows(suspended=True) if row.platform == "discord"]
+        unknown = [int(row.thread_id) for row in known if client.get_channel(int(row.thread_id)) is None]
+        for channel_id in unknown[-_DMS_MOST:]:
+            try:
+                channel = await client.fetch_channel(channel_id)
+            except (discord.HTTPException, discord.InvalidData, aiohttp.ClientError, OSError) as error:
+                log.debug("catch_up_failed", extra={"fields": {"channel": str(channel_id), "error": str(error)}})
+                continue
+            if isinstance(channel, discord.DMChannel):
+                await self._channel(channel, after)
+
+    async def _channel(self, channel: discord.abc.Messageable, after: int) -> None:
+        """Take the channel's messages after that one, oldest first."""
+        for failures in range(1, _TRIES + 1):
+            try:
+                async for message in channel.history(
+                    limit=MESSAGES_MOST, after=discord.Object(after), oldest_first=True
+                ):
+                    await self._with_roles(message)
+                    await self._take(message)
+                    after = message.id
+            except (discord.Forbidden, discord.NotFound) as error:
+                log.info("catch_up_refused", extra={"fields": {"channel": str(channel), "error": str(error)}})
+            except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+                log.warning("catch_up_failed", extra={"fields": {"channel": str(channel), "error": str(error)}})
+                await self._outbox.pause(failures)
+                continue
+            return
+
+    async def _with_roles(self, message: discord.Message) -> None:
+        """A message out of the history does not say what roles its author has, where those matter."""
+        roles_matter = self.settings.allowed_role_ids or self.settings.admin_role_ids
+        if message.guild is None or not roles_matter or not isinstance(message.author, discord.User):
+            return
+        try:
+            message.author = await message.guild.fetch_member(message.author.id)
+        except discord.NotFound:
+            return  # they left, and have no roles any more

@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS: Final = 2.0
-PENDING_MOST: Final = 20_000
-"""Statements that are kept for a disk that takes none; the oldest go first."""
-
 _BUSY_SECONDS: Final = 5.0
 _WAL_BYTES: Final = 4 * 1024 * 1024
 _STORAGE: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY})
@@ -42,11 +38,20 @@ _WAY_OUT: Final = "or name another file in [store] path"
 class Database:
     """An open file, locked for this process. Read before :meth:`start`, then write.
 
-    ``problem`` is a clause for people while the disk takes nothing: what is written waits in memory, and is tried
-    again. Raises StartError where the file can't be used; a damaged, a foreign or a newer one is left as it is.
+    ``problem`` is a clause for people while the disk takes nothing: what is written waits in memory, ``pending_most``
+    statements of it, the oldest go first, and is tried again every ``retry_seconds``. Raises StartError where the file
+    can't be used; a damaged, a foreign or a newer one is left as it is.
     """
 
-    def __init__(self, path: Path, *, application_id: int, migrations: Sequence[str]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        application_id: int,
+        migrations: Sequence[str],
+        retry_seconds: float = 2.0,
+        pending_most: int = 20_000,
+    ) -> None:
         self.path = path
         self._lock = _locked(path)
         try:
@@ -54,7 +59,7 @@ class Database:
         except BaseException:
             os.close(self._lock)
             raise
-        self._writer = _Writer(self._connection)
+        self._writer = _Writer(self._connection, retry_seconds, pending_most)
         self._step: list[Statement] = []
 
     @property
@@ -99,8 +104,10 @@ class Database:
 class _Writer(threading.Thread):
     """Writes the steps in their order; those that wait are committed together."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, retry_seconds: float, pending_most: int) -> None:
         super().__init__(name="store", daemon=True)
+        self._retry_seconds = retry_seconds
+        self._pending_most = pending_most
         self.problem: str | None = None
         self._connection = connection
         self._steps: deque[list[Statement]] = deque()
@@ -148,7 +155,7 @@ class _Writer(threading.Thread):
                     if self._closing:
                         log.error("store_unwritten", extra={"fields": {"steps": len(self._steps)}})
                         return
-                    self._changed.wait_for(lambda: self._closing, RETRY_SECONDS)
+                    self._changed.wait_for(lambda: self._closing, self._retry_seconds)
 
     def _wake(self) -> None:
         late = []
@@ -198,9 +205,9 @@ class _Writer(threading.Thread):
 
     def _store_failed(self, error: sqlite3.Error, steps: list[list[Statement]]) -> int:
         if self.problem is None:
-            log.warning("store_failed", extra={"fields": {"error": str(error), "next_try_in": RETRY_SECONDS}})
+            log.warning("store_failed", extra={"fields": {"error": str(error), "next_try_in": self._retry_seconds}})
         self.problem = f"the database can't be written ({error}): what happens now would not survive a restart"
-        too_many, dropped = sum(map(len, steps)) - PENDING_MOST, 0
+        too_many, dropped = sum(map(len, steps)) - self._pending_most, 0
         while too_many > 0:
             too_many -= len(steps[dropped])
             dropped += 1

@@ -109,7 +109,7 @@ class Told:
 class House:
     """A pool and what tests do with it."""
 
-    def __init__(self, tmp_path, **limits) -> None:
+    def __init__(self, tmp_path, store=None, **limits) -> None:
         self.clock = Clock()
         self.told = Told()
         self.tmp_path = tmp_path
@@ -125,6 +125,7 @@ class House:
             launcher=self.launcher,
             workspace=Workspace(tmp_path / "workspaces", "thread"),
             limits=PoolLimits(session=Limits(**session), **limits),
+            store=store,
             clock=self.clock,
             wall=self.clock,
         )

@@ -1,0 +1,236 @@
+"""What a pool knows of the lives before it: threads, turns that wait, processes; and what is forgotten for good."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+
+from acpbot.chat.conversation import INTERRUPTED
+from acpbot.chat.local import LocalChat
+from acpbot.chat.port import Incoming
+from acpbot.sessions.model import Target
+from acpbot.sessions.records import TurnRecord
+from acpbot.sessions.turn import Turn
+from tests.sessions.conftest import Listener
+from tests.sessions.lives import Events, life, rows
+
+SAME = ("thread_id", "platform", "agent", "cwd", "title", "owner", "created_at", "turns", "acp_session_id", "resumable")
+
+
+def queue(house, thread: str, text: str, message: bytes | None = b"{}") -> tuple[Turn, Listener]:
+    listener = Listener()
+    turn = Turn([{"type": "text", "text": text}], listener, text=text, key=text, message=message)
+    house.pool.submit(thread, turn, platform="test", owner="7")
+    return turn, listener
+
+
+async def test_a_thread_is_there_again_and_its_next_message_resumes_it(tmp_path):
+    async with life(tmp_path) as first:
+        await first.turn("1001", "remember the blue door")
+        await first.pool.get("1001").choose("model", "shout")
+        before = first.row("1001")
+        left = await first.killed()
+    async with life(tmp_path, left) as second:
+        assert second.pool.rows() == []
+        (row,) = second.pool.rows(suspended=True)
+        assert (row.state, row.session_id, row.alive) == ("suspended", None, False)
+        assert {name: getattr(row, name) for name in SAME} == {name: getattr(before, name) for name in SAME}
+        assert second.pool.resolve("1001") == "1001"
+        assert second.pool.counts().suspended == 1
+        recalled = await second.turn("1001", "recall")
+        assert "THE BLUE DOOR" in recalled.text.upper()
+        assert second.told.afresh == []
+        assert second.row("1001").session_id not in (None, before.session_id)
+        choices = second.pool.get("1001").options.choices("model")
+        assert [choice.value for choice in choices if choice.current] == ["shout"]
+
+
+async def test_a_failed_resume_keeps_the_old_id(tmp_path):
+    async with life(tmp_path) as first:
+        await first.turn("1001", "remember the blue door")
+        acp_session_id = first.row("1001").acp_session_id
+        left = await first.killed()
+    async with life(tmp_path, left, argv=("/no/such/agent",)) as second:
+        failed = await second.turn("1001", "recall")
+        assert failed.end.stop_reason == "error"
+        assert second.row("1001").acp_session_id == acp_session_id
+        left = await second.killed()
+    assert rows(left, "threads")[0]["acp_session_id"] == acp_session_id
+
+
+async def test_a_slow_resume_holds_up_no_other_thread(tmp_path):
+    async with life(tmp_path) as first:
+        await first.turn("1001", "say a")
+        left = await first.killed()
+    argv = ("/bin/sh", "-c", 'case $PWD in */1001) exec sleep 60;; *) exec "$0" "$@";; esac')
+    async with life(tmp_path, left) as second:
+        demo = second.agent_argv
+    async with life(tmp_path, left, argv=(*argv, *demo)) as second:
+        slow = second.send("1001", "recall")
+        quick = await second.turn("1002", "say b")
+        assert (quick.text, slow.end) == ("b", None)
+        assert second.row("1001").state == "starting"
+
+
+async def test_turns_are_on_disk_as_what_they_are(tmp_path):
+    async with life(tmp_path) as house:
+        turn, running = queue(house, "1001", "sleep 60", b"one")
+        await asyncio.wait_for(running.running.wait(), 20)
+        waits, _ = queue(house, "1001", "say b", b"two")
+        session = house.pool.get("1001")
+        left = await house.killed()
+        names = ("turn_id", "thread_id", "platform", "state", "message")
+        found = [tuple(row[name] for name in names) for row in rows(left, "turns")]
+        assert found == [
+            (turn.turn_id, "1001", "test", "running", b"one"),
+            (waits.turn_id, "1001", "test", "queued", b"two"),
+        ]
+        (process,) = rows(left, "processes")
+        assert (process["session_id"], process["pid"]) == (session.session_id, session.agent.process.pid)
+        house.pool.store.turn_settled(turn.turn_id)
+        await house.pool.kill([Target(thread_id="1001", session_id=session.session_id)])
+        left = await house.killed()
+    assert rows(left, "processes") == []
+
+
+async def test_a_stop_keeps_what_waits_and_ends_what_runs(tmp_path):
+    async with life(tmp_path) as house:
+        _, running = queue(house, "1001", "sleep 60", b"one")
+        await asyncio.wait_for(running.running.wait(), 20)
+        waits, waiting = queue(house, "1001", "say b", b"two")
+        _, passing = queue(house, "1001", "say c", None)
+    assert running.end.stop_reason == "cancelled"
+    assert waiting.end.stop_reason == "kept"
+    assert passing.end.stop_reason == "error"
+    kept = [row for row in rows(house.path, "turns") if row["state"] == "queued"]
+    assert [(row["turn_id"], row["message"]) for row in kept] == [(waits.turn_id, b"two")]
+
+
+async def test_a_prompt_is_sent_only_once_it_is_on_disk_that_it_may_have_been(tmp_path):
+    async with life(tmp_path) as house:
+        await house.turn("1001", "say a")
+        states = []
+        listener = Listener()
+        fit = lambda blocks, _capabilities: states.append(rows(house.path, "turns")[0]["state"]) or blocks  # noqa: E731
+        turn = Turn([{"type": "text", "text": "say b"}], listener, text="say b", message=b"{}", fit=fit)
+        house.pool.submit("1001", turn, platform="test")
+        await asyncio.wait_for(listener.over.wait(), 20)
+        assert states == ["running"]
+
+
+async def test_a_turn_that_is_cancelled_before_it_is_sent_is_never_sent(tmp_path):
+    async with life(tmp_path) as house:
+        await house.turn("1001", "say a")
+        _, listener = queue(house, "1001", "say b")
+        session = house.pool.get("1001")
+        for _ in range(100):
+            if session.turn is not None:
+                break
+            await asyncio.sleep(0)
+        assert session.turn.prompt_id is None
+        assert session.cancel()
+        await asyncio.wait_for(listener.over.wait(), 20)
+        assert (listener.text, listener.end.stop_reason, listener.kinds) == ("", "cancelled", [])
+        after = await house.turn("1001", "say c")
+        assert after.text == "c"
+
+
+async def test_a_forgotten_thread_is_forgotten_by_the_next_life_too(tmp_path):
+    async with life(tmp_path) as house:
+        await house.turn("1001", "say a")
+        session_id = house.row("1001").session_id
+        await house.pool.kill([Target(thread_id="1001", session_id=session_id)], forget=True)
+        left = await house.killed()
+    assert rows(left, "threads") == []
+
+
+async def test_the_time_to_live_goes_on_over_lives(tmp_path):
+    async with life(tmp_path, ttl_seconds=1000) as first:
+        first.clock.move(5000)
+        await first.turn("1001", "say a")
+        left = await first.killed()
+    for moment, there in ((5999, ["1001"]), (6001, [])):
+        async with life(tmp_path, left, ttl_seconds=1000) as house:
+            house.clock.now = 1000.0 + moment
+            house.pool.tick()
+            assert [row.thread_id for row in house.pool.rows(suspended=True)] == there
+            assert (tmp_path / "workspaces" / "1001").is_dir(), "a workspace is kept unless it is told otherwise"
+    assert rows(left, "threads") == []
+
+
+@pytest.mark.parametrize("trick", ["", "link", "link within", "elsewhere"])
+async def test_a_forgotten_thread_s_own_folder_goes_where_that_is_wanted_and_nothing_else(tmp_path, trick):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "work").write_text("years of it")
+    async with life(tmp_path, ttl_seconds=1000, remove_workspace=True) as house:
+        await house.turn("1001", "say a")
+        await house.turn("1002", "say a")
+        folder = tmp_path / "workspaces" / "1001"
+        thread = house.pool.thread("1001")
+        match trick:
+            case "link":
+                folder.rename(tmp_path / "moved")
+                folder.symlink_to(precious)
+            case "link within":
+                (folder / "link").symlink_to(precious)
+            case "elsewhere":
+                thread.cwd = precious
+        for name in ("1001", "1002"):
+            session_id = house.row(name).session_id
+            await house.pool.kill([Target(thread_id=name, session_id=session_id)])
+        house.clock.move(500)
+        await house.turn("1002", "say b")
+        house.clock.move(501)
+        house.pool.tick()
+        await asyncio.gather(*house.pool._removals.values())
+        assert (folder.exists() or folder.is_symlink()) == (trick in {"link", "elsewhere"})
+        assert (tmp_path / "workspaces" / "1002").is_dir(), "its thread lives"
+    assert (precious / "work").read_text() == "years of it"
+
+
+async def test_the_terminal_is_told_what_was_interrupted_and_what_waited_runs(tmp_path):
+    events = Events()
+    async with life(tmp_path) as first:
+        chat = LocalChat(first.pool)
+        await chat.open("demo", None, "ada", events.take)
+        for text in ("remember the blue door", "sleep 60", "say b", "recall"):
+            await chat.send("demo", text, "ada")
+        await events.until(lambda _: len(events.of("turn_start")) == 2)
+        left = await first.killed()
+    ends = [event["stop_reason"] for event in events.of("turn_end")]
+    assert ends == ["end_turn", "cancelled", "kept", "kept"], "the first life went on, and stopped in order"
+
+    events = Events()
+    async with life(tmp_path, left) as second:
+        chat = LocalChat(second.pool)
+        chat.recover()
+        row = await chat.open("demo", None, "ada", events.take)
+        assert (row.owner, row.title) == ("ada", "remember the blue door")
+        await events.until(lambda _: len(events.of("turn_end")) == 2)
+        ends = [event["text"] for event in events.of("turn_end")]
+        assert ends[0] == "b"
+        assert "the blue door" in ends[1]
+        (told,) = events.of("notice")
+        assert told["text"] == f"{INTERRUPTED} Your next message picks the conversation up again."
+        left = await second.killed()
+    assert rows(left, "turns") == []
+
+
+async def test_what_waits_and_can_t_run_any_more_is_told(tmp_path):
+    async with life(tmp_path) as first:
+        incoming = Incoming(thread_id="demo", text="say b", owner="ada", agent="gone")
+        record = TurnRecord("a1", "demo", "local", "queued", msgspec.json.encode(incoming))
+        first.store.turn_queued(record)
+        left = await first.killed()
+    events = Events()
+    async with life(tmp_path, left) as second:
+        chat = LocalChat(second.pool)
+        chat.recover()
+        await chat.open("demo", None, "ada", events.take)
+        (told,) = events.of("notice")
+        assert told["text"].startswith("cannot use agent 'gone': the agents are demo")
+        left = await second.killed()
+    assert rows(left, "turns") == []

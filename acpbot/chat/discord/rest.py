@@ -29,6 +29,7 @@ GLOBAL_LIMIT: Final = 45
 """Requests in a second; Discord allows a bot 50 in all."""
 
 BAD_REQUEST: Final = 400
+TOO_MANY: Final = 429
 UNKNOWN_MESSAGE: Final = 10008
 ARCHIVED: Final = 50083
 HAS_THREAD: Final = 160004
@@ -66,6 +67,7 @@ class Throttle:
         self._limit = limit
         self._per = per
         self._let: deque[float] = deque()
+        self._held_until = 0.0
         self._waiting: tuple[deque[asyncio.Future[None]], deque[asyncio.Future[None]]] = (deque(), deque())
         self._timer: asyncio.TimerHandle | None = None
 
@@ -76,16 +78,21 @@ class Throttle:
         self._let_go()
         await future
 
+    def hold(self, seconds: float) -> None:
+        """Let none through for so long."""
+        self._held_until = max(self._held_until, asyncio.get_running_loop().time() + seconds)
+
     def _let_go(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
         while self._let and now - self._let[0] >= self._per:
             self._let.popleft()
-        while len(self._let) < self._limit and (future := self._next()) is not None:
+        while now >= self._held_until and len(self._let) < self._limit and (future := self._next()) is not None:
             self._let.append(now)
             future.set_result(None)
-        if self._timer is None and any(self._waiting) and self._let:
-            self._timer = loop.call_at(self._let[0] + self._per, self._again)
+        if self._timer is None and any(self._waiting):
+            free = self._let[0] + self._per if len(self._let) >= self._limit else now
+            self._timer = loop.call_at(max(free, self._held_until), self._again)
 
     def _again(self) -> None:
         self._timer = None
@@ -242,7 +249,7 @@ class Rest:
             extra = _multipart(body, file)
         try:
             async with asyncio.timeout(REQUEST_SECONDS if file is None else UPLOAD_SECONDS):
-                return await client.http.request(route, **extra)
+                return await _whole(client.http, route, extra)
         except discord.HTTPException as error:
             if error.status in _FINAL:
                 raise Refused(error.status, error.code, error.text[:300]) from error
@@ -266,6 +273,8 @@ class Rest:
         return left / max(remaining, 1) if left > 0 else 0.0
 
     async def _seen(self, _session: aiohttp.ClientSession, _context: Any, done: aiohttp.TraceRequestEndParams) -> None:
+        if done.response.status == TOO_MANY and done.response.headers.get("X-RateLimit-Scope") == "global":
+            self._throttle.hold(float(done.response.headers.get("Retry-After", "1")))
         if done.method != "PATCH" or (found := _EDIT.search(done.url.path)) is None:
             return
         headers = done.response.headers
@@ -276,6 +285,19 @@ class Rest:
         self._paces[found[1]] = (int(remaining), now + float(after))
         if len(self._paces) > _PACES_MOST:
             self._paces = {channel: pace for channel, pace in self._paces.items() if pace[1] > now}
+
+
+async def _whole(http: discord.http.HTTPClient, route: Route, extra: dict[str, Any]) -> Any:
+    """A request of discord.py's, which may be cut short.
+
+    While one sleeps off a global rate limit all others wait at a gate of the library's that only this one opens again;
+    cut short, it would leave it shut for good (2.7.1). Until the limit is over our own throttle holds them.
+    """
+    try:
+        return await http.request(route, **extra)
+    except asyncio.CancelledError:
+        http._global_over.set()  # noqa: SLF001 - there is no other way to it
+        raise
 
 
 def _multipart(body: dict[str, Any] | None, file: File) -> dict[str, Any]:

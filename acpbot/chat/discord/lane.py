@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from acpbot.chat.discord.reading import snowflake
 from acpbot.chat.discord.rest import ARCHIVED, Refused, Unreachable
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.outbox import Components, Outbox, Post
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 NONCE_SECONDS: Final = 120.0
 """How long Discord surely knows a nonce ('the past few minutes'); later a look at the channel decides."""
@@ -246,7 +247,11 @@ class Lane:
 
     async def _find(self, post: Post, content: str, since: str) -> str | None:
         """The message, where an earlier try has made it after all; by now its nonce may be forgotten."""
-        for message in await self._rest.posted_since(self.channel_id, since):
+        try:
+            found = await self._rest.posted_since(self.channel_id, since)
+        except Refused:  # it may be twice then; not to send it might lose it
+            return None
+        for message in found:
             ours = message["author"]["id"] == self._outbox.own_id()
             if ours and (message.get("nonce") == post.nonce or message["content"] == content.strip()):
                 return str(message["id"])
@@ -299,13 +304,18 @@ class Lane:
             self.bring_up_to_date()
             return post.wanted
 
+        edit = self._rest.edit
+        return await self._awake(lambda: edit(self.channel_id, message_id, latest, urgent=post.urgent))
+
+    async def _awake(self, request: Callable[[], Awaitable[T]]) -> T:
+        """Do it; a thread that was archived meanwhile is woken for it."""
         try:
-            return await self._rest.edit(self.channel_id, message_id, latest, urgent=post.urgent)
+            return await request()
         except Refused as error:
             if error.code != ARCHIVED:
                 raise
-            await self._rest.change_thread(self.channel_id, archived=False)
-            return await self._rest.edit(self.channel_id, message_id, latest, urgent=post.urgent)
+        await self._rest.change_thread(self.channel_id, archived=False)
+        return await request()
 
     # Reactions and deletions.
 
@@ -322,7 +332,8 @@ class Lane:
                 self._outbox.forget(post)
             elif chore is not None:
                 message_id, emoji, add = chore
-                await self._rest.react(self.channel_id, message_id, emoji, add=add)
+                react = self._rest.react
+                await self._awake(lambda: react(self.channel_id, message_id, emoji, add=add))
         except Refused as error:
             # A reaction or a deletion that is not allowed harms nobody: the message may be gone, or the permission.
             if gone is not None:

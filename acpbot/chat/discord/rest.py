@@ -38,6 +38,7 @@ NOBODY: Final[dict[str, list[str]]] = {"parse": []}
 _EDIT: Final = re.compile(r"/channels/(\d+)/messages/\d+$")
 _FINAL: Final = frozenset({400, 403, 404, 405, 413})
 _PACES_MOST: Final = 4096
+_ODD: Final = "an answer that is none of Discord's"
 
 
 class Refused(Exception):
@@ -153,7 +154,7 @@ class Rest:
         if reply_to is not None:
             body["message_reference"] = {"message_id": reply_to, "fail_if_not_exists": False}
         answer = await self.call("POST", "/channels/{channel_id}/messages", body, file=file, channel_id=channel_id)
-        return str(answer["id"])
+        return _id_in(answer)
 
     async def edit(
         self,
@@ -200,7 +201,9 @@ class Rest:
     async def posted_since(self, channel_id: str, message_id: str) -> list[dict[str, Any]]:
         """The messages after this one, oldest first, 100 at most."""
         path = f"/channels/{{channel_id}}/messages?after={message_id}&limit=100"
-        found: list[dict[str, Any]] = await self.call("GET", path, channel_id=channel_id)
+        found = await self.call("GET", path, channel_id=channel_id)
+        if not isinstance(found, list):
+            raise Unreachable(_ODD)
         return sorted(found, key=lambda message: int(message["id"]))
 
     # Threads.
@@ -215,7 +218,7 @@ class Rest:
             if error.code != HAS_THREAD:
                 raise
             return message_id
-        return str(answer["id"])
+        return _id_in(answer)
 
     async def change_thread(self, thread_id: str, **fields: Any) -> None:
         """Rename it (``name``), or wake it (``archived=False``)."""
@@ -298,6 +301,13 @@ async def _whole(http: discord.http.HTTPClient, route: Route, extra: dict[str, A
     except asyncio.CancelledError:
         http._global_over.set()  # noqa: SLF001 - there is no other way to it
         raise
+
+
+def _id_in(answer: Any) -> str:
+    """The id of what was made."""
+    if not isinstance(answer, dict) or "id" not in answer:
+        raise Unreachable(_ODD)
+    return str(answer["id"])
 
 
 def _multipart(body: dict[str, Any] | None, file: File) -> dict[str, Any]:

@@ -82,6 +82,24 @@ async def test_an_archived_thread_is_woken_for_the_end_of_the_answer(scene: Scen
     assert scene.text(thread) == "onetwo"
 
 
+async def test_an_archived_thread_is_woken_for_the_last_reaction(scene: Scene):
+    thread = await scene.opens("say one")
+    await scene.idle(thread, 1)
+    message = scene.ada.says(thread, "stall 0.1; error")
+    await scene.server.wait_for(lambda: message.shown_reactions == ["🤔"])
+    scene.ada.archives(thread)
+    await scene.idle(thread, 2)
+    assert message.shown_reactions == ["😱"]
+
+
+async def test_an_answer_that_is_none_of_discord_s_is_tried_again(scene: Scene):
+    for route in (rest.MESSAGE_THREADS, rest.MESSAGES):
+        scene.server.faults.status(200, "POST", route, body="<html>Log in to this network</html>")
+    thread = await scene.opens("say one")
+    await scene.idle(thread, 1)
+    assert scene.text(thread) == "one"
+
+
 async def test_a_deleted_answer_and_a_locked_thread_stop_nothing(scene: Scene):
     thread = await scene.opens("say one; stall 0.1; say two")
     await scene.says(thread, "one")

@@ -155,6 +155,22 @@ async def test_long_after_a_lost_answer_the_channel_is_looked_at_before_a_second
     assert post.message_id == "101"
 
 
+async def test_where_the_channel_cannot_be_looked_at_it_is_sent_again(api, outbox):
+    api.trouble.extend(["lost", "refused"])
+    api.posted_since = refusing(api)
+    post = outbox.post("1", "once")
+    assert await outbox.flush(5)
+    assert (api.log, post.failed) == ([("send", "once"), ("send", "once")], None)
+
+
+def refusing(api):
+    async def posted_since(_channel, _message_id) -> list[dict]:
+        await api._meet()
+        return []
+
+    return posted_since
+
+
 async def test_the_gateway_s_echo_settles_a_lost_answer(api, outbox):
     api.clock.move = lambda _seconds: None
     api.trouble.extend(["lost"])

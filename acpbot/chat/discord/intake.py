@@ -7,10 +7,10 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-import aiohttp
 import discord
 
-from acpbot.chat.discord import attachments, context, gate
+from acpbot.chat.discord import attachments, context, download, gate
+from acpbot.chat.discord.format import code
 from acpbot.chat.discord.gate import Verdict
 from acpbot.chat.discord.marks import Marks
 from acpbot.chat.discord.places import person_of
@@ -38,7 +38,6 @@ log = logging.getLogger(__name__)
 DENIED: Final = "🚫"
 
 _PROMPTS: Final = frozenset({discord.MessageType.default, discord.MessageType.reply})
-_DOWNLOAD_SECONDS: Final = 30.0
 _EMPTY: Final = "Tell me in the same message what you want done."
 
 
@@ -218,19 +217,19 @@ class Intake:
             attachments.Attachment(filename=file.filename, content_type=file.content_type, size=file.size, url=file.url)
             for file in files
         ]
-        plan = attachments.plan(told, capabilities, self._settings.max_attachment_bytes)
+        most = self._settings.max_attachment_bytes
+        plan = attachments.plan(told, capabilities, most)
         blocks: list[dict[str, Any]] = []
         notes = list(plan.refused)
-        by_url = {file.url: file for file in files}
         for wanted in plan.accept:
             try:
-                async with asyncio.timeout(_DOWNLOAD_SECONDS):
-                    data = await by_url[wanted.url].read()
-            except (discord.HTTPException, aiohttp.ClientError, OSError, TimeoutError) as error:
-                reason = str(error)[:100] or type(error).__name__
-                notes.append(f"I did not pass on `{wanted.filename[:100]}`: it could not be downloaded ({reason}).")
+                async with asyncio.timeout(download.SECONDS):
+                    data = await download.fetch(wanted.url, most, self._outbox.pause)
+            except (download.NotFetched, TimeoutError) as error:
+                reason = str(error) or f"it took more than {download.SECONDS:.0f} s"
+                notes.append(f"I did not pass on {code(wanted.filename)}: it could not be downloaded ({reason}).")
                 continue
-            taken = attachments.blocks(wanted.filename, data, capabilities, self._settings.max_attachment_bytes)
+            taken = attachments.blocks(wanted.filename, data, capabilities, most)
             blocks += taken.blocks
             notes += taken.notes
         if notes:

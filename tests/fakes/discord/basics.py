@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import TYPE_CHECKING, Any
 
 from tests.fakes.discord import errors, payloads, rest
@@ -106,4 +107,6 @@ class Basics:
         attachment = self.world.files.get(call.number("attachment_id"))
         if attachment is None or attachment.deleted or str(attachment.channel_id) != call.params["channel_id"]:
             raise errors.not_found()
+        if attachment.packed:
+            return Upload(attachment.filename, gzip.compress(attachment.data), attachment.content_type, "gzip")
         return Upload(attachment.filename, attachment.data, attachment.content_type)

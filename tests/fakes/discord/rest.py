@@ -47,11 +47,17 @@ CDN = "/attachments/{channel_id}/{attachment_id}/{filename}"
 
 @dataclass(eq=False)
 class Upload:
-    """One file of a multipart body."""
+    """One file, of a multipart body or of an answer."""
 
     filename: str
     data: bytes
     content_type: str
+    encoding: str = ""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        told = {"Content-Type": self.content_type, "Content-Encoding": self.encoding}
+        return {name: value for name, value in told.items() if value}
 
 
 @dataclass(eq=False, repr=False)
@@ -209,7 +215,7 @@ class Rest:
         told = {"Via": "1.1 google", **headers}
         told = {name: value for name, value in told.items() if value}
         if isinstance(answer, Upload):
-            return web.Response(body=answer.data, headers={**told, "Content-Type": answer.content_type})
+            return web.Response(body=answer.data, headers={**told, **answer.headers})
         if answer is None:
             return web.Response(status=status, headers=told)
         if isinstance(answer, str):

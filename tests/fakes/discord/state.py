@@ -196,12 +196,15 @@ class Channel:
 
 @dataclass(eq=False, repr=False)
 class Attachment:
+    """A file. `packed`: the CDN sends it by gzip, asked or not."""
+
     id: int
     filename: str
     data: bytes
     content_type: str
     channel_id: int
     description: str | None = None
+    packed: bool = False
     deleted: bool = False
 
     def __repr__(self) -> str:

@@ -15,7 +15,7 @@ from acpbot.chat.discord.gate import Verdict
 from acpbot.chat.discord.marks import Marks
 from acpbot.chat.discord.places import person_of
 from acpbot.chat.discord.reactions import Event
-from acpbot.chat.discord.rest import Refused, Unreachable
+from acpbot.chat.discord.rest import FORBIDDEN, UNKNOWN_MESSAGE, Refused, Unreachable
 from acpbot.chat.port import Incoming
 from acpbot.errors import AgentError, Draining, WireError
 
@@ -200,13 +200,13 @@ class Intake:
         try:
             return await self._threads.open(channel_id, key, title)
         except Refused as error:
-            why = "I need the permissions View Channel, Send Messages in Threads and Create Public Threads"
-            words = f"I cannot open a thread here ({error}). {why}."
+            words = None if error.code == UNKNOWN_MESSAGE else f"I cannot open a thread here ({error}). {_why(error)}"
         except Unreachable as error:
             words = f"I cannot open a thread here: Discord does not answer ({error}). Try again in a moment."
-        log.warning("thread_not_opened", extra={"fields": {"channel": channel_id, "reason": words}})
+        log.warning("thread_not_opened", extra={"fields": {"channel": channel_id, "reason": words or "it is deleted"}})
         marks.on(Event.ERROR)
-        self._outbox.post(channel_id, words, reply_to=key)
+        if words is not None:
+            self._outbox.post(channel_id, words, reply_to=key)
         return None
 
     async def _download(
@@ -257,9 +257,20 @@ class Intake:
         text = gate.without_mention(message.content, str(me.id), own_role_id=_own_role(message.guild))
         if surface is None or not text or context.defuse(text) == surface.incoming.text:
             return
+        if not self._still_heard(message, str(me.id)):
+            log.info("edit_denied", extra={"fields": {"user": str(message.author.id), "message": key}})
+            return
         revised = self._conversations.revise(surface.incoming, context.defuse(text))
         if revised is not None:
             surface.incoming = revised
+
+    def _still_heard(self, message: discord.Message, own_id: str) -> bool:
+        """Whether the gate would let it in today; an event without the member's roles tells nothing new of them."""
+        if not isinstance(message.author, discord.Member):
+            return True
+        person = person_of(message.author, webhook_id=message.webhook_id)
+        place = self._places.place_of(message.channel, own_id)
+        return gate.admits(self._settings, person, place, mentioned=True, own_id=own_id) is Verdict.ALLOW
 
     def deleted(self, message_id: str) -> None:
         """Take a message back that has not become a running turn yet."""
@@ -269,6 +280,13 @@ class Intake:
         session = None if surface is None else self._pool.get(surface.thread_id)
         if session is not None:
             session.withdraw(message_id)
+
+
+def _why(error: Refused) -> str:
+    """What can be done about a thread that Discord does not want to open."""
+    if error.status == FORBIDDEN:
+        return "I need the permissions View Channel, Send Messages in Threads and Create Public Threads."
+    return "Mention me in a text channel, or in a thread."
 
 
 def _own_role(guild: discord.Guild | None) -> str | None:

@@ -29,6 +29,7 @@ GLOBAL_LIMIT: Final = 45
 """Requests in a second; Discord allows a bot 50 in all."""
 
 BAD_REQUEST: Final = 400
+FORBIDDEN: Final = 403
 TOO_MANY: Final = 429
 UNKNOWN_MESSAGE: Final = 10008
 ARCHIVED: Final = 50083

@@ -40,6 +40,48 @@ async def test_an_edit_of_a_queued_message_replaces_it_and_a_deletion_takes_it_b
     assert scene.text(thread) == "first\n⏹️ Cancelled.\nright"
 
 
+async def test_roles_are_looked_at_with_every_message_and_every_edit(tmp_path):
+    def by_role(scene: Scene) -> dict[str, object]:
+        scene.role = scene.server.make_role(scene.guild, "coders")
+        scene.server.give_roles(scene.guild, scene.eve, [scene.role])
+        return {"allowed_role_ids": (str(scene.role.id),)}
+
+    async with staged(tmp_path, setup=by_role) as scene:
+        thread = await busy(scene)
+        waiting = scene.eve.says(thread, "say allowed")
+        await scene.says(thread, "Queued")
+        scene.server.give_roles(scene.guild, scene.eve, [])
+        scene.eve.edits(waiting, "say changed when nobody heard her")
+        denied = scene.eve.says(thread, "say never")
+        await scene.server.wait_for(lambda: denied.shown_reactions == ["🚫"])
+        await scene.pool.cancel(str(thread.id))
+        await scene.idle(thread, 2)
+        assert scene.text(thread) == "first\n⏹️ Cancelled.\nallowed"
+        scene.server.give_roles(scene.guild, scene.eve, [scene.role])
+        scene.eve.says(thread, "say back")
+        await scene.says(thread, "back")
+
+
+async def test_a_member_who_left_is_out_and_a_turn_of_theirs_waits_for_nobody(tmp_path):
+    def by_role(scene: Scene) -> dict[str, object]:
+        role = scene.server.make_role(scene.guild, "coders")
+        scene.server.give_roles(scene.guild, scene.eve, [role])
+        return {"allowed_role_ids": (str(role.id),)}
+
+    async with staged(tmp_path, setup=by_role, limits={"session": {"permission_seconds": 0.2}}) as scene:
+        asking = scene.asks("tool echo hi", scene.eve)
+        thread = await scene.server.wait_for(lambda: asking.thread)
+        await scene.server.wait_for_message(thread, lambda one: one.buttons)
+        scene.server.remove_member(scene.guild, scene.eve)
+        last = scene.eve.says(thread, "say a last word")
+        await scene.server.wait_for(lambda: last.shown_reactions == ["🚫"])
+        await scene.says(thread, "You did not allow it")
+        scene.bob.says(thread, "say his")
+        await scene.idle(thread, 2)
+        assert scene.text(thread).endswith("his")
+        assert "a last word" not in scene.text(thread)
+
+
 async def test_an_edit_of_an_answered_message_asks_nothing_anew(scene: Scene):
     message = scene.asks("say one")
     thread = await scene.server.wait_for_thread(scene.channel)
@@ -123,6 +165,26 @@ async def test_without_the_right_to_open_threads_the_channel_is_told(scene: Scen
     told = await scene.server.wait_for_message(scene.channel)
     assert "Create Public Threads" in told.content
     await scene.server.wait_for(lambda: message.shown_reactions == ["😱"])
+
+
+async def test_a_message_that_is_gone_before_its_thread_opens_is_not_answered(scene: Scene):
+    held = scene.server.faults.hold("POST", rest.MESSAGE_THREADS)
+    message = scene.asks("say never")
+    await held.arrived.wait()
+    scene.ada.deletes(message)
+    held.release()
+    other = scene.asks("say now")
+    thread = await scene.server.wait_for(lambda: other.thread)
+    await scene.idle(thread, 1)
+    assert scene.bodies(scene.channel) == []
+
+
+async def test_a_channel_without_threads_is_told_so(scene: Scene):
+    scene.server.faults.status(400, "POST", rest.MESSAGE_THREADS, body={"code": 50024, "message": "Cannot execute"})
+    scene.asks("say hello")
+    told = await scene.server.wait_for_message(scene.channel)
+    words = "I cannot open a thread here (400 Cannot execute (50024)). Mention me in a text channel, or in a thread."
+    assert told.content == words
 
 
 async def test_a_deleted_thread_ends_its_session(scene: Scene):

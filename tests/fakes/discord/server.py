@@ -141,6 +141,10 @@ class DiscordServer:
         """The user's roles in the guild from now on: just these."""
         return self.world.set_member(guild, user, roles)
 
+    def remove_member(self, guild: Guild, user: User) -> None:
+        """The user has left the guild."""
+        self.world.remove_member(guild, user)
+
     def make_channel(self, guild: Guild, name: str = "general", *, topic: str | None = None) -> Channel:
         return self.world.add_channel(Channel(self.world.snowflake(), state.TEXT, name, guild, topic=topic))
 

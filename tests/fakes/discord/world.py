@@ -294,6 +294,12 @@ class World:
             self.gateway.dispatch(event, gw.MEMBERS, body)
         return member
 
+    def remove_member(self, guild: Guild, user: User) -> None:
+        """The user has left, or was thrown out."""
+        del guild.members[user.id]
+        gone = {"guild_id": str(guild.id), "user": payloads.user(user)}
+        self.gateway.dispatch("GUILD_MEMBER_REMOVE", gw.MEMBERS, gone)
+
     def set_overwrite(
         self, channel: Channel, target: User | Role, allow: Iterable[str] = (), deny: Iterable[str] = ()
     ) -> None:

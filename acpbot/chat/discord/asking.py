@@ -50,10 +50,23 @@ class Asking:
         self._known: OrderedDict[str, _Asked] = OrderedDict()
 
     def asked(self, thread_id: str, asker_id: str, ask: Ask) -> None:
-        """Ask, by a message with the agent's options as buttons."""
+        """Ask, by a message with the agent's options as buttons; where nobody can be asked it is rejected."""
+        self._ask(thread_id, asker_id, ask, tries=2)
+
+    def _ask(self, thread_id: str, asker_id: str, ask: Ask, tries: int) -> None:
+        def refused() -> None:
+            if ask.outcome is not None:
+                return
+            if tries > 1:
+                self._ask(thread_id, asker_id, ask, tries - 1)
+            else:
+                log.warning("permission_unasked", extra={"fields": {"thread": thread_id, "request": ask.request}})
+                ask.reject("cancelled")
+                self._outbox.post(thread_id, buttons.unasked(ask.title))
+
         text = buttons.ask_text(ask.title, ask.timeout_seconds, asker_id)
         lost = buttons.lost_text(ask.title)
-        post = self._outbox.post(thread_id, text, components=_components(ask), instead=lost)
+        post = self._outbox.post(thread_id, text, components=_components(ask), on_failed=refused, instead=lost)
         self._known[ask.request] = _Asked(ask, asker_id, post)
         if len(self._known) > _ENDED_MOST:
             self._known.popitem(last=False)

@@ -166,6 +166,11 @@ def lost_text(title: str) -> str:
     return f"⏹️ acpbot was restarted, so no answer is needed any more: {code(title, _TITLE_LINE_MAX)}"
 
 
+def unasked(title: str) -> str:
+    """What the thread is told where Discord has refused the message with the buttons."""
+    return f"❌ I could not ask for this permission here, so it was rejected: {code(title, _TITLE_LINE_MAX)}"
+
+
 def not_yours(asker_id: str) -> str:
     """Answer to a click of somebody who may not answer this request."""
     if not _ID.fullmatch(asker_id):

@@ -162,6 +162,7 @@ class Intake:
             if opened is None:
                 return
             thread_id = opened
+            self._places.opened(thread_id, place.channel_id)
         session = self._pool.get(thread_id)
         agent = None if session is None else session.agent
         capabilities = None if agent is None or agent.info is None else agent.capabilities.prompt_capabilities

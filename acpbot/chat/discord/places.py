@@ -29,12 +29,23 @@ class Places:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._bots: OrderedDict[str, None] = OrderedDict()
+        self._parents: OrderedDict[str, str] = OrderedDict()
 
     def bot_wrote(self, channel_id: str) -> None:
         """Another bot has written there."""
         self._bots[channel_id] = None
         if len(self._bots) > _THREADS_MOST:
             self._bots.popitem(last=False)
+
+    def opened(self, thread_id: str, channel_id: str) -> None:
+        """A thread belongs to this channel."""
+        self._parents[thread_id] = channel_id
+        if len(self._parents) > _THREADS_MOST:
+            self._parents.popitem(last=False)
+
+    def parent_of(self, thread_id: str) -> str | None:
+        """The channel that a thread belongs to, where it was heard of."""
+        return self._parents.get(thread_id)
 
     def place_of(self, channel: Any, own_id: str) -> Place:
         """Where something happened; ``channel`` is any messageable of discord.py."""
@@ -43,6 +54,7 @@ class Places:
             return Place(channel_id=channel_id, is_dm=True)
         if not isinstance(channel, discord.Thread):
             return Place(channel_id=channel_id)
+        self.opened(channel_id, str(channel.parent_id))
         thread = self._pool.thread(channel_id)
         return Place(
             channel_id=channel_id,

@@ -19,7 +19,7 @@ from acpbot.chat.discord.marks import Marks, end_marks
 from acpbot.chat.discord.outbox import Outbox
 from acpbot.chat.discord.places import PLATFORM, Places, person_of
 from acpbot.chat.discord.reading import Reading
-from acpbot.chat.discord.rest import Rest
+from acpbot.chat.discord.rest import ARCHIVED, FORBIDDEN, Rest
 from acpbot.chat.discord.supervisor import Backoff, Link, Supervisor, point_at
 from acpbot.chat.discord.surface import DiscordMessage, DiscordSurface
 from acpbot.chat.discord.threads import Threads
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import discord
 
     from acpbot.acp.schema import PromptCapabilities
+    from acpbot.chat.discord.rest import Refused
     from acpbot.chat.port import Incoming
     from acpbot.health import ChatFacts
     from acpbot.sessions.home import Reason
@@ -45,6 +46,12 @@ FLUSH_SECONDS: Final = 5.0
 
 _DELETED_MOST: Final = 200
 _NOT_HERE: Final = "You may not use me here. Nothing was changed."
+
+
+def undelivered_words(thread_id: str, asker_id: str, error: Refused) -> str:
+    """What a channel is told of an answer in one of its threads that Discord refuses there."""
+    why = "it is locked" if error.code == ARCHIVED else "I need the permission Send Messages in Threads"
+    return f"😱 <@{asker_id}> I could not say all of my answer in <#{thread_id}>: {why}. Mend that and ask again there."
 
 
 class _Conversations(Conversations):
@@ -230,6 +237,14 @@ class DiscordChat:
         """Whether somebody has taken that message away lately."""
         return message_id in self._deleted
 
+    def undelivered(self, surface: DiscordSurface, error: Refused) -> None:
+        """Its thread takes nothing: the channel that it belongs to is told, unless the thread is gone."""
+        fields = {"thread": surface.thread_id, "user": surface.asker_id, "error": str(error)}
+        log.warning("answer_undelivered", extra={"fields": fields})
+        parent = self._places.parent_of(surface.thread_id)
+        if parent is not None and error.status == FORBIDDEN:
+            self.outbox.post(parent, undelivered_words(surface.thread_id, surface.asker_id, error))
+
     def asked(self, surface: DiscordSurface, ask: Ask) -> None:
         """A permission is wanted."""
         self._asking.asked(surface.thread_id, surface.asker_id, ask)
@@ -292,9 +307,9 @@ class DiscordChat:
         self._threads.renamed_by_somebody(thread_id, name)
 
     async def channel_deleted(self, channel_id: str) -> None:
-        """Nobody can read what its agent says any more."""
+        """Nobody can read what its agent says any more; out of sight alone, it stays."""
         session = self._pool.get(channel_id)
-        if session is not None and session.thread.platform == PLATFORM:
+        if session is not None and session.thread.platform == PLATFORM and not await self._rest.exists(channel_id):
             log.info("thread_deleted", extra={"fields": {"thread": channel_id}})
             await self._pool.kill([Target(thread_id=channel_id, session_id=session.session_id)], forget=True)
 

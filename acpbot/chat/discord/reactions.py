@@ -118,8 +118,8 @@ class Reactions:
         return not self._enabled or (self._state in _ENDS and self._target(float("inf")) == self._shown)
 
     def on(self, event: Event, now: float) -> None:
-        """Take in what the turn does now; after an end nothing changes any more."""
-        if self._state in _ENDS:
+        """Take in what the turn does now; after an end nothing changes any more, unless it turns out to be an error."""
+        if self._state in _ENDS and (event is not Event.ERROR or self._state is Event.ERROR):
             return
         self._heard = self._now = now
         if event is Event.ASKED:

@@ -209,6 +209,16 @@ class Rest:
 
     # Threads.
 
+    async def exists(self, channel_id: str) -> bool:
+        """Whether Discord still has it, to be seen or not; where that cannot be asked now, it has not."""
+        try:
+            await self.call("GET", "/channels/{channel_id}", channel_id=channel_id)
+        except Refused as error:
+            return error.status == FORBIDDEN
+        except Unreachable:
+            return False
+        return True
+
     async def open_thread(self, channel_id: str, message_id: str, name: str) -> str:
         """A thread from a message; its id. Where the message has one, that one: they share the message's id."""
         path = "/channels/{channel_id}/messages/{message_id}/threads"

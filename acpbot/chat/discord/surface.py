@@ -79,6 +79,9 @@ class Home(Protocol):
     def was_deleted(self, message_id: str) -> bool:
         """Whether somebody has taken that message away."""
 
+    def undelivered(self, surface: DiscordSurface, error: Refused) -> None:
+        """The surface's answer, or a part of it, cannot be said in its thread."""
+
     def asked(self, surface: DiscordSurface, ask: Ask) -> None:
         """A permission is wanted."""
 
@@ -182,13 +185,13 @@ class DiscordSurface:
             return
         if self.end is not None:
             self._tell_end(live, self.end)
+            self._try_again()
         bodies = live.bodies()
         for index, body in enumerate(bodies):
             if index < len(self._posts):
                 self._posts[index].show(body, last=self.end is not None)
             else:
-                fate: Fate = "leave" if self.end is None else "deliver"
-                self._posts.append(self._outbox.post(self.thread_id, body, on_failed=self._body_failed, fate=fate))
+                self._posts.append(self._say(index, body))
         for post in self._posts[len(bodies) :]:
             post.retract()
         del self._posts[len(bodies) :]
@@ -196,6 +199,15 @@ class DiscordSurface:
             self._attach(live.overflow())
             self._live = None
             self._home.end_shown(self)
+
+    def _try_again(self) -> None:
+        """At the end what was refused is tried once more, and what comes after it again: a permission may be back."""
+        unsaid = [index for index, post in enumerate(self._posts) if post.failed and post.message_id is None]
+        if unsaid and unsaid[0] not in self._said_anew:
+            self._said_anew.update(range(unsaid[0], len(self._posts)))
+            for post in self._posts[unsaid[0] :]:
+                post.retract()
+            del self._posts[unsaid[0] :]
 
     def _tell_end(self, live: LiveMessage, end: TurnEnd) -> None:
         if isinstance(live, DiscordMessage):
@@ -223,19 +235,29 @@ class DiscordSurface:
             file = File(name, part.encode())
             self._outbox.post(self.thread_id, "", file=file, on_failed=lambda part=part: self._spell_out(part))  # type: ignore[misc]
 
-    def _body_failed(self) -> None:
+    def _say(self, index: int, body: str) -> Post:
+        fate: Fate = "leave" if self.end is None else "deliver"
+        return self._outbox.post(self.thread_id, body, on_failed=lambda: self._body_failed(index), fate=fate)
+
+    def _body_failed(self, index: int) -> None:
         """Discord will not take a part. One whose edit is refused is said anew, once, unless people took it away."""
-        for index, post in enumerate(self._posts):
-            if post.failed is None:
-                continue
-            if post.failed.status == BAD_REQUEST:
-                self._tell_loss(str(post.failed))
-            elif post.message_id is not None and index not in self._said_anew:
-                self._said_anew.add(index)
-                if self._home.was_deleted(post.message_id):
-                    continue
-                again = self._outbox.post(self.thread_id, post.wanted[0], on_failed=self._body_failed, fate=post.fate)
-                self._posts[index] = again
+        post = self._posts[index]
+        if post.failed is None or (post.message_id is not None and self._home.was_deleted(post.message_id)):
+            return
+        if post.failed.status == BAD_REQUEST:
+            self._tell_loss(str(post.failed))
+        elif index in self._said_anew:
+            self._undelivered(post.failed)
+        elif post.message_id is not None or self.end is not None:
+            self._said_anew.add(index)
+            self._posts[index] = self._say(index, post.wanted[0])
+
+    def _undelivered(self, error: Refused) -> None:
+        """Nothing can be said here any more."""
+        if not self._loss_told:
+            self._loss_told = True
+            self._mark(Event.ERROR)
+            self._home.undelivered(self, error)
 
     def _tell_loss(self, reason: str) -> None:
         if not self._loss_told:

@@ -45,9 +45,21 @@ def test_one_turn():
     assert state.due(7.1) == swap("🆗", "👨‍💻")
     assert state.next_wakeup() is None
     assert state.finished
-    state.on(Event.ERROR, 8)
+    state.on(Event.TOOL, 8)
     state.update("agent_message_chunk", {}, 9)
     assert state.due(99) == []
+
+
+def test_an_end_may_turn_out_to_be_an_error():
+    state = reactions()
+    for event in (Event.QUEUED, Event.DONE):
+        state.on(event, 0)
+        state.due(0)
+    state.on(Event.ERROR, 1)
+    assert state.due(1) == swap("😱", "🆗")
+    state.on(Event.ERROR, 2)
+    state.on(Event.DONE, 2)
+    assert state.due(2) == []
 
 
 def test_what_does_not_last_is_not_shown():

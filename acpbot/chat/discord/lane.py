@@ -166,6 +166,7 @@ class Lane:
         if not self._unsent:
             return False
         post = self._unsent.popleft()
+        await self._outbox.durable()
         if post in self._lost:
             return await self._send_lost(post)
         if post.retracted:
@@ -273,6 +274,10 @@ class Lane:
         if post is None or post.message_id is None:
             return True
         del self._dirty[post]
+        if post.urgent:
+            await self._outbox.durable()
+        if post.retracted:  # meanwhile
+            return True
         try:
             post.shown = await self._edit(post, post.message_id)
         except Refused as error:

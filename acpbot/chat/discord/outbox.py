@@ -211,6 +211,10 @@ class Outbox:
         """Write down what should become of a post."""
         self._store.save_post(post.record())
 
+    async def durable(self) -> None:
+        """Return once all this is on disk: nothing may stand in Discord that another life would not know of."""
+        await self._store.durable()
+
     def forget(self, post: Post) -> None:
         """A post stands as it should, or never will."""
         self._store.post_settled(post.nonce)

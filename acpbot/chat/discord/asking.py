@@ -10,12 +10,14 @@ import logging
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
-import discord
-
 from acpbot.chat.discord import buttons, gate
+from acpbot.chat.discord.answering import answer, whisper
+from acpbot.chat.discord.rest import NO_ANSWER
 from acpbot.errors import Conflict, InvalidParams
 
 if TYPE_CHECKING:
+    import discord
+
     from acpbot.chat.discord.gate import Person
     from acpbot.chat.discord.outbox import Outbox, Post
     from acpbot.sessions.turn import Ask
@@ -85,11 +87,11 @@ class Asking:
             return
         ask = known.ask
         if not gate.may_answer(self._settings, person, known.asker_id):
-            await _whisper(interaction, buttons.not_yours(known.asker_id))
+            await whisper(interaction, buttons.not_yours(known.asker_id))
         elif ask.outcome is not None:
-            await _whisper(interaction, buttons.answered_already(ask.outcome, known.answered_by))
+            await whisper(interaction, buttons.answered_already(ask.outcome, known.answered_by))
         elif pressed.index >= len(ask.options):
-            await _whisper(interaction, buttons.NOT_OFFERED)
+            await whisper(interaction, buttons.NOT_OFFERED)
         else:
             await self._answer(interaction, person, known, ask.options[pressed.index].option_id)
 
@@ -103,22 +105,21 @@ class Asking:
                 "permission_answered",
                 extra={"fields": {"user": person.id, "request": known.ask.request, "option": option_id}},
             )
-            await interaction.response.edit_message(content=known.end_text(), view=None)
-            shown = True
+            text = known.end_text()
+            shown = await answer(interaction, lambda: interaction.response.edit_message(content=text, view=None))
         except (Conflict, InvalidParams) as error:
-            await _whisper(interaction, f"{error}.")
-        except discord.HTTPException as error:
-            log.warning("click_unanswered", extra={"fields": {"error": str(error)}})
+            await whisper(interaction, f"{error}.")
         finally:
             known.post.release(shown=shown)
 
     async def _take_stale_away(self, interaction: discord.Interaction) -> None:
         """Buttons of a request that nobody waits for any more."""
+        if not await answer(interaction, lambda: interaction.response.edit_message(view=None)):
+            return
         try:
-            await interaction.response.edit_message(view=None)
             await interaction.followup.send(buttons.STALE, ephemeral=True)
-        except discord.HTTPException as error:
-            log.warning("click_unanswered", extra={"fields": {"error": str(error)}})
+        except NO_ANSWER as error:
+            log.info("click_unexplained", extra={"fields": {"error": str(error)}})
 
 
 def _components(ask: Ask) -> list[dict[str, Any]]:
@@ -129,10 +130,3 @@ def _components(ask: Ask) -> list[dict[str, Any]]:
     ]
     starts = range(0, len(made), buttons.ROW_MAX)
     return [{"type": 1, "components": made[start : start + buttons.ROW_MAX]} for start in starts]
-
-
-async def _whisper(interaction: discord.Interaction, text: str) -> None:
-    try:
-        await interaction.response.send_message(text, ephemeral=True)
-    except discord.HTTPException as error:
-        log.warning("click_unanswered", extra={"fields": {"error": str(error)}})

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import discord
+
+from acpbot.chat.discord.rest import NO_ANSWER
 
 if TYPE_CHECKING:
     import aiohttp
 
+    from acpbot.chat.discord.supervisor import Backoff
+
 log = logging.getLogger(__name__)
+
+FIND_SECONDS: Final = 30.0
 
 # No voice is wanted: nothing to warn of.
 discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
@@ -59,7 +66,7 @@ class Events(Protocol):
 class Bot(discord.Client):
     """One client; a new one is made where it has closed itself."""
 
-    def __init__(self, events: Events, *, dms: bool, trace: aiohttp.TraceConfig) -> None:
+    def __init__(self, events: Events, *, dms: bool, trace: aiohttp.TraceConfig, backoff: Backoff) -> None:
         intents = discord.Intents(guilds=True, guild_messages=True, dm_messages=dms, message_content=True)
         super().__init__(
             intents=intents,
@@ -69,6 +76,8 @@ class Bot(discord.Client):
             http_trace=trace,
         )
         self._events = events
+        self._backoff = backoff
+        self._finding = asyncio.Lock()
 
     # The gateway.
 
@@ -109,8 +118,28 @@ class Bot(discord.Client):
             self._events.own_message(None if message.nonce is None else str(message.nonce), str(message.id))
             return
         if isinstance(message.channel, discord.PartialMessageable):  # not in the cache: such as a thread just woken
-            message.channel = await self.fetch_channel(message.channel.id)  # type: ignore[assignment]
+            async with self._finding:  # one after the other, so that a thread's messages stay in order
+                channel = await self._found(message.channel.id)
+            if channel is None:
+                return
+            message.channel = channel
         await self._events.message(message)
+
+    async def _found(self, channel_id: int) -> Any:
+        """The channel, however long it takes to get an answer; ``None`` for one that the bot may not see."""
+        failures = 0
+        while True:
+            try:
+                async with asyncio.timeout(FIND_SECONDS):
+                    return await self.fetch_channel(channel_id)
+            except (discord.NotFound, discord.Forbidden, discord.InvalidData) as error:
+                log.info("channel_not_seen", extra={"fields": {"channel": str(channel_id), "error": str(error)}})
+                return None
+            except NO_ANSWER as error:
+                failures += 1
+                fields = {"channel": str(channel_id), "error": str(error) or type(error).__name__, "failures": failures}
+                log.warning("channel_not_found_yet", extra={"fields": fields})
+            await asyncio.sleep(self._backoff.seconds(failures))
 
     async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
         """An edit, or a link preview that was added."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from acpbot.sessions.model import Row
     from acpbot.sessions.options import Choice, Options
 
+NOT_HERE: Final = "You may not use me here. Nothing was changed."
 NO_SESSION: Final = "There is no session here: mention me in a channel with what you want done, or write in a thread."
 AGENT_HELP: Final = "`/agent NAME` starts this thread over with another one."
 HELP: Final = """\

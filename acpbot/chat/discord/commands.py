@@ -13,10 +13,12 @@ import discord
 from discord import app_commands
 
 from acpbot.chat.discord import gate
+from acpbot.chat.discord.answering import answer, complete, whisper
 from acpbot.chat.discord.command_words import (
     AGENT_HELP,
     HELP,
     NO_SESSION,
+    NOT_HERE,
     choices_words,
     sessions_words,
     status_words,
@@ -44,7 +46,6 @@ _CHOICES_MOST: Final = 25
 _CHOICE_LENGTH: Final = 100
 _ANSWER_LENGTH: Final = 2000
 _INTERNAL: Final = "I could not do that: internal error, see the log."
-_NOT_HERE: Final = "You may not use me here. Nothing was changed."
 
 
 def definitions(*, dms: bool) -> list[dict[str, Any]]:
@@ -99,9 +100,10 @@ class Commands:
     # Registering.
 
     def register(self, client: discord.Client) -> None:
-        """Tell Discord of the commands, once a life, in the background: nothing else waits for it."""
+        """Tell Discord of the commands, in the background: nothing else waits for it. Once a life, if it takes them."""
         application = client.application_id
-        if application is not None and not self._registered and self._registering is None:
+        idle = self._registering is None or self._registering.done()
+        if application is not None and not self._registered and idle:
             self._registering = asyncio.create_task(self._register(str(application)), name="discord commands")
 
     async def _register(self, application_id: str) -> None:
@@ -132,28 +134,26 @@ class Commands:
         place = self._places.place_of(interaction.channel, own_id)
         call = _Call(interaction, place.channel_id)
         allowed = gate.may_use(self._settings, person_of(interaction.user), place)
-        try:
-            if interaction.type is discord.InteractionType.autocomplete:
-                proposals = self._proposals(call) if allowed else []
-                await interaction.response.autocomplete(proposals)
-            elif not allowed:
-                log.info("command_denied", extra={"fields": call.fields})
-                await interaction.response.send_message(_NOT_HERE, ephemeral=True)
-            else:
-                await self._answer(call)
-        except discord.HTTPException as error:
-            log.warning("command_unanswered", extra={"fields": {**call.fields, "error": str(error)}})
+        if interaction.type is discord.InteractionType.autocomplete:
+            proposals = self._proposals(call) if allowed else []
+            await answer(interaction, lambda: interaction.response.autocomplete(proposals))
+        elif not allowed:
+            log.info("command_denied", extra={"fields": call.fields})
+            await whisper(interaction, NOT_HERE)
+        else:
+            await self._answer(call)
 
     async def _answer(self, call: _Call) -> None:
         log.info("command", extra={"fields": call.fields})
-        response = call.interaction.response
+        interaction = call.interaction
         work = asyncio.create_task(self._work(call), name=f"discord /{call.name}")
         await asyncio.wait([work], timeout=PROMPT_SECONDS)
         if work.done():
-            await response.send_message(work.result(), ephemeral=True)
+            await whisper(interaction, work.result())
+        elif await answer(interaction, lambda: interaction.response.defer(ephemeral=True, thinking=True)):
+            await complete(interaction, await work, self._outbox.backoff)
         else:
-            await response.defer(ephemeral=True, thinking=True)
-            await call.interaction.followup.send(await work, ephemeral=True)
+            await work
 
     async def _work(self, call: _Call) -> str:
         handler = self._handlers.get(call.name)

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from acpbot.chat.conversation import Conversations
 from acpbot.chat.discord import buttons, gate
+from acpbot.chat.discord.answering import Seen, whisper
 from acpbot.chat.discord.asking import Asking
 from acpbot.chat.discord.bot import Bot
 from acpbot.chat.discord.catch_up import CatchUp
+from acpbot.chat.discord.command_words import NOT_HERE
 from acpbot.chat.discord.commands import Commands
 from acpbot.chat.discord.intake import Intake
 from acpbot.chat.discord.marks import Marks, end_marks
@@ -45,7 +47,6 @@ FLUSH_SECONDS: Final = 5.0
 """What is still to be said when the daemon stops is given this long."""
 
 _DELETED_MOST: Final = 200
-_NOT_HERE: Final = "You may not use me here. Nothing was changed."
 
 
 def undelivered_words(thread_id: str, asker_id: str, error: Refused) -> str:
@@ -134,6 +135,7 @@ class DiscordChat:
         self._deleted: collections.deque[str] = collections.deque(maxlen=_DELETED_MOST)
         self._interrupted: set[str] = set()
         self._asides: set[asyncio.Task[None]] = set()
+        self._seen = Seen()
         self._bot: Bot | None = None
 
     # What the daemon calls.
@@ -316,24 +318,25 @@ class DiscordChat:
     async def clicked(self, interaction: discord.Interaction, custom_id: str) -> None:
         """Somebody pressed a button."""
         pressed = buttons.decode(custom_id)
-        if pressed is None:
+        if pressed is None or not self._seen.is_new(interaction):
             return
         person = person_of(interaction.user)
         place = self._places.place_of(interaction.channel, self._own_id())
         if not gate.may_use(self._discord, person, place):
             log.info("click_denied", extra={"fields": {"user": person.id, "channel": place.channel_id}})
-            await interaction.response.send_message(_NOT_HERE, ephemeral=True)
+            await whisper(interaction, NOT_HERE)
             return
         await self._asking.clicked(interaction, person, pressed)
 
     async def command(self, interaction: discord.Interaction) -> None:
         """Somebody gave a slash command, or is typing one."""
-        await self._commands.asked(interaction, self._own_id())
+        if self._seen.is_new(interaction):
+            await self._commands.asked(interaction, self._own_id())
 
     # Clients.
 
     def _make_bot(self) -> Bot:
-        return Bot(self, dms=self._discord.allow_dm, trace=self._rest.trace())
+        return Bot(self, dms=self._discord.allow_dm, trace=self._rest.trace(), backoff=self.outbox.backoff)
 
     def _online(self, client: discord.Client) -> None:
         if isinstance(client, Bot):

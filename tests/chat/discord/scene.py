@@ -68,10 +68,22 @@ class Scene:
             markdown=MarkdownSettings(),
             store=StoreSettings(path=tmp_path / "acpbot.sqlite3"),
         )
-        self.chat = DiscordChat(self.settings, self.pool, delivery=QUICK, reconnect=QUICK, patience=patience)
+        self.patience = patience
+        self.chat = self.make_chat()
         self.task: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
+    def make_chat(self) -> DiscordChat:
+        return DiscordChat(self.settings, self.pool, delivery=QUICK, reconnect=QUICK, patience=self.patience)
+
+    async def restart(self) -> None:
+        """Another chat in the place of this one, which says nothing more: as after a crash."""
+        await self.chat.outbox.close()
+        await self.stop()
+        self.chat = self.make_chat()
+        await self.start()
+
+    async def start(self, *, registered: bool = True) -> None:
+        """Connect; ``registered``: and wait until the commands are there."""
         self.task = asyncio.create_task(self.chat.run(), name="chat")
         connected = asyncio.create_task(self.server.wait_until_connected())
         await asyncio.wait({self.task, connected}, return_when=asyncio.FIRST_COMPLETED)
@@ -80,7 +92,8 @@ class Scene:
             ended, self.task = self.task, None
             await ended
         await connected
-        await self.server.wait_for(self.server.commands, what="the commands")
+        if registered:
+            await self.server.wait_for(self.server.commands, what="the commands")
 
     async def stop(self) -> None:
         await self.chat.close()
@@ -138,6 +151,7 @@ async def staged(
     privileged: tuple[str, ...] = ("message_content",),
     heartbeat: float = 41.25,
     patience: float = 60.0,
+    registered: bool = True,
     **discord: Any,
 ) -> AsyncIterator[Scene]:
     """A scene with the chat connected; what the server did not know, and every 429, fails the test.
@@ -152,7 +166,7 @@ async def staged(
             scene = Scene(server, house, tmp_path / "workspaces", setup, patience, **discord)
             leave = house.pool.subscribe(lambda _change, _row: server.notify())
             try:
-                await scene.start()
+                await scene.start(registered=registered)
                 yield scene
             finally:
                 leave()

@@ -7,6 +7,7 @@ import pytest
 from acpbot.chat.discord import command_words, commands
 from acpbot.sessions.model import Target
 from tests.chat.discord.scene import Scene, staged
+from tests.fakes.discord import rest
 
 
 async def told(scene: Scene, command: str, channel, who=None, **options: str) -> str:
@@ -115,6 +116,51 @@ async def test_a_slow_command_is_deferred(tmp_path):
         await scene.server.wait_for(lambda: answer.deferred, what="a deferral")
         await scene.server.wait_for_answer(answer, seconds=10)
         assert answer.told == "Done: the session was ended and forgotten."
+
+
+async def test_a_command_that_comes_twice_is_done_once(scene: Scene):
+    thread = await scene.opens("remember it")
+    await scene.idle(thread, 1)
+    reset = scene.ada.slash("reset", {}, channel=thread)
+    scene.server.interactions.tell(reset)
+    await scene.server.wait_for_answer(reset)
+    assert "nothing" not in (await told(scene, "help", thread)), "all that came before was handled"
+    assert reset.told == "Done: the session was ended and forgotten."
+    assert scene.text(thread).count("has reset this session") == 1
+    assert len(scene.server.requests_to("POST", rest.CALLBACK)) == 2
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("how", ["503", "abort"])
+async def test_an_answer_that_may_be_lost_is_given_again(scene: Scene, how, when):
+    if how == "503":
+        scene.server.faults.status(503, "POST", rest.CALLBACK, when=when)
+    else:
+        scene.server.faults.abort("POST", rest.CALLBACK, when=when)
+    assert "There is no session here" in await told(scene, "status", scene.channel)
+    second = await scene.server.wait_for_request("POST", rest.CALLBACK, 2)
+    assert second.code == (40060 if when == "after" else None)
+
+
+async def test_what_follows_a_deferral_is_given_again(tmp_path):
+    async with staged(tmp_path, limits={"session": {"grace_seconds": 2.0}}) as scene:
+        thread = await scene.opens("ignore; hang")
+        await scene.says(thread, "I ignore SIGTERM")
+        scene.server.faults.abort("PATCH", rest.ORIGINAL, when="after", times=2)
+        answer = scene.ada.slash("reset", {}, channel=thread)
+        await scene.server.wait_for_request("PATCH", rest.ORIGINAL, 3, seconds=10)
+        assert answer.told == "Done: the session was ended and forgotten."
+        assert len(answer.messages) == 1
+
+
+async def test_commands_that_were_refused_are_registered_with_the_next_connection(tmp_path):
+    def refuse(server) -> None:
+        server.faults.status(403, "PUT", rest.COMMANDS)
+
+    async with staged(tmp_path, faults=refuse, registered=False) as scene:
+        await scene.server.wait_for_request("PUT", rest.COMMANDS)
+        await scene.server.gateway.close(4012)
+        await scene.server.wait_for(scene.server.commands, seconds=10)
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(1, "1 s"), (600, "10 min"), (7200, "2 h")])

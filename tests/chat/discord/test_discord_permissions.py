@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from tests.chat.discord.scene import Scene, staged
+from tests.fakes.discord import rest
 
 
 async def asked(scene: Scene, text: str = "tool echo hi"):
@@ -111,9 +112,55 @@ async def test_buttons_from_before_a_restart_are_stale(scene: Scene):
     assert scene.house.row(str(thread.id)).state == "waiting"
 
 
+async def test_a_button_that_is_days_old_and_from_before_a_crash_goes_when_it_is_clicked(scene: Scene):
+    thread, message = await asked(scene)
+    await scene.restart()
+    await scene.pool.cancel(str(thread.id))
+    await scene.server.wait_for(lambda: scene.house.row(str(thread.id)).state == "idle")
+    assert message.buttons
+    stale = await scene.server.wait_for_answer(scene.ada.clicks(message, label="✅ Allow once"))
+    await scene.server.wait_for(lambda: stale.told)
+    assert "has ended already" in stale.told
+    assert message.buttons == []
+    scene.ada.says(thread, "say on")
+    await scene.says(thread, "on")
+
+
+async def test_a_button_that_is_days_old_and_was_answered_says_so(scene: Scene):
+    thread, message = await asked(scene)
+    custom_id = message.buttons[0]["custom_id"]
+    await scene.pool.cancel(str(thread.id))
+    await scene.idle(thread, 1)
+    for number in range(2):
+        scene.ada.says(thread, f"say {number}")
+    await scene.idle(thread, 3)
+    late = await scene.server.wait_for_answer(scene.ada.sends_click(message, custom_id))
+    assert late.told == "No answer is needed any more: the turn was cancelled."
+
+
+async def test_a_click_that_comes_twice_counts_once(scene: Scene):
+    thread, message = await asked(scene)
+    click = scene.ada.clicks(message, label="✅ Allow once")
+    scene.server.interactions.tell(click)
+    await scene.says(thread, "The command completed: hi")
+    await scene.idle(thread, 1)
+    assert len(scene.server.requests_to("POST", rest.CALLBACK)) == 1
+    assert click.response_type == 7
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_the_answer_to_the_click_is_given_again_where_it_may_be_lost(scene: Scene, when):
+    thread, message = await asked(scene)
+    scene.server.faults.abort("POST", rest.CALLBACK, when=when)
+    click = scene.ada.clicks(message, label="✅ Allow once")
+    await scene.idle(thread, 1)
+    await scene.server.wait_for(lambda: click.answered)
+    assert len(message.versions) == 2, "the answer to the click is the only edit"
+
+
 async def test_the_answer_to_the_click_may_be_lost(scene: Scene):
     thread, message = await asked(scene)
-    scene.server.faults.status(404, "POST", "/interactions/{interaction_id}/{token}/callback")
+    scene.server.faults.status(404, "POST", rest.CALLBACK)
     scene.ada.clicks(message, label="✅ Allow once")
     await scene.idle(thread, 1)
     assert message.content.startswith("✅ Allowed once")

@@ -44,6 +44,7 @@ class Interaction:
     original: Message | None = None
     followups: list[Message] = field(default_factory=list)
     expired: bool = False
+    event: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         asked = self.data.get("name") or self.data.get("custom_id")
@@ -177,8 +178,13 @@ class Interactions:
             body["guild"] = {"id": str(channel.guild.id), "locale": "en-US", "features": []}
         if message is not None:
             body["message"] = payloads.message(message, world.cdn, world.bot, gateway=False)
-        world.gateway.dispatch("INTERACTION_CREATE", 0, body)
+        one.event = body
+        self.tell(one)
         return one
+
+    def tell(self, one: Interaction) -> None:
+        """Dispatches it, for the first time or again."""
+        self.world.gateway.dispatch("INTERACTION_CREATE", 0, one.event)
 
     # answering
 

@@ -22,7 +22,7 @@ from acpbot.chat.discord.outbox import Outbox
 from acpbot.chat.discord.places import PLATFORM, Places, person_of
 from acpbot.chat.discord.reading import Reading
 from acpbot.chat.discord.rest import ARCHIVED, FORBIDDEN, Rest
-from acpbot.chat.discord.supervisor import Backoff, Link, Supervisor, point_at
+from acpbot.chat.discord.supervisor import SILENCE_SECONDS, Backoff, Link, Supervisor, point_at
 from acpbot.chat.discord.surface import DiscordMessage, DiscordSurface
 from acpbot.chat.discord.threads import Threads
 from acpbot.sessions.model import Target
@@ -71,8 +71,8 @@ class _Conversations(Conversations):
 class DiscordChat:
     """Threads of Discord (ChatPort). Everything runs in the loop that called :meth:`run`.
 
-    ``delivery`` and ``reconnect`` are the waits between tries of requests and of connections; ``patience`` as
-    :class:`Supervisor`'s.
+    ``delivery`` and ``reconnect`` are the waits between tries of requests and of connections; ``patience`` and
+    ``silence`` as :class:`Supervisor`'s.
     """
 
     platform = PLATFORM
@@ -87,6 +87,7 @@ class DiscordChat:
         delivery: Backoff | None = None,
         reconnect: Backoff | None = None,
         patience: float = 60.0,
+        silence: float = SILENCE_SECONDS,
     ) -> None:
         if settings.discord is None:
             raise ValueError("cannot make a Discord chat: the settings have no [discord]")
@@ -130,6 +131,7 @@ class DiscordChat:
             offline=lambda: self._rest.use(None),
             backoff=reconnect,
             patience=patience,
+            silence=silence,
         )
         self._ended: dict[str, DiscordSurface] = {}
         self._deleted: collections.deque[str] = collections.deque(maxlen=_DELETED_MOST)

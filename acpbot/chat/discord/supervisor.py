@@ -1,17 +1,20 @@
 """Stays connected: logs in, connects, and does both again after everything that is not a configuration error.
 
 discord.py's own loop resumes after ordinary cuts; around it are the cases in which ``connect()`` gives up, waits too
-long (its back-off grows to 17 minutes), or leaves a closed client behind, in whose place a new one is made.
+long (its back-off grows to 17 minutes), or leaves a closed client behind, in whose place a new one is made. And those
+in which it does not see that it is cut off: it gives a silent gateway 60 s, and 30 more to say goodbye.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
+import socket
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import discord
 import msgspec
@@ -28,6 +31,14 @@ if TYPE_CHECKING:
     from acpbot.settings import DiscordSettings
 
 log = logging.getLogger(__name__)
+
+SILENCE_SECONDS: Final = 15.0
+"""A gateway that says nothing at all for so long after a heartbeat is gone: else its acknowledgement comes at once."""
+
+IDENTIFIES: Final = 200
+IDENTIFY_SECONDS: Final = 150.0
+"""New sessions that may be begun in a row, and how often another one after that: under 800 a day. Discord allows 1,000
+and then resets the bot's token (gateway, session start limit)."""
 
 PORTAL: Final = "https://discord.com/developers/applications"
 
@@ -52,6 +63,24 @@ class Backoff(msgspec.Struct, frozen=True):
         """How long to wait after so many failures in a row (1 or more)."""
         whole = min(self.most, self.first * 2.0 ** min(failures - 1, 30))
         return whole * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+
+
+class Allowance:
+    """So many at once, and then one in ``seconds``."""
+
+    def __init__(self, most: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._seconds = seconds
+        self._clock = clock
+        self._used = 0.0
+        self._at = clock()
+
+    def take(self) -> float:
+        """Take one; in how many seconds it may be used."""
+        now = self._clock()
+        self._used = max(self._used - (now - self._at) / self._seconds, 0.0) + 1
+        self._at = now
+        return max(self._used - self._most, 0.0) * self._seconds
 
 
 class Link:
@@ -85,7 +114,7 @@ class Link:
     def facts(self, client: discord.Client | None) -> ChatFacts:
         """For health; what the heart tells is private in discord.py and may not be there."""
         lost = self._changed_at if not self.connected else None
-        beat = getattr(getattr(client, "ws", None), "_keep_alive", None) if self.connected else None
+        beat = _heart(client) if self.connected else None
         latency = getattr(beat, "latency", None)
         acknowledged = getattr(beat, "_last_ack", None)
         return ChatFacts(
@@ -98,11 +127,23 @@ class Link:
         )
 
 
+def _heart(client: discord.Client | None) -> Any:
+    """What beats the heart of the client's gateway: private in discord.py, ``None`` where there is none."""
+    return getattr(getattr(client, "ws", None), "_keep_alive", None)
+
+
+def silent_seconds(heart: Any) -> float:
+    """For how long there has been no word at all since the last heartbeat; 0 where there was one, or no heartbeat."""
+    sent, heard = getattr(heart, "_last_send", None), getattr(heart, "_last_recv", None)
+    return time.perf_counter() - sent if sent is not None and heard is not None and heard < sent else 0.0
+
+
 class Supervisor:
     """Runs one client after the other. ``online`` is told each client that REST works with, ``offline`` its end.
 
     ``patience``: seconds without a gateway session after which an attempt of discord.py's own is cut short and begun
-    anew; no session of Discord's outlives it by much.
+    anew; no session of Discord's outlives it by much. ``silence``: seconds without a word after a heartbeat after which
+    the connection is cut and the session resumed.
     """
 
     def __init__(
@@ -115,6 +156,8 @@ class Supervisor:
         offline: Callable[[], None],
         backoff: Backoff | None = None,
         patience: float = 60.0,
+        silence: float = SILENCE_SECONDS,
+        identifies: Allowance | None = None,
     ) -> None:
         self._make_client = make_client
         self._token = token
@@ -123,6 +166,9 @@ class Supervisor:
         self._offline = offline
         self._backoff = backoff or Backoff(first=1.0, most=60.0)
         self._patience = patience
+        self._silence = silence
+        self._identifies = identifies or Allowance(IDENTIFIES, IDENTIFY_SECONDS)
+        self._suspect: Any = None
         self._closing = asyncio.Event()
         self._failures = 0
         self.client: discord.Client | None = None
@@ -190,18 +236,38 @@ class Supervisor:
 
     async def _connect(self, client: discord.Client) -> None:
         """Hold the gateway until it ends, or until there was no session for too long. Raises what it ended with."""
+        await asyncio.sleep(self._identifies.take())
         task = asyncio.create_task(client.connect(), name="discord gateway")
+        began = time.monotonic()
         try:
             while not task.done():
-                await asyncio.wait([task], timeout=self._patience)
-                if not task.done() and not self._link.connected and self._lost_long():
+                await asyncio.wait([task], timeout=min(self._patience, self._silence / 3))
+                long = time.monotonic() - began >= self._patience
+                if not task.done() and long and not self._link.connected and self._lost_long():
                     raise TimeoutError(f"no gateway session for {self._patience:.0f} s")
+                self._listen(client)
             await task
             raise ConnectionError("the gateway has closed")
         finally:
             self._link.down()
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    def _listen(self, client: discord.Client) -> None:
+        """Cut a gateway off that says nothing; looked at twice, as an event loop that was late has yet to read."""
+        heart = _heart(client)
+        seconds = silent_seconds(heart)
+        if seconds < self._silence:
+            self._suspect = None
+        elif heart is not self._suspect:
+            self._suspect = heart
+        else:
+            log.warning("gateway_silent", extra={"fields": {"seconds": round(seconds, 1)}})
+            # As the network would: a close frame would wait for an answer that does not come, and 1000 end the session.
+            wire = client.ws.socket.get_extra_info("socket")
+            if wire is not None:
+                with contextlib.suppress(OSError):
+                    wire.shutdown(socket.SHUT_RDWR)
 
     def _lost_long(self) -> bool:
         lost = self._link.facts(None).disconnected_seconds

@@ -10,7 +10,7 @@ from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
 from acpbot.chat.discord.port import DiscordChat
-from acpbot.chat.discord.supervisor import Backoff
+from acpbot.chat.discord.supervisor import SILENCE_SECONDS, Backoff
 from acpbot.settings import (
     AgentSettings,
     DiscordSettings,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tests.fakes.discord.people import Person
     from tests.fakes.discord.state import Channel, Message
 
+    Timing = dict[str, float]
     Setup = Callable[["Scene"], dict[str, Any]]
 
 QUICK = Backoff(first=0.01, most=0.05)
@@ -42,7 +43,13 @@ class Scene:
     """A guild with a channel, two people whom the gate lets in, and one whom it does not."""
 
     def __init__(
-        self, server: DiscordServer, house: House, tmp_path: Path, setup: Setup, patience: float, **discord: Any
+        self,
+        server: DiscordServer,
+        house: House,
+        tmp_path: Path,
+        setup: Setup,
+        timing: dict[str, float],
+        **discord: Any,
     ) -> None:
         self.server = server
         self.house = house
@@ -68,12 +75,12 @@ class Scene:
             markdown=MarkdownSettings(),
             store=StoreSettings(path=tmp_path / "acpbot.sqlite3"),
         )
-        self.patience = patience
+        self.timing = timing
         self.chat = self.make_chat()
         self.task: asyncio.Task[None] | None = None
 
     def make_chat(self) -> DiscordChat:
-        return DiscordChat(self.settings, self.pool, delivery=QUICK, reconnect=QUICK, patience=self.patience)
+        return DiscordChat(self.settings, self.pool, delivery=QUICK, reconnect=QUICK, **self.timing)
 
     async def restart(self) -> None:
         """Another chat in the place of this one, which says nothing more: as after a crash."""
@@ -151,6 +158,7 @@ async def staged(
     privileged: tuple[str, ...] = ("message_content",),
     heartbeat: float = 41.25,
     patience: float = 60.0,
+    silence: float = SILENCE_SECONDS,
     registered: bool = True,
     **discord: Any,
 ) -> AsyncIterator[Scene]:
@@ -158,12 +166,13 @@ async def staged(
 
     ``setup`` gives settings of [discord] that need to know the people.
     """
+    timing = {"patience": patience, "silence": silence}
     base, default = Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY
     house = House(tmp_path, **(limits or {}))
     try:
         async with DiscordServer(unit=unit, privileged=privileged, heartbeat_interval=heartbeat) as server:
             faults(server)
-            scene = Scene(server, house, tmp_path / "workspaces", setup, patience, **discord)
+            scene = Scene(server, house, tmp_path / "workspaces", setup, timing, **discord)
             leave = house.pool.subscribe(lambda _change, _row: server.notify())
             try:
                 await scene.start(registered=registered)

@@ -6,9 +6,11 @@ import asyncio
 
 import pytest
 
+from acpbot.chat.discord.supervisor import IDENTIFIES, IDENTIFY_SECONDS, Allowance
 from acpbot.errors import ConfigError
 from tests.chat.discord.scene import Scene, staged
 from tests.fakes.discord import rest
+from tests.sessions.conftest import Clock
 
 PARTS = [f"part {number}" for number in range(6)]
 SLOWLY = "; ".join(f"say {part}; stall 0.03" for part in PARTS)
@@ -167,6 +169,40 @@ async def test_a_gateway_that_stays_away_is_tried_anew_and_again(tmp_path):
         thread = await scene.opens("say back")
         await scene.says(thread, "back")
         assert scene.chat.facts().connected
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+async def test_a_gateway_that_falls_silent_is_left_and_its_session_resumed(tmp_path, deaf):
+    """Half-open: nothing comes any more, and no end either. What was written meanwhile is answered, once."""
+    async with staged(tmp_path, heartbeat=0.4, silence=0.15) as scene:
+        gateway = scene.server.gateway
+        thread = await scene.opens("say one")
+        await scene.idle(thread, 1)
+        gateway.half_open(deaf=deaf)
+        scene.ada.says(thread, "say while deaf")
+        await scene.says(thread, "while deaf", seconds=5)
+        await scene.idle(thread, 2)
+        assert scene.text(thread).count("while deaf") == 1
+        assert (gateway.identifies, gateway.resumes) == (1, 1)
+
+
+async def test_a_gateway_that_answers_is_not_left_however_quiet_it_is_else(tmp_path):
+    async with staged(tmp_path, heartbeat=0.2, silence=0.1) as scene:
+        gateway = scene.server.gateway
+        await scene.server.wait_for(lambda: gateway.heartbeats >= 4)
+        assert (gateway.identifies, gateway.resumes, len(gateway.closes)) == (1, 0, 0)
+
+
+def test_no_more_new_sessions_are_begun_than_discord_allows():
+    clock = Clock()
+    allowance = Allowance(IDENTIFIES, IDENTIFY_SECONDS, clock)
+    begun, day = 0, 24 * 3600
+    while clock.now < 1000 + day:
+        clock.move(allowance.take() + 0.5)
+        begun += 1
+    assert 700 < begun < 900
+    clock.move(day)
+    assert [allowance.take() for _ in range(3)] == [0, 0, 0]
 
 
 async def test_the_heart_is_told_of(tmp_path):

@@ -40,6 +40,7 @@ IDENTIFY_SECONDS: Final = 150.0
 """New sessions that may be begun in a row, and how often another one after that: under 800 a day. Discord allows 1,000
 and then resets the bot's token (gateway, session start limit)."""
 
+_CANCEL_SECONDS: Final = 0.5
 PORTAL: Final = "https://discord.com/developers/applications"
 
 
@@ -250,7 +251,9 @@ class Supervisor:
             raise ConnectionError("the gateway has closed")
         finally:
             self._link.down()
-            task.cancel()
+            while not task.done():  # once is not enough: what it waits in may swallow it (asyncio.wait_for, before 3.12)
+                task.cancel()
+                await asyncio.wait([task], timeout=_CANCEL_SECONDS)
             await asyncio.gather(task, return_exceptions=True)
 
     def _listen(self, client: discord.Client) -> None:

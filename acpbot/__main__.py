@@ -66,17 +66,19 @@ def run(
         bool, typer.Option("--stop-at-eof", help="End, as at SIGTERM, when stdin is closed.")
     ] = False,
 ) -> None:
-    """Run the daemon until SIGTERM or SIGINT."""
+    """Run the daemon until SIGTERM or SIGINT; SIGHUP reads the configuration again."""
     from acpbot import config as configuration  # noqa: PLC0415 - the help must not load the daemon
     from acpbot import logs  # noqa: PLC0415 - the same
     from acpbot.daemon import Daemon  # noqa: PLC0415 - the same
 
     def start() -> None:
-        settings = configuration.load(config, os.environ)
+        found = configuration.find(config, os.environ)
+        settings = configuration.load(found, os.environ)
         path = configuration.socket_path(settings, socket, os.environ) if settings.management.enabled else None
         token = () if settings.discord is None else (str(settings.discord.bot_token),)
         logs.configure(settings.log.level, settings.log.format, secrets=token)
-        asyncio.run(Daemon(settings, path, os.environ).run(stop_at_eof=stop_at_eof))
+        daemon = Daemon(settings, path, os.environ, reload=lambda: configuration.load(found, os.environ))
+        asyncio.run(daemon.run(stop_at_eof=stop_at_eof))
 
     _guarded(start)
 

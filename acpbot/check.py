@@ -11,8 +11,8 @@ from acpbot import config
 from acpbot.acp.agent import Agent
 from acpbot.acp.containment import choose_launcher
 from acpbot.acp.ladder import end_agent
-from acpbot.daemon import profile
 from acpbot.errors import AgentError
+from acpbot.wiring import profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

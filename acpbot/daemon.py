@@ -9,36 +9,37 @@ import os
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from acpbot import __version__, health
+from acpbot import __version__, health, keepalive, logs
 from acpbot.acp import procfs
-from acpbot.acp.agent import Profile, environment
 from acpbot.acp.containment import choose_launcher, end_leftovers
 from acpbot.chat.local import LocalChat
+from acpbot.drain import Drain
 from acpbot.management import audit
 from acpbot.management.access import AccessRule
 from acpbot.management.listener import Listener, inherited
 from acpbot.management.route import Services
 from acpbot.management.server import ManagementServer
 from acpbot.management.vitals import LoopLag, rss_bytes
-from acpbot.notify import Notifier
-from acpbot.sessions.home import Limits
-from acpbot.sessions.pool import AgentChoice, Pool, PoolLimits
+from acpbot.notify import Notifier, Service
+from acpbot.reload import Reload
+from acpbot.sessions.pool import Pool
 from acpbot.sessions.store import Store
 from acpbot.sessions.thread import Workspace
+from acpbot.wiring import agent_choices, pool_limits
 
 if TYPE_CHECKING:
     import socket as socket_module
-    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
     from pathlib import Path
 
     from acpbot.acp.process import Launcher
     from acpbot.acp.procfs import ProcessKey
     from acpbot.chat.discord.port import DiscordChat
-    from acpbot.config import AgentSettings, Settings
+    from acpbot.config import Settings
     from acpbot.health import State
 
 log = logging.getLogger(__name__)
@@ -48,73 +49,68 @@ SAMPLE_SECONDS: Final = 2.0
 LOCAL: Final = health.ChatFacts(platform="local", connected=True)
 
 
-def profile(settings: AgentSettings, environ: Mapping[str, str]) -> Profile:
-    """How an agent of the configuration is started."""
-    return Profile(
-        name=settings.name,
-        argv=(settings.command, *settings.args),
-        env=environment(environ, settings.inherit_env, settings.env),
-        start_timeout=settings.start_timeout_seconds,
-        memory_max=settings.memory_max,
-        pids_max=settings.pids_max,
-    )
-
-
 def make_pool(settings: Settings, environ: Mapping[str, str], launcher: Launcher, store: Store) -> Pool:
     """The pool that the configuration describes."""
-    pool = settings.pool
     return Pool(
-        agents={
-            agent.name: AgentChoice(profile=profile(agent, environ), working_dir=agent.working_dir)
-            for agent in settings.agents.values()
-        },
+        agents=agent_choices(settings, environ),
         default_agent=settings.default_agent,
         launcher=launcher,
-        workspace=Workspace(pool.workspace, pool.workspace_mode),
-        limits=PoolLimits(
-            max_sessions=pool.max_sessions,
-            idle_seconds=pool.idle_timeout_seconds,
-            ttl_seconds=pool.session_ttl_hours * 3600,
-            turn_timeout_seconds=pool.turn_timeout_seconds,
-            remove_workspace=pool.remove_workspace,
-            on_stuck=pool.on_stuck,
-            session=Limits(
-                policy=settings.permissions.policy,
-                permission_seconds=settings.permissions.timeout_seconds,
-                grace_seconds=pool.grace_seconds,
-                stuck_after_seconds=pool.stuck_after_seconds,
-                max_queued=pool.max_queued,
-            ),
-        ),
+        workspace=Workspace(settings.pool.workspace, settings.pool.workspace_mode),
+        limits=pool_limits(settings),
         store=store,
     )
 
 
 class Daemon:
-    """Serves one configuration until :meth:`stop`, SIGTERM or SIGINT; asked twice, it ends at once.
+    """Serves a configuration until :meth:`stop`, SIGTERM or SIGINT; asked twice, it ends at once.
 
-    ``socket``: where the management socket is bound, ``None`` for none.
+    ``socket``: where the management socket is bound, ``None`` for none. ``reload`` gives the configuration as it is
+    then, or raises ConfigError; it may block.
     """
 
-    def __init__(self, settings: Settings, socket: Path | None, environ: MutableMapping[str, str]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        socket: Path | None,
+        environ: MutableMapping[str, str],
+        *,
+        reload: Callable[[], Settings],
+    ) -> None:
         self._settings = settings
         self._socket = socket
         self._environ = environ
         self._notifier = Notifier(environ)
+        self._service = Service(self._notifier, self._summary)
+        self._reload = Reload(settings, reload, self._apply, self._service)
         self._started = time.monotonic()
         self._stop = asyncio.Event()
         self._store = Store()
+        self._asked = False
+        self._running = False
         self._pool: Pool | None = None
+        self._drain: Drain | None = None
         self._lag: LoopLag | None = None
         self._discord: DiscordChat | None = None
-        self.state: State = "starting"
+
+    @property
+    def state(self) -> State:
+        """What hello and health tell."""
+        return self._drain.state if self._running and self._drain is not None else "starting"
 
     def stop(self) -> None:
-        """Begin to end; asked again, end agents without grace."""
-        if self._stop.is_set() and self._pool is not None:
+        """Begin to end: running turns may go on for a while. Asked again, end agents at once and without grace."""
+        if self._asked and self._pool is not None:
             log.warning("daemon_forced")
             self._pool.force()
+        self._asked = True
         self._stop.set()
+
+    def reload(self) -> None:
+        """Read the configuration again."""
+        if self._stop.is_set():
+            log.warning("reload_ignored", extra={"fields": {"reason": "acpbot is stopping"}})
+        else:
+            self._reload.ask()
 
     async def run(self, *, stop_at_eof: bool = False) -> None:
         """Live. ``stop_at_eof``: end when stdin closes.
@@ -125,26 +121,33 @@ class Daemon:
             self._handle_signals(stack)
             if stop_at_eof:
                 asyncio.get_running_loop().add_reader(sys.stdin.fileno(), self._stdin_readable)
-            pool = await self._start(stack)
-            self.state = "running"
-            self._notifier.send(READY="1", STATUS="running")
-            fields = {"version": __version__, "pid": os.getpid(), "socket": str(self._socket or "off")}
+            pool, drain, address = await self._start(stack)
+            self._running = True
+            self._service.ready()
+            fields = {"version": __version__, "pid": os.getpid(), "socket": address or "off"}
             log.info("daemon_running", extra={"fields": fields})
+            self._keep_alive(address, stack)
             await self._stop.wait()
-            self.state = "stopping"
-            self._notifier.send(STOPPING="1", STATUS="ending sessions")
+            drain.begin_last()
+            self._service.stopping()
+            seconds = self._settings.shutdown.drain_seconds
+            log.info("daemon_draining", extra={"fields": {"seconds": seconds, "status": self._summary()}})
+            await drain.finish(seconds)
             log.info("daemon_stopping", extra={"fields": {"sessions": len(pool.sessions())}})
             await pool.close()
             if self._discord is not None:
                 await self._discord.close()
         log.info("daemon_stopped")
 
-    async def _start(self, stack: contextlib.AsyncExitStack) -> Pool:
-        """Start everything; what stands later in here is closed earlier, so that the socket goes last."""
+    async def _start(self, stack: contextlib.AsyncExitStack) -> tuple[Pool, Drain, str | None]:
+        """Start everything; what stands later in here is closed earlier, so that the socket goes last.
+
+        With pool and drain it gives the management socket's address.
+        """
         settings = self._settings
         for warning in settings.warnings:
             log.warning("configuration", extra={"fields": {"warning": warning}})
-        listening = self._listen(stack)
+        listening, address = self._listen(stack)
         store = self._store = await asyncio.to_thread(Store.open, settings.store.path)
         stack.push_async_callback(asyncio.to_thread, store.close)
         stack.callback(audit.keep(store))
@@ -156,12 +159,19 @@ class Daemon:
         stack.push_async_callback(launcher.aclose)
         log.info("containment", extra={"fields": {"kind": launcher.kind, "reason": reason}})
         pool = self._pool = make_pool(settings, self._environ, launcher, store)
+        drain = self._drain = Drain(pool, self._drain_over)
         chat = LocalChat(pool)
         chat.recover()
         if listening is not None:
             rule = AccessRule(settings.management.admin_users)
             services = Services(
-                version=__version__, state=lambda: self.state, facts=self._facts, rule=rule, pool=pool, chat=chat
+                version=__version__,
+                state=lambda: self.state,
+                facts=self._facts,
+                rule=rule,
+                pool=pool,
+                chat=chat,
+                drain=drain,
             )
             server = ManagementServer(services)
             await server.start(listening)
@@ -169,24 +179,25 @@ class Daemon:
         await self._start_probes(stack)
         self._start_discord(pool, stack)
         store.drop_left()
-        for name, work, seconds in (("tick", self._tick, TICK_SECONDS), ("sample", pool.sample, SAMPLE_SECONDS)):
-            task = asyncio.create_task(_every(seconds, work), name=name)
-            stack.push_async_callback(_cancelled, task)
+        _beside("tick", _every(TICK_SECONDS, self._tick), stack)
+        _beside("sample", _every(SAMPLE_SECONDS, pool.sample), stack)
+        _beside("reload", self._reload.serve(), stack)
         self._lag = LoopLag()
         self._lag.start()
         stack.callback(self._lag.stop)
-        return pool
+        return pool, drain, address
 
-    def _listen(self, stack: contextlib.AsyncExitStack) -> socket_module.socket | None:
+    def _listen(self, stack: contextlib.AsyncExitStack) -> tuple[socket_module.socket | None, str | None]:
+        """The listening socket, and where clients find it."""
         handed = inherited(self._environ)
         if handed is not None:
             stack.callback(handed.close)
-            return handed
+            return handed, str(handed.getsockname())
         if self._socket is None:
-            return None
+            return None, None
         listener = Listener(self._socket, self._settings.management.socket_group)
         stack.callback(listener.close)
-        return listener.open()
+        return listener.open(), str(listener.path)
 
     async def _start_probes(self, stack: contextlib.AsyncExitStack) -> None:
         settings = self._settings.management.probes
@@ -211,10 +222,15 @@ class Daemon:
         connected.add_done_callback(lambda _: self._stop.set())
         stack.push_async_callback(_result, connected)
 
+    def _keep_alive(self, address: str | None, stack: contextlib.AsyncExitStack) -> None:
+        seconds = keepalive.interval(self._environ)
+        if seconds is not None:
+            _beside("keepalive", keepalive.KeepAlive(self._notifier, address, seconds=seconds).run(), stack)
+
     def _handle_signals(self, stack: contextlib.AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signum, self.stop)
+        for signum, handler in ((signal.SIGTERM, self.stop), (signal.SIGINT, self.stop), (signal.SIGHUP, self.reload)):
+            loop.add_signal_handler(signum, handler)
             stack.callback(loop.remove_signal_handler, signum)
 
     def _stdin_readable(self) -> None:
@@ -225,21 +241,43 @@ class Daemon:
     async def _tick(self) -> None:
         if self._pool is not None:
             self._pool.tick()
+        if self._running:
+            self._service.tick()
+
+    def _apply(self, settings: Settings) -> None:
+        """Hold to other settings, as far as that goes while everything runs."""
+        self._settings = settings
+        logs.set_level(settings.log.level)
+        if self._pool is not None:
+            agents, limits = agent_choices(settings, self._environ), pool_limits(settings)
+            self._pool.reconfigure(agents=agents, default_agent=settings.default_agent, limits=limits)
+        if self._discord is not None:
+            self._discord.reconfigure(settings)
+
+    def _drain_over(self) -> None:
+        if self._discord is not None:
+            self._discord.go_on()
+
+    def _summary(self) -> str:
+        return health.summary(self.state, self._pool_facts())
+
+    def _pool_facts(self) -> health.PoolFacts:
+        if self._pool is None:
+            raise AssertionError("facts are asked for only once the pool is there")
+        return msgspec.convert(self._pool.counts(), health.PoolFacts, from_attributes=True)
 
     def _facts(self) -> health.Facts:
-        pool = self._pool
-        if pool is None:
-            raise AssertionError("facts are asked for only once the pool is there")
         return health.Facts(
             version=__version__,
             state=self.state,
             uptime_seconds=time.monotonic() - self._started,
             chat=LOCAL if self._discord is None else self._discord.facts(),
-            pool=msgspec.convert(pool.counts(), health.PoolFacts, from_attributes=True),
+            pool=self._pool_facts(),
             loop_lag_ms=None if self._lag is None else round(self._lag.milliseconds, 1),
             rss_bytes=rss_bytes(),
             store_problem=self._store.problem,
             grace_seconds=self._settings.management.probes.grace_seconds,
+            config_problem=self._reload.problem,
         )
 
 
@@ -247,6 +285,11 @@ def _remembered(store: Store) -> list[ProcessKey]:
     """The processes that an earlier life left in this boot, which is dead: the store is ours alone."""
     boot = procfs.boot_id()
     return [procfs.ProcessKey(left.pid, left.start_time) for left in store.left.processes if left.boot_id == boot]
+
+
+def _beside(name: str, work: Coroutine[Any, Any, None], stack: contextlib.AsyncExitStack) -> None:
+    """Run ``work`` beside everything else, until the stack is left."""
+    stack.push_async_callback(_cancelled, asyncio.create_task(work, name=name))
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:

@@ -1,7 +1,7 @@
 """Health: plain facts about the daemon in, verdicts out. Pure functions, the same for the socket and for the probes.
 
 A liveness verdict never looks at the chat: a gateway's reconnect must not restart a healthy process. Readiness is the
-checks ``chat``, ``pool`` and ``drain``; ``loop`` and ``store`` are told, but do not decide (DESIGN section 6).
+checks ``chat``, ``pool`` and ``drain``; the others are told, but do not decide (DESIGN section 6).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LOOP_LAG_MS: Final = 1000.0  # later than this is reported
 State = Literal["starting", "running", "draining", "stopping"]
 Status = Literal["ok", "not_ready"]
 
-_REPORTED_ONLY: Final = frozenset({"loop", "store"})
+_REPORTED_ONLY: Final = frozenset({"loop", "config", "store"})
 
 
 class ChatFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,9 +49,11 @@ class PoolFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """The daemon at one moment. ``grace_seconds``: how long a disconnect may last before it counts.
+    """The daemon at one moment.
 
-    ``store_problem``: why nothing can be written down, ``None`` where all is well.
+    ``grace_seconds``: how long a disconnect may last before it counts. ``config_problem``: why the configuration, as it
+    was last read, is not in force, or what of it is not; ``None`` where all of it is. ``store_problem``: why nothing
+    can be written down, ``None`` where all is well.
     """
 
     state: State
@@ -63,6 +65,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     loop_lag_ms: float | None = None
     rss_bytes: int | None = None
     store_problem: str | None = None
+    config_problem: str | None = None
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -111,12 +114,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def checks(facts: Facts) -> tuple[Check, ...]:
-    """All checks: ``chat``, ``pool``, ``drain``, ``loop``, ``store``."""
+    """All checks: ``chat``, ``pool``, ``drain``, ``loop``, ``config``, ``store``."""
     found = {
         "chat": _chat_problem(facts),
         "pool": _pool_problem(facts.pool),
         "drain": _drain_problem(facts.state),
         "loop": _loop_problem(facts.loop_lag_ms),
+        "config": facts.config_problem,
         "store": facts.store_problem,
     }
     return tuple(Check(name, reason is None, reason) for name, reason in found.items())
@@ -165,6 +169,14 @@ def report(facts: Facts) -> Report:
         loop_lag_ms=_rounded(facts.loop_lag_ms),
         rss_bytes=facts.rss_bytes,
     )
+
+
+def summary(state: State, pool: PoolFacts) -> str:
+    """One line such as 'running: 3 sessions, 1 busy, 0 queued'."""
+    more = {"waiting": pool.waiting, "stuck": pool.stuck}
+    counts = [f"{pool.sessions} session{'' if pool.sessions == 1 else 's'}", f"{pool.busy} busy"]
+    counts += [f"{count} {name}" for name, count in more.items() if count]
+    return f"{state}: {', '.join([*counts, f'{pool.queued} queued'])}"
 
 
 def _chat_problem(facts: Facts) -> str | None:

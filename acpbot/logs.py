@@ -52,10 +52,14 @@ def _shown(value: Any) -> str:
 
 
 def configure(level: str, form: Format, *, secrets: Sequence[str] = (), stream: TextIO | None = None) -> None:
-    """Send all log lines to ``stream`` (stderr). Libraries speak from ``warning`` on."""
+    """Send all log lines from ``level`` on to ``stream`` (stderr)."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(EventFormatter(form, secrets))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
+    logging.getLogger().handlers[:] = [handler]
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """Leave out what is less than ``level``; libraries speak from ``warning`` on, whatever it is."""
+    logging.getLogger().setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
     logging.getLogger("acpbot").setLevel(level.upper())

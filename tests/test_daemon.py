@@ -87,18 +87,19 @@ def test_no_tcp_port_is_open_by_default(daemon):
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_in_order(daemon, signum):
-    with daemon.wire() as wire:
-        wire.call("chat.open", thread="demo")
-        wire.call("chat.send", thread="demo", text="tool echo up && exec sleep 60")
-        asked = wire.event("permission")
-        wire.call("chat.permit", thread="demo", request=asked["request"], option=asked["options"][0]["option_id"])
-        session = wire.call("sessions.get", thread="demo")["session"]["session_id"]
-        assert daemon.stop(signum) == 0
-    daemon.wait_for(b"STOPPING=1")
-    assert not daemon.socket.exists()
-    assert marked_processes([session]) == []
-    assert "Traceback" not in daemon.log.read_text()
+def test_a_signal_ends_it_in_order(tmp_path, signum):
+    with DaemonProcess(tmp_path / "d", DEMO_AGENT + "[shutdown]\ndrain_seconds = 0\n") as daemon:
+        with daemon.wire() as wire:
+            wire.call("chat.open", thread="demo")
+            wire.call("chat.send", thread="demo", text="tool echo up && exec sleep 60")
+            asked = wire.event("permission")
+            wire.call("chat.permit", thread="demo", request=asked["request"], option=asked["options"][0]["option_id"])
+            session = wire.call("sessions.get", thread="demo")["session"]["session_id"]
+            assert daemon.stop(signum) == 0
+        daemon.wait_for(b"STOPPING=1")
+        assert not daemon.socket.exists()
+        assert marked_processes([session]) == []
+        assert "Traceback" not in daemon.log.read_text()
 
 
 def test_a_second_signal_forces_the_end(tmp_path):

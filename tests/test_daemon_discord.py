@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -80,6 +81,56 @@ async def test_the_daemon_is_there_while_discord_is_not(server, tmp_path):
     with daemon:
         health = await asyncio.to_thread(acpctl, daemon, "health", "-o", "json")
         assert (health.returncode, json.loads(health.stdout)["chat"]["connected"]) == (3, False)
+        assert await asyncio.to_thread(daemon.stop) == 0
+
+
+async def test_who_may_talk_can_be_changed_while_it_runs(server, tmp_path):
+    guild = server.make_guild("home")
+    channel = server.make_channel(guild, "general")
+    ada, eve = server.make_user("ada", guild), server.make_user("eve", guild)
+    daemon = await asyncio.to_thread(DaemonProcess, tmp_path / "d", config(server, ada))
+    with daemon:
+        await server.wait_until_connected()
+        denied = eve.says(channel, "say no", mentions=[server.bot])
+        await server.wait_for(lambda: denied.shown_reactions == ["🚫"])
+        daemon.config.write_text(config(server, eve, bot_token="another.token.entirely-another"))
+        daemon.process.send_signal(signal.SIGHUP)
+        await asyncio.to_thread(daemon.wait_for, b"RELOADING=1")
+        await asyncio.to_thread(daemon.wait_for, b"READY=1")
+        eve.says(channel, "say welcome", mentions=[server.bot])
+        thread = await server.wait_for_thread(channel)
+        await server.wait_for_message(thread, lambda message: message.content == "welcome")
+        health = json.loads((await asyncio.to_thread(acpctl, daemon, "health", "-o", "json")).stdout)
+        reason = "a restart is needed for [discord] bot_token"
+        assert {"name": "config", "ok": False, "reason": reason} in health["checks"]
+        assert health["ready"] is True
+        assert await asyncio.to_thread(daemon.stop) == 0
+    assert "another.token" not in daemon.log.read_text()
+
+
+async def test_a_turn_ends_before_the_daemon_does_and_what_comes_meanwhile_is_answered_by_the_next(server, tmp_path):
+    guild = server.make_guild("home")
+    channel = server.make_channel(guild, "general")
+    ada = server.make_user("ada", guild)
+    daemon = await asyncio.to_thread(DaemonProcess, tmp_path / "d", config(server, ada))
+    with daemon:
+        await server.wait_until_connected()
+        ada.says(channel, "tool echo hi; say to the end", mentions=[server.bot])
+        thread = await server.wait_for_thread(channel)
+        question = await server.wait_for_message(thread, lambda message: message.buttons)
+        daemon.process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(daemon.wait_for, b"STOPPING=1")
+        late = ada.says(thread, "say not too late")
+        await server.wait_for(lambda: late.shown_reactions == ["👀"])
+        ada.clicks(question, label="✅ Allow once")
+        assert await asyncio.to_thread(daemon.process.wait, LIMIT) == 0
+    told = "\n".join(message.content for message in server.messages_in(thread, by=server.bot))
+    assert "to the end" in told
+    assert "acpbot is stopping" not in told
+    assert "not too late" not in told
+    daemon = await asyncio.to_thread(DaemonProcess, tmp_path / "d", config(server, ada))
+    with daemon:
+        await server.wait_for_message(thread, lambda message: message.content == "not too late")
         assert await asyncio.to_thread(daemon.stop) == 0
 
 

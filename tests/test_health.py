@@ -55,6 +55,8 @@ def check(name: str, of: health.Facts) -> health.Check:
         (facts(loop_lag_ms=None), "loop", None),
         (facts(loop_lag_ms=1000), "loop", None),
         (facts(loop_lag_ms=1400), "loop", "the event loop was 1.4 s late"),
+        (facts(), "config", None),
+        (facts(config_problem="cannot use it"), "config", "cannot use it"),
     ],
 )
 def test_a_check(of, name, reason):
@@ -81,6 +83,28 @@ def test_a_late_loop_is_told_but_does_not_decide():
     assert (report.ready, report.status) == (True, "ok")
     assert [c.name for c in report.checks if not c.ok] == ["loop"]
     assert "loop" not in [c.name for c in health.verdicts(facts(loop_lag_ms=5000)).checks]
+
+
+def test_a_configuration_that_was_refused_is_told_but_does_not_decide():
+    report = health.report(facts(config_problem="cannot use it"))
+    assert (report.ready, report.status) == (True, "ok")
+    assert [c.name for c in report.checks if not c.ok] == ["config"]
+    assert "config" not in [c.name for c in health.verdicts(facts(config_problem="cannot use it")).checks]
+
+
+@pytest.mark.parametrize(
+    ("of", "line"),
+    [
+        (pool(), "running: 0 sessions, 0 busy, 0 queued"),
+        (pool(sessions=1, busy=1, queued=2), "running: 1 session, 1 busy, 2 queued"),
+        (
+            facts(state="draining", pool=pool(sessions=4, idle=1, waiting=2, stuck=1).pool),
+            "draining: 4 sessions, 0 busy, 2 waiting, 1 stuck, 0 queued",
+        ),
+    ],
+)
+def test_all_of_it_in_a_line(of, line):
+    assert health.summary(of.state, of.pool) == line
 
 
 def test_the_grace_is_the_configured_one():

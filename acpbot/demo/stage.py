@@ -115,6 +115,8 @@ def _settings(folder: Path, command: list[str]) -> str:
             f"workspace = {json.dumps(str(folder / 'workspaces'))}",
             "[store]",
             f"path = {json.dumps(str(folder / 'acpbot.sqlite3'))}",
+            "[shutdown]",
+            "drain_seconds = 0",  # whoever leaves does not wait for the rest of an answer
             "",
         ]
     )

@@ -40,7 +40,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     unsent: int = 1024 * 1024
     stall_seconds: float = 10.0
     lookup_seconds: float = 5.0
-    close_seconds: float = 2.0
+    close_seconds: float = 0.5
 
 
 def hello(*, version: str, state: State, access: Access, capabilities: Sequence[str]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import collections
 import logging
 import signal
 import time
@@ -11,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import msgspec
 
-from acpbot.errors import Ambiguous, Conflict, Draining, InvalidParams, NotFound, TooMany
+from acpbot.errors import Conflict, Draining, InvalidParams, NotFound, TooMany
 from acpbot.sessions.home import Limits
 from acpbot.sessions.memory import Memory, remove_workspace
-from acpbot.sessions.model import Detail, KillResult, PoolCounts, Row, Target
+from acpbot.sessions.model import KillResult, Row, Target
+from acpbot.sessions.roster import Roster
 from acpbot.sessions.session import Session
 from acpbot.sessions.store import Store
 from acpbot.sessions.thread import Thread, title_from
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SUFFIX_LENGTH: Final = 4
+_DRAINING: Final = "cannot start a turn: acpbot is about to stop or restart; try again in a moment"
+_LATE_SECONDS: Final = 0.25
 
 Change = Literal["changed", "gone"]
 
@@ -75,8 +76,11 @@ class ChatSide(Protocol):
         """The agent has been silent too long; ``activity`` is the tool that it waits for."""
 
 
-class Pool:
-    """The sessions of a daemon. All methods belong to the event loop's thread."""
+class Pool(Roster):
+    """The sessions of a daemon. All methods belong to the event loop's thread.
+
+    ``draining``: no new turns are taken, those that were go on. ``stopping``: every session ends, none is started.
+    """
 
     def __init__(
         self,
@@ -92,20 +96,20 @@ class Pool:
     ) -> None:
         self.store = store or Store()
         self._memory = Memory(self.store, wall)
+        super().__init__(self._memory.threads())
         self._agents = agents
+        self._removed: dict[str, AgentChoice] = {}
         self._default_agent = default_agent
         self._launcher = launcher
         self._workspace = workspace
         self._limits = limits
         self._clock = clock
-        self._threads = self._memory.threads()
-        self._current: dict[str, Session] = {}
-        self._closing: set[Session] = set()
         self._chats: dict[str, ChatSide] = {}
         self._subscribers: list[Callable[[Change, Row], None]] = []
         self._stuck_told: set[str] = set()
         self._removals: dict[str, asyncio.Task[None]] = {}
-        self.draining = False
+        self._news = asyncio.Event()
+        self.draining = self.stopping = False
 
     @property
     def max_sessions(self) -> int:
@@ -117,93 +121,18 @@ class Pool:
         """The agents that threads may use, by name."""
         return self._agents
 
+    def reconfigure(self, *, agents: Mapping[str, AgentChoice], default_agent: str, limits: PoolLimits) -> None:
+        """Hold to other settings from now on; a session that runs keeps its agent and its own limits.
+
+        An agent that is gone from ``agents`` can't be chosen any more; threads that have it keep it.
+        """
+        known, used = self._removed | dict(self._agents), {thread.agent for thread in self._threads.values()}
+        self._removed = {name: choice for name, choice in known.items() if name in used and name not in agents}
+        self._agents, self._default_agent, self._limits = agents, default_agent, limits
+
     def attach(self, platform: str, chat: ChatSide) -> None:
         """Tell ``chat`` of the sessions of its platform from now on."""
         self._chats[platform] = chat
-
-    # What is seen from outside.
-
-    def sessions(self) -> list[Session]:
-        """Every session that has not ended, those that are closing included."""
-        replaced = [session for session in self._closing if session.thread.thread_id in self._current]
-        return [
-            *self._current.values(),
-            *(session for session in self._closing if session not in replaced),
-        ]
-
-    def rows(self, *, suspended: bool = False) -> list[Row]:
-        """A row a session, oldest thread first; with ``suspended`` the threads without a process too."""
-        rows = [session.row() for session in self.sessions()]
-        if suspended:
-            running = {row.thread_id for row in rows}
-            rows += [thread.suspended_row() for key, thread in self._threads.items() if key not in running]
-        return sorted(rows, key=lambda row: (row.created_at, row.thread_id))
-
-    def counts(self) -> PoolCounts:
-        """How many sessions are in which state."""
-        sessions = self.sessions()
-        states = collections.Counter(session.state for session in sessions)
-        running = {session.thread.thread_id for session in sessions}
-        return PoolCounts(
-            sessions=len(sessions),
-            max=self._limits.max_sessions,
-            starting=states["starting"],
-            idle=states["idle"],
-            busy=states["busy"],
-            waiting=states["waiting"],
-            stuck=states["stuck"],
-            suspended=len(self._threads) - len(running & self._threads.keys()),
-            queued=sum(session.queued for session in sessions),
-        )
-
-    def resolve(self, thread: str) -> str:
-        """The thread id that ``thread`` names: itself, or the one that ends in it (4 characters at least).
-
-        Raises NotFound, Ambiguous.
-        """
-        if thread in self._threads:
-            return thread
-        fits = [key for key in self._threads if key.endswith(thread)] if len(thread) >= SUFFIX_LENGTH else []
-        if not fits:
-            hint = "" if len(thread) >= SUFFIX_LENGTH else f"; a suffix needs {SUFFIX_LENGTH} characters or more"
-            raise NotFound(f"cannot find a session for thread {thread[:80]!r}{hint}; see `acpctl sessions --all`")
-        if len(fits) > 1:
-            named = ", ".join(sorted(fits)[:5])
-            raise Ambiguous(
-                f"cannot tell which thread {thread[:80]!r} is: {len(fits)} end so ({named}); give more of it"
-            )
-        return fits[0]
-
-    def get(self, thread_id: str) -> Session | None:
-        """The thread's session, where it has one that is not ending."""
-        return self._current.get(thread_id)
-
-    def thread(self, thread_id: str) -> Thread | None:
-        """What is known of a thread."""
-        return self._threads.get(thread_id)
-
-    def row(self, thread_id: str) -> Row:
-        """The thread's row. Raises NotFound."""
-        session = self._live(thread_id)
-        if session is not None:
-            return session.row()
-        if thread_id not in self._threads:
-            raise NotFound(f"cannot find thread {thread_id[:80]!r}")
-        return self._threads[thread_id].suspended_row()
-
-    async def detail(self, thread_id: str) -> Detail:
-        """The thread's row and what only a look at the system tells. Raises NotFound."""
-        session = self._live(thread_id)
-        if session is not None:
-            return await session.detail()
-        row = self.row(thread_id)
-        return Detail(**msgspec.structs.asdict(row), stderr=[], tool_calls=[], process_tree=[])
-
-    def _live(self, thread_id: str) -> Session | None:
-        current = self._current.get(thread_id)
-        if current is not None:
-            return current
-        return next((session for session in self._closing if session.thread.thread_id == thread_id), None)
 
     def subscribe(self, callback: Callable[[Change, Row], None]) -> Callable[[], None]:
         """Be told of every change of a row; returns what ends it. The callback may not block."""
@@ -215,15 +144,6 @@ class Pool:
 
         return leave
 
-    def tail(
-        self, thread_id: str, callback: Callable[[dict[str, Any]], None]
-    ) -> tuple[list[dict[str, Any]], Callable[[], None]]:
-        """Recent output of the thread's session, then each new piece to ``callback``. Raises NotFound."""
-        session = self._live(thread_id)
-        if session is None:
-            raise NotFound(f"cannot tail {thread_id}: no agent runs for it now")
-        return session.output.follow(callback)
-
     # People's messages.
 
     def submit(
@@ -233,7 +153,9 @@ class Pool:
 
         Raises Draining, TooMany (pool exhausted, or queue full), InvalidParams, Conflict (another agent).
         """
-        session = self.ensure(thread_id, platform=platform, owner=owner, agent=agent)
+        if self.draining:
+            raise Draining(_DRAINING)
+        session = self._ensure(thread_id, platform=platform, owner=owner, agent=agent)
         if session.thread.title is None:
             session.thread.title = title_from(turn.text)
         before = session.submit(turn)
@@ -242,11 +164,17 @@ class Pool:
 
     def ensure(self, thread_id: str, *, platform: str, owner: str | None = None, agent: str | None = None) -> Session:
         """The thread's session; a new one is started where there is none. Raises as :meth:`submit`."""
-        if self.draining:
-            raise Draining("cannot start a turn: acpbot is about to stop or restart; try again in a moment")
+        if self.draining and thread_id not in self._current:
+            raise Draining(_DRAINING)
+        return self._ensure(thread_id, platform=platform, owner=owner, agent=agent)
+
+    def _ensure(self, thread_id: str, *, platform: str, owner: str | None = None, agent: str | None = None) -> Session:
         thread = self._threads.get(thread_id)
         name = agent or (self._default_agent if thread is None else thread.agent)
-        if name not in self._agents:
+        choice = self._agents.get(name)
+        if choice is None and thread is not None and thread.agent == name:
+            choice = self._removed.get(name)
+        if choice is None:
             raise InvalidParams(f"cannot use agent {name[:40]!r}: the agents are {', '.join(sorted(self._agents))}")
         session = self._current.get(thread_id)
         if thread is not None and thread.agent != name:
@@ -256,7 +184,6 @@ class Pool:
         if session is not None:
             return session
         after: asyncio.Task[Any] | None = self._make_room(thread_id) or self._removals.get(thread_id)
-        choice = self._agents[name]
         if thread is None:
             cwd = self._workspace.path(thread_id, choice.working_dir)
             thread = Thread(thread_id, platform=platform, agent=name, owner=owner, cwd=cwd, used_at=self._memory.now())
@@ -322,9 +249,11 @@ class Pool:
             resumable=thread.resumable and not forget,
         )
 
+    def _both(self) -> tuple[Session, ...]:
+        return (*self._current.values(), *self._closing)
+
     def _find(self, target: Target) -> Session | None:
-        sessions = (*self._current.values(), *self._closing)
-        fits = (s for s in sessions if s.session_id == target.session_id and s.thread.thread_id == target.thread_id)
+        fits = (s for s in self._both() if s.session_id == target.session_id and s.thread.thread_id == target.thread_id)
         return next(fits, None)
 
     async def cancel(self, thread_id: str, session_id: str | None = None) -> Literal["cancelled", "idle"]:
@@ -340,17 +269,38 @@ class Pool:
             )
         return "cancelled" if session.cancel() else "idle"
 
+    async def quiet(self) -> None:
+        """Wait until no turn runs and none is queued; or until every session ends anyway."""
+        while not self.stopping and any(s.turn is not None or s.queued for s in self._both()):
+            self._news.clear()
+            await self._news.wait()
+
+    def end_turns(self, reason: str) -> None:
+        """Cancel every running turn, and end those that are queued with an error: ``reason``, a sentence for people."""
+        for session in self._both():
+            session.refuse_queued(reason)
+            session.cancel()
+
     async def close(self, grace_seconds: float | None = None) -> None:
-        """End every session, side by side."""
-        self.draining = True
-        sessions = (*self._current.values(), *self._closing)
-        ends = [session.end("stopped", grace=grace_seconds, detail="acpbot is stopping.") for session in sessions]
-        if ends or self._removals:
-            await asyncio.wait([*ends, *self._removals.values()])
+        """End every session, side by side; one that was ending already gets no more time than the others."""
+        if ends := self._end_all(grace_seconds):
+            grace = self._limits.session.grace_seconds if grace_seconds is None else grace_seconds
+            _, late = await asyncio.wait(ends, timeout=grace + _LATE_SECONDS)
+            if late:
+                self.force()
+                await asyncio.wait(late)
+        if self._removals:
+            await asyncio.wait(self._removals.values())
+
+    def _end_all(self, grace_seconds: float | None) -> list[asyncio.Task[Ending]]:
+        self.draining = self.stopping = True
+        self._news.set()
+        return [session.end("stopped", grace=grace_seconds, detail="acpbot is stopping.") for session in self._both()]
 
     def force(self) -> None:
-        """End the leaders of all agents now, so that ends that are under way need no more grace."""
-        for session in (*self._current.values(), *self._closing):
+        """End every session, and kill the leaders of all agents now, so that no end needs any more grace."""
+        self._end_all(0.0)
+        for session in self._both():
             if session.agent is not None:
                 session.agent.process.signal_group(signal.SIGKILL)
 
@@ -404,7 +354,7 @@ class Pool:
         chat = self._chats.get(thread.platform)
         if chat is not None and reason != "replaced":  # that is no end: the turn goes on
             chat.session_ended(thread.thread_id, reason, detail, resumable=thread.resumable)
-        if reason in {"crashed", "stuck", "replaced"} and not self.draining:
+        if reason in {"crashed", "stuck", "replaced"} and not self.stopping:
             self._carry_over(session, queued)
             return
         for turn in queued:
@@ -418,14 +368,15 @@ class Pool:
         if not queued:
             return
         try:
-            follower = self.ensure(session.thread.thread_id, platform=session.thread.platform)
-        except (TooMany, Draining, InvalidParams) as error:
+            follower = self._ensure(session.thread.thread_id, platform=session.thread.platform)
+        except (TooMany, InvalidParams) as error:
             for turn in queued:
                 turn.finish(TurnEnd("error", str(error)))
         else:
             follower.take_over(queued, session.returned)
 
     def _tell(self, change: Change, session: Session) -> None:
+        self._news.set()
         if self._threads.get(session.thread.thread_id) is session.thread:
             self._memory.keep(session.thread)
         chat = self._chats.get(session.thread.platform)

@@ -216,6 +216,12 @@ class Session:
         self._changed()
         return True
 
+    def refuse_queued(self, reason: str) -> None:
+        """End the turns that wait with an error, which says why."""
+        for turn in self._queue.clear():
+            turn.finish(TurnEnd("error", reason))
+        self._changed()
+
     def revise(self, key: str, blocks: list[dict[str, Any]], text: str) -> Turn | None:
         """Replace what a queued turn asks for, by its key; ``None`` where there is none."""
         turn = self._queue.find(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -15,7 +16,7 @@ from acpctl.table import GAP, Cell, Column, fitted, plain
 from acpctl.text import fit_left
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.measure import Measurement
@@ -134,6 +135,26 @@ class Output:
         drawn = _drawn(columns, rows, limit, color=self._error_color if error else self._color)
         return [indented + line for line in drawn]
 
+    @contextlib.contextmanager
+    def progress(self, title: str) -> Iterator[Callable[[int, int, str], None]]:
+        """What it gives shows on stderr that ``done`` of ``total`` are done, in words too.
+
+        On a terminal a bar, which is gone afterwards; else a line each time when the words are others.
+        """
+        if not self.error_terminal:
+            said = ""
+
+            def tell_words(_done: int, _total: int, words: str) -> None:
+                nonlocal said
+                if words != said:
+                    said = words
+                    self.note(f"{title}: {words}")
+
+            yield tell_words
+            return
+        with _bar(title, color=self._error_color) as show:
+            yield show
+
 
 def _drawn(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], limit: int, *, color: bool) -> list[str]:
     """Lines are longer than ``limit`` only where no column may give up more."""
@@ -173,6 +194,44 @@ def _drawn(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], limit: int
     with console.capture() as drawn:
         console.print(table)
     return [line.rstrip(" ") for line in drawn.get().rstrip("\n").split("\n")]
+
+
+@contextlib.contextmanager
+def _bar(title: str, *, color: bool) -> Iterator[Callable[[int, int, str], None]]:
+    from rich.console import Console  # noqa: PLC0415 - Rich is slow to import, only a bar on a terminal needs it
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415 - the same
+
+    console = Console(
+        stderr=True,
+        color_system="standard" if color else None,
+        no_color=not color,
+        force_terminal=True,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        legacy_windows=False,
+    )
+    columns = (
+        TextColumn(title, markup=False),
+        BarColumn(bar_width=20),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+    )
+    progress = Progress(
+        *columns,
+        console=console,
+        auto_refresh=False,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    with progress:
+        task = progress.add_task("", total=None)
+
+        def show(done: int, total: int, words: str) -> None:
+            progress.update(task, completed=done, total=total, description=words, refresh=True)
+
+        yield show
 
 
 class _Tails:

@@ -1,4 +1,4 @@
-"""`acpctl health`, `drain`, `doctor`, `tail`, `events`: exit status, stdout and stderr."""
+"""`acpctl health`, `doctor`, `tail`, `events`: exit status, stdout and stderr."""
 
 from __future__ import annotations
 
@@ -60,30 +60,6 @@ def test_a_method_that_is_not_served_is_told_in_one_line(path, acpctl):
             assert (ran.code, ran.out) == (1, "")
             assert ran.err.startswith("cannot ")
             assert ran.err.endswith(f": this acpbot (0.1.0) does not offer {method}\n")
-
-
-def test_drain_and_its_end(daemon, acpctl):
-    assert acpctl("drain") == (0, "draining\n", "")
-    assert acpctl("drain", "--deadline", "30") == (0, "draining\n", "")
-    assert acpctl("drain", "--off", "-o", "json") == (0, '{"state":"running"}\n', "")
-    assert daemon.asked("daemon.drain") == [{"on": True}, {"on": True, "deadline_seconds": 30.0}, {"on": False}]
-
-
-def test_drain_waits_until_nothing_runs(daemon, acpctl):
-    def sinking(_params, _client):
-        running = max(0, 3 - len(daemon.asked("health.get")))
-        return health(pool={"busy": running, "queued": 0, "waiting": 0, "stuck": 0, "starting": 0, "idle": 5})
-
-    daemon.on("health.get", sinking)
-    ran = acpctl("drain", "--wait")
-    assert ran == (0, "draining, no turn is running\n", "waiting for 2 turns to end\nwaiting for 1 turn to end\n")
-
-
-def test_drain_does_not_wait_for_ever(daemon, acpctl):
-    daemon.on("health.get", lambda _, __: health(pool={"busy": 1}))
-    ran = acpctl("--timeout", "0.1", "drain", "--wait", "--deadline", "0")
-    assert (ran.code, ran.out) == (7, "")
-    assert "1 turn still running 0 s after the drain began" in ran.err
 
 
 @pytest.mark.usefixtures("daemon")

@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import Self
 
 LIMIT = 20
+# What systemd does for a unit with a socket: the descriptor is number 3, and the variables name the process itself.
+HAND_OVER = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ |= {'LISTEN_PID': str(os.getpid()), 'LISTEN_FDS': '1'}; "
+    "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+)
 DEMO_AGENT = f'[agent]\ncommand = {json.dumps(sys.executable)}\nargs = ["-m", "acpbot.demo.agent"]\n'
 
 
@@ -82,9 +87,20 @@ class Wire:
 
 
 class DaemonProcess:
-    """`acpbot run` with a configuration of the test's own; ready when the constructor returns."""
+    """`acpbot run` with a configuration of the test's own; ready when the constructor returns.
 
-    def __init__(self, folder: Path, config: str = DEMO_AGENT, *, ready: bool = True, **environ: str) -> None:
+    ``handed``: a listening socket that it gets as systemd would hand it over.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: str = DEMO_AGENT,
+        *,
+        ready: bool = True,
+        handed: socket.socket | None = None,
+        **environ: str,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.socket = folder / "run" / "acpbot.sock"
@@ -104,27 +120,51 @@ class DaemonProcess:
             "ACPBOT_SOCKET": str(self.socket),
             **environ,
         }
+        prefix = [] if handed is None else ["-c", HAND_OVER, str(handed.fileno())]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "acpbot", "run", "--config", str(self.config)],
+                [sys.executable, *prefix, "-m", "acpbot", "run", "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env=self.environ,
                 cwd=folder,
+                pass_fds=[] if handed is None else [handed.fileno()],
             )
         if ready:
             self.wait_for(b"READY=1")
 
     def wait_for(self, state: bytes) -> None:
         """Wait until the daemon has told the service manager this."""
-        while True:
-            try:
-                lines = self.notify.recv(4096).split(b"\n")
-            except TimeoutError:
-                raise AssertionError(f"no {state!r}; the log says:\n{self.log.read_text()}") from None
-            if state in lines:
-                return
+        name, _, value = state.decode().partition("=")
+        while self.told(name) != value:
+            pass
+
+    def told(self, name: str) -> str:
+        """The value in the next message to the service manager that has this name; those before it are dropped."""
+        while name not in (message := self.message()):
+            pass
+        return message[name]
+
+    def message(self) -> dict[str, str]:
+        """The next message to the service manager."""
+        try:
+            lines = self.notify.recv(4096).decode().split("\n")
+        except TimeoutError:
+            raise AssertionError(f"nothing more is told; the log says:\n{self.log.read_text()}") from None
+        return dict(line.partition("=")[::2] for line in lines)
+
+    def messages(self) -> list[dict[str, str]]:
+        """The messages that have come."""
+        found = []
+        self.notify.setblocking(False)
+        try:
+            while True:
+                found.append(self.message())
+        except BlockingIOError:
+            return found
+        finally:
+            self.notify.settimeout(LIMIT)
 
     def __enter__(self) -> Self:
         return self

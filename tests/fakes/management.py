@@ -91,6 +91,7 @@ def health(*, ready: bool = True, **other: Any) -> Message:
             {"name": "pool", "ok": True, "reason": None},
             {"name": "drain", "ok": True, "reason": None},
             {"name": "loop", "ok": True, "reason": None},
+            {"name": "config", "ok": True, "reason": None},
         ],
         "uptime_seconds": 273_600.0,
         "version": "0.1.0",

@@ -142,7 +142,8 @@ def test_a_real_daemon_speaks_as_documented(tmp_path):
         told["sessions.tail"] = wire.call("sessions.tail", thread="demo")
         target = {"thread_id": "demo", "session_id": told["sessions.list"]["sessions"][0]["session_id"]}
         told["sessions.kill"] = wire.call("sessions.kill", targets=[target], grace_seconds=0.2)
-        wire.call("health.get")
+        told["daemon.drain"] = wire.call("daemon.drain", on=True, deadline_seconds=60)
+        assert "daemon.drain" in wire.hello["params"]["capabilities"]
         for method, result in told.items():
             assert differences(result, answers[method]) == [], method
         assert told["sessions.get"]["session"]["process_tree"]

@@ -51,6 +51,10 @@ class Asking:
         self._settings = settings
         self._known: OrderedDict[str, _Asked] = OrderedDict()
 
+    def reconfigure(self, settings: DiscordSettings) -> None:
+        """Hold to other settings from now on."""
+        self._settings = settings
+
     def asked(self, thread_id: str, asker_id: str, ask: Ask) -> None:
         """Ask, by a message with the agent's options as buttons; where nobody can be asked it is rejected."""
         self._ask(thread_id, asker_id, ask, tries=2)

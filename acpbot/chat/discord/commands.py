@@ -25,7 +25,7 @@ from acpbot.chat.discord.command_words import (
 )
 from acpbot.chat.discord.places import PLATFORM, person_of
 from acpbot.chat.discord.rest import Refused, Unreachable
-from acpbot.errors import AcpbotError, InvalidParams
+from acpbot.errors import AcpbotError, Draining, InvalidParams
 from acpbot.sessions.model import Target
 
 if TYPE_CHECKING:
@@ -92,6 +92,10 @@ class Commands:
             "sessions": self._sessions,
             "help": self._help,
         }
+
+    def reconfigure(self, settings: DiscordSettings) -> None:
+        """Hold to other settings from now on."""
+        self._settings = settings
 
     def words_for_end(self, thread_id: str) -> str | None:
         """What a thread is told in place of the usual words, where a command has ended its session."""
@@ -250,6 +254,8 @@ class Commands:
             return NO_SESSION
         if thread is not None and thread.agent == call.option:
             return f"This thread uses `{call.option}` already."
+        if self._pool.draining:  # the old session would be gone, and no new one could be started
+            raise Draining("cannot change the agent: acpbot is about to stop or restart; try again in a moment")
         told = f"<@{call.user_id}> has changed the agent to `{call.option}`: it starts afresh."
         owner = None if thread is None else thread.owner
         if not await self._end(call.thread_id, told):

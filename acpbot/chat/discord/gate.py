@@ -186,7 +186,7 @@ class BotTurns:
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._counts: OrderedDict[str, int] = OrderedDict()
 
     def person_wrote(self, channel_id: str) -> None:
@@ -202,6 +202,6 @@ class BotTurns:
         self._counts[channel_id] = count + 1
         if len(self._counts) > _THREADS_MAX:
             self._counts.popitem(last=False)
-        if count < self._limit:
+        if count < self.limit:
             return Verdict.ALLOW
-        return Verdict.DENY if count == self._limit else Verdict.IGNORE
+        return Verdict.DENY if count == self.limit else Verdict.IGNORE

@@ -79,6 +79,11 @@ class Intake:
         """The reactions of messages that are about to become turns, by message id."""
         self.waiting: dict[str, DiscordSurface] = {}
 
+    def reconfigure(self, settings: DiscordSettings, reactions: ReactionSettings) -> None:
+        """Hold to other settings from now on; messages that have been taken keep theirs."""
+        self._settings, self._reaction_settings = settings, reactions
+        self._bot_turns.limit = settings.max_bot_turns
+
     # Messages.
 
     async def take(self, message: discord.Message, me: discord.ClientUser) -> None:

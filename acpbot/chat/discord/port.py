@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FLUSH_SECONDS: Final = 5.0
-"""What is still to be said when the daemon stops is given this long."""
+FLUSH_SECONDS: Final = 1.0
+"""What is still to be said when the daemon stops is given this long; the rest is said by its next life."""
 
 _DELETED_MOST: Final = 200
 
@@ -58,8 +58,8 @@ def undelivered_words(thread_id: str, asker_id: str, error: Refused) -> str:
 class _Conversations(Conversations):
     """As everywhere, but a restart is told only where it interrupts something: there are too many idle threads."""
 
-    def __init__(self, pool: Pool, chat: DiscordChat, settings: Settings) -> None:
-        super().__init__(pool, chat, new_message=lambda: DiscordMessage(settings))
+    def __init__(self, pool: Pool, chat: DiscordChat) -> None:
+        super().__init__(pool, chat, new_message=lambda: DiscordMessage(chat.settings))
         self._chat = chat
 
     def session_ended(self, thread_id: str, reason: Reason, detail: str | None, *, resumable: bool) -> None:
@@ -91,7 +91,7 @@ class DiscordChat:
     ) -> None:
         if settings.discord is None:
             raise ValueError("cannot make a Discord chat: the settings have no [discord]")
-        self._settings = settings
+        self.settings = settings
         self._discord = settings.discord
         self._pool = pool
         self._link = Link(clock)
@@ -102,7 +102,7 @@ class DiscordChat:
         self._places = Places(pool)
         self._threads = Threads(self.outbox, clock)
         self._asking = Asking(self.outbox, self._discord)
-        self._conversations = _Conversations(pool, self, settings)
+        self._conversations = _Conversations(pool, self)
         self._reading = Reading(pool.store, wall)
         self._intake = Intake(
             settings=self._discord,
@@ -152,6 +152,24 @@ class DiscordChat:
         point_at(self._discord)
         await self._supervisor.run()
 
+    def reconfigure(self, settings: Settings) -> None:
+        """Hold to other settings from now on; those of the connection (see :mod:`acpbot.reload`) must be the same."""
+        if settings.discord is None:
+            raise ValueError("cannot reconfigure a Discord chat: the settings have no [discord]")
+        self.settings, self._discord = settings, settings.discord
+        self._asking.reconfigure(settings.discord)
+        self._intake.reconfigure(settings.discord, settings.reactions)
+        self._commands.reconfigure(settings.discord)
+        self._catch_up.settings = settings.discord
+
+    def go_on(self) -> None:
+        """Turns are taken again: what people wrote meanwhile is too."""
+        if self._bot is not None and self._link.connected:
+            self.connected(self._bot, resumed=False)
+            for guild in self._bot.guilds:
+                self.guild_there(self._bot, guild)
+            self.ready(self._bot)
+
     async def close(self) -> None:
         """Say what is still to be said, for a few seconds at most, and leave."""
         if not await self.outbox.flush(FLUSH_SECONDS if self._link.connected else 0):
@@ -175,7 +193,7 @@ class DiscordChat:
         marks = self._intake.marks.pop(incoming.key, None)
         if marks is None:  # a message of an earlier life
             place = incoming.origin or incoming.thread_id
-            marks = Marks(self.outbox, self._settings.reactions, place, incoming.key)
+            marks = Marks(self.outbox, self.settings.reactions, place, incoming.key)
         show_diffs = self._discord.tool_display == "full"
         surface = DiscordSurface(self, incoming, marks, show_diffs=show_diffs)
         self._intake.waiting[incoming.key] = surface
@@ -191,7 +209,7 @@ class DiscordChat:
         """Tell the thread, and show on the message that it came to nothing."""
         self.outbox.post(incoming.thread_id, text)
         place = incoming.origin or incoming.thread_id
-        aside = asyncio.create_task(end_marks(self.outbox, self._settings.reactions, place, incoming.key))
+        aside = asyncio.create_task(end_marks(self.outbox, self.settings.reactions, place, incoming.key))
         self._asides.add(aside)
         aside.add_done_callback(self._asides.discard)
 
@@ -229,7 +247,7 @@ class DiscordChat:
         """It is over, run or not."""
         self._intake.waiting.pop(surface.incoming.key, None)
         self._ended[surface.thread_id] = surface
-        if self._pool.draining and surface.end is not None and surface.end.stop_reason in {"cancelled", "error"}:
+        if self._pool.stopping and surface.end is not None and surface.end.stop_reason in {"cancelled", "error"}:
             self._interrupted.add(surface.thread_id)
 
     def end_shown(self, surface: DiscordSurface) -> None:

@@ -6,12 +6,12 @@ from typing import Annotated, Any, Final
 import typer
 
 from acpctl.client import Connection
-from acpctl.exits import DONE, TIMED_OUT, USAGE, Failure
+from acpctl.exits import DONE, INTERRUPTED, NOT_FOUND, TIMED_OUT, USAGE, Failure
 from acpctl.options import Format, Globals, given
 from acpctl.text import clean, many, number
 
 _LOOK_SECONDS: Final = 0.25
-_RUNNING: Final = ("starting", "busy", "waiting", "stuck", "queued")
+_IN_TURN: Final = ("busy", "waiting", "stuck")
 
 
 def run(
@@ -41,8 +41,12 @@ def run(
         if wait:
             connection.need("health.get", "wait for the drain")
         answer = connection.call("daemon.drain", params)
-        if wait:
-            _wait(connection, options, deadline)
+        try:
+            if wait:
+                _wait(connection, options, deadline)
+        except KeyboardInterrupt:
+            options.out.note("the drain goes on; `acpctl drain --off` ends it")
+            return INTERRUPTED
     if output == "json":
         options.out.json(answer)
     else:
@@ -52,24 +56,36 @@ def run(
 
 
 def _wait(connection: Connection, options: Globals, deadline: float | None) -> None:
-    """Until nothing runs. ``Failure`` (exit 7) where that takes longer than the deadline and one exchange."""
+    """Until nothing runs.
+
+    ``Failure``: exit 7 where that takes longer than the deadline and one exchange, 5 where somebody ends the drain.
+    """
     until = None if deadline is None else time.monotonic() + deadline + options.timeout
-    told = -1
-    while True:
-        connection.renew()
-        pool = connection.call("health.get").get("pool")
-        if not isinstance(pool, dict):
-            raise Failure("cannot wait for the drain: acpbot does not tell how many turns are running")
-        left = sum(int(number(pool.get(name)) or 0) for name in _RUNNING)
-        if left == 0:
-            return
-        if left != told:
-            options.out.note(f"waiting for {many(left, 'turn')} to end")
-            told = left
-        if until is not None and time.monotonic() > until:
-            raise Failure(
-                f"cannot wait any longer: {many(left, 'turn')} still running {deadline:g} s after the drain began; "
-                "see `acpctl sessions`, and end them with `acpctl kill`",
-                TIMED_OUT,
-            )
-        connection.arrived(_LOOK_SECONDS)
+    most = 0
+    with options.out.progress("draining") as show:
+        while True:
+            running, queued = _turns(connection)
+            left = running + queued
+            if left == 0:
+                return
+            most = max(most, left)
+            show(most - left, most, f"{many(running, 'turn')} running, {queued} queued")
+            if until is not None and time.monotonic() > until:
+                raise Failure(
+                    f"cannot wait any longer: {many(left, 'turn')} left {deadline:g} s after the drain began; "
+                    "see `acpctl sessions`, and end them with `acpctl kill`",
+                    TIMED_OUT,
+                )
+            connection.arrived(_LOOK_SECONDS)
+
+
+def _turns(connection: Connection) -> tuple[int, int]:
+    """How many turns run, and how many are queued."""
+    connection.renew()
+    health = connection.call("health.get")
+    if health.get("state") == "running":
+        raise Failure("cannot wait for the drain: somebody has ended it; see `acpctl health`", NOT_FOUND)
+    pool = health.get("pool")
+    if not isinstance(pool, dict):
+        raise Failure("cannot wait for the drain: acpbot does not tell how many turns are running")
+    return sum(int(number(pool.get(name)) or 0) for name in _IN_TURN), int(number(pool.get("queued")) or 0)

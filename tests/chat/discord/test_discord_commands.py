@@ -88,6 +88,18 @@ async def test_another_agent_starts_the_thread_over(scene: Scene):
     await scene.says(thread, "You told me to remember nothing.")
 
 
+async def test_while_draining_the_agent_stays_and_with_it_the_conversation(scene: Scene):
+    choice = scene.pool.agents["demo"]
+    scene.pool._agents = {"demo": choice, "other": choice}
+    thread = await scene.opens("remember the blue door")
+    await scene.idle(thread, 1)
+    scene.pool.draining = True
+    assert "cannot change the agent: acpbot is about to stop" in await told(scene, "agent", thread, name="other")
+    scene.pool.draining = False
+    scene.ada.says(thread, "recall")
+    await scene.says(thread, "the blue door")
+
+
 async def test_help_names_the_agent_s_own_commands(scene: Scene):
     thread = await scene.opens("commands")
     await scene.idle(thread, 1)

@@ -1,0 +1,164 @@
+"""`acpctl drain`: what it says, how it ends, and what it does to a real daemon."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+
+import pytest
+
+from tests.cli.conftest import ACPCTL
+from tests.cli.test_acpctl_start import HEAVY, loaded_by
+from tests.fakes.daemon import DaemonProcess
+from tests.fakes.management import WireError, health
+
+
+def pool(**turns: int) -> dict:
+    """An answer of ``health.get`` while draining."""
+    return health(
+        state="draining", pool={"busy": 0, "queued": 0, "waiting": 0, "stuck": 0, "starting": 0, "idle": 5} | turns
+    )
+
+
+def test_drain_and_its_end(daemon, acpctl):
+    assert acpctl("drain") == (0, "draining\n", "")
+    assert acpctl("drain", "--deadline", "30") == (0, "draining\n", "")
+    assert acpctl("drain", "--off", "-o", "json") == (0, '{"state":"running"}\n', "")
+    assert daemon.asked("daemon.drain") == [{"on": True}, {"on": True, "deadline_seconds": 30.0}, {"on": False}]
+
+
+def test_it_waits_until_nothing_runs_and_nothing_is_queued(daemon, acpctl):
+    left = [pool(busy=1, waiting=1, queued=1), pool(stuck=1), pool(stuck=1), pool(queued=1), pool()]
+    daemon.on("health.get", lambda _, __: left[len(daemon.asked("health.get")) - 1])
+    ran = acpctl("drain", "--wait")
+    assert (ran.code, ran.out) == (0, "draining, no turn is running\n")
+    assert ran.err.splitlines() == [
+        "draining: 2 turns running, 1 queued",
+        "draining: 1 turn running, 0 queued",
+        "draining: 0 turns running, 1 queued",
+    ]
+
+
+def test_it_does_not_wait_for_ever(daemon, acpctl):
+    daemon.on("health.get", lambda _, __: pool(busy=1))
+    ran = acpctl("--timeout", "0.1", "drain", "--wait", "--deadline", "0")
+    assert (ran.code, ran.out) == (7, "")
+    assert "1 turn left 0 s after the drain began" in ran.err
+
+
+def test_it_waits_for_no_drain_that_somebody_has_ended(daemon, acpctl):
+    daemon.on("health.get", lambda _, __: health(state="running", pool={"busy": 1}))
+    ran = acpctl("drain", "--wait")
+    assert (ran.code, ran.out) == (5, "")
+    assert ran.err == "cannot wait for the drain: somebody has ended it; see `acpctl health`\n"
+
+
+def test_a_drain_that_can_not_be_ended_is_a_conflict(daemon, acpctl):
+    def refuse(_params, _client):
+        raise WireError(-32003, "conflict", "cannot take new turns again: acpbot is stopping")
+
+    daemon.on("daemon.drain", refuse)
+    assert acpctl("drain", "--off") == (5, "", "cannot take new turns again: acpbot is stopping\n")
+
+
+def test_a_daemon_that_goes_away_meanwhile_is_told(daemon, acpctl):
+    def gone(_params, client):
+        client.close()
+        return pool(busy=1)
+
+    daemon.on("health.get", gone)
+    ran = acpctl("drain", "--wait")
+    assert (ran.code, ran.out) == (6, "")
+    assert ran.err.startswith("cannot go on: acpbot at ")
+
+
+def test_ctrl_c_leaves_the_drain_on_and_says_so(daemon):
+    daemon.on("health.get", lambda _, __: pool(busy=1))
+    running = subprocess.Popen([ACPCTL, "drain", "--wait"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert running.stderr is not None
+    assert running.stderr.readline() == "draining: 1 turn running, 0 queued\n"
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=10)
+    assert (running.returncode, out, err) == (130, "", "the drain goes on; `acpctl drain --off` ends it\n")
+    assert daemon.asked("daemon.drain") == [{"on": True}]
+
+
+def test_what_is_piped_loads_nothing_heavy(daemon):
+    daemon.on("health.get", lambda _, __: pool(busy=1) if len(daemon.asked("health.get")) == 1 else pool())
+    assert loaded_by("drain", "--wait") & HEAVY == set()
+
+
+# A real daemon.
+
+
+@pytest.fixture
+def real(tmp_path):
+    with DaemonProcess(tmp_path / "d") as daemon:
+        yield daemon
+
+
+def asked(wire, thread: str) -> dict:
+    """A turn of the thread's that waits for a permission, and what gives it."""
+    wire.call("chat.open", thread=thread)
+    wire.call("chat.send", thread=thread, text="tool echo done")
+    request = wire.event("permission")
+    return {"thread": thread, "request": request["request"], "option": request["options"][0]["option_id"]}
+
+
+def test_a_real_daemon_drains_and_goes_on(real, program):
+    def drain(*arguments: str):
+        return program("drain", *arguments, ACPBOT_SOCKET=str(real.socket))
+
+    with real.wire() as wire:
+        permit = asked(wire, "one")
+        wire.call("chat.send", thread="one", text="say second")
+        assert drain() == (0, "draining\n", "")
+        assert program("health", ACPBOT_SOCKET=str(real.socket)).code == 3
+        assert wire.refused("chat.send", thread="one", text="say third")["data"] == {"kind": "draining"}
+        late = drain("--wait", "--deadline", "0")
+        assert (late.code, late.out) == (0, "draining, no turn is running\n")
+        ends = [wire.event("turn_end"), wire.event("turn_end")]
+        assert [end["stop_reason"] for end in ends] == ["error", "cancelled"]
+        assert ends[0]["error"].startswith("cannot run this message: acpbot is draining")
+        assert wire.refused("chat.permit", **permit)["data"] == {"kind": "not_found"}
+        assert drain("--off", "-o", "json") == (0, '{"state":"running"}\n', "")
+        assert wire.turn("one", "say again")["text"] == "again"
+
+
+def test_on_a_terminal_a_bar_shows_what_is_left(real, tty):
+    with real.wire() as wire:
+        one, two = asked(wire, "one"), asked(wire, "two")
+        wire.call("chat.send", thread="two", text="say the last")
+        screen = tty("drain", "--wait", ACPBOT_SOCKET=str(real.socket))
+        shown = screen.wait_for("2 turns running, 1 queued")
+        assert "━━━━" in shown
+        wire.call("chat.permit", **one)
+        screen.wait_for("1 turn running, 1 queued")
+        wire.call("chat.permit", **two)
+        assert screen.end() == 0
+    assert screen.text() == "draining, no turn is running"
+    assert b"\x1b[?25h" in screen.raw
+
+
+def test_ctrl_c_on_a_terminal_gives_it_back(real, tty):
+    with real.wire() as wire:
+        asked(wire, "one")
+        screen = tty("drain", "--wait", ACPBOT_SOCKET=str(real.socket))
+        screen.wait_for("1 turn running")
+        screen.type("\x03")
+        assert screen.end() == 130
+        assert screen.text() == "the drain goes on; `acpctl drain --off` ends it"
+        assert b"\x1b[?25h" in screen.raw
+        with real.wire() as other:
+            assert other.hello["params"]["state"] == "draining"
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_the_bar_keeps_to_one_line(real, tty, columns):
+    with real.wire() as wire:
+        permit = asked(wire, "one")
+        screen = tty("drain", "--wait", columns=columns, ACPBOT_SOCKET=str(real.socket))
+        assert len(screen.wait_for("1 turn").splitlines()) == 1
+        wire.call("chat.permit", **permit)
+        assert screen.end() == 0
+    assert screen.text() == "draining, no turn is running"

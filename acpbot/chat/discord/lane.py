@@ -268,7 +268,8 @@ class Lane:
         if not any(post.urgent for post in self._dirty) and (delay := self._rest.edit_delay(self.channel_id)):
             self._hurry.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), delay)
+                async with asyncio.timeout(delay):
+                    await self._hurry.wait()
             self.bring_up_to_date()
         post = next((post for post in self._dirty if post.urgent), next(iter(self._dirty), None))
         if post is None or post.message_id is None:

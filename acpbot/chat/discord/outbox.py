@@ -258,7 +258,8 @@ class Outbox:
     async def pause(self, failures: int) -> None:
         """Wait before another try, or until the next nudge."""
         try:
-            await asyncio.wait_for(self._bell.wait(), self.backoff.seconds(failures))
+            async with asyncio.timeout(self.backoff.seconds(failures)):
+                await self._bell.wait()
         except TimeoutError:
             return
 
@@ -267,7 +268,8 @@ class Outbox:
         if self._empty.is_set():
             return True
         try:
-            await asyncio.wait_for(self._empty.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._empty.wait()
         except TimeoutError:
             return False
         return True

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import discord
 
     from acpbot.acp.schema import PromptCapabilities
-    from acpbot.chat.discord.rest import Refused
+    from acpbot.chat.discord.rest import Refused, Throttle
     from acpbot.chat.port import Incoming
     from acpbot.health import ChatFacts
     from acpbot.sessions.home import Reason
@@ -72,7 +72,7 @@ class DiscordChat:
     """Threads of Discord (ChatPort). Everything runs in the loop that called :meth:`run`.
 
     ``delivery`` and ``reconnect`` are the waits between tries of requests and of connections; ``patience`` and
-    ``silence`` as :class:`Supervisor`'s.
+    ``silence`` as :class:`Supervisor`'s; ``throttle`` keeps to Discord's global limit.
     """
 
     platform = PLATFORM
@@ -88,6 +88,7 @@ class DiscordChat:
         reconnect: Backoff | None = None,
         patience: float = 60.0,
         silence: float = SILENCE_SECONDS,
+        throttle: Throttle | None = None,
     ) -> None:
         if settings.discord is None:
             raise ValueError("cannot make a Discord chat: the settings have no [discord]")
@@ -95,7 +96,7 @@ class DiscordChat:
         self._discord = settings.discord
         self._pool = pool
         self._link = Link(clock)
-        self._rest = Rest()
+        self._rest = Rest(throttle)
         self.outbox = Outbox(
             self._rest, delivery or Backoff(), store=pool.store, clock=clock, wall=wall, own_id=self._own_id
         )

@@ -251,9 +251,7 @@ class Supervisor:
             raise ConnectionError("the gateway has closed")
         finally:
             self._link.down()
-            while (
-                not task.done()
-            ):  # once is not enough: what it waits in may swallow it (asyncio.wait_for, before 3.12)
+            while not task.done():  # asyncio.wait_for of Python 3.11, which is in there, may lose a cancellation
                 task.cancel()
                 await asyncio.wait([task], timeout=_CANCEL_SECONDS)
             await asyncio.gather(task, return_exceptions=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
 from acpbot.chat.discord.port import DiscordChat
+from acpbot.chat.discord.rest import Throttle
 from acpbot.chat.discord.supervisor import SILENCE_SECONDS, Backoff
 from acpbot.settings import (
     AgentSettings,
@@ -37,6 +39,16 @@ if TYPE_CHECKING:
 
 QUICK = Backoff(first=0.01, most=0.05)
 TIMING = TimingSettings(debounce_ms=0, stall_soft_ms=0, stall_hard_ms=0)
+
+
+class Clock:
+    """The real one, which a test may set forward."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead
 
 
 class Scene:
@@ -76,11 +88,21 @@ class Scene:
             store=StoreSettings(path=tmp_path / "acpbot.sqlite3"),
         )
         self.timing = timing
+        self.clock = Clock()
         self.chat = self.make_chat()
         self.task: asyncio.Task[None] | None = None
 
     def make_chat(self) -> DiscordChat:
-        return DiscordChat(self.settings, self.pool, delivery=QUICK, reconnect=QUICK, **self.timing)
+        throttle = Throttle(per=self.server.limits.unit)
+        return DiscordChat(
+            self.settings,
+            self.pool,
+            clock=self.clock,
+            delivery=QUICK,
+            reconnect=QUICK,
+            throttle=throttle,
+            **self.timing,
+        )
 
     async def restart(self) -> None:
         """Another chat in the place of this one, which says nothing more: as after a crash."""

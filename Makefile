@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-agents soak lint types contracts check bench clean
+.PHONY: demo test test-agents soak lint types contracts check completions dist dist-check bench clean
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml
@@ -31,6 +31,16 @@ contracts: $(READY)
 	@$(BIN)/lint-imports
 
 check: lint types contracts test  ## what CI runs
+
+completions: $(READY)  ## write packaging/completions anew
+	@$(BIN)/python packaging/completions/generate.py
+
+dist: $(READY)  ## the source archive, and the wheel made from it, in dist/
+	@rm -rf dist
+	@$(BIN)/python -m build --quiet
+
+dist-check: dist  ## both of them, and the wheel in an environment of its own
+	@$(BIN)/python -m pytest tests/packaging/check_dist.py $(ARGS)
 
 bench: $(READY)  ## the figures of the README, each a ratio measured in one run
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check supervisor

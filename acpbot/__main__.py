@@ -1,4 +1,4 @@
-"""The `acpbot` command: init, run, check, demo."""
+"""The `acpbot` command: init, run, check, demo, install-service."""
 
 from __future__ import annotations
 
@@ -118,6 +118,26 @@ def demo(
     from acpbot.demo.stage import play  # noqa: PLC0415 - the help must not load the demo
 
     _guarded(lambda: sys.exit(play(agent)))
+
+
+@app.command()
+def install_service(
+    *,
+    user: Annotated[bool, typer.Option("--user", help="A service of your own, without root.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Write what is shown, without asking.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Also write over files that are there and differ.")
+    ] = False,
+    root: Annotated[
+        Path | None, typer.Option("--root", metavar="PATH", help="Write below this folder, the root of an image.")
+    ] = None,
+) -> None:
+    """Make acpbot a service of systemd's: show the files, ask, write them, say what to run next."""
+    from acpbot.service_install import install_service as install  # noqa: PLC0415 - the help must not load it
+
+    if user and root is not None:
+        raise typer.BadParameter("a user's service has no other root", param_hint="--root")
+    _guarded(lambda: install(os.environ, user=user, root=root, yes=yes, replace=replace))
 
 
 def _guarded(work: Callable[[], None]) -> None:

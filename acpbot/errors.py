@@ -5,6 +5,7 @@
     AcpbotError                   'cannot ...': names the thing and the way out, one line
      |-- ConfigError              exit 78 (EX_CONFIG, sysexits.h): a restart would not help
      |-- StartError               exit 1: the daemon could not start
+     |-- CannotAsk                exit 2: a question needs a terminal, and there is none
      |-- WireError                an error answer on the management wire: code and data.kind
      |    |-- InvalidParams       -32602 invalid
      |    |-- NotFound            -32001 not_found
@@ -42,6 +43,12 @@ class ConfigError(AcpbotError):
 
 class StartError(AcpbotError):
     """The daemon could not start for a reason that is not in its configuration."""
+
+
+class CannotAsk(AcpbotError):
+    """There is no terminal to ask on."""
+
+    exit_code = 2
 
 
 class WireError(AcpbotError):

@@ -15,13 +15,13 @@ import secrets
 import shlex
 import shutil
 import sys
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import typer
 
 from acpbot import config
 from acpbot.config_keys import Unfit, one_line, show, to_toml, token_in
-from acpbot.errors import AcpbotError
+from acpbot.errors import AcpbotError, CannotAsk
 from acpbot.online import PORTAL, invite_link
 from acpbot.paths import current_directory
 
@@ -49,12 +49,6 @@ DEMO_AGENT: Final = (sys.executable or "python3", "-m", "acpbot.demo.agent")
 _ID: Final = r"[1-9][0-9]{16,19}"  # 17 digits since 2015, 20 are all that 64 bits take
 _EVERYBODY: Final = "everybody"
 _TOKEN: Final = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
-
-
-class CannotAsk(AcpbotError):
-    """There is no terminal to ask on."""
-
-    exit_code: ClassVar[int] = 2
 
 
 class People(NamedTuple):

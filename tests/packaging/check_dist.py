@@ -1,0 +1,135 @@
+"""What `make dist` made, as those get it who install it: `make dist-check`.
+
+Named so that the suite does not collect it: it installs from a package index, which takes a while.
+"""
+
+from __future__ import annotations
+
+import email
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+import readme_renderer.markdown
+from packaging.metadata import Metadata
+
+from acpbot import __version__
+
+ROOT = Path(__file__).parents[2]
+NAME = f"acpbot-{__version__}"
+WHEEL, SDIST = ROOT / "dist" / f"{NAME}-py3-none-any.whl", ROOT / "dist" / f"{NAME}.tar.gz"
+LIMIT = 50
+OURS = """
+import acpbot.daemon, acpbot.chat.discord.port, acpctl.root, sys
+print(*sys.path, *(module.__file__ for module in list(sys.modules.values()) if getattr(module, "__file__", None)))
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel() -> zipfile.ZipFile:
+    with zipfile.ZipFile(WHEEL) as archive:
+        yield archive
+
+
+@pytest.fixture(scope="module")
+def venv(tmp_path_factory) -> Path:
+    """A virtual environment with nothing but the wheel and what it needs."""
+    folder = tmp_path_factory.mktemp("installed") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", "--quiet", str(WHEEL)], check=True, cwd=folder)
+    subprocess.run([*pip, "check"], check=True, cwd=folder)
+    return folder
+
+
+def run(venv: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """A program of the environment, in a folder and with variables that know nothing of the source tree."""
+    home = venv.parent / "home"
+    home.mkdir(exist_ok=True)
+    done = subprocess.run(
+        [venv / "bin" / words[0], *words[1:]],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+        cwd=home,
+        env={"PATH": os.defpath, "HOME": str(home), "ACPBOT_SOCKET": str(home / "run" / "acpbot.sock")},
+    )
+    assert done.returncode == 0, done.stdout
+    return done
+
+
+def test_the_wheel_has_what_it_needs_and_no_more(wheel):
+    names = set(wheel.namelist())
+    assert {"acpbot/py.typed", "acpctl/py.typed", "acpbot/management/PROTOCOL.md"} <= names
+    assert {name.split("/")[0] for name in names} == {"acpbot", "acpctl", f"{NAME}.dist-info", f"{NAME}.data"}
+    units = {str(path.relative_to(ROOT / "packaging")) for path in (ROOT / "packaging" / "systemd").rglob("*.*")}
+    assert {name.removeprefix("acpbot/") for name in names if name.startswith("acpbot/systemd/")} == {
+        name for name in units if (ROOT / "packaging" / name).is_file()
+    }
+    shared = {name.partition("/share/")[2] for name in names if name.startswith(f"{NAME}.data/")}
+    assert shared == {
+        "bash-completion/completions/acpctl",
+        "zsh/site-functions/_acpctl",
+        "fish/vendor_completions.d/acpctl.fish",
+    }
+    scripts = wheel.read(f"{NAME}.dist-info/entry_points.txt").decode()
+    assert re.findall(r"^(\w+) = ", scripts, re.MULTILINE) == ["acpbot", "acpctl"]
+
+
+def test_the_sdist_can_be_tested_and_packaged():
+    with tarfile.open(SDIST) as archive:
+        names = {name.removeprefix(f"{NAME}/") for name in archive.getnames()}
+    wanted = {"Makefile", "LICENSE", "CHANGELOG.md", "config.toml.example", "tests/packaging/check_dist.py"}
+    wanted |= {"packaging/systemd/acpbot.service", "packaging/completions/acpctl.bash", "cli/acpctl/root.py"}
+    assert wanted <= names
+    unwanted = re.compile(r"(^|/)(__pycache__|\.venv|\.git|\.agents|dist|config\.toml|[^/]*\.(lock|pyc))(/|$)")
+    assert [name for name in names if unwanted.search(name)] == []
+    tracked = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=False, cwd=ROOT)
+    if "pyproject.toml" in (known := set(tracked.stdout.splitlines())):  # else this is an unpacked sdist itself
+        assert names - known == {"PKG-INFO"}
+
+
+def test_the_metadata_are_valid_and_the_page_reads_well(wheel):
+    raw = wheel.read(f"{NAME}.dist-info/METADATA")
+    metadata = Metadata.from_email(raw, validate=True)
+    assert (metadata.license_expression, str(metadata.requires_python)) == ("MIT", ">=3.11")
+    page = readme_renderer.markdown.render(email.message_from_bytes(raw).get_payload())
+    assert page is not None
+    assert re.search(r"<h1[^>]*>acpbot", page)
+    assert page.count("<table>") == page.count("</table>") >= 1
+    assert "| command |" not in page
+    assert "```" not in page
+
+
+def test_it_runs_and_knows_nothing_of_the_source_tree(venv):
+    places = run(venv, "python", "-c", OURS).stdout.split()
+    assert any(place.startswith(str(venv)) and place.endswith("/acpbot/daemon.py") for place in places)
+    assert [place for place in places if place.startswith(str(ROOT))] == []
+
+
+def test_the_programs_tell_their_version(venv):
+    for program in ("acpbot", "acpctl"):
+        assert run(venv, program, "--version").stdout == f"{program} {__version__}\n"
+
+
+def test_the_demo_plays_from_the_wheel(venv):
+    shown = run(venv, "acpbot", "demo").stdout
+    assert "0 processes left" in shown
+    assert "picks the conversation up again" in shown
+
+
+def test_the_units_are_found_in_the_wheel(venv):
+    image = venv.parent / "image"
+    run(venv, "acpbot", "install-service", "--root", str(image), "--yes")
+    unit = (image / "etc/systemd/system/acpbot.service").read_text()
+    source = (ROOT / "packaging/systemd/acpbot.service").read_text()
+    assert unit == source.replace("/usr/bin/acpbot", f"{venv}/bin/acpbot")
+    assert (image / "etc/acpbot/config.toml.example").read_text() == (ROOT / "config.toml.example").read_text()

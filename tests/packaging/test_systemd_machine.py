@@ -1,0 +1,202 @@
+"""acpbot.service under systemd itself, on a machine of its own: what `acpbot install-service` says is what is run."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.daemon import Wire, marked_processes
+from tests.fakes.discord.server import DiscordServer
+from tests.packaging.machine import Machine, missing
+from tests.packaging.talk import SECRETS, Home, acpctl_at
+from tests.packaging.units import FOLDER
+
+PYTHON = "/opt/acpbot/bin/python"
+LOCAL = f'[agent]\ncommand = "{PYTHON}"\nargs = ["-m", "acpbot.demo.agent"]\n'
+UNIT = "acpbot.service"
+NESTED = "unshare --user --map-root-user --pid --fork --mount --mount-proc true"  # as bubblewrap does
+
+
+@pytest.fixture
+def machine(tmp_path):
+    (tmp_path / "try").mkdir()
+    if reason := missing(tmp_path / "try"):
+        pytest.skip(f"systemd can't be run here: {reason}")
+    with Machine(tmp_path / "machine") as machine:
+        yield machine
+
+
+def next_commands(told: str) -> list[list[str]]:
+    """The commands that `acpbot install-service` says to run, word by word."""
+    _, _, lines = told.partition("\nNext:\n")
+    return [shlex.split(line, comments=True) for line in lines.splitlines()]
+
+
+MANAGER = """
+[Service]
+Type=notify
+User=ada
+Environment=XDG_RUNTIME_DIR=/run/user/2001
+ExecStartPre=+install -d -m 700 -o ada -g ada /run/user/2001 /home/ada
+ExecStart=/lib/systemd/systemd --user
+Delegate=yes
+KillMode=mixed
+"""
+
+
+def install(machine: Machine, config: str, *, starts: bool = True) -> None:
+    """What an administrator does: a configuration, `acpbot install-service`, and then what that says."""
+    machine.write("/etc/acpbot/config.toml", config, 0o600)
+    told = machine.run("acpbot", "install-service", "--yes").stdout
+    commands = next_commands(told)
+    assert ["systemctl", "enable", "--now", UNIT] in commands
+    for command in commands:
+        machine.run(*command, check=starts)
+
+
+def journal(machine: Machine) -> str:
+    return machine.run("journalctl", "--no-pager", "--unit", UNIT).stdout
+
+
+def state(machine: Machine, *names: str) -> list[str]:
+    told = machine.run("systemctl", "show", UNIT, *(f"--property={name}" for name in names)).stdout
+    found = dict(line.split("=", 1) for line in told.splitlines())
+    return [found[name] for name in names]
+
+
+def wire(machine: Machine) -> Wire:
+    return Wire(machine.root / "run/acpbot/acpbot.sock")
+
+
+async def test_a_bot_with_its_token_in_the_credential_store(machine):
+    async with DiscordServer(unit=0.01, token=SECRETS["acpbot.discord-token"]) as server:
+        home = Home(server)
+        for name, secret in SECRETS.items():
+            machine.write(f"/etc/credstore/{name}", secret, 0o600)
+        config = home.configuration(PYTHON, '[management]\nsocket_group = "acpbot"\n')
+        await asyncio.to_thread(install, machine, config)
+        session = (await home.is_served(acpctl_at(machine.root / "run/acpbot/acpbot.sock")))["session_id"]
+        assert len(marked_processes([session])) == 1
+        await asyncio.to_thread(machine.run, "systemctl", "stop", UNIT)
+        assert state(machine, "ActiveState", "Result", "ExecMainStatus") == ["inactive", "success", "0"]
+        assert marked_processes([session]) == []
+        assert not (machine.root / "run/acpbot").exists()
+        told = await asyncio.to_thread(journal, machine)
+    assert "kind=cgroup" in told
+    assert "Traceback" not in told
+    assert server.token not in told
+
+
+def test_who_may_read_what(machine):
+    install(machine, LOCAL + '[management]\nsocket_group = "acpbot"\n')
+    machine.write("/etc/sysusers.d/people.conf", "u ada 2001 - /home/ada\nm ada acpbot\nu bob 2002 - /home/bob\n")
+    machine.run("systemd-sysusers", "people.conf")
+    assert machine.run("acpctl", "doctor", user="ada").returncode == 0
+    denied = machine.run("acpctl", "sessions", user="bob", check=False)
+    assert (denied.returncode, "permission denied" in denied.stderr) == (4, True)
+    for user in ("ada", "bob"):
+        refused = machine.run("cat", "/etc/acpbot/config.toml", user=user, check=False)
+        assert "Permission denied" in refused.stderr
+    assert "Permission denied" in machine.run("ls", "/var/lib/acpbot", user="ada", check=False).stderr
+
+
+def tools(machine: Machine, commands: list[str]) -> dict[str, tuple[int, str]]:
+    """Have an agent's tool run shell commands, one after the other: the status of each, and what it said."""
+    lines = [f"sh -c {shlex.quote(text)} > {n}.out 2>&1; echo $? > {n}.status" for n, text in enumerate(commands)]
+    machine.write("/srv/try.sh", "\n".join(lines))
+    with wire(machine) as chat:
+        chat.call("chat.open", thread="try")
+        chat.turn("try", "tool sh /srv/try.sh")
+    place = machine.root / "var/lib/acpbot/workspaces/try"
+    return {
+        text: (int((place / f"{n}.status").read_text()), (place / f"{n}.out").read_text())
+        for n, text in enumerate(commands)
+    }
+
+
+def test_what_an_agent_can_do_and_what_it_can_not(machine):
+    machine.write("/home/ada/code", "x")
+    machine.write("/opt/acpbot/readable", "x")
+    install(machine, LOCAL)
+    may = [
+        "echo x > /tmp/x && rm /tmp/x",
+        "cat /opt/acpbot/readable && cp -a /etc/passwd . && tar cf x.tar passwd && tar xf x.tar",
+        "ulimit -c 0 && nice -n 5 true",
+        'python3 -c "import multiprocessing as m; assert m.Pool(2).map(abs, [-1]) == [1]"',
+    ]
+    if machine.run("which", "node", check=False).returncode == 0:
+        code = "const o = require('os'); process.exit(o.cpus().length && o.networkInterfaces().lo ? 0 : 1)"
+        may.append(f'node -e "{code}"')
+    may_not = [
+        "touch /etc/x",
+        "touch /opt/acpbot/x",
+        "cat /home/ada/code",
+        "echo 1 > /proc/sys/vm/drop_caches",
+        "mount -t tmpfs tmpfs /tmp",
+        NESTED,
+    ]
+    ended = tools(machine, may + may_not)
+    assert {text: end for text, end in ended.items() if text in may and end[0] != 0} == {}
+    assert {text: end for text, end in ended.items() if text in may_not and end[0] == 0} == {}
+
+
+def test_a_sandbox_of_the_agent_s_own_works_with_the_drop_in(machine):
+    drop_in = (FOLDER / "nested-sandbox.conf").read_text()
+    place = next(word for word in drop_in.split() if word.startswith("/etc/")).rstrip(",")
+    machine.write(place, drop_in)
+    machine.run("umount", "--lazy", "/proc/sys")  # a machine's own /proc has nothing mounted over it
+    install(machine, LOCAL)
+    assert tools(machine, [NESTED]) == {NESTED: (0, "")}
+
+
+def test_a_configuration_that_is_wrong_is_not_tried_again(machine):
+    install(machine, "x = [", starts=False)
+    assert state(machine, "ActiveState", "ExecMainStatus", "NRestarts") == ["failed", "78", "0"]
+    assert "cannot use /etc/acpbot/config.toml: not TOML at line 1" in journal(machine)
+
+
+def test_after_a_crash_it_is_started_again_and_nothing_is_left(machine):
+    machine.write(f"/etc/systemd/system/{UNIT}.d/soon.conf", "[Service]\nRestartSec=0\n")
+    install(machine, LOCAL)
+    with wire(machine) as chat:
+        session = chat.call("chat.open", thread="try")["session"]["session_id"]
+        chat.turn("try", "orphan 300")
+        assert len(marked_processes([session])) == 2
+        machine.run("systemctl", "kill", "--signal=KILL", "--kill-who=main", UNIT)
+        while chat.lines.readline():
+            pass
+    machine.run("systemctl", "start", UNIT)
+    assert state(machine, "ActiveState", "NRestarts") == ["active", "1"]
+    assert marked_processes([session]) == []
+    with wire(machine) as chat:
+        assert chat.call("health.get")["ready"]
+
+
+def test_a_service_of_a_user_s_own(machine):
+    machine.write("/etc/sysusers.d/people.conf", "u ada 2001 - /home/ada\n")
+    machine.run("systemd-sysusers", "people.conf")
+    machine.write("/etc/systemd/system/manager.service", MANAGER)
+    machine.run("systemctl", "start", "manager.service")
+    own = {"user": "ada", "XDG_RUNTIME_DIR": "/run/user/2001"}
+    machine.run("install", "-d", "/home/ada/.config/acpbot", **own)
+    machine.write("/home/ada/.config/acpbot/config.toml", LOCAL)
+    told = machine.run("acpbot", "install-service", "--user", "--yes", **own).stdout
+    linger, *commands = next_commands(told)
+    assert linger == ["loginctl", "enable-linger"]  # this machine has no logins
+    for command in commands:
+        machine.run(*command, **own)
+    with Wire(machine.root / "run/user/2001/acpbot/acpbot.sock") as chat:
+        session = chat.call("chat.open", thread="try")["session"]
+        assert session["cwd"] == "/home/ada/.local/state/acpbot/workspaces/try"
+        chat.turn("try", "orphan 300")
+        started = marked_processes([session["session_id"]])
+        assert len(started) == 2
+        assert all(session["session_id"] in Path(f"/proc/{pid}/cgroup").read_text() for pid in started)
+    machine.run("systemctl", "--user", "stop", UNIT, **own)
+    assert machine.run("systemctl", "--user", "show", "--property=Result", UNIT, **own).stdout == "Result=success\n"
+    assert marked_processes([session["session_id"]]) == []
+    refused = machine.run("acpctl", "health", check=False, **own)
+    assert (refused.returncode, "no such file" in refused.stderr) == (6, True)

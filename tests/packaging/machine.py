@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, Self
 from acpbot.acp import cgroup
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 LIMIT: Final = 20.0
 ROOT: Final = Path(__file__).parents[2]
@@ -119,10 +119,33 @@ class Machine:
             if state in told:
                 return
 
-    def run(
-        self, *command: str, check: bool = True, user: str = "", **environ: str
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, check: bool = True, user: str = "", **environ: str) -> subprocess.CompletedProcess:
         """Run a command in it, as root or as ``user``; one that fails fails the test, unless ``check`` is false."""
+        done = subprocess.run(
+            self._inside(command, user, environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+            env={"PATH": PATH},
+        )
+        if check:
+            assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        return done
+
+    def logged(self, unit: str, words: str, times: int = 1) -> None:
+        """Wait until the unit's journal has these words so many times."""
+        command = self._inside(("journalctl", "--follow", "--lines=all", f"--unit={unit}"), "", {})
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={"PATH": PATH}) as journal:
+            assert journal.stdout is not None
+            while times:
+                line = journal.stdout.readline()
+                assert line, f"the journal ended before {words!r}"
+                times -= words in line
+            journal.kill()
+
+    def _inside(self, command: Sequence[str], user: str, environ: Mapping[str, str]) -> list[str]:
         enter = [
             "nsenter",
             "--target",
@@ -138,19 +161,7 @@ class Machine:
         if user:
             enter += ["setpriv", "--reuid", user, "--regid", user, "--init-groups"]
         variables = {"PATH": f"/opt/acpbot/bin:{PATH}", "HOME": f"/home/{user}" if user else "/root", **environ}
-        enter += ["env", "-i", *(f"{name}={value}" for name, value in variables.items())]
-        done = subprocess.run(
-            [*enter, *command],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=False,
-            env={"PATH": PATH},
-        )
-        if check:
-            assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
-        return done
+        return [*enter, "env", "-i", *(f"{name}={value}" for name, value in variables.items()), *command]
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
         """Write a file in it, by its absolute path there."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from acpbot.daemon import Daemon
 from tests.fakes.daemon import Wire, marked_processes
 from tests.fakes.discord.server import DiscordServer
 from tests.packaging.machine import Machine, missing
@@ -17,6 +18,7 @@ from tests.packaging.units import FOLDER
 PYTHON = "/opt/acpbot/bin/python"
 LOCAL = f'[agent]\ncommand = "{PYTHON}"\nargs = ["-m", "acpbot.demo.agent"]\n'
 UNIT = "acpbot.service"
+LIVELY = pytest.mark.skipif(not hasattr(Daemon, "reload"), reason="this daemon knows neither SIGHUP nor a watchdog")
 NESTED = "unshare --user --map-root-user --pid --fork --mount --mount-proc true"  # as bubblewrap does
 
 
@@ -168,11 +170,34 @@ def test_after_a_crash_it_is_started_again_and_nothing_is_left(machine):
         machine.run("systemctl", "kill", "--signal=KILL", "--kill-who=main", UNIT)
         while chat.lines.readline():
             pass
-    machine.run("systemctl", "start", UNIT)
+    machine.logged(UNIT, "Started ", times=2)
     assert state(machine, "ActiveState", "NRestarts") == ["active", "1"]
     assert marked_processes([session]) == []
     with wire(machine) as chat:
         assert chat.call("health.get")["ready"]
+
+
+@LIVELY
+def test_a_reload_reads_the_configuration_again(machine):
+    install(machine, LOCAL)
+    with wire(machine) as chat:
+        assert chat.call("sessions.list")["max_sessions"] == 10
+        with (machine.root / "etc/acpbot/config.toml").open("a") as config:
+            config.write("[pool]\nmax_sessions = 3\n")
+        machine.run("systemctl", "reload", UNIT)
+        machine.logged(UNIT, "Reloaded ")
+        assert chat.call("sessions.list")["max_sessions"] == 3
+    assert state(machine, "ActiveState", "NRestarts") == ["active", "0"]
+
+
+@LIVELY
+def test_a_daemon_that_hangs_is_ended_and_started_again(machine):
+    machine.write(f"/etc/systemd/system/{UNIT}.d/soon.conf", "[Service]\nRestartSec=0\nWatchdogSec=500ms\n")
+    install(machine, LOCAL)
+    machine.run("systemctl", "kill", "--signal=STOP", "--kill-who=main", UNIT)
+    machine.logged(UNIT, "Started ", times=2)
+    assert "Watchdog timeout" in journal(machine)
+    assert state(machine, "ActiveState") == ["active"]
 
 
 def test_a_service_of_a_user_s_own(machine):

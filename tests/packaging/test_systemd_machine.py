@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from acpbot.daemon import Daemon
 from tests.fakes.daemon import Wire, marked_processes
 from tests.fakes.discord.server import DiscordServer
 from tests.packaging.machine import Machine, missing
@@ -18,7 +17,6 @@ from tests.packaging.units import FOLDER
 PYTHON = "/opt/acpbot/bin/python"
 LOCAL = f'[agent]\ncommand = "{PYTHON}"\nargs = ["-m", "acpbot.demo.agent"]\n'
 UNIT = "acpbot.service"
-LIVELY = pytest.mark.skipif(not hasattr(Daemon, "reload"), reason="this daemon knows neither SIGHUP nor a watchdog")
 NESTED = "unshare --user --map-root-user --pid --fork --mount --mount-proc true"  # as bubblewrap does
 
 
@@ -177,7 +175,6 @@ def test_after_a_crash_it_is_started_again_and_nothing_is_left(machine):
         assert chat.call("health.get")["ready"]
 
 
-@LIVELY
 def test_a_reload_reads_the_configuration_again(machine):
     install(machine, LOCAL)
     with wire(machine) as chat:
@@ -190,7 +187,6 @@ def test_a_reload_reads_the_configuration_again(machine):
     assert state(machine, "ActiveState", "NRestarts") == ["active", "0"]
 
 
-@LIVELY
 def test_a_daemon_that_hangs_is_ended_and_started_again(machine):
     machine.write(f"/etc/systemd/system/{UNIT}.d/soon.conf", "[Service]\nRestartSec=0\nWatchdogSec=500ms\n")
     install(machine, LOCAL)

@@ -15,7 +15,7 @@ import msgspec
 
 from acpbot import __version__, health, keepalive, logs
 from acpbot.acp import procfs
-from acpbot.acp.containment import choose_launcher, end_leftovers
+from acpbot.acp.containment import choose_launcher, end_leftovers, is_of_an_agent
 from acpbot.chat.local import LocalChat
 from acpbot.drain import Drain
 from acpbot.management import audit
@@ -172,6 +172,7 @@ class Daemon:
                 pool=pool,
                 chat=chat,
                 drain=drain,
+                is_of_an_agent=is_of_an_agent,
             )
             server = ManagementServer(services)
             await server.start(listening)

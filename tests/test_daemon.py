@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import urllib.request
 import pytest
 
 from tests.fakes.daemon import DEMO_AGENT, LIMIT, DaemonProcess, marked_processes
+from tests.sessions.lives import rows
 
 
 @pytest.fixture
@@ -224,3 +227,73 @@ def test_probes_where_they_are_enabled(tmp_path):
         assert status == 503
         assert "[-]pool failed: reason withheld" in text
         assert fetch(f"{base}/livez")[0] == fetch(f"{base}/healthz")[0] == 200
+
+
+@pytest.mark.parametrize("way", ["", "setsid env -i "])
+def test_an_agent_s_tools_may_not_manage_the_daemon_that_they_run_in(daemon, way):
+    knock = daemon.folder / "knock.py"
+    knock.write_text(
+        "import socket, sys\n"
+        "with socket.socket(socket.AF_UNIX) as wire:\n"
+        f"    wire.connect({str(daemon.socket)!r})\n"
+        "    print(wire.makefile().readline())\n"
+    )
+    with daemon.wire() as wire:
+        wire.call("chat.open", thread="demo")
+        wire.call("chat.send", thread="demo", text=f"tool {way}{sys.executable} {knock}")
+        asked = wire.event("permission")
+        option = next(o["option_id"] for o in asked["options"] if o["kind"] == "allow_once")
+        wire.call("chat.permit", thread="demo", request=asked["request"], option=option)
+        said = wire.event("turn_end")["text"]
+    assert "cannot serve you: an agent's tools may not manage acpbot" in said
+    assert "access_denied" in said
+    assert "hello" not in said
+    assert "outcome=denied" in daemon.log.read_text()
+
+
+def test_a_disk_that_takes_nothing_is_told_and_serves_on(daemon):
+    """A file size limit stands in for a full disk: what SQLite writes fails, all else goes on."""
+    database = daemon.folder / "state" / "acpbot" / "acpbot.sqlite3"
+    with daemon.wire() as wire:
+        wire.call("chat.open", thread="demo")
+        assert wire.turn("demo", "say one")["text"] == "one"
+        size = max(file.stat().st_size for file in database.parent.glob("acpbot.sqlite3*") if file.suffix != ".lock")
+        before = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        assert wire.turn("demo", f"say {'x' * 30_000}")["text"] == "x" * 30_000
+        health = wire.call("health.get")
+        (check,) = [check for check in health["checks"] if check["name"] == "store"]
+        assert (check["ok"], health["ready"]) == (False, True)
+        assert check["reason"].startswith("the database can't be written (")
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, before)
+        assert wire.turn("demo", "say three")["text"] == "three"
+    assert daemon.stop() == 0
+    (thread,) = rows(database, "threads")
+    assert thread["turns"] == 3
+    assert rows(database, "turns") == []
+    assert "store_failed" in daemon.log.read_text()
+
+
+@pytest.mark.parametrize("what", ["damaged", "newer"])
+def test_a_database_that_can_t_be_used_stops_the_start_and_is_left_alone(daemon, what):
+    assert daemon.stop() == 0
+    database = daemon.folder / "state" / "acpbot" / "acpbot.sqlite3"
+    if what == "damaged":
+        database.write_bytes(b"not a database at all" * 1000)
+    else:
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            connection.execute("PRAGMA user_version = 99")
+    before = database.read_bytes()
+    result = run(daemon, "run", "--config", str(daemon.config))
+    assert result.returncode == 1
+    (line,) = [line for line in result.stderr.splitlines() if "cannot" in line]
+    assert line.startswith(f"cannot start: the database {database} ")
+    assert "Traceback" not in result.stderr
+    assert database.read_bytes() == before
+
+
+def test_two_daemons_never_share_a_database(daemon):
+    result = run(daemon, "run", "--config", str(daemon.config), "--socket", str(daemon.folder / "other" / "s"))
+    assert result.returncode == 1
+    database = daemon.folder / "state" / "acpbot" / "acpbot.sqlite3"
+    words = f"cannot start: acpbot (pid {daemon.process.pid}) already uses the database {database}"
+    assert words in result.stderr.splitlines()

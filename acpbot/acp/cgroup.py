@@ -64,6 +64,11 @@ def own_path(cgroup: str) -> str | None:
     return None
 
 
+def directory_name(daemon: Identity) -> str:
+    """Return what the directory of a daemon's sessions is called."""
+    return f"acpbot-{daemon.namespace}-{daemon.pid}-{daemon.start_time}"
+
+
 def path_of(pid: int) -> str:
     """Return a process's v2 path, or ``""``: the one thing that even a zombie still tells."""
     return own_path((read_file(f"/proc/{pid}/cgroup") or b"").decode(errors="replace")) or ""
@@ -174,7 +179,7 @@ class Cgroups:
 
     def __init__(self, identity: Identity, base: Path | None = None) -> None:
         self.base = find_base() if base is None else base
-        self.path = self.base / f"acpbot-{identity.namespace}-{identity.pid}-{identity.start_time}"
+        self.path = self.base / directory_name(identity)
         try:
             probe = self.create(f"_probe-{time.monotonic_ns()}")
         except OSError as error:

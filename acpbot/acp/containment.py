@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from acpbot.acp.procfs import Stat
 
-__all__ = ["Leftover", "choose_launcher", "end_leftovers"]
+__all__ = ["Leftover", "choose_launcher", "end_leftovers", "is_of_an_agent"]
 
 _LOOKS_THAT_PROVE: Final = 2
 _EXIT_SECONDS: Final = 0.05
@@ -86,6 +86,21 @@ def end_leftovers(*, remembered: Iterable[ProcessKey] = (), deadline_seconds: fl
         Leftover(left.pid, left.start_time, left.command, left.session_id, left.daemon, ended=not procfs.living(key))
         for key, left in found.items()
     ]
+
+
+def is_of_an_agent(pid: int) -> bool:
+    """Whether a process was started by an agent of this very process: as far as that can be seen, now.
+
+    By its cgroup, by its parents, or by the marker in its environment.
+    """
+    own = Identity.own()
+    if pid == own.pid:
+        return False
+    inside = f"/{cgroup.directory_name(own)}/"
+    path = f"{cgroup.path_of(pid)}/"
+    if inside in path and not path.partition(inside)[2].startswith("_"):
+        return True
+    return own.pid in _lineage(pid) or procfs.read_markers(pid)[1] == own
 
 
 def _dead_directories(own: Identity) -> list[Path]:

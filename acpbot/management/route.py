@@ -85,7 +85,10 @@ class DrainControl(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """What the daemon lends to the wire. Methods whose service is ``None`` are not served."""
+    """What the daemon lends to the wire. Methods whose service is ``None`` are not served.
+
+    ``is_of_an_agent``: whether a process was started by an agent, which must not manage the daemon that it runs in.
+    """
 
     version: str
     state: Callable[[], State]
@@ -94,6 +97,7 @@ class Services:
     pool: SessionsView
     chat: ChatHub | None = None
     drain: DrainControl | None = None
+    is_of_an_agent: Callable[[int], bool] = lambda _pid: False
 
 
 class Client(Protocol):

@@ -79,6 +79,11 @@ class ManagementServer:
             audit.record(None, "connect", "", audit.DENIED)
             connection.turn_away(AccessDenied("cannot serve you: the system does not say who you are"))
             return
+        if self.services.is_of_an_agent(peer.pid):
+            # It has the daemon's uid: it could permit its own tools, and read and end other people's sessions.
+            audit.record(peer, "connect", "", audit.DENIED)
+            connection.turn_away(AccessDenied("cannot serve you: an agent's tools may not manage acpbot"))
+            return
         self._connections.add(connection)
         access = self.services.rule.at_once(peer)
         if access is None:

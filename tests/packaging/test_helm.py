@@ -1,0 +1,133 @@
+"""The chart alone: lint, refusals, and what its values become. What is true of kustomize too is in test_kubernetes."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from tests.packaging import values_schema
+from tests.packaging.rendered import CLAUDE, HELMED, WRONG
+
+
+@pytest.mark.parametrize("name", HELMED)
+def test_lint_finds_nothing_but_that_there_is_no_icon(helm_told, name):
+    assert helm_told[name]["lint"] == ["icon is recommended"]
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_bad_value_is_refused_with_its_place_and_reason(helm_told, name):
+    assert "files" not in helm_told[name]
+    assert WRONG[name][1] in helm_told[name]["error"]
+
+
+def test_the_schema_is_current():
+    told = "config.toml has other keys now; run: python -m tests.packaging.values_schema"
+    assert values_schema.PLACE.read_text() == values_schema.text(), told
+
+
+def test_probes_are_derived_from_bind(helmed):
+    on, elsewhere, off = helmed["on"], helmed["on, another port"], helmed["off"]
+    assert (on.probes_port, elsewhere.probes_port) == (8090, 9100)
+    assert on.config["management"]["probes"] == {"enabled": True, "bind": "0.0.0.0:8090"}
+    assert elsewhere.config["management"]["probes"] == {"enabled": True, "bind": "[::]:9100", "grace_seconds": 0.5}
+    assert off.config["management"]["probes"]["enabled"] is False
+    assert off.probes == {}
+    assert "ports" not in off.container
+    assert elsewhere.probes["livenessProbe"]["failureThreshold"] == 9
+    assert elsewhere.probes["livenessProbe"]["periodSeconds"] == 10
+
+
+def test_values_become_toml_of_the_same_kinds(helmed):
+    config = helmed["all of it"].config
+    assert config == {
+        "default_agent": "claude",
+        "discord": {"allowed_users": ["123456789012345678"], "allow_dm": True, "bot_token_file": "discord-token"},
+        "agents": {"claude": CLAUDE, "default": {"command": "python3", "args": ["-m", "acpbot.demo.agent"]}},
+        "pool": {"max_sessions": 3, "session_ttl_hours": 0.5, "grace_seconds": 2.5},
+        "management": {"probes": {"enabled": True, "bind": "0.0.0.0:8090"}},
+        "log": {"format": "json"},
+        "shutdown": {"drain_seconds": 90},
+    }
+    assert isinstance(config["pool"]["max_sessions"], int), "10.0 is no whole number to acpbot"
+    assert helmed["all of it"].pod["terminationGracePeriodSeconds"] == 90 + 3 + 25
+
+
+def test_the_rest_of_the_values_arrives(helmed):
+    full = helmed["all of it"]
+    assert full.container["image"] == "registry.example/acpbot@sha256:" + "a" * 64
+    assert helmed["off"].container["image"] == "acpbot:0.1.0"
+    values = HELMED["all of it"]
+    assert full.container["env"] == values["extraEnv"]
+    assert full.container["envFrom"] == values["extraEnvFrom"]
+    assert values["extraVolumes"][0] in full.pod["volumes"]
+    assert values["extraVolumeMounts"][0] in full.container["volumeMounts"]
+    for name in ("imagePullSecrets", "nodeSelector", "tolerations", "affinity", "serviceAccountName"):
+        assert full.pod[name] == values[name]
+    template = full.the("Deployment")["spec"]["template"]["metadata"]
+    assert template["labels"]["team"] == "bots"
+    assert template["annotations"]["a"] == "b"
+    assert {one["metadata"]["name"] for one in full.objects} == {"bot"}
+
+
+def test_where_the_token_comes_from(helmed):
+    created, standing, local = helmed["on, another port"], helmed["off"], helmed["local"]
+    assert created.the("Secret")["metadata"]["name"] == "acpbot"
+    assert not standing.all_of("Secret")
+    (secret,) = [one["secret"] for one in _sources(standing) if "secret" in one]
+    assert secret == {"name": "token", "items": [{"key": "discord-token", "path": "discord-token"}]}
+    assert not local.all_of("Secret")
+    assert not [one for one in _sources(local) if "secret" in one]
+    assert "discord" not in local.config
+
+
+def _sources(rendered):
+    (volume,) = [volume for volume in rendered.pod["volumes"] if volume["name"] == "config"]
+    return volume["projected"]["sources"]
+
+
+def test_where_the_state_is_kept(helmed):
+    def state(name: str) -> dict:
+        (volume,) = [volume for volume in helmed[name].pod["volumes"] if volume["name"] == "state"]
+        return volume
+
+    assert state("off")["persistentVolumeClaim"] == {"claimName": "acpbot"}
+    kept = helmed["off"].the("PersistentVolumeClaim")
+    assert kept["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert "storageClassName" not in kept["spec"]
+    fast = helmed["a class of storage"].the("PersistentVolumeClaim")
+    assert fast["spec"]["storageClassName"] == "fast"
+    assert fast["spec"]["resources"]["requests"]["storage"] == "1Ti"
+    assert "annotations" not in fast["metadata"]
+    assert state("all of it")["persistentVolumeClaim"] == {"claimName": "mine"}
+    assert not helmed["all of it"].all_of("PersistentVolumeClaim")
+    assert state("nothing kept")["emptyDir"] == {}
+    assert not helmed["nothing kept"].all_of("PersistentVolumeClaim")
+
+
+def test_a_new_configuration_or_token_makes_a_new_pod(helmed):
+    def checksums(name: str) -> dict[str, str]:
+        annotations = helmed[name].the("Deployment")["spec"]["template"]["metadata"]["annotations"]
+        return {key: value for key, value in annotations.items() if key.startswith("checksum/")}
+
+    assert checksums("off")["checksum/config"] != checksums("on")["checksum/config"]
+    assert checksums("off").keys() == {"checksum/config"}
+    assert checksums("nothing kept").keys() == {"checksum/config", "checksum/secret"}
+
+
+def test_the_notes_say_how_to_operate_it(helmed):
+    command = "kubectl --namespace bots exec --stdin --tty deployment/acpbot -- acpctl"
+    for name in ("off", "on", "local"):
+        assert f"{command} sessions" in helmed[name].notes
+        assert f"{command} kill THREAD" in helmed[name].notes
+    assert ("management.probes.enabled=true" in helmed["off"].notes) is True
+    assert ("management.probes.enabled=true" in helmed["on"].notes) is False
+    assert f"{command} chat demo" in helmed["local"].notes
+    assert "Nobody may talk to it yet" in helmed["off"].notes
+    assert "Nobody may talk to it yet" not in helmed["all of it"].notes
+
+
+def test_the_configuration_says_where_it_comes_from(helmed):
+    text = helmed["off"].config_text
+    assert text.startswith("# Made by Helm")
+    assert tomllib.loads(text)["shutdown"] == {"drain_seconds": 30}

@@ -1,0 +1,275 @@
+"""What kustomize and Helm render, held to what Kubernetes, the pod security standard and acpbot itself want of it."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import math
+import tempfile
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from acpbot import __version__, config
+from tests.packaging.container import Container, Image, obstacle, pod_mounts
+from tests.packaging.rendered import HELMED, KUSTOMIZED, LIMIT, PACKAGING, TOKEN, Rendered, each
+
+KUSTOMIZATIONS = [("kustomize", name) for name in (*KUSTOMIZED, "example")]
+CHARTS = [("helm", name) for name in HELMED]
+KUBERNETES = ("1.25", "1.37")  # the oldest that the chart takes, and the newest that the schemas know
+
+needs_namespaces = pytest.mark.skipif(obstacle() is not None, reason=f"no container can be had: {obstacle()}")
+
+
+every = each(*KUSTOMIZATIONS, *CHARTS)
+
+
+@every
+def test_kubernetes_takes_every_object(rendered):
+    for version in KUBERNETES:
+        for one in rendered.objects:
+            kubernetes_validate.validate(one, version, strict=True)
+
+
+def test_the_validation_can_fail(helmed):
+    wrong = helmed["on"].the("Deployment") | {"spec": {"replicas": "one"}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, KUBERNETES[-1], strict=True)
+
+
+@every
+def test_the_pod_fulfils_the_restricted_standard(rendered):
+    """As https://kubernetes.io/docs/concepts/security/pod-security-standards/ has it."""
+    pod, container = rendered.pod, rendered.container
+    assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers", "ephemeralContainers"} & set(pod)
+    kinds = {kind for volume in pod["volumes"] for kind in volume if kind != "name"}
+    assert kinds <= {"configMap", "emptyDir", "projected", "secret", "persistentVolumeClaim"}
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] == pod["securityContext"]["fsGroup"] == 10001
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+    # Beyond the standard.
+    assert pod["automountServiceAccountToken"] is False
+    assert container["resources"]["limits"]["memory"]
+    assert not any("hostPort" in port for port in container.get("ports", ()))
+
+
+@every
+def test_one_pod_at_a_time_that_gets_the_time_to_drain(rendered, tmp_path):
+    spec = rendered.the("Deployment")["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    labels = spec["template"]["metadata"]["labels"]
+    assert labels.items() >= spec["selector"]["matchLabels"].items()
+    settings = parsed(rendered, tmp_path)
+    needed = settings.shutdown.drain_seconds + settings.pool.grace_seconds + 12 + 5  # see compose.yaml
+    assert needed <= rendered.pod["terminationGracePeriodSeconds"] <= math.ceil(needed) + 15
+
+
+@every
+def test_probes_are_there_if_and_only_if_the_shim_is_on(rendered, tmp_path):
+    shim = parsed(rendered, tmp_path).management.probes
+    assert bool(rendered.probes) == shim.enabled
+    if not shim.enabled:
+        assert "ports" not in rendered.container
+        return
+    assert rendered.probes_port == shim.port
+    assert ipaddress.ip_address(shim.host).is_unspecified, "the kubelet comes from outside"
+    asked = {name: (probe["httpGet"]["path"], probe["httpGet"]["port"]) for name, probe in rendered.probes.items()}
+    assert asked == {
+        "startupProbe": ("/livez", "probes"),
+        "livenessProbe": ("/livez", "probes"),
+        "readinessProbe": ("/readyz", "probes"),
+    }
+
+
+@each(("kustomize", "base"), ("kustomize", "network-policy"), ("helm", "off"), ("helm", "a policy without probes"))
+def test_they_are_off_unless_they_are_asked_for(rendered):
+    assert rendered.probes == {}
+    assert rendered.config.get("management", {}).get("probes", {"enabled": False})["enabled"] is False
+
+
+@every
+def test_the_token_is_in_the_secret_only(rendered):
+    for one in rendered.objects:
+        text = yaml.safe_dump(one)
+        if one["kind"] == "Secret":
+            text = yaml.safe_dump({key: value for key, value in one.items() if key not in {"data", "stringData"}})
+        assert TOKEN not in text
+        assert base64.b64encode(TOKEN.encode()).decode() not in text
+    (volume,) = [volume for volume in rendered.pod["volumes"] if volume["name"] == "config"]
+    assert volume["projected"]["defaultMode"] == 0o440
+
+
+@every
+def test_what_refers_to_a_name_finds_it(rendered):
+    """Names that are not rendered are those that the operator brings."""
+    brought = {"acpbot-env", "token", "keys", "mine", "projects"} | (
+        {"acpbot"} if rendered.name in KUSTOMIZED else set()
+    )
+    made = {(one["kind"], one["metadata"]["name"]) for one in rendered.objects}
+    wanted = set()
+    for volume in rendered.pod["volumes"]:
+        if claim := volume.get("persistentVolumeClaim"):
+            wanted.add(("PersistentVolumeClaim", claim["claimName"]))
+        for source in volume.get("projected", {}).get("sources", ()):
+            wanted |= {
+                ({"configMap": "ConfigMap", "secret": "Secret"}[kind], one["name"]) for kind, one in source.items()
+            }
+    assert {(kind, name) for kind, name in wanted - made if name not in brought} == set()
+    assert ("ConfigMap", rendered.the("ConfigMap")["metadata"]["name"]) in wanted
+
+
+@every
+def test_a_network_policy_lets_out_dns_and_https_and_in_the_probes(rendered):
+    for policy in rendered.all_of("NetworkPolicy"):
+        spec = policy["spec"]
+        assert sorted(spec["policyTypes"]) == ["Egress", "Ingress"]
+        labels = rendered.the("Deployment")["spec"]["template"]["metadata"]["labels"]
+        assert labels.items() >= spec["podSelector"]["matchLabels"].items()
+        let_out = {(port["protocol"], port["port"]) for rule in spec["egress"] for port in rule["ports"]}
+        assert let_out - {("TCP", 22)} == {("UDP", 53), ("TCP", 53), ("TCP", 443)}
+        names = {port["name"] for port in rendered.container.get("ports", ())}
+        let_in = {port["port"] for rule in spec["ingress"] for port in rule["ports"]}
+        assert let_in & names == names, "the kubelet"
+        assert let_in <= {"probes"}, "and nobody else; in a pod without such a port it means none"
+
+
+def test_which_renderings_have_a_network_policy(kustomized, helmed):
+    with_policy = {one.name for one in (*kustomized.values(), *helmed.values()) if one.all_of("NetworkPolicy")}
+    assert with_policy == {
+        *("network-policy", "both", "both, the other way round", "example"),
+        *("on, another port", "a policy without probes"),
+    }
+
+
+def test_the_order_of_components_does_not_matter(kustomized):
+    one, other = kustomized["both"], kustomized["both, the other way round"]
+    assert sorted(map(yaml.safe_dump, one.objects)) == sorted(map(yaml.safe_dump, other.objects))
+
+
+def test_a_component_adds_to_the_one_configuration(kustomized):
+    base, probes = kustomized["base"], kustomized["probes"]
+    assert probes.config_text.startswith(base.config_text)
+    added = {"management": {"probes": {"enabled": True, "bind": "0.0.0.0:8090"}}}
+    assert probes.config == base.config | added
+    names = [one.the("ConfigMap")["metadata"]["name"] for one in (base, probes)]
+    assert names[0] != names[1], "so that the pod is made anew"
+    assert [one["metadata"]["name"] for one in probes.all_of("ConfigMap")] == names[1:], "nothing else is applied"
+
+
+def test_the_example_has_its_own_configuration_with_the_probes_on(kustomized):
+    example = kustomized["example"]
+    assert example.config["pool"] == {"max_sessions": 4}
+    assert example.config["management"]["probes"]["enabled"] is True
+    assert base64.b64decode(example.the("Secret")["data"]["discord-token"]).decode() == TOKEN
+    assert {one["metadata"]["namespace"] for one in example.objects} == {"acpbot"}
+
+
+def test_versions_agree():
+    chart = yaml.safe_load((PACKAGING / "helm" / "acpbot" / "Chart.yaml").read_text())
+    assert chart["version"] == chart["appVersion"] == __version__
+    example = yaml.safe_load((PACKAGING / "kubernetes" / "example" / "kustomization.yaml").read_text())
+    assert example["images"][0]["newTag"] == __version__
+    for file in ("kubernetes/base/deployment.yaml", "container/compose.yaml"):
+        assert f"image: acpbot:{__version__}\n" in (PACKAGING / file).read_text()
+
+
+# acpbot in the pods.
+
+
+def parsed(rendered: Rendered, folder: Path) -> config.Settings:
+    """The configuration as acpbot reads it, the token beside it."""
+    (folder / "discord-token").write_text(TOKEN)
+    return config.parse(rendered.config_text, str(folder / "config.toml"), {"HOME": "/nowhere"})
+
+
+def configuration(rendered: Rendered) -> dict[tuple[str, str], dict[str, str]]:
+    """What ConfigMaps and Secrets hold; those that the operator brings hold the token."""
+    data = {("configMap", one["metadata"]["name"]): one["data"] for one in rendered.all_of("ConfigMap")}
+    for one in rendered.all_of("Secret"):
+        data["secret", one["metadata"]["name"]] = {
+            key: base64.b64decode(value).decode() for key, value in one["data"].items()
+        }
+    for brought in ("acpbot", "token"):
+        data.setdefault(("secret", brought), {"discord-token": TOKEN})
+    return data
+
+
+def pod(rendered: Rendered, folder: Path, args: list[str] | None = None) -> Container:
+    """The pod's container, as a kubelet starts it."""
+    user = rendered.pod["securityContext"]
+    container = rendered.container
+    assert "command" not in container
+    assert "args" not in container
+    return Container(
+        Image.of(),
+        folder,
+        pod_mounts(folder, rendered.pod, configuration(rendered)),
+        args,
+        groups=(user["fsGroup"],),
+        uid=user["runAsUser"],
+        gid=user["runAsGroup"],
+    )
+
+
+@pytest.fixture
+def folder():
+    with tempfile.TemporaryDirectory(prefix="acpbot-") as made:
+        yield Path(made)
+
+
+@needs_namespaces
+@each(
+    *[one for one in KUSTOMIZATIONS if one[1] in {"base", "probes", "example"}],
+    *[one for one in CHARTS if one[1] in {"off", "on, another port", "local", "two agents"}],
+)
+def test_the_configuration_passes_the_check_in_the_pod(rendered, folder):
+    if rendered.name == "two agents":
+        text = rendered.the("ConfigMap")["data"]
+        text["config.toml"] = text["config.toml"].replace(
+            "[agents.second]\n", '[agents.second]\nargs = ["-m", "acpbot.demo.agent"]\n'
+        )
+    with pod(rendered, folder, ["check"]) as container:
+        assert container.process.wait(LIMIT) == 0, container.log
+        log = container.log
+    assert "agent default: ok" in log
+    assert ("agent second: ok" in log) == (rendered.name == "two agents")
+    assert TOKEN not in log
+
+
+@needs_namespaces
+@each(("kustomize", "both"), ("helm", "on, another port"))
+def test_the_pod_lives_while_discord_is_away_and_is_not_ready(rendered, folder):
+    """There is no network at all in it."""
+    with pod(rendered, folder) as container:
+        container.wait_for("discord_attempt_failed")
+        ipv6 = rendered.config["management"]["probes"]["bind"].startswith("[::]")
+        answers = {
+            name: container.get(rendered.probes_port, probe["httpGet"]["path"], ipv6=ipv6)
+            for name, probe in rendered.probes.items()
+        }
+        assert answers["startupProbe"] == answers["livenessProbe"] == (200, "ok")
+        status, words = answers["readinessProbe"]
+        assert status == 503
+        assert "[-]chat failed: reason withheld" in words
+        assert "discord has not been connected yet" in container.exec("acpctl", "health").stdout
+        listed = container.exec("acpctl", "sessions")
+        assert (listed.returncode, listed.stderr) == (0, "no sessions\n")
+        assert container.stop(within=rendered.pod["terminationGracePeriodSeconds"]) == 0
+
+
+@needs_namespaces
+@each(("kustomize", "base"), ("helm", "off"))
+def test_nothing_listens_on_tcp_without_the_probes(rendered, folder):
+    with pod(rendered, folder) as container:
+        container.wait_for("daemon_running")
+        for table in ("tcp", "tcp6"):
+            states = [line.split()[3] for line in container.exec("cat", f"/proc/net/{table}").stdout.splitlines()[1:]]
+            assert "0A" not in states, "TCP_LISTEN"
+        assert container.exec("acpctl", "sessions").returncode == 0

@@ -2,19 +2,26 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-READY  := $(VENV)/.ready
+# acpbot alone, and with what its tests and checks need, which is ten times as much
+INSTALLED := $(VENV)/.installed
+READY     := $(VENV)/.ready
 
 .PHONY: demo test test-agents soak lint types contracts check completions dist dist-check bench clean
 .DEFAULT_GOAL := demo
 
-$(READY): pyproject.toml
+$(INSTALLED): pyproject.toml
 	@echo 'setting up $(VENV) ...'
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'cannot set up: acpbot needs Python 3.11 or later; run: make PYTHON=python3.12' >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(READY): $(INSTALLED)
+	@echo 'installing what the tests need ...'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## talk to an agent now; without a terminal: a short guided tour
+demo: $(INSTALLED)  ## talk to an agent now; without a terminal: a short guided tour
 	@$(BIN)/acpbot demo $(ARGS)
 
 test: $(READY)  ## the whole suite, on two cores

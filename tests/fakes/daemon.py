@@ -170,6 +170,10 @@ class DaemonProcess:
         return self
 
     def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Kill it where it still runs, and leave the folder ready for another one."""
         if self.process.poll() is None:
             self.stop(signal.SIGKILL)
         self.notify.close()

@@ -1,0 +1,160 @@
+"""A daemon's life in the crash campaign: how it begins, and the moment and the way in which it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from tests.fakes.daemon import DaemonProcess
+from tests.soak import leftovers
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from pathlib import Path
+
+    from tests.fakes.discord.server import DiscordServer
+
+GRACE_SECONDS = 1.0
+ROOMY_SECONDS = 8.0
+"""A drain that any turn of the campaign fits into."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a daemon is ended: at a request to Discord or an event from it, counted from now, or after seconds.
+
+    ``call``: that request is there and has had no effect yet; it has it once the daemon is dead. ``answer``: it has
+    had its effect, and the daemon never hears of it. ``rest``: once nothing more happens by itself.
+    """
+
+    kind: Literal["call", "answer", "event", "delay", "rest"]
+    count: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        what = f" {self.count}" if self.count else f" of {self.seconds:.3f} s" if self.seconds else ""
+        return f"{self.kind}{what}"
+
+    @classmethod
+    def any(cls, chance: random.Random, *, calls: int, rests: bool = True) -> Moment:
+        """One of the first ``calls`` requests, as many events, or a delay of which that many take about as long."""
+        kinds: list[Literal["call", "answer", "event", "delay", "rest"]] = ["call", "answer", "event", "delay", "rest"]
+        (kind,) = chance.choices(kinds, [3, 3, 2, 2, 0.5 if rests else 0])
+        count = chance.randint(1, calls)
+        if kind == "delay":
+            return cls(kind, seconds=count * 0.015)
+        return cls(kind) if kind == "rest" else cls(kind, count)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a life ends. ``drain_seconds`` stands in its configuration from the beginning."""
+
+    signum: signal.Signals
+    moment: Moment
+    drain_seconds: float = 0.5
+
+    def __str__(self) -> str:
+        drain = f", drain {self.drain_seconds} s" if self.signum == signal.SIGTERM else ""
+        return f"{self.signum.name} at {self.moment}{drain}"
+
+    @property
+    def roomy(self) -> bool:
+        return self.signum == signal.SIGTERM and self.drain_seconds >= ROOMY_SECONDS
+
+    @classmethod
+    def any(cls, chance: random.Random, *, calls: int) -> Ending:
+        """Three of four are kills."""
+        moment = Moment.any(chance, calls=calls)
+        if chance.random() < 0.75:
+            return cls(signal.SIGKILL, moment)
+        return cls(signal.SIGTERM, moment, chance.choice([0.5, ROOMY_SECONDS, ROOMY_SECONDS]))
+
+
+@contextlib.asynccontextmanager
+async def at(server: DiscordServer, moment: Moment, over: Awaitable[None], seconds: float) -> AsyncIterator[None]:
+    """The block runs at that moment, or once ``over`` returns, or after so many seconds: whatever comes first.
+
+    The request that it was counted to is held until the end of the block.
+    """
+    held = None
+    if moment.kind in ("call", "answer"):
+        when: Literal["before", "after"] = "before" if moment.kind == "call" else "after"
+        held = server.faults.hold("*", "*", nth=moment.count, when=when)
+        comes: Awaitable[object] = held.arrived.wait()
+    elif moment.kind == "event":
+        wanted = dispatched(server) + moment.count
+        comes = until(server, lambda: dispatched(server) >= wanted)
+    elif moment.kind == "delay":
+        comes = asyncio.sleep(moment.seconds)  # this is the delay itself, nothing is waited for
+    else:
+        comes = asyncio.Event().wait()
+    waits = [asyncio.ensure_future(one) for one in (comes, over)]
+    try:
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        yield
+    finally:
+        if held is not None:
+            held.release()
+            server.faults.rules.remove(held)
+        await cancelled(waits)
+
+
+async def until(server: DiscordServer, condition: Callable[[], object]) -> None:
+    """Return once it holds; it is asked again after every change."""
+    while not condition():
+        await server.world.change()
+
+
+async def cancelled(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    """Cancel them; what one of them failed by is raised."""
+    for task in tasks:
+        task.cancel()
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(result, Exception):
+            raise result
+
+
+def dispatched(server: DiscordServer) -> int:
+    """The gateway events of the sessions that there are."""
+    return sum(len(session.log) for session in server.gateway.sessions)
+
+
+class Life:
+    """A daemon on the campaign's folder. ``key``: its pid and start time, as in the marker of its agents."""
+
+    def __init__(self, daemon: DaemonProcess) -> None:
+        self.daemon = daemon
+        self.began = time.monotonic()
+        self.key = (daemon.process.pid, leftovers.start_time(daemon.process.pid))
+
+    @classmethod
+    async def begin(cls, folder: Path, config: str) -> Life:
+        return cls(await asyncio.to_thread(DaemonProcess, folder, config, ready=False))
+
+    async def ready(self) -> float:
+        """Wait for READY=1; the seconds it took. AssertionError with the end of the log where it does not come."""
+        try:
+            await asyncio.to_thread(self.daemon.wait_for, b"READY=1")
+        except AssertionError:
+            raise AssertionError(f"no READY=1; the log ends:\n{self.daemon.log.read_text()[-3000:]}") from None
+        return time.monotonic() - self.began
+
+    def signal(self, signum: signal.Signals) -> None:
+        self.daemon.process.send_signal(signum)
+
+    async def ended(self, seconds: float) -> int:
+        """Wait for its end, so long at most; its exit status. What still lives then is killed."""
+        try:
+            return await asyncio.to_thread(self.daemon.process.wait, seconds)
+        finally:
+            await asyncio.to_thread(self.daemon.close)
+
+    def sessions(self) -> set[str]:
+        """The session ids that its living processes carry."""
+        return {one.session for one in leftovers.marked() if one.daemon == self.key}

@@ -1,0 +1,70 @@
+"""200 restarts of the daemon under load, most of them by SIGKILL at a random moment: nothing may be lost by any.
+
+Run by `make soak`; by hand: ``python -m tests.soak.soak_restarts [COUNT] [SEED]``. Prints what happened as a table, and
+what must not have happened as it is found; exits 1 where there was any. The daemon's folder is kept in that case.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.fakes.discord.server import DiscordServer
+from tests.soak.campaign import Campaign
+
+UNIT = 0.05
+"""Seconds that one of Discord's rate limits takes: live messages are still edited while an answer grows."""
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="soak_restarts", description="Restarts of the daemon under load.")
+    parser.add_argument("count", nargs="?", type=int, default=200, help="cycles (200)")
+    parser.add_argument("seed", nargs="?", type=int, default=None, help="what chance is made of (the time)")
+    parser.add_argument("--threads", type=int, default=8, help="threads in use at a time (8)")
+    parser.add_argument("--patience", type=float, default=15.0, help="seconds that the daemon has to settle (15)")
+    parser.add_argument("--calm", action="store_true", help="the same load without any restart")
+    parser.add_argument("--findings", type=int, default=50, help="stop after so many (50)")
+    return parser.parse_args(arguments)
+
+
+async def soak(told: argparse.Namespace, folder: Path) -> bool:
+    """Whether nothing was found."""
+    seed = told.seed if told.seed is not None else int(time.time()) % 1_000_000
+    print(f"{told.count} cycles, seed {seed}, in {folder}", flush=True)
+    began = time.monotonic()
+    async with DiscordServer(unit=UNIT) as server:
+        one = Campaign(server, folder / "d", seed=seed, size=told.threads, patience=told.patience)
+        async with one:
+            for cycle in range(1, told.count + 1):
+                for finding in await (one.calm() if told.calm else one.crash()):
+                    print(finding, flush=True)
+                if cycle % 10 == 0:
+                    print(f"  {cycle} cycles, {time.monotonic() - began:.0f} s", flush=True)
+                if len(one.findings) >= told.findings:
+                    print(f"  that is enough: {len(one.findings)} findings")
+                    break
+            for finding in await one.finish():
+                print(finding)
+    print(one.tally.table())
+    print(f"{len(one.findings)} findings in {time.monotonic() - began:.0f} s, seed {seed}")
+    return not one.findings
+
+
+def main() -> None:
+    told = parse(sys.argv[1:])
+    folder = Path(tempfile.mkdtemp(prefix="acpbot-soak-"))
+    fine = asyncio.run(soak(told, folder))
+    if fine:
+        shutil.rmtree(folder)
+    else:
+        print(f"the daemon's folder is kept: {folder}")
+    sys.exit(0 if fine else 1)
+
+
+if __name__ == "__main__":
+    main()

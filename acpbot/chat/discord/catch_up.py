@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 MESSAGES_MOST: Final = 500
 """Messages of one channel that are looked through; the oldest are first."""
 
+_DIRECT: Final = 0
 _WAIT_SECONDS: Final = 30.0
 _TRIES: Final = 5
 _DMS_MOST: Final = 50
@@ -49,14 +50,13 @@ class CatchUp:
         self._outbox = outbox
         self._reading = reading
         self._take = take
-        self._after = 0
         self._gates: dict[int, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, guild_ids: Iterable[int]) -> None:
         """There is a new gateway session: of these servers it is not known what was missed."""
-        self._after = self._reading.after()
         self._gates = {guild_id: asyncio.Event() for guild_id in guild_ids}
+        self._reading.fall_behind(self._gates)
 
     async def may_go_on(self, guild_id: int | None) -> None:
         """Return once the server was caught up with, or it takes too long: late is better than never."""
@@ -92,32 +92,40 @@ class CatchUp:
             await asyncio.wait(tasks)
 
     async def _guild(self, guild: discord.Guild, own_id: str) -> None:
-        after, gate_of_guild = self._after, self._gates.get(guild.id)
+        after, gate_of_guild = self._reading.fall_behind([guild.id]), self._gates.get(guild.id)
+        channels: list[_Written] = [*guild.text_channels, *guild.voice_channels, *guild.threads]
+        found = True
         try:
-            channels: list[_Written] = [*guild.text_channels, *guild.voice_channels, *guild.threads]
             for channel in channels:
                 new = channel.last_message_id is not None and channel.last_message_id > after
                 if new and gate.place_allowed(self.settings, self._places.place_of(channel, own_id)):
-                    await self._channel(channel, after)
+                    found &= await self._channel(channel, after)
         finally:
             if gate_of_guild is not None:
                 gate_of_guild.set()
+        if found:
+            self._reading.caught_up(guild.id)
 
     async def _direct_messages(self, client: discord.Client) -> None:
-        after = self._after
+        after, found = self._reading.fall_behind([_DIRECT]), True
         known = [row for row in self._pool.rows(suspended=True) if row.platform == "discord"]
         unknown = [int(row.thread_id) for row in known if client.get_channel(int(row.thread_id)) is None]
         for channel_id in unknown[-_DMS_MOST:]:
             try:
                 channel = await client.fetch_channel(channel_id)
-            except (discord.HTTPException, discord.InvalidData, aiohttp.ClientError, OSError) as error:
-                log.debug("catch_up_failed", extra={"fields": {"channel": str(channel_id), "error": str(error)}})
+            except (discord.Forbidden, discord.NotFound, discord.InvalidData):
+                continue  # nobody's any more
+            except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+                log.warning("catch_up_failed", extra={"fields": {"channel": str(channel_id), "error": str(error)}})
+                found = False
                 continue
             if isinstance(channel, discord.DMChannel):
-                await self._channel(channel, after)
+                found &= await self._channel(channel, after)
+        if found:
+            self._reading.caught_up(_DIRECT)
 
-    async def _channel(self, channel: discord.abc.Messageable, after: int) -> None:
-        """Take the channel's messages after that one, oldest first."""
+    async def _channel(self, channel: discord.abc.Messageable, after: int) -> bool:
+        """Take the channel's messages after that one, oldest first; whether all could be seen that may be."""
         for failures in range(1, _TRIES + 1):
             try:
                 async for message in channel.history(
@@ -132,7 +140,8 @@ class CatchUp:
                 log.warning("catch_up_failed", extra={"fields": {"channel": str(channel), "error": str(error)}})
                 await self._outbox.pause(failures)
                 continue
-            return
+            return True
+        return False
 
     async def _with_roles(self, message: discord.Message) -> None:
         """A message out of the history does not say what roles its author has, where those matter."""

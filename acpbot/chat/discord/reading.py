@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from acpbot.chat.discord.places import PLATFORM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from acpbot.sessions.store import Store
 
@@ -39,12 +39,23 @@ class Reading:
         self._newest = self._mark or 0
         self._open: set[int] = set()
         self._held: set[int] = set()
+        self._behind: set[int] = set()
 
-    def after(self) -> int:
-        """The id after which messages may be that were not dealt with; what came before the first start is not read."""
+    def fall_behind(self, places: Iterable[int]) -> int:
+        """In these places (ids of servers) messages may have been missed: those after the id that is given.
+
+        Until :meth:`caught_up` was called for each, what is read elsewhere says nothing of them, and which messages
+        were dealt with is not forgotten. What came before the first start is not read.
+        """
         if self._mark is None:
             self._write(snowflake(self._wall()))
+        self._behind.update(places)
         return max(self._mark or 0, snowflake(self._wall() - OLDEST_SECONDS))
+
+    def caught_up(self, place: int) -> None:
+        """What was missed there was found, and dealt with."""
+        self._behind.discard(place)
+        self._advance()
 
     def saw(self, message_id: int) -> None:
         """A message, whosever, is there."""
@@ -73,6 +84,8 @@ class Reading:
         self._held.add(message_id)
 
     def _advance(self) -> None:
+        if self._behind:
+            return
         behind = int(BEHIND_SECONDS * 1000) << 22
         mark = min((self._newest - behind, *(waiting - 1 for waiting in (*self._open, *self._held))))
         if self._mark is not None and mark - self._mark >= int(_STEP_SECONDS * 1000) << 22:

@@ -83,7 +83,6 @@ class Lane:
         self._sources: dict[Callable[[], None], None] = {}
         self._last_id: str | None = None
         self._edit_failures = 0
-        self._chore_failures = 0
         self._hurry = asyncio.Event()
         self._sender = _Worker(self._send_next, f"discord send {channel_id}", self._rested)
         self._editor = _Worker(self._edit_next, f"discord edit {channel_id}", self._rested)
@@ -326,36 +325,32 @@ class Lane:
     # Reactions and deletions.
 
     async def _next_chore(self) -> bool:
-        if not self._gone and not self._chores:
-            self._chore_failures = 0
-            return False
-        gone = self._gone.popleft() if self._gone else None
-        chore = None if gone is not None else self._chores.popleft()
-        try:
-            if gone is not None:
-                post, message_id = gone
-                await self._rest.delete(self.channel_id, message_id)
-                self._outbox.forget(post)
-            elif chore is not None:
-                message_id, emoji, add = chore
-                react = self._rest.react
-                await self._awake(lambda: react(self.channel_id, message_id, emoji, add=add))
-        except Refused as error:
-            # A reaction or a deletion that is not allowed harms nobody: the message may be gone, or the permission.
-            if gone is not None:
-                self._outbox.forget(gone[0])
-            log.debug("discord_chore_refused", extra={"fields": {"channel": self.channel_id, "error": str(error)}})
-        except Unreachable as error:
-            self._chore_failures += 1
-            self._note("chore", error, self._chore_failures)
-            if gone is not None:
-                self._gone.appendleft(gone)
-            elif chore is not None:
-                self._chores.appendleft(chore)
-            await self._outbox.pause(self._chore_failures)
+        if self._gone:
+            post, gone = self._gone.popleft()
+            await self._settle(lambda: self._rest.delete(self.channel_id, gone))
+            self._outbox.forget(post)
+        elif self._chores:
+            message_id, emoji, add = self._chores.popleft()
+            await self._settle(lambda: self._rest.react(self.channel_id, message_id, emoji, add=add))
         else:
-            self._chore_failures = 0
+            return False
         return True
+
+    async def _settle(self, chore: Callable[[], Awaitable[None]]) -> None:
+        """Do it, however often it is tried: after the first time it may have been done, and can't just be forgotten."""
+        failures = 0
+        while True:
+            try:
+                await self._awake(chore)
+            except Refused as error:
+                # A reaction or a deletion that is not allowed harms nobody: the message may be gone, or the permission.
+                log.debug("discord_chore_refused", extra={"fields": {"channel": self.channel_id, "error": str(error)}})
+            except Unreachable as error:
+                failures += 1
+                self._note("chore", error, failures)
+                await self._outbox.pause(failures)
+                continue
+            return
 
     # Failures.
 

@@ -75,8 +75,10 @@ class Api:
         self.log.append(("delete", message_id))
 
     async def react(self, _channel, _message, emoji, *, add) -> None:
-        await self._meet()
+        lost = await self._meet()
         self.log.append(("+" if add else "-", emoji))
+        if lost:
+            raise Unreachable("the answer is lost")
 
     async def posted_since(self, _channel, message_id) -> list[dict]:
         assert int(message_id) >= 0
@@ -202,6 +204,17 @@ async def test_reactions_that_undo_each_other_while_they_wait_are_not_sent(api, 
     api.gate.set()
     assert await outbox.flush(5)
     assert api.log == [("+", "👀"), ("+", "🆗")]
+
+
+async def test_a_reaction_whose_answer_was_lost_is_taken_off_again(api):
+    patient = Outbox(api, Backoff(first=600, most=600), clock=api.clock, own_id=lambda: ME)
+    api.trouble.extend(["lost"])
+    patient.react("1", "5", "👀", add=True)
+    assert not await patient.flush(0.01)
+    patient.react("1", "5", "👀", add=False)
+    patient.nudge()
+    assert await patient.flush(5)
+    assert api.log == [("+", "👀"), ("+", "👀"), ("-", "👀")]
 
 
 async def test_an_outage_ends_with_a_nudge(api):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import discord
 
-from acpbot.chat.discord.rest import NO_ANSWER
+from acpbot.chat.discord.rest import CLOSED, NO_ANSWER
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -53,11 +53,11 @@ async def answer(interaction: discord.Interaction, first: Callable[[], Awaitable
     for wait in (*SOON, None):
         try:
             await first()
-        except NO_ANSWER as error:
+        except (*NO_ANSWER, CLOSED) as error:
             if isinstance(error, discord.HTTPException) and error.code == ACKNOWLEDGED:
                 return True
-            if wait is None or _is_final(error):
-                _log(interaction, error)
+            if wait is None or is_final(error):
+                note(interaction, error)
                 return False
             await asyncio.sleep(wait)
         else:
@@ -75,19 +75,21 @@ async def complete(interaction: discord.Interaction, text: str, backoff: Backoff
     for failures in range(1, REST_TRIES + 1):
         try:
             await interaction.edit_original_response(content=text)
-        except NO_ANSWER as error:
-            if failures == REST_TRIES or _is_final(error):
-                _log(interaction, error)
+        except (*NO_ANSWER, CLOSED) as error:
+            if failures == REST_TRIES or is_final(error):
+                note(interaction, error)
                 return
         else:
             return
         await asyncio.sleep(backoff.seconds(failures))
 
 
-def _is_final(error: BaseException) -> bool:
-    return isinstance(error, discord.HTTPException) and error.status in _FINAL
+def is_final(error: BaseException) -> bool:
+    """Whether another try could not help."""
+    return isinstance(error, CLOSED) or (isinstance(error, discord.HTTPException) and error.status in _FINAL)
 
 
-def _log(interaction: discord.Interaction, error: BaseException) -> None:
+def note(interaction: discord.Interaction, error: BaseException) -> None:
+    """Say in the log that somebody was not answered."""
     fields = {"user": str(interaction.user.id), "error": str(error) or type(error).__name__}
     log.warning("interaction_unanswered", extra={"fields": fields})

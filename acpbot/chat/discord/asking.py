@@ -11,8 +11,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 from acpbot.chat.discord import buttons, gate
-from acpbot.chat.discord.answering import answer, whisper
-from acpbot.chat.discord.rest import NO_ANSWER
+from acpbot.chat.discord.answering import answer, note, whisper
+from acpbot.chat.discord.rest import CLOSED, NO_ANSWER
 from acpbot.errors import Conflict, InvalidParams
 
 if TYPE_CHECKING:
@@ -122,8 +122,8 @@ class Asking:
             return
         try:
             await interaction.followup.send(buttons.STALE, ephemeral=True)
-        except NO_ANSWER as error:
-            log.info("click_unexplained", extra={"fields": {"error": str(error)}})
+        except (*NO_ANSWER, CLOSED) as error:
+            note(interaction, error)
 
 
 def _components(ask: Ask) -> list[dict[str, Any]]:

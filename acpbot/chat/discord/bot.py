@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import discord
 
-from acpbot.chat.discord.rest import NO_ANSWER
+from acpbot.chat.discord.rest import CLOSED, NO_ANSWER
 
 if TYPE_CHECKING:
     import aiohttp
@@ -135,7 +135,9 @@ class Bot(discord.Client):
             except (discord.NotFound, discord.Forbidden, discord.InvalidData) as error:
                 log.info("channel_not_seen", extra={"fields": {"channel": str(channel_id), "error": str(error)}})
                 return None
-            except NO_ANSWER as error:
+            except (*NO_ANSWER, CLOSED) as error:
+                if self.is_closed():
+                    return None
                 failures += 1
                 fields = {"channel": str(channel_id), "error": str(error) or type(error).__name__, "failures": failures}
                 log.warning("channel_not_found_yet", extra={"fields": fields})

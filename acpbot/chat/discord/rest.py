@@ -39,6 +39,9 @@ NOBODY: Final[dict[str, list[str]]] = {"parse": []}
 NO_ANSWER: Final = (discord.HTTPException, aiohttp.ClientError, OSError, TimeoutError)
 """What a call of discord.py's own raises where it has no answer, or not the one that was hoped for."""
 
+CLOSED: Final = RuntimeError
+"""What it raises where its client has been closed."""
+
 _EDIT: Final = re.compile(r"/channels/(\d+)/messages/\d+$")
 _FINAL: Final = frozenset({400, 403, 404, 405, 413})
 _PACES_MOST: Final = 4096

@@ -285,7 +285,13 @@ class DiscordSurface:
             self._diffs.add(key)
             block, whole = diff.fenced()
             file = None if whole else File(diff.filename, diff.text.encode()[:FILE_MAX])
-            self._outbox.post(self.thread_id, f"✏️ {diff.summary}\n{block}", file=file)
+            self._post_without_file_at_worst(f"✏️ {diff.summary}\n{block}", file)
+
+    def _post_without_file_at_worst(self, text: str, file: File | None) -> None:
+        def refused() -> None:
+            self._outbox.post(self.thread_id, text)
+
+        self._outbox.post(self.thread_id, text, file=file, on_failed=refused)
 
     def _drop_note(self) -> None:
         if self._note is not None:

@@ -13,11 +13,18 @@ import pytest
 
 from tests.fakes.agents import sdk_agent
 from tests.fakes.daemon import LIMIT, DaemonProcess, Wire, marked_processes
+from tests.fakes.no_discord import without_discord
 
 
 @pytest.fixture
 def environ(tmp_path):
-    return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "ACPBOT_SOCKET": str(tmp_path / "run" / "acpbot.sock")}
+    """A demo needs no Discord: it is run where discord.py cannot be imported."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "ACPBOT_SOCKET": str(tmp_path / "run" / "acpbot.sock"),
+        "PYTHONPATH": without_discord(tmp_path),
+    }
 
 
 def demo(environ, *args: str) -> subprocess.CompletedProcess[str]:

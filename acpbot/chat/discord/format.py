@@ -62,6 +62,11 @@ def _visible(char: str) -> bool:
     return char in _JOINERS or unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Co"}
 
 
+def is_blank(text: str) -> bool:
+    """Whether nothing of it can be seen: white space, control, zero-width and bidirectional characters at most."""
+    return all(c.isspace() or unicodedata.category(c) in {"Cc", "Cf"} for c in text)
+
+
 def code(text: str, limit: int = 100) -> str:
     """The text as inline code on one line: no markup, no mention, no link preview."""
     return f"`{one_line(text.replace('`', chr(39)), limit) or '?'}`"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import discord
 
 from acpbot.chat.discord import attachments, context, download, gate
-from acpbot.chat.discord.format import code
+from acpbot.chat.discord.format import code, is_blank
 from acpbot.chat.discord.gate import Verdict
 from acpbot.chat.discord.marks import Marks
 from acpbot.chat.discord.places import person_of
@@ -155,7 +155,7 @@ class Intake:
         key, own_role = str(message.id), _own_role(message.guild)
         text = gate.without_mention(arrival.text, own_id, own_role_id=own_role)
         files = _files(message)
-        if not text and not files:
+        if is_blank(text) and not files:
             self._outbox.post(place.channel_id, _EMPTY, reply_to=key)
             return
         marks = Marks(self._outbox, self._reaction_settings, place.channel_id, key)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final, Protocol
 
-from acpbot.chat.discord.format import diffs
+from acpbot.chat.discord.format import diffs, is_blank
 from acpbot.chat.discord.reactions import Event, end_event
 from acpbot.chat.discord.rest import BAD_REQUEST, File, Refused, Unreachable
 from acpbot.chat.discord.tables import Tables
@@ -222,7 +222,7 @@ class DiscordSurface:
             live.notice(_STOPPED[end.stop_reason])
         elif end.stop_reason != "end_turn":
             live.notice(f"The agent stopped: {end.stop_reason}.")
-        elif not live.bodies():
+        elif is_blank("".join(live.bodies())):
             live.notice("The agent ended its turn without saying anything.")
 
     def _attach(self, rest: str | None) -> None:

@@ -208,8 +208,9 @@ class Outbox:
             self.lane(record.channel_id).recover(post, retract=record.fate == "retract")
 
     def keep(self, post: Post) -> None:
-        """Write down what should become of a post."""
-        self._store.save_post(post.record())
+        """Write down what should become of a post; of one that was refused for good there is nothing to be done."""
+        if post.failed is None:
+            self._store.save_post(post.record())
 
     async def durable(self) -> None:
         """Return once all this is on disk: nothing may stand in Discord that another life would not know of."""

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections import deque
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from acpbot.chat.discord.reading import snowflake
 from acpbot.chat.discord.rest import ARCHIVED, Refused, Unreachable
@@ -192,7 +191,7 @@ class Lane:
         found = None
         try:
             if post.retracted or self._outbox.wall() - post.created_at >= NONCE_SECONDS:
-                found = await self._found(post, _id_of(post.created_at - _LOST_SKEW_SECONDS))
+                found = await self._found(post, self._after(post.created_at - _LOST_SKEW_SECONDS))
             if found is None and not post.retracted:
                 found = await self._deliver(post, *post.wanted)
         except Refused as error:
@@ -204,9 +203,14 @@ class Lane:
         if found is None:
             self._outbox.forget(post)
         else:
+            self._last_id = found
             self._outbox.keep(post)
             self.changed(post)
         return True
+
+    def _after(self, seconds: float) -> str:
+        """After which message one that has yet to be found stands: those of a lane are made in their order."""
+        return self._last_id or str(snowflake(seconds))
 
     async def _found(self, post: Post, since: str) -> str | None:
         """As :meth:`_find`, through outages of any length."""
@@ -221,7 +225,7 @@ class Lane:
 
     async def _deliver(self, post: Post, content: str, components: Components) -> str:
         """Send it until it stands. What it says is the same in every try, as the first may have made it."""
-        began, since, failures = self._outbox.clock(), self._last_id or _id_of(time.time() - _SKEW_SECONDS), 0
+        began, since, failures = self._outbox.clock(), self._after(self._outbox.wall() - _SKEW_SECONDS), 0
         while True:
             try:
                 if failures and self._outbox.clock() - began >= NONCE_SECONDS:
@@ -251,9 +255,11 @@ class Lane:
             found = await self._rest.posted_since(self.channel_id, since)
         except Refused:  # it may be twice then; not to send it might lose it
             return None
+        files = [] if post.file is None else [_letters(post.file.filename)]
         for message in found:
             ours = message["author"]["id"] == self._outbox.own_id()
-            if ours and (message.get("nonce") == post.nonce or message["content"] == content.strip()):
+            same = message["content"] == content.strip() and _files_in(message) == files
+            if ours and (message.get("nonce") == post.nonce or same):
                 return str(message["id"])
         return None
 
@@ -368,5 +374,10 @@ class Lane:
         log.log(logging.WARNING if failures == 1 else logging.DEBUG, "discord_retry", extra={"fields": fields})
 
 
-def _id_of(seconds: float) -> str:
-    return str(snowflake(seconds))
+def _files_in(message: dict[str, Any]) -> list[str]:
+    return [_letters(file["filename"]) for file in message["attachments"]]
+
+
+def _letters(name: str) -> str:
+    """What Discord leaves as it is of a file's name."""
+    return "".join(c for c in name if c.isascii() and c.isalnum())

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 
+from acpbot.chat.discord.lane import NONCE_SECONDS
 from acpbot.chat.discord.outbox import Outbox
+from acpbot.chat.discord.rest import File
 from acpbot.chat.discord.supervisor import Backoff
 from acpbot.sessions.store import Store
 from tests.chat.discord.test_discord_outbox import ME, Api
@@ -38,3 +40,34 @@ async def test_what_was_refused_and_said_anew_is_not_taken_for_what_was_to_be_ta
     async with life(api, path) as outbox:
         assert await outbox.flush(5)
     assert api.log == [("send", "the answer")]
+
+
+async def test_of_two_files_of_one_answer_the_second_is_not_taken_for_the_first(tmp_path):
+    path, api = tmp_path / "acpbot.sqlite3", Api()
+    async with life(api, path) as outbox:
+        outbox.post("1", "", file=File("answer-1.txt", b"one"))
+        assert await outbox.flush(5)
+        api.trouble.extend(["down"] * 100)
+        outbox.post("1", "", file=File("answer-2.txt", b"two"))
+        assert not await outbox.flush(0.01)
+    api.trouble.clear()
+    api.clock.move(NONCE_SECONDS)
+    async with life(api, path) as outbox:
+        assert await outbox.flush(5)
+    assert [one["attachments"][0]["filename"] for one in api.there.values()] == ["answer-1.txt", "answer-2.txt"]
+
+
+async def test_two_messages_with_the_same_words_are_two_in_the_next_life_too(tmp_path):
+    path, api = tmp_path / "acpbot.sqlite3", Api()
+    async with life(api, path) as outbox:
+        api.trouble.extend(["lost", *["down"] * 100])
+        move, api.clock.move = api.clock.move, lambda _seconds: None
+        outbox.post("1", "the same")
+        outbox.post("1", "the same")
+        assert not await outbox.flush(0.01)
+    assert len(api.there) == 1
+    api.trouble.clear()
+    move(NONCE_SECONDS)
+    async with life(api, path) as outbox:
+        assert await outbox.flush(5)
+    assert [one["content"] for one in api.there.values()] == ["the same", "the same"]

@@ -31,7 +31,12 @@ log = logging.getLogger(__name__)
 
 _BUSY_SECONDS: Final = 5.0
 _WAL_BYTES: Final = 4 * 1024 * 1024
-_STORAGE: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY})
+_STORAGE: Final = frozenset(
+    {
+        *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY),
+        *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_NOMEM),
+    }
+)
 _WAY_OUT: Final = "or name another file in [store] path"
 
 
@@ -171,7 +176,7 @@ class _Writer(threading.Thread):
         """How many of the steps are done with: written, or not to be written by anybody."""
         try:
             self._transaction(steps)
-        except sqlite3.Error as error:
+        except Exception as error:  # not only SQLite's: a value that it can't take raises others
             if _is_storage(error):
                 return self._store_failed(error, steps)
             if len(steps) == 1:
@@ -198,12 +203,12 @@ class _Writer(threading.Thread):
                 for sql, values in step:
                     execute(sql, values)
             execute("COMMIT")
-        except sqlite3.Error:
+        except Exception:
             if self._connection.in_transaction:  # some errors have rolled it back already
                 execute("ROLLBACK")
             raise
 
-    def _store_failed(self, error: sqlite3.Error, steps: list[list[Statement]]) -> int:
+    def _store_failed(self, error: Exception, steps: list[list[Statement]]) -> int:
         if self.problem is None:
             log.warning("store_failed", extra={"fields": {"error": str(error), "next_try_in": self._retry_seconds}})
         self.problem = f"the database can't be written ({error}): what happens now would not survive a restart"
@@ -221,8 +226,11 @@ def _resolve(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def _is_storage(error: sqlite3.Error) -> bool:
-    """Whether the disk is to blame: full, failing, gone read-only. The low byte is the primary code (rescode.html)."""
+def _is_storage(error: Exception) -> bool:
+    """Whether the disk is to blame: full, failing, damaged, gone read-only.
+
+    The low byte is the primary code. Source: https://sqlite.org/rescode.html.
+    """
     code: int | None = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in _STORAGE
 

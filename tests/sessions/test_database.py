@@ -71,6 +71,33 @@ async def test_a_step_is_written_whole_or_not_at_all(things, path, caplog):
     assert things.problem is None
 
 
+@pytest.mark.parametrize("value", ["\ud800", 2**64, object()])
+async def test_a_value_that_can_t_be_written_stops_nothing_else(things, path, value):
+    things.write("INSERT INTO things VALUES (?)", value)
+    await asyncio.sleep(0)
+    things.write("INSERT INTO things VALUES (?)", "after")
+    await asyncio.wait_for(things.durable(), 10)
+    assert names(path) == ["after"]
+
+
+async def test_a_file_that_is_damaged_while_it_is_used_is_told(path, caplog):
+    open_once(path)
+    with sqlite3.connect(path) as connection:
+        connection.executemany("INSERT INTO things VALUES (?)", [(f"{number:0200}",) for number in range(200)])
+    connection.close()
+    things = open_things(path, retry_seconds=0.01)
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+    things.read("PRAGMA shrink_memory")
+    things.start()
+    things.write("INSERT INTO things VALUES (?)", "one")
+    await asyncio.wait_for(things.durable(), 10)
+    assert "can't be written (database disk image is malformed)" in str(things.problem)
+    await asyncio.to_thread(things.close)
+    assert [record.message for record in caplog.records] == ["store_failed", "store_unwritten"]
+
+
 @pytest.mark.usefixtures("things")
 def test_a_second_one_is_told_who_has_it(path):
     with pytest.raises(StartError) as refused:

@@ -323,6 +323,7 @@ class DiscordChat:
     def message_deleted(self, message_id: str) -> None:
         """A message is gone."""
         self._deleted.append(message_id)
+        self._reading.gone(int(message_id))
         self._intake.deleted(message_id)
 
     def thread_renamed(self, thread_id: str, name: str) -> None:

@@ -28,6 +28,11 @@ def snowflake(seconds: float) -> int:
     return max(0, int(seconds * 1000 - _EPOCH_MS)) << 22
 
 
+def _ids(seconds: float) -> int:
+    """How far two ids are apart that are so many seconds apart."""
+    return int(seconds * 1000) << 22
+
+
 class Reading:
     """Which messages were dealt with. ``wall``: Unix time."""
 
@@ -73,6 +78,7 @@ class Reading:
     def end(self, message_id: int, *, taken: bool) -> None:
         """It was dealt with; ``taken``: with an effect that must not come again."""
         self._open.discard(message_id)
+        self._held.discard(message_id)
         if taken:
             self._seen.add(message_id)
             self._store.message_seen(PLATFORM, message_id)
@@ -83,12 +89,18 @@ class Reading:
         self._open.discard(message_id)
         self._held.add(message_id)
 
+    def gone(self, message_id: int) -> None:
+        """Somebody has deleted it: it can't be found again."""
+        self._held.discard(message_id)
+
     def _advance(self) -> None:
-        if self._behind:
+        if self._mark is None:
             return
-        behind = int(BEHIND_SECONDS * 1000) << 22
-        mark = min((self._newest - behind, *(waiting - 1 for waiting in (*self._open, *self._held))))
-        if self._mark is not None and mark - self._mark >= int(_STEP_SECONDS * 1000) << 22:
+        waiting = (*self._open, *self._held)
+        mark = self._mark if self._behind else min((self._newest - _ids(BEHIND_SECONDS), *(one - 1 for one in waiting)))
+        # What is that old is not answered any more, so that a server that stays away holds nothing up for good.
+        mark = max(mark, self._newest - _ids(OLDEST_SECONDS))
+        if mark - self._mark >= _ids(_STEP_SECONDS):
             self._write(mark)
 
     def _write(self, mark: int) -> None:

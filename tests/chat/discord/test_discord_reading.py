@@ -93,6 +93,30 @@ async def test_what_was_not_caught_up_with_is_not_passed_over_by_what_comes_now(
     assert not reading.begin(now)
 
 
+@pytest.mark.parametrize("how", ["deleted", "not for us any more", "too old", "away for good"])
+async def test_what_can_t_be_taken_any_more_holds_nothing_up(lives, how):
+    reading = await lives()
+    reading.fall_behind([])
+    held, hours = at(lives.clock, 1), 1
+    assert reading.begin(held)
+    reading.hold(held)
+    match how:
+        case "deleted":
+            reading.gone(held)
+        case "not for us any more":
+            reading.end(held, taken=False)
+        case "too old":
+            hours = 25
+        case "away for good":
+            reading.fall_behind([HOME])
+            hours = 25
+    for seconds in range(0, hours * 3600, 600):
+        message = at(lives.clock, seconds)
+        assert reading.begin(message)
+        reading.end(message, taken=True)
+    assert len(reading._seen) <= (86_400 / 600 if hours > 24 else 1) + 1
+
+
 async def test_only_what_may_come_again_is_remembered(lives):
     reading = await lives()
     reading.fall_behind([])

@@ -11,6 +11,8 @@ import discord
 from acpbot.chat.discord.rest import CLOSED, NO_ANSWER
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     import aiohttp
 
     from acpbot.chat.discord.supervisor import Backoff
@@ -38,8 +40,11 @@ class Events(Protocol):
     def disconnected(self) -> None:
         """The gateway session is lost."""
 
+    def arriving(self, message_id: int) -> AbstractContextManager[None]:
+        """Somebody else wrote; :meth:`message` comes within, if it can be seen where."""
+
     async def message(self, message: discord.Message) -> None:
-        """Somebody else wrote."""
+        """This is what somebody else wrote."""
 
     def own_message(self, nonce: str | None, message_id: str) -> None:
         """A message of ours stands."""
@@ -117,13 +122,14 @@ class Bot(discord.Client):
         if self.user is not None and message.author.id == self.user.id:
             self._events.own_message(None if message.nonce is None else str(message.nonce), str(message.id))
             return
-        if isinstance(message.channel, discord.PartialMessageable):  # not in the cache: such as a thread just woken
-            async with self._finding:  # one after the other, so that a thread's messages stay in order
-                channel = await self._found(message.channel.id)
-            if channel is None:
-                return
-            message.channel = channel
-        await self._events.message(message)
+        with self._events.arriving(message.id):
+            if isinstance(message.channel, discord.PartialMessageable):  # not in the cache: such as a thread just woken
+                async with self._finding:  # one after the other, so that a thread's messages stay in order
+                    channel = await self._found(message.channel.id)
+                if channel is None:
+                    return
+                message.channel = channel
+            await self._events.message(message)
 
     async def _found(self, channel_id: int) -> Any:
         """The channel, however long it takes to get an answer; ``None`` for one that the bot may not see."""

@@ -29,6 +29,7 @@ from acpbot.sessions.model import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     import discord
 
@@ -300,8 +301,12 @@ class DiscordChat:
         """The gateway session is lost."""
         self._link.down()
 
+    def arriving(self, message_id: int) -> AbstractContextManager[None]:
+        """Somebody else wrote; :meth:`message` comes within, if it can be seen where."""
+        return self._reading.arriving(message_id)
+
     async def message(self, message: discord.Message) -> None:
-        """Somebody else wrote."""
+        """This is what somebody else wrote."""
         await self._catch_up.may_go_on(None if message.guild is None else message.guild.id)
         await self._take(message)
 

@@ -6,12 +6,13 @@ stays ten seconds behind, since channels are not told in one order; which of the
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 from acpbot.chat.discord.places import PLATFORM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from acpbot.sessions.store import Store
 
@@ -42,6 +43,7 @@ class Reading:
         self._seen = store.left.seen.get(PLATFORM, set())
         self._mark = store.left.read_up_to.get(PLATFORM)
         self._newest = self._mark or 0
+        self._arriving: set[int] = set()
         self._open: set[int] = set()
         self._held: set[int] = set()
         self._behind: set[int] = set()
@@ -66,6 +68,15 @@ class Reading:
         """A message, whosever, is there."""
         self._newest = max(self._newest, message_id)
         self._advance()
+
+    @contextlib.contextmanager
+    def arriving(self, message_id: int) -> Iterator[None]:
+        """A message is there that has to wait before it can be looked at; :meth:`begin` comes within."""
+        self._arriving.add(message_id)
+        try:
+            yield
+        finally:
+            self._arriving.discard(message_id)
 
     def begin(self, message_id: int) -> bool:
         """Whether this message is to be taken; then :meth:`end` or :meth:`hold` must follow."""
@@ -96,7 +107,7 @@ class Reading:
     def _advance(self) -> None:
         if self._mark is None:
             return
-        waiting = (*self._open, *self._held)
+        waiting = (*self._arriving, *self._open, *self._held)
         mark = self._mark if self._behind else min((self._newest - _ids(BEHIND_SECONDS), *(one - 1 for one in waiting)))
         # What is that old is not answered any more, so that a server that stays away holds nothing up for good.
         mark = max(mark, self._newest - _ids(OLDEST_SECONDS))

@@ -8,6 +8,8 @@ import pytest
 
 from acpbot.chat.discord.reading import BEHIND_SECONDS, Reading, snowflake
 from acpbot.sessions.store import Store
+from tests.chat.discord.scene import staged
+from tests.fakes.discord import rest
 from tests.sessions.conftest import Clock
 from tests.sessions.lives import rows
 
@@ -135,3 +137,21 @@ async def test_what_is_older_than_a_day_is_not_answered_any_more(lives):
     lives.clock.move(3 * 86_400)
     reading = await lives()
     assert reading.fall_behind([HOME]) == snowflake(lives.clock.now - 86_400)
+
+
+async def test_a_message_that_waits_to_be_looked_at_is_not_passed_over(tmp_path):
+    """Of a thread that is not in the library's cache Discord is asked what it is: until then the message waits."""
+    store = Store.open(tmp_path / "acpbot.sqlite3")
+    async with staged(tmp_path, limits={"store": store}) as scene:
+        thread = await scene.opens("say one")
+        await scene.idle(thread, 1)
+        scene.chat._bot.get_guild(scene.guild.id)._threads.clear()
+        asked = scene.server.faults.hold("GET", rest.CHANNEL)
+        message = scene.ada.says(thread, "say two")
+        await asyncio.wait_for(asked.arrived.wait(), 10)
+        scene.chat.own_message(None, str(message.id + (60_000 << 22)))
+        await store.durable()
+        assert rows(tmp_path / "acpbot.sqlite3", "marks")[0]["message_id"] < message.id
+        asked.release()
+        await scene.says(thread, "two")
+    await asyncio.to_thread(store.close)

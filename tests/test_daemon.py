@@ -16,6 +16,7 @@ import urllib.request
 
 import pytest
 
+from acpbot.chat.conversation import INTERRUPTED
 from tests.fakes.daemon import DEMO_AGENT, LIMIT, DaemonProcess, marked_processes
 from tests.sessions.lives import rows
 
@@ -128,6 +129,17 @@ def test_after_a_sigkill_the_next_start_ends_what_was_left(daemon, tmp_path):
     assert marked_processes([session])
     with DaemonProcess(tmp_path / "other"):
         assert marked_processes([session]) == []
+
+
+def test_who_opens_a_thread_is_told_of_the_answer_that_a_sigkill_interrupted(tmp_path):
+    with DaemonProcess(tmp_path / "d") as first, first.wire() as wire:
+        wire.call("chat.open", thread="demo")
+        wire.call("chat.send", thread="demo", text="hang")
+        wire.event("turn_start")
+        first.stop(signal.SIGKILL)
+    with DaemonProcess(tmp_path / "d") as second, second.wire() as wire:
+        wire.call("chat.open", thread="demo")
+        assert wire.event("notice")["text"].startswith(INTERRUPTED)
 
 
 def test_a_second_daemon_does_not_start(daemon):

@@ -208,6 +208,25 @@ async def test_a_chat_that_falls_behind_is_shown_as_it_stands(make_house):
     assert (await client.notified())["text"] == "whole"
 
 
+async def test_a_chat_that_falls_behind_misses_no_notice(make_house):
+    house = await make_house(SMALL)
+    client = await house.client()
+    await client.call("chat.open", thread="demo")
+    client.reader._transport.pause_reading()
+    for _ in range(2000):
+        house.hub.emit("demo", type="text", text="x" * 400)
+    for number in range(25):
+        house.hub.emit("demo", type="notice", text=f"notice {number}")
+    await asyncio.sleep(0)
+    client.reader._transport.resume_reading()
+    while (event := await client.notified())["type"] != "notice":
+        assert event["text"] == "x" * 400
+    texts = [event["text"], *[(await client.notified())["text"] for _ in range(20)]]
+    assert texts == [*[f"notice {number}" for number in range(5, 25)], "as it stands"], "the last 20 of them"
+    house.hub.emit("demo", type="notice", text="another")
+    assert (await client.notified())["text"] == "another"
+
+
 async def test_events_during_the_opening_come_after_the_answer(house):
     house.hub.may_open.clear()
     client = await house.client()

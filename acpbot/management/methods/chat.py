@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from acpbot.errors import InvalidParams, NotFound
@@ -10,6 +11,9 @@ from acpbot.sessions.thread import check_thread_id
 
 if TYPE_CHECKING:
     from acpbot.management.route import ChatHub, Services
+    from acpbot.management.stream import Event
+
+KEPT_NOTICES: Final = 20
 
 
 class ChatOpen(Params, frozen=True):
@@ -47,8 +51,9 @@ async def open_thread(call: Call, params: ChatOpen) -> dict[str, Any]:
         owner = await call.client.user()
         stream = call.client.find_stream(_key(thread))
         if stream is None:
+            missed = _Missed(hub, thread)
             stream = call.client.stream(
-                _key(thread), "chat.event", lambda: hub.snapshot(thread), lambda: hub.leave(thread, emit)
+                _key(thread), "chat.event", missed.snapshot, lambda: hub.leave(thread, emit), missed.take
             )
             call.opened.append(stream)
         emit = stream.send
@@ -58,6 +63,24 @@ async def open_thread(call: Call, params: ChatOpen) -> dict[str, Any]:
             hub.leave(thread, emit)
     call.note(thread, "opened")
     return {"session": row}
+
+
+class _Missed:
+    """What a reader gets in place of events that it missed: the thread as it stands, which no notice is a part of."""
+
+    def __init__(self, hub: ChatHub, thread: str) -> None:
+        self._hub = hub
+        self._thread = thread
+        self._notices: deque[Event] = deque(maxlen=KEPT_NOTICES)
+
+    def take(self, event: Event) -> None:
+        if event["type"] == "notice":
+            self._notices.append(event)
+
+    def snapshot(self) -> list[Event]:
+        notices = list(self._notices)
+        self._notices.clear()
+        return [*notices, *self._hub.snapshot(self._thread)]
 
 
 async def send(call: Call, params: ChatSend) -> dict[str, Any]:

@@ -113,3 +113,15 @@ def recipe(name: str, home: Path, base_url: str, proxy: str) -> tuple[tuple[str,
     proxies = {spelt: proxy for name in names for spelt in (name, name.upper())}
     loopback = {"no_proxy": "127.0.0.1,localhost", "NO_PROXY": "127.0.0.1,localhost"}
     return argv, {"HOME": str(home), "TMPDIR": str(home / "tmp"), **proxies, **loopback, **own, **env}
+
+
+def configuration(argv: tuple[str, ...], env: dict[str, str]) -> str:
+    """Return a daemon's configuration for an agent, as :func:`recipe` gives it."""
+    lines = [
+        "[agent]",
+        f"command = {json.dumps(argv[0])}",
+        f"args = {json.dumps(argv[1:])}",
+        "[agent.env]",
+        *(f"{json.dumps(name)} = {json.dumps(value)}" for name, value in env.items()),
+    ]
+    return "\n".join(lines) + "\n"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 
 import pytest
 
-from tests.agents.agents import recipe
+from tests.agents.agents import configuration, recipe
 from tests.agents.conftest import LIMIT, Gate, running
 from tests.fakes.daemon import DaemonProcess, Wire, marked_processes
 
@@ -17,16 +16,8 @@ pytestmark = pytest.mark.real_agents
 @pytest.fixture
 async def daemon(agent_name, tmp_path, model):
     async with Gate() as gate:
-        argv, env = recipe(agent_name, tmp_path / "home", model.base_url, gate.url)
-        config = [
-            "[agent]",
-            f"command = {json.dumps(argv[0])}",
-            f"args = {json.dumps(argv[1:])}",
-            "[agent.env]",
-            *(f"{json.dumps(name)} = {json.dumps(value)}" for name, value in env.items()),
-            "",
-        ]
-        with DaemonProcess(tmp_path / "d", "\n".join(config)) as process:
+        config = configuration(*recipe(agent_name, tmp_path / "home", model.base_url, gate.url))
+        with DaemonProcess(tmp_path / "d", config) as process:
             yield process
             await asyncio.to_thread(process.stop)
         assert running(HOME=str(tmp_path / "home")) == []

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 import pytest
 
 from acpbot.chat.conversation import INTERRUPTED
-from tests.chat.discord.test_discord_turns import digits
 from tests.fakes.daemon import DaemonProcess, marked_processes
 from tests.fakes.discord.server import DiscordServer
 from tests.sessions.lives import rows
@@ -18,6 +17,11 @@ from tests.test_daemon_discord import config
 AGAIN = "Your next message picks the conversation up again."
 MESSAGES = "/channels/{channel_id}/messages"
 MESSAGE = "/channels/{channel_id}/messages/{message_id}"
+
+
+def digits(count: int) -> str:
+    """What the agent says to `long COUNT`."""
+    return "".join(f"{first:09d}\n" for first in range(0, count, 10))[:count]
 
 
 class Town:

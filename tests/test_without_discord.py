@@ -13,8 +13,8 @@ from pathlib import Path
 from tests.fakes.no_discord import without_discord
 
 ROOT = Path(__file__).parent.parent
-THEIRS = ("tests/chat/discord", "tests/fakes/test_discord_server.py", "tests/fakes/test_discord_server_faults.py")
-THEIRS_TOO = ("tests/test_daemon_discord.py", "tests/test_online.py")
+THEIRS = ("tests/chat/discord", "tests/fakes/test_discord_server.py", "tests/fakes/test_discord_server_*.py")
+THEIRS_TOO = ("tests/test_daemon_discord.py", "tests/test_online.py", "tests/packaging/test_liveness_drill.py")
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys, acpbot
@@ -41,6 +41,6 @@ def test_the_front_end_is_not(tmp_path):
 
 
 def test_every_test_that_needs_no_discord_is_collected_without_it(tmp_path):
-    ignored = [f"--ignore={path}" for path in (*THEIRS, *THEIRS_TOO)]
+    ignored = [f"--ignore-glob={path}" for path in (*THEIRS, *THEIRS_TOO)]
     result = run(tmp_path, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *ignored, "tests")
     assert result.returncode == 0, result.stdout[-3000:]

@@ -34,9 +34,6 @@ class Events(Protocol):
     def guild_there(self, bot: Bot, guild: discord.Guild) -> None:
         """A server and its channels are known, after a new session began, or because the bot was let in."""
 
-    def ready(self, bot: Bot) -> None:
-        """No more servers are told for now."""
-
     def disconnected(self) -> None:
         """The gateway session is lost."""
 
@@ -97,10 +94,6 @@ class Bot(discord.Client):
     async def on_guild_join(self, guild: discord.Guild) -> None:
         """Another one."""
         self._events.guild_there(self, guild)
-
-    async def on_ready(self) -> None:
-        """The last of them was told a while ago."""
-        self._events.ready(self)
 
     async def on_resumed(self) -> None:
         """The old one again; what was missed follows as events."""

@@ -16,7 +16,7 @@ import discord
 from acpbot.chat.discord import gate
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable
 
     from acpbot.chat.discord.outbox import Outbox
     from acpbot.chat.discord.places import Places
@@ -53,10 +53,13 @@ class CatchUp:
         self._gates: dict[int, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def begin(self, guild_ids: Iterable[int]) -> None:
-        """There is a new gateway session: of these servers it is not known what was missed."""
-        self._gates = {guild_id: asyncio.Event() for guild_id in guild_ids}
+    def begin(self, client: discord.Client) -> None:
+        """There is a new gateway session: it is not known what was missed. Each server follows by :meth:`guild`."""
+        self._gates = {guild.id: asyncio.Event() for guild in client.guilds}
         self._reading.fall_behind(self._gates)
+        if self.settings.allow_dm:
+            self._reading.fall_behind([_DIRECT])
+            self._start(self._direct_messages(client, tuple(self._gates)), "discord catch up with direct messages")
 
     async def may_go_on(self, guild_id: int | None) -> None:
         """Return once the server was caught up with, or it takes too long: late is better than never."""
@@ -72,11 +75,6 @@ class CatchUp:
     def guild(self, guild: discord.Guild, own_id: str) -> None:
         """Look through a server, in the background."""
         self._start(self._guild(guild, own_id), f"discord catch up {guild.id}")
-
-    def direct_messages(self, client: discord.Client) -> None:
-        """Look through the direct messages of known people; the bot is not told which there are."""
-        if self.settings.allow_dm:
-            self._start(self._direct_messages(client), "discord catch up with direct messages")
 
     def _start(self, work: Any, name: str) -> None:
         task = asyncio.create_task(work, name=name)
@@ -106,7 +104,10 @@ class CatchUp:
         if found:
             self._reading.caught_up(guild.id)
 
-    async def _direct_messages(self, client: discord.Client) -> None:
+    async def _direct_messages(self, client: discord.Client, guild_ids: tuple[int, ...]) -> None:
+        """Look through those of known people: the bot is not told which there are, but by what no server has."""
+        for guild_id in guild_ids:
+            await self.may_go_on(guild_id)
         after, found = self._reading.fall_behind([_DIRECT]), True
         known = [row for row in self._pool.rows(suspended=True) if row.platform == "discord"]
         unknown = [int(row.thread_id) for row in known if client.get_channel(int(row.thread_id)) is None]

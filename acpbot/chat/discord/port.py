@@ -170,7 +170,6 @@ class DiscordChat:
             self.connected(self._bot, resumed=False)
             for guild in self._bot.guilds:
                 self.guild_there(self._bot, guild)
-            self.ready(self._bot)
 
     async def close(self) -> None:
         """Say what is still to be said, for a few seconds at most, and leave."""
@@ -283,7 +282,7 @@ class DiscordChat:
         """There is a gateway session; a new one does not tell what was missed."""
         if bot is self._bot:
             if not resumed:
-                self._catch_up.begin(guild.id for guild in bot.guilds)
+                self._catch_up.begin(bot)
             self._link.up()
             self.outbox.nudge()
 
@@ -291,11 +290,6 @@ class DiscordChat:
         """A server may hold messages that were missed."""
         if bot is self._bot:
             self._catch_up.guild(guild, self._own_id())
-
-    def ready(self, bot: Bot) -> None:
-        """And so may direct messages."""
-        if bot is self._bot:
-            self._catch_up.direct_messages(bot)
 
     def disconnected(self) -> None:
         """The gateway session is lost."""

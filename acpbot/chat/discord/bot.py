@@ -28,6 +28,9 @@ discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
 class Events(Protocol):
     """Who is told of what happens in Discord."""
 
+    def identify_in(self) -> float:
+        """In how many seconds a new session may be begun; it will be."""
+
     def connected(self, bot: Bot, *, resumed: bool) -> None:
         """There is a gateway session: a new one, or the old one again."""
 
@@ -82,6 +85,10 @@ class Bot(discord.Client):
         self._finding = asyncio.Lock()
 
     # The gateway.
+
+    async def before_identify_hook(self, _shard_id: int | None, *, initial: bool = False) -> None:  # noqa: ARG002 - the library's
+        """In place of the library's 5 s before every new session but a client's first."""
+        await asyncio.sleep(self._events.identify_in())
 
     async def on_connect(self) -> None:
         """A new session (``on_ready`` would come two seconds later, when no more guilds are told)."""

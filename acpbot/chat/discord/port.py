@@ -22,7 +22,7 @@ from acpbot.chat.discord.outbox import Outbox
 from acpbot.chat.discord.places import PLATFORM, Places, person_of
 from acpbot.chat.discord.reading import Reading
 from acpbot.chat.discord.rest import ARCHIVED, FORBIDDEN, Rest
-from acpbot.chat.discord.supervisor import SILENCE_SECONDS, Backoff, Link, Supervisor, point_at
+from acpbot.chat.discord.supervisor import SILENCE_SECONDS, Allowance, Backoff, Link, Supervisor, point_at
 from acpbot.chat.discord.surface import DiscordMessage, DiscordSurface
 from acpbot.chat.discord.threads import Threads
 from acpbot.sessions.model import Target
@@ -73,7 +73,8 @@ class DiscordChat:
     """Threads of Discord (ChatPort). Everything runs in the loop that called :meth:`run`.
 
     ``delivery`` and ``reconnect`` are the waits between tries of requests and of connections; ``patience`` and
-    ``silence`` as :class:`Supervisor`'s; ``throttle`` keeps to Discord's global limit.
+    ``silence`` as :class:`Supervisor`'s; ``throttle`` keeps to Discord's global limit. ``identify_seconds``: between
+    two new sessions of the gateway.
     """
 
     platform = PLATFORM
@@ -88,6 +89,7 @@ class DiscordChat:
         delivery: Backoff | None = None,
         reconnect: Backoff | None = None,
         patience: float = 60.0,
+        identify_seconds: float = 5.0,
         silence: float = SILENCE_SECONDS,
         throttle: Throttle | None = None,
     ) -> None:
@@ -135,6 +137,7 @@ class DiscordChat:
             patience=patience,
             silence=silence,
         )
+        self._identifies = Allowance(1, identify_seconds)
         self._ended: dict[str, DiscordSurface] = {}
         self._deleted: collections.deque[str] = collections.deque(maxlen=_DELETED_MOST)
         self._interrupted: set[str] = set()
@@ -277,6 +280,10 @@ class DiscordChat:
         self._asking.ended(ask)
 
     # What the bot tells (Events).
+
+    def identify_in(self) -> float:
+        """Discord allows one new session in five seconds, whichever client begins it."""
+        return self._identifies.take()
 
     def connected(self, bot: Bot, *, resumed: bool) -> None:
         """There is a gateway session; a new one does not tell what was missed."""

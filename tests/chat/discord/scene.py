@@ -101,6 +101,7 @@ class Scene:
             delivery=QUICK,
             reconnect=QUICK,
             throttle=throttle,
+            identify_seconds=0.05,
             **self.timing,
         )
 

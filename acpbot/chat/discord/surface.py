@@ -102,6 +102,7 @@ class DiscordSurface:
         self._marks = marks
         self._show_diffs = show_diffs
         self._live: LiveMessage | None = None
+        self._settled: Callable[[], None] | None = None
         self._posts: list[Post] = []
         self._note: Post | None = None
         self._typing: asyncio.Task[None] | None = None
@@ -158,23 +159,22 @@ class DiscordSurface:
         self._home.ask_ended(ask)
 
     def ended(self, live: LiveMessage, end: TurnEnd, settled: Callable[[], None]) -> None:
-        """Deliver all of it, in the loop's next step: what becomes of the session is told in this one."""
-        self._live, self.end = live, end
+        """Deliver all of it, in the loop's next step at the latest: what becomes of the session is told in this one."""
+        self._live, self.end, self._settled = live, end, settled
         self._rest_typing()
         self._drop_note()
         self._mark(end_event(end.stop_reason))
         self._home.turn_ended(self)
-        asyncio.get_running_loop().call_soon(self._conclude, settled)
+        asyncio.get_running_loop().call_soon(self._conclude)
 
     def kept(self) -> None:
         """It is shown again when it runs."""
         self._drop_note()
 
-    def _conclude(self, settled: Callable[[], None]) -> None:
-        """Hand the whole answer over. In one step with ``settled``: it is kept for delivery, or to be told as lost."""
+    def _conclude(self) -> None:
+        """Hand the whole answer over, if it was not yet: what is said of the session's end is said after it."""
         self._outbox.refresh(self.thread_id, self._render, urgent=True)
         self._outbox.bring_up_to_date(self.thread_id)
-        settled()
 
     # The posts.
 
@@ -198,6 +198,8 @@ class DiscordSurface:
         if self.end is not None:
             self._attach(live.overflow())
             self._live = None
+            if self._settled is not None:  # in this very step: it is kept for delivery, or to be told as lost
+                self._settled()
             self._home.end_shown(self)
 
     def _try_again(self) -> None:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 
+from acpbot.acp.schema import Update
 from acpbot.chat.discord.lane import NONCE_SECONDS
 from acpbot.chat.discord.outbox import Outbox
 from acpbot.chat.discord.rest import File
 from acpbot.chat.discord.supervisor import Backoff
+from acpbot.chat.discord.surface import DiscordSurface
+from acpbot.chat.live_message import LiveMessage
+from acpbot.chat.port import Incoming
+from acpbot.sessions.records import TurnRecord
 from acpbot.sessions.store import Store
+from acpbot.sessions.turn import TurnEnd
 from tests.chat.discord.test_discord_outbox import ME, Api
 from tests.sessions.lives import rows
 
@@ -25,6 +31,39 @@ async def life(api: Api, path):
     yield outbox
     await outbox.close()
     await asyncio.to_thread(store.close)
+
+
+class Chat:
+    """What a surface needs of the chat, without any."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.outbox = outbox
+
+    def cwd(self, _thread_id) -> str:
+        return ""
+
+    def turn_ended(self, surface) -> None:
+        pass
+
+    def end_shown(self, surface) -> None:
+        pass
+
+
+async def test_an_answer_is_left_for_delivery_or_its_turn_is_to_be_told_as_lost_and_never_both(tmp_path):
+    path = tmp_path / "acpbot.sqlite3"
+    store = Store.open(path)
+    outbox = Outbox(Api(), Backoff(), store=store, own_id=lambda: ME)
+    store.turn_queued(TurnRecord("t", "1", "discord", "running", b"{}"))
+    surface = DiscordSurface(Chat(outbox), Incoming(thread_id="1", text="", owner="7"), None, show_diffs=False)
+    live = LiveMessage()
+    live.append("the answer")
+    surface.grew(live, Update(session_id="s", kind="agent_message_chunk", body={}))
+    surface.ended(live, TurnEnd("end_turn"), lambda: store.turn_settled("t"))
+    outbox.post("1", "The agent ended unexpectedly.")
+    store.close()  # in this very step of the loop: as if it were the last one
+    assert [row["content"] for row in rows(path, "posts")] == ["the answer", "The agent ended unexpectedly."]
+    assert rows(path, "turns") == []
+    await outbox.close()
 
 
 async def test_what_was_refused_and_said_anew_is_not_taken_for_what_was_to_be_taken_away(tmp_path):

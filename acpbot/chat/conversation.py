@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,10 +23,13 @@ if TYPE_CHECKING:
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.turn import Ask, TurnEnd
 
+log = logging.getLogger(__name__)
+
 _INCOMING: Final = msgspec.json.Decoder(Incoming)
 TEXT_LIMIT: Final = 4 * 1024 * 1024
 AFRESH: Final = "The agent could not pick the earlier conversation up again: it starts afresh and knows nothing of it."
 INTERRUPTED: Final = "⚠️ acpbot was restarted in the middle of this answer, and the agent was stopped with it."
+UNREADABLE: Final = "⚠️ acpbot was restarted and cannot read a message any more that waited here: send it again."
 _UNTOLD: Final = frozenset({"evicted", "expired"})
 
 _TOLD: Final = {
@@ -150,7 +154,13 @@ class Conversations:
         for record in self._pool.store.left.turns:
             if record.platform != self._port.platform:
                 continue
-            incoming = _INCOMING.decode(record.message)
+            try:
+                incoming = _INCOMING.decode(record.message)
+            except msgspec.MsgspecError:
+                log.exception("turn_unreadable", extra={"fields": {"turn": record.turn_id, "thread": record.thread_id}})
+                self._port.notice(record.thread_id, UNREADABLE)
+                self._pool.store.turn_settled(record.turn_id)
+                continue
             thread = self._pool.thread(record.thread_id)
             if record.state == "running":
                 words = f"{INTERRUPTED} {_following(resumable=thread is not None and thread.resumable)}"

@@ -267,7 +267,7 @@ def _open(path: Path, application_id: int, migrations: Sequence[str]) -> sqlite3
         connection.close()
         if isinstance(error, sqlite3.OperationalError):
             raise _refused(path, str(error), "mend that") from None
-        raise _damaged(path, str(error)) from None
+        raise damaged(path, str(error)) from None
     except BaseException:
         connection.close()
         raise
@@ -290,7 +290,7 @@ def _check(connection: sqlite3.Connection, path: Path, application_id: int, know
         )
     (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
-        raise _damaged(path, found)
+        raise damaged(path, found)
 
 
 def _migrate(connection: sqlite3.Connection, application_id: int, migrations: Sequence[str]) -> None:
@@ -304,7 +304,8 @@ def _refused(path: Path, problem: str, mend: str) -> StartError:
     return StartError(one_line(f"cannot start: the database {path} can't be used: {problem}; {mend}, {_WAY_OUT}"))
 
 
-def _damaged(path: Path, problem: str) -> StartError:
+def damaged(path: Path, problem: str) -> StartError:
+    """What people are told of a file in which not everything can be read."""
     return StartError(
         one_line(
             f"cannot start: the database {path} is damaged ({problem}); put a copy of it back, or move it away: "

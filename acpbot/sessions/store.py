@@ -7,12 +7,13 @@ So whatever moment a daemon dies in, the next one finds each prompt either waiti
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from acpbot.sessions.database import Database
+from acpbot.sessions.database import Database, damaged
 from acpbot.sessions.records import Left, PostRecord, ProcessRecord, ThreadRecord, TurnRecord
 
 if TYPE_CHECKING:
@@ -72,7 +73,12 @@ class Store:
     @classmethod
     def open(cls, path: Path) -> Store:
         """The store in this file, made where there is none. Raises StartError."""
-        return cls(Database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS))
+        database = Database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS)
+        try:
+            return cls(database)
+        except (sqlite3.Error, msgspec.MsgspecError) as error:
+            database.close()
+            raise damaged(path, str(error)) from None
 
     def drop_left(self) -> None:
         """What an earlier life left was taken up."""

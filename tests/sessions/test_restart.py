@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
-from acpbot.chat.conversation import INTERRUPTED
+from acpbot.chat.conversation import INTERRUPTED, UNREADABLE
 from acpbot.chat.local import LocalChat
 from acpbot.chat.port import Incoming
 from acpbot.sessions.model import Target
@@ -215,6 +215,23 @@ async def test_the_terminal_is_told_what_was_interrupted_and_what_waited_runs(tm
         assert "the blue door" in ends[1]
         (told,) = events.of("notice")
         assert told["text"] == f"{INTERRUPTED} Your next message picks the conversation up again."
+        left = await second.killed()
+    assert rows(left, "turns") == []
+
+
+async def test_a_message_that_can_t_be_read_any_more_stops_nothing_else(tmp_path):
+    async with life(tmp_path) as first:
+        incoming = Incoming(thread_id="demo", text="say b", owner="ada")
+        for turn_id, message in (("a1", b'{"text": 1}'), ("a2", b"\xff"), ("a3", msgspec.json.encode(incoming))):
+            first.store.turn_queued(TurnRecord(turn_id, "demo", "local", "queued", message))
+        left = await first.killed()
+    events = Events()
+    async with life(tmp_path, left) as second:
+        chat = LocalChat(second.pool)
+        await chat.open("demo", None, "ada", events.take)
+        chat.recover()
+        await events.until(lambda _: len(events.of("turn_end")) == 1)
+        assert [event["text"] for event in events.of("notice")] == [UNREADABLE, UNREADABLE]
         left = await second.killed()
     assert rows(left, "turns") == []
 

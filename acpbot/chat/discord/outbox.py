@@ -9,6 +9,7 @@ loses steps, never text.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from typing import TYPE_CHECKING, Final
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.supervisor import Backoff
 
     Components = Sequence[dict[str, Any]]
+
+log = logging.getLogger(__name__)
 
 _LENGTH_MOST: Final = 2000
 _ECHOES_MOST: Final = 256
@@ -199,7 +202,11 @@ class Outbox:
             if record.fate == "leave":
                 self._store.post_settled(record.nonce)
                 continue
-            components = msgspec.json.decode(record.components)
+            try:
+                components = msgspec.json.decode(record.components)
+            except msgspec.MsgspecError:
+                log.exception("post_unreadable", extra={"fields": {"channel": record.channel_id}})
+                components = []
             post = Post(self, record.channel_id, record.content, components, nonce=record.nonce)
             post.reply_to, post.message_id, post.created_at = record.reply_to, record.message_id, record.created_at
             if record.file is not None:

@@ -13,7 +13,7 @@ from acpbot.chat.discord.supervisor import Backoff
 from acpbot.chat.discord.surface import DiscordSurface
 from acpbot.chat.live_message import LiveMessage
 from acpbot.chat.port import Incoming
-from acpbot.sessions.records import TurnRecord
+from acpbot.sessions.records import PostRecord, TurnRecord
 from acpbot.sessions.store import Store
 from acpbot.sessions.turn import TurnEnd
 from tests.chat.discord.test_discord_outbox import ME, Api
@@ -110,3 +110,17 @@ async def test_two_messages_with_the_same_words_are_two_in_the_next_life_too(tmp
     async with life(api, path) as outbox:
         assert await outbox.flush(5)
     assert [one["content"] for one in api.there.values()] == ["the same", "the same"]
+
+
+async def test_a_message_with_buttons_that_can_t_be_read_is_delivered_without(tmp_path):
+    path, api = tmp_path / "acpbot.sqlite3", Api()
+    store = Store.open(path)
+    for nonce, components in (("a", b"{"), ("b", b"[]")):
+        post = PostRecord(
+            nonce=nonce, channel_id="1", fate="deliver", content=nonce, components=components, created_at=1000.0
+        )
+        store.save_post(post)
+    await asyncio.to_thread(store.close)
+    async with life(api, path) as outbox:
+        assert await outbox.flush(5)
+    assert [one["content"] for one in api.there.values()] == ["a", "b"]

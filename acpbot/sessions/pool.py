@@ -235,6 +235,8 @@ class Pool(Roster):
         if session is None:
             return _result(target, "conflict" if target.thread_id in self._current else "already_gone")
         thread = session.thread
+        if forget:  # now: a message that comes meanwhile, or another life, must not pick it up again
+            thread.acp_session_id, thread.resumable = None, False
         ending = await asyncio.shield(session.end("killed", grace=grace, detail="An operator ended this session."))
         if forget and self._threads.get(thread.thread_id) is thread and thread.thread_id not in self._current:
             self._forget(thread)

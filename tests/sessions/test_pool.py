@@ -226,8 +226,23 @@ async def test_a_kill_during_the_start_leaves_nothing(make_house):
 async def test_forget_drops_what_a_resume_needs(house):
     await house.turn("1001", "remember the blue door")
     await kill(house, "1001", forget=True)
+    assert house.told.endings == [("1001", "killed", False)], "the next message starts a new conversation"
     with pytest.raises(NotFound):
         house.row("1001")
+
+
+async def test_a_message_that_comes_while_its_thread_is_forgotten_picks_nothing_up(house):
+    await house.turn("1001", "remember the blue door")
+    closing = asyncio.Event()
+    leave = house.pool.subscribe(lambda _, row: closing.set() if row.state == "closing" else None)
+    killing = asyncio.create_task(kill(house, "1001", forget=True))
+    await asyncio.wait_for(closing.wait(), 20)
+    leave()
+    listener = house.send("1001", "recall")
+    assert (await killing).outcome == "ended"
+    await asyncio.wait_for(listener.over.wait(), 20)
+    assert "the blue door" not in listener.text
+    assert house.told.afresh == []
 
 
 async def test_the_next_message_picks_the_conversation_up(house):

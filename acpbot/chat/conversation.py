@@ -132,7 +132,7 @@ class Conversations:
         """Queue a message as a turn; how many turns are before it. Raises as :meth:`Pool.submit`."""
         return self._submit(incoming, secrets.token_hex(8))
 
-    def _submit(self, incoming: Incoming, turn_id: str) -> int:
+    def _submit(self, incoming: Incoming, turn_id: str, *, recovered: bool = False) -> int:
         store = self._pool.store
         surface = self._port.surface(incoming)
         conversation = Conversation(surface, self._new_message(), lambda: store.turn_settled(turn_id))
@@ -144,6 +144,7 @@ class Conversations:
             fit=lambda blocks, capabilities: self._port.fit(incoming, blocks, capabilities),
             message=msgspec.json.encode(incoming),
             turn_id=turn_id,
+            recovered=recovered,
         )
         return self._pool.submit(
             incoming.thread_id, turn, platform=self._port.platform, owner=incoming.owner, agent=incoming.agent
@@ -168,7 +169,7 @@ class Conversations:
                 self._pool.store.turn_settled(record.turn_id)
                 continue
             try:
-                self._submit(incoming, record.turn_id)
+                self._submit(incoming, record.turn_id, recovered=True)
             except WireError as error:
                 self._port.interrupted(incoming, f"{error}.")
                 self._pool.store.turn_settled(record.turn_id)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class TurnQueue:
-    """At most ``limit`` turns, the running one left out; one given back or carried over is never refused."""
+    """At most ``limit`` turns, the running one left out; one that was taken once already is never refused again."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -31,7 +31,7 @@ class TurnQueue:
     def put(self, turn: Turn, *, busy: bool) -> int:
         """Queue a turn; how many are before it, with the running one where it is ``busy``. Raises TooMany."""
         before = len(self._turns) + busy
-        if before and len(self._turns) >= self._limit:
+        if before and len(self._turns) >= self._limit and not turn.recovered:
             raise TooMany(f"cannot queue: {len(self._turns)} messages already wait in this thread; wait for an answer")
         self._turns.append(turn)
         self._more.set()

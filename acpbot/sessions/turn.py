@@ -104,7 +104,8 @@ class Turn:
     """A prompt on its way. ``key`` names the chat message that it came from; ``text`` is what a person typed.
 
     ``fit`` makes of the blocks those that the agent takes, once it is known what that is. ``message`` is what the chat
-    needs to make the turn again after a restart; ``None``: it would be lost. ``turn_id`` is the same in every life.
+    needs to make the turn again after a restart; ``None``: it would be lost. ``turn_id`` is the same in every life;
+    ``recovered``: an earlier one has taken it.
     """
 
     def __init__(
@@ -117,8 +118,10 @@ class Turn:
         fit: Fit | None = None,
         message: bytes | None = None,
         turn_id: str = "",
+        recovered: bool = False,
     ) -> None:
         self.turn_id = turn_id or secrets.token_hex(8)
+        self.recovered = recovered
         self.message = message
         self.blocks = blocks
         self.fit = fit

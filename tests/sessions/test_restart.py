@@ -10,6 +10,7 @@ import pytest
 from acpbot.chat.conversation import INTERRUPTED, UNREADABLE
 from acpbot.chat.local import LocalChat
 from acpbot.chat.port import Incoming
+from acpbot.errors import TooMany
 from acpbot.sessions.model import Target
 from acpbot.sessions.records import TurnRecord
 from acpbot.sessions.turn import Turn
@@ -234,6 +235,24 @@ async def test_a_message_that_can_t_be_read_any_more_stops_nothing_else(tmp_path
         assert [event["text"] for event in events.of("notice")] == [UNREADABLE, UNREADABLE]
         left = await second.killed()
     assert rows(left, "turns") == []
+
+
+async def test_what_was_taken_once_is_not_refused_by_a_shorter_queue(tmp_path):
+    async with life(tmp_path) as first:
+        for number in range(4):
+            incoming = Incoming(thread_id="demo", text=f"say {number}", owner="ada")
+            record = TurnRecord(f"a{number}", "demo", "local", "queued", msgspec.json.encode(incoming))
+            first.store.turn_queued(record)
+        left = await first.killed()
+    events = Events()
+    async with life(tmp_path, left, session={"max_queued": 1}) as second:
+        chat = LocalChat(second.pool)
+        chat.recover()
+        await chat.open("demo", None, "ada", events.take)
+        with pytest.raises(TooMany):
+            await chat.send("demo", "say no", "ada")
+        await events.until(lambda _: len(events.of("turn_end")) == 4)
+        assert [event["text"] for event in events.of("turn_end")] == ["0", "1", "2", "3"]
 
 
 async def test_what_waits_and_can_t_run_any_more_is_told(tmp_path):

@@ -334,6 +334,12 @@ class Session:
                 self._turn_ended(TurnEnd("error", str(error)))
             self._die("crashed", str(error))
             return
+        except Exception as error:
+            # A prompt that can't be made costs its turn, not the thread all that come after it.
+            log.exception("prompt_crashed", extra={"fields": self._fields()})
+            told = f"cannot send this message to the agent: internal error ({type(error).__name__}), see the log"
+            self._turn_ended(TurnEnd("error", told))
+            return
         if not turn.started:
             turn.started = True
             turn.listener.started()

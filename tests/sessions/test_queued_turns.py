@@ -36,6 +36,17 @@ async def test_the_blocks_are_fitted_once_the_agent_is_known(house):
     assert seen == [(True, True)]
 
 
+async def test_a_prompt_that_can_t_be_made_costs_its_turn_and_no_other(house, caplog):
+    listener = Listener()
+    fit = lambda _blocks, _capabilities: [object()]  # noqa: E731 - what no codec takes
+    house.pool.submit("t1", Turn([], listener, text="", fit=fit), platform="test")
+    after = await house.turn("t1", "say after")
+    assert listener.end.stop_reason == "error"
+    assert listener.end.error.startswith("cannot send this message to the agent: internal error")
+    assert after.text == "after"
+    assert "prompt_crashed" in caplog.messages
+
+
 async def test_a_thread_is_forgotten_unless_it_has_a_session(house):
     await house.turn("t1", "remember it")
     assert not house.pool.forget("t1")

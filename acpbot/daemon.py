@@ -159,6 +159,7 @@ class Daemon:
         stack.push_async_callback(launcher.aclose)
         log.info("containment", extra={"fields": {"kind": launcher.kind, "reason": reason}})
         pool = self._pool = make_pool(settings, self._environ, launcher, store)
+        stack.push_async_callback(pool.close)  # for a start that fails: what was taken up is left as it was
         drain = self._drain = Drain(pool, self._drain_over)
         chat = LocalChat(pool)
         chat.recover()

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 
 from acpbot.chat.conversation import INTERRUPTED
-from tests.fakes.daemon import DaemonProcess, marked_processes
+from acpbot.chat.port import Incoming
+from acpbot.sessions.records import TurnRecord
+from acpbot.sessions.store import Store
+from tests.fakes.daemon import DEMO_AGENT, DaemonProcess, marked_processes
 from tests.fakes.discord.server import DiscordServer
 from tests.sessions.lives import rows
 from tests.test_daemon_discord import config
@@ -203,6 +208,24 @@ async def test_buttons_of_a_life_that_is_over_go_away(town):
         await town.says(thread, f"{INTERRUPTED} {AGAIN}")
         await town.server.wait_for(lambda: not asked.components, what="no buttons")
     assert "acpbot was restarted, so no answer is needed any more" in asked.content
+
+
+async def test_a_start_that_fails_leaves_what_waits_and_no_process(tmp_path):
+    path = tmp_path / "d/state/acpbot/acpbot.sqlite3"
+    store = Store.open(path)
+    incoming = Incoming(thread_id="demo", text="sleep 60", owner="ada")
+    store.turn_queued(TurnRecord("a1", "demo", "local", "queued", msgspec.json.encode(incoming)))
+    await asyncio.to_thread(store.close)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        bind = "{}:{}".format(*taken.getsockname())
+        text = f'{DEMO_AGENT}[management.probes]\nenabled = true\nbind = "{bind}"\n'
+        with DaemonProcess(tmp_path / "d", text, ready=False) as daemon:
+            assert await asyncio.to_thread(daemon.process.wait, 20) == 1
+            log = daemon.log.read_text()
+    assert "reason=stopped" in log, "its session was ended in order"
+    assert "processes_left=0" in log
+    assert [row["state"] for row in rows(path, "turns")] == ["queued"]
+    assert rows(path, "processes") == []
 
 
 async def test_a_stop_keeps_what_waits(town):

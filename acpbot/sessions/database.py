@@ -15,6 +15,7 @@ import os
 import sqlite3
 import threading
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from acpbot.config_keys import one_line
@@ -23,7 +24,6 @@ from acpbot.lock import take_lock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     Statement = tuple[str, tuple[Any, ...]]
 
@@ -57,7 +57,8 @@ class Database:
         retry_seconds: float = 2.0,
         pending_most: int = 20_000,
     ) -> None:
-        self.path = path
+        # By its own name: under a link's there would be a second lock, and two daemons on one database.
+        self.path = path = Path(os.path.realpath(path))
         self._lock = _locked(path)
         try:
             self._connection = _open(path, application_id, migrations)

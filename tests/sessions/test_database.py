@@ -105,6 +105,15 @@ def test_a_second_one_is_told_who_has_it(path):
     assert str(refused.value) == f"cannot start: acpbot (pid {os.getpid()}) already uses the database {path}"
 
 
+@pytest.mark.usefixtures("things")
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_a_second_one_is_told_so_by_way_of_a_link_too(path, tmp_path, what):
+    link = tmp_path / "link"
+    link.symlink_to(path if what == "file" else path.parent)
+    with pytest.raises(StartError, match="already uses the database"):
+        open_things(link if what == "file" else link / path.name)
+
+
 def test_it_can_be_had_again_once_it_is_given_back(path):
     for _ in range(2):
         database = open_things(path)

@@ -210,6 +210,21 @@ async def test_buttons_of_a_life_that_is_over_go_away(town):
     assert "acpbot was restarted, so no answer is needed any more" in asked.content
 
 
+async def test_what_was_changed_while_it_was_away_runs_as_it_stands(town):
+    async with town.daemon() as daemon:
+        thread = await town.opens("say first; sleep 60")
+        await town.says_part(thread, "first")
+        edited, deleted, _ = (town.ada.says(thread, f"say {word}") for word in ("wrong", "never", "last"))
+        await town.says_part(thread, "3 messages are before this one")
+        await town.kill(daemon)
+    town.ada.edits(edited, "say right")
+    town.ada.deletes(deleted)
+    async with town.daemon():
+        await town.says(thread, "last")
+    assert town.said(thread)[-2:] == ["right", "last"]
+    assert town.left() == []
+
+
 async def test_a_start_that_fails_leaves_what_waits_and_no_process(tmp_path):
     path = tmp_path / "d/state/acpbot/acpbot.sqlite3"
     store = Store.open(path)

@@ -145,6 +145,7 @@ class Conversations:
             message=msgspec.json.encode(incoming),
             turn_id=turn_id,
             recovered=recovered,
+            check=(lambda: self._port.look_again(incoming)) if recovered else None,
         )
         return self._pool.submit(
             incoming.thread_id, turn, platform=self._port.platform, owner=incoming.owner, agent=incoming.agent

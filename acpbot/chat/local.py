@@ -114,6 +114,9 @@ class LocalChat:
         """All of it: a terminal sends text, which every agent takes."""
         return blocks
 
+    async def look_again(self, _incoming: Incoming) -> None:
+        """What was typed into a terminal stays as it is."""
+
     def interrupted(self, incoming: Incoming, text: str) -> None:
         """Nobody has a thread open when a daemon starts: whoever opens it is told."""
         self._untold.setdefault(incoming.thread_id, []).append(text)

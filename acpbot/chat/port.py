@@ -73,6 +73,9 @@ class ChatPort(Protocol):
     ) -> list[dict[str, Any]]:
         """The prompt's blocks as far as the agent takes them; asked right before it is sent."""
 
+    async def look_again(self, incoming: Incoming) -> None:
+        """A message that waited over a restart is about to run: revise or withdraw it, if its author has meanwhile."""
+
     def interrupted(self, incoming: Incoming, text: str) -> None:
         """Tell the thread that this message's turn ended with an earlier life of the daemon's."""
 

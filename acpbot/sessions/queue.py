@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from acpbot.sessions.turn import Turn
+
+
+log = logging.getLogger(__name__)
 
 
 class TurnQueue:
@@ -51,10 +55,13 @@ class TurnQueue:
         self._turns.remove(turn)
 
     async def more(self) -> None:
-        """Wait until there is a turn."""
-        while not self._turns:
-            self._more.clear()
-            await self._more.wait()
+        """Wait until there is a turn that was checked, if it is to be."""
+        while not self._turns or self._turns[0].check is not None:
+            if self._turns:
+                await _check(self._turns[0])
+            else:
+                self._more.clear()
+                await self._more.wait()
 
     def pop(self) -> Turn:
         """The next turn."""
@@ -65,3 +72,13 @@ class TurnQueue:
         turns = list(self._turns)
         self._turns.clear()
         return turns
+
+
+async def _check(turn: Turn) -> None:
+    check, turn.check = turn.check, None
+    try:
+        if check is not None:
+            await check()
+    except Exception:
+        # It runs as it was taken.
+        log.exception("turn_check_failed", extra={"fields": {"turn": turn.turn_id}})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import msgspec
@@ -105,7 +105,7 @@ class Turn:
 
     ``fit`` makes of the blocks those that the agent takes, once it is known what that is. ``message`` is what the chat
     needs to make the turn again after a restart; ``None``: it would be lost. ``turn_id`` is the same in every life;
-    ``recovered``: an earlier one has taken it.
+    ``recovered``: an earlier one has taken it. ``check`` is awaited once before it runs, and may revise or withdraw it.
     """
 
     def __init__(
@@ -119,9 +119,11 @@ class Turn:
         message: bytes | None = None,
         turn_id: str = "",
         recovered: bool = False,
+        check: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.turn_id = turn_id or secrets.token_hex(8)
         self.recovered = recovered
+        self.check = check
         self.message = message
         self.blocks = blocks
         self.fit = fit

@@ -259,12 +259,16 @@ class Intake:
         if (arrival := self._arriving.get(key)) is not None:
             arrival.text = message.content
             return
-        surface = self.waiting.get(key)
-        text = gate.without_mention(message.content, str(me.id), own_role_id=_own_role(message.guild))
-        if surface is None or not text or context.defuse(text) == surface.incoming.text:
-            return
-        if not self._still_heard(message, str(me.id)):
+        if key in self.waiting and not self._still_heard(message, str(me.id)):
             log.info("edit_denied", extra={"fields": {"user": str(message.author.id), "message": key}})
+        else:
+            self.says(key, message.content, me, message.guild)
+
+    def says(self, key: str, content: str, me: discord.ClientUser, guild: discord.Guild | None) -> None:
+        """A message that has not become a running turn yet is found to say this."""
+        surface = self.waiting.get(key)
+        text = gate.without_mention(content, str(me.id), own_role_id=_own_role(guild))
+        if surface is None or not text or context.defuse(text) == surface.incoming.text:
             return
         revised = self._conversations.revise(surface.incoming, context.defuse(text))
         if revised is not None:

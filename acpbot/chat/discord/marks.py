@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from acpbot.chat.discord.reactions import Event, Reactions
-from acpbot.chat.discord.rest import Refused, Unreachable
+from acpbot.chat.discord.rest import Refused
 
 if TYPE_CHECKING:
     from acpbot.acp.schema import Update
@@ -60,17 +60,10 @@ async def end_marks(outbox: Outbox, settings: ReactionSettings, channel_id: str,
     """Take away what an earlier life said by reactions on a message, and say that it failed."""
     if not settings.enabled:
         return
-    failures = 0
-    while True:
-        try:
-            message = await outbox.rest.message(channel_id, message_id)
-        except Refused:
-            return  # it is gone, or out of reach
-        except Unreachable:
-            failures += 1
-            await outbox.pause(failures)
-        else:
-            break
+    try:
+        message = await outbox.message(channel_id, message_id)
+    except Refused:
+        return  # it is gone, or out of reach
     for reaction in message.get("reactions", ()):
         if reaction.get("me"):
             emoji = reaction["emoji"]

@@ -18,7 +18,7 @@ import msgspec
 
 from acpbot.chat.discord.format import shorten
 from acpbot.chat.discord.lane import Lane
-from acpbot.chat.discord.rest import File
+from acpbot.chat.discord.rest import File, Unreachable
 from acpbot.sessions.records import Fate, PostRecord
 from acpbot.sessions.store import Store
 
@@ -245,6 +245,18 @@ class Outbox:
     def changed(self, post: Post) -> None:
         """A post should say something else, or be gone."""
         self.lane(post.channel_id).changed(post)
+
+    # What is there.
+
+    async def message(self, channel_id: str, message_id: str) -> dict[str, Any]:
+        """A message as it stands, through outages of any length. Raises Refused."""
+        failures = 0
+        while True:
+            try:
+                return await self.rest.message(channel_id, message_id)
+            except Unreachable:
+                failures += 1
+                await self.pause(failures)
 
     # What becomes of it.
 

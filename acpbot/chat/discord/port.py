@@ -8,6 +8,8 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+import discord
+
 from acpbot.chat.conversation import Conversations
 from acpbot.chat.discord import buttons, gate
 from acpbot.chat.discord.answering import Seen, whisper
@@ -21,7 +23,7 @@ from acpbot.chat.discord.marks import Marks, end_marks
 from acpbot.chat.discord.outbox import Outbox
 from acpbot.chat.discord.places import PLATFORM, Places, person_of
 from acpbot.chat.discord.reading import Reading
-from acpbot.chat.discord.rest import ARCHIVED, FORBIDDEN, Rest
+from acpbot.chat.discord.rest import ARCHIVED, FORBIDDEN, NOT_FOUND, Refused, Rest
 from acpbot.chat.discord.supervisor import SILENCE_SECONDS, Allowance, Backoff, Link, Supervisor, point_at
 from acpbot.chat.discord.surface import DiscordMessage, DiscordSurface
 from acpbot.chat.discord.threads import Threads
@@ -31,10 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    import discord
-
     from acpbot.acp.schema import PromptCapabilities
-    from acpbot.chat.discord.rest import Refused, Throttle
+    from acpbot.chat.discord.rest import Throttle
     from acpbot.chat.port import Incoming
     from acpbot.health import ChatFacts
     from acpbot.sessions.home import Reason
@@ -46,6 +46,9 @@ log = logging.getLogger(__name__)
 
 FLUSH_SECONDS: Final = 1.0
 """What is still to be said when the daemon stops is given this long; the rest is said by its next life."""
+
+LOOK_SECONDS: Final = 30.0
+"""What waited over a restart runs as it was taken where Discord can't be asked for so long."""
 
 _DELETED_MOST: Final = 200
 
@@ -208,6 +211,23 @@ class DiscordChat:
     ) -> list[dict[str, Any]]:
         """The prompt's blocks as far as the agent takes them; the thread is told what is left out."""
         return self._intake.fit(incoming.thread_id, blocks, capabilities)
+
+    async def look_again(self, incoming: Incoming) -> None:
+        """Its message may have been edited or deleted while nobody was there to be told."""
+        place = incoming.origin or incoming.thread_id
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                found = await self.outbox.message(place, incoming.key)
+        except TimeoutError:
+            log.info("message_not_looked_at", extra={"fields": {"thread": incoming.thread_id, "message": incoming.key}})
+        except Refused as error:
+            if error.status == NOT_FOUND:
+                self._intake.deleted(incoming.key)
+        else:
+            if self._bot is not None and self._bot.user is not None and found.get("edited_timestamp"):
+                channel = self._bot.get_channel(int(place))
+                guild = None if channel is None or isinstance(channel, discord.abc.PrivateChannel) else channel.guild
+                self._intake.says(incoming.key, str(found.get("content", "")), self._bot.user, guild)
 
     def interrupted(self, incoming: Incoming, text: str) -> None:
         """Tell the thread, and show on the message that it came to nothing."""

@@ -229,6 +229,35 @@ async def test_a_thread_that_is_not_in_the_cache_is_looked_up_until_there_is_an_
             assert await scene.says(thread, "one", "two") == "one\ntwo"
 
 
+@pytest.mark.parametrize("trusted", [False, True])
+async def test_a_webhook_is_heard_only_as_a_program_is(tmp_path, trusted):
+    def by_id(scene: Scene) -> dict[str, object]:
+        scene.hook = scene.server.make_webhook(scene.ada.name)
+        heard = {"allow_bot_messages": "mentions", "trusted_bot_ids": (str(scene.hook.id),)}
+        return {"allow_all_users": True, **(heard if trusted else {})}
+
+    async with staged(tmp_path, setup=by_id) as scene:
+        text = f"{scene.server.bot.mention} say from a hook"
+        message = scene.server.webhook_says(scene.hook, scene.channel, text)
+        if trusted:
+            thread = await scene.server.wait_for(lambda: message.thread)
+            await scene.says(thread, "from a hook")
+        other = scene.asks("say from a person")
+        thread = await scene.server.wait_for(lambda: other.thread)
+        await scene.idle(thread, 1)
+        assert bool(message.thread) == trusted
+        assert bool(message.reaction_log) == trusted
+
+
+async def test_what_the_bot_says_itself_is_never_for_it(scene: Scene):
+    thread = await scene.opens(f'say "{scene.server.bot.mention} say never"')
+    await scene.idle(thread, 1)
+    scene.ada.says(thread, "say now")
+    await scene.idle(thread, 2)
+    assert scene.text(thread).endswith("now")
+    assert scene.house.row(str(thread.id)).turns == 2
+
+
 async def test_two_bots_do_not_answer_each_other_for_ever(tmp_path):
     async with staged(tmp_path, allow_bot_messages="all", max_bot_turns=2) as scene:
         other = scene.server.make_user("other", scene.guild)

@@ -79,6 +79,26 @@ async def test_tools_are_a_line_each_and_mentions_ping_nobody(scene: Scene):
     assert not body.pings
 
 
+async def test_the_reactions_come_in_order_and_one_at_a_time(scene: Scene):
+    message = scene.asks("say first; tool echo hi; think; say last")
+    thread = await scene.server.wait_for(lambda: message.thread)
+    asked = await scene.server.wait_for_message(thread, lambda one: one.buttons)
+    await scene.server.wait_for(lambda: message.shown_reactions == ["👨‍💻"])
+    scene.ada.clicks(asked, label="✅ Allow once")
+    await scene.idle(thread, 1)
+    shown: list[str] = []
+    for event in message.reaction_log:
+        assert event.user is scene.server.bot
+        if event.added:
+            shown.append(event.emoji)
+        else:
+            shown.remove(event.emoji)
+        assert 1 <= len(shown) <= 2, "the next one comes before the last one goes"
+    assert shown == ["🆗"]
+    added = [event.emoji for event in message.reaction_log if event.added]
+    assert "".join(added) in {"👀👨‍💻🆗", "👀🤔👨‍💻🆗", "👀👨‍💻🤔🆗", "👀🤔👨‍💻🤔🆗"}
+
+
 async def test_a_diff_is_shown_in_a_fence(scene: Scene):
     thread = await scene.opens("edit")
     await scene.idle(thread, 1)

@@ -225,6 +225,8 @@ def message(
             body["referenced_message"] = there and message(
                 there, cdn, bot, gateway=False, content=content or reads(there, bot), deep=False
             )
+    if of.webhook_id is not None:
+        body["webhook_id"] = str(of.webhook_id)
     if of.interaction is not None:
         body |= {"webhook_id": of.interaction.application_id, "application_id": of.interaction.application_id}
     if of.thread is not None and not gateway:

@@ -145,6 +145,16 @@ class DiscordServer:
         """The user has left the guild."""
         self.world.remove_member(guild, user)
 
+    def webhook_says(self, webhook: User, channel: Channel, text: str) -> Message:
+        """A message by a webhook: its author has the webhook's id, and whatever name it likes; it is no member."""
+        return self.world.post(channel, webhook, text, webhook_id=webhook.id)
+
+    def make_webhook(self, name: str) -> User:
+        """A webhook, as the author of its messages."""
+        webhook = User(self.world.snowflake(), name, bot=True)
+        self.world.users[webhook.id] = webhook
+        return webhook
+
     def make_channel(self, guild: Guild, name: str = "general", *, topic: str | None = None) -> Channel:
         return self.world.add_channel(Channel(self.world.snowflake(), state.TEXT, name, guild, topic=topic))
 

@@ -262,6 +262,7 @@ class Message:
     versions: list[Version] = field(default_factory=list)
     payload: dict[str, Any] | None = None
     interaction: Any = None
+    webhook_id: int | None = None
     visible_to: User | None = None
     thread: Channel | None = None
     edited: datetime | None = None

@@ -47,7 +47,8 @@ def ending_words(reason: Reason, detail: str | None, *, resumable: bool) -> str 
         return None
     told = _TOLD[reason]
     if detail is not None and reason in {"crashed", "start_failed"}:
-        told = f"{told} ({detail})"
+        # An error of ours says by itself what has not worked.
+        told = f"{detail[:1].upper()}{detail[1:]}." if detail.startswith("cannot ") else f"{told[:-1]}: {detail}."
     return f"{told} {_following(resumable=resumable)}"
 
 

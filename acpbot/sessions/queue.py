@@ -36,7 +36,10 @@ class TurnQueue:
         """Queue a turn; how many are before it, with the running one where it is ``busy``. Raises TooMany."""
         before = len(self._turns) + busy
         if before and len(self._turns) >= self._limit and not turn.recovered:
-            raise TooMany(f"cannot queue: {len(self._turns)} messages already wait in this thread; wait for an answer")
+            waiting = (
+                "1 message already waits" if len(self._turns) == 1 else f"{len(self._turns)} messages already wait"
+            )
+            raise TooMany(f"cannot queue: {waiting} in this thread; wait for an answer")
         self._turns.append(turn)
         self._more.set()
         return before

@@ -15,7 +15,9 @@ from acpbot.chat.live_message import LiveMessage
     [
         ("killed", "x", True, "An operator ended this session. Your next message picks the conversation up again."),
         ("killed", None, False, "An operator ended this session. Your next message starts a new one."),
-        ("crashed", "exit code 3", True, "The agent ended unexpectedly. (exit code 3) Your next message picks the"),
+        ("crashed", "exit code 3", True, "The agent ended unexpectedly: exit code 3. Your next message picks the"),
+        ("crashed", "cannot go on: it ended", True, "Cannot go on: it ended. Your next message picks the"),
+        ("crashed", None, False, "The agent ended unexpectedly. Your next message starts a new one."),
         ("expired", None, True, None),
         ("evicted", None, True, None),
     ],

@@ -118,13 +118,19 @@ class Lane:
             self._editor.wake()
 
     def react(self, message_id: str, emoji: str, *, add: bool) -> None:
-        """Do it after the reactions before it."""
-        opposite = (message_id, emoji, not add)
-        if opposite in self._chores:
-            self._chores.remove(opposite)
+        """Do it after the reactions before it; one that nobody has seen yet is not made for being taken off."""
+        chore, opposite = (message_id, emoji, add), (message_id, emoji, not add)
+        if opposite not in self._chores:
+            self._chores.append(chore)
+            self._chorer.wake()
             return
-        self._chores.append((message_id, emoji, add))
-        self._chorer.wake()
+        at = self._chores.index(opposite)
+        del self._chores[at]
+        # The one that came after it takes its place, so that there is never none.
+        after = next((later for later in list(self._chores)[at:] if later[0] == message_id and later[2]), None)
+        if after is not None:
+            self._chores.remove(after)
+            self._chores.insert(at, after)
 
     def changed(self, post: Post) -> None:
         """See whether there is something to be done about it."""

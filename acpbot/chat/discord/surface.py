@@ -117,12 +117,12 @@ class DiscordSurface:
     def queued(self, before: int) -> None:
         """Tell the user how many messages are before theirs."""
         words = "1 message is" if before == 1 else f"{before} messages are"
-        text = f"👀 Queued: {words} before this one."
-        self._note = self._outbox.post(self.thread_id, text, fate="retract")
+        words = f"👀 Queued: {words} before this one."
+        self._note = self._outbox.post(self.thread_id, words, reply_to=self.incoming.key, fate="retract")
 
     def end_is_told(self, text: str) -> None:
         """The thread is told this right after the end: what it says need not be said twice."""
-        if self.end is not None and self.end.error is not None and self.end.error in text:
+        if self.end is not None and self.end.error is not None and self.end.error.casefold() in text.casefold():
             self._end_told = True
 
     # Surface.

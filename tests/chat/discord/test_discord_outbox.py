@@ -206,6 +206,20 @@ async def test_reactions_that_undo_each_other_while_they_wait_are_not_sent(api, 
     assert api.log == [("+", "👀"), ("+", "🆗")]
 
 
+async def test_there_is_always_one_reaction(api, outbox):
+    outbox.react("1", "5", "👀", add=True)
+    assert await outbox.flush(5)
+    api.gate.clear()
+    outbox.react("1", "6", "🚫", add=True)
+    await api.entered.wait()
+    for new, old in (("🤔", "👀"), ("🆗", "🤔")):
+        outbox.react("1", "5", new, add=True)
+        outbox.react("1", "5", old, add=False)
+    api.gate.set()
+    assert await outbox.flush(5)
+    assert api.log == [("+", "👀"), ("+", "🚫"), ("+", "🆗"), ("-", "👀")]
+
+
 async def test_a_reaction_whose_answer_was_lost_is_taken_off_again(api):
     patient = Outbox(api, Backoff(first=600, most=600), clock=api.clock, own_id=lambda: ME)
     api.trouble.extend(["lost"])

@@ -21,6 +21,9 @@ async def test_a_queued_message_is_told_its_place_and_waits_its_turn(scene: Scen
     scene.bob.says(thread, "say third")
     await scene.says(thread, "👀 Queued: 1 message is before this one.", "👀 Queued: 2 messages are before this one.")
     assert two.shown_reactions == ["👀"]
+    (note,) = [one for one in scene.bodies(thread) if "1 message is" in one.content]
+    assert note.referenced is two
+    assert not note.pings
     await scene.pool.cancel(str(thread.id))
     await scene.idle(thread, 3)
     assert scene.text(thread) == "first\n⏹️ Cancelled.\nsecond\nthird"
@@ -98,7 +101,7 @@ async def test_a_full_queue_is_said(tmp_path):
         scene.ada.says(thread, "say second")
         await scene.says(thread, "Queued")
         refused = scene.ada.says(thread, "say third")
-        await scene.says(thread, "cannot queue: 1 messages already wait in this thread; wait for an answer.")
+        await scene.says(thread, "cannot queue: 1 message already waits in this thread; wait for an answer.")
         await scene.server.wait_for(lambda: refused.shown_reactions == ["😱"])
 
 

@@ -72,13 +72,25 @@ def definitions(*, dms: bool) -> list[dict[str, Any]]:
 
 
 class Commands:
-    """Answers them. ``place``s and people are looked at with every command, as with every message."""
+    """Answers them. Places and people are looked at with every command, as with every message.
 
-    def __init__(self, *, settings: DiscordSettings, pool: Pool, outbox: Outbox, places: Places) -> None:
+    ``prompt``: seconds after which an answer is deferred.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: DiscordSettings,
+        pool: Pool,
+        outbox: Outbox,
+        places: Places,
+        prompt: float = PROMPT_SECONDS,
+    ) -> None:
         self._settings = settings
         self._pool = pool
         self._outbox = outbox
         self._places = places
+        self._prompt = prompt
         self._ending: dict[str, str] = {}
         self._registering: asyncio.Task[None] | None = None
         self._registered = False
@@ -151,7 +163,7 @@ class Commands:
         log.info("command", extra={"fields": call.fields})
         interaction = call.interaction
         work = asyncio.create_task(self._work(call), name=f"discord /{call.name}")
-        await asyncio.wait([work], timeout=PROMPT_SECONDS)
+        await asyncio.wait([work], timeout=self._prompt)
         if work.done():
             await whisper(interaction, work.result())
         elif await answer(interaction, lambda: interaction.response.defer(ephemeral=True, thinking=True)):

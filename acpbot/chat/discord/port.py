@@ -17,7 +17,7 @@ from acpbot.chat.discord.asking import Asking
 from acpbot.chat.discord.bot import Bot
 from acpbot.chat.discord.catch_up import CatchUp
 from acpbot.chat.discord.command_words import NOT_HERE
-from acpbot.chat.discord.commands import Commands
+from acpbot.chat.discord.commands import PROMPT_SECONDS, Commands
 from acpbot.chat.discord.intake import Intake
 from acpbot.chat.discord.marks import Marks, end_marks
 from acpbot.chat.discord.outbox import Outbox
@@ -76,8 +76,8 @@ class DiscordChat:
     """Threads of Discord (ChatPort). Everything runs in the loop that called :meth:`run`.
 
     ``delivery`` and ``reconnect`` are the waits between tries of requests and of connections; ``patience`` and
-    ``silence`` as :class:`Supervisor`'s; ``throttle`` keeps to Discord's global limit. ``identify_seconds``: between
-    two new sessions of the gateway.
+    ``silence`` as :class:`Supervisor`'s, ``prompt`` as :class:`Commands`'; ``throttle`` keeps to the global limit.
+    ``identify_seconds``: between two new sessions of the gateway.
     """
 
     platform = PLATFORM
@@ -94,6 +94,7 @@ class DiscordChat:
         patience: float = 60.0,
         identify_seconds: float = 5.0,
         silence: float = SILENCE_SECONDS,
+        prompt: float = PROMPT_SECONDS,
         throttle: Throttle | None = None,
     ) -> None:
         if settings.discord is None:
@@ -129,7 +130,9 @@ class DiscordChat:
             reading=self._reading,
             take=self._take,
         )
-        self._commands = Commands(settings=self._discord, pool=pool, outbox=self.outbox, places=self._places)
+        self._commands = Commands(
+            settings=self._discord, pool=pool, outbox=self.outbox, places=self._places, prompt=prompt
+        )
         self._supervisor = Supervisor(
             self._make_bot,
             self._discord.bot_token,

@@ -485,8 +485,8 @@ async def column(tmp_path: Path, fault: str) -> dict[str, Outcome]:
     loud = Loud()
     logging.getLogger().addHandler(loud)
     try:
-        limits = {"max_sessions": 2 * len(ROWS), "session": {"grace_seconds": 2.0}}
-        async with staged(tmp_path / "all", unit=0.02, limits=limits) as scene:
+        limits = {"max_sessions": 2 * len(ROWS), "session": {"grace_seconds": 1.0}}
+        async with staged(tmp_path / "all", unit=0.02, prompt=0.5, limits=limits) as scene:
             cases = {name: Case(scene, fault, name) for name in ROWS}
             outcomes = await asyncio.gather(*(ROWS[name](case) for name, case in cases.items()))
             for name, case in cases.items():

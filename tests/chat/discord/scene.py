@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
+from acpbot.chat.discord.commands import PROMPT_SECONDS
 from acpbot.chat.discord.port import DiscordChat
 from acpbot.chat.discord.rest import Throttle
 from acpbot.chat.discord.supervisor import SILENCE_SECONDS, Backoff
@@ -182,6 +183,7 @@ async def staged(
     heartbeat: float = 41.25,
     patience: float = 60.0,
     silence: float = SILENCE_SECONDS,
+    prompt: float = PROMPT_SECONDS,
     registered: bool = True,
     **discord: Any,
 ) -> AsyncIterator[Scene]:
@@ -189,7 +191,7 @@ async def staged(
 
     ``setup`` gives settings of [discord] that need to know the people.
     """
-    timing = {"patience": patience, "silence": silence}
+    timing = {"patience": patience, "silence": silence, "prompt": prompt}
     base, default = Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY
     house = House(tmp_path, **(limits or {}))
     try:

@@ -32,7 +32,7 @@ class Memory:
         self._written = {record.thread_id: record for record in store.left.threads}
 
     def threads(self) -> dict[str, Thread]:
-        """The threads of earlier lives, oldest first."""
+        """The threads of earlier lives."""
         return {key: Thread.restored(record) for key, record in self._written.items()}
 
     def now(self) -> float:

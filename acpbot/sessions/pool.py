@@ -185,7 +185,7 @@ class Pool(Roster):
             return session
         after: asyncio.Task[Any] | None = self._make_room(thread_id) or self._removals.get(thread_id)
         if thread is None:
-            cwd = self._workspace.path(thread_id, choice.working_dir)
+            cwd = str(self._workspace.path(thread_id, choice.working_dir))
             thread = Thread(thread_id, platform=platform, agent=name, owner=owner, cwd=cwd, used_at=self._memory.now())
             self._threads[thread_id] = thread
             self._memory.keep(thread)

@@ -10,8 +10,11 @@ TurnState = Literal["queued", "running"]
 Fate = Literal["deliver", "leave", "retract"]
 
 
-class ThreadRecord(msgspec.Struct, frozen=True):
-    """One thread. ``used_at``: when its last turn ended, or it began (Unix time, seconds)."""
+class ThreadRecord(msgspec.Struct, frozen=True, gc=False):
+    """One thread. ``used_at``: when its last turn ended, or it began (Unix time, seconds).
+
+    There may be many thousands of it, and none can be part of a cycle: the collector need not look at them.
+    """
 
     thread_id: str
     platform: str

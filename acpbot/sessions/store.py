@@ -192,12 +192,12 @@ class Store:
 
 def _left(database: Database) -> Left:
     left = Left(seen={})
-    for row in database.read(f"SELECT {_THREAD} FROM threads ORDER BY created_at"):  # noqa: S608 - our own names
-        known = dict(zip(ThreadRecord.__struct_fields__, row, strict=True))
-        known |= {"resumable": bool(known["resumable"]), "chosen": _CHOSEN.decode(known["chosen"])}
-        left.threads.append(ThreadRecord(**known))
-    turns = "SELECT turn_id, thread_id, platform, state, message FROM turns ORDER BY sequence"
-    left.turns = [TurnRecord(*row) for row in database.read(turns)]
+    for row in database.read(f"SELECT {_THREAD} FROM threads"):  # noqa: S608 - our own names
+        *same, resumable, turns, chosen = row
+        values = (*same, bool(resumable), turns, _CHOSEN.decode(chosen))
+        left.threads.append(ThreadRecord(*values))
+    waiting = "SELECT turn_id, thread_id, platform, state, message FROM turns ORDER BY sequence"
+    left.turns = [TurnRecord(*row) for row in database.read(waiting)]
     for row in database.read(f"SELECT {_POST} FROM posts ORDER BY sequence"):  # noqa: S608 - the same
         left.posts.append(PostRecord(**dict(zip(PostRecord.__struct_fields__, row, strict=True))))
     processes = database.read("SELECT session_id, pid, start_time, boot_id FROM processes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -31,22 +32,35 @@ def title_from(text: str) -> str | None:
     return (line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1].rstrip() + "…") or None
 
 
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 class Thread:
     """One chat thread. ``acp_session_id`` outlives processes, ours too: it is what a resume needs.
 
-    ``used_at``: when its last turn or session ended, or it began (Unix time, seconds).
+    ``used_at``: when its last turn or session ended, or it began (Unix time, seconds). ``created_at``: RFC 3339 UTC,
+    now where it is left out. Ten thousand are restored at a start: what one needs only once it is used is made then.
     """
 
     def __init__(
-        self, thread_id: str, *, platform: str, agent: str, owner: str | None, cwd: Path, used_at: float
+        self,
+        thread_id: str,
+        *,
+        platform: str,
+        agent: str,
+        owner: str | None,
+        cwd: str,
+        used_at: float,
+        created_at: str | None = None,
     ) -> None:
         self.thread_id = check_thread_id(thread_id)
         self.platform = platform
         self.agent = agent
         self.owner = owner
-        self.cwd = cwd
+        self._cwd = cwd
         self.title: str | None = None
-        self.created_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self.created_at = created_at or _now()
         self.acp_session_id: str | None = None
         self.resumable = False
         self.turns = 0
@@ -62,13 +76,19 @@ class Thread:
             platform=record.platform,
             agent=record.agent,
             owner=record.owner,
-            cwd=Path(record.cwd),
+            cwd=record.cwd,
             used_at=record.used_at,
+            created_at=record.created_at,
         )
-        thread.title, thread.created_at = record.title, record.created_at
+        thread.title = record.title
         thread.acp_session_id, thread.resumable = record.acp_session_id, record.resumable
         thread.turns, thread.chosen = record.turns, dict(record.chosen)
         return thread
+
+    @cached_property
+    def cwd(self) -> Path:
+        """Where its agent works."""
+        return Path(self._cwd)
 
     def record(self) -> ThreadRecord:
         """What must outlive this process."""
@@ -77,7 +97,7 @@ class Thread:
             platform=self.platform,
             agent=self.agent,
             owner=self.owner,
-            cwd=str(self.cwd),
+            cwd=self._cwd,
             title=self.title,
             created_at=self.created_at,
             used_at=self.used_at,
@@ -96,7 +116,7 @@ class Thread:
             agent=self.agent,
             state=state,
             alive=False,
-            cwd=str(self.cwd),
+            cwd=self._cwd,
             title=self.title,
             owner=self.owner,
             created_at=self.created_at,

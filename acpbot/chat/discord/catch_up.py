@@ -14,6 +14,7 @@ import aiohttp
 import discord
 
 from acpbot.chat.discord import gate
+from acpbot.chat.discord.rest import SERVER_ERROR
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,7 +35,6 @@ MESSAGES_MOST: Final = 500
 
 _DIRECT: Final = 0
 _WAIT_SECONDS: Final = 30.0
-_TRIES: Final = 5
 _DMS_MOST: Final = 50
 
 
@@ -50,11 +50,13 @@ class CatchUp:
         self._outbox = outbox
         self._reading = reading
         self._take = take
+        self._session = 0
         self._gates: dict[int, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, client: discord.Client) -> None:
         """There is a new gateway session: it is not known what was missed. Each server follows by :meth:`guild`."""
+        self._session += 1
         self._gates = {guild.id: asyncio.Event() for guild in client.guilds}
         self._reading.fall_behind(self._gates)
         if self.settings.allow_dm:
@@ -90,14 +92,15 @@ class CatchUp:
             await asyncio.wait(tasks)
 
     async def _guild(self, guild: discord.Guild, own_id: str) -> None:
-        after, gate_of_guild = self._reading.fall_behind([guild.id]), self._gates.get(guild.id)
+        session, gate_of_guild = self._session, self._gates.get(guild.id)
+        after = self._reading.fall_behind([guild.id])
         channels: list[_Written] = [*guild.text_channels, *guild.voice_channels, *guild.threads]
         found = True
         try:
             for channel in channels:
                 new = channel.last_message_id is not None and channel.last_message_id > after
                 if new and gate.place_allowed(self.settings, self._places.place_of(channel, own_id)):
-                    found &= await self._channel(channel, after)
+                    found &= await self._channel(channel, after, session)
         finally:
             if gate_of_guild is not None:
                 gate_of_guild.set()
@@ -106,6 +109,7 @@ class CatchUp:
 
     async def _direct_messages(self, client: discord.Client, guild_ids: tuple[int, ...]) -> None:
         """Look through those of known people: the bot is not told which there are, but by what no server has."""
+        session = self._session
         for guild_id in guild_ids:
             await self.may_go_on(guild_id)
         after, found = self._reading.fall_behind([_DIRECT]), True
@@ -121,24 +125,35 @@ class CatchUp:
                 found = False
                 continue
             if isinstance(channel, discord.DMChannel):
-                found &= await self._channel(channel, after)
+                found &= await self._channel(channel, after, session)
         if found:
             self._reading.caught_up(_DIRECT)
 
-    async def _channel(self, channel: discord.abc.Messageable, after: int) -> bool:
-        """Take the channel's messages after that one, oldest first; whether all could be seen that may be."""
-        for failures in range(1, _TRIES + 1):
+    async def _channel(self, channel: discord.abc.Messageable, after: int, session: int) -> bool:
+        """Take the channel's messages after that one, oldest first; whether all could be seen that may be.
+
+        It takes as long as Discord does to answer, but a later gateway session looks anew, and at nothing twice.
+        """
+        failures = 0
+        while session == self._session:
             try:
                 async for message in channel.history(
                     limit=MESSAGES_MOST, after=discord.Object(after), oldest_first=True
                 ):
                     await self._with_roles(message)
+                    if session != self._session:
+                        return False
                     await self._take(message)
                     after = message.id
-            except (discord.Forbidden, discord.NotFound) as error:
-                log.info("catch_up_refused", extra={"fields": {"channel": str(channel), "error": str(error)}})
             except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
-                log.warning("catch_up_failed", extra={"fields": {"channel": str(channel), "error": str(error)}})
+                if isinstance(error, discord.HTTPException) and error.status < SERVER_ERROR:
+                    log.info("catch_up_refused", extra={"fields": {"channel": str(channel), "error": str(error)}})
+                    return True
+                failures += 1
+                fields = {"channel": str(channel), "error": str(error), "failures": failures}
+                log.log(
+                    logging.WARNING if failures == 1 else logging.DEBUG, "catch_up_failed", extra={"fields": fields}
+                )
                 await self._outbox.pause(failures)
                 continue
             return True

@@ -139,6 +139,22 @@ async def test_what_is_older_than_a_day_is_not_answered_any_more(lives):
     assert reading.fall_behind([HOME]) == snowflake(lives.clock.now - 86_400)
 
 
+async def test_what_was_missed_is_found_however_long_discord_does_not_tell_it(scene):
+    thread = await scene.opens("say one")
+    await scene.idle(thread, 1)
+    down = scene.server.faults.status(503, "GET", rest.MESSAGES, times=20)
+    gateway = scene.server.gateway
+    gateway.refuse()
+    gateway.cut()
+    await scene.server.wait_for(lambda: not gateway.connections and gateway.refused)
+    gateway.expire()
+    scene.ada.says(thread, "say two")
+    gateway.accept()
+    await scene.says(thread, "two")
+    assert down.hits == 20
+    assert scene.text(thread) == "one\ntwo"
+
+
 async def test_a_message_that_waits_to_be_looked_at_is_not_passed_over(tmp_path):
     """Of a thread that is not in the library's cache Discord is asked what it is: until then the message waits."""
     store = Store.open(tmp_path / "acpbot.sqlite3")

@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MESSAGES_MOST: Final = 500
-"""Messages of one channel that are looked through; the oldest are first."""
-
 _DIRECT: Final = 0
 _WAIT_SECONDS: Final = 30.0
 _DMS_MOST: Final = 50
@@ -137,9 +134,7 @@ class CatchUp:
         failures = 0
         while session == self._session:
             try:
-                async for message in channel.history(
-                    limit=MESSAGES_MOST, after=discord.Object(after), oldest_first=True
-                ):
+                async for message in channel.history(limit=None, after=discord.Object(after), oldest_first=True):
                     await self._with_roles(message)
                     if session != self._session:
                         return False

@@ -139,20 +139,30 @@ async def test_what_is_older_than_a_day_is_not_answered_any_more(lives):
     assert reading.fall_behind([HOME]) == snowflake(lives.clock.now - 86_400)
 
 
-async def test_what_was_missed_is_found_however_long_discord_does_not_tell_it(scene):
+async def test_what_was_held_back_is_found_however_long_discord_does_not_tell_it(scene):
     thread = await scene.opens("say one")
     await scene.idle(thread, 1)
+    scene.pool.draining = True
+    held = scene.ada.says(thread, "say two")
+    await scene.server.wait_for(lambda: held.shown_reactions == ["👀"])
+    scene.pool.draining = False
     down = scene.server.faults.status(503, "GET", rest.MESSAGES, times=20)
-    gateway = scene.server.gateway
-    gateway.refuse()
-    gateway.cut()
-    await scene.server.wait_for(lambda: not gateway.connections and gateway.refused)
-    gateway.expire()
-    scene.ada.says(thread, "say two")
-    gateway.accept()
+    scene.chat.go_on()
     await scene.says(thread, "two")
     assert down.hits == 20
     assert scene.text(thread) == "one\ntwo"
+
+
+async def test_what_was_held_back_is_found_behind_however_much_else(scene):
+    scene.pool.draining = True
+    for number in range(510):
+        scene.eve.says(scene.channel, f"not for the bot: {number}")
+    held = scene.asks("say two")
+    await scene.server.wait_for(lambda: held.shown_reactions == ["👀"])
+    scene.pool.draining = False
+    scene.chat.go_on()
+    thread = await scene.server.wait_for(lambda: held.thread)
+    await scene.says(thread, "two")
 
 
 async def test_a_message_that_waits_to_be_looked_at_is_not_passed_over(tmp_path):

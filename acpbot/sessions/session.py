@@ -25,6 +25,7 @@ from acpbot.sessions.model import Detail, ProcessRow, Row, State
 from acpbot.sessions.options import Options
 from acpbot.sessions.output import OutputRing
 from acpbot.sessions.queue import TurnQueue
+from acpbot.sessions.snapshot import members
 from acpbot.sessions.tree import process_tree, totals
 from acpbot.sessions.turn import Ask, Turn, TurnEnd
 
@@ -149,38 +150,7 @@ class Session:
 
     def row(self) -> Row:
         """A snapshot."""
-        return Row(**self._members())
-
-    def _members(self) -> dict[str, Any]:
-        thread, state, now = self.thread, self.state, self._clock()
-        process = None if self.agent is None else self.agent.process
-        in_turn = self.turn is not None
-        usage = self.usage
-        return {
-            "thread_id": thread.thread_id,
-            "session_id": self.session_id,
-            "platform": thread.platform,
-            "agent": thread.agent,
-            "state": state,
-            "alive": process is not None and process.alive,
-            "cwd": str(thread.cwd),
-            "title": thread.title,
-            "owner": thread.owner,
-            "created_at": thread.created_at,
-            "idle_seconds": 0.0 if in_turn else round(now - self.idle_since, 3),
-            "turn_seconds": round(self.turn_seconds, 3) if in_turn else None,
-            "silent_seconds": round(self.silent_seconds, 3) if in_turn else None,
-            "activity": self.activity,
-            "waiting_for": next((ask.title for ask in self.asks.all()), None),
-            "queued": len(self._queue),
-            "turns": thread.turns,
-            "pid": None if process is None else process.pid,
-            "processes": None if usage is None else usage.processes,
-            "rss_bytes": None if usage is None else usage.rss_bytes,
-            "cpu_seconds": None if usage is None else round(usage.cpu_seconds, 2),
-            "acp_session_id": thread.acp_session_id,
-            "resumable": thread.resumable,
-        }
+        return Row(**members(self))
 
     async def detail(self) -> Detail:
         """A snapshot with stderr, open tool calls and the process tree as they are now."""
@@ -188,9 +158,9 @@ class Session:
         tree: list[ProcessRow] = []
         if process is not None:
             tree = process_tree(await process.look())
-        members = self._members() | totals(tree)
         stderr = [] if process is None else process.stderr.lines()
-        return Detail(**members, stderr=stderr, tool_calls=self._calls.rows(), process_tree=tree)
+        known = members(self) | totals(tree)
+        return Detail(**known, stderr=stderr, tool_calls=self._calls.rows(), process_tree=tree)
 
     # Turns.
 

@@ -101,7 +101,7 @@ class CatchUp:
         finally:
             if gate_of_guild is not None:
                 gate_of_guild.set()
-        if found:
+        if found and session == self._session:
             self._reading.caught_up(guild.id)
 
     async def _direct_messages(self, client: discord.Client, guild_ids: tuple[int, ...]) -> None:
@@ -123,7 +123,7 @@ class CatchUp:
                 continue
             if isinstance(channel, discord.DMChannel):
                 found &= await self._channel(channel, after, session)
-        if found:
+        if found and session == self._session:
             self._reading.caught_up(_DIRECT)
 
     async def _channel(self, channel: discord.abc.Messageable, after: int, session: int) -> bool:

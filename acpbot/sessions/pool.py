@@ -307,12 +307,11 @@ class Pool(Roster):
                 session.agent.process.signal_group(signal.SIGKILL)
 
     def forget(self, thread_id: str) -> bool:
-        """Drop what would let a thread without a session resume; whether there was anything. A running one stays."""
-        if self._live(thread_id) is not None:
-            return False
+        """Drop what would let a thread resume whose session has ended or is ending; whether there was anything."""
         thread = self._threads.get(thread_id)
-        if thread is None:
+        if thread is None or thread_id in self._current:
             return False
+        thread.acp_session_id, thread.resumable = None, False
         self._forget(thread)
         return True
 

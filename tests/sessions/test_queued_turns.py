@@ -51,6 +51,7 @@ async def test_a_thread_is_forgotten_unless_it_has_a_session(house):
     await house.turn("t1", "remember it")
     assert not house.pool.forget("t1")
     assert not house.pool.forget("t2")
-    await house.pool.get("t1").end("evicted")
-    assert house.pool.forget("t1")
+    ending = house.pool.get("t1").end("evicted")
+    assert house.pool.forget("t1"), "also while its last session ends"
     assert (await house.turn("t1", "recall")).text.strip() == "You told me to remember nothing."
+    assert ending.done()

@@ -44,8 +44,8 @@ class Database:
     """An open file, locked for this process. Read before :meth:`start`, then write.
 
     ``problem`` is a clause for people while the disk takes nothing: what is written waits in memory, ``pending_most``
-    statements of it, the oldest go first, and is tried again every ``retry_seconds``. Raises StartError where the file
-    can't be used; a damaged, a foreign or a newer one is left as it is.
+    statements and ``pending_bytes`` of it, the oldest go first, and is tried again every ``retry_seconds``. Raises
+    StartError where the file can't be used; a damaged, a foreign or a newer one is left as it is.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class Database:
         migrations: Sequence[str],
         retry_seconds: float = 2.0,
         pending_most: int = 20_000,
+        pending_bytes: int = 256 * 1024 * 1024,
     ) -> None:
         # By its own name: under a link's there would be a second lock, and two daemons on one database.
         self.path = path = Path(os.path.realpath(path))
@@ -65,7 +66,7 @@ class Database:
         except BaseException:
             os.close(self._lock)
             raise
-        self._writer = _Writer(self._connection, retry_seconds, pending_most)
+        self._writer = _Writer(self._connection, retry_seconds, pending_most, pending_bytes)
         self._step: list[Statement] = []
 
     @property
@@ -110,10 +111,13 @@ class Database:
 class _Writer(threading.Thread):
     """Writes the steps in their order; those that wait are committed together."""
 
-    def __init__(self, connection: sqlite3.Connection, retry_seconds: float, pending_most: int) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, retry_seconds: float, pending_most: int, pending_bytes: int
+    ) -> None:
         super().__init__(name="store", daemon=True)
         self._retry_seconds = retry_seconds
         self._pending_most = pending_most
+        self._pending_bytes = pending_bytes
         self.problem: str | None = None
         self._connection = connection
         self._steps: deque[list[Statement]] = deque()
@@ -213,13 +217,20 @@ class _Writer(threading.Thread):
         if self.problem is None:
             log.warning("store_failed", extra={"fields": {"error": str(error), "next_try_in": self._retry_seconds}})
         self.problem = f"the database can't be written ({error}): what happens now would not survive a restart"
-        too_many, dropped = sum(map(len, steps)) - self._pending_most, 0
-        while too_many > 0:
-            too_many -= len(steps[dropped])
-            dropped += 1
+        dropped = self._too_many(steps)
         if dropped:
             log.error("store_steps_lost", extra={"fields": {"steps": dropped}})
         return dropped
+
+    def _too_many(self, steps: list[list[Statement]]) -> int:
+        """How many of them, the oldest, are more than what may wait in memory."""
+        statements = size = 0
+        for number, step in enumerate(reversed(steps)):
+            statements += len(step)
+            size += sum(len(value) for _, values in step for value in values if isinstance(value, (bytes, str)))
+            if statements > self._pending_most or size > self._pending_bytes:
+                return len(steps) - number
+        return 0
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -230,8 +230,9 @@ async def test_a_full_disk_is_told_and_what_was_written_waits_for_room(path, cap
     assert things.problem is None
 
 
-async def test_a_disk_that_stays_full_costs_the_oldest_and_not_the_memory(path, caplog):
-    things = open_things(path, retry_seconds=0.01, pending_most=3)
+@pytest.mark.parametrize("most", [{"pending_most": 3}, {"pending_bytes": 30_000}])
+async def test_a_disk_that_stays_full_costs_the_oldest_and_not_the_memory(path, caplog, most):
+    things = open_things(path, retry_seconds=0.01, **most)
     things.read("PRAGMA max_page_count = 1")
     for number in range(6):
         things.write("INSERT INTO things VALUES (?)", f"{number}{'x' * 9000}")

@@ -5,7 +5,7 @@ The management server carries the events (``chat.*``); this module knows nothing
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 Event = dict[str, Any]
 
+_UNTOLD_THREADS: Final = 100
+_UNTOLD_EVENTS: Final = 10
+
 
 class LocalChat:
     """Threads of the terminal. ``emit`` callbacks take the params of one ``chat.event`` and may not block."""
@@ -37,7 +40,7 @@ class LocalChat:
         self._conversations = Conversations(pool, self)
         self._listeners: dict[str, list[Callable[[Event], None]]] = {}
         self._surfaces: dict[str, _LocalSurface] = {}
-        self._untold: dict[str, list[str]] = {}
+        self._untold: dict[str, list[Event]] = {}
 
     def recover(self) -> None:
         """Take up what an earlier life left."""
@@ -58,8 +61,8 @@ class LocalChat:
         listeners = self._listeners.setdefault(thread, [])
         if emit not in listeners:
             listeners.append(emit)
-        for words in self._untold.pop(thread, ()):
-            self.notice(thread, words)
+        for event in self._untold.pop(thread, ()):
+            self.emit(thread, event)
         return session.row()
 
     async def send(self, thread: str, text: str, owner: str) -> int:
@@ -119,7 +122,7 @@ class LocalChat:
 
     def interrupted(self, incoming: Incoming, text: str) -> None:
         """Nobody has a thread open when a daemon starts: whoever opens it is told."""
-        self._untold.setdefault(incoming.thread_id, []).append(text)
+        self._leave_word(incoming.thread_id, {"type": "notice", "text": text})
 
     def notice(self, thread_id: str, text: str) -> None:
         """Tell the thread one plain sentence."""
@@ -134,6 +137,17 @@ class LocalChat:
         """Send one event to all who have the thread open."""
         for emit in tuple(self._listeners.get(thread_id, ())):
             emit({"thread": thread_id, **event})
+
+    def over(self, thread_id: str, *events: Event) -> None:
+        """A turn of the thread is over; where nobody has it open, whoever opens it next is told ``events``."""
+        if thread_id not in self._listeners:
+            self._leave_word(thread_id, *events)
+
+    def _leave_word(self, thread_id: str, *events: Event) -> None:
+        words = self._untold.pop(thread_id, [])
+        self._untold[thread_id] = [*words, *events][-_UNTOLD_EVENTS:]
+        if len(self._untold) > _UNTOLD_THREADS:
+            del self._untold[next(iter(self._untold))]
 
     def now_shown(self, thread_id: str, surface: _LocalSurface) -> None:
         """This surface is the thread's running or last turn; an ended one is kept while somebody looks."""
@@ -151,13 +165,13 @@ class _LocalSurface:
     def __init__(self, chat: LocalChat, thread_id: str, prompt: str) -> None:
         self._chat = chat
         self._thread_id = thread_id
-        self._prompt = prompt
         self._live: LiveMessage | None = None
+        self._begin: Event = {"type": "turn_start", "prompt": prompt}
         self._end: Event | None = None
 
     def started(self) -> None:
         self._chat.now_shown(self._thread_id, self)
-        self._emit({"type": "turn_start", "prompt": self._prompt})
+        self._emit(self._begin)
 
     def grew(self, live: LiveMessage, update: Update) -> None:
         self._live = live
@@ -176,6 +190,7 @@ class _LocalSurface:
     def ended(self, live: LiveMessage, end: TurnEnd, settled: Callable[[], None]) -> None:
         self._live = None
         self._end = {"type": "turn_end", "stop_reason": end.stop_reason, "text": live.text, "error": end.error}
+        self._chat.over(self._thread_id, self._begin, self._end)
         self._emit(self._end)
         self._chat.now_shown(self._thread_id, self)
         settled()
@@ -192,7 +207,7 @@ class _LocalSurface:
         if self._end is not None:
             return [self._end]
         text = "" if self._live is None else self._live.text
-        return [{"type": "turn_start", "prompt": self._prompt}, {"type": "text", "text": text}]
+        return [self._begin, {"type": "text", "text": text}]
 
     def _emit(self, event: Event) -> None:
         self._chat.emit(self._thread_id, event)

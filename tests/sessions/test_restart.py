@@ -220,6 +220,26 @@ async def test_the_terminal_is_told_what_was_interrupted_and_what_waited_runs(tm
     assert rows(left, "turns") == []
 
 
+async def test_an_answer_that_nobody_was_there_to_see_is_told_to_who_opens_the_thread(tmp_path):
+    async with life(tmp_path) as first:
+        incoming = Incoming(thread_id="demo", text="say b", owner="ada")
+        first.store.turn_queued(TurnRecord("a1", "demo", "local", "queued", msgspec.json.encode(incoming)))
+        left = await first.killed()
+    async with life(tmp_path, left) as second:
+        chat = LocalChat(second.pool)
+        over = asyncio.Event()
+        leave = second.pool.subscribe(lambda _, row: over.set() if row.turns == 1 else None)
+        chat.recover()
+        await asyncio.wait_for(over.wait(), 20)
+        leave()
+        for seen in (1, 0):
+            events = Events()
+            await chat.open("demo", None, "ada", events.take)
+            assert [event["prompt"] for event in events.of("turn_start")] == ["say b"] * seen
+            assert [event["text"] for event in events.of("turn_end")] == ["b"] * seen
+            chat.leave("demo", events.take)
+
+
 async def test_a_message_that_can_t_be_read_any_more_stops_nothing_else(tmp_path):
     async with life(tmp_path) as first:
         incoming = Incoming(thread_id="demo", text="say b", owner="ada")

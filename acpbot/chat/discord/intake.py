@@ -256,11 +256,13 @@ class Intake:
     def edited(self, message: discord.Message, me: discord.ClientUser) -> None:
         """Replace the text of a message that has not become a running turn yet."""
         key = str(message.id)
-        if (arrival := self._arriving.get(key)) is not None:
-            arrival.text = message.content
+        arrival = self._arriving.get(key)
+        if arrival is None and key not in self.waiting:
             return
-        if key in self.waiting and not self._still_heard(message, str(me.id)):
+        if not self._still_heard(message, str(me.id)):
             log.info("edit_denied", extra={"fields": {"user": str(message.author.id), "message": key}})
+        elif arrival is not None:
+            arrival.text = message.content
         else:
             self.says(key, message.content, me, message.guild)
 

@@ -180,7 +180,11 @@ class Lane:
         try:
             post.message_id = await self._deliver(post, content, components)
         except Refused as error:
-            self._refused(post, error)
+            if post.reply_to is None:
+                self._refused(post, error)
+            else:  # that may be what is not allowed: it takes the right to read the history
+                post.reply_to = None
+                self._unsent.appendleft(post)
             return True
         self._last_id = post.message_id
         post.shown = content, components

@@ -133,10 +133,28 @@ def _heart(client: discord.Client | None) -> Any:
     return getattr(getattr(client, "ws", None), "_keep_alive", None)
 
 
-def silent_seconds(heart: Any) -> float:
-    """For how long there has been no word at all since the last heartbeat; 0 where there was one, or no heartbeat."""
-    sent, heard = getattr(heart, "_last_send", None), getattr(heart, "_last_recv", None)
-    return time.perf_counter() - sent if sent is not None and heard is not None and heard < sent else 0.0
+class Hearing:
+    """How long a gateway has been silent, for one who looks every few seconds.
+
+    What counts is whether anything came between two looks: the library notes the time of a heartbeat in a thread of its
+    own, which can be after that of the acknowledgement.
+    """
+
+    def __init__(self) -> None:
+        self._heart: Any = None
+        self._heard: float | None = None
+        self._sent: float | None = None
+        self._unanswered: float | None = None
+
+    def silent_seconds(self, heart: Any) -> float:
+        """For how long nothing at all has followed a heartbeat; 0 where something has, or where there is no heart."""
+        heard, sent = getattr(heart, "_last_recv", None), getattr(heart, "_last_send", None)
+        if heart is not self._heart or heard != self._heard:
+            self._heart, self._heard, self._sent, self._unanswered = heart, heard, sent, None
+        elif sent != self._sent:
+            self._sent = sent
+            self._unanswered = self._unanswered or sent
+        return 0.0 if self._unanswered is None else time.perf_counter() - self._unanswered
 
 
 class Supervisor:
@@ -169,7 +187,7 @@ class Supervisor:
         self._patience = patience
         self._silence = silence
         self._identifies = identifies or Allowance(IDENTIFIES, IDENTIFY_SECONDS)
-        self._suspect: Any = None
+        self._hearing = Hearing()
         self._closing = asyncio.Event()
         self._failures = 0
         self.client: discord.Client | None = None
@@ -257,20 +275,16 @@ class Supervisor:
             await asyncio.gather(task, return_exceptions=True)
 
     def _listen(self, client: discord.Client) -> None:
-        """Cut a gateway off that says nothing; looked at twice, as an event loop that was late has yet to read."""
-        heart = _heart(client)
-        seconds = silent_seconds(heart)
+        """Cut a gateway off that says nothing."""
+        seconds = self._hearing.silent_seconds(_heart(client))
         if seconds < self._silence:
-            self._suspect = None
-        elif heart is not self._suspect:
-            self._suspect = heart
-        else:
-            log.warning("gateway_silent", extra={"fields": {"seconds": round(seconds, 1)}})
-            # As the network would: a close frame would wait for an answer that does not come, and 1000 end the session.
-            wire = client.ws.socket.get_extra_info("socket")
-            if wire is not None:
-                with contextlib.suppress(OSError):
-                    wire.shutdown(socket.SHUT_RDWR)
+            return
+        log.warning("gateway_silent", extra={"fields": {"seconds": round(seconds, 1)}})
+        # As the network would: a close frame would wait for an answer that does not come, and 1000 end the session.
+        wire = client.ws.socket.get_extra_info("socket")
+        if wire is not None:
+            with contextlib.suppress(OSError):
+                wire.shutdown(socket.SHUT_RDWR)
 
     def _lost_long(self) -> bool:
         lost = self._link.facts(None).disconnected_seconds

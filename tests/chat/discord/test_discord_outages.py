@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
-from acpbot.chat.discord.supervisor import IDENTIFIES, IDENTIFY_SECONDS, Allowance
+from acpbot.chat.discord.supervisor import IDENTIFIES, IDENTIFY_SECONDS, Allowance, Hearing
 from acpbot.errors import ConfigError
 from tests.chat.discord.scene import Scene, staged
 from tests.fakes.discord import rest
@@ -129,11 +130,15 @@ async def test_a_missing_intent_is_a_configuration_error(tmp_path):
             pytest.fail("it is connected")
 
 
-@pytest.mark.parametrize("trouble", ["malformed", "closed", "unknown"])
+@pytest.mark.parametrize("trouble", ["malformed", "closed", "unknown", "told to", "invalid", "invalid but resumable"])
 async def test_the_gateway_comes_back(scene: Scene, trouble):
     gateway = scene.server.gateway
     if trouble == "malformed":
         gateway.malformed()
+    elif trouble == "told to":
+        await gateway.reconnect()
+    elif trouble.startswith("invalid"):
+        await gateway.invalidate(resumable="resumable" in trouble)
     else:
         await gateway.close(4000 if trouble == "closed" else 4012)
     await scene.server.wait_for(lambda: gateway.identifies + gateway.resumes >= 2, seconds=15)
@@ -191,6 +196,30 @@ async def test_a_gateway_that_answers_is_not_left_however_quiet_it_is_else(tmp_p
         gateway = scene.server.gateway
         await scene.server.wait_for(lambda: gateway.heartbeats >= 4)
         assert (gateway.identifies, gateway.resumes, len(gateway.closes)) == (1, 0, 0)
+
+
+class Heart:
+    def __init__(self) -> None:
+        self._last_send = self._last_recv = time.perf_counter() - 100
+
+
+def test_silence_is_that_nothing_came_between_two_looks():
+    heart, hearing = Heart(), Hearing()
+    assert hearing.silent_seconds(None) == 0
+    assert hearing.silent_seconds(heart) == 0
+    assert hearing.silent_seconds(heart) == 0, "no heartbeat, no answer"
+    heart._last_recv += 10
+    heart._last_send = heart._last_recv + 0.1  # noted late: the answer came first
+    assert hearing.silent_seconds(heart) == 0
+    assert hearing.silent_seconds(heart) == 0
+    heart._last_send += 40
+    assert 40 < hearing.silent_seconds(heart) < 60
+    heart._last_send += 40
+    assert 40 < hearing.silent_seconds(heart) < 60, "from the first heartbeat on that was not answered"
+    heart._last_recv = time.perf_counter()
+    assert hearing.silent_seconds(heart) == 0
+    heart._last_send = time.perf_counter()
+    assert hearing.silent_seconds(Heart()) == 0, "another connection"
 
 
 def test_no_more_new_sessions_are_begun_than_discord_allows():

@@ -85,6 +85,28 @@ async def test_a_member_who_left_is_out_and_a_turn_of_theirs_waits_for_nobody(tm
         assert "a last word" not in scene.text(thread)
 
 
+async def test_an_edit_while_the_thread_opens_replaces_the_text(scene: Scene):
+    held = scene.server.faults.hold("POST", rest.MESSAGE_THREADS)
+    message = scene.asks("say wrong")
+    await held.arrived.wait()
+    scene.ada.edits(message, f"{scene.server.bot.mention} say right")
+    later = scene.asks("say later", scene.bob)
+    await scene.server.wait_for(lambda: later.shown_reactions)
+    held.release()
+    thread = await scene.server.wait_for(lambda: message.thread)
+    assert await scene.says(thread, "right") == "right"
+
+
+async def test_without_the_right_to_read_the_history_nothing_is_a_reply(tmp_path):
+    async with staged(tmp_path) as scene:
+        thread = await busy(scene)
+        scene.server.set_permissions(scene.channel, scene.server.bot, deny=["READ_MESSAGE_HISTORY"])
+        scene.ada.says(thread, "say second")
+        await scene.says(thread, "👀 Queued: 1 message is before this one.")
+        await scene.pool.cancel(str(thread.id))
+        await scene.says(thread, "second")
+
+
 async def test_an_edit_of_an_answered_message_asks_nothing_anew(scene: Scene):
     message = scene.asks("say one")
     thread = await scene.server.wait_for_thread(scene.channel)

@@ -486,7 +486,9 @@ async def column(tmp_path: Path, fault: str) -> dict[str, Outcome]:
     logging.getLogger().addHandler(loud)
     try:
         limits = {"max_sessions": 2 * len(ROWS), "session": {"grace_seconds": 1.0}}
-        async with staged(tmp_path / "all", unit=0.02, prompt=0.5, limits=limits) as scene:
+        # Three seconds for an answer are little where all happens at once, on a machine that has other things to do.
+        patient = {"prompt": 0.5, "interaction_seconds": WAIT_SECONDS}
+        async with staged(tmp_path / "all", unit=0.02, limits=limits, **patient) as scene:
             cases = {name: Case(scene, fault, name) for name in ROWS}
             outcomes = await asyncio.gather(*(ROWS[name](case) for name, case in cases.items()))
             for name, case in cases.items():

@@ -184,6 +184,7 @@ async def staged(
     patience: float = 60.0,
     silence: float = SILENCE_SECONDS,
     prompt: float = PROMPT_SECONDS,
+    interaction_seconds: float = 3.0,
     registered: bool = True,
     **discord: Any,
 ) -> AsyncIterator[Scene]:
@@ -195,7 +196,12 @@ async def staged(
     base, default = Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY
     house = House(tmp_path, **(limits or {}))
     try:
-        async with DiscordServer(unit=unit, privileged=privileged, heartbeat_interval=heartbeat) as server:
+        async with DiscordServer(
+            unit=unit,
+            privileged=privileged,
+            heartbeat_interval=heartbeat,
+            interaction_seconds=interaction_seconds,
+        ) as server:
             faults(server)
             scene = Scene(server, house, tmp_path / "workspaces", setup, timing, **discord)
             leave = house.pool.subscribe(lambda _change, _row: server.notify())

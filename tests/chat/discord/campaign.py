@@ -20,7 +20,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from acpbot.chat.discord.marks import end_marks
 from tests.chat.discord.scene import Scene, staged
+from tests.chat.discord.test_discord_catch_up import away
 from tests.chat.discord.test_discord_turns import digits
 from tests.fakes.discord import rest, state
 from tests.fakes.discord.state import Channel
@@ -299,6 +301,18 @@ async def finding(case: Case) -> Outcome:
 
 
 @row
+async def remembering(case: Case) -> Outcome:
+    """Look at an earlier life's message."""
+    message = case.asks("say remembered")
+    thread = await case.thread(message)
+    await case.over(thread)
+    case.meets("GET", rest.MESSAGE)
+    await end_marks(case.scene.chat.outbox, case.scene.settings.reactions, str(case.channel.id), str(message.id))
+    await case.over(thread)
+    return "answered" if message.shown_reactions == ["😱"] else "lived"
+
+
+@row
 async def fetching(case: Case) -> Outcome:
     """Fetch a file."""
     case.meets("GET", rest.CDN)
@@ -480,6 +494,24 @@ async def looking(tmp_path: Path, fault: str) -> dict[str, Outcome]:
     return {"look for a lost message": ("LOST", "answered", "twice")[count]}
 
 
+async def missing(tmp_path: Path, fault: str) -> dict[str, Outcome]:
+    """What was written while there was no gateway session is read in the channel."""
+    async with staged(tmp_path) as scene:
+        thread = await scene.opens("say first")
+        await scene.idle(thread, 1)
+        here = str(thread.id)
+        async with away(scene):
+            scene.ada.says(thread, "say missed")
+            faults = scene.server.faults
+            read = arrange(faults, fault, "GET", rest.MESSAGES, lambda call: call.params["channel_id"] == here)
+        scene.ada.says(thread, "say heard")
+        await scene.says(thread, "heard", seconds=WAIT_SECONDS)
+        assert read.hits, "the call has met its fault"
+        count = scene.text(thread).count("missed")
+        order = scene.text(thread) in {"first\nmissed\nheard", "first\nheard"}
+    return {"read what was missed": ("lived", "answered", "TWICE")[count] if order else "LOST"}
+
+
 async def column(tmp_path: Path, fault: str) -> dict[str, Outcome]:
     """Every call, met by this fault."""
     loud = Loud()
@@ -499,6 +531,7 @@ async def column(tmp_path: Path, fault: str) -> dict[str, Outcome]:
         found = dict(zip(ROWS, outcomes, strict=True))
         found |= await starting(tmp_path / "start", fault)
         found |= await looking(tmp_path / "look", fault)
+        found |= await missing(tmp_path / "miss", fault)
     finally:
         logging.getLogger().removeHandler(loud)
     assert loud.heard == [], f"no defect was logged: {loud.heard}"

@@ -18,6 +18,8 @@ REFUSED = {
     "send a place in the queue": "lived",
     "delete a place in the queue": "lived",
     "look up a thread": "lived",
+    "look at an earlier life's message": "lived",
+    "read what was missed": "lived",
     "fetch a file": "told",
     "tell a clicker no": "told",
     "answer a command": "told",

@@ -53,8 +53,9 @@ bench: $(READY)  ## the figures of the README, each a ratio measured in one run
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check supervisor
 	@set -e; for b in tests/benchmarks/bench_*.py; do echo "== $$b"; $(BIN)/python -m tests.benchmarks.$$(basename $$b .py); done
 
-soak: $(READY)  ## 1,000 ends of an agent: nothing is left or grows; 200 of the daemon: nothing is lost (ARGS='COUNT SEED')
+soak: $(READY)  ## 1,000 ends of an agent, 10,000 turns: nothing is left or grows; 200 ends of the daemon: nothing is lost (ARGS='COUNT SEED')
 	@$(BIN)/python -m tests.soak.soak_cycles
+	@$(BIN)/python -m tests.soak.soak_turns
 	@$(BIN)/python -m tests.soak.soak_restarts $(ARGS)
 
 test-agents: $(READY)  ## the whole daemon with real agents, offline; npm is needed

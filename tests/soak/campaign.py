@@ -14,7 +14,6 @@ import json
 import random
 import re
 import signal
-import subprocess
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Self
@@ -27,7 +26,7 @@ from tests.soak.tally import Tally
 from tests.soak.transcripts import Finding, Thread, by_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
 
     from tests.fakes.discord.server import DiscordServer
@@ -42,7 +41,8 @@ class Campaign:
 
     ``size``: how many threads are in use at a time. ``patience``: seconds that a daemon has to settle.
     ``answer_seconds``: so long Discord waits for the first answer to an interaction. ``reactions``: a third of all
-    requests. What a cycle does is made of the seed and its number by chance. What must not be goes to ``findings``.
+    requests. What a cycle does is made of the seed and its number by chance. What must not be is told to ``tell``, and
+    goes to ``findings``.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Campaign:
         patience: float = 10.0,
         answer_seconds: float = 3.0,
         reactions: bool = True,
+        tell: Callable[[Finding], None] = lambda _finding: None,
     ) -> None:
         self.server = server
         self.folder = folder
@@ -66,6 +67,7 @@ class Campaign:
         self.tally = Tally()
         self.people = People(server, self.tally, size=size)
         self.findings: list[Finding] = []
+        self._tell = tell
         self._known: set[Finding] = set()
         self._life: Life | None = None
         self._ending = Ending(signal.SIGKILL, Moment("rest"))
@@ -91,17 +93,17 @@ class Campaign:
         if self._life is not None:
             await asyncio.to_thread(self._life.daemon.close)
 
-    async def calm(self) -> list[Finding]:
-        """A cycle in which nothing ends; what was found."""
+    async def calm(self) -> None:
+        """A cycle in which nothing ends."""
         self._plan(self.tally.cycles)
         scripts = self.people.load()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.people.loaded(scripts), self.patience)
         await cancelled(scripts)
-        return await self._settle_and_judge()
+        await self._settle_and_judge()
 
-    async def crash(self) -> list[Finding]:
-        """A cycle in which the daemon ends and comes back; what was found."""
+    async def crash(self) -> None:
+        """A cycle in which the daemon ends and comes back."""
         await self._end(self._ending, self.people.load())
         self.people.write_down()
         self._plan(self.tally.cycles + 1)
@@ -111,22 +113,20 @@ class Campaign:
         await self._connected()
         for one in await self.people.press_dead(lambda number: self._runs()[number], self.answer_seconds):
             self._find("dead button", f"no answer within {self.answer_seconds} s: {one!r}")
-        return await self._settle_and_judge()
+        await self._settle_and_judge()
 
-    async def finish(self) -> list[Finding]:
-        """Stop the daemon, which has nothing to do; then look at everything once more. What was found."""
-        found = len(self.findings)
+    async def finish(self) -> None:
+        """Stop the daemon, which has nothing to do; then look at everything once more."""
         await self._end(Ending(signal.SIGTERM, Moment("rest"), self._ending.drain_seconds), [])
         await self._look_for_strays("after the last stop")
         for thread, prompts in by_thread(self.people.all).items():
             if thread is not None:
                 view = Thread(self.people.reader.pages(thread), prompts, ends=self.tally.kills + self.tally.stops)
-                self._report(view.check())
+                self._report(finding for finding in view.check() if finding not in self._known)
                 self.tally.stale_notes += len(view.notes)
         log = (self.folder / "daemon.log").read_text()
         if "Traceback" in log:
             self._find("traceback", log[log.index("Traceback") :][:2000])
-        return self.findings[found:]
 
     def _plan(self, cycle: int) -> None:
         """Decide how the next life ends: its drain is a part of its configuration."""
@@ -139,12 +139,13 @@ class Campaign:
         self._report([Finding(kind, what)])
 
     def _report(self, findings: Iterable[Finding]) -> None:
-        """Note them, with what happened in this cycle; the last look would find most of them again."""
+        """Note them, with what happened in this cycle."""
         story = "; ".join(self._story)
         for finding in findings:
-            if finding not in self._known:
-                self._known.add(finding)
-                self.findings.append(Finding(finding.kind, f"cycle {self.tally.cycles} ({story}): {finding.what}"))
+            self._known.add(finding)
+            told = Finding(finding.kind, f"cycle {self.tally.cycles} ({story}): {finding.what}")
+            self.findings.append(told)
+            self._tell(told)
 
     # Lives.
 
@@ -230,16 +231,18 @@ class Campaign:
         people = self.people
         if working and people.chance.random() < 0.4:
             people.write(people.chance.choice(people.threads or [people.channel]))
-        try:
-            status = await life.ended(bound + self.patience)
-        except subprocess.TimeoutExpired:
-            self._find("slow stop", f"it still runs {bound + self.patience:.1f} s after SIGTERM")
-            return
+        if ending.cut is not None:
+            async with at(self.server, ending.cut, life.over(bound), bound):
+                life.signal(signal.SIGKILL)
+        status = await life.ended(bound + self.patience)
         seconds = time.monotonic() - since
+        if ending.cut is not None and status == -signal.SIGKILL:
+            self.tally.cut += 1
+            return
         self.tally.seconds["stop"].append(seconds)
         if seconds > bound:
             self._find("slow stop", f"{seconds:.1f} s, where {bound:.1f} s are enough")
-        if status != 0:
+        if status:
             self._find("exit status", f"{status} after SIGTERM")
 
     async def _buried(self, life: Life) -> None:
@@ -259,9 +262,9 @@ class Campaign:
 
     # Judging.
 
-    async def _settle_and_judge(self) -> list[Finding]:
+    async def _settle_and_judge(self) -> None:
         """Wait until nothing is open, ask each agent what it remembers, and judge the cycle."""
-        found, since = len(self.findings), time.monotonic()
+        since = time.monotonic()
         people = self.people
         people.generous = True
         self.server.notify()
@@ -281,7 +284,6 @@ class Campaign:
         self._fits.clear()
         self._story.clear()
         self._sessions = set() if self._life is None else self._life.sessions()
-        return self.findings[found:]
 
     async def _wait_settled(self) -> None:
         """As long as patience lasts: what is still open then is found when the cycle is judged."""

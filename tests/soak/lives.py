@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import subprocess
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -53,27 +54,33 @@ class Moment:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a life ends. ``drain_seconds`` stands in its configuration from the beginning."""
+    """How a life ends. ``drain_seconds`` stands in its configuration from the beginning.
+
+    ``cut``: the moment after SIGTERM in which it is killed all the same, as by a service manager that waits no longer.
+    """
 
     signum: signal.Signals
     moment: Moment
     drain_seconds: float = 0.5
+    cut: Moment | None = None
 
     def __str__(self) -> str:
         drain = f", drain {self.drain_seconds} s" if self.signum == signal.SIGTERM else ""
-        return f"{self.signum.name} at {self.moment}{drain}"
+        return f"{self.signum.name} at {self.moment}{drain}{f', SIGKILL at {self.cut}' if self.cut else ''}"
 
     @property
     def roomy(self) -> bool:
-        return self.signum == signal.SIGTERM and self.drain_seconds >= ROOMY_SECONDS
+        """Whether what has begun has the time to come to its end."""
+        return self.signum == signal.SIGTERM and self.drain_seconds >= ROOMY_SECONDS and self.cut is None
 
     @classmethod
     def any(cls, chance: random.Random, *, calls: int) -> Ending:
-        """Three of four are kills."""
+        """Two of three are kills, and some of the others become one."""
         moment = Moment.any(chance, calls=calls)
-        if chance.random() < 0.75:
+        if chance.random() < 0.67:
             return cls(signal.SIGKILL, moment)
-        return cls(signal.SIGTERM, moment, chance.choice([0.5, ROOMY_SECONDS, ROOMY_SECONDS]))
+        cut = Moment.any(chance, calls=calls // 2, rests=False) if chance.random() < 0.3 else None
+        return cls(signal.SIGTERM, moment, chance.choice([0.5, ROOMY_SECONDS, ROOMY_SECONDS]), cut)
 
 
 @contextlib.asynccontextmanager
@@ -148,12 +155,19 @@ class Life:
     def signal(self, signum: signal.Signals) -> None:
         self.daemon.process.send_signal(signum)
 
-    async def ended(self, seconds: float) -> int:
-        """Wait for its end, so long at most; its exit status. What still lives then is killed."""
+    async def ended(self, seconds: float) -> int | None:
+        """Its exit status, once it has ended; ``None`` where it takes longer, and has to be killed."""
         try:
             return await asyncio.to_thread(self.daemon.process.wait, seconds)
+        except subprocess.TimeoutExpired:
+            return None
         finally:
             await asyncio.to_thread(self.daemon.close)
+
+    async def over(self, seconds: float) -> None:
+        """Return when it has ended by itself, or after so many seconds."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            await asyncio.to_thread(self.daemon.process.wait, seconds)
 
     def sessions(self) -> set[str]:
         """The session ids that its living processes carry."""

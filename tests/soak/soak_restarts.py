@@ -13,9 +13,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.fakes.discord.server import DiscordServer
 from tests.soak.campaign import Campaign
+
+if TYPE_CHECKING:
+    from tests.soak.transcripts import Finding
 
 UNIT = 0.05
 """Seconds that one of Discord's rate limits takes: live messages are still edited while an answer grows."""
@@ -38,21 +42,24 @@ async def soak(told: argparse.Namespace, folder: Path) -> bool:
     print(f"{told.count} cycles, seed {seed}, in {folder}", flush=True)
     began = time.monotonic()
     async with DiscordServer(unit=UNIT) as server:
-        one = Campaign(server, folder / "d", seed=seed, size=told.threads, patience=told.patience)
+        one = Campaign(server, folder / "d", seed=seed, size=told.threads, patience=told.patience, tell=tell)
         async with one:
             for cycle in range(1, told.count + 1):
-                for finding in await (one.calm() if told.calm else one.crash()):
-                    print(finding, flush=True)
+                await (one.calm() if told.calm else one.crash())
                 if cycle % 10 == 0:
                     print(f"  {cycle} cycles, {time.monotonic() - began:.0f} s", flush=True)
                 if len(one.findings) >= told.findings:
-                    print(f"  that is enough: {len(one.findings)} findings")
+                    print(f"  that is enough: {len(one.findings)} findings", flush=True)
                     break
-            for finding in await one.finish():
-                print(finding)
+            await one.finish()
     print(one.tally.table())
     print(f"{len(one.findings)} findings in {time.monotonic() - began:.0f} s, seed {seed}")
     return not one.findings
+
+
+def tell(finding: Finding) -> None:
+    """Print it at once."""
+    print(finding, flush=True)
 
 
 def main() -> None:

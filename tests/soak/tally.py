@@ -15,6 +15,7 @@ class Tally:
     kills: int = 0
     early: int = 0
     stops: int = 0
+    cut: int = 0
     moments: Counter[str] = field(default_factory=Counter)
     prompts: Counter[str] = field(default_factory=Counter)
     written_down: int = 0
@@ -39,6 +40,7 @@ class Tally:
             ("lives ended by SIGKILL", self.kills),
             ("  of these while starting", self.early),
             ("lives ended by SIGTERM", self.stops),
+            ("  of these killed all the same", self.cut),
             ("  at", _listed(sorted(self.moments.items()))),
             ("prompts", self.prompts.total()),
             ("  of these", _listed(self.prompts.most_common())),

@@ -169,7 +169,10 @@ class Gateway:
                 request.transport.abort()
             return web.Response()
         ws = web.WebSocketResponse()
-        await ws.prepare(request)
+        try:
+            await ws.prepare(request)
+        except ConnectionError:
+            return ws  # the client died while it connected
         connection = Connection(ws, request)
         self.connections.append(connection)
         try:

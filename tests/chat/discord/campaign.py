@@ -212,7 +212,7 @@ async def showing(case: Case) -> Outcome:
 async def typing(case: Case) -> Outcome:
     """Show that it types."""
     case.meets("POST", rest.TYPING)
-    thread = await case.thread(case.asks("stall 0.05; say typed"))
+    thread = await case.thread(case.asks("stall 2; say typed"))
     await case.over(thread)
     return case.said(thread, "typed")
 

@@ -10,11 +10,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-import aiohttp
 import discord
 
 from acpbot.chat.discord import gate
-from acpbot.chat.discord.rest import SERVER_ERROR
+from acpbot.chat.discord.rest import CLOSED, NO_ANSWER, SERVER_ERROR
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -117,7 +116,7 @@ class CatchUp:
                 channel = await client.fetch_channel(channel_id)
             except (discord.Forbidden, discord.NotFound, discord.InvalidData):
                 continue  # nobody's any more
-            except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+            except (*NO_ANSWER, CLOSED) as error:
                 log.warning("catch_up_failed", extra={"fields": {"channel": str(channel_id), "error": str(error)}})
                 found = False
                 continue
@@ -140,7 +139,7 @@ class CatchUp:
                         return False
                     await self._take(message)
                     after = message.id
-            except (discord.HTTPException, aiohttp.ClientError, OSError) as error:
+            except (*NO_ANSWER, CLOSED) as error:
                 if isinstance(error, discord.HTTPException) and error.status < SERVER_ERROR:
                     log.info("catch_up_refused", extra={"fields": {"channel": str(channel), "error": str(error)}})
                     return True

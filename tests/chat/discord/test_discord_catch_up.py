@@ -68,6 +68,22 @@ async def test_a_history_that_can_t_be_had_at_once_is_asked_for_again(scene: Sce
     await scene.says(thread, "two")
 
 
+async def test_a_client_that_ends_while_it_reads_leaves_it_to_the_next(scene: Scene, caplog):
+    thread = await scene.opens("say one")
+    await scene.idle(thread, 1)
+    async with away(scene):
+        scene.ada.says(thread, "say two")
+        read = scene.server.faults.hold("GET", rest.MESSAGES)
+    await read.arrived.wait()
+    await scene.server.gateway.close(4012)
+    await scene.server.wait_for(lambda: len(scene.server.requests_to("GET", rest.ME)) == 2, seconds=10)
+    read.release()
+    await scene.says(thread, "two")
+    await scene.idle(thread, 2)
+    assert said(scene, thread) == ["one", "two"]
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
 async def test_a_channel_whose_history_is_closed_holds_up_no_other(scene: Scene):
     thread = await scene.opens("say one")
     await scene.idle(thread, 1)

@@ -18,6 +18,8 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from acpbot.config_keys import one_line
 from acpbot.errors import StartError
 from acpbot.lock import take_lock
@@ -37,15 +39,28 @@ _STORAGE: Final = frozenset(
         *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_NOMEM),
     }
 )
+_LOST: Final = "what happens now would not survive a restart"
 _WAY_OUT: Final = "or name another file in [store] path"
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What is done about a disk that takes nothing.
+
+    A write that failed is tried again every ``retry_seconds``; one that is not answered for ``hang_seconds`` is waited
+    for no longer. In memory wait ``pending_most`` statements, and ``pending_bytes`` of them; the oldest go first.
+    """
+
+    retry_seconds: float = 2.0
+    hang_seconds: float = 10.0
+    pending_most: int = 20_000
+    pending_bytes: int = 256 * 1024 * 1024
 
 
 class Database:
     """An open file, locked for this process. Read before :meth:`start`, then write.
 
-    ``problem`` is a clause for people while the disk takes nothing: what is written waits in memory, ``pending_most``
-    statements and ``pending_bytes`` of it, the oldest go first, and is tried again every ``retry_seconds``. Raises
-    StartError where the file can't be used; a damaged, a foreign or a newer one is left as it is.
+    ``problem`` is a clause for people while the disk takes nothing: what is written waits in memory, and is tried
+    again. Raises StartError where the file can't be used; a damaged, a foreign or a newer one is left as it is.
     """
 
     def __init__(
@@ -54,9 +69,7 @@ class Database:
         *,
         application_id: int,
         migrations: Sequence[str],
-        retry_seconds: float = 2.0,
-        pending_most: int = 20_000,
-        pending_bytes: int = 256 * 1024 * 1024,
+        limits: Limits | None = None,
     ) -> None:
         # By its own name: under a link's there would be a second lock, and two daemons on one database.
         self.path = path = Path(os.path.realpath(path))
@@ -66,7 +79,7 @@ class Database:
         except BaseException:
             os.close(self._lock)
             raise
-        self._writer = _Writer(self._connection, retry_seconds, pending_most, pending_bytes)
+        self._writer = _Writer(self._connection, limits or Limits())
         self._step: list[Statement] = []
 
     @property
@@ -111,13 +124,9 @@ class Database:
 class _Writer(threading.Thread):
     """Writes the steps in their order; those that wait are committed together."""
 
-    def __init__(
-        self, connection: sqlite3.Connection, retry_seconds: float, pending_most: int, pending_bytes: int
-    ) -> None:
+    def __init__(self, connection: sqlite3.Connection, limits: Limits) -> None:
         super().__init__(name="store", daemon=True)
-        self._retry_seconds = retry_seconds
-        self._pending_most = pending_most
-        self._pending_bytes = pending_bytes
+        self._limits = limits
         self.problem: str | None = None
         self._connection = connection
         self._steps: deque[list[Statement]] = deque()
@@ -138,7 +147,13 @@ class _Writer(threading.Thread):
             if self._done >= self._put or self.problem is not None:
                 return
             self._waiting.append((self._put, future))
-        await future
+        try:
+            async with asyncio.timeout(self._limits.hang_seconds):
+                await future
+        except TimeoutError:
+            # A disk that hangs holds up no turn for ever; what it takes after all is well again.
+            log.warning("store_slow", extra={"fields": {"seconds": self._limits.hang_seconds}})
+            self.problem = f"the disk has not answered for {self._limits.hang_seconds:.0f} s: {_LOST}"
 
     def close(self) -> None:
         with self._changed:
@@ -165,7 +180,7 @@ class _Writer(threading.Thread):
                     if self._closing:
                         log.error("store_unwritten", extra={"fields": {"steps": len(self._steps)}})
                         return
-                    self._changed.wait_for(lambda: self._closing, self._retry_seconds)
+                    self._changed.wait_for(lambda: self._closing, self._limits.retry_seconds)
 
     def _wake(self) -> None:
         late = []
@@ -215,8 +230,10 @@ class _Writer(threading.Thread):
 
     def _store_failed(self, error: Exception, steps: list[list[Statement]]) -> int:
         if self.problem is None:
-            log.warning("store_failed", extra={"fields": {"error": str(error), "next_try_in": self._retry_seconds}})
-        self.problem = f"the database can't be written ({error}): what happens now would not survive a restart"
+            log.warning(
+                "store_failed", extra={"fields": {"error": str(error), "next_try_in": self._limits.retry_seconds}}
+            )
+        self.problem = f"the database can't be written ({error}): {_LOST}"
         dropped = self._too_many(steps)
         if dropped:
             log.error("store_steps_lost", extra={"fields": {"steps": dropped}})
@@ -228,7 +245,7 @@ class _Writer(threading.Thread):
         for number, step in enumerate(reversed(steps)):
             statements += len(step)
             size += sum(len(value) for _, values in step for value in values if isinstance(value, (bytes, str)))
-            if statements > self._pending_most or size > self._pending_bytes:
+            if statements > self._limits.pending_most or size > self._limits.pending_bytes:
                 return len(steps) - number
         return 0
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from acpbot.acp import procfs
 from acpbot.sessions.records import ProcessRecord, TurnRecord
 from acpbot.sessions.thread import Thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from acpbot.sessions.session import Session
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+CLOCK_SET_SECONDS: Final = 3600.0
+"""Smaller steps of the wall clock do not matter to times to live, which are hours."""
+
 
 class Memory:
     """The store, as the pool speaks to it. ``wall``: Unix time; a monotonic clock means nothing in another life."""
@@ -28,6 +31,7 @@ class Memory:
     def __init__(self, store: Store, wall: Callable[[], float]) -> None:
         self._store = store
         self._wall = wall
+        self._ahead: float | None = None
         self._boot = procfs.boot_id()
         self._written = {record.thread_id: record for record in store.left.threads}
 
@@ -38,6 +42,19 @@ class Memory:
     def now(self) -> float:
         """Unix time."""
         return self._wall()
+
+    def mind_the_clock(self, monotonic: float, threads: Iterable[Thread]) -> None:
+        """Where the wall clock has been set, count each thread's time anew: nothing is too old because of that.
+
+        A machine without a clock of its own may begin in 1970, and be told years later what year it is.
+        """
+        ahead = self._wall() - monotonic
+        if self._ahead is not None and abs(ahead - self._ahead) >= CLOCK_SET_SECONDS:
+            log.warning("clock_set", extra={"fields": {"seconds": round(ahead - self._ahead)}})
+            for thread in threads:
+                thread.used_at = self._wall()
+                self.keep(thread)
+        self._ahead = ahead
 
     def keep(self, thread: Thread) -> None:
         """Write a thread down where it has changed."""

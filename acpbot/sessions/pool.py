@@ -398,6 +398,7 @@ class Pool(Roster):
                 session.end("expired")
             elif session.turn is not None:
                 self._review(session)
+        self._memory.mind_the_clock(now, self._threads.values())
         old = [thread for thread in self._threads.values() if wall - thread.used_at >= self._limits.ttl_seconds]
         for thread in old:
             if self._live(thread.thread_id) is None:

@@ -109,7 +109,7 @@ class Told:
 class House:
     """A pool and what tests do with it."""
 
-    def __init__(self, tmp_path, store=None, **limits) -> None:
+    def __init__(self, tmp_path, store=None, wall=None, **limits) -> None:
         self.clock = Clock()
         self.told = Told()
         self.tmp_path = tmp_path
@@ -127,7 +127,7 @@ class House:
             limits=PoolLimits(session=Limits(**session), **limits),
             store=store,
             clock=self.clock,
-            wall=self.clock,
+            wall=wall or self.clock,
         )
         self.pool.attach("test", self.told)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -12,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from acpbot.errors import StartError
-from acpbot.sessions.database import Database
+from acpbot.sessions.database import Database, Limits
 from acpbot.sessions.store import APPLICATION_ID, MIGRATIONS, Store
 
 TABLE = ("CREATE TABLE things (name TEXT PRIMARY KEY) STRICT",)
 
 
-def open_things(path, migrations=TABLE, **more) -> Database:
-    return Database(path, application_id=7, migrations=migrations, **more)
+def open_things(path, migrations=TABLE, **limits) -> Database:
+    return Database(path, application_id=7, migrations=migrations, limits=Limits(**limits))
 
 
 @pytest.fixture
@@ -228,6 +229,22 @@ async def test_a_full_disk_is_told_and_what_was_written_waits_for_room(path, cap
     await asyncio.to_thread(things.close)
     assert names(path) == big
     assert things.problem is None
+
+
+async def test_a_disk_that_does_not_answer_holds_up_nobody_for_ever(path, caplog):
+    things = open_things(path, hang_seconds=0.05, retry_seconds=0.01)
+    things.start()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        things.write("INSERT INTO things VALUES (?)", "one")
+        await asyncio.wait_for(things.durable(), 10)
+        assert str(things.problem).startswith("the disk has not answered for 0 s: what happens now would not survive")
+        assert names(path) == []
+        other.execute("ROLLBACK")
+    await asyncio.to_thread(things.close)
+    assert things.problem is None
+    assert names(path) == ["one"]
+    assert events(caplog) == ["store_slow", "store_works_again"]
 
 
 @pytest.mark.parametrize("most", [{"pending_most": 3}, {"pending_bytes": 30_000}])

@@ -14,7 +14,7 @@ from acpbot.errors import TooMany
 from acpbot.sessions.model import Target
 from acpbot.sessions.records import TurnRecord
 from acpbot.sessions.turn import Turn
-from tests.sessions.conftest import Listener
+from tests.sessions.conftest import Clock, Listener
 from tests.sessions.lives import Events, life, rows
 
 SAME = ("thread_id", "platform", "agent", "cwd", "title", "owner", "created_at", "turns", "acp_session_id", "resumable")
@@ -159,6 +159,24 @@ async def test_the_time_to_live_goes_on_over_lives(tmp_path):
             assert [row.thread_id for row in house.pool.rows(suspended=True)] == there
             assert (tmp_path / "workspaces" / "1001").is_dir(), "a workspace is kept unless it is told otherwise"
     assert rows(left, "threads") == []
+
+
+async def test_a_wall_clock_that_is_set_makes_no_thread_too_old(tmp_path):
+    wall = Clock()
+    async with life(tmp_path, ttl_seconds=10_000, wall=wall) as house:
+        await house.turn("1001", "say a")
+        await house.pool.kill([Target(thread_id="1001", session_id=house.row("1001").session_id)])
+        house.pool.tick()
+        wall.move(50 * 365 * 86_400)
+        house.pool.tick()
+        assert house.row("1001").state == "suspended"
+        left = await house.killed()
+        assert rows(left, "threads")[0]["used_at"] == wall.now
+        for moved in (9_999, 1):
+            wall.move(moved)
+            house.clock.move(moved)
+            house.pool.tick()
+        assert house.pool.rows(suspended=True) == []
 
 
 @pytest.mark.parametrize("trick", ["", "link", "link within", "elsewhere"])

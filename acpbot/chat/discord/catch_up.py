@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import discord
 
 from acpbot.chat.discord import gate
-from acpbot.chat.discord.rest import CLOSED, NO_ANSWER, SERVER_ERROR
+from acpbot.chat.discord.rest import CLOSED, NO_ANSWER, SERVER_ERROR, TOO_MANY
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -140,7 +140,7 @@ class CatchUp:
                     await self._take(message)
                     after = message.id
             except (*NO_ANSWER, CLOSED) as error:
-                if isinstance(error, discord.HTTPException) and error.status < SERVER_ERROR:
+                if _is_refusal(error):
                     log.info("catch_up_refused", extra={"fields": {"channel": str(channel), "error": str(error)}})
                     return True
                 failures += 1
@@ -162,3 +162,8 @@ class CatchUp:
             message.author = await message.guild.fetch_member(message.author.id)
         except discord.NotFound:
             return  # they left, and have no roles any more
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether Discord's answer is no, and would be again."""
+    return isinstance(error, discord.HTTPException) and error.status < SERVER_ERROR and error.status != TOO_MANY

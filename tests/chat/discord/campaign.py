@@ -215,9 +215,11 @@ async def showing(case: Case) -> Outcome:
 async def typing(case: Case) -> Outcome:
     """Show that it types."""
     case.meets("POST", rest.TYPING)
-    thread = await case.thread(case.asks("stall 2; say typed"))
+    thread = await case.busy()
+    await case.until(lambda: case.met[0].hits, "a sign of typing")
+    await case.scene.pool.cancel(str(thread.id))
     await case.over(thread)
-    return case.said(thread, "typed")
+    return case.said(thread, "first\n⏹️ Cancelled.")
 
 
 async def reacted(case: Case, message: Message) -> Outcome:

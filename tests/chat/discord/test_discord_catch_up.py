@@ -68,6 +68,16 @@ async def test_a_history_that_can_t_be_had_at_once_is_asked_for_again(scene: Sce
     await scene.says(thread, "two")
 
 
+async def test_a_history_that_is_asked_for_too_often_is_asked_for_again(scene: Scene):
+    thread = await scene.opens("say one")
+    await scene.idle(thread, 1)
+    async with away(scene):
+        scene.ada.says(thread, "say two")
+        # by what stands before Discord: the library gives up at once
+        scene.server.faults.too_many("GET", rest.MESSAGES, retry_after=0.01, via=False, times=2)
+    await scene.says(thread, "two")
+
+
 async def test_a_client_that_ends_while_it_reads_leaves_it_to_the_next(scene: Scene, caplog):
     thread = await scene.opens("say one")
     await scene.idle(thread, 1)

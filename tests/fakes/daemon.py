@@ -89,7 +89,7 @@ class Wire:
 class DaemonProcess:
     """`acpbot run` with a configuration of the test's own; ready when the constructor returns.
 
-    ``handed``: a listening socket that it gets as systemd would hand it over.
+    ``handed``: a listening socket that it gets as systemd would hand it over. ``module``: run in acpbot's place.
     """
 
     def __init__(
@@ -98,6 +98,7 @@ class DaemonProcess:
         config: str = DEMO_AGENT,
         *,
         ready: bool = True,
+        module: str = "acpbot",
         handed: socket.socket | None = None,
         **environ: str,
     ) -> None:
@@ -123,7 +124,7 @@ class DaemonProcess:
         prefix = [] if handed is None else ["-c", HAND_OVER, str(handed.fileno())]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *prefix, "-m", "acpbot", "run", "--config", str(self.config)],
+                [sys.executable, *prefix, "-m", module, "run", "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -194,7 +194,7 @@ class Campaign:
         await self._start()
         self.tally.early += 1
         calls = self.people.chance.choice([5, 20, 10 * self.people.size])
-        moment = Moment.any(self.people.chance, calls=calls, rests=False)
+        moment = Moment.any(self.people.chance, calls=calls, recovering=True)
         await self._end(Ending(signal.SIGKILL, moment), [], over=self.people.settled())
         self.people.write_down()
 

@@ -8,9 +8,10 @@ import signal
 import subprocess
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tests.fakes.daemon import DaemonProcess
+from tests.fakes.discord import rest
 from tests.soak import leftovers
 
 if TYPE_CHECKING:
@@ -25,31 +26,61 @@ ROOMY_SECONDS = 8.0
 """A drain that any turn of the campaign fits into."""
 
 
+class Sort(NamedTuple):
+    """One sort of request; about one of so many is of it. How often it is chosen under load, and while recovering."""
+
+    method: str
+    route: str
+    one_of: int
+    load: float
+    recovery: float
+
+
+SORTS = {
+    "request": Sort("*", "*", 1, 3, 3),
+    "post": Sort("POST", rest.MESSAGES, 5, 3, 3),
+    "edit": Sort("PATCH", rest.MESSAGE, 5, 2, 1),
+    "reaction": Sort("PUT", rest.REACTION, 5, 1, 0.5),
+    "click": Sort("POST", rest.CALLBACK, 20, 1, 0),
+    "thread": Sort("POST", rest.MESSAGE_THREADS, 40, 0.5, 0.5),
+    "history": Sort("GET", rest.MESSAGES, 10, 0, 2),
+}
+
+
 @dataclass(frozen=True)
 class Moment:
     """When a daemon is ended: at a request to Discord or an event from it, counted from now, or after seconds.
 
     ``call``: that request is there and has had no effect yet; it has it once the daemon is dead. ``answer``: it has
-    had its effect, and the daemon never hears of it. ``rest``: once nothing more happens by itself.
+    had its effect, and the daemon never hears of it. Only those of its ``sort`` are counted. ``rest``: once nothing
+    more happens by itself.
     """
 
     kind: Literal["call", "answer", "event", "delay", "rest"]
     count: int = 0
     seconds: float = 0.0
+    sort: str = "request"
 
     def __str__(self) -> str:
-        what = f" {self.count}" if self.count else f" of {self.seconds:.3f} s" if self.seconds else ""
-        return f"{self.kind}{what}"
+        if self.kind in ("call", "answer"):
+            return f"{self.sort} {self.count} {'before' if self.kind == 'call' else 'after'} its effect"
+        return f"{self.kind} {self.count or f'{self.seconds:.3f} s'}" if self.kind != "rest" else self.kind
 
     @classmethod
-    def any(cls, chance: random.Random, *, calls: int, rests: bool = True) -> Moment:
-        """One of the first ``calls`` requests, as many events, or a delay of which that many take about as long."""
+    def any(cls, chance: random.Random, *, calls: int, recovering: bool = False) -> Moment:
+        """Within the first ``calls`` requests, as many events, or the time that so many take."""
         kinds: list[Literal["call", "answer", "event", "delay", "rest"]] = ["call", "answer", "event", "delay", "rest"]
-        (kind,) = chance.choices(kinds, [3, 3, 2, 2, 0.5 if rests else 0])
+        (kind,) = chance.choices(kinds, [3, 3, 1, 1, 0 if recovering else 0.5])
         count = chance.randint(1, calls)
         if kind == "delay":
             return cls(kind, seconds=count * 0.015)
-        return cls(kind) if kind == "rest" else cls(kind, count)
+        if kind == "event":
+            return cls(kind, count)
+        if kind == "rest":
+            return cls(kind)
+        weights = [one.recovery if recovering else one.load for one in SORTS.values()]
+        (sort,) = chance.choices(list(SORTS), weights)
+        return cls(kind, 1 + (count - 1) // SORTS[sort].one_of, sort=sort)
 
 
 @dataclass(frozen=True)
@@ -79,7 +110,7 @@ class Ending:
         moment = Moment.any(chance, calls=calls)
         if chance.random() < 0.67:
             return cls(signal.SIGKILL, moment)
-        cut = Moment.any(chance, calls=calls // 2, rests=False) if chance.random() < 0.3 else None
+        cut = Moment.any(chance, calls=calls // 2) if chance.random() < 0.3 else None
         return cls(signal.SIGTERM, moment, chance.choice([0.5, ROOMY_SECONDS, ROOMY_SECONDS]), cut)
 
 
@@ -92,7 +123,8 @@ async def at(server: DiscordServer, moment: Moment, over: Awaitable[None], secon
     held = None
     if moment.kind in ("call", "answer"):
         when: Literal["before", "after"] = "before" if moment.kind == "call" else "after"
-        held = server.faults.hold("*", "*", nth=moment.count, when=when)
+        sort = SORTS[moment.sort]
+        held = server.faults.hold(sort.method, sort.route, nth=moment.count, when=when)
         comes: Awaitable[object] = held.arrived.wait()
     elif moment.kind == "event":
         wanted = dispatched(server) + moment.count

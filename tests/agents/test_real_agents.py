@@ -182,9 +182,14 @@ async def test_the_user_is_told_why_the_model_refused(stack):
 
 async def test_a_connection_that_breaks_ends_the_turn_at_last_or_when_cancelled(stack, model):
     listener = stack.send("1001", "cut")
-    await model.asked("cut", times=2)
+    await stack.sees(listener, "Half")
+    model.release()
+    second = await model.asked("cut", times=2)
+    await asyncio.wait_for(second.answering.wait(), LIMIT)
     if stack.name == "opencode":
         assert await stack.cancel("1001") == "cancelled"
+    else:
+        model.release()
     await stack.over(listener)
     assert listener.text.startswith("Half")
     assert (await stack.turn("1001", "say still here")).text == "still here"

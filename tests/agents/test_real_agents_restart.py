@@ -11,6 +11,7 @@ from acpbot.chat.conversation import INTERRUPTED
 from tests.agents.agents import configuration, recipe
 from tests.agents.conftest import LIMIT, Gate, running
 from tests.fakes.daemon import DaemonProcess, Wire, marked_processes
+from tests.sessions.lives import rows
 
 pytestmark = [pytest.mark.real_agents, pytest.mark.timeout(3 * LIMIT)]
 
@@ -62,16 +63,18 @@ def row(wire: Wire) -> dict:
     return found
 
 
-def until_idle(_wire: Wire) -> None:
-    """Between two turns."""
+def until_idle(daemon: DaemonProcess, _wire: Wire) -> None:
+    """Between two turns: it is on disk, too, that the last one is over."""
+    while rows(daemon.folder / "state" / "acpbot" / "acpbot.sqlite3", "turns"):
+        continue
 
 
-def into_an_answer(wire: Wire) -> None:
+def into_an_answer(_daemon: DaemonProcess, wire: Wire) -> None:
     wire.call("chat.send", thread="t", text="slow")
     assert wire.event("text")["text"] == "Thinking"
 
 
-def into_a_tool(wire: Wire) -> None:
+def into_a_tool(_daemon: DaemonProcess, wire: Wire) -> None:
     """A tool of the agent's runs, in a session of its own, so that no process group holds it."""
     wire.call("chat.send", thread="t", text=f"run setsid --wait {NAP}")
     asked = wire.event("permission")
@@ -85,7 +88,7 @@ def converse(lives: Lives, model, moment, signum: int) -> None:
     interrupted = moment is not until_idle and signum == signal.SIGKILL
     with lives.start() as daemon, opened(daemon) as wire:
         assert turn(wire, f"say {FACT}")[-1]["text"] == FACT
-        moment(wire)
+        moment(daemon, wire)
         before = row(wire)
         assert marked_processes([before["session_id"]])
         status = daemon.stop(signum)

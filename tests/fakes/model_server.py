@@ -6,7 +6,7 @@ What it answers is told by the last line of the newest user message that begins 
     run COMMAND   a call of the shell tool that the request offers; once its result is there, the result in words
     slow          a word, then silence until the client leaves or `ModelServer.release` is called
     fail STATUS   an HTTP error of that status; every time that it is asked
-    cut           a word, then the connection is cut
+    cut           a word, then silence until `ModelServer.release` is called, and then the connection is cut
     recall        every earlier user message of the conversation that began with 'say': what a resume must keep
 
 Anything else is echoed. Requests that offer no tools are an agent's own (titles, summaries) and get a short line.
@@ -281,13 +281,13 @@ class ModelServer:
                 await response.write(_sse(event))
             asked.answering.set()
             await asyncio.sleep(0)
+        if reply.hold or reply.cut:
+            await released.wait()
         if reply.cut:
             transport = request.transport
             assert transport is not None
             transport.abort()
             return response
-        if reply.hold:
-            await released.wait()
         for event in voice.end(reply):
             await response.write(_sse(event))
         await response.write_eof()

@@ -88,6 +88,10 @@ class Roster(ABC):
         """What is known of a thread."""
         return self._threads.get(thread_id)
 
+    def of_platform(self, platform: str) -> list[Thread]:
+        """All threads of a platform, with a session or without."""
+        return [thread for thread in self._threads.values() if thread.platform == platform]
+
     def row(self, thread_id: str) -> Row:
         """The thread's row. Raises NotFound."""
         session = self._live(thread_id)

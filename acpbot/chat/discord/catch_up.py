@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import discord
 
 from acpbot.chat.discord import gate
+from acpbot.chat.discord.places import PLATFORM
 from acpbot.chat.discord.rest import CLOSED, NO_ANSWER, SERVER_ERROR, TOO_MANY
 
 if TYPE_CHECKING:
@@ -109,8 +110,8 @@ class CatchUp:
         for guild_id in guild_ids:
             await self.may_go_on(guild_id)
         after, found = self._reading.fall_behind([_DIRECT]), True
-        known = [row for row in self._pool.rows(suspended=True) if row.platform == "discord"]
-        unknown = [int(row.thread_id) for row in known if client.get_channel(int(row.thread_id)) is None]
+        known = sorted(self._pool.of_platform(PLATFORM), key=lambda thread: thread.used_at)
+        unknown = [int(thread.thread_id) for thread in known if client.get_channel(int(thread.thread_id)) is None]
         for channel_id in unknown[-_DMS_MOST:]:
             try:
                 channel = await client.fetch_channel(channel_id)

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import random
 import socket
+import threading
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import discord
 import msgspec
 import yarl
-from discord.gateway import DiscordWebSocket
+from discord.gateway import DiscordWebSocket, KeepAliveHandler
 from discord.http import Route
 
 from acpbot.errors import ConfigError
@@ -157,6 +158,27 @@ class Hearing:
         return 0.0 if self._unanswered is None else time.perf_counter() - self._unanswered
 
 
+def _cut(gateway: DiscordWebSocket) -> None:
+    wire = gateway.socket.get_extra_info("socket")
+    if wire is not None:
+        with contextlib.suppress(OSError):
+            wire.shutdown(socket.SHUT_RDWR)
+
+
+async def _still(client: discord.Client) -> None:
+    """Stop what is left of the client's gateway connections once nothing reads them.
+
+    One that was being made when :meth:`~discord.Client.connect` was cut short is nobody's, and its thread would go on
+    beating for as long as Discord answers.
+    """
+    for thread in threading.enumerate():
+        if isinstance(thread, KeepAliveHandler) and thread.ws._connection is client._connection:  # noqa: SLF001 - no other way
+            thread.stop()
+            if thread.ws is not client.ws:
+                _cut(thread.ws)
+                await thread.ws.close()
+
+
 class Supervisor:
     """Runs one client after the other. ``online`` is told each client that REST works with, ``offline`` its end.
 
@@ -273,6 +295,7 @@ class Supervisor:
                 task.cancel()
                 await asyncio.wait([task], timeout=_CANCEL_SECONDS)
             await asyncio.gather(task, return_exceptions=True)
+            await _still(client)
 
     def _listen(self, client: discord.Client) -> None:
         """Cut a gateway off that says nothing."""
@@ -281,10 +304,7 @@ class Supervisor:
             return
         log.warning("gateway_silent", extra={"fields": {"seconds": round(seconds, 1)}})
         # As the network would: a close frame would wait for an answer that does not come, and 1000 end the session.
-        wire = client.ws.socket.get_extra_info("socket")
-        if wire is not None:
-            with contextlib.suppress(OSError):
-                wire.shutdown(socket.SHUT_RDWR)
+        _cut(client.ws)
 
     def _lost_long(self) -> bool:
         lost = self._link.facts(None).disconnected_seconds

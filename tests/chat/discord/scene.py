@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from discord.gateway import DiscordWebSocket
+from discord.gateway import DiscordWebSocket, KeepAliveHandler
 from discord.http import Route
 
 from acpbot.chat.discord.commands import PROMPT_SECONDS
@@ -171,6 +172,15 @@ class Scene:
         return 0 if known is None else known.turns
 
 
+def beating() -> list[str]:
+    """The threads that would still send heartbeats for a client; each ends as soon as it is told to."""
+    loop = asyncio.get_running_loop()
+    hearts = [one for one in threading.enumerate() if isinstance(one, KeepAliveHandler) and one.ws.loop is loop]
+    for heart in hearts:
+        heart.join(0.2)
+    return [heart.name for heart in hearts if heart.is_alive()]
+
+
 @asynccontextmanager
 async def staged(
     tmp_path: Path,
@@ -214,6 +224,7 @@ async def staged(
                 await scene.stop()
             assert server.unserved == []
             assert server.rate_limited == []
+            assert beating() == []
     finally:
         Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY = base, default
         await house.launcher.aclose()

@@ -318,7 +318,9 @@ async def _whole(http: discord.http.HTTPClient, route: Route, extra: dict[str, A
     try:
         return await http.request(route, **extra)
     except asyncio.CancelledError:
-        http._global_over.set()  # noqa: SLF001 - there is no other way to it
+        shut = getattr(http, "_global_over", None)  # private: it may be gone in a later version, and the fault with it
+        if isinstance(shut, asyncio.Event):
+            shut.set()
         raise
 
 

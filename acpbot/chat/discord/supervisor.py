@@ -172,7 +172,8 @@ async def _still(client: discord.Client) -> None:
     beating for as long as Discord answers.
     """
     for thread in threading.enumerate():
-        if isinstance(thread, KeepAliveHandler) and thread.ws._connection is client._connection:  # noqa: SLF001 - no other way
+        theirs = getattr(getattr(thread, "ws", None), "_connection", None)  # private: which client it belongs to
+        if isinstance(thread, KeepAliveHandler) and theirs is getattr(client, "_connection", thread):
             thread.stop()
             if thread.ws is not client.ws:
                 _cut(thread.ws)

@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _LIMIT = 10.0
-# The terminal becomes the program's own, so that a typed Ctrl-C is a signal to it, as in a shell.
-_OWN_IT = "import fcntl,os,sys,termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+# The terminal becomes the program's own, so that a typed Ctrl-C is a signal to it, which it takes, as in a shell: what
+# runs in the background of one has SIGINT ignored.
+_OWN_IT = (
+    "import fcntl,os,signal,sys,termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
 class Tty:

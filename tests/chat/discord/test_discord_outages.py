@@ -192,9 +192,9 @@ async def test_a_gateway_that_falls_silent_is_left_and_its_session_resumed(tmp_p
 
 
 async def test_a_gateway_that_answers_is_not_left_however_quiet_it_is_else(tmp_path):
-    async with staged(tmp_path, heartbeat=0.2, silence=0.1) as scene:
+    async with staged(tmp_path, heartbeat=0.2, silence=0.9) as scene:
         gateway = scene.server.gateway
-        await scene.server.wait_for(lambda: gateway.heartbeats >= 4)
+        await scene.server.wait_for(lambda: gateway.heartbeats >= 7)
         assert (gateway.identifies, gateway.resumes, len(gateway.closes)) == (1, 0, 0)
 
 

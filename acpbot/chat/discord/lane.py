@@ -26,6 +26,7 @@ T = TypeVar("T")
 NONCE_SECONDS: Final = 120.0
 """How long Discord surely knows a nonce ('the past few minutes'); later a look at the channel decides."""
 
+UNSURE: Final = "⚠️ My last message may be here twice: I may not read this channel's history, to see if it had arrived."
 REFUSALS_MOST: Final = 3
 """Edits of a message that Discord refuses before no more are tried: such as of one that somebody has deleted."""
 
@@ -79,6 +80,7 @@ class Lane:
         self._chores: deque[tuple[str, str, bool]] = deque()
         self._gone: deque[tuple[Post, str]] = deque()
         self._lost: set[Post] = set()
+        self._unsure = False
         self._sources: dict[Callable[[], None], None] = {}
         self._last_id: str | None = None
         self._edit_failures = 0
@@ -187,6 +189,7 @@ class Lane:
                 self._unsent.appendleft(post)
             return True
         self._last_id = post.message_id
+        self._own_up(sent=True)
         post.shown = content, components
         post.file = None
         self._outbox.keep(post)
@@ -207,6 +210,7 @@ class Lane:
         except Refused as error:
             self._refused(post, error)
             return True
+        self._own_up(sent=not post.retracted)
         self._lost.discard(post)
         post.message_id = found
         post.file = None
@@ -217,6 +221,12 @@ class Lane:
             self._outbox.keep(post)
             self.changed(post)
         return True
+
+    def _own_up(self, *, sent: bool) -> None:
+        """What was sent although nobody could see whether it stood may be there twice."""
+        unsure, self._unsure = self._unsure, False
+        if unsure and sent:
+            self._outbox.post(self.channel_id, UNSURE)
 
     def _after(self, seconds: float) -> str:
         """After which message one that has yet to be found stands: those of a lane are made in their order."""
@@ -263,7 +273,8 @@ class Lane:
         """The message, where an earlier try has made it after all; by now its nonce may be forgotten."""
         try:
             found = await self._rest.posted_since(self.channel_id, since)
-        except Refused:  # it may be twice then; not to send it might lose it
+        except Refused:  # it may be twice then, and is told to be; not to send it might lose it
+            self._unsure = True
             return None
         files = [] if post.file is None else [_letters(post.file.filename)]
         for message in found:

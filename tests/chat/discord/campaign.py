@@ -4,9 +4,10 @@ Run it: ``python -m tests.chat.discord.campaign``. Each column is a Discord of i
 each in a channel of its own, with its fault on its call there and nowhere else. What a cell can say:
 
 - ``answered``: all stands as it would have without the fault, and once;
-- ``told``: the person is told that it does not;
-- ``lived``: something that is not the answer is missing (a reaction, a name, a note); the next message is answered;
-- ``twice``: it stands twice. In capitals is what must not be.
+- ``told``: the person is told that it does not, or that it may be there twice;
+- ``lived``: something that is not the answer is missing (a reaction, a name, a note); the next message is answered.
+
+In capitals is what must not be.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from acpbot.chat.discord.lane import UNSURE
 from tests.chat.discord.campaign_case import WAIT_SECONDS, Case, Outcome, arrange
 from tests.chat.discord.campaign_rows import ROWS
 from tests.chat.discord.scene import Scene, staged
@@ -86,8 +88,9 @@ async def looking(tmp_path: Path, fault: str) -> dict[str, Outcome]:
         await scene.idle(thread, 2)
         assert look.hits, "the call has met its fault"
         scene.server.gateway.accept()
-        count = scene.text(thread).count("```diff")
-    return {"look for a lost message": ("LOST", "answered", "twice")[count]}
+        text = scene.text(thread)
+        twice: Outcome = "told" if text.count(UNSURE) == 1 else "TWICE"
+    return {"look for a lost message": ("LOST", "answered", twice)[text.count("```diff")]}
 
 
 async def missing(tmp_path: Path, fault: str) -> dict[str, Outcome]:

@@ -28,7 +28,7 @@ REFUSED = {
     "answer a deferred one": "told",
     "explain an old button": "lived",
     "register the commands": "lived",
-    "look for a lost message": "twice",
+    "look for a lost message": "told",
 }
 # An explanation is not given again: it would be there twice.
 UNEXPLAINED = {"explain an old button": "lived"}

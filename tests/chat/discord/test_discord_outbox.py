@@ -7,6 +7,7 @@ from collections import deque
 
 import pytest
 
+from acpbot.chat.discord.lane import UNSURE
 from acpbot.chat.discord.outbox import Outbox
 from acpbot.chat.discord.rest import Refused, Throttle, Unreachable
 from acpbot.chat.discord.supervisor import Backoff, Link
@@ -157,12 +158,12 @@ async def test_long_after_a_lost_answer_the_channel_is_looked_at_before_a_second
     assert post.message_id == "101"
 
 
-async def test_where_the_channel_cannot_be_looked_at_it_is_sent_again(api, outbox):
+async def test_where_the_channel_cannot_be_looked_at_it_is_sent_again_and_that_is_told(api, outbox):
     api.trouble.extend(["lost", "refused"])
     api.posted_since = refusing(api)
     post = outbox.post("1", "once")
     assert await outbox.flush(5)
-    assert (api.log, post.failed) == ([("send", "once"), ("send", "once")], None)
+    assert (api.log, post.failed) == ([("send", "once"), ("send", "once"), ("send", UNSURE)], None)
 
 
 def refusing(api):

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 STOP_SECONDS = 2.0
 """What a stop may take beyond the drain and one grace."""
 
+_LASTING = ("answered twice", "run twice", "said twice", "asked twice", "out of order")
+"""What can become so after its cycle was judged; each cycle says for itself what is lost."""
+
 
 class Campaign:
     """One folder, one Discord, one life after the other.
@@ -122,7 +125,7 @@ class Campaign:
         for thread, prompts in by_thread(self.people.all).items():
             if thread is not None:
                 view = Thread(self.people.reader.pages(thread), prompts, ends=self.tally.kills + self.tally.stops)
-                self._report(finding for finding in view.check() if finding not in self._known)
+                self._report(one for one in view.check() if one.kind in _LASTING and one not in self._known)
                 self.tally.stale_notes += len(view.notes)
         log = (self.folder / "daemon.log").read_text()
         if "Traceback" in log:

@@ -170,6 +170,27 @@ def test_a_crash_interrupts_one_turn_of_a_thread(room):
     assert room.found(ends=2) == []
 
 
+def test_a_turn_that_a_stop_cancels_is_told_why_by_the_next_line(room):
+    cancelled, waiting = room.asks(), room.asks()
+    room.bot(cancelled.answer[:12], "⏹️ Cancelled.")
+    assert room.found() == ["only cancelled", "lost"]
+    room.bot(STOPPING)
+    room.answers(waiting)
+    assert room.found(ends=1) == []
+
+
+def test_a_notice_is_about_what_was_cancelled_before_it_is_about_what_waits(room):
+    first, second, third = room.asks(), room.asks("tool"), room.asks()
+    room.bot(first.answer)
+    room.bot("❌ `echo ran-00002 >> x`", "⏹️ Cancelled.")
+    room.bot("⏹️ Cancelled.")
+    room.bot(CRASHED)
+    view = room.view(ends=1)
+    assert [view.verdict(one).told for one in (first, second, third)] == [0, 1, 0]
+    assert [view.verdict(one).cancelled for one in (first, second, third)] == [False, True, True]
+    assert room.found(ends=1) == ["only cancelled"]
+
+
 # twice
 
 

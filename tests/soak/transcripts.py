@@ -20,6 +20,9 @@ CRASHED = "acpbot was restarted in the middle of this answer"
 TOLD = (CRASHED, "acpbot is stopping", "acpbot is about to stop or restart")
 """The lines by which a thread is told that a prompt is not (fully) answered."""
 
+CANCELLED = "⏹️ Cancelled."
+"""How an answer ends that was cancelled: nobody here cancels, so that it needs one of the lines above too."""
+
 _TOKEN = re.compile(r"tok-(\d{5})\b")
 _ASKED = re.compile(r"ran-(\d{5})\b")
 _NUMBERS = re.compile(r"[\d\n]+")
@@ -42,7 +45,7 @@ class Finding(NamedTuple):
 class Page:
     """One message of the bot's as it stands, without blank lines; ``tokens`` and ``notices`` with their places in it.
 
-    ``asks`` is the number of the prompt whose tool it asks to run.
+    ``asks`` is the number of the prompt whose tool it asks to run; ``cancelled``: it ends so.
     """
 
     message: Message
@@ -50,6 +53,7 @@ class Page:
     tokens: list[tuple[int, int]]
     notices: list[tuple[int, str]]
     asks: int | None
+    cancelled: bool
 
     @classmethod
     def of(cls, message: Message) -> Page:
@@ -57,7 +61,8 @@ class Page:
         tokens = [(at, int(match[1])) for at, line in enumerate(lines) if (match := _TOKEN.match(line))]
         notices = [(at, line) for at, line in enumerate(lines) if any(words in line for words in TOLD)]
         asked = _ASKED.search(message.versions[0].content) if message.versions[0].components else None
-        return cls(message, lines, tokens, notices, None if asked is None else int(asked[1]))
+        cancelled = bool(lines) and lines[-1] == CANCELLED
+        return cls(message, lines, tokens, notices, None if asked is None else int(asked[1]), cancelled)
 
 
 class Reader:
@@ -90,12 +95,13 @@ class Reader:
 
 @dataclass
 class Verdict:
-    """What became of one prompt: where its complete answer stands, whether it was begun, and how often it was told."""
+    """What became of one prompt: where its complete answer stands, how often it was begun, told, and cancelled."""
 
     prompt: Prompt
     begun: int = 0
     answers: list[int] = field(default_factory=list)
     told: int = 0
+    cancelled: bool = False
 
     @property
     def open(self) -> bool:
@@ -149,9 +155,12 @@ class Thread:
     def _attribute(self, ends: int) -> None:
         """Say of each notice which prompt it is about.
 
-        It is the one that the message answers, by its text or as a reply; else the first that is open, as turns run in
-        order; else one whose answer had come just before the end.
+        It is the one that the message answers, by its text or as a reply; else one that was cancelled, else the first
+        that is open, as turns run in order; else one whose answer had come just before the end.
         """
+        for page in self.pages:
+            if page.cancelled and (verdict := self._cancelled(page)) is not None:
+                verdict.cancelled = True
         loose: list[tuple[Page, str]] = []
         crashes = 0
         for page in self.pages:
@@ -164,7 +173,8 @@ class Thread:
                     own.told += 1
         spare = ends
         for page, line in loose:
-            first = next((v for v in self.verdicts.values() if v.open and v.prompt.message.id < page.message.id), None)
+            open_ones = self._open_before(page)
+            first = next((v for v in open_ones if v.cancelled), next(iter(open_ones), None))
             if first is not None:
                 first.told += 1
             elif spare:
@@ -173,6 +183,17 @@ class Thread:
                 self._find("told twice", f"no prompt is open for {line!r}")
         if crashes > ends:
             self._find("told twice", f"{crashes} notices of a crash after {ends} ends")
+
+    def _open_before(self, page: Page) -> list[Verdict]:
+        return [v for v in self.verdicts.values() if v.open and v.prompt.message.id < page.message.id]
+
+    def _cancelled(self, page: Page) -> Verdict | None:
+        """Whose answer ends so: it may not have come to more than its tool."""
+        asked = _ASKED.search(page.message.content)
+        if asked is not None and not page.tokens:
+            return self.verdicts.get(int(asked[1]))
+        own = self._subject(page, len(page.lines))
+        return own or next((v for v in self._open_before(page) if not v.cancelled), None)
 
     def _subject(self, page: Page, at: int) -> Verdict | None:
         numbers = [number for line, number in page.tokens if line < at]
@@ -204,7 +225,10 @@ class Thread:
 
     def _check_one(self, verdict: Verdict) -> None:
         if verdict.open:
-            self._find("lost", f"{verdict.prompt}, {'partly answered' if verdict.begun else 'nothing was said'}")
+            later = [page for page in self.pages if page.message.id > verdict.prompt.message.id]
+            said = " | ".join(f"{page.lines[0][:30]} … {page.lines[-1][-60:]}" for page in later[:6] if page.lines)
+            what = "only cancelled" if verdict.cancelled else "lost"
+            self._find(what, f"{verdict.prompt}, after which was said: {said or 'nothing'}")
         if len(verdict.answers) > 1:
             self._find("answered twice", f"{verdict.prompt}")
         elif verdict.begun > 1:

@@ -27,7 +27,7 @@ from acpbot.sessions.output import OutputRing
 from acpbot.sessions.queue import TurnQueue
 from acpbot.sessions.snapshot import members
 from acpbot.sessions.tree import process_tree, totals
-from acpbot.sessions.turn import Ask, Turn, TurnEnd
+from acpbot.sessions.turn import Ask, Turn, TurnEnd, end_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,6 +91,7 @@ class Session:
         self._turn_since = 0.0
         self._heard_at = 0.0
         self._turn_over = asyncio.Event()
+        self._answered: TurnEnd | None = None
         self._opened = False
         self._gone = False
         self._life: asyncio.Task[None] | None = None
@@ -357,7 +358,8 @@ class Session:
         if self.agent is not None:
             over = None if self.turn is None or self.agent.connection.closed else self._turn_over
             ending = await end_agent(self.agent, grace=grace, turn_over=over)
-        self._turn_ended(TurnEnd("cancelled", detail) if reason == "killed" else TurnEnd("error", detail))
+        unanswered = TurnEnd("cancelled", detail) if reason == "killed" else TurnEnd("error", detail)
+        self._turn_ended(self._answered or unanswered)
         for task in tuple(self._helpers):
             task.cancel()
         queued = self._queue.clear()
@@ -458,17 +460,14 @@ class Session:
         if self.turn is None or self.turn.prompt_id != ended.request_id:
             log.info("late_answer_dropped", extra={"fields": self._fields()})
             return
-        if self._end_task is None and self.doubt.spoilt(self.turn, ended, self.turn_seconds):
+        if self._end_task is not None:
+            # What becomes of the session is told in the step in which the turn is over, lest a crash tell half of it.
+            self._answered = end_of(self.turn, ended)
+            self._turn_over.set()
+        elif self.doubt.spoilt(self.turn, ended, self.turn_seconds):
             self._replace(self.turn)
-        elif self.turn.cancelled_at is not None:
-            # ACP wants `cancelled` here; some agents say end_turn or answer with an error.
-            self._turn_ended(TurnEnd("cancelled"))
-        elif ended.error is None:
-            self._turn_ended(TurnEnd(ended.stop_reason or "end_turn"))
-        elif ended.error.code == schema.CANCELLED_ERROR:
-            self._turn_ended(TurnEnd("cancelled"))
         else:
-            self._turn_ended(TurnEnd("error", str(ended.error)))
+            self._turn_ended(end_of(self.turn, ended))
 
     def _replace(self, turn: Turn) -> None:
         log.warning("session_replaced", extra={"fields": self._fields()})

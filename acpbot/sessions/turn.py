@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 import msgspec
 
 from acpbot.acp import permissions
-from acpbot.acp.schema import PermissionOption, PromptCapabilities, tool_call
+from acpbot.acp.schema import CANCELLED_ERROR, PermissionOption, PromptCapabilities, tool_call
 from acpbot.errors import Conflict, InvalidParams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from acpbot.acp.connection import PermissionAsked
+    from acpbot.acp.connection import PermissionAsked, PromptEnded
     from acpbot.acp.schema import Update
 
 AskOutcome = Literal["selected", "cancelled", "expired"]
@@ -142,3 +142,14 @@ class Turn:
         if self.end is None:
             self.end = end
             self.listener.ended(end)
+
+
+def end_of(turn: Turn, ended: PromptEnded) -> TurnEnd:
+    """How a turn ended that the agent has answered."""
+    if turn.cancelled_at is not None:
+        return TurnEnd("cancelled")  # ACP wants that here; some agents say end_turn or answer with an error
+    if ended.error is None:
+        return TurnEnd(ended.stop_reason or "end_turn")
+    if ended.error.code == CANCELLED_ERROR:
+        return TurnEnd("cancelled")
+    return TurnEnd("error", str(ended.error))

@@ -32,10 +32,10 @@ def _killed_daemon(kind: str, directory: Path) -> None:
         daemon.popen.kill()
         daemon.popen.wait()
         found = end_leftovers()
-    for watch in watches:
+    # The agent itself may have left when its stdin was closed, or be just leaving, and have no environment any more.
+    for line, watch in zip(lines, watches, strict=True):
         with watch:
-            assert watch.ended()
-    # The agent itself may have left when its stdin was closed, or be just leaving, and have no command line any more.
+            assert watch.ended(0.0 if line[0] == "tool" else LIMIT)
     assert {left.pid for left in found} <= {int(line[-1]) for line in lines}
     pids = {int(line[1]) for line in lines if line[0] == "tool"}
     tools = [left for left in found if left.pid in pids]

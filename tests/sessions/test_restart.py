@@ -14,7 +14,7 @@ from acpbot.errors import TooMany
 from acpbot.sessions.model import Target
 from acpbot.sessions.records import TurnRecord
 from acpbot.sessions.turn import Turn
-from tests.sessions.conftest import Clock, Listener
+from tests.sessions.conftest import Clock, Listener, Told
 from tests.sessions.lives import Events, life, rows
 
 SAME = ("thread_id", "platform", "agent", "cwd", "title", "owner", "created_at", "turns", "acp_session_id", "resumable")
@@ -107,6 +107,31 @@ async def test_a_stop_keeps_what_waits_and_ends_what_runs(tmp_path):
     assert passing.end.stop_reason == "error"
     kept = [row for row in rows(house.path, "turns") if row["state"] == "queued"]
     assert [(row["turn_id"], row["message"]) for row in kept] == [(waits.turn_id, b"two")]
+
+
+async def test_a_turn_that_ends_with_its_session_is_told_in_one_step_with_that(tmp_path):
+    """Else a crash between the two would leave no more than that it was cancelled."""
+    later: list[bool] = []
+    seen: list[bool] = []
+
+    class Running(Listener):
+        def ended(self, end) -> None:
+            super().ended(end)
+            asyncio.get_running_loop().call_soon(later.append, True)
+
+    class Chat(Told):
+        def session_ended(self, *told, **more) -> None:
+            super().session_ended(*told, **more)
+            seen.append(bool(later))
+
+    async with life(tmp_path) as house:
+        house.pool.attach("test", Chat())
+        running = Running()
+        turn = Turn([{"type": "text", "text": "sleep 60"}], running, text="sleep 60", message=b"{}")
+        house.pool.submit("1001", turn, platform="test")
+        await asyncio.wait_for(running.running.wait(), 20)
+    assert running.end.stop_reason == "cancelled", "the agent has obeyed before its end"
+    assert seen == [False]
 
 
 async def test_a_prompt_is_sent_only_once_it_is_on_disk_that_it_may_have_been(tmp_path):

@@ -82,9 +82,13 @@ class Terminal:
         return keys, also in ready
 
     def write(self, text: str) -> None:
-        """Write to the terminal at once."""
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        """Write to the terminal at once; a stop (Ctrl-Z) waits until that is done, since it writes there itself."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _take(self) -> None:
         if self._open:

@@ -30,6 +30,13 @@ CLICKS: dict[Kind, Click] = {"tool": "allow", "rejected": "reject", "unanswered"
 RAN = "../ran.log"
 """Where the tools note that they ran, as seen from the folder of any thread."""
 
+_OPENINGS: dict[Kind, str] = {
+    "recall": "You told me to remember",
+    "orphan": "The orphan's pid is",
+    "fork": "I started 2 sleepers:",
+}
+"""How the answers begin of which not every word before the last line is known."""
+
 _COMPLETED = "The command completed: no output"
 _WORDS = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heron", "inlet", "jetty", "knoll", "larch")
 
@@ -64,6 +71,11 @@ class Prompt:
     def token(self) -> str:
         """What its answer begins with."""
         return f"tok-{self.number:05}"
+
+    @property
+    def opening(self) -> str:
+        """How its answer begins, up to what no other has."""
+        return _OPENINGS.get(self.kind, "\n".join(self.before))
 
     @property
     def click(self) -> Click | None:

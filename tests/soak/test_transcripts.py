@@ -237,6 +237,35 @@ def test_the_beginning_of_a_long_answer_that_is_there_twice(room):
     assert room.found() == ["said twice"]
 
 
+@pytest.mark.parametrize(
+    ("kinds", "said"),
+    [
+        (("remember", "fork"), "I"),
+        (("fork", "fork"), "I started 2"),
+        (("orphan", "orphan"), "The orphan's"),
+        (("sleep", "orphan"), "The"),
+        (("sleep", "sleep"), "✅ `sleep 0.3`\nThe command"),
+    ],
+)
+def test_as_many_answers_as_were_interrupted_may_have_come_to_the_same_words(room, kinds, said):
+    for kind in kinds:
+        prompt = room.asks(kind)
+        room.bot(said)
+        room.bot(CRASHED, reference={"message_id": str(prompt.message.id)}, referenced=prompt.message)
+    assert room.found(ends=2) == []
+    room.bot(said)
+    assert room.found(ends=2) == ["said twice"]
+
+
+def test_the_first_words_of_an_answer_that_went_on_are_not_there_twice(room):
+    prompt, other = room.asks("remember"), room.asks("say")
+    room.bot("I")
+    room.answers(prompt)
+    room.bot("I")
+    room.bot(CRASHED, reference={"message_id": str(other.message.id)}, referenced=other.message)
+    assert room.found(ends=1) == ["said twice"]
+
+
 def test_a_question_that_is_asked_twice(room):
     prompt = room.asks("tool")
     for text in ("🔐 `echo ran-00001 >> x`", "🔐 again `echo ran-00001 >> x`"):

@@ -243,16 +243,25 @@ class Thread:
                 self._find("out of order", f"{later.prompt} was answered before {earlier.prompt}")
 
     def _check_doubles(self) -> None:
-        long = sum(verdict.prompt.kind == "long" for verdict in self.verdicts.values())
         said = Counter(page.message.content for page in self.pages if not _may_repeat(page))
         for content, count in said.items():
-            # The beginnings of two long answers are the same.
-            if content and count > (max(1, long) if _NUMBERS.fullmatch(content) else 1):
+            if content and count > max(1, self._alike(content)):
                 self._find("said twice", f"{count} times: {content[:80]!r}")
         asked = Counter(page.asks for page in self.pages if page.asks is not None)
         for number, count in asked.items():
             if count > 1:
                 self._find("asked twice", f"the tool of prompt {number}, {count} times")
+
+    def _alike(self, content: str) -> int:
+        """How many of the answers may have left just this message, and with right.
+
+        Two that were interrupted may have come to the same first words, and two long ones are the same for a while.
+        """
+        verdicts = self.verdicts.values()
+        if _NUMBERS.fullmatch(content):
+            return sum(verdict.prompt.kind == "long" for verdict in verdicts)
+        text = "\n".join(line for line in content.split("\n") if line.strip() and not line.startswith(_TOOLS))
+        return sum(bool(verdict.told) and verdict.prompt.opening.startswith(text) for verdict in verdicts)
 
     def _check_recall(self, verdict: Verdict) -> None:
         end = verdict.answers[0]

@@ -126,7 +126,8 @@ class Agent:
     async def open(self, cwd: Path, previous: str | None = None) -> Opened:
         """Open the session: resume or load ``previous`` where that is possible, else a new one.
 
-        Resume comes first because load replays the history (dropped here). Raises AgentStartError.
+        Resume comes first because load replays the history (dropped here). An agent that knows ``previous`` no longer
+        says so; where one does not answer in time, nothing new is begun. Raises AgentStartError.
         """
         try:
             if previous is not None and (opened := await self._reopen(cwd, previous)) is not None:
@@ -149,15 +150,19 @@ class Agent:
             ways.append(("session/resume", "resumed"))
         if self.capabilities.load_session:
             ways.append(("session/load", "loaded"))
+        slow: AgentTimeout | None = None
         for method, opened in ways:
             try:
                 self.session = await self._call(method, params, mute=True)
             except (AgentRefused, AgentTimeout) as error:
                 log.info("agent_reopen_failed", extra={"fields": {"method": method, "reason": str(error)}})
+                slow = error if isinstance(error, AgentTimeout) else slow
                 continue
             # Not ACP, but an agent that goes on under another id says so here, and its updates will carry that one.
             self.session_id = self.session.session_id or previous
             return opened
+        if slow is not None:
+            raise AgentTimeout(f"{slow}; the conversation is kept: try again, or start a new one")
         return None
 
     async def call(self, method: str, **params: Any) -> dict[str, Any]:

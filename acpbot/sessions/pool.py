@@ -135,7 +135,10 @@ class Pool(Roster):
         self._chats[platform] = chat
 
     def subscribe(self, callback: Callable[[Change, Row], None]) -> Callable[[], None]:
-        """Be told of every change of a row; returns what ends it. The callback may not block."""
+        """Be told of every change of a thread's row, and of each session that is gone; returns what ends it.
+
+        The callback may not block. Where the thread of one that is gone has another session, its row follows.
+        """
         self._subscribers.append(callback)
 
         def leave() -> None:
@@ -183,7 +186,7 @@ class Pool(Roster):
             thread = None
         if session is not None:
             return session
-        after: asyncio.Task[Any] | None = self._make_room(thread_id) or self._removals.get(thread_id)
+        after = self._make_room(thread_id)
         if thread is None:
             cwd = str(self._workspace.path(thread_id, choice.working_dir))
             thread = Thread(thread_id, platform=platform, agent=name, owner=owner, cwd=cwd, used_at=self._memory.now())
@@ -191,6 +194,7 @@ class Pool(Roster):
             self._memory.keep(thread)
         session = self._current[thread_id] = self._new_session(thread, choice)
         session.open(after)
+        self._tell("changed", session)
         return session
 
     def _new_session(self, thread: Thread, choice: AgentChoice) -> Session:
@@ -204,20 +208,23 @@ class Pool(Roster):
             clock=self._clock,
         )
 
-    def _make_room(self, thread_id: str) -> asyncio.Task[Ending] | None:
-        """Whose end a new session waits for: its thread's last one, or the one evicted for it. Raises TooMany."""
-        before = next((session for session in self._closing if session.thread.thread_id == thread_id), None)
-        if before is not None:
-            return before.end("evicted")
-        if len(self._current) < self._limits.max_sessions:
-            return None
-        idle = [session for session in self._current.values() if session.evictable]
-        if not idle:
-            raise TooMany(
-                f"cannot start: pool exhausted, all {self._limits.max_sessions} sessions are busy; "
-                "wait for one to finish, or raise [pool] max_sessions"
-            )
-        return min(idle, key=lambda session: session.idle_since).end("evicted")
+    def _make_room(self, thread_id: str) -> list[asyncio.Task[Any]]:
+        """What a new session waits for: its thread's last ones, and others' ends where all together are too many.
+
+        Raises TooMany.
+        """
+        if len(self._current) >= self._limits.max_sessions:
+            idle = [session for session in self._current.values() if session.evictable]
+            if not idle:
+                raise TooMany(
+                    f"cannot start: pool exhausted, all {self._limits.max_sessions} sessions are busy; "
+                    "wait for one to finish, or raise [pool] max_sessions"
+                )
+            min(idle, key=lambda session: session.idle_since).end("evicted")
+        full = len(self._current) + len(self._closing) >= self._limits.max_sessions
+        closing = [session for session in self._closing if full or session.thread.thread_id == thread_id]
+        removal = self._removals.get(thread_id)
+        return [*(session.end("evicted") for session in closing), *([] if removal is None else [removal])]
 
     # Ending.
 
@@ -237,6 +244,7 @@ class Pool(Roster):
         thread = session.thread
         if forget:  # now: a message that comes meanwhile, or another life, must not pick it up again
             thread.acp_session_id, thread.resumable = None, False
+            self._tell("changed", session)
         ending = await asyncio.shield(session.end("killed", grace=grace, detail="An operator ended this session."))
         if forget and self._threads.get(thread.thread_id) is thread and thread.thread_id not in self._current:
             self._forget(thread)
@@ -343,12 +351,12 @@ class Pool(Roster):
         """A session begins to end: its thread's next message starts another one."""
         if self._current.get(session.thread.thread_id) is session:
             del self._current[session.thread.thread_id]
-        self._closing.add(session)
+        self._closing[session] = None
 
     def session_ended(self, session: Session, reason: Reason, detail: str | None, queued: list[Turn]) -> None:
         """A session is gone: free its place, suspend its thread, carry its waiting turns over or end them."""
         thread = session.thread
-        self._closing.discard(session)
+        self._closing.pop(session, None)
         self._stuck_told.discard(session.session_id)
         self._memory.gone(session)
         self._tell("gone", session)
@@ -383,10 +391,18 @@ class Pool(Roster):
         chat = self._chats.get(session.thread.platform)
         if chat is not None:
             chat.session_changed(session.thread.thread_id)
-        if self._subscribers:
-            row = session.row()
-            for subscriber in tuple(self._subscribers):
-                subscriber(change, row)
+        if not self._subscribers:
+            return
+        if change == "gone":
+            self._publish("gone", session)
+        live = self._live(session.thread.thread_id)
+        if live is not None:
+            self._publish("changed", live)
+
+    def _publish(self, change: Change, session: Session) -> None:
+        row = session.row()
+        for subscriber in tuple(self._subscribers):
+            subscriber(change, row)
 
     # Time.
 

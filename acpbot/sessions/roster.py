@@ -21,12 +21,15 @@ SUFFIX_LENGTH: Final = 4
 
 
 class Roster(ABC):
-    """The threads by id, the session of each that has one, and those that are ending, whose thread may have another."""
+    """The threads by id, the session of each that has one, and those that are ending, whose thread may have another.
+
+    Several of one thread may be ending at once, of which the oldest alone has begun: the others wait for it.
+    """
 
     def __init__(self, threads: dict[str, Thread]) -> None:
         self._threads = threads
         self._current: dict[str, Session] = {}
-        self._closing: set[Session] = set()
+        self._closing: dict[Session, None] = {}  # oldest first
 
     @property
     @abstractmethod
@@ -34,8 +37,9 @@ class Roster(ABC):
         """How many sessions may have a process at once."""
 
     def sessions(self) -> list[Session]:
-        """Every session that has not ended, those that are closing included."""
-        return [*self._current.values(), *(s for s in self._closing if s.thread.thread_id not in self._current)]
+        """The session of each thread that has one, be it closing."""
+        both = (*reversed(self._closing), *self._current.values())
+        return list({session.thread.thread_id: session for session in both}.values())
 
     def rows(self, *, suspended: bool = False) -> list[Row]:
         """A row a session, oldest thread first; with ``suspended`` the threads without a process too."""

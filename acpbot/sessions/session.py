@@ -226,14 +226,14 @@ class Session:
 
     # Its life.
 
-    def open(self, after: asyncio.Task[Any] | None = None) -> None:
-        """Start living; ``after``: the end of another session, whose place this one takes."""
+    def open(self, after: Sequence[asyncio.Task[Any]] = ()) -> None:
+        """Start living; ``after``: what must be over before, as the ends of those whose place this one takes."""
         self._life = asyncio.create_task(self._live(after), name=f"session {self.session_id}")
 
-    async def _live(self, after: asyncio.Task[Any] | None) -> None:
+    async def _live(self, after: Sequence[asyncio.Task[Any]]) -> None:
         try:
-            if after is not None:
-                await asyncio.wait([after])
+            if after:
+                await asyncio.wait(after)
             await self._start()
         except AcpbotError as error:
             self._die("start_failed", str(error))

@@ -357,12 +357,10 @@ async def test_an_agent_with_nothing_to_say_is_not_replaced_for_ever(faulty_hous
         ("answers session/resume [7]", "acp-1"),
         ("answers session/load nothing", "acp-1"),
         ("answers session/resume nothing", "acp-1"),
-        ("deaf_to session/resume", "acp-2"),
-        ("resumes_late", "acp-2"),
     ],
 )
 async def test_a_reopening(faulty_house, quirk, acp_session_id):
-    house = faulty_house(quirk, start_timeout=IMPATIENCE if quirk in {"deaf_to session/resume", "resumes_late"} else 20)
+    house = faulty_house(quirk)
     await turn(house, "one")
     assert house.row("1001").acp_session_id == "acp-1"
     await kill(house, "1001")
@@ -387,6 +385,28 @@ async def test_a_reopening_that_crashes_is_told_and_keeps_the_old_id(faulty_hous
     await kill(house, "1001")
     assert "it ended (exit code 3) before it answered" in (await turn(house, "two")).end.error
     assert house.row("1001").acp_session_id == "acp-1"
+
+
+async def test_a_reopening_that_takes_too_long_is_told_and_keeps_the_old_id(faulty_house):
+    house = faulty_house("slow_to_resume", start_timeout=IMPATIENCE)
+    await turn(house, "one")
+    await kill(house, "1001")
+    late = await turn(house, "two")
+    assert "did not answer session/resume within 0.5 s; the conversation is kept: try again" in late.end.error
+    assert late.text == ""
+    await settled(house)
+    row = house.row("1001")
+    assert (row.state, row.acp_session_id, house.told.afresh) == ("suspended", "acp-1", [])
+    assert (await turn(house, "three")).text == "three"
+    assert (house.row("1001").acp_session_id, house.told.afresh) == ("acp-1", [])
+
+
+async def test_an_agent_that_is_deaf_to_one_way_of_reopening_is_asked_the_other(faulty_house):
+    house = faulty_house("deaf_to session/resume resume load", start_timeout=IMPATIENCE)
+    await turn(house, "one")
+    await kill(house, "1001")
+    assert (await turn(house, "two")).text == "two"
+    assert (house.row("1001").acp_session_id, house.told.afresh) == ("acp-1", [])
 
 
 async def test_a_reopening_that_hangs_holds_nobody_else_up(faulty_house):

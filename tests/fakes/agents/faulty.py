@@ -350,24 +350,18 @@ def replays(agent: Agent, way: str) -> None:
 
 
 @quirk
-def deaf_to(agent: Agent, method: str) -> None:
-    """It never answers ``method``."""
-    agent.offers("resume")
+def deaf_to(agent: Agent, method: str, *ways: str) -> None:
+    """It never answers ``method``; ``ways``: of being taken up again."""
+    agent.offers(*(ways or ("resume",)))
     agent.on(method)(lambda _: None)
 
 
 @quirk
-def resumes_late(agent: Agent) -> None:
-    """It answers ``session/resume`` after the daemon has given up on it."""
+def slow_to_resume(agent: Agent) -> None:
+    """In its second life it does not come to it."""
     agent.offers("resume")
-    held = []
-    agent.on("session/resume")(held.append)
-
-    @agent.on("session/new")
-    def _(request):
-        for late in held:
-            agent.answer(late, {"sessionId": "late"})
-        agent.answer(request, {"sessionId": agent.session})
+    if agent.starts == 2:
+        agent.on("session/resume")(lambda _: None)
 
 
 @quirk

@@ -49,6 +49,11 @@ for program in acpbot:acpbot.__main__ acpctl:acpctl.app; do
     printf '#!/opt/acpbot/bin/python\nfrom %s import main\nmain()\n' "${program#*:}" > "opt/acpbot/bin/${program%:*}"
     chmod 755 "opt/acpbot/bin/${program%:*}"
 done
+# A Python whose interpreter is a shared library looks for that where it was built to be, which is hidden here.
+if [ -e "opt/python/lib/lib$python.so.1.0" ]; then
+    echo /opt/python/lib > etc/ld.so.conf.d/python.conf
+    ldconfig -r .
+fi
 
 mkdir before
 pivot_root . before

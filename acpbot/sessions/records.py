@@ -53,6 +53,7 @@ class PostRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A message of the bot's own that is not yet as it should be.
 
     ``fate`` is what a restart does with it: ``deliver`` what is here, ``leave`` it as it stands, ``retract`` it.
+    ``sent``: the words with which it was sent first, or may have been: what stands then may not be ``content``.
     ``message_id``: the platform's, once it stands. ``created_at``: Unix time. ``components`` are JSON.
     """
 
@@ -66,6 +67,7 @@ class PostRecord(msgspec.Struct, frozen=True, kw_only=True):
     reply_to: str | None = None
     message_id: str | None = None
     created_at: float
+    sent: str | None = None
 
 
 class Left(msgspec.Struct):

@@ -49,6 +49,7 @@ MIGRATIONS: Final = (
         target TEXT NOT NULL, outcome TEXT NOT NULL
     ) STRICT;
     """,
+    "ALTER TABLE posts ADD COLUMN sent TEXT;",
 )
 
 _THREAD: Final = ", ".join(ThreadRecord.__struct_fields__)
@@ -158,7 +159,9 @@ class Store:
         """Keep a message until it stands as it should; one that is known keeps its place in the order."""
         values = msgspec.structs.astuple(record)
         marks = ", ".join("?" * len(values))
-        changes = ", ".join(f"{name} = excluded.{name}" for name in ("fate", "content", "components", "message_id"))
+        changes = ", ".join(
+            f"{name} = excluded.{name}" for name in ("fate", "content", "components", "message_id", "sent")
+        )
         self._write(
             f"INSERT INTO posts ({_POST}) VALUES ({marks}) ON CONFLICT (nonce) DO UPDATE SET {changes}",  # noqa: S608 - our own names
             *values,

@@ -14,6 +14,7 @@ import pytest
 
 from acpbot.errors import StartError
 from acpbot.sessions.database import Database, Limits
+from acpbot.sessions.records import PostRecord
 from acpbot.sessions.store import APPLICATION_ID, MIGRATIONS, Store
 
 TABLE = ("CREATE TABLE things (name TEXT PRIMARY KEY) STRICT",)
@@ -290,6 +291,20 @@ asyncio.run(main())
     sides = [{name.split()[1] for name in rows if name.startswith(side)} for side in ("left", "right")]
     assert sides[0] == sides[1]
     assert len(sides[0]) > 20
+
+
+def test_what_an_older_store_holds_is_taken_up(path):
+    Database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS[:1]).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "INSERT INTO posts (nonce, channel_id, fate, content, components, created_at)"
+            " VALUES ('n', '1', 'deliver', 'words', x'5b5d', 5.0)"
+        )
+    connection.close()
+    store = Store.open(path)
+    store.close()
+    wanted = PostRecord(nonce="n", channel_id="1", fate="deliver", content="words", created_at=5.0, sent=None)
+    assert store.left.posts == [wanted]
 
 
 def test_the_store_s_own_schema_is_made_and_is_current(path):

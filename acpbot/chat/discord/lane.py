@@ -172,15 +172,19 @@ class Lane:
         if not self._unsent:
             return False
         post = self._unsent.popleft()
+        content, components = post.wanted
+        if post.sent != content and post not in self._lost:
+            post.sent = content
+            self._outbox.keep(post)
         await self._outbox.durable()
         if post in self._lost:
             return await self._send_lost(post)
         if post.retracted:
             self._outbox.forget(post)
             return True
-        content, components = post.wanted
+        since = self._after(self._outbox.wall() - _SKEW_SECONDS)
         try:
-            post.message_id = await self._deliver(post, content, components)
+            post.message_id = await self._deliver(post, content, components, since, self._outbox.clock())
         except Refused as error:
             if post.reply_to is None:
                 self._refused(post, error)
@@ -202,11 +206,12 @@ class Lane:
         As long as Discord knows its nonce, a second one is not made; later, or to take it away, its words must do.
         """
         found = None
+        since, age = self._after(post.created_at - _LOST_SKEW_SECONDS), self._outbox.wall() - post.created_at
         try:
-            if post.retracted or self._outbox.wall() - post.created_at >= NONCE_SECONDS:
-                found = await self._found(post, self._after(post.created_at - _LOST_SKEW_SECONDS))
+            if post.retracted or age >= NONCE_SECONDS:
+                found = await self._found(post, since)
             if found is None and not post.retracted:
-                found = await self._deliver(post, *post.wanted)
+                found = await self._deliver(post, *post.wanted, since, self._outbox.clock() - age)
         except Refused as error:
             self._refused(post, error)
             return True
@@ -237,19 +242,23 @@ class Lane:
         failures = 0
         while True:
             try:
-                return await self._find(post, post.content, since)
+                return await self._find(post, since)
             except Unreachable as error:
                 failures += 1
                 self._note("find", error, failures)
                 await self._outbox.pause(failures)
 
-    async def _deliver(self, post: Post, content: str, components: Components) -> str:
-        """Send it until it stands. What it says is the same in every try, as the first may have made it."""
-        began, since, failures = self._outbox.clock(), self._after(self._outbox.wall() - _SKEW_SECONDS), 0
+    async def _deliver(self, post: Post, content: str, components: Components, since: str, began: float) -> str:
+        """Send it until it stands. What it says is the same in every try, as the first may have made it.
+
+        The first was, by this life or an earlier one, not before ``began``, by the clock, and where it has made the
+        message, that is found ``since``.
+        """
+        failures = 0
         while True:
             try:
                 if failures and self._outbox.clock() - began >= NONCE_SECONDS:
-                    found = await self._find(post, content, since)
+                    found = await self._find(post, since)
                     if found is not None:
                         return found
                 return await self._rest.send(
@@ -269,8 +278,9 @@ class Lane:
                 if (echo := self._outbox.echo(post.nonce)) is not None:
                     return echo
 
-    async def _find(self, post: Post, content: str, since: str) -> str | None:
+    async def _find(self, post: Post, since: str) -> str | None:
         """The message, where an earlier try has made it after all; by now its nonce may be forgotten."""
+        words = {post.sent.strip(), post.content.strip()}
         try:
             found = await self._rest.posted_since(self.channel_id, since)
         except Refused:  # it may be twice then, and is told to be; not to send it might lose it
@@ -279,7 +289,7 @@ class Lane:
         files = [] if post.file is None else [_letters(post.file.filename)]
         for message in found:
             ours = message["author"]["id"] == self._outbox.own_id()
-            same = message["content"] == content.strip() and _files_in(message) == files
+            same = message["content"] in words and _files_in(message) == files
             if ours and (message.get("nonce") == post.nonce or same):
                 return str(message["id"])
         return None
@@ -354,6 +364,7 @@ class Lane:
     async def _next_chore(self) -> bool:
         if self._gone:
             post, gone = self._gone.popleft()
+            await self._outbox.durable()  # else another life might say it again
             await self._settle(lambda: self._rest.delete(self.channel_id, gone))
             self._outbox.forget(post)
         elif self._chores:

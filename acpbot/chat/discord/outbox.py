@@ -42,7 +42,8 @@ class Post:
 
     ``content`` and ``components`` are what it should say; ``message_id`` is there once it stands, ``failed`` once
     Discord has refused it for good. Until it stands as it should it is kept in the store: ``fate`` is what another
-    life of the daemon's does with it, and ``instead`` what it is to say then, where that is not ``content``.
+    life of the daemon's does with it, and ``instead`` what it is to say then, where that is not ``content``. ``sent``
+    are the words that it is sent with first.
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class Post:
         "refusals",
         "reply_to",
         "retracted",
+        "sent",
         "shown",
         "urgent",
     )
@@ -81,6 +83,7 @@ class Post:
         self.shown: tuple[str, Components] | None = None
         self.nonce = nonce or secrets.token_hex(12)
         self.created_at = outbox.wall()
+        self.sent = content
         self.fate: Fate = "deliver"
         self.instead: str | None = None
         self.refusals = 0
@@ -112,6 +115,7 @@ class Post:
             reply_to=self.reply_to,
             message_id=self.message_id,
             created_at=self.created_at,
+            sent=self.sent,
         )
 
     def show(self, content: str, components: Components | None = None, *, last: bool = False) -> None:
@@ -209,6 +213,7 @@ class Outbox:
                 components = []
             post = Post(self, record.channel_id, record.content, components, nonce=record.nonce)
             post.reply_to, post.message_id, post.created_at = record.reply_to, record.message_id, record.created_at
+            post.sent = post.content if record.sent is None else record.sent
             if record.file is not None:
                 post.file = File(record.file_name or "file.txt", record.file)
             post.urgent = True

@@ -47,6 +47,8 @@ CLOSED: Final = RuntimeError
 _EDIT: Final = re.compile(r"/channels/(\d+)/messages/\d+$")
 _FINAL: Final = frozenset({400, 403, 404, 405, 413})
 _PACES_MOST: Final = 4096
+_PAGE: Final = 100
+_PAGES_MOST: Final = 10
 _ODD: Final = "an answer that is none of Discord's"
 
 
@@ -208,12 +210,18 @@ class Rest:
         return found
 
     async def posted_since(self, channel_id: str, message_id: str) -> list[dict[str, Any]]:
-        """The messages after this one, oldest first, 100 at most."""
-        path = f"/channels/{{channel_id}}/messages?after={message_id}&limit=100"
-        found = await self.call("GET", path, channel_id=channel_id)
-        if not isinstance(found, list):
-            raise Unreachable(_ODD)
-        return sorted(found, key=lambda message: int(message["id"]))
+        """The messages after this one, oldest first, 1,000 at most."""
+        messages: list[dict[str, Any]] = []
+        for _ in range(_PAGES_MOST):
+            path = f"/channels/{{channel_id}}/messages?after={message_id}&limit={_PAGE}"
+            found = await self.call("GET", path, channel_id=channel_id)
+            if not isinstance(found, list):
+                raise Unreachable(_ODD)
+            messages += sorted(found, key=lambda message: int(message["id"]))
+            if len(found) < _PAGE:
+                break
+            message_id = str(messages[-1]["id"])
+        return messages
 
     # Threads.
 

@@ -95,6 +95,13 @@ async def test_an_archived_thread_is_woken_for_the_last_reaction(scene: Scene):
     assert message.shown_reactions == ["😱"]
 
 
+async def test_a_message_is_looked_for_among_all_that_came_after(scene: Scene):
+    first = scene.ada.says(scene.channel, "one")
+    later = [str(scene.ada.says(scene.channel, f"{number}").id) for number in range(230)]
+    found = await scene.chat.outbox.rest.posted_since(str(scene.channel.id), str(first.id))
+    assert [message["id"] for message in found] == later
+
+
 async def test_an_answer_that_is_none_of_discord_s_is_tried_again(scene: Scene):
     for route in (rest.MESSAGE_THREADS, rest.MESSAGES):
         scene.server.faults.status(200, "POST", route, body="<html>Log in to this network</html>")

@@ -205,7 +205,7 @@ class Play:
         if not self.rest.out:
             self.outbox.nudge()
         if self.chance.random() < 0.3:
-            self.rest.archived.add(channel)
+            self.rest.archive(channel)
 
     async def die(self) -> None:
         kept = self.store.die()
@@ -268,6 +268,7 @@ class Play:
 
 
 async def play(seed: int) -> Play:
+    random.seed(seed)  # the jitter of the backoff
     one = Play(random.Random(seed))  # noqa: S311 - it chooses what a test does
     for _ in range(STEPS):
         await one.step()

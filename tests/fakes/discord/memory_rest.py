@@ -37,7 +37,8 @@ class MemoryRest:
     ) -> None:
         self.there: dict[str, dict[str, dict[str, Any]]] = {}
         self.reactions: dict[str, dict[str, None]] = {}
-        self.archived: set[str] = set()
+        self._archived: set[str] = set()
+        self._awake: dict[str, float] = {}
         self.faults = 0.2
         self.out = False
         self.made = made
@@ -46,6 +47,11 @@ class MemoryRest:
         self._wall = wall
         self._numbers = itertools.count()
         self._nonces: dict[str, tuple[str, float]] = {}
+
+    def archive(self, channel_id: str) -> None:
+        """Archive a thread, unless it was woken within the last minute."""
+        if self._wall() >= self._awake.get(channel_id, 0.0):
+            self._archived.add(channel_id)
 
     async def _arrives(self) -> None:
         await asyncio.sleep(self._chance.choice(_DELAYS))
@@ -60,7 +66,7 @@ class MemoryRest:
             raise Unreachable(words)
 
     def _message(self, channel_id: str, message_id: str) -> dict[str, Any]:
-        if channel_id in self.archived:
+        if channel_id in self._archived:
             raise Refused(BAD_REQUEST, ARCHIVED, "Thread is archived")
         message = self.there.get(channel_id, {}).get(message_id)
         if message is None:
@@ -83,7 +89,7 @@ class MemoryRest:
         if self._wall() >= until:
             message_id = str(snowflake(self._wall()) + next(self._numbers))
             self._nonces[nonce] = message_id, self._wall() + self._chance.uniform(*_NONCE_SECONDS)
-            self.archived.discard(channel_id)
+            self._archived.discard(channel_id)
             self.there.setdefault(channel_id, {})[message_id] = {
                 "id": message_id,
                 "author": {"id": ME},
@@ -114,14 +120,14 @@ class MemoryRest:
 
     async def delete(self, channel_id: str, message_id: str) -> None:
         await self._arrives()
-        if channel_id in self.archived or message_id in self.there.get(channel_id, {}):
+        if channel_id in self._archived or message_id in self.there.get(channel_id, {}):
             self.gone(self._message(channel_id, message_id)["sent with"])
             del self.there[channel_id][message_id]
         await self._answers()
 
     async def react(self, channel_id: str, message_id: str, emoji: str, *, add: bool) -> None:
         await self._arrives()
-        if channel_id in self.archived:
+        if channel_id in self._archived:
             raise Refused(BAD_REQUEST, ARCHIVED, "Thread is archived")
         shown = self.reactions.setdefault(message_id, {})
         if add:
@@ -139,7 +145,8 @@ class MemoryRest:
     async def change_thread(self, thread_id: str, *, archived: bool) -> None:
         await self._arrives()
         assert not archived
-        self.archived.discard(thread_id)
+        self._awake[thread_id] = self._wall() + 60.0
+        self._archived.discard(thread_id)
         await self._answers()
 
     def edit_delay(self, channel_id: str) -> float:

@@ -2,7 +2,7 @@
 
 ``python -m acpbot.demo.agent`` serves ACP version 1 (https://agentclientprotocol.com) on stdin and stdout. What a
 prompt makes it do is told by the prompt ``help``; see :mod:`acpbot.demo.agent_words`. Standard library only and
-threads with blocking reads, so that it starts as fast as Python does. The environment: ``ACPBOT_DEMO_STATE`` is the
+threads, so that it starts as fast as Python does. The environment: ``ACPBOT_DEMO_STATE`` is the
 folder of the sessions (``.demo-agent`` in the working directory), ``ACPBOT_DEMO_PACE`` the seconds between streamed
 chunks (0.01; 0 for none).
 """
@@ -16,6 +16,7 @@ import sys
 import threading
 
 from acpbot import __version__
+from acpbot.demo.agent_input import lines
 from acpbot.demo.agent_session import MODELS, MODES, Session, Store
 from acpbot.demo.agent_turn import Cancelled, Children, Failed, Stop, Turn
 from acpbot.demo.agent_words import commands, perform, prompt_text
@@ -408,7 +409,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGINT, _obey)
     if sys.stdin.isatty():
         sys.stderr.write(PERSON)
-    agent.serve(sys.stdin.buffer)
+    agent.serve(lines(sys.stdin.fileno()))
     return 0
 
 

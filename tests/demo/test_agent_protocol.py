@@ -201,7 +201,10 @@ def test_it_starts_light():
     heavy = {"asyncio", "typing", "subprocess", "pathlib", "dataclasses", "argparse", "msgspec", "socket", "tempfile"}
     assert heavy.isdisjoint(loaded)
     ours = {name for name in loaded if name.startswith("acpbot.")}
-    assert ours == {"acpbot.demo", *(f"acpbot.demo.agent{part}" for part in ("", "_session", "_turn", "_words"))}
+    assert ours == {
+        "acpbot.demo",
+        *(f"acpbot.demo.agent{part}" for part in ("", "_input", "_session", "_turn", "_words")),
+    }
 
 
 def test_on_a_terminal_it_says_what_it_is(tmp_path: Path):

@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 READY     := $(VENV)/.ready
 
-.PHONY: demo test test-agents soak lint types contracts check completions dist dist-check bench clean
+.PHONY: demo test test-agents soak fuzz lint types contracts check completions dist dist-check bench clean
 .DEFAULT_GOAL := demo
 
 $(INSTALLED): pyproject.toml
@@ -52,6 +52,10 @@ dist-check: dist  ## both of them, and the wheel in an environment of its own
 bench: $(READY)  ## the figures of the README, each a ratio measured in one run
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check supervisor
 	@set -e; for b in tests/benchmarks/bench_*.py; do echo "== $$b"; $(BIN)/python -m tests.benchmarks.$$(basename $$b .py); done
+
+fuzz: $(READY)  ## search for inputs and for turns of events that break something, in a new way each time
+	@$(BIN)/python -m pytest -n 2 -m hypothesis --hypothesis-profile=search --timeout=900 $(ARGS)
+	@ACPBOT_SEEDS=3000 $(BIN)/python -m pytest -n 2 tests/sessions/test_pool_by_chance.py tests/chat/discord/test_discord_outbox_by_chance.py
 
 soak: $(READY)  ## 1,000 ends of an agent, 10,000 turns: nothing is left or grows; 200 ends of the daemon: nothing is lost (ARGS='COUNT SEED')
 	@$(BIN)/python -m tests.soak.soak_cycles

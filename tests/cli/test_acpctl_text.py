@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from acpctl import text, threads
@@ -182,6 +182,8 @@ def wrapped(pieces: list[str], columns: int) -> list[str]:
     return rows.taken()
 
 
+@example("``````  `", [7], 2)
+@example("ab  \ncd", [3], 2)
 @given(st.text(alphabet="abcd 日\n`", max_size=200), st.lists(st.integers(1, 20)), st.integers(2, 12))
 def test_a_text_is_wrapped_the_same_in_whatever_pieces_it_comes(whole, sizes, columns):
     pieces, rest = [], whole
@@ -199,6 +201,16 @@ def test_rows_are_broken_at_words_and_code_is_not():
     assert wrapped(["abcdefghij kl"], 4) == ["abcd", "efgh", "ij", "kl"]
     assert wrapped(["```\nx = one two three\n```\none two three\n\n\n"], 8) == [
         "```", "x = one", "two thre", "e", "```", "one two", "three",
+    ]  # fmt: skip
+
+
+def test_spaces_at_the_end_of_a_full_row_make_no_row():
+    assert wrapped(["ab  \ncd\n"], 2) == ["ab", "cd"]
+
+
+def test_code_whose_first_line_is_too_long_for_a_row_is_code():
+    assert wrapped(["```python hello\nx = one two\n```\none two three"], 9) == [
+        "```python", "hello", "x = one t", "wo", "```", "one two", "three",
     ]  # fmt: skip
 
 

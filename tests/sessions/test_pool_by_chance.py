@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 
 import pytest
@@ -18,6 +19,7 @@ from tests.fakes.launcher import MemoryLauncher
 from tests.fakes.virtual_time import VirtualTimeLoop
 from tests.sessions.conftest import Told
 
+SEEDS = int(os.environ.get("ACPBOT_SEEDS", "20"))
 STEPS = 400
 THREADS = [f"100{number}" for number in range(5)]
 PAUSES = (0, 0, 0, 0.001, 0.02, 0.3, 2, 40)
@@ -194,7 +196,7 @@ async def play(folder, seed: int) -> Play:
     return one
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_the_pool_keeps_its_promises(tmp_path, seed):
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         one = runner.run(play(tmp_path, seed))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from acpctl.text import exceeds, take, width
+from acpctl.text import exceeds, take
 
 _FENCE = "```"
 
@@ -15,22 +15,22 @@ class Wrapped:
         self._rows: list[str] = []
         self._blank = 0
         self._fenced = False
+        self._fence = False  # the line that grows opens or closes code
+        self._broken = False  # it has rows already
         self._begun = False
 
     def add(self, text: str, columns: int) -> None:
         """Add a piece."""
-        *lines, rest = (self.tail + text).split("\n")
+        *lines, rest = text.split("\n")
         for line in lines:
-            self._line(line, columns)
-        self.tail = rest
-        while exceeds(self.tail, columns):
-            row, self.tail = self._first_row(self.tail, columns)
-            self._put(row)
+            self._grow(line, columns)
+            self._end_line()
+        self._grow(rest, columns)
 
     def end(self) -> None:
         """The text has ended, or something else follows: the tail is a row."""
-        if self.tail.strip():
-            self._line(self.tail, width(self.tail))
+        if self._broken or self.tail.strip():
+            self._end_line()
         self.tail = ""
         self._blank = 0
 
@@ -44,13 +44,28 @@ class Wrapped:
         rows, self._rows = self._rows, []
         return rows
 
-    def _line(self, line: str, columns: int) -> None:
-        while exceeds(line, columns):
-            row, line = self._first_row(line, columns)
-            self._put(row)
-        self._put(line)
-        if line.lstrip().startswith(_FENCE):
-            self._fenced = not self._fenced
+    def _grow(self, text: str, columns: int) -> None:
+        self.tail += text
+        while True:
+            if self._broken and not self._fenced:  # the spaces where a row was broken are none of the next one's
+                self.tail = self.tail.lstrip(" ")
+            if not exceeds(self.tail, columns):
+                return
+            row, rest = self._first_row(self.tail, columns)
+            self._put_row(row)
+            self.tail = rest
+
+    def _end_line(self) -> None:
+        if self.tail or not self._broken:
+            self._put_row(self.tail)
+        self._fenced ^= self._fence
+        self.tail, self._broken = "", False
+
+    def _put_row(self, row: str) -> None:
+        if not self._broken:
+            self._fence = row.lstrip().startswith(_FENCE)
+        self._broken = True
+        self._put(row)
 
     def _put(self, row: str) -> None:
         row = row.rstrip()
@@ -70,5 +85,5 @@ class Wrapped:
             return row, rest
         space = row.rfind(" ")
         if rest.startswith(" ") or space < 0 or not row[:space].strip():
-            return row, rest.lstrip(" ")
-        return row[:space], text[space + 1 :]
+            return row, rest
+        return row[:space], text[space:]

@@ -6,6 +6,7 @@ Each message of ours stands once, with its last words, in order; what was to be 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from acpbot.chat.discord.supervisor import Backoff
 from tests.fakes.discord.memory_rest import ME, MemoryRest
 from tests.fakes.virtual_time import VirtualTimeLoop
 
+SEEDS = int(os.environ.get("ACPBOT_SEEDS", "20"))
 STEPS = 300
 CHANNELS = ("100", "200", "300")
 EMOJIS = ("👀", "🤔", "🔥", "👨‍💻", "🆗")
@@ -276,7 +278,7 @@ async def play(seed: int) -> Play:
     return one
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_every_message_stands_once_with_its_last_words_and_in_order(seed):
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         one = runner.run(play(seed))

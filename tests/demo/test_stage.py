@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,15 +102,21 @@ def test_the_daemon_ends_when_the_demo_is_killed(environ, tmp_path):
         env=environ,
     )
     assert front.stdout is not None
+    said = b""
     for line in front.stdout:
+        said += line
         if b"you>" in line:
             break
-    with Wire(tmp_path / "run" / "acpbot.sock") as wire:
-        front.send_signal(signal.SIGKILL)
-        front.wait(LIMIT)
-        while wire.lines.readline():
-            pass
+    daemon = os.pidfd_open(int((tmp_path / "run" / "acpbot.lock").read_text()))
+    front.send_signal(signal.SIGKILL)
+    front.wait(LIMIT)
+    assert select.select([daemon], [], [], LIMIT)[0], "the daemon lives on"
+    os.close(daemon)
     front.stdout.close()
+    # What is killed can't tidy up.
+    folder = re.search(rb"run in (/\S+);", said)
+    assert folder is not None
+    shutil.rmtree(folder[1])
 
 
 def test_a_daemon_that_dies_leaves_nothing_of_the_demo(environ, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,8 @@ from acpbot.sessions.home import Limits
 from acpbot.sessions.pool import AgentChoice, Pool, PoolLimits
 from acpbot.sessions.thread import Workspace
 from acpbot.sessions.turn import Turn
+
+FAULTY = Path(__file__).parents[1] / "fakes" / "agents" / "faulty.py"
 
 
 class Clock:
@@ -167,6 +170,18 @@ async def make_house(tmp_path):
     for house in houses:
         await house.pool.close(grace_seconds=0.5)
         await house.launcher.aclose()
+
+
+def faulty(quirk: str) -> tuple[str, ...]:
+    return (sys.executable, "-S", str(FAULTY), *quirk.split(" "))
+
+
+@pytest.fixture
+def faulty_house(make_house):
+    def make(quirk: str, **limits):
+        return make_house(argv=faulty(quirk), **limits)
+
+    return make
 
 
 @pytest.fixture

@@ -32,7 +32,6 @@ class Hears:
         self.ends = []
         self.text = ""
         self.order = []
-        self.asks = []
         self.open = []
 
     def started(self) -> None:
@@ -43,7 +42,6 @@ class Hears:
         self.text += update.body["content"]["text"]
 
     def asked(self, ask) -> None:
-        self.asks.append(ask)
         self.open.append(ask)
 
     def ask_ended(self, ask) -> None:

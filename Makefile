@@ -55,7 +55,7 @@ bench: $(READY)  ## the figures of the README, each a ratio measured in one run
 
 fuzz: $(READY)  ## search for inputs and for turns of events that break something, in a new way each time
 	@$(BIN)/python -m pytest -n 2 -m hypothesis --hypothesis-profile=search --timeout=900 $(ARGS)
-	@ACPBOT_SEEDS=3000 $(BIN)/python -m pytest -n 2 tests/sessions/test_pool_by_chance.py tests/chat/discord/test_discord_outbox_by_chance.py
+	@ACPBOT_SEEDS=3000 $(BIN)/python -m pytest -n 2 tests/sessions/test_pool_random.py tests/chat/discord/outbound/test_outbox_random.py
 
 soak: $(READY)  ## 1,000 ends of an agent, 10,000 turns: nothing is left or grows; 200 ends of the daemon: nothing is lost (ARGS='COUNT SEED')
 	@$(BIN)/python -m tests.soak.soak_cycles

@@ -50,7 +50,7 @@ def root(
 @app.command()
 def init(*, config: ConfigOption = None) -> None:
     """Make a configuration by a few questions; it is never written over another file."""
-    from acpbot.first_contact import init as make  # noqa: PLC0415 - the help must not load the configuration
+    from acpbot.commands.init import init as make  # noqa: PLC0415 - the help must not load the configuration
 
     _guarded(lambda: make(config, os.environ))
 
@@ -67,9 +67,9 @@ def run(
     ] = False,
 ) -> None:
     """Run the daemon until SIGTERM or SIGINT; SIGHUP reads the configuration again."""
-    from acpbot import config as configuration  # noqa: PLC0415 - the help must not load the daemon
     from acpbot import logs  # noqa: PLC0415 - the same
-    from acpbot.daemon import Daemon  # noqa: PLC0415 - the same
+    from acpbot.config import loader as configuration  # noqa: PLC0415 - the help must not load the daemon
+    from acpbot.daemon.daemon import Daemon  # noqa: PLC0415 - the same
 
     def start() -> None:
         found = configuration.find(config, os.environ)
@@ -92,9 +92,9 @@ def check(
     ] = False,
 ) -> None:
     """Check the configuration: show what is in force and start every agent once."""
-    from acpbot import config as configuration  # noqa: PLC0415 - the help must not load the daemon
-    from acpbot.check import check as check_all  # noqa: PLC0415 - the same
-    from acpbot.online import try_token  # noqa: PLC0415 - the same
+    from acpbot.commands.check import check as check_all  # noqa: PLC0415 - the same
+    from acpbot.commands.check_online import try_token  # noqa: PLC0415 - the same
+    from acpbot.config import loader as configuration  # noqa: PLC0415 - the help must not load the daemon
 
     async def well(settings: configuration.Settings) -> bool:
         started = await check_all(settings, os.environ, typer.echo)
@@ -115,7 +115,7 @@ def demo(
     ] = None,
 ) -> None:
     """Talk to an agent now, in a temporary folder; without a terminal, see a short guided tour."""
-    from acpbot.demo.stage import play  # noqa: PLC0415 - the help must not load the demo
+    from acpbot.demo.demo import play  # noqa: PLC0415 - the help must not load the demo
 
     _guarded(lambda: sys.exit(play(agent)))
 
@@ -133,7 +133,7 @@ def install_service(
     ] = None,
 ) -> None:
     """Make acpbot a service of systemd's: show the files, ask, write them, say what to run next."""
-    from acpbot.service_install import install_service as install  # noqa: PLC0415 - the help must not load it
+    from acpbot.commands.install_service import install_service as install  # noqa: PLC0415 - the help must not load it
 
     if user and root is not None:
         raise typer.BadParameter("a user's service has no other root", param_hint="--root")

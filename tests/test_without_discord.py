@@ -14,7 +14,11 @@ from tests.fakes.no_discord import without_discord
 
 ROOT = Path(__file__).parent.parent
 THEIRS = ("tests/chat/discord", "tests/fakes/test_discord_server.py", "tests/fakes/test_discord_server_*.py")
-THEIRS_TOO = ("tests/test_daemon_discord.py", "tests/test_online.py", "tests/packaging/test_liveness_drill.py")
+THEIRS_TOO = (
+    "tests/daemon/test_daemon_discord.py",
+    "tests/commands/test_check_online.py",
+    "tests/packaging/test_liveness_drill.py",
+)
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys, acpbot
@@ -36,7 +40,7 @@ def test_all_else_is_imported_without_it(tmp_path):
 
 
 def test_the_front_end_is_not(tmp_path):
-    result = run(tmp_path, "-c", "import acpbot.chat.discord.port")
+    result = run(tmp_path, "-c", "import acpbot.chat.discord.discord_chat")
     assert "ImportError: discord.py was imported" in result.stderr
 
 

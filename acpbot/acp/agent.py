@@ -1,122 +1,55 @@
-"""One agent: a process, the connection over its stdio, and the ACP session in it."""
+"""One agent: the calls of ACP, over a connection, and the ACP session in it."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import msgspec
-
 from acpbot import __version__
 from acpbot.acp import schema
-from acpbot.acp.connection import Connection
-from acpbot.acp.local import exit_words
-from acpbot.acp.process import LaunchSpec
 from acpbot.errors import AgentError, AgentGone, AgentRefused, AgentStartError, AgentTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
-    from acpbot.acp.process import AgentProcess, Launcher
+    from acpbot.acp.connection import Connection
     from acpbot.jsonrpc import Id
 
 log = logging.getLogger(__name__)
 
-INHERITED: Final = ("HOME", "PATH", "USER", "LANG", "TERM", "TMPDIR")
-
-_EXIT_SECONDS: Final = 0.5
 _CALL_SECONDS: Final = 20.0
 
 Opened = Literal["new", "resumed", "loaded"]
 
 
-class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """How one kind of agent is started. ``start_timeout``: seconds for each of initialize and opening the session."""
-
-    name: str
-    argv: tuple[str, ...]
-    env: dict[str, str]
-    start_timeout: float = 60.0
-    memory_max: int | None = None
-    pids_max: int | None = None
-
-
-def environment(environ: Mapping[str, str], inherit: tuple[str, ...], own: Mapping[str, str]) -> dict[str, str]:
-    """What an agent inherits: a few plain variables, those named in ``inherit``, and its ``own``; nothing else."""
-    kept = {name: environ[name] for name in (*INHERITED, *inherit) if name in environ}
-    return {**kept, **own}
-
-
 class Agent:
     """A started agent. ``session`` is set once a session is open in it."""
 
-    def __init__(self, profile: Profile, process: AgentProcess, connection: Connection) -> None:
-        self.profile = profile
-        self.process = process
+    def __init__(self, name: str, connection: Connection, *, start_timeout: float = 60.0) -> None:
+        self.name = name
         self.connection = connection
         self.info: schema.Implementation | None = None
         self.capabilities = schema.AgentCapabilities()
         self.session_id: str | None = None
         self.session = schema.SessionResult()
-
-    @classmethod
-    async def launch(cls, launcher: Launcher, profile: Profile, cwd: Path, session_id: str) -> Agent:
-        """Spawn the process; it has not been spoken to. Raises AgentStartError."""
-        connection = Connection()
-        spec = LaunchSpec(
-            argv=profile.argv,
-            cwd=cwd,
-            env=profile.env,
-            session_id=session_id,
-            memory_max=profile.memory_max,
-            pids_max=profile.pids_max,
-        )
-        process = await launcher.launch(spec, connection)
-        connection.attach(process)
-        return cls(profile, process, connection)
+        self._start_timeout = start_timeout
 
     async def initialize(self) -> None:
-        """Agree on the protocol version. Raises AgentStartError, with the agent's last words where it has any."""
-        try:
-            result = await self.connection.request(
-                "initialize",
-                schema.initialize_params(__version__),
-                schema.InitializeResult,
-                limit=self.profile.start_timeout,
-            )
-        except AgentError as error:
-            raise await self._start_error(error) from None
+        """Agree on the protocol version. Raises AgentError; AgentStartError where the agent speaks another version."""
+        result = await self.connection.request(
+            "initialize",
+            schema.initialize_params(__version__),
+            schema.InitializeResult,
+            limit=self._start_timeout,
+        )
         if result.protocol_version != schema.PROTOCOL_VERSION:
             raise AgentStartError(
-                f"cannot start agent {self.profile.name!r}: it speaks ACP version {result.protocol_version}, "
+                f"cannot start agent {self.name!r}: it speaks ACP version {result.protocol_version}, "
                 f"acpbot speaks {schema.PROTOCOL_VERSION}; use a release of it that does"
             )
         self.info = result.agent_info
         self.capabilities = result.agent_capabilities
-
-    async def exit_words(self) -> str:
-        """How the leader went, for people; its stdout can end a moment before its exit is seen."""
-        try:
-            async with asyncio.timeout(_EXIT_SECONDS):
-                code = await self.process.wait()
-        except TimeoutError:
-            return "closed its output"
-        return f"ended ({exit_words(code)})"
-
-    async def _start_error(self, error: AgentError) -> AgentStartError:
-        name = self.profile.name
-        if isinstance(error, AgentGone):
-            reason = f"it {await self.exit_words()} before it answered"
-        elif isinstance(error, AgentRefused) and error.code == schema.AUTH_REQUIRED:
-            reason = f"it wants you to sign in ({error})"
-        else:
-            reason = str(error).removeprefix("cannot go on: ")
-        words = next((line for line in reversed(self.process.stderr.lines()) if line.strip()), "")
-        told = f"; its last words: {words.strip()[:200]}" if words else ""
-        return AgentStartError(f"cannot start agent {name!r} ({self.profile.argv[0]}): {reason}{told}")
 
     @property
     def resumable(self) -> bool:
@@ -127,14 +60,11 @@ class Agent:
         """Open the session: resume or load ``previous`` where that is possible, else a new one.
 
         Resume comes first because load replays the history (dropped here). An agent that knows ``previous`` no longer
-        says so; where one does not answer in time, nothing new is begun. Raises AgentStartError.
+        says so; where one does not answer in time, nothing new is begun. Raises AgentError.
         """
-        try:
-            if previous is not None and (opened := await self._reopen(cwd, previous)) is not None:
-                return opened
-            await self._new(cwd)
-        except AgentError as error:
-            raise await self._start_error(error) from None
+        if previous is not None and (opened := await self._reopen(cwd, previous)) is not None:
+            return opened
+        await self._new(cwd)
         return "new"
 
     async def _new(self, cwd: Path) -> None:
@@ -171,7 +101,7 @@ class Agent:
         return await self.connection.request(method, whole, dict[str, Any], limit=_CALL_SECONDS)
 
     async def _call(self, method: str, params: Any, *, mute: bool = False) -> schema.SessionResult:
-        limit = self.profile.start_timeout
+        limit = self._start_timeout
         return await self.connection.request(method, params, schema.SessionResult, limit=limit, mute=mute)
 
     def prompt(self, blocks: list[dict[str, Any]]) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -31,7 +31,6 @@ from acpbot.jsonrpc import (
 )
 
 if TYPE_CHECKING:
-    from acpbot.acp.process import AgentProcess
     from acpbot.jsonrpc import Id, Malformed
 
 log = logging.getLogger(__name__)
@@ -42,6 +41,19 @@ _GOES_ON: Final = 4
 _DETAIL_LENGTH: Final = 300
 
 T = TypeVar("T")
+
+
+class ByteStream(Protocol):
+    """What a connection needs of an agent's stdin and stdout."""
+
+    def write(self, data: bytes, /) -> None:
+        """Queue ``data`` for stdin, in order; never blocks. Raises AgentGone, AgentTimeout (too much is unread)."""
+
+    def pause_reading(self) -> None:
+        """Take no more of stdout: the agent blocks once its pipe is full."""
+
+    def resume_reading(self) -> None:
+        """Take stdout again."""
 
 
 class PermissionAsked(msgspec.Struct, frozen=True):
@@ -73,14 +85,14 @@ Item = schema.Update | PermissionAsked | RequestCancelled | PromptEnded | Closed
 
 
 class Connection:
-    """The client's end of ACP over one agent's stdio; a stdout sink for :mod:`acpbot.acp.process`.
+    """The client's end of ACP over one agent's stdio; which also takes what its stdout says.
 
-    Not bound to a process until :meth:`attach`. All methods belong to the event loop's thread.
+    Not bound to a stream until :meth:`attach`. All methods belong to the event loop's thread.
     """
 
     def __init__(self, *, max_line: int = 32 * 1024 * 1024) -> None:
         self._peer = Peer(LenientDecoder(max_line=max_line))
-        self._process: AgentProcess | None = None
+        self._stream: ByteStream | None = None
         self._waiting: dict[int, asyncio.Future[msgspec.Raw]] = {}
         self._items: deque[Item] = deque()
         self._bytes = 0
@@ -102,11 +114,11 @@ class Connection:
         """Whether reading waits for somebody to take what has come."""
         return self._paused
 
-    def attach(self, process: AgentProcess) -> None:
-        """Bind to the process whose stdout feeds this connection."""
-        self._process = process
+    def attach(self, stream: ByteStream) -> None:
+        """Bind to the stream whose stdout feeds this connection."""
+        self._stream = stream
         if self._paused:
-            process.pause_reading()
+            stream.pause_reading()
 
     # What we say.
 
@@ -156,9 +168,9 @@ class Connection:
         self._write(encode_error(request_id, code, message))
 
     def _write(self, line: bytes) -> None:
-        if self._closed or self._process is None:
+        if self._closed or self._stream is None:
             raise AgentGone("cannot reach the agent: it has ended")
-        self._process.write(line)
+        self._stream.write(line)
 
     @staticmethod
     def _convert(raw: msgspec.Raw, result: type[T], method: str) -> T:
@@ -185,8 +197,8 @@ class Connection:
         self._bytes = 0
         if self._paused:
             self._paused = False
-            if self._process is not None:
-                self._process.resume_reading()
+            if self._stream is not None:
+                self._stream.resume_reading()
         return batch
 
     def data_received(self, data: bytes) -> None:
@@ -234,8 +246,8 @@ class Connection:
             self._bytes = 0
             return
         self._paused = True
-        if self._process is not None:
-            self._process.pause_reading()
+        if self._stream is not None:
+            self._stream.pause_reading()
 
     def _rouse(self) -> None:
         if self._wake is not None and not self._wake.done():

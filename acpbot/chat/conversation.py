@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from acpbot.acp import schema
-from acpbot.chat.live_message import LiveMessage
-from acpbot.chat.port import Incoming
+from acpbot.chat.platform import Incoming
+from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.errors import WireError
 from acpbot.sessions.turn import KEPT, Turn
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acpbot.acp.schema import Update
-    from acpbot.chat.port import ChatPort, Surface
-    from acpbot.sessions.home import Reason
+    from acpbot.chat.platform import ChatPort, Surface
+    from acpbot.sessions.observer import Reason
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.turn import Ask, TurnEnd
 

@@ -11,7 +11,7 @@ import msgspec
 
 from acpbot.acp import schema
 from acpbot.chat.conversation import Conversations
-from acpbot.chat.port import Incoming
+from acpbot.chat.platform import Incoming
 from acpbot.errors import InvalidParams, NotFound
 from acpbot.sessions.thread import check_thread_id
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acpbot.acp.schema import PromptCapabilities, Update
-    from acpbot.chat.live_message import LiveMessage
-    from acpbot.sessions.model import Row
+    from acpbot.chat.rendering.live_message import LiveMessage
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.turn import Ask, TurnEnd
+    from acpbot.sessions.views import Row
 
 Event = dict[str, Any]
 

@@ -1,7 +1,7 @@
 """An ACP agent without a model: it speaks the whole protocol, runs real subprocesses, and says what it is.
 
 ``python -m acpbot.demo.agent`` serves ACP version 1 (https://agentclientprotocol.com) on stdin and stdout. What a
-prompt makes it do is told by the prompt ``help``; see :mod:`acpbot.demo.agent_words`. Standard library only and
+prompt makes it do is told by the prompt ``help``; see :mod:`acpbot.demo.agent_commands`. Standard library only and
 threads, so that it starts as fast as Python does. The environment: ``ACPBOT_DEMO_STATE`` is the
 folder of the sessions (``.demo-agent`` in the working directory), ``ACPBOT_DEMO_PACE`` the seconds between streamed
 chunks (0.01; 0 for none).
@@ -16,10 +16,10 @@ import sys
 import threading
 
 from acpbot import __version__
+from acpbot.demo.agent_commands import commands, perform, prompt_text
 from acpbot.demo.agent_input import lines
 from acpbot.demo.agent_session import MODELS, MODES, Session, Store
 from acpbot.demo.agent_turn import Cancelled, Children, Failed, Stop, Turn
-from acpbot.demo.agent_words import commands, perform, prompt_text
 
 TYPE_CHECKING = False  # typing costs a fifth of the start-up
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acpbot.management.access import Peer
-    from acpbot.sessions.store import Store
+    from acpbot.storage.store import Store
 
 DENIED: Final = "denied"
 

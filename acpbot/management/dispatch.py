@@ -13,7 +13,7 @@ import msgspec
 from acpbot.errors import AccessDenied, AcpbotError, Draining, InvalidParams, TooMany, WireError
 from acpbot.jsonrpc import METHOD_NOT_FOUND
 from acpbot.management import audit
-from acpbot.management.methods import chat, daemon, health, sessions, watching
+from acpbot.management.methods import chat, daemon, health, sessions, watch
 from acpbot.management.protocol import error_line, result_line
 from acpbot.management.route import Call
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 METHODS: Final[Mapping[str, Method]] = {
     **health.METHODS,
     **sessions.METHODS,
-    **watching.METHODS,
+    **watch.METHODS,
     **daemon.METHODS,
     **chat.METHODS,
 }

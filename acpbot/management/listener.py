@@ -13,10 +13,10 @@ import socket
 import stat
 from typing import TYPE_CHECKING, Final
 
-from acpbot.config_keys import one_line
+from acpbot.config.keys import one_line
+from acpbot.config.paths import SOCKET_PATH_LIMIT, check_socket
 from acpbot.errors import ConfigError, StartError
-from acpbot.management.folder import foreign_group, open_folder, take_lock
-from acpbot.paths import SOCKET_PATH_LIMIT, check_socket
+from acpbot.management.socket_folder import foreign_group, open_folder, take_lock
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping

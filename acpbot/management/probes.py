@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from aiohttp import web
 
-from acpbot import health
 from acpbot.errors import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from acpbot.health import Facts
+    from acpbot.management.readiness import Readiness
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +50,13 @@ class ProbeLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Probes:
-    """Serves the verdicts on the facts of ``facts``. ``port`` 0 takes a free one; see :attr:`address`."""
+    """Serves what ``readiness`` returns. ``port`` 0 takes a free one; see :attr:`address`."""
 
-    def __init__(self, facts: Callable[[], Facts], host: str, port: int, *, limits: ProbeLimits | None = None) -> None:
+    def __init__(
+        self, readiness: Callable[[], Readiness], host: str, port: int, *, limits: ProbeLimits | None = None
+    ) -> None:
         self.limits = limits or ProbeLimits()
-        self._facts = facts
+        self._readiness = readiness
         self._host = host
         self._port = port
         self._web: _Web | None = None
@@ -118,22 +119,22 @@ class Probes:
         return _text(HTTPStatus.OK, "[+]loop ok\nlivez check passed\n" if verbose else "ok")
 
     def _readyz(self, *, verbose: bool) -> web.Response:
-        verdicts = health.verdicts(self._facts())
-        if verdicts.ready and not verbose:
+        readiness = self._readiness()
+        if readiness.ready and not verbose:
             return _text(HTTPStatus.OK, "ok")
         lines = [
             f"[+]{check.name} ok" if check.ok else f"[-]{check.name} failed: reason withheld"
-            for check in verdicts.checks
+            for check in readiness.checks
         ]
-        lines.append(f"readyz check {'passed' if verdicts.ready else 'failed'}\n")
-        return _text(HTTPStatus.OK if verdicts.ready else HTTPStatus.SERVICE_UNAVAILABLE, "\n".join(lines))
+        lines.append(f"readyz check {'passed' if readiness.ready else 'failed'}\n")
+        return _text(HTTPStatus.OK if readiness.ready else HTTPStatus.SERVICE_UNAVAILABLE, "\n".join(lines))
 
     def _healthz(self, *, verbose: bool) -> web.Response:  # noqa: ARG002 - one of three that are called alike
-        verdicts = health.verdicts(self._facts())
+        readiness = self._readiness()
         body = {
-            "status": verdicts.status,
-            "uptime_seconds": verdicts.uptime_seconds,
-            "chat_connected": verdicts.chat_connected,
+            "status": readiness.status,
+            "uptime_seconds": readiness.uptime_seconds,
+            "chat_connected": readiness.chat_connected,
         }
         return web.Response(text=json.dumps(body), content_type="application/json", headers=_HEADERS)
 

@@ -1,4 +1,4 @@
-"""Names, error kinds and limits of the management wire; PROTOCOL.md is its description for people."""
+"""Names, error kinds and limits of the management wire; docs/protocol.md is its description for people."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from acpbot.errors import WireError
-    from acpbot.health import State
     from acpbot.jsonrpc import Id
+    from acpbot.management.readiness import State
 
 SERVER: Final = "acpbot"
 PROTOCOL: Final = 1

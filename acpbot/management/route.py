@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable, Sequence
 
-    from acpbot.health import Facts, State
     from acpbot.management.access import AccessRule, Peer
+    from acpbot.management.health_report import HealthReport
     from acpbot.management.protocol import Access
+    from acpbot.management.readiness import State
     from acpbot.management.stream import Event, Stream
-    from acpbot.sessions.model import Detail, KillResult, Row, Target
+    from acpbot.sessions.views import Detail, KillResult, Row, Target
 
 
 class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,7 +93,7 @@ class Services:
 
     version: str
     state: Callable[[], State]
-    facts: Callable[[], Facts]
+    health: Callable[[], HealthReport]
     rule: AccessRule
     pool: SessionsView
     chat: ChatHub | None = None

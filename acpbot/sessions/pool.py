@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import time
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import msgspec
 
 from acpbot.errors import Conflict, Draining, InvalidParams, NotFound, TooMany
-from acpbot.sessions.home import Limits
-from acpbot.sessions.memory import Memory, remove_workspace
-from acpbot.sessions.model import KillResult, Row, Target
-from acpbot.sessions.roster import Roster
+from acpbot.sessions.journal import Memory, remove_workspace
+from acpbot.sessions.observer import Limits
+from acpbot.sessions.registry import Roster
 from acpbot.sessions.session import Session
-from acpbot.sessions.store import Store
 from acpbot.sessions.thread import Thread, title_from
 from acpbot.sessions.turn import KEPT, TurnEnd
+from acpbot.sessions.views import KillResult, Row, Target
 from acpbot.sessions.watchdog import Verdict, review
+from acpbot.storage.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from acpbot.acp.agent import Profile
-    from acpbot.acp.ladder import Ending
-    from acpbot.acp.process import Launcher
-    from acpbot.sessions.home import Reason
+    from acpbot.runtimes.runtime import Launcher
+    from acpbot.sessions.launch import Profile
+    from acpbot.sessions.observer import Reason
+    from acpbot.sessions.terminate import Ending
     from acpbot.sessions.thread import Workspace
     from acpbot.sessions.turn import Turn
     from acpbot.sessions.watchdog import OnStuck
@@ -311,8 +310,8 @@ class Pool(Roster):
         """End every session, and kill the leaders of all agents now, so that no end needs any more grace."""
         self._end_all(0.0)
         for session in self._both():
-            if session.agent is not None:
-                session.agent.process.signal_group(signal.SIGKILL)
+            if session.process is not None:
+                session.process.kill()
 
     def forget(self, thread_id: str) -> bool:
         """Drop what would let a thread resume whose session has ended or is ending; whether there was anything."""
@@ -450,8 +449,8 @@ class Pool(Roster):
 
     async def sample(self) -> None:
         """Take the counts of processes, memory and CPU anew, in one look at the system, off the event loop."""
-        sessions = [session for session in self.sessions() if session.agent is not None]
-        processes = [session.agent.process for session in sessions if session.agent is not None]
+        sessions = self.sessions()
+        processes = [session.process for session in sessions if session.process is not None]
         found = await asyncio.to_thread(self._launcher.sample, processes)
         for session in sessions:
             session.usage = found.get(session.session_id, session.usage)

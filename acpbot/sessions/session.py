@@ -14,27 +14,28 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from acpbot.acp import permissions, schema
-from acpbot.acp.agent import Agent, Profile
 from acpbot.acp.connection import Closed, PermissionAsked, PromptEnded, RequestCancelled
-from acpbot.acp.ladder import Ending, end_agent
 from acpbot.errors import AcpbotError, AgentError, AgentGone, Conflict
-from acpbot.sessions.asks import Asks
-from acpbot.sessions.calls import OpenCalls
-from acpbot.sessions.doubt import Doubt
-from acpbot.sessions.model import Detail, ProcessRow, Row, State
+from acpbot.sessions.empty_reply import Doubt
+from acpbot.sessions.launch import Profile, describe_exit, launch, start_error
+from acpbot.sessions.open_tool_calls import OpenCalls
 from acpbot.sessions.options import Options
 from acpbot.sessions.output import OutputRing
-from acpbot.sessions.queue import TurnQueue
-from acpbot.sessions.snapshot import members
-from acpbot.sessions.tree import process_tree, totals
+from acpbot.sessions.permission_requests import Asks
+from acpbot.sessions.process_tree import process_tree, totals
+from acpbot.sessions.session_row import members
+from acpbot.sessions.terminate import Ending, end_agent
 from acpbot.sessions.turn import Ask, Turn, TurnEnd, end_of
+from acpbot.sessions.turn_queue import TurnQueue
+from acpbot.sessions.views import Detail, ProcessRow, Row, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from acpbot.acp.agent import Agent
     from acpbot.acp.connection import Item
-    from acpbot.acp.process import Launcher, Usage
-    from acpbot.sessions.home import Home, Limits, Reason
+    from acpbot.runtimes.runtime import AgentProcess, Launcher, Usage
+    from acpbot.sessions.observer import Home, Limits, Reason
     from acpbot.sessions.thread import Thread, Workspace
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class Session:
         self.thread = thread
         self.session_id = secrets.token_hex(8)
         self.agent: Agent | None = None
+        self.process: AgentProcess | None = None
         self.usage: Usage | None = None
         self.output = OutputRing(thread.thread_id, self.session_id)
         self.turn: Turn | None = None
@@ -155,7 +157,7 @@ class Session:
 
     async def detail(self) -> Detail:
         """A snapshot with stderr, open tool calls and the process tree as they are now."""
-        process = None if self.agent is None else self.agent.process
+        process = self.process
         tree: list[ProcessRow] = []
         if process is not None:
             tree = process_tree(await process.look())
@@ -255,14 +257,17 @@ class Session:
     async def _start(self) -> None:
         thread = self.thread
         self._workspace.make(thread.cwd)
-        self.agent = await Agent.launch(self._launcher, self._profile, thread.cwd, self.session_id)
-        self.agent.process.stderr.listener = self._stderr
+        self.process, self.agent = await launch(self._launcher, self._profile, thread.cwd, self.session_id)
+        self.process.stderr.listener = self._stderr
         self._help(self._pump(self.agent))
-        self._help(self._watch_exit(self.agent))
+        self._help(self._watch_exit(self.agent, self.process))
         self._home.session_launched(self)
         self._changed()
-        await self.agent.initialize()
-        opened = await self.agent.open(thread.cwd, thread.acp_session_id)
+        try:
+            await self.agent.initialize()
+            opened = await self.agent.open(thread.cwd, thread.acp_session_id)
+        except AgentError as error:
+            raise await start_error(self._profile, self.process, error) from None
         self.doubt.reopened = opened != "new"
         if thread.acp_session_id is not None and opened == "new":
             self._home.session_afresh(self)
@@ -276,8 +281,8 @@ class Session:
         self._helpers.add(task)
         task.add_done_callback(self._helpers.discard)
 
-    async def _watch_exit(self, agent: Agent) -> None:
-        await agent.process.wait()
+    async def _watch_exit(self, agent: Agent, process: AgentProcess) -> None:
+        await process.wait()
         if agent.connection.paused:
             await asyncio.sleep(_LAST_WORDS_SECONDS)
         agent.connection.close()
@@ -355,9 +360,9 @@ class Session:
             self.turn = None
         self.asks.cancel_all()
         ending = Ending(reached=None, processes_ended=0, processes_left=0, seconds=0.0)
-        if self.agent is not None:
+        if self.agent is not None and self.process is not None:
             over = None if self.turn is None or self.agent.connection.closed else self._turn_over
-            ending = await end_agent(self.agent, grace=grace, turn_over=over)
+            ending = await end_agent(self.agent, self.process, grace=grace, turn_over=over)
         unanswered = TurnEnd("cancelled", detail) if reason == "killed" else TurnEnd("error", detail)
         self._turn_ended(self._answered or unanswered)
         for task in tuple(self._helpers):
@@ -371,7 +376,7 @@ class Session:
     def _die(self, reason: Reason, detail: str) -> None:
         if self._end_task is None:
             log.warning("session_died", extra={"fields": self._fields() | {"reason": reason, "detail": detail}})
-            alive = self.agent is not None and self.agent.process.alive
+            alive = self.process is not None and self.process.alive
             self.end(reason, grace=None if alive else 0.0, detail=detail)
 
     # What the agent says.
@@ -385,7 +390,7 @@ class Session:
             while True:
                 for item in await agent.connection.next_batch():
                     if isinstance(item, Closed):
-                        await self._mourn(agent)
+                        await self._mourn()
                         return
                     self._take(item)
         except Exception as error:
@@ -477,11 +482,11 @@ class Session:
         self._give_back(turn)
         self.end("replaced")
 
-    async def _mourn(self, agent: Agent) -> None:
+    async def _mourn(self) -> None:
         if self._end_task is not None:
             self._turn_over.set()  # the running prompt's answer won't come: nothing to wait for
-        elif self._opened:
-            self._die("crashed", f"cannot go on: the agent {await agent.exit_words()}")
+        elif self._opened and self.process is not None:
+            self._die("crashed", f"cannot go on: the agent {await describe_exit(self.process)}")
 
     def _changed(self) -> None:
         self._home.session_changed(self)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from acpbot.errors import InvalidParams, StartError
-from acpbot.sessions.model import Row
-from acpbot.sessions.records import ThreadRecord
+from acpbot.sessions.views import Row
+from acpbot.storage.records import ThreadRecord
 
 if TYPE_CHECKING:
-    from acpbot.sessions.model import State
+    from acpbot.sessions.views import State
 
 THREAD_ID: Final = re.compile(r"[0-9]{1,20}|[a-z0-9-]{1,64}")
 TITLE_LENGTH: Final = 80

@@ -12,7 +12,7 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.agents.agents import AGENTS, MODULES
+from tests.support.real_agents import AGENTS, MODULES
 
 # Node trusts its own list of authorities only; here, as elsewhere, what the system trusts is trusted.
 SYSTEM_AUTHORITIES: Final = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents.conftest import LIMIT, running
+from tests.support.agent_stack import LIMIT, running
 
 pytestmark = [pytest.mark.real_agents, pytest.mark.timeout(3 * LIMIT)]
 

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from tests.agents.agents import configuration, recipe
-from tests.agents.conftest import LIMIT, Gate, running
 from tests.fakes.daemon import DaemonProcess, Wire, marked_processes
+from tests.support.agent_stack import LIMIT, Gate, running
+from tests.support.real_agents import configuration, recipe
 
 pytestmark = pytest.mark.real_agents
 

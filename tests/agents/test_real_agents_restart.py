@@ -8,10 +8,10 @@ import signal
 import pytest
 
 from acpbot.chat.conversation import INTERRUPTED
-from tests.agents.agents import configuration, recipe
-from tests.agents.conftest import LIMIT, Gate, running
 from tests.fakes.daemon import DaemonProcess, Wire, marked_processes
-from tests.sessions.lives import rows
+from tests.support.agent_stack import LIMIT, Gate, running
+from tests.support.pool_restarts import rows
+from tests.support.real_agents import configuration, recipe
 
 pytestmark = [pytest.mark.real_agents, pytest.mark.timeout(3 * LIMIT)]
 

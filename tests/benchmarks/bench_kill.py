@@ -13,13 +13,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from acpbot.acp.agent import Profile, environment
-from acpbot.acp.launcher import choose_launcher
-from acpbot.sessions.home import Limits
-from acpbot.sessions.model import Target
+from acpbot.runtimes.local.launcher import choose_launcher
+from acpbot.sessions.launch import Profile, environment
+from acpbot.sessions.observer import Limits
 from acpbot.sessions.pool import AgentChoice, Pool, PoolLimits
 from acpbot.sessions.thread import Workspace
 from acpbot.sessions.turn import Turn
+from acpbot.sessions.views import Target
 
 ROUNDS = 11
 GRACE = 1.0

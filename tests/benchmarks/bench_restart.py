@@ -17,8 +17,8 @@ import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
-from acpbot.sessions.records import ThreadRecord
-from acpbot.sessions.store import Store
+from acpbot.storage.records import ThreadRecord
+from acpbot.storage.store import Store
 from tests.fakes.daemon import DEMO_AGENT, DaemonProcess
 
 THREADS = 10_000

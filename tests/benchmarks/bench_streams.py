@@ -3,7 +3,7 @@
 Goals: p99 of `health.get` at most 25 ms and of the loop's lag at most 20 ms; the daemon's RSS at most 1.5 times a
 process that has imported discord.py, and at most 64 KiB more for an idle session.
 
-The lag is that of a timer in the daemon's loop, due every 10 ms (tests/benchmarks/lag.py). 200 agents, the daemon and
+The lag is that of a timer in the daemon's loop, due every 10 ms (tests/support/loop_lag.py). 200 agents, the daemon and
 the readers share the machine: the lag is told as it is, and again without the time that the daemon, ready to run, had
 no processor.
 """
@@ -19,8 +19,8 @@ import threading
 import time
 from pathlib import Path
 
-from tests.benchmarks import lag
 from tests.fakes.daemon import DEMO_AGENT, DaemonProcess, Wire
+from tests.support import loop_lag
 
 SESSIONS = 200
 READERS = 8
@@ -106,8 +106,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config = DEMO_AGENT + f'env = {{ ACPBOT_DEMO_PACE = "{PACE}" }}\n[pool]\nmax_sessions = {SESSIONS}\n'
-        environ = {"PYTHONPATH": str(REPOSITORY), lag.VARIABLE: str(folder / "lag")}
-        with DaemonProcess(folder / "d", config, module="tests.benchmarks.lag", **environ) as daemon:
+        environ = {"PYTHONPATH": str(REPOSITORY), loop_lag.VARIABLE: str(folder / "lag")}
+        with DaemonProcess(folder / "d", config, module="tests.support.loop_lag", **environ) as daemon:
             idle = rss_kib(daemon.process.pid)
             print(
                 f"daemon idle: {idle / 1024:.0f} MiB, import discord {bare / 1024:.0f} MiB, "
@@ -116,7 +116,7 @@ def main() -> None:
             began, waits, bad = stream(daemon)
             ended = time.monotonic()
             daemon.stop()
-        samples = [sample for sample in lag.read(folder / "lag") if began <= sample.due <= ended]
+        samples = [sample for sample in loop_lag.read(folder / "lag") if began <= sample.due <= ended]
     late = [sample.late * 1000 for sample in samples]
     own = [(sample.late - sample.waited) * 1000 for sample in samples]
     print(

@@ -23,13 +23,13 @@ STALL_SECONDS = 8
 
 async def ours(count: int, *, stall: bool) -> float:
     from acpbot.acp import schema  # noqa: PLC0415 - each side is imported only in a process of its own
-    from acpbot.acp.agent import Agent, Profile  # noqa: PLC0415 - the same
     from acpbot.acp.connection import PromptEnded  # noqa: PLC0415 - the same
-    from acpbot.acp.launcher import choose_launcher  # noqa: PLC0415 - the same
+    from acpbot.runtimes.local.launcher import choose_launcher  # noqa: PLC0415 - the same
+    from acpbot.sessions.launch import Profile, launch  # noqa: PLC0415 - the same
 
     launcher, _ = choose_launcher("auto")
     argv = (sys.executable, str(BLASTER), str(count))
-    agent = await Agent.launch(launcher, Profile(name="b", argv=argv, env=dict(os.environ)), Path.cwd(), "bench")
+    process, agent = await launch(launcher, Profile(name="b", argv=argv, env=dict(os.environ)), Path.cwd(), "bench")
     try:
         await agent.initialize()
         await agent.open(Path.cwd())
@@ -50,8 +50,8 @@ async def ours(count: int, *, stall: bool) -> float:
             raise SystemExit(f"{seen} of {count} updates came")
         return count / (time.perf_counter() - started)
     finally:
-        await agent.process.kill_container()
-        await agent.process.aclose()
+        await process.kill_container()
+        await process.aclose()
         await launcher.aclose()
 
 

@@ -1,7 +1,26 @@
-"""The pool of real agents that the tests of sessions use."""
+"""A pool of real demo agents, closed after each test."""
 
 from __future__ import annotations
 
-from tests.sessions.conftest import house, make_house
+import pytest
 
-__all__ = ["house", "make_house"]
+from tests.support.pool import Harness
+
+
+@pytest.fixture
+async def make_harness(tmp_path):
+    harnesses = []
+
+    def make(**limits):
+        harnesses.append(Harness(tmp_path, **limits))
+        return harnesses[-1]
+
+    yield make
+    for harness in harnesses:
+        await harness.pool.close(grace_seconds=0.5)
+        await harness.launcher.aclose()
+
+
+@pytest.fixture
+def harness(make_harness):
+    return make_harness()

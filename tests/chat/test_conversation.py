@@ -7,7 +7,7 @@ import pytest
 from acpbot.acp.schema import Update
 from acpbot.chat import conversation
 from acpbot.chat.conversation import Conversation, ending_words, stuck_words
-from acpbot.chat.live_message import LiveMessage
+from acpbot.chat.rendering.live_message import LiveMessage
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from acpbot.chat.local import LocalChat
 from acpbot.errors import Conflict, InvalidParams, NotFound
-from acpbot.sessions.model import Target
+from acpbot.sessions.views import Target
 
 
 class Reader:
@@ -39,8 +39,8 @@ class Reader:
 
 
 @pytest.fixture
-async def chat(house):
-    return LocalChat(house.pool)
+async def chat(harness):
+    return LocalChat(harness.pool)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ async def test_messages_queue_and_two_readers_see_the_same(chat, reader):
     assert ends == [["one", "two"], ["one", "two"]]
 
 
-async def test_who_leaves_hears_nothing_more_and_the_session_lives_on(chat, reader, house):
+async def test_who_leaves_hears_nothing_more_and_the_session_lives_on(chat, reader, harness):
     await chat.send("demo", "say one", "me")
     await reader.until("turn_end")
     before = len(reader.events)
@@ -98,7 +98,7 @@ async def test_who_leaves_hears_nothing_more_and_the_session_lives_on(chat, read
     chat.leave("demo", reader)
     with pytest.raises(NotFound):
         await chat.send("demo", "say two", "me")
-    assert house.row("demo").state == "idle"
+    assert harness.row("demo").state == "idle"
     again = Reader()
     await chat.open("demo", None, "me", again)
     await chat.send("demo", "say three", "me")
@@ -106,10 +106,10 @@ async def test_who_leaves_hears_nothing_more_and_the_session_lives_on(chat, read
     assert len(reader.events) == before
 
 
-async def test_a_kill_is_told_in_words(chat, reader, house):
+async def test_a_kill_is_told_in_words(chat, reader, harness):
     await chat.send("demo", "say one", "me")
     await reader.until("turn_end")
-    await house.pool.kill([Target(thread_id="demo", session_id=house.row("demo").session_id)])
+    await harness.pool.kill([Target(thread_id="demo", session_id=harness.row("demo").session_id)])
     told = await reader.until("notice")
     assert told["text"] == "An operator ended this session. Your next message picks the conversation up again."
 
@@ -121,14 +121,14 @@ async def test_a_crash_is_told_with_its_reason(chat, reader):
     assert "exit code 3" in (await reader.until("notice"))["text"]
 
 
-async def test_a_reader_that_fell_behind_gets_the_turn_as_it_stands(chat, reader, house):
+async def test_a_reader_that_fell_behind_gets_the_turn_as_it_stands(chat, reader, harness):
     await chat.send("demo", "say so far; tool", "me")
     asked = await reader.until("permission")
     snapshot = chat.snapshot("demo")
     assert [event["type"] for event in snapshot] == ["session", "turn_start", "text", "permission"]
     assert snapshot[2]["text"].startswith("so far")
     assert snapshot[3]["request"] == asked["request"]
-    await house.pool.cancel("demo")
+    await harness.pool.cancel("demo")
     end = await reader.until("turn_end")
     assert chat.snapshot("demo")[-1] == end
 
@@ -146,7 +146,7 @@ async def test_another_agent_for_a_running_thread_and_an_unknown_one_are_refused
         await chat.send("demo", "  \n", "me")
 
 
-async def test_a_thread_of_another_platform_is_not_ours_to_open(chat, house):
-    await house.turn("1001", "say a")
+async def test_a_thread_of_another_platform_is_not_ours_to_open(chat, harness):
+    await harness.turn("1001", "say a")
     with pytest.raises(InvalidParams, match="it is a test thread"):
         await chat.open("1001", None, "me", Reader())

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.demo.driver import Driver
+from tests.support.demo_agent import Driver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

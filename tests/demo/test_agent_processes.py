@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.demo.driver import LIMIT, Driver, alive, ended
+from tests.support.demo_agent import LIMIT, Driver, alive, ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from acpbot import __version__
-from tests.demo.driver import Driver, ended
+from tests.support.demo_agent import Driver, ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -203,7 +203,7 @@ def test_it_starts_light():
     ours = {name for name in loaded if name.startswith("acpbot.")}
     assert ours == {
         "acpbot.demo",
-        *(f"acpbot.demo.agent{part}" for part in ("", "_input", "_session", "_turn", "_words")),
+        *(f"acpbot.demo.agent{part}" for part in ("", "_input", "_session", "_turn", "_commands")),
     }
 
 

@@ -9,15 +9,15 @@ import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from acpbot.acp.process import KillReport, ProcessInfo
 from acpbot.errors import AgentGone, AgentStartError
+from acpbot.runtimes.runtime import KillReport, ProcessIdentity, ProcessInfo
 from tests.fakes.process import Silence
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterable
 
-    from acpbot.acp.process import AgentProcess, LaunchSpec, StdoutSink, Usage
+    from acpbot.runtimes.runtime import AgentProcess, LaunchSpec, StdoutSink, Usage
 
 NATURES = {
     "sound": 12,
@@ -35,21 +35,22 @@ _DELAYS = (0.0, 0.0, 0.001, 0.05, 0.5, 4.0)
 
 
 class MemoryAgent:
-    """One agent: an :class:`acpbot.acp.process.AgentProcess` that answers by itself. ``heard``: its prompts' texts."""
+    """One agent: an ``AgentProcess`` that answers by itself. ``heard``: its prompts' texts."""
 
     limits_not_applied = ()
     backlog = 0
 
-    def __init__(self, pid: int, spec: LaunchSpec, sink: StdoutSink, nature: str, house: MemoryLauncher) -> None:
+    def __init__(self, pid: int, spec: LaunchSpec, sink: StdoutSink, nature: str, harness: MemoryLauncher) -> None:
         self.pid = pid
         self.session_id = spec.session_id
         self.thread = spec.cwd.name
+        self.identity = ProcessIdentity(pid, 1, "this boot")
         self.stderr = Silence()
         self.nature = nature
         self.returncode: int | None = None
         self._sink = sink
-        self._house = house
-        self._chance = house.chance
+        self._harness = harness
+        self._chance = harness.chance
         self._ended = asyncio.Event()
         self._prompts: dict[int, asyncio.Task[None]] = {}
         self._asked: dict[str, asyncio.Future[str]] = {}
@@ -83,9 +84,12 @@ class MemoryAgent:
         await self._ended.wait()
         return self.returncode or 0
 
-    def signal_group(self, signum: int) -> None:
-        if signum == signal.SIGKILL or self.nature != "deaf":
-            self.exit(-signum)
+    def terminate(self) -> None:
+        if self.nature != "deaf":
+            self.exit(-signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.exit(-signal.SIGKILL)
 
     async def look(self) -> list[ProcessInfo]:
         await asyncio.sleep(0)
@@ -183,7 +187,7 @@ class MemoryAgent:
 
     async def _turn(self, message: dict[str, Any]) -> None:
         text = message["params"]["prompt"][0]["text"]
-        self._house.heard.setdefault(self.thread, []).append(text)
+        self._harness.heard.setdefault(self.thread, []).append(text)
         task = asyncio.current_task()
         if task is None:
             raise AssertionError("it runs in a task")

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from acpbot import health
+from acpbot.chat.platform import ChatFacts
+from acpbot.daemon import health
 from acpbot.errors import Ambiguous, Conflict, InvalidParams, NotFound
-from acpbot.sessions.model import Detail, KillResult, ProcessRow, Row, ToolCallRow
+from acpbot.sessions.views import Detail, KillResult, PoolCounts, ProcessRow, Row, ToolCallRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from acpbot.sessions.model import Target
+    from acpbot.sessions.views import Target
 
 Event = dict[str, Any]
 
@@ -233,16 +234,14 @@ def make_facts(**changes: Any) -> health.Facts:
         "state": "running",
         "version": "0.1.0",
         "uptime_seconds": 3605.2,
-        "chat": health.ChatFacts(
+        "chat": ChatFacts(
             platform="discord",
             connected=True,
             since="2026-11-24T08:00:00.000Z",
             latency_ms=41.2,
             heartbeat_ack_seconds=12.0,
         ),
-        "pool": health.PoolFacts(
-            sessions=1, max=10, starting=0, idle=0, busy=1, waiting=0, stuck=0, suspended=0, queued=1
-        ),
+        "pool": PoolCounts(sessions=1, max=10, starting=0, idle=0, busy=1, waiting=0, stuck=0, suspended=0, queued=1),
         "loop_lag_ms": 0.4,
         "rss_bytes": 73_400_320,
     }

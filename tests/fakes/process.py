@@ -15,7 +15,7 @@ class Silence:
 
 
 class MemoryProcess:
-    """Stands in for :class:`acpbot.acp.process.AgentProcess` where only stdin and reading matter."""
+    """Stands in for :class:`acpbot.runtimes.runtime.AgentProcess` where only stdin and reading matter."""
 
     def __init__(self) -> None:
         self.pid = 1

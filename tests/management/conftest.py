@@ -6,27 +6,27 @@ from pathlib import Path
 
 import pytest
 
-from tests.management.rig import AuditLog, House
+from tests.support.management_server import AuditLog, Harness
 
 
 @pytest.fixture
-async def make_house(tmp_path):
-    houses = []
+async def make_harness(tmp_path):
+    harnesses = []
 
-    async def make(*args, folder=None, **services) -> House:
-        house = House(folder or tmp_path / str(len(houses)), *args, **services)
-        houses.append(house)
-        await house.start()
-        return house
+    async def make(*args, folder=None, **services) -> Harness:
+        harness = Harness(folder or tmp_path / str(len(harnesses)), *args, **services)
+        harnesses.append(harness)
+        await harness.start()
+        return harness
 
     yield make
-    for house in houses:
-        await house.stop()
+    for harness in harnesses:
+        await harness.stop()
 
 
 @pytest.fixture
-async def house(make_house):
-    return await make_house()
+async def harness(make_harness):
+    return await make_harness()
 
 
 @pytest.fixture

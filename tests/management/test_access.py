@@ -17,7 +17,7 @@ import pytest
 from acpbot.management import access as access_module
 from acpbot.management.access import AccessRule, Peer, peer_of, user_name
 from acpbot.management.protocol import Limits
-from tests.management.rig import LIMIT, THREAD
+from tests.support.management_server import LIMIT, THREAD
 
 NOBODY = 65534
 STRANGER = 4_123_456_789  # beyond 2^31, and nobody's uid
@@ -107,8 +107,8 @@ def test_a_user_without_a_name_is_its_number():
     assert user_name(0) == pwd.getpwuid(0).pw_name
 
 
-async def test_unknown_admins_are_warned_of(make_house, caplog):
-    await make_house(rule=AccessRule(["no-such-user", "root"]))
+async def test_unknown_admins_are_warned_of(make_harness, caplog):
+    await make_harness(rule=AccessRule(["no-such-user", "root"]))
     (warned,) = [record.fields["admin"] for record in caplog.records if record.message == "admin_unknown"]
     assert warned == "no-such-user"
 
@@ -145,24 +145,24 @@ async def as_nobody(path, *requests) -> tuple[list[dict], int, str]:
 
 
 @pytest.fixture
-async def public_house(make_house, public_path):
-    """A house whose socket every user may connect to."""
+async def public_harness(make_harness, public_path):
+    """A harness whose socket every user may connect to."""
 
     async def make(**others):
-        house = await make_house(folder=public_path, **others)
-        house.path.parent.chmod(0o755)
-        house.path.chmod(0o666)
-        return house
+        harness = await make_harness(folder=public_path, **others)
+        harness.path.parent.chmod(0o755)
+        harness.path.chmod(0o666)
+        return harness
 
     return make
 
 
 @as_root
-async def test_another_user_may_read_and_nothing_else(public_house, audit_log):
-    house = await public_house()
+async def test_another_user_may_read_and_nothing_else(public_harness, audit_log):
+    harness = await public_harness()
     target = {"thread_id": THREAD, "session_id": "s-0123"}
     hers, pid, _ = await as_nobody(
-        house.path,
+        harness.path,
         ("sessions.list", {}),
         ("health.get", {}),
         ("sessions.get", {"thread": THREAD}),
@@ -182,7 +182,7 @@ async def test_another_user_may_read_and_nothing_else(public_house, audit_log):
     for answer in answers[3:]:
         assert (answer["error"]["code"], answer["error"]["data"]) == (-32004, {"kind": "access_denied"})
     assert answers[3]["error"]["message"].startswith(f"cannot call sessions.kill: uid {NOBODY} may only read; ")
-    assert (house.pool.kills, house.pool.cancels, house.drain.asked, house.hub.opened) == ([], [], [], [])
+    assert (harness.pool.kills, harness.pool.cancels, harness.drain.asked, harness.hub.opened) == ([], [], [], [])
     assert audit_log.outcomes() == [
         ("sessions.kill", "1 sessions", "denied"),
         ("sessions.kill", "", "denied"),
@@ -198,15 +198,15 @@ async def test_another_user_may_read_and_nothing_else(public_house, audit_log):
 
 @as_root
 @pytest.mark.parametrize("admin", [pwd.getpwuid(NOBODY).pw_name, str(NOBODY), f"@{grp.getgrgid(NOBODY).gr_name}"])
-async def test_another_user_is_an_admin_where_it_is_named(public_house, audit_log, admin):
-    house = await public_house(rule=AccessRule([admin]))
+async def test_another_user_is_an_admin_where_it_is_named(public_harness, audit_log, admin):
+    harness = await public_harness(rule=AccessRule([admin]))
     (hello, answer, opened), pid, _ = await as_nobody(
-        house.path, ("sessions.cancel", {"thread": THREAD}), ("chat.open", {"thread": "demo"})
+        harness.path, ("sessions.cancel", {"thread": THREAD}), ("chat.open", {"thread": "demo"})
     )
     assert hello["params"]["access"] == "admin"
     assert answer["result"] == {"outcome": "cancelled"}
     assert "result" in opened
-    assert house.hub.opened == [("demo", None, pwd.getpwuid(NOBODY).pw_name)]
+    assert harness.hub.opened == [("demo", None, pwd.getpwuid(NOBODY).pw_name)]
     assert audit_log.lines[0] == {
         "uid": NOBODY,
         "pid": pid,
@@ -217,12 +217,12 @@ async def test_another_user_is_an_admin_where_it_is_named(public_house, audit_lo
 
 
 @as_root
-async def test_the_file_mode_keeps_others_out(make_house, public_path):
-    house = await make_house(folder=public_path)
-    hers, _, told = await as_nobody(house.path)
+async def test_the_file_mode_keeps_others_out(make_harness, public_path):
+    harness = await make_harness(folder=public_path)
+    hers, _, told = await as_nobody(harness.path)
     assert (hers, told) == ([], "Permission denied")
-    house.path.parent.chmod(0o755)
-    hers, _, told = await as_nobody(house.path)
+    harness.path.parent.chmod(0o755)
+    hers, _, told = await as_nobody(harness.path)
     assert (hers, told) == ([], "Permission denied")
 
 
@@ -244,11 +244,11 @@ class SlowRule(AccessRule):
         return "admin"
 
 
-async def test_a_slow_look_at_the_users_holds_up_nobody(make_house, caplog):
+async def test_a_slow_look_at_the_users_holds_up_nobody(make_harness, caplog):
     hold = threading.Event()
     rule = SlowRule(hold)
-    house = await make_house(Limits(lookup_seconds=0.1), rule=rule)
-    client = await house.client(hello=False)
+    harness = await make_harness(Limits(lookup_seconds=0.1), rule=rule)
+    client = await harness.client(hello=False)
     client.send("health.get")
     hello = await client.read()
     assert hello["params"]["access"] == "read", "who can't be looked up is no admin"
@@ -258,10 +258,10 @@ async def test_a_slow_look_at_the_users_holds_up_nobody(make_house, caplog):
     hold.set()
 
 
-async def test_who_has_said_all_before_hello_is_served_after_it(make_house):
+async def test_who_has_said_all_before_hello_is_served_after_it(make_harness):
     hold = threading.Event()
-    house = await make_house(rule=SlowRule(hold))
-    client = await house.client(hello=False)
+    harness = await make_harness(rule=SlowRule(hold))
+    client = await harness.client(hello=False)
     for number in range(500):
         client.send("health.get", {}, number)
     client.writer.write_eof()
@@ -271,11 +271,11 @@ async def test_who_has_said_all_before_hello_is_served_after_it(make_house):
     assert await client.closed()
 
 
-async def test_who_leaves_during_the_look_is_not_missed(make_house):
+async def test_who_leaves_during_the_look_is_not_missed(make_harness):
     hold = threading.Event()
-    house = await make_house(rule=SlowRule(hold))
-    client = await house.client(hello=False)
+    harness = await make_harness(rule=SlowRule(hold))
+    client = await harness.client(hello=False)
     await client.close()
     hold.set()
-    other = await house.client()
+    other = await harness.client()
     assert (await other.call("health.get"))["live"]

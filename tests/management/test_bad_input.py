@@ -12,7 +12,7 @@ import pytest
 from acpbot.management.protocol import Limits
 from acpbot.management.server import ManagementServer
 from tests.fakes.pool import make_row
-from tests.management.rig import LIMIT, THREAD
+from tests.support.management_server import LIMIT, THREAD
 
 GOOD = b'{"jsonrpc":"2.0","id":"good","method":"health.get"}\n'
 
@@ -58,9 +58,9 @@ def request(**members) -> bytes:
         (request(method="hello"), 1, -32601, "no such method"),
     ],
 )
-async def test_a_bad_line_is_one_error_and_the_next_is_served(house, line, request_id, code, words):
-    bystander = await house.client()
-    client = await house.client()
+async def test_a_bad_line_is_one_error_and_the_next_is_served(harness, line, request_id, code, words):
+    bystander = await harness.client()
+    client = await harness.client()
     client.write(line + b"\r\n" + GOOD)
     answer = await client.read()
     assert (answer["id"], answer["error"]["code"]) == (request_id, code)
@@ -72,15 +72,15 @@ async def test_a_bad_line_is_one_error_and_the_next_is_served(house, line, reque
     assert (await bystander.call("health.get"))["live"]
 
 
-async def test_blank_lines_are_passed_over(house):
-    client = await house.client()
+async def test_blank_lines_are_passed_over(harness):
+    client = await harness.client()
     client.write(b"\n \r\n\t\n" + GOOD)
     assert (await client.read())["id"] == "good"
 
 
 @pytest.mark.parametrize("size", [65_535, 65_536])
-async def test_a_line_of_the_limit_is_taken(house, size):
-    client = await house.client()
+async def test_a_line_of_the_limit_is_taken(harness, size):
+    client = await harness.client()
     blank = request(method="sessions.get", params={"thread": ""})
     line = request(method="sessions.get", params={"thread": "x" * (size - 1 - len(blank))}) + b"\n"
     assert len(line) == size
@@ -90,9 +90,9 @@ async def test_a_line_of_the_limit_is_taken(house, size):
 
 
 @pytest.mark.parametrize("line", [b"x" * 65_536 + b"\n", b"x" * 65_537, b'{"a":"' + b"x" * 3_000_000])
-async def test_an_overlong_line_is_told_and_closes(house, line):
-    bystander = await house.client()
-    client = await house.client()
+async def test_an_overlong_line_is_told_and_closes(harness, line):
+    bystander = await harness.client()
+    client = await harness.client()
     client.write(line)
     answer = await client.read()
     assert (answer["id"], answer["error"]["code"], answer["error"]["data"]) == (None, -32007, {"kind": "line_too_long"})
@@ -100,10 +100,10 @@ async def test_an_overlong_line_is_told_and_closes(house, line):
     assert (await bystander.call("health.get"))["live"]
 
 
-async def test_half_a_line_is_waited_for_within_its_time(make_house):
-    house = await make_house(Limits(line_seconds=0.2))
-    bystander = await house.client()
-    client = await house.client()
+async def test_half_a_line_is_waited_for_within_its_time(make_harness):
+    harness = await make_harness(Limits(line_seconds=0.2))
+    bystander = await harness.client()
+    client = await harness.client()
     client.write(GOOD + b'{"jsonrpc":')
     assert (await client.read())["id"] == "good"
     answer = await client.read()
@@ -112,12 +112,12 @@ async def test_half_a_line_is_waited_for_within_its_time(make_house):
     assert (await bystander.call("health.get"))["live"]
 
 
-async def test_bytes_that_drip_do_not_prolong_a_line(make_house):
-    house = await make_house(Limits(line_seconds=0.2))
+async def test_bytes_that_drip_do_not_prolong_a_line(make_harness):
+    harness = await make_harness(Limits(line_seconds=0.2))
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_UNIX) as client:
         client.setblocking(False)
-        await loop.sock_connect(client, str(house.path))
+        await loop.sock_connect(client, str(harness.path))
 
         async def drip() -> None:
             while True:
@@ -130,29 +130,29 @@ async def test_bytes_that_drip_do_not_prolong_a_line(make_house):
     assert json.loads(refusal)["error"]["data"]["kind"] == "timeout"
 
 
-async def test_an_idle_connection_and_one_between_lines_may_stay(make_house):
-    house = await make_house(Limits(line_seconds=0.1))
-    idle, slow = await house.client(), await house.client()
+async def test_an_idle_connection_and_one_between_lines_may_stay(make_harness):
+    harness = await make_harness(Limits(line_seconds=0.1))
+    idle, slow = await harness.client(), await harness.client()
     slow.write(GOOD)
     assert (await slow.read())["id"] == "good"
-    other = await house.client()
+    other = await harness.client()
     other.write(b"{")
     assert (await other.read())["error"]["data"]["kind"] == "timeout", "so long has been waited"
     assert (await idle.call("health.get"))["live"]
     assert (await slow.call("health.get"))["live"]
 
 
-async def test_a_request_in_single_bytes(house):
-    client = await house.client()
+async def test_a_request_in_single_bytes(harness):
+    client = await harness.client()
     for byte in GOOD:
         client.write(bytes([byte]))
         await client.writer.drain()
     assert (await client.read())["id"] == "good"
 
 
-async def test_who_closes_its_side_still_gets_every_answer(house):
-    house.pool.free.clear()
-    client = await house.client()
+async def test_who_closes_its_side_still_gets_every_answer(harness):
+    harness.pool.free.clear()
+    client = await harness.client()
     kill = client.send("sessions.kill", {"targets": [{"thread_id": THREAD, "session_id": "s-0123"}]})
     client.write(GOOD + b'{"jsonrpc":"2.0"')
     client.writer.write_eof()
@@ -160,13 +160,13 @@ async def test_who_closes_its_side_still_gets_every_answer(house):
     answer = await client.read()
     assert (answer["id"], answer["error"]["code"]) == (None, -32700)
     assert "unfinished line" in answer["error"]["message"]
-    house.pool.free.set()
+    harness.pool.free.set()
     assert (await client.answer(kill))["result"]["results"][0]["outcome"] == "ended"
     assert await client.closed()
 
 
-async def test_the_thirty_third_connection_is_told(house):
-    clients = [await house.client(hello=False) for _ in range(100)]
+async def test_the_thirty_third_connection_is_told(harness):
+    clients = [await harness.client(hello=False) for _ in range(100)]
     first = [await client.read() for client in clients]
     assert [line.get("method") for line in first] == ["hello"] * 32 + [None] * 68
     for client, line in zip(clients[32:], first[32:], strict=True):
@@ -175,27 +175,27 @@ async def test_the_thirty_third_connection_is_told(house):
     assert (await clients[0].call("health.get"))["live"]
     await clients[31].close()
     assert (await clients[0].call("health.get"))["live"]
-    assert (await house.client()).hello["method"] == "hello"
+    assert (await harness.client()).hello["method"] == "hello"
 
 
-async def test_requests_under_way_are_bounded(make_house):
-    house = await make_house(Limits(running=3))
-    house.pool.free.clear()
-    client = await house.client()
+async def test_requests_under_way_are_bounded(make_harness):
+    harness = await make_harness(Limits(running=3))
+    harness.pool.free.clear()
+    client = await harness.client()
     target = [{"thread_id": THREAD, "session_id": "s-0123"}]
     kills = [client.send("sessions.kill", {"targets": target}) for _ in range(3)]
     error = await client.refused("sessions.kill", targets=target)
     assert (error["code"], error["data"]) == (-32008, {"kind": "too_many"})
     assert (await client.call("health.get"))["live"], "what is answered at once needs no place"
-    assert await (await house.client()).call("sessions.get", thread=THREAD), "nor does another connection"
-    house.pool.free.set()
+    assert await (await harness.client()).call("sessions.get", thread=THREAD), "nor does another connection"
+    harness.pool.free.set()
     for kill in kills:
         assert "result" in await client.answer(kill)
     assert "result" in await client.answer(client.send("sessions.get", {"thread": THREAD}))
 
 
-async def test_thousands_of_requests_in_one_go_are_all_answered_in_order(house):
-    client, bystander = await house.client(), await house.client()
+async def test_thousands_of_requests_in_one_go_are_all_answered_in_order(harness):
+    client, bystander = await harness.client(), await harness.client()
     lines = [json.dumps({"jsonrpc": "2.0", "id": n, "method": "sessions.list"}).encode() for n in range(3000)]
     client.write(b"\n".join(lines) + b"\n")
     for start in range(0, 3000, 500):
@@ -203,13 +203,13 @@ async def test_thousands_of_requests_in_one_go_are_all_answered_in_order(house):
         assert (await bystander.call("health.get"))["live"]
 
 
-async def test_a_client_that_never_reads_is_cut(make_house, caplog):
-    house = await make_house(Limits(unsent=64 * 1024, stall_seconds=0.2))
-    bystander = await house.client()
+async def test_a_client_that_never_reads_is_cut(make_harness, caplog):
+    harness = await make_harness(Limits(unsent=64 * 1024, stall_seconds=0.2))
+    bystander = await harness.client()
     with socket.socket(socket.AF_UNIX) as deaf:
         loop = asyncio.get_running_loop()
         deaf.setblocking(False)
-        await loop.sock_connect(deaf, str(house.path))
+        await loop.sock_connect(deaf, str(harness.path))
 
         async def ask() -> None:
             while True:
@@ -222,39 +222,39 @@ async def test_a_client_that_never_reads_is_cut(make_house, caplog):
     assert cut["reason"] == "it reads no answers"
 
 
-async def test_an_answer_that_can_not_be_queued_cuts(make_house, caplog):
-    house = await make_house(Limits(unsent=64 * 1024, running=64))
+async def test_an_answer_that_can_not_be_queued_cuts(make_harness, caplog):
+    harness = await make_harness(Limits(unsent=64 * 1024, running=64))
     for number in range(100):
-        house.pool.by_thread[f"{number:05}"] = make_row(f"{number:05}", cwd="/" + "x" * 8000)
-    house.pool.free.clear()
-    client = await house.client()
+        harness.pool.by_thread[f"{number:05}"] = make_row(f"{number:05}", cwd="/" + "x" * 8000)
+    harness.pool.free.clear()
+    client = await harness.client()
     targets = [{"thread_id": f"{n:05}-{'x' * 100}", "session_id": "s"} for n in range(300)]
     for _ in range(40):
         client.send("sessions.kill", {"targets": targets})
         await client.writer.drain()
-    while len(house.pool.kills) < 40:
-        await (await house.client()).call("health.get")
+    while len(harness.pool.kills) < 40:
+        await (await harness.client()).call("health.get")
     client.reader._transport.pause_reading()
-    house.pool.free.set()
-    bystander = await house.client()
+    harness.pool.free.set()
+    bystander = await harness.client()
     while not [record for record in caplog.records if record.message == "client_cut"]:
         assert (await bystander.call("health.get"))["live"]
     (cut,) = [record.fields for record in caplog.records if record.message == "client_cut"]
     assert "bytes unread" in cut["reason"]
 
 
-async def test_one_answer_may_be_larger_than_the_queue(make_house):
-    house = await make_house(Limits(unsent=64 * 1024))
+async def test_one_answer_may_be_larger_than_the_queue(make_harness):
+    harness = await make_harness(Limits(unsent=64 * 1024))
     for number in range(2000):
-        house.pool.by_thread[str(number)] = make_row(str(number))
-    client = await house.client()
+        harness.pool.by_thread[str(number)] = make_row(str(number))
+    client = await harness.client()
     assert len((await client.call("sessions.list"))["sessions"]) == 2001
     assert (await client.call("health.get"))["live"]
 
 
-async def test_a_client_that_stops_reading_and_goes_on_loses_no_answer(make_house):
-    house = await make_house(Limits(unsent=64 * 1024, stall_seconds=LIMIT))
-    client, bystander = await house.client(), await house.client()
+async def test_a_client_that_stops_reading_and_goes_on_loses_no_answer(make_harness):
+    harness = await make_harness(Limits(unsent=64 * 1024, stall_seconds=LIMIT))
+    client, bystander = await harness.client(), await harness.client()
     client.reader._transport.pause_reading()
     for number in range(3000):
         client.send("health.get", {}, number)
@@ -264,46 +264,46 @@ async def test_a_client_that_stops_reading_and_goes_on_loses_no_answer(make_hous
     assert [answer["id"] for answer in await client.read_many(3000)] == list(range(3000))
 
 
-async def test_closing_answers_what_is_under_way(house):
-    house.pool.free.clear()
-    client, idle = await house.client(), await house.client()
+async def test_closing_answers_what_is_under_way(harness):
+    harness.pool.free.clear()
+    client, idle = await harness.client(), await harness.client()
     kill = client.send("sessions.kill", {"targets": [{"thread_id": THREAD, "session_id": "s-0123"}]})
-    await asyncio.wait_for(house.pool.killing.wait(), LIMIT)
-    closing = asyncio.create_task(house.server.close())
-    house.pool.free.set()
+    await asyncio.wait_for(harness.pool.killing.wait(), LIMIT)
+    closing = asyncio.create_task(harness.server.close())
+    harness.pool.free.set()
     assert "result" in await client.answer(kill)
     await asyncio.wait_for(closing, LIMIT)
     assert await client.closed()
     assert await idle.closed()
     with pytest.raises(OSError, match="refused"):
-        await asyncio.open_unix_connection(str(house.path))
+        await asyncio.open_unix_connection(str(harness.path))
 
 
-async def test_closing_waits_within_a_bound(make_house):
-    house = await make_house(Limits(close_seconds=0.1))
-    house.pool.free.clear()
-    client, deaf = await house.client(), await house.client()
+async def test_closing_waits_within_a_bound(make_harness):
+    harness = await make_harness(Limits(close_seconds=0.1))
+    harness.pool.free.clear()
+    client, deaf = await harness.client(), await harness.client()
     for number in range(2000):
-        house.pool.by_thread[str(number)] = make_row(str(number))
+        harness.pool.by_thread[str(number)] = make_row(str(number))
     deaf.reader._transport.pause_reading()
     deaf.send("sessions.list")
     kill = client.send("sessions.kill", {"targets": [{"thread_id": THREAD, "session_id": "s-0123"}]})
-    await asyncio.wait_for(house.pool.killing.wait(), LIMIT)
-    await asyncio.wait_for(house.server.close(), LIMIT)
+    await asyncio.wait_for(harness.pool.killing.wait(), LIMIT)
+    await asyncio.wait_for(harness.server.close(), LIMIT)
     error = (await client.answer(kill))["error"]
     assert (error["code"], error["data"]["kind"]) == (-32005, "draining")
     assert await client.closed()
 
 
-async def test_noise_of_any_kind_hurts_nobody(house):
-    bystander = await house.client()
+async def test_noise_of_any_kind_hurts_nobody(harness):
+    bystander = await harness.client()
     for noise in (
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00",
         bytes(range(256)) * 40,
         b"\n" * 9999,
     ):
-        client = await house.client()
+        client = await harness.client()
         client.write(noise)
         with contextlib.suppress(ConnectionError):
             client.writer.write_eof()
@@ -311,14 +311,14 @@ async def test_noise_of_any_kind_hurts_nobody(house):
         assert (await bystander.call("health.get"))["live"]
 
 
-async def test_a_server_that_closes_leaves_the_socket_to_its_owner(house, tmp_path):
+async def test_a_server_that_closes_leaves_the_socket_to_its_owner(harness, tmp_path):
     """Such as systemd: from Python 3.13 on asyncio would unlink it."""
     path = tmp_path / "systemd.sock"
     with socket.socket(socket.AF_UNIX) as handed:
         handed.bind(str(path))
         handed.listen()
         handed.setblocking(False)
-        server = ManagementServer(house.server.services)
+        server = ManagementServer(harness.server.services)
         await server.start(handed)
         await server.close()
     assert path.is_socket()

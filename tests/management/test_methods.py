@@ -12,14 +12,14 @@ import pytest
 
 from acpbot.errors import AgentGone, Conflict, Draining
 from tests.fakes.pool import make_row
-from tests.management.rig import THREAD
+from tests.support.management_server import THREAD
 
 OTHER = "1417221234567890999"
 
 
 @pytest.fixture
-async def client(house):
-    return await house.client()
+async def client(harness):
+    return await harness.client()
 
 
 async def test_hello_comes_first(client):
@@ -40,9 +40,9 @@ async def test_hello_comes_first(client):
     }  # fmt: skip
 
 
-async def test_what_has_no_service_is_not_served(make_house):
-    house = await make_house(chat=None, drain=None)
-    client = await house.client()
+async def test_what_has_no_service_is_not_served(make_harness):
+    harness = await make_harness(chat=None, drain=None)
+    client = await harness.client()
     assert client.hello["params"]["capabilities"] == [
         "health.get", "sessions.cancel", "sessions.get", "sessions.kill", "sessions.list", "sessions.tail",
         "sessions.watch",
@@ -51,9 +51,9 @@ async def test_what_has_no_service_is_not_served(make_house):
         assert (await client.refused(method))["code"] == -32601
 
 
-async def test_hello_tells_the_state(house):
-    house.state = "draining"
-    assert (await house.client()).hello["params"]["state"] == "draining"
+async def test_hello_tells_the_state(harness):
+    harness.state = "draining"
+    assert (await harness.client()).hello["params"]["state"] == "draining"
 
 
 async def test_params_may_be_left_out_where_nothing_is_required(client):
@@ -101,13 +101,15 @@ async def test_the_answer_has_the_id_of_its_request(client, request_id):
         ("chat.send", {"thread": "demo"}, "the parameter 'text' is missing"),
     ],
 )
-async def test_refused_parameters_are_named_and_change_nothing(house, client, audit_log, *, method, params, words):
+async def test_refused_parameters_are_named_and_change_nothing(harness, client, audit_log, *, method, params, words):
     error = await client.refused(method, **params)
     assert (error["code"], error["data"]) == (-32602, {"kind": "invalid"})
     assert words in error["message"]
     assert error["message"].startswith("cannot ")
     assert "\n" not in error["message"]
-    assert (house.pool.kills, house.pool.cancels, house.hub.opened, house.hub.sent, house.drain.asked) == ([],) * 5
+    assert (harness.pool.kills, harness.pool.cancels, harness.hub.opened, harness.hub.sent, harness.drain.asked) == (
+        [],
+    ) * 5
     assert audit_log.lines == [], "neither a change nor a denial"
 
 
@@ -124,9 +126,9 @@ async def test_health(client):
     assert (result["status"], result["live"], result["ready"], result["state"]) == ("ok", True, True, "running")
 
 
-async def test_list_filters_by_state(house, client):
+async def test_list_filters_by_state(harness, client):
     for row in (make_row("2", state="idle"), make_row("3", state="stuck"), make_row("4", state="suspended")):
-        house.pool.by_thread[row.thread_id] = row
+        harness.pool.by_thread[row.thread_id] = row
 
     async def listed(**params):
         return [row["thread_id"] for row in (await client.call("sessions.list", **params))["sessions"]]
@@ -144,26 +146,26 @@ async def test_a_row_has_every_key_in_order(client):
     assert list(row) == list(type(make_row(THREAD)).__struct_fields__)
 
 
-async def test_a_path_that_is_not_utf8_spoils_no_list(house, client):
-    house.pool.by_thread["2"] = make_row("2", cwd="/srv/caf\udce9")
+async def test_a_path_that_is_not_utf8_spoils_no_list(harness, client):
+    harness.pool.by_thread["2"] = make_row("2", cwd="/srv/caf\udce9")
     rows = (await client.call("sessions.list"))["sessions"]
     assert [row["cwd"] for row in rows] == [f"/srv/work/{THREAD}", "/srv/caf\\udce9"]
 
 
-async def test_get_takes_a_unique_suffix(house, client):
-    house.pool.by_thread[OTHER] = make_row(OTHER)
+async def test_get_takes_a_unique_suffix(harness, client):
+    harness.pool.by_thread[OTHER] = make_row(OTHER)
     session = (await client.call("sessions.get", thread="0123"))["session"]
     assert session["thread_id"] == THREAD
     assert session["process_tree"][0]["pid"] == 4242
     assert (session["stderr"], session["tool_calls"][0]["title"]) == (["warming up"], "pytest -q")
-    house.pool.by_thread["7" + OTHER] = make_row("7" + OTHER)
+    harness.pool.by_thread["7" + OTHER] = make_row("7" + OTHER)
     assert (await client.refused("sessions.get", thread="0999"))["data"]["kind"] == "ambiguous"
     assert (await client.refused("sessions.get", thread="999"))["data"]["kind"] == "not_found"
     assert (await client.refused("sessions.get", thread="\0"))["data"]["kind"] == "not_found"
 
 
-async def test_kill_answers_each_pair(house, client, audit_log):
-    house.pool.by_thread[OTHER] = make_row(OTHER)
+async def test_kill_answers_each_pair(harness, client, audit_log):
+    harness.pool.by_thread[OTHER] = make_row(OTHER)
     targets = [
         {"thread_id": THREAD, "session_id": "s-0123"},
         {"thread_id": OTHER, "session_id": "an-older-one"},
@@ -181,7 +183,7 @@ async def test_kill_answers_each_pair(house, client, audit_log):
         "seconds": 0.087,
         "resumable": False,
     }
-    ((asked, grace, forget),) = house.pool.kills
+    ((asked, grace, forget),) = harness.pool.kills
     assert ([target.thread_id for target in asked], grace, forget) == ([THREAD, OTHER, "5"], 2.0, True)
     assert audit_log.outcomes() == [
         ("sessions.kill", f"{THREAD}/s-0123", "ended"),
@@ -192,40 +194,40 @@ async def test_kill_answers_each_pair(house, client, audit_log):
 
 
 @pytest.mark.parametrize(("count", "fits"), [(1000, True), (1001, False)])
-async def test_a_kill_takes_up_to_a_thousand(house, client, count, fits):
+async def test_a_kill_takes_up_to_a_thousand(harness, client, count, fits):
     targets = [{"thread_id": str(number), "session_id": "s"} for number in range(count)]
     answer = await client.answer(client.send("sessions.kill", {"targets": targets}))
     assert ("result" in answer) is fits
-    assert len(house.pool.kills) == fits
+    assert len(harness.pool.kills) == fits
 
 
-async def test_a_slow_kill_holds_up_nobody(house, client):
-    house.pool.free.clear()
+async def test_a_slow_kill_holds_up_nobody(harness, client):
+    harness.pool.free.clear()
     kill = client.send("sessions.kill", {"targets": [{"thread_id": THREAD, "session_id": "s-0123"}]})
-    await asyncio.wait_for(house.pool.killing.wait(), 10)
+    await asyncio.wait_for(harness.pool.killing.wait(), 10)
     assert (await client.call("health.get"))["live"]
-    other = await house.client()
+    other = await harness.client()
     assert (await other.call("sessions.list"))["sessions"]
-    house.pool.free.set()
+    harness.pool.free.set()
     assert (await client.answer(kill))["result"]["results"][0]["outcome"] == "ended"
 
 
-async def test_a_kill_goes_on_when_its_client_goes(house, client, audit_log):
-    house.pool.free.clear()
+async def test_a_kill_goes_on_when_its_client_goes(harness, client, audit_log):
+    harness.pool.free.clear()
     client.send("sessions.kill", {"targets": [{"thread_id": THREAD, "session_id": "s-0123"}]})
-    await asyncio.wait_for(house.pool.killing.wait(), 10)
+    await asyncio.wait_for(harness.pool.killing.wait(), 10)
     await client.close()
-    house.pool.free.set()
-    other = await house.client()
+    harness.pool.free.set()
+    other = await harness.client()
     while not audit_log.lines:
         await other.call("health.get")
     assert audit_log.outcomes() == [("sessions.kill", f"{THREAD}/s-0123", "ended")]
 
 
-async def test_cancel(house, client, audit_log):
+async def test_cancel(harness, client, audit_log):
     assert await client.call("sessions.cancel", thread="0123") == {"outcome": "cancelled"}
     assert (await client.refused("sessions.cancel", thread=THREAD, session_id="old"))["code"] == -32003
-    house.pool.by_thread[THREAD] = make_row(THREAD, state="idle")
+    harness.pool.by_thread[THREAD] = make_row(THREAD, state="idle")
     assert await client.call("sessions.cancel", thread=THREAD, session_id="s-0123") == {"outcome": "idle"}
     assert audit_log.outcomes() == [
         ("sessions.cancel", THREAD, "cancelled"),
@@ -234,100 +236,100 @@ async def test_cancel(house, client, audit_log):
     ]
 
 
-async def test_drain(house, client, audit_log):
+async def test_drain(harness, client, audit_log):
     assert await client.call("daemon.drain", on=True, deadline_seconds=30) == {"state": "draining"}
     assert await client.call("daemon.drain", on=False) == {"state": "running"}
-    assert house.drain.asked == [(True, 30.0), (False, None)]
+    assert harness.drain.asked == [(True, 30.0), (False, None)]
     assert audit_log.outcomes() == [("daemon.drain", "daemon", "draining"), ("daemon.drain", "daemon", "running")]
 
 
-async def test_chat(house, client, audit_log):
+async def test_chat(harness, client, audit_log):
     me = pwd.getpwuid(getuid()).pw_name
     opened = await client.call("chat.open", thread="demo", agent="default")
     assert opened["session"]["state"] == "starting"
-    assert house.hub.opened == [("demo", "default", me)]
+    assert harness.hub.opened == [("demo", "default", me)]
     assert await client.call("chat.send", thread="demo", text="hello") == {"queued": 0}
     assert await client.call("chat.send", thread="demo", text="again") == {"queued": 1}
-    assert house.hub.sent == [("demo", "hello", me), ("demo", "again", me)]
-    house.hub.emit("demo", type="turn_start", prompt="hello")
+    assert harness.hub.sent == [("demo", "hello", me), ("demo", "again", me)]
+    harness.hub.emit("demo", type="turn_start", prompt="hello")
     assert await client.notified() == {"thread": "demo", "type": "turn_start", "prompt": "hello"}
     assert await client.call("chat.permit", thread="demo", request="p1", option="allow") == {}
-    assert house.hub.permitted == [("demo", "p1", "allow")]
+    assert harness.hub.permitted == [("demo", "p1", "allow")]
     assert (await client.refused("chat.permit", thread="demo", request="p9", option="allow"))["code"] == -32001
     assert await client.call("chat.leave", thread="demo") == {}
-    assert house.hub.listeners["demo"] == []
+    assert harness.hub.listeners["demo"] == []
     assert await client.call("chat.leave", thread="demo") == {}
     assert ("chat.send", "demo", "queued") in audit_log.outcomes()
 
 
-async def test_a_thread_is_spoken_to_where_it_is_open(house, client):
-    other = await house.client()
+async def test_a_thread_is_spoken_to_where_it_is_open(harness, client):
+    other = await harness.client()
     await client.call("chat.open", thread="demo")
     error = await other.refused("chat.send", thread="demo", text="hello")
     assert error["data"]["kind"] == "not_found"
     assert "chat.open" in error["message"]
-    assert house.hub.sent == []
+    assert harness.hub.sent == []
 
 
-async def test_opened_twice_it_speaks_once(house, client):
+async def test_opened_twice_it_speaks_once(harness, client):
     await client.call("chat.open", thread="demo")
     await client.call("chat.open", thread="demo")
-    house.hub.emit("demo", type="text", text="once")
+    harness.hub.emit("demo", type="text", text="once")
     assert (await client.notified())["text"] == "once"
-    assert len(house.hub.listeners["demo"]) == 1
+    assert len(harness.hub.listeners["demo"]) == 1
 
 
-async def test_a_thread_that_can_not_be_opened_again_stays_open(house, client):
+async def test_a_thread_that_can_not_be_opened_again_stays_open(harness, client):
     await client.call("chat.open", thread="demo")
-    house.hub.refuse = Draining("cannot start a turn: acpbot is about to stop")
+    harness.hub.refuse = Draining("cannot start a turn: acpbot is about to stop")
     assert (await client.refused("chat.open", thread="demo"))["code"] == -32005
-    house.hub.emit("demo", type="text", text="still here")
+    harness.hub.emit("demo", type="text", text="still here")
     assert (await client.notified())["text"] == "still here"
 
 
-async def test_a_thread_that_can_not_be_opened_is_not_listened_to(house, client):
-    house.hub.refuse = Conflict("cannot change the agent")
+async def test_a_thread_that_can_not_be_opened_is_not_listened_to(harness, client):
+    harness.hub.refuse = Conflict("cannot change the agent")
     assert (await client.refused("chat.open", thread="demo"))["code"] == -32003
-    house.hub.refuse = None
+    harness.hub.refuse = None
     assert (await client.refused("chat.send", thread="demo", text="x"))["code"] == -32001
 
 
-async def test_chat_requests_take_effect_in_order(house, client):
-    house.hub.may_open.clear()
+async def test_chat_requests_take_effect_in_order(harness, client):
+    harness.hub.may_open.clear()
     opening = client.send("chat.open", {"thread": "demo"})
     sends = [client.send("chat.send", {"thread": "demo", "text": str(number)}) for number in range(5)]
-    await asyncio.wait_for(house.hub.opening.wait(), 10)
+    await asyncio.wait_for(harness.hub.opening.wait(), 10)
     assert (await client.call("health.get"))["live"], "it is not held up by a thread that opens"
-    house.hub.may_open.set()
+    harness.hub.may_open.set()
     assert "result" in await client.answer(opening)
     assert "result" in await client.answer(sends[-1])
-    assert [text for _, text, _ in house.hub.sent] == ["0", "1", "2", "3", "4"]
+    assert [text for _, text, _ in harness.hub.sent] == ["0", "1", "2", "3", "4"]
 
 
-async def test_a_thread_is_left_when_the_connection_goes(house, client):
+async def test_a_thread_is_left_when_the_connection_goes(harness, client):
     await client.call("chat.open", thread="demo")
     await client.close()
-    await house.server.close()
-    assert house.hub.listeners["demo"] == []
+    await harness.server.close()
+    assert harness.hub.listeners["demo"] == []
 
 
-async def test_a_thread_is_left_when_the_connection_goes_while_it_opens(house, client):
-    house.hub.may_open.clear()
+async def test_a_thread_is_left_when_the_connection_goes_while_it_opens(harness, client):
+    harness.hub.may_open.clear()
     with socket.socket(socket.AF_UNIX) as wire:
-        wire.connect(str(house.path))
+        wire.connect(str(harness.path))
         wire.sendall(b'{"jsonrpc":"2.0","id":1,"method":"chat.open","params":{"thread":"demo"}}\n')
-        await asyncio.wait_for(house.hub.opening.wait(), 10)
+        await asyncio.wait_for(harness.hub.opening.wait(), 10)
         # It goes without having read hello: the server is told that the connection is reset (unix(7)).
-    while len(house.server._connections) > 1:
+    while len(harness.server._connections) > 1:
         await client.call("health.get")
-    house.hub.may_open.set()
-    await house.server.close()
-    assert house.hub.opened, "it was opened after all"
-    assert house.hub.listeners["demo"] == []
+    harness.hub.may_open.set()
+    await harness.server.close()
+    assert harness.hub.opened, "it was opened after all"
+    assert harness.hub.listeners["demo"] == []
 
 
-async def test_a_crash_is_answered_in_one_line_and_logged(house, client, caplog):
-    house.pool.broken = RuntimeError("a secret of the inside")
+async def test_a_crash_is_answered_in_one_line_and_logged(harness, client, caplog):
+    harness.pool.broken = RuntimeError("a secret of the inside")
     error = await client.refused("sessions.list")
     assert error == {
         "code": -32603,
@@ -337,17 +339,17 @@ async def test_a_crash_is_answered_in_one_line_and_logged(house, client, caplog)
     (record,) = [record for record in caplog.records if record.message == "method_crashed"]
     assert "a secret of the inside" in caplog.text
     assert record.exc_info is not None
-    house.pool.broken = None
+    harness.pool.broken = None
     assert await client.call("sessions.list")
 
 
-async def test_a_failure_of_ours_is_told_as_it_is(house, client, caplog):
-    house.pool.broken = AgentGone("cannot reach the agent: it has ended")
+async def test_a_failure_of_ours_is_told_as_it_is(harness, client, caplog):
+    harness.pool.broken = AgentGone("cannot reach the agent: it has ended")
     error = await client.refused("sessions.list")
     assert (error["code"], error["message"]) == (-32603, "cannot reach the agent: it has ended")
     assert "Traceback" not in caplog.text
 
 
-async def test_a_result_that_can_not_be_written_is_a_crash(house, client):
-    house.pool.max_sessions = object()
+async def test_a_result_that_can_not_be_written_is_a_crash(harness, client):
+    harness.pool.max_sessions = object()
     assert (await client.refused("sessions.list"))["data"]["kind"] == "internal"

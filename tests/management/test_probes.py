@@ -12,10 +12,11 @@ import sys
 import msgspec
 import pytest
 
+from acpbot.daemon import health
 from acpbot.errors import StartError
 from acpbot.management.probes import ProbeLimits, Probes
 from tests.fakes.pool import make_facts
-from tests.management.rig import LIMIT
+from tests.support.management_server import LIMIT
 
 
 class Daemon:
@@ -31,7 +32,7 @@ class Daemon:
         self.asked += 1
         if self.broken is not None:
             raise self.broken
-        return self.facts
+        return health.readiness(self.facts)
 
     def change(self, **members) -> None:
         self.facts = msgspec.structs.replace(self.facts, **members)

@@ -1,4 +1,4 @@
-"""PROTOCOL.md is true: what it documents is what a live server says, keys and types, at every depth."""
+"""docs/protocol.md is true: what it documents is what a live server says, keys and types, at every depth."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from pathlib import Path
 
 import pytest
 
-import acpbot.management
 from acpbot import errors, jsonrpc
 from acpbot.management.dispatch import METHODS
 from acpbot.management.protocol import PROTOCOL, Limits
 from tests.fakes.daemon import DaemonProcess
 from tests.fakes.pool import make_row
-from tests.management.rig import THREAD
+from tests.support.management_server import THREAD
 
-(FOLDER,) = acpbot.management.__path__
-PAGE = (Path(FOLDER) / "PROTOCOL.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 BLOCKS = [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)]
 EXCHANGES = [
     pytest.param(request, BLOCKS[index + 1], id=request["method"])
@@ -56,10 +54,10 @@ async def ask(client, request: dict) -> dict:
 
 
 @pytest.mark.parametrize(("request_", "answer"), EXCHANGES)
-async def test_a_documented_request_gets_the_documented_answer(house, request_, answer):
+async def test_a_documented_request_gets_the_documented_answer(harness, request_, answer):
     assert answer["id"] == request_["id"]
-    house.pool.say(THREAD, "I will run the tests first.")
-    client = await house.client()
+    harness.pool.say(THREAD, "I will run the tests first.")
+    client = await harness.client()
     if request_["method"] in {"chat.send", "chat.permit", "chat.leave"}:
         await client.call("chat.open", thread="demo")
     told = await ask(client, request_)
@@ -102,8 +100,8 @@ def test_every_limit_is_documented():
         assert words in PAGE
 
 
-async def test_hello_and_errors_are_as_documented(house):
-    client = await house.client()
+async def test_hello_and_errors_are_as_documented(harness):
+    client = await harness.client()
     (hello,) = [notification for notification in NOTIFIED if notification["method"] == "hello"]
     assert differences(client.hello, hello) == []
     assert list(client.hello["params"]) == list(hello["params"])
@@ -112,17 +110,17 @@ async def test_hello_and_errors_are_as_documented(house):
     assert differences(told, error) == []
 
 
-async def test_notifications_of_sessions_are_as_documented(house):
-    client = await house.client()
+async def test_notifications_of_sessions_are_as_documented(harness):
+    client = await harness.client()
     await client.call("sessions.watch")
-    house.pool.change(make_row(THREAD, state="idle"))
+    harness.pool.change(make_row(THREAD, state="idle"))
     assert differences(await client.notified(), documented("sessions.event", event="changed")) == []
     await client.call("sessions.tail", thread=THREAD)
-    house.pool.say(THREAD, "warning", "stderr")
+    harness.pool.say(THREAD, "warning", "stderr")
     assert differences(await client.notified(), documented("sessions.output")) == []
     client.reader._transport.pause_reading()
-    while not next(iter(house.server._connections))._streams["watch"]._behind:
-        house.pool.change(make_row(THREAD, title="x" * 100_000))
+    while not next(iter(harness.server._connections))._streams["watch"]._behind:
+        harness.pool.change(make_row(THREAD, title="x" * 100_000))
     client.reader._transport.resume_reading()
     while (event := await client.notified())["event"] != "snapshot":
         pass
@@ -130,7 +128,7 @@ async def test_notifications_of_sessions_are_as_documented(house):
 
 
 def test_a_real_daemon_speaks_as_documented(tmp_path):
-    """The whole house: what the chat sends, and the rows of real processes."""
+    """The whole harness: what the chat sends, and the rows of real processes."""
     answers = {request.values[0]["method"]: request.values[1]["result"] for request in EXCHANGES}
     with DaemonProcess(tmp_path / "d") as daemon, daemon.wire() as wire:
         assert differences(wire.call("chat.open", thread="demo"), answers["chat.open"]) == []

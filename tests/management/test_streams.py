@@ -9,7 +9,7 @@ import msgspec
 from acpbot.management.protocol import Limits
 from acpbot.management.stream import Stream
 from tests.fakes.pool import make_row
-from tests.management.rig import THREAD
+from tests.support.management_server import THREAD
 
 SMALL = Limits(unsent=64 * 1024)
 
@@ -75,13 +75,13 @@ def test_a_closed_stream_is_silent_and_leaves_once():
     assert (outlet.lines, left.times) == ([], 1)
 
 
-async def test_watch_gives_rows_then_numbered_changes(house):
-    client = await house.client()
+async def test_watch_gives_rows_then_numbered_changes(harness):
+    client = await harness.client()
     result = await client.call("sessions.watch")
     assert result == {"sessions": [msgspec.to_builtins(make_row(THREAD))], "max_sessions": 10, "seq": 0}
-    house.pool.change(make_row(THREAD, state="idle"))
-    house.pool.change(make_row("2"))
-    house.pool.change(make_row("2", state="gone", alive=False), "gone")
+    harness.pool.change(make_row(THREAD, state="idle"))
+    harness.pool.change(make_row("2"))
+    harness.pool.change(make_row("2", state="gone", alive=False), "gone")
     events = [await client.notified() for _ in range(3)]
     assert [(event["seq"], event["event"]) for event in events] == [(1, "changed"), (2, "changed"), (3, "gone")]
     assert [(event["session"]["thread_id"], event["session"]["state"]) for event in events] == [
@@ -91,29 +91,29 @@ async def test_watch_gives_rows_then_numbered_changes(house):
     ]
 
 
-async def test_watching_twice_on_one_connection_starts_anew(house):
-    client = await house.client()
+async def test_watching_twice_on_one_connection_starts_anew(harness):
+    client = await harness.client()
     await client.call("sessions.watch")
-    house.pool.change(make_row("2"))
+    harness.pool.change(make_row("2"))
     assert (await client.call("sessions.watch"))["seq"] == 0
     assert (await client.notified())["seq"] == 1
-    house.pool.change(make_row("3"))
+    harness.pool.change(make_row("3"))
     event = await client.notified()
     assert (event["seq"], event["session"]["thread_id"]) == (1, "3")
-    assert len(house.pool.subscribers) == 1
+    assert len(harness.pool.subscribers) == 1
 
 
-async def test_a_watcher_that_falls_behind_gets_a_snapshot_and_holds_up_nobody(make_house):
-    house = await make_house(SMALL)
-    slow, quick = await house.client(), await house.client()
+async def test_a_watcher_that_falls_behind_gets_a_snapshot_and_holds_up_nobody(make_harness):
+    harness = await make_harness(SMALL)
+    slow, quick = await harness.client(), await harness.client()
     await slow.call("sessions.watch")
     await quick.call("sessions.watch")
     slow.reader._transport.pause_reading()
     for number in range(1500):
-        house.pool.change(make_row(THREAD, turns=number))
+        harness.pool.change(make_row(THREAD, turns=number))
         if number % 20 == 0:
             await asyncio.sleep(0)  # let the loop send
-    house.pool.change(make_row(THREAD, turns=1500, state="idle"))
+    harness.pool.change(make_row(THREAD, turns=1500, state="idle"))
 
     async def until_last(client) -> list[dict]:
         events = [await client.notified()]
@@ -133,53 +133,53 @@ async def test_a_watcher_that_falls_behind_gets_a_snapshot_and_holds_up_nobody(m
     assert (await slow.call("health.get"))["live"], "it is served as before"
 
 
-async def test_tail_gives_what_was_said_and_what_is(house):
+async def test_tail_gives_what_was_said_and_what_is(harness):
     for number in range(5):
-        house.pool.say(THREAD, f"line {number}")
-    client = await house.client()
+        harness.pool.say(THREAD, f"line {number}")
+    client = await harness.client()
     lines = (await client.call("sessions.tail", thread="0123", lines=2))["lines"]
     assert [line["text"] for line in lines] == ["line 3", "line 4"]
-    output = house.pool.say(THREAD, "boom", "stderr")
+    output = harness.pool.say(THREAD, "boom", "stderr")
     assert await client.notified() == output
     assert len((await client.call("sessions.tail", thread=THREAD))["lines"]) == 6
     assert (await client.call("sessions.tail", thread=THREAD, lines=0))["lines"] == []
 
 
-async def test_tail_goes_on_with_the_threads_next_session(house):
-    client = await house.client()
+async def test_tail_goes_on_with_the_threads_next_session(harness):
+    client = await harness.client()
     await client.call("sessions.tail", thread=THREAD)
     ended = make_row(THREAD, state="gone", alive=False)
-    house.pool.change(ended, "gone")
+    harness.pool.change(ended, "gone")
     notice = await client.notified()
     assert (notice["kind"], notice["text"]) == ("notice", "This session has ended.")
     assert set(notice) == {"thread", "session_id", "kind", "text", "at"}
-    house.pool.change(make_row(THREAD, session_id="s-next", state="starting"))
-    house.pool.say(THREAD, "here I am again")
+    harness.pool.change(make_row(THREAD, session_id="s-next", state="starting"))
+    harness.pool.say(THREAD, "here I am again")
     output = await client.notified()
     assert (output["session_id"], output["text"]) == ("s-next", "here I am again")
-    house.pool.change(make_row(THREAD, session_id="s-next", state="idle"))
-    house.pool.say(THREAD, "once only")
+    harness.pool.change(make_row(THREAD, session_id="s-next", state="idle"))
+    harness.pool.say(THREAD, "once only")
     assert (await client.notified())["text"] == "once only"
-    house.pool.change(make_row("2"))
-    house.pool.say("2", "of another thread")
-    house.pool.say(THREAD, "the last")
+    harness.pool.change(make_row("2"))
+    harness.pool.say("2", "of another thread")
+    harness.pool.say(THREAD, "the last")
     assert (await client.notified())["text"] == "the last"
 
 
-async def test_tail_of_a_suspended_thread_is_refused(house):
-    house.pool.by_thread["2222"] = make_row("2222", state="suspended", session_id=None)
-    client = await house.client()
+async def test_tail_of_a_suspended_thread_is_refused(harness):
+    harness.pool.by_thread["2222"] = make_row("2222", state="suspended", session_id=None)
+    client = await harness.client()
     assert (await client.refused("sessions.tail", thread="2222"))["data"]["kind"] == "not_found"
-    assert house.pool.following() == 0
+    assert harness.pool.following() == 0
 
 
-async def test_a_tail_that_falls_behind_keeps_the_last_lines_and_says_how_many_it_left_out(make_house):
-    house = await make_house(SMALL)
-    client = await house.client()
+async def test_a_tail_that_falls_behind_keeps_the_last_lines_and_says_how_many_it_left_out(make_harness):
+    harness = await make_harness(SMALL)
+    client = await harness.client()
     await client.call("sessions.tail", thread=THREAD)
     client.reader._transport.pause_reading()
     for number in range(4000):
-        house.pool.say(THREAD, f"line {number}")
+        harness.pool.say(THREAD, f"line {number}")
         if number % 20 == 0:
             await asyncio.sleep(0)  # let the loop send
     client.reader._transport.resume_reading()
@@ -193,98 +193,98 @@ async def test_a_tail_that_falls_behind_keeps_the_last_lines_and_says_how_many_i
     assert notice + left_out + 200 == 4000, "every line is shown or counted"
 
 
-async def test_a_chat_that_falls_behind_is_shown_as_it_stands(make_house):
-    house = await make_house(SMALL)
-    client = await house.client()
+async def test_a_chat_that_falls_behind_is_shown_as_it_stands(make_harness):
+    harness = await make_harness(SMALL)
+    client = await harness.client()
     await client.call("chat.open", thread="demo")
     client.reader._transport.pause_reading()
     for _ in range(2000):
-        house.hub.emit("demo", type="text", text="x" * 400)
+        harness.hub.emit("demo", type="text", text="x" * 400)
     await asyncio.sleep(0)
     client.reader._transport.resume_reading()
     while (event := await client.notified())["text"] != "as it stands":
         assert event["text"] == "x" * 400
-    house.hub.emit("demo", type="turn_end", stop_reason="end_turn", text="whole", error=None)
+    harness.hub.emit("demo", type="turn_end", stop_reason="end_turn", text="whole", error=None)
     assert (await client.notified())["text"] == "whole"
 
 
-async def test_a_chat_that_falls_behind_misses_no_notice(make_house):
-    house = await make_house(SMALL)
-    client = await house.client()
+async def test_a_chat_that_falls_behind_misses_no_notice(make_harness):
+    harness = await make_harness(SMALL)
+    client = await harness.client()
     await client.call("chat.open", thread="demo")
     client.reader._transport.pause_reading()
     for _ in range(2000):
-        house.hub.emit("demo", type="text", text="x" * 400)
+        harness.hub.emit("demo", type="text", text="x" * 400)
     for number in range(25):
-        house.hub.emit("demo", type="notice", text=f"notice {number}")
+        harness.hub.emit("demo", type="notice", text=f"notice {number}")
     await asyncio.sleep(0)
     client.reader._transport.resume_reading()
     while (event := await client.notified())["type"] != "notice":
         assert event["text"] == "x" * 400
     texts = [event["text"], *[(await client.notified())["text"] for _ in range(20)]]
     assert texts == [*[f"notice {number}" for number in range(5, 25)], "as it stands"], "the last 20 of them"
-    house.hub.emit("demo", type="notice", text="another")
+    harness.hub.emit("demo", type="notice", text="another")
     assert (await client.notified())["text"] == "another"
 
 
-async def test_events_during_the_opening_come_after_the_answer(house):
-    house.hub.may_open.clear()
-    client = await house.client()
+async def test_events_during_the_opening_come_after_the_answer(harness):
+    harness.hub.may_open.clear()
+    client = await harness.client()
     opening = client.send("chat.open", {"thread": "demo"})
-    await asyncio.wait_for(house.hub.opening.wait(), 10)
-    stream = next(iter(house.server._connections))._streams["chat demo"]
+    await asyncio.wait_for(harness.hub.opening.wait(), 10)
+    stream = next(iter(harness.server._connections))._streams["chat demo"]
     stream.send({"thread": "demo", "type": "text", "text": "early"})
-    house.hub.may_open.set()
+    harness.hub.may_open.set()
     assert (await client.read())["id"] == opening
     assert (await client.notified())["text"] == "as it stands"
 
 
-async def test_all_is_let_go_when_the_connection_goes(house):
-    client, other = await house.client(), await house.client()
+async def test_all_is_let_go_when_the_connection_goes(harness):
+    client, other = await harness.client(), await harness.client()
     await client.call("sessions.watch")
     await client.call("sessions.tail", thread=THREAD)
     await client.call("chat.open", thread="demo")
-    assert house.pool.following() == 3
+    assert harness.pool.following() == 3
     await client.close()
-    while house.pool.following():
+    while harness.pool.following():
         await other.call("health.get")
-    assert house.hub.listeners["demo"] == []
+    assert harness.hub.listeners["demo"] == []
 
 
-async def test_streams_of_a_connection_are_bounded(make_house):
-    house = await make_house(Limits(streams=2))
-    client = await house.client()
+async def test_streams_of_a_connection_are_bounded(make_harness):
+    harness = await make_harness(Limits(streams=2))
+    client = await harness.client()
     await client.call("chat.open", thread="a")
     await client.call("chat.open", thread="b")
     assert (await client.refused("chat.open", thread="c"))["data"]["kind"] == "too_many"
     assert (await client.refused("sessions.watch"))["data"]["kind"] == "too_many"
     assert (await client.refused("sessions.tail", thread=THREAD))["data"]["kind"] == "too_many"
-    assert house.pool.following() == 0
+    assert harness.pool.following() == 0
     await client.call("chat.leave", thread="a")
     await client.call("chat.open", thread="c")
 
 
-async def test_a_leave_that_fails_keeps_no_other_from_leaving(house, caplog):
-    client, other = await house.client(), await house.client()
+async def test_a_leave_that_fails_keeps_no_other_from_leaving(harness, caplog):
+    client, other = await harness.client(), await harness.client()
 
     def broken(*_) -> None:
         raise RuntimeError("no")
 
-    house.hub.leave = broken
+    harness.hub.leave = broken
     await client.call("chat.open", thread="demo")
     await client.call("sessions.watch")
     await client.close()
-    while house.pool.following():
+    while harness.pool.following():
         await other.call("health.get")
     assert "stream_not_closed" in caplog.text
 
 
-async def test_many_watchers_see_the_same(house):
-    clients = [await house.client() for _ in range(32)]
+async def test_many_watchers_see_the_same(harness):
+    clients = [await harness.client() for _ in range(32)]
     for client in clients:
         await client.call("sessions.watch")
     for number in range(20):
-        house.pool.change(make_row(THREAD, turns=number))
+        harness.pool.change(make_row(THREAD, turns=number))
     for client in clients:
         events = [message["params"] for message in await client.read_many(20)]
         assert [(event["seq"], event["session"]["turns"]) for event in events] == [(n + 1, n) for n in range(20)]

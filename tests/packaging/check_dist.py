@@ -25,7 +25,7 @@ NAME = f"acpbot-{__version__}"
 WHEEL, SDIST = ROOT / "dist" / f"{NAME}-py3-none-any.whl", ROOT / "dist" / f"{NAME}.tar.gz"
 LIMIT = 50
 OURS = """
-import acpbot.daemon, acpbot.chat.discord.port, acpctl.root, sys
+import acpbot.daemon.daemon, acpbot.chat.discord.discord_chat, acpctl.root, sys
 print(*sys.path, *(module.__file__ for module in list(sys.modules.values()) if getattr(module, "__file__", None)))
 """
 
@@ -68,7 +68,7 @@ def run(venv: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_wheel_has_what_it_needs_and_no_more(wheel):
     names = set(wheel.namelist())
-    assert {"acpbot/py.typed", "acpctl/py.typed", "acpbot/management/PROTOCOL.md"} <= names
+    assert {"acpbot/py.typed", "acpctl/py.typed"} <= names
     assert {name.split("/")[0] for name in names} == {"acpbot", "acpctl", f"{NAME}.dist-info", f"{NAME}.data"}
     units = {str(path.relative_to(ROOT / "packaging")) for path in (ROOT / "packaging" / "systemd").rglob("*.*")}
     assert {name.removeprefix("acpbot/") for name in names if name.startswith("acpbot/systemd/")} == {
@@ -87,7 +87,14 @@ def test_the_wheel_has_what_it_needs_and_no_more(wheel):
 def test_the_sdist_can_be_tested_and_packaged():
     with tarfile.open(SDIST) as archive:
         names = {name.removeprefix(f"{NAME}/") for name in archive.getnames()}
-    wanted = {"Makefile", "LICENSE", "CHANGELOG.md", "config.toml.example", "tests/packaging/check_dist.py"}
+    wanted = {
+        "Makefile",
+        "LICENSE",
+        "CHANGELOG.md",
+        "config.toml.example",
+        "docs/protocol.md",
+        "tests/packaging/check_dist.py",
+    }
     wanted |= {"packaging/systemd/acpbot.service", "packaging/completions/acpctl.bash", "cli/acpctl/root.py"}
     assert wanted <= names
     unwanted = re.compile(r"(^|/)(__pycache__|\.venv|\.git|\.agents|dist|[^/]*\.(lock|pyc))(/|$)|^config\.toml$")
@@ -111,7 +118,7 @@ def test_the_metadata_are_valid_and_the_page_reads_well(wheel):
 
 def test_it_runs_and_knows_nothing_of_the_source_tree(venv):
     places = run(venv, "python", "-c", OURS).stdout.split()
-    assert any(place.startswith(str(venv)) and place.endswith("/acpbot/daemon.py") for place in places)
+    assert any(place.startswith(str(venv)) and place.endswith("/acpbot/daemon/daemon.py") for place in places)
     assert [place for place in places if place.startswith(str(ROOT))] == []
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.packaging.rendered import Rendered, helm_all, kustomize_all
+from tests.support.packaging.rendered import Rendered, helm_all, kustomize_all
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +34,6 @@ def helm_told(helm_made) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture
 def rendered(request) -> Rendered:
-    """See `tests.packaging.rendered.each`."""
+    """See `tests.support.packaging.rendered.each`."""
     tool, name = request.param
     return request.getfixturevalue("kustomized" if tool == "kustomize" else "helmed")[name]

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from tests.fakes.daemon import DEMO_AGENT, Wire
-from tests.packaging.container import COMPOSE, DOCKERFILE, UID, Container, Image, compose_mounts, obstacle
-from tests.packaging.rendered import LIMIT, ROOT, TOKEN
+from tests.support.packaging.container import COMPOSE, DOCKERFILE, UID, Container, Image, compose_mounts, obstacle
+from tests.support.packaging.rendered import LIMIT, ROOT, TOKEN
 
 IGNORE = DOCKERFILE.with_name("Dockerfile.dockerignore")
 AGENT = DEMO_AGENT.replace(sys.executable, "python3")

@@ -6,8 +6,8 @@ import tomllib
 
 import pytest
 
-from tests.packaging import values_schema
-from tests.packaging.rendered import CLAUDE, HELMED, WRONG
+from tests.support.packaging import values_schema
+from tests.support.packaging.rendered import CLAUDE, HELMED, WRONG
 
 
 @pytest.mark.parametrize("name", HELMED)
@@ -22,7 +22,7 @@ def test_a_bad_value_is_refused_with_its_place_and_reason(helm_told, name):
 
 
 def test_the_schema_is_current():
-    told = "config.toml has other keys now; run: python -m tests.packaging.values_schema"
+    told = "config.toml has other keys now; run: python -m tests.support.packaging.values_schema"
     assert values_schema.PLACE.read_text() == values_schema.text(), told
 
 

@@ -12,9 +12,10 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from acpbot import __version__, config
-from tests.packaging.container import Container, Image, obstacle, pod_mounts
-from tests.packaging.rendered import HELMED, KUSTOMIZED, LIMIT, PACKAGING, TOKEN, Rendered, each
+from acpbot import __version__
+from acpbot.config import loader
+from tests.support.packaging.container import Container, Image, obstacle, pod_mounts
+from tests.support.packaging.rendered import HELMED, KUSTOMIZED, LIMIT, PACKAGING, TOKEN, Rendered, each
 
 KUSTOMIZATIONS = [("kustomize", name) for name in (*KUSTOMIZED, "example")]
 CHARTS = [("helm", name) for name in HELMED]
@@ -183,10 +184,10 @@ def test_versions_agree():
 # acpbot in the pods.
 
 
-def parsed(rendered: Rendered, folder: Path) -> config.Settings:
+def parsed(rendered: Rendered, folder: Path) -> loader.Settings:
     """The configuration as acpbot reads it, the token beside it."""
     (folder / "discord-token").write_text(TOKEN)
-    return config.parse(rendered.config_text, str(folder / "config.toml"), {"HOME": "/nowhere"})
+    return loader.parse(rendered.config_text, str(folder / "config.toml"), {"HOME": "/nowhere"})
 
 
 def configuration(rendered: Rendered) -> dict[tuple[str, str], dict[str, str]]:

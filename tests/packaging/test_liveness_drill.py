@@ -12,15 +12,14 @@ import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from acpbot import config, health
+from acpbot.config import loader
+from acpbot.daemon import health
 from acpbot.management.probes import Probes
-from tests.chat.discord.scene import staged
-from tests.packaging.rendered import TOKEN, each
+from tests.support.discord_scene import staged
+from tests.support.packaging.rendered import TOKEN, each
 
 if TYPE_CHECKING:
-    from tests.chat.discord.scene import Scene
+    from tests.support.discord_scene import Scene
 
 OUTAGE_SECONDS = 300
 LIMIT = 20
@@ -92,10 +91,10 @@ class Kubelet:
 class Drill:
     """A scene, the probes of a daemon around it, and the time."""
 
-    def __init__(self, scene: Scene, settings: config.ProbeSettings) -> None:
+    def __init__(self, scene: Scene, settings: loader.ProbeSettings) -> None:
         self.scene = scene
         self.grace = settings.grace_seconds
-        self.probes = Probes(self.facts, "127.0.0.1", 0)
+        self.probes = Probes(lambda: health.readiness(self.facts()), "127.0.0.1", 0)
         self.kubelets: list[Kubelet] = []
         self.now = 0
 
@@ -106,7 +105,7 @@ class Drill:
             state="running",
             uptime_seconds=self.scene.clock(),
             chat=self.scene.chat.facts(),
-            pool=msgspec.convert(pool.counts(), health.PoolFacts, from_attributes=True),
+            pool=pool.counts(),
             grace_seconds=self.grace,
         )
 
@@ -114,7 +113,7 @@ class Drill:
         for _ in range(seconds):
             self.now += 1
             self.scene.clock.ahead += 1
-            self.scene.house.clock.move(1)
+            self.scene.harness.clock.move(1)
             self.scene.pool.tick()
             for kubelet in self.kubelets:
                 await kubelet.second(self.now)
@@ -123,7 +122,7 @@ class Drill:
 @each(("kustomize", "probes"), ("helm", "on"))
 async def test_an_outage_of_the_gateway_restarts_nothing_and_loses_nothing(rendered, tmp_path):
     (tmp_path / "discord-token").write_text(TOKEN)
-    settings = config.parse(rendered.config_text, str(tmp_path / "config.toml"), {"HOME": "/nowhere"})
+    settings = loader.parse(rendered.config_text, str(tmp_path / "config.toml"), {"HOME": "/nowhere"})
     wrong = copy.deepcopy(rendered.probes)
     wrong["livenessProbe"]["httpGet"]["path"] = wrong["readinessProbe"]["httpGet"]["path"]
     async with staged(tmp_path, patience=0.3) as scene:
@@ -139,7 +138,7 @@ async def test_an_outage_of_the_gateway_restarts_nothing_and_loses_nothing(rende
                 lambda: [one for one in scene.server.threads_of(scene.channel) if one is not idle], what="a thread"
             )
             await scene.says(busy, "begun")
-            sessions = {str(one.id): scene.house.row(str(one.id)).session_id for one in (idle, busy)}
+            sessions = {str(one.id): scene.harness.row(str(one.id)).session_id for one in (idle, busy)}
             await drill.pass_seconds(60)
             assert right.ready_at[1:] == [(right.ready_at[-1][0], True)]
 
@@ -169,11 +168,11 @@ async def test_an_outage_of_the_gateway_restarts_nothing_and_loses_nothing(rende
             assert (gone, came) == (False, True)
             assert right.ready_at[3][0] <= back + right.readiness.period
             # No session is lost: the same processes, the one with its memory and the other still at work.
-            rows = {thread: scene.house.row(thread) for thread in sessions}
+            rows = {thread: scene.harness.row(thread) for thread in sessions}
             assert {thread: row.session_id for thread, row in rows.items()} == sessions
             assert [row.state for row in rows.values()] == ["idle", "busy"]
             assert scene.text(idle).count("the blue door") == 2, "told again after the outage"
-            assert scene.house.told.endings == []
+            assert scene.harness.told.endings == []
             # And the other kubelet has restarted a healthy pod, again and again.
             assert mistaken.restarts > 1
         finally:

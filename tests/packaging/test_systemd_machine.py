@@ -10,9 +10,9 @@ import pytest
 
 from tests.fakes.daemon import Wire, marked_processes
 from tests.fakes.discord.server import DiscordServer
-from tests.packaging.machine import Machine, missing
-from tests.packaging.talk import SECRETS, Home, acpctl_at
-from tests.packaging.units import FOLDER
+from tests.support.packaging.machine import Machine, missing
+from tests.support.packaging.packaged_daemon import SECRETS, Home, acpctl_at
+from tests.support.packaging.units import FOLDER
 
 PYTHON = "/opt/acpbot/bin/python"
 LOCAL = f'[agent]\ncommand = "{PYTHON}"\nargs = ["-m", "acpbot.demo.agent"]\n'

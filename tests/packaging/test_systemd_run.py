@@ -14,9 +14,9 @@ import pytest
 
 from tests.fakes.daemon import marked_processes
 from tests.fakes.discord.server import DiscordServer
-from tests.packaging.machine import Machine, missing
-from tests.packaging.talk import LIMIT, SECRETS, Home, acpctl_at
-from tests.packaging.units import FOLDER, Places, Running, Service, Unit
+from tests.support.packaging.machine import Machine, missing
+from tests.support.packaging.packaged_daemon import LIMIT, SECRETS, Home, acpctl_at
+from tests.support.packaging.units import FOLDER, Places, Running, Service, Unit
 
 UID = 61184  # the first of those that systemd gives to DynamicUser= (systemd.exec(5))
 TEXT = (FOLDER / "acpbot.service").read_text()

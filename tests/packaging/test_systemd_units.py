@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from acpbot.config.settings import PoolSettings, ShutdownSettings
 from acpbot.errors import ConfigError
-from acpbot.settings import PoolSettings, ShutdownSettings
-from tests.packaging.units import FOLDER, Unit
+from tests.support.packaging.units import FOLDER, Unit
 
 EXPOSURE = 2.5  # of 10, where less is better: systemd-analyze(1)
 SYSTEM, USER = FOLDER / "acpbot.service", FOLDER / "user" / "acpbot.service"

@@ -6,7 +6,7 @@ import pytest
 
 from acpbot.acp.schema import SessionResult, Update
 from acpbot.errors import InvalidParams
-from acpbot.sessions.calls import OpenCalls
+from acpbot.sessions.open_tool_calls import OpenCalls
 from acpbot.sessions.options import Choice, Options
 from tests.sessions.test_pool import kill
 
@@ -15,9 +15,9 @@ def current(session, category: str) -> str:
     return next(choice.value for choice in session.options.choices(category) if choice.current)
 
 
-async def test_what_is_chosen_is_set_in_the_agent_and_kept_for_the_next_session(house):
-    await house.turn("1001", "say a")
-    session = house.pool.get("1001")
+async def test_what_is_chosen_is_set_in_the_agent_and_kept_for_the_next_session(harness):
+    await harness.turn("1001", "say a")
+    session = harness.pool.get("1001")
     for category in ("mode", "model"):
         offered = session.options.choices(category)
         other = next(choice.value for choice in offered if not choice.current)
@@ -26,20 +26,20 @@ async def test_what_is_chosen_is_set_in_the_agent_and_kept_for_the_next_session(
         with pytest.raises(InvalidParams, match="this agent offers"):
             await session.choose(category, "of-tomorrow")
     chosen = {category: current(session, category) for category in ("mode", "model")}
-    await kill(house, "1001")
-    await house.turn("1001", "say b")
-    again = house.pool.get("1001")
+    await kill(harness, "1001")
+    await harness.turn("1001", "say b")
+    again = harness.pool.get("1001")
     assert again is not session
     assert {category: current(again, category) for category in chosen} == chosen
 
 
-async def test_commands_usage_and_title_are_kept(house):
-    await house.turn("1001", "say a")
-    session = house.pool.get("1001")
+async def test_commands_usage_and_title_are_kept(harness):
+    await harness.turn("1001", "say a")
+    session = harness.pool.get("1001")
     assert session.options.commands
     assert session.options.usage
-    await house.turn("1001", "title Blue doors")
-    assert house.row("1001").title == "Blue doors"
+    await harness.turn("1001", "title Blue doors")
+    assert harness.row("1001").title == "Blue doors"
 
 
 def test_the_older_models_list_and_modes():

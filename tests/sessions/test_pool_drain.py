@@ -22,18 +22,18 @@ def permit(listener) -> None:
     ask.select(next(option.option_id for option in ask.options if option.kind == "allow_once"))
 
 
-async def waiting(house, thread: str):
+async def waiting(harness, thread: str):
     """A turn that goes on until it is permitted."""
-    listener = house.send(thread, "tool true")
+    listener = harness.send(thread, "tool true")
     await within(listener.wants_permission.wait())
     return listener
 
 
-async def test_it_is_quiet_when_the_last_turn_has_ended(house):
-    await within(house.pool.quiet())
-    one, two = await waiting(house, "1001"), await waiting(house, "1002")
-    queued = house.send("1001", "say b")
-    quiet = asyncio.create_task(house.pool.quiet())
+async def test_it_is_quiet_when_the_last_turn_has_ended(harness):
+    await within(harness.pool.quiet())
+    one, two = await waiting(harness, "1001"), await waiting(harness, "1002")
+    queued = harness.send("1001", "say b")
+    quiet = asyncio.create_task(harness.pool.quiet())
     for listener in (one, two):
         assert not quiet.done()
         permit(listener)
@@ -42,88 +42,88 @@ async def test_it_is_quiet_when_the_last_turn_has_ended(house):
     assert (queued.end.stop_reason, queued.text) == ("end_turn", "b")
 
 
-async def test_a_turn_of_a_session_that_is_still_starting_counts(house):
-    listener = house.send("1001", "say a")
-    assert house.row("1001").state == "starting"
-    quiet = asyncio.create_task(house.pool.quiet())
+async def test_a_turn_of_a_session_that_is_still_starting_counts(harness):
+    listener = harness.send("1001", "say a")
+    assert harness.row("1001").state == "starting"
+    quiet = asyncio.create_task(harness.pool.quiet())
     await within(quiet)
     assert listener.end.stop_reason == "end_turn"
 
 
-async def test_a_killed_turn_and_a_withdrawn_one_are_no_turns_any_more(house):
-    listener = await waiting(house, "1001")
-    house.send("1001", "say b")
-    quiet = asyncio.create_task(house.pool.quiet())
-    assert house.pool.get("1001").withdraw("say b")
-    house.pool.get("1001").end("killed", grace=0.1)
+async def test_a_killed_turn_and_a_withdrawn_one_are_no_turns_any_more(harness):
+    listener = await waiting(harness, "1001")
+    harness.send("1001", "say b")
+    quiet = asyncio.create_task(harness.pool.quiet())
+    assert harness.pool.get("1001").withdraw("say b")
+    harness.pool.get("1001").end("killed", grace=0.1)
     await within(quiet)
     assert listener.end is not None
 
 
-async def test_while_draining_what_was_accepted_outlives_a_crash(house):
-    crashing = house.send("1001", "tool true; crash")
+async def test_while_draining_what_was_accepted_outlives_a_crash(harness):
+    crashing = harness.send("1001", "tool true; crash")
     await within(crashing.wants_permission.wait())
-    queued = house.send("1001", "say b")
-    house.pool.draining = True
+    queued = harness.send("1001", "say b")
+    harness.pool.draining = True
     permit(crashing)
-    await within(house.pool.quiet())
+    await within(harness.pool.quiet())
     assert (crashing.end.stop_reason, queued.end.stop_reason, queued.text) == ("error", "end_turn", "b")
     with pytest.raises(Draining):
-        house.send("1001", "say c")
+        harness.send("1001", "say c")
 
 
-async def test_a_pool_that_stops_starts_nothing_any_more(house):
-    crashing = house.send("1001", "tool true; crash")
+async def test_a_pool_that_stops_starts_nothing_any_more(harness):
+    crashing = harness.send("1001", "tool true; crash")
     await within(crashing.wants_permission.wait())
-    queued = house.send("1001", "say b")
-    closing = asyncio.create_task(house.pool.close(grace_seconds=0.5))
+    queued = harness.send("1001", "say b")
+    closing = asyncio.create_task(harness.pool.close(grace_seconds=0.5))
     await within(queued.over.wait())
     await within(closing)
     assert queued.end.stop_reason == "error"
-    assert house.pool.sessions() == []
+    assert harness.pool.sessions() == []
 
 
-async def test_turns_are_ended_where_they_are(house):
-    running, starting = await waiting(house, "1001"), house.send("1002", "say a")
-    queued = house.send("1001", "say b")
-    house.pool.draining = True
-    house.pool.end_turns("cannot run this")
+async def test_turns_are_ended_where_they_are(harness):
+    running, starting = await waiting(harness, "1001"), harness.send("1002", "say a")
+    queued = harness.send("1001", "say b")
+    harness.pool.draining = True
+    harness.pool.end_turns("cannot run this")
     assert {(one.end.stop_reason, one.end.error) for one in (starting, queued)} == {("error", "cannot run this")}
     await within(running.over.wait())
-    await within(house.pool.quiet())
-    assert (running.end.stop_reason, house.row("1001").state) == ("cancelled", "idle")
-    house.pool.draining = False
-    assert (await house.turn("1001", "say c")).text == "c"
+    await within(harness.pool.quiet())
+    assert (running.end.stop_reason, harness.row("1001").state) == ("cancelled", "idle")
+    harness.pool.draining = False
+    assert (await harness.turn("1001", "say c")).text == "c"
 
 
-async def test_a_forced_end_takes_no_grace_whatever_runs_or_ends(make_house):
-    house = make_house(session={"grace_seconds": 300})
-    hung = [house.send(thread, "ignore; say up; hang") for thread in ("1001", "1002")]
+async def test_a_forced_end_takes_no_grace_whatever_runs_or_ends(make_harness):
+    harness = make_harness(session={"grace_seconds": 300})
+    hung = [harness.send(thread, "ignore; say up; hang") for thread in ("1001", "1002")]
     for listener in hung:
         await listener.sees("up")
-    house.pool.get("1001").end("killed")
-    quiet = asyncio.create_task(house.pool.quiet())
-    house.pool.force()
+    harness.pool.get("1001").end("killed")
+    quiet = asyncio.create_task(harness.pool.quiet())
+    harness.pool.force()
     await within(quiet)
-    await within(house.pool.close())
+    await within(harness.pool.close())
     assert [listener.end.error for listener in hung] == [None, "acpbot is stopping."]
-    assert {reason for _, reason, _ in house.told.endings} == {"killed", "stopped"}
+    assert {reason for _, reason, _ in harness.told.endings} == {"killed", "stopped"}
 
 
-async def test_a_session_that_was_ending_gets_no_more_time_than_the_others(house):
-    hung = house.send("1001", "ignore; say up; hang")
+async def test_a_session_that_was_ending_gets_no_more_time_than_the_others(harness):
+    hung = harness.send("1001", "ignore; say up; hang")
     await hung.sees("up")
-    ending = house.pool.get("1001").end("killed", grace=300)
-    await within(house.pool.close(grace_seconds=0.2))
+    ending = harness.pool.get("1001").end("killed", grace=300)
+    await within(harness.pool.close(grace_seconds=0.2))
     assert (ending.result().processes_left, hung.end.stop_reason) == (0, "cancelled")
 
 
-async def test_while_draining_a_thread_with_a_session_can_be_opened(house):
-    listener = await waiting(house, "1001")
-    house.pool.draining = True
-    assert house.pool.ensure("1001", platform="test") is house.pool.get("1001")
+async def test_while_draining_a_thread_with_a_session_can_be_opened(harness):
+    listener = await waiting(harness, "1001")
+    harness.pool.draining = True
+    assert harness.pool.ensure("1001", platform="test") is harness.pool.get("1001")
     with pytest.raises(Draining):
-        house.pool.ensure("1002", platform="test")
+        harness.pool.ensure("1002", platform="test")
     permit(listener)
     await within(listener.over.wait())
 
@@ -131,41 +131,41 @@ async def test_while_draining_a_thread_with_a_session_can_be_opened(house):
 # Other settings.
 
 
-def other_agents(house, *names: str):
-    return dict.fromkeys(names, next(iter(house.pool.agents.values())))
+def other_agents(harness, *names: str):
+    return dict.fromkeys(names, next(iter(harness.pool.agents.values())))
 
 
-async def test_other_limits_hold_for_all_and_those_of_a_session_for_new_ones(house):
-    listener = await waiting(house, "1001")
+async def test_other_limits_hold_for_all_and_those_of_a_session_for_new_ones(harness):
+    listener = await waiting(harness, "1001")
     limits = PoolLimits(max_sessions=1, session=msgspec.structs.replace(PoolLimits().session, policy="allow"))
-    house.pool.reconfigure(agents=house.pool.agents, default_agent="demo", limits=limits)
-    assert house.pool.max_sessions == house.pool.counts().max == 1
+    harness.pool.reconfigure(agents=harness.pool.agents, default_agent="demo", limits=limits)
+    assert harness.pool.max_sessions == harness.pool.counts().max == 1
     permit(listener)
     await within(listener.over.wait())
-    allowed = await house.turn("1002", "tool true")
+    allowed = await harness.turn("1002", "tool true")
     assert (allowed.end.stop_reason, allowed.asks) == ("end_turn", [])
-    assert house.row("1001").state == "suspended"
+    assert harness.row("1001").state == "suspended"
 
 
-async def test_an_agent_that_is_gone_stays_for_its_threads(house):
-    await house.turn("1001", "remember the blue door")
-    house.pool.reconfigure(agents=other_agents(house, "new"), default_agent="new", limits=PoolLimits())
-    assert list(house.pool.agents) == ["new"]
-    assert (await house.turn("1001", "say still here")).text == "still here"
-    await asyncio.wait_for(house.pool.get("1001").end("expired"), PATIENCE)
-    assert "the blue door" in (await house.turn("1001", "recall")).text
-    assert (house.row("1001").agent, house.pool.ensure("1002", platform="test").thread.agent) == ("demo", "new")
+async def test_an_agent_that_is_gone_stays_for_its_threads(harness):
+    await harness.turn("1001", "remember the blue door")
+    harness.pool.reconfigure(agents=other_agents(harness, "new"), default_agent="new", limits=PoolLimits())
+    assert list(harness.pool.agents) == ["new"]
+    assert (await harness.turn("1001", "say still here")).text == "still here"
+    await asyncio.wait_for(harness.pool.get("1001").end("expired"), PATIENCE)
+    assert "the blue door" in (await harness.turn("1001", "recall")).text
+    assert (harness.row("1001").agent, harness.pool.ensure("1002", platform="test").thread.agent) == ("demo", "new")
     with pytest.raises(InvalidParams, match="the agents are new"):
-        house.pool.ensure("1003", platform="test", agent="demo")
+        harness.pool.ensure("1003", platform="test", agent="demo")
 
 
-async def test_an_agent_that_is_gone_and_used_no_more_is_forgotten(house):
-    await house.turn("1001", "say a")
-    house.pool.reconfigure(agents=other_agents(house, "new"), default_agent="new", limits=PoolLimits())
-    house.pool.reconfigure(agents=other_agents(house, "newer"), default_agent="newer", limits=PoolLimits())
-    assert (await house.turn("1001", "say b")).text == "b"
-    await asyncio.wait_for(house.pool.get("1001").end("expired"), PATIENCE)
-    assert house.pool.forget("1001")
-    house.pool.reconfigure(agents=house.pool.agents, default_agent="newer", limits=PoolLimits())
-    assert house.pool._removed == {}
-    assert house.pool.ensure("1001", platform="test").thread.agent == "newer"
+async def test_an_agent_that_is_gone_and_used_no_more_is_forgotten(harness):
+    await harness.turn("1001", "say a")
+    harness.pool.reconfigure(agents=other_agents(harness, "new"), default_agent="new", limits=PoolLimits())
+    harness.pool.reconfigure(agents=other_agents(harness, "newer"), default_agent="newer", limits=PoolLimits())
+    assert (await harness.turn("1001", "say b")).text == "b"
+    await asyncio.wait_for(harness.pool.get("1001").end("expired"), PATIENCE)
+    assert harness.pool.forget("1001")
+    harness.pool.reconfigure(agents=harness.pool.agents, default_agent="newer", limits=PoolLimits())
+    assert harness.pool._removed == {}
+    assert harness.pool.ensure("1001", platform="test").thread.agent == "newer"

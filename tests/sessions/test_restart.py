@@ -9,21 +9,21 @@ import pytest
 
 from acpbot.chat.conversation import INTERRUPTED, UNREADABLE
 from acpbot.chat.local import LocalChat
-from acpbot.chat.port import Incoming
+from acpbot.chat.platform import Incoming
 from acpbot.errors import TooMany
-from acpbot.sessions.model import Target
-from acpbot.sessions.records import TurnRecord
 from acpbot.sessions.turn import Turn
-from tests.sessions.conftest import Clock, Listener, Told
-from tests.sessions.lives import Events, life, rows
+from acpbot.sessions.views import Target
+from acpbot.storage.records import TurnRecord
+from tests.support.pool import Clock, Listener, ThreadEvents
+from tests.support.pool_restarts import Events, life, rows
 
 SAME = ("thread_id", "platform", "agent", "cwd", "title", "owner", "created_at", "turns", "acp_session_id", "resumable")
 
 
-def queue(house, thread: str, text: str, message: bytes | None = b"{}") -> tuple[Turn, Listener]:
+def queue(harness, thread: str, text: str, message: bytes | None = b"{}") -> tuple[Turn, Listener]:
     listener = Listener()
     turn = Turn([{"type": "text", "text": text}], listener, text=text, key=text, message=message)
-    house.pool.submit(thread, turn, platform="test", owner="7")
+    harness.pool.submit(thread, turn, platform="test", owner="7")
     return turn, listener
 
 
@@ -76,12 +76,12 @@ async def test_a_slow_resume_holds_up_no_other_thread(tmp_path):
 
 
 async def test_turns_are_on_disk_as_what_they_are(tmp_path):
-    async with life(tmp_path) as house:
-        turn, running = queue(house, "1001", "sleep 60", b"one")
+    async with life(tmp_path) as harness:
+        turn, running = queue(harness, "1001", "sleep 60", b"one")
         await asyncio.wait_for(running.running.wait(), 20)
-        waits, _ = queue(house, "1001", "say b", b"two")
-        session = house.pool.get("1001")
-        left = await house.killed()
+        waits, _ = queue(harness, "1001", "say b", b"two")
+        session = harness.pool.get("1001")
+        left = await harness.killed()
         names = ("turn_id", "thread_id", "platform", "state", "message")
         found = [tuple(row[name] for name in names) for row in rows(left, "turns")]
         assert found == [
@@ -89,23 +89,23 @@ async def test_turns_are_on_disk_as_what_they_are(tmp_path):
             (waits.turn_id, "1001", "test", "queued", b"two"),
         ]
         (process,) = rows(left, "processes")
-        assert (process["session_id"], process["pid"]) == (session.session_id, session.agent.process.pid)
-        house.pool.store.turn_settled(turn.turn_id)
-        await house.pool.kill([Target(thread_id="1001", session_id=session.session_id)])
-        left = await house.killed()
+        assert (process["session_id"], process["pid"]) == (session.session_id, session.process.pid)
+        harness.pool.store.turn_settled(turn.turn_id)
+        await harness.pool.kill([Target(thread_id="1001", session_id=session.session_id)])
+        left = await harness.killed()
     assert rows(left, "processes") == []
 
 
 async def test_a_stop_keeps_what_waits_and_ends_what_runs(tmp_path):
-    async with life(tmp_path) as house:
-        _, running = queue(house, "1001", "sleep 60", b"one")
+    async with life(tmp_path) as harness:
+        _, running = queue(harness, "1001", "sleep 60", b"one")
         await asyncio.wait_for(running.running.wait(), 20)
-        waits, waiting = queue(house, "1001", "say b", b"two")
-        _, passing = queue(house, "1001", "say c", None)
+        waits, waiting = queue(harness, "1001", "say b", b"two")
+        _, passing = queue(harness, "1001", "say c", None)
     assert running.end.stop_reason == "cancelled"
     assert waiting.end.stop_reason == "kept"
     assert passing.end.stop_reason == "error"
-    kept = [row for row in rows(house.path, "turns") if row["state"] == "queued"]
+    kept = [row for row in rows(harness.path, "turns") if row["state"] == "queued"]
     assert [(row["turn_id"], row["message"]) for row in kept] == [(waits.turn_id, b"two")]
 
 
@@ -119,38 +119,38 @@ async def test_a_turn_that_ends_with_its_session_is_told_in_one_step_with_that(t
             super().ended(end)
             asyncio.get_running_loop().call_soon(later.append, True)
 
-    class Chat(Told):
+    class Chat(ThreadEvents):
         def session_ended(self, *told, **more) -> None:
             super().session_ended(*told, **more)
             seen.append(bool(later))
 
-    async with life(tmp_path) as house:
-        house.pool.attach("test", Chat())
+    async with life(tmp_path) as harness:
+        harness.pool.attach("test", Chat())
         running = Running()
         turn = Turn([{"type": "text", "text": "sleep 60"}], running, text="sleep 60", message=b"{}")
-        house.pool.submit("1001", turn, platform="test")
+        harness.pool.submit("1001", turn, platform="test")
         await asyncio.wait_for(running.running.wait(), 20)
     assert running.end.stop_reason == "cancelled", "the agent has obeyed before its end"
     assert seen == [False]
 
 
 async def test_a_prompt_is_sent_only_once_it_is_on_disk_that_it_may_have_been(tmp_path):
-    async with life(tmp_path) as house:
-        await house.turn("1001", "say a")
+    async with life(tmp_path) as harness:
+        await harness.turn("1001", "say a")
         states = []
         listener = Listener()
-        fit = lambda blocks, _capabilities: states.append(rows(house.path, "turns")[0]["state"]) or blocks  # noqa: E731
+        fit = lambda blocks, _capabilities: states.append(rows(harness.path, "turns")[0]["state"]) or blocks  # noqa: E731
         turn = Turn([{"type": "text", "text": "say b"}], listener, text="say b", message=b"{}", fit=fit)
-        house.pool.submit("1001", turn, platform="test")
+        harness.pool.submit("1001", turn, platform="test")
         await asyncio.wait_for(listener.over.wait(), 20)
         assert states == ["running"]
 
 
 async def test_a_turn_that_is_cancelled_before_it_is_sent_is_never_sent(tmp_path):
-    async with life(tmp_path) as house:
-        await house.turn("1001", "say a")
-        _, listener = queue(house, "1001", "say b")
-        session = house.pool.get("1001")
+    async with life(tmp_path) as harness:
+        await harness.turn("1001", "say a")
+        _, listener = queue(harness, "1001", "say b")
+        session = harness.pool.get("1001")
         for _ in range(100):
             if session.turn is not None:
                 break
@@ -159,16 +159,16 @@ async def test_a_turn_that_is_cancelled_before_it_is_sent_is_never_sent(tmp_path
         assert session.cancel()
         await asyncio.wait_for(listener.over.wait(), 20)
         assert (listener.text, listener.end.stop_reason, listener.kinds) == ("", "cancelled", [])
-        after = await house.turn("1001", "say c")
+        after = await harness.turn("1001", "say c")
         assert after.text == "c"
 
 
 async def test_a_forgotten_thread_is_forgotten_by_the_next_life_too(tmp_path):
-    async with life(tmp_path) as house:
-        await house.turn("1001", "say a")
-        session_id = house.row("1001").session_id
-        await house.pool.kill([Target(thread_id="1001", session_id=session_id)], forget=True)
-        left = await house.killed()
+    async with life(tmp_path) as harness:
+        await harness.turn("1001", "say a")
+        session_id = harness.row("1001").session_id
+        await harness.pool.kill([Target(thread_id="1001", session_id=session_id)], forget=True)
+        left = await harness.killed()
     assert rows(left, "threads") == []
 
 
@@ -178,30 +178,30 @@ async def test_the_time_to_live_goes_on_over_lives(tmp_path):
         await first.turn("1001", "say a")
         left = await first.killed()
     for moment, there in ((5999, ["1001"]), (6001, [])):
-        async with life(tmp_path, left, ttl_seconds=1000) as house:
-            house.clock.now = 1000.0 + moment
-            house.pool.tick()
-            assert [row.thread_id for row in house.pool.rows(suspended=True)] == there
+        async with life(tmp_path, left, ttl_seconds=1000) as harness:
+            harness.clock.now = 1000.0 + moment
+            harness.pool.tick()
+            assert [row.thread_id for row in harness.pool.rows(suspended=True)] == there
             assert (tmp_path / "workspaces" / "1001").is_dir(), "a workspace is kept unless it is told otherwise"
     assert rows(left, "threads") == []
 
 
 async def test_a_wall_clock_that_is_set_makes_no_thread_too_old(tmp_path):
     wall = Clock()
-    async with life(tmp_path, ttl_seconds=10_000, wall=wall) as house:
-        await house.turn("1001", "say a")
-        await house.pool.kill([Target(thread_id="1001", session_id=house.row("1001").session_id)])
-        house.pool.tick()
+    async with life(tmp_path, ttl_seconds=10_000, wall=wall) as harness:
+        await harness.turn("1001", "say a")
+        await harness.pool.kill([Target(thread_id="1001", session_id=harness.row("1001").session_id)])
+        harness.pool.tick()
         wall.move(50 * 365 * 86_400)
-        house.pool.tick()
-        assert house.row("1001").state == "suspended"
-        left = await house.killed()
+        harness.pool.tick()
+        assert harness.row("1001").state == "suspended"
+        left = await harness.killed()
         assert rows(left, "threads")[0]["used_at"] == wall.now
         for moved in (9_999, 1):
             wall.move(moved)
-            house.clock.move(moved)
-            house.pool.tick()
-        assert house.pool.rows(suspended=True) == []
+            harness.clock.move(moved)
+            harness.pool.tick()
+        assert harness.pool.rows(suspended=True) == []
 
 
 @pytest.mark.parametrize("trick", ["", "link", "link within", "elsewhere"])
@@ -209,11 +209,11 @@ async def test_a_forgotten_thread_s_own_folder_goes_where_that_is_wanted_and_not
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "work").write_text("years of it")
-    async with life(tmp_path, ttl_seconds=1000, remove_workspace=True) as house:
-        await house.turn("1001", "say a")
-        await house.turn("1002", "say a")
+    async with life(tmp_path, ttl_seconds=1000, remove_workspace=True) as harness:
+        await harness.turn("1001", "say a")
+        await harness.turn("1002", "say a")
         folder = tmp_path / "workspaces" / "1001"
-        thread = house.pool.thread("1001")
+        thread = harness.pool.thread("1001")
         match trick:
             case "link":
                 folder.rename(tmp_path / "moved")
@@ -223,13 +223,13 @@ async def test_a_forgotten_thread_s_own_folder_goes_where_that_is_wanted_and_not
             case "elsewhere":
                 thread.cwd = precious
         for name in ("1001", "1002"):
-            session_id = house.row(name).session_id
-            await house.pool.kill([Target(thread_id=name, session_id=session_id)])
-        house.clock.move(500)
-        await house.turn("1002", "say b")
-        house.clock.move(501)
-        house.pool.tick()
-        await asyncio.gather(*house.pool._removals.values())
+            session_id = harness.row(name).session_id
+            await harness.pool.kill([Target(thread_id=name, session_id=session_id)])
+        harness.clock.move(500)
+        await harness.turn("1002", "say b")
+        harness.clock.move(501)
+        harness.pool.tick()
+        await asyncio.gather(*harness.pool._removals.values())
         assert (folder.exists() or folder.is_symlink()) == (trick in {"link", "elsewhere"})
         assert (tmp_path / "workspaces" / "1002").is_dir(), "its thread lives"
     assert (precious / "work").read_text() == "years of it"

@@ -8,31 +8,31 @@ from tests.fakes.agents import sdk_agent
 from tests.sessions.test_pool import kill
 
 
-async def test_a_whole_conversation(make_house):
-    house = make_house(argv=(sys.executable, sdk_agent.__file__))
-    first = await house.turn("1001", "hello")
+async def test_a_whole_conversation(make_harness):
+    harness = make_harness(argv=(sys.executable, sdk_agent.__file__))
+    first = await harness.turn("1001", "hello")
     assert (first.text, first.end.stop_reason) == ("You said: hello", "end_turn")
 
-    asking = house.send("1001", "ask")
+    asking = harness.send("1001", "ask")
     await asking.wants_permission.wait()
-    assert house.row("1001").waiting_for == "touch a file"
+    assert harness.row("1001").waiting_for == "touch a file"
     asking.asks[0].select("yes")
     await asking.over.wait()
     assert asking.text == "You said: ask -> selected yes"
 
-    waiting = house.send("1001", "wait")
+    waiting = harness.send("1001", "wait")
     await waiting.sees("wait")
-    assert await house.pool.cancel("1001") == "cancelled"
+    assert await harness.pool.cancel("1001") == "cancelled"
     await waiting.over.wait()
     assert waiting.end.stop_reason == "cancelled"
 
-    row = house.row("1001")
+    row = harness.row("1001")
     assert (row.turns, row.state, row.acp_session_id) == (3, "idle", f"sdk:{row.cwd}")
-    assert (await house.pool.detail("1001")).stderr == ["an agent made with the SDK"]
-    result = await kill(house, "1001")
+    assert (await harness.pool.detail("1001")).stderr == ["an agent made with the SDK"]
+    result = await kill(harness, "1001")
     assert (result.outcome, result.processes_left, result.resumable) == ("ended", 0, False)
 
 
-async def test_a_rejection_reaches_the_agent(make_house):
-    house = make_house(argv=(sys.executable, sdk_agent.__file__), session={"policy": "deny"})
-    assert (await house.turn("1001", "ask")).text == "You said: ask -> selected no"
+async def test_a_rejection_reaches_the_agent(make_harness):
+    harness = make_harness(argv=(sys.executable, sdk_agent.__file__), session={"policy": "deny"})
+    assert (await harness.turn("1001", "ask")).text == "You said: ask -> selected no"

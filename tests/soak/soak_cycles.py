@@ -13,12 +13,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from acpbot.acp.agent import Profile, environment
-from acpbot.acp.launcher import choose_launcher
-from acpbot.sessions.model import Target
+from acpbot.runtimes.local.launcher import choose_launcher
+from acpbot.sessions.launch import Profile, environment
 from acpbot.sessions.pool import AgentChoice, Pool, PoolLimits
 from acpbot.sessions.thread import Workspace
 from acpbot.sessions.turn import Turn
+from acpbot.sessions.views import Target
 
 CYCLES = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
 WARM_UP = 50

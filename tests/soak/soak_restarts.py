@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.fakes.discord.server import DiscordServer
-from tests.soak.campaign import Campaign
+from tests.support.soak.campaign import Campaign
 
 if TYPE_CHECKING:
-    from tests.soak.transcripts import Finding
+    from tests.support.soak.transcripts import Finding
 
 UNIT = 0.05
 """Seconds that one of Discord's rate limits takes: live messages are still edited while an answer grows."""

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.fakes.daemon import DEMO_AGENT, DaemonProcess, Wire
-from tests.sessions.lives import rows
+from tests.support.pool_restarts import rows
 
 TURNS = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
 MARKS = (TURNS // 10, TURNS // 2, TURNS)

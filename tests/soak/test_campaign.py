@@ -15,13 +15,13 @@ import aiohttp
 import pytest
 
 from tests.fakes.discord.server import DiscordServer
-from tests.soak import leftovers
-from tests.soak.campaign import Campaign
-from tests.soak.lives import Ending, Moment, at, until
 from tests.soak.test_transcripts import BUTTONS
+from tests.support.soak import leftovers
+from tests.support.soak.campaign import Campaign
+from tests.support.soak.daemon_runs import Ending, Moment, at, until
 
 if TYPE_CHECKING:
-    from tests.soak.people import Ask
+    from tests.support.soak.people import Ask
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import random
 import pytest
 
 from tests.fakes.discord.server import DiscordServer
-from tests.soak.prompts import Prompt, draft
-from tests.soak.transcripts import Reader, Thread
+from tests.support.soak.prompts import Prompt, draft
+from tests.support.soak.transcripts import Reader, Thread
 
 CRASHED = "⚠️ acpbot was restarted in the middle of this answer, and the agent was stopped with it."
 STOPPING = "😱 acpbot is stopping. Your next message picks the conversation up again."

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from acpbot import health
 from acpbot.management.route import Call, Method, NoParams
 
 if TYPE_CHECKING:
-    from acpbot.health import Report
+    from acpbot.management.health_report import HealthReport
 
 
-def get(call: Call, _params: NoParams) -> Report:
+def get(call: Call, _params: NoParams) -> HealthReport:
     """The facts, and the verdicts with their reasons."""
-    return health.report(call.services.facts())
+    return call.services.health()
 
 
 METHODS: Final = {"health.get": Method("read", NoParams, get)}

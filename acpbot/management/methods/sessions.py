@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from acpbot.errors import InvalidParams
 from acpbot.management.route import Call, Method, Params
-from acpbot.sessions.model import State, Target  # noqa: TC001 - msgspec resolves the annotations when it runs
+from acpbot.sessions.views import State, Target  # noqa: TC001 - msgspec resolves the annotations when it runs
 
 MAX_TARGETS: Final = 1000
 MAX_GRACE_SECONDS: Final = 300

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chat.discord.scene import staged
+from tests.support.discord_scene import staged
 
 
 @pytest.fixture

@@ -6,14 +6,14 @@ import asyncio
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from acpbot.chat.discord.reading import snowflake
-from acpbot.chat.discord.rest import ARCHIVED, BAD_REQUEST, NOT_FOUND, UNKNOWN_MESSAGE, Refused, Unreachable
+from acpbot.chat.discord.inbound.read_cursor import snowflake
+from acpbot.chat.discord.outbound.rest import ARCHIVED, BAD_REQUEST, NOT_FOUND, UNKNOWN_MESSAGE, Refused, Unreachable
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Sequence
 
-    from acpbot.chat.discord.rest import File
+    from acpbot.chat.discord.outbound.rest import File
 
 ME = "7"
 _DELAYS = (0.0, 0.0, 0.02, 0.3, 2.0)
@@ -22,7 +22,7 @@ _NONCE_SECONDS = (130.0, 400.0)
 
 
 class MemoryRest:
-    """Stands in for :class:`acpbot.chat.discord.rest.Rest`. ``faults``: of how many requests one fails, by chance.
+    """Stands in for ``chat.discord.outbound.rest.Rest``. ``faults``: of how many requests one fails, by chance.
 
     ``there`` are each channel's messages by id, oldest first; ``out``: nothing can be reached. ``made`` is called for
     each message that is made, with nonce and id, and ``gone`` for each that is deleted, with its nonce.

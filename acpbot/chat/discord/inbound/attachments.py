@@ -1,0 +1,229 @@
+"""Files that people attach, as ACP content blocks: images and texts. Pure: downloading is done elsewhere.
+
+What Discord says of a file decides what is worth a download (:func:`plan`); what the file then holds decides what it is
+(:func:`blocks`). Whatever is not passed on is said, in a sentence for each file.
+Source of the blocks: https://agentclientprotocol.com/protocol/content.
+"""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from acpbot.acp import schema
+from acpbot.chat.discord.inbound.context import defuse
+from acpbot.chat.rendering.formatting import code, one_line, size_words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from acpbot.acp.schema import PromptCapabilities
+
+FILES_MAX: Final = 10
+"""Files of one message that are taken: as many as Discord lets people attach; forwarded messages bring more."""
+
+TOTAL_MAX: Final = 32 * 1024 * 1024
+"""Bytes of one message's files together, where ``max_attachment_bytes`` alone is not more."""
+
+TEXT_MAX: Final = 256 * 1024
+"""Bytes of a text file that are passed on: past that it would fill what a model can read."""
+
+_NAME_MAX: Final = 100
+_NO_IMAGES: Final = "this agent takes no images"
+_EMPTY: Final = "it is empty"
+_IMAGES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+_IMAGE_NAMES: Final = "PNG, JPEG, GIF or WebP"
+_IMAGE_MARKS: Final = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+)
+_TEXT_TYPES: Final = re.compile(
+    r"text/.+|image/svg\+xml"
+    r"|application/(?:.+\+|x-)?(?:json|xml|yaml|toml|sql|graphql|javascript|typescript|ecmascript|ndjson|jsonlines)"
+    r"|application/(?:x-)?(?:sh|shellscript|csh|python|perl|ruby|php|httpd-php|tex|latex|diff|patch|subrip)"
+)
+# Types that say nothing, and one that is guessed from .ts, which TypeScript has as well.
+_UNSURE: Final = frozenset({"", "application/octet-stream", "binary/octet-stream", "video/mp2t"})
+_MARKS: Final = (
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is the beginning of this one
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_BINARY_MARKS: Final = (b"%PDF-", b"PK\x03\x04", b"\x7fELF", b"\x1f\x8b", b"MZ\x90", b"SQLite format 3\0")
+_CONTROL: Final = re.compile(r"[\x00-\x07\x0e-\x1a\x1c-\x1f\x7f]")
+_HIGH: Final = bytes(range(0x80, 0x100))
+_HIGH_SHARE: Final = 0.25
+
+
+class Attachment(msgspec.Struct, frozen=True, kw_only=True):
+    """A file as Discord tells of it; ``size`` in bytes, ``content_type`` guessed by Discord from the name."""
+
+    filename: str
+    content_type: str | None
+    size: int
+    url: str
+
+
+class Plan(NamedTuple):
+    """What to download, and a sentence for each file that is not taken."""
+
+    accept: list[Attachment]
+    refused: list[str]
+
+
+class Taken(NamedTuple):
+    """A file as content blocks, none where it is not passed on; ``notes`` are sentences on what was left out of it."""
+
+    blocks: list[dict[str, Any]]
+    notes: list[str]
+
+
+def plan(attachments: Sequence[Attachment], capabilities: PromptCapabilities | None, max_bytes: int) -> Plan:
+    """Which files to download; ``max_bytes`` as ``[discord] max_attachment_bytes``, 0 takes none.
+
+    ``capabilities`` of the agent; ``None`` where it has not started and they aren't known yet: then images are taken,
+    and :func:`fit` leaves out what it turns out not to take.
+    """
+    accept: list[Attachment] = []
+    refused: list[str] = []
+    total = max(max_bytes, TOTAL_MAX)
+    room = total
+    for attachment in attachments:
+        reason = _refusal(attachment, capabilities, max_bytes)
+        if reason is None and len(accept) == FILES_MAX:
+            reason = f"at most {FILES_MAX} files of a message are taken"
+        if reason is None and attachment.size > room:
+            reason = f"the files of a message may have {size_words(total)} together"
+        if reason is None:
+            room -= attachment.size
+            accept.append(attachment)
+        else:
+            refused.append(_sentence(attachment.filename, reason))
+    return Plan(accept, refused)
+
+
+def blocks(filename: str, data: bytes, capabilities: PromptCapabilities | None, max_bytes: int) -> Taken:
+    """A downloaded file as content blocks.
+
+    What Discord said of it is not asked: images are known by their first bytes, everything else is a text
+    (:func:`decode`) or is not passed on. A text over 256 KiB is cut, and says so at its end. More ``data`` than
+    ``max_bytes`` is not passed on: a server may send more than was announced, so reading is to stop there.
+    ``capabilities`` as in :func:`plan`.
+    """
+    if not data:
+        return Taken([], [_sentence(filename, _EMPTY)])
+    if len(data) > max_bytes:
+        return Taken([], [_sentence(filename, f"it has more than {size_words(max_bytes)}")])
+    image = _image_type(data)
+    if image is not None:
+        block = {"type": "image", "mimeType": image, "data": base64.b64encode(data).decode("ascii")}
+        return fit([{**block, "uri": _uri(filename)}], capabilities)
+    text = None if data.startswith(_BINARY_MARKS) else decode(data[:TEXT_MAX], whole=len(data) <= TEXT_MAX)
+    if text is None:
+        return Taken([], [_sentence(filename, "it is no image and no text that I can read (UTF-8 always works)")])
+    notes = []
+    if len(data) > TEXT_MAX:
+        only = f"nly the first {size_words(TEXT_MAX)} of {size_words(len(data))}"
+        text = f"{text}\n[O{only} of this file are here.]"
+        notes.append(f"The agent gets o{only} of {code(filename)}.")
+    resource = {"uri": _uri(filename), "mimeType": "text/plain", "text": defuse(text)}
+    fitting = fit([{"type": "resource", "resource": resource}], capabilities)
+    return Taken(fitting.blocks, [*notes, *fitting.notes])
+
+
+def fit(wanted: Sequence[dict[str, Any]], capabilities: PromptCapabilities | None) -> Taken:
+    """Blocks of :func:`blocks` as the agent takes them: a prompt may only carry what it advertises.
+
+    Where it takes no embedded resources, a text is in a fenced text block; where it takes no images they are left out,
+    and the notes say so. ``None``: not known yet, nothing is changed.
+    """
+    fitting: list[dict[str, Any]] = []
+    notes: list[str] = []
+    for block in wanted:
+        kind = block["type"]
+        if capabilities is None or kind not in {"image", "resource"}:
+            fitting.append(block)
+        elif kind == "image" and not capabilities.image:
+            notes.append(_sentence(_filename(block["uri"]), _NO_IMAGES))
+        elif kind == "resource" and not capabilities.embedded_context:
+            resource = block["resource"]
+            fitting.append(schema.text_block(_fenced(_filename(resource["uri"]), resource["text"])))
+        else:
+            fitting.append(block)
+    return Taken(fitting, notes)
+
+
+def decode(data: bytes, *, whole: bool = True) -> str | None:
+    """The text that these bytes are; ``None`` where they seem to be none. Not ``whole``: the end is torn off somewhere.
+
+    By the byte order mark; else UTF-16 where every other byte is zero; else UTF-8; else Windows-1252 where few
+    characters are not ASCII: in other old encodings most are, and would be read wrongly.
+    """
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            return _checked(codecs.getincrementaldecoder(encoding)("replace").decode(data, final=whole))
+    zeros = data[::2].count(0), data[1::2].count(0)
+    if min(zeros) * 10 < max(zeros) and max(zeros) * 4 >= len(data) and not (whole and len(data) % 2):
+        wide = "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
+        return _checked(codecs.getincrementaldecoder(wide)("replace").decode(data, final=whole))
+    try:
+        return _checked(codecs.getincrementaldecoder("utf-8")().decode(data, final=whole))
+    except UnicodeDecodeError:
+        high = len(data) - len(data.translate(None, _HIGH))
+        return _checked(data.decode("cp1252", "replace")) if high <= len(data) * _HIGH_SHARE else None
+
+
+def _checked(text: str) -> str | None:
+    """The text, unless it holds a NUL or many control characters, as binary data does."""
+    return text if "\0" not in text and len(_CONTROL.findall(text)) <= len(text) // 100 else None
+
+
+def _refusal(attachment: Attachment, capabilities: PromptCapabilities | None, max_bytes: int) -> str | None:
+    if max_bytes == 0:
+        return "files are not taken here"
+    if attachment.size <= 0:
+        return _EMPTY
+    if attachment.size > max_bytes:
+        return f"it has {size_words(attachment.size)}, and {size_words(max_bytes)} is the most"
+    kind = (attachment.content_type or "").partition(";")[0].strip().lower()
+    if kind in _IMAGES:
+        return None if capabilities is None or capabilities.image else _NO_IMAGES
+    if _TEXT_TYPES.fullmatch(kind) or kind in _UNSURE:
+        return None
+    return f"images can be {_IMAGE_NAMES}" if kind.startswith("image/") else "only images and text files are taken"
+
+
+def _sentence(filename: str, reason: str) -> str:
+    return f"I did not pass on {code(filename, _NAME_MAX)}: {reason}."
+
+
+def _image_type(data: bytes) -> str | None:
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for mark, kind in _IMAGE_MARKS if data.startswith(mark)), None)
+
+
+def _uri(filename: str) -> str:
+    """A name for it that is no path of this machine, and not the signed address where it was found."""
+    name = one_line(filename.replace("\\", "/").rpartition("/")[2], _NAME_MAX)
+    return f"attachment:///{quote(name or 'file', safe='')}"
+
+
+def _filename(uri: str) -> str:
+    return unquote(uri.rpartition("/")[2])
+
+
+def _fenced(name: str, text: str) -> str:
+    """As markdown, in a fence that is longer than any in the text (CommonMark; agents read it, Discord does not)."""
+    longest = max((len(run) for run in re.findall("`{3,}", text)), default=2)
+    marker = "`" * (longest + 1)
+    return f"Attached file {code(name, _NAME_MAX)}:\n{marker}\n{text}\n{marker}"

@@ -1,0 +1,94 @@
+"""What the slash commands answer, in words. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from acpbot.chat.rendering.formatting import code, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from acpbot.sessions.options import Choice, Options
+    from acpbot.sessions.views import Row
+
+NOT_HERE: Final = "You may not use me here. Nothing was changed."
+NO_SESSION: Final = "There is no session here: mention me in a channel with what you want done, or write in a thread."
+AGENT_HELP: Final = "`/agent NAME` starts this thread over with another one."
+HELP: Final = """\
+Mention me in a channel with what you want done: a thread opens, and an agent works in it. \
+In the thread just write on; what you write while it works waits its turn, and can be edited or deleted until then.
+`/status` what it is doing · `/cancel` stop the running turn · `/reset` start over
+`/model`, `/mode` show or choose · `/agent` another agent · `/sessions` yours"""
+
+_STATES: Final = {
+    "starting": "🚀 starting",
+    "idle": "💤 idle",
+    "busy": "🔥 working",
+    "waiting": "🔐 waiting for a permission",
+    "stuck": "😨 silent for long",
+    "suspended": "🌙 suspended; the next message picks it up again",
+    "closing": "🚪 ending",
+    "gone": "🚪 ended",
+}
+_ROWS_MOST: Final = 20
+_CHOICES_MOST: Final = 40
+
+
+def duration(seconds: float) -> str:
+    """For people: ``12 s``, ``3 min``, ``2 h``."""
+    if seconds < 90:  # noqa: PLR2004 - below that, minutes are too coarse
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.0f} h"  # noqa: PLR2004 - the same
+
+
+def status_words(row: Row, options: Options | None) -> str:
+    """One thread's row, a line for each thing worth telling."""
+    lines = [f"{_STATES[row.state]} · agent {code(row.agent)} · {row.turns} turn{'s' * (row.turns != 1)}"]
+    if row.turn_seconds is not None:
+        silent = f", silent for {duration(row.silent_seconds or 0)}"
+        lines.append(f"This turn: {duration(row.turn_seconds)}{silent}")
+    elif row.idle_seconds:
+        lines.append(f"Idle for {duration(row.idle_seconds)}")
+    if row.activity:
+        lines.append(f"Running: {code(row.activity)}")
+    if row.waiting_for:
+        lines.append(f"Waits for a permission: {code(row.waiting_for)}")
+    if row.queued:
+        lines.append(f"{row.queued} message{'s' * (row.queued != 1)} queued")
+    if options is not None:
+        for category in ("model", "mode"):
+            current = next((choice.name for choice in options.choices(category) if choice.current), None)
+            if current is not None:
+                lines.append(f"{category.capitalize()}: {code(current)}")
+        lines += _usage(options.usage)
+    return "\n".join(lines)
+
+
+def _usage(usage: dict[str, object]) -> list[str]:
+    used, size = usage.get("used"), usage.get("size")
+    if isinstance(used, int) and isinstance(size, int) and size > 0:
+        return [f"Context: {used:,} of {size:,} tokens ({used / size:.0%})"]
+    return []
+
+
+def sessions_words(rows: Sequence[Row]) -> str:
+    """A person's sessions, the newest first."""
+    if not rows:
+        return "You have no sessions. Mention me in a channel to begin one."
+    newest = sorted(rows, key=lambda row: row.created_at, reverse=True)
+    lines = [f"<#{row.thread_id}> {_STATES[row.state].partition(';')[0]} · {code(row.agent)}" for row in newest]
+    left = len(lines) - _ROWS_MOST
+    return "\n".join([*lines[:_ROWS_MOST], *([f"… and {left} more."] if left > 0 else [])])
+
+
+def choices_words(category: str, choices: Sequence[Choice]) -> str:
+    """What can be chosen, and what is."""
+    if not choices:
+        return f"This agent offers no {category} to choose."
+    lines = [
+        f"{'▶️' if choice.current else '▫️'} {one_line(choice.name, 80)} ({code(choice.value)})"
+        for choice in choices[:_CHOICES_MOST]
+    ]
+    return "\n".join([*lines, f"`/{category} NAME` chooses one."])

@@ -1,0 +1,188 @@
+"""The emoji on a user's message that says how far the answer is. Sans-I/O: events and times in, reactions out.
+
+One emoji is shown at a time. A state is shown once it has lasted ``debounce_ms``, the first one and the last one at
+once: Discord limits how often reactions change. While the agent works and says nothing new, the emoji turns slow, then
+very slow; while a message waits in the queue, or the agent for a person, nothing is slow.
+
+Times are seconds of one clock that never goes back.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+from acpbot.acp import schema
+
+if TYPE_CHECKING:
+    from acpbot.config.settings import ReactionSettings
+
+_RUNNING_MAX: Final = 256
+_TITLE_MAX: Final = 200
+_WORDS: Final = re.compile(r"[a-z]+")
+_CODING_KINDS: Final = frozenset({"read", "edit", "delete", "move", "execute"})
+_WEB_WORDS: Final = frozenset(
+    {"browse", "browser", "crawl", "fetch", "http", "https", "internet", "url", "web", "webfetch", "websearch"}
+)
+_CODING_WORDS: Final = frozenset(
+    {
+        *("bash", "command", "create", "delete", "edit", "exec", "execute", "file", "glob", "grep", "list", "patch"),
+        *("process", "read", "run", "sh", "shell", "terminal", "write"),
+    }
+)
+
+
+class Event(enum.Enum):
+    """What a message's turn does now."""
+
+    QUEUED = enum.auto()
+    THINKING = enum.auto()
+    TOOL = enum.auto()
+    CODING = enum.auto()
+    WEB = enum.auto()
+    ASKED = enum.auto()
+    """A person is to permit a tool: the emoji stays, and nothing is slow until as many were answered."""
+    ANSWERED = enum.auto()
+    """A permission needs no more answer."""
+    DONE = enum.auto()
+    ERROR = enum.auto()
+    CANCELLED = enum.auto()
+    """The emoji is taken away: the turn was neither answered, nor did it fail."""
+
+
+_ENDS: Final = frozenset({Event.DONE, Event.ERROR, Event.CANCELLED})
+
+
+class Change(NamedTuple):
+    """A reaction of ours to add or to remove; ``emoji`` as in the settings."""
+
+    action: Literal["add", "remove"]
+    emoji: str
+
+
+def tool_event(kind: str | None, title: str | None) -> Event:
+    """What a tool is to a reader: by ACP's tool kind, else by the words of its title.
+
+    Source: https://agentclientprotocol.com/protocol/schema#toolkind.
+    """
+    if kind in _CODING_KINDS:
+        return Event.CODING
+    if kind == "fetch":
+        return Event.WEB
+    if kind == "think":
+        return Event.THINKING
+    # camelCase and snake_case names are tools' names: webSearch, read_file.
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", (title or "")[:_TITLE_MAX]).lower()
+    words = frozenset(_WORDS.findall(spaced))
+    if words & _WEB_WORDS:
+        return Event.WEB
+    return Event.CODING if kind == "search" or words & _CODING_WORDS else Event.TOOL
+
+
+def end_event(stop_reason: str) -> Event:
+    """How a turn ended, of :attr:`TurnEnd.stop_reason`."""
+    if stop_reason == "cancelled":
+        return Event.CANCELLED
+    return Event.ERROR if stop_reason in {"error", "refusal"} else Event.DONE
+
+
+class Reactions:
+    """The state of one message.
+
+    ``due`` is to be called after every event, and at ``next_wakeup``; what it returned is taken as done. Where no
+    reactions are wanted it is always empty. A stall time of 0 turns that emoji off.
+    """
+
+    def __init__(self, settings: ReactionSettings) -> None:
+        timing = settings.timing
+        self._emojis = settings.emojis
+        self._enabled = settings.enabled
+        self._remove = settings.remove_after_reply
+        self._debounce = timing.debounce_ms / 1000
+        self._soft = timing.stall_soft_ms / 1000
+        self._hard = timing.stall_hard_ms / 1000
+        self._hold = {Event.DONE: timing.done_hold_ms / 1000, Event.ERROR: timing.error_hold_ms / 1000}
+        self._state: Event | None = None
+        self._since = 0.0  # the state's emoji has been the same
+        self._heard = 0.0  # the last event
+        self._now = 0.0  # the latest time that we were told
+        self._asked = 0
+        self._shown: str | None = None
+        self._steady: str | None = None  # what was shown last that was not a stall
+        self._running: dict[str, tuple[str | None, str | None]] = {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to show or to remove."""
+        return not self._enabled or (self._state in _ENDS and self._target(float("inf")) == self._shown)
+
+    def on(self, event: Event, now: float) -> None:
+        """Take in what the turn does now; after an end nothing changes any more, unless it turns out to be an error."""
+        if self._state in _ENDS and (event is not Event.ERROR or self._state is Event.ERROR):
+            return
+        self._heard = self._now = now
+        if event is Event.ASKED:
+            self._asked += 1
+        elif event is Event.ANSWERED:
+            self._asked = max(self._asked - 1, 0)
+        else:
+            if event in _ENDS or self._emoji(event) != self._emoji(self._state):
+                self._since = now
+            self._state = event
+
+    def update(self, kind: str, body: dict[str, Any], now: float) -> None:
+        """Take an ACP update of the turn in: any is a sign of life, and the tool that runs says which emoji."""
+        if kind in {"tool_call", "tool_call_update"} and (call := schema.tool_call(body)) is not None:
+            known = self._running.pop(call.tool_call_id, (None, None))
+            if call.status not in {"completed", "failed"} and len(self._running) < _RUNNING_MAX:
+                self._running[call.tool_call_id] = (call.kind or known[0], call.title or known[1])
+        latest = next(reversed(self._running.values()), None)
+        self.on(Event.THINKING if latest is None else tool_event(*latest), now)
+
+    def due(self, now: float) -> list[Change]:
+        """What to do now, in this order: the new emoji is added before the old one is removed."""
+        if not self._enabled:
+            return []
+        self._now = now
+        target = self._target(now)
+        if target not in self._stalls(now):
+            self._steady = target
+        if target == self._shown:
+            return []
+        changes = [] if target is None else [Change("add", target)]
+        if self._shown is not None:
+            changes.append(Change("remove", self._shown))
+        self._shown = target
+        return changes
+
+    def next_wakeup(self) -> float | None:
+        """When ``due`` has something to do if no event comes before; ``None``: never."""
+        if not self._enabled or self._state is None:
+            return None
+        hold = self._hold.get(self._state, 0.0)
+        times = (self._since + self._debounce, self._heard + self._soft, self._heard + self._hard, self._since + hold)
+        return min((time for time in times if time > self._now and self._target(time) != self._shown), default=None)
+
+    def _target(self, now: float) -> str | None:
+        """What should be shown at that time."""
+        emoji = self._emoji(self._state)
+        if self._state in self._hold:
+            return None if self._remove and now >= self._since + self._hold[self._state] else emoji
+        stalls = self._stalls(now)
+        if stalls:
+            return stalls[0]
+        lasting = self._steady is None or emoji is None or now >= self._since + self._debounce
+        return emoji if lasting else self._steady
+
+    def _stalls(self, now: float) -> list[str]:
+        if self._state is None or self._state in _ENDS or self._state is Event.QUEUED or self._asked:
+            return []
+        steps = ((self._hard, self._emojis.stall_hard), (self._soft, self._emojis.stall_soft))
+        return [emoji for seconds, emoji in steps if seconds and now >= self._heard + seconds]
+
+    def _emoji(self, state: Event | None) -> str | None:
+        if state is None or state is Event.CANCELLED:
+            return None
+        emoji: str = getattr(self._emojis, state.name.lower())
+        return emoji

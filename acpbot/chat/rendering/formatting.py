@@ -1,0 +1,227 @@
+"""Texts of other people's making, fit to be shown: names on one line, code in fences, diffs. Pure.
+
+Mentions are not defused here: everything is sent with ``AllowedMentions.none()``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from acpbot.chat.rendering.splitter import can_break, units
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_LANGUAGE: Final = re.compile(r"[A-Za-z0-9_+#.-]{1,20}")
+_FENCE: Final = re.compile("`(?=``)")
+_JOINERS: Final = "\u200c\u200d"
+_CLUSTER_MAX: Final = 64
+_SHOWN_MAX: Final = 1500
+_CONTEXT: Final = 3
+_MATCHED_MAX: Final = 400
+_PAIRS_MAX: Final = 3000
+_DIFF_MAX: Final = 256 * 1024
+_DIFFS_MAX: Final = 50
+
+
+def shorten(text: str, limit: int) -> str:
+    """The text, or its beginning and an ellipsis where it has more than ``limit`` UTF-16 code units.
+
+    No character as people see it is torn, such as an emoji of several parts.
+    """
+    if units(text) <= limit:
+        return text
+    kept = text[: max(limit - 1, 0)]
+    while units(kept) > limit - 1 and kept:
+        kept = kept[: len(kept) - max((units(kept) - limit + 2) // 2, 1)]
+    whole = next((end for end in range(len(kept), max(len(kept) - _CLUSTER_MAX, 0), -1) if can_break(text, end)), None)
+    return f"{kept if whole is None else kept[:whole]}…" if limit > 0 else ""
+
+
+def one_line(text: str, limit: int) -> str:
+    """The text on one line of at most ``limit`` UTF-16 code units, without what can't be seen or turns text around.
+
+    Control characters, zero-width, bidirectional and tag ones (Unicode categories Cc and Cf), private ones and lone
+    surrogates go; the two joiners stay, since emoji and several scripts need them. Letters that are written from right
+    to left stay.
+    """
+    # Beyond that nothing can be shown anyway; a name may be as long as somebody likes.
+    head = text if len(text) <= limit * 4 + 256 else text[: limit * 4 + 256]
+    spaced = " ".join(head.split())
+    return shorten(" ".join("".join(c for c in spaced if _visible(c)).strip(_JOINERS).split()), limit)
+
+
+def _visible(char: str) -> bool:
+    # Not Cn: an emoji newer than Python's tables is unassigned to it.
+    return char in _JOINERS or unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Co"}
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of it can be seen: white space, control, zero-width and bidirectional characters at most."""
+    return all(c.isspace() or unicodedata.category(c) in {"Cc", "Cf"} for c in text)
+
+
+def code(text: str, limit: int = 100) -> str:
+    """The text as inline code on one line: no markup, no mention, no link preview."""
+    return f"`{one_line(text.replace('`', chr(39)), limit) or '?'}`"
+
+
+def fence(text: str, language: str = "") -> str:
+    """The text as a code block of Discord's, which ends at the first three backticks: those inside are parted.
+
+    A language that is none (too long, odd characters) is left out.
+    """
+    named = language if _LANGUAGE.fullmatch(language) else ""
+    inner = _FENCE.sub("`\u200b", text).strip("\n")
+    if inner.endswith("`"):
+        inner += "\u200b"
+    return f"```{named}\n{inner or ' '}\n```"
+
+
+def size_words(size: int) -> str:
+    """A size for people: ``512 bytes``, ``8 MiB``, ``30.1 MiB``."""
+    if size < 1024:  # noqa: PLR2004 - a KiB
+        return f"{size} byte{'s' * (size != 1)}"
+    value, unit = (size / 1024, "KiB") if size < 1024**2 else (size / 1024**2, "MiB")
+    return f"{value:.1f}".removesuffix(".0") + f" {unit}"
+
+
+class Diff(msgspec.Struct, frozen=True):
+    """A change of one file: ``text`` is a unified diff, each line ended by a line feed; empty where nothing changed."""
+
+    path: str
+    text: str
+    added: int
+    removed: int
+
+    @property
+    def filename(self) -> str:
+        """A name for it as an attached file."""
+        name = one_line(self.path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1], 80)
+        return f"{name.strip('. ') or 'change'}.diff"
+
+    @property
+    def summary(self) -> str:
+        """One line: the path and the counts of lines."""
+        return f"{code(self.path, 150)} +{self.added} −{self.removed}"  # noqa: RUF001 - a minus sign, as it is for people
+
+    def fenced(self, limit: int = _SHOWN_MAX) -> tuple[str, bool]:
+        """The diff as a code block of at most ``limit`` UTF-16 code units (100 at least), and whether that is all.
+
+        It is cut after a line where it does not fit, and says how many lines are left out; the whole is for a file.
+        """
+        block = fence(self.text, "diff")
+        if units(block) <= limit:
+            return block, True
+        lines = self.text.removesuffix("\n").split("\n")
+        kept: list[str] = []
+        # Parting backticks adds less than one character to each.
+        room = limit - 60
+        for line in lines:
+            room -= units(line) + 1 + line.count("`")
+            if room < 0:
+                break
+            kept.append(line)
+        left = len(lines) - len(kept)
+        return f"{fence(chr(10).join(kept), 'diff')}\n… {left:,} more line{'s' * (left != 1)}.", False
+
+
+def diffs(body: dict[str, Any]) -> list[Diff]:
+    """The file changes in the ``content`` of a ``tool_call``, a ``tool_call_update`` or a permission's tool call.
+
+    Source: https://agentclientprotocol.com/protocol/tool-calls#diffs. What is not as written there is left out, as are
+    those past fifty.
+    """
+    content = body.get("content")
+    if not isinstance(content, list):
+        return []
+    found: list[Diff] = []
+    for item in content:
+        if not isinstance(item, dict) or item.get("type") != "diff":
+            continue
+        path, old, new = item.get("path"), item.get("oldText"), item.get("newText")
+        if isinstance(path, str) and isinstance(new, str) and (old is None or isinstance(old, str)):
+            found.append(diff(path, old, new))
+        if len(found) == _DIFFS_MAX:
+            break
+    return found
+
+
+def diff(path: str, old: str | None, new: str) -> Diff:
+    """The change from ``old`` (``None``: there was no such file) to ``new``.
+
+    Its time is bounded (some 50 ms at worst): where over 400 lines are between the first and the last difference, or
+    very many of them are alike, all are shown as replaced; past 256 KiB of text only the counts of lines are told.
+    """
+    name = one_line(path, 400) or "?"
+    if len(old or "") + len(new) > _DIFF_MAX:
+        was, now = _count(old or ""), _count(new)
+        return Diff(path, f"--- {name}\n+++ {name}\n@@ too large to compare: {was:,} lines, now {now:,} @@\n", now, was)
+    before, after = _lines(old or ""), _lines(new)
+    body = list(_unified(before, after))
+    if not body:
+        return Diff(path, "", 0, 0)
+    heads = ["--- /dev/null" if old is None else f"--- {name}", f"+++ {name}"]
+    added = sum(line.startswith("+") for line in body)
+    removed = sum(line.startswith("-") for line in body)
+    return Diff(path, "".join(f"{line}\n" for line in (*heads, *body)), added, removed)
+
+
+def _count(text: str) -> int:
+    return text.count("\n") + bool(text and not text.endswith("\n"))
+
+
+def _lines(text: str) -> list[str]:
+    """By line feeds only: other separators are characters of a line, as for diff(1)."""
+    if not text:
+        return []
+    if text.endswith("\n"):
+        return text[:-1].split("\n")
+    *lines, last = text.split("\n")
+    return [*lines, f"{last}\n\\ No newline at end of file"]
+
+
+def _unified(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
+    """The hunks. The equal lines at both ends are set aside: matching costs as much as lines times equal pairs."""
+    most = min(len(before), len(after))
+    start = next((n for n in range(most) if before[n] != after[n]), most)
+    end = next((n for n in range(most - start) if before[-1 - n] != after[-1 - n]), most - start)
+    old, new = before[start : len(before) - end], after[start : len(after) - end]
+    if not old and not new:
+        return
+    counts = Counter(old)
+    if max(len(old), len(new)) <= _MATCHED_MAX and sum(counts[line] for line in new) <= _PAIRS_MAX:
+        skipped = max(start - _CONTEXT, 0)
+        tail = max(end - _CONTEXT, 0)
+        left, right = before[skipped : len(before) - tail], after[skipped : len(after) - tail]
+        groups = difflib.SequenceMatcher(None, left, right, autojunk=False).get_grouped_opcodes(_CONTEXT)
+    else:
+        left, right, skipped = before, after, 0
+        lead, trail = min(start, _CONTEXT), min(end, _CONTEXT)
+        i2, j2 = len(before) - end, len(after) - end
+        first = ("equal", start - lead, start, start - lead, start)
+        groups = iter([[first, ("replace", start, i2, start, j2), ("equal", i2, i2 + trail, j2, j2 + trail)]])
+    for group in groups:
+        (_, old_start, _, new_start, _), (_, _, old_end, _, new_end) = group[0], group[-1]
+        spans = _span(old_start + skipped, old_end + skipped), _span(new_start + skipped, new_end + skipped)
+        yield f"@@ -{spans[0]} +{spans[1]} @@"
+        for tag, i1, i2, j1, j2 in group:
+            if tag == "equal":
+                yield from (f" {line}" for line in left[i1:i2])
+            else:
+                yield from (f"-{line}" for line in left[i1:i2])
+                yield from (f"+{line}" for line in right[j1:j2])
+
+
+def _span(start: int, stop: int) -> str:
+    """As POSIX diff -u: an empty range names the line before it, and a count of one is left out."""
+    length = stop - start
+    if length == 1:
+        return str(start + 1)
+    return f"{start + bool(length)},{length}"

@@ -1,0 +1,76 @@
+"""`acpbot check`: what is in force, and whether every agent can be started."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from acpbot.config import loader
+from acpbot.daemon.wiring import profile
+from acpbot.errors import AgentError
+from acpbot.runtimes.local.leftovers import choose_launcher
+from acpbot.sessions.launch import launch, start_error
+from acpbot.sessions.terminate import end_agent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from acpbot.acp.agent import Agent
+    from acpbot.config.loader import AgentSettings, Settings
+    from acpbot.runtimes.runtime import Launcher
+
+
+async def check(settings: Settings, environ: Mapping[str, str], say: Callable[[str], None]) -> bool:
+    """Say what is in force and try each agent once; whether all is well. ``say`` takes one line or a block."""
+    say(loader.describe(settings).rstrip())
+    for warning in settings.warnings:
+        say(f"warning: {warning}")
+    socket = loader.socket_path(settings, None, environ)
+    say(f"\nsocket: {socket if settings.management.enabled else 'off'}")
+    launcher, reason = choose_launcher("auto")
+    say(f"containment: {launcher.kind} ({reason})")
+    try:
+        results = [await _try(launcher, agent, environ, say) for agent in settings.agents.values()]
+    finally:
+        await launcher.aclose()
+    return all(results)
+
+
+async def _try(
+    launcher: Launcher, settings: AgentSettings, environ: Mapping[str, str], say: Callable[[str], None]
+) -> bool:
+    started = time.monotonic()
+    started_as = profile(settings, environ)
+    with tempfile.TemporaryDirectory(prefix="acpbot-check-") as folder:
+        cwd = Path(folder) if settings.working_dir is None else settings.working_dir
+        try:
+            process, agent = await launch(launcher, started_as, cwd, f"check-{settings.name}")
+        except AgentError as error:
+            say(f"agent {settings.name}: {error}")
+            return False
+        try:
+            await agent.initialize()
+            await agent.open(cwd)
+            say(f"agent {settings.name}: ok in {time.monotonic() - started:.2f} s; {_advertised(agent)}")
+            for limit in process.limits_not_applied:
+                say(f"agent {settings.name}: {limit}")
+        except AgentError as error:
+            say(f"agent {settings.name}: {await start_error(started_as, process, error)}")
+            return False
+        finally:
+            ending = await end_agent(agent, process, grace=2.0)
+    if ending.processes_left:
+        say(f"agent {settings.name}: cannot end it: {ending.processes_left} processes are left")
+    return not ending.processes_left
+
+
+def _advertised(agent: Agent) -> str:
+    capabilities = agent.capabilities
+    name = "no name" if agent.info is None else f"{agent.info.name} {agent.info.version}".strip()
+    sessions = sorted(key for key, value in capabilities.session_capabilities.items() if value is not None)
+    if capabilities.load_session:
+        sessions.append("load")
+    prompts = [key for key in ("image", "audio", "embedded_context") if getattr(capabilities.prompt_capabilities, key)]
+    return f"{name}; sessions: {', '.join(sessions) or 'none'}; prompts: {', '.join(['text', *prompts])}"

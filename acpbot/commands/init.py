@@ -1,0 +1,300 @@
+"""`acpbot init`: asks on the terminal for what is needed and writes a configuration that can be used.
+
+Nothing is written before the last answer, never over a file that is there, and what was written is loaded as the
+daemon would before it counts. Each answer is checked at once and asked for again where it doesn't fit.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import getpass
+import os
+import re
+import secrets
+import shlex
+import shutil
+import sys
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+
+import typer
+
+from acpbot.commands.check_online import PORTAL, invite_link
+from acpbot.config import loader
+from acpbot.config.keys import Unfit, one_line, show, to_toml, token_in
+from acpbot.config.paths import current_directory
+from acpbot.errors import AcpbotError, CannotAsk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from acpbot.config.settings import Settings
+
+T = TypeVar("T")
+
+KNOWN_AGENTS: Final = (
+    ("claude-agent-acp",),
+    ("codex-acp",),
+    ("gemini", "--acp"),
+    ("copilot", "--acp"),
+    ("opencode", "acp"),
+    ("qwen", "--acp"),
+    ("hermes-acp",),
+)
+"""The command lines with which known agents speak ACP on their stdin and stdout."""
+
+DEMO_AGENT: Final = (sys.executable or "python3", "-m", "acpbot.demo.agent")
+
+_ID: Final = r"[1-9][0-9]{16,19}"  # 17 digits since 2015, 20 are all that 64 bits take
+_EVERYBODY: Final = "everybody"
+_TOKEN: Final = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
+
+
+class People(NamedTuple):
+    """Who may talk: ids, or with neither of them everybody."""
+
+    users: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+
+
+class Answers(NamedTuple):
+    """What was asked for. ``token`` is ``None`` where the chat is local; no ``channels`` are all channels."""
+
+    token: str | None
+    people: People
+    channels: tuple[str, ...]
+    agent: tuple[str, ...]
+
+
+class _Again(Exception):
+    """An answer doesn't fit: one line that says what would."""
+
+
+def init(path: Path | None, environ: Mapping[str, str]) -> None:
+    """Ask, write and load the configuration: at ``path`` (--config) > ``ACPBOT_CONFIG`` > ``./config.toml``.
+
+    ``CannotAsk`` without a terminal, ``ConfigError`` where what was written can't be used, ``AcpbotError`` where a
+    file is there, the place can't be written or the input ends. After an error there is no file of ours.
+    """
+    if not (os.isatty(0) and os.isatty(1)):
+        raise CannotAsk("cannot ask: there is no terminal; copy config.toml.example to config.toml and edit it")
+    named = str(path or environ.get("ACPBOT_CONFIG", ""))
+    target = current_directory() / (named or "config.toml")
+    _check_place(target)
+    typer.echo(one_line(f"This writes {target}. Ctrl-C leaves, and nothing is written."))
+    try:
+        answers = _ask(environ)
+        client_id = None if answers.token is None else client_id_in(answers.token) or _client_id()
+    except (EOFError, KeyboardInterrupt) as left:
+        typer.echo("\nnothing was written")
+        if isinstance(left, EOFError):
+            raise AcpbotError("cannot go on: the input has ended; run `acpbot init` again") from None
+        raise
+    settings = write(target, render(answers), environ)
+    for warning in settings.warnings:
+        typer.echo(f"warning: {warning}")
+    typer.echo(one_line(f"Written and loaded: {target}, which only you can read."))
+    _farewell(answers, client_id, f" --config {shlex.quote(str(target))}" if path is not None else "")
+
+
+def client_id_in(token: str) -> str | None:
+    """The id of the application: the first part of a bot token is that in base64 (without its ``=``)."""
+    first = token.split(".", maxsplit=1)[0]
+    try:
+        found = base64.b64decode(first + "=" * (-len(first) % 4), altchars=b"-_", validate=True).decode("ascii")
+    except (binascii.Error, ValueError):
+        return None
+    return found if re.fullmatch(_ID, found) else None
+
+
+def render(answers: Answers) -> str:
+    """The configuration, as TOML with a comment for each choice."""
+    lines = ["# Made by `acpbot init`. Every other key, its default and its reason are in config.toml.example.", ""]
+    if answers.token is None:
+        lines += ["# No [discord] table: the chat is local, `acpctl chat`.", ""]
+    else:
+        lines += ["[discord]", f"bot_token = {to_toml(answers.token)}", "", "# Who may have the agent work."]
+        if answers.people.users:
+            lines.append(f"allowed_users = {to_toml(answers.people.users)}")
+        if answers.people.roles:
+            lines.append(f"allowed_role_ids = {to_toml(answers.people.roles)}")
+        if not any(answers.people):
+            lines.append("allow_all_users = true  # everybody who can write in an allowed channel")
+        lines += ["", "# Where it answers; the threads in a channel are included."]
+        limited = f"allowed_channels = {to_toml(answers.channels)}"
+        lines += [limited if answers.channels else "allow_all_channels = true", ""]
+    command, *args = (word.replace("${", "$${") for word in answers.agent)
+    lines += ["[agent]", f"command = {to_toml(command)}"]
+    if args:
+        lines.append(f"args = {to_toml(args)}")
+    if answers.agent[0].rpartition("/")[2] == "opencode":
+        lines += [
+            "# `opencode acp` also listens on a loopback port: without a password to every user of this machine.",
+            f"env = {to_toml({'OPENCODE_SERVER_PASSWORD': secrets.token_hex(24)})}",
+        ]
+    lines += [
+        "# It gets HOME, PATH, USER, LANG, TERM and TMPDIR; name here what else of the environment it needs.",
+        '#inherit_env = ["SOME_API_KEY"]',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write(target: Path, text: str, environ: Mapping[str, str]) -> Settings:
+    """Make ``target`` with mode 0600 and load it; where that fails it is removed again. Never over another file."""
+    try:
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise _taken(target) from None
+    except (OSError, ValueError) as error:
+        raise _unwritable(target, error) from None
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        return loader.load(target, environ)
+    except BaseException as error:  # Ctrl-C too: it is raised again, and nothing half made stays
+        target.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _unwritable(target, error) from None
+        raise
+
+
+def _check_place(target: Path) -> None:
+    """Refuse before the first question what would be refused after the last one."""
+    if os.path.lexists(target):
+        raise _taken(target)
+    if not target.parent.is_dir():
+        raise AcpbotError(one_line(f"cannot write {target}: there is no folder {target.parent}; make it first"))
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise AcpbotError(one_line(f"cannot write {target}: its folder is not yours; name another place by --config"))
+
+
+def _taken(target: Path) -> AcpbotError:
+    return AcpbotError(
+        one_line(f"cannot write {target}: it is there already; edit it, move it away or name another by --config")
+    )
+
+
+def _unwritable(target: Path, error: OSError | ValueError) -> AcpbotError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return AcpbotError(one_line(f"cannot write {target}: {reason}; name another place by --config"))
+
+
+def _ask(environ: Mapping[str, str]) -> Answers:
+    typer.echo(f"\nThe bot's token: {PORTAL}, your application, Bot, Reset Token.")
+    token = _until("Bot token (hidden; empty for a local chat without Discord): ", _token, read=getpass.getpass)
+    if token is None:
+        return Answers(None, People(), (), _agent(environ))
+    typer.echo("\nIds: in Discord switch on Settings, Advanced, Developer Mode; then right-click, Copy ID.")
+    people = _people()
+    channels = _until("Channel ids (empty: every channel that it can see): ", lambda text: _ids(text, "channel"))
+    return Answers(token, people, channels, _agent(environ))
+
+
+def _people() -> People:
+    while True:
+        users = _until("User ids who may talk to it (empty: none): ", lambda text: _ids(text, "user"))
+        roles = _until("Role ids who may talk to it (empty: none): ", lambda text: _ids(text, "role"))
+        if users or roles:
+            return People(users, roles)
+        typer.echo("Warning: then everybody who can write in its channels can have the agent run programs here.")
+        if _read(f'Type "{_EVERYBODY}" to allow that, anything else to name ids: ') == _EVERYBODY:
+            return People()
+
+
+def _agent(environ: Mapping[str, str]) -> tuple[str, ...]:
+    path = environ.get("PATH", os.defpath)
+    found = [argv for argv in KNOWN_AGENTS if shutil.which(argv[0], path=path)]
+    choices = [*found, DEMO_AGENT]
+    typer.echo(
+        "\nAgents:" if found else "\nNo known agent is on PATH; the demo agent, without a model, is always there."
+    )
+    for number, argv in enumerate(choices, 1):
+        typer.echo(f"  {number}  {'the demo agent (no model)' if argv is DEMO_AGENT else ' '.join(argv)}")
+
+    def chosen(text: str) -> tuple[str, ...]:
+        if not text:
+            return choices[0]
+        if re.fullmatch(r"[0-9]{1,3}", text):
+            if 1 <= int(text) <= len(choices):
+                return choices[int(text) - 1]
+            raise _Again(f"there is no {text}; the numbers are 1 to {len(choices)}")
+        return next((argv for argv in found if text == argv[0]), None) or _command(text, path)
+
+    return _until("Number, or the command line of another ACP agent (empty: 1): ", chosen)
+
+
+def _command(text: str, path: str) -> tuple[str, ...]:
+    try:
+        argv = tuple(shlex.split(text))
+    except ValueError as error:
+        raise _Again(f"that is no command line ({error}); quote it as for a shell") from None
+    if not argv or not argv[0].strip():
+        raise _Again("that names no program; write its name or its absolute path")
+    if "/" in argv[0] and not argv[0].startswith("/"):
+        raise _Again(f"{show(argv[0])} is a relative path; write an absolute one or a name on PATH")
+    if re.search(r"\s", argv[0]) and "/" not in argv[0]:
+        raise _Again(f"{show(argv[0])} is no program's name; quote arguments apart from it")
+    if shutil.which(argv[0], path=path) is None:
+        raise _Again(f"there is no program {show(argv[0])}; install it first or correct its name")
+    return argv
+
+
+def _token(text: str) -> str | None:
+    if not text:
+        return None
+    try:
+        token = token_in(text)
+    except Unfit as unfit:
+        raise _Again(f"that {unfit.got}; copy only the token") from None
+    if not _TOKEN.fullmatch(token):
+        raise _Again("that is no bot token: it has three parts with dots between; a client secret or key is another")
+    return token
+
+
+def _ids(text: str, kind: str) -> tuple[str, ...]:
+    """The ids in a list with commas or spaces, as they are or as Discord writes mentions and links; each once."""
+    before = {"user": "<@!?", "role": "<@&", "channel": r"<#|https://(?:\w+\.)?discord\.com/channels/[0-9]+/"}[kind]
+    found: dict[str, None] = {}
+    for word in re.split(r"[\s,]+", text.strip(" ,")) if text.strip(" ,") else []:
+        match = re.fullmatch(rf"(?:{before})?({_ID})>?", word)
+        if match is None:
+            raise _Again(f"{show(word)} is no {kind}'s id: 17 to 20 digits, with commas between several")
+        found[match[1]] = None
+    return tuple(found)
+
+
+def _client_id() -> str | None:
+    def fit(text: str) -> str | None:
+        if text and not re.fullmatch(_ID, text):
+            raise _Again("an application's id has 17 to 20 digits; leave it empty to go on without an invite link")
+        return text or None
+
+    return _until("Application ID for the invite link (the portal's General Information; empty: none): ", fit)
+
+
+def _until(prompt: str, fit: Callable[[str], T], read: Callable[[str], str] = input) -> T:
+    """Ask until ``fit`` takes the answer; what it says to the others is one line."""
+    while True:
+        try:
+            return fit(_read(prompt, read))
+        except _Again as problem:
+            typer.echo(one_line(f"  {problem}"))
+
+
+def _read(prompt: str, read: Callable[[str], str] = input) -> str:
+    while True:
+        try:
+            return read(prompt).strip()
+        except UnicodeDecodeError:
+            typer.echo("  that is not text in this terminal's encoding; write it again")
+
+
+def _farewell(answers: Answers, client_id: str | None, option: str) -> None:
+    if answers.token is None:
+        typer.echo(f"Next: acpbot check{option}; acpbot run{option}; and in another terminal: acpctl chat")
+        return
+    if client_id is not None:
+        typer.echo(f"Invite the bot: {invite_link(client_id)}")
+    typer.echo(f"Switch on the Message Content Intent: {PORTAL}, Bot, Privileged Gateway Intents")
+    typer.echo(f"Next: acpbot check --online{option}; acpbot run{option}")

@@ -1,0 +1,149 @@
+"""`acpbot demo`: a daemon and an agent in a temporary folder, and a chat with it, or a guided tour."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from acpbot.config import loader
+from acpbot.demo.tour import ACPCTL, THREAD, Tour
+from acpbot.errors import ConfigError, StartError
+from acpbot.runtimes.local.leftovers import end_leftovers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_START_SECONDS: Final = 30
+_STOP_SECONDS: Final = 30
+
+
+def play(agent: str | None) -> int:
+    """Run the demo until the person leaves or the tour is over; the exit status.
+
+    ``agent``: a command line that replaces the demo agent. Raises ConfigError, StartError.
+    """
+    command = [sys.executable, "-m", "acpbot.demo.agent"] if agent is None else _split(agent)
+    folder = Path(tempfile.mkdtemp(prefix="acpbot-demo-"))
+    try:
+        path, found = _socket(folder)
+        environ = {**os.environ, "ACPBOT_SOCKET": str(path)}
+        with _daemon(folder, path, command, environ):
+            if sys.stdin.isatty() and sys.stdout.isatty():
+                return _chat(path, environ, found=found, demo_agent=agent is None)
+            return Tour(path, environ, folder, demo_agent=agent is None).play()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _split(agent: str) -> list[str]:
+    try:
+        command = shlex.split(agent)
+    except ValueError as error:
+        raise ConfigError(f"cannot use --agent {agent!r}: {error}; quote it as a shell would want it") from None
+    if not command:
+        raise ConfigError("cannot use --agent: it is empty; give the command that starts the agent")
+    return command
+
+
+def _socket(folder: Path) -> tuple[Path, bool]:
+    """Where the demo's daemon binds, and whether acpctl will find it by itself: not where another daemon serves."""
+    path = loader.socket_path(None, None, os.environ)
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return path, True
+    return folder / "acpbot.sock", False
+
+
+@contextlib.contextmanager
+def _daemon(folder: Path, path: Path, command: list[str], environ: dict[str, str]) -> Iterator[None]:
+    """A daemon that lives as long as this block, or as this process: it ends when its stdin closes."""
+    settings = folder / "config.toml"
+    settings.write_text(_settings(folder, command))
+    log = folder / "daemon.log"
+    ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ready, log.open("wb") as output:
+        ready.bind(str(folder / "notify"))
+        ready.settimeout(0.1)
+        daemon = subprocess.Popen(
+            [sys.executable, "-m", "acpbot", "run", "--config", str(settings), "--socket", str(path), "--stop-at-eof"],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            env={**environ, "NOTIFY_SOCKET": str(folder / "notify")},
+            start_new_session=True,
+        )
+        try:
+            _wait_until_ready(daemon, ready, log)
+            yield
+        finally:
+            _stop(daemon)
+
+
+def _stop(daemon: subprocess.Popen[bytes]) -> None:
+    daemon.send_signal(signal.SIGTERM)
+    try:
+        daemon.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+        daemon.wait()
+    if daemon.stdin is not None:
+        daemon.stdin.close()
+    if daemon.returncode != 0:
+        # It could not tidy up; what the next daemon would find first is ended now.
+        end_leftovers()
+
+
+def _settings(folder: Path, command: list[str]) -> str:
+    return "\n".join(
+        [
+            "[agent]",
+            f"command = {json.dumps(command[0])}",
+            f"args = {json.dumps(command[1:])}",
+            "[pool]",
+            f"workspace = {json.dumps(str(folder / 'workspaces'))}",
+            "[store]",
+            f"path = {json.dumps(str(folder / 'acpbot.sqlite3'))}",
+            "[shutdown]",
+            "drain_seconds = 0",  # whoever leaves does not wait for the rest of an answer
+            "",
+        ]
+    )
+
+
+def _wait_until_ready(daemon: subprocess.Popen[bytes], ready: socket.socket, log: Path) -> None:
+    for _ in range(_START_SECONDS * 10):
+        try:
+            if b"READY=1" in ready.recv(4096).split(b"\n"):
+                return
+        except TimeoutError:
+            if daemon.poll() is not None:
+                break
+    lines = log.read_text(errors="replace").splitlines()
+    told = next((line for line in reversed(lines) if "cannot" in line), lines[-1] if lines else "it said nothing")
+    raise StartError(f"cannot start the demo: {told.removeprefix('cannot start: ')}")
+
+
+def _chat(path: Path, environ: dict[str, str], *, found: bool, demo_agent: bool) -> int:
+    where = "" if found else f"ACPBOT_SOCKET={path} "
+    hint = " Say `help` to see what the demo agent can do." if demo_agent else ""
+    print(  # noqa: T201 - this is what a person reads
+        f"acpbot runs in a temporary folder, until you leave with Ctrl-D.{hint}\n"
+        "In another terminal, look at it and end it:\n"
+        + "".join(
+            f"    {where}acpctl {words}\n" for words in ("sessions", f"show {THREAD}", f"kill {THREAD}", "health")
+        ),
+        flush=True,
+    )
+    return subprocess.run([*ACPCTL, "chat", THREAD], env=environ, check=False).returncode

@@ -1,0 +1,161 @@
+"""``sessions.watch`` and ``sessions.tail``: what goes on, as it goes on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from msgspec import Meta
+
+from acpbot.errors import NotFound
+from acpbot.management.route import Call, Method, NoParams, Params
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from acpbot.management.route import Client, SessionsView
+    from acpbot.management.stream import Event, Stream
+    from acpbot.sessions.views import Row
+
+MAX_LINES: Final = 1000
+KEPT_OUTPUTS: Final = 200
+
+
+class SessionsTail(Params, frozen=True):
+    """``thread``: as in sessions.get. ``lines``: how many recent ones; all that are kept where it is left out."""
+
+    thread: str
+    lines: Annotated[int, Meta(ge=0, le=MAX_LINES)] | None = None
+
+
+def watch(call: Call, _params: NoParams) -> dict[str, Any]:
+    """Rows now, then numbered events."""
+    watching = _Watch(call.services.pool)
+    call.opened.append(watching.start(call.client))
+    return {**watching.rows(), "seq": 0}
+
+
+class _Watch:
+    """Numbers the changes of all rows; a number that a reader did not see was missed, and a snapshot follows."""
+
+    def __init__(self, pool: SessionsView) -> None:
+        self._pool = pool
+        self._seq = 0
+        self._leave: Callable[[], None] | None = None
+        self._stream: Stream | None = None
+
+    def start(self, client: Client) -> Stream:
+        self._stream = client.stream("watch", "sessions.event", self._snapshot, self._stop)
+        self._leave = self._pool.subscribe(self._changed)
+        return self._stream
+
+    def rows(self) -> dict[str, Any]:
+        return {"sessions": self._pool.rows(), "max_sessions": self._pool.max_sessions}
+
+    def _changed(self, change: str, row: Row) -> None:
+        if self._stream is not None:
+            self._stream.send(self._numbered({"event": change, "session": row}))
+
+    def _snapshot(self) -> list[Event]:
+        return [self._numbered({"event": "snapshot", **self.rows()})]
+
+    def _numbered(self, event: Event) -> Event:
+        self._seq += 1
+        return {"seq": self._seq, **event}
+
+    def _stop(self) -> None:
+        if self._leave is not None:
+            self._leave()
+
+
+def tail(call: Call, params: SessionsTail) -> dict[str, Any]:
+    """Recent output, then each new piece."""
+    pool = call.services.pool
+    tailing = _Tail(pool, pool.resolve(params.thread))
+    recent = tailing.follow()
+    call.opened.append(tailing.start(call.client))
+    kept = len(recent) if params.lines is None else min(params.lines, len(recent))
+    return {"lines": recent[len(recent) - kept :]}
+
+
+class _Tail:
+    """The output of a thread's session, and of those that take its place."""
+
+    def __init__(self, pool: SessionsView, thread: str) -> None:
+        self._pool = pool
+        self._thread = thread
+        self._seen: set[str] = {row.session_id for row in pool.rows() if row.thread_id == thread and row.session_id}
+        self._missed: deque[Event] = deque(maxlen=KEPT_OUTPUTS)
+        self._dropped = 0
+        self._stream: Stream | None = None
+        self._leave_output: Callable[[], None] | None = None
+        self._leave_pool: Callable[[], None] | None = None
+
+    def follow(self) -> list[Event]:
+        """Take the output of the thread's session from now on; what it said before. Raises NotFound."""
+        recent, leave = self._pool.tail(self._thread, self._output)
+        if self._leave_output is not None:
+            self._leave_output()
+        self._leave_output = leave
+        return recent
+
+    def start(self, client: Client) -> Stream:
+        self._leave_pool = self._pool.subscribe(self._changed)
+        try:
+            self._stream = client.stream(
+                f"tail {self._thread}", "sessions.output", self._snapshot, self._stop, self._miss
+            )
+        except BaseException:
+            self._stop()
+            raise
+        return self._stream
+
+    def _output(self, output: Event) -> None:
+        if self._stream is not None:
+            self._stream.send(output)
+
+    def _changed(self, change: str, row: Row) -> None:
+        if row.thread_id != self._thread or row.session_id is None:
+            return
+        if change == "gone":
+            if row.session_id in self._seen:
+                self._output(self._notice("This session has ended.", row.session_id))
+        elif row.session_id not in self._seen:
+            # The thread's next session speaks elsewhere; one that is not there yet will change again.
+            with contextlib.suppress(NotFound):
+                recent = self.follow()
+                self._seen.add(row.session_id)
+                for output in recent:
+                    self._output(output)
+
+    def _miss(self, output: Event) -> None:
+        if len(self._missed) == KEPT_OUTPUTS:
+            self._dropped += 1
+        self._missed.append(output)
+
+    def _snapshot(self) -> list[Event]:
+        """What was missed, as far as it is kept."""
+        missed, dropped = list(self._missed), self._dropped
+        self._missed.clear()
+        self._dropped = 0
+        if not dropped:
+            return missed
+        told = f"{dropped} lines before this one are left out: they came faster than they were read."
+        return [self._notice(told, missed[0]["session_id"]), *missed]
+
+    def _notice(self, text: str, session_id: str) -> Event:
+        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {"thread": self._thread, "session_id": session_id, "kind": "notice", "text": text, "at": at}
+
+    def _stop(self) -> None:
+        for leave in (self._leave_output, self._leave_pool):
+            if leave is not None:
+                leave()
+
+
+METHODS: Final = {
+    "sessions.watch": Method("read", NoParams, watch),
+    "sessions.tail": Method("read", SessionsTail, tail),
+}

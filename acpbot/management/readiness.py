@@ -1,0 +1,29 @@
+"""Whether the daemon is alive and ready, as the probes report it. Plain values without any import of ours."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Status = Literal["ok", "not_ready"]
+State = Literal["starting", "running", "draining", "stopping"]
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One verdict; ``reason`` is a clause for a person, ``None`` where all is well."""
+
+    name: str
+    ok: bool
+    reason: str | None = None
+
+
+class Readiness(msgspec.Struct, frozen=True, kw_only=True):
+    """What the probes report. ``checks`` are those that decide readiness."""
+
+    status: Status
+    live: bool
+    ready: bool
+    checks: tuple[Check, ...]
+    uptime_seconds: float
+    chat_connected: bool

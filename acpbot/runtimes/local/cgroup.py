@@ -1,0 +1,299 @@
+"""A cgroup v2 directory per session: the kernel itself keeps the list of a session's processes (cgroups(7)).
+
+Layout, below a directory that is ours to write (the daemon's own cgroup; under systemd that of the unit, with
+``Delegate=yes``)::
+
+    acpbot-<pid namespace>-<daemon pid>-<daemon start time>/
+        <session_id>/        the agent and everything that descends from it, whatever session or group it moves to
+        _daemon/             the daemon, moved there only where a limit is asked for and controllers need it
+
+A cgroup that has processes can't hand controllers to its children (the no-internal-processes rule), hence the last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from acpbot.runtimes.local.procfs import Identity, read_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ENTER_SCRIPT: Final = 'echo 0 > "$0" && exec "$@"'
+"""For ``/bin/sh -c``: enter the cgroup whose cgroup.procs is ``$0``, then become the command; the pid stays."""
+
+_DAEMON_LEAF: Final = "_daemon"  # no session_id begins with an underscore
+_DIRECTORY: Final = re.compile(r"acpbot-(\d+)-(\d+)-(\d+)")
+_TELL_SCRIPT: Final = 'while read -r line; do echo "$line"; done < /proc/self/cgroup'
+_PROBE_SECONDS: Final = 0.25
+_RETRY_SECONDS: Final = 0.005
+_PLAIN_DIRECTORY_LINKS: Final = 2
+
+
+class Unavailable(Exception):
+    """No cgroup can be used; the message says why, as a clause."""
+
+
+def cgroup2_mounts(mountinfo: str) -> list[tuple[str, Path]]:
+    """Return (root, mount point) of each cgroup2 mount in a /proc/PID/mountinfo (proc(5)).
+
+    On a unified host that is /sys/fs/cgroup, on a hybrid one /sys/fs/cgroup/unified.
+    """
+    mounts = []
+    for line in mountinfo.splitlines():
+        head, _, tail = line.partition(" - ")
+        fields = head.split(" ")
+        if tail.startswith("cgroup2 ") and len(fields) > 4:  # noqa: PLR2004 - the field numbers of proc(5)
+            root, point = (re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), field) for field in fields[3:5])
+            mounts.append((root, Path(point)))
+    return mounts
+
+
+def own_path(cgroup: str) -> str | None:
+    """Return the v2 path in a /proc/PID/cgroup: the line of hierarchy 0."""
+    for line in cgroup.splitlines():
+        if line.startswith("0::/"):
+            return line[3:]
+    return None
+
+
+def directory_name(daemon: Identity) -> str:
+    """Return what the directory of a daemon's sessions is called."""
+    return f"acpbot-{daemon.namespace}-{daemon.pid}-{daemon.start_time}"
+
+
+def path_of(pid: int) -> str:
+    """Return a process's v2 path, or ``""``: the one thing that even a zombie still tells."""
+    return own_path((read_file(f"/proc/{pid}/cgroup") or b"").decode(errors="replace")) or ""
+
+
+def locate(mountinfo: str, cgroup: str) -> Path:
+    """Return the directory of the cgroup whose ``mountinfo`` and ``cgroup`` files these are.
+
+    Raises `Unavailable` where no cgroup v2 is mounted, or none that shows it.
+    """
+    mounts = cgroup2_mounts(mountinfo)
+    path = own_path(cgroup)
+    if not mounts or path is None:
+        raise Unavailable("no cgroup v2 is mounted here")
+    for root, point in mounts:
+        if path == root or path.startswith(root.rstrip("/") + "/"):
+            return point / path[len(root.rstrip("/")) :].lstrip("/")
+    raise Unavailable(f"the cgroup mount does not show our own cgroup {path}")
+
+
+def find_base() -> Path:
+    """Return the directory below which sessions' cgroups may be made. Raises `Unavailable`."""
+    try:
+        own = locate(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text())
+    except OSError as error:
+        raise Unavailable(f"{error.filename} can't be read: {error.strerror}") from error
+    if own.name == _DAEMON_LEAF and _DIRECTORY.fullmatch(own.parent.name):  # we moved there ourselves
+        return own.parent.parent
+    # systemd's DelegateSubgroup= puts the daemon one below what it was given, and says so with an attribute.
+    with contextlib.suppress(OSError):
+        if os.getxattr(own.parent, "user.delegate") == b"1":
+            return own.parent
+    return own
+
+
+class Cgroup:
+    """One session's directory."""
+
+    def __init__(self, path: Path, limits_not_applied: tuple[str, ...] = ()) -> None:
+        self.path = path
+        self.procs = path / "cgroup.procs"
+        self.limits_not_applied = limits_not_applied
+
+    def members(self) -> list[int]:
+        """Return the pids inside, those of nested cgroups too; zombies are not listed."""
+        pids: list[int] = []
+        for directory in self._tree():
+            # None: just removed, or a threaded one, whose members its parent lists.
+            pids += map(int, (read_file(f"{directory}/cgroup.procs") or b"").split())
+        return pids
+
+    def is_path(self, path: str) -> bool:
+        """Whether a process's path (`path_of`) is this cgroup or below it; where the path begins is namespaced."""
+        return f"/{self.path.parent.name}/{self.path.name}/" in path.removesuffix(" (deleted)") + "/"
+
+    def kill(self) -> bool:
+        """Send SIGKILL to all inside at once, what they fork meanwhile included; ``False`` before Linux 5.14."""
+        try:
+            (self.path / "cgroup.kill").write_text("1")
+        except OSError:
+            return False
+        return True
+
+    def cpu_seconds(self) -> float | None:
+        """Return the CPU time of all that ever ran inside, or ``None`` where it is not told."""
+        for line in (read_file(f"{self.path}/cpu.stat") or b"").splitlines():
+            name, _, value = line.partition(b" ")
+            if name == b"usage_usec":
+                return int(value) / 1e6
+        return None
+
+    def enter(self, pid: int) -> None:
+        """Move a process in. Raises `OSError`."""
+        self.procs.write_text(str(pid))
+
+    def remove(self, deadline_seconds: float = 0.0) -> bool:
+        """Remove the directory and those nested in it, trying until the deadline; ``False`` where it is not empty.
+
+        Just after a kill the kernel may still hold it (EBUSY).
+        """
+        until = time.monotonic() + deadline_seconds
+        while True:
+            for directory in reversed(list(self._tree())):
+                with contextlib.suppress(OSError):
+                    Path(directory).rmdir()
+            if not self.path.exists():
+                return True
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_RETRY_SECONDS)
+
+    def _tree(self) -> Iterator[str]:
+        """Yield the directory and those below it, parents first; cheap where there are none."""
+        top = str(self.path)
+        yield top
+        with contextlib.suppress(OSError):
+            if os.stat(top).st_nlink > _PLAIN_DIRECTORY_LINKS:  # noqa: PTH116 - on the walk's path, as read_file is
+                for parent, names, _ in os.walk(top):
+                    yield from (f"{parent}/{name}" for name in names)
+
+
+class Cgroups:
+    """The directory in which this daemon keeps its sessions' cgroups.
+
+    Raises `Unavailable` where it can't be made or where processes can't be moved into it: that is tried, once, with a
+    process of our own.
+    """
+
+    def __init__(self, identity: Identity, base: Path | None = None) -> None:
+        self.base = find_base() if base is None else base
+        self.path = self.base / directory_name(identity)
+        try:
+            probe = self.create(f"_probe-{time.monotonic_ns()}")
+        except OSError as error:
+            raise Unavailable(f"{self.base} can't be written: {error.strerror}") from error
+        try:
+            self._probe(probe)
+        except Unavailable:
+            self.close()
+            raise
+
+    def create(self, session_id: str, *, memory_max: int | None = None, pids_max: int | None = None) -> Cgroup:
+        """Make a session's cgroup, with what limits can be applied. Raises `OSError`."""
+        path = self.path / session_id
+        path.mkdir(parents=True)
+        missing = []
+        for controller, value in (("memory", memory_max), ("pids", pids_max)):
+            if value is not None:
+                reason = self._limit(path, controller, value)
+                if reason is not None:
+                    missing.append(f"{controller}_max can't be applied: {reason}")
+        return Cgroup(path, tuple(missing))
+
+    def close(self) -> None:
+        """Remove the directory; what is still in use stays, and is found by the next daemon."""
+        Cgroup(self.path).remove()
+
+    @staticmethod
+    def _probe(probe: Cgroup) -> None:
+        try:
+            result = subprocess.run(
+                ["/bin/sh", "-c", ENTER_SCRIPT, str(probe.procs), "/bin/sh", "-c", _TELL_SCRIPT],
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=10,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise Unavailable(f"no process could be moved into {probe.path}: {error}") from error
+        finally:
+            probe.remove(_PROBE_SECONDS)
+        if not probe.is_path(own_path(result.stdout) or ""):
+            reason = result.stderr.strip().rpartition(": ")[2] or "it stayed where it was"
+            raise Unavailable(f"no process could be moved into {probe.path}: {reason}")
+
+    def _limit(self, path: Path, controller: str, value: int) -> str | None:
+        limit = path / f"{controller}.max"
+        try:
+            if not limit.exists():
+                enable_controller(controller, self.base, self.path)
+            limit.write_text(str(value))
+        except Unavailable as error:
+            return str(error)
+        except OSError as error:
+            return f"{limit} can't be written: {error.strerror}"
+        return None
+
+
+def enable_controller(controller: str, base: Path, below: Path) -> None:
+    """Hand a controller from ``base`` to ``below`` and from there to its children.
+
+    Where processes in ``base`` are in the way and we are the only one, we move to a leaf. Raises `Unavailable`.
+    """
+    if controller not in (base / "cgroup.controllers").read_text().split():
+        raise Unavailable(f"the {controller} controller is not available in {base}")
+    for directory in (base, below):
+        control = directory / "cgroup.subtree_control"
+        if controller in control.read_text().split():
+            continue
+        try:
+            control.write_text(f"+{controller}")
+        except OSError as error:
+            if error.errno != errno.EBUSY or directory != base:
+                raise Unavailable(f"{control} can't be written: {error.strerror}") from error
+            _make_room(base, below)
+            try:
+                control.write_text(f"+{controller}")
+            except OSError as second:
+                raise Unavailable(f"{control} can't be written: {second.strerror}") from second
+
+
+def _make_room(base: Path, below: Path) -> None:
+    if (base / "cgroup.procs").read_text().split() != [str(os.getpid())]:
+        raise Unavailable(f"{base} holds other processes, which keep it from handing controllers to its children")
+    leaf = below / _DAEMON_LEAF
+    try:
+        leaf.mkdir(exist_ok=True)
+        (leaf / "cgroup.procs").write_text(str(os.getpid()))
+    except OSError as error:
+        raise Unavailable(f"the daemon can't be moved to {leaf}: {error.strerror}") from error
+
+
+def leftovers(base: Path, own: Identity) -> list[Path]:
+    """Return the directories in ``base`` that dead daemons of our pid namespace left.
+
+    A directory that we are in ourselves is not among them.
+    """
+    try:
+        names = sorted(entry.name for entry in base.iterdir())
+        inside = locate(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text())
+    except (OSError, Unavailable):
+        return []
+    found = []
+    for name in names:
+        match = _DIRECTORY.fullmatch(name)
+        if match is not None:
+            identity = Identity(*map(int, match.groups()))
+            path = base / name
+            if identity.namespace == own.namespace and not identity.alive and path not in (inside, *inside.parents):
+                found.append(path)
+    return found
+
+
+def sessions_of(directory: Path) -> list[Cgroup]:
+    """Return the sessions' cgroups in a daemon's directory; the leaf for the daemon itself is none of them."""
+    with contextlib.suppress(OSError):
+        return [Cgroup(entry) for entry in directory.iterdir() if entry.is_dir() and not entry.name.startswith("_")]
+    return []

@@ -1,0 +1,343 @@
+"""An SQLite file with one writer, off the event loop; what one step of the loop writes is there whole, or not at all.
+
+Source: https://sqlite.org/wal.html, https://sqlite.org/pragma.html. WAL needs memory that its users share, so the file
+may not lie on a network file system. ``synchronous`` is FULL: a commit has reached the disk when it is reported, so
+that a power cut too can't make a prompt run twice. It costs one fsync for all that came together, and nobody but the
+writer's own thread waits for it, and a turn before its prompt is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sqlite3
+import threading
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from acpbot.config.keys import one_line
+from acpbot.errors import StartError
+from acpbot.storage.lock_file import take_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Statement = tuple[str, tuple[Any, ...]]
+
+log = logging.getLogger(__name__)
+
+_BUSY_SECONDS: Final = 5.0
+_WAL_BYTES: Final = 4 * 1024 * 1024
+_STORAGE: Final = frozenset(
+    {
+        *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY),
+        *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_NOMEM),
+    }
+)
+_LOST: Final = "what happens now would not survive a restart"
+_WAY_OUT: Final = "or name another file in [store] path"
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What is done about a disk that takes nothing.
+
+    A write that failed is tried again every ``retry_seconds``; one that is not answered for ``hang_seconds`` is waited
+    for no longer. In memory wait ``pending_most`` statements, and ``pending_bytes`` of them; the oldest go first.
+    """
+
+    retry_seconds: float = 2.0
+    hang_seconds: float = 10.0
+    pending_most: int = 20_000
+    pending_bytes: int = 256 * 1024 * 1024
+
+
+class Database:
+    """An open file, locked for this process. Read before :meth:`start`, then write.
+
+    ``problem`` is a clause for people while the disk takes nothing: what is written waits in memory, and is tried
+    again. Raises StartError where the file can't be used; a damaged, a foreign or a newer one is left as it is.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        application_id: int,
+        migrations: Sequence[str],
+        limits: Limits | None = None,
+    ) -> None:
+        # By its own name: under a link's there would be a second lock, and two daemons on one database.
+        self.path = path = Path(os.path.realpath(path))
+        self._lock = _locked(path)
+        try:
+            self._connection = _open(path, application_id, migrations)
+        except BaseException:
+            os.close(self._lock)
+            raise
+        self._writer = _Writer(self._connection, limits or Limits())
+        self._step: list[Statement] = []
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be written now."""
+        return self._writer.problem
+
+    def read(self, sql: str) -> list[tuple[Any, ...]]:
+        """All rows of a query; only before :meth:`start`."""
+        return self._connection.execute(sql).fetchall()
+
+    def start(self) -> None:
+        """Begin to write; from now on everything belongs to the event loop's thread."""
+        self._writer.start()
+
+    def write(self, sql: str, *values: Any) -> None:
+        """Have a statement written, together with all others of this step of the event loop."""
+        if not self._step:
+            asyncio.get_running_loop().call_soon(self._hand_over)
+        self._step.append((sql, values))
+
+    def _hand_over(self) -> None:
+        if self._step:
+            step, self._step = self._step, []
+            self._writer.put(step)
+
+    async def durable(self) -> None:
+        """Return once all that was written is on disk; at once where the disk takes nothing: :attr:`problem` tells."""
+        self._hand_over()
+        await self._writer.caught_up()
+
+    def close(self) -> None:
+        """Write what is left, and give the file back. Blocks; no more writes follow."""
+        self._hand_over()
+        self._writer.close()
+        with contextlib.suppress(sqlite3.Error):  # a full disk: the next start does it
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._connection.close()
+        os.close(self._lock)
+
+
+class _Writer(threading.Thread):
+    """Writes the steps in their order; those that wait are committed together."""
+
+    def __init__(self, connection: sqlite3.Connection, limits: Limits) -> None:
+        super().__init__(name="store", daemon=True)
+        self._limits = limits
+        self.problem: str | None = None
+        self._connection = connection
+        self._steps: deque[list[Statement]] = deque()
+        self._changed = threading.Condition()
+        self._put = self._done = 0
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._closing = False
+
+    def put(self, step: list[Statement]) -> None:
+        with self._changed:
+            self._steps.append(step)
+            self._put += 1
+            self._changed.notify()
+
+    async def caught_up(self) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        with self._changed:
+            if self._done >= self._put or self.problem is not None:
+                return
+            self._waiting.append((self._put, future))
+        try:
+            async with asyncio.timeout(self._limits.hang_seconds):
+                await future
+        except TimeoutError:
+            # A disk that hangs holds up no turn for ever; what it takes after all is well again.
+            log.warning("store_slow", extra={"fields": {"seconds": self._limits.hang_seconds}})
+            self.problem = f"the disk has not answered for {self._limits.hang_seconds:.0f} s: {_LOST}"
+
+    def close(self) -> None:
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self.is_alive():
+            self.join()
+
+    def run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._steps and not self._closing:
+                    self._changed.wait()
+                steps = list(self._steps)
+            if not steps:
+                return
+            written = self._commit(steps)
+            with self._changed:
+                for _ in range(written):
+                    self._steps.popleft()
+                self._done += written
+                self._wake()
+                if self.problem is not None:
+                    if self._closing:
+                        log.error("store_unwritten", extra={"fields": {"steps": len(self._steps)}})
+                        return
+                    self._changed.wait_for(lambda: self._closing, self._limits.retry_seconds)
+
+    def _wake(self) -> None:
+        late = []
+        for count, future in self._waiting:
+            if count > self._done and self.problem is None:
+                late.append((count, future))
+                continue
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits any more
+                future.get_loop().call_soon_threadsafe(_resolve, future)
+        self._waiting = late
+
+    def _commit(self, steps: list[list[Statement]]) -> int:
+        """How many of the steps are done with: written, or not to be written by anybody."""
+        try:
+            self._transaction(steps)
+        except Exception as error:  # not only SQLite's: a value that it can't take raises others
+            if _is_storage(error):
+                return self._store_failed(error, steps)
+            if len(steps) == 1:
+                # A defect of ours: the log has it, and what comes after must not be lost with it.
+                log.exception("store_step_failed", extra={"fields": {"statements": len(steps[0])}})
+                return 1
+            return self._one_by_one(steps)
+        if self.problem is not None:
+            log.warning("store_works_again")
+            self.problem = None
+        return len(steps)
+
+    def _one_by_one(self, steps: list[list[Statement]]) -> int:
+        for number, step in enumerate(steps):
+            if not self._commit([step]):
+                return number
+        return len(steps)
+
+    def _transaction(self, steps: list[list[Statement]]) -> None:
+        execute = self._connection.execute
+        execute("BEGIN IMMEDIATE")
+        try:
+            for step in steps:
+                for sql, values in step:
+                    execute(sql, values)
+            execute("COMMIT")
+        except Exception:
+            if self._connection.in_transaction:  # some errors have rolled it back already
+                execute("ROLLBACK")
+            raise
+
+    def _store_failed(self, error: Exception, steps: list[list[Statement]]) -> int:
+        if self.problem is None:
+            log.warning(
+                "store_failed", extra={"fields": {"error": str(error), "next_try_in": self._limits.retry_seconds}}
+            )
+        self.problem = f"the database can't be written ({error}): {_LOST}"
+        dropped = self._too_many(steps)
+        if dropped:
+            log.error("store_steps_lost", extra={"fields": {"steps": dropped}})
+        return dropped
+
+    def _too_many(self, steps: list[list[Statement]]) -> int:
+        """How many of them, the oldest, are more than what may wait in memory."""
+        statements = size = 0
+        for number, step in enumerate(reversed(steps)):
+            statements += len(step)
+            size += sum(len(value) for _, values in step for value in values if isinstance(value, (bytes, str)))
+            if statements > self._limits.pending_most or size > self._limits.pending_bytes:
+                return len(steps) - number
+        return 0
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _is_storage(error: Exception) -> bool:
+    """Whether the disk is to blame: full, failing, damaged, gone read-only.
+
+    The low byte is the primary code. Source: https://sqlite.org/rescode.html.
+    """
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in _STORAGE
+
+
+def _locked(path: Path) -> int:
+    """The lock beside the file: two daemons on one database would both resume its threads."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            busy = f"cannot start: acpbot (pid {{pid}}) already uses the database {path}"
+            return take_lock(folder, path.with_name(f"{path.name}.lock"), busy, _WAY_OUT)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise _refused(path, error.strerror or str(error), "mend that") from None
+
+
+def _open(path: Path, application_id: int, migrations: Sequence[str]) -> sqlite3.Connection:
+    try:
+        # Prompts are in it: nobody else reads along. SQLite gives its other files the same mode.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    except OSError as error:
+        raise _refused(path, error.strerror or str(error), "mend its permissions") from None
+    except sqlite3.Error as error:
+        raise _refused(path, str(error), "mend that") from None
+    try:
+        _check(connection, path, application_id, len(migrations))
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", f"journal_size_limit = {_WAL_BYTES}"):
+            connection.execute(f"PRAGMA {pragma}")
+        _migrate(connection, application_id, migrations)
+    except sqlite3.Error as error:
+        connection.close()
+        if isinstance(error, sqlite3.OperationalError):
+            raise _refused(path, str(error), "mend that") from None
+        raise damaged(path, str(error)) from None
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check(connection: sqlite3.Connection, path: Path, application_id: int, known: int) -> None:
+    """Look, and write nothing: what is refused must be found again as it was."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (whose,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if tables and whose != application_id:
+        raise _refused(path, "it is another program's database", "move it away")
+    if version > known:
+        raise StartError(
+            one_line(
+                f"cannot start: the database {path} was written by a newer acpbot (schema {version}, this one knows "
+                f"{known}); run that version, {_WAY_OUT}"
+            )
+        )
+    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise damaged(path, found)
+
+
+def _migrate(connection: sqlite3.Connection, application_id: int, migrations: Sequence[str]) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    for number, script in enumerate(migrations[version:], version + 1):
+        stamp = f"PRAGMA application_id = {application_id}; PRAGMA user_version = {number}"
+        connection.executescript(f"BEGIN IMMEDIATE; {script}; {stamp}; COMMIT;")
+
+
+def _refused(path: Path, problem: str, mend: str) -> StartError:
+    return StartError(one_line(f"cannot start: the database {path} can't be used: {problem}; {mend}, {_WAY_OUT}"))
+
+
+def damaged(path: Path, problem: str) -> StartError:
+    """What people are told of a file in which not everything can be read."""
+    return StartError(
+        one_line(
+            f"cannot start: the database {path} is damaged ({problem}); put a copy of it back, or move it away: "
+            "threads are then begun afresh"
+        )
+    )

@@ -1,0 +1,58 @@
+"""One process at a time: a lock file with its holder's pid, never taken over, never unlinked. Source: flock(2)."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from typing import TYPE_CHECKING, Final
+
+from acpbot.config.keys import one_line
+from acpbot.errors import StartError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_TRIES: Final = 5
+
+
+def take_lock(folder: int, path: Path, busy: str, way_out: str) -> int:
+    """A descriptor that holds the lock file ``path`` until it is closed; our pid is in the file.
+
+    ``folder`` is a descriptor of the file's folder. ``busy`` is told where another process has the lock, with its pid
+    in place of ``{pid}``; ``way_out`` ends the sentence where the file can't be used. Raises StartError, OSError. The
+    file stays: a lock that is unlinked can be held twice.
+    """
+    for _ in range(_TRIES):
+        lock = os.open(path.name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=folder)
+        try:
+            _check(lock, path, way_out)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+                raise StartError(one_line(busy.replace("{pid}", holder))) from None
+            if _is_at(lock, path.name, folder):
+                os.ftruncate(lock, 0)
+                os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+                return lock
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)  # somebody removed the file between open and flock: what we locked guards nothing
+    raise StartError(one_line(f"cannot use {path}: somebody keeps removing it; find out who, {way_out}"))
+
+
+def _check(lock: int, path: Path, way_out: str) -> None:
+    """In a folder such as /tmp the file may be somebody's, or a link to one of ours."""
+    status = os.fstat(lock)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or status.st_uid != os.geteuid():
+        raise StartError(one_line(f"cannot use {path}: it is not a plain file of ours; remove it {way_out}"))
+
+
+def _is_at(descriptor: int, name: str, folder: int) -> bool:
+    try:
+        there = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(there, os.fstat(descriptor))

@@ -1,0 +1,211 @@
+"""What must survive a restart, SIGKILL included: threads, turns that have not ended, processes, unsent messages, audit.
+
+Rows tell what is unfinished: a turn is written when it is taken, marked before its prompt is sent, and removed in the
+same step in which its answer is put into messages that will be delivered; such a message is removed once it stands.
+So whatever moment a daemon dies in, the next one finds each prompt either waiting, or begun, or answered.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from acpbot.storage.database import Database, damaged
+from acpbot.storage.records import Left, PostRecord, ProcessRecord, ThreadRecord, TurnRecord
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+APPLICATION_ID: Final = 0x61637062  # 'acpb', so that file(1) and we can tell it from other databases
+AUDIT_MOST: Final = 10_000
+
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE threads (
+        thread_id TEXT PRIMARY KEY, platform TEXT NOT NULL, agent TEXT NOT NULL, owner TEXT, cwd TEXT NOT NULL,
+        title TEXT, created_at TEXT NOT NULL, used_at REAL NOT NULL, acp_session_id TEXT, resumable INTEGER NOT NULL,
+        turns INTEGER NOT NULL, chosen TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE processes (
+        session_id TEXT PRIMARY KEY, pid INTEGER NOT NULL, start_time INTEGER NOT NULL, boot_id TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE turns (
+        sequence INTEGER PRIMARY KEY, turn_id TEXT NOT NULL UNIQUE, thread_id TEXT NOT NULL, platform TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('queued', 'running')), message BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE posts (
+        sequence INTEGER PRIMARY KEY, nonce TEXT NOT NULL UNIQUE, channel_id TEXT NOT NULL,
+        fate TEXT NOT NULL CHECK (fate IN ('deliver', 'leave', 'retract')), content TEXT NOT NULL,
+        components BLOB NOT NULL, file_name TEXT, file BLOB, reply_to TEXT, message_id TEXT, created_at REAL NOT NULL
+    ) STRICT;
+    CREATE TABLE seen (platform TEXT NOT NULL, message_id INTEGER NOT NULL, PRIMARY KEY (platform, message_id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE marks (platform TEXT PRIMARY KEY, message_id INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE audit (
+        sequence INTEGER PRIMARY KEY, at REAL NOT NULL, uid INTEGER, pid INTEGER, method TEXT NOT NULL,
+        target TEXT NOT NULL, outcome TEXT NOT NULL
+    ) STRICT;
+    """,
+    "ALTER TABLE posts ADD COLUMN sent TEXT;",
+)
+
+_THREAD: Final = ", ".join(ThreadRecord.__struct_fields__)
+_CHOSEN: Final = msgspec.json.Decoder(dict[str, str])
+_POST: Final = ", ".join(PostRecord.__struct_fields__)
+
+
+class Store:
+    """Writes down what happens; ``left`` is what an earlier life left, until :meth:`drop_left`.
+
+    Without a database nothing is kept. What one step of the event loop writes is written whole or not at all; all
+    methods belong to the loop's thread, but :meth:`open` and :meth:`close`, which block.
+    """
+
+    def __init__(self, database: Database | None = None) -> None:
+        self._database = database
+        self.left = Left()
+        if database is not None:
+            self.left = _left(database)
+            database.start()
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """The store in this file, made where there is none. Raises StartError."""
+        database = Database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS)
+        try:
+            return cls(database)
+        except (sqlite3.Error, msgspec.MsgspecError) as error:
+            database.close()
+            raise damaged(path, str(error)) from None
+
+    def drop_left(self) -> None:
+        """What an earlier life left was taken up."""
+        self.left = Left()
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be written now, as a clause for people; ``None`` where all is well."""
+        return None if self._database is None else self._database.problem
+
+    async def durable(self) -> None:
+        """Return once everything is on disk, or it is known that the disk takes nothing (:attr:`problem`)."""
+        if self._database is not None:
+            await self._database.durable()
+
+    def close(self) -> None:
+        """Write what is left, and give the file back."""
+        if self._database is not None:
+            self._database.close()
+
+    def _write(self, sql: str, *values: Any) -> None:
+        if self._database is not None:
+            self._database.write(sql, *values)
+
+    # Threads.
+
+    def save_thread(self, record: ThreadRecord) -> None:
+        """Keep a thread as it is now."""
+        values = msgspec.structs.astuple(record)
+        marks = ", ".join("?" * len(values))
+        chosen = msgspec.json.encode(record.chosen).decode()
+        self._write(f"INSERT OR REPLACE INTO threads ({_THREAD}) VALUES ({marks})", *values[:-1], chosen)  # noqa: S608 - our own names
+
+    def forget_thread(self, thread_id: str) -> None:
+        """The thread's conversation is over for good."""
+        self._write("DELETE FROM threads WHERE thread_id = ?", thread_id)
+
+    # Processes.
+
+    def process_started(self, record: ProcessRecord) -> None:
+        """A session's leader runs."""
+        self._write("INSERT OR REPLACE INTO processes VALUES (?, ?, ?, ?)", *msgspec.structs.astuple(record))
+
+    def process_ended(self, session_id: str) -> None:
+        """Nothing of a session's is left."""
+        self._write("DELETE FROM processes WHERE session_id = ?", session_id)
+
+    def forget_processes(self) -> None:
+        """Nothing that an earlier life started is left."""
+        self._write("DELETE FROM processes")
+
+    # Turns.
+
+    def turn_queued(self, record: TurnRecord) -> None:
+        """A turn was taken; one that is known already keeps its place in the order."""
+        self._write(
+            "INSERT INTO turns (turn_id, thread_id, platform, state, message) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT (turn_id) DO UPDATE SET state = excluded.state, message = excluded.message",
+            *msgspec.structs.astuple(record),
+        )
+
+    def turn_revised(self, turn_id: str, message: bytes) -> None:
+        """A waiting turn asks for something else now."""
+        self._write("UPDATE turns SET message = ? WHERE turn_id = ?", message, turn_id)
+
+    def turn_started(self, turn_id: str) -> None:
+        """Its prompt is about to be sent: it must not be sent again by another life."""
+        self._write("UPDATE turns SET state = 'running' WHERE turn_id = ?", turn_id)
+
+    def turn_settled(self, turn_id: str) -> None:
+        """What became of it has been told, or is in posts."""
+        self._write("DELETE FROM turns WHERE turn_id = ?", turn_id)
+
+    # The bot's own messages.
+
+    def save_post(self, record: PostRecord) -> None:
+        """Keep a message until it stands as it should; one that is known keeps its place in the order."""
+        values = msgspec.structs.astuple(record)
+        marks = ", ".join("?" * len(values))
+        changes = ", ".join(
+            f"{name} = excluded.{name}" for name in ("fate", "content", "components", "message_id", "sent")
+        )
+        self._write(
+            f"INSERT INTO posts ({_POST}) VALUES ({marks}) ON CONFLICT (nonce) DO UPDATE SET {changes}",  # noqa: S608 - our own names
+            *values,
+        )
+
+    def post_settled(self, nonce: str) -> None:
+        """It stands as it should, is gone, or will never be."""
+        self._write("DELETE FROM posts WHERE nonce = ?", nonce)
+
+    # How far a platform's messages were read.
+
+    def message_seen(self, platform: str, message_id: int) -> None:
+        """A person's message was dealt with: it must not be taken again."""
+        self._write("INSERT OR IGNORE INTO seen VALUES (?, ?)", platform, message_id)
+
+    def read_up_to(self, platform: str, message_id: int) -> None:
+        """All messages up to this one were dealt with."""
+        self._write("INSERT OR REPLACE INTO marks VALUES (?, ?)", platform, message_id)
+        self._write("DELETE FROM seen WHERE platform = ? AND message_id <= ?", platform, message_id)
+
+    # Audit.
+
+    def audited(self, uid: int | None, pid: int | None, method: str, target: str, outcome: str) -> None:
+        """Who did what; the last 10,000 are kept."""
+        self._write(
+            "INSERT INTO audit (at, uid, pid, method, target, outcome) VALUES (?, ?, ?, ?, ?, ?)",
+            *(time.time(), uid, pid, method, target, outcome),
+        )
+        self._write("DELETE FROM audit WHERE sequence <= (SELECT max(sequence) FROM audit) - ?", AUDIT_MOST)
+
+
+def _left(database: Database) -> Left:
+    left = Left(seen={})
+    for row in database.read(f"SELECT {_THREAD} FROM threads"):  # noqa: S608 - our own names
+        *same, resumable, turns, chosen = row
+        values = (*same, bool(resumable), turns, _CHOSEN.decode(chosen))
+        left.threads.append(ThreadRecord(*values))
+    waiting = "SELECT turn_id, thread_id, platform, state, message FROM turns ORDER BY sequence"
+    left.turns = [TurnRecord(*row) for row in database.read(waiting)]
+    for row in database.read(f"SELECT {_POST} FROM posts ORDER BY sequence"):  # noqa: S608 - the same
+        left.posts.append(PostRecord(**dict(zip(PostRecord.__struct_fields__, row, strict=True))))
+    processes = database.read("SELECT session_id, pid, start_time, boot_id FROM processes")
+    left.processes = [ProcessRecord(*row) for row in processes]
+    for platform, message_id in database.read("SELECT platform, message_id FROM seen"):
+        left.seen.setdefault(platform, set()).add(message_id)
+    left.read_up_to = dict(database.read("SELECT platform, message_id FROM marks"))
+    return left

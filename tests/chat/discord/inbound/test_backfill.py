@@ -1,0 +1,149 @@
+"""What people write while there is no gateway session, and no resuming of the old one either."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from tests.fakes.discord import rest
+from tests.support.discord_scene import Scene, staged
+
+if TYPE_CHECKING:
+    from tests.fakes.discord.state import Channel, Message
+
+
+@asynccontextmanager
+async def away(scene: Scene):
+    """The bot is away within this block, and its session forgotten after it."""
+    gateway = scene.server.gateway
+    gateway.refuse()
+    gateway.cut()
+    await scene.server.wait_for(lambda: not scene.chat.facts().connected, what="the loss of the gateway")
+    identified = gateway.identifies
+    yield
+    gateway.expire()
+    gateway.accept()
+    await scene.server.wait_for(lambda: gateway.identifies > identified, seconds=10, what="a new session")
+
+
+def said(scene: Scene, thread: Channel) -> list[str]:
+    return [one.content for one in scene.bodies(thread)]
+
+
+async def thread_of(scene: Scene, mention: Message) -> Channel:
+    """The thread that is opened from this message: it has its id."""
+    threads = scene.server.threads_of
+    return await scene.server.wait_for(lambda: next((t for t in threads(scene.channel) if t.id == mention.id), None))
+
+
+async def test_all_that_was_written_meanwhile_is_answered_once_and_in_its_order(scene: Scene):
+    thread = await scene.opens("say one")
+    await scene.idle(thread, 1)
+    async with away(scene):
+        scene.ada.says(thread, "say two")
+        scene.eve.says(thread, "say nothing to eve")
+        scene.ada.says(thread, "say three")
+        mention = scene.asks("say four")
+        scene.ada.says(scene.channel, "not for the bot")
+    scene.ada.says(thread, "say five")
+    await scene.says(thread, "five")
+    other = await thread_of(scene, mention)
+    await scene.says(other, "four")
+    await scene.idle(thread, 4)
+    assert said(scene, thread) == ["one", "two", "three", "five"]
+    assert said(scene, other) == ["four"]
+    async with away(scene):
+        scene.ada.says(thread, "say six")
+    await scene.idle(thread, 5)
+    assert said(scene, thread) == ["one", "two", "three", "five", "six"]
+
+
+async def test_a_history_that_can_t_be_had_at_once_is_asked_for_again(scene: Scene):
+    thread = await scene.opens("say one")
+    await scene.idle(thread, 1)
+    async with away(scene):
+        scene.ada.says(thread, "say two")
+        # discord.py tries each five times by itself; connection errors it does not
+        scene.server.faults.abort("GET", rest.MESSAGES, times=4)
+    await scene.says(thread, "two")
+
+
+async def test_a_history_that_is_asked_for_too_often_is_asked_for_again(scene: Scene):
+    thread = await scene.opens("say one")
+    await scene.idle(thread, 1)
+    async with away(scene):
+        scene.ada.says(thread, "say two")
+        # by what stands before Discord: the library gives up at once
+        scene.server.faults.too_many("GET", rest.MESSAGES, retry_after=0.01, via=False, times=2)
+    await scene.says(thread, "two")
+
+
+async def test_a_client_that_ends_while_it_reads_leaves_it_to_the_next(scene: Scene, caplog):
+    thread = await scene.opens("say one")
+    await scene.idle(thread, 1)
+    async with away(scene):
+        scene.ada.says(thread, "say two")
+        read = scene.server.faults.hold("GET", rest.MESSAGES)
+    await read.arrived.wait()
+    await scene.server.gateway.close(4012)
+    await scene.server.wait_for(lambda: len(scene.server.requests_to("GET", rest.ME)) == 2, seconds=10)
+    read.release()
+    await scene.says(thread, "two")
+    await scene.idle(thread, 2)
+    assert said(scene, thread) == ["one", "two"]
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+async def test_a_channel_whose_history_is_closed_holds_up_no_other(scene: Scene):
+    thread = await scene.opens("say one")
+    await scene.idle(thread, 1)
+    scene.server.set_permissions(scene.channel, scene.guild.everyone, deny=["READ_MESSAGE_HISTORY"])
+    async with away(scene):
+        scene.asks("say missed")
+    scene.ada.says(thread, "say two")
+    await scene.says(thread, "two")
+
+
+async def test_roles_count_for_what_was_missed_too(tmp_path):
+    def by_role(scene: Scene) -> dict:
+        role = scene.server.make_role(scene.guild, "friends")
+        scene.server.give_roles(scene.guild, scene.eve, [role])
+        return {"allowed_users": (), "allowed_role_ids": (str(role.id),)}
+
+    async with staged(tmp_path, setup=by_role) as scene:
+        async with away(scene):
+            denied = scene.asks("say no", who=scene.bob)
+            scene.asks("say yes", who=scene.eve)
+        thread = await scene.server.wait_for_thread(scene.channel)
+        await scene.says(thread, "yes")
+        await scene.server.wait_for(lambda: denied.shown_reactions == ["🚫"])
+
+
+async def test_direct_messages_are_looked_through_too(tmp_path):
+    async with staged(tmp_path, allow_dm=True) as scene:
+        direct = scene.server.dm(scene.ada)
+        scene.ada.says(direct, "say one")
+        await scene.says(direct, "one")
+        await scene.idle(direct, 1)
+        async with away(scene):
+            scene.ada.says(direct, "say two")
+        await scene.says(direct, "two")
+        await scene.idle(direct, 2)
+        assert said(scene, direct) == ["one", "two"]
+
+
+async def test_a_drain_that_is_taken_back_takes_what_was_written_meanwhile(scene: Scene):
+    thread = await scene.opens("say one")
+    await scene.idle(thread, 1)
+    scene.pool.draining = True
+    waits = scene.ada.says(thread, "say two")
+    mention = scene.asks("say three")
+    await scene.server.wait_for(lambda: waits.shown_reactions == mention.shown_reactions == ["👀"])
+    assert len(scene.server.threads_of(scene.channel)) == 1
+    scene.pool.draining = False
+    scene.chat.go_on()
+    await scene.says(thread, "two")
+    other = await thread_of(scene, mention)
+    await scene.says(other, "three")
+    await scene.idle(thread, 2)
+    assert said(scene, thread) == ["one", "two"]

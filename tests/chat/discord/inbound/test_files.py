@@ -1,0 +1,113 @@
+"""Files that people attach, on their way to the agent: what is fetched, how much of it, what is said of the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+import zipfile
+
+import pytest
+from aiohttp import web
+
+from acpbot.chat.discord.inbound import download
+from tests.fakes.discord import rest
+from tests.support.discord_scene import Scene, staged
+
+MIB = 1024 * 1024
+
+
+async def received(scene: Scene, files: dict[str, bytes | str], change=lambda _message: None) -> str:
+    """What the thread holds once the agent has told what it got of these files."""
+    change(scene.asks("what", attachments=files))
+    thread = await scene.server.wait_for_thread(scene.channel)
+    await scene.idle(thread, 1)
+    return scene.text(thread)
+
+
+async def test_a_file_of_30_mb_is_not_even_asked_for(scene: Scene):
+    text = await received(scene, {"dump.txt": b"x" * 30 * MIB, "notes.txt": "the milk"})
+    assert "I did not pass on `dump.txt`: it has 30 MiB, and 8 MiB is the most." in text
+    assert "resource attachment:///notes.txt, text/plain, 8 characters" in text
+    assert len(scene.server.requests_to("GET", rest.CDN)) == 1
+
+
+async def test_of_20_files_ten_are_taken_and_the_others_are_named(scene: Scene):
+    text = await received(scene, {f"part-{number:02d}.txt": f"part {number}" for number in range(20)})
+    for number in range(20):
+        taken = f"attachment:///part-{number:02d}.txt" in text
+        refused = f"I did not pass on `part-{number:02d}.txt`: at most 10 files of a message are taken." in text
+        assert (taken, refused) == (number < 10, number >= 10)
+
+
+def zipped(data: bytes) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("notes.txt", data)
+    return made.getvalue()
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zipped])
+async def test_a_packed_file_that_calls_itself_a_text_is_not_unpacked(scene: Scene, pack):
+    text = await received(scene, {"notes.txt": pack(b"\0" * 40 * MIB)})
+    assert "I did not pass on `notes.txt`: it is no image and no text that I can read" in text
+    assert "attachment:///" not in text
+
+
+async def test_a_text_that_the_server_packs_is_not_unpacked(scene: Scene):
+    def pack(message) -> None:
+        message.attachments[0].packed = True
+
+    text = await received(scene, {"notes.txt": b" " * 7 * MIB}, pack)
+    assert "I did not pass on `notes.txt`: it could not be downloaded (it came packed)." in text
+
+
+async def test_a_file_that_is_more_than_was_announced_is_cut_off(scene: Scene):
+    def grow(message) -> None:
+        message.attachments[0].data = b"x" * 9 * MIB
+
+    text = await received(scene, {"notes.txt": "small"}, grow)
+    assert "I did not pass on `notes.txt`: it has more than 8 MiB." in text
+
+
+async def test_a_long_text_is_cut_and_says_so(scene: Scene):
+    text = await received(scene, {"log.txt": "line\n" * 100_000})
+    assert "The agent gets only the first 256 KiB of 488.3 KiB of `log.txt`." in text
+    assert "resource attachment:///log.txt, text/plain, 2622" in text
+
+
+@pytest.mark.parametrize(
+    ("status", "times", "words"), [(503, 2, ""), (503, 9, "Discord answered 503"), (404, 1, "404")]
+)
+async def test_a_file_that_cannot_be_had_at_first_or_at_all(scene: Scene, status, times, words):
+    scene.server.faults.status(status, "GET", rest.CDN, times=times)
+    text = await received(scene, {"notes.txt": "the milk"})
+    assert ("attachment:///notes.txt" in text) == (not words)
+    assert ("could not be downloaded" in text) == bool(words)
+    assert words in text
+    assert "http://" not in text
+
+
+async def test_files_are_not_taken_where_that_is_configured(tmp_path):
+    async with staged(tmp_path, max_attachment_bytes=0) as scene:
+        assert "I did not pass on `notes.txt`: files are not taken here." in await received(scene, {"notes.txt": "x"})
+
+
+async def test_an_endless_file_ends_after_what_is_wanted(unused_tcp_port):
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b"x" * 100_000)
+
+    app = web.Application()
+    app.router.add_get("/file", endless)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
+    try:
+        fetched = download.fetch(f"http://127.0.0.1:{unused_tcp_port}/file", MIB, lambda _failures: asyncio.sleep(0))
+        data = await asyncio.wait_for(fetched, 5)
+    finally:
+        await runner.cleanup()
+    assert MIB < len(data) < 2 * MIB

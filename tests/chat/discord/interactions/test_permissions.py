@@ -1,0 +1,181 @@
+"""Permission requests as buttons: who may press them, and what becomes of each."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.fakes.discord import rest
+from tests.support.discord_scene import Scene, staged
+
+
+async def asked(scene: Scene, text: str = "tool echo hi"):
+    """The thread of a turn that wants a permission, and the message with the buttons."""
+    thread = await scene.opens(text)
+    message = await scene.server.wait_for_message(thread, lambda one: one.buttons)
+    return thread, message
+
+
+async def test_the_asker_allows_and_the_tool_runs(scene: Scene):
+    thread, message = await asked(scene)
+    assert [one["label"] for one in message.buttons] == [
+        "✅ Allow once",
+        "✅ Always allow",
+        "❌ Reject",
+        "❌ Always reject",
+    ]
+    assert scene.bodies(thread)[0].content == "🔧 `echo hi`", "what is to be permitted stands before the question"
+    assert not message.pings
+    click = await scene.server.wait_for_answer(scene.ada.clicks(message, label="✅ Allow once"))
+    assert click.response_type == 7
+    await scene.says(thread, "The command completed: hi")
+    await scene.idle(thread, 1)
+    assert message.content == f"✅ Allowed once by {scene.ada.mention}: `echo hi`"
+    assert message.components == []
+    assert len(message.versions) == 2, "the answer to the click is the only edit"
+
+
+async def test_a_rejection_reaches_the_agent(scene: Scene):
+    thread, message = await asked(scene)
+    scene.ada.clicks(message, label="❌ Reject")
+    await scene.says(thread, "You did not allow it")
+
+
+async def test_always_is_remembered_for_the_session(scene: Scene):
+    thread, message = await asked(scene)
+    scene.ada.clicks(message, label="✅ Always allow")
+    await scene.idle(thread, 1)
+    scene.ada.says(thread, "tool echo hi")
+    await scene.idle(thread, 2)
+    assert sum(bool(one.buttons) for one in scene.server.messages) == 0
+    assert scene.text(thread).count("The command completed: hi") == 2
+
+
+async def test_only_the_asker_and_admins_may_answer(tmp_path):
+    async with staged(tmp_path, admin_users=("1",)) as scene:
+        thread, message = await asked(scene)
+        other = await scene.server.wait_for_answer(scene.bob.clicks(message, label="✅ Allow once"))
+        assert "or an admin" in other.told
+        assert other.messages[0].visible_to is scene.bob
+        stranger = await scene.server.wait_for_answer(scene.eve.clicks(message, label="✅ Allow once"))
+        assert stranger.told == "You may not use me here. Nothing was changed."
+        assert scene.harness.row(str(thread.id)).state == "waiting"
+        assert message.buttons
+
+
+async def test_an_admin_answers_for_others(tmp_path):
+    def ops(scene: Scene) -> dict[str, tuple[str, ...]]:
+        role = scene.server.make_role(scene.guild, "ops")
+        scene.server.give_roles(scene.guild, scene.bob, [role])
+        return {"admin_role_ids": (str(role.id),)}
+
+    async with staged(tmp_path, setup=ops) as scene:
+        thread, message = await asked(scene)
+        scene.bob.clicks(message, label="✅ Allow once")
+        await scene.says(thread, "The command completed: hi")
+        assert scene.bob.mention in message.content
+
+
+async def test_the_second_click_is_told_so(scene: Scene):
+    thread, message = await asked(scene)
+    custom_id = message.buttons[0]["custom_id"]
+    scene.ada.clicks(message, custom_id)
+    await scene.idle(thread, 1)
+    late = await scene.server.wait_for_answer(scene.ada.sends_click(message, custom_id))
+    assert "answered already" in late.told
+
+
+async def test_a_cancel_takes_the_buttons_away(scene: Scene):
+    thread, message = await asked(scene)
+    await scene.pool.cancel(str(thread.id))
+    await scene.idle(thread, 1)
+    assert message.buttons == []
+    assert "No answer is needed" in message.content
+
+
+async def test_an_expired_one_says_so(tmp_path):
+    async with staged(tmp_path, limits={"session": {"permission_seconds": 0.2}}) as scene:
+        thread, message = await asked(scene)
+        await scene.says(thread, "You did not allow it")
+        await scene.idle(thread, 1)
+        assert "Nobody answered in time" in message.content
+        assert message.buttons == []
+
+
+async def test_buttons_from_before_a_restart_are_stale(scene: Scene):
+    thread, message = await asked(scene)
+    stale = await scene.server.wait_for_answer(scene.ada.sends_click(message, "acpbot:0123456789abcdef-1:0"))
+    await scene.server.wait_for(lambda: stale.told)
+    assert "has ended already" in stale.told
+    assert stale.messages[0].visible_to is scene.ada
+    assert scene.harness.row(str(thread.id)).state == "waiting"
+
+
+async def test_a_button_that_is_days_old_and_from_before_a_crash_goes_when_it_is_clicked(scene: Scene):
+    thread, message = await asked(scene)
+    await scene.restart()
+    await scene.pool.cancel(str(thread.id))
+    await scene.server.wait_for(lambda: scene.harness.row(str(thread.id)).state == "idle")
+    assert message.buttons
+    stale = await scene.server.wait_for_answer(scene.ada.clicks(message, label="✅ Allow once"))
+    await scene.server.wait_for(lambda: stale.told)
+    assert "has ended already" in stale.told
+    assert message.buttons == []
+    scene.ada.says(thread, "say on")
+    await scene.says(thread, "on")
+
+
+async def test_a_button_that_is_days_old_and_was_answered_says_so(scene: Scene):
+    thread, message = await asked(scene)
+    custom_id = message.buttons[0]["custom_id"]
+    await scene.pool.cancel(str(thread.id))
+    await scene.idle(thread, 1)
+    for number in range(2):
+        scene.ada.says(thread, f"say {number}")
+    await scene.idle(thread, 3)
+    late = await scene.server.wait_for_answer(scene.ada.sends_click(message, custom_id))
+    assert late.told == "No answer is needed any more: the turn was cancelled."
+
+
+async def test_a_click_that_comes_twice_counts_once(scene: Scene):
+    thread, message = await asked(scene)
+    click = scene.ada.clicks(message, label="✅ Allow once")
+    scene.server.interactions.tell(click)
+    await scene.says(thread, "The command completed: hi")
+    await scene.idle(thread, 1)
+    assert len(scene.server.requests_to("POST", rest.CALLBACK)) == 1
+    assert click.response_type == 7
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_the_answer_to_the_click_is_given_again_where_it_may_be_lost(scene: Scene, when):
+    thread, message = await asked(scene)
+    scene.server.faults.abort("POST", rest.CALLBACK, when=when)
+    click = scene.ada.clicks(message, label="✅ Allow once")
+    await scene.idle(thread, 1)
+    await scene.server.wait_for(lambda: click.answered)
+    assert len(message.versions) == 2, "the answer to the click is the only edit"
+
+
+async def test_the_answer_to_the_click_may_be_lost(scene: Scene):
+    thread, message = await asked(scene)
+    scene.server.faults.status(404, "POST", rest.CALLBACK)
+    scene.ada.clicks(message, label="✅ Allow once")
+    await scene.idle(thread, 1)
+    assert message.content.startswith("✅ Allowed once")
+    assert "The command completed: hi" in scene.text(thread)
+
+
+@pytest.mark.parametrize("count", [3])
+async def test_several_threads_ask_at_once(tmp_path, count):
+    async with staged(tmp_path) as scene:
+        messages = [scene.asks(f"tool echo {number}") for number in range(count)]
+        await scene.server.wait_for(lambda: len(scene.server.threads_of(scene.channel)) == count)
+        threads = scene.server.threads_of(scene.channel)
+        assert {thread.id for thread in threads} == {message.id for message in messages}
+        asks = await asyncio.gather(*(scene.server.wait_for_message(one, lambda m: m.buttons) for one in threads))
+        for ask in asks:
+            scene.ada.clicks(ask, label="✅ Allow once")
+        for thread in threads:
+            await scene.says(thread, "The command completed")

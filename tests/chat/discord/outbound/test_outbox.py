@@ -1,0 +1,298 @@
+"""Delivery without a Discord: what is sent, in which order, and how often, by an API that fails on demand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+import pytest
+
+from acpbot.chat.discord.gateway.supervisor import Backoff, Link
+from acpbot.chat.discord.outbound.channel_queue import UNSURE
+from acpbot.chat.discord.outbound.outbox import Outbox
+from acpbot.chat.discord.outbound.rest import Refused, Throttle, Unreachable
+from acpbot.chat.discord.outbound.turn_view import cut_bytes
+from tests.support.pool import Clock
+
+ME = "7"
+
+
+class Api:
+    """A channel in memory. ``trouble``: what each next request meets; ``lost`` takes effect all the same."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.log: list[tuple] = []
+        self.there: dict[str, dict] = {}
+        self.trouble: deque[str] = deque()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.entered = asyncio.Event()
+        self.number = 100
+
+    async def _meet(self) -> bool:
+        """Whether the answer is lost after the effect."""
+        self.entered.set()
+        await self.gate.wait()
+        await asyncio.sleep(0)
+        trouble = self.trouble.popleft() if self.trouble else ""
+        if trouble == "down":
+            raise Unreachable("down")
+        if trouble == "refused":
+            raise Refused(403, 50013, "Missing Permissions")
+        if trouble == "odd":
+            raise ValueError(trouble)
+        return trouble == "lost"
+
+    async def send(self, _channel, content, *, nonce, components, file, reply_to) -> str:
+        assert (list(components), reply_to) == ([], None)
+        lost = await self._meet()
+        self.number += 1
+        self.there[str(self.number)] = {
+            "id": str(self.number),
+            "content": content.strip(),
+            "author": {"id": ME},
+            "n": nonce,
+            "attachments": [] if file is None else [{"filename": file.filename}],
+        }
+        self.log.append(("send", content))
+        if lost:
+            self.clock.move(200)
+            raise Unreachable("the answer is lost")
+        return str(self.number)
+
+    async def edit(self, _channel, message_id, latest, *, urgent) -> tuple:
+        assert isinstance(urgent, bool)
+        lost = await self._meet()
+        content, components = latest()
+        self.there[message_id]["content"] = content
+        self.log.append(("edit", content))
+        if lost:
+            raise Unreachable("the answer is lost")
+        return content, components
+
+    async def delete(self, _channel, message_id) -> None:
+        await self._meet()
+        del self.there[message_id]
+        self.log.append(("delete", message_id))
+
+    async def react(self, _channel, _message, emoji, *, add) -> None:
+        lost = await self._meet()
+        self.log.append(("+" if add else "-", emoji))
+        if lost:
+            raise Unreachable("the answer is lost")
+
+    async def posted_since(self, _channel, message_id) -> list[dict]:
+        return [one for one in self.there.values() if int(one["id"]) > int(message_id)]
+
+    def edit_delay(self, _channel) -> float:
+        return 0.0
+
+
+@pytest.fixture
+async def api():
+    return Api()
+
+
+@pytest.fixture
+async def outbox(api):
+    made = Outbox(api, Backoff(first=0.001, most=0.001), clock=api.clock, wall=api.clock, own_id=lambda: ME)
+    yield made
+    await made.close()
+
+
+async def test_posts_stand_in_order_through_every_trouble(api, outbox):
+    api.trouble.extend(["down", "", "down", "down", "", "odd", ""])
+    for text in ("one", "two", "lost by a defect of ours", "four"):
+        outbox.post("1", text)
+    assert await outbox.flush(5)
+    assert api.log == [("send", "one"), ("send", "two"), ("send", "four")]
+
+
+async def test_edits_skip_what_is_overtaken(api, outbox):
+    post = outbox.post("1", "a")
+    assert await outbox.flush(5)
+    api.gate.clear()
+    post.show("ab")
+    api.entered.clear()
+    await api.entered.wait()
+    post.show("abc")
+    post.show("abcd")
+    api.gate.set()
+    assert await outbox.flush(5)
+    assert api.log == [("send", "a"), ("edit", "abcd")]
+
+
+async def test_a_source_is_asked_only_when_something_can_be_sent(api, outbox):
+    asked = []
+
+    def source() -> None:
+        asked.append(len(api.log))
+        if len(asked) == 1:
+            outbox.post("1", "made by the source")
+
+    for _ in range(10):
+        outbox.refresh("1", source)
+    outbox.post("1", "after it")
+    assert await outbox.flush(5)
+    assert api.log == [("send", "made by the source"), ("send", "after it")]
+    assert len(asked) == 1
+
+
+async def test_what_is_refused_is_told_and_does_not_stop_the_rest(api, outbox):
+    told = []
+    api.trouble.extend(["refused"])
+    post = outbox.post("1", "no", on_failed=lambda: told.append("no"))
+    outbox.post("1", "yes")
+    assert await outbox.flush(5)
+    assert (told, api.log) == (["no"], [("send", "yes")])
+    assert post.failed is not None
+    assert post.failed.code == 50013
+
+
+async def test_long_after_a_lost_answer_the_channel_is_looked_at_before_a_second_try(api, outbox):
+    api.trouble.extend(["lost"])
+    post = outbox.post("1", "once ")
+    assert await outbox.flush(5)
+    assert api.log == [("send", "once ")]
+    assert post.message_id == "101"
+
+
+async def test_where_the_channel_cannot_be_looked_at_it_is_sent_again_and_that_is_told(api, outbox):
+    api.trouble.extend(["lost", "refused"])
+    api.posted_since = refusing(api)
+    post = outbox.post("1", "once")
+    assert await outbox.flush(5)
+    assert (api.log, post.failed) == ([("send", "once"), ("send", "once"), ("send", UNSURE)], None)
+
+
+def refusing(api):
+    async def posted_since(_channel, _message_id) -> list[dict]:
+        await api._meet()
+        return []
+
+    return posted_since
+
+
+async def test_the_gateway_s_echo_settles_a_lost_answer(api, outbox):
+    api.clock.move = lambda _seconds: None
+    api.trouble.extend(["lost"])
+    post = outbox.post("1", "once")
+    outbox.confirm(post.nonce, "101")
+    assert await outbox.flush(5)
+    assert (api.log, post.message_id) == ([("send", "once")], "101")
+
+
+async def test_what_is_taken_away_before_it_was_sent_never_was(api, outbox):
+    outbox.post("1", "never").retract()
+    stands = outbox.post("1", "briefly")
+    assert await outbox.flush(5)
+    stands.retract()
+    stands.show("too late")
+    assert await outbox.flush(5)
+    assert api.log == [("send", "briefly"), ("delete", "101")]
+
+
+async def test_reactions_that_undo_each_other_while_they_wait_are_not_sent(api, outbox):
+    api.gate.clear()
+    outbox.react("1", "5", "👀", add=True)
+    await api.entered.wait()
+    outbox.react("1", "5", "🤔", add=True)
+    outbox.react("1", "5", "👀", add=False)
+    outbox.react("1", "5", "🤔", add=False)
+    api.trouble.extend(["down", "", "refused"])
+    outbox.react("1", "5", "🆗", add=True)
+    api.gate.set()
+    assert await outbox.flush(5)
+    assert api.log == [("+", "👀"), ("+", "🆗")]
+
+
+async def test_there_is_always_one_reaction(api, outbox):
+    outbox.react("1", "5", "👀", add=True)
+    assert await outbox.flush(5)
+    api.gate.clear()
+    outbox.react("1", "6", "🚫", add=True)
+    await api.entered.wait()
+    for new, old in (("🤔", "👀"), ("🆗", "🤔")):
+        outbox.react("1", "5", new, add=True)
+        outbox.react("1", "5", old, add=False)
+    api.gate.set()
+    assert await outbox.flush(5)
+    assert api.log == [("+", "👀"), ("+", "🚫"), ("+", "🆗"), ("-", "👀")]
+
+
+async def test_a_reaction_whose_answer_was_lost_is_taken_off_again(api):
+    patient = Outbox(api, Backoff(first=600, most=600), clock=api.clock, own_id=lambda: ME)
+    api.trouble.extend(["lost"])
+    patient.react("1", "5", "👀", add=True)
+    assert not await patient.flush(0.01)
+    patient.react("1", "5", "👀", add=False)
+    patient.nudge()
+    assert await patient.flush(5)
+    assert api.log == [("+", "👀"), ("+", "👀"), ("-", "👀")]
+
+
+async def test_an_outage_ends_with_a_nudge(api):
+    patient = Outbox(api, Backoff(first=600, most=600), clock=api.clock, wall=api.clock, own_id=lambda: ME)
+    api.trouble.extend(["down"])
+    patient.post("1", "one")
+    await api.entered.wait()
+    assert not await patient.flush(0.01)
+    patient.nudge()
+    assert await patient.flush(5)
+    assert api.log == [("send", "one")]
+
+
+async def test_a_message_that_is_too_long_is_cut(api, outbox):
+    outbox.post("1", "x" * 3000)
+    assert await outbox.flush(5)
+    assert len(api.log[0][1]) == 2000
+
+
+async def test_the_throttle_lets_urgent_ones_go_first():
+    throttle = Throttle(limit=2, per=0.05)
+    order = []
+    began = asyncio.get_running_loop().time()
+
+    async def one(name: str, *, urgent: bool) -> None:
+        await throttle.admit(urgent=urgent)
+        order.append((name, asyncio.get_running_loop().time()))
+
+    await asyncio.gather(
+        *(one(f"edit {number}", urgent=False) for number in range(4)),
+        one("answer", urgent=True),
+        one("end", urgent=True),
+    )
+    names = [name for name, _ in order]
+    assert names == ["edit 0", "edit 1", "answer", "end", "edit 2", "edit 3"]
+    assert order[2][1] - began >= 0.05
+    assert order[4][1] - began >= 0.1
+
+
+def test_backoff_grows_to_its_end():
+    backoff = Backoff(first=1, most=8)
+    for failures, whole in ((1, 1), (2, 2), (4, 8), (500, 8)):
+        assert whole / 2 <= backoff.seconds(failures) <= whole
+
+
+def test_the_link_tells_since_when():
+    clock = Clock()
+    link = Link(clock)
+    assert link.facts(None).disconnected_seconds is None
+    link.up()
+    up = link.facts(None)
+    assert (up.connected, up.disconnected_seconds) == (True, None)
+    link.down()
+    clock.move(20)
+    link.down()
+    down = link.facts(None)
+    assert (down.connected, down.disconnected_seconds) == (False, 20)
+    assert (up.since or "").endswith("Z")
+
+
+@pytest.mark.parametrize("most", [4, 5, 7, 100])
+def test_files_are_cut_between_characters(most):
+    text = "aé€😀" * 5
+    parts = cut_bytes(text, most)
+    assert "".join(parts) == text
+    assert all(len(part.encode()) <= most for part in parts)

@@ -1,0 +1,343 @@
+"""The delivery under outages, lost answers, and lives that end at any moment, by chance, in virtual time.
+
+Each message of ours stands once, with its last words, in order; what was to be taken away is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
+
+import msgspec
+import pytest
+
+from acpbot.chat.discord.gateway.supervisor import Backoff
+from acpbot.chat.discord.outbound.outbox import Outbox
+from tests.fakes.discord.memory_rest import ME, MemoryRest
+from tests.fakes.virtual_time import VirtualTimeLoop
+
+SEEDS = int(os.environ.get("ACPBOT_SEEDS", "20"))
+STEPS = 300
+CHANNELS = ("100", "200", "300")
+EMOJIS = ("👀", "🤔", "🔥", "👨‍💻", "🆗")
+PAUSES = (0, 0, 0, 0.01, 0.1, 1, 5, 60)
+UNIX = 1_790_000_000.0
+
+
+class MemoryStore:
+    """The table of posts: what a step of the loop writes gets on disk whole, in order, some time later."""
+
+    def __init__(self, chance: random.Random, kept: dict) -> None:
+        self.kept = kept
+        self.ever = set(kept)
+        self._chance = chance
+        self._step: list = []
+        self._steps: deque[list] = deque()
+        self._written = asyncio.Condition()
+        self._work = asyncio.Event()
+        self._writer = asyncio.create_task(self._write_for_ever())
+
+    def save_post(self, record) -> None:
+        self._add(record.nonce, record)
+
+    def post_settled(self, nonce: str) -> None:
+        self._add(nonce, None)
+
+    def _add(self, nonce: str, record) -> None:
+        if not self._step:
+            asyncio.get_running_loop().call_soon(self._end_step)
+        self._step.append((nonce, record))
+
+    def _end_step(self) -> None:
+        self._steps.append(self._step)
+        self._step = []
+        self._work.set()
+
+    async def durable(self) -> None:
+        await asyncio.sleep(0)
+        async with self._written:
+            await self._written.wait_for(lambda: not self._steps)
+
+    async def _write_for_ever(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            while self._steps:
+                await asyncio.sleep(self._chance.choice((0, 0.001, 0.05, 3)))
+                self._apply(self._steps.popleft())
+            async with self._written:
+                self._written.notify_all()
+
+    def _apply(self, step: list) -> None:
+        for nonce, record in step:
+            before = self.kept.get(nonce)
+            if record is None:
+                self.kept.pop(nonce, None)
+            elif before is None:
+                self.kept[nonce] = record
+                self.ever.add(nonce)
+            else:
+                names = ("fate", "content", "components", "message_id", "sent")
+                changed = {name: getattr(record, name) for name in names}
+                self.kept[nonce] = msgspec.structs.replace(before, **changed)
+
+    def die(self) -> dict:
+        """The end of a life; what was being written may have got on disk, or not."""
+        self._writer.cancel()
+        for _ in range(self._chance.randint(0, len(self._steps))):
+            self._apply(self._steps.popleft())
+        return self.kept
+
+
+@dataclass
+class Wanted:
+    """A post, and what is to become of it: how often it must stand, and with which words (``None``: any)."""
+
+    post: object
+    channel: str
+    growing: bool
+    life: int
+    often: tuple[int, ...] = (1,)
+    words: str | None = None
+    parts: int = 0
+    over: bool = False
+
+
+@dataclass
+class Play:
+    """People, an outbox in one life after the other, and Discord."""
+
+    chance: random.Random
+    wanted: list[Wanted] = field(default_factory=list)
+    emojis: dict[str, list[str]] = field(default_factory=dict)
+    life: int = 0
+
+    def __post_init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.rest = MemoryRest(self.chance, lambda: UNIX + loop.time(), self._made, self._gone)
+        self.broken: list[str] = []
+        self._begin({})
+
+    def _begin(self, kept: dict) -> None:
+        loop = asyncio.get_running_loop()
+        left = list(kept.values())
+        self.store = MemoryStore(self.chance, kept)
+        self.outbox = Outbox(
+            self.rest,
+            Backoff(),
+            own_id=lambda: ME,
+            store=self.store,
+            clock=loop.time,
+            wall=lambda: UNIX + loop.time(),
+        )
+        self.outbox.recover(left)
+
+    def _gone(self, nonce: str) -> None:
+        if nonce in self.store.kept and self.store.kept[nonce].fate == "deliver":
+            self.broken.append(f"{nonce} was deleted, and another life would deliver it")
+
+    def _made(self, nonce: str, message_id: str) -> None:
+        if nonce not in self.store.ever:
+            self.broken.append(f"{nonce} was made, and another life would not know of it")
+        if self.chance.random() < 0.5:  # the gateway tells of it, if it is there
+            loop = asyncio.get_running_loop()
+            loop.call_later(self.chance.choice((0, 0.1, 3)), lambda: self.outbox.confirm(nonce, message_id))
+
+    # What happens.
+
+    def say(self, channel: str) -> None:
+        text = f"{len(self.wanted)} said"
+        fate = self.chance.choice(["deliver", "deliver", "retract"])
+        post = self.outbox.post(channel, text, fate=fate)
+        often, words = ((1,), text) if fate == "deliver" else ((0, 1), None)
+        self.wanted.append(Wanted(post, channel, growing=False, life=self.life, often=often, words=words))
+
+    def answer(self, channel: str) -> None:
+        text = f"{len(self.wanted)} answer"
+        post = self.outbox.post(channel, text, fate="leave")
+        self.wanted.append(Wanted(post, channel, growing=True, life=self.life, words=text))
+
+    def _any(self, channel: str, **which) -> Wanted | None:
+        fits = [
+            one
+            for one in self.wanted
+            if one.channel == channel and one.life == self.life and not one.over and vars(one).items() >= which.items()
+        ]
+        return self.chance.choice(fits) if fits else None
+
+    def grow(self, channel: str) -> None:
+        one = self._any(channel, growing=True)
+        if one is not None:
+            one.parts += 1
+            one.words = f"{one.words} {one.parts}"
+            words = one.words
+            self.outbox.refresh(channel, lambda: None if one.over else one.post.show(words))
+
+    def conclude(self, channel: str) -> None:
+        one = self._any(channel, growing=True)
+        if one is not None:
+            one.words = f"{one.words} end"
+            one.over = True
+            words = one.words
+            self.outbox.refresh(channel, lambda: one.post.show(words, last=True), urgent=True)
+            asyncio.get_running_loop().call_soon(self.outbox.bring_up_to_date, channel)
+
+    def retract(self, channel: str) -> None:
+        one = self._any(channel)
+        if one is not None:
+            one.over, one.often, one.words = True, (0,), None
+            one.post.retract()
+
+    def react(self, channel: str) -> None:
+        key = f"{channel}-{self.life}-{self.chance.randint(0, 2)}"
+        shown = self.emojis.setdefault(key, [])
+        emoji = self.chance.choice(EMOJIS)
+        if emoji not in shown:
+            self.outbox.react(channel, key, emoji, add=True)
+        for other in shown:
+            if other != emoji:
+                self.outbox.react(channel, key, other, add=False)
+        shown[:] = [emoji]
+
+    def weather(self, channel: str) -> None:
+        self.rest.out = not self.rest.out and self.chance.random() < 0.5
+        if not self.rest.out:
+            self.outbox.nudge()
+        if self.chance.random() < 0.3:
+            self.rest.archive(channel)
+
+    async def die(self) -> None:
+        kept = self.store.die()
+        ever, settled = self.store.ever, set(self.store.ever) - set(kept)
+        await self.outbox.close()
+        for one in self.wanted:
+            nonce = one.post.nonce
+            if one.life != self.life:
+                continue
+            if nonce in settled:  # it stands; that it is to be taken away may not be on disk yet
+                one.often = one.often if one.often != (0,) else (0, 1)
+                continue
+            record = kept.get(nonce)
+            if nonce not in ever:
+                one.often, one.words = (0,), None
+            elif record.fate == "deliver":
+                one.often, one.words = (1,), record.content
+            else:
+                one.often, one.words = (0, 1) if record.fate == "leave" else (0,), None
+        self.emojis.clear()
+        self.life += 1
+        await asyncio.sleep(self.chance.choice(PAUSES))
+        self._begin(kept)
+
+    async def step(self) -> None:
+        channel = self.chance.choice(CHANNELS)
+        acts = (self.say, self.answer, self.grow, self.conclude, self.retract, self.react, self.weather)
+        self.chance.choices(acts, [4, 2, 8, 2, 1, 4, 1])[0](channel)
+        await asyncio.sleep(self.chance.choice(PAUSES))
+        if self.chance.random() < 0.02:
+            await self.die()
+
+    async def settle(self) -> None:
+        """All is well from now on: everything gets done."""
+        self.rest.out, self.rest.faults = False, 0.0
+        for one in self.wanted:
+            if one.life == self.life and one.growing and not one.over:
+                one.over = True
+                one.post.show(one.words, last=True)
+        assert await self.outbox.flush(10_000)
+        await self.store.durable()
+
+    def judge(self) -> None:
+        assert self.broken == []
+        assert self.store.kept.keys() <= {one.post.nonce for one in self.wanted if one.post.fate == "retract"}
+        standing = defaultdict(list)
+        for there in self.rest.there.values():
+            for message in there.values():
+                standing[message["sent with"]].append(message["content"])
+        for one in self.wanted:
+            found = standing[one.post.nonce]
+            assert len(found) in one.often, one
+            assert one.words is None or found in ([], [one.words]), one
+        for channel, there in self.rest.there.items():
+            numbers = {one.post.nonce: number for number, one in enumerate(self.wanted) if one.channel == channel}
+            order = [numbers[there[key]["sent with"]] for key in sorted(there, key=int)]
+            assert order == sorted(order)
+        for key, emojis in self.emojis.items():
+            assert list(self.rest.reactions.get(key, {})) == emojis
+
+
+async def play(seed: int) -> Play:
+    random.seed(seed)  # the jitter of the backoff
+    one = Play(random.Random(seed))  # noqa: S311 - it chooses what a test does
+    for _ in range(STEPS):
+        await one.step()
+    await one.settle()
+    return one
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_every_message_stands_once_with_its_last_words_and_in_order(seed):
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        one = runner.run(play(seed))
+    one.judge()
+    assert len(one.wanted) > 20
+
+
+async def answer_lost(one: Play, words: str, **how):
+    """A post that stands, of which the outbox does not know, as Discord is out of reach since then."""
+    one.rest.faults = 0.0
+    stands = asyncio.Event()
+
+    def made(_nonce, _message_id) -> None:
+        one.rest.out = True
+        stands.set()
+
+    one.rest.made = made
+    post = one.outbox.post("100", words, **how)
+    await stands.wait()
+    return post
+
+
+async def another_life(one: Play, seconds: float) -> None:
+    """It begins after so long, when everything from the one before is on disk."""
+    await one.store.durable()
+    await one.die()
+    await asyncio.sleep(seconds)
+
+
+async def standing(one: Play) -> list[str]:
+    """What stands in the end."""
+    one.rest.out = False
+    assert await one.outbox.flush(10_000)
+    return [message["content"] for message in one.rest.there["100"].values()]
+
+
+def run(story) -> list[str]:
+    async def whole() -> list[str]:
+        return await story(Play(random.Random(1)))  # noqa: S311 - it chooses what a test does
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        return runner.run(whole())
+
+
+def test_what_an_earlier_life_has_sent_is_found_however_long_this_one_could_not_look():
+    async def story(one: Play) -> list[str]:
+        await answer_lost(one, "hello")
+        await asyncio.sleep(90)  # the nonce is still known when the next life begins
+        await another_life(one, 900)
+        return await standing(one)
+
+    assert run(story) == ["hello"]
+
+
+def test_an_answer_that_had_grown_is_found_by_its_first_words():
+    async def story(one: Play) -> list[str]:
+        post = await answer_lost(one, "I", fate="leave")
+        post.show("I am done.", last=True)
+        await another_life(one, 900)
+        return await standing(one)
+
+    assert run(story) == ["I am done."]

@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acpbot.chat.discord.outbound.reactions import Change, Event, Reactions, end_event, tool_event
+from acpbot.config.settings import EmojiSettings, ReactionSettings, TimingSettings
+
+E = EmojiSettings()
+
+
+def add(emoji: str) -> Change:
+    return Change("add", emoji)
+
+
+def swap(new: str, old: str) -> list[Change]:
+    return [Change("add", new), Change("remove", old)]
+
+
+def reactions(**keys: Any) -> Reactions:
+    return Reactions(ReactionSettings(**keys))
+
+
+def test_one_turn():
+    state = reactions()
+    assert state.due(0) == []
+    assert state.next_wakeup() is None
+    state.on(Event.QUEUED, 1)
+    assert state.due(1) == [add("👀")]
+    assert state.next_wakeup() is None
+    state.on(Event.THINKING, 5)
+    assert state.due(5) == []
+    assert state.next_wakeup() == 5.7
+    assert state.due(5.7) == swap("🤔", "👀")
+    state.update("tool_call", {"toolCallId": "1", "kind": "edit", "title": "x"}, 6)
+    assert state.due(6) == []
+    assert state.due(6.7) == swap("👨‍💻", "🤔")
+    state.update("tool_call_update", {"toolCallId": "1", "status": "completed"}, 7)
+    state.on(Event.DONE, 7.1)
+    assert not state.finished
+    assert state.due(7.1) == swap("🆗", "👨‍💻")
+    assert state.next_wakeup() is None
+    assert state.finished
+    state.on(Event.TOOL, 8)
+    state.update("agent_message_chunk", {}, 9)
+    assert state.due(99) == []
+
+
+def test_an_end_may_turn_out_to_be_an_error():
+    state = reactions()
+    for event in (Event.QUEUED, Event.DONE):
+        state.on(event, 0)
+        state.due(0)
+    state.on(Event.ERROR, 1)
+    assert state.due(1) == swap("😱", "🆗")
+    state.on(Event.ERROR, 2)
+    state.on(Event.DONE, 2)
+    assert state.due(2) == []
+
+
+def test_what_does_not_last_is_not_shown():
+    state = reactions()
+    state.on(Event.THINKING, 0)
+    assert state.due(0) == [add("🤔")]
+    for number in range(20):
+        now = 1 + number / 2
+        state.on(Event.WEB if number % 2 else Event.CODING, now)
+        assert state.due(now) == []
+        assert state.next_wakeup() == pytest.approx(now + 0.7)
+    # It was gone for a moment, and is back before that would have shown.
+    state.on(Event.THINKING, 11)
+    assert state.due(12) == []
+
+
+def test_slow_then_very_slow_then_alive_again():
+    state = reactions()
+    state.on(Event.THINKING, 0)
+    state.due(0)
+    assert state.next_wakeup() == 10
+    assert state.due(10) == swap("⏳", "🤔")
+    assert state.next_wakeup() == 30
+    assert state.due(30) == swap("😨", "⏳")
+    assert state.next_wakeup() is None
+    state.update("agent_message_chunk", {"content": {}}, 40)
+    assert state.due(40) == swap("🤔", "😨")
+    assert state.next_wakeup() == 50
+    assert state.due(50) == swap("⏳", "🤔")
+    # What comes after silence may be something else: that shows once it lasts.
+    state.on(Event.WEB, 51)
+    assert state.due(51) == swap("🤔", "⏳")
+    assert state.due(51.7) == swap("⚡", "🤔")
+
+
+def test_nobody_is_slow_in_the_queue_or_while_a_person_is_asked():
+    state = reactions()
+    state.on(Event.QUEUED, 0)
+    state.due(0)
+    assert state.due(10_000) == []
+    state.on(Event.CODING, 10_000)
+    assert state.due(10_000.7) == swap("👨‍💻", "👀")
+    state.on(Event.ASKED, 10_001)
+    state.on(Event.ASKED, 10_001)
+    assert state.next_wakeup() is None
+    state.on(Event.ANSWERED, 10_100)
+    # Another tool goes on meanwhile.
+    state.update("tool_call_update", {"toolCallId": "2", "kind": "execute"}, 10_101)
+    assert state.due(20_000) == []
+    state.on(Event.ANSWERED, 20_000)
+    assert state.next_wakeup() == 20_010
+    assert state.due(20_010) == swap("⏳", "👨‍💻")
+    state.on(Event.ANSWERED, 20_011)
+    assert state.due(20_011) == swap("👨‍💻", "⏳")
+    assert state.next_wakeup() == 20_021
+
+
+def test_a_slow_turn_that_asks_is_not_slow_any_more():
+    state = reactions()
+    state.on(Event.TOOL, 0)
+    state.due(0)
+    assert state.due(12) == swap("⏳", "🔥")
+    state.on(Event.ASKED, 13)
+    assert state.due(13) == swap("🔥", "⏳")
+
+
+@pytest.mark.parametrize(("event", "hold", "emoji"), [(Event.DONE, 1.5, "🆗"), (Event.ERROR, 2.5, "😱")])
+def test_removed_after_the_reply_where_that_is_wanted(event, hold, emoji):
+    state = reactions(remove_after_reply=True)
+    state.on(Event.THINKING, 0)
+    state.due(0)
+    state.on(event, 100)
+    assert state.due(100) == swap(emoji, "🤔")
+    assert state.next_wakeup() == 100 + hold
+    assert not state.finished
+    assert state.due(100 + hold) == [Change("remove", emoji)]
+    assert state.finished
+    assert state.next_wakeup() is None
+
+
+def test_cancelled_leaves_nothing():
+    state = reactions()
+    state.on(Event.QUEUED, 0)
+    state.due(0)
+    state.on(Event.CANCELLED, 1)
+    assert state.due(1) == [Change("remove", "👀")]
+    assert state.finished
+    assert state.next_wakeup() is None
+    unseen = reactions()
+    unseen.on(Event.CANCELLED, 1)
+    assert unseen.due(1) == []
+    assert unseen.finished
+
+
+def test_without_reactions_nothing_happens():
+    state = reactions(enabled=False)
+    for event in Event:
+        state.on(event, 1)
+        assert state.due(2) == []
+        assert state.next_wakeup() is None
+    assert state.finished
+
+
+def test_states_that_look_alike_change_nothing():
+    same = msgspec.structs.replace(E, tool="🔥", coding="🔥", done="🔥")
+    state = reactions(emojis=same)
+    state.on(Event.TOOL, 0)
+    state.due(0)
+    state.on(Event.CODING, 1)
+    assert state.due(5) == []
+    state.on(Event.DONE, 6)
+    assert state.due(6) == []
+    assert state.finished
+
+
+def test_zero_means_at_once_and_for_stalls_never():
+    zero = TimingSettings(debounce_ms=0, stall_soft_ms=0, stall_hard_ms=0, done_hold_ms=0)
+    state = reactions(timing=zero, remove_after_reply=True)
+    state.on(Event.QUEUED, 0)
+    state.due(0)
+    state.on(Event.THINKING, 0)
+    assert state.due(0) == swap("🤔", "👀")
+    assert state.next_wakeup() is None
+    assert state.due(1e6) == []
+    state.on(Event.DONE, 1e6)
+    assert state.due(1e6) == [Change("remove", "🤔")]
+    assert state.finished
+
+
+def test_the_tool_that_started_last_counts():
+    state = reactions(timing=TimingSettings(debounce_ms=0))
+    state.update("tool_call", {"toolCallId": "1", "kind": "execute", "status": "in_progress"}, 0)
+    assert state.due(0) == [add("👨‍💻")]
+    state.update("tool_call", {"toolCallId": "2", "kind": "fetch"}, 1)
+    assert state.due(1) == swap("⚡", "👨‍💻")
+    state.update("tool_call_update", {"toolCallId": "2", "status": "failed"}, 2)
+    assert state.due(2) == swap("👨‍💻", "⚡")
+    state.update("tool_call_update", {"toolCallId": "1", "status": "completed"}, 3)
+    assert state.due(3) == swap("🤔", "👨‍💻")
+    # Updates without a usable id, and of calls that never began.
+    state.update("tool_call", {"toolCallId": 7}, 4)
+    state.update("tool_call_update", {"toolCallId": "9", "status": "completed"}, 4)
+    state.update("something_new", {}, 4)
+    assert state.due(4) == []
+
+
+def test_an_agent_that_never_ends_its_calls_costs_bounded_memory():
+    state = reactions()
+    for number in range(10_000):
+        state.update("tool_call", {"toolCallId": str(number), "title": "t"}, number)
+    assert len(state._running) == 256
+
+
+@pytest.mark.parametrize(
+    ("kind", "title", "event"),
+    [
+        *((kind, None, Event.CODING) for kind in ("read", "edit", "delete", "move", "execute", "search")),
+        *(("fetch", None, Event.WEB), ("think", "web", Event.THINKING), ("switch_mode", None, Event.TOOL)),
+        *((None, None, Event.TOOL), ("other", "", Event.TOOL), ("invented", "Deploy", Event.TOOL)),
+        *(("search", "Search the web for x", Event.WEB), ("execute", "curl https://a", Event.CODING)),
+        *((None, "webSearch", Event.WEB), ("other", "web_fetch", Event.WEB), (None, "Open https://a.b", Event.WEB)),
+        *((None, "read_file", Event.CODING), ("other", "Bash", Event.CODING), (None, "runCommand", Event.CODING)),
+        *((None, "Cobweb research", Event.TOOL), (None, "x" * 100_000 + " web", Event.TOOL)),
+    ],
+)
+def test_what_a_tool_is(kind, title, event):
+    assert tool_event(kind, title) is event
+
+
+def test_how_turns_end():
+    ends = {"end_turn": Event.DONE, "max_tokens": Event.DONE, "new_reason": Event.DONE, "cancelled": Event.CANCELLED}
+    ends |= {"error": Event.ERROR, "refusal": Event.ERROR}
+    assert {reason: end_event(reason) for reason in ends} == ends
+
+
+_steps = st.lists(st.tuples(st.sampled_from(list(Event)), st.floats(0, 40), st.booleans()), max_size=30)
+_timings = st.builds(
+    TimingSettings,
+    **dict.fromkeys(("debounce_ms", "stall_soft_ms", "stall_hard_ms", "done_hold_ms"), st.integers(0, 30_000)),
+)
+
+
+@given(_steps, _timings, st.booleans())
+def test_never_two_emojis_and_every_wakeup_has_a_cause(steps, timing, remove):
+    state = Reactions(ReactionSettings(timing=timing, remove_after_reply=remove))
+    shown: set[str] = set()
+    now = 0.0
+
+    def apply() -> int:
+        changes = state.due(now)
+        for action, emoji in changes:
+            if action == "add":
+                assert emoji not in shown
+                shown.add(emoji)
+            else:
+                shown.remove(emoji)
+        assert len(shown) <= 1
+        assert state.due(now) == []
+        return len(changes)
+
+    for event, pause, wake in steps:
+        until = now + pause
+        while wake and (wakeup := state.next_wakeup()) is not None and wakeup <= until:
+            now = wakeup
+            assert apply() > 0
+        now = until
+        state.on(event, now)
+        apply()
+    for _ in range(5):
+        if (wakeup := state.next_wakeup()) is None:
+            break
+        assert wakeup > now
+        now = wakeup
+        assert apply() > 0
+    assert state.next_wakeup() is None
+
+
+def test_an_end_that_looks_like_the_work_is_held_from_the_end():
+    state = reactions(remove_after_reply=True, emojis=msgspec.structs.replace(E, thinking="🆗"))
+    state.on(Event.THINKING, 0)
+    state.due(0)
+    state.on(Event.DONE, 5)
+    assert state.due(5) == []
+    assert state.next_wakeup() == 6.5
+    assert state.due(6.5) == [Change("remove", "🆗")]

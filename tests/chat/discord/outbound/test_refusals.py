@@ -1,0 +1,118 @@
+"""What Discord does not let the bot do any more, in the middle of a turn: nothing hangs, and somebody is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.chat.discord.outbound.test_turns import digits
+from tests.fakes.discord import rest
+
+if TYPE_CHECKING:
+    from tests.support.discord_scene import Scene
+
+SEND = "SEND_MESSAGES_IN_THREADS"
+
+
+def deny(scene: Scene, *permissions: str) -> None:
+    scene.server.set_permissions(scene.channel, scene.server.bot, deny=permissions)
+
+
+def allow(scene: Scene) -> None:
+    scene.server.set_permissions(scene.channel, scene.server.bot)
+
+
+async def goes_on(scene: Scene) -> None:
+    """Another message gets its answer."""
+    message = scene.asks("say and on we go")
+    thread = await scene.server.wait_for(lambda: message.thread)
+    await scene.says(thread, "and on we go")
+
+
+async def test_a_permission_that_is_back_before_the_end_costs_nothing(scene: Scene):
+    thread = await scene.opens("stall 0.1; long 5000; stall 0.3; say last")
+    deny(scene, SEND)
+    sends = scene.server.requests_to
+    await scene.server.wait_for(lambda: any(call.status == 403 for call in sends("POST", rest.MESSAGES)))
+    allow(scene)
+    await scene.idle(thread, 1)
+    assert "\n".join(one.content for one in scene.bodies(thread)) == f"{digits(5000)}last"
+
+
+async def test_a_permission_that_is_lost_is_told_in_the_channel(scene: Scene):
+    message = scene.asks("stall 0.1; say lost")
+    thread = await scene.server.wait_for(lambda: message.thread)
+    deny(scene, SEND)
+    await scene.idle(thread, 1)
+    told = await scene.server.wait_for_message(scene.channel)
+    assert told.content == (
+        f"😱 {scene.ada.mention} I could not say all of my answer in {thread.mention}: "
+        "I need the permission Send Messages in Threads. Mend that and ask again there."
+    )
+    assert not told.pings
+    await scene.server.wait_for(lambda: message.shown_reactions == ["😱"])
+    allow(scene)
+    scene.ada.says(thread, "say again")
+    await scene.says(thread, "again")
+    assert len(scene.bodies(scene.channel)) == 1
+
+
+async def test_a_thread_that_is_locked_is_told_in_the_channel(scene: Scene):
+    thread = await scene.opens("say one; stall 0.1; long 3000")
+    await scene.says(thread, "one")
+    scene.ada.archives(thread, locked=True)
+    await scene.idle(thread, 1)
+    told = await scene.server.wait_for_message(scene.channel)
+    assert f"I could not say all of my answer in {thread.mention}: it is locked." in told.content
+    await goes_on(scene)
+
+
+async def test_a_thread_that_is_deleted_ends_its_turn_and_nobody_is_told(scene: Scene):
+    message = scene.asks("say one; sleep 60")
+    thread = await scene.server.wait_for(lambda: message.thread)
+    await scene.says(thread, "one", "sleep 60")
+    scene.ada.deletes_thread(thread)
+    await scene.server.wait_for(lambda: not scene.pool.rows(suspended=True), seconds=10, what="no session")
+    assert await scene.chat.outbox.flush(5)
+    await goes_on(scene)
+    assert scene.bodies(scene.channel) == []
+
+
+async def test_a_channel_that_is_not_seen_any_more_stops_nothing(scene: Scene):
+    other = scene.server.make_channel(scene.guild, "other")
+    thread = await scene.opens("say one; stall 0.1; say two")
+    await scene.says(thread, "one")
+    deny(scene, "VIEW_CHANNEL")
+    message = scene.ada.says(other, "say there", mentions=[scene.server.bot])
+    there = await scene.server.wait_for(lambda: message.thread)
+    await scene.says(there, "there")
+    await scene.server.wait_for(lambda: scene.harness.row(str(thread.id)).turns == 1)
+    session = scene.harness.row(str(thread.id)).session_id
+    assert await scene.chat.outbox.flush(5)
+    allow(scene)
+    scene.ada.says(thread, "say three")
+    await scene.says(thread, "three")
+    assert scene.harness.row(str(thread.id)).session_id == session
+
+
+async def test_where_nobody_can_be_asked_the_permission_is_rejected(scene: Scene):
+    scene.server.faults.status(403, "POST", rest.MESSAGES, times=2, where=lambda call: bool(call.body["components"]))
+    thread = await scene.opens("tool echo hi")
+    await scene.says(thread, "You did not allow it, so nothing was run.")
+    await scene.says(thread, "❌ I could not ask for this permission here, so it was rejected: `echo hi`")
+
+
+async def test_a_question_that_is_refused_once_is_asked_again(scene: Scene):
+    scene.server.faults.status(403, "POST", rest.MESSAGES, where=lambda call: bool(call.body["components"]))
+    thread = await scene.opens("tool echo hi")
+    ask = await scene.server.wait_for_message(thread, lambda one: one.buttons)
+    scene.ada.clicks(ask, label="✅ Allow once")
+    await scene.says(thread, "The command completed: hi")
+
+
+async def test_reactions_are_not_needed(scene: Scene):
+    deny(scene, "ADD_REACTIONS")
+    thread = await scene.opens("say one")
+    await scene.idle(thread, 1)
+    scene.ada.says(thread, "say two")
+    await scene.idle(thread, 2)
+    assert scene.text(thread) == "one\ntwo"

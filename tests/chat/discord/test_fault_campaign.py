@@ -1,0 +1,67 @@
+"""Every call of a turn meets every fault, and many turns meet the limits: what is said stands there, and once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.chat.discord.outbound.test_turns import digits
+from tests.support import fault_campaign
+from tests.support.discord_scene import staged
+
+# Where a call is refused for good: what the person gets instead of the answer, and what is only missing.
+REFUSED = {
+    "open the thread": "told",
+    "take a reaction off": "lived",
+    "rename the thread": "lived",
+    "send a place in the queue": "lived",
+    "delete a place in the queue": "lived",
+    "look up a thread": "lived",
+    "look at an earlier life's message": "lived",
+    "read what was missed": "lived",
+    "fetch a file": "told",
+    "tell a clicker no": "told",
+    "answer a command": "told",
+    "propose while typing": "told",
+    "defer a command": "told",
+    "answer a deferred one": "told",
+    "explain an old button": "lived",
+    "register the commands": "lived",
+    "look for a lost message": "told",
+}
+# An explanation is not given again: it would be there twice.
+UNEXPLAINED = {"explain an old button": "lived"}
+EXPECTED = {"403": REFUSED, "404": REFUSED, "503": UNEXPLAINED, "dropped": UNEXPLAINED}
+
+
+@pytest.mark.parametrize("fault", fault_campaign.FAULTS)
+async def test_every_call_meets_every_fault(tmp_path, fault):
+    found = await fault_campaign.column(tmp_path, fault)
+    print(fault_campaign.table({fault: found}))
+    assert {call: outcome for call, outcome in found.items() if outcome != "answered"} == EXPECTED.get(fault, {})
+
+
+async def test_20_000_characters_in_2_000_chunks_cost_no_429(tmp_path):
+    async with staged(tmp_path, unit=0.05) as scene:
+        thread = await scene.opens("long 20000")
+        await scene.idle(thread, 1)
+        *bodies, last = scene.bodies(thread)
+        shown = "\n".join(body.content for body in bodies).rpartition("\n… ")[0]
+        assert (shown + "\n" + last.attachments[0].text.lstrip("\n")).strip() == digits(20000).strip()
+        assert scene.server.answered_429 == []
+
+
+async def test_20_threads_at_once_are_complete_and_cost_no_429(tmp_path):
+    limits = {"max_sessions": 20, "env": {"ACPBOT_DEMO_PACE": "0.005"}}
+    async with staged(tmp_path, unit=0.05, limits=limits) as scene:
+        asked = [scene.asks(f"long {3000 + number}") for number in range(20)]
+        for number, message in enumerate(asked):
+            thread = await scene.server.wait_for(
+                lambda m=message: next((t for t in scene.server.threads_of(scene.channel) if t.id == m.id), None),
+                seconds=20,
+                what="a thread for each message",
+            )
+            await asyncio.wait_for(scene.idle(thread, 1), 30)
+            assert "\n".join(body.content for body in scene.bodies(thread)).strip() == digits(3000 + number).strip()
+        assert scene.server.answered_429 == []

@@ -1,0 +1,87 @@
+"""Other settings for a chat that goes on: the next message, click and answer are held to them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from msgspec import structs
+
+from acpbot.config.settings import MarkdownSettings
+
+if TYPE_CHECKING:
+    from tests.support.discord_scene import Scene
+
+
+def reconfigure(scene: Scene, *, discord: dict | None = None, reactions: dict | None = None, **tables) -> None:
+    before = scene.chat.settings
+    assert before.discord is not None
+    scene.chat.reconfigure(
+        structs.replace(
+            before,
+            discord=structs.replace(before.discord, **(discord or {})),
+            reactions=structs.replace(before.reactions, **(reactions or {})),
+            **tables,
+        )
+    )
+
+
+async def test_the_gate_is_another_one_from_the_next_message_on(scene: Scene):
+    denied = scene.asks("say no", scene.eve)
+    await scene.server.wait_for(lambda: denied.shown_reactions == ["🚫"])
+    reconfigure(scene, discord={"allowed_users": (str(scene.eve.id),)})
+    scene.asks("say welcome", scene.eve)
+    thread = await scene.server.wait_for_thread(scene.channel)
+    await scene.says(thread, "welcome")
+    denied = scene.asks("say no")
+    await scene.server.wait_for(lambda: denied.shown_reactions == ["🚫"])
+    command = scene.ada.slash("status", channel=scene.channel)
+    assert (await scene.server.wait_for_answer(command)).told == "You may not use me here. Nothing was changed."
+
+
+async def test_an_admin_of_today_answers_what_was_asked_yesterday(scene: Scene):
+    thread = await scene.opens("tool echo hi")
+    message = await scene.server.wait_for_message(thread, lambda one: one.buttons)
+    refused = await scene.server.wait_for_answer(scene.bob.clicks(message, label="✅ Allow once"))
+    assert "or an admin" in refused.told
+    reconfigure(scene, discord={"admin_users": (str(scene.bob.id),)})
+    scene.bob.clicks(message, label="✅ Allow once")
+    await scene.says(thread, "The command completed: hi")
+
+
+async def test_answers_look_otherwise_from_the_next_turn_on(scene: Scene):
+    first = scene.asks("say a; plan; tool echo")
+    thread = await scene.server.wait_for_thread(scene.channel)
+    message = await scene.server.wait_for_message(thread, lambda one: one.buttons)
+    reconfigure(
+        scene,
+        discord={"tool_display": "none"},
+        reactions={"enabled": False},
+        markdown=MarkdownSettings(tables="off"),
+    )
+    scene.ada.clicks(message, label="✅ Always allow")
+    await scene.idle(thread, 1)
+    assert first.shown_reactions == ["🆗"]
+    assert "✅ `echo`" in scene.text(thread)
+    second = scene.ada.says(thread, 'tool echo; say "| a | b |\\n|---|---|\\n| 1 | 2 |"')
+    await scene.idle(thread, 2)
+    assert second.shown_reactions == []
+    assert scene.text(thread).count("`echo`") == 2  # the line of the first turn, and its question
+    assert "|---|---|" in scene.text(thread)
+
+
+async def test_bots_have_as_many_turns_as_the_new_settings_say(scene: Scene):
+    reconfigure(scene, discord={"allow_bot_messages": "all", "max_bot_turns": 1})
+    robot = scene.server.make_user("robot", scene.guild)
+    robot.bot = True
+    first = scene.asks("say one", robot)
+    thread = await scene.server.wait_for_thread(scene.channel)
+    await scene.says(thread, "one")
+    second = scene.asks("say two", robot)
+    await scene.server.wait_for(lambda: second.shown_reactions == ["🚫"])
+    assert first.shown_reactions != ["🚫"]
+
+
+async def test_a_chat_needs_its_settings(scene: Scene):
+    with pytest.raises(ValueError, match=r"no \[discord\]"):
+        scene.chat.reconfigure(structs.replace(scene.chat.settings, discord=None))

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+import discord
+import pytest
+from aiohttp import web
+
+from acpbot.chat.discord.gateway import supervisor
+from acpbot.commands.check_online import PERMISSIONS, PORTAL, try_token
+from acpbot.config import loader
+from tests.fakes.discord import rest
+from tests.fakes.discord.server import DiscordServer
+
+if TYPE_CHECKING:
+    from acpbot.config.settings import Settings
+
+TOKEN = "a.made-up.token"
+AGENT = f'[agent]\ncommand = "{sys.executable}"\nargs = ["-m", "acpbot.demo.agent"]\n'
+
+
+def text(api_base: str, token: str = TOKEN) -> str:
+    return f'[discord]\nbot_token = "{token}"\nallowed_users = ["1"]\napi_base = "{api_base}"\n{AGENT}'
+
+
+def settings(api_base: str, token: str = TOKEN, **environ: str) -> Settings:
+    return loader.parse(text(api_base, token), "/etc/c.toml", {"HOME": "/home/u", **environ})
+
+
+async def tried(made: Settings, seconds: float = 10.0) -> tuple[bool, str]:
+    said: list[str] = []
+    well = await try_token(made, said.append, seconds=seconds)
+    assert all(line.isprintable() for line in said)
+    assert TOKEN not in "".join(said)
+    return well, "\n".join(said)
+
+
+async def test_a_good_token_names_the_bot_and_its_invite_link():
+    async with DiscordServer() as server:
+        well, said = await tried(settings(server.api_base))
+    assert well
+    bot = server.bot
+    query = f"client_id={bot.id}&scope=bot+applications.commands&permissions=309237746752"
+    link = f"https://discord.com/oauth2/authorize?{query}"
+    assert said.splitlines() == [
+        f"discord: the token is taken; the bot is acpbot ({bot.id})",
+        f"discord: invite it with {link}",
+    ]
+    assert [call.status for call in server.requests] == [200, 200]
+
+
+@pytest.mark.parametrize("granted", [("message_content",), ("message_content", "members", "presences")])
+async def test_no_other_privileged_intent_is_needed(granted):
+    async with DiscordServer(privileged=granted) as server:
+        assert (await tried(settings(server.api_base)))[0]
+
+
+async def test_a_verified_application_has_the_other_flag():
+    async with DiscordServer() as server:
+        server.world.application_flags = 1 << 18
+        assert (await tried(settings(server.api_base)))[0]
+
+
+async def test_a_missing_intent_is_named_with_its_place():
+    async with DiscordServer(privileged=("members", "presences")) as server:
+        well, said = await tried(settings(server.api_base))
+    assert not well
+    assert "cannot read messages: the application has no Message Content Intent" in said
+    assert f"{PORTAL}, Bot, Privileged Gateway Intents" in said
+    assert "invite it with" in said
+
+
+async def test_a_refused_token_is_named_by_where_it_came_from(tmp_path):
+    async with DiscordServer(token="another") as server:
+        plain = await tried(settings(server.api_base))
+        variable = await tried(settings(server.api_base, "${OURS}", OURS=TOKEN))
+        (tmp_path / "token").write_text(TOKEN)
+        filed = text(server.api_base).replace(f'bot_token = "{TOKEN}"', f'bot_token_file = "{tmp_path}/token"')
+        file = await tried(loader.parse(filed, "/etc/c.toml", {"HOME": "/home/u"}))
+    start = "discord: cannot log in: Discord refuses the token of [discord] "
+    assert plain == (
+        False,
+        f"{start}bot_token in /etc/c.toml; make a new one at {PORTAL}, Bot, Reset Token, and put it there",
+    )
+    assert f"{start}bot_token in /etc/c.toml (environment variable OURS); " in variable[1]
+    assert f"{start}bot_token_file, {tmp_path}/token; " in file[1]
+
+
+async def test_nobody_there_is_unreachable(unused_tcp_port):
+    well, said = await tried(settings(f"http://127.0.0.1:{unused_tcp_port}/api/v10"))
+    assert not well
+    assert said.startswith(f"discord: cannot reach http://127.0.0.1:{unused_tcp_port}/api/v10: ")
+    assert said.endswith("; check the network and [discord] api_base")
+
+
+async def test_no_answer_is_unreachable_after_the_limit():
+    async with DiscordServer() as server:
+        held = server.faults.hold("GET", rest.ME)
+        well, said = await tried(settings(server.api_base), seconds=0.2)
+        held.release()
+    assert (well, said) == (
+        False,
+        f"discord: cannot reach {server.api_base}: no answer within 0.2 s; check the network and [discord] api_base",
+    )
+
+
+async def test_a_cut_answer_is_unreachable():
+    async with DiscordServer() as server:
+        server.faults.abort("GET", rest.APPLICATION, times=2)
+        well, said = await tried(settings(server.api_base))
+    assert not well
+    assert said.startswith(f"discord: cannot reach {server.api_base}: ")
+
+
+async def test_a_limit_and_a_broken_server_say_to_come_back():
+    async with DiscordServer() as server:
+        server.faults.too_many("GET", rest.ME, retry_after=6.5, times=1)
+        assert (await tried(settings(server.api_base)))[1].endswith("takes no more requests for now; try again in 7 s")
+        server.faults.status(502, "GET", rest.ME, times=1)
+        assert (await tried(settings(server.api_base)))[1].endswith("answers 502; try again later")
+        said = (await tried(settings(f"{server.api_base}/elsewhere")))[1]
+    assert said.endswith("answers 404; correct [discord] api_base")
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"id": "x"}', b"\xff", b"{" * 3_000_000])
+async def test_something_else_that_answers_is_said_to_be_that(body, unused_tcp_port):
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(body=body)
+
+    app = web.Application()
+    app.router.add_get("/users/@me", answer)
+    runner = web.AppRunner(app, shutdown_timeout=1.0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
+    try:
+        well, said = await tried(settings(f"http://127.0.0.1:{unused_tcp_port}"))
+    finally:
+        await runner.cleanup()
+    assert not well
+    assert said.endswith("does not answer as Discord's API; correct [discord] api_base")
+
+
+async def test_a_redirect_does_not_carry_the_token_away(unused_tcp_port):
+    async def answer(_request: web.Request) -> web.Response:
+        raise web.HTTPFound("http://127.0.0.1:1/")
+
+    app = web.Application()
+    app.router.add_get("/users/@me", answer)
+    runner = web.AppRunner(app, shutdown_timeout=1.0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
+    try:
+        said = (await tried(settings(f"http://127.0.0.1:{unused_tcp_port}")))[1]
+    finally:
+        await runner.cleanup()
+    assert said.endswith("answers 302; correct [discord] api_base")
+
+
+async def test_a_password_in_the_address_is_not_shown(unused_tcp_port):
+    well, said = await tried(settings(f"http://ada:lovelace@127.0.0.1:{unused_tcp_port}/api"))
+    assert not well
+    assert "lovelace" not in said
+    assert "api_base" in said
+
+
+@pytest.mark.parametrize(("privileged", "status"), [(("message_content",), 0), ((), 1)])
+async def test_the_command_tries_the_agents_and_the_token(tmp_path, privileged, status):
+    async with DiscordServer(privileged=privileged) as server:
+        (tmp_path / "config.toml").write_text(text(server.api_base))
+        (tmp_path / "config.toml").chmod(0o600)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "acpbot", "check", "--online"),
+            cwd=tmp_path,
+            env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "XDG_RUNTIME_DIR": str(tmp_path)},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == status, (out, err)
+    assert b"agent default: ok" in out
+    assert b"discord: the token is taken" in out
+    assert (b"no Message Content Intent" in out) is bool(status)
+    assert TOKEN.encode() not in out + err
+
+
+def test_the_permissions_are_as_the_library_names_them():
+    names = {name.lower().replace(" ", "_").replace("view_channels", "view_channel") for name in PERMISSIONS}
+    assert discord.Permissions(**dict.fromkeys(names, True)).value == sum(PERMISSIONS.values())
+
+
+def test_the_portal_is_where_the_daemon_sends_people_too():
+    assert PORTAL == supervisor.PORTAL

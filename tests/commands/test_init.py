@@ -1,0 +1,339 @@
+from __future__ import annotations
+
+import base64
+import os
+import pty
+import re
+import select
+import signal
+import stat
+import subprocess
+import sys
+import termios
+import time
+import tomllib
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from acpbot.commands.init import DEMO_AGENT, Answers, People, client_id_in, render, write
+from acpbot.config import loader
+from acpbot.errors import AcpbotError, ConfigError
+from tests.support.configs import TOKEN, USER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LIMIT = 20.0
+ROLE, CHANNEL, CLIENT = "223456789012345678", "323456789012345678", "123456789012345678"
+# A controlling terminal, as a login has: without one Ctrl-C would be a character like any other. And SIGINT as a login
+# has it: what a shell starts in the background inherits that it is ignored.
+START = (
+    "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    "signal.signal(signal.SIGINT, signal.SIG_DFL);"
+    "os.execv(sys.executable, [sys.executable, '-m', 'acpbot', *sys.argv[1:]])"
+)
+HIDDEN, USERS, ROLES = "Bot token (hidden", "User ids", "Role ids"
+CHANNELS, SURE, AGENT, APPLICATION = "Channel ids", 'Type "everybody"', "Number, or", "Application ID"
+
+
+class Terminal:
+    """`acpbot` on a pseudo-terminal, and what it shows there."""
+
+    def __init__(self, folder: Path, *args: str, env: dict[str, str] | None = None) -> None:
+        self.leader, follower = pty.openpty()
+        self.shown, self._seen = "", 0
+        (folder / "bin").mkdir(exist_ok=True)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", START, *args],
+            cwd=folder,
+            env={"HOME": str(folder), "PATH": str(folder / "bin"), "LANG": "C.UTF-8", "TERM": "dumb", **(env or {})},
+            stdin=follower,
+            stdout=follower,
+            stderr=follower,
+            start_new_session=True,
+        )
+        os.close(follower)
+
+    def until(self, text: str) -> str:
+        """Read until `text` is shown; what came before it since the last time."""
+        end = time.monotonic() + LIMIT
+        while (at := self.shown.find(text, self._seen)) < 0:
+            assert self._read(end), f"{text!r} never came; shown: {self.shown}"
+        before, self._seen = self.shown[self._seen : at], at + len(text)
+        return before
+
+    def answer(self, prompt: str, text: str) -> str:
+        before = self.until(prompt)
+        if prompt == HIDDEN:  # what is typed before echo is off would be shown, and then thrown away
+            self.until("): ")
+        self.type(text + "\n")
+        return before
+
+    def type(self, text: str) -> None:
+        os.write(self.leader, text.encode())
+
+    def press(self, key: str, shows: str) -> None:
+        """Press a key until `shows` is there: a SIGINT in the moment before read(2) is seen only after the next."""
+        end = time.monotonic() + LIMIT
+        while shows not in self.shown[self._seen :]:
+            self.type(key)
+            self._read(min(end, time.monotonic() + 1.0))
+            while self._read(time.monotonic() + 0.2):
+                pass
+            assert time.monotonic() < end, f"{shows!r} never came; shown: {self.shown}"
+
+    def echoes(self) -> bool:
+        return bool(termios.tcgetattr(self.leader)[3] & termios.ECHO)
+
+    def ended(self) -> int:
+        """The exit status; the rest of what is shown is read."""
+        end = time.monotonic() + LIMIT
+        while self._read(end):
+            pass
+        return self.process.wait(LIMIT)
+
+    def _read(self, end: float) -> bool:
+        if not select.select([self.leader], [], [], max(0.0, end - time.monotonic()))[0]:
+            return False
+        try:
+            data = os.read(self.leader, 65536)
+        except OSError:  # EIO: nobody has the other side open any more
+            return False
+        self.shown += data.decode().replace("\r\n", "\n")
+        return bool(data)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(LIMIT)
+        os.close(self.leader)
+
+
+@pytest.fixture
+def terminals() -> Iterator[list[Terminal]]:
+    made: list[Terminal] = []
+    yield made
+    for one in made:
+        one.close()
+
+
+def program(folder: Path, name: str) -> None:
+    (folder / "bin").mkdir(exist_ok=True)
+    (folder / "bin" / name).write_text("#!/bin/sh\n")
+    (folder / "bin" / name).chmod(0o755)
+
+
+def written(folder: Path) -> dict[str, dict[str, object]]:
+    return tomllib.loads((folder / "config.toml").read_text())
+
+
+def no_traceback(shown: str) -> None:
+    assert "Traceback" not in shown
+    assert TOKEN not in shown
+
+
+def test_all_questions_make_a_file_that_loads(tmp_path, terminals):
+    program(tmp_path, "gemini")
+    program(tmp_path, "codex-acp")
+    terminals.append(seat := Terminal(tmp_path, "init"))
+    seat.until(HIDDEN)
+    seat.until("): ")
+    assert not seat.echoes()
+    seat.type(TOKEN + "\n")
+    seat.answer(USERS, f"<@{USER}>, 423456789012345678 {USER}")
+    seat.answer(ROLES, f"<@&{ROLE}>")
+    seat.answer(CHANNELS, f"https://discord.com/channels/523456789012345678/{CHANNEL}")
+    choices = seat.answer(AGENT, "2")
+    assert seat.ended() == 0
+    no_traceback(seat.shown)
+    assert re.findall(r"^  (\d)  (.*)$", choices, re.MULTILINE) == [
+        ("1", "codex-acp"),
+        ("2", "gemini --acp"),
+        ("3", "the demo agent (no model)"),
+    ]
+    file = tmp_path / "config.toml"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert written(tmp_path)["agent"] == {"command": "gemini", "args": ["--acp"]}
+    discord = loader.load(file, {"HOME": str(tmp_path)}).discord
+    assert discord is not None
+    assert (discord.bot_token, discord.allowed_users) == (TOKEN, (USER, "423456789012345678"))
+    assert (discord.allowed_role_ids, discord.allowed_channels) == ((ROLE,), (CHANNEL,))
+    assert not discord.allow_all_users
+    assert not discord.allow_all_channels
+    assert f"Written and loaded: {file}" in seat.shown
+    assert "Message Content Intent" in seat.shown
+    link = re.search(r"https://discord\.com/oauth2/authorize\S+", seat.shown)
+    assert link is not None
+    query = parse_qs(urlsplit(link[0]).query)
+    assert query == {"client_id": [CLIENT], "scope": ["bot applications.commands"], "permissions": ["309237746752"]}
+
+
+def test_an_empty_token_is_a_local_chat_with_the_demo_agent_and_passes_the_check(tmp_path, terminals):
+    (tmp_path / "state").mkdir()
+    terminals.append(seat := Terminal(tmp_path, "init", "--config", "state/mine.toml"))
+    seat.answer(HIDDEN, "")
+    assert "No known agent is on PATH" in seat.answer(AGENT, "")
+    assert seat.ended() == 0
+    assert "acpctl chat" in seat.shown
+    assert "oauth2" not in seat.shown
+    file = tmp_path / "state" / "mine.toml"
+    assert f"acpbot check --config {file}" in seat.shown
+    settings = loader.load(file, {"HOME": str(tmp_path)})
+    assert settings.discord is None
+    assert (settings.agents["default"].command, *settings.agents["default"].args) == DEMO_AGENT
+    check = subprocess.run(
+        [sys.executable, "-m", "acpbot", "check", "--online", "--config", str(file)],
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert check.returncode == 0, check.stdout + check.stderr
+    assert "agent default: ok" in check.stdout
+    assert "there is no token to try" in check.stdout
+
+
+def test_each_wrong_answer_gets_one_line_and_the_question_again(tmp_path, terminals):
+    program(tmp_path, "other-agent")
+    terminals.append(seat := Terminal(tmp_path, "init"))
+    seat.answer(HIDDEN, "not a token")
+    assert seat.answer(HIDDEN, "deadbeef").strip().count("\n") == 0
+    assert "three parts with dots" in seat.answer(HIDDEN, TOKEN)
+    seat.answer(USERS, "12")
+    assert '"12" is no user\'s id' in seat.answer(USERS, f"<@&{ROLE}>")
+    assert "is no user's id" in seat.answer(USERS, "")
+    seat.answer(ROLES, "moderators")
+    assert '"moderators" is no role\'s id' in seat.answer(ROLES, "")
+    assert "Warning: then everybody" in seat.answer(SURE, "yes")  # only the whole word agrees
+    seat.answer(USERS, "")
+    seat.answer(ROLES, "")
+    seat.answer(SURE, "everybody")
+    seat.answer(CHANNELS, "#general")
+    assert '"#general" is no channel\'s id' in seat.answer(CHANNELS, "")
+    seat.answer(AGENT, "7")
+    assert "there is no 7; the numbers are 1 to 1" in seat.answer(AGENT, "no-such-agent --acp")
+    assert 'there is no program "no-such-agent"' in seat.answer(AGENT, "./other-agent")
+    assert "is a relative path" in seat.answer(AGENT, "'unclosed")
+    assert "that is no command line" in seat.answer(AGENT, "'other agent'")
+    assert "is no program's name" in seat.answer(AGENT, "other-agent --say 'a ${HOME} b'")
+    assert seat.ended() == 0
+    no_traceback(seat.shown)
+    settings = loader.load(tmp_path / "config.toml", {"HOME": str(tmp_path)})
+    assert settings.discord is not None
+    assert settings.discord.allow_all_users
+    assert settings.discord.allow_all_channels
+    assert settings.agents["default"].args == ("--say", "a ${HOME} b")
+
+
+def test_a_token_that_holds_no_id_makes_it_ask_for_the_application(tmp_path, terminals):
+    terminals.append(seat := Terminal(tmp_path, "init"))
+    seat.answer(HIDDEN, "a.made-up.token")
+    seat.answer(USERS, USER)
+    seat.answer(ROLES, "")
+    seat.answer(CHANNELS, "")
+    seat.answer(AGENT, "1")
+    seat.answer(APPLICATION, "my app")
+    assert "has 17 to 20 digits" in seat.answer(APPLICATION, "823456789012345678")
+    assert seat.ended() == 0
+    assert "client_id=823456789012345678&" in seat.shown
+
+
+@pytest.mark.parametrize(("key", "status"), [("\x03", 130), ("\x04", 1)])
+@pytest.mark.parametrize("prompt", [HIDDEN, AGENT])
+def test_leaving_by_a_key_writes_nothing(tmp_path, terminals, key, status, prompt):
+    terminals.append(seat := Terminal(tmp_path, "init"))
+    if prompt != HIDDEN:
+        seat.answer(HIDDEN, "")
+    seat.until(prompt)
+    seat.until("): ")
+    seat.press(key, "nothing was written")
+    assert seat.ended() == status
+    assert "nothing was written" in seat.shown
+    no_traceback(seat.shown)
+    assert not (tmp_path / "config.toml").exists()
+    assert ("cannot go on" in seat.shown) is (status == 1)
+
+
+def test_a_file_that_is_there_stays_and_nothing_is_asked(tmp_path, terminals):
+    (tmp_path / "config.toml").symlink_to("nowhere")  # as a file: writing through it would make another
+    terminals.append(seat := Terminal(tmp_path, "init"))
+    assert seat.ended() == 1
+    assert seat.shown.strip() == (
+        f"cannot write {tmp_path}/config.toml: it is there already; edit it, move it away or name another by --config"
+    )
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_file_that_appears_meanwhile_stays_too(tmp_path, terminals):
+    terminals.append(seat := Terminal(tmp_path, "init", env={"ACPBOT_CONFIG": "named.toml"}))
+    seat.answer(HIDDEN, "")
+    seat.until(AGENT)
+    (tmp_path / "named.toml").write_text("theirs")
+    seat.type("\n")
+    assert seat.ended() == 1
+    assert "it is there already" in seat.shown
+    assert (tmp_path / "named.toml").read_text() == "theirs"
+
+
+def test_without_a_folder_it_says_so_before_it_asks(tmp_path, terminals):
+    terminals.append(seat := Terminal(tmp_path, "init", "--config", "none/config.toml"))
+    assert seat.ended() == 1
+    assert seat.shown.strip() == (
+        f"cannot write {tmp_path}/none/config.toml: there is no folder {tmp_path}/none; make it first"
+    )
+
+
+def test_without_a_terminal_it_does_not_ask(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-m", "acpbot", "init"],
+        cwd=tmp_path,
+        env={"HOME": str(tmp_path), "PATH": ""},
+        input="x\n",
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr == ("cannot ask: there is no terminal; copy config.toml.example to config.toml and edit it\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_opencode_gets_a_password_of_its_own():
+    answers = Answers(None, People(), (), ("opencode", "acp"))
+    first, second = (tomllib.loads(render(answers))["agent"] for _ in range(2))
+    assert first["args"] == ["acp"]
+    assert re.fullmatch("[0-9a-f]{48}", first["env"]["OPENCODE_SERVER_PASSWORD"])
+    assert first["env"] != second["env"]
+    assert "env" not in tomllib.loads(render(answers._replace(agent=("qwen", "--acp"))))["agent"]
+
+
+def test_what_can_not_be_loaded_is_taken_away_again(tmp_path):
+    answers = Answers(TOKEN, People((USER,)), (), ("agent", "--token", TOKEN))  # the agent must not get it
+    with pytest.raises(ConfigError, match="would give the bot token to the agent"):
+        write(tmp_path / "config.toml", render(answers), {"HOME": "/home/u"})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_can_not_be_written_is_one_line(tmp_path):
+    with pytest.raises(AcpbotError, match=r"^cannot write .*/missing/c\.toml: No such file or directory; name another"):
+        write(tmp_path / "missing" / "c.toml", "", {})
+
+
+@pytest.mark.parametrize(
+    ("token", "found"),
+    [
+        (TOKEN, CLIENT),
+        (base64.b64encode(b"1234567890123456789").decode().rstrip("=") + ".x.y", "1234567890123456789"),
+        ("a.made-up.token", None),
+        ("AAAA.x.y", None),
+        (".x.y", None),
+    ],
+)
+def test_the_first_part_of_a_token_is_the_application(token, found):
+    assert client_id_in(token) == found

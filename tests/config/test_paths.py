@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from acpbot.config import loader
+from acpbot.config.paths import SYSTEM_CONFIG, default_socket
+from acpbot.errors import ConfigError
+from tests.support.configs import AGENT, ENVIRON, assert_one_line, parse
+
+# --- files
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"[pool]\n\n# \xe9", "it is not UTF-8 (line 3); save it as UTF-8"),
+        (b"#" * (1024 * 1024 + 1), "it is larger than 1048576 bytes; is it the right file?"),
+    ],
+)
+def test_files_that_are_no_configuration(tmp_path: Path, content: bytes, expected: str):
+    path = tmp_path / "config.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        loader.load(path, ENVIRON)
+    assert str(caught.value) == f"cannot use {path}: {expected}"
+
+
+def test_a_directory_an_unreadable_file_and_none(tmp_path: Path):
+    expected = {
+        tmp_path: "it is a directory; name a file",
+        Path("/proc/self/mem"): "it can't be read (Input/output error); correct its permissions or its path",
+        tmp_path / "no.toml": "there is no such file (--config); run `acpbot init` or copy config.toml.example to it",
+        Path("no\0.toml"): "there is no such file (--config);",
+    }
+    for path, words in expected.items():
+        with pytest.raises(ConfigError) as caught:
+            loader.load(path, ENVIRON, cwd=tmp_path)
+        assert words in str(caught.value)
+        assert_one_line(str(caught.value))
+
+
+def test_one_mebibyte_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path):
+    path = tmp_path / "config.toml"
+    text = "\ufeff" + AGENT.replace("\n", "\r\n")
+    path.write_bytes(text.encode() + b"#" * (1024 * 1024 - len(text.encode())))
+    assert path.stat().st_size == 1024 * 1024
+    assert loader.load(path, ENVIRON).agents["default"].command == "agent"
+
+
+def test_the_order_of_places(tmp_path: Path):
+    home, cwd, xdg, named, explicit = (
+        tmp_path / name for name in ("home", "cwd", "xdg", "named.toml", "explicit.toml")
+    )
+    places = [home / ".config/acpbot/config.toml", xdg / "acpbot/config.toml", cwd / "config.toml", named, explicit]
+    cwd.mkdir()
+    environ = {"HOME": str(home)}
+    with pytest.raises(ConfigError) as caught:
+        loader.find(None, environ, cwd)
+    assert str(caught.value) == (
+        f"cannot find a configuration: there is none at {cwd}/config.toml, {places[0]} and {SYSTEM_CONFIG}; "
+        "run `acpbot init`, or copy config.toml.example to one of these places"
+    )
+    for place in places:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(AGENT)
+    assert loader.find(None, environ, cwd.parent) == places[0]
+    environ["XDG_CONFIG_HOME"] = str(xdg)
+    assert loader.find(None, environ, cwd.parent) == places[1]
+    assert loader.find(None, environ, cwd) == places[2]
+    environ["ACPBOT_CONFIG"] = "../named.toml"
+    assert loader.find(None, environ, cwd).samefile(named)
+    assert loader.find(Path("../explicit.toml"), environ, cwd).samefile(explicit)
+    assert loader.load(None, environ, cwd=cwd).source == str(cwd / "../named.toml")
+    environ["ACPBOT_CONFIG"] = "/no/such.toml"
+    with pytest.raises(ConfigError, match=r"cannot use /no/such.toml: there is no such file \(ACPBOT_CONFIG\);"):
+        loader.find(None, environ, cwd)
+    environ |= {"ACPBOT_CONFIG": "", "XDG_CONFIG_HOME": "relative"}
+    assert loader.find(None, environ, cwd.parent) == places[0]
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"STATE_DIRECTORY": "/var/lib/acpbot:/other", "XDG_STATE_HOME": "/x", "HOME": "/h"}, "/var/lib/acpbot"),
+        ({"STATE_DIRECTORY": "", "XDG_STATE_HOME": "/x:y", "HOME": "/h"}, "/x:y/acpbot"),
+        ({"XDG_STATE_HOME": "relative", "HOME": "/h"}, "/h/.local/state/acpbot"),
+    ],
+)
+def test_state_directory(environ: dict[str, str], expected: str):
+    assert loader.state_directory(environ) == Path(expected)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become a user whom the password database does not know")
+def test_a_user_without_a_home_is_told_what_to_set():
+    program = (
+        "import os; from acpbot.config import loader; os.setuid(4_000_000)\n"
+        "text = '[agent]\\ncommand = \"a\"\\n'\n"
+        "print(loader.parse(text, 'c', {'STATE_DIRECTORY': '/s'}).store.path)\n"
+        "for line in ('', 'working_dir = \"~/x\"'):\n"
+        "    try: loader.parse(text + line, 'c', {})\n"
+        "    except loader.keys.ConfigError as error: print(error)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines() == [
+        "/s/acpbot.sqlite3",
+        "cannot find a place for the state: neither STATE_DIRECTORY nor HOME is set; set one of them",
+        "cannot use c: [agent] working_dir begins with ~, but HOME is not set; set HOME or write an absolute path",
+    ]
+
+
+def test_a_working_directory_that_was_removed(tmp_path: Path):
+    program = (
+        "import os, pathlib; from acpbot.config import loader; os.rmdir(os.getcwd())\n"
+        "print(loader.socket_path(None, 's', {}))\n"
+        "try: loader.load(pathlib.Path('c.toml'), {})\n"
+        "except loader.keys.ConfigError as error: print(error)\n"
+    )
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    run = subprocess.run([sys.executable, "-c", program], cwd=gone, capture_output=True, text=True, check=True)
+    first, second = run.stdout.splitlines()
+    assert first == "/s"
+    assert second.startswith("cannot use /c.toml: there is no such file (--config);")
+
+
+# --- the socket
+
+
+def test_socket_path_order():
+    environ = {"ACPBOT_SOCKET": "/env.sock", "HOME": "/home/u"}
+    settings = parse(AGENT + '[management]\nsocket = "/set.sock"')
+    assert loader.socket_path(settings, "/flag.sock", environ) == Path("/flag.sock")
+    assert loader.socket_path(settings, "flag.sock", environ) == Path.cwd() / "flag.sock"
+    assert loader.socket_path(settings, None, environ) == Path("/env.sock")
+    assert loader.socket_path(settings, None, {"ACPBOT_SOCKET": ""}) == Path("/set.sock")
+    assert loader.socket_path(parse(AGENT), None, {}) == default_socket({})
+    assert loader.socket_path(None, None, {}) == default_socket({})
+
+
+def test_default_socket(tmp_path: Path):
+    run, runtime = tmp_path / "run" / "acpbot", tmp_path / "user"
+    environ = {"XDG_RUNTIME_DIR": str(runtime), "TMPDIR": str(tmp_path)}
+    temporary = tmp_path / f"acpbot-{os.getuid()}" / "acpbot.sock"
+    assert default_socket(environ, run=run) == temporary  # neither of the two stands
+    runtime.mkdir()
+    assert default_socket(environ, run=run) == runtime / "acpbot" / "acpbot.sock"
+    assert default_socket({"XDG_RUNTIME_DIR": "user", "TMPDIR": str(tmp_path)}, run=run) == temporary
+    assert default_socket({}, run=run) == Path(f"/tmp/acpbot-{os.getuid()}/acpbot.sock")
+    run.parent.mkdir()
+    assert default_socket(environ, run=run) == run / "acpbot.sock"  # it can be made
+    run.touch()
+    assert default_socket(environ, run=run) == runtime / "acpbot" / "acpbot.sock"  # it is no folder
+    run.unlink()
+    run.mkdir()
+    assert default_socket(environ, run=run) == run / "acpbot.sock"
+    assert not list(run.iterdir())
+    assert not list(runtime.iterdir())
+
+
+def test_a_run_directory_of_somebody_else_is_passed_over(tmp_path: Path):
+    # /proc is a folder where not even root may make one
+    assert default_socket({"TMPDIR": str(tmp_path)}, run=Path("/proc/acpbot/x")).is_relative_to(tmp_path)
+    run = tmp_path / "run"
+    run.mkdir(mode=0o500)
+    program = (
+        "import os, pathlib, sys; from acpbot.config.paths import default_socket\n"
+        "os.getuid() == 0 and (os.setgid(65534), os.setuid(65534))\n"
+        "print(default_socket({'TMPDIR': '/t'}, run=pathlib.Path(sys.argv[1])))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(run)], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"/t/acpbot-\d+/acpbot\.sock\n", done.stdout)
+
+
+def test_a_socket_path_is_counted_in_bytes(tmp_path: Path):
+    fits = "/" + "é" * 53
+    assert loader.socket_path(None, fits, {}) == Path(fits)
+    environ = {"TMPDIR": "/" + "t" * 100, "XDG_RUNTIME_DIR": ""}
+    for flag, variables, origin in (
+        (fits + "x", {}, "--socket"),
+        (None, {"ACPBOT_SOCKET": fits + "x"}, "ACPBOT_SOCKET"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            loader.socket_path(None, flag, variables | environ)
+        assert str(caught.value) == (
+            f"cannot use {origin}: {fits}x has 108 bytes, and a socket's path may have 107; "
+            "choose a shorter one, such as /run/acpbot/acpbot.sock"
+        )
+    for flag in ("", "/a\0b", str(tmp_path)):
+        with pytest.raises(ConfigError, match=r"cannot use --socket: .* can't be a socket; name a file"):
+            loader.socket_path(None, flag, {})

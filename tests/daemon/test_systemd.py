@@ -1,0 +1,24 @@
+"""The readiness protocol, against a real datagram socket."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from acpbot.daemon.systemd import Notifier
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_states_arrive_as_lines(tmp_path, abstract):
+    path = f"{tmp_path}/notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind("\0" + path if abstract else path)
+        Notifier({"NOTIFY_SOCKET": "@" + path if abstract else path}).send(READY="1", STATUS="two\nlines")
+        assert server.recv(1000) == b"READY=1\nSTATUS=two lines"
+
+
+def test_nobody_listening_hurts_nobody(tmp_path):
+    Notifier({}).send(READY="1")
+    Notifier({"NOTIFY_SOCKET": str(tmp_path / "missing")}).send(READY="1")
+    assert list(tmp_path.iterdir()) == []

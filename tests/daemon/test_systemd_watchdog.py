@@ -1,0 +1,193 @@
+"""systemd's watchdog: who gets a ping, and who does not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+
+import pytest
+
+from acpbot.daemon.systemd import Notifier
+from acpbot.daemon.systemd_watchdog import KeepAlive, interval
+from acpbot.management.protocol import Limits
+from tests.fakes.daemon import DEMO_AGENT, LIMIT, DaemonProcess
+from tests.support.management_server import Harness
+
+
+@pytest.fixture
+def manager(tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(tmp_path / "notify"))
+        server.settimeout(0)
+        yield server
+
+
+@pytest.fixture
+async def harness(tmp_path):
+    harness = Harness(tmp_path / "harness")
+    await harness.start()
+    yield harness
+    await harness.stop()
+
+
+@pytest.fixture
+def make(tmp_path, manager):  # noqa: ARG001 - it has to listen
+    def make(path, seconds: float = LIMIT) -> KeepAlive:
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        return KeepAlive(notifier, None if path is None else str(path), seconds=seconds)
+
+    return make
+
+
+def pings(manager) -> list[bytes]:
+    found = []
+    try:
+        while True:
+            found.append(manager.recv(100))
+    except BlockingIOError:
+        return found
+
+
+@pytest.mark.parametrize(
+    ("environ", "seconds"),
+    [
+        ({}, None),
+        ({"WATCHDOG_USEC": "30000000"}, 15.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 15.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getppid())}, None),
+        ({"WATCHDOG_USEC": "", "WATCHDOG_PID": str(os.getpid())}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+        ({"WATCHDOG_USEC": "-1"}, None),
+    ],
+)
+def test_how_often_systemd_wants_to_hear(environ, seconds):
+    assert interval(environ) == seconds
+
+
+async def test_an_answer_earns_a_ping(harness, make, manager):
+    assert await make(harness.path).beat()
+    assert await make(harness.path).beat()
+    assert pings(manager) == [b"WATCHDOG=1"] * 2
+    while harness.server._connections:  # none stays
+        harness.server._gone.clear()
+        await asyncio.wait_for(harness.server._gone.wait(), LIMIT)
+
+
+async def test_a_daemon_whose_places_are_all_taken_still_answers(tmp_path, make, manager):
+    harness = Harness(tmp_path / "full", Limits(connections=0))
+    await harness.start()
+    assert await make(harness.path).beat()
+    assert pings(manager) == [b"WATCHDOG=1"]
+    await harness.stop()
+
+
+async def test_no_ping_where_the_socket_is_gone_until_it_is_back(harness, make, manager, caplog):
+    keepalive = make(harness.path)
+    away = harness.path.with_name("away.sock")
+    harness.path.rename(away)
+    assert not await keepalive.beat()
+    assert pings(manager) == []
+    (record,) = [record for record in caplog.records if record.message == "watchdog_unanswered"]
+    assert record.levelno == logging.WARNING
+    assert "No such file" in record.fields["reason"]
+    away.rename(harness.path)
+    assert await keepalive.beat()
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (None, "no answer within 0.05 s"),
+        (b"", "the connection was closed"),
+        (b"SSH-2.0\n", "Expecting value"),
+        (b"[]\n", "a line that is no JSON object"),
+        (b'{"jsonrpc":"2.0","id":null,"error":{"code":-32004,"data":{"kind":"access_denied"}}}\n', "no hello"),
+        (b'{"jsonrpc":"2.0","method":"hello","params":{}}\n', "the connection was closed"),
+        (
+            b'{"method":"hello"}\n{"method":"news"}\n{"id":1,"error":{"code":-32603}}\n',
+            "an error in answer to health.get",
+        ),
+        (b"x" * 100_000, "Separator is not found"),
+    ],
+)
+async def test_no_ping_for_another_program_in_its_place(tmp_path, make, caplog, said, reason):
+    closed = asyncio.Event()
+
+    async def serve(reader, writer):
+        if said is not None:
+            writer.write(said)
+            writer.write_eof()
+        await reader.read()
+        writer.close()
+        closed.set()
+
+    server = await asyncio.start_unix_server(serve, tmp_path / "other.sock")
+    async with server:
+        assert not await make(tmp_path / "other.sock", 0.05 if said is None else LIMIT).beat()
+        await asyncio.wait_for(closed.wait(), LIMIT)
+    told = [record.fields["reason"] for record in caplog.records if record.message == "watchdog_unanswered"]
+    assert len(told) == 1
+    assert reason in told[0]
+
+
+@pytest.mark.parametrize("served", [True, False])
+async def test_no_ping_where_the_loop_was_blocked_for_too_long(harness, make, manager, served):
+    beat = asyncio.create_task(make(harness.path if served else None, 0.05).beat())
+    asyncio.get_running_loop().call_soon(time.sleep, 0.1)
+    assert not await asyncio.wait_for(beat, LIMIT)
+    assert pings(manager) == []
+
+
+async def test_without_a_management_socket_a_turn_of_the_loop_has_to_do(make, manager, caplog):
+    caplog.set_level(logging.INFO)
+    running = asyncio.create_task(make(None, 60).run())
+    ping = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(manager, 100), LIMIT)
+    assert ping == b"WATCHDOG=1"
+    running.cancel()
+    await asyncio.wait([running])
+    (told,) = [record.fields for record in caplog.records if record.message == "watchdog"]
+    assert told == {"seconds": 60, "asks": "the event loop only: the management socket is off"}
+
+
+def test_a_real_daemon_whose_socket_is_taken_away_is_silent_until_it_is_back(tmp_path):
+    with DaemonProcess(tmp_path / "d", WATCHDOG_USEC="100000") as daemon, daemon.wire() as wire:
+        wire.call("chat.open", thread="demo")
+        daemon.wait_for(b"WATCHDOG=1")
+        away = daemon.socket.with_name("away.sock")
+        daemon.socket.rename(away)
+        wire.turn("demo", "say a")  # a ping whose round trip had begun is through by then
+        daemon.messages()
+        wire.turn("demo", "sleep 0.4")
+        assert not any("WATCHDOG" in message for message in daemon.messages())
+        assert "watchdog_unanswered" in daemon.log.read_text()
+        away.rename(daemon.socket)
+        daemon.wait_for(b"WATCHDOG=1")
+        assert daemon.stop() == 0
+
+
+def test_a_socket_of_systemd_is_asked_where_systemd_bound_it(tmp_path):
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "from-systemd.sock"))
+        listening.listen()
+        with DaemonProcess(tmp_path / "d", handed=listening, WATCHDOG_USEC="100000") as daemon:
+            for _ in range(3):
+                daemon.wait_for(b"WATCHDOG=1")
+            assert not daemon.socket.exists()
+            daemon.socket = tmp_path / "from-systemd.sock"
+            with daemon.wire() as wire:
+                assert wire.hello["params"]["state"] == "running"
+            assert daemon.stop() == 0
+        assert str(tmp_path / "from-systemd.sock") in daemon.log.read_text()
+
+
+def test_a_daemon_without_a_management_socket_is_pinged_for_too(tmp_path):
+    config = DEMO_AGENT + "[management]\nenabled = false\n"
+    with DaemonProcess(tmp_path / "d", config, WATCHDOG_USEC="100000") as daemon:
+        for _ in range(2):
+            daemon.wait_for(b"WATCHDOG=1")
+        assert "the management socket is off" in daemon.log.read_text()
+        assert daemon.stop() == 0

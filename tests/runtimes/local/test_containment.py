@@ -1,0 +1,482 @@
+"""A kill is a proof: whatever an agent's tools do to get away. Real processes, the same tests for both kinds."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from acpbot.errors import StartError
+from acpbot.runtimes.local import procfs, subreaper
+from acpbot.runtimes.local.cgroup import Cgroup
+from acpbot.runtimes.local.leftovers import choose_launcher
+from tests.support.launched_agents import LIMIT, PYTHON_ENV, Daemon, Watch
+
+# A storm that ends by itself: a test that fails must not take the machine along.
+STORM = """
+import os, sys, time
+end = time.monotonic() + 20
+mode, chains = sys.argv[1], int(sys.argv[2])
+def away():
+    if "setsid" in mode: os.setsid()
+def chain():
+    turns = 0
+    while time.monotonic() < end:
+        if os.fork(): os._exit(0)
+        away()
+        turns += 1
+        if turns == 5: os.write(1, b"up\\n")
+    os._exit(0)
+def tree(tokens):
+    while time.monotonic() < end:
+        try: os.read(tokens, 1)
+        except BlockingIOError: break
+        if os.fork() == 0:
+            away()
+            os.write(1, b"up\\n")
+    time.sleep(max(0, end - time.monotonic()))
+    os._exit(0)
+if "tree" in mode:
+    tokens, fill = os.pipe()
+    os.set_blocking(tokens, False)
+    os.write(fill, b"." * 200)
+    tree(tokens)
+for _ in range(chains):
+    if os.fork() == 0:
+        away()
+        chain()
+time.sleep(20)
+"""
+
+
+def stranger(*argv: str) -> subprocess.Popen:
+    """A child of this process that is no agent."""
+    return subprocess.Popen(argv, start_new_session=True)
+
+
+async def ended(process, *, killed: int | None = None, deadline: float = 10.0):
+    """Kill, and hold the report against what the system says."""
+    report = await process.kill_container(deadline)
+    assert report.left == ()
+    assert report.proven
+    assert report.looks >= 2
+    if killed is not None:
+        # A subshell that was about to exit by itself may have been met as well.
+        assert killed <= report.killed <= killed + 1
+    assert await process.look() == []
+    return report
+
+
+async def test_nothing_is_left_of_an_obedient_agent_with_a_tool_in_its_own_session(runner):
+    process, sink = await runner.sh("setsid sh -c 'echo $$; exec sleep 1000' & read _; exit 0")
+    with Watch(int(await sink.line())) as tool:
+        process.close_stdin()
+        await process.wait()
+        assert not tool.ended()
+        await ended(process, killed=1)
+        assert tool.ended()
+
+
+async def test_a_daemonized_tool_is_found(runner):
+    script = "setsid sh -c '(setsid sh -c \"echo \\$\\$; exec sleep 1000\" &) ; exit 0'; read _"
+    process, sink = await runner.sh(script)
+    with Watch(int(await sink.line())) as tool:
+        infos = await process.look()
+        assert infos[0].pid == process.pid
+        assert tool.key in {(info.pid, info.start_time) for info in infos}
+        await ended(process, killed=2)
+        assert tool.ended()
+
+
+async def test_what_ignores_every_signal_ends_too(runner):
+    process, sink = await runner.sh(
+        "trap '' TERM INT HUP; setsid sh -c 'trap \"\" TERM INT HUP; echo $$; while :; do sleep 1000; done' & "
+        "while :; do sleep 1000; done"
+    )
+    with Watch(int(await sink.line())) as tool:
+        process.terminate()
+        process.close_stdin()
+        await process.look()
+        assert process.alive
+        await ended(process)
+        assert tool.ended()
+    assert process.returncode == -signal.SIGKILL
+
+
+async def test_a_stopped_process_ends_too(runner):
+    process, sink = await runner.sh("setsid sh -c 'echo $$; kill -STOP $$' & read _")
+    with Watch(int(await sink.line())) as tool:
+        await ended(process, killed=2)
+        assert tool.ended()
+
+
+async def test_a_process_whose_main_thread_ended_is_alive_and_ends(runner):
+    script = (
+        "import ctypes, os, threading\n"
+        "os.setsid() if os.fork() == 0 else input()\n"
+        "def work():\n"
+        "    while ') Z' not in open('/proc/self/stat').read(): pass\n"
+        "    print(os.getpid(), flush=True)\n"
+        "    threading.Event().wait()\n"
+        "threading.Thread(target=work).start()\n"
+        "ctypes.CDLL(None).syscall(60 if os.uname().machine == 'x86_64' else 93, 0)\n"
+    )
+    process, sink = await runner.python(script)
+    with Watch(int(await sink.line())) as tool:
+        assert tool.key.pid in {info.pid for info in await process.look()}
+        await ended(process, killed=2)
+        assert tool.ended()
+
+
+@pytest.mark.parametrize("mode", ["tree", "tree setsid", "chain", "chain setsid"])
+async def test_a_fork_storm_is_over_when_the_kill_says_so(runner, mode):
+    process, sink = await runner.python(STORM, mode, "2")
+    for _ in range(2 if "chain" in mode else 20):
+        await sink.line()
+    await ended(process)
+    survivors = [
+        stat
+        for stat in procfs.newest_first()
+        if not stat.ended and procfs.read_markers(stat.pid)[0] == process.session_id
+    ]
+    assert survivors == []
+
+
+async def test_a_clean_environment_hides_nobody_who_was_seen_before(runner):
+    """``env -i`` takes the marker away; the tool is remembered by (pid, start time)."""
+    script = (
+        "exec 3<&0; "
+        "sh -c 'setsid env -i /bin/sh -c \"echo \\$\\$; exec sleep 1000\" & read _ <&3' & "
+        "wait; exec sleep 1000"
+    )
+    process, sink = await runner.sh(script)
+    with Watch(int(await sink.line())) as tool:
+        assert procfs.read_markers(tool.key.pid) == (None, None)
+        assert tool.key in {(info.pid, info.start_time) for info in await process.look()}
+        with Watch(procfs.read_stat(tool.key.pid).ppid) as parent:
+            process.write(b"\n")
+            assert parent.ended(LIMIT)
+        await ended(process, killed=2)
+        assert tool.ended()
+
+
+async def test_a_clean_environment_in_a_known_unix_session_is_attributed(runner):
+    process, sink = await runner.sh("(env -i /bin/sh -c 'echo $$; exec sleep 1000' &); read _")
+    with Watch(int(await sink.line())) as tool:
+        assert procfs.read_stat(tool.key.pid).sid == process.pid
+        await ended(process, killed=2)
+        assert tool.ended()
+
+
+async def test_a_cgroup_holds_what_nobody_ever_saw(cgroup_runner):
+    process, sink = await cgroup_runner.sh("(setsid env -i /bin/sh -c 'echo $$; exec sleep 1000' &); exit 0")
+    with Watch(int(await sink.line())) as tool:
+        await process.wait()
+        await ended(process, killed=1)
+        assert tool.ended()
+
+
+async def test_what_left_its_cgroup_is_found_when_it_ends(cgroup_runner):
+    process, sink = await cgroup_runner.sh("(setsid sh -c 'echo $$; exec sleep 1000' &); read _")
+    cgroup = process._claim.cgroup
+    with Watch(int(await sink.line())) as tool:
+        (cgroup.path.parent.parent / "cgroup.procs").write_text(str(tool.key.pid))
+        assert cgroup.members() == [process.pid]
+        assert tool.key.pid in {info.pid for info in await process.look()}
+        await ended(process, killed=2)
+        assert tool.ended()
+
+
+async def test_a_kernel_without_cgroup_kill_is_served_too(cgroup_runner):
+    """It came with Linux 5.14."""
+
+    class Older(Cgroup):
+        def kill(self) -> bool:
+            return False
+
+    process, sink = await cgroup_runner.python(STORM, "tree setsid", "2")
+    process._claim.cgroup = Older(process._claim.cgroup.path)
+    for _ in range(20):
+        await sink.line()
+    await ended(process)
+
+
+async def test_nested_cgroups_are_emptied_and_removed(cgroup_runner):
+    process, sink = await cgroup_runner.sh("sleep 1000 & echo $!; read _")
+    path = process._claim.cgroup.path
+    inner = path / "inner" / "most"
+    inner.mkdir(parents=True)
+    with Watch(int(await sink.line())) as tool:
+        (inner / "cgroup.procs").write_text(str(tool.key.pid))
+        assert {info.pid for info in await process.look()} == {process.pid, tool.key.pid}
+        await ended(process, killed=2)
+        assert tool.ended()
+    await process.aclose()
+    assert not path.exists()
+
+
+async def test_cgroups_are_gone_at_the_end(cgroup_runner):
+    process, sink = await cgroup_runner.sh("setsid sleep 1000 & echo up; read _")
+    await sink.line()
+    path = process._claim.cgroup.path
+    assert path.is_dir()
+    await process.aclose()
+    assert not path.exists()
+    await cgroup_runner.launcher.aclose()
+    assert not path.parent.exists() or any(path.parent.iterdir())
+
+
+async def test_zombies_of_orphans_are_reaped(runner):
+    process, sink = await runner.sh(
+        "for i in 1 2 3; do (sh -c 'echo $$; read _ </dev/null' &); done; echo done; read _"
+    )
+    pids = [line for line in [await sink.line() for _ in range(4)] if line != "done"]
+    runner.launcher.sample([process])
+    zombies = []
+    for pid in map(int, pids):
+        stat = procfs.read_stat(pid)
+        if stat is not None and stat.ppid == os.getpid():
+            with Watch(pid) as watch:
+                assert watch.ended(LIMIT)
+            zombies.append(pid)
+    runner.launcher.reap()
+    assert [pid for pid in map(int, pids) if procfs.read_stat(pid) is not None] == []
+
+
+async def test_an_agent_that_ended_is_not_reaped_behind_its_back(runner):
+    process, _ = await runner.sh("exit 7")
+    with Watch(process.pid) as leader:
+        assert leader.ended(LIMIT)
+    for _ in range(3):
+        runner.launcher.reap()
+    assert await process.wait() == 7
+
+
+async def test_children_of_others_keep_their_exit_codes(runner):
+    """waitpid(-1) would have stolen it."""
+    await runner.sh("read _")
+    with stranger("sh", "-c", "exit 42") as other:
+        with Watch(other.pid) as watch:
+            assert watch.ended(LIMIT)
+        for _ in range(3):
+            runner.launcher.reap()
+        assert other.wait() == 42
+
+
+async def test_sessions_are_told_apart(runner):
+    (one, sink_one), (two, sink_two) = [
+        await runner.sh("(setsid sh -c 'echo $$; exec sleep 1000' &); read _") for _ in range(2)
+    ]
+    with Watch(int(await sink_one.line())) as tool_one, Watch(int(await sink_two.line())) as tool_two:
+        assert {info.pid for info in await one.look()} == {one.pid, tool_one.key.pid}
+        await ended(one, killed=2)
+        assert tool_one.ended()
+        assert not tool_two.ended()
+        assert {info.pid for info in two.processes()} == {two.pid, tool_two.key.pid}
+        await ended(two, killed=2)
+
+
+async def test_many_are_ended_at_once_with_few_looks(runner):
+    started = [await runner.sh("(setsid sh -c 'echo $$; exec sleep 1000' &); read _") for _ in range(20)]
+    for _, sink in started:
+        await sink.line()
+    looks = 0
+    census = runner.launcher._census
+    look = census.look
+
+    def counted():
+        nonlocal looks
+        looks += 1
+        return look()
+
+    census.look = counted
+    reports = await asyncio.gather(*(process.kill_container() for process, _ in started))
+    assert {(report.killed, report.left, report.proven) for report in reports} == {(2, (), True)}
+    assert looks < 20
+
+
+async def test_usage_is_counted(runner):
+    script = (
+        "import os, time\nx = bytearray(30_000_000)\nwhile time.process_time() < 0.1: pass\n"
+        "print('up', flush=True)\ninput()"
+    )
+    process, sink = await runner.python(script)
+    other, _ = await runner.sh("setsid sleep 1000 & exec sleep 1000")
+    await sink.line()
+    usage = await asyncio.to_thread(runner.launcher.sample, [process, other])
+    assert set(usage) == {process.session_id, other.session_id}
+    busy = usage[process.session_id]
+    assert busy.processes == 1
+    assert busy.rss_bytes > 30_000_000
+    assert 0.08 <= busy.cpu_seconds < 10
+    await process.kill_container()
+    gone = runner.launcher.sample([process])[process.session_id]
+    assert (gone.processes, gone.rss_bytes) == (0, 0)
+
+
+async def test_a_process_tells_what_people_are_shown(runner):
+    process, sink = await runner.sh("sh -c 'echo $$; exec sleep 1234' & wait")
+    tool = int(await sink.line())
+    with Watch(tool):
+        leader, child = await process.look()
+        while child.command != "sleep 1234":  # the shell is about to become it
+            leader, child = await process.look()
+    assert leader.pid == process.pid
+    assert leader.command.startswith("/")
+    assert (child.pid, child.ppid, child.pgid, child.sid) == (tool, process.pid, process.pid, process.pid)
+    assert child.state in "SRD"
+    assert leader.rss_bytes >= 0
+    assert child.cpu_seconds >= 0
+    assert 0 <= child.age_seconds < 60
+    assert child.start_time == procfs.read_stat(tool).start_time
+
+
+async def test_a_recycled_pid_is_not_taken_for_a_remembered_process(runner):
+    """The memory of a process that is gone must not claim the next one with its pid."""
+    process, sink = await runner.sh("echo up; read _")
+    await sink.line()
+    with stranger("sleep", "1000") as other:
+        key = procfs.read_stat(other.pid).key
+        process._claim.known[key.pid] = key.start_time - 1
+        assert [info.pid for info in await process.look()] == [process.pid]
+        process._claim.known[key.pid] = key.start_time - 1
+        await ended(process, killed=1)
+        assert other.poll() is None
+        other.kill()
+
+
+async def test_without_time_nothing_is_promised(runner):
+    process, sink = await runner.sh("echo up; read _")
+    await sink.line()
+    report = await process.kill_container(0.0)
+    assert [info.pid for info in report.left] == [process.pid]
+    assert not report.proven
+    assert (await process.kill_container()).proven
+
+
+POWERLESS = """
+import asyncio, os
+from pathlib import Path
+from acpbot.runtimes.local.launcher import choose_launcher
+from acpbot.runtimes.runtime import LaunchSpec
+from acpbot.errors import AgentGone
+
+class Sink:
+    def data_received(self, data): pass
+    def eof(self): pass
+
+async def main():
+    launcher, _ = choose_launcher("subreaper")
+    spec = LaunchSpec(argv=("sleep", "1000"), cwd=Path("/"), env=dict(os.environ), session_id="others")
+    process = await launcher.launch(spec, Sink())
+    waiting = asyncio.create_task(process.wait())
+    os.setresuid(65534, 65534, 65534)
+    process.terminate()
+    report = await process.kill_container(0.2)
+    print([info.pid for info in report.left] == [process.pid], report.proven, process.alive)
+    await process.aclose()
+    try:
+        await waiting
+    except AgentGone as error:
+        print(error)
+    print(process.pid)
+    await launcher.aclose()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can have processes that it then may not signal")
+def test_what_may_not_be_signalled_is_reported_not_assumed(tmp_path):
+    """As a tool that runs under sudo."""
+    command = [sys.executable, "-c", POWERLESS]
+    with subprocess.Popen(command, env=PYTHON_ENV, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as helper:
+        out = helper.stdout.read().splitlines()
+        assert helper.wait(LIMIT) == 0
+    with Watch(int(out[2])) as agent:
+        assert not agent.ended()
+        os.kill(agent.key.pid, signal.SIGKILL)
+        assert agent.ended(LIMIT)
+    assert out[0] == "True False True"
+    assert out[1].startswith("cannot wait for the agent: ")
+
+
+def test_the_subreaper_is_held_as_often_as_it_is_wanted():
+    before = subreaper.active()
+    subreaper.hold()
+    subreaper.hold()
+    subreaper.release()
+    assert subreaper.active()
+    subreaper.release()
+    assert subreaper.active() == before
+
+
+async def test_the_choice_is_explained():
+    for mode in ("auto", "cgroup", "subreaper"):
+        try:
+            launcher, reason = choose_launcher(mode)
+        except StartError as error:
+            assert mode == "cgroup"
+            assert str(error).startswith("cannot contain agents in cgroups: ")  # noqa: PT017 - only where there are none
+            continue
+        assert reason.startswith(f"{launcher.kind}: ")
+        assert "\n" not in reason
+        await launcher.aclose()
+
+
+def test_a_stray_is_listed_and_ended_when_the_daemon_stops(tmp_path):
+    """The documented limit of the subreaper: no marker, a session of its own, no parent, and never seen before."""
+    script = "(setsid env -i /bin/sh -c 'echo $$; exec sleep 1000' &); read _"
+    with Daemon("subreaper", script, tmp_path) as daemon, Watch(int(daemon.line())) as stray:
+        assert daemon.ask("sample") == "sampled 1"
+        assert daemon.ask("strays") == f"strays {stray.key.pid}"
+        assert daemon.ask("close-session") == "closed"
+        assert not stray.ended()
+        daemon.popen.stdin.close()
+        assert daemon.line() == "stopped"
+        assert stray.ended()
+
+
+def test_what_outlives_its_session_is_ended_when_it_is_seen(tmp_path):
+    """A child of the daemon that names a session which is closed: nobody else would end it."""
+    script = """
+import asyncio, os, subprocess, sys
+from acpbot.runtimes.local.launcher import choose_launcher
+from acpbot.runtimes.local.procfs import Identity
+
+async def main():
+    launcher, _ = choose_launcher("subreaper", owns_children=True)
+    env = {"PATH": os.environ["PATH"], "ACPBOT_SESSION": "closed", "ACPBOT_DAEMON": str(Identity.own())}
+    late = subprocess.Popen(["sleep", "1000"], env=env, start_new_session=True)
+    other = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    print([info.pid for info in launcher.strays()] == [late.pid, other.pid])
+    launcher.reap()
+    print(late.wait(), other.poll())
+    await launcher.aclose()
+    print(other.wait())
+
+asyncio.run(main())
+"""
+    command = [sys.executable, "-c", script]
+    result = subprocess.run(
+        command, env=PYTHON_ENV, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    assert result.stdout.splitlines() == ["True", "-9 None", "-9"], result.stderr
+
+
+def test_zombies_that_nobody_else_reaps_are_reaped_where_the_children_are_ours(tmp_path):
+    """A tool that scrubbed its environment, left its session and ended between two looks."""
+    script = "i=0; while [ $i -lt 5 ]; do (setsid env -i /bin/sh -c : &); i=$((i+1)); done; echo up; read _"
+    with Daemon("subreaper", script, tmp_path) as daemon:
+        assert daemon.line() == "up"
+        deadline = procfs.read_stat(daemon.popen.pid).age_seconds + LIMIT
+        while True:
+            sampled = daemon.ask("sample")
+            if [stat.ended for stat in procfs.newest_first() if stat.ppid == daemon.popen.pid] == [False]:
+                assert sampled == "sampled 1"
+                break
+            assert procfs.read_stat(daemon.popen.pid).age_seconds < deadline

@@ -1,0 +1,357 @@
+"""One agent's life: start, streams, exit, end. Real processes, the same tests for both kinds of containment."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from acpbot.errors import AgentGone, AgentStartError, AgentTimeout
+from acpbot.runtimes.local import procfs
+from acpbot.runtimes.runtime import AgentProcess, Launcher
+from tests.support.launched_agents import LIMIT, Sink, Watch, open_descriptors
+
+
+def write_on(process, data: bytes) -> None:
+    for _ in range(100):
+        process.write(data)
+
+
+async def waited(process) -> int:
+    return await asyncio.wait_for(process.wait(), LIMIT)
+
+
+async def test_an_agent_hears_speaks_and_leaves(runner):
+    process, sink = await runner.sh('read -r word; echo "heard $word"; echo "to you" >&2; exit 3')
+    assert process.alive
+    assert process.returncode is None
+    process.write(b"hello\n")
+    assert await sink.line() == "heard hello"
+    assert await waited(process) == 3
+    assert not process.alive
+    assert process.returncode == 3
+    assert process.stderr.lines() == ["to you"]
+
+
+async def test_the_protocols_are_served(runner):
+    process, _ = await runner.sh("read _")
+    launcher: Launcher = runner.launcher
+    agent: AgentProcess = process
+    assert launcher.kind in {"cgroup", "subreaper"}
+    for protocol, served in ((AgentProcess, agent), (Launcher, launcher)):
+        missing = [name for name in vars(protocol) if not name.startswith("_") and not hasattr(served, name)]
+        assert not missing
+
+
+async def test_an_agent_runs_in_its_directory_with_its_environment_and_a_session_of_its_own(runner, tmp_path):
+    process, sink = await runner.sh(
+        'pwd; echo "$ACPBOT_SESSION $ACPBOT_DAEMON $COLOR ${HOME:-none}"; read _',
+        env={"COLOR": "blue", "ACPBOT_SESSION": "forged", "ACPBOT_DAEMON": "1:2:3"},
+    )
+    assert await sink.line() == str(tmp_path)
+    assert await sink.line() == f"{process.session_id} {procfs.Identity.own()} blue none"
+    (info,) = await process.look()
+    assert info.pid == info.pgid == info.sid == process.pid
+
+
+async def test_variables_that_a_shell_would_drop_arrive(runner):
+    script = "import os; print(os.environ['npm.config'], os.environ['a-b'], flush=True); input()"
+    process, sink = await runner.python(script, env={"npm.config": "dotted", "a-b": "dashed"})
+    assert await sink.line() == "dotted dashed"
+    if runner.launcher.kind == "cgroup":
+        assert process._claim.cgroup.members() == [process.pid]
+
+
+@pytest.mark.parametrize("code", [0, 1, 77])
+async def test_an_exit_code_is_told_to_all_who_wait(runner, code):
+    process, _ = await runner.sh(f"exit {code}")
+    assert await asyncio.gather(*(waited(process) for _ in range(5))) == [code] * 5
+    assert await waited(process) == code
+
+
+async def test_a_signal_is_a_negative_exit_code(runner):
+    process, _ = await runner.sh("kill -ABRT $$")
+    assert await waited(process) == -signal.SIGABRT
+
+
+async def test_a_wait_that_is_given_up_harms_no_other(runner):
+    process, _ = await runner.sh("read _")
+    given_up = asyncio.create_task(process.wait())
+    other = asyncio.create_task(process.wait())
+    await asyncio.sleep(0)
+    given_up.cancel()
+    process.close_stdin()
+    assert await asyncio.wait_for(other, LIMIT) == 1
+
+
+async def test_an_exit_is_seen_while_a_grandchild_holds_stdout(runner):
+    process, sink = await runner.sh("setsid sleep 1000 & echo last words; exit 5")
+    assert await waited(process) == 5
+    assert not sink.ended.is_set()
+    assert bytes(sink.data) == b"last words\n"
+    report = await process.kill_container()
+    assert (report.killed, report.left, report.proven) == (1, (), True)
+    await asyncio.wait_for(sink.ended.wait(), LIMIT)
+
+
+async def test_a_closed_stdout_is_no_exit(runner):
+    process, sink = await runner.sh("exec >&-; read _; exit 4")
+    await asyncio.wait_for(sink.ended.wait(), LIMIT)
+    assert process.alive
+    process.close_stdin()
+    assert await waited(process) == 4
+
+
+async def test_what_was_written_before_the_exit_is_there_after_it(runner):
+    process, sink = await runner.sh("head -c 60000 /dev/zero; echo done >&2; exit 0")
+    await waited(process)
+    assert len(sink.data) == 60_000
+    assert process.stderr.lines() == ["done"]
+
+
+async def test_ten_megabytes_of_stderr_stall_nobody_and_are_not_kept(runner):
+    script = (
+        "import sys\n"
+        "for number in range(100_000): print(f'{number:06d}', 'x' * 93, file=sys.stderr)\n"
+        "print('through', flush=True)\n"
+    )
+    process, sink = await runner.python(script)
+    assert await sink.line() == "through"
+    await waited(process)
+    lines = process.stderr.lines()
+    assert [line[:6] for line in lines] == [f"{number:06d}" for number in range(99_800, 100_000)]
+
+
+async def test_a_fast_stdout_arrives_complete_in_large_chunks(runner):
+    size = 32 * 1024 * 1024
+    script = f"import os\nblock = bytes(range(256)) * 4096\nfor _ in range({size >> 20}):\n    os.write(1, block)"
+    process, sink = await runner.python(script)
+    await sink.size(size)
+    await waited(process)
+    assert bytes(sink.data) == bytes(range(256)) * (size // 256)
+    assert size / sink.chunks > 20_000
+
+
+async def test_reading_paused_is_back_pressure(runner):
+    process, sink = await runner.python("import os\nwhile True: os.write(1, b'x' * 65536)")
+    await sink.size(100_000)
+    process.pause_reading()
+    held = len(sink.data)
+    await process.look()
+    await process.look()
+    assert len(sink.data) == held
+    process.resume_reading()
+    await sink.size(held + 1_000_000)
+
+
+async def test_an_agent_that_reads_nothing_is_told_of_in_words(runner):
+    process, sink = await runner.sh("echo up; exec sleep 1000")
+    await sink.line()
+    with pytest.raises(AgentTimeout, match="cannot write to the agent: it has not read its stdin"):
+        write_on(process, b"x" * 1_000_000)
+    assert 7_000_000 < process.backlog <= 8 * 1024 * 1024
+    process.close_stdin(flush_seconds=0.01)
+    report = await process.kill_container()
+    assert report.proven
+    assert await waited(process) == -signal.SIGKILL
+
+
+async def test_eof_comes_after_what_is_queued(runner):
+    process, sink = await runner.sh("echo up; read _; wc -c")
+    await sink.line()
+    process.write(b"go\n" + b"x" * 3_000_000)
+    process.close_stdin(flush_seconds=LIMIT)
+    assert (await sink.line()).strip() == "3000000"
+    assert await waited(process) == 0
+
+
+async def test_writing_to_an_agent_that_ended_says_so(runner):
+    process, _ = await runner.sh("exit 2")
+    await waited(process)
+    with pytest.raises(AgentGone, match=r"cannot write to the agent: it has ended \(exit code 2\)"):
+        process.write(b"hello\n")
+    other, sink = await runner.sh("echo up; read _")
+    await sink.line()
+    other.kill()
+    await waited(other)
+    with pytest.raises(AgentGone, match="SIGKILL"):
+        other.write(b"hello\n")
+
+
+async def test_a_signal_goes_to_the_whole_group(runner):
+    process, sink = await runner.sh("trap 'exit 9' TERM; sh -c 'echo $$; exec sleep 1000'; wait")
+    with Watch(int(await sink.line())) as child:
+        process.terminate()
+        assert await waited(process) == 9
+        assert child.ended(LIMIT)
+
+
+async def test_a_group_whose_leader_has_ended_can_still_be_signalled(runner):
+    """The leader is often a wrapper; its number is kept from being given away."""
+    process, sink = await runner.sh("sh -c 'echo $$; exec sleep 1000' & read _; exit 0")
+    with Watch(int(await sink.line())) as child:
+        process.close_stdin()
+        assert await waited(process) == 0
+        assert not child.ended()
+        process.terminate()
+        assert child.ended(LIMIT)
+    assert procfs.read_stat(process.pid).ended
+    report = await process.kill_container()
+    assert report.proven
+    assert procfs.read_stat(process.pid) is None
+    process.kill()  # nothing, and nobody else
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ((), "its command is empty"),
+        (("no-such-agent",), "no-such-agent was not found in "),
+        (("./no-such-agent",), r"there is no program \./no-such-agent"),
+        (("/etc",), "there is no program /etc"),
+        (("./plain.txt",), r"\./plain\.txt is not executable; run chmod \+x"),
+        (("./script",), r"\./script needs /no/such/interpreter, which is not there; install it"),
+        (("sh", "-c", "x\0y"), "embedded null byte; correct its arguments"),
+    ],
+)
+async def test_a_command_that_cannot_be_started_is_one_clear_line(runner, tmp_path, argv, words):
+    (tmp_path / "plain.txt").write_text("hello")
+    (tmp_path / "script").write_text("#!/no/such/interpreter -x\n")
+    (tmp_path / "script").chmod(0o755)
+    before = open_descriptors()
+    with pytest.raises(AgentStartError, match=f"^cannot start the agent: .*{words}") as caught:
+        await runner.start(*argv, session_id="same")
+    assert "\n" not in str(caught.value)
+    assert open_descriptors() == before
+    process, _ = await runner.sh("exit 0", session_id="same")
+    assert await waited(process) == 0
+
+
+async def test_a_working_directory_that_is_not_there_is_named(runner, tmp_path):
+    with pytest.raises(
+        AgentStartError, match=r"^cannot start the agent: its working directory \S+/gone does not exist"
+    ):
+        await runner.sh("exit 0", cwd=tmp_path / "gone")
+
+
+async def test_a_command_is_looked_up_in_its_own_path_and_directory(runner, tmp_path):
+    (tmp_path / "tools").mkdir()
+    for name, says in (("tools/agent", "from PATH"), ("agent", "from here")):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho {says}\n")
+        (tmp_path / name).chmod(0o755)
+    _, sink = await runner.start("agent", env={"PATH": f"tools:{runner.spec('x').env['PATH']}"})
+    assert await sink.line() == "from PATH"
+    _, sink = await runner.start("./agent")
+    assert await sink.line() == "from here"
+
+
+@pytest.mark.parametrize("session_id", ["", "a/b", "..", "-x", "_daemon", "a\nb", "x" * 129])
+async def test_a_session_id_that_could_be_a_path_is_refused(runner, session_id):
+    with pytest.raises(ValueError, match="cannot launch session"):
+        await runner.sh("exit 0", session_id=session_id)
+
+
+async def test_a_session_is_launched_once(runner):
+    await runner.sh("read _", session_id="one")
+    with pytest.raises(ValueError, match="it is there already"):
+        await runner.sh("read _", session_id="one")
+
+
+async def test_a_launch_that_is_given_up_leaves_no_process(runner):
+    for turns in range(4):
+        spec = runner.spec("sh", "-c", "setsid sleep 1000 & exec sleep 1000", session_id="given-up")
+        launch = asyncio.create_task(runner.launcher.launch(spec, Sink()))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        launch.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(launch, LIMIT)
+        marked = [stat for stat in procfs.newest_first() if procfs.read_markers(stat.pid)[0] == "given-up"]
+        assert marked == []
+
+
+async def test_a_launch_that_is_given_up_twice_is_cleaned_up_at_the_end(runner):
+    spec = runner.spec("sh", "-c", "setsid sleep 1000 & exec sleep 1000", session_id="given-up")
+    launch = asyncio.create_task(runner.launcher.launch(spec, Sink()))
+    await asyncio.sleep(0)
+    launch.cancel()
+    await asyncio.sleep(0)
+    launch.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await launch
+    await runner.launcher.aclose()
+    marked = [stat for stat in procfs.newest_first() if procfs.read_markers(stat.pid)[0] == "given-up"]
+    assert marked == []
+
+
+async def test_a_closed_launcher_launches_nothing(runner):
+    await runner.launcher.aclose()
+    with pytest.raises(AgentStartError, match="the daemon is stopping"):
+        await runner.sh("read _")
+
+
+async def test_closing_ends_what_runs_and_may_be_repeated(runner):
+    process, sink = await runner.sh("setsid sh -c 'echo $$; exec sleep 1000' & wait")
+    with Watch(int(await sink.line())) as tool:
+        await asyncio.gather(process.aclose(), process.aclose())
+        assert tool.ended()
+    await process.aclose()
+    assert process.returncode == -signal.SIGKILL
+    assert procfs.read_stat(process.pid) is None
+    assert await waited(process) == -signal.SIGKILL
+
+
+async def test_fifty_lives_leak_no_descriptor(runner):
+    async def life() -> None:
+        process, sink = await runner.sh("setsid sleep 1000 & echo up; echo err >&2; read _")
+        await sink.line()
+        process.close_stdin()
+        await waited(process)
+        assert (await process.kill_container()).proven
+        await process.aclose()
+
+    await life()
+    before = open_descriptors()
+    for _ in range(50):
+        await life()
+    assert open_descriptors() == before
+    runner.processes.clear()
+
+
+async def test_the_loop_turns_while_an_agent_is_started(runner):
+    launch = asyncio.create_task(runner.sh("read _"))
+    turns = 0
+    while not launch.done():
+        await asyncio.sleep(0)
+        turns += 1
+    await launch
+    assert turns > 2
+
+
+async def test_limits_that_hold_nothing_here_are_said(runner):
+    process, sink = await runner.sh("echo up; read _", memory_max=1 << 30, pids_max=64)
+    await sink.line()
+    if runner.launcher.kind == "subreaper":
+        assert process.limits_not_applied == (
+            "memory_max can't be applied: agents run without a cgroup here",
+            "pids_max can't be applied: agents run without a cgroup here",
+        )
+    else:
+        path = process._claim.cgroup.path
+        for controller, value in (("memory", 1 << 30), ("pids", 64)):
+            said = [
+                text for text in process.limits_not_applied if text.startswith(f"{controller}_max can't be applied: ")
+            ]
+            limit = path / f"{controller}.max"
+            assert bool(said) != (limit.exists() and limit.read_text().strip() == str(value))
+    unlimited, _ = await runner.sh("read _")
+    assert unlimited.limits_not_applied == ()
+
+
+async def test_the_environment_of_the_daemon_is_not_inherited(runner, monkeypatch):
+    monkeypatch.setitem(os.environ, "DISCORD_TOKEN", "secret")
+    process, sink = await runner.sh('echo "${DISCORD_TOKEN:-nothing}"')
+    assert await sink.line() == "nothing"
+    await waited(process)

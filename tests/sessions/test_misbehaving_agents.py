@@ -1,0 +1,414 @@
+"""Agents that misbehave: one table of quirks and what the pool makes of each (tests/fakes/agents/faulty.py)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from acpbot.sessions.permission_requests import MOST_OPEN
+from tests.fakes.agents.garbage import MALFORMED
+from tests.sessions.test_pool import exists, kill
+from tests.support.turn_listener import PATIENCE, Hearer, grows_less_than, send, settled, turn
+
+IMPATIENCE = 0.5
+MEGABYTE = 1024 * 1024
+PERMISSIVE = {"session": {"policy": "allow"}}
+HASTY = {"session": {"grace_seconds": 0.2}}
+DENYING = {"session": {"policy": "deny"}}
+OPTIONS = "reject_always:x allow_always:y odd:z reject_once:0 allow_once:1 reject_once:2 allow_once:3"
+
+NEVER_CAME = ("start_failed",)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A quirk, and what two turns ('one', then 'two') come to. ``ended``: why sessions ended meanwhile.
+
+    ``error`` is a part of the first turn's sentence; ``then`` the second turn's text (``None``: there is none).
+    """
+
+    quirk: str
+    text: str = "one"
+    stop: str = "end_turn"
+    error: str | None = None
+    then: str | None = "two"
+    ended: tuple[str, ...] = ()
+    limits: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        policy = self.limits.get("session", {}).get("policy")
+        return self.quirk[:60] + (f" ({policy})" if policy else "")
+
+
+def failed(quirk: str, error: str, **members: Any) -> Case:
+    """The turn fails with that error; the agent goes on."""
+    return Case(quirk, **{"text": "", "stop": "error", "error": error, **members})
+
+
+def crashed(quirk: str, error: str = "ended (exit code 3)", **members: Any) -> Case:
+    """The agent goes down in the turn; another one takes the next turn."""
+    return failed(quirk, error, **{"text": "up", "ended": ("crashed",), **members})
+
+
+def unusable(quirk: str, error: str, **members: Any) -> Case:
+    """The agent can't be started."""
+    return failed(quirk, error, **{"then": None, "ended": NEVER_CAME, **members})
+
+
+CASES = [
+    Case("sound"),
+    # What the lines look like.
+    Case("commands_before_new"),
+    Case("late_update"),
+    Case("string_ids"),
+    Case("answers_without_id"),
+    Case("answers_twice"),
+    Case("garbage"),
+    Case("odd_text", text="[text][text]a\0b", then="[text][text]a\0b"),
+    Case("long_line 200000", text="x" * 200_000),
+    Case("unending_line 40 ends"),
+    crashed("unending_line 40 exits", text=""),
+    Case("noisy_stderr 10"),
+    Case("meta_with_session_id"),
+    Case("sub_agents", text="one selected go", then="two selected go", limits=PERMISSIVE),
+    # Permissions.
+    Case("asks allow_once:a", text="selected a", then="selected a", limits=PERMISSIVE),
+    Case(f"asks {OPTIONS}", text="selected 1", then="selected 1", limits=PERMISSIVE),
+    Case(f"asks {OPTIONS}", text="selected 0", then="selected 0", limits=DENYING),
+    Case("asks reject_once:n allow_always:y", text="selected y", then="selected y", limits=PERMISSIVE),
+    Case("asks reject_always:n allow_once:y", text="selected n", then="selected n", limits=DENYING),
+    Case("asks reject_once:a reject_always:b", text="cancelled", then="cancelled", limits=PERMISSIVE),
+    Case("asks allow_once:a allow_always:b", text="cancelled", then="cancelled", limits=DENYING),
+    Case("asks odd:a", text="cancelled", then="cancelled", limits=PERMISSIVE),
+    Case("asks_barely", text="selected 7", then="selected 7", limits=PERMISSIVE),
+    Case("withdraws", text="cancelled", then="cancelled"),
+    Case("permission_storm 999", text="asked: 999 selected a", then="asked: 999 selected a", limits=PERMISSIVE),
+    Case("permission_storm 999", text="asked: 999 selected b", then="asked: 999 selected b", limits=DENYING),
+    Case("calls_back fs/read_text_file fs/write_text_file", text="-32601 -32601", then="-32601 -32601"),
+    Case("calls_back terminal/create terminal/output x", text="-32601 -32601 -32601", then="-32601 -32601 -32601"),
+    # Answers.
+    Case('answers session/prompt {"stopReason":"lunch"}', text="", stop="lunch", then=""),
+    Case('answers session/prompt {"stopReason":"refusal","_meta":[]}', text="", stop="refusal", then=""),
+    failed("answers session/prompt {}", "cannot use the agent's answer to session/prompt", then=""),
+    failed("answers session/prompt null", "cannot use the agent's answer to session/prompt", then=""),
+    failed("answers session/prompt nothing", "answer to session/prompt: it has no result", then=""),
+    unusable("answers session/new nothing", "answer to session/new names no session"),
+    failed('answers session/prompt {"stopReason":4}', "cannot use the agent's answer to session/prompt", then=""),
+    failed("refuses 400 session/prompt", "the agent refused session/prompt: it said no (400)", then=""),
+    failed("refuses -32000 session/prompt", "(-32000); sign in first: run its own login once, as this user", then=""),
+    failed("errs_oddly", "the agent refused session/prompt: boom", then=""),
+    unusable('answers initialize {"protocolVersion":2}', "it speaks ACP version 2, acpbot speaks 1"),
+    unusable('answers initialize {"protocolVersion":"one"}', "cannot use the agent's answer to initialize"),
+    unusable('answers initialize {"protocolVersion":1,"agentCapabilities":7}', "answer to initialize"),
+    unusable("answers initialize [1]", "cannot use the agent's answer to initialize"),
+    unusable("answers initialize null", "cannot use the agent's answer to initialize"),
+    unusable("answers session/new {}", "answer to session/new names no session"),
+    unusable("answers session/new null", "answer to session/new names no session"),
+    unusable('answers session/new {"sessionId":8}', "cannot use the agent's answer to session/new"),
+    unusable("refuses -32000 session/new", "it wants you to sign in"),
+    unusable("refuses -32000 initialize", "it wants you to sign in"),
+    unusable("refuses 400 session/new", "it said no (400)"),
+    unusable("deaf_to initialize", "did not answer initialize within 0.5 s", limits={"start_timeout": IMPATIENCE}),
+    unusable("deaf_to session/new", "did not answer session/new within 0.5 s", limits={"start_timeout": IMPATIENCE}),
+    # How they end.
+    failed("dies born", "it ended (exit code 3) before it answered; its last words: it broke", ended=NEVER_CAME),
+    failed("dies initialize", "it ended (exit code 3) before it answered", ended=NEVER_CAME),
+    failed("dies session/new", "it ended (exit code 3) before it answered", ended=NEVER_CAME),
+    crashed("dies turn"),
+    crashed("dies permission"),
+    crashed("dies turn 0", "ended (exit code 0)"),
+    crashed("leaves_its_stdout"),
+    crashed("closes_its_stdout", "closed its output"),
+    Case("closes_its_stdin 1", ended=("crashed",), limits=HASTY),
+    failed("closes_its_stdin 2", "it has closed its stdin", ended=("crashed",) * 2, limits=HASTY),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+async def test_a_quirk_is_survived(faulty_harness, case):
+    harness = faulty_harness(case.quirk, **case.limits)
+    one = await turn(harness, "one")
+    assert (one.text, one.end.stop_reason) == (case.text, case.stop)
+    if case.error is None:
+        assert one.end.error is None
+    else:
+        assert case.error in one.end.error
+        assert one.end.error.startswith("cannot ")
+        assert "\n" not in one.end.error
+    if case.then is not None:
+        assert (await turn(harness, "two")).text == case.then
+    await settled(harness)
+    assert tuple(reason for _, reason, _ in harness.told.endings) == case.ended
+    assert len(harness.pool.rows()) == (case.then is not None)
+
+
+# What the lines look like.
+
+
+async def test_what_comes_before_the_session_is_kept(faulty_harness):
+    harness = faulty_harness("commands_before_new")
+    await turn(harness, "one")
+    assert harness.pool.get("1001").options.commands == [{"name": "compact"}]
+
+
+@pytest.mark.parametrize("quirk", ["late_update", "late_update apart"])
+async def test_a_late_update_is_not_the_next_turns(faulty_harness, quirk):
+    harness = faulty_harness(quirk)
+    one, two = send(harness, "one"), send(harness, "two")
+    await two.ends()
+    assert (one.text, two.text) == ("one", "two")
+
+
+async def test_a_late_update_after_a_cancel_is_not_the_next_turns(faulty_harness):
+    harness = faulty_harness("late_update_after_cancel")
+    one, two = send(harness, "one"), send(harness, "two")
+    await one.sees("up")
+    await harness.pool.cancel("1001")
+    await two.ends()
+    assert (one.end.stop_reason, one.text, two.text) == ("cancelled", "up", "up")
+
+
+async def test_bad_lines_are_counted_and_passed_over(faulty_harness):
+    harness = faulty_harness("garbage")
+    await turn(harness, "one")
+    assert harness.pool.get("1001").agent.connection.malformed == 3 * len(MALFORMED)
+
+
+async def test_a_line_of_30_megabytes_arrives_and_one_of_100_is_never_held(faulty_harness):
+    harness = faulty_harness("long_line 31457280")
+    with grows_less_than(160 * MEGABYTE):
+        assert len((await turn(harness, "one")).text) == 30 * MEGABYTE
+    harness = faulty_harness("unending_line 100 ends")
+    with grows_less_than(48 * MEGABYTE):
+        assert (await turn(harness, "one")).text == "one"
+    assert harness.pool.get("1001").agent.connection.malformed == 1
+
+
+async def test_100_000_updates_are_complete_and_in_order(faulty_harness):
+    harness = faulty_harness("flood 100000")
+    with grows_less_than(64 * MEGABYTE):
+        one = await turn(harness, "one")
+    assert one.pieces == [f"{number} " for number in range(100_000)]
+
+
+async def test_stderr_is_a_ring_of_readable_lines(faulty_harness):
+    harness = faulty_harness("noisy_stderr 1")
+    await turn(harness, "one")
+    lines = (await harness.pool.detail("1001")).stderr
+    assert len(lines) == 200
+    assert lines[0] == "turn" * 20
+
+
+async def test_sub_agents_leave_no_trace_in_the_conversation(faulty_harness):
+    harness = faulty_harness("sub_agents")
+    one = send(harness, "one")
+    await one.wants_permission.wait()
+    assert (harness.row("1001").activity, harness.row("1001").title) == (None, "one")
+    one.asks[0].select("go")
+    await one.ends()
+    assert (one.text, set(one.kinds)) == ("one selected go", {"agent_message_chunk"})
+
+
+async def test_one_prompt_at_a_time(faulty_harness):
+    harness = faulty_harness("wants_one_prompt")
+    turns = [send(harness, word) for word in ("one", "two", "three")]
+    for number, hearer in enumerate(turns):
+        await hearer.wants_permission.wait()
+        assert harness.row("1001").queued == 2 - number
+        hearer.asks[0].select("a")
+    await turns[-1].ends()
+    assert [hearer.text for hearer in turns] == ["one", "two", "three"]
+
+
+async def test_a_listener_that_fails_ends_the_session_and_not_the_daemon(faulty_harness):
+    class Failing(Hearer):
+        def update(self, update) -> None:
+            raise RuntimeError(update.kind)
+
+    harness = faulty_harness("sound")
+    failing, after = send(harness, "one", Failing()), send(harness, "two")
+    await after.ends()
+    assert failing.end.error == "cannot go on: internal error (RuntimeError), see the log"
+    assert after.text == "two"
+
+
+# Permissions and cancels.
+
+
+@pytest.mark.parametrize("quirk", ["asks_deaf_to_cancel", "asks_deaf_to_cancel -32603"])
+async def test_a_cancel_answers_the_permission_that_the_agent_waits_for(faulty_harness, quirk):
+    harness = faulty_harness(quirk)
+    one = send(harness, "one")
+    await one.wants_permission.wait()
+    before = harness.row("1001").session_id
+    await harness.pool.cancel("1001")
+    await one.ends()
+    assert (one.text, one.end.stop_reason, one.end.error) == ("cancelled", "cancelled", None)
+    assert one.outcomes == ["cancelled"]
+    assert (await turn(harness, "two")).text == "two"
+    assert harness.row("1001").session_id == before
+
+
+async def test_a_permission_that_a_cancel_brings_up_is_not_asked(faulty_harness):
+    harness = faulty_harness("asks_again_after_cancel")
+    one = send(harness, "one")
+    await one.sees("up")
+    await harness.pool.cancel("1001")
+    await one.ends()
+    assert (one.end.stop_reason, one.asks) == ("cancelled", [])
+    two = send(harness, "two")
+    await two.sees("up")
+    assert (await kill(harness, "1001")).reached == "eof"
+    assert two.asks == []
+
+
+async def test_a_permission_outside_of_a_turn_is_not_given(faulty_harness):
+    harness = faulty_harness("asks_when_idle", **PERMISSIVE)
+    answered = asyncio.Event()
+    leave = harness.pool.subscribe(lambda _, row: answered.set() if row.title == "told cancelled" else None)
+    await turn(harness, "one")
+    await asyncio.wait_for(answered.wait(), PATIENCE)
+    leave()
+
+
+async def test_a_storm_of_permissions_asks_a_person_only_so_often(faulty_harness):
+    harness = faulty_harness("permission_storm 1000")
+    one = send(harness, "one")
+    await one.sees("asked")
+    await harness.pool.cancel("1001")
+    await one.ends()
+    assert len(one.asks) == len(one.outcomes) == MOST_OPEN
+    assert one.text == f"asked: {MOST_OPEN} cancelled, {1000 - MOST_OPEN} selected b"
+
+
+async def test_a_withdrawn_permission_is_closed(faulty_harness):
+    harness = faulty_harness("withdraws")
+    one = await turn(harness, "one")
+    assert (len(one.asks), one.outcomes) == (1, ["cancelled"])
+
+
+@pytest.mark.parametrize(("quirk", "answer"), [("poisoned", "two in acp-1"), ("poisoned resumed", "two in acp-3")])
+async def test_a_poisoned_session_is_replaced_and_its_prompt_answered(faulty_harness, quirk, answer):
+    harness = faulty_harness(quirk)
+    ask = send(harness, "ask")
+    await ask.wants_permission.wait()
+    before = harness.row("1001").session_id
+    await harness.pool.cancel("1001")
+    await ask.ends()
+    assert harness.row("1001").session_id == before
+    two, three = send(harness, "two"), send(harness, "three")
+    await three.ends()
+    assert (two.text, three.text) == (answer, answer.replace("two", "three"))
+    assert (two.end.stop_reason, two.starts) == ("end_turn", 1)
+    assert harness.row("1001").session_id != before
+    assert harness.told.endings == []
+
+
+async def test_an_agent_with_nothing_to_say_is_not_replaced_for_ever(faulty_harness):
+    harness = faulty_harness("silent")
+    starts = harness.tmp_path / "workspaces" / "1001" / "starts"
+    for word in ("one", "two"):
+        assert (await turn(harness, word)).end.stop_reason == "end_turn"
+    assert starts.read_text() == "x"
+    waiting = send(harness, "wait")
+    await waiting.sees("up")
+    await harness.pool.cancel("1001")
+    await waiting.ends()
+    for word in ("three", "four"):
+        assert (await turn(harness, word)).end.stop_reason == "end_turn"
+    assert starts.read_text() == "xx"
+
+
+# How they end.
+
+
+async def test_an_agent_that_exits_after_its_answer_costs_no_turn(faulty_harness):
+    harness = faulty_harness("dies idle 0")
+    one, two = send(harness, "one"), send(harness, "two")
+    await two.ends()
+    assert (one.text, one.end.stop_reason, two.text) == ("up", "end_turn", "two")
+    assert harness.told.endings == [("1001", "crashed", True)]
+
+
+async def test_what_waited_in_a_session_that_died_runs_before_what_came_later(faulty_harness):
+    class Runner(Hearer):
+        def started(self) -> None:
+            order.append(self)
+
+    harness = faulty_harness("dies turn")
+    order, runners = [], [Runner() for _ in range(4)]
+    for runner in runners[:3]:
+        send(harness, "word", runner)
+
+    def send_another(_, row) -> None:
+        if row.state == "closing" and harness.pool.get("1001") is None:
+            send(harness, "word", runners[3])
+
+    leave = harness.pool.subscribe(send_another)
+    await runners[3].ends()
+    leave()
+    assert order == runners
+
+
+async def test_an_idle_agent_that_exits_is_told_at_once(faulty_harness):
+    harness = faulty_harness("dies idle")
+    one = await turn(harness, "one")
+    assert one.end.stop_reason == "end_turn"
+    await harness.told.ended.wait()
+    assert harness.told.endings == [("1001", "crashed", True)]
+    assert (harness.row("1001").state, harness.row("1001").alive) == ("suspended", False)
+
+
+async def test_an_agent_that_dies_of_a_cancel(faulty_harness):
+    harness = faulty_harness("dies session/cancel")
+    one = send(harness, "one")
+    await one.sees("up")
+    await harness.pool.cancel("1001")
+    await one.ends()
+    assert "exit code 3" in one.end.error
+    assert (await turn(harness, "two")).text == "two"
+
+
+async def test_an_agent_that_dies_with_a_permission_open(faulty_harness):
+    harness = faulty_harness("dies permission")
+    one = await turn(harness, "one")
+    assert (len(one.asks), one.outcomes) == (1, ["cancelled"])
+
+
+@pytest.mark.parametrize(("rung", "text"), [("close", "one"), ("cancel", "up")])
+async def test_an_agent_that_dies_while_it_is_ended(faulty_harness, rung, text):
+    harness = faulty_harness(f"dies session/{rung}")
+    one = send(harness, "one")
+    await (one.sees(text) if rung == "cancel" else one.ends())
+    assert one.text == text
+    result = await kill(harness, "1001", grace_seconds=20)
+    assert (result.outcome, result.processes_left) == ("ended", 0)
+    assert result.reached in {rung, "close", "eof"}  # its stdout ends a moment before its exit is seen
+    assert result.seconds < 4
+
+
+async def test_an_agent_that_reads_nothing_blocks_nobody_and_is_ended_in_time(faulty_harness):
+    harness = faulty_harness("reads_nothing 1001", turn_timeout_seconds=100, session={"grace_seconds": 0.2})
+    one, two = send(harness, "x" * 12 * MEGABYTE), send(harness, "two")
+    await one.running.wait()
+    assert (await turn(harness, "one", thread="1002")).text == "one"
+    for seconds in (101, 31):
+        harness.clock.move(seconds)
+        harness.pool.tick()
+    await two.ends()
+    assert one.end.error == "The agent did not finish in time and was ended."
+    assert two.text == "two"
+
+
+async def test_a_wrapper_that_leaves_its_child_behind(faulty_harness):
+    harness = faulty_harness("wraps")
+    await turn(harness, "one")
+    pids = [process.pid for process in (await harness.pool.detail("1001")).process_tree]
+    result = await kill(harness, "1001", grace_seconds=0.3)
+    assert (result.outcome, result.processes_left) == ("ended", 0)
+    assert result.reached in {"sigkill", "container"}
+    assert len(pids) == 2
+    assert not any(map(exists, pids))

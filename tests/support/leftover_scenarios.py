@@ -1,0 +1,182 @@
+"""What a daemon finds at its start, each case a program: run in a pid namespace of its own, where there is one.
+
+`end_leftovers` ends what any dead daemon of its namespace left; two of these at a time would end each other's. Usage:
+``python -m tests.support.leftover_scenarios CASE DIRECTORY``; exit code 77 says that this machine can't show the case.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from acpbot.runtimes.local import procfs
+from acpbot.runtimes.local.cgroup import Cgroups, Unavailable
+from acpbot.runtimes.local.leftovers import end_leftovers
+from acpbot.runtimes.local.procfs import Identity, ProcessKey
+from acpbot.runtimes.runtime import ProcessIdentity
+from tests.support.launched_agents import LIMIT, PATH, PYTHON_ENV, Daemon, Watch
+
+DEAD = {"ACPBOT_DAEMON": str(Identity.own()._replace(start_time=1)), "ACPBOT_SESSION": "s"}
+"""What a process has from a daemon that is dead."""
+NAMESPACE = ("unshare", "--pid", "--fork")
+TOOLS = (
+    "(setsid sh -c 'echo tool $$; exec sleep 1000' &); setsid sh -c 'echo tool $$; exec sleep 1000' & echo $$; read _"
+)
+
+
+def _killed_daemon(kind: str, directory: Path) -> None:
+    with Daemon(kind, TOOLS, directory) as daemon:
+        lines = [daemon.line().split() for _ in range(3)]
+        watches = [Watch(int(line[-1])) for line in lines]
+        daemon.popen.kill()
+        daemon.popen.wait()
+        found = end_leftovers()
+    # The agent itself may have left when its stdin was closed, or be just leaving, and have no environment any more.
+    for line, watch in zip(lines, watches, strict=True):
+        with watch:
+            assert watch.ended(0.0 if line[0] == "tool" else LIMIT)
+    assert {left.pid for left in found} <= {int(line[-1]) for line in lines}
+    pids = {int(line[1]) for line in lines if line[0] == "tool"}
+    tools = [left for left in found if left.pid in pids]
+    assert [(left.session_id, left.ended) for left in tools] == [("left-over", True)] * 2
+    assert {left.daemon for left in tools} == {f"{Identity.own().namespace}:{daemon.popen.pid}:{daemon.start_time}"}
+
+
+def killed_daemon_with_cgroups(directory: Path) -> None:
+    Cgroups(Identity.own()).close()
+    _killed_daemon("cgroup", directory)
+
+
+def killed_daemon_with_subreaper(directory: Path) -> None:
+    _killed_daemon("subreaper", directory)
+
+
+def scrubbed_tool_in_a_dead_daemons_cgroup(directory: Path) -> None:
+    cgroups = Cgroups(Identity.own())
+    cgroups.close()
+    with Daemon("cgroup", "(setsid env -i /bin/sh -c 'echo $$; exec sleep 1000' &); read _", directory) as daemon:
+        with Watch(int(daemon.line())) as tool:
+            path = next(cgroups.base.glob(f"acpbot-{Identity.own().namespace}-{daemon.popen.pid}-*"))
+            assert (path / "left-over").is_dir()
+            daemon.popen.kill()
+            daemon.popen.wait()
+            assert tool.key.pid in {left.pid for left in end_leftovers()}
+            assert tool.ended()
+        assert not path.exists()
+
+
+def _living_daemon(kind: str, directory: Path) -> None:
+    with Daemon(kind, TOOLS, directory) as daemon:
+        watches = [Watch(int(daemon.line().split()[-1])) for _ in range(3)]
+        assert end_leftovers() == []
+        assert daemon.ask("sample") == "sampled 3"
+        assert daemon.ask("close-session") == "closed"
+        for watch in watches:
+            with watch:
+                assert watch.ended()
+
+
+def living_daemon_with_cgroups(directory: Path) -> None:
+    Cgroups(Identity.own()).close()
+    _living_daemon("cgroup", directory)
+
+
+def living_daemon_with_subreaper(directory: Path) -> None:
+    _living_daemon("subreaper", directory)
+
+
+def daemon_of_another_namespace(_directory: Path) -> None:
+    own = Identity.own()
+    for marker in (own._replace(namespace=own.namespace - 1, start_time=1), own, "nonsense"):
+        env = {"PATH": PATH, "ACPBOT_DAEMON": str(marker), "ACPBOT_SESSION": "foreign"}
+        with subprocess.Popen(["sleep", "1000"], env=env) as stranger:
+            assert end_leftovers() == []
+            assert stranger.poll() is None
+            stranger.kill()
+
+
+def descendant_without_a_marker(_directory: Path) -> None:
+    env = PYTHON_ENV | DEAD
+    script = "setsid env -i /bin/sh -c 'echo $$; exec sleep 1000' & wait"
+    with subprocess.Popen(["sh", "-c", script], env=env, stdout=subprocess.PIPE) as parent:
+        with Watch(int(parent.stdout.readline())) as child:
+            found = end_leftovers()
+            assert [left.pid for left in found] == [parent.pid, child.key.pid], "parents first: they might start more"
+            assert child.ended()
+        assert parent.wait(LIMIT) == -signal.SIGKILL
+
+
+def started_from_within(_directory: Path) -> None:
+    """A daemon that is started in a dead daemon's session ends neither itself nor those who started it."""
+    env = PYTHON_ENV | DEAD
+    script = "from acpbot.runtimes.local.leftovers import end_leftovers; print([left.pid for left in end_leftovers()])"
+    shell = ["sh", "-c", 'sleep 1000 & echo $!; "$@"; echo survived', "sh", sys.executable, "-c", script]
+    with subprocess.Popen(shell, env=env, stdout=subprocess.PIPE, text=True) as parent:
+        sibling = parent.stdout.readline().strip()
+        assert parent.stdout.readline() == f"[{sibling}]\n"
+        assert parent.stdout.readline() == "survived\n"
+        assert parent.wait(LIMIT) == 0
+
+
+def remembered_and_recycled(_directory: Path) -> None:
+    with subprocess.Popen(["sleep", "1000"]) as mine, subprocess.Popen(["sleep", "1000"]) as recycled:
+        key = procfs.read_stat(mine.pid).key
+        stale = ProcessKey(recycled.pid, procfs.read_stat(recycled.pid).start_time - 1)
+        boot = procfs.boot_id()
+        known = [ProcessIdentity(one.pid, one.start_time, boot) for one in (key, stale)]
+        (left,) = end_leftovers(remembered=known)
+        assert mine.wait(LIMIT) == -signal.SIGKILL
+        assert (left.pid, left.start_time, left.command) == (*key, "sleep 1000")
+        assert (left.session_id, left.daemon, left.ended) == (None, None, True)
+        assert recycled.poll() is None
+        recycled.kill()
+
+
+def tool_in_a_sandbox(_directory: Path) -> None:
+    """What an agent put into a pid namespace of its own (a sandbox) is still its dead daemon's."""
+    env = PYTHON_ENV | DEAD
+    with subprocess.Popen([*NAMESPACE, "sh", "-c", "echo up; sleep 1000"], env=env, stdout=subprocess.PIPE) as sandbox:
+        if sandbox.stdout.readline() != b"up\n":
+            raise Unavailable("this machine has no nested pid namespaces")
+        inner = next(stat for stat in procfs.newest_first() if stat.ppid == sandbox.pid)
+        with Watch(inner.pid) as tool:
+            assert {sandbox.pid, inner.pid} <= {left.pid for left in end_leftovers()}
+            assert tool.ended()
+
+
+def dead_daemon_in_a_container(_directory: Path) -> None:
+    """A container has its own pid 1 and its own dead daemons; we see their processes and must not touch them."""
+    script = (
+        "echo up; read -r marker; ACPBOT_DAEMON=$marker ACPBOT_SESSION=s sleep 1000 & "
+        "echo started; read -r _; kill $!; wait $!; echo $?"
+    )
+    with subprocess.Popen(
+        [*NAMESPACE, "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as container:
+        if container.stdout.readline() != "up\n":
+            raise Unavailable("this machine has no nested pid namespaces")
+        inner = next(stat.pid for stat in procfs.newest_first() if stat.ppid == container.pid)
+        namespace = Path(f"/proc/{inner}/ns/pid").stat().st_ino
+        assert namespace != Identity.own().namespace
+        container.stdin.write(f"{namespace}:4000:1\n")
+        container.stdin.flush()
+        assert container.stdout.readline() == "started\n"
+        assert end_leftovers() == []
+        assert container.communicate("\n", LIMIT)[0] == "143\n"
+
+
+CASES = {
+    name: case
+    for name, case in list(vars().items())
+    if callable(case) and getattr(case, "__module__", None) == __name__ and not name.startswith("_")
+}
+
+if __name__ == "__main__":
+    try:
+        CASES[sys.argv[1]](Path(sys.argv[2]))
+    except Unavailable as unavailable:
+        print(unavailable)
+        sys.exit(77)
+    print("held in", Path("/proc/self/ns/pid").readlink())

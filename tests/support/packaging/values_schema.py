@@ -1,0 +1,168 @@
+"""Makes the chart's values.schema.json from acpbot's settings: run `python -m tests.support.packaging.values_schema`.
+
+`acpbot.config.settings` alone defines what a table of config.toml may hold; a test checks that the file is current.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from acpbot.config import keys
+from acpbot.config.settings import TABLES
+
+if TYPE_CHECKING:
+    from msgspec import Struct
+
+PLACE: Final = Path(__file__).parents[3] / "packaging" / "helm" / "acpbot" / "values.schema.json"
+
+# The chart mounts the token beside the configuration, and the image names the socket in its environment, which wins.
+CHART_SETS: Final = {("discord", "bot_token"), ("discord", "bot_token_file"), ("management", "socket")}
+
+PORT: Final = "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
+BIND: Final = rf"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?):{PORT}$"
+
+TEXT: Final = {"type": "string"}
+NAME: Final = {"type": "string", "minLength": 1}
+SWITCH: Final = {"type": "boolean"}
+OBJECT: Final = {"type": "object"}
+OBJECTS: Final = {"type": "array", "items": OBJECT}
+TEXTS: Final = {"type": "object", "additionalProperties": TEXT}
+DISCORD_ID: Final = {"type": "string", "pattern": "^[1-9][0-9]{0,19}$"}
+
+Schema = dict[str, Any]
+
+
+def closed(properties: Schema, **more: Any) -> Schema:
+    """An object that has no other keys."""
+    return {"type": "object", "additionalProperties": False, "properties": properties, **more}
+
+
+def of_kind(kind: keys.Kind) -> Schema:
+    """What a key takes, by the words in which acpbot itself says it."""
+    want = kind.want
+    if limits := re.fullmatch(r"a (whole number|number of \w+) from ([0-9.]+) to ([0-9.]+)", want):
+        low, high = (json.loads(limit) for limit in limits.groups()[1:])
+        return {"type": "integer" if limits[1] == "whole number" else "number", "minimum": low, "maximum": high}
+    if re.fullmatch(r'("[a-z-]+"(, | or )?)+', want):
+        return {"enum": re.findall(r'"([a-z-]+)"', want)}
+    if want == "true or false":
+        return SWITCH
+    if want.startswith("a number of bytes"):
+        return {"type": ["integer", "string"], "pattern": "^[0-9]+ ?[KMGT]?$"}
+    if want.startswith("a list of Discord ids"):
+        # As a number in YAML it would lose its last digits on the way: Helm makes all numbers floats.
+        return {"type": "array", "uniqueItems": True, "items": DISCORD_ID}
+    if want.startswith("a list of"):
+        return {"type": "array", "items": TEXT}
+    if want.startswith("a table of"):
+        return TEXTS
+    if want.startswith('"host:port"'):
+        return {"type": "string", "pattern": BIND}
+    return NAME
+
+
+def of_table(name: str, cls: type[Struct]) -> Schema:
+    """A table of config.toml."""
+    properties = {}
+    for key, kind in keys.keys_of(cls).items():
+        if (name, key) not in CHART_SETS:
+            properties[key] = of_kind(kind) if isinstance(kind, keys.Kind) else of_table(f"{name}.{key}", kind)
+    return closed(properties)
+
+
+def counted(*keys: str) -> Schema:
+    """Whole numbers from 1."""
+    return closed({key: {"type": "integer", "minimum": 1} for key in keys})
+
+
+def tables() -> Schema:
+    """The tables of config.toml, as values of the chart."""
+    made = {name: of_table(name, cls) for name, cls in TABLES.items() if "." not in name}
+    agent = made.pop("agent") | {"required": ["command"]}
+    made["agents"] = {
+        "type": "object",
+        "minProperties": 1,
+        "patternProperties": {"^[a-z0-9-]{1,32}$": agent},
+        "additionalProperties": False,
+    }
+    made["discord"]["anyOf"] = [
+        {"required": ["allowed_users"], "properties": {"allowed_users": {"minItems": 1}}},
+        {"required": ["allowed_role_ids"], "properties": {"allowed_role_ids": {"minItems": 1}}},
+        {"required": ["allow_all_users"], "properties": {"allow_all_users": {"const": True}}},
+    ]
+    probes = made["management"]["properties"]["probes"]
+    probes["required"] = ["enabled", "bind"]
+    return {"default_agent": {"type": "string", "pattern": "^([a-z0-9-]{1,32})?$"}, **made}
+
+
+def schema() -> Schema:
+    """The whole of it."""
+    chart: Schema = {
+        "global": OBJECT,
+        "existingSecret": TEXT,
+        "existingSecretKey": NAME,
+        "botToken": TEXT,
+        "nameOverride": TEXT,
+        "fullnameOverride": TEXT,
+        "image": closed(
+            {
+                "repository": NAME,
+                "tag": TEXT,
+                "digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
+                "pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
+            }
+        ),
+        "imagePullSecrets": OBJECTS,
+        "persistence": closed(
+            {
+                "enabled": SWITCH,
+                "existingClaim": TEXT,
+                "size": {"type": "string", "pattern": "^[0-9]+([.][0-9]+)?([KMGTPE]i?|k|m)?$"},
+                "storageClass": TEXT,
+                "accessModes": {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {"enum": ["ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"]},
+                },
+                "keep": SWITCH,
+            }
+        ),
+        "resources": closed({"requests": OBJECT, "limits": OBJECT, "claims": OBJECTS}),
+        # No httpGet, so that what is asked stays what it is.
+        "startupProbe": counted("initialDelaySeconds", "periodSeconds", "timeoutSeconds", "failureThreshold"),
+        "livenessProbe": counted("initialDelaySeconds", "periodSeconds", "timeoutSeconds", "failureThreshold"),
+        "readinessProbe": counted(
+            "initialDelaySeconds", "periodSeconds", "timeoutSeconds", "failureThreshold", "successThreshold"
+        ),
+        "networkPolicy": closed({"enabled": SWITCH, "extraEgress": OBJECTS}),
+        "extraEnv": OBJECTS,
+        "extraEnvFrom": OBJECTS,
+        "extraVolumes": OBJECTS,
+        "extraVolumeMounts": OBJECTS,
+        "podSecurityContext": OBJECT,
+        "securityContext": OBJECT,
+        "serviceAccountName": TEXT,
+        "podAnnotations": TEXTS,
+        "podLabels": TEXTS,
+        "nodeSelector": TEXTS,
+        "tolerations": OBJECTS,
+        "affinity": OBJECT,
+    }
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Values of the chart acpbot; made by tests/support/packaging/values_schema.py",
+        **closed(tables() | chart),
+    }
+
+
+def text() -> str:
+    """The file."""
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    PLACE.write_text(text())
+    print(f"written: {PLACE}")

@@ -1,7 +1,7 @@
-"""Log lines: one event each, as text or JSON, with secrets struck out.
+"""Log lines: one event each, as text or JSON, with secrets removed.
 
-A call reads ``log.info("session_opened", extra={"fields": {"thread": "17"}})``. A traceback becomes one field, so
-that a line stays a line.
+A module has ``log = get_logger(__name__)`` and writes ``log.info("session_opened", thread="17")``: an event name and
+its fields. A traceback becomes one field, so that a line stays a line.
 """
 
 from __future__ import annotations
@@ -9,13 +9,54 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+from acpbot.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Format = Literal["text", "json"]
+
+
+class EventLogger:
+    """A standard logger that takes an event name and fields in place of a format string and its arguments."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+
+    def debug(self, event: str, /, **fields: Any) -> None:
+        """What only a developer wants to know."""
+        self._log(logging.DEBUG, event, None, fields)
+
+    def info(self, event: str, /, **fields: Any) -> None:
+        """What happens as intended."""
+        self._log(logging.INFO, event, None, fields)
+
+    def warning(self, event: str, /, **fields: Any) -> None:
+        """What an operator should look at."""
+        self._log(logging.WARNING, event, None, fields)
+
+    def failed_try(self, event: str, failures: int, /, **fields: Any) -> None:
+        """A try that failed and is made again: a warning for the first of several in a row, else for developers."""
+        level = logging.WARNING if failures == 1 else logging.DEBUG
+        self._log(level, event, None, {**fields, "failures": failures})
+
+    def error(self, event: str, /, *, exc_info: BaseException | None = None, **fields: Any) -> None:
+        """What has failed."""
+        self._log(logging.ERROR, event, exc_info, fields)
+
+    def exception(self, event: str, /, **fields: Any) -> None:
+        """What has failed, with the traceback of the exception that is being handled."""
+        self._log(logging.ERROR, event, sys.exception(), fields)
+
+    def _log(self, level: int, event: str, error: BaseException | None, fields: dict[str, Any]) -> None:
+        self._logger.log(level, event, exc_info=error, extra={"fields": fields}, stacklevel=3)
+
+
+def get_logger(name: str) -> EventLogger:
+    """The event logger of a module; ``name`` is its ``__name__``."""
+    return EventLogger(logging.getLogger(name))
 
 
 class EventFormatter(logging.Formatter):
@@ -28,7 +69,7 @@ class EventFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, without its newline."""
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        at = rfc3339(record.created)
         fields: dict[str, Any] = dict(getattr(record, "fields", {}))
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
@@ -36,16 +77,16 @@ class EventFormatter(logging.Formatter):
             members = {"at": at, "level": record.levelname.lower(), "logger": record.name, "event": record.getMessage()}
             line = json.dumps(members | fields, ensure_ascii=False, default=str)
         else:
-            told = "".join(f" {name}={_shown(value)}" for name, value in fields.items())
+            pairs = "".join(f" {name}={_quoted(value)}" for name, value in fields.items())
             event = record.getMessage().replace("\n", "\\n")
-            line = f"{at} {record.levelname.lower():<7} {event}{told}"
+            line = f"{at} {record.levelname.lower():<7} {event}{pairs}"
         for secret in self._secrets:
             line = line.replace(secret, "[secret]")
         return line
 
 
-def _shown(value: Any) -> str:
-    """A value as it stands where that is plain, else as a JSON string, so that a line can be taken apart again."""
+def _quoted(value: Any) -> str:
+    """A plain value as it is, any other as a JSON string, so that a line can be parsed."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     plain = text.isprintable() and not set(text) & set(' "=\\') and text != ""
     return text if plain or not isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -60,6 +101,6 @@ def configure(level: str, form: Format, *, secrets: Sequence[str] = (), stream: 
 
 
 def set_level(level: str) -> None:
-    """Leave out what is less than ``level``; libraries speak from ``warning`` on, whatever it is."""
+    """Leave out what is less than ``level``; libraries log from ``warning`` on, whatever ``level`` is."""
     logging.getLogger().setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
     logging.getLogger("acpbot").setLevel(level.upper())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from acpbot import __version__
 from acpbot.acp import schema
 from acpbot.errors import AgentError, AgentGone, AgentRefused, AgentStartError, AgentTimeout
+from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from acpbot.acp.connection import Connection
     from acpbot.jsonrpc import Id
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _CALL_SECONDS: Final = 20.0
 
@@ -85,7 +85,7 @@ class Agent:
             try:
                 self.session = await self._call(method, params, mute=True)
             except (AgentRefused, AgentTimeout) as error:
-                log.info("agent_reopen_failed", extra={"fields": {"method": method, "reason": str(error)}})
+                log.info("agent_reopen_failed", method=method, reason=str(error))
                 slow = error if isinstance(error, AgentTimeout) else slow
                 continue
             # Not ACP, but an agent that goes on under another id says so here, and its updates will carry that one.
@@ -125,6 +125,6 @@ class Agent:
         try:
             await self.connection.request("session/close", {"sessionId": self.session_id}, dict[str, Any], limit=limit)
         except AgentError as error:
-            log.debug("agent_close_failed", extra={"fields": {"reason": str(error)}})
+            log.debug("agent_close_failed", reason=str(error))
             return False
         return True

@@ -8,7 +8,6 @@ blocks on its stdout: memory stays bounded, nothing is dropped.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
@@ -29,11 +28,12 @@ from acpbot.jsonrpc import (
     encode_notification,
     encode_result,
 )
+from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
     from acpbot.jsonrpc import Id, Malformed
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 HIGH_WATER_ITEMS: Final = 4096
 HIGH_WATER_BYTES: Final = 8 * 1024 * 1024
@@ -262,9 +262,9 @@ class Connection:
             case Notification(method="$/cancel_request"):
                 self._take_cancel(message)
             case Notification():
-                log.debug("agent_notification_ignored", extra={"fields": {"method": message.method[:80]}})
+                log.debug("agent_notification_ignored", method=message.method[:80])
             case Response():
-                log.info("agent_answer_unmatched", extra={"fields": {"id": str(message.id)[:80]}})
+                log.info("agent_answer_unmatched", id=str(message.id)[:80])
             case _:
                 self._note_malformed(message.reason, message.preview)
                 if isinstance(message.id, int):
@@ -320,7 +320,7 @@ class Connection:
         try:
             self.refuse(request_id, code, reason)
         except (AgentGone, AgentTimeout) as error:
-            log.info("agent_refusal_unsent", extra={"fields": {"reason": str(error)}})
+            log.info("agent_refusal_unsent", reason=str(error))
 
     def _take_cancel(self, message: Notification) -> None:
         try:
@@ -332,8 +332,12 @@ class Connection:
     def _note_malformed(self, reason: str, preview: bytes) -> None:
         self.malformed += 1
         if self.malformed & (self.malformed - 1) == 0 or self.malformed <= _GOES_ON:
-            fields = {"count": self.malformed, "reason": reason, "line": preview.decode(errors="backslashreplace")}
-            log.warning("agent_line_malformed", extra={"fields": fields})
+            log.warning(
+                "agent_line_malformed",
+                count=self.malformed,
+                reason=reason,
+                line=preview.decode(errors="backslashreplace"),
+            )
 
 
 def _refused(method: str, error: ErrorObject) -> AgentRefused:

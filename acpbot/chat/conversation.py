@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +11,7 @@ from acpbot.acp import schema
 from acpbot.chat.platform import Incoming
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.errors import WireError
+from acpbot.logs import get_logger
 from acpbot.sessions.turn import KEPT, Turn
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.turn import Ask, TurnEnd
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _INCOMING: Final = msgspec.json.Decoder(Incoming)
 TEXT_LIMIT: Final = 4 * 1024 * 1024
@@ -160,7 +160,7 @@ class Conversations:
             try:
                 incoming = _INCOMING.decode(record.message)
             except msgspec.MsgspecError:
-                log.exception("turn_unreadable", extra={"fields": {"turn": record.turn_id, "thread": record.thread_id}})
+                log.exception("turn_unreadable", turn=record.turn_id, thread=record.thread_id)
                 self._port.notice(record.thread_id, UNREADABLE)
                 self._pool.store.turn_settled(record.turn_id)
                 continue

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from acpbot import __version__
-from acpbot.config.keys import Secret, one_line
+from acpbot.config.keys import Secret
 from acpbot.errors import AcpbotError
+from acpbot.text import operator_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +61,7 @@ async def try_token(settings: Settings, say: Callable[[str], None], *, seconds: 
     except AcpbotError as error:
         say(f"discord: {error}")
         return False
-    say(one_line(f"discord: the token is taken; the bot is {user.get('username')} ({user['id']})"))
+    say(operator_line(f"discord: the token is taken; the bot is {user.get('username')} ({user['id']})"))
     granted = application.get("flags")
     fine = isinstance(granted, int) and bool(granted & _MESSAGE_CONTENT)
     if not fine:
@@ -87,7 +88,7 @@ async def _ask(settings: Settings, discord: DiscordSettings, seconds: float) -> 
     except TimeoutError:
         raise AcpbotError(f"cannot reach {shown}: no answer within {seconds:g} s; {mend}") from None
     except (aiohttp.ClientError, OSError) as error:
-        reason = one_line(str(error))[:200] or type(error).__name__
+        reason = operator_line(str(error))[:200] or type(error).__name__
         raise AcpbotError(f"cannot reach {shown}: {reason}; {mend}") from None
     except ValueError as error:  # aiohttp's word for a URL with a password beside our Authorization; not quoted
         raise AcpbotError(f"cannot ask {shown}: {type(error).__name__}; correct [discord] api_base") from None
@@ -102,13 +103,13 @@ async def _get(
     async with session.get(url, allow_redirects=False) as response:
         if response.status == 401:  # noqa: PLR2004 - the number is the name
             raise AcpbotError(
-                one_line(
+                operator_line(
                     f"cannot log in: Discord refuses the token of {_origin(settings, discord)}; make a new one at "
                     f"{PORTAL}, Bot, Reset Token, and put it there"
                 )
             )
         if response.status == 429:  # noqa: PLR2004 - the same
-            wait = one_line(response.headers.get("Retry-After", "60"))[:10]
+            wait = operator_line(response.headers.get("Retry-After", "60"))[:10]
             raise AcpbotError(f"cannot try the token: {shown} takes no more requests for now; try again in {wait} s")
         if response.status != 200:  # noqa: PLR2004 - the same
             raise AcpbotError(f"cannot try the token: {shown} answers {response.status}; {_later(response.status)}")

@@ -21,9 +21,10 @@ import typer
 
 from acpbot.commands.check_online import PORTAL, invite_link
 from acpbot.config import loader
-from acpbot.config.keys import Unfit, one_line, show, to_toml, token_in
+from acpbot.config.keys import Unfit, show, to_toml, token_in
 from acpbot.config.paths import current_directory
 from acpbot.errors import AcpbotError, CannotAsk
+from acpbot.text import operator_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -82,7 +83,7 @@ def init(path: Path | None, environ: Mapping[str, str]) -> None:
     named = str(path or environ.get("ACPBOT_CONFIG", ""))
     target = current_directory() / (named or "config.toml")
     _check_place(target)
-    typer.echo(one_line(f"This writes {target}. Ctrl-C leaves, and nothing is written."))
+    typer.echo(operator_line(f"This writes {target}. Ctrl-C leaves, and nothing is written."))
     try:
         answers = _ask(environ)
         client_id = None if answers.token is None else client_id_in(answers.token) or _client_id()
@@ -94,7 +95,7 @@ def init(path: Path | None, environ: Mapping[str, str]) -> None:
     settings = write(target, render(answers), environ)
     for warning in settings.warnings:
         typer.echo(f"warning: {warning}")
-    typer.echo(one_line(f"Written and loaded: {target}, which only you can read."))
+    typer.echo(operator_line(f"Written and loaded: {target}, which only you can read."))
     _farewell(answers, client_id, f" --config {shlex.quote(str(target))}" if path is not None else "")
 
 
@@ -164,20 +165,22 @@ def _check_place(target: Path) -> None:
     if os.path.lexists(target):
         raise _taken(target)
     if not target.parent.is_dir():
-        raise AcpbotError(one_line(f"cannot write {target}: there is no folder {target.parent}; make it first"))
+        raise AcpbotError(operator_line(f"cannot write {target}: there is no folder {target.parent}; make it first"))
     if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise AcpbotError(one_line(f"cannot write {target}: its folder is not yours; name another place by --config"))
+        raise AcpbotError(
+            operator_line(f"cannot write {target}: its folder is not yours; name another place by --config")
+        )
 
 
 def _taken(target: Path) -> AcpbotError:
     return AcpbotError(
-        one_line(f"cannot write {target}: it is there already; edit it, move it away or name another by --config")
+        operator_line(f"cannot write {target}: it is there already; edit it, move it away or name another by --config")
     )
 
 
 def _unwritable(target: Path, error: OSError | ValueError) -> AcpbotError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return AcpbotError(one_line(f"cannot write {target}: {reason}; name another place by --config"))
+    return AcpbotError(operator_line(f"cannot write {target}: {reason}; name another place by --config"))
 
 
 def _ask(environ: Mapping[str, str]) -> Answers:
@@ -279,7 +282,7 @@ def _until(prompt: str, fit: Callable[[str], T], read: Callable[[str], str] = in
         try:
             return fit(_read(prompt, read))
         except _Again as problem:
-            typer.echo(one_line(f"  {problem}"))
+            typer.echo(operator_line(f"  {problem}"))
 
 
 def _read(prompt: str, read: Callable[[str], str] = input) -> str:

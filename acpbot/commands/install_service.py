@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import typer
 
-from acpbot.config.keys import home_directory, one_line
+from acpbot.config.keys import home_directory
 from acpbot.errors import AcpbotError, CannotAsk
+from acpbot.text import operator_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -80,7 +81,7 @@ def install_service(environ: Mapping[str, str], *, user: bool, root: Path | None
     program = find_program()
     if not user and root is None and (reason := out_of_reach(_needed(program))):
         mend = "install acpbot where every user may read it (python3 -m venv /opt/acpbot), or add --user"
-        raise AcpbotError(one_line(f"cannot make it a service of the machine: {reason}; {mend}"))
+        raise AcpbotError(operator_line(f"cannot make it a service of the machine: {reason}; {mend}"))
     configuration = _configuration(environ) if user else (root or Path("/")).absolute() / "etc"
     files = list(_plan(program, environ, configuration, user=user))
     _show(files, program)
@@ -92,14 +93,14 @@ def install_service(environ: Mapping[str, str], *, user: bool, root: Path | None
             raise typer.Exit(1)
     for file in due:
         _write(file)
-        typer.echo(one_line(f"written: {file.path}"))
+        typer.echo(operator_line(f"written: {file.path}"))
     if root is None and not Path("/run/systemd/system").is_dir():  # sd_booted(3)
         typer.echo("warning: systemd does not run this machine")
     typer.echo("Next:" if root is None else "Next, in the image:")
     made = os.path.exists(configuration / "acpbot" / "config.toml")  # noqa: PTH110 - see acpbot.config.paths
     config = None if made else (configuration if user else Path("/etc")) / "acpbot" / "config.toml"
     for line in _next(program, environ, config, user=user):
-        typer.echo(one_line(f"  {line}"))
+        typer.echo(operator_line(f"  {line}"))
 
 
 def find_program() -> tuple[str, ...]:
@@ -113,7 +114,9 @@ def find_program() -> tuple[str, ...]:
         program = (sys.executable, "-P", "-m", "acpbot")
     if not _WORD.fullmatch(program[0]):
         raise AcpbotError(
-            one_line(f"cannot write {program[0]!r} into a unit; install acpbot at a path of letters, digits and ._-")
+            operator_line(
+                f"cannot write {program[0]!r} into a unit; install acpbot at a path of letters, digits and ._-"
+            )
         )
     return program
 
@@ -157,7 +160,7 @@ def _plan(program: Sequence[str], environ: Mapping[str, str], configuration: Pat
         folder = next(parent for parent in path.parents if os.path.isdir(parent))  # noqa: PTH112 - see acpbot.config.paths
         if not os.access(folder, os.W_OK | os.X_OK):
             way = "make it yours" if user else "run it as root, or add --user for a service of your own"
-            raise AcpbotError(one_line(f"cannot write {path}: you may not write in {folder}; {way}"))
+            raise AcpbotError(operator_line(f"cannot write {path}: you may not write in {folder}; {way}"))
         yield File(path, text, found)
 
 
@@ -195,7 +198,7 @@ def _standing(path: Path) -> str | None:
     try:
         if path.is_symlink():
             problem = f"it is a symbolic link to {path.readlink()}; unmask or remove it first"
-            raise AcpbotError(one_line(f"cannot write {path}: {problem}"))
+            raise AcpbotError(operator_line(f"cannot write {path}: {problem}"))
         return path.read_bytes().decode("utf-8", "replace")
     except FileNotFoundError:
         return None
@@ -206,13 +209,13 @@ def _standing(path: Path) -> str | None:
 def _show(files: Sequence[File], program: Sequence[str]) -> None:
     typer.echo(f"This makes acpbot a service of systemd's, which starts {shlex.join(program)}.")
     for file in files:
-        typer.echo(one_line(f"  {file.state:<8} {file.path}"))
+        typer.echo(operator_line(f"  {file.state:<8} {file.path}"))
     for file in files:
         if file.state == "differs":
-            typer.echo(one_line(f"What would change in {file.path}:"))
+            typer.echo(operator_line(f"What would change in {file.path}:"))
             before, after = (file.found or "").splitlines(), file.text.splitlines()
             for line in difflib.unified_diff(before, after, "as it is", "as it would be", lineterm=""):
-                typer.echo(f"  {one_line(line)}")
+                typer.echo(f"  {operator_line(line)}")
 
 
 def _agreed(due: Sequence[File], *, yes: bool, replace: bool) -> list[File]:
@@ -221,7 +224,7 @@ def _agreed(due: Sequence[File], *, yes: bool, replace: bool) -> list[File]:
     if yes and differing:
         paths = ", ".join(str(file.path) for file in differing)
         advice = "move your changes into a drop-in and add --replace"
-        raise AcpbotError(one_line(f"cannot write {paths}: it is there and differs, as shown; {advice}"))
+        raise AcpbotError(operator_line(f"cannot write {paths}: it is there and differs, as shown; {advice}"))
     if yes:
         return list(due)
     if not (os.isatty(0) and os.isatty(1)):
@@ -238,7 +241,7 @@ def _agreed(due: Sequence[File], *, yes: bool, replace: bool) -> list[File]:
 def _yes(question: str) -> bool:
     """Ask; only ``y`` and ``yes`` are a yes, the end of the input is a no."""
     try:
-        return input(one_line(question)).strip().lower() in {"y", "yes"}
+        return input(operator_line(question)).strip().lower() in {"y", "yes"}
     except (EOFError, UnicodeDecodeError):
         typer.echo("")
         return False
@@ -261,7 +264,7 @@ def _write(file: File) -> None:
         elif _standing(path) == file.found:
             os.replace(temporary, path)  # noqa: PTH105 - the counterpart of os.link
         else:
-            raise AcpbotError(one_line(f"cannot write {path}: it has changed since it was shown; run it again"))
+            raise AcpbotError(operator_line(f"cannot write {path}: it has changed since it was shown; run it again"))
     except OSError as error:
         raise _unwritable(path, error) from None
     finally:
@@ -270,7 +273,7 @@ def _write(file: File) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> AcpbotError:
-    return AcpbotError(one_line(f"cannot write {path}: {error.strerror or error}; mend it and run it again"))
+    return AcpbotError(operator_line(f"cannot write {path}: {error.strerror or error}; mend it and run it again"))
 
 
 def _next(program: Sequence[str], environ: Mapping[str, str], config: Path | None, *, user: bool) -> Iterator[str]:

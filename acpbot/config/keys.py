@@ -26,10 +26,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from acpbot.errors import ConfigError
+from acpbot.text import HIDDEN, operator_line
 
-HIDDEN = "***"
-
-_TOKEN_LIKE = re.compile(r"[\w-]{20,}\.[\w-]{5,}\.[\w-]{20,}")
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?P<name>[^}]*)(?P<end>\}?)")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ONLY_REFERENCES = re.compile(r"(?:\$\{[A-Za-z_][A-Za-z0-9_]*\})+")
@@ -61,15 +59,9 @@ class Secret(str):
         return repr(self.shown)
 
 
-def one_line(text: str) -> str:
-    """``text`` fit for a log: no line break, no control character, nothing that looks like a Discord token."""
-    hidden = _TOKEN_LIKE.sub(HIDDEN, text)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in hidden)
-
-
 def refuse(source: str, problem: str) -> ConfigError:
     """The error to raise: 'cannot use SOURCE: PROBLEM', on one line."""
-    return ConfigError(one_line(f"cannot use {source}: {problem}"))
+    return ConfigError(operator_line(f"cannot use {source}: {problem}"))
 
 
 def to_toml(value: object) -> str:

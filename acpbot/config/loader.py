@@ -41,6 +41,7 @@ from acpbot.config.settings import (
     StoreSettings,
     TimingSettings,
 )
+from acpbot.text import HIDDEN, operator_line
 
 if TYPE_CHECKING:
     from acpbot.errors import ConfigError
@@ -86,10 +87,10 @@ def load(path: Path | None, environ: Mapping[str, str], *, cwd: Path | None = No
     discord = settings.discord
     if discord is None or discord.bot_token_file is not None or not status.st_mode & stat.S_IROTH:
         return settings
-    if not (isinstance(discord.bot_token, Secret) and discord.bot_token.shown == keys.HIDDEN):
+    if not (isinstance(discord.bot_token, Secret) and discord.bot_token.shown == HIDDEN):
         return settings
     warning = f'{found} holds bot_token and every user can read it; run chmod 600, or write "${{DISCORD_BOT_TOKEN}}"'
-    return structs.replace(settings, warnings=(*settings.warnings, keys.one_line(warning)))
+    return structs.replace(settings, warnings=(*settings.warnings, operator_line(warning)))
 
 
 def parse(text: str, source: str, environ: Mapping[str, str]) -> Settings:
@@ -133,7 +134,7 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Settings:
         store=StoreSettings(**store),
         log=plain(LogSettings, "log"),
         shutdown=plain(ShutdownSettings, "shutdown"),
-        warnings=tuple(map(keys.one_line, _warnings(discord, agents, environ))),
+        warnings=tuple(map(operator_line, _warnings(discord, agents, environ))),
     )
 
 
@@ -153,7 +154,7 @@ def socket_path(settings: Settings | None, flag: str | None, environ: Mapping[st
 
 def describe(settings: Settings) -> str:
     """What is in force, as TOML: every key, defaults too; secrets by the names of their variables, or as ``***``."""
-    lines = [f"# {keys.one_line(settings.source or 'built in')}"]
+    lines = [f"# {operator_line(settings.source or 'built in')}"]
     lines.append(f"default_agent = {keys.to_toml(settings.default_agent)}")
     if settings.discord is None:
         lines += ["", "# no [discord]: the chat is local"]
@@ -184,7 +185,7 @@ def _table(name: str, struct: Struct) -> Iterator[str]:
 def _hidden(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _hidden(item) for name, item in value.items()}
-    return value.shown if isinstance(value, Secret) else keys.HIDDEN
+    return value.shown if isinstance(value, Secret) else HIDDEN
 
 
 def _agent_table(name: str) -> str:

@@ -9,8 +9,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acpbot.config.keys import home_directory, one_line, refuse
+from acpbot.config.keys import home_directory, refuse
 from acpbot.errors import ConfigError
+from acpbot.text import operator_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +48,7 @@ def find(explicit: Path | None, environ: Mapping[str, str], cwd: Path | None = N
             return place
     tried = f"{', '.join(map(str, places[:-1]))} and {places[-1]}"
     raise ConfigError(
-        one_line(
+        operator_line(
             f"cannot find a configuration: there is none at {tried}; "
             "run `acpbot init`, or copy config.toml.example to one of these places"
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 import sys
@@ -19,6 +18,7 @@ from acpbot.daemon.drain import Drain
 from acpbot.daemon.reload import Reload
 from acpbot.daemon.systemd import Notifier, Service
 from acpbot.daemon.wiring import agent_choices, pool_limits
+from acpbot.logs import get_logger
 from acpbot.management import audit
 from acpbot.management.access import AccessRule
 from acpbot.management.listener import Listener, inherited
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from acpbot.runtimes.runtime import Launcher
     from acpbot.sessions.views import PoolCounts
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 TICK_SECONDS: Final = 1.0
 SAMPLE_SECONDS: Final = 2.0
@@ -108,7 +108,7 @@ class Daemon:
     def reload(self) -> None:
         """Read the configuration again."""
         if self._stop.is_set():
-            log.warning("reload_ignored", extra={"fields": {"reason": "acpbot is stopping"}})
+            log.warning("reload_ignored", reason="acpbot is stopping")
         else:
             self._reload.ask()
 
@@ -124,16 +124,15 @@ class Daemon:
             pool, drain, address = await self._start(stack)
             self._running = True
             self._service.ready()
-            fields = {"version": __version__, "pid": os.getpid(), "socket": address or "off"}
-            log.info("daemon_running", extra={"fields": fields})
+            log.info("daemon_running", version=__version__, pid=os.getpid(), socket=address or "off")
             self._keep_alive(address, stack)
             await self._stop.wait()
             drain.begin_last()
             self._service.stopping()
             seconds = self._settings.shutdown.drain_seconds
-            log.info("daemon_draining", extra={"fields": {"seconds": seconds, "status": self._summary()}})
+            log.info("daemon_draining", seconds=seconds, status=self._summary())
             await drain.finish(seconds)
-            log.info("daemon_stopping", extra={"fields": {"sessions": len(pool.sessions())}})
+            log.info("daemon_stopping", sessions=len(pool.sessions()))
             await pool.close()
             if self._discord is not None:
                 await self._discord.close()
@@ -146,7 +145,7 @@ class Daemon:
         """
         settings = self._settings
         for warning in settings.warnings:
-            log.warning("configuration", extra={"fields": {"warning": warning}})
+            log.warning("configuration", warning=warning)
         listening, address = self._listen(stack)
         store = self._store = await asyncio.to_thread(Store.open, settings.store.path)
         stack.push_async_callback(asyncio.to_thread, store.close)
@@ -155,12 +154,13 @@ class Daemon:
             end_leftovers,
             remembered=[ProcessIdentity(found.pid, found.start_time, found.boot_id) for found in store.left.processes],
         ):
-            fields = {"pid": left.pid, "command": left.command[:200], "session": left.session_id, "ended": left.ended}
-            log.warning("leftover_ended", extra={"fields": fields})
+            log.warning(
+                "leftover_ended", pid=left.pid, command=left.command[:200], session=left.session_id, ended=left.ended
+            )
         store.forget_processes()
         launcher, reason = choose_launcher("auto", owns_children=True)
         stack.push_async_callback(launcher.aclose)
-        log.info("containment", extra={"fields": {"kind": launcher.kind, "reason": reason}})
+        log.info("containment", kind=launcher.kind, reason=reason)
         pool = self._pool = make_pool(settings, self._environ, launcher, store)
         stack.push_async_callback(pool.close)  # for a start that fails: what was taken up is left as it was
         drain = self._drain = Drain(pool, self._drain_over)
@@ -213,7 +213,7 @@ class Daemon:
         probes = Probes(lambda: health.readiness(self._facts()), settings.host, settings.port)
         await probes.start()
         stack.push_async_callback(probes.close)
-        log.info("probes_running", extra={"fields": {"address": "{}:{}".format(*probes.address)}})
+        log.info("probes_running", address="{}:{}".format(*probes.address))
 
     def _start_discord(self, pool: Pool, stack: contextlib.AsyncExitStack) -> None:
         """Connect in the background: the daemon is there and can be managed while Discord is not."""

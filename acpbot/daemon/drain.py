@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from typing import TYPE_CHECKING, Final
 
 from acpbot.errors import Conflict
+from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from acpbot.management.readiness import State
     from acpbot.sessions.pool import Pool
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 REFUSED: Final = "cannot run this message: acpbot is draining and its deadline has passed; send it again in a while"
 
@@ -64,7 +64,7 @@ class Drain:
 
     def _begin(self, deadline_seconds: float | None) -> None:
         self._pool.draining = True
-        log.info("drain_begun", extra={"fields": {"deadline_seconds": deadline_seconds}})
+        log.info("drain_begun", deadline_seconds=deadline_seconds)
         if deadline_seconds is not None:
             self._forget_deadline()
             self._deadline = asyncio.get_running_loop().call_later(deadline_seconds, self._expire)
@@ -82,7 +82,7 @@ class Drain:
         self._deadline = None
         counts = self._pool.counts()
         running = counts.busy + counts.waiting + counts.stuck
-        log.warning("drain_deadline", extra={"fields": {"running": running, "queued": counts.queued}})
+        log.warning("drain_deadline", running=running, queued=counts.queued)
         self._pool.end_turns(REFUSED)
 
     def _forget_deadline(self) -> None:

@@ -6,7 +6,6 @@ A bad one is refused whole. What is used once, at the start, stays as it was and
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, structs
@@ -14,6 +13,7 @@ from msgspec import Struct, structs
 from acpbot.config.keys import Kind, keys_of
 from acpbot.config.settings import LogSettings, ManagementSettings, StoreSettings
 from acpbot.errors import ConfigError
+from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from acpbot.config.settings import Settings
     from acpbot.daemon.systemd import Service
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 # What connects, binds, opens or places something; all other keys are looked at again and again.
 _AT_START: Final[Mapping[str, tuple[str, ...]]] = {
@@ -124,7 +124,7 @@ class Reload:
 
     def _refuse(self, problem: str) -> None:
         self.problem = problem
-        log.error("config_refused", extra={"fields": {"reason": problem}})
+        log.error("config_refused", reason=problem)
 
     def _take(self, wanted: Settings) -> None:
         merged = merge(self._in_force, wanted)
@@ -133,7 +133,7 @@ class Reload:
         self._in_force = merged
         self.problem = f"a restart is needed for {', '.join(waiting)}" if waiting else None
         for warning in wanted.warnings:
-            log.warning("configuration", extra={"fields": {"warning": warning}})
+            log.warning("configuration", warning=warning)
         if waiting:
-            log.warning("config_needs_restart", extra={"fields": {"keys": ", ".join(waiting)}})
-        log.info("config_reloaded", extra={"fields": {"source": wanted.source, "changed": ", ".join(changed) or "-"}})
+            log.warning("config_needs_restart", keys=", ".join(waiting))
+        log.info("config_reloaded", source=wanted.source, changed=", ".join(changed) or "-")

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 from typing import TYPE_CHECKING, Any, Final
+
+from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from acpbot.daemon.systemd import Notifier
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _REQUEST: Final = b'{"jsonrpc":"2.0","id":1,"method":"health.get"}\n'
 
@@ -31,7 +32,7 @@ def interval(environ: Mapping[str, str]) -> float | None:
     if pid not in {"", str(os.getpid())} or not allowed:
         return None
     if not allowed.isdecimal() or int(allowed) == 0:
-        log.warning("watchdog_ignored", extra={"fields": {"WATCHDOG_USEC": allowed[:40]}})
+        log.warning("watchdog_ignored", WATCHDOG_USEC=allowed[:40])
         return None
     return int(allowed) / 2_000_000
 
@@ -51,7 +52,7 @@ class KeepAlive:
     async def run(self) -> None:
         """Ping until cancelled."""
         asked = self._socket or "the event loop only: the management socket is off"
-        log.info("watchdog", extra={"fields": {"seconds": self._seconds, "asks": asked}})
+        log.info("watchdog", seconds=self._seconds, asks=asked)
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + self._seconds
@@ -63,7 +64,7 @@ class KeepAlive:
         try:
             await self._answered()
         except _Unanswered as unanswered:
-            log.warning("watchdog_unanswered", extra={"fields": {"reason": str(unanswered)}})
+            log.warning("watchdog_unanswered", reason=str(unanswered))
             return False
         self._notifier.send(WATCHDOG="1")
         return True

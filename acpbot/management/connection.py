@@ -11,12 +11,12 @@ Three measures keep a client from costing more than its share:
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from acpbot import jsonrpc
 from acpbot.errors import TimedOut, TooMany
+from acpbot.logs import get_logger
 from acpbot.management.access import user_name
 from acpbot.management.protocol import error_line, notification_line
 from acpbot.management.stream import Stream
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
             """Run a request beside the others."""
 
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 READ_SIZE: Final = 16 * 1024
 
@@ -159,8 +159,7 @@ class Connection(asyncio.BufferedProtocol):
         self._home.left(self)
 
     def _cut(self, reason: str) -> None:
-        fields = {"uid": self.peer.uid, "pid": self.peer.pid, "reason": reason}
-        log.warning("client_cut", extra={"fields": fields})
+        log.warning("client_cut", uid=self.peer.uid, pid=self.peer.pid, reason=reason)
         self._closing = True
         self._requests.clear()
         if self._transport is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -12,6 +11,7 @@ import msgspec
 
 from acpbot.errors import AccessDenied, AcpbotError, Draining, InvalidParams, TooMany, WireError
 from acpbot.jsonrpc import METHOD_NOT_FOUND
+from acpbot.logs import get_logger
 from acpbot.management import audit
 from acpbot.management.methods import chat, daemon, health, sessions, watch
 from acpbot.management.protocol import error_line, result_line
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from acpbot.management.route import Client, Method, Services
     from acpbot.management.stream import Stream
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 METHODS: Final[Mapping[str, Method]] = {
     **health.METHODS,
@@ -126,9 +126,9 @@ def _told(request: Request, error: Exception) -> WireError:
     if isinstance(error, WireError):
         return error
     if isinstance(error, AcpbotError):
-        log.warning("method_failed", extra={"fields": {"method": request.method, "reason": str(error)}})
+        log.warning("method_failed", method=request.method, reason=str(error))
         return WireError(str(error))
-    log.error("method_crashed", exc_info=error, extra={"fields": {"method": request.method}})
+    log.error("method_crashed", exc_info=error, method=request.method)
     return WireError(f"cannot answer {request.method}: an internal error; acpbot's log tells more")
 
 

@@ -13,10 +13,10 @@ import socket
 import stat
 from typing import TYPE_CHECKING, Final
 
-from acpbot.config.keys import one_line
 from acpbot.config.paths import SOCKET_PATH_LIMIT, check_socket
 from acpbot.errors import ConfigError, StartError
 from acpbot.management.socket_folder import foreign_group, open_folder, take_lock
+from acpbot.text import operator_line
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -50,7 +50,7 @@ class Listener:
         except OSError as error:
             self.close()
             reason = f"cannot serve {self.path}: {error.strerror or error}; mend it, or choose another with --socket"
-            raise StartError(one_line(reason)) from None
+            raise StartError(operator_line(reason)) from None
         except BaseException:
             self.close()
             raise
@@ -91,10 +91,12 @@ class Listener:
         except FileNotFoundError:
             return
         if not stat.S_ISSOCK(there.st_mode):
-            raise StartError(one_line(f"cannot serve {self.path}: it is not a socket; move it away, or choose another"))
+            raise StartError(
+                operator_line(f"cannot serve {self.path}: it is not a socket; move it away, or choose another")
+            )
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as knock:
             if knock.connect_ex(self._address(folder, self.path.name)) != errno.ECONNREFUSED:
-                raise StartError(one_line(f"cannot serve {self.path}: another program serves it; end it first"))
+                raise StartError(operator_line(f"cannot serve {self.path}: another program serves it; end it first"))
 
     def close(self) -> None:
         """Unlink the socket if it is still ours, and give the lock back. Nothing happens the second time."""

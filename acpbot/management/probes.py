@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -18,13 +17,14 @@ import msgspec
 from aiohttp import web
 
 from acpbot.errors import StartError
+from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acpbot.management.readiness import Readiness
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _METHODS: Final = ("GET", "HEAD")
 _END_OF_HEAD: Final = re.compile(rb"\r?\n\r?\n")
@@ -234,7 +234,7 @@ class _Connection(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002 - it tells of the parser's insides
     ) -> web.StreamResponse:
         """A head that is none: aiohttp would log a traceback of it, and tell its version."""
-        log.debug("probe_bad_request", extra={"fields": {"status": status, "reason": type(exc).__name__}})
+        log.debug("probe_bad_request", status=status, reason=type(exc).__name__)
         response = _text(HTTPStatus(status))
         response.force_close()
         return response

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from acpbot.errors import AccessDenied, TooMany
+from acpbot.logs import get_logger
 from acpbot.management import audit, protocol
 from acpbot.management.access import peer_of
 from acpbot.management.connection import Connection
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from acpbot.management.protocol import Access
     from acpbot.management.route import Services
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 # From Python 3.13 on asyncio unlinks a server's socket when it closes; ours is the listener's, or systemd's.
 _KEEP_SOCKET: Final[dict[str, Any]] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
@@ -43,7 +43,7 @@ class ManagementServer:
     async def start(self, listening: socket.socket) -> None:
         """Accept from now on."""
         for admin in await asyncio.to_thread(self.services.rule.unknown):
-            log.warning("admin_unknown", extra={"fields": {"admin": admin, "hint": "see [management] admin_users"}})
+            log.warning("admin_unknown", admin=admin, hint="see [management] admin_users")
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(lambda: Connection(self), sock=listening, **_KEEP_SOCKET)
 
@@ -110,7 +110,7 @@ class ManagementServer:
             access = await asyncio.wait_for(asyncio.to_thread(rule.looked_up, peer), self.limits.lookup_seconds)
         except (OSError, TimeoutError) as error:
             reason = str(error) or f"no answer in {self.limits.lookup_seconds:g} s"
-            log.warning("admin_lookup_failed", extra={"fields": {"uid": peer.uid, "reason": reason}})
+            log.warning("admin_lookup_failed", uid=peer.uid, reason=reason)
         self._welcome(connection, peer, access)
 
     def _welcome(self, connection: Connection, peer: Peer, access: Access) -> None:

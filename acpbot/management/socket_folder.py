@@ -6,19 +6,19 @@ Source: flock(2), path_resolution(7), the sticky bit in inode(7).
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
 from typing import TYPE_CHECKING, Final
 
-from acpbot.config.keys import one_line
 from acpbot.errors import ConfigError, StartError
+from acpbot.logs import get_logger
 from acpbot.storage import lock_file
+from acpbot.text import operator_line
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _ELSEWHERE: Final = "or choose another place with --socket"
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
@@ -91,7 +91,7 @@ def _check(folder: Path, status: os.stat_result, gid: int | None) -> None:
         raise _refused(folder, f"others can write it; run chmod go-w {folder}, {_ELSEWHERE}")
     if gid is not None and not _group_enters(status, gid):
         fields = {"folder": str(folder), "hint": f"chgrp it to the socket_group (gid {gid}) and chmod g+x"}
-        log.warning("socket_group_shut_out", extra={"fields": fields})
+        log.warning("socket_group_shut_out", **fields)
 
 
 def _trusted(status: os.stat_result) -> bool:
@@ -104,4 +104,4 @@ def _group_enters(status: os.stat_result, gid: int) -> bool:
 
 
 def _refused(path: Path, problem: str) -> StartError:
-    return StartError(one_line(f"cannot use {path}: {problem}"))
+    return StartError(operator_line(f"cannot use {path}: {problem}"))

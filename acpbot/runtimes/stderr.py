@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+
+from acpbot.text import terminal_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-# CSI, OSC, the other strings (DCS, SOS, PM, APC), then escapes of two and three bytes (ECMA-48, section 5).
-_ESCAPE: Final = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?|\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~]?)"
-)
-# Line separators and bidirectional overrides would let a line pretend to be another.
-_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class StderrRing:
@@ -62,4 +56,4 @@ class StderrRing:
     def _clean(self, line: bytes) -> str:
         text = line.decode(errors="replace").rstrip("\r")
         text = text[text.rfind("\r") + 1 :]
-        return _CONTROL.sub("", _ESCAPE.sub("", text).replace("\t", " "))[: self._width]
+        return terminal_text(text)[: self._width]

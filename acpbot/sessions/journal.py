@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from typing import TYPE_CHECKING, Final
 
+from acpbot.logs import get_logger
 from acpbot.sessions.thread import Thread
 from acpbot.storage.records import ProcessRecord, TurnRecord
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from acpbot.sessions.turn import Turn
     from acpbot.storage.store import Store
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 CLOCK_SET_SECONDS: Final = 3600.0
 """Smaller steps of the wall clock do not matter to times to live, which are hours."""
@@ -48,7 +48,7 @@ class Memory:
         """
         ahead = self._wall() - monotonic
         if self._ahead is not None and abs(ahead - self._ahead) >= CLOCK_SET_SECONDS:
-            log.warning("clock_set", extra={"fields": {"seconds": round(ahead - self._ahead)}})
+            log.warning("clock_set", seconds=round(ahead - self._ahead))
             for thread in threads:
                 thread.used_at = self._wall()
                 self.keep(thread)
@@ -108,10 +108,9 @@ def remove_workspace(workspace: Workspace, thread: Thread) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        fields = {"thread": thread.thread_id, "folder": str(folder), "error": str(error)}
-        log.warning("workspace_not_removed", extra={"fields": fields})
+        log.warning("workspace_not_removed", thread=thread.thread_id, folder=str(folder), error=str(error))
     else:
-        log.info("workspace_removed", extra={"fields": {"thread": thread.thread_id, "folder": str(folder)}})
+        log.info("workspace_removed", thread=thread.thread_id, folder=str(folder))
 
 
 def own_folder(workspace: Workspace, thread: Thread) -> Path | None:

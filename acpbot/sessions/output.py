@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+from acpbot.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +63,7 @@ class OutputRing:
             "session_id": self._session_id,
             "kind": kind,
             "text": text[:_LINE_LENGTH],
-            "at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "at": rfc3339(),
         }
         self._ring.append(output)
         self._characters += len(output["text"])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import msgspec
 
 from acpbot.errors import Conflict, Draining, InvalidParams, NotFound, TooMany
+from acpbot.logs import get_logger
 from acpbot.sessions.journal import Memory, remove_workspace
 from acpbot.sessions.observer import Limits
 from acpbot.sessions.registry import Roster
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from acpbot.sessions.turn import Turn
     from acpbot.sessions.watchdog import OnStuck
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _DRAINING: Final = "cannot start a turn: acpbot is about to stop or restart; try again in a moment"
 _LATE_SECONDS: Final = 0.25
@@ -437,7 +437,7 @@ class Pool(Roster):
             self._stuck_told.add(session.session_id)
             seconds, activity = round(session.silent_seconds, 1), session.activity
             fields = {"thread": thread.thread_id, "session": session.session_id, "verdict": verdict.value}
-            log.warning("turn_stuck", extra={"fields": fields | {"silent_seconds": seconds, "activity": activity}})
+            log.warning("turn_stuck", **fields, silent_seconds=seconds, activity=activity)
             chat = self._chats.get(thread.platform)
             if chat is not None and verdict is not Verdict.KILL:
                 chat.session_stuck(thread.thread_id, activity, seconds)

@@ -7,7 +7,6 @@ runs is only ever waited for by the session's own task.
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +15,7 @@ import msgspec
 from acpbot.acp import permissions, schema
 from acpbot.acp.connection import Closed, PermissionAsked, PromptEnded, RequestCancelled
 from acpbot.errors import AcpbotError, AgentError, AgentGone, Conflict
+from acpbot.logs import get_logger
 from acpbot.sessions.empty_reply import Doubt
 from acpbot.sessions.launch import Profile, describe_exit, launch, start_error
 from acpbot.sessions.open_tool_calls import OpenCalls
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from acpbot.sessions.observer import Home, Limits, Reason
     from acpbot.sessions.thread import Thread, Workspace
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 # A leader that has exited said all it will; where reading was paused, that much time is left to take it in.
 _LAST_WORDS_SECONDS: Final = 0.25
@@ -241,12 +241,12 @@ class Session:
             self._die("start_failed", str(error))
             return
         except Exception as error:
-            log.exception("session_start_crashed", extra={"fields": self._fields()})
+            log.exception("session_start_crashed", **self._fields())
             self._die("start_failed", f"cannot start the agent: internal error ({type(error).__name__}), see the log")
             return
         self._opened = True
         self.idle_since = self._clock()
-        log.info("session_opened", extra={"fields": self._fields()})
+        log.info("session_opened", **self._fields())
         while True:
             self._changed()
             await self._queue.more()
@@ -312,7 +312,7 @@ class Session:
             return
         except Exception as error:
             # A prompt that can't be made costs its turn, not the thread all that come after it.
-            log.exception("prompt_crashed", extra={"fields": self._fields()})
+            log.exception("prompt_crashed", **self._fields())
             told = f"cannot send this message to the agent: internal error ({type(error).__name__}), see the log"
             self._turn_ended(TurnEnd("error", told))
             return
@@ -369,13 +369,13 @@ class Session:
             task.cancel()
         queued = self._queue.clear()
         self._gone = True
-        log.info("session_ended", extra={"fields": fields | {"reason": reason} | msgspec.to_builtins(ending)})
+        log.info("session_ended", **fields, reason=reason, **msgspec.to_builtins(ending))
         self._home.session_ended(self, reason, detail, queued)
         return ending
 
     def _die(self, reason: Reason, detail: str) -> None:
         if self._end_task is None:
-            log.warning("session_died", extra={"fields": self._fields() | {"reason": reason, "detail": detail}})
+            log.warning("session_died", **self._fields(), reason=reason, detail=detail)
             alive = self.process is not None and self.process.alive
             self.end(reason, grace=None if alive else 0.0, detail=detail)
 
@@ -395,7 +395,7 @@ class Session:
                     self._take(item)
         except Exception as error:
             # Without its reader the session would hang for good, and so would its thread.
-            log.exception("session_pump_crashed", extra={"fields": self._fields()})
+            log.exception("session_pump_crashed", **self._fields())
             agent.connection.close()
             self._die("crashed", f"cannot go on: internal error ({type(error).__name__}), see the log")
 
@@ -463,7 +463,7 @@ class Session:
 
     def _prompt_ended(self, ended: PromptEnded) -> None:
         if self.turn is None or self.turn.prompt_id != ended.request_id:
-            log.info("late_answer_dropped", extra={"fields": self._fields()})
+            log.info("late_answer_dropped", **self._fields())
             return
         if self._end_task is not None:
             # What becomes of the session is told in the step in which the turn is over, lest a crash tell half of it.
@@ -475,7 +475,7 @@ class Session:
             self._turn_ended(end_of(self.turn, ended))
 
     def _replace(self, turn: Turn) -> None:
-        log.warning("session_replaced", extra={"fields": self._fields()})
+        log.warning("session_replaced", **self._fields())
         if turn is self.doubt.retried:
             self.thread.acp_session_id = None  # spoilt in a new process too: only a new session can help
             self._home.session_afresh(self)

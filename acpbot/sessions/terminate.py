@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
+
+from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
     from acpbot.acp.agent import Agent
     from acpbot.runtimes.runtime import AgentProcess
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 Rung = Literal["cancel", "close", "eof", "sigterm", "sigkill", "container"]
 
@@ -53,8 +54,7 @@ class _Ladder:
 
     def step(self, rung: Rung) -> None:
         self.reached = rung
-        fields = {"rung": rung, "pid": self.process.pid, "seconds": round(self._loop.time() - self.started, 3)}
-        log.debug("ladder_step", extra={"fields": fields})
+        log.debug("ladder_step", rung=rung, pid=self.process.pid, seconds=round(self._loop.time() - self.started, 3))
 
     async def look(self) -> list[tuple[int, int, int]]:
         """Every living process of the session, as (pid, start time, process group)."""
@@ -123,7 +123,7 @@ async def _politely(agent: Agent, process: AgentProcess, ladder: _Ladder, turn_o
             async with asyncio.timeout(ladder.left(_CANCEL_SHARE)):
                 await turn_over.wait()
         except TimeoutError:
-            log.debug("ladder_cancel_ignored", extra={"fields": {"pid": process.pid}})
+            log.debug("ladder_cancel_ignored", pid=process.pid)
     if ladder.alive() and agent.session_id is not None and agent.capabilities.session("close"):
         ladder.step("close")
         await agent.close_session(ladder.left(_CLOSE_SHARE))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from acpbot.errors import InvalidParams, StartError
 from acpbot.sessions.views import Row
 from acpbot.storage.records import ThreadRecord
+from acpbot.times import rfc3339
 
 if TYPE_CHECKING:
     from acpbot.sessions.views import State
@@ -33,7 +33,7 @@ def title_from(text: str) -> str | None:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339()
 
 
 class Thread:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
 from acpbot.errors import TooMany
+from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from acpbot.sessions.turn import Turn
 
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class TurnQueue:
@@ -84,4 +84,4 @@ async def _check(turn: Turn) -> None:
             await check()
     except Exception:
         # It runs as it was taken.
-        log.exception("turn_check_failed", extra={"fields": {"turn": turn.turn_id}})
+        log.exception("turn_check_failed", turn=turn.turn_id)

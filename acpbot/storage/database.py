@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import sqlite3
 import threading
@@ -20,16 +19,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from acpbot.config.keys import one_line
 from acpbot.errors import StartError
+from acpbot.logs import get_logger
 from acpbot.storage.lock_file import take_lock
+from acpbot.text import operator_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     Statement = tuple[str, tuple[Any, ...]]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _BUSY_SECONDS: Final = 5.0
 _WAL_BYTES: Final = 4 * 1024 * 1024
@@ -152,7 +152,7 @@ class _Writer(threading.Thread):
                 await future
         except TimeoutError:
             # A disk that hangs holds up no turn for ever; what it takes after all is well again.
-            log.warning("store_slow", extra={"fields": {"seconds": self._limits.hang_seconds}})
+            log.warning("store_slow", seconds=self._limits.hang_seconds)
             self.problem = f"the disk has not answered for {self._limits.hang_seconds:.0f} s: {_LOST}"
 
     def close(self) -> None:
@@ -178,7 +178,7 @@ class _Writer(threading.Thread):
                 self._wake()
                 if self.problem is not None:
                     if self._closing:
-                        log.error("store_unwritten", extra={"fields": {"steps": len(self._steps)}})
+                        log.error("store_unwritten", steps=len(self._steps))
                         return
                     self._changed.wait_for(lambda: self._closing, self._limits.retry_seconds)
 
@@ -201,7 +201,7 @@ class _Writer(threading.Thread):
                 return self._store_failed(error, steps)
             if len(steps) == 1:
                 # A defect of ours: the log has it, and what comes after must not be lost with it.
-                log.exception("store_step_failed", extra={"fields": {"statements": len(steps[0])}})
+                log.exception("store_step_failed", statements=len(steps[0]))
                 return 1
             return self._one_by_one(steps)
         if self.problem is not None:
@@ -230,13 +230,11 @@ class _Writer(threading.Thread):
 
     def _store_failed(self, error: Exception, steps: list[list[Statement]]) -> int:
         if self.problem is None:
-            log.warning(
-                "store_failed", extra={"fields": {"error": str(error), "next_try_in": self._limits.retry_seconds}}
-            )
+            log.warning("store_failed", error=str(error), next_try_in=self._limits.retry_seconds)
         self.problem = f"the database can't be written ({error}): {_LOST}"
         dropped = self._too_many(steps)
         if dropped:
-            log.error("store_steps_lost", extra={"fields": {"steps": dropped}})
+            log.error("store_steps_lost", steps=dropped)
         return dropped
 
     def _too_many(self, steps: list[list[Statement]]) -> int:
@@ -312,7 +310,7 @@ def _check(connection: sqlite3.Connection, path: Path, application_id: int, know
         raise _refused(path, "it is another program's database", "move it away")
     if version > known:
         raise StartError(
-            one_line(
+            operator_line(
                 f"cannot start: the database {path} was written by a newer acpbot (schema {version}, this one knows "
                 f"{known}); run that version, {_WAY_OUT}"
             )
@@ -330,13 +328,13 @@ def _migrate(connection: sqlite3.Connection, application_id: int, migrations: Se
 
 
 def _refused(path: Path, problem: str, mend: str) -> StartError:
-    return StartError(one_line(f"cannot start: the database {path} can't be used: {problem}; {mend}, {_WAY_OUT}"))
+    return StartError(operator_line(f"cannot start: the database {path} can't be used: {problem}; {mend}, {_WAY_OUT}"))
 
 
 def damaged(path: Path, problem: str) -> StartError:
     """What people are told of a file in which not everything can be read."""
     return StartError(
-        one_line(
+        operator_line(
             f"cannot start: the database {path} is damaged ({problem}); put a copy of it back, or move it away: "
             "threads are then begun afresh"
         )

@@ -7,8 +7,8 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final
 
-from acpbot.config.keys import one_line
 from acpbot.errors import StartError
+from acpbot.text import operator_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ def take_lock(folder: int, path: Path, busy: str, way_out: str) -> int:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
-                raise StartError(one_line(busy.replace("{pid}", holder))) from None
+                raise StartError(operator_line(busy.replace("{pid}", holder))) from None
             if _is_at(lock, path.name, folder):
                 os.ftruncate(lock, 0)
                 os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
@@ -40,14 +40,14 @@ def take_lock(folder: int, path: Path, busy: str, way_out: str) -> int:
             os.close(lock)
             raise
         os.close(lock)  # somebody removed the file between open and flock: what we locked guards nothing
-    raise StartError(one_line(f"cannot use {path}: somebody keeps removing it; find out who, {way_out}"))
+    raise StartError(operator_line(f"cannot use {path}: somebody keeps removing it; find out who, {way_out}"))
 
 
 def _check(lock: int, path: Path, way_out: str) -> None:
     """In a folder such as /tmp the file may be somebody's, or a link to one of ours."""
     status = os.fstat(lock)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or status.st_uid != os.geteuid():
-        raise StartError(one_line(f"cannot use {path}: it is not a plain file of ours; remove it {way_out}"))
+        raise StartError(operator_line(f"cannot use {path}: it is not a plain file of ours; remove it {way_out}"))
 
 
 def _is_at(descriptor: int, name: str, folder: int) -> bool:

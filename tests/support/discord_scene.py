@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from discord.gateway import DiscordWebSocket, KeepAliveHandler
 from discord.http import Route
 
+from acpbot.aio import Backoff
 from acpbot.chat.discord.discord_chat import DiscordChat
-from acpbot.chat.discord.gateway.supervisor import SILENCE_SECONDS, Backoff
+from acpbot.chat.discord.gateway.supervisor import SILENCE_SECONDS
 from acpbot.chat.discord.interactions.commands import PROMPT_SECONDS
 from acpbot.chat.discord.outbound.rest import Throttle
 from acpbot.config.settings import (

@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 from acpbot.chat.rendering.live_message import Body, LiveMessage, join
-from acpbot.chat.rendering.splitter import ZERO_WIDTH_SPACE, units
+from acpbot.chat.rendering.splitter import ZERO_WIDTH_SPACE
+from acpbot.text import units
 
 # An own reading of 'a fence is open', not the splitter's: a line of three or more of the same character.
 OPENER = re.compile(r"[^\S\n]*((?:[-*+]|[0-9]{1,9}[.)])[ \t]+)*(?P<marker>`{3,}|~{3,})(?P<info>.*)", re.DOTALL)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import discord
 
+from acpbot.aio import Backoff
 from acpbot.chat.conversation import Conversations
 from acpbot.chat.discord import access
 from acpbot.chat.discord.channels import PLATFORM, Places, person_of
 from acpbot.chat.discord.gateway.client import Bot
-from acpbot.chat.discord.gateway.supervisor import SILENCE_SECONDS, Allowance, Backoff, Link, Supervisor, point_at
+from acpbot.chat.discord.gateway.supervisor import SILENCE_SECONDS, Allowance, Link, Supervisor, point_at
 from acpbot.chat.discord.inbound.backfill import CatchUp
 from acpbot.chat.discord.inbound.intake import Intake
 from acpbot.chat.discord.inbound.read_cursor import Reading
@@ -28,6 +28,7 @@ from acpbot.chat.discord.outbound.reaction_updater import Marks, end_marks
 from acpbot.chat.discord.outbound.rest import ARCHIVED, FORBIDDEN, NOT_FOUND, Refused, Rest
 from acpbot.chat.discord.outbound.threads import Threads
 from acpbot.chat.discord.outbound.turn_view import DiscordMessage, DiscordSurface
+from acpbot.logs import get_logger
 from acpbot.sessions.views import Target
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.turn import Ask
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 FLUSH_SECONDS: Final = 1.0
 """What is still to be said when the daemon stops is given this long; the rest is said by its next life."""
@@ -222,7 +223,7 @@ class DiscordChat:
             async with asyncio.timeout(LOOK_SECONDS):
                 found = await self.outbox.message(place, incoming.key)
         except TimeoutError:
-            log.info("message_not_looked_at", extra={"fields": {"thread": incoming.thread_id, "message": incoming.key}})
+            log.info("message_not_looked_at", thread=incoming.thread_id, message=incoming.key)
         except Refused as error:
             if error.status == NOT_FOUND:
                 self._intake.deleted(incoming.key)
@@ -288,8 +289,7 @@ class DiscordChat:
 
     def undelivered(self, surface: DiscordSurface, error: Refused) -> None:
         """Its thread takes nothing: the channel that it belongs to is told, unless the thread is gone."""
-        fields = {"thread": surface.thread_id, "user": surface.asker_id, "error": str(error)}
-        log.warning("answer_undelivered", extra={"fields": fields})
+        log.warning("answer_undelivered", thread=surface.thread_id, user=surface.asker_id, error=str(error))
         parent = self._places.parent_of(surface.thread_id)
         if parent is not None and error.status == FORBIDDEN:
             self.outbox.post(parent, undelivered_words(surface.thread_id, surface.asker_id, error))
@@ -363,7 +363,7 @@ class DiscordChat:
         """Nobody can read what its agent says any more; out of sight alone, it stays."""
         session = self._pool.get(channel_id)
         if session is not None and session.thread.platform == PLATFORM and not await self._rest.exists(channel_id):
-            log.info("thread_deleted", extra={"fields": {"thread": channel_id}})
+            log.info("thread_deleted", thread=channel_id)
             await self._pool.kill([Target(thread_id=channel_id, session_id=session.session_id)], forget=True)
 
     async def clicked(self, interaction: discord.Interaction, custom_id: str) -> None:
@@ -374,7 +374,7 @@ class DiscordChat:
         person = person_of(interaction.user)
         place = self._places.place_of(interaction.channel, self._own_id())
         if not access.may_use(self._discord, person, place):
-            log.info("click_denied", extra={"fields": {"user": person.id, "channel": place.channel_id}})
+            log.info("click_denied", user=person.id, channel=place.channel_id)
             await whisper(interaction, NOT_HERE)
             return
         await self._asking.clicked(interaction, person, pressed)

@@ -7,64 +7,24 @@ from __future__ import annotations
 
 import difflib
 import re
-import unicodedata
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from acpbot.chat.rendering.splitter import can_break, units
+from acpbot.text import one_line, units
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _LANGUAGE: Final = re.compile(r"[A-Za-z0-9_+#.-]{1,20}")
 _FENCE: Final = re.compile("`(?=``)")
-_JOINERS: Final = "\u200c\u200d"
-_CLUSTER_MAX: Final = 64
 _SHOWN_MAX: Final = 1500
 _CONTEXT: Final = 3
 _MATCHED_MAX: Final = 400
 _PAIRS_MAX: Final = 3000
 _DIFF_MAX: Final = 256 * 1024
 _DIFFS_MAX: Final = 50
-
-
-def shorten(text: str, limit: int) -> str:
-    """The text, or its beginning and an ellipsis where it has more than ``limit`` UTF-16 code units.
-
-    No character as people see it is torn, such as an emoji of several parts.
-    """
-    if units(text) <= limit:
-        return text
-    kept = text[: max(limit - 1, 0)]
-    while units(kept) > limit - 1 and kept:
-        kept = kept[: len(kept) - max((units(kept) - limit + 2) // 2, 1)]
-    whole = next((end for end in range(len(kept), max(len(kept) - _CLUSTER_MAX, 0), -1) if can_break(text, end)), None)
-    return f"{kept if whole is None else kept[:whole]}…" if limit > 0 else ""
-
-
-def one_line(text: str, limit: int) -> str:
-    """The text on one line of at most ``limit`` UTF-16 code units, without what can't be seen or turns text around.
-
-    Control characters, zero-width, bidirectional and tag ones (Unicode categories Cc and Cf), private ones and lone
-    surrogates go; the two joiners stay, since emoji and several scripts need them. Letters that are written from right
-    to left stay.
-    """
-    # Beyond that nothing can be shown anyway; a name may be as long as somebody likes.
-    head = text if len(text) <= limit * 4 + 256 else text[: limit * 4 + 256]
-    spaced = " ".join(head.split())
-    return shorten(" ".join("".join(c for c in spaced if _visible(c)).strip(_JOINERS).split()), limit)
-
-
-def _visible(char: str) -> bool:
-    # Not Cn: an emoji newer than Python's tables is unassigned to it.
-    return char in _JOINERS or unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Co"}
-
-
-def is_blank(text: str) -> bool:
-    """Whether nothing of it can be seen: white space, control, zero-width and bidirectional characters at most."""
-    return all(c.isspace() or unicodedata.category(c) in {"Cc", "Cf"} for c in text)
 
 
 def code(text: str, limit: int = 100) -> str:

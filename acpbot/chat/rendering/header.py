@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from acpbot.chat.rendering.splitter import units
+from acpbot.text import units
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

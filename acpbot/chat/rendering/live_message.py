@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from acpbot.chat.rendering.header import LiveHead, ToolDisplay, cut
-from acpbot.chat.rendering.splitter import Piece, Splitter, units
+from acpbot.chat.rendering.splitter import Piece, Splitter
+from acpbot.text import units
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

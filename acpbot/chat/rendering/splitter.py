@@ -18,8 +18,9 @@ Sizes are UTF-16 code units: never less than what a platform may count.
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from acpbot.text import can_break, units
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,6 @@ ROOM_MIN: Final = 120
 """The least room of a piece: two fences of full length and a few words between them."""
 
 ZERO_WIDTH_SPACE: Final = "\u200b"
-_ZERO_WIDTH_JOINERS: Final = "\u200c\u200d"
 _INDENT_MAX: Final = 100
 _CLOSING_MAX: Final = 33
 # Kept free while code is open: its closing line then still fits, and no piece begins with an empty block.
@@ -66,11 +66,6 @@ class _Line(NamedTuple):
     opens: bool  # it opens a fence
 
 
-def units(text: str) -> int:
-    """The size of a text in UTF-16 code units."""
-    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
-
-
 def after_line(line: str, fence: Fence | None) -> Fence | None:
     """The fence that is open after this line, where ``fence`` was open before it."""
     if fence is not None:
@@ -85,45 +80,6 @@ def after_line(line: str, fence: Fence | None) -> Fence | None:
     language = _LANGUAGE.match(match["ticks"] or match["tildes"] or "")
     named = language is not None and len(language[1]) <= _LANGUAGE_MAX
     return Fence(match[1] or match[3], language[1] if language is not None and named else "")
-
-
-def can_break(text: str, at: int) -> bool:
-    """Whether two characters as people see them meet between ``text[at - 1]`` and ``text[at]``.
-
-    An approximation of UAX 29 (extended grapheme clusters) that errs on the side of not breaking. Runs of fence
-    characters are not broken either.
-    """
-    before, after = text[at - 1], text[at]
-    if before == after and before in "`~":
-        return False
-    if before == "\r" and after == "\n":
-        return False
-    if after.isascii():
-        return True
-    if before in _ZERO_WIDTH_JOINERS or _extends(after):
-        return False
-    if "\ud800" <= before <= "\udbff" and "\udc00" <= after <= "\udfff":
-        return False
-    if _is_flag_half(before) and _is_flag_half(after):
-        start = at
-        while start > 0 and _is_flag_half(text[start - 1]):
-            start -= 1
-        return (at - start) % 2 == 0
-    return True
-
-
-def _extends(character: str) -> bool:
-    return (
-        character in _ZERO_WIDTH_JOINERS
-        or unicodedata.category(character).startswith("M")
-        or "\U0001f3fb" <= character <= "\U0001f3ff"  # skin tones
-        or "\U000e0020" <= character <= "\U000e007f"  # tags
-        or "\u1160" <= character <= "\u11ff"  # vowels and final consonants of Hangul syllables
-    )
-
-
-def _is_flag_half(character: str) -> bool:
-    return "\U0001f1e6" <= character <= "\U0001f1ff"
 
 
 class Splitter:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from msgspec import Meta
 
 from acpbot.errors import NotFound
 from acpbot.management.route import Call, Method, NoParams, Params
+from acpbot.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,7 +146,7 @@ class _Tail:
         return [self._notice(told, missed[0]["session_id"]), *missed]
 
     def _notice(self, text: str, session_id: str) -> Event:
-        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        at = rfc3339()
         return {"thread": self._thread, "session_id": session_id, "kind": "notice", "text": text, "at": at}
 
     def _stop(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import logging
 import os
 import re
 import shutil
@@ -14,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from acpbot.errors import AgentStartError, StartError
-from acpbot.runtimes.local import procfs, subreaper
+from acpbot.logs import get_logger
+from acpbot.runtimes.local import subreaper
 from acpbot.runtimes.local.cgroup import ENTER_SCRIPT, Cgroup, Cgroups, Unavailable
 from acpbot.runtimes.local.kill import strike
 from acpbot.runtimes.local.process import LocalProcess, Spawned
 from acpbot.runtimes.local.process_tracker import Census, describe
 from acpbot.runtimes.local.procfs import DAEMON_MARKER, SESSION_MARKER, Identity
+from acpbot.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from acpbot.runtimes.local.process_tracker import Claim
     from acpbot.runtimes.runtime import AgentProcess, LaunchSpec, ProcessInfo, StdoutSink, Usage
 
-_log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 Mode = Literal["auto", "cgroup", "subreaper"]
 
@@ -121,7 +122,7 @@ class LocalLauncher:
             results = await asyncio.gather(*(process.aclose() for process in self._running), return_exceptions=True)
             for result in results:
                 if isinstance(result, Exception):
-                    _log.error("cannot close an agent", exc_info=result)
+                    log.error("agent_not_closed", exc_info=result)
             if self._owns_children:
                 await self._end_strays()
             if self._cgroups is not None:
@@ -134,7 +135,7 @@ class LocalLauncher:
             strays = (await self._census.fresh_look()).strays
             if not strays:
                 return
-            _log.info("ending %d processes that belonged to no session", len(strays))
+            log.info("unowned_processes_ended", count=len(strays))
             await asyncio.to_thread(strike, [stat.key for stat in strays], _STRAYS_SECONDS)
 
     async def _discard(self, future: asyncio.Future[Spawned], claim: Claim) -> None:
@@ -296,4 +297,4 @@ def _start_error(spec: LaunchSpec, error: OSError | ValueError) -> AgentStartErr
         way_out = _WAYS_OUT.get(error.errno or 0, "check the command, its working directory and their permissions")
     else:
         reason, way_out = str(error), "correct its arguments and environment"
-    return AgentStartError(f"cannot start the agent: {procfs.printable(what)}: {reason}; {way_out}")
+    return AgentStartError(f"cannot start the agent: {printable(what)}: {reason}; {way_out}")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from acpbot.errors import AgentGone
+from acpbot.logs import get_logger
 from acpbot.runtimes.local import procfs
 from acpbot.runtimes.local.kill import end_all
 from acpbot.runtimes.local.pipes import MAX_BACKLOG, PipeReader, PipeWriter
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from acpbot.runtimes.local.process_tracker import Census, Claim
     from acpbot.runtimes.runtime import KillReport, ProcessInfo, StdoutSink
 
-_log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _LAST_TRY_SECONDS: Final = 1.0
 _CGROUP_SECONDS: Final = 1.0
@@ -133,7 +133,7 @@ class LocalProcess:
         except ProcessLookupError:
             return  # it is empty, which is what the caller wants
         except PermissionError:
-            _log.warning("cannot signal the group of agent %d: it runs as another user", self._leader)
+            log.warning("group_not_signalled", pid=self._leader, reason="it runs as another user")
 
     async def look(self) -> list[ProcessInfo]:
         """Take a fresh look, shared with others that are wanted at the time."""
@@ -176,7 +176,7 @@ class LocalProcess:
         os.close(self._pidfd)
         self._census.unregister(self._claim, None if self._reaped else self._popen)
         if self._claim.cgroup is not None and not self._claim.cgroup.remove():
-            _log.warning("cannot remove %s: something in it could not be ended", self._claim.cgroup.path)
+            log.warning("cgroup_not_removed", path=str(self._claim.cgroup.path), reason="a process in it did not end")
         self._exited.set()
 
     def _reap(self) -> None:
@@ -212,7 +212,7 @@ def exit_code(pidfd: int) -> int | None:
     try:
         result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
-        _log.warning("cannot tell how an agent ended: something else in this process has reaped it")
+        log.warning("exit_code_lost", reason="another part of this process has reaped the agent")
         return _EXIT_CODE_LOST
     if result is None:
         return None

@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from acpbot.text import cut, printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -27,7 +29,6 @@ _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _COMMAND_MAX: Final = 1_000
 _IDENTITY: Final = re.compile(r"(\d{1,20}):(\d{1,10}):(\d{1,20})")
 # Line breaks would forge lines in a log; escapes and bidirectional overrides would paint over a terminal.
-_UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class ProcessKey(NamedTuple):
@@ -206,16 +207,11 @@ def read_markers(pid: int) -> tuple[str | None, Identity | None]:
     return session, daemon
 
 
-def printable(text: str) -> str:
-    """Return the text without line breaks, control characters and terminal escapes' first bytes."""
-    return _UNPRINTABLE.sub(" ", text)
-
-
 def command_of(stat: Stat) -> str:
     """Return the command line, else ``[comm]``; one printable line of at most 1,000 characters."""
     words = (read_file(f"/proc/{stat.pid}/cmdline") or b"").rstrip(b"\0").replace(b"\0", b" ")
     text = printable(words.decode(errors="replace")).strip() or f"[{printable(stat.comm.decode(errors='replace'))}]"
-    return text if len(text) <= _COMMAND_MAX else text[: _COMMAND_MAX - 1] + "…"
+    return cut(text, _COMMAND_MAX)
 
 
 class Identity(NamedTuple):

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 
 from acpbot.acp.schema import Update
-from acpbot.chat.discord.gateway.supervisor import Backoff
+from acpbot.aio import Backoff
 from acpbot.chat.discord.outbound.channel_queue import NONCE_SECONDS
 from acpbot.chat.discord.outbound.outbox import Outbox
 from acpbot.chat.discord.outbound.rest import File

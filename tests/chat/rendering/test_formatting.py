@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acpbot.chat.rendering.formatting import code, diff, diffs, fence, one_line, shorten, size_words
-from acpbot.chat.rendering.splitter import units
+from acpbot.chat.rendering.formatting import code, diff, diffs, fence, size_words
+from acpbot.text import one_line, shorten, units
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from acpbot.chat.rendering.live_message import LiveMessage
-from acpbot.chat.rendering.splitter import units
+from acpbot.text import units
 from tests.support.message_bodies import check, feed
 
 

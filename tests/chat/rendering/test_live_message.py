@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acpbot.chat.rendering.live_message import LiveMessage, join
-from acpbot.chat.rendering.splitter import can_break, units
+from acpbot.text import can_break, units
 from tests.support.message_bodies import check, feed, open_fence
 
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import discord
 
 from acpbot.chat.discord.outbound.rest import CLOSED, NO_ANSWER
+from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     import aiohttp
 
-    from acpbot.chat.discord.gateway.supervisor import Backoff
+    from acpbot.aio import Backoff
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 FIND_SECONDS: Final = 30.0
 
@@ -113,7 +113,7 @@ class Bot(discord.Client):
     async def on_error(self, event_method: str, /, *_args: Any, **_kwargs: Any) -> None:
         """A handler failed: the log must say so, and the next event is handled all the same."""
         fields = {"event": event_method}
-        log.exception("discord_event_failed", extra={"fields": fields})  # noqa: LOG004 - called in the library's handler
+        log.exception("discord_event_failed", **fields)  # noqa: LOG004 - called in the library's handler
 
     # Messages.
 
@@ -139,14 +139,18 @@ class Bot(discord.Client):
                 async with asyncio.timeout(FIND_SECONDS):
                     return await self.fetch_channel(channel_id)
             except (discord.NotFound, discord.Forbidden, discord.InvalidData) as error:
-                log.info("channel_not_seen", extra={"fields": {"channel": str(channel_id), "error": str(error)}})
+                log.info("channel_not_seen", channel=str(channel_id), error=str(error))
                 return None
             except (*NO_ANSWER, CLOSED) as error:
                 if self.is_closed():
                     return None
                 failures += 1
-                fields = {"channel": str(channel_id), "error": str(error) or type(error).__name__, "failures": failures}
-                log.warning("channel_not_found_yet", extra={"fields": fields})
+                log.warning(
+                    "channel_not_found_yet",
+                    channel=str(channel_id),
+                    error=str(error) or type(error).__name__,
+                    failures=failures,
+                )
             await asyncio.sleep(self._backoff.seconds(failures))
 
     async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:

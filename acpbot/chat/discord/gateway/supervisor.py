@@ -10,28 +10,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import socket
 import threading
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import discord
-import msgspec
 import yarl
 from discord.gateway import DiscordWebSocket, KeepAliveHandler
 from discord.http import Route
 
+from acpbot.aio import Backoff
 from acpbot.chat.platform import ChatFacts
 from acpbot.errors import ConfigError
+from acpbot.logs import get_logger
+from acpbot.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acpbot.config.settings import DiscordSettings
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 SILENCE_SECONDS: Final = 15.0
 """A gateway that says nothing at all for so long after a heartbeat is gone: else its acknowledgement comes at once."""
@@ -53,18 +53,6 @@ def point_at(settings: DiscordSettings) -> None:
         Route.BASE = settings.api_base
     if settings.gateway_url is not None:
         DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(settings.gateway_url)
-
-
-class Backoff(msgspec.Struct, frozen=True):
-    """Waits of ``first`` seconds, doubled each time up to ``most``, each with half of it left to chance."""
-
-    first: float = 0.5
-    most: float = 30.0
-
-    def seconds(self, failures: int) -> float:
-        """How long to wait after so many failures in a row (1 or more)."""
-        whole = min(self.most, self.first * 2.0 ** min(failures - 1, 30))
-        return whole * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
 
 
 class Allowance:
@@ -110,7 +98,7 @@ class Link:
         if connected != self.connected:
             self.connected = connected
             self._changed_at = self._clock()
-            self._since = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            self._since = rfc3339()
             log.info("discord_connected" if connected else "discord_disconnected")
 
     def facts(self, client: discord.Client | None) -> ChatFacts:
@@ -256,7 +244,7 @@ class Supervisor:
             self._failures = 1 if self._link.sessions > sessions else self._failures + 1
             seconds = self._backoff.seconds(self._failures)
             told = f"{type(error).__name__}: {error}"[:300]
-            log.warning("discord_attempt_failed", extra={"fields": {"error": told, "next_in": round(seconds, 1)}})
+            log.warning("discord_attempt_failed", error=told, next_in=round(seconds, 1))
             await self._recover()
             await asyncio.sleep(seconds)
 
@@ -303,7 +291,7 @@ class Supervisor:
         seconds = self._hearing.silent_seconds(_heart(client))
         if seconds < self._silence:
             return
-        log.warning("gateway_silent", extra={"fields": {"seconds": round(seconds, 1)}})
+        log.warning("gateway_silent", seconds=round(seconds, 1))
         # As the network would: a close frame would wait for an answer that does not come, and 1000 end the session.
         _cut(client.ws)
 

@@ -7,7 +7,6 @@ written there now waits, so that the order stays.
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import discord
@@ -15,6 +14,7 @@ import discord
 from acpbot.chat.discord import access
 from acpbot.chat.discord.channels import PLATFORM
 from acpbot.chat.discord.outbound.rest import CLOSED, NO_ANSWER, SERVER_ERROR, TOO_MANY
+from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     _Written = discord.TextChannel | discord.VoiceChannel | discord.Thread
     Take = Callable[[discord.Message], Awaitable[None]]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _DIRECT: Final = 0
 _WAIT_SECONDS: Final = 30.0
@@ -69,7 +69,7 @@ class CatchUp:
             async with asyncio.timeout(_WAIT_SECONDS):
                 await event.wait()
         except TimeoutError:
-            log.warning("catch_up_slow", extra={"fields": {"guild": guild_id}})
+            log.warning("catch_up_slow", guild=guild_id)
 
     def guild(self, guild: discord.Guild, own_id: str) -> None:
         """Look through a server, in the background."""
@@ -118,7 +118,7 @@ class CatchUp:
             except (discord.Forbidden, discord.NotFound, discord.InvalidData):
                 continue  # nobody's any more
             except (*NO_ANSWER, CLOSED) as error:
-                log.warning("catch_up_failed", extra={"fields": {"channel": str(channel_id), "error": str(error)}})
+                log.warning("catch_up_failed", channel=str(channel_id), error=str(error))
                 found = False
                 continue
             if isinstance(channel, discord.DMChannel):
@@ -142,13 +142,10 @@ class CatchUp:
                     after = message.id
             except (*NO_ANSWER, CLOSED) as error:
                 if _is_refusal(error):
-                    log.info("catch_up_refused", extra={"fields": {"channel": str(channel), "error": str(error)}})
+                    log.info("catch_up_refused", channel=str(channel), error=str(error))
                     return True
                 failures += 1
-                fields = {"channel": str(channel), "error": str(error), "failures": failures}
-                log.log(
-                    logging.WARNING if failures == 1 else logging.DEBUG, "catch_up_failed", extra={"fields": fields}
-                )
+                log.failed_try("catch_up_failed", failures, channel=str(channel), error=str(error))
                 await self._outbox.pause(failures)
                 continue
             return True

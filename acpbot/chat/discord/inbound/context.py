@@ -11,7 +11,7 @@ import json
 import re
 from typing import Final
 
-from acpbot.chat.rendering.formatting import one_line
+from acpbot.text import one_line
 
 _TAG: Final = "acpbot-context"
 _NAME_MAX: Final = 100

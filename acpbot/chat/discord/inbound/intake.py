@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import discord
@@ -17,8 +16,10 @@ from acpbot.chat.discord.outbound.reaction_updater import Marks
 from acpbot.chat.discord.outbound.reactions import Event
 from acpbot.chat.discord.outbound.rest import FORBIDDEN, UNKNOWN_MESSAGE, Refused, Unreachable
 from acpbot.chat.platform import Incoming
-from acpbot.chat.rendering.formatting import code, is_blank
+from acpbot.chat.rendering.formatting import code
 from acpbot.errors import AgentError, Draining, WireError
+from acpbot.logs import get_logger
+from acpbot.text import is_blank
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from acpbot.config.settings import DiscordSettings, ReactionSettings
     from acpbot.sessions.pool import Pool
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 DENIED: Final = "🚫"
 
@@ -104,7 +105,7 @@ class Intake:
         elif not person.automatic and access.may_use(self._settings, person, place):
             self._bot_turns.person_wrote(place.channel_id)
         if verdict is Verdict.DENY:
-            log.info("message_denied", extra={"fields": {"user": person.id, "channel": place.channel_id}})
+            log.info("message_denied", user=person.id, channel=place.channel_id)
             self._outbox.react(place.channel_id, str(message.id), DENIED, add=True)
         try:
             taken = verdict is Verdict.ALLOW and await self._admit(message, place, own_id)
@@ -132,7 +133,7 @@ class Intake:
             raise
         except Exception:
             # A message that can't be taken is told to be lost, and costs nobody else theirs.
-            log.exception("message_lost", extra={"fields": {"message": key, "channel": place.channel_id}})
+            log.exception("message_lost", message=key, channel=place.channel_id)
             self._outbox.post(place.channel_id, "I could not take this message: internal error, see the log.")
         finally:
             self._arriving.pop(key, None)
@@ -210,7 +211,7 @@ class Intake:
             words = None if error.code == UNKNOWN_MESSAGE else f"I cannot open a thread here ({error}). {_why(error)}"
         except Unreachable as error:
             words = f"I cannot open a thread here: Discord does not answer ({error}). Try again in a moment."
-        log.warning("thread_not_opened", extra={"fields": {"channel": channel_id, "reason": words or "it is deleted"}})
+        log.warning("thread_not_opened", channel=channel_id, reason=words or "it is deleted")
         marks.on(Event.ERROR)
         if words is not None:
             self._outbox.post(channel_id, words, reply_to=key)
@@ -261,7 +262,7 @@ class Intake:
         if arrival is None and key not in self.waiting:
             return
         if not self._still_heard(message, str(me.id)):
-            log.info("edit_denied", extra={"fields": {"user": str(message.author.id), "message": key}})
+            log.info("edit_denied", user=str(message.author.id), message=key)
         elif arrival is not None:
             arrival.text = message.content
         else:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from acpbot.chat.rendering.formatting import code, one_line
+from acpbot.chat.rendering.formatting import code
+from acpbot.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,6 @@ Every answer is for its user alone. A command that takes longer is deferred, and
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import discord
@@ -26,6 +25,7 @@ from acpbot.chat.discord.interactions.command_text import (
 from acpbot.chat.discord.interactions.respond import answer, complete, whisper
 from acpbot.chat.discord.outbound.rest import Refused, Unreachable
 from acpbot.errors import AcpbotError, Draining, InvalidParams
+from acpbot.logs import get_logger
 from acpbot.sessions.views import Target
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.session import Session
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 PROMPT_SECONDS: Final = 1.5
 """An answer that takes longer is deferred; Discord waits 3 s for the first word."""
@@ -131,7 +131,7 @@ class Commands:
                 await self._outbox.rest.call("PUT", path, body, application_id=application_id)
                 self._registered = True
             except Refused as error:
-                log.warning("commands_refused", extra={"fields": {"error": str(error)}})
+                log.warning("commands_refused", error=str(error))
                 return
             except Unreachable:
                 failures += 1
@@ -154,13 +154,13 @@ class Commands:
             proposals = self._proposals(call) if allowed else []
             await answer(interaction, lambda: interaction.response.autocomplete(proposals))
         elif not allowed:
-            log.info("command_denied", extra={"fields": call.fields})
+            log.info("command_denied", **call.fields)
             await whisper(interaction, NOT_HERE)
         else:
             await self._answer(call)
 
     async def _answer(self, call: _Call) -> None:
-        log.info("command", extra={"fields": call.fields})
+        log.info("command", **call.fields)
         interaction = call.interaction
         work = asyncio.create_task(self._work(call), name=f"discord /{call.name}")
         await asyncio.wait([work], timeout=self._prompt)
@@ -181,7 +181,7 @@ class Commands:
             words = f"{error}."
         except Exception:
             # Whatever it was, the person is answered within Discord's three seconds.
-            log.exception("command_failed", extra={"fields": call.fields})
+            log.exception("command_failed", **call.fields)
             words = _INTERNAL
         return words if len(words) <= _ANSWER_LENGTH else words[: _ANSWER_LENGTH - 1] + "…"
 

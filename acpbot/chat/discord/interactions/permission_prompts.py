@@ -6,7 +6,6 @@ too. Every click is answered within Discord's three seconds, by changing the mes
 
 from __future__ import annotations
 
-import logging
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +14,7 @@ from acpbot.chat.discord.interactions import buttons
 from acpbot.chat.discord.interactions.respond import answer, note, whisper
 from acpbot.chat.discord.outbound.rest import CLOSED, NO_ANSWER
 from acpbot.errors import Conflict, InvalidParams
+from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
     import discord
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from acpbot.config.settings import DiscordSettings
     from acpbot.sessions.turn import Ask
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _STYLES: Final = {"secondary": 2, "success": 3, "danger": 4}
 _ENDED_MOST: Final = 1000
@@ -67,7 +67,7 @@ class Asking:
             if tries > 1:
                 self._ask(thread_id, asker_id, ask, tries - 1)
             else:
-                log.warning("permission_unasked", extra={"fields": {"thread": thread_id, "request": ask.request}})
+                log.warning("permission_unasked", thread=thread_id, request=ask.request)
                 ask.reject("cancelled")
                 self._outbox.post(thread_id, buttons.unasked(ask.title))
 
@@ -106,10 +106,7 @@ class Asking:
         shown = False
         try:
             known.ask.select(option_id)
-            log.info(
-                "permission_answered",
-                extra={"fields": {"user": person.id, "request": known.ask.request, "option": option_id}},
-            )
+            log.info("permission_answered", user=person.id, request=known.ask.request, option=option_id)
             text = known.end_text()
             shown = await answer(interaction, lambda: interaction.response.edit_message(content=text, view=None))
         except (Conflict, InvalidParams) as error:

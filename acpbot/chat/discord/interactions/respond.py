@@ -8,20 +8,20 @@ Source: https://discord.com/developers/docs/interactions/receiving-and-respondin
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 import discord
 
 from acpbot.chat.discord.outbound.rest import CLOSED, NO_ANSWER
+from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from acpbot.chat.discord.gateway.supervisor import Backoff
+    from acpbot.aio import Backoff
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 ACKNOWLEDGED: Final = 40060
 REST_TRIES: Final = 8
@@ -91,5 +91,4 @@ def is_final(error: BaseException) -> bool:
 
 def note(interaction: discord.Interaction, error: BaseException) -> None:
     """Say in the log that somebody was not answered."""
-    fields = {"user": str(interaction.user.id), "error": str(error) or type(error).__name__}
-    log.warning("interaction_unanswered", extra={"fields": fields})
+    log.warning("interaction_unanswered", user=str(interaction.user.id), error=str(error) or type(error).__name__)

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from acpbot.chat.discord.inbound.read_cursor import snowflake
 from acpbot.chat.discord.outbound.rest import ARCHIVED, Refused, Unreachable
+from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from acpbot.chat.discord.outbound.outbox import Components, Outbox, Post
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 T = TypeVar("T")
 
 NONCE_SECONDS: Final = 120.0
@@ -64,7 +64,7 @@ class _Worker:
             return await self._step()
         except Exception:
             # What it was about is lost, and in the log; what comes after must not be lost with it.
-            log.exception("discord_delivery_crashed", extra={"fields": {"task": self._name}})
+            log.exception("discord_delivery_crashed", task=self._name)
             return True
 
 
@@ -382,7 +382,7 @@ class Lane:
                 await self._awake(chore)
             except Refused as error:
                 # A reaction or a deletion that is not allowed harms nobody: the message may be gone, or the permission.
-                log.debug("discord_chore_refused", extra={"fields": {"channel": self.channel_id, "error": str(error)}})
+                log.debug("discord_chore_refused", channel=self.channel_id, error=str(error))
             except Unreachable as error:
                 failures += 1
                 self._note("chore", error, failures)
@@ -397,13 +397,12 @@ class Lane:
         post.file = None
         self._lost.discard(post)
         self._outbox.forget(post)
-        log.warning("discord_refused", extra={"fields": {"channel": self.channel_id, "error": str(error)}})
+        log.warning("discord_refused", channel=self.channel_id, error=str(error))
         if post.on_failed is not None:
             post.on_failed()
 
     def _note(self, what: str, error: Unreachable, failures: int) -> None:
-        fields = {"channel": self.channel_id, "what": what, "error": str(error), "failures": failures}
-        log.log(logging.WARNING if failures == 1 else logging.DEBUG, "discord_retry", extra={"fields": fields})
+        log.failed_try("discord_retry", failures, channel=self.channel_id, what=what, error=str(error))
 
 
 def _files_in(message: dict[str, Any]) -> list[str]:

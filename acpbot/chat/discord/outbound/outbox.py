@@ -9,7 +9,6 @@ loses steps, never text.
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import time
 from typing import TYPE_CHECKING, Final
@@ -18,20 +17,21 @@ import msgspec
 
 from acpbot.chat.discord.outbound.channel_queue import Lane
 from acpbot.chat.discord.outbound.rest import File, Unreachable
-from acpbot.chat.rendering.formatting import shorten
+from acpbot.logs import get_logger
 from acpbot.storage.records import Fate, PostRecord
 from acpbot.storage.store import Store
+from acpbot.text import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from acpbot.chat.discord.gateway.supervisor import Backoff
+    from acpbot.aio import Backoff
     from acpbot.chat.discord.outbound.rest import Refused, Rest
 
     Components = Sequence[dict[str, Any]]
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _LENGTH_MOST: Final = 2000
 _ECHOES_MOST: Final = 256
@@ -209,7 +209,7 @@ class Outbox:
             try:
                 components = msgspec.json.decode(record.components)
             except msgspec.MsgspecError:
-                log.exception("post_unreadable", extra={"fields": {"channel": record.channel_id}})
+                log.exception("post_unreadable", channel=record.channel_id)
                 components = []
             post = Post(self, record.channel_id, record.content, components, nonce=record.nonce)
             post.reply_to, post.message_id, post.created_at = record.reply_to, record.message_id, record.created_at

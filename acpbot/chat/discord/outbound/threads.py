@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from acpbot.chat.discord.outbound.rest import Refused, Unreachable
-from acpbot.chat.rendering.formatting import one_line
+from acpbot.logs import get_logger
 from acpbot.sessions.thread import TITLE_LENGTH, title_from
+from acpbot.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.rest import Rest
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 RENAMES_MOST: Final = 2
 RENAMES_SECONDS: Final = 600.0
@@ -104,7 +104,7 @@ class Threads:
             try:
                 await self._rest.change_thread(thread_id, name=name)
             except Refused as error:
-                log.info("discord_rename_refused", extra={"fields": {"thread": thread_id, "error": str(error)}})
+                log.info("discord_rename_refused", thread=thread_id, error=str(error))
                 self._wanted.pop(thread_id, None)
                 self._names.pop(thread_id, None)
             except Unreachable:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Final, Protocol
 
 from acpbot.chat.discord.outbound.reactions import Event, end_event
 from acpbot.chat.discord.outbound.rest import BAD_REQUEST, File, Refused, Unreachable
-from acpbot.chat.rendering.formatting import diffs, is_blank
+from acpbot.chat.rendering.formatting import diffs
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.chat.rendering.tables import Tables
+from acpbot.logs import get_logger
+from acpbot.text import is_blank
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from acpbot.sessions.turn import Ask, TurnEnd
     from acpbot.storage.records import Fate
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 LIMIT: Final = 2000
 FILE_MAX: Final = 8 * 1024 * 1024
@@ -322,7 +323,7 @@ class DiscordSurface:
             except Refused:
                 return
             except Unreachable as error:
-                log.debug("discord_typing_failed", extra={"fields": {"thread": self.thread_id, "error": str(error)}})
+                log.debug("discord_typing_failed", thread=self.thread_id, error=str(error))
             await asyncio.sleep(_TYPING_SECONDS)
 
 

@@ -18,7 +18,7 @@ from acpbot.chat.discord.interactions.buttons import (
     label_for,
     style_for,
 )
-from acpbot.chat.rendering.splitter import units
+from acpbot.text import units
 
 REQUEST = "0123456789abcdef-12"
 

@@ -7,7 +7,8 @@ from collections import deque
 
 import pytest
 
-from acpbot.chat.discord.gateway.supervisor import Backoff, Link
+from acpbot.aio import Backoff
+from acpbot.chat.discord.gateway.supervisor import Link
 from acpbot.chat.discord.outbound.channel_queue import UNSURE
 from acpbot.chat.discord.outbound.outbox import Outbox
 from acpbot.chat.discord.outbound.rest import Refused, Throttle, Unreachable

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import msgspec
 import pytest
 
-from acpbot.chat.discord.gateway.supervisor import Backoff
+from acpbot.aio import Backoff
 from acpbot.chat.discord.outbound.outbox import Outbox
 from tests.fakes.discord.memory_rest import ME, MemoryRest
 from tests.fakes.virtual_time import VirtualTimeLoop

@@ -1,0 +1,112 @@
+"""Helpers for asyncio: waits between tries, repeated calls, and tasks whose failure is never silent."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+
+from acpbot.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+log = get_logger(__name__)
+
+T = TypeVar("T")
+
+_DOUBLINGS_MAX: Final = 30
+
+
+class Backoff(msgspec.Struct, frozen=True):
+    """Waits of ``first`` seconds, doubled each time up to ``most`` seconds; half of each wait is random."""
+
+    first: float = 0.5
+    most: float = 30.0
+
+    def seconds(self, failures: int) -> float:
+        """How long to wait after so many failures in a row (1 or more)."""
+        whole = min(self.most, self.first * 2.0 ** min(failures - 1, _DOUBLINGS_MAX))
+        return whole * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+
+
+async def retry(
+    call: Callable[[], Awaitable[T]],
+    *,
+    on: tuple[type[BaseException], ...],
+    backoff: Backoff,
+    attempts: int | None = None,
+    should_retry: Callable[[BaseException], bool] = lambda _: True,
+    on_failure: Callable[[BaseException, int], object] = lambda _error, _failures: None,
+) -> T:
+    """Await ``call()`` until it succeeds; return its result.
+
+    An exception of a type in ``on`` is a failure: ``on_failure`` gets it with the number of failures so far, then the
+    next try follows after ``backoff``. The exception is raised where ``should_retry`` is false for it, or where it is
+    failure number ``attempts`` (``None``: no limit). Every other exception is raised at once.
+    """
+    failures = 0
+    while True:
+        try:
+            return await call()
+        except on as error:
+            failures += 1
+            on_failure(error, failures)
+            if failures == attempts or not should_retry(error):
+                raise
+        await asyncio.sleep(backoff.seconds(failures))
+
+
+class TaskSet:
+    """Background tasks of one owner. A task that raises is logged, and ``on_crash`` is called with its exception.
+
+    Without this class an exception in a task nobody awaits is lost until the task is garbage-collected. ``owner`` is
+    logged with it. All methods belong to the event loop's thread.
+    """
+
+    def __init__(self, owner: str, on_crash: Callable[[BaseException], object] | None = None) -> None:
+        self._owner = owner
+        self._on_crash = on_crash
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def start(
+        self, work: Coroutine[Any, Any, T], *, name: str, on_crash: Callable[[BaseException], object] | None = None
+    ) -> asyncio.Task[T]:
+        """Run ``work`` in the background. ``on_crash`` is called in place of the set's own."""
+        task = asyncio.create_task(work, name=f"{self._owner}: {name}")
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._ended(done, on_crash or self._on_crash))
+        return task
+
+    async def cancel(self) -> None:
+        """Cancel every task and wait until all have ended."""
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def cancel_soon(self) -> None:
+        """Cancel every task; do not wait."""
+        for task in tuple(self._tasks):
+            task.cancel()
+
+    async def wait(self, seconds: float | None = None) -> bool:
+        """Wait up to ``seconds`` until every task has ended; return whether they have."""
+        if not self._tasks:
+            return True
+        _, running = await asyncio.wait(tuple(self._tasks), timeout=seconds)
+        return not running
+
+    def _ended(self, task: asyncio.Task[Any], on_crash: Callable[[BaseException], object] | None) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        log.error("task_crashed", exc_info=error, task=task.get_name())
+        if on_crash is not None:
+            on_crash(error)

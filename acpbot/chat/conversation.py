@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from acpbot.acp import schema
-from acpbot.chat.platform import Incoming
+from acpbot.chat.platform import IncomingMessage
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.errors import WireError
 from acpbot.logs import get_logger
-from acpbot.sessions.turn import KEPT, Turn
+from acpbot.sessions.turn import DEFERRED, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acpbot.acp.schema import Update
-    from acpbot.chat.platform import ChatPort, Surface
+    from acpbot.chat.platform import ChatPlatform, TurnView
     from acpbot.sessions.observer import Reason
     from acpbot.sessions.pool import Pool
-    from acpbot.sessions.turn import Ask, TurnEnd
+    from acpbot.sessions.turn import PermissionRequest, TurnEnd
 
 log = get_logger(__name__)
 
-_INCOMING: Final = msgspec.json.Decoder(Incoming)
+_INCOMING: Final = msgspec.json.Decoder(IncomingMessage)
 TEXT_LIMIT: Final = 4 * 1024 * 1024
 AFRESH: Final = "The agent could not pick the earlier conversation up again: it starts afresh and knows nothing of it."
 INTERRUPTED: Final = "⚠️ acpbot was restarted in the middle of this answer, and the agent was stopped with it."
@@ -71,10 +71,10 @@ def _minutes(seconds: float) -> str:
 class Conversation:
     """One turn, shown on a surface: it listens to the session and keeps the live message.
 
-    ``settled`` as in :meth:`Surface.ended`.
+    ``settled`` as in :meth:`TurnView.ended`.
     """
 
-    def __init__(self, surface: Surface, live: LiveMessage, settled: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, surface: TurnView, live: LiveMessage, settled: Callable[[], None] = lambda: None) -> None:
         self.live = live
         self._surface = surface
         self._settled = settled
@@ -93,7 +93,7 @@ class Conversation:
             self.live.tool(call.tool_call_id, title=call.title, kind=call.kind, status=call.status)
         elif update.kind == "plan" and isinstance(entries := body.get("entries"), list):
             self.live.plan([entry for entry in entries if isinstance(entry, dict)])
-        self._surface.grew(self.live, update)
+        self._surface.on_update(self.live, update)
 
     def _text(self, text: str) -> None:
         if self._room == 0:
@@ -104,17 +104,17 @@ class Conversation:
         if self._room == 0:
             self.live.notice(f"The answer was cut at {TEXT_LIMIT:,} characters.")
 
-    def asked(self, ask: Ask) -> None:
+    def asked(self, ask: PermissionRequest) -> None:
         """Show that a permission is wanted."""
         self._surface.asked(ask)
 
-    def ask_ended(self, ask: Ask) -> None:
+    def on_permission_resolved(self, ask: PermissionRequest) -> None:
         """Show that it is no longer."""
-        self._surface.ask_ended(ask)
+        self._surface.on_permission_resolved(ask)
 
     def ended(self, end: TurnEnd) -> None:
         """Deliver the whole."""
-        if end.stop_reason == KEPT:
+        if end.stop_reason == DEFERRED:
             self._surface.kept()
         else:
             self._surface.ended(self.live, end, self._settled)
@@ -123,17 +123,17 @@ class Conversation:
 class Conversations:
     """A platform's threads: takes people's messages in, and tells the threads what becomes of their sessions."""
 
-    def __init__(self, pool: Pool, port: ChatPort, *, new_message: Callable[[], LiveMessage] = LiveMessage) -> None:
+    def __init__(self, pool: Pool, port: ChatPlatform, *, new_message: Callable[[], LiveMessage] = LiveMessage) -> None:
         self._pool = pool
         self._port = port
         self._new_message = new_message
         pool.attach(port.platform, self)
 
-    def receive(self, incoming: Incoming) -> int:
+    def receive(self, incoming: IncomingMessage) -> int:
         """Queue a message as a turn; how many turns are before it. Raises as :meth:`Pool.submit`."""
         return self._submit(incoming, secrets.token_hex(8))
 
-    def _submit(self, incoming: Incoming, turn_id: str, *, recovered: bool = False) -> int:
+    def _submit(self, incoming: IncomingMessage, turn_id: str, *, recovered: bool = False) -> int:
         store = self._pool.store
         surface = self._port.surface(incoming)
         conversation = Conversation(surface, self._new_message(), lambda: store.turn_settled(turn_id))
@@ -146,7 +146,7 @@ class Conversations:
             message=msgspec.json.encode(incoming),
             turn_id=turn_id,
             recovered=recovered,
-            check=(lambda: self._port.look_again(incoming)) if recovered else None,
+            check=(lambda: self._port.recheck(incoming)) if recovered else None,
         )
         return self._pool.submit(
             incoming.thread_id, turn, platform=self._port.platform, owner=incoming.owner, agent=incoming.agent
@@ -154,7 +154,7 @@ class Conversations:
 
     def recover(self) -> None:
         """Take up what an earlier life of the daemon's left: tell what was interrupted, run what waited."""
-        for record in self._pool.store.left.turns:
+        for record in self._pool.store.restored.turns:
             if record.platform != self._port.platform:
                 continue
             try:
@@ -176,7 +176,7 @@ class Conversations:
                 self._port.interrupted(incoming, f"{error}.")
                 self._pool.store.turn_settled(record.turn_id)
 
-    def revise(self, incoming: Incoming, text: str) -> Incoming | None:
+    def revise(self, incoming: IncomingMessage, text: str) -> IncomingMessage | None:
         """Give a queued message another text; ``None`` where its turn has begun, or is gone."""
         revised = msgspec.structs.replace(incoming, text=text)
         session = self._pool.get(incoming.thread_id)
@@ -206,7 +206,7 @@ class Conversations:
         self._port.notice(thread_id, stuck_words(activity, seconds))
 
 
-def _blocks(incoming: Incoming) -> list[dict[str, Any]]:
+def _blocks(incoming: IncomingMessage) -> list[dict[str, Any]]:
     context = [schema.text_block(incoming.context)] if incoming.context else []
     text = [schema.text_block(incoming.text)] if incoming.text else []
     return [*context, *incoming.blocks, *text]

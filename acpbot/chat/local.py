@@ -11,7 +11,7 @@ import msgspec
 
 from acpbot.acp import schema
 from acpbot.chat.conversation import Conversations
-from acpbot.chat.platform import Incoming
+from acpbot.chat.platform import IncomingMessage
 from acpbot.errors import InvalidParams, NotFound
 from acpbot.sessions.thread import check_thread_id
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from acpbot.acp.schema import PromptCapabilities, Update
     from acpbot.chat.rendering.live_message import LiveMessage
     from acpbot.sessions.pool import Pool
-    from acpbot.sessions.turn import Ask, TurnEnd
+    from acpbot.sessions.turn import PermissionRequest, TurnEnd
     from acpbot.sessions.views import Row
 
 Event = dict[str, Any]
@@ -39,7 +39,7 @@ class LocalChat:
         self._pool = pool
         self._conversations = Conversations(pool, self)
         self._listeners: dict[str, list[Callable[[Event], None]]] = {}
-        self._surfaces: dict[str, _LocalSurface] = {}
+        self._surfaces: dict[str, _LocalTurnView] = {}
         self._untold: dict[str, list[Event]] = {}
 
     def recover(self) -> None:
@@ -74,7 +74,7 @@ class LocalChat:
             raise InvalidParams("cannot send an empty message")
         if thread not in self._listeners:
             raise NotFound(f"cannot send: thread {thread[:80]!r} is not open here; chat.open it first")
-        return self._conversations.receive(Incoming(thread_id=thread, text=text, owner=owner))
+        return self._conversations.receive(IncomingMessage(thread_id=thread, text=text, owner=owner))
 
     def permit(self, thread: str, request: str, option: str) -> None:
         """Answer a permission request. Raises NotFound, Conflict, InvalidParams."""
@@ -107,20 +107,20 @@ class LocalChat:
 
     # What the conversations call (ChatPort).
 
-    def surface(self, incoming: Incoming) -> _LocalSurface:
+    def surface(self, incoming: IncomingMessage) -> _LocalTurnView:
         """Where the turn of this message will be shown."""
-        return _LocalSurface(self, incoming.thread_id, incoming.text)
+        return _LocalTurnView(self, incoming.thread_id, incoming.text)
 
     def fit(
-        self, _incoming: Incoming, blocks: list[dict[str, Any]], _capabilities: PromptCapabilities
+        self, _incoming: IncomingMessage, blocks: list[dict[str, Any]], _capabilities: PromptCapabilities
     ) -> list[dict[str, Any]]:
         """All of it: a terminal sends text, which every agent takes."""
         return blocks
 
-    async def look_again(self, _incoming: Incoming) -> None:
+    async def recheck(self, _incoming: IncomingMessage) -> None:
         """What was typed into a terminal stays as it is."""
 
-    def interrupted(self, incoming: Incoming, text: str) -> None:
+    def interrupted(self, incoming: IncomingMessage, text: str) -> None:
         """Nobody has a thread open when a daemon starts: whoever opens it is told."""
         self._leave_word(incoming.thread_id, {"type": "notice", "text": text})
 
@@ -149,7 +149,7 @@ class LocalChat:
         if len(self._untold) > _UNTOLD_THREADS:
             del self._untold[next(iter(self._untold))]
 
-    def now_shown(self, thread_id: str, surface: _LocalSurface) -> None:
+    def now_shown(self, thread_id: str, surface: _LocalTurnView) -> None:
         """This surface is the thread's running or last turn; an ended one is kept while somebody looks."""
         self._surfaces[thread_id] = surface
         if thread_id not in self._listeners:
@@ -161,7 +161,7 @@ class LocalChat:
             del self._surfaces[thread_id]
 
 
-class _LocalSurface:
+class _LocalTurnView:
     def __init__(self, chat: LocalChat, thread_id: str, prompt: str) -> None:
         self._chat = chat
         self._thread_id = thread_id
@@ -173,16 +173,16 @@ class _LocalSurface:
         self._chat.now_shown(self._thread_id, self)
         self._emit(self._begin)
 
-    def grew(self, live: LiveMessage, update: Update) -> None:
+    def on_update(self, live: LiveMessage, update: Update) -> None:
         self._live = live
         event = update_event(update)
         if event is not None:
             self._emit(event)
 
-    def asked(self, ask: Ask) -> None:
+    def asked(self, ask: PermissionRequest) -> None:
         self._emit(asked_event(ask))
 
-    def ask_ended(self, ask: Ask) -> None:
+    def on_permission_resolved(self, ask: PermissionRequest) -> None:
         chosen = None if ask.chosen is None else ask.chosen.option_id
         event = {"type": "permission_end", "request": ask.request, "outcome": ask.outcome, "option_id": chosen}
         self._emit(event)
@@ -213,7 +213,7 @@ class _LocalSurface:
         self._chat.emit(self._thread_id, event)
 
 
-def asked_event(ask: Ask) -> Event:
+def asked_event(ask: PermissionRequest) -> Event:
     """A ``permission`` event."""
     options = [{"option_id": option.option_id, "name": option.name, "kind": option.kind} for option in ask.options]
     return {

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from acpbot.acp.schema import PromptCapabilities, Update
     from acpbot.chat.rendering.live_message import LiveMessage
-    from acpbot.sessions.turn import Ask, TurnEnd
+    from acpbot.sessions.turn import PermissionRequest, TurnEnd
 
 
 class ChatFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +29,7 @@ class ChatFacts(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_ack_seconds: float | None = None
 
 
-class Incoming(msgspec.Struct, frozen=True, kw_only=True):
+class IncomingMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A person's message that is meant for the agent: plain data, so that it can be kept over a restart.
 
     ``owner``: the platform's id of the person. ``key`` names the message, so that an edit or a deletion finds the
@@ -47,19 +47,19 @@ class Incoming(msgspec.Struct, frozen=True, kw_only=True):
     blocks: list[dict[str, Any]] = []
 
 
-class Surface(Protocol):
+class TurnView(Protocol):
     """Where one turn is shown. The calls come in order and may not block: a platform paces itself."""
 
     def started(self) -> None:
         """The turn runs now."""
 
-    def grew(self, live: LiveMessage, update: Update) -> None:
+    def on_update(self, live: LiveMessage, update: Update) -> None:
         """The live message has taken ``update`` in."""
 
-    def asked(self, ask: Ask) -> None:
-        """A permission is wanted; :meth:`Ask.select` answers."""
+    def asked(self, ask: PermissionRequest) -> None:
+        """A permission is wanted; :meth:`PermissionRequest.select` answers."""
 
-    def ask_ended(self, ask: Ask) -> None:
+    def on_permission_resolved(self, ask: PermissionRequest) -> None:
         """A permission request needs no more answer."""
 
     def ended(self, live: LiveMessage, end: TurnEnd, settled: Callable[[], None]) -> None:
@@ -73,25 +73,25 @@ class Surface(Protocol):
         """The turn did not run; it is made again in the daemon's next life."""
 
 
-class ChatPort(Protocol):
+class ChatPlatform(Protocol):
     """A chat platform."""
 
     @property
     def platform(self) -> str:
         """Its name in rows: ``local``, ``discord``."""
 
-    def surface(self, incoming: Incoming) -> Surface:
+    def surface(self, incoming: IncomingMessage) -> TurnView:
         """Where the turn of this message will be shown."""
 
     def fit(
-        self, incoming: Incoming, blocks: list[dict[str, Any]], capabilities: PromptCapabilities
+        self, incoming: IncomingMessage, blocks: list[dict[str, Any]], capabilities: PromptCapabilities
     ) -> list[dict[str, Any]]:
         """The prompt's blocks as far as the agent takes them; asked right before it is sent."""
 
-    async def look_again(self, incoming: Incoming) -> None:
+    async def recheck(self, incoming: IncomingMessage) -> None:
         """A message that waited over a restart is about to run: revise or withdraw it, if its author has meanwhile."""
 
-    def interrupted(self, incoming: Incoming, text: str) -> None:
+    def interrupted(self, incoming: IncomingMessage, text: str) -> None:
         """Tell the thread that this message's turn ended with an earlier life of the daemon's."""
 
     def notice(self, thread_id: str, text: str) -> None:

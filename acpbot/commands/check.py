@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from acpbot.config import loader
 from acpbot.daemon.wiring import profile
 from acpbot.errors import AgentError
-from acpbot.runtimes.local.leftovers import choose_launcher
+from acpbot.runtimes.local.launcher import choose_launcher
 from acpbot.sessions.launch import launch, start_error
 from acpbot.sessions.terminate import end_agent
 

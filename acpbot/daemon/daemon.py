@@ -25,7 +25,8 @@ from acpbot.management.listener import Listener, inherited
 from acpbot.management.loop_metrics import LoopLag, rss_bytes
 from acpbot.management.route import Services
 from acpbot.management.server import ManagementServer
-from acpbot.runtimes.local.leftovers import choose_launcher, end_leftovers, is_of_an_agent
+from acpbot.runtimes.local.launcher import choose_launcher
+from acpbot.runtimes.local.leftovers import is_of_an_agent, kill_orphans
 from acpbot.runtimes.runtime import ProcessIdentity
 from acpbot.sessions.pool import Pool
 from acpbot.sessions.thread import Workspace
@@ -151,8 +152,10 @@ class Daemon:
         stack.push_async_callback(asyncio.to_thread, store.close)
         stack.callback(audit.keep(store))
         for left in await asyncio.to_thread(
-            end_leftovers,
-            remembered=[ProcessIdentity(found.pid, found.start_time, found.boot_id) for found in store.left.processes],
+            kill_orphans,
+            remembered=[
+                ProcessIdentity(found.pid, found.start_time, found.boot_id) for found in store.restored.processes
+            ],
         ):
             log.warning(
                 "leftover_ended", pid=left.pid, command=left.command[:200], session=left.session_id, ended=left.ended
@@ -183,7 +186,7 @@ class Daemon:
             stack.push_async_callback(server.close)
         await self._start_probes(stack)
         self._start_discord(pool, stack)
-        store.drop_left()
+        store.clear_restored()
         _beside("tick", _every(TICK_SECONDS, self._tick), stack)
         _beside("sample", _every(SAMPLE_SECONDS, pool.sample), stack)
         _beside("reload", self._reload.serve(), stack)

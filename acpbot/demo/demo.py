@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from acpbot.config import loader
 from acpbot.demo.tour import ACPCTL, THREAD, Tour
 from acpbot.errors import ConfigError, StartError
-from acpbot.runtimes.local.leftovers import end_leftovers
+from acpbot.runtimes.local.leftovers import kill_orphans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +102,7 @@ def _stop(daemon: subprocess.Popen[bytes]) -> None:
         daemon.stdin.close()
     if daemon.returncode != 0:
         # It could not tidy up; what the next daemon would find first is ended now.
-        end_leftovers()
+        kill_orphans()
 
 
 def _settings(folder: Path, command: list[str]) -> str:

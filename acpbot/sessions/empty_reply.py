@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 _AT_ONCE_SECONDS: Final = 2.0
 
 
-class Doubt:
+class EmptyReplyDetector:
     """What tells an agent that has nothing to say from one that is spoilt.
 
     A prompt that comes to nothing right after a cancel is tried once more in a new process, where the session is
@@ -31,7 +31,7 @@ class Doubt:
         """Note how it was; a turn that came to something takes away the doubt."""
         self._cancelled = turn.cancelled_at is not None or (self._cancelled and not self.spoke)
 
-    def spoilt(self, turn: Turn, ended: PromptEnded, seconds: float) -> bool:
+    def should_retry(self, turn: Turn, ended: PromptEnded, seconds: float) -> bool:
         """Whether the turn, answered after ``seconds``, should be tried by another session."""
         empty = ended.stop_reason == "end_turn" and not self.spoke and turn.cancelled_at is None
         suspect = self._cancelled or (self.reopened and turn is self.retried)

@@ -24,14 +24,14 @@ CLOCK_SET_SECONDS: Final = 3600.0
 """Smaller steps of the wall clock do not matter to times to live, which are hours."""
 
 
-class Memory:
+class PoolJournal:
     """The store, as the pool speaks to it. ``wall``: Unix time; a monotonic clock means nothing in another life."""
 
     def __init__(self, store: Store, wall: Callable[[], float]) -> None:
         self._store = store
         self._wall = wall
         self._ahead: float | None = None
-        self._written = {record.thread_id: record for record in store.left.threads}
+        self._written = {record.thread_id: record for record in store.restored.threads}
 
     def threads(self) -> dict[str, Thread]:
         """The threads of earlier lives."""

@@ -24,7 +24,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_queued: int = 10
 
 
-class Home(Protocol):
+class SessionObserver(Protocol):
     """What a session tells the pool that it lives in."""
 
     def session_changed(self, session: Session) -> None:

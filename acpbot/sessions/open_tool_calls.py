@@ -25,7 +25,7 @@ class _Call:
         self.limit_seconds: float | None = None
 
 
-class OpenCalls:
+class OpenToolCalls:
     """Keeps at most 256 open calls; agents tell of a call by ``tool_call``, or only by ``tool_call_update``."""
 
     def __init__(self, clock: Callable[[], float]) -> None:

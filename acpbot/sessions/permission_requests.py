@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from acpbot.acp import permissions
 from acpbot.errors import NotFound
-from acpbot.sessions.turn import Ask
+from acpbot.sessions.turn import PermissionRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ MOST_OPEN: Final = 16
 """Requests that may be open at once in a session: a person can't answer more, an agent gone wild sends thousands."""
 
 
-class Asks:
+class PermissionRequests:
     """Decides by policy, or keeps a request open until somebody answers, its time runs out, or the turn ends.
 
     Beyond :data:`MOST_OPEN` open ones a request is rejected.
@@ -38,8 +38,8 @@ class Asks:
         prefix: str,
         policy: Policy,
         seconds: float,
-        answer: Callable[[Ask, PermissionOption | None], None],
-        closed: Callable[[Ask], None],
+        answer: Callable[[PermissionRequest, PermissionOption | None], None],
+        closed: Callable[[PermissionRequest], None],
     ) -> None:
         self._prefix = prefix
         self._policy = policy
@@ -47,13 +47,13 @@ class Asks:
         self._answer = answer
         self._closed = closed
         self._numbers = itertools.count(1)
-        self._open: dict[str, tuple[Ask, asyncio.TimerHandle]] = {}
+        self._open: dict[str, tuple[PermissionRequest, asyncio.TimerHandle]] = {}
         self._remembered: set[tuple[str | None, str]] = set()
 
-    def take(self, asked: PermissionAsked, *, refuse: bool) -> Ask | None:
+    def take(self, asked: PermissionAsked, *, refuse: bool) -> PermissionRequest | None:
         """Decide, or open a request and return it. ``refuse``: nobody is there to ask; answered ``cancelled``."""
         name = f"{self._prefix}-{next(self._numbers)}"
-        ask = Ask(name, asked, timeout_seconds=self._seconds, settle=self._settled)
+        ask = PermissionRequest(name, asked, timeout_seconds=self._seconds, settle=self._settled)
         if refuse:
             ask.settle("cancelled", None)
         elif self._policy == "allow" or (ask.kind, ask.title) in self._remembered:
@@ -66,13 +66,13 @@ class Asks:
             return ask
         return None
 
-    def get(self, request: str) -> Ask:
+    def get(self, request: str) -> PermissionRequest:
         """The open request of that name. Raises NotFound."""
         if request not in self._open:
             raise NotFound(f"cannot answer: no permission request {request[:80]!r} is open in this session")
         return self._open[request][0]
 
-    def all(self) -> tuple[Ask, ...]:
+    def all(self) -> tuple[PermissionRequest, ...]:
         """The open requests, oldest first."""
         return tuple(ask for ask, _ in self._open.values())
 
@@ -87,7 +87,7 @@ class Asks:
             if ask.asked.request_id == request_id:
                 ask.settle("cancelled", None)
 
-    def _settled(self, ask: Ask, option: PermissionOption | None) -> None:
+    def _settled(self, ask: PermissionRequest, option: PermissionOption | None) -> None:
         if option is not None and option.kind == "allow_always" and ask.titled:
             self._remembered.add((ask.kind, ask.title))
         self._answer(ask, option)

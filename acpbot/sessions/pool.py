@@ -10,12 +10,12 @@ import msgspec
 
 from acpbot.errors import Conflict, Draining, InvalidParams, NotFound, TooMany
 from acpbot.logs import get_logger
-from acpbot.sessions.journal import Memory, remove_workspace
+from acpbot.sessions.journal import PoolJournal, remove_workspace
 from acpbot.sessions.observer import Limits
-from acpbot.sessions.registry import Roster
+from acpbot.sessions.registry import SessionRegistry
 from acpbot.sessions.session import Session
 from acpbot.sessions.thread import Thread, title_from
-from acpbot.sessions.turn import KEPT, TurnEnd
+from acpbot.sessions.turn import DEFERRED, TurnEnd
 from acpbot.sessions.views import KillResult, Row, Target
 from acpbot.sessions.watchdog import Verdict, review
 from acpbot.storage.store import Store
@@ -59,7 +59,7 @@ class AgentChoice(msgspec.Struct, frozen=True, kw_only=True):
     working_dir: Path | None = None
 
 
-class ChatSide(Protocol):
+class ThreadListener(Protocol):
     """What the pool tells of a thread to the platform that it lives on. The calls may not block."""
 
     def session_changed(self, thread_id: str) -> None:
@@ -75,7 +75,7 @@ class ChatSide(Protocol):
         """The agent has been silent too long; ``activity`` is the tool that it waits for."""
 
 
-class Pool(Roster):
+class Pool(SessionRegistry):
     """The sessions of a daemon. All methods belong to the event loop's thread.
 
     ``draining``: no new turns are taken, those that were go on. ``stopping``: every session ends, none is started.
@@ -94,7 +94,7 @@ class Pool(Roster):
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.store = store or Store()
-        self._memory = Memory(self.store, wall)
+        self._memory = PoolJournal(self.store, wall)
         super().__init__(self._memory.threads())
         self._agents = agents
         self._removed: dict[str, AgentChoice] = {}
@@ -103,7 +103,7 @@ class Pool(Roster):
         self._workspace = workspace
         self._limits = limits
         self._clock = clock
-        self._chats: dict[str, ChatSide] = {}
+        self._chats: dict[str, ThreadListener] = {}
         self._subscribers: list[Callable[[Change, Row], None]] = []
         self._stuck_told: set[str] = set()
         self._removals: dict[str, asyncio.Task[None]] = {}
@@ -129,7 +129,7 @@ class Pool(Roster):
         self._removed = {name: choice for name, choice in known.items() if name in used and name not in agents}
         self._agents, self._default_agent, self._limits = agents, default_agent, limits
 
-    def attach(self, platform: str, chat: ChatSide) -> None:
+    def attach(self, platform: str, chat: ThreadListener) -> None:
         """Tell ``chat`` of the sessions of its platform from now on."""
         self._chats[platform] = chat
 
@@ -368,7 +368,7 @@ class Pool(Roster):
         for turn in queued:
             if reason == "stopped" and turn.message is not None:
                 self._memory.queued(turn, thread)
-                turn.finish(TurnEnd(KEPT))
+                turn.finish(TurnEnd(DEFERRED))
             else:
                 turn.finish(TurnEnd("cancelled" if reason == "killed" else "error", detail))
 

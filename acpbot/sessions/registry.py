@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SUFFIX_LENGTH: Final = 4
 
 
-class Roster(ABC):
+class SessionRegistry(ABC):
     """The threads by id, the session of each that has one, and those that are ending, whose thread may have another.
 
     Several of one thread may be ending at once, of which the oldest alone has begun: the others wait for it.

@@ -16,16 +16,16 @@ from acpbot.acp import permissions, schema
 from acpbot.acp.connection import Closed, PermissionAsked, PromptEnded, RequestCancelled
 from acpbot.errors import AcpbotError, AgentError, AgentGone, Conflict
 from acpbot.logs import get_logger
-from acpbot.sessions.empty_reply import Doubt
+from acpbot.sessions.empty_reply import EmptyReplyDetector
 from acpbot.sessions.launch import Profile, describe_exit, launch, start_error
-from acpbot.sessions.open_tool_calls import OpenCalls
+from acpbot.sessions.open_tool_calls import OpenToolCalls
 from acpbot.sessions.options import Options
 from acpbot.sessions.output import OutputRing
-from acpbot.sessions.permission_requests import Asks
+from acpbot.sessions.permission_requests import PermissionRequests
 from acpbot.sessions.process_tree import process_tree, totals
 from acpbot.sessions.session_row import members
 from acpbot.sessions.terminate import Ending, end_agent
-from acpbot.sessions.turn import Ask, Turn, TurnEnd, end_of
+from acpbot.sessions.turn import PermissionRequest, Turn, TurnEnd, end_of
 from acpbot.sessions.turn_queue import TurnQueue
 from acpbot.sessions.views import Detail, ProcessRow, Row, State
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from acpbot.acp.agent import Agent
     from acpbot.acp.connection import Item
     from acpbot.runtimes.runtime import AgentProcess, Launcher, Usage
-    from acpbot.sessions.observer import Home, Limits, Reason
+    from acpbot.sessions.observer import Limits, Reason, SessionObserver
     from acpbot.sessions.thread import Thread, Workspace
 
 log = get_logger(__name__)
@@ -60,7 +60,7 @@ class Session:
         launcher: Launcher,
         workspace: Workspace,
         limits: Limits,
-        home: Home,
+        home: SessionObserver,
         clock: Callable[[], float],
     ) -> None:
         self.thread = thread
@@ -72,24 +72,24 @@ class Session:
         self.turn: Turn | None = None
         self.options = Options()
         self.idle_since = clock()
-        self.doubt = Doubt()
+        self.doubt = EmptyReplyDetector()
         self.returned: Turn | None = None
         """The turn that it gave back to its queue, for the session after it."""
         self._profile = profile
         self._launcher = launcher
         self._workspace = workspace
         self._limits = limits
-        self._home = home
+        self._observer = home
         self._clock = clock
         self._queue = TurnQueue(limits.max_queued)
-        self.asks = Asks(
+        self.asks = PermissionRequests(
             prefix=self.session_id,
             policy=limits.policy,
             seconds=limits.permission_seconds,
             answer=self._answer,
             closed=self._ask_closed,
         )
-        self._calls = OpenCalls(clock)
+        self._calls = OpenToolCalls(clock)
         self._turn_since = 0.0
         self._heard_at = 0.0
         self._turn_over = asyncio.Event()
@@ -261,7 +261,7 @@ class Session:
         self.process.stderr.listener = self._stderr
         self._help(self._pump(self.agent))
         self._help(self._watch_exit(self.agent, self.process))
-        self._home.session_launched(self)
+        self._observer.session_launched(self)
         self._changed()
         try:
             await self.agent.initialize()
@@ -270,7 +270,7 @@ class Session:
             raise await start_error(self._profile, self.process, error) from None
         self.doubt.reopened = opened != "new"
         if thread.acp_session_id is not None and opened == "new":
-            self._home.session_afresh(self)
+            self._observer.session_afresh(self)
         self.options.opened(self.agent.session)
         await self.options.restore(self.agent, thread.chosen)
         thread.acp_session_id = self.agent.session_id
@@ -296,7 +296,7 @@ class Session:
         self._turn_since = self._heard_at = self._clock()
         turn.prompt_id = None
         self.turn = turn
-        await self._home.turn_starting(turn)
+        await self._observer.turn_starting(turn)
         if turn.cancelled_at is not None:
             self._turn_ended(TurnEnd("cancelled"))
             return
@@ -346,7 +346,7 @@ class Session:
         if self._end_task is None:
             seconds = self._limits.grace_seconds if grace is None else grace
             self._end_task = asyncio.create_task(self._end(reason, seconds, detail), name=f"end {self.session_id}")
-            self._home.session_ending(self)
+            self._observer.session_ending(self)
             self._changed()
         return self._end_task
 
@@ -370,7 +370,7 @@ class Session:
         queued = self._queue.clear()
         self._gone = True
         log.info("session_ended", **fields, reason=reason, **msgspec.to_builtins(ending))
-        self._home.session_ended(self, reason, detail, queued)
+        self._observer.session_ended(self, reason, detail, queued)
         return ending
 
     def _die(self, reason: Reason, detail: str) -> None:
@@ -451,14 +451,14 @@ class Session:
             turn.listener.asked(ask)
             self._changed()
 
-    def _answer(self, ask: Ask, option: schema.PermissionOption | None) -> None:
+    def _answer(self, ask: PermissionRequest, option: schema.PermissionOption | None) -> None:
         self._heard_at = self._clock()
         if self.agent is not None:
             self.agent.answer_permission(ask.asked.request_id, permissions.outcome(option))
 
-    def _ask_closed(self, ask: Ask) -> None:
+    def _ask_closed(self, ask: PermissionRequest) -> None:
         if self.turn is not None:
-            self.turn.listener.ask_ended(ask)
+            self.turn.listener.on_permission_resolved(ask)
             self._changed()
 
     def _prompt_ended(self, ended: PromptEnded) -> None:
@@ -469,7 +469,7 @@ class Session:
             # What becomes of the session is told in the step in which the turn is over, lest a crash tell half of it.
             self._answered = end_of(self.turn, ended)
             self._turn_over.set()
-        elif self.doubt.spoilt(self.turn, ended, self.turn_seconds):
+        elif self.doubt.should_retry(self.turn, ended, self.turn_seconds):
             self._replace(self.turn)
         else:
             self._turn_ended(end_of(self.turn, ended))
@@ -478,7 +478,7 @@ class Session:
         log.warning("session_replaced", **self._fields())
         if turn is self.doubt.retried:
             self.thread.acp_session_id = None  # spoilt in a new process too: only a new session can help
-            self._home.session_afresh(self)
+            self._observer.session_afresh(self)
         self._give_back(turn)
         self.end("replaced")
 
@@ -489,7 +489,7 @@ class Session:
             self._die("crashed", f"cannot go on: the agent {await describe_exit(self.process)}")
 
     def _changed(self) -> None:
-        self._home.session_changed(self)
+        self._observer.session_changed(self)
 
     def _fields(self) -> dict[str, Any]:
         return {"thread": self.thread.thread_id, "session": self.session_id, "agent": self.thread.agent}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-Rung = Literal["cancel", "close", "eof", "sigterm", "sigkill", "container"]
+Step = Literal["cancel", "close", "eof", "sigterm", "sigkill", "container"]
 
 # What each polite rung may take of the time that is then left; SIGTERM gets the rest. Agents that obey take a few
 # hundredths of a second on each, so the shares matter only for those that don't.
@@ -31,7 +31,7 @@ _LOOK_SECONDS: Final = 0.01
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """How an agent ended. ``reached``: the last rung that was needed; ``None`` where it had ended by itself."""
 
-    reached: Rung | None
+    reached: Step | None
     processes_ended: int
     processes_left: int
     seconds: float
@@ -43,7 +43,7 @@ class _Ladder:
         self.process = process
         self.started = self._loop.time()
         self.deadline = self.started + grace
-        self.reached: Rung | None = None
+        self.reached: Step | None = None
         self.seen: set[tuple[int, int]] = set()
 
     def alive(self) -> bool:
@@ -52,7 +52,7 @@ class _Ladder:
     def left(self, share: float = 1.0) -> float:
         return max(0.0, (self.deadline - self._loop.time()) * share)
 
-    def step(self, rung: Rung) -> None:
+    def step(self, rung: Step) -> None:
         self.reached = rung
         log.debug("ladder_step", rung=rung, pid=self.process.pid, seconds=round(self._loop.time() - self.started, 3))
 

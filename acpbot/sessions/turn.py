@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from acpbot.acp.connection import PermissionAsked, PromptEnded
     from acpbot.acp.schema import Update
 
-AskOutcome = Literal["selected", "cancelled", "expired"]
+PermissionOutcome = Literal["selected", "cancelled", "expired"]
 Blocks = list[dict[str, Any]]
 Fit = Callable[[Blocks, PromptCapabilities], Blocks]
 
 
-KEPT: Final = "kept"
+DEFERRED: Final = "kept"
 
 
 class TurnEnd(msgspec.Struct, frozen=True):
@@ -45,17 +45,17 @@ class TurnListener(Protocol):
     def update(self, update: Update) -> None:
         """A piece of the turn's content: a message or thought chunk, a tool call, a plan, or a kind not known here."""
 
-    def asked(self, ask: Ask) -> None:
-        """The agent waits for a permission; answer it by :meth:`Ask.select`."""
+    def asked(self, ask: PermissionRequest) -> None:
+        """The agent waits for a permission; answer it by :meth:`PermissionRequest.select`."""
 
-    def ask_ended(self, ask: Ask) -> None:
+    def on_permission_resolved(self, ask: PermissionRequest) -> None:
         """A permission request was answered, or no longer needs an answer; ``ask.outcome`` says which."""
 
     def ended(self, end: TurnEnd) -> None:
         """The turn is over; nothing follows. Called once for every turn that was accepted, run or not."""
 
 
-class Ask:
+class PermissionRequest:
     """One open permission request. ``request`` is the daemon's own name for it, never reused."""
 
     def __init__(
@@ -64,7 +64,7 @@ class Ask:
         asked: PermissionAsked,
         *,
         timeout_seconds: float,
-        settle: Callable[[Ask, PermissionOption | None], None],
+        settle: Callable[[PermissionRequest, PermissionOption | None], None],
     ) -> None:
         call = tool_call(asked.params.tool_call)
         self.request = request
@@ -75,7 +75,7 @@ class Ask:
         self.title = (call.title if call is not None else None) or "a tool"
         self.kind = None if call is None else call.kind
         self.timeout_seconds = timeout_seconds
-        self.outcome: AskOutcome | None = None
+        self.outcome: PermissionOutcome | None = None
         self.chosen: PermissionOption | None = None
         self._settle = settle
 
@@ -89,11 +89,11 @@ class Ask:
             raise Conflict(f"cannot answer: this permission request was already {self.outcome}")
         self.settle("selected", option)
 
-    def reject(self, outcome: AskOutcome) -> None:
+    def reject(self, outcome: PermissionOutcome) -> None:
         """Answer with the mildest rejection on offer (``cancelled`` to the agent where there is none)."""
         self.settle(outcome, permissions.choose(self.options, permissions.REJECT))
 
-    def settle(self, outcome: AskOutcome, option: PermissionOption | None) -> None:
+    def settle(self, outcome: PermissionOutcome, option: PermissionOption | None) -> None:
         """Send the answer, once; later calls change nothing."""
         if self.outcome is None:
             self.outcome, self.chosen = outcome, option

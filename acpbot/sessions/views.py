@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from acpbot.sessions.terminate import Rung  # noqa: TC001 - msgspec resolves the annotation when it runs
+from acpbot.sessions.terminate import Step  # noqa: TC001 - msgspec resolves the annotation when it runs
 
 State = Literal["starting", "idle", "busy", "waiting", "stuck", "suspended", "closing", "gone"]
 Outcome = Literal["ended", "already_gone", "conflict", "failed"]
@@ -96,7 +96,7 @@ class KillResult(msgspec.Struct, frozen=True, kw_only=True):
     thread_id: str
     session_id: str
     outcome: Outcome
-    reached: Rung | None
+    reached: Step | None
     processes_ended: int
     processes_left: int
     seconds: float

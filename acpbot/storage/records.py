@@ -70,7 +70,7 @@ class PostRecord(msgspec.Struct, frozen=True, kw_only=True):
     sent: str | None = None
 
 
-class Left(msgspec.Struct):
+class RestoredState(msgspec.Struct):
     """What an earlier life left. ``seen`` and ``read_up_to`` are by platform: see :meth:`Store.read_up_to`."""
 
     threads: list[ThreadRecord] = []

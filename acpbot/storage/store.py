@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from acpbot.storage.database import Database, damaged
-from acpbot.storage.records import Left, PostRecord, ProcessRecord, ThreadRecord, TurnRecord
+from acpbot.storage.records import PostRecord, ProcessRecord, RestoredState, ThreadRecord, TurnRecord
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +58,7 @@ _POST: Final = ", ".join(PostRecord.__struct_fields__)
 
 
 class Store:
-    """Writes down what happens; ``left`` is what an earlier life left, until :meth:`drop_left`.
+    """Writes down what happens; ``left`` is what an earlier life left, until :meth:`clear_restored`.
 
     Without a database nothing is kept. What one step of the event loop writes is written whole or not at all; all
     methods belong to the loop's thread, but :meth:`open` and :meth:`close`, which block.
@@ -66,9 +66,9 @@ class Store:
 
     def __init__(self, database: Database | None = None) -> None:
         self._database = database
-        self.left = Left()
+        self.restored = RestoredState()
         if database is not None:
-            self.left = _left(database)
+            self.restored = _restored(database)
             database.start()
 
     @classmethod
@@ -81,9 +81,9 @@ class Store:
             database.close()
             raise damaged(path, str(error)) from None
 
-    def drop_left(self) -> None:
+    def clear_restored(self) -> None:
         """What an earlier life left was taken up."""
-        self.left = Left()
+        self.restored = RestoredState()
 
     @property
     def problem(self) -> str | None:
@@ -193,8 +193,8 @@ class Store:
         self._write("DELETE FROM audit WHERE sequence <= (SELECT max(sequence) FROM audit) - ?", AUDIT_MOST)
 
 
-def _left(database: Database) -> Left:
-    left = Left(seen={})
+def _restored(database: Database) -> RestoredState:
+    left = RestoredState(seen={})
     for row in database.read(f"SELECT {_THREAD} FROM threads"):  # noqa: S608 - our own names
         *same, resumable, turns, chosen = row
         values = (*same, bool(resumable), turns, _CHOSEN.decode(chosen))

@@ -37,7 +37,7 @@ def test_stuck_names_the_tool():
 class Silent:
     """A surface that shows nothing."""
 
-    def grew(self, live, update) -> None: ...
+    def on_update(self, live, update) -> None: ...
 
 
 def text(words: str) -> Update:

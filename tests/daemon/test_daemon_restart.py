@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from acpbot.chat.conversation import INTERRUPTED
-from acpbot.chat.platform import Incoming
+from acpbot.chat.platform import IncomingMessage
 from acpbot.storage.records import TurnRecord
 from acpbot.storage.store import Store
 from tests.daemon.test_daemon_discord import config
@@ -228,7 +228,7 @@ async def test_what_was_changed_while_it_was_away_runs_as_it_stands(town):
 async def test_a_start_that_fails_leaves_what_waits_and_no_process(tmp_path):
     path = tmp_path / "d/state/acpbot/acpbot.sqlite3"
     store = Store.open(path)
-    incoming = Incoming(thread_id="demo", text="sleep 60", owner="ada")
+    incoming = IncomingMessage(thread_id="demo", text="sleep 60", owner="ada")
     store.turn_queued(TurnRecord("a1", "demo", "local", "queued", msgspec.json.encode(incoming)))
     await asyncio.to_thread(store.close)
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -18,7 +18,7 @@ from tests.fakes.discord.server import DiscordServer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.fakes.discord.people import Person
+    from tests.fakes.discord.people import Author
     from tests.fakes.discord.state import Channel, Guild
 
 INTENTS = discord.Intents(
@@ -117,7 +117,7 @@ class Scene:
         self.server = server
         self.guild: Guild = server.make_guild("home")
         self.channel: Channel = server.make_channel(self.guild, "general")
-        self.ada: Person = server.make_user("ada", self.guild)
+        self.ada: Author = server.make_user("ada", self.guild)
         self.bot = Bot()
 
     @property

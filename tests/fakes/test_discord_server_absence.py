@@ -14,7 +14,7 @@ from tests.fakes.discord.server import DiscordServer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.fakes.discord.people import Person
+    from tests.fakes.discord.people import Author
     from tests.fakes.discord.state import Channel, Guild
 
 INTENTS = discord.Intents(guilds=True, guild_messages=True, message_content=True)
@@ -41,7 +41,7 @@ class Scene:
         self.server = server
         self.guild: Guild = server.make_guild("home")
         self.channel: Channel = server.make_channel(self.guild, "general")
-        self.ada: Person = server.make_user("ada", self.guild)
+        self.ada: Author = server.make_user("ada", self.guild)
         self.thread: Channel = server.make_thread(
             self.channel, server.bot, "work", from_message=self.ada.says(self.channel, "go")
         )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.fakes.discord.client import Running
-    from tests.fakes.discord.people import Person
+    from tests.fakes.discord.people import Author
     from tests.fakes.discord.state import Channel
 
 INTENTS = discord.Intents(guilds=True, guild_messages=True, message_content=True)
@@ -55,7 +55,7 @@ class Scene:
         self.bot = bot
         guild = server.make_guild()
         self.channel: Channel = server.make_channel(guild)
-        self.ada: Person = server.make_user("ada", guild)
+        self.ada: Author = server.make_user("ada", guild)
         self.running: Running
 
     @property

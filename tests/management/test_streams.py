@@ -25,7 +25,7 @@ class Outlet:
         self.lines.append(msgspec.json.decode(line)["params"])
 
 
-class Left:
+class RestoredState:
     def __init__(self) -> None:
         self.times = 0
 
@@ -34,7 +34,7 @@ class Left:
 
 
 def make_stream(outlet: Outlet, **others) -> Stream:
-    return Stream(outlet, "m", lambda: [{"snapshot": True}], others.pop("leave", Left()), **others)
+    return Stream(outlet, "m", lambda: [{"snapshot": True}], others.pop("leave", RestoredState()), **others)
 
 
 def test_nothing_is_sent_before_the_answer():
@@ -65,7 +65,7 @@ def test_what_is_missed_is_replaced_by_a_snapshot():
 
 
 def test_a_closed_stream_is_silent_and_leaves_once():
-    outlet, left = Outlet(), Left()
+    outlet, left = Outlet(), RestoredState()
     stream = make_stream(outlet, leave=left)
     stream.release()
     stream.close()

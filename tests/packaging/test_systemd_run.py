@@ -16,7 +16,7 @@ from tests.fakes.daemon import marked_processes
 from tests.fakes.discord.server import DiscordServer
 from tests.support.packaging.machine import Machine, missing
 from tests.support.packaging.packaged_daemon import LIMIT, SECRETS, Home, acpctl_at
-from tests.support.packaging.units import FOLDER, Places, Running, Service, Unit
+from tests.support.packaging.units import FOLDER, Channels, Running, Service, Unit
 
 UID = 61184  # the first of those that systemd gives to DynamicUser= (systemd.exec(5))
 TEXT = (FOLDER / "acpbot.service").read_text()
@@ -31,7 +31,7 @@ async def home():
 def below(folder: Path, home: Home) -> Service:
     """The service with all its places below a folder, and a configuration there."""
     program = Path(sys.executable).with_name("acpbot")
-    service = Service(Unit(TEXT.replace("/usr/bin/acpbot", str(program))), Places.below(folder))
+    service = Service(Unit(TEXT.replace("/usr/bin/acpbot", str(program))), Channels.below(folder))
     etc = Path(service.places.configuration, "acpbot")
     etc.mkdir(parents=True)
     (etc / "config.toml").write_text(home.configuration(sys.executable, "[log]\nlevel = '${ACPBOT_TEST_LEVEL}'\n"))
@@ -58,7 +58,7 @@ async def test_as_its_own_user_where_all_else_is_read_only(home, tmp_path):
     (tmp_path / "try").mkdir()
     if reason := missing(tmp_path / "try", systemd=False):
         pytest.skip(f"the service can't be run apart: {reason}")
-    service = Service(Unit(TEXT.replace("/usr/bin/acpbot", "/opt/acpbot/bin/acpbot")), Places())
+    service = Service(Unit(TEXT.replace("/usr/bin/acpbot", "/opt/acpbot/bin/acpbot")), Channels())
     config = shlex.quote(home.configuration("/opt/acpbot/bin/python"))
     script = f"mkdir /etc/acpbot && printf %s {config} > /etc/acpbot/config.toml\n{service.script(UID, SECRETS)}"
     with await asyncio.to_thread(Machine, tmp_path / "machine", ["sh", "-c", script]) as machine:

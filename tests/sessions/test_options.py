@@ -6,7 +6,7 @@ import pytest
 
 from acpbot.acp.schema import SessionResult, Update
 from acpbot.errors import InvalidParams
-from acpbot.sessions.open_tool_calls import OpenCalls
+from acpbot.sessions.open_tool_calls import OpenToolCalls
 from acpbot.sessions.options import Choice, Options
 from tests.sessions.test_pool import kill
 
@@ -77,7 +77,7 @@ def test_config_options_with_groups_come_first():
 )
 def test_a_tools_own_limit(raw_input, after, within):
     now = [0.0]
-    calls = OpenCalls(lambda: now[0])
+    calls = OpenToolCalls(lambda: now[0])
     calls.take({"toolCallId": "t", "title": "make", "status": "in_progress", "rawInput": raw_input})
     now[0] += after
     assert calls.within_limit is within

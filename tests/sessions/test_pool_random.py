@@ -44,7 +44,7 @@ class Hears:
     def asked(self, ask) -> None:
         self.open.append(ask)
 
-    def ask_ended(self, ask) -> None:
+    def on_permission_resolved(self, ask) -> None:
         assert ask.outcome is not None
         self.open.remove(ask)
 

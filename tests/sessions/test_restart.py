@@ -9,7 +9,7 @@ import pytest
 
 from acpbot.chat.conversation import INTERRUPTED, UNREADABLE
 from acpbot.chat.local import LocalChat
-from acpbot.chat.platform import Incoming
+from acpbot.chat.platform import IncomingMessage
 from acpbot.errors import TooMany
 from acpbot.sessions.turn import Turn
 from acpbot.sessions.views import Target
@@ -265,7 +265,7 @@ async def test_the_terminal_is_told_what_was_interrupted_and_what_waited_runs(tm
 
 async def test_an_answer_that_nobody_was_there_to_see_is_told_to_who_opens_the_thread(tmp_path):
     async with life(tmp_path) as first:
-        incoming = Incoming(thread_id="demo", text="say b", owner="ada")
+        incoming = IncomingMessage(thread_id="demo", text="say b", owner="ada")
         first.store.turn_queued(TurnRecord("a1", "demo", "local", "queued", msgspec.json.encode(incoming)))
         left = await first.killed()
     async with life(tmp_path, left) as second:
@@ -285,7 +285,7 @@ async def test_an_answer_that_nobody_was_there_to_see_is_told_to_who_opens_the_t
 
 async def test_a_message_that_can_t_be_read_any_more_stops_nothing_else(tmp_path):
     async with life(tmp_path) as first:
-        incoming = Incoming(thread_id="demo", text="say b", owner="ada")
+        incoming = IncomingMessage(thread_id="demo", text="say b", owner="ada")
         for turn_id, message in (("a1", b'{"text": 1}'), ("a2", b"\xff"), ("a3", msgspec.json.encode(incoming))):
             first.store.turn_queued(TurnRecord(turn_id, "demo", "local", "queued", message))
         left = await first.killed()
@@ -303,7 +303,7 @@ async def test_a_message_that_can_t_be_read_any_more_stops_nothing_else(tmp_path
 async def test_what_was_taken_once_is_not_refused_by_a_shorter_queue(tmp_path):
     async with life(tmp_path) as first:
         for number in range(4):
-            incoming = Incoming(thread_id="demo", text=f"say {number}", owner="ada")
+            incoming = IncomingMessage(thread_id="demo", text=f"say {number}", owner="ada")
             record = TurnRecord(f"a{number}", "demo", "local", "queued", msgspec.json.encode(incoming))
             first.store.turn_queued(record)
         left = await first.killed()
@@ -320,7 +320,7 @@ async def test_what_was_taken_once_is_not_refused_by_a_shorter_queue(tmp_path):
 
 async def test_what_waits_and_can_t_run_any_more_is_told(tmp_path):
     async with life(tmp_path) as first:
-        incoming = Incoming(thread_id="demo", text="say b", owner="ada", agent="gone")
+        incoming = IncomingMessage(thread_id="demo", text="say b", owner="ada", agent="gone")
         record = TurnRecord("a1", "demo", "local", "queued", msgspec.json.encode(incoming))
         first.store.turn_queued(record)
         left = await first.killed()

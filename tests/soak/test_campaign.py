@@ -21,7 +21,7 @@ from tests.support.soak.campaign import Campaign
 from tests.support.soak.daemon_runs import Ending, Moment, at, until
 
 if TYPE_CHECKING:
-    from tests.support.soak.people import Ask
+    from tests.support.soak.people import PermissionRequest
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def thread_of(campaign):
     return campaign.server.make_thread(campaign.people.channel, campaign.server.bot, "work")
 
 
-def asks(campaign, prompt) -> Ask:
+def asks(campaign, prompt) -> PermissionRequest:
     """The bot asks whether the prompt's tool may run; the campaign's look at it."""
     text = f"🔐 `echo ran-{prompt.number:05} >> ran.log`"
     campaign.server.world.post(prompt.thread, campaign.server.bot, text, components=BUTTONS)

@@ -304,7 +304,7 @@ def test_what_an_older_store_holds_is_taken_up(path):
     store = Store.open(path)
     store.close()
     wanted = PostRecord(nonce="n", channel_id="1", fate="deliver", content="words", created_at=5.0, sent=None)
-    assert store.left.posts == [wanted]
+    assert store.restored.posts == [wanted]
 
 
 def test_the_store_s_own_schema_is_made_and_is_current(path):

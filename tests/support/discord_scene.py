@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from tests.fakes.discord.people import Person
+    from tests.fakes.discord.people import Author
     from tests.fakes.discord.state import Channel, Message
 
     Timing = dict[str, float]
@@ -71,9 +71,9 @@ class Scene:
         self.pool = harness.pool
         self.guild = server.make_guild("home")
         self.channel: Channel = server.make_channel(self.guild, "general")
-        self.ada: Person = server.make_user("ada", self.guild)
-        self.bob: Person = server.make_user("bob", self.guild)
-        self.eve: Person = server.make_user("eve", self.guild)
+        self.ada: Author = server.make_user("ada", self.guild)
+        self.bob: Author = server.make_user("bob", self.guild)
+        self.eve: Author = server.make_user("eve", self.guild)
         discord |= setup(self)
         allowed = {
             "bot_token": server.token,
@@ -133,7 +133,7 @@ class Scene:
         if self.task is not None:
             await asyncio.wait_for(self.task, 5)
 
-    def asks(self, text: str, who: Person | None = None, **more: Any) -> Message:
+    def asks(self, text: str, who: Author | None = None, **more: Any) -> Message:
         """Somebody (ada) mentions the bot in the channel."""
         return (who or self.ada).says(self.channel, text, mentions=[self.server.bot], **more)
 

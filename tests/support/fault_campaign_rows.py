@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from acpbot.chat.discord.outbound.reaction_updater import end_marks
+from acpbot.chat.discord.outbound.reaction_updater import end_reactions
 from tests.chat.discord.outbound.test_turns import digits
 from tests.fakes.discord import rest, state
 from tests.fakes.discord.state import Channel
@@ -212,7 +212,7 @@ async def remembering(case: Case) -> Outcome:
     thread = await case.thread(message)
     await case.over(thread)
     case.meets("GET", rest.MESSAGE)
-    await end_marks(case.scene.chat.outbox, case.scene.settings.reactions, str(case.channel.id), str(message.id))
+    await end_reactions(case.scene.chat.outbox, case.scene.settings.reactions, str(case.channel.id), str(message.id))
     await case.over(thread)
     return "answered" if message.shown_reactions == ["😱"] else "lived"
 

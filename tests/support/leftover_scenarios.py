@@ -1,6 +1,6 @@
 """What a daemon finds at its start, each case a program: run in a pid namespace of its own, where there is one.
 
-`end_leftovers` ends what any dead daemon of its namespace left; two of these at a time would end each other's. Usage:
+`kill_orphans` ends what any dead daemon of its namespace left; two of these at a time would end each other's. Usage:
 ``python -m tests.support.leftover_scenarios CASE DIRECTORY``; exit code 77 says that this machine can't show the case.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from acpbot.runtimes.local import procfs
 from acpbot.runtimes.local.cgroup import Cgroups, Unavailable
-from acpbot.runtimes.local.leftovers import end_leftovers
+from acpbot.runtimes.local.leftovers import kill_orphans
 from acpbot.runtimes.local.procfs import Identity, ProcessKey
 from acpbot.runtimes.runtime import ProcessIdentity
 from tests.support.launched_agents import LIMIT, PATH, PYTHON_ENV, Daemon, Watch
@@ -32,7 +32,7 @@ def _killed_daemon(kind: str, directory: Path) -> None:
         watches = [Watch(int(line[-1])) for line in lines]
         daemon.popen.kill()
         daemon.popen.wait()
-        found = end_leftovers()
+        found = kill_orphans()
     # The agent itself may have left when its stdin was closed, or be just leaving, and have no environment any more.
     for line, watch in zip(lines, watches, strict=True):
         with watch:
@@ -62,7 +62,7 @@ def scrubbed_tool_in_a_dead_daemons_cgroup(directory: Path) -> None:
             assert (path / "left-over").is_dir()
             daemon.popen.kill()
             daemon.popen.wait()
-            assert tool.key.pid in {left.pid for left in end_leftovers()}
+            assert tool.key.pid in {left.pid for left in kill_orphans()}
             assert tool.ended()
         assert not path.exists()
 
@@ -70,7 +70,7 @@ def scrubbed_tool_in_a_dead_daemons_cgroup(directory: Path) -> None:
 def _living_daemon(kind: str, directory: Path) -> None:
     with Daemon(kind, TOOLS, directory) as daemon:
         watches = [Watch(int(daemon.line().split()[-1])) for _ in range(3)]
-        assert end_leftovers() == []
+        assert kill_orphans() == []
         assert daemon.ask("sample") == "sampled 3"
         assert daemon.ask("close-session") == "closed"
         for watch in watches:
@@ -92,7 +92,7 @@ def daemon_of_another_namespace(_directory: Path) -> None:
     for marker in (own._replace(namespace=own.namespace - 1, start_time=1), own, "nonsense"):
         env = {"PATH": PATH, "ACPBOT_DAEMON": str(marker), "ACPBOT_SESSION": "foreign"}
         with subprocess.Popen(["sleep", "1000"], env=env) as stranger:
-            assert end_leftovers() == []
+            assert kill_orphans() == []
             assert stranger.poll() is None
             stranger.kill()
 
@@ -102,7 +102,7 @@ def descendant_without_a_marker(_directory: Path) -> None:
     script = "setsid env -i /bin/sh -c 'echo $$; exec sleep 1000' & wait"
     with subprocess.Popen(["sh", "-c", script], env=env, stdout=subprocess.PIPE) as parent:
         with Watch(int(parent.stdout.readline())) as child:
-            found = end_leftovers()
+            found = kill_orphans()
             assert [left.pid for left in found] == [parent.pid, child.key.pid], "parents first: they might start more"
             assert child.ended()
         assert parent.wait(LIMIT) == -signal.SIGKILL
@@ -111,7 +111,7 @@ def descendant_without_a_marker(_directory: Path) -> None:
 def started_from_within(_directory: Path) -> None:
     """A daemon that is started in a dead daemon's session ends neither itself nor those who started it."""
     env = PYTHON_ENV | DEAD
-    script = "from acpbot.runtimes.local.leftovers import end_leftovers; print([left.pid for left in end_leftovers()])"
+    script = "from acpbot.runtimes.local.leftovers import kill_orphans; print([left.pid for left in kill_orphans()])"
     shell = ["sh", "-c", 'sleep 1000 & echo $!; "$@"; echo survived', "sh", sys.executable, "-c", script]
     with subprocess.Popen(shell, env=env, stdout=subprocess.PIPE, text=True) as parent:
         sibling = parent.stdout.readline().strip()
@@ -126,7 +126,7 @@ def remembered_and_recycled(_directory: Path) -> None:
         stale = ProcessKey(recycled.pid, procfs.read_stat(recycled.pid).start_time - 1)
         boot = procfs.boot_id()
         known = [ProcessIdentity(one.pid, one.start_time, boot) for one in (key, stale)]
-        (left,) = end_leftovers(remembered=known)
+        (left,) = kill_orphans(remembered=known)
         assert mine.wait(LIMIT) == -signal.SIGKILL
         assert (left.pid, left.start_time, left.command) == (*key, "sleep 1000")
         assert (left.session_id, left.daemon, left.ended) == (None, None, True)
@@ -142,7 +142,7 @@ def tool_in_a_sandbox(_directory: Path) -> None:
             raise Unavailable("this machine has no nested pid namespaces")
         inner = next(stat for stat in procfs.newest_first() if stat.ppid == sandbox.pid)
         with Watch(inner.pid) as tool:
-            assert {sandbox.pid, inner.pid} <= {left.pid for left in end_leftovers()}
+            assert {sandbox.pid, inner.pid} <= {left.pid for left in kill_orphans()}
             assert tool.ended()
 
 
@@ -163,7 +163,7 @@ def dead_daemon_in_a_container(_directory: Path) -> None:
         container.stdin.write(f"{namespace}:4000:1\n")
         container.stdin.flush()
         assert container.stdout.readline() == "started\n"
-        assert end_leftovers() == []
+        assert kill_orphans() == []
         assert container.communicate("\n", LIMIT)[0] == "143\n"
 
 

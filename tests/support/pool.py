@@ -74,7 +74,7 @@ class Listener:
         self.asks.append(ask)
         self.wants_permission.set()
 
-    def ask_ended(self, ask) -> None:
+    def on_permission_resolved(self, ask) -> None:
         self.ask_outcomes.append(ask.outcome)
 
     def ended(self, end) -> None:

@@ -47,7 +47,7 @@ class Hearer:
         self.asks.append(ask)
         self.wants_permission.set()
 
-    def ask_ended(self, ask) -> None:
+    def on_permission_resolved(self, ask) -> None:
         self.outcomes.append(ask.outcome)
 
     def ended(self, end) -> None:

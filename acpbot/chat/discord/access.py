@@ -34,7 +34,7 @@ class Verdict(enum.Enum):
     DENY = enum.auto()
 
 
-class Person(msgspec.Struct, frozen=True, kw_only=True):
+class Author(msgspec.Struct, frozen=True, kw_only=True):
     """Who wrote or clicked, as Discord tells it with the event.
 
     ``role_ids`` is empty in direct messages and for those who left the server. A message of a webhook has
@@ -52,7 +52,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
         return self.is_bot or self.is_webhook
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
+class MessageSource(msgspec.Struct, frozen=True, kw_only=True):
     """Where it happened.
 
     ``channel_id`` is the thread's own id in a thread, and ``parent_id`` the channel that it belongs to. ``ours``: the
@@ -101,7 +101,7 @@ def without_mention(text: str, own_id: str, *, own_role_id: str | None = None) -
     return text[start:end]
 
 
-def may_use(settings: DiscordSettings, person: Person, place: Place) -> bool:
+def may_use(settings: DiscordSettings, person: Author, place: MessageSource) -> bool:
     """Whether this person may use the bot here at all: the gate of slash commands, and of messages that are for us.
 
     Programs never pass: they are heard by :func:`admits` only.
@@ -109,7 +109,7 @@ def may_use(settings: DiscordSettings, person: Person, place: Place) -> bool:
     return not person.automatic and _person_allowed(settings, person) and place_allowed(settings, place)
 
 
-def admits(settings: DiscordSettings, person: Person, place: Place, *, mentioned: bool, own_id: str) -> Verdict:
+def admits(settings: DiscordSettings, person: Author, place: MessageSource, *, mentioned: bool, own_id: str) -> Verdict:
     """What becomes of this message; ``mentioned`` as :func:`is_mentioned`.
 
     In a channel, and in a thread that is not ours, it takes a mention. In a thread of ours ``allow_user_messages``
@@ -125,7 +125,7 @@ def admits(settings: DiscordSettings, person: Person, place: Place, *, mentioned
     return Verdict.ALLOW if may_use(settings, person, place) else Verdict.DENY
 
 
-def may_answer(settings: DiscordSettings, person: Person, asker_id: str) -> bool:
+def may_answer(settings: DiscordSettings, person: Author, asker_id: str) -> bool:
     """Whether this person may answer a permission request of the turn that ``asker_id`` asked for.
 
     The asker and the admins may, as long as the gate lets them in: being an admin lets nobody in. Programs never may,
@@ -136,12 +136,12 @@ def may_answer(settings: DiscordSettings, person: Person, asker_id: str) -> bool
     return person.id == asker_id or is_admin(settings, person)
 
 
-def is_admin(settings: DiscordSettings, person: Person) -> bool:
+def is_admin(settings: DiscordSettings, person: Author) -> bool:
     """Whether the person is named by ``admin_users`` or holds a role of ``admin_role_ids``."""
     return person.id in settings.admin_users or not person.role_ids.isdisjoint(settings.admin_role_ids)
 
 
-def _person_allowed(settings: DiscordSettings, person: Person) -> bool:
+def _person_allowed(settings: DiscordSettings, person: Author) -> bool:
     return (
         settings.allow_all_users
         or person.id in settings.allowed_users
@@ -149,7 +149,7 @@ def _person_allowed(settings: DiscordSettings, person: Person) -> bool:
     )
 
 
-def place_allowed(settings: DiscordSettings, place: Place) -> bool:
+def place_allowed(settings: DiscordSettings, place: MessageSource) -> bool:
     """Whether the bot listens here at all."""
     if place.is_dm:
         return settings.allow_dm
@@ -160,7 +160,7 @@ def place_allowed(settings: DiscordSettings, place: Place) -> bool:
     )
 
 
-def _listens(settings: DiscordSettings, place: Place) -> bool:
+def _listens(settings: DiscordSettings, place: MessageSource) -> bool:
     """Whether a person's message here is for us without a mention."""
     if not (place.is_thread and place.ours):
         return False
@@ -168,7 +168,7 @@ def _listens(settings: DiscordSettings, place: Place) -> bool:
     return mode == "involved" or (mode == "multibot-mentions" and not place.other_bots)
 
 
-def _program_allowed(settings: DiscordSettings, person: Person, place: Place, *, mentioned: bool) -> bool:
+def _program_allowed(settings: DiscordSettings, person: Author, place: MessageSource, *, mentioned: bool) -> bool:
     if settings.allow_bot_messages == "off" or place.is_dm:
         return False
     if settings.trusted_bot_ids and person.id not in settings.trusted_bot_ids:

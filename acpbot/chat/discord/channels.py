@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import discord
 
-from acpbot.chat.discord.access import Person, Place
+from acpbot.chat.discord.access import Author, MessageSource
 
 if TYPE_CHECKING:
     from acpbot.sessions.pool import Pool
@@ -17,13 +17,13 @@ PLATFORM: Final = "discord"
 _THREADS_MOST: Final = 10_000
 
 
-def person_of(user: discord.User | discord.Member, *, webhook_id: int | None = None) -> Person:
+def person_of(user: discord.User | discord.Member, *, webhook_id: int | None = None) -> Author:
     """Who wrote or clicked, with the roles that came with the event."""
     roles = frozenset(str(role.id) for role in user.roles) if isinstance(user, discord.Member) else frozenset[str]()
-    return Person(id=str(user.id), role_ids=roles, is_bot=user.bot, is_webhook=webhook_id is not None)
+    return Author(id=str(user.id), role_ids=roles, is_bot=user.bot, is_webhook=webhook_id is not None)
 
 
-class Places:
+class Channels:
     """What the bot knows of the channels it hears: which threads are its own, and where other bots have written."""
 
     def __init__(self, pool: Pool) -> None:
@@ -47,16 +47,16 @@ class Places:
         """The channel that a thread belongs to, where it was heard of."""
         return self._parents.get(thread_id)
 
-    def place_of(self, channel: Any, own_id: str) -> Place:
+    def place_of(self, channel: Any, own_id: str) -> MessageSource:
         """Where something happened; ``channel`` is any messageable of discord.py."""
         channel_id = str(channel.id)
         if isinstance(channel, discord.DMChannel):
-            return Place(channel_id=channel_id, is_dm=True)
+            return MessageSource(channel_id=channel_id, is_dm=True)
         if not isinstance(channel, discord.Thread):
-            return Place(channel_id=channel_id)
+            return MessageSource(channel_id=channel_id)
         self.opened(channel_id, str(channel.parent_id))
         thread = self._pool.thread(channel_id)
-        return Place(
+        return MessageSource(
             channel_id=channel_id,
             parent_id=str(channel.parent_id),
             is_thread=True,

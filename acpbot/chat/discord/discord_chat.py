@@ -12,22 +12,22 @@ import discord
 from acpbot.aio import Backoff
 from acpbot.chat.conversation import Conversations
 from acpbot.chat.discord import access
-from acpbot.chat.discord.channels import PLATFORM, Places, person_of
+from acpbot.chat.discord.channels import PLATFORM, Channels, person_of
 from acpbot.chat.discord.gateway.client import Bot
-from acpbot.chat.discord.gateway.supervisor import SILENCE_SECONDS, Allowance, Link, Supervisor, point_at
-from acpbot.chat.discord.inbound.backfill import CatchUp
+from acpbot.chat.discord.gateway.supervisor import SILENCE_SECONDS, GatewayStatus, IdentifyLimiter, Supervisor, point_at
+from acpbot.chat.discord.inbound.backfill import Backfill
 from acpbot.chat.discord.inbound.intake import Intake
-from acpbot.chat.discord.inbound.read_cursor import Reading
+from acpbot.chat.discord.inbound.read_cursor import ReadCursor
 from acpbot.chat.discord.interactions import buttons
 from acpbot.chat.discord.interactions.command_text import NOT_HERE
 from acpbot.chat.discord.interactions.commands import PROMPT_SECONDS, Commands
-from acpbot.chat.discord.interactions.permission_prompts import Asking
+from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
 from acpbot.chat.discord.interactions.respond import Seen, whisper
 from acpbot.chat.discord.outbound.outbox import Outbox
-from acpbot.chat.discord.outbound.reaction_updater import Marks, end_marks
+from acpbot.chat.discord.outbound.reaction_updater import ReactionUpdater, end_reactions
 from acpbot.chat.discord.outbound.rest import ARCHIVED, FORBIDDEN, NOT_FOUND, Refused, Rest
 from acpbot.chat.discord.outbound.threads import Threads
-from acpbot.chat.discord.outbound.turn_view import DiscordMessage, DiscordSurface
+from acpbot.chat.discord.outbound.turn_view import DiscordMessage, DiscordTurnView
 from acpbot.logs import get_logger
 from acpbot.sessions.views import Target
 
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
     from acpbot.acp.schema import PromptCapabilities
     from acpbot.chat.discord.outbound.rest import Throttle
-    from acpbot.chat.platform import ChatFacts, Incoming
+    from acpbot.chat.platform import ChatFacts, IncomingMessage
     from acpbot.config.settings import Settings
     from acpbot.sessions.observer import Reason
     from acpbot.sessions.pool import Pool
-    from acpbot.sessions.turn import Ask
+    from acpbot.sessions.turn import PermissionRequest
 
 log = get_logger(__name__)
 
@@ -103,16 +103,16 @@ class DiscordChat:
         self.settings = settings
         self._discord = settings.discord
         self._pool = pool
-        self._link = Link(clock)
+        self._link = GatewayStatus(clock)
         self._rest = Rest(throttle)
         self.outbox = Outbox(
             self._rest, delivery or Backoff(), store=pool.store, clock=clock, wall=wall, own_id=self._own_id
         )
-        self._places = Places(pool)
+        self._places = Channels(pool)
         self._threads = Threads(self.outbox, clock)
-        self._asking = Asking(self.outbox, self._discord)
+        self._asking = PermissionPrompts(self.outbox, self._discord)
         self._conversations = _Conversations(pool, self)
-        self._reading = Reading(pool.store, wall)
+        self._reading = ReadCursor(pool.store, wall)
         self._intake = Intake(
             settings=self._discord,
             reactions=settings.reactions,
@@ -123,7 +123,7 @@ class DiscordChat:
             places=self._places,
             reading=self._reading,
         )
-        self._catch_up = CatchUp(
+        self._catch_up = Backfill(
             settings=self._discord,
             pool=pool,
             places=self._places,
@@ -144,8 +144,8 @@ class DiscordChat:
             patience=patience,
             silence=silence,
         )
-        self._identifies = Allowance(1, identify_seconds)
-        self._ended: dict[str, DiscordSurface] = {}
+        self._identifies = IdentifyLimiter(1, identify_seconds)
+        self._ended: dict[str, DiscordTurnView] = {}
         self._deleted: collections.deque[str] = collections.deque(maxlen=_DELETED_MOST)
         self._interrupted: set[str] = set()
         self._asides: set[asyncio.Task[None]] = set()
@@ -156,7 +156,7 @@ class DiscordChat:
 
     def recover(self) -> None:
         """Take up what an earlier life left; what is to be said is said once Discord is there."""
-        self.outbox.recover(self._pool.store.left.posts)
+        self.outbox.recover(self._pool.store.restored.posts)
         self._conversations.recover()
 
     async def run(self) -> None:
@@ -199,24 +199,24 @@ class DiscordChat:
 
     # ChatPort.
 
-    def surface(self, incoming: Incoming) -> DiscordSurface:
+    def surface(self, incoming: IncomingMessage) -> DiscordTurnView:
         """Where the turn of this message will be shown."""
         marks = self._intake.marks.pop(incoming.key, None)
         if marks is None:  # a message of an earlier life
             place = incoming.origin or incoming.thread_id
-            marks = Marks(self.outbox, self.settings.reactions, place, incoming.key)
+            marks = ReactionUpdater(self.outbox, self.settings.reactions, place, incoming.key)
         show_diffs = self._discord.tool_display == "full"
-        surface = DiscordSurface(self, incoming, marks, show_diffs=show_diffs)
+        surface = DiscordTurnView(self, incoming, marks, show_diffs=show_diffs)
         self._intake.waiting[incoming.key] = surface
         return surface
 
     def fit(
-        self, incoming: Incoming, blocks: list[dict[str, Any]], capabilities: PromptCapabilities
+        self, incoming: IncomingMessage, blocks: list[dict[str, Any]], capabilities: PromptCapabilities
     ) -> list[dict[str, Any]]:
         """The prompt's blocks as far as the agent takes them; the thread is told what is left out."""
         return self._intake.fit(incoming.thread_id, blocks, capabilities)
 
-    async def look_again(self, incoming: Incoming) -> None:
+    async def recheck(self, incoming: IncomingMessage) -> None:
         """Its message may have been edited or deleted while nobody was there to be told."""
         place = incoming.origin or incoming.thread_id
         try:
@@ -233,11 +233,11 @@ class DiscordChat:
                 guild = None if channel is None or isinstance(channel, discord.abc.PrivateChannel) else channel.guild
                 self._intake.says(incoming.key, str(found.get("content", "")), self._bot.user, guild)
 
-    def interrupted(self, incoming: Incoming, text: str) -> None:
+    def interrupted(self, incoming: IncomingMessage, text: str) -> None:
         """Tell the thread, and show on the message that it came to nothing."""
         self.outbox.post(incoming.thread_id, text)
         place = incoming.origin or incoming.thread_id
-        aside = asyncio.create_task(end_marks(self.outbox, self.settings.reactions, place, incoming.key))
+        aside = asyncio.create_task(end_reactions(self.outbox, self.settings.reactions, place, incoming.key))
         self._asides.add(aside)
         aside.add_done_callback(self._asides.discard)
 
@@ -266,19 +266,19 @@ class DiscordChat:
         thread = self._pool.thread(thread_id)
         return "" if thread is None else str(thread.cwd)
 
-    def turn_started(self, surface: DiscordSurface) -> None:
+    def turn_started(self, surface: DiscordTurnView) -> None:
         """Its message can't be changed or taken back any more."""
         self._intake.waiting.pop(surface.incoming.key, None)
         self._interrupted.discard(surface.thread_id)
 
-    def turn_ended(self, surface: DiscordSurface) -> None:
+    def turn_ended(self, surface: DiscordTurnView) -> None:
         """It is over, run or not."""
         self._intake.waiting.pop(surface.incoming.key, None)
         self._ended[surface.thread_id] = surface
         if self._pool.stopping and surface.end is not None and surface.end.stop_reason in {"cancelled", "error"}:
             self._interrupted.add(surface.thread_id)
 
-    def end_shown(self, surface: DiscordSurface) -> None:
+    def end_shown(self, surface: DiscordTurnView) -> None:
         """How it ended has been put into words."""
         if self._ended.get(surface.thread_id) is surface:
             del self._ended[surface.thread_id]
@@ -287,18 +287,18 @@ class DiscordChat:
         """Whether somebody has taken that message away lately."""
         return message_id in self._deleted
 
-    def undelivered(self, surface: DiscordSurface, error: Refused) -> None:
+    def undelivered(self, surface: DiscordTurnView, error: Refused) -> None:
         """Its thread takes nothing: the channel that it belongs to is told, unless the thread is gone."""
         log.warning("answer_undelivered", thread=surface.thread_id, user=surface.asker_id, error=str(error))
         parent = self._places.parent_of(surface.thread_id)
         if parent is not None and error.status == FORBIDDEN:
             self.outbox.post(parent, undelivered_words(surface.thread_id, surface.asker_id, error))
 
-    def asked(self, surface: DiscordSurface, ask: Ask) -> None:
+    def asked(self, surface: DiscordTurnView, ask: PermissionRequest) -> None:
         """A permission is wanted."""
         self._asking.asked(surface.thread_id, surface.asker_id, ask)
 
-    def ask_ended(self, ask: Ask) -> None:
+    def on_permission_resolved(self, ask: PermissionRequest) -> None:
         """It is no longer."""
         self._asking.ended(ask)
 

@@ -20,7 +20,7 @@ from acpbot.runtimes.runtime import KillReport
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from acpbot.runtimes.local.process_tracker import Census, Claim
+    from acpbot.runtimes.local.process_tracker import ProcessTracker, TrackedSession
     from acpbot.runtimes.local.procfs import ProcessKey
 
 _LOOKS_THAT_PROVE: Final = 2
@@ -31,7 +31,7 @@ _PAUSE_SECONDS: Final = 0.01
 _WATCHED_AT_ONCE: Final = 64  # pidfds: a storm must not use up our descriptors
 
 
-async def end_all(census: Census, claim: Claim, deadline_seconds: float) -> KillReport:
+async def end_all(census: ProcessTracker, claim: TrackedSession, deadline_seconds: float) -> KillReport:
     """End everything of one session; see `KillReport` for what is known afterwards.
 
     A cgroup is killed at once by the kernel. Else, and for what left its cgroup, each process is signalled through a
@@ -43,7 +43,7 @@ async def end_all(census: Census, claim: Claim, deadline_seconds: float) -> Kill
     killed: set[ProcessKey] = set()
     looks = rounds = clean = 0
     while True:
-        look = await census.fresh_look()
+        look = await census.scan()
         looks += 1
         found = look.living.get(claim.session_id, [])
         unseen = look.signs_of(claim.session_id, since, killed)
@@ -57,17 +57,17 @@ async def end_all(census: Census, claim: Claim, deadline_seconds: float) -> Kill
         keys = [stat.key for stat in found]
         killed.update(keys)
         at_once = claim.cgroup is not None and claim.cgroup.kill()
-        struck = bool(keys) and await asyncio.to_thread(strike, keys, _EXIT_SECONDS)
+        struck = bool(keys) and await asyncio.to_thread(kill_and_wait, keys, _EXIT_SECONDS)
         if (unseen and not at_once) or rounds > _HUNT_AFTER_ROUNDS:
             until = min(deadline, time.monotonic() + _HUNT_SECONDS)
-            killed |= await asyncio.to_thread(census.hunt, claim, until)
+            killed |= await asyncio.to_thread(census.kill_fork_storm, claim, until)
         elif not struck:
             await asyncio.sleep(_PAUSE_SECONDS)
     proven = clean >= _LOOKS_THAT_PROVE
     return KillReport(len(killed), tuple(describe(found)), proven, looks, time.monotonic() - begin)
 
 
-def strike(keys: Iterable[ProcessKey], wait_seconds: float) -> bool:
+def kill_and_wait(keys: Iterable[ProcessKey], wait_seconds: float) -> bool:
     """Send SIGKILL to these very processes, and wait up to ``wait_seconds`` until they have ended. Blocks.
 
     ``False`` where none could be signalled: gone already, or another user's.

@@ -16,16 +16,16 @@ from acpbot.errors import AgentStartError, StartError
 from acpbot.logs import get_logger
 from acpbot.runtimes.local import subreaper
 from acpbot.runtimes.local.cgroup import ENTER_SCRIPT, Cgroup, Cgroups, Unavailable
-from acpbot.runtimes.local.kill import strike
+from acpbot.runtimes.local.kill import kill_and_wait
 from acpbot.runtimes.local.process import LocalProcess, Spawned
-from acpbot.runtimes.local.process_tracker import Census, describe
+from acpbot.runtimes.local.process_tracker import ProcessTracker, describe
 from acpbot.runtimes.local.procfs import DAEMON_MARKER, SESSION_MARKER, Identity
 from acpbot.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from acpbot.runtimes.local.process_tracker import Claim
+    from acpbot.runtimes.local.process_tracker import TrackedSession
     from acpbot.runtimes.runtime import AgentProcess, LaunchSpec, ProcessInfo, StdoutSink, Usage
 
 log = get_logger(__name__)
@@ -52,7 +52,7 @@ class LocalLauncher:
     With ``cgroups`` each session gets a cgroup; without, its processes are found as `process_tracker` says. Either
     way this process becomes a child subreaper until `aclose`. An agent in a cgroup is started through /bin/sh, which
     may add PWD to its environment. ``owns_children`` says that this process starts no children but agents (see
-    `Census`); at most one launcher of a process may be told so.
+    `ProcessTracker`); at most one launcher of a process may be told so.
     """
 
     def __init__(self, *, cgroups: Cgroups | None = None, owns_children: bool = False) -> None:
@@ -60,7 +60,7 @@ class LocalLauncher:
         self._cgroups = cgroups
         self._owns_children = owns_children
         self._identity = Identity.own()
-        self._census = Census(self._identity, owns_children=owns_children)
+        self._census = ProcessTracker(self._identity, owns_children=owns_children)
         self._running: set[LocalProcess] = set()
         self._discards: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -132,20 +132,20 @@ class LocalLauncher:
 
     async def _end_strays(self) -> None:
         for _ in range(3):
-            strays = (await self._census.fresh_look()).strays
+            strays = (await self._census.scan()).strays
             if not strays:
                 return
             log.info("unowned_processes_ended", count=len(strays))
-            await asyncio.to_thread(strike, [stat.key for stat in strays], _STRAYS_SECONDS)
+            await asyncio.to_thread(kill_and_wait, [stat.key for stat in strays], _STRAYS_SECONDS)
 
-    async def _discard(self, future: asyncio.Future[Spawned], claim: Claim) -> None:
+    async def _discard(self, future: asyncio.Future[Spawned], claim: TrackedSession) -> None:
         """End what nobody waits for any more, in a task of its own: whoever is cancelled once may be so again."""
         task = asyncio.create_task(self._end_spawned(future, claim))
         self._discards.add(task)
         task.add_done_callback(self._discards.discard)
         await asyncio.shield(task)
 
-    async def _end_spawned(self, future: asyncio.Future[Spawned], claim: Claim) -> None:
+    async def _end_spawned(self, future: asyncio.Future[Spawned], claim: TrackedSession) -> None:
         try:
             spawned = await future
         except AgentStartError:
@@ -153,7 +153,7 @@ class LocalLauncher:
             return
         await LocalProcess(spawned, _Nowhere(), claim, self._census).aclose()
 
-    def _limits_not_applied(self, spec: LaunchSpec, claim: Claim) -> tuple[str, ...]:
+    def _limits_not_applied(self, spec: LaunchSpec, claim: TrackedSession) -> tuple[str, ...]:
         if claim.cgroup is not None:
             return claim.cgroup.limits_not_applied
         limits = {"memory_max": spec.memory_max, "pids_max": spec.pids_max}
@@ -163,7 +163,7 @@ class LocalLauncher:
             if value is not None
         )
 
-    def _spawn(self, spec: LaunchSpec, claim: Claim) -> Spawned:
+    def _spawn(self, spec: LaunchSpec, claim: TrackedSession) -> Spawned:
         """Start the leader. Runs in a thread: a child that is slow to exec holds up nobody."""
         env = {name: value for name, value in spec.env.items() if name not in (SESSION_MARKER, DAEMON_MARKER)}
         env |= {SESSION_MARKER: spec.session_id, DAEMON_MARKER: str(self._identity)}
@@ -189,7 +189,7 @@ class LocalLauncher:
             raise _start_error(spec, error) from error
         return spawned
 
-    def _start(self, claim: Claim, argv: list[str], cwd: Path, env: dict[str, str]) -> Spawned:
+    def _start(self, claim: TrackedSession, argv: list[str], cwd: Path, env: dict[str, str]) -> Spawned:
         """Start a process of its own session, at the far end of three pipes. Raises `OSError`, `ValueError`."""
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             child_in, stdin = _pipe(theirs, ours)

@@ -1,6 +1,6 @@
 """Every process that an agent starts is known and can be ended: what a daemon needs for that.
 
-`choose_launcher` finds out which kind of containment this machine offers; `end_leftovers` ends what a dead daemon left
+`choose_launcher` finds out which kind of containment this machine offers; `kill_orphans` ends what a dead daemon left
 behind, and is the first thing that a new one does.
 """
 
@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from acpbot.runtimes.local import cgroup, procfs
-from acpbot.runtimes.local.kill import strike
-from acpbot.runtimes.local.launcher import choose_launcher
+from acpbot.runtimes.local.kill import kill_and_wait
 from acpbot.runtimes.local.procfs import Identity, ProcessKey
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from acpbot.runtimes.local.procfs import Stat
     from acpbot.runtimes.runtime import ProcessIdentity
 
-__all__ = ["Leftover", "choose_launcher", "end_leftovers", "is_of_an_agent"]
 
 _LOOKS_THAT_PROVE: Final = 2
 _EXIT_SECONDS: Final = 0.05
@@ -31,7 +29,7 @@ _CGROUP_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Leftover:
+class OrphanProcess:
     """A process that a dead daemon left. ``session_id`` and ``daemon`` are what its environment says, if it does."""
 
     pid: int
@@ -43,7 +41,7 @@ class Leftover:
     """Whether it is gone; another user's (``sudo``) may not be ours to end."""
 
 
-def end_leftovers(*, remembered: Iterable[ProcessIdentity] = (), deadline_seconds: float = 5.0) -> list[Leftover]:
+def kill_orphans(*, remembered: Iterable[ProcessIdentity] = (), deadline_seconds: float = 5.0) -> list[OrphanProcess]:
     """End the processes that dead daemons left, and remove their cgroups; return what was found. Blocks.
 
     Found are: processes whose environment names a daemon of our pid namespace that no longer runs (also those that were
@@ -57,7 +55,7 @@ def end_leftovers(*, remembered: Iterable[ProcessIdentity] = (), deadline_second
     own = Identity.own()
     boot_id = procfs.boot_id()
     known = frozenset(ProcessKey(left.pid, left.start_time) for left in remembered if left.boot_id == boot_id)
-    found: dict[ProcessKey, Leftover] = {}
+    found: dict[ProcessKey, OrphanProcess] = {}
     deadline = time.monotonic() + deadline_seconds
     directories = _dead_directories(own)
     spared = _lineage(own.pid)
@@ -69,7 +67,7 @@ def end_leftovers(*, remembered: Iterable[ProcessIdentity] = (), deadline_second
         for stat in stats:
             if stat.key not in found:
                 session_id, daemon = procfs.read_markers(stat.pid)
-                found[stat.key] = Leftover(
+                found[stat.key] = OrphanProcess(
                     stat.pid,
                     stat.start_time,
                     procfs.command_of(stat),
@@ -80,12 +78,14 @@ def end_leftovers(*, remembered: Iterable[ProcessIdentity] = (), deadline_second
         for group in groups:
             if spared.isdisjoint(group.members()):
                 group.kill()
-        if stats and not strike([stat.key for stat in stats], _EXIT_SECONDS):
+        if stats and not kill_and_wait([stat.key for stat in stats], _EXIT_SECONDS):
             time.sleep(_PAUSE_SECONDS)
     for directory in directories:
         cgroup.Cgroup(directory).remove(_CGROUP_SECONDS)
     return [
-        Leftover(left.pid, left.start_time, left.command, left.session_id, left.daemon, ended=not procfs.living(key))
+        OrphanProcess(
+            left.pid, left.start_time, left.command, left.session_id, left.daemon, ended=not procfs.living(key)
+        )
         for key, left in found.items()
     ]
 

@@ -19,7 +19,7 @@ from acpbot.runtimes.stderr import StderrRing
 if TYPE_CHECKING:
     import subprocess
 
-    from acpbot.runtimes.local.process_tracker import Census, Claim
+    from acpbot.runtimes.local.process_tracker import ProcessTracker, TrackedSession
     from acpbot.runtimes.runtime import KillReport, ProcessInfo, StdoutSink
 
 log = get_logger(__name__)
@@ -47,7 +47,7 @@ class LocalProcess:
     reaps it when nothing is left, and `aclose` does.
     """
 
-    def __init__(self, spawned: Spawned, stdout: StdoutSink, claim: Claim, census: Census) -> None:
+    def __init__(self, spawned: Spawned, stdout: StdoutSink, claim: TrackedSession, census: ProcessTracker) -> None:
         loop = asyncio.get_running_loop()
         self.session_id = claim.session_id
         self.pid: int | None = spawned.popen.pid
@@ -137,7 +137,7 @@ class LocalProcess:
 
     async def look(self) -> list[ProcessInfo]:
         """Take a fresh look, shared with others that are wanted at the time."""
-        look = await self._census.fresh_look()
+        look = await self._census.scan()
         return await asyncio.to_thread(describe, look.living.get(self.session_id, []))
 
     def processes(self) -> list[ProcessInfo]:

@@ -46,13 +46,13 @@ _TAIL_PIDS: Final = 32
 
 
 @dataclass(eq=False, slots=True)
-class Claim:
+class TrackedSession:
     """What is known of one session's processes; changed by the census only."""
 
     session_id: str
     cgroup: Cgroup | None = None
     starting: bool = True
-    """Until `Census.started` its leader can't be told from an orphan."""
+    """Until `ProcessTracker.started` its leader can't be told from an orphan."""
     leader: ProcessKey | None = None
     """Reaped by its owner alone: until then no other process can get its pid, group or session number."""
     known: dict[int, int] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Claim:
 
 
 @dataclass(slots=True)
-class Look:
+class Scan:
     """What one walk found; what is living or a stray is no zombie."""
 
     living: dict[str, list[Stat]]
@@ -71,7 +71,7 @@ class Look:
     """Children of ours that belong to no session and are no agent."""
     abandoned: list[Stat]
     """Those among them whose environment names a session of ours that has been closed."""
-    ended: list[tuple[Stat, Claim | None]]
+    ended: list[tuple[Stat, TrackedSession | None]]
     """Children of ours, other than leaders, that had ended, and whose they were, if that is known."""
     began: int
     """When the walk began, in clock ticks since boot."""
@@ -87,7 +87,7 @@ class Look:
         )
 
 
-class Census:
+class ProcessTracker:
     """Keeps the claims of all sessions of one launcher. Every method may be called in any thread.
 
     ``owns_children`` says that this process starts no children but agents: then children that nobody else reaps are
@@ -98,35 +98,35 @@ class Census:
         self.identity = identity
         self.owns_children = owns_children
         self._lock: Final = threading.Lock()
-        self._claims: dict[str, Claim] = {}
+        self._claims: dict[str, TrackedSession] = {}
         self._unreaped: list[subprocess.Popen[bytes]] = []
         self._zombies_since: dict[ProcessKey, float] = {}
         self._turn: Final = asyncio.Lock()
-        self._next: asyncio.Task[Look] | None = None
+        self._next: asyncio.Task[Scan] | None = None
 
-    def register(self, session_id: str, cgroup: Cgroup | None = None) -> Claim:
+    def register(self, session_id: str, cgroup: Cgroup | None = None) -> TrackedSession:
         """Begin a session. Raises `ValueError` for one that is there."""
         with self._lock:
             if session_id in self._claims:
                 raise ValueError(f"cannot register session {session_id}: it is there already")
-            claim = self._claims[session_id] = Claim(session_id, cgroup)
+            claim = self._claims[session_id] = TrackedSession(session_id, cgroup)
             return claim
 
-    def started(self, claim: Claim, pid: int) -> None:
+    def started(self, claim: TrackedSession, pid: int) -> None:
         """Note the session's leader, a child of ours that nobody has reaped yet."""
         stat = procfs.read_stat(pid)
         with self._lock:
             claim.leader = stat.key if stat is not None else None
             claim.starting = False
 
-    def unregister(self, claim: Claim, unreaped: subprocess.Popen[bytes] | None = None) -> None:
+    def unregister(self, claim: TrackedSession, unreaped: subprocess.Popen[bytes] | None = None) -> None:
         """Forget a session; a leader that could not be ended yet is reaped when it does end."""
         with self._lock:
             self._claims.pop(claim.session_id, None)
             if unreaped is not None:
                 self._unreaped.append(unreaped)
 
-    def reap_leader(self, claim: Claim, popen: subprocess.Popen[bytes]) -> bool:
+    def reap_leader(self, claim: TrackedSession, popen: subprocess.Popen[bytes]) -> bool:
         """Reap a leader that has ended; from then on its pid, group and session number may mean others."""
         with self._lock:
             if popen.poll() is None:
@@ -134,20 +134,20 @@ class Census:
             claim.leader = None
             return True
 
-    def look(self) -> Look:
+    def look(self) -> Scan:
         """Walk over /proc, attribute every process, remember, and reap what ended."""
         with self._lock:
             began = procfs.now_ticks()
             table = {stat.pid: stat for stat in procfs.newest_first()}
             return self._attribute(table, began)
 
-    async def fresh_look(self) -> Look:
+    async def scan(self) -> Scan:
         """Take a look that begins after this call, off the event loop; calls at the same time share one."""
         if self._next is None:
             self._next = asyncio.create_task(self._look_in_turn())
         return await asyncio.shield(self._next)
 
-    async def _look_in_turn(self) -> Look:
+    async def _look_in_turn(self) -> Scan:
         async with self._turn:
             self._next = None  # whoever asks from here on gets the next look
             return await asyncio.to_thread(self.look)
@@ -168,7 +168,7 @@ class Census:
             usage[session_id] = Usage(len(stats), sum(stat.rss_bytes for stat in stats), cpu)
         return usage
 
-    def hunt(self, claim: Claim, until: float) -> set[ProcessKey]:
+    def kill_fork_storm(self, claim: TrackedSession, until: float) -> set[ProcessKey]:
         """End the session's processes in the moment in which each is seen, until none is seen any more.
 
         For what forks faster than a look and then a kill can follow: each pid that the kernel hands out is looked at
@@ -189,16 +189,16 @@ class Census:
         return hunted
 
     def _hunt_one(
-        self, claim: Claim, stat: Stat, spared: AbstractSet[tuple[int, int]], hunted: set[ProcessKey]
+        self, claim: TrackedSession, stat: Stat, spared: AbstractSet[tuple[int, int]], hunted: set[ProcessKey]
     ) -> None:
         if stat.ended:
             if stat.ppid == os.getpid() and stat.key != claim.leader and self._in_groups(claim, stat):
                 _reap_child(stat.pid)
-        elif stat.key not in hunted and stat.key not in spared and self._prey(claim, stat) and end_now(stat.key):
+        elif stat.key not in hunted and stat.key not in spared and self._belongs_to(claim, stat) and end_now(stat.key):
             hunted.add(stat.key)
             claim.known[stat.pid] = stat.start_time
 
-    def _prey(self, claim: Claim, stat: Stat) -> bool:
+    def _belongs_to(self, claim: TrackedSession, stat: Stat) -> bool:
         if claim.known.get(stat.pid) == stat.start_time:
             return True
         if stat.ppid in claim.known and procfs.same_process(procfs.ProcessKey(stat.ppid, claim.known[stat.ppid])):
@@ -209,14 +209,14 @@ class Census:
         return procfs.read_markers(stat.pid) == (claim.session_id, self.identity)
 
     @staticmethod
-    def _in_groups(claim: Claim, stat: Stat) -> bool:
+    def _in_groups(claim: TrackedSession, stat: Stat) -> bool:
         return stat.sid in claim.groups or stat.pgid in claim.groups
 
-    def _attribute(self, table: dict[int, Stat], began: int) -> Look:
+    def _attribute(self, table: dict[int, Stat], began: int) -> Scan:
         us = os.getpid()
         owners = self._certain(table)
         leaders = {claim.leader for claim in self._claims.values()}
-        look = Look({session_id: [] for session_id in self._claims}, [], [], [], began)
+        look = Scan({session_id: [] for session_id in self._claims}, [], [], [], began)
         for stat in sorted(table.values(), key=lambda stat: (stat.start_time, stat.pid)):
             owner = self._owner(stat, table, owners)
             if stat.ended:
@@ -233,12 +233,14 @@ class Census:
         self._reap(look.ended)
         return look
 
-    def _owner(self, stat: Stat, table: dict[int, Stat], owners: dict[int, Claim | None]) -> Claim | None:
+    def _owner(
+        self, stat: Stat, table: dict[int, Stat], owners: dict[int, TrackedSession | None]
+    ) -> TrackedSession | None:
         """Climb from a process to one whose owner is known, and note that for all in between."""
         us = os.getpid()
         path = []
         step: Stat | None = stat
-        owner: Claim | None = None
+        owner: TrackedSession | None = None
         while step is not None and step.pid != us:
             if step.pid in owners:
                 owner = owners[step.pid]
@@ -253,8 +255,8 @@ class Census:
         owners.update(dict.fromkeys(path, owner))
         return owner
 
-    def _certain(self, table: dict[int, Stat]) -> dict[int, Claim | None]:
-        owners: dict[int, Claim | None] = {}
+    def _certain(self, table: dict[int, Stat]) -> dict[int, TrackedSession | None]:
+        owners: dict[int, TrackedSession | None] = {}
         for claim in self._claims.values():
             for pid, start_time in claim.known.items():
                 if pid in table and table[pid].start_time == start_time:
@@ -266,7 +268,7 @@ class Census:
                 owners.update(dict.fromkeys(claim.cgroup.members(), claim))
         return owners
 
-    def _orphan_owner(self, stat: Stat, claims: dict[str, Claim]) -> Claim | None:
+    def _orphan_owner(self, stat: Stat, claims: dict[str, TrackedSession]) -> TrackedSession | None:
         session_id, daemon = procfs.read_markers(stat.pid)
         if daemon == self.identity and session_id is not None:
             return claims.get(session_id)
@@ -280,7 +282,7 @@ class Census:
         session_id, daemon = procfs.read_markers(stat.pid)
         return daemon == self.identity and session_id not in self._claims
 
-    def _remember(self, table: dict[int, Stat], owners: dict[int, Claim | None]) -> None:
+    def _remember(self, table: dict[int, Stat], owners: dict[int, TrackedSession | None]) -> None:
         in_use = {stat.sid for stat in table.values()} | {stat.pgid for stat in table.values()}
         for claim in self._claims.values():
             claim.known.clear()
@@ -292,7 +294,7 @@ class Census:
                 owner.groups.add(stat.sid)
                 owner.groups.add(stat.pgid)
 
-    def _reap(self, ended: list[tuple[Stat, Claim | None]]) -> None:
+    def _reap(self, ended: list[tuple[Stat, TrackedSession | None]]) -> None:
         self._unreaped = [popen for popen in self._unreaped if popen.poll() is None]
         starting = any(claim.starting for claim in self._claims.values())
         since = {}

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acpbot.chat.discord.access import (
+    Author,
     BotTurns,
-    Person,
-    Place,
+    MessageSource,
     Verdict,
     admits,
     is_admin,
@@ -24,17 +24,17 @@ from acpbot.config.settings import DiscordSettings
 OWN = "900"
 ALLOW, IGNORE, DENY = Verdict.ALLOW, Verdict.IGNORE, Verdict.DENY
 
-CHANNEL = Place(channel_id="10")
-THREAD = Place(channel_id="11", parent_id="10", is_thread=True, ours=True)
+CHANNEL = MessageSource(channel_id="10")
+THREAD = MessageSource(channel_id="11", parent_id="10", is_thread=True, ours=True)
 SHARED = msgspec.structs.replace(THREAD, other_bots=True)
 FOREIGN = msgspec.structs.replace(THREAD, ours=False)
-DM = Place(channel_id="12", is_dm=True)
+DM = MessageSource(channel_id="12", is_dm=True)
 
-ANN = Person(id="1")
-ROLE = Person(id="2", role_ids=frozenset({"70", "71"}))
-STRANGER = Person(id="3", role_ids=frozenset({"79"}))
-BOT = Person(id="800", is_bot=True)
-HOOK = Person(id="801", is_webhook=True)
+ANN = Author(id="1")
+ROLE = Author(id="2", role_ids=frozenset({"70", "71"}))
+STRANGER = Author(id="3", role_ids=frozenset({"79"}))
+BOT = Author(id="800", is_bot=True)
+HOOK = Author(id="801", is_webhook=True)
 
 
 def settings(**keys: Any) -> DiscordSettings:
@@ -43,7 +43,7 @@ def settings(**keys: Any) -> DiscordSettings:
     )
 
 
-def verdict(person: Person, place: Place, *, mentioned: bool = False, **keys: Any) -> Verdict:
+def verdict(person: Author, place: MessageSource, *, mentioned: bool = False, **keys: Any) -> Verdict:
     return admits(settings(**keys), person, place, mentioned=mentioned, own_id=OWN)
 
 
@@ -101,7 +101,7 @@ def test_channels_hold_for_their_threads():
     keys: dict[str, Any] = {"allow_all_channels": False, "allowed_channels": ("10",)}
     assert verdict(ANN, CHANNEL, mentioned=True, **keys) is ALLOW
     assert verdict(ANN, THREAD, **keys) is ALLOW
-    elsewhere = Place(channel_id="21", parent_id="20", is_thread=True, ours=True)
+    elsewhere = MessageSource(channel_id="21", parent_id="20", is_thread=True, ours=True)
     assert verdict(ANN, elsewhere, **keys) is DENY
     assert verdict(ANN, elsewhere, **{**keys, "allowed_channels": ("21",)}) is ALLOW
     assert not may_use(settings(**keys), ANN, elsewhere)
@@ -120,12 +120,12 @@ def test_direct_messages_are_off_unless_allowed_and_need_no_mention():
 
 def test_what_we_wrote_is_never_for_us():
     keys: dict[str, Any] = {"allow_bot_messages": "all", "allow_all_users": True, "trusted_bot_ids": (OWN,)}
-    for person in (Person(id=OWN, is_bot=True), Person(id=OWN), Person(id=OWN, is_webhook=True)):
+    for person in (Author(id=OWN, is_bot=True), Author(id=OWN), Author(id=OWN, is_webhook=True)):
         for place in (CHANNEL, THREAD, DM):
             assert verdict(person, place, mentioned=True, **keys) is IGNORE
 
 
-@pytest.mark.parametrize("program", [BOT, HOOK, Person(id="802", is_bot=True, is_webhook=True)])
+@pytest.mark.parametrize("program", [BOT, HOOK, Author(id="802", is_bot=True, is_webhook=True)])
 def test_programs_are_let_in_as_bots_and_never_told(program):
     everybody: dict[str, Any] = {"allow_all_users": True, "allowed_users": (program.id,), "allow_dm": True}
     for place in (CHANNEL, THREAD, DM):
@@ -150,21 +150,21 @@ def test_the_asker_and_admins_answer():
     assert may_answer(admins, ANN, ANN.id)
     assert not may_answer(admins, ANN, ROLE.id)
     assert may_answer(admins, ROLE, ANN.id)
-    assert may_answer(admins, Person(id="4"), ANN.id)
+    assert may_answer(admins, Author(id="4"), ANN.id)
     assert not may_answer(admins, STRANGER, ANN.id)
     assert not may_answer(admins, STRANGER, "")
     # A turn that a bot asked for.
-    assert may_answer(admins, Person(id="4"), BOT.id)
+    assert may_answer(admins, Author(id="4"), BOT.id)
     assert not may_answer(admins, ANN, BOT.id)
 
 
 _bools = st.booleans()
 _ids = st.sampled_from(["1", "2", "3", "70", "800", OWN])
 _persons = st.builds(
-    Person, id=_ids, role_ids=st.frozensets(st.sampled_from(["70", "71"])), is_bot=_bools, is_webhook=_bools
+    Author, id=_ids, role_ids=st.frozensets(st.sampled_from(["70", "71"])), is_bot=_bools, is_webhook=_bools
 )
 _places = st.builds(
-    Place,
+    MessageSource,
     channel_id=st.sampled_from(["10", "11", "20"]),
     parent_id=st.sampled_from([None, "10", "20"]),
     is_dm=_bools,

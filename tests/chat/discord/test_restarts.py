@@ -10,8 +10,8 @@ from acpbot.aio import Backoff
 from acpbot.chat.discord.outbound.channel_queue import NONCE_SECONDS
 from acpbot.chat.discord.outbound.outbox import Outbox
 from acpbot.chat.discord.outbound.rest import File
-from acpbot.chat.discord.outbound.turn_view import DiscordSurface
-from acpbot.chat.platform import Incoming
+from acpbot.chat.discord.outbound.turn_view import DiscordTurnView
+from acpbot.chat.platform import IncomingMessage
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.sessions.turn import TurnEnd
 from acpbot.storage.records import PostRecord, TurnRecord
@@ -27,7 +27,7 @@ async def life(api: Api, path):
     outbox = Outbox(
         api, Backoff(first=0.001, most=0.001), store=store, clock=api.clock, wall=api.clock, own_id=lambda: ME
     )
-    outbox.recover(store.left.posts)
+    outbox.recover(store.restored.posts)
     yield outbox
     await outbox.close()
     await asyncio.to_thread(store.close)
@@ -54,10 +54,10 @@ async def test_an_answer_is_left_for_delivery_or_its_turn_is_to_be_told_as_lost_
     store = Store.open(path)
     outbox = Outbox(Api(), Backoff(), store=store, own_id=lambda: ME)
     store.turn_queued(TurnRecord("t", "1", "discord", "running", b"{}"))
-    surface = DiscordSurface(Chat(outbox), Incoming(thread_id="1", text="", owner="7"), None, show_diffs=False)
+    surface = DiscordTurnView(Chat(outbox), IncomingMessage(thread_id="1", text="", owner="7"), None, show_diffs=False)
     live = LiveMessage()
     live.append("the answer")
-    surface.grew(live, Update(session_id="s", kind="agent_message_chunk", body={}))
+    surface.on_update(live, Update(session_id="s", kind="agent_message_chunk", body={}))
     surface.ended(live, TurnEnd("end_turn"), lambda: store.turn_settled("t"))
     outbox.post("1", "The agent ended unexpectedly.")
     store.close()  # in this very step of the loop: as if it were the last one

@@ -20,7 +20,7 @@ BUTTON, TEXT_INPUT = 2, 4
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class Person(User):
+class Author(User):
     """A user whom a test plays. Nothing here can be refused: a person sees and may do everything the test wants."""
 
     server: DiscordServer

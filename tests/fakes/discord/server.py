@@ -23,7 +23,7 @@ from tests.fakes.discord.channels import Channels
 from tests.fakes.discord.faults import Faults
 from tests.fakes.discord.interactions import Interaction, Interactions
 from tests.fakes.discord.limits import Limits
-from tests.fakes.discord.people import Person
+from tests.fakes.discord.people import Author
 from tests.fakes.discord.rest import Call, Rest, with_limit
 from tests.fakes.discord.state import Channel, Guild, Member, Message, Role, User
 from tests.fakes.discord.world import World
@@ -129,9 +129,9 @@ class DiscordServer:
         """`permissions` are names out of :data:`tests.fakes.discord.state.PERMISSIONS`, beyond what everyone has."""
         return self.world.add_role(guild, name, permissions)
 
-    def make_user(self, name: str, guild: Guild | None = None, roles: Iterable[Role] = ()) -> Person:
+    def make_user(self, name: str, guild: Guild | None = None, roles: Iterable[Role] = ()) -> Author:
         """A user, who is a member of `guild` when one is given."""
-        person = Person(self.world.snowflake(), name, server=self)
+        person = Author(self.world.snowflake(), name, server=self)
         self.world.users[person.id] = person
         if guild is not None:
             self.world.set_member(guild, person, roles)

@@ -13,7 +13,7 @@ import pytest
 from acpbot.errors import StartError
 from acpbot.runtimes.local import procfs, subreaper
 from acpbot.runtimes.local.cgroup import Cgroup
-from acpbot.runtimes.local.leftovers import choose_launcher
+from acpbot.runtimes.local.launcher import choose_launcher
 from tests.support.launched_agents import LIMIT, PYTHON_ENV, Daemon, Watch
 
 # A storm that ends by itself: a test that fails must not take the machine along.

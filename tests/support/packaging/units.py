@@ -50,7 +50,7 @@ class Unit:
         return float(number) * _SECONDS[unit]
 
 
-class Places(NamedTuple):
+class Channels(NamedTuple):
     """Where the specifiers of systemd.unit(5) and a service's own folders lead."""
 
     configuration: str = "/etc"
@@ -58,7 +58,7 @@ class Places(NamedTuple):
     runtime: str = "/run"
 
     @classmethod
-    def below(cls, folder: Path) -> Places:
+    def below(cls, folder: Path) -> Channels:
         """The same, below a folder."""
         return cls(*(str(folder / place.lstrip("/")) for place in cls()))
 
@@ -71,7 +71,7 @@ class Places(NamedTuple):
 class Service:
     """What systemd makes of a service unit, as far as its processes see it."""
 
-    def __init__(self, unit: Unit, places: Places) -> None:
+    def __init__(self, unit: Unit, places: Channels) -> None:
         self.unit = unit
         self.places = places
         self.name = "acpbot.service"

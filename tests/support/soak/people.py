@@ -29,7 +29,7 @@ _BUTTONS = {"allow": "✅ Allow once", "reject": "❌ Reject"}
 
 
 @dataclass(eq=False)
-class Ask:
+class PermissionRequest:
     """A message with buttons, and the life in which it was sent. ``allowed``: somebody has pressed the first.
 
     ``dead`` is a press after that life; ``ran``: how often the tool had run by then.
@@ -68,7 +68,7 @@ class People:
         self.threads: list[Channel] = []
         self.all: list[Prompt] = []
         self.prompts: list[Prompt] = []
-        self.asks: list[Ask] = []
+        self.asks: list[PermissionRequest] = []
         self.facts: dict[int, list[str]] = defaultdict(list)
         self.life = 0
         self.alive = False
@@ -173,10 +173,10 @@ class People:
             number = Page.of(message).asks if message.author is self.server.bot else None
             if number is not None:
                 custom_id = message.versions[0].components[0]["components"][0]["custom_id"]
-                self.asks.append(Ask(message, number, custom_id, self.life))
+                self.asks.append(PermissionRequest(message, number, custom_id, self.life))
         self._seen = len(messages)
 
-    def click(self, ask: Ask) -> None:
+    def click(self, ask: PermissionRequest) -> None:
         """What the person means to do with this question."""
         click = self.all[ask.number - 1].click
         if click == "never" and self.generous:

@@ -55,7 +55,7 @@ def point_at(settings: DiscordSettings) -> None:
         DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(settings.gateway_url)
 
 
-class Allowance:
+class IdentifyLimiter:
     """So many at once, and then one in ``seconds``."""
 
     def __init__(self, most: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -73,7 +73,7 @@ class Allowance:
         return max(self._used - self._most, 0.0) * self._seconds
 
 
-class Link:
+class GatewayStatus:
     """Whether there is a gateway session now, since when, and how its heart beats."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -122,7 +122,7 @@ def _heart(client: discord.Client | None) -> Any:
     return getattr(getattr(client, "ws", None), "_keep_alive", None)
 
 
-class Hearing:
+class SilenceDetector:
     """How long a gateway has been silent, for one who looks every few seconds.
 
     What counts is whether anything came between two looks: the library notes the time of a heartbeat in a thread of its
@@ -180,14 +180,14 @@ class Supervisor:
         self,
         make_client: Callable[[], discord.Client],
         token: str,
-        link: Link,
+        link: GatewayStatus,
         *,
         online: Callable[[discord.Client], None],
         offline: Callable[[], None],
         backoff: Backoff | None = None,
         patience: float = 60.0,
         silence: float = SILENCE_SECONDS,
-        identifies: Allowance | None = None,
+        identifies: IdentifyLimiter | None = None,
     ) -> None:
         self._make_client = make_client
         self._token = token
@@ -197,8 +197,8 @@ class Supervisor:
         self._backoff = backoff or Backoff(first=1.0, most=60.0)
         self._patience = patience
         self._silence = silence
-        self._identifies = identifies or Allowance(IDENTIFIES, IDENTIFY_SECONDS)
-        self._hearing = Hearing()
+        self._identifies = identifies or IdentifyLimiter(IDENTIFIES, IDENTIFY_SECONDS)
+        self._hearing = SilenceDetector()
         self._closing = asyncio.Event()
         self._failures = 0
         self.client: discord.Client | None = None

@@ -19,8 +19,8 @@ from acpbot.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from acpbot.chat.discord.channels import Places
-    from acpbot.chat.discord.inbound.read_cursor import Reading
+    from acpbot.chat.discord.channels import Channels
+    from acpbot.chat.discord.inbound.read_cursor import ReadCursor
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.config.settings import DiscordSettings
     from acpbot.sessions.pool import Pool
@@ -35,11 +35,18 @@ _WAIT_SECONDS: Final = 30.0
 _DMS_MOST: Final = 50
 
 
-class CatchUp:
+class Backfill:
     """Looks through the servers' channels, each once a gateway session. ``take`` is given each message."""
 
     def __init__(
-        self, *, settings: DiscordSettings, pool: Pool, places: Places, outbox: Outbox, reading: Reading, take: Take
+        self,
+        *,
+        settings: DiscordSettings,
+        pool: Pool,
+        places: Channels,
+        outbox: Outbox,
+        reading: ReadCursor,
+        take: Take,
     ) -> None:
         self.settings = settings
         self._pool = pool

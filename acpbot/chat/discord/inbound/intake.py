@@ -12,10 +12,10 @@ from acpbot.chat.discord import access
 from acpbot.chat.discord.access import Verdict
 from acpbot.chat.discord.channels import person_of
 from acpbot.chat.discord.inbound import attachments, context, download
-from acpbot.chat.discord.outbound.reaction_updater import Marks
+from acpbot.chat.discord.outbound.reaction_updater import ReactionUpdater
 from acpbot.chat.discord.outbound.reactions import Event
 from acpbot.chat.discord.outbound.rest import FORBIDDEN, UNKNOWN_MESSAGE, Refused, Unreachable
-from acpbot.chat.platform import Incoming
+from acpbot.chat.platform import IncomingMessage
 from acpbot.chat.rendering.formatting import code
 from acpbot.errors import AgentError, Draining, WireError
 from acpbot.logs import get_logger
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
     from acpbot.acp.schema import PromptCapabilities
     from acpbot.chat.conversation import Conversations
-    from acpbot.chat.discord.access import Place
-    from acpbot.chat.discord.channels import Places
-    from acpbot.chat.discord.inbound.read_cursor import Reading
+    from acpbot.chat.discord.access import MessageSource
+    from acpbot.chat.discord.channels import Channels
+    from acpbot.chat.discord.inbound.read_cursor import ReadCursor
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.threads import Threads
-    from acpbot.chat.discord.outbound.turn_view import DiscordSurface
+    from acpbot.chat.discord.outbound.turn_view import DiscordTurnView
     from acpbot.config.settings import DiscordSettings, ReactionSettings
     from acpbot.sessions.pool import Pool
 
@@ -63,8 +63,8 @@ class Intake:
         conversations: Conversations,
         outbox: Outbox,
         threads: Threads,
-        places: Places,
-        reading: Reading,
+        places: Channels,
+        reading: ReadCursor,
     ) -> None:
         self._settings = settings
         self._reaction_settings = reactions
@@ -77,9 +77,9 @@ class Intake:
         self._bot_turns = access.BotTurns(settings.max_bot_turns)
         self._arriving: dict[str, Arrival] = {}
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
-        self.marks: dict[str, Marks] = {}
+        self.marks: dict[str, ReactionUpdater] = {}
         """The reactions of messages that are about to become turns, by message id."""
-        self.waiting: dict[str, DiscordSurface] = {}
+        self.waiting: dict[str, DiscordTurnView] = {}
 
     def reconfigure(self, settings: DiscordSettings, reactions: ReactionSettings) -> None:
         """Hold to other settings from now on; messages that have been taken keep theirs."""
@@ -120,7 +120,7 @@ class Intake:
         roles = {str(role.id) for role in message.role_mentions}
         return access.is_mentioned(own_id, users, roles, own_role_id=_own_role(message.guild))
 
-    async def _admit(self, message: discord.Message, place: Place, own_id: str) -> bool:
+    async def _admit(self, message: discord.Message, place: MessageSource, own_id: str) -> bool:
         """Queue it, or say why not; always true. Raises Draining."""
         key = str(message.id)
         arrival = self._arriving[key] = Arrival(message.content)
@@ -153,14 +153,14 @@ class Intake:
             else:
                 self._locks[key] = lock, users - 1
 
-    async def _queue(self, message: discord.Message, place: Place, own_id: str, arrival: Arrival) -> None:
+    async def _queue(self, message: discord.Message, place: MessageSource, own_id: str, arrival: Arrival) -> None:
         key, own_role = str(message.id), _own_role(message.guild)
         text = access.without_mention(arrival.text, own_id, own_role_id=own_role)
         files = _files(message)
         if is_blank(text) and not files:
             self._outbox.post(place.channel_id, _EMPTY, reply_to=key)
             return
-        marks = Marks(self._outbox, self._reaction_settings, place.channel_id, key)
+        marks = ReactionUpdater(self._outbox, self._reaction_settings, place.channel_id, key)
         if self._pool.draining:
             raise Draining("cannot take a message: acpbot is about to stop or restart")
         thread_id = place.channel_id
@@ -178,7 +178,7 @@ class Intake:
             marks.on(Event.CANCELLED)
             return
         text = access.without_mention(arrival.text, own_id, own_role_id=own_role)
-        incoming = Incoming(
+        incoming = IncomingMessage(
             thread_id=thread_id,
             text=context.defuse(text),
             owner=str(message.author.id),
@@ -201,7 +201,7 @@ class Intake:
         finally:
             self.marks.pop(key, None)
 
-    async def _open(self, message: discord.Message, own_id: str, marks: Marks) -> str | None:
+    async def _open(self, message: discord.Message, own_id: str, marks: ReactionUpdater) -> str | None:
         """The thread for a message in a channel; ``None`` where there can't be one, and the channel is told why."""
         title = access.without_mention(_readable(message), own_id)
         channel_id, key = str(message.channel.id), str(message.id)

@@ -34,14 +34,14 @@ def _ids(seconds: float) -> int:
     return int(seconds * 1000) << 22
 
 
-class Reading:
+class ReadCursor:
     """Which messages were dealt with. ``wall``: Unix time."""
 
     def __init__(self, store: Store, wall: Callable[[], float]) -> None:
         self._store = store
         self._wall = wall
-        self._seen = store.left.seen.get(PLATFORM, set())
-        self._mark = store.left.read_up_to.get(PLATFORM)
+        self._seen = store.restored.seen.get(PLATFORM, set())
+        self._mark = store.restored.read_up_to.get(PLATFORM)
         self._newest = self._mark or 0
         self._arriving: set[int] = set()
         self._open: set[int] = set()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from acpbot.acp.schema import PermissionOption
-    from acpbot.sessions.turn import AskOutcome
+    from acpbot.sessions.turn import PermissionOutcome
 
 Style = Literal["success", "danger", "secondary"]
 
@@ -143,7 +143,7 @@ def ask_text(title: str, timeout_seconds: float, asker_id: str) -> str:
 
 
 def end_text(
-    outcome: AskOutcome | None, title: str, chosen: PermissionOption | None, *, answered_by: str | None = None
+    outcome: PermissionOutcome | None, title: str, chosen: PermissionOption | None, *, answered_by: str | None = None
 ) -> str:
     """What the message says once the request has ended, in place of the buttons.
 
@@ -179,7 +179,7 @@ def not_yours(asker_id: str) -> str:
     return f"Only {_mention(asker_id)} or an admin of the bot can answer this one. Nothing was changed."
 
 
-def answered_already(outcome: AskOutcome, answered_by: str | None = None) -> str:
+def answered_already(outcome: PermissionOutcome, answered_by: str | None = None) -> str:
     """Answer to a click that came second."""
     if outcome == "expired":
         return "You are a little late: nobody answered in time, so it was rejected."

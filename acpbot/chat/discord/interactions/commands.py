@@ -31,7 +31,7 @@ from acpbot.sessions.views import Target
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from acpbot.chat.discord.channels import Places
+    from acpbot.chat.discord.channels import Channels
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.config.settings import DiscordSettings
     from acpbot.sessions.pool import Pool
@@ -83,7 +83,7 @@ class Commands:
         settings: DiscordSettings,
         pool: Pool,
         outbox: Outbox,
-        places: Places,
+        places: Channels,
         prompt: float = PROMPT_SECONDS,
     ) -> None:
         self._settings = settings

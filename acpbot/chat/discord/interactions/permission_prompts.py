@@ -19,10 +19,10 @@ from acpbot.logs import get_logger
 if TYPE_CHECKING:
     import discord
 
-    from acpbot.chat.discord.access import Person
+    from acpbot.chat.discord.access import Author
     from acpbot.chat.discord.outbound.outbox import Outbox, Post
     from acpbot.config.settings import DiscordSettings
-    from acpbot.sessions.turn import Ask
+    from acpbot.sessions.turn import PermissionRequest
 
 log = get_logger(__name__)
 
@@ -33,7 +33,7 @@ _ENDED_MOST: Final = 1000
 class _Asked:
     """One request, and the message that it is asked by."""
 
-    def __init__(self, ask: Ask, asker_id: str, post: Post) -> None:
+    def __init__(self, ask: PermissionRequest, asker_id: str, post: Post) -> None:
         self.ask = ask
         self.asker_id = asker_id
         self.post = post
@@ -44,7 +44,7 @@ class _Asked:
         return buttons.end_text(ask.outcome, ask.title, ask.chosen, answered_by=self.answered_by)
 
 
-class Asking:
+class PermissionPrompts:
     """The requests that have a message. Ended ones are remembered for a while, for clicks that come second."""
 
     def __init__(self, outbox: Outbox, settings: DiscordSettings) -> None:
@@ -56,11 +56,11 @@ class Asking:
         """Hold to other settings from now on."""
         self._settings = settings
 
-    def asked(self, thread_id: str, asker_id: str, ask: Ask) -> None:
+    def asked(self, thread_id: str, asker_id: str, ask: PermissionRequest) -> None:
         """Ask, by a message with the agent's options as buttons; where nobody can be asked it is rejected."""
         self._ask(thread_id, asker_id, ask, tries=2)
 
-    def _ask(self, thread_id: str, asker_id: str, ask: Ask, tries: int) -> None:
+    def _ask(self, thread_id: str, asker_id: str, ask: PermissionRequest, tries: int) -> None:
         def refused() -> None:
             if ask.outcome is not None:
                 return
@@ -78,13 +78,13 @@ class Asking:
         if len(self._known) > _ENDED_MOST:
             self._known.popitem(last=False)
 
-    def ended(self, ask: Ask) -> None:
+    def ended(self, ask: PermissionRequest) -> None:
         """Say in the message how it ended, in place of the buttons."""
         known = self._known.get(ask.request)
         if known is not None:
             known.post.show(known.end_text(), (), last=True)
 
-    async def clicked(self, interaction: discord.Interaction, person: Person, pressed: buttons.Pressed) -> None:
+    async def clicked(self, interaction: discord.Interaction, person: Author, pressed: buttons.Pressed) -> None:
         """Answer a click of somebody whom the gate lets in."""
         known = self._known.get(pressed.request)
         if known is None:
@@ -100,7 +100,7 @@ class Asking:
         else:
             await self._answer(interaction, person, known, ask.options[pressed.index].option_id)
 
-    async def _answer(self, interaction: discord.Interaction, person: Person, known: _Asked, option_id: str) -> None:
+    async def _answer(self, interaction: discord.Interaction, person: Author, known: _Asked, option_id: str) -> None:
         known.answered_by = person.id
         known.post.hold()  # the answer to the click says the same, and at once
         shown = False
@@ -124,7 +124,7 @@ class Asking:
             note(interaction, error)
 
 
-def _components(ask: Ask) -> list[dict[str, Any]]:
+def _components(ask: PermissionRequest) -> list[dict[str, Any]]:
     """Rows of buttons (Discord, message components)."""
     made = [
         {"type": 2, "style": _STYLES[button.style], "label": button.label, "custom_id": button.custom_id}

@@ -68,7 +68,7 @@ class _Worker:
             return True
 
 
-class Lane:
+class ChannelQueue:
     """A channel's lane."""
 
     def __init__(self, outbox: Outbox, channel_id: str) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from acpbot.chat.discord.outbound.channel_queue import Lane
+from acpbot.chat.discord.outbound.channel_queue import ChannelQueue
 from acpbot.chat.discord.outbound.rest import File, Unreachable
 from acpbot.logs import get_logger
 from acpbot.storage.records import Fate, PostRecord
@@ -169,7 +169,7 @@ class Outbox:
         self.clock = clock
         self.wall = wall
         self.own_id = own_id
-        self._lanes: dict[str, Lane] = {}
+        self._lanes: dict[str, ChannelQueue] = {}
         self._echoes: dict[str, str] = {}
         self._bell = asyncio.Event()
         self._empty = asyncio.Event()
@@ -309,15 +309,15 @@ class Outbox:
         if tasks:
             await asyncio.wait(tasks)
 
-    def lane(self, channel_id: str) -> Lane:
+    def lane(self, channel_id: str) -> ChannelQueue:
         """The channel's lane; it is there as long as it has something to deliver."""
         lane = self._lanes.get(channel_id)
         if lane is None:
-            lane = self._lanes[channel_id] = Lane(self, channel_id)
+            lane = self._lanes[channel_id] = ChannelQueue(self, channel_id)
             self._empty.clear()
         return lane
 
-    def idle(self, lane: Lane) -> None:
+    def idle(self, lane: ChannelQueue) -> None:
         """A lane has nothing more to deliver."""
         if self._lanes.get(lane.channel_id) is lane:
             del self._lanes[lane.channel_id]

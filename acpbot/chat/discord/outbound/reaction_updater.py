@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from acpbot.config.settings import ReactionSettings
 
 
-class Marks:
+class ReactionUpdater:
     """Tells how far the answer to a message is, by reactions on it. Made when the message is taken."""
 
     def __init__(self, outbox: Outbox, settings: ReactionSettings, channel_id: str, message_id: str) -> None:
@@ -56,7 +56,7 @@ class Marks:
             self._timer = None
 
 
-async def end_marks(outbox: Outbox, settings: ReactionSettings, channel_id: str, message_id: str) -> None:
+async def end_reactions(outbox: Outbox, settings: ReactionSettings, channel_id: str, message_id: str) -> None:
     """Take away what an earlier life said by reactions on a message, and say that it failed."""
     if not settings.enabled:
         return

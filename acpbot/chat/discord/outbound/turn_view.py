@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from acpbot.acp.schema import Update
     from acpbot.chat.discord.outbound.outbox import Outbox, Post
-    from acpbot.chat.discord.outbound.reaction_updater import Marks
-    from acpbot.chat.platform import Incoming
+    from acpbot.chat.discord.outbound.reaction_updater import ReactionUpdater
+    from acpbot.chat.platform import IncomingMessage
     from acpbot.config.settings import Settings
-    from acpbot.sessions.turn import Ask, TurnEnd
+    from acpbot.sessions.turn import PermissionRequest, TurnEnd
     from acpbot.storage.records import Fate
 
 log = get_logger(__name__)
@@ -68,32 +68,34 @@ class Home(Protocol):
     def cwd(self, thread_id: str) -> str:
         """Where the thread's agent works; empty where that is not known."""
 
-    def turn_started(self, surface: DiscordSurface) -> None:
+    def turn_started(self, surface: DiscordTurnView) -> None:
         """The surface's turn waits no longer."""
 
-    def turn_ended(self, surface: DiscordSurface) -> None:
+    def turn_ended(self, surface: DiscordTurnView) -> None:
         """The surface's turn is over."""
 
-    def end_shown(self, surface: DiscordSurface) -> None:
+    def end_shown(self, surface: DiscordTurnView) -> None:
         """How the surface's turn ended has been put into words."""
 
     def was_deleted(self, message_id: str) -> bool:
         """Whether somebody has taken that message away."""
 
-    def undelivered(self, surface: DiscordSurface, error: Refused) -> None:
+    def undelivered(self, surface: DiscordTurnView, error: Refused) -> None:
         """The surface's answer, or a part of it, cannot be said in its thread."""
 
-    def asked(self, surface: DiscordSurface, ask: Ask) -> None:
+    def asked(self, surface: DiscordTurnView, ask: PermissionRequest) -> None:
         """A permission is wanted."""
 
-    def ask_ended(self, ask: Ask) -> None:
+    def on_permission_resolved(self, ask: PermissionRequest) -> None:
         """It is no longer."""
 
 
-class DiscordSurface:
+class DiscordTurnView:
     """One turn. Nothing here waits: what is to be seen is handed to the outbox, which paces itself."""
 
-    def __init__(self, home: Home, incoming: Incoming, marks: Marks | None, *, show_diffs: bool) -> None:
+    def __init__(
+        self, home: Home, incoming: IncomingMessage, marks: ReactionUpdater | None, *, show_diffs: bool
+    ) -> None:
         self.incoming = incoming
         self.thread_id = incoming.thread_id
         self.asker_id = incoming.owner
@@ -136,7 +138,7 @@ class DiscordSurface:
         self._type()
         self._home.turn_started(self)
 
-    def grew(self, live: LiveMessage, update: Update) -> None:
+    def on_update(self, live: LiveMessage, update: Update) -> None:
         """Something has been added."""
         self._live = live
         if self._marks is not None:
@@ -145,7 +147,7 @@ class DiscordSurface:
             self._show(update.body)
         self._outbox.refresh(self.thread_id, self._render)
 
-    def asked(self, ask: Ask) -> None:
+    def asked(self, ask: PermissionRequest) -> None:
         """Show the buttons."""
         self._rest_typing()
         self._mark(Event.ASKED)
@@ -153,11 +155,11 @@ class DiscordSurface:
             self._show(ask.asked.params.tool_call)
         self._home.asked(self, ask)
 
-    def ask_ended(self, ask: Ask) -> None:
+    def on_permission_resolved(self, ask: PermissionRequest) -> None:
         """Take the buttons away."""
         self._mark(Event.ANSWERED)
         self._type()
-        self._home.ask_ended(ask)
+        self._home.on_permission_resolved(ask)
 
     def ended(self, live: LiveMessage, end: TurnEnd, settled: Callable[[], None]) -> None:
         """Deliver all of it, in the loop's next step at the latest: what becomes of the session is told in this one."""

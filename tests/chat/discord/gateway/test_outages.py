@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from acpbot.chat.discord.gateway.supervisor import IDENTIFIES, IDENTIFY_SECONDS, Allowance, Hearing
+from acpbot.chat.discord.gateway.supervisor import IDENTIFIES, IDENTIFY_SECONDS, IdentifyLimiter, SilenceDetector
 from acpbot.errors import ConfigError
 from tests.fakes.discord import rest
 from tests.support.discord_scene import Scene, staged
@@ -211,7 +211,7 @@ class Heart:
 
 
 def test_silence_is_that_nothing_came_between_two_looks():
-    heart, hearing = Heart(), Hearing()
+    heart, hearing = Heart(), SilenceDetector()
     assert hearing.silent_seconds(None) == 0
     assert hearing.silent_seconds(heart) == 0
     assert hearing.silent_seconds(heart) == 0, "no heartbeat, no answer"
@@ -231,7 +231,7 @@ def test_silence_is_that_nothing_came_between_two_looks():
 
 def test_no_more_new_sessions_are_begun_than_discord_allows():
     clock = Clock()
-    allowance = Allowance(IDENTIFIES, IDENTIFY_SECONDS, clock)
+    allowance = IdentifyLimiter(IDENTIFIES, IDENTIFY_SECONDS, clock)
     begun, day = 0, 24 * 3600
     while clock.now < 1000 + day:
         clock.move(allowance.take() + 0.5)

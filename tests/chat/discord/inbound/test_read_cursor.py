@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from acpbot.chat.discord.inbound.read_cursor import BEHIND_SECONDS, Reading, snowflake
+from acpbot.chat.discord.inbound.read_cursor import BEHIND_SECONDS, ReadCursor, snowflake
 from acpbot.storage.store import Store
 from tests.fakes.discord import rest
 from tests.support.discord_scene import staged
@@ -23,11 +23,11 @@ async def lives(tmp_path):
     clock.now = 1_800_000_000.0
     stores = []
 
-    async def begin() -> Reading:
+    async def begin() -> ReadCursor:
         while stores:
             await asyncio.to_thread(stores.pop().close)
         stores.append(Store.open(path))
-        return Reading(stores[0], clock)
+        return ReadCursor(stores[0], clock)
 
     begin.clock, begin.path = clock, path
     yield begin

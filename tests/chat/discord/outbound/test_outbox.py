@@ -8,7 +8,7 @@ from collections import deque
 import pytest
 
 from acpbot.aio import Backoff
-from acpbot.chat.discord.gateway.supervisor import Link
+from acpbot.chat.discord.gateway.supervisor import GatewayStatus
 from acpbot.chat.discord.outbound.channel_queue import UNSURE
 from acpbot.chat.discord.outbound.outbox import Outbox
 from acpbot.chat.discord.outbound.rest import Refused, Throttle, Unreachable
@@ -278,7 +278,7 @@ def test_backoff_grows_to_its_end():
 
 def test_the_link_tells_since_when():
     clock = Clock()
-    link = Link(clock)
+    link = GatewayStatus(clock)
     assert link.facts(None).disconnected_seconds is None
     link.up()
     up = link.facts(None)

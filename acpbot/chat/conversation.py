@@ -80,11 +80,11 @@ class Conversation:
         self._settled = settled
         self._room = TEXT_LIMIT
 
-    def started(self) -> None:
+    def on_started(self) -> None:
         """The prompt has been sent."""
-        self._surface.started()
+        self._surface.on_started()
 
-    def update(self, update: Update) -> None:
+    def on_update(self, update: Update) -> None:
         """Take a piece of the answer in and show it."""
         body = update.body
         if update.kind == "agent_message_chunk":
@@ -104,20 +104,20 @@ class Conversation:
         if self._room == 0:
             self.live.notice(f"The answer was cut at {TEXT_LIMIT:,} characters.")
 
-    def asked(self, ask: PermissionRequest) -> None:
+    def on_permission_request(self, ask: PermissionRequest) -> None:
         """Show that a permission is wanted."""
-        self._surface.asked(ask)
+        self._surface.on_permission_request(ask)
 
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
         """Show that it is no longer."""
         self._surface.on_permission_resolved(ask)
 
-    def ended(self, end: TurnEnd) -> None:
+    def on_ended(self, end: TurnEnd) -> None:
         """Deliver the whole."""
         if end.stop_reason == DEFERRED:
-            self._surface.kept()
+            self._surface.on_deferred()
         else:
-            self._surface.ended(self.live, end, self._settled)
+            self._surface.on_ended(self.live, end, self._settled)
 
 
 class Conversations:

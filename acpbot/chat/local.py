@@ -169,7 +169,7 @@ class _LocalTurnView:
         self._begin: Event = {"type": "turn_start", "prompt": prompt}
         self._end: Event | None = None
 
-    def started(self) -> None:
+    def on_started(self) -> None:
         self._chat.now_shown(self._thread_id, self)
         self._emit(self._begin)
 
@@ -179,7 +179,7 @@ class _LocalTurnView:
         if event is not None:
             self._emit(event)
 
-    def asked(self, ask: PermissionRequest) -> None:
+    def on_permission_request(self, ask: PermissionRequest) -> None:
         self._emit(asked_event(ask))
 
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
@@ -187,7 +187,7 @@ class _LocalTurnView:
         event = {"type": "permission_end", "request": ask.request, "outcome": ask.outcome, "option_id": chosen}
         self._emit(event)
 
-    def ended(self, live: LiveMessage, end: TurnEnd, settled: Callable[[], None]) -> None:
+    def on_ended(self, live: LiveMessage, end: TurnEnd, settled: Callable[[], None]) -> None:
         self._live = None
         self._end = {"type": "turn_end", "stop_reason": end.stop_reason, "text": live.text, "error": end.error}
         self._chat.over(self._thread_id, self._begin, self._end)
@@ -195,7 +195,7 @@ class _LocalTurnView:
         self._chat.now_shown(self._thread_id, self)
         settled()
 
-    def kept(self) -> None:
+    def on_deferred(self) -> None:
         error = "acpbot is stopping; your message is kept, and runs once it is back"
         self._emit({"type": "turn_end", "stop_reason": "kept", "text": "", "error": error})
 

@@ -50,26 +50,26 @@ class IncomingMessage(msgspec.Struct, frozen=True, kw_only=True):
 class TurnView(Protocol):
     """Where one turn is shown. The calls come in order and may not block: a platform paces itself."""
 
-    def started(self) -> None:
+    def on_started(self) -> None:
         """The turn runs now."""
 
     def on_update(self, live: LiveMessage, update: Update) -> None:
         """The live message has taken ``update`` in."""
 
-    def asked(self, ask: PermissionRequest) -> None:
+    def on_permission_request(self, ask: PermissionRequest) -> None:
         """A permission is wanted; :meth:`PermissionRequest.select` answers."""
 
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
         """A permission request needs no more answer."""
 
-    def ended(self, live: LiveMessage, end: TurnEnd, settled: Callable[[], None]) -> None:
+    def on_ended(self, live: LiveMessage, end: TurnEnd, settled: Callable[[], None]) -> None:
         """The turn is over: the live message is complete and is to be delivered, whatever became of it so far.
 
         ``settled`` is to be called in the very step of the event loop in which what is to be delivered is written
         down: until then the turn is one that a restart has interrupted.
         """
 
-    def kept(self) -> None:
+    def on_deferred(self) -> None:
         """The turn did not run; it is made again in the daemon's next life."""
 
 

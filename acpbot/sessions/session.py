@@ -318,7 +318,7 @@ class Session:
             return
         if not turn.started:
             turn.started = True
-            turn.listener.started()
+            turn.listener.on_started()
         self._changed()
         await self._turn_over.wait()
 
@@ -425,7 +425,7 @@ class Session:
             self._tool_update(update.body)
         elif update.kind == "agent_message_chunk":
             self.output.text(schema.chunk_text(update.body))
-        self.turn.listener.update(update)
+        self.turn.listener.on_update(update)
 
     def _session_update(self, update: schema.Update) -> None:
         self.options.take(update)
@@ -448,7 +448,7 @@ class Session:
         refuse = turn is None or turn.prompt_id is None or turn.cancelled_at is not None or self._end_task is not None
         ask = self.asks.take(asked, refuse=refuse)
         if ask is not None and turn is not None:
-            turn.listener.asked(ask)
+            turn.listener.on_permission_request(ask)
             self._changed()
 
     def _answer(self, ask: PermissionRequest, option: schema.PermissionOption | None) -> None:

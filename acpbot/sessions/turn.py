@@ -39,19 +39,19 @@ class TurnEnd(msgspec.Struct, frozen=True):
 class TurnListener(Protocol):
     """Who is told of a turn. The calls come on the event loop, in order, and may not block."""
 
-    def started(self) -> None:
+    def on_started(self) -> None:
         """The prompt has been sent."""
 
-    def update(self, update: Update) -> None:
+    def on_update(self, update: Update) -> None:
         """A piece of the turn's content: a message or thought chunk, a tool call, a plan, or a kind not known here."""
 
-    def asked(self, ask: PermissionRequest) -> None:
+    def on_permission_request(self, ask: PermissionRequest) -> None:
         """The agent waits for a permission; answer it by :meth:`PermissionRequest.select`."""
 
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
         """A permission request was answered, or no longer needs an answer; ``ask.outcome`` says which."""
 
-    def ended(self, end: TurnEnd) -> None:
+    def on_ended(self, end: TurnEnd) -> None:
         """The turn is over; nothing follows. Called once for every turn that was accepted, run or not."""
 
 
@@ -141,7 +141,7 @@ class Turn:
         """Tell the listener that the turn is over; later calls change nothing."""
         if self.end is None:
             self.end = end
-            self.listener.ended(end)
+            self.listener.on_ended(end)
 
 
 def end_of(turn: Turn, ended: PromptEnded) -> TurnEnd:

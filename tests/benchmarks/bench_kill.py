@@ -31,18 +31,18 @@ class Listener:
     def __init__(self) -> None:
         self.spoke = asyncio.Event()
 
-    def started(self) -> None: ...
+    def on_started(self) -> None: ...
 
-    def update(self, update) -> None:
+    def on_update(self, update) -> None:
         if update.body.get("content"):
             self.spoke.set()
 
-    def asked(self, ask) -> None:
+    def on_permission_request(self, ask) -> None:
         ask.select(next(option.option_id for option in ask.options if option.kind == "allow_once"))
 
     def on_permission_resolved(self, ask) -> None: ...
 
-    def ended(self, end) -> None: ...
+    def on_ended(self, end) -> None: ...
 
 
 async def measure(mode: str, prompt: str) -> tuple[float, int, str]:

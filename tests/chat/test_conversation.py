@@ -47,11 +47,11 @@ def text(words: str) -> Update:
 
 def test_the_live_message_takes_everything_in():
     talk = Conversation(Silent(), LiveMessage())
-    talk.update(Update("s", "tool_call", {"toolCallId": "t", "title": "ls", "status": "in_progress"}))
-    talk.update(Update("s", "plan", {"entries": [{"content": "look", "status": "pending"}, "garbage"]}))
-    talk.update(Update("s", "tool_call_update", {"title": "no id"}))
-    talk.update(Update("s", "of_tomorrow", {"anything": 1}))
-    talk.update(text("done"))
+    talk.on_update(Update("s", "tool_call", {"toolCallId": "t", "title": "ls", "status": "in_progress"}))
+    talk.on_update(Update("s", "plan", {"entries": [{"content": "look", "status": "pending"}, "garbage"]}))
+    talk.on_update(Update("s", "tool_call_update", {"title": "no id"}))
+    talk.on_update(Update("s", "of_tomorrow", {"anything": 1}))
+    talk.on_update(text("done"))
     (body,) = talk.live.bodies()
     assert "ls" in body
     assert "look" in body
@@ -63,6 +63,6 @@ def test_an_endless_answer_is_cut_and_said_to_be():
     talk = Conversation(Silent(), LiveMessage())
     piece = "x" * (conversation.TEXT_LIMIT // 4)
     for _ in range(6):
-        talk.update(text(piece))
+        talk.on_update(text(piece))
     assert len(talk.live.text) == conversation.TEXT_LIMIT
     assert "cut" in talk.live.bodies()[-1]

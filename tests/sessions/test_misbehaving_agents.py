@@ -225,7 +225,7 @@ async def test_one_prompt_at_a_time(faulty_harness):
 
 async def test_a_listener_that_fails_ends_the_session_and_not_the_daemon(faulty_harness):
     class Failing(Hearer):
-        def update(self, update) -> None:
+        def on_update(self, update) -> None:
             raise RuntimeError(update.kind)
 
     harness = faulty_harness("sound")
@@ -335,7 +335,7 @@ async def test_an_agent_that_exits_after_its_answer_costs_no_turn(faulty_harness
 
 async def test_what_waited_in_a_session_that_died_runs_before_what_came_later(faulty_harness):
     class Runner(Hearer):
-        def started(self) -> None:
+        def on_started(self) -> None:
             order.append(self)
 
     harness = faulty_harness("dies turn")

@@ -34,21 +34,21 @@ class Hears:
         self.order = []
         self.open = []
 
-    def started(self) -> None:
+    def on_started(self) -> None:
         self.order.append("started")
 
-    def update(self, update) -> None:
+    def on_update(self, update) -> None:
         assert not self.ends
         self.text += update.body["content"]["text"]
 
-    def asked(self, ask) -> None:
+    def on_permission_request(self, ask) -> None:
         self.open.append(ask)
 
     def on_permission_resolved(self, ask) -> None:
         assert ask.outcome is not None
         self.open.remove(ask)
 
-    def ended(self, end) -> None:
+    def on_ended(self, end) -> None:
         assert not self.open, "no permission is open after the turn"
         self.ends.append(end)
 

@@ -115,8 +115,8 @@ async def test_a_turn_that_ends_with_its_session_is_told_in_one_step_with_that(t
     seen: list[bool] = []
 
     class Running(Listener):
-        def ended(self, end) -> None:
-            super().ended(end)
+        def on_ended(self, end) -> None:
+            super().on_ended(end)
             asyncio.get_running_loop().call_soon(later.append, True)
 
     class Chat(ThreadEvents):

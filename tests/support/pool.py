@@ -47,10 +47,10 @@ class Listener:
         self.ask_outcomes = []
         self._waiting: list[tuple[str, asyncio.Event]] = []
 
-    def started(self) -> None:
+    def on_started(self) -> None:
         self.running.set()
 
-    def update(self, update) -> None:
+    def on_update(self, update) -> None:
         self.kinds.append(update.kind)
         self.statuses.append(update.body.get("status"))
         self.bodies += str(update.body)
@@ -70,14 +70,14 @@ class Listener:
         self._waiting.append((words, event))
         await asyncio.wait_for(event.wait(), 20)
 
-    def asked(self, ask) -> None:
+    def on_permission_request(self, ask) -> None:
         self.asks.append(ask)
         self.wants_permission.set()
 
     def on_permission_resolved(self, ask) -> None:
         self.ask_outcomes.append(ask.outcome)
 
-    def ended(self, end) -> None:
+    def on_ended(self, end) -> None:
         assert self.end is None, "a turn ends once"
         self.end = end
         self.over.set()

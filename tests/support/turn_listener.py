@@ -33,24 +33,24 @@ class Hearer:
     def text(self) -> str:
         return "".join(self.pieces)
 
-    def started(self) -> None:
+    def on_started(self) -> None:
         self.starts += 1
         self.running.set()
 
-    def update(self, update) -> None:
+    def on_update(self, update) -> None:
         self.kinds.append(update.kind)
         if update.kind == "agent_message_chunk":
             self.pieces.append(schema.chunk_text(update.body))
         self._more.set()
 
-    def asked(self, ask) -> None:
+    def on_permission_request(self, ask) -> None:
         self.asks.append(ask)
         self.wants_permission.set()
 
     def on_permission_resolved(self, ask) -> None:
         self.outcomes.append(ask.outcome)
 
-    def ended(self, end) -> None:
+    def on_ended(self, end) -> None:
         assert self.end is None, "a turn ends once"
         self.end = end
         self.over.set()

@@ -58,7 +58,7 @@ async def test_an_answer_is_left_for_delivery_or_its_turn_is_to_be_told_as_lost_
     live = LiveMessage()
     live.append("the answer")
     surface.on_update(live, Update(session_id="s", kind="agent_message_chunk", body={}))
-    surface.ended(live, TurnEnd("end_turn"), lambda: store.turn_settled("t"))
+    surface.on_ended(live, TurnEnd("end_turn"), lambda: store.turn_settled("t"))
     outbox.post("1", "The agent ended unexpectedly.")
     store.close()  # in this very step of the loop: as if it were the last one
     assert [row["content"] for row in rows(path, "posts")] == ["the answer", "The agent ended unexpectedly."]

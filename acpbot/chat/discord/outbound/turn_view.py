@@ -130,7 +130,7 @@ class DiscordTurnView:
 
     # Surface.
 
-    def started(self) -> None:
+    def on_started(self) -> None:
         """The turn runs now."""
         self._started = True
         self._drop_note()
@@ -147,7 +147,7 @@ class DiscordTurnView:
             self._show(update.body)
         self._outbox.refresh(self.thread_id, self._render)
 
-    def asked(self, ask: PermissionRequest) -> None:
+    def on_permission_request(self, ask: PermissionRequest) -> None:
         """Show the buttons."""
         self._rest_typing()
         self._mark(Event.ASKED)
@@ -161,7 +161,7 @@ class DiscordTurnView:
         self._type()
         self._home.on_permission_resolved(ask)
 
-    def ended(self, live: LiveMessage, end: TurnEnd, settled: Callable[[], None]) -> None:
+    def on_ended(self, live: LiveMessage, end: TurnEnd, settled: Callable[[], None]) -> None:
         """Deliver all of it, in the loop's next step at the latest: what becomes of the session is told in this one."""
         self._live, self.end, self._settled = live, end, settled
         self._rest_typing()
@@ -170,7 +170,7 @@ class DiscordTurnView:
         self._home.turn_ended(self)
         asyncio.get_running_loop().call_soon(self._conclude)
 
-    def kept(self) -> None:
+    def on_deferred(self) -> None:
         """It is shown again when it runs."""
         self._drop_note()
 

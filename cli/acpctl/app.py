@@ -1,4 +1,4 @@
-"""The `acpctl` process: a quick start, Ctrl-C at any time, an exit status. The commands are in `acpctl.root`."""
+"""The `acpctl` process: a quick start, Ctrl-C at any time, an exit status. Commands: `acpctl.command_line`."""
 
 import gc
 import signal
@@ -7,12 +7,12 @@ from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """The console script. Ends the process with the statuses of :mod:`acpctl.exits`."""
+    """The console script. Ends the process with the statuses of :mod:`acpctl.exit_codes`."""
     # Until the commands can catch a Ctrl-C it ends the process at once, without a traceback; the shell sees 130.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     # A tenth of the start-up would go to looking for garbage among freshly imported modules, of which there is none.
     gc.disable()
-    from acpctl.root import run  # noqa: PLC0415 - imported under the two rules above
+    from acpctl.command_line import run  # noqa: PLC0415 - imported under the two rules above
 
     gc.freeze()
     gc.enable()

@@ -10,8 +10,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 from acpctl import __version__
-from acpctl.exits import FAILED, TIMED_OUT, UNREACHABLE, Failure, Refused
-from acpctl.sockets import unreachable
+from acpctl.exit_codes import FAILED, TIMED_OUT, UNREACHABLE, Failure, Refused
+from acpctl.socket_paths import unreachable
 from acpctl.text import clean
 
 if TYPE_CHECKING:

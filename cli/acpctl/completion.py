@@ -12,7 +12,8 @@ _ID: Final = r"[0-9A-Za-z_.:-]{1,64}"  # what a shell takes as it stands
 
 def threads(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """(id, what it is) of the sessions whose id begins with ``incomplete``; empty where that can't be told soon."""
-    from acpctl import client, sockets  # noqa: PLC0415 - this module is imported at every start
+    from acpctl import client  # noqa: PLC0415 - the same
+    from acpctl import socket_paths as sockets  # noqa: PLC0415 - this module is imported at every start
 
     option = context.find_root().params.get("socket")
     try:

@@ -5,9 +5,10 @@ from typing import Annotated, Literal, NamedTuple
 
 import typer
 
-from acpctl import client, sockets
+from acpctl import client
+from acpctl import socket_paths as sockets
 from acpctl.completion import threads
-from acpctl.output import Output
+from acpctl.render.output import Output
 
 Thread = Annotated[
     str,
@@ -49,5 +50,5 @@ def given(context: typer.Context) -> Globals:
     """The options before the command."""
     found = context.obj
     if not isinstance(found, Globals):
-        raise TypeError("a command runs below the application of acpctl.root")
+        raise TypeError("a command runs below the application of acpctl.command_line")
     return found

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from acpctl import root
-from tests.cli.tty import Tty
+from acpctl import command_line as root
 from tests.fakes.management import FakeDaemon, row
+from tests.support.terminal import Tty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,9 +8,9 @@ import subprocess
 
 import pytest
 
-from tests.cli.chats import OPTIONS, Agent
 from tests.cli.conftest import ACPCTL
 from tests.fakes.management import FakeDaemon, WireError, row
+from tests.support.chat_terminal import OPTIONS, Agent
 
 
 def test_the_answer_is_stdout_and_nothing_else_is(daemon, program):

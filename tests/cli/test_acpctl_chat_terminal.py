@@ -7,9 +7,9 @@ import termios
 
 import pytest
 
-from acpctl.chat.talk import Ask, Option
-from tests.cli.chats import Agent
+from acpctl.chat.chat_client import Ask, Option
 from tests.fakes.management import WireError, row
+from tests.support.chat_terminal import Agent
 
 
 def test_a_turn_is_shown_as_it_grows_and_ctrl_d_leaves(daemon, tty):

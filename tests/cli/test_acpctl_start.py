@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from acpctl import root
-from acpctl.root import COMMANDS
+from acpctl import command_line as root
+from acpctl.command_line import COMMANDS
 from tests.cli.conftest import ACPCTL
-from tests.cli.tty import Tty
 from tests.fakes.management import FakeDaemon, Silence, row
+from tests.support.terminal import Tty
 
 HEAVY = {"asyncio", "rich", "pydantic", "aiohttp", "discord", "msgspec", "acpbot"}
 # The program as it is installed, and then the names of all modules that it has loaded.
@@ -52,7 +52,7 @@ def test_a_command_loads_no_other_command():
 @pytest.mark.usefixtures("daemon")
 def test_what_is_piped_is_not_drawn_by_rich(arguments):
     loaded = loaded_by(*arguments)
-    assert "acpctl.table" in loaded
+    assert "acpctl.render.table" in loaded
     assert loaded & HEAVY == set()
 
 

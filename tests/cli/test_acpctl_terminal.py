@@ -6,13 +6,13 @@ import os
 import signal
 import sys
 
-from tests.cli.tty import Tty
+from tests.support.terminal import Tty
 
 SIZE = 200_000
 """Characters: more than the kernel keeps for a terminal that is not read."""
 
 WRITES = f"""
-from acpctl.terminal import Terminal
+from acpctl.terminal.raw_terminal import Terminal
 with Terminal(begin="<", end=">") as terminal:
     terminal.write("x" * {SIZE})
 """

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from acpctl import text, threads
+from acpctl import text
+from acpctl import thread_refs as threads
 from acpctl.chat.editor import Editor
 from acpctl.chat.transcript import Wrapped
-from acpctl.exits import Failure
-from acpctl.keys import Keys
+from acpctl.exit_codes import Failure
+from acpctl.terminal.keys import Keys
 
 ACTS = set("\u202a\u202b\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c\u2028\u2029\ufeff\u200b")
 

@@ -8,8 +8,9 @@ import stat
 
 import pytest
 
-from acpctl import client, sockets
-from acpctl.exits import Failure, Refused
+from acpctl import client
+from acpctl import socket_paths as sockets
+from acpctl.exit_codes import Failure, Refused
 from tests.fakes.management import FakeDaemon, Raw, Silence, WireError, row
 
 

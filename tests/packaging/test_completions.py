@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from acpctl.root import COMMANDS
-from tests.cli.tty import Tty
+from acpctl.command_line import COMMANDS
+from tests.support.terminal import Tty
 
 FOLDER = Path(__file__).parents[2] / "packaging" / "completions"
 GENERATOR = runpy.run_path(str(FOLDER / "generate.py"))

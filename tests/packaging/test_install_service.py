@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from acpbot.service_install import out_of_reach
-from tests.cli.tty import Tty
 from tests.packaging.units import Unit
+from tests.support.terminal import Tty
 
 ACPBOT = Path(sys.executable).with_name("acpbot")
 WRITE, REPLACE = "Write these files? [y/N]", "Replace {}? [y/N]"

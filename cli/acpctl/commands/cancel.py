@@ -2,8 +2,8 @@
 
 import typer
 
-from acpctl import threads
-from acpctl.exits import DONE
+from acpctl import thread_refs as threads
+from acpctl.exit_codes import DONE
 from acpctl.options import Format, Thread, given
 from acpctl.text import clean
 

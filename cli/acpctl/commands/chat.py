@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from acpctl import threads
-from acpctl.chat.talk import Talk
+from acpctl import thread_refs as threads
+from acpctl.chat.chat_client import Talk
 from acpctl.client import Connection
 from acpctl.completion import threads as complete
-from acpctl.exits import USAGE, Failure
+from acpctl.exit_codes import USAGE, Failure
 from acpctl.options import Globals, given
 
 _RANDOM_BYTES = 5
@@ -56,8 +56,8 @@ def _checked(thread: str) -> str:
 
 
 def _on_terminal(options: Globals, connection: Connection, name: str, agent: str | None) -> int:
-    from acpctl.chat import interactive  # noqa: PLC0415 - one of the two faces is loaded
-    from acpctl.chat.region import Region  # noqa: PLC0415 - the same
+    from acpctl.chat import terminal_view as interactive  # noqa: PLC0415 - one of the two faces is loaded
+    from acpctl.chat.live_region import Region  # noqa: PLC0415 - the same
 
     out = options.out
     terminal = interactive.open_terminal()
@@ -78,7 +78,7 @@ def _on_terminal(options: Globals, connection: Connection, name: str, agent: str
 
 
 def _plain(options: Globals, connection: Connection, name: str, agent: str | None) -> int:
-    from acpctl.chat import plain  # noqa: PLC0415 - one of the two faces is loaded
+    from acpctl.chat import plain_chat as plain  # noqa: PLC0415 - one of the two faces is loaded
 
     face = plain.PlainFace(options.out)
     talk = Talk(connection, name, face, timeout=options.timeout)

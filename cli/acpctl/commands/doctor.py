@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 import typer
 
-from acpctl import __version__, client, sockets
-from acpctl.exits import DENIED, DONE, FAILED, UNREACHABLE, Failure
+from acpctl import __version__, client
+from acpctl import socket_paths as sockets
+from acpctl.exit_codes import DENIED, DONE, FAILED, UNREACHABLE, Failure
 from acpctl.options import Format, Globals, given
-from acpctl.output import Output
+from acpctl.render.output import Output
 from acpctl.text import clean, duration, many
 
 

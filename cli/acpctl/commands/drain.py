@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from acpctl.client import Connection
-from acpctl.exits import DONE, INTERRUPTED, NOT_FOUND, TIMED_OUT, USAGE, Failure
+from acpctl.exit_codes import DONE, INTERRUPTED, NOT_FOUND, TIMED_OUT, USAGE, Failure
 from acpctl.options import Format, Globals, given
 from acpctl.text import clean, many, number
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import typer
 
-from acpctl.exits import DONE
+from acpctl.exit_codes import DONE
 from acpctl.options import Format, given
-from acpctl.output import Output
-from acpctl.rows import state_cell, sums
+from acpctl.render.output import Output
+from acpctl.render.session_rows import state_cell, sums
 from acpctl.text import clean, count, width
 
 _STATE_WIDTH = 11

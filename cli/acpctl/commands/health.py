@@ -4,10 +4,10 @@ from typing import Annotated, Any
 
 import typer
 
-from acpctl.exits import DONE, NOT_READY
+from acpctl.exit_codes import DONE, NOT_READY
 from acpctl.options import Format, Globals, given
-from acpctl.output import Output
-from acpctl.table import Cell
+from acpctl.render.output import Output
+from acpctl.render.table import Cell
 from acpctl.text import clean, count, duration, number, size, width
 
 _POOL = ("starting", "idle", "busy", "waiting", "stuck", "suspended", "queued")
@@ -36,7 +36,7 @@ def run(
 
 
 def _watch(options: Globals, output: str) -> int:
-    from acpctl.watching import every_second  # noqa: PLC0415 - one look needs none of it
+    from acpctl.live_sessions import every_second  # noqa: PLC0415 - one look needs none of it
 
     def lines(health: dict[str, Any]) -> list[str]:
         return page(health, options.out)

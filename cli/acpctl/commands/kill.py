@@ -5,12 +5,13 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from acpctl import confirm, threads
+from acpctl import thread_refs as threads
 from acpctl.client import REQUEST_LIMIT, Connection
-from acpctl.exits import DENIED, DONE, FAILED, NOT_FOUND, USAGE, Failure
+from acpctl.exit_codes import DENIED, DONE, FAILED, NOT_FOUND, USAGE, Failure
 from acpctl.options import Format, Globals, Threads, given
-from acpctl.output import Output
-from acpctl.table import Cell, Column
+from acpctl.render.output import Output
+from acpctl.render.table import Cell, Column
+from acpctl.terminal import confirm
 from acpctl.text import clean, count, many, number, short_seconds
 
 EPILOG = "Without a terminal: --yes with exact ids, or --all --yes --expect N, which ends all only if they are N."

@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from acpctl.exits import DONE, USAGE, Failure
+from acpctl.exit_codes import DONE, USAGE, Failure
 from acpctl.options import Globals, given
-from acpctl.rows import session_table, sums
+from acpctl.render.session_rows import session_table, sums
 from acpctl.text import clean
 
 State = Literal["starting", "idle", "busy", "waiting", "stuck", "suspended", "closing", "gone"]
@@ -37,7 +37,7 @@ def run(
         params["suspended"] = True
     options = given(context)
     if watch:
-        from acpctl.watching import watch_sessions  # noqa: PLC0415 - a plain list needs none of it
+        from acpctl.live_sessions import watch_sessions  # noqa: PLC0415 - a plain list needs none of it
 
         return watch_sessions(options, params, output=output)
     with options.connect() as connection:

@@ -4,11 +4,11 @@ from typing import Annotated, Any
 
 import typer
 
-from acpctl import threads
-from acpctl.exits import DONE
+from acpctl import thread_refs as threads
+from acpctl.exit_codes import DONE
 from acpctl.options import Format, Thread, given
-from acpctl.output import Output
-from acpctl.rows import calls, facts, process_table, processes, state_cell
+from acpctl.render.output import Output
+from acpctl.render.session_rows import calls, facts, process_table, processes, state_cell
 from acpctl.text import clean, fit, many, width
 
 _STDERR_LINES = 10

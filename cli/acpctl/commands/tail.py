@@ -5,10 +5,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from acpctl import threads
-from acpctl.exits import DONE
+from acpctl import thread_refs as threads
+from acpctl.exit_codes import DONE
 from acpctl.options import Format, Thread, given
-from acpctl.output import Output
+from acpctl.render.output import Output
 from acpctl.text import clean
 
 _STYLES: Final = {"text": "", "tool": "cyan", "stderr": "dim", "notice": "yellow"}

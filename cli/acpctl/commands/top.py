@@ -5,13 +5,13 @@ from typing import Any, Final
 
 import typer
 
-from acpctl.exits import USAGE, Failure
+from acpctl.exit_codes import USAGE, Failure
+from acpctl.live_sessions import Live, draw_live
 from acpctl.options import given
-from acpctl.output import Output
-from acpctl.rows import activity, state_cell, sums
-from acpctl.table import Cell, Column
+from acpctl.render.output import Output
+from acpctl.render.session_rows import activity, state_cell, sums
+from acpctl.render.table import Cell, Column
 from acpctl.text import clean, count, duration, home, number, size
-from acpctl.watching import Live, draw_live
 
 _ASK_SECONDS: Final = 1.0  # changes are pushed, but what a session uses is not one
 _LEAST_SECONDS: Final = 0.5  # a share of less than that says nothing

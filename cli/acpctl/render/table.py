@@ -1,4 +1,4 @@
-"""Tables as programs read them; on a terminal :class:`acpctl.output.Output` has Rich draw them."""
+"""Tables as programs read them; on a terminal :class:`acpctl.render.output.Output` has Rich draw them."""
 
 from __future__ import annotations
 

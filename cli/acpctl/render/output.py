@@ -11,8 +11,8 @@ import shutil
 import sys
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
-from acpctl.exits import Failure
-from acpctl.table import GAP, Cell, Column, fitted, plain
+from acpctl.exit_codes import Failure
+from acpctl.render.table import GAP, Cell, Column, fitted, plain
 from acpctl.text import fit_left
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from acpctl.exits import DONE
-from acpctl.rows import session_table, sums
+from acpctl.exit_codes import DONE
+from acpctl.render.session_rows import session_table, sums
 from acpctl.text import number
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def draw_live(
 
     ``ask_every``: so many seconds apart, all rows are asked for even where changes are pushed.
     """
-    from acpctl.terminal import Screen  # noqa: PLC0415 - needed on a terminal only
+    from acpctl.terminal.raw_terminal import Screen  # noqa: PLC0415 - needed on a terminal only
 
     asked = time.monotonic()
     pause = ask_every if live.pushed else _SECOND
@@ -169,7 +169,7 @@ def every_second(options: Globals, method: str, lines: Callable[[dict[str, Any]]
                 out.json(connection.call(method), line=True)
                 connection.arrived(_SECOND)
             return DONE
-        from acpctl.terminal import Screen  # noqa: PLC0415 - needed on a terminal only
+        from acpctl.terminal.raw_terminal import Screen  # noqa: PLC0415 - needed on a terminal only
 
         answer = connection.call(method)
         with Screen() as screen:

@@ -7,15 +7,15 @@ import select
 import signal
 from typing import TYPE_CHECKING, Final
 
-from acpctl.chat.words import TOOL_MARKS, command, help_lines, plan_lines, status_lines, stop_words
-from acpctl.exits import DONE, FAILED, Failure
+from acpctl.chat.chat_text import TOOL_MARKS, command, help_lines, plan_lines, status_lines, stop_words
+from acpctl.exit_codes import DONE, FAILED, Failure
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from acpctl.chat.talk import Ask, Talk, Tool
+    from acpctl.chat.chat_client import Ask, Talk, Tool
     from acpctl.client import Connection, Message
-    from acpctl.output import Output
+    from acpctl.render.output import Output
 
 _STDIN: Final = 0
 _READ: Final = 65_536

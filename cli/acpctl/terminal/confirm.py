@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from acpctl.exits import USAGE, Failure
-from acpctl.rows import activity, calls, process_table, processes, session_table
+from acpctl.exit_codes import USAGE, Failure
+from acpctl.render.session_rows import activity, calls, process_table, processes, session_table
 from acpctl.text import many, number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from acpctl.output import Output
+    from acpctl.render.output import Output
 
 Row = dict[str, Any]
 

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from acpctl.exits import DENIED, UNREACHABLE, USAGE, Failure
+from acpctl.exit_codes import DENIED, UNREACHABLE, USAGE, Failure
 from acpctl.text import clean
 
 if TYPE_CHECKING:

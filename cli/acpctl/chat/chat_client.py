@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from acpctl.exits import FAILED, TIMED_OUT, Failure, Refused
+from acpctl.exit_codes import FAILED, TIMED_OUT, Failure, Refused
 from acpctl.text import clean, clean_lines, number
 
 if TYPE_CHECKING:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from acpctl.table import Cell, Column
+from acpctl.render.table import Cell, Column
 from acpctl.text import clean, count, duration, home, many, number, size, words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from acpctl.output import Output
+    from acpctl.render.output import Output
 
 Row = dict[str, Any]
 

@@ -10,7 +10,7 @@ import sys
 import termios
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from acpctl.keys import Keys
+from acpctl.terminal.keys import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from acpctl.exits import NOT_FOUND, USAGE, Failure, Refused
+from acpctl.exit_codes import NOT_FOUND, USAGE, Failure, Refused
 from acpctl.text import clean
 
 if TYPE_CHECKING:

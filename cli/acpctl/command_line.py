@@ -10,9 +10,9 @@ from typer._click.exceptions import NoArgsIsHelpError, UsageError  # 0.26 to 0.2
 from typer.core import TyperCommand, TyperGroup
 
 from acpctl import __version__
-from acpctl.exits import DONE, FAILED, USAGE, Failure
+from acpctl.exit_codes import DONE, FAILED, USAGE, Failure
 from acpctl.options import Globals
-from acpctl.output import Output, tell
+from acpctl.render.output import Output, tell
 from acpctl.text import clean
 
 COMMANDS: Final = (

@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+from acpctl.chat.chat_text import TOOL_MARKS, command, help_lines, plan_lines, status_lines, stop_words
 from acpctl.chat.editor import Editor
-from acpctl.chat.region import Region, Row
+from acpctl.chat.live_region import Region, Row
 from acpctl.chat.transcript import Wrapped
-from acpctl.chat.words import TOOL_MARKS, command, help_lines, plan_lines, status_lines, stop_words
-from acpctl.exits import DONE, INTERRUPTED, Failure
-from acpctl.terminal import Terminal
+from acpctl.exit_codes import DONE, INTERRUPTED, Failure
+from acpctl.terminal.raw_terminal import Terminal
 from acpctl.text import clean_lines, duration, fit, many, width
 
 if TYPE_CHECKING:
-    from acpctl.chat.talk import Ask, Talk, Tool
+    from acpctl.chat.chat_client import Ask, Talk, Tool
     from acpctl.client import Connection, Message
-    from acpctl.output import Output
+    from acpctl.render.output import Output
 
 _BRACKETED_PASTE: Final = ("\x1b[?2004h", "\x1b[?2004l")
 _MOST_OF_ONE: Final = 4  # rows below for tools, and for prompts that wait
@@ -38,7 +38,7 @@ class TerminalFace:
         self._hint = ""
         self._ring = False
 
-    # What is told (acpctl.chat.talk.Face).
+    # What is told (acpctl.chat.chat_client.Face).
 
     def turn_started(self, prompt: str, *, own: bool) -> None:
         """Show the prompt, unless it is what was just typed."""

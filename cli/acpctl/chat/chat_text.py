@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from acpctl.rows import facts, state_cell
+from acpctl.render.session_rows import facts, state_cell
 from acpctl.text import width
 
 if TYPE_CHECKING:
-    from acpctl.output import Output
+    from acpctl.render.output import Output
 
 # What a terminal shows where its encoding can, and what it shows else.
 TOOL_MARKS: Final = {

@@ -8,13 +8,13 @@ import subprocess
 
 import pytest
 
-from tests.cli.conftest import ACPCTL
 from tests.fakes.management import FakeDaemon, WireError, row
-from tests.support.chat_terminal import OPTIONS, Agent
+from tests.support.acpctl import ACPCTL
+from tests.support.chat_terminal import OPTIONS, ScriptedAgent
 
 
 def test_the_answer_is_stdout_and_nothing_else_is(daemon, program):
-    Agent(daemon)
+    ScriptedAgent(daemon)
     ran = program("chat", "local-1", text="hello\n")
     assert ran == (0, "You said: hello\n", "thread local-1\n")
     assert daemon.asked("chat.open") == [{"thread": "local-1"}]
@@ -22,7 +22,7 @@ def test_the_answer_is_stdout_and_nothing_else_is(daemon, program):
 
 
 def test_prompts_go_one_turn_after_the_other_and_the_last_turn_is_waited_for(daemon, program):
-    Agent(daemon)
+    ScriptedAgent(daemon)
     ran = program("chat", "local-1", text="one\n\n  \ntwo\r\nthree")
     assert (ran.code, ran.out) == (0, "You said: one\nYou said: two\nYou said: three\n")
     assert [params["text"] for params in daemon.asked("chat.send")] == ["one", "two", "three"]
@@ -50,7 +50,7 @@ def test_a_new_thread_has_a_name_that_nobody_has(daemon, program):
 
 
 def test_tools_plans_and_notices_are_told_on_stderr(daemon, program):
-    Agent(daemon)
+    ScriptedAgent(daemon)
     ran = program("chat", "local-1", text="plan think tool\n")
     assert (ran.code, ran.out) == (0, "You said: plan think tool\n")
     assert ran.err.splitlines() == [
@@ -68,7 +68,7 @@ def test_tools_plans_and_notices_are_told_on_stderr(daemon, program):
 
 
 def test_permissions_are_refused_and_that_is_said(daemon, program):
-    agent = Agent(daemon)
+    agent = ScriptedAgent(daemon)
     ran = program("chat", "local-1", text="ask\n")
     assert (ran.code, ran.out) == (0, "You said: ask\n")
     assert agent.answers == ["no"]
@@ -76,7 +76,7 @@ def test_permissions_are_refused_and_that_is_said(daemon, program):
 
 
 def test_without_a_way_to_refuse_the_turn_is_cancelled(daemon, program):
-    agent = Agent(daemon, options=OPTIONS[:2])
+    agent = ScriptedAgent(daemon, options=OPTIONS[:2])
     ran = program("chat", "local-1", text="ask\n")
     assert ran.code == 1
     assert agent.answers == []
@@ -85,7 +85,7 @@ def test_without_a_way_to_refuse_the_turn_is_cancelled(daemon, program):
 
 
 def test_a_turn_that_fails_fails_the_chat(daemon, program):
-    Agent(daemon)
+    ScriptedAgent(daemon)
     ran = program("chat", "local-1", text="fail\nwell\n")
     assert (ran.code, ran.out) == (1, "You said: fail\nYou said: well\n")
     assert "The agent ended unexpectedly.\n" in ran.err
@@ -119,7 +119,7 @@ def test_a_discord_thread_is_no_place_to_chat_here(daemon, program):
 
 
 def test_a_message_that_is_too_long(daemon, program):
-    Agent(daemon)
+    ScriptedAgent(daemon)
     ran = program("chat", "local-1", text="x" * 70_000 + "\n")
     assert (ran.code, ran.out) == (1, "")
     assert "cannot send chat.send: it has 70," in ran.err
@@ -150,7 +150,7 @@ def test_a_turn_that_was_running_already_is_waited_for_and_is_not_ours(path, pro
             client.afterwards.append(go_on)
             return {"session": row(params["thread"], "busy")}
 
-        Agent(daemon)
+        ScriptedAgent(daemon)
         daemon.on("chat.open", opened)
         assert program("chat", "local-1", text="hello\n").out == "You said: hello\n"
 
@@ -198,7 +198,7 @@ def test_no_answer_to_a_prompt(daemon, program):
 
 
 def test_its_own_commands_are_understood_and_others_go_to_the_agent(daemon, program):
-    Agent(daemon)
+    ScriptedAgent(daemon)
     ran = program("chat", "local-1", text="/help\n/status\n/compact now\n/quit\nnever\n")
     assert (ran.code, ran.out) == (0, "You said: /compact now\n")
     assert "/status   the session" in ran.err
@@ -206,7 +206,7 @@ def test_its_own_commands_are_understood_and_others_go_to_the_agent(daemon, prog
 
 @pytest.mark.parametrize("again", [False, True])
 def test_ctrl_c_cancels_the_turn_and_then_leaves(daemon, again):
-    agent = Agent(daemon)
+    agent = ScriptedAgent(daemon)
     if again:
         daemon.on("sessions.cancel", lambda _, __: {"outcome": "cancelled"})
     running = subprocess.Popen(

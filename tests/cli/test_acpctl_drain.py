@@ -7,10 +7,10 @@ import subprocess
 
 import pytest
 
-from tests.cli.conftest import ACPCTL
 from tests.cli.test_acpctl_start import HEAVY, loaded_by
 from tests.fakes.daemon import DaemonProcess
 from tests.fakes.management import WireError, health
+from tests.support.acpctl import ACPCTL
 
 
 def pool(**turns: int) -> dict:
@@ -125,11 +125,11 @@ def test_a_real_daemon_drains_and_goes_on(real, program):
         assert wire.turn("one", "say again")["text"] == "again"
 
 
-def test_on_a_terminal_a_bar_shows_what_is_left(real, tty):
+def test_on_a_terminal_a_bar_shows_what_is_left(real, terminal):
     with real.wire() as wire:
         one, two = asked(wire, "one"), asked(wire, "two")
         wire.call("chat.send", thread="two", text="say the last")
-        screen = tty("drain", "--wait", ACPBOT_SOCKET=str(real.socket))
+        screen = terminal("drain", "--wait", ACPBOT_SOCKET=str(real.socket))
         shown = screen.wait_for("2 turns running, 1 queued")
         assert "━━━━" in shown
         wire.call("chat.permit", **one)
@@ -140,10 +140,10 @@ def test_on_a_terminal_a_bar_shows_what_is_left(real, tty):
     assert b"\x1b[?25h" in screen.raw
 
 
-def test_ctrl_c_on_a_terminal_gives_it_back(real, tty):
+def test_ctrl_c_on_a_terminal_gives_it_back(real, terminal):
     with real.wire() as wire:
         asked(wire, "one")
-        screen = tty("drain", "--wait", ACPBOT_SOCKET=str(real.socket))
+        screen = terminal("drain", "--wait", ACPBOT_SOCKET=str(real.socket))
         screen.wait_for("1 turn running")
         screen.type("\x03")
         assert screen.end() == 130
@@ -154,10 +154,10 @@ def test_ctrl_c_on_a_terminal_gives_it_back(real, tty):
 
 
 @pytest.mark.parametrize("columns", [40, 80])
-def test_the_bar_keeps_to_one_line(real, tty, columns):
+def test_the_bar_keeps_to_one_line(real, terminal, columns):
     with real.wire() as wire:
         permit = asked(wire, "one")
-        screen = tty("drain", "--wait", columns=columns, ACPBOT_SOCKET=str(real.socket))
+        screen = terminal("drain", "--wait", columns=columns, ACPBOT_SOCKET=str(real.socket))
         assert len(screen.wait_for("1 turn").splitlines()) == 1
         wire.call("chat.permit", **permit)
         assert screen.end() == 0

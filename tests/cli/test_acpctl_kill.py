@@ -200,8 +200,8 @@ def test_a_daemon_that_offers_no_kill(path, acpctl):
 # On a terminal.
 
 
-def test_it_shows_what_will_end_and_yes_ends_just_that(daemon, tty):
-    screen = tty("kill", "1234")
+def test_it_shows_what_will_end_and_yes_ends_just_that(daemon, terminal):
+    screen = terminal("kill", "1234")
     shown = screen.wait_for("End this session? [y/N]")
     for said in ("1310203040506071234", "● busy", "running tool: 3m12s pytest -q", "3 processes will end", "~/work"):
         assert said in shown
@@ -214,8 +214,8 @@ def test_it_shows_what_will_end_and_yes_ends_just_that(daemon, tty):
     assert "1 session and 3 processes ended; 0 processes left" in screen.text()
 
 
-def test_it_sends_the_session_that_it_showed(daemon, tty):
-    screen = tty("kill", "1234")
+def test_it_sends_the_session_that_it_showed(daemon, terminal):
+    screen = terminal("kill", "1234")
     screen.wait_for("[y/N]")
     daemon.rows[0] = row("1310203040506071234", session_id="a-new-one")
     screen.type("yes\n")
@@ -224,8 +224,8 @@ def test_it_sends_the_session_that_it_showed(daemon, tty):
 
 
 @pytest.mark.parametrize("typed", ["\n", "yep\n", "\x04", "y\x04\x04"])
-def test_anything_but_yes_declines(daemon, tty, typed):
-    screen = tty("kill", "1234", "5678")
+def test_anything_but_yes_declines(daemon, terminal, typed):
+    screen = terminal("kill", "1234", "5678")
     screen.wait_for("End these 2 sessions? [y/N]")
     screen.type(typed)
     assert screen.end() == 1
@@ -233,8 +233,8 @@ def test_anything_but_yes_declines(daemon, tty, typed):
     assert daemon.asked("sessions.kill") == []
 
 
-def test_ctrl_c_at_the_question(daemon, tty):
-    screen = tty("kill", "1234")
+def test_ctrl_c_at_the_question(daemon, terminal):
+    screen = terminal("kill", "1234")
     screen.wait_for("[y/N]")
     screen.type("\x03")
     assert screen.end() == 130
@@ -243,8 +243,8 @@ def test_ctrl_c_at_the_question(daemon, tty):
     assert daemon.asked("sessions.kill") == []
 
 
-def test_all_shows_every_row_and_wants_their_number(daemon, tty):
-    screen = tty("kill", "--all")
+def test_all_shows_every_row_and_wants_their_number(daemon, terminal):
+    screen = terminal("kill", "--all")
     shown = screen.wait_for("type their number:")
     assert "1310203040506071234" in shown
     assert "1310203040506075678" in shown
@@ -258,8 +258,8 @@ def test_all_shows_every_row_and_wants_their_number(daemon, tty):
     ("typed", "code", "said"),
     [("3\n", 2, "there are 2, not 3; nothing was ended"), ("y\n", 1, "nothing"), ("\x04", 1, "nothing")],
 )
-def test_all_with_anything_but_their_number(daemon, tty, typed, code, said):
-    screen = tty("kill", "--all")
+def test_all_with_anything_but_their_number(daemon, terminal, typed, code, said):
+    screen = terminal("kill", "--all")
     screen.wait_for("type their number:")
     screen.type(typed)
     assert screen.end() == code
@@ -267,8 +267,8 @@ def test_all_with_anything_but_their_number(daemon, tty, typed, code, said):
     assert daemon.asked("sessions.kill") == []
 
 
-def test_all_of_none_on_a_terminal_asks_nothing(daemon, tty):
+def test_all_of_none_on_a_terminal_asks_nothing(daemon, terminal):
     daemon.rows = []
-    screen = tty("kill", "--all")
+    screen = terminal("kill", "--all")
     assert screen.end() == 0
     assert screen.text() == "no sessions: there is nothing to end"

@@ -10,8 +10,8 @@ import subprocess
 
 import pytest
 
-from tests.cli.conftest import ACPCTL
 from tests.fakes.management import METHODS, FakeDaemon, WireError, health, row
+from tests.support.acpctl import ACPCTL
 
 
 def test_health_of_a_ready_daemon(daemon, acpctl):

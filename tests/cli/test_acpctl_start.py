@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from acpctl import command_line as root
+from acpctl import command_line
 from acpctl.command_line import COMMANDS
-from tests.cli.conftest import ACPCTL
 from tests.fakes.management import FakeDaemon, Silence, row
-from tests.support.terminal import Tty
+from tests.support.acpctl import ACPCTL
+from tests.support.terminal import Terminal
 
 HEAVY = {"asyncio", "rich", "pydantic", "aiohttp", "discord", "msgspec", "acpbot"}
 # The program as it is installed, and then the names of all modules that it has loaded.
@@ -70,7 +70,7 @@ def test_on_a_terminal_rich_draws_the_tables_and_nothing_else(tmp_path, argument
     told = tmp_path / "modules"
     program = tmp_path / "program.py"
     program.write_text(TELL_MODULES.replace("sys.stderr.write", f"open({str(told)!r}, 'w').write"))
-    screen = Tty([sys.executable, str(program), *arguments], 80, 90, os.environ)
+    screen = Terminal([sys.executable, str(program), *arguments], 80, 90, os.environ)
     try:
         assert screen.end() == 0
     finally:
@@ -127,7 +127,7 @@ def test_it_runs_as_a_module_too():
         (("--timeout", "0", "sessions"), "--timeout takes more than 0"),
         (("--timeout", "nan", "sessions"), "--timeout takes more than 0"),
         (("--timeout", "1e9", "sessions"), "up to 86,400"),
-        (("sessions", "--socket", "/x"), "--socket stands before the command: `acpctl --socket ... sessions`"),
+        (("sessions", "--socket", "/x"), "--socket belongs before the command: `acpctl --socket ... sessions`"),
         (("show", "1234", "-n", "-1"), "-1 is not in the range x>=0"),
         (("top",), "stdout is not a terminal; use `acpctl sessions --watch`"),
         (("drain", "--off", "--wait"), "--off"),
@@ -228,7 +228,7 @@ def test_a_defect_is_told_in_one_line_too(monkeypatch, capsys):
     closed = io.StringIO()
     closed.close()
     monkeypatch.setattr(sys, "stdout", closed)
-    assert root.run(["sessions"]) == 1
+    assert command_line.run(["sessions"]) == 1
     told = capsys.readouterr().err
     assert told.startswith("cannot go on: acpctl 0.1.0 has a defect: ValueError('I/O operation on closed file.')")
     assert told.endswith("please report it\n")

@@ -1,4 +1,4 @@
-"""`acpctl`'s hold of the terminal, by a program that does nothing else."""
+"""The raw terminal, in a program that does nothing else."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import os
 import signal
 import sys
 
-from tests.support.terminal import Tty
+from tests.support.terminal import Terminal
 
 SIZE = 200_000
-"""Characters: more than the kernel keeps for a terminal that is not read."""
+"""Characters: more than the kernel buffers for a terminal that nobody reads."""
 
 WRITES = f"""
-from acpctl.terminal.raw_terminal import Terminal
-with Terminal(begin="<", end=">") as terminal:
+from acpctl.terminal.raw_terminal import RawTerminal
+with RawTerminal(begin="<", end=">") as terminal:
     terminal.write("x" * {SIZE})
 """
 
 
-def test_a_stop_in_the_middle_of_a_write_waits_until_all_is_written():
-    screen = Tty([sys.executable, "-c", WRITES], 200, 50, os.environ)
+def test_ctrl_z_during_a_write_takes_effect_after_it():
+    screen = Terminal([sys.executable, "-c", WRITES], 200, 50, os.environ)
     try:
         screen.wait_for("x")
-        # The rest cannot be written before it is read here, so that this comes in the middle. Nobody here could wake a
-        # stopped process group, so the kernel does not stop it: it goes on at once (setpgid(2)).
+        # The program cannot write the rest before we read it, so the signal comes during the write. The kernel does not
+        # stop an orphaned process group, because nobody could wake it (setpgid(2)): the program continues at once.
         screen.signal(signal.SIGTSTP)
         assert screen.end() == 0, screen.text()
     finally:

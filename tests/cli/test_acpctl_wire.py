@@ -8,9 +8,8 @@ import stat
 
 import pytest
 
-from acpctl import client
-from acpctl import socket_paths as sockets
-from acpctl.exit_codes import Failure, Refused
+from acpctl import client, socket_paths
+from acpctl.errors import CliError, DaemonError
 from tests.fakes.management import FakeDaemon, Raw, Silence, WireError, row
 
 
@@ -44,8 +43,8 @@ def test_a_file_that_is_no_socket(acpctl, path):
 
 
 def test_what_a_closed_folder_is_called():
-    failure = sockets.unreachable("/run/acpbot/acpbot.sock", PermissionError())
-    assert failure.code == 4
+    failure = socket_paths.unreachable("/run/acpbot/acpbot.sock", PermissionError())
+    assert failure.exit_code == 4
     assert failure.message.startswith("cannot reach acpbot at /run/acpbot/acpbot.sock: permission denied; ask for")
 
 
@@ -250,12 +249,12 @@ def test_an_answer_that_comes_in_pieces_after_something_else(daemon, path):
     daemon.on("health.get", slow)
     with client.connect(str(path), 5) as connection:
         assert connection.call("health.get") == {"ok": 1}
-        assert connection.arrived(5)[0]["params"] == {"seq": 1}
+        assert connection.receive(5)[0]["params"] == {"seq": 1}
 
 
 def test_a_request_that_is_too_long_is_not_sent(daemon, path):
     with client.connect(str(path), 5) as connection:
-        with pytest.raises(Failure, match="acpbot takes 65,536"):
+        with pytest.raises(CliError, match="acpbot takes 65,536"):
             connection.send("chat.send", {"text": "x" * 65_536})
         assert connection.call("sessions.list")["max_sessions"] == 32
     assert [name for name, _ in daemon.requests] == ["sessions.list"]
@@ -268,7 +267,7 @@ def test_what_the_daemon_said_before_it_closed_is_heard(daemon, path):
             {"jsonrpc": "2.0", "id": None, "error": {"code": -32007, "message": "cannot read", "data": {}}}
         )
         daemon.disconnect()
-        with pytest.raises(Refused, match="cannot read"):
+        with pytest.raises(DaemonError, match="cannot read"):
             connection.call("sessions.list")
 
 

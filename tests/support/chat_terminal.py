@@ -15,7 +15,7 @@ OPTIONS = [
 ]
 
 
-class Agent:
+class ScriptedAgent:
     """Words of a prompt: ``tool``, ``plan``, ``think``, ``ask``, ``hang`` (until ``go`` or a cancel), ``fail``."""
 
     def __init__(self, daemon: FakeDaemon, *, options: list[Message] = OPTIONS) -> None:

@@ -1,162 +1,74 @@
-"""A conversation over ``chat.*`` of the wire: what is asked, what comes back, whose turn it is. No terminal here."""
+"""One thread's conversation over the ``chat.*`` methods (docs/protocol.md): its state, requests and events."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from acpctl.exit_codes import FAILED, TIMED_OUT, Failure, Refused
-from acpctl.text import clean, clean_lines, number
+from acpctl.chat.chat_view import Option, PermissionRequest, ToolCall
+from acpctl.client import IN_TURN, objects
+from acpctl.errors import CliError, DaemonError
+from acpctl.exit_codes import FAILED, TIMED_OUT
+from acpctl.quantities import number, whole_number
+from acpctl.text import clean, clean_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from acpctl.chat.chat_view import ChatView
     from acpctl.client import Connection, Message
 
-_YES: Final = ("allow_once", "allow_always")
-_NO: Final = ("reject_once", "reject_always")
-_TICK: Final = 1.0  # seconds: what is shown of a running turn
-_IN_TURN: Final = frozenset({"busy", "waiting", "stuck"})
+_REDRAW_SECONDS: Final = 1.0  # a running turn shows its seconds
 
 
-class Option(NamedTuple):
-    """One answer to a permission request."""
+class ChatClient:
+    """Sends requests, follows the events of the thread, and calls ``view`` for what there is to show.
 
-    option_id: str
-    name: str
-    kind: str
+    The caller reads the connection: it passes every message to :meth:`handle`, and calls :meth:`check_timeouts`.
+    """
 
-
-class Ask(NamedTuple):
-    """An open permission request."""
-
-    request: str
-    title: str
-    options: tuple[Option, ...]
-    timeout_seconds: float | None
-
-    def of_kind(self, kinds: tuple[str, ...]) -> Option | None:
-        """The option of the first of ``kinds`` that there is."""
-        return next((option for kind in kinds for option in self.options if option.kind == kind), None)
-
-    @property
-    def rejection(self) -> Option | None:
-        """The mildest rejection on offer."""
-        return self.of_kind(_NO)
-
-    def chosen(self, answer: str) -> Option | None:
-        """The option that a person means: its number, its id, name or kind, or y and n."""
-        word = answer.strip().casefold()
-        if word.isascii() and word.isdigit() and len(word) < 4:  # noqa: PLR2004 - a number of an option
-            index = int(word) - 1
-            return self.options[index] if 0 <= index < len(self.options) else None
-        for option in self.options:
-            if word in {option.option_id.casefold(), option.name.casefold(), option.kind}:
-                return option
-        if word in {"y", "yes"}:
-            return self.of_kind(_YES)
-        return self.rejection if word in {"n", "no"} else None
-
-
-class Tool(NamedTuple):
-    """A tool call as far as it is known; ``status`` as in ACP: pending, in_progress, completed, failed."""
-
-    title: str
-    status: str
-    since: float
-
-    @property
-    def over(self) -> bool:
-        """Whether it has ended."""
-        return self.status in {"completed", "failed"}
-
-
-class Face(Protocol):
-    """Who shows a conversation to a person. Texts are safe to print."""
-
-    def turn_started(self, prompt: str, *, own: bool) -> None:
-        """A turn runs now; ``own``: its prompt was said here."""
-
-    def text(self, delta: str) -> None:
-        """The answer has grown."""
-
-    def thought(self, delta: str) -> None:
-        """The agent thinks aloud."""
-
-    def tool(self, tool: Tool, *, new: bool) -> None:
-        """A tool call is ``new``, or has changed its status or title."""
-
-    def plan(self, entries: list[tuple[str, str]]) -> None:
-        """The agent's plan, as (status, content)."""
-
-    def asked(self, ask: Ask) -> None:
-        """A permission is wanted."""
-
-    def ask_ended(self, ask: Ask, outcome: str) -> None:
-        """It no longer is: ``selected``, ``cancelled``, ``expired``."""
-
-    def notice(self, text: str) -> None:
-        """The daemon says a sentence of its own."""
-
-    def turn_ended(self, stop_reason: str, error: str, *, own: bool) -> None:
-        """A turn is over, all of its text has been given; an ``own`` one may never have started."""
-
-    def queued(self, position: int) -> None:
-        """What was said last is queued behind ``position`` turns."""
-
-    def refused(self, method: str, failure: Failure) -> None:
-        """The daemon did not do what ``method`` asked for; ``failure`` says why."""
-
-    def told(self, text: str) -> None:
-        """An answer to something that was asked here."""
-
-
-class Talk:
-    """One thread's conversation. ``taking`` is called with every message; the rest asks for something."""
-
-    def __init__(self, connection: Connection, thread: str, face: Face, *, timeout: float) -> None:
+    def __init__(self, connection: Connection, thread: str, view: ChatView, *, timeout: float) -> None:
         self.thread = thread
         self.row: Message = {}
         self.busy = False
-        self.since = time.monotonic()
-        self.asks: dict[str, Ask] = {}
-        self.tools: dict[str, Tool] = {}
-        self.pending: list[str] = []
+        self.turn_started = time.monotonic()
+        self.tool_calls: dict[str, ToolCall] = {}
+        self.pending: list[str] = []  # prompts whose turn has not begun
         self._connection = connection
-        self._face = face
+        self._view = view
         self._timeout = timeout
-        self._waiting: dict[int, _Question] = {}
-        self._text = ""  # of the running turn, as it was told: what is shown is made safe piece by piece
+        self._requests: dict[int, _Request] = {}  # without a response yet
+        self._permissions: dict[str, PermissionRequest] = {}  # open at the daemon
+        self._answered: set[str] = set()  # of these, answered here
+        self._text = ""  # the running turn's, as the daemon sent it
         self._started = False
-        self._joined = False
+        self._joined = False  # the turn ran already when this client opened the thread
         self._own = False
-        self._whole = False
-        self._answered: set[str] = set()
+        self._repeats = False  # the next text event repeats the whole text
 
-    # What a person does.
+    # Requests.
 
     def open(self, agent: str | None) -> None:
-        """Open the thread. Raises ``Failure``."""
+        """Open the thread. Raises ``CliError``."""
         params = {"thread": self.thread, **({"agent": agent} if agent else {})}
         session = self._connection.call("chat.open", params).get("session")
         self.row = session if isinstance(session, dict) else {}
-        # A turn that runs already: its end will come, its beginning has passed.
-        self.busy = self._started = self._joined = self.row.get("state") in _IN_TURN
+        # Of a turn that runs already, only the end will come.
+        self.busy = self._started = self._joined = self.row.get("state") in IN_TURN
 
-    def say(self, text: str) -> bool:
-        """Send a prompt; whether it was sent."""
+    def send_prompt(self, text: str) -> bool:
+        """Send a prompt; false where it is too long to send."""
         self.pending.append(text)
 
-        def queued(result: Message) -> None:
-            position = int(number(result.get("queued")) or 0)
-            if position:
-                self._face.queued(position)
+        def on_result(result: Message) -> None:
+            if position := whole_number(result.get("queued")):
+                self._view.queued(position)
 
-        def refused(_: Refused) -> None:
+        def on_error(_: DaemonError) -> None:
             if text in self.pending:
                 self.pending.remove(text)
 
-        sent = self._ask("chat.send", {"thread": self.thread, "text": text}, queued, refused)
+        sent = self._request("chat.send", {"thread": self.thread, "text": text}, on_result, on_error)
         if not sent:
             self.pending.remove(text)
         return sent
@@ -164,187 +76,184 @@ class Talk:
     def cancel(self) -> None:
         """Cancel the running turn."""
 
-        def cancelled(result: Message) -> None:
+        def on_result(result: Message) -> None:
             if result.get("outcome") == "idle":
-                self._face.told("no turn is running")
+                self._view.hint("no turn is running")
 
-        self._ask("sessions.cancel", {"thread": self.thread}, cancelled)
+        self._request("sessions.cancel", {"thread": self.thread}, on_result)
 
-    def permit(self, ask: Ask, option: Option) -> None:
-        """Answer a permission request. Where the daemon does not take the answer, it is open again, or over."""
-        self._answered.add(ask.request)
+    def answer_permission(self, permission: PermissionRequest, option: Option) -> None:
+        """Answer a permission request. Where the daemon refuses the answer, the request is open again, or has ended."""
+        self._answered.add(permission.request)
 
-        def refused(why: Refused) -> None:
-            self._answered.discard(ask.request)
-            if why.kind in {"not_found", "conflict"}:
-                self.asks.pop(ask.request, None)
+        def on_error(error: DaemonError) -> None:
+            self._answered.discard(permission.request)
+            if error.kind in {"not_found", "conflict"}:
+                self._permissions.pop(permission.request, None)
 
-        params = {"thread": self.thread, "request": ask.request, "option": option.option_id}
-        self._ask("chat.permit", params, lambda _: None, refused)
+        params = {"thread": self.thread, "request": permission.request, "option": option.option_id}
+        self._request("chat.permit", params, lambda _: None, on_error)
 
-    def status(self, show: Callable[[Message], None]) -> None:
-        """Get the thread's session."""
+    def fetch_status(self, show: Callable[[Message], None]) -> None:
+        """Call ``show`` with the thread's session, once the daemon has sent it."""
 
-        def got(result: Message) -> None:
+        def on_result(result: Message) -> None:
             session = result.get("session")
             show(session if isinstance(session, dict) else self.row)
 
-        self._ask("sessions.get", {"thread": self.thread}, got)
+        self._request("sessions.get", {"thread": self.thread}, on_result)
 
     def leave(self) -> None:
-        """Tell the daemon that nobody listens any more; it also notices by itself."""
+        """Close the thread for this connection. The end of the connection does the same."""
         self._connection.send("chat.leave", {"thread": self.thread})
 
-    # What comes.
+    # State.
 
     @property
-    def waits(self) -> bool:
-        """Whether something will change without anybody doing anything: a turn runs, or an answer is to come."""
-        return self.busy or bool(self.pending) or bool(self._waiting)
+    def waiting(self) -> bool:
+        """Whether anything is to come: the end of a turn, or a response."""
+        return self.busy or bool(self.pending) or bool(self._requests)
 
     @property
-    def open_asks(self) -> list[Ask]:
-        """The permission requests that nobody has answered here."""
-        return [ask for ask in self.asks.values() if ask.request not in self._answered]
+    def open_permissions(self) -> list[PermissionRequest]:
+        """The permission requests that are not answered here."""
+        return [request for request in self._permissions.values() if request.request not in self._answered]
 
-    def taking(self, messages: list[Message]) -> None:
-        """Take what came; the face is told."""
+    def seconds_until_due(self) -> float | None:
+        """When to redraw and call :meth:`check_timeouts`, whether or not a message comes; ``None``: never."""
+        if not self.waiting:
+            return None
+        now = time.monotonic()
+        return min([_REDRAW_SECONDS, *(max(0.0, request.deadline - now) for request in self._requests.values())])
+
+    def check_timeouts(self) -> None:
+        """Raise ``CliError`` (exit 7) where a response is overdue."""
+        now = time.monotonic()
+        for request in self._requests.values():
+            if now > request.deadline:
+                message = f"cannot get an answer to {request.method} within {self._timeout:g} s; look at acpbot's log"
+                raise CliError(message, TIMED_OUT)
+
+    # Messages.
+
+    def handle(self, messages: list[Message]) -> None:
+        """Handle messages of the daemon; a response calls its request's functions, an event the view."""
         for message in messages:
             params = message.get("params")
             if "method" not in message:
-                self._answer(message)
+                self._handle_response(message)
             elif message["method"] == "chat.event" and isinstance(params, dict) and params.get("thread") == self.thread:
-                self._event(params)
+                handler: Callable[[Message], None] | None = getattr(self, f"_on_{params.get('type')}", None)
+                if handler is not None:
+                    handler(params)
 
-    def patience(self) -> float | None:
-        """For how many seconds nothing can change unless something comes; ``None``: for ever."""
-        if not self.waits:
-            return None
-        now = time.monotonic()
-        return min([_TICK, *(max(0.0, question.deadline - now) for question in self._waiting.values())])
-
-    def late(self) -> None:
-        """Raise ``Failure`` (exit 7) where an answer is overdue."""
-        now = time.monotonic()
-        for question in self._waiting.values():
-            if now > question.deadline:
-                message = f"cannot get an answer to {question.method} within {self._timeout:g} s; look at acpbot's log"
-                raise Failure(message, TIMED_OUT)
-
-    def _ask(
+    def _request(
         self,
         method: str,
         params: Message,
-        done: Callable[[Message], None],
-        refused: Callable[[Refused], None] | None = None,
+        on_result: Callable[[Message], None],
+        on_error: Callable[[DaemonError], None] | None = None,
     ) -> bool:
-        self._connection.renew()
+        self._connection.reset_deadline()
         try:
-            request = self._connection.send(method, params)
-        except Failure as failure:
-            if failure.code != FAILED:
+            request_id = self._connection.send(method, params)
+        except CliError as error:
+            if error.exit_code != FAILED:
                 raise
-            self._face.refused(method, failure)  # too long: nothing was sent
+            self._view.request_failed(method, error)  # too long: nothing was sent
             return False
-        self._waiting[request] = _Question(method, time.monotonic() + self._timeout, done, refused)
+        self._requests[request_id] = _Request(method, time.monotonic() + self._timeout, on_result, on_error)
         return True
 
-    def _answer(self, message: Message) -> None:
-        question = self._waiting.pop(message.get("id", 0), None)
-        method = question.method if question else "a request"
+    def _handle_response(self, message: Message) -> None:
+        request = self._requests.pop(message.get("id", 0), None)
+        method = request.method if request else "a request"
         try:
-            result = self._connection.result(message, method)
-        except Refused as refused:
-            if question is not None and question.refused is not None:
-                question.refused(refused)
-            self._face.refused(method, refused)
+            result = self._connection.parse_result(message, method)
+        except DaemonError as error:
+            if request is not None and request.on_error is not None:
+                request.on_error(error)
+            self._view.request_failed(method, error)
             return
-        if question is not None:
-            question.done(result)
-
-    def _event(self, event: Message) -> None:
-        handler: Callable[[Message], None] | None = getattr(self, f"_on_{event.get('type')}", None)
-        if handler is not None:
-            handler(event)
+        if request is not None:
+            request.on_result(result)
 
     def _on_turn_start(self, event: Message) -> None:
         prompt = event.get("prompt")
         if self._started and not self._joined:
-            self._whole = True  # what was missed comes again, as one text
+            self._repeats = True  # we have missed events, so the daemon sends the whole text again
             return
         self.busy = self._started = True
-        self._joined = self._whole = False
-        self.since = time.monotonic()
+        self._joined = self._repeats = False
+        self.turn_started = time.monotonic()
         self._text = ""
-        said = next((text for text in self.pending if _same(text, prompt)), None)
-        self._own = said is not None
-        if said is not None:
-            self.pending.remove(said)
-        self._face.turn_started(clean_lines(prompt if said is None else said), own=self._own)
+        sent = next((text for text in self.pending if _same_words(text, prompt)), None)
+        self._own = sent is not None
+        if sent is not None:
+            self.pending.remove(sent)
+        self._view.turn_started(clean_lines(prompt if sent is None else sent), own=self._own)
 
     def _on_text(self, event: Message) -> None:
         delta = event.get("text")
         if not isinstance(delta, str):
             return
-        if self._whole:
-            self._whole = False
-            self._catch_up(delta)
+        if self._repeats:
+            self._repeats = False
+            self._show_missing(delta)
         elif delta:
             self._text += delta
-            self._face.text(clean_lines(delta))
+            self._view.text(clean_lines(delta))
 
-    def _catch_up(self, whole: str) -> None:
-        """Give what of ``whole`` was not given yet; all of it, and saying so, where it begins otherwise."""
+    def _show_missing(self, whole: str) -> None:
+        """Show what is new in ``whole``, or all of it with a notice where it does not continue the shown text."""
         if self._text.startswith(whole):
             return
         if not whole.startswith(self._text):
-            self._face.notice("Some output was missed; the whole answer:")
+            self._view.notice("Some output was missed; the whole answer:")
             self._text = ""
-        self._face.text(clean_lines(whole[len(self._text) :]))
+        self._view.text(clean_lines(whole[len(self._text) :]))
         self._text = whole
 
     def _on_thought(self, event: Message) -> None:
         if delta := clean_lines(event.get("text")):
-            self._face.thought(delta)
+            self._view.thought(delta)
 
     def _on_tool(self, event: Message) -> None:
-        name = str(event.get("tool_call_id"))
-        before = self.tools.get(name)
+        call_id = str(event.get("tool_call_id"))
+        before = self.tool_calls.get(call_id)
         title = clean(event.get("title")) or (before.title if before else "a tool")
         status = clean(event.get("status")) or (before.status if before else "pending")
-        tool = Tool(title, status, before.since if before else time.monotonic())
-        if tool != before:
-            self.tools[name] = tool
-            self._face.tool(tool, new=before is None)
+        call = ToolCall(title, status, before.started if before else time.monotonic())
+        if call != before:
+            self.tool_calls[call_id] = call
+            self._view.tool_call(call, new=before is None)
 
     def _on_plan(self, event: Message) -> None:
-        entries = event.get("entries")
-        found = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-        self._face.plan([(clean(entry.get("status")), clean(entry.get("content"))) for entry in found])
+        entries = objects(event.get("entries"))
+        self._view.plan([(clean(entry.get("status")), clean(entry.get("content"))) for entry in entries])
 
     def _on_permission(self, event: Message) -> None:
         request = str(event.get("request"))
-        if request in self.asks:
+        if request in self._permissions:
             return
-        options = event.get("options")
-        found = [option for option in options if isinstance(option, dict)] if isinstance(options, list) else []
-        offered = tuple(
+        options = tuple(
             Option(str(option.get("option_id")), clean(option.get("name")), clean(option.get("kind")))
-            for option in found
+            for option in objects(event.get("options"))
         )
         title = clean(event.get("title")) or "a tool"
-        self.asks[request] = ask = Ask(request, title, offered, number(event.get("timeout_seconds")))
-        self._face.asked(ask)
+        permission = PermissionRequest(request, title, options, number(event.get("timeout_seconds")))
+        self._permissions[request] = permission
+        self._view.permission_requested(permission)
 
     def _on_permission_end(self, event: Message) -> None:
         request = str(event.get("request"))
-        ask = self.asks.pop(request, None)
+        permission = self._permissions.pop(request, None)
         self._answered.discard(request)
-        if ask is not None:
-            self._face.ask_ended(ask, clean(event.get("outcome")))
+        if permission is not None:
+            self._view.permission_ended(permission, clean(event.get("outcome")))
 
     def _on_notice(self, event: Message) -> None:
-        self._face.notice(clean(event.get("text")))
+        self._view.notice(clean(event.get("text")))
 
     def _on_session(self, event: Message) -> None:
         if isinstance(event.get("session"), dict):
@@ -354,23 +263,23 @@ class Talk:
         whole = event.get("text")
         own = self._own
         if not self._started and self.pending:
-            self.pending.pop(0)  # it was queued, and never ran
+            self.pending.pop(0)  # it was queued and never ran
             own = True
         elif isinstance(whole, str) and not self._joined and whole.rstrip() != self._text.rstrip():
-            self._catch_up(whole)
+            self._show_missing(whole)
         self.busy = self._started = self._joined = self._own = False
-        self._face.turn_ended(clean(event.get("stop_reason")), clean(event.get("error")), own=own)
-        self.tools.clear()
+        self._view.turn_ended(clean(event.get("stop_reason")), clean(event.get("error")), own=own)
+        self.tool_calls.clear()
 
 
-class _Question(NamedTuple):
-    """A request whose answer has not come."""
+class _Request(NamedTuple):
+    """A request without a response yet; ``deadline`` as time.monotonic()."""
 
     method: str
     deadline: float
-    done: Callable[[Message], None]
-    refused: Callable[[Refused], None] | None
+    on_result: Callable[[Message], None]
+    on_error: Callable[[DaemonError], None] | None
 
 
-def _same(said: str, prompt: object) -> bool:
-    return isinstance(prompt, str) and said.split() == prompt.split()
+def _same_words(sent: str, prompt: object) -> bool:
+    return isinstance(prompt, str) and sent.split() == prompt.split()

@@ -1,17 +1,18 @@
-"""What both faces of the chat say, and the commands that they take."""
+"""What the chat says, on a terminal and without one, and the commands that it knows."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from acpctl.render.session_rows import facts, state_cell
+from acpctl.render.session_rows import session_fields, state_cell
 from acpctl.text import width
 
 if TYPE_CHECKING:
+    from acpctl.chat.chat_view import ToolCall
     from acpctl.render.output import Output
 
-# What a terminal shows where its encoding can, and what it shows else.
-TOOL_MARKS: Final = {
+# A glyph, and the text where the encoding does not have the glyph.
+_TOOL_MARKS: Final = {
     "pending": ("🔧", "[tool]"),
     "in_progress": ("🔧", "[tool]"),
     "completed": ("✅", "[done]"),
@@ -23,27 +24,28 @@ _PLAN_MARKS: Final = {
     "pending": ("☐", "[ ]", ""),
 }
 _COMMANDS: Final = {"/help": "help", "/cancel": "cancel", "/status": "status", "/quit": "quit", "/exit": "quit"}
-_STOPS: Final = {
+_STOP_REASONS: Final = {
     "cancelled": "the turn was cancelled",
     "refusal": "the agent refuses to go on",
     "max_tokens": "the answer was cut: the model's limit of tokens is reached",
     "max_turn_requests": "the turn was cut: the limit of requests is reached",
 }
+HELP_LINES: Final = (
+    "/status   the session: state, working directory, agent",
+    "/cancel   stop the running turn (as Ctrl-C)",
+    "/quit     leave (as Ctrl-D); the session stays",
+    "Anything else goes to the agent, its own /commands too. Alt-Enter begins a new line.",
+)
 
 
-def command(line: str) -> str | None:
-    """The command of ours that a line is; ``None`` for anything else, which goes to the agent."""
+def parse_command(line: str) -> str | None:
+    """The chat's own command in ``line``; ``None`` for a line that goes to the agent."""
     return _COMMANDS.get(line.strip().lower())
 
 
-def help_lines() -> list[str]:
-    """What `/help` says."""
-    return [
-        "/status   the session: state, working directory, agent",
-        "/cancel   stop the running turn (as Ctrl-C)",
-        "/quit     leave (as Ctrl-D); the session stays",
-        "Anything else goes to the agent, its own /commands too. Alt-Enter begins a new line.",
-    ]
+def tool_mark(call: ToolCall, out: Output, *, error: bool = False) -> str:
+    """The symbol of a tool call's status."""
+    return out.glyph(*_TOOL_MARKS.get(call.status, _TOOL_MARKS["in_progress"]), error=error)
 
 
 def plan_lines(entries: list[tuple[str, str]], out: Output, *, error: bool = False) -> list[tuple[str, str]]:
@@ -56,16 +58,16 @@ def plan_lines(entries: list[tuple[str, str]], out: Output, *, error: bool = Fal
 
 
 def status_lines(row: dict[str, Any], out: Output) -> list[str]:
-    """What `/status` says of a session."""
-    pairs = [("state", state_cell(row, out)), *facts(row, out)]
-    label = max(width(name) for name, _ in pairs)
-    return [f"{name.ljust(label)}  {text}" for name, (text, _) in pairs]
+    """The answer to `/status`, unstyled."""
+    pairs = [("state", state_cell(row, out)), *session_fields(row, out)]
+    names = max(width(name) for name, _ in pairs)
+    return [f"{name.ljust(names)}  {text}" for name, (text, _) in pairs]
 
 
-def stop_words(stop_reason: str, error: str) -> str:
-    """What there is to say of a turn's end; empty where it ended as turns do."""
+def stop_text(stop_reason: str, error: str) -> str:
+    """Why a turn ended; empty where it ended as usual."""
     if stop_reason == "end_turn":
         return ""
     if stop_reason == "error":
         return error or "the turn failed"
-    return _STOPS.get(stop_reason, f"the turn ended: {stop_reason}")
+    return _STOP_REASONS.get(stop_reason, f"the turn ended: {stop_reason}")

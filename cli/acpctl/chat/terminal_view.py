@@ -1,295 +1,212 @@
-"""The chat on a terminal: the conversation scrolls away above, a line is typed below; both at any time."""
+"""The conversation as rows of a terminal: finished ones, which scroll away, and live ones, which still change."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Final
 
-from acpctl.chat.chat_text import TOOL_MARKS, command, help_lines, plan_lines, status_lines, stop_words
-from acpctl.chat.editor import Editor
-from acpctl.chat.live_region import Region, Row
-from acpctl.chat.transcript import Wrapped
-from acpctl.exit_codes import DONE, INTERRUPTED, Failure
-from acpctl.terminal.raw_terminal import Terminal
-from acpctl.text import clean_lines, duration, fit, many, width
+from acpctl.chat.chat_text import plan_lines, stop_text, tool_mark
+from acpctl.chat.word_wrap import WrappedText
+from acpctl.quantities import plural
+from acpctl.text import clean, clean_lines, truncate, width
+from acpctl.times import duration
 
 if TYPE_CHECKING:
-    from acpctl.chat.chat_client import Ask, Talk, Tool
-    from acpctl.client import Connection, Message
+    from collections.abc import Callable
+
+    from acpctl.chat.chat_client import ChatClient
+    from acpctl.chat.chat_view import PermissionRequest, ToolCall
+    from acpctl.errors import CliError
     from acpctl.render.output import Output
 
-_BRACKETED_PASTE: Final = ("\x1b[?2004h", "\x1b[?2004l")
-_MOST_OF_ONE: Final = 4  # rows below for tools, and for prompts that wait
+_MAX_ROWS_EACH: Final = 4  # live rows for running tools, and for waiting prompts
 
 
-class TerminalFace:
-    """What is said goes above; running tools, the plan and open permissions stand in the rows that are redrawn."""
+class TerminalView:
+    """Collects finished rows for :meth:`take_finished`; :meth:`live_rows` are those that still change.
 
-    def __init__(self, out: Output, region: Region) -> None:
-        self.editor = Editor()
-        self.talk: Talk | None = None
-        self.out = out
-        self._region = region
-        self._above: list[str] = []
-        self._wrapped = Wrapped()
-        self._style = ""
+    ``columns`` returns how many columns a row may take. All rows are painted.
+    """
+
+    def __init__(self, out: Output, columns: Callable[[], int]) -> None:
+        self.client: ChatClient | None = None
+        self.rings = False  # the bell is due
+        self._out = out
+        self._columns = columns
+        self._finished: list[str] = []
+        self._answer = WrappedText()
+        self._style = ""  # of the answer's current part
         self._plan: list[tuple[str, str]] = []
-        self._shown: list[str] = []
+        self._shown_prompts: list[str] = []  # shown when they were typed, so not again when their turn starts
         self._hint = ""
-        self._ring = False
 
-    # What is told (acpctl.chat.chat_client.Face).
+    # ChatView.
 
     def turn_started(self, prompt: str, *, own: bool) -> None:
-        """Show the prompt, unless it is what was just typed."""
+        """Show the prompt, unless it is shown already."""
         self._flush()
-        self._wrapped.restart()
+        self._answer.restart()
         self._plan = []
-        if own and prompt in self._shown:
-            self._shown.remove(prompt)
+        if own and prompt in self._shown_prompts:
+            self._shown_prompts.remove(prompt)
         else:
-            self._prompt(">" if own else "«", prompt)
+            self._add_prompt(">" if own else "«", prompt)
 
     def text(self, delta: str) -> None:
-        """Let it grow."""
+        """Append to the answer."""
         self._grow(delta, "")
 
     def thought(self, delta: str) -> None:
-        """The same, dimmed."""
+        """Append to the answer, dimmed."""
         self._grow(delta, "dim")
 
-    def tool(self, tool: Tool, *, new: bool) -> None:
-        """A tool that has ended goes above; one that runs stands below."""
+    def tool_call(self, call: ToolCall, *, new: bool) -> None:
+        """Finish its row once it has ended; a running one is a live row."""
         del new
         self._flush()
-        if tool.over:
-            took = duration(time.monotonic() - tool.since)
-            self._above.append(self._tool(tool, took).painted)
+        if call.ended:
+            self._finished.append(self._tool_row(call, duration(time.monotonic() - call.started)))
 
     def plan(self, entries: list[tuple[str, str]]) -> None:
-        """It stands below until the turn ends."""
+        """Show it in live rows until the turn ends."""
         self._plan = entries
 
-    def asked(self, ask: Ask) -> None:
-        """It stands below until it is answered."""
-        del ask
+    def permission_requested(self, request: PermissionRequest) -> None:
+        """Ring the bell; the request is in live rows until it ends."""
+        del request
         self._flush()
-        self._ring = True
+        self.rings = True
 
-    def ask_ended(self, ask: Ask, outcome: str) -> None:
-        """How it ended, where nobody here ended it."""
+    def permission_ended(self, request: PermissionRequest, outcome: str) -> None:
+        """Say how it ended, where that was not an answer."""
         if outcome != "selected":
-            self._say(f"permission {outcome}: {ask.title}", "dim")
+            self._add(f"permission {outcome}: {request.title}", "dim")
 
     def notice(self, text: str) -> None:
-        """Say it."""
-        self._say(text, "yellow")
+        """Show it."""
+        self._add(text, "yellow")
 
     def turn_ended(self, stop_reason: str, error: str, *, own: bool) -> None:
-        """All that stood below goes above."""
+        """Finish the live rows of the turn."""
         del own
         self._hint = ""
         self._flush()
-        for tool in self.talk.tools.values() if self.talk is not None else ():
-            if not tool.over:
-                self._above.append(self._tool(tool, "not ended").painted)
-        self._above += [self.out.paint(line, style) for line, style in plan_lines(self._plan, self.out)]
+        for call in self.client.tool_calls.values() if self.client is not None else ():
+            if not call.ended:
+                self._finished.append(self._tool_row(call, "not ended"))
+        self._finished += [self._out.paint(line, style) for line, style in plan_lines(self._plan, self._out)]
         self._plan = []
-        if words := stop_words(stop_reason, error):
-            self._say(words, "alarm" if stop_reason == "error" else "yellow")
+        if reason := stop_text(stop_reason, error):
+            self._add(reason, "alert" if stop_reason == "error" else "yellow")
 
     def queued(self, position: int) -> None:
-        """Say it."""
-        self.told(f"queued: {many(position, 'turn')} before it")
+        """Show it as a hint."""
+        self.hint(f"queued: {plural(position, 'turn')} before it")
 
-    def refused(self, method: str, failure: Failure) -> None:
-        """Say why."""
+    def request_failed(self, method: str, error: CliError) -> None:
+        """Show the error."""
         del method
-        self._say(failure.message, "red")
+        self._add(error.message, "red")
 
-    def told(self, text: str) -> None:
-        """Say it below, for as long as it matters: until the turn ends or something else is said."""
+    def hint(self, text: str) -> None:
+        """Show it in a live row until the turn ends or the user types another line."""
         self._hint = text
 
-    # What a person does.
+    # What the user did.
 
-    def typed(self, text: str) -> None:
-        """Show a prompt that was sent; one that waits is shown when its turn comes."""
-        if self.talk is not None and not self.talk.busy and len(self.talk.pending) == 1:
-            self._shown.append(text)
-            self._prompt(">", text)
+    def prompt_sent(self, text: str) -> None:
+        """Show a prompt that was sent; one that waits is a live row until its turn starts."""
+        if self.client is not None and not self.client.busy and len(self.client.pending) == 1:
+            self._shown_prompts.append(text)
+            self._add_prompt(">", text)
 
-    def answered(self, ask: Ask, name: str) -> None:
-        """Show what was chosen."""
-        self._say(f"{ask.title}: {name}", "magenta")
+    def permission_answered(self, request: PermissionRequest, name: str) -> None:
+        """Show the chosen option."""
+        self._add(f"{request.title}: {name}", "magenta")
 
-    def say_lines(self, lines: list[str]) -> None:
-        """Show what was asked for."""
+    def add_lines(self, lines: list[str] | tuple[str, ...]) -> None:
+        """Show the answer to a command of the chat."""
         for line in lines:
-            self._say(line, "dim")
+            self._add(line, "dim")
 
     # Rows.
 
-    def redraw(self) -> None:
-        """Bring the terminal up to date."""
-        rows = [*self._below(), self._input_row()]
-        if len(rows) > self._region.height:
-            rows = rows[-self._region.height :]
-        above, self._above = self._above, []
-        label = self._label()
-        _, cursor = self.editor.view(self._region.columns - width(label))
-        self._region.draw(above, rows, width(label) + cursor, ring=self._ring)
-        self._ring = False
+    def take_finished(self) -> list[str]:
+        """The rows that have been finished since the last call."""
+        finished, self._finished = self._finished, []
+        return finished
 
-    def close(self) -> None:
-        """Leave the terminal with the conversation on it and nothing below."""
+    def finish(self) -> None:
+        """Finish the answer's last row."""
         self._flush()
-        self._region.draw(self._above, [], 0)
-        self._above = []
 
-    def _below(self) -> list[Row]:
-        columns = self._region.columns
-        rows = []
-        if self._wrapped.tail.strip():
-            rows.append(self._painted(fit(self._wrapped.tail, columns), self._style))
-        talk = self.talk
-        if talk is None:
-            return rows
-        rows += [self._painted(fit(line, columns), style) for line, style in plan_lines(self._plan, self.out)]
-        running = [tool for tool in talk.tools.values() if not tool.over]
+    def live_rows(self) -> list[str]:
+        """The rows between the conversation and the input line."""
+        columns = self._columns()
+        lines: list[tuple[str, str]] = []
+        if self._answer.tail.strip():
+            lines.append((self._answer.tail, self._style))
+        client = self.client
+        if client is None:
+            return [self._out.paint(truncate(line, columns), style) for line, style in lines]
+        lines += plan_lines(self._plan, self._out)
+        rows = [self._out.paint(truncate(line, columns), style) for line, style in lines]
         now = time.monotonic()
-        rows += [self._tool(tool, duration(now - tool.since)) for tool in running[-_MOST_OF_ONE:]]
-        waiting = talk.pending[len(self._shown) :]
-        for text in waiting[:_MOST_OF_ONE]:
-            rows.append(self._painted(fit(f"queued: {clean_lines(text)}".replace("\n", " "), columns), "dim"))
-        if talk.open_asks:
-            ask = talk.open_asks[0]
-            rows.append(self._painted(fit(f"Permission: {ask.title}", columns), "yellow"))
-            for number, option in enumerate(ask.options, 1):
-                rows.append(self._painted(fit(f"  {number}  {option.name or option.option_id}", columns), "bold"))
+        running = [call for call in client.tool_calls.values() if not call.ended]
+        rows += [self._tool_row(call, duration(now - call.started)) for call in running[-_MAX_ROWS_EACH:]]
+        waiting = client.pending[len(self._shown_prompts) :]
+        lines = [(f"queued: {clean(text)}", "dim") for text in waiting[:_MAX_ROWS_EACH]]
+        if client.open_permissions:
+            request = client.open_permissions[0]
+            lines.append((f"Permission: {request.title}", "yellow"))
+            for number, option in enumerate(request.options, 1):
+                lines.append((f"  {number}  {option.name or option.option_id}", "bold"))
         if self._hint:
-            rows.append(self._painted(fit(self._hint, columns), "dim"))
-        return rows
+            lines.append((self._hint, "dim"))
+        return rows + [self._out.paint(truncate(line, columns), style) for line, style in lines]
 
-    def _label(self) -> str:
-        talk = self.talk
-        arrow = ">"
-        if talk is not None and talk.open_asks:
-            return f"1-{len(talk.open_asks[0].options)}, y or n {arrow} "
-        if talk is not None and talk.busy:
-            return f"{duration(time.monotonic() - talk.since)} {arrow} "
-        return f"{arrow} "
+    def label(self) -> str:
+        """What is before the input, unpainted: which answers are valid, or how long the turn has run."""
+        client = self.client
+        if client is not None and client.open_permissions:
+            return f"1-{len(client.open_permissions[0].options)}, y or n > "
+        if client is not None and client.busy:
+            return f"{duration(time.monotonic() - client.turn_started)} > "
+        return "> "
 
-    def _input_row(self) -> Row:
-        label = self._label()
-        shown, _ = self.editor.view(self._region.columns - width(label))
-        return Row(label + shown, self.out.paint(label, "cyan") + shown)
-
-    def _tool(self, tool: Tool, said: str) -> Row:
-        mark = self.out.glyph(*TOOL_MARKS.get(tool.status, TOOL_MARKS["in_progress"]))
-        room = self._region.columns - width(mark) - width(said) - 4
-        text = f"{mark} {fit(tool.title, room)}"
-        return Row(f"{text}  {said}", f"{text}  {self.out.paint(said, 'dim')}")
-
-    def _painted(self, text: str, style: str) -> Row:
-        return Row(text, self.out.paint(text, style))
+    def _tool_row(self, call: ToolCall, note: str) -> str:
+        mark = tool_mark(call, self._out)
+        title = truncate(call.title, self._columns() - width(mark) - width(note) - 4)
+        return f"{mark} {title}  {self._out.paint(note, 'dim')}"
 
     def _grow(self, delta: str, style: str) -> None:
         if style != self._style:
             self._flush()
             self._style = style
-        self._wrapped.add(delta, self._region.columns)
-        self._take_rows()
+        self._answer.add(delta, self._columns())
+        self._take_answer_rows()
 
     def _flush(self) -> None:
-        self._wrapped.end()
-        self._take_rows()
+        self._answer.end()
+        self._take_answer_rows()
 
-    def _take_rows(self) -> None:
-        self._above += [self.out.paint(row, self._style) for row in self._wrapped.taken()]
+    def _take_answer_rows(self) -> None:
+        self._finished += [self._out.paint(row, self._style) for row in self._answer.take_rows()]
 
-    def _say(self, text: str, style: str) -> None:
+    def _add(self, text: str, style: str) -> None:
         self._flush()
-        wrapped = Wrapped()
-        wrapped.add(text, self._region.columns)
-        wrapped.end()
-        self._above += [self.out.paint(row, style) for row in wrapped.taken()]
+        self._finished += [self._out.paint(row, style) for row in _wrap(text, self._columns())]
 
-    def _prompt(self, mark: str, text: str) -> None:
+    def _add_prompt(self, mark: str, text: str) -> None:
         self._flush()
-        glyph = self.out.glyph(mark, ">")
-        wrapped = Wrapped()
-        wrapped.add(text, self._region.columns - 2)
-        wrapped.end()
-        lines = [f"{'  ' if index else glyph + ' '}{row}" for index, row in enumerate(wrapped.taken())]
-        self._above += ["", *(self.out.paint(line, "cyan") for line in lines)]
+        first = self._out.glyph(mark, ">") + " "
+        rows = _wrap(clean_lines(text), self._columns() - 2)
+        lines = [f"{'  ' if index else first}{row}" for index, row in enumerate(rows)]
+        self._finished += ["", *(self._out.paint(line, "cyan") for line in lines)]
 
 
-def converse(connection: Connection, talk: Talk, face: TerminalFace, region: Region, terminal: Terminal) -> int:
-    """Until somebody leaves; the exit status."""
-    face.talk = talk
-    terminal.on_stop = region.clear
-    terminal.on_resume = face.redraw
-    cancelled = False
-    while True:
-        face.redraw()
-        keys, _ = terminal.wait(talk.patience(), connection.fileno())
-        for key in keys:
-            if key == "ctrl-c":
-                if cancelled or not talk.busy:
-                    return INTERRUPTED
-                cancelled = True
-                face.told("cancelling the turn; Ctrl-C again leaves")
-                talk.cancel()
-            elif _leaves(key, talk, face):
-                return DONE
-        talk.taking(connection.arrived(0))
-        talk.late()
-        cancelled = cancelled and talk.busy
-
-
-def _leaves(key: str, talk: Talk, face: TerminalFace) -> bool:
-    if key == "ctrl-d" and face.editor.empty:
-        return True
-    line = face.editor.take(key)
-    if line is None:
-        return False
-    face.told("")
-    return not _entered(line, talk, face)
-
-
-def open_terminal() -> Terminal:
-    """The terminal as :func:`converse` wants it: Ctrl-C and pasted text come as keys."""
-    return Terminal(begin=_BRACKETED_PASTE[0], end=_BRACKETED_PASTE[1], interrupts=False)
-
-
-def _entered(line: str, talk: Talk, face: TerminalFace) -> bool:
-    """Do what a line says; whether the chat goes on."""
-    match command(line):
-        case "quit":
-            return False
-        case "help":
-            face.say_lines(help_lines())
-        case "cancel":
-            talk.cancel()
-        case "status":
-
-            def show(row: Message) -> None:
-                face.say_lines(status_lines(row, face.out))
-
-            talk.status(show)
-        case _ if talk.open_asks:
-            _permit(line, talk, face)
-        case _ if line.strip() and talk.say(line):
-            face.typed(clean_lines(line))
-    return True
-
-
-def _permit(line: str, talk: Talk, face: TerminalFace) -> None:
-    ask = talk.open_asks[0]
-    option = ask.chosen(line)
-    if option is None:
-        face.told(f"answer 1 to {len(ask.options)}, y or n; /cancel stops the turn")
-        return
-    face.answered(ask, option.name or option.option_id)
-    talk.permit(ask, option)
+def _wrap(text: str, columns: int) -> list[str]:
+    wrapped = WrappedText()
+    wrapped.add(text, columns)
+    wrapped.end()
+    return wrapped.take_rows()

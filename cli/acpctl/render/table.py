@@ -1,4 +1,4 @@
-"""Tables as programs read them; on a terminal :class:`acpctl.render.output.Output` has Rich draw them."""
+"""Tables: piped ones, and the widths of the columns on a terminal."""
 
 from __future__ import annotations
 
@@ -9,63 +9,65 @@ from acpctl.text import width
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-GAP: Final = 2  # blanks between columns; in a piped table no cell holds as many
+GAP: Final = 2  # blanks between columns; in a piped table no cell holds as many in a row
 
-Cell = tuple[str, str]  # the text, made safe, and a style
+Cell = tuple[str, str]  # text that is safe to print, and a style of Output.paint
 
 
 class Column(NamedTuple):
-    """What else than ``title`` says how a column is fitted to a terminal; a piped table only knows ``right``.
+    """``title``, and how to fit the column to a terminal; a piped table uses only ``right`` (aligned).
 
-    ``shrink``: which end of its text is given up first (empty: none); it keeps ``least`` columns.
-    ``yields``: with more than 1 it takes no more than is left when the others have their ``good`` width.
-    ``optional``: left out before another has to go below ``good``.
+    ``shrink``: the end of its text that is cut first (empty: neither); the column keeps ``min_width``.
+    ``yields``: the column takes no more than the others leave when each has its ``good_width``.
+    ``optional``: the table drops it before another column gets narrower than its ``good_width``.
     """
 
     title: str
     right: bool = False
     shrink: Literal["", "tail", "head"] = ""
-    least: int = 0
-    good: int = 0
-    yields: float = 1.0
+    min_width: int = 0
+    good_width: int = 0
+    yields: bool = False
     optional: bool = False
 
 
-def plain(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> list[str]:
-    """The header and a line a row, nothing cut, :data:`GAP` blanks or more between columns."""
+def plain_table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> list[str]:
+    """The header and a line per row: nothing cut, at least :data:`GAP` blanks between columns."""
     lines = [[column.title for column in columns], *([text for text, _ in row] for row in rows)]
-    rooms = [max(map(width, texts)) for texts in zip(*lines, strict=True)]
-    return [(" " * GAP).join(map(_padded, columns, texts, rooms)).rstrip(" ") for texts in lines]
+    widths = [max(map(width, texts)) for texts in zip(*lines, strict=True)]
+    return [(" " * GAP).join(map(_pad, columns, texts, widths)).rstrip(" ") for texts in lines]
 
 
-def fitted(
-    columns: Sequence[Column], wanted: Sequence[int], limit: int
+def fit_columns(
+    columns: Sequence[Column], widths: Sequence[int], limit: int
 ) -> tuple[list[int], dict[int, int | None], int]:
-    """What Rich is to be told: which columns to show, the most that each may take, and the width of the table.
+    """How Rich must draw a table in ``limit``: the columns to show, the maximum width of each, the table's width.
 
-    ``wanted``: the widths of the columns with nothing cut. Rich takes what is too much from the widest columns that may
-    shrink. It knows no width that a column would rather have, and cuts every column where all this is not enough; so
-    the width is more than ``limit`` where the columns can't all have their least.
+    ``widths``: the widths of the columns with nothing cut. Rich shrinks the widest of the columns that may shrink. It
+    knows no preferred width, and cuts every column where that is not enough; so the table's width exceeds ``limit``
+    where the columns need more to have their ``min_width``.
     """
-    least = [min(size, column.least) if column.shrink else size for column, size in zip(columns, wanted, strict=True)]
-    good = [max(few, min(size, column.good)) for column, size, few in zip(columns, wanted, least, strict=True)]
+    least = [
+        min(size, column.min_width) if column.shrink else size for column, size in zip(columns, widths, strict=True)
+    ]
+    good = [max(few, min(size, column.good_width)) for column, size, few in zip(columns, widths, least, strict=True)]
     shown = list(range(len(columns)))
     if _total(good) > limit:
         shown = [i for i in shown if not columns[i].optional]
     limit = max(limit, _total([least[i] for i in shown]))
     spare = limit - _total([good[i] for i in shown])
-    most: dict[int, int | None] = dict.fromkeys(shown)
+    max_widths: dict[int, int | None] = dict.fromkeys(shown)
     for i in shown:
-        if columns[i].yields > 1:
-            most[i] = room = max(least[i], good[i] + spare)
-            spare -= max(0, min(wanted[i], room) - good[i])
-    return shown, most, limit
+        if columns[i].yields:
+            max_widths[i] = most = max(least[i], good[i] + spare)
+            spare -= max(0, min(widths[i], most) - good[i])
+    return shown, max_widths, limit
 
 
 def _total(widths: Sequence[int]) -> int:
     return sum(widths) + GAP * (len(widths) - 1)
 
 
-def _padded(column: Column, text: str, room: int) -> str:
-    padding = " " * (room - width(text))
+def _pad(column: Column, text: str, columns: int) -> str:
+    padding = " " * (columns - width(text))
     return padding + text if column.right else text + padding

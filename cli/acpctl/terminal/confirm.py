@@ -1,13 +1,15 @@
-"""The interactive confirmation: what will end is shown, then asked for, on stderr; the default is no."""
+"""The confirmation before sessions end: shows them on stderr and asks there; the default answer is no."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any
 
-from acpctl.exit_codes import USAGE, Failure
-from acpctl.render.session_rows import activity, calls, process_table, processes, session_table
-from acpctl.text import many, number
+from acpctl.client import objects
+from acpctl.errors import CliError
+from acpctl.exit_codes import USAGE
+from acpctl.quantities import plural, whole_number
+from acpctl.render.session_rows import activity, open_tool_calls, process_table, session_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,57 +19,46 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
-def can_ask() -> str:
-    """Why nobody can be asked here, or an empty string: both stdin and stderr have to be a terminal."""
+def require_terminal(advice: str) -> None:
+    """Raise ``CliError`` (exit 2) unless stdin and stderr are a terminal; ``advice`` says how to run without one."""
     for stream, name in ((sys.stdin, "stdin"), (sys.stderr, "stderr")):
         if stream is None or not stream.isatty():
-            return f"{name} is not a terminal"
-    return ""
+            raise CliError(f"cannot ask for a confirmation: {name} is not a terminal; {advice}", USAGE)
 
 
-def need_terminal(advice: str) -> None:
-    """Raise ``Failure`` (exit 2) where nobody can be asked; ``advice`` is the way to do without."""
-    if reason := can_ask():
-        raise Failure(f"cannot ask for a confirmation: {reason}; {advice}", USAGE)
-
-
-def show(rows: Sequence[Row], out: Output) -> None:
-    """Show the sessions on stderr, and of each what ends with it: its running tool, its processes."""
+def confirm_sessions(rows: Sequence[Row], out: Output) -> bool:
+    """Show the sessions with their running tools and processes, and ask; only ``y`` and ``yes`` mean yes."""
     for row in rows:
         for line in out.table(*session_table([row], out, error=True), error=True):
             out.note(line)
-        for call in calls(row) or ([activity(row)] if activity(row) else []):
+        for call in open_tool_calls(row) or ([activity(row)] if activity(row) else []):
             out.note(f"  running tool: {call}", "yellow")
-        tree = processes(row)
-        if tree:
-            out.note(f"  {many(len(tree), 'process', 'processes')} will end:")
-            for line in process_table(tree, out, error=True, indent=2):
+        processes = objects(row.get("process_tree"))
+        if processes:
+            out.note(f"  {plural(len(processes), 'process', 'processes')} will end:")
+            for line in process_table(processes, out, error=True, indent=2):
                 out.note(line)
         out.note("")
+    what = "this session" if len(rows) == 1 else f"these {len(rows):,} sessions"
+    return _ask(f"End {what}? [y/N] ", out).lower() in {"y", "yes"}
 
 
-def show_all(rows: Sequence[Row], out: Output) -> None:
-    """Show all sessions on stderr, in one table, and how many processes end with them."""
+def confirm_count(rows: Sequence[Row], out: Output) -> bool:
+    """Show the sessions in one table, and ask for their number. Raises ``CliError`` (exit 2) for another number."""
     for line in out.table(*session_table(rows, out, error=True), error=True):
         out.note(line)
-    total = sum(int(number(row.get("processes")) or 0) for row in rows)
-    out.note(f"{many(len(rows), 'session')} and {many(total, 'process', 'processes')} will end")
+    processes = sum(whole_number(row.get("processes")) for row in rows)
+    out.note(f"{plural(len(rows), 'session')} and {plural(processes, 'process', 'processes')} will end")
+    answer = _ask(f"To end all {plural(len(rows), 'session')} above, type their number: ", out)
+    if not (answer.isascii() and answer.isdigit() and len(answer) < 10):  # noqa: PLR2004 - digits that int() takes fast
+        return False
+    if int(answer) != len(rows):
+        raise CliError(f"cannot end all sessions: there are {len(rows)}, not {int(answer)}; nothing was ended", USAGE)
+    return True
 
 
-def yes(amount: int, out: Output) -> bool:
-    """Ask; only ``y`` and ``yes`` are a yes, the end of the input is a no."""
-    what = "this session" if amount == 1 else f"these {amount:,} sessions"
-    return _asked(f"End {what}? [y/N] ", out).strip().lower() in {"y", "yes"}
-
-
-def typed_number(amount: int, out: Output) -> int | None:
-    """Ask for the number of sessions; ``None`` for anything that is no number."""
-    answer = _asked(f"To end all {many(amount, 'session')} above, type their number: ", out).strip()
-    return int(answer) if answer.isascii() and answer.isdigit() and len(answer) < 10 else None  # noqa: PLR2004 - no number of sessions
-
-
-def _asked(question: str, out: Output) -> str:
-    """One line typed on the terminal; empty where the input ended instead (Ctrl-D, even after a few characters)."""
+def _ask(question: str, out: Output) -> str:
+    """The line that the user types, stripped; empty where the input ends before its newline (Ctrl-D)."""
     out.note(question, "bold", end="")
     try:
         answer = sys.stdin.readline()
@@ -75,6 +66,6 @@ def _asked(question: str, out: Output) -> str:
         out.note("\nnothing was ended")
         raise
     if answer.endswith("\n"):
-        return answer
+        return answer.strip()
     out.note("")
     return ""

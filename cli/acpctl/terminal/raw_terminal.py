@@ -1,88 +1,79 @@
-"""A terminal that is ours for a while: without line editing, and given back as it was, whatever happens."""
+"""A terminal without echo and line editing. However the program ends, the terminal gets its old modes back."""
 
 from __future__ import annotations
 
 import os
 import select
-import shutil
 import signal
 import sys
 import termios
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from acpctl.terminal.keys import Keys
+from acpctl.terminal.keys import KeyParser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import FrameType, TracebackType
 
 _STDIN: Final = 0
-_READ: Final = 65_536
-_LOCAL_FLAGS: Final = 3  # where termios.tcgetattr has them
-_CONTROL_CHARACTERS: Final = 6
-_NO_CHARACTER: Final = b"\x00"  # _POSIX_VDISABLE on Linux
-_FULL_SCREEN: Final = ("\x1b[?1049h\x1b[?7l\x1b[?25l", "\x1b[?25h\x1b[?7h\x1b[?1049l")
+_CHUNK: Final = 65_536  # bytes read at once
+_LOCAL_FLAGS: Final = 3  # the index of lflag in what termios.tcgetattr returns
 
 
-class Terminal:
-    """stdin without echo and line editing (where it is a terminal), stdout with ``begin`` and ``end`` written.
+class RawTerminal:
+    """Sets the modes of stdin (where it is a terminal) and writes ``begin`` and ``end`` to stdout around its use.
 
-    ``interrupts``: whether Ctrl-C still is a signal; else it comes as the key ``ctrl-c``. Ctrl-Z gives the terminal
-    back for as long as the process is stopped; SIGTERM and SIGHUP leave by ``SystemExit``.
+    Ctrl-C is a signal as ever. Ctrl-Z restores the terminal for as long as the process is stopped. SIGTERM and SIGHUP
+    raise ``SystemExit``.
     """
 
-    def __init__(self, *, begin: str = "", end: str = "", interrupts: bool = True) -> None:
-        self.on_stop: Callable[[], None] | None = None
-        self.on_resume: Callable[[], None] | None = None
+    def __init__(self, *, begin: str = "", end: str = "") -> None:
         self._begin = begin
         self._end = end
-        self._interrupts = interrupts
-        self._keys = Keys()
-        self._before: list[Any] | None = None
-        self._handlers: dict[int, Any] = {}
+        self._keys = KeyParser()
+        self._old_modes: list[Any] | None = None
+        self._old_handlers: dict[int, Any] = {}
         self._open = sys.stdin is not None and sys.stdin.isatty()
-        self._woken, self._wakes = os.pipe()
+        self._wakeup_read, self._wakeup_write = os.pipe()
 
     def __enter__(self) -> Self:
         for number, handler in (
-            (signal.SIGTSTP, self._stop),
-            (signal.SIGTERM, self._leave),
-            (signal.SIGHUP, self._leave),
-            (signal.SIGWINCH, self._resized),
+            (signal.SIGTSTP, self._on_stop),
+            (signal.SIGTERM, self._on_end),
+            (signal.SIGHUP, self._on_end),
+            (signal.SIGWINCH, self._on_resize),
         ):
-            self._handlers[number] = signal.signal(number, handler)
-        # A wait goes on after a signal (PEP 475); a byte in this pipe ends it, so that a new size is drawn at once.
-        os.set_blocking(self._wakes, False)
-        signal.set_wakeup_fd(self._wakes, warn_on_full_buffer=False)
-        self._take()
+            self._old_handlers[number] = signal.signal(number, handler)
+        # After a signal, select() continues (PEP 475). A byte in this pipe ends it, so that a resize redraws at once.
+        os.set_blocking(self._wakeup_write, False)
+        signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
+        self._set_modes()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._give_back()
+        self._restore_modes()
         signal.set_wakeup_fd(-1)
-        for number, handler in self._handlers.items():
+        for number, handler in self._old_handlers.items():
             signal.signal(number, handler)
-        os.close(self._woken)
-        os.close(self._wakes)
+        os.close(self._wakeup_read)
+        os.close(self._wakeup_write)
 
-    def wait(self, seconds: float | None, also: int | None = None) -> tuple[list[str], bool]:
-        """Keys typed, and whether ``also`` (a file descriptor) can be read; waits for at most ``seconds``, or a signal.
+    def wait(self, seconds: float, descriptor: int) -> list[str]:
+        """Wait for a key, a signal, or data at ``descriptor``, at most ``seconds``; return the typed keys.
 
-        The key ``end`` of a terminal that has gone away is ``ctrl-d``.
+        Returns the key ``ctrl-d`` where the terminal has gone away.
         """
-        watched = [self._woken, *([_STDIN] if self._open else []), *([] if also is None else [also])]
+        watched = [self._wakeup_read, descriptor, *([_STDIN] if self._open else [])]
         ready = select.select(watched, [], [], seconds)[0]
-        keys: list[str] = []
-        if self._woken in ready:
-            os.read(self._woken, _READ)
-        if _STDIN in ready:
-            data = os.read(_STDIN, _READ)
-            self._open = bool(data)
-            keys = self._keys.feed(data) if data else ["ctrl-d"]
-        return keys, also in ready
+        if self._wakeup_read in ready:
+            os.read(self._wakeup_read, _CHUNK)
+        if _STDIN not in ready:
+            return []
+        data = os.read(_STDIN, _CHUNK)
+        self._open = bool(data)
+        return self._keys.feed(data) if data else ["ctrl-d"]
 
     def write(self, text: str) -> None:
-        """Write to the terminal at once; a stop (Ctrl-Z) waits until that is done, since it writes there itself."""
+        """Write to the terminal at once. Delays Ctrl-Z until that is done, because its handler writes there too."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
         try:
             sys.stdout.write(text)
@@ -90,52 +81,31 @@ class Terminal:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def _take(self) -> None:
+    def _set_modes(self) -> None:
         if self._open:
-            self._before = termios.tcgetattr(_STDIN)
-            mode = termios.tcgetattr(_STDIN)
-            mode[_LOCAL_FLAGS] &= ~(termios.ECHO | termios.ICANON)
-            if not self._interrupts:
-                mode[_CONTROL_CHARACTERS][termios.VINTR] = _NO_CHARACTER
-            termios.tcsetattr(_STDIN, termios.TCSADRAIN, mode)
+            self._old_modes = termios.tcgetattr(_STDIN)
+            modes = termios.tcgetattr(_STDIN)
+            modes[_LOCAL_FLAGS] &= ~(termios.ECHO | termios.ICANON)
+            termios.tcsetattr(_STDIN, termios.TCSADRAIN, modes)
         self.write(self._begin)
 
-    def _give_back(self) -> None:
+    def _restore_modes(self) -> None:
         self.write(self._end)
-        if self._before is not None:
-            termios.tcsetattr(_STDIN, termios.TCSADRAIN, self._before)
+        if self._old_modes is not None:
+            termios.tcsetattr(_STDIN, termios.TCSADRAIN, self._old_modes)
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
+    def _on_stop(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self.on_stop is not None:
-            self.on_stop()
-        self._give_back()
+        self._restore_modes()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
-        # Here the process is stopped, until SIGCONT.
-        signal.signal(number, self._stop)
-        self._take()
-        if self.on_resume is not None:
-            self.on_resume()
+        # The process is stopped here, until SIGCONT.
+        signal.signal(number, self._on_stop)
+        self._set_modes()
 
-    def _resized(self, number: int, frame: FrameType | None) -> None:
-        """That it comes is enough: the size is looked up whenever something is drawn."""
+    def _on_resize(self, number: int, frame: FrameType | None) -> None:
+        """Nothing to do: the signal ends :meth:`wait`, and every drawing asks for the size."""
 
-    def _leave(self, number: int, frame: FrameType | None) -> None:
+    def _on_end(self, number: int, frame: FrameType | None) -> None:
         del frame
         raise SystemExit(128 + number)
-
-
-class Screen(Terminal):
-    """The whole screen, drawn anew each time."""
-
-    def __init__(self) -> None:
-        super().__init__(begin=_FULL_SCREEN[0], end=_FULL_SCREEN[1])
-
-    def draw(self, lines: list[str], foot: str) -> None:
-        """Show ``lines``, as many as there is room for, and ``foot`` in the last row."""
-        room = max(1, shutil.get_terminal_size().lines - 1)
-        shown = lines if len(lines) <= room else [*lines[: room - 1], f"… {len(lines) - room + 1} more"]
-        # Each row is emptied first: after a row that fills the width, the cursor stands on its last character.
-        body = "".join(f"\x1b[2K{line}\r\n" for line in [*shown, *[""] * (room - len(shown))])
-        self.write(f"\x1b[H{body}\x1b[2K{foot}")

@@ -31,7 +31,7 @@ def test_a_turn_is_shown_as_it_grows_and_ctrl_d_leaves(daemon, terminal):
         "❌ cat nope  0s",
         "hang plan tool think",
         "☑ Read it",
-        "▸ Mend it",
+        "▸ Fix it",
         "☐ Test it",
         ">",
     ]
@@ -43,7 +43,7 @@ def test_a_turn_is_shown_as_it_grows_and_ctrl_d_leaves(daemon, terminal):
     assert screen.modes() & termios.ICANON
 
 
-def test_what_runs_stands_below_the_text_until_it_has_ended(daemon, terminal):
+def test_running_tools_and_the_plan_stay_below_the_text_until_they_end(daemon, terminal):
     def turn(params, client):
         def run():
             client.chat("local-1", "turn_start", prompt=params["text"])
@@ -71,7 +71,7 @@ def test_what_runs_stands_below_the_text_until_it_has_ended(daemon, terminal):
     ("typed", "chosen"),
     [("2", "ever"), ("y", "once"), ("do not", "no")],
 )
-def test_a_permission_is_asked_for_and_answered(daemon, terminal, typed, chosen):
+def test_a_permission_request_is_shown_and_answered(daemon, terminal, typed, chosen):
     agent = ScriptedAgent(daemon)
     screen = terminal("chat", "local-1")
     screen.wait_for("\n>")
@@ -85,7 +85,7 @@ def test_a_permission_is_asked_for_and_answered(daemon, terminal, typed, chosen)
     assert "Permission:" not in shown
 
 
-def test_an_answer_that_is_none_is_not_sent(daemon, terminal):
+def test_an_answer_that_matches_no_option_is_not_sent(daemon, terminal):
     agent = ScriptedAgent(daemon)
     screen = terminal("chat", "local-1")
     screen.wait_for("\n>")
@@ -100,7 +100,7 @@ def test_an_answer_that_is_none_is_not_sent(daemon, terminal):
     assert agent.answers == []
 
 
-def test_a_permission_that_was_answered_elsewhere(daemon, terminal):
+def test_a_permission_request_that_was_answered_elsewhere_closes(daemon, terminal):
     def late(_params, _client):
         raise WireError(-32003, "conflict", "cannot answer: this permission request was already selected")
 
@@ -233,7 +233,7 @@ def test_ctrl_c_while_nothing_runs_leaves(daemon, terminal):
     daemon.wait_for("chat.leave")
 
 
-def test_what_is_typed_meanwhile_is_queued_and_stays_in_its_line(daemon, terminal):
+def test_a_prompt_typed_during_a_turn_is_queued_and_typing_goes_on(daemon, terminal):
     agent = ScriptedAgent(daemon)
     screen = terminal("chat", "local-1")
     screen.wait_for("\n>")
@@ -249,7 +249,7 @@ def test_what_is_typed_meanwhile_is_queued_and_stays_in_its_line(daemon, termina
     assert "queued: two" not in shown
 
 
-def test_a_queued_prompt_that_is_refused(daemon, terminal):
+def test_a_refused_prompt_shows_the_error(daemon, terminal):
     def full(_params, _client):
         raise WireError(-32008, "too_many", "cannot queue: 10 messages are waiting")
 
@@ -262,7 +262,7 @@ def test_a_queued_prompt_that_is_refused(daemon, terminal):
     assert screen.end() == 0
 
 
-def test_others_in_the_thread_and_the_daemons_own_words_are_shown(daemon, terminal):
+def test_prompts_of_others_and_notices_are_shown_safely(daemon, terminal):
     screen = terminal("chat", "local-1")
     screen.wait_for("\n>")
     client = daemon.clients[0]
@@ -275,7 +275,7 @@ def test_others_in_the_thread_and_the_daemons_own_words_are_shown(daemon, termin
     assert "« from elsewhere\nAn answer [bold]x[/bold].\nthe agent refuses to go on\n" in shown
 
 
-def test_a_running_turn_is_told_of(daemon, terminal):
+def test_opening_a_thread_shows_its_running_turn(daemon, terminal):
     daemon.on("chat.open", lambda params, _: {"session": row(params["thread"], "busy")})
     screen = terminal("chat", "local-1")
     screen.wait_for("a turn is running\n0s >")
@@ -287,7 +287,7 @@ def test_a_running_turn_is_told_of(daemon, terminal):
     assert shown.splitlines()[1:] == ["the end of it", ">"]
 
 
-def test_its_own_commands(daemon, terminal):
+def test_the_chat_knows_its_own_commands(daemon, terminal):
     daemon.rows.append(row("local-1", "idle", cwd="/home/op/x", title="Mine"))
     daemon.on("sessions.cancel", lambda _, __: {"outcome": "idle"})
     screen = terminal("chat", "local-1", lines=40)
@@ -367,7 +367,7 @@ def test_a_long_answer_is_wrapped_at_words_and_scrolls_away(daemon, terminal):
     assert " ".join(whole.split()).endswith(" ".join(text.split()))
 
 
-def test_stopping_gives_the_terminal_back_and_going_on_takes_it(daemon, terminal):
+def test_ctrl_z_restores_the_terminal_and_continuing_sets_it_again(daemon, terminal):
     ScriptedAgent(daemon)
     screen = terminal("chat", "local-1")
     screen.wait_for("\n>")
@@ -394,7 +394,7 @@ def test_the_daemon_goes_away(daemon, terminal):
     assert screen.modes() & termios.ECHO
 
 
-def test_yes_and_no_are_known_by_their_kinds():
+def test_yes_and_no_mean_options_by_their_kinds():
     options = (Option("a", "Sure", "allow_always"), Option("b", "Nope", "reject_always"), Option("c", "7", "odd"))
     request = PermissionRequest("r", "t", options, None)
     assert request.match("y") == options[0]

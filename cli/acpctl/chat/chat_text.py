@@ -9,7 +9,7 @@ from acpctl.text import width
 
 if TYPE_CHECKING:
     from acpctl.chat.chat_view import ToolCall
-    from acpctl.render.output import Output
+    from acpctl.render.renderer import Renderer
 
 # A glyph, and the text where the encoding does not have the glyph.
 _TOOL_MARKS: Final = {
@@ -43,21 +43,21 @@ def parse_command(line: str) -> str | None:
     return _COMMANDS.get(line.strip().lower())
 
 
-def tool_mark(call: ToolCall, out: Output, *, error: bool = False) -> str:
+def tool_mark(call: ToolCall, out: Renderer) -> str:
     """The symbol of a tool call's status."""
-    return out.glyph(*_TOOL_MARKS.get(call.status, _TOOL_MARKS["in_progress"]), error=error)
+    return out.glyph(*_TOOL_MARKS.get(call.status, _TOOL_MARKS["in_progress"]))
 
 
-def plan_lines(entries: list[tuple[str, str]], out: Output, *, error: bool = False) -> list[tuple[str, str]]:
+def plan_lines(entries: list[tuple[str, str]], out: Renderer) -> list[tuple[str, str]]:
     """A plan as a checklist: lines and their styles."""
     lines = []
     for status, content in entries:
         glyph, plain, style = _PLAN_MARKS.get(status, _PLAN_MARKS["pending"])
-        lines.append((f"{out.glyph(glyph, plain, error=error)} {content}", style))
+        lines.append((f"{out.glyph(glyph, plain)} {content}", style))
     return lines
 
 
-def status_lines(row: dict[str, Any], out: Output) -> list[str]:
+def status_lines(row: dict[str, Any], out: Renderer) -> list[str]:
     """The answer to `/status`, unstyled."""
     pairs = [("state", state_cell(row, out)), *session_fields(row, out)]
     names = max(width(name) for name, _ in pairs)

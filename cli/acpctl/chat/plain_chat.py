@@ -55,11 +55,11 @@ class PlainView:
     def tool_call(self, call: ToolCall, *, new: bool) -> None:
         """Write a line when it begins and one when it ends."""
         if new or call.ended:
-            self._out.note(f"{tool_mark(call, self._out, error=True)} {call.title}")
+            self._out.note(f"{tool_mark(call, self._out.err)} {call.title}")
 
     def plan(self, entries: list[tuple[str, str]]) -> None:
         """Write the entries that have changed."""
-        for line, _ in plan_lines([entry for entry in entries if entry not in self._plan], self._out, error=True):
+        for line, _ in plan_lines([entry for entry in entries if entry not in self._plan], self._out.err):
             self._out.note(line)
         self._plan = entries
 

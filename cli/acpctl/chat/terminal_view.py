@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from acpctl.chat.chat_client import ChatClient
     from acpctl.chat.chat_view import PermissionRequest, ToolCall
     from acpctl.errors import CliError
-    from acpctl.render.output import Output
+    from acpctl.render.renderer import Renderer
 
 _MAX_ROWS_EACH: Final = 4  # live rows for running tools, and for waiting prompts
 
@@ -28,7 +28,7 @@ class TerminalView:
     ``columns`` returns how many columns a row may take. All rows are painted.
     """
 
-    def __init__(self, out: Output, columns: Callable[[], int]) -> None:
+    def __init__(self, out: Renderer, columns: Callable[[], int]) -> None:
         self.client: ChatClient | None = None
         self.rings = False  # the bell is due
         self._out = out

@@ -1,4 +1,4 @@
-"""Tables that Rich draws on a terminal. Only :meth:`acpctl.render.output.Output.table` imports this module."""
+"""Tables that Rich draws on a terminal. Only :meth:`acpctl.render.renderer.Renderer.table` imports this module."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from acpctl.times import duration
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from acpctl.render.output import Output
+    from acpctl.render.renderer import Renderer
 
 Row = dict[str, Any]
 
@@ -58,11 +58,11 @@ _PROCESS_COLUMNS: Final = (
 )
 
 
-def state_cell(row: Row, out: Output, *, error: bool = False) -> Cell:
+def state_cell(row: Row, out: Renderer) -> Cell:
     """The state as a word, on a terminal with a symbol before it."""
     state = clean(row.get("state")) or "unknown"
     symbol = "○ " if state in _WITHOUT_PROCESS else "● "
-    return out.terminal_glyph(symbol, error=error) + state, _STATE_STYLES.get(state, "")
+    return out.terminal_glyph(symbol) + state, _STATE_STYLES.get(state, "")
 
 
 def activity(row: Row, *, timed: bool = True) -> str:
@@ -79,29 +79,26 @@ def activity(row: Row, *, timed: bool = True) -> str:
     return title
 
 
-def session_table(
-    rows: Sequence[Row], out: Output, *, wide: bool = False, error: bool = False
-) -> tuple[list[Column], list[list[Cell]]]:
+def session_table(rows: Sequence[Row], out: Renderer, *, wide: bool = False) -> tuple[list[Column], list[list[Cell]]]:
     """Columns and cells of a table of sessions; ``wide`` adds processes and ids."""
-    terminal = out.error_terminal if error else out.terminal
     columns = [*_COLUMNS, *(_WIDE_COLUMNS if wide else ()), _TITLE]
-    return columns, [_cells(row, out, wide=wide, error=error, terminal=terminal) for row in rows]
+    return columns, [_cells(row, out, wide=wide) for row in rows]
 
 
-def _cells(row: Row, out: Output, *, wide: bool, error: bool, terminal: bool) -> list[Cell]:
+def _cells(row: Row, out: Renderer, *, wide: bool) -> list[Cell]:
     # A program splits a piped table at two spaces, so there no cell is empty and none holds two spaces.
-    text = clean if terminal else clean_cell
+    text = clean if out.terminal else clean_cell
     state = row.get("state")
     idle = "-" if state in IN_TURN else duration(row.get("idle_seconds"))
     queued = number(row.get("queued")) or 0
-    cwd = abbreviate_home(clean(row.get("cwd")), out.home) if terminal else clean_cell(row.get("cwd"))
+    cwd = abbreviate_home(clean(row.get("cwd")), out.home) if out.terminal else clean_cell(row.get("cwd"))
     doing = activity(row) or "-"
     cells: list[Cell] = [
         (text(row.get("thread_id")) or "-", "bold"),
-        state_cell(row, out, error=error),
+        state_cell(row, out),
         (idle, "dim" if idle == "-" else ""),
         (count(queued), "yellow" if queued else "dim"),
-        (doing if terminal else clean_cell(doing), "alert" if state == "stuck" else "dim" if doing == "-" else ""),
+        (doing if out.terminal else clean_cell(doing), "alert" if state == "stuck" else "dim" if doing == "-" else ""),
         (cwd or "-", "blue"),
     ]
     if wide:
@@ -127,7 +124,7 @@ def summary(rows: Sequence[Row], max_sessions: object) -> str:
     return f"{total}: {', '.join(parts)}" if parts else total
 
 
-def session_fields(row: Row, out: Output) -> list[tuple[str, Cell]]:
+def session_fields(row: Row, out: Renderer) -> list[tuple[str, Cell]]:
     """The fields of `acpctl show`, in reading order; leaves out unknown ones."""
     turn, silent = duration(row.get("turn_seconds")), duration(row.get("silent_seconds"))
     owner, platform = clean(row.get("owner")), clean(row.get("platform"))
@@ -158,9 +155,9 @@ def session_fields(row: Row, out: Output) -> list[tuple[str, Cell]]:
     return [(name, cell) for name, cell in pairs if cell[0]]
 
 
-def process_table(processes: Sequence[Row], out: Output, *, error: bool = False, indent: int = 0) -> list[str]:
+def process_table(processes: Sequence[Row], out: Renderer, *, indent: int = 0) -> list[str]:
     """The process tree, ``indent`` columns in; a command is indented further by its depth in the tree."""
-    branch = out.terminal_glyph("└ ", "- ", error=error)
+    branch = out.terminal_glyph("└ ", "- ")
     cells: list[list[Cell]] = []
     for process in processes:
         depth = whole_number(process.get("depth"))
@@ -175,7 +172,7 @@ def process_table(processes: Sequence[Row], out: Output, *, error: bool = False,
                 (lead + clean(process.get("command")), ""),
             ]
         )
-    return out.table(_PROCESS_COLUMNS, cells, error=error, indent=indent)
+    return out.table(_PROCESS_COLUMNS, cells, indent=indent)
 
 
 def open_tool_calls(row: Row) -> list[str]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 GAP: Final = 2  # blanks between columns; in a piped table no cell holds as many in a row
 
-Cell = tuple[str, str]  # text that is safe to print, and a style of Output.paint
+Cell = tuple[str, str]  # text that is safe to print, and a style of Renderer.paint
 
 
 class Column(NamedTuple):

@@ -29,14 +29,14 @@ def require_terminal(advice: str) -> None:
 def confirm_sessions(rows: Sequence[Row], out: Output) -> bool:
     """Show the sessions with their running tools and processes, and ask; only ``y`` and ``yes`` mean yes."""
     for row in rows:
-        for line in out.table(*session_table([row], out, error=True), error=True):
+        for line in out.err.table(*session_table([row], out.err)):
             out.note(line)
         for call in open_tool_calls(row) or ([activity(row)] if activity(row) else []):
             out.note(f"  running tool: {call}", "yellow")
         processes = objects(row.get("process_tree"))
         if processes:
             out.note(f"  {plural(len(processes), 'process', 'processes')} will end:")
-            for line in process_table(processes, out, error=True, indent=2):
+            for line in process_table(processes, out.err, indent=2):
                 out.note(line)
         out.note("")
     what = "this session" if len(rows) == 1 else f"these {len(rows):,} sessions"
@@ -45,7 +45,7 @@ def confirm_sessions(rows: Sequence[Row], out: Output) -> bool:
 
 def confirm_count(rows: Sequence[Row], out: Output) -> bool:
     """Show the sessions in one table, and ask for their number. Raises ``CliError`` (exit 2) for another number."""
-    for line in out.table(*session_table(rows, out, error=True), error=True):
+    for line in out.err.table(*session_table(rows, out.err)):
         out.note(line)
     processes = sum(whole_number(row.get("processes")) for row in rows)
     out.note(f"{plural(len(rows), 'session')} and {plural(processes, 'process', 'processes')} will end")

@@ -330,6 +330,33 @@ def test_pasted_lines_are_one_message(daemon, terminal):
     assert daemon.wait_for("chat.send")["text"] == "def f():\n    return 1\nend"
 
 
+@pytest.mark.usefixtures("daemon")
+def test_the_cursor_is_where_the_next_character_goes(terminal):
+    screen = terminal("chat", "local-1")
+    screen.wait_for("\n>")
+    screen.type("ab日本")
+    screen.wait_for("> ab日本")
+    assert screen.cursor() == (len("> ab") + 4, 1)
+    screen.type("\x1b[D\x1b[DX")
+    screen.wait_for("> abX日本")
+    assert screen.cursor() == (len("> abX"), 1)
+
+
+def test_editing_keys_work_on_all_lines_of_a_pasted_text(daemon, terminal):
+    ScriptedAgent(daemon)
+    screen = terminal("chat", "local-1")
+    screen.wait_for("\n>")
+    screen.type("\x1b[200~one\ntwo three\x1b[201~")
+    screen.wait_for("> one⏎two three")
+    screen.type("\x17\x17")
+    screen.wait_until_gone("two")
+    screen.type("\x01zero \x05end")
+    screen.wait_for("> zero one⏎end")
+    screen.type("\x15\x15short\n")
+    screen.wait_for("You said: short\n>")
+    assert [params["text"] for params in daemon.asked("chat.send")] == ["short"]
+
+
 def test_a_long_line_scrolls_under_the_cursor(daemon, terminal):
     ScriptedAgent(daemon)
     screen = terminal("chat", "local-1", columns=30)

@@ -32,6 +32,13 @@ def test_a_command_imports_no_other_command():
     assert commands == {"acpctl.commands.sessions"}
 
 
+@pytest.mark.usefixtures("daemon")
+def test_a_chat_without_a_terminal_imports_no_heavy_module():
+    imported = imported_modules("chat", "local-1")
+    assert "acpctl.chat.plain_chat" in imported
+    assert imported & HEAVY_MODULES == set()
+
+
 @pytest.mark.parametrize("arguments", [("sessions",), ("sessions", "-o", "wide"), ("sessions", "-q")])
 @pytest.mark.usefixtures("daemon")
 def test_piped_output_does_not_import_rich(arguments):

@@ -57,6 +57,10 @@ class Terminal:
         """The screen, without trailing blanks."""
         return "\n".join(line.rstrip() for line in self.screen.display).rstrip()
 
+    def cursor(self) -> tuple[int, int]:
+        """The cursor's column and row, from 0."""
+        return self.screen.cursor.x, self.screen.cursor.y
+
     def type(self, text: str) -> None:
         """Press keys."""
         os.write(self._master, text.encode())

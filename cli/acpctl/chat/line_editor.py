@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
     from prompt_toolkit.key_binding import KeyPressEvent
 
+# A newline in the buffer. It is not "\n", so that Home, Ctrl-U, Up and the like work on the whole input, which is shown
+# in one row. Typed and pasted text never contains it: `clean_lines` escapes it.
+_NEWLINE: Final = "\u2028"
 _NEWLINE_SHOWN: Final = "⏎"
 _MIN_COLUMNS: Final = 20
 _ENDING_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
@@ -57,14 +60,14 @@ def _terminal_size() -> Size:
 
 
 def scroll_line(text: str, cursor: int, columns: int) -> tuple[str, int]:
-    """The part of ``text`` to show in ``columns``, and the cursor's column in it; ``cursor`` is an index of text."""
-    shown = text.replace("\n", _NEWLINE_SHOWN)
+    """The part of a buffer's ``text`` to show in ``columns``, and the cursor's index in it."""
+    shown = text.replace(_NEWLINE, _NEWLINE_SHOWN)
     before = shown[:cursor]
     limit = max(1, columns - 1)
     start = 0
     while width(before[start:]) > limit:
         start += max(1, limit // 2) if width(before[start:]) > 2 * limit else 1
-    return prefix(shown[start:], limit), width(before[start:])
+    return prefix(shown[start:], limit), len(before[start:])
 
 
 class LineEditor:
@@ -90,7 +93,7 @@ class LineEditor:
         self._ended = False
         self._timer: asyncio.TimerHandle | None = None
         self._output = _FrameOutput(sys.stdout, _terminal_size, term=os.environ.get("TERM"), enable_cpr=False)
-        self._buffer = Buffer(multiline=True)
+        self._buffer = Buffer(multiline=False)
         input_control = _InputControl(self._buffer, lambda: self._shown.label, self.columns)
         self._app: Application[int] = Application(
             layout=Layout(
@@ -192,7 +195,7 @@ class LineEditor:
 
         @bindings.add("enter")
         def _submit(_event: KeyPressEvent) -> None:
-            line = self._buffer.text
+            line = self._buffer.text.replace(_NEWLINE, "\n")
             if line.strip():
                 self._buffer.append_to_history()
             self._buffer.reset()
@@ -202,11 +205,12 @@ class LineEditor:
         @bindings.add("escape", "enter")
         @bindings.add("escape", "c-j")
         def _insert_newline(_event: KeyPressEvent) -> None:
-            self._buffer.insert_text("\n")
+            self._buffer.insert_text(_NEWLINE)
 
         @bindings.add(Keys.BracketedPaste)
         def _paste(event: KeyPressEvent) -> None:
-            self._buffer.insert_text(clean_lines(event.data.replace("\r\n", "\n").replace("\r", "\n")))
+            lines = clean_lines(event.data.replace("\r\n", "\n").replace("\r", "\n"))
+            self._buffer.insert_text(lines.replace("\n", _NEWLINE))
 
         @bindings.add("c-c")
         @bindings.add(Keys.SIGINT)
@@ -243,7 +247,7 @@ class _InputControl(BufferControl):
         label = to_formatted_text(ANSI(self._label()))
         used = sum(len(part[1]) for part in label)
         shown, cursor = scroll_line(self.buffer.text, self.buffer.cursor_position, self._columns() - used)
-        row = [*label, ("", shown)]
+        row = [*label, ("", shown + " ")]  # the cursor needs a character after the text
         return UIContent(lambda _: row, line_count=1, cursor_position=Point(x=used + cursor, y=0))
 
 

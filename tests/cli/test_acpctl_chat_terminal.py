@@ -10,7 +10,7 @@ import pytest
 
 from acpctl.chat.chat_view import Option, PermissionRequest
 from tests.fakes.management import WireError, row
-from tests.support.chat_terminal import ScriptedAgent
+from tests.support.chat_terminal import OPTIONS, ScriptedAgent
 
 
 def test_a_turn_is_shown_as_it_grows_and_ctrl_d_leaves(daemon, terminal):
@@ -204,6 +204,23 @@ def test_a_narrower_terminal_keeps_one_input_line(daemon, terminal):
     assert daemon.wait_for("chat.send")["text"] == "short"
 
 
+def test_live_rows_fit_the_terminal_after_a_resize(daemon, terminal):
+    def open_permission(params, client):
+        title = "rm -rf " + "x" * 60 + " end"
+        client.afterwards.append(
+            lambda: client.chat("local-1", "permission", request="r1", title=title, timeout_seconds=60, options=OPTIONS)
+        )
+        return {"session": row(params["thread"], "idle")}
+
+    daemon.on("chat.open", open_permission)
+    screen = terminal("chat", "local-1", columns=100, lines=12)
+    screen.wait_for("x end\n")
+    screen.resize(50, 12)
+    screen.wait_for("xx…\n")
+    screen.resize(100, 12)
+    screen.wait_for("x end\n")
+
+
 @pytest.mark.usefixtures("daemon")
 def test_a_terminal_that_goes_away_ends_the_chat(terminal):
     screen = terminal("chat", "local-1")
@@ -392,6 +409,33 @@ def test_a_long_answer_is_wrapped_at_words_and_scrolls_away(daemon, terminal):
     above = ["".join(line[column].data for column in range(40)).rstrip() for line in screen.screen.history.top]
     whole = " ".join([*above, *shown.splitlines()[:-1]])
     assert " ".join(whole.split()).endswith(" ".join(text.split()))
+
+
+def test_nothing_is_lost_when_the_user_types_while_text_streams(daemon, terminal):
+    words = [f"w{number}" for number in range(400)]
+    typed = "typed while the answer streams"
+    pieces = {number * 10: character for number, character in enumerate(typed)}
+
+    def answer(params, client):
+        def run():
+            client.chat("local-1", "turn_start", prompt=params["text"])
+            for number, word in enumerate(words):
+                if number in pieces:
+                    screen.type(pieces[number])
+                client.chat("local-1", "text", text=f"{word} ")
+            client.chat("local-1", "turn_end", stop_reason="end_turn", text=" ".join(words), error=None)
+
+        client.afterwards.append(run)
+        return {"queued": 0}
+
+    daemon.on("chat.send", answer)
+    screen = terminal("chat", "local-1", columns=60, lines=12)
+    screen.wait_for(">")
+    screen.type("go\n")
+    shown = screen.wait_for(f"w399\n> {typed}")
+    above = ["".join(line[column].data for column in range(60)).rstrip() for line in screen.screen.history.top]
+    answered = [word for row in [*above, *shown.splitlines()[:-1]] for word in row.split() if word.startswith("w")]
+    assert answered == words
 
 
 def test_ctrl_z_restores_the_terminal_and_continuing_sets_it_again(daemon, terminal):

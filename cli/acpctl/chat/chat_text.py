@@ -32,7 +32,7 @@ _STOP_REASONS: Final = {
 }
 HELP_LINES: Final = (
     "/status   the session: state, working directory, agent",
-    "/cancel   stop the running turn (as Ctrl-C)",
+    "/cancel   stop the running turn (as Ctrl-C, which first clears a half-typed line)",
     "/quit     leave (as Ctrl-D); the session stays",
     "Anything else goes to the agent, its own /commands too. Alt-Enter begins a new line.",
 )

@@ -91,6 +91,7 @@ class LineEditor:
         self._on_interrupt = on_interrupt
         self._on_end = on_end
         self._ended = False
+        self._drawn_columns = 0
         self._timer: asyncio.TimerHandle | None = None
         self._output = _FrameOutput(sys.stdout, _terminal_size, term=os.environ.get("TERM"), enable_cpr=False)
         self._buffer = Buffer(multiline=False)
@@ -111,7 +112,7 @@ class LineEditor:
             key_bindings=self._key_bindings(),
             output=self._output,
             erase_when_done=True,
-            after_render=self._output.end_frame,
+            after_render=self._after_render,
         )
 
     def columns(self) -> int:
@@ -150,6 +151,7 @@ class LineEditor:
         if self._ended:
             return
         live_before = len(self._shown.live)
+        self._drawn_columns = self.columns()
         self._shown = self._frame()
         max_live = self._output.get_size().rows - 2
         self._shown = self._shown._replace(live=self._shown.live[-max_live:] if max_live > 0 else [])
@@ -157,7 +159,7 @@ class LineEditor:
             self._timer.cancel()
         if self._shown.seconds is not None:
             self._timer = asyncio.get_running_loop().call_later(self._shown.seconds, self._redraw)
-        # prompt_toolkit never gives rows back by itself.
+        # Erases the last frame where the new one has fewer rows: prompt_toolkit itself never reduces its height.
         if self._shown.finished or len(self._shown.live) < live_before:
             self._output.begin_frame()
             self._app.renderer.erase()
@@ -171,6 +173,11 @@ class LineEditor:
         self._output.end_frame()
         self._output.write_raw("".join(f"{row}\r\n" for row in rows))
         self._output.flush()
+
+    def _after_render(self, _app: Application[int]) -> None:
+        self._output.end_frame()
+        if self._drawn_columns != self.columns():  # a resize: the rows need another width
+            asyncio.get_running_loop().call_soon(self._redraw)
 
     def _on_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if not self._ended:
@@ -259,7 +266,7 @@ class _FrameOutput(Vt100_Output):
     def begin_frame(self) -> None:
         self._in_frame = True
 
-    def end_frame(self, _app: object = None) -> None:
+    def end_frame(self) -> None:
         self._in_frame = False
         self.flush()
 

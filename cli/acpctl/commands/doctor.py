@@ -17,6 +17,13 @@ from acpctl.render.output import Output
 from acpctl.text import clean
 from acpctl.times import duration
 
+_DENIED: Final = "permission denied"
+_STATE_ADVICE: Final = {
+    "starting": "it takes turns soon; ask again",
+    "draining": "it takes no new turns; `acpctl drain --off` ends that, where no stop is under way",
+    "stopping": "it is about to end",
+}
+
 
 class Finding(NamedTuple):
     """A line of the checklist. ``ok`` is None where nothing is wrong or right; ``advice`` says what to do."""
@@ -63,14 +70,6 @@ def _examine(options: GlobalOptions, findings: list[Finding]) -> int:
         return error.exit_code
     with connection:
         return _check_daemon(connection, findings)
-
-
-_DENIED: Final = "permission denied"
-_STATE_ADVICE: Final = {
-    "starting": "it takes turns soon; ask again",
-    "draining": "it takes no new turns; `acpctl drain --off` ends that, where no stop is under way",
-    "stopping": "it is about to end",
-}
 
 
 def _check_candidate(candidate: socket_paths.Candidate, findings: list[Finding], *, found: str) -> bool:

@@ -89,5 +89,5 @@ def _count_turns(connection: Connection) -> tuple[int, int]:
         raise CliError("cannot wait for the drain: somebody has ended it; see `acpctl health`", NOT_FOUND)
     pool = health.get("pool")
     if not isinstance(pool, dict):
-        raise CliError("cannot wait for the drain: acpbot does not tell how many turns are running")
+        raise CliError("cannot wait for the drain: acpbot does not say how many turns are running")
     return sum(whole_number(pool.get(state)) for state in IN_TURN), whole_number(pool.get("queued"))

@@ -31,7 +31,7 @@ def run(
         _watch(options, output)
         return DONE
     with options.connect() as connection:
-        connection.require("health.get", "tell the health")
+        connection.require("health.get", "show the health")
         health = connection.call("health.get")
     if output == "json":
         options.out.json(health)

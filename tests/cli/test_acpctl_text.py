@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from acpctl import quantities, text, times
-from acpctl.chat.line_editor import scroll_line
+from acpctl.chat.line_editor import Drawn, scroll_line
 from acpctl.chat.word_wrap import WrappedText
 from acpctl.errors import CliError
 from acpctl.terminal.keys import KeyParser
@@ -159,6 +159,23 @@ def test_the_cursor_stays_in_the_visible_part_of_the_input_line(line, cursor, co
     assert text.width(shown) <= max(1, columns - 1)
     assert 0 <= index <= len(shown)
     assert "\u2028" not in shown
+
+
+@pytest.mark.parametrize(
+    ("live", "cursor", "columns", "added"),
+    [
+        ([80, 10], 5, 100, 0),
+        ([80, 10], 5, 120, 0),
+        ([80, 10], 5, 80, 0),
+        ([80, 10], 5, 40, 1),
+        ([81, 10], 5, 40, 2),
+        ([80, 10], 45, 40, 2),
+        ([], 85, 40, 2),
+        ([0], 0, 40, 0),
+    ],
+)
+def test_a_narrower_terminal_wraps_the_rows_of_the_last_frame(live, cursor, columns, added):
+    assert Drawn(100, live, cursor).rows_added(columns) == added
 
 
 def wrapped(pieces: list[str], columns: int) -> list[str]:

@@ -26,7 +26,8 @@ from prompt_toolkit.layout import BufferControl, FormattedTextControl, HSplit, L
 from prompt_toolkit.output.vt100 import Vt100_Output
 
 from acpctl.render.output import redirect_to_null
-from acpctl.text import clean_lines, prefix, width
+from acpctl.text import clean, clean_lines, prefix
+from acpctl.text import width as text_width
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +55,20 @@ class Frame(NamedTuple):
     seconds: float | None
 
 
+class Drawn(NamedTuple):
+    """The frame on the screen: the terminal's width then, the widths of the live rows, the cursor's column."""
+
+    columns: int
+    live: list[int]
+    cursor: int
+
+    def rows_added(self, columns: int) -> int:
+        """How many rows above the cursor the terminal has added by wrapping the frame at ``columns``, a new width."""
+        if columns >= self.columns:
+            return 0
+        return sum(max(0, row - 1) // columns for row in self.live) + self.cursor // columns
+
+
 def _terminal_size() -> Size:
     columns, rows = shutil.get_terminal_size()
     return Size(rows=rows, columns=columns)
@@ -65,8 +80,8 @@ def scroll_line(text: str, cursor: int, columns: int) -> tuple[str, int]:
     before = shown[:cursor]
     limit = max(1, columns - 1)
     start = 0
-    while width(before[start:]) > limit:
-        start += max(1, limit // 2) if width(before[start:]) > 2 * limit else 1
+    while text_width(before[start:]) > limit:
+        start += max(1, limit // 2) if text_width(before[start:]) > 2 * limit else 1
     return prefix(shown[start:], limit), len(before[start:])
 
 
@@ -95,7 +110,7 @@ class LineEditor:
         self._timer: asyncio.TimerHandle | None = None
         self._output = _FrameOutput(sys.stdout, _terminal_size, term=os.environ.get("TERM"), enable_cpr=False)
         self._buffer = Buffer(multiline=False)
-        input_control = _InputControl(self._buffer, lambda: self._shown.label, self.columns)
+        self._input = _InputControl(self._buffer, lambda: self._shown.label, self.columns)
         self._app: Application[int] = Application(
             layout=Layout(
                 HSplit(
@@ -104,10 +119,10 @@ class LineEditor:
                             FormattedTextControl(lambda: ANSI("\n".join(self._shown.live))),
                             height=lambda: len(self._shown.live),
                         ),
-                        Window(input_control, height=1),
+                        Window(self._input, height=1),
                     ]
                 ),
-                focused_element=input_control,
+                focused_element=self._input,
             ),
             key_bindings=self._key_bindings(),
             output=self._output,
@@ -176,6 +191,11 @@ class LineEditor:
 
     def _after_render(self, _app: Application[int]) -> None:
         self._output.end_frame()
+        self._output.drawn = Drawn(
+            self._output.get_size().columns,
+            [text_width(clean(row)) for row in self._shown.live],
+            self._input.cursor_column,
+        )
         if self._drawn_columns != self.columns():  # a resize: the rows need another width
             asyncio.get_running_loop().call_soon(self._redraw)
 
@@ -246,6 +266,7 @@ class _InputControl(BufferControl):
         super().__init__(buffer)
         self._label = label
         self._columns = columns
+        self.cursor_column = 0
 
     def create_content(self, width: int, height: int, preview_search: bool = False) -> UIContent:  # noqa: FBT001, FBT002 - the base class has it so
         """The row as prompt_toolkit draws it."""
@@ -254,6 +275,7 @@ class _InputControl(BufferControl):
         label = to_formatted_text(ANSI(self._label()))
         used = sum(len(part[1]) for part in label)
         shown, cursor = scroll_line(self.buffer.text, self.buffer.cursor_position, self._columns() - used)
+        self.cursor_column = used + text_width(shown[:cursor])
         row = [*label, ("", shown + " ")]  # the cursor needs a character after the text
         return UIContent(lambda _: row, line_count=1, cursor_position=Point(x=used + cursor, y=0))
 
@@ -261,6 +283,7 @@ class _InputControl(BufferControl):
 class _FrameOutput(Vt100_Output):
     """Sends everything between :meth:`begin_frame` and :meth:`end_frame` in one write, so that nothing flickers."""
 
+    drawn = Drawn(0, [], 0)
     _in_frame = False
 
     def begin_frame(self) -> None:
@@ -269,6 +292,11 @@ class _FrameOutput(Vt100_Output):
     def end_frame(self) -> None:
         self._in_frame = False
         self.flush()
+
+    def cursor_up(self, amount: int) -> None:
+        """Move to the first row of the frame, or up in it; prompt_toolkit does not know that the terminal wraps it."""
+        super().cursor_up(amount + self.drawn.rows_added(self.get_size().columns))
+        self.drawn = Drawn(0, [], 0)
 
     def flush(self) -> None:
         if self._in_frame:

@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from acpctl import quantities, text, times
-from acpctl.chat.line_editor import Drawn, scroll_line
+from acpctl.chat.frame_output import Drawn
+from acpctl.chat.line_editor import scroll_line
 from acpctl.chat.word_wrap import WrappedText
 from acpctl.errors import CliError
 from acpctl.terminal.keys import KeyParser

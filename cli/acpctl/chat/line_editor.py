@@ -2,30 +2,27 @@
 
 Rows of the conversation are written above it. prompt_toolkit's own ways to do that (``patch_stdout``,
 ``run_in_terminal``) switch the terminal out of raw mode for every write, which echoes keys, and draw the erased and the
-new input line in two writes, which flickers. :class:`_FrameOutput` sends each frame in one write instead.
+new input line in two writes, which flickers. :mod:`acpctl.chat.frame_output` sends each frame in one write instead.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
-import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from prompt_toolkit.application import Application
 from prompt_toolkit.application.run_in_terminal import run_in_terminal
 from prompt_toolkit.buffer import Buffer
-from prompt_toolkit.data_structures import Point, Size
+from prompt_toolkit.data_structures import Point
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import ANSI, to_formatted_text
 from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.layout import BufferControl, FormattedTextControl, HSplit, Layout, UIContent, Window
-from prompt_toolkit.output.vt100 import Vt100_Output
 
-from acpctl.render.output import redirect_to_null
+from acpctl.chat.frame_output import Drawn, FrameOutput
 from acpctl.text import clean, clean_lines, prefix
 from acpctl.text import width as text_width
 
@@ -35,7 +32,7 @@ if TYPE_CHECKING:
     from prompt_toolkit.key_binding import KeyPressEvent
 
 # A newline in the buffer. It is not "\n", so that Home, Ctrl-U, Up and the like work on the whole input, which is shown
-# in one row. Typed and pasted text never contains it: `clean_lines` escapes it.
+# in one row. Pasted text never contains it: `clean_lines` escapes it.
 _NEWLINE: Final = "\u2028"
 _NEWLINE_SHOWN: Final = "⏎"
 _MIN_COLUMNS: Final = 20
@@ -53,25 +50,6 @@ class Frame(NamedTuple):
     label: str
     bell: bool
     seconds: float | None
-
-
-class Drawn(NamedTuple):
-    """The frame on the screen: the terminal's width then, the widths of the live rows, the cursor's column."""
-
-    columns: int
-    live: list[int]
-    cursor: int
-
-    def rows_added(self, columns: int) -> int:
-        """How many rows above the cursor the terminal has added by wrapping the frame at ``columns``, a new width."""
-        if columns >= self.columns:
-            return 0
-        return sum(max(0, row - 1) // columns for row in self.live) + self.cursor // columns
-
-
-def _terminal_size() -> Size:
-    columns, rows = shutil.get_terminal_size()
-    return Size(rows=rows, columns=columns)
 
 
 def scroll_line(text: str, cursor: int, columns: int) -> tuple[str, int]:
@@ -108,7 +86,7 @@ class LineEditor:
         self._ended = False
         self._drawn_columns = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._output = _FrameOutput(sys.stdout, _terminal_size, term=os.environ.get("TERM"), enable_cpr=False)
+        self._output = FrameOutput()
         self._buffer = Buffer(multiline=False)
         self._input = _InputControl(self._buffer, lambda: self._shown.label, self.columns)
         self._app: Application[int] = Application(
@@ -278,30 +256,3 @@ class _InputControl(BufferControl):
         self.cursor_column = used + text_width(shown[:cursor])
         row = [*label, ("", shown + " ")]  # the cursor needs a character after the text
         return UIContent(lambda _: row, line_count=1, cursor_position=Point(x=used + cursor, y=0))
-
-
-class _FrameOutput(Vt100_Output):
-    """Sends everything between :meth:`begin_frame` and :meth:`end_frame` in one write, so that nothing flickers."""
-
-    drawn = Drawn(0, [], 0)
-    _in_frame = False
-
-    def begin_frame(self) -> None:
-        self._in_frame = True
-
-    def end_frame(self) -> None:
-        self._in_frame = False
-        self.flush()
-
-    def cursor_up(self, amount: int) -> None:
-        """Move to the first row of the frame, or up in it; prompt_toolkit does not know that the terminal wraps it."""
-        super().cursor_up(amount + self.drawn.rows_added(self.get_size().columns))
-        self.drawn = Drawn(0, [], 0)
-
-    def flush(self) -> None:
-        if self._in_frame:
-            return
-        try:
-            super().flush()
-        except OSError:  # the terminal has gone away; its end of input or SIGHUP ends the program
-            redirect_to_null(sys.stdout)

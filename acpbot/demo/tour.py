@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from acpbot.errors import AcpbotError
 from acpctl.client import connect
-from acpctl.exits import Failure
+from acpctl.errors import CliError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,8 +49,8 @@ class Tour:
         say(f"acpbot demo: a daemon and an agent run in {self._folder}; both are gone when this ends.")
         try:
             self._play()
-        except Failure as failure:
-            raise TourFailed(failure.message) from None
+        except CliError as error:
+            raise TourFailed(error.message) from None
         say("\nThat was the tour. On a terminal, `acpbot demo` opens the chat itself; README.md says how to go on.")
         return 0
 
@@ -77,7 +77,7 @@ class Tour:
         say(f"\n{self._stop}. {title}")
 
     def _events(self) -> Iterator[Event]:
-        while messages := self._chat.arrived(_SECONDS):
+        while messages := self._chat.receive(_SECONDS):
             for message in messages:
                 if message.get("method") == "chat.event":
                     yield message["params"]
@@ -85,7 +85,7 @@ class Tour:
 
     def _send(self, prompt: str) -> None:
         say(f"you> {prompt}")
-        self._chat.renew()
+        self._chat.reset_deadline()
         self._chat.call("chat.send", {"thread": THREAD, "text": prompt})
 
     def _turn(self, title: str, prompt: str) -> None:

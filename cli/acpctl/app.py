@@ -1,18 +1,20 @@
-"""The `acpctl` process: a quick start, Ctrl-C at any time, an exit status. The commands are in `acpctl.root`."""
+"""The `acpctl` console script: starts fast, obeys Ctrl-C at any time, exits with a documented code."""
 
 import gc
 import signal
 import sys
 from typing import NoReturn
 
+from acpctl.exit_codes import INTERRUPTED
+
 
 def main() -> NoReturn:
-    """The console script. Ends the process with the statuses of :mod:`acpctl.exits`."""
-    # Until the commands can catch a Ctrl-C it ends the process at once, without a traceback; the shell sees 130.
+    """Run the command line and exit with one of :mod:`acpctl.exit_codes`."""
+    # Until a command can catch it, Ctrl-C ends the process at once, without a traceback; the shell sees 130.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # A tenth of the start-up would go to looking for garbage among freshly imported modules, of which there is none.
+    # The imports leave no garbage, and collecting it would take a tenth of the start-up.
     gc.disable()
-    from acpctl.root import run  # noqa: PLC0415 - imported under the two rules above
+    from acpctl.command_line import run  # noqa: PLC0415 - imported after the two lines above
 
     gc.freeze()
     gc.enable()
@@ -20,7 +22,7 @@ def main() -> NoReturn:
     try:
         status = run(sys.argv[1:])
     except KeyboardInterrupt:
-        status = 130
+        status = INTERRUPTED
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    gc.freeze()  # the interpreter's last collection would visit all of it once more
+    gc.freeze()  # or the interpreter's last collection visits every object once more
     sys.exit(status)

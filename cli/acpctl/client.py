@@ -1,4 +1,4 @@
-"""A blocking client of the management wire (DESIGN section 4): one connection, one deadline for a whole exchange."""
+"""A blocking client of the management protocol (docs/protocol.md): one connection, one deadline per exchange."""
 
 from __future__ import annotations
 
@@ -10,25 +10,28 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 from acpctl import __version__
-from acpctl.exits import FAILED, TIMED_OUT, UNREACHABLE, Failure, Refused
-from acpctl.sockets import unreachable
+from acpctl.errors import CliError, DaemonError
+from acpctl.exit_codes import FAILED, TIMED_OUT, UNREACHABLE
+from acpctl.socket_paths import unreachable
 from acpctl.text import clean
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 PROTOCOL: Final = 1
-REQUEST_LIMIT: Final = 65_536  # bytes of a request line with its newline: what the daemon takes
+REQUEST_LIMIT: Final = 65_536  # bytes of a request line with its newline: the daemon takes no longer one
+IN_TURN: Final = frozenset({"busy", "waiting", "stuck"})  # the states of a session whose turn runs
 _ANSWER_LIMIT: Final = 100_000_000  # bytes of a line from the daemon
-_CHUNK: Final = 262_144
+_CHUNK: Final = 262_144  # bytes read at once
 
 Message = dict[str, Any]
 
 
 def connect(path: str, timeout: float) -> Connection:
-    """A connection whose hello has been read; ``timeout`` seconds are for this and all calls until :meth:`renew`.
+    """Connect and read the daemon's hello; ``timeout`` seconds limit this and the first exchange.
 
-    Raises ``Failure``: exit 6 where there is no acpbot or one of another protocol, 4 where it lets nobody in, 7.
+    Raises ``CliError``: exit 6 where acpbot is not at ``path`` or speaks another protocol version, 4 where it denies
+    access, 7 after ``timeout``.
     """
     connection = Connection(path, timeout)
     try:
@@ -39,8 +42,13 @@ def connect(path: str, timeout: float) -> Connection:
     return connection
 
 
+def objects(value: object) -> list[Message]:
+    """The JSON objects in a JSON array; empty where ``value`` is no array."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
 class Connection:
-    """One connection to the daemon. Not thread-safe. Requests are answered in any order; notifications are kept."""
+    """One connection to the daemon. Not thread-safe. Keeps notifications until :meth:`receive` is called."""
 
     def __init__(self, path: str, timeout: float) -> None:
         self.path = path
@@ -49,8 +57,8 @@ class Connection:
         self._deadline = time.monotonic() + timeout
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._buffer = bytearray()
-        self._scanned = 0
-        self._kept: deque[Message] = deque()
+        self._scanned = 0  # bytes of the buffer that are known to hold no newline
+        self._notifications: deque[Message] = deque()
         self._last_id = 0
 
     def __enter__(self) -> Self:
@@ -60,76 +68,76 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        """End the connection; the daemon notices."""
+        """Close the socket."""
         self._socket.close()
 
     def fileno(self) -> int:
-        """For ``select``."""
+        """The socket's descriptor, for ``select``."""
         return self._socket.fileno()
 
-    # The first line.
+    # Connecting.
 
     def open(self) -> None:
-        """Connect and read hello."""
+        """Connect and read hello. Raises as :func:`connect`."""
         try:
             self._connect()
         except OSError as error:
             raise unreachable(self.path, error) from None
         try:
-            hello = self._next("hello")
-        except _Garbled:
+            hello = self._read_message("hello")
+        except _InvalidMessage:
             raise self._not_acpbot() from None
         if hello is None:
-            raise Failure(
+            raise CliError(
                 f"cannot reach acpbot at {clean(self.path)}: it closed the connection without a hello; "
                 "see acpbot's log, or run `acpctl doctor`",
                 UNREACHABLE,
             )
         if isinstance(hello.get("error"), dict):
-            raise _refused(hello["error"], "connect")
+            raise _daemon_error(hello["error"], "connect")
         params = hello.get("params")
         if hello.get("method") != "hello" or not isinstance(params, dict) or params.get("server") != "acpbot":
             raise self._not_acpbot()
         self.hello = params
         if (protocol := params.get("protocol")) != PROTOCOL:
-            raise Failure(
+            raise CliError(
                 f"cannot talk to acpbot {self.version} at {clean(self.path)}: it speaks protocol {clean(protocol)}, "
                 f"and this acpctl ({__version__}) speaks {PROTOCOL}; use the acpctl that came with it",
                 UNREACHABLE,
             )
 
     def _connect(self) -> None:
-        self._socket.settimeout(self._left("connect"))
+        self._socket.settimeout(self._seconds_left("connect"))
         try:
             self._socket.connect(self.path)
         except BlockingIOError:
-            # unix(7): a full backlog fails at once on a socket that does not block. A blocking one waits, for as
-            # long as SO_SNDTIMEO says (socket(7)).
+            # unix(7): connecting to a full backlog fails at once on a non-blocking socket, and Python's timeouts make
+            # it one. A blocking socket waits for as long as SO_SNDTIMEO says (socket(7)).
             import struct  # noqa: PLC0415 - needed only here, which is rare
 
-            left = self._left("connect")
+            left = self._seconds_left("connect")
             self._socket.settimeout(None)
             limit = struct.pack("ll", int(left), int(left % 1 * 1_000_000))
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
             try:
                 self._socket.connect(self.path)
             except BlockingIOError:
-                self._late("connect")
+                self._raise_timeout("connect")
         except TimeoutError:
-            self._late("connect")
+            self._raise_timeout("connect")
 
-    def _not_acpbot(self) -> Failure:
+    def _not_acpbot(self) -> CliError:
         advice = "name acpbot's socket with --socket or ACPBOT_SOCKET"
-        return Failure(
+        return CliError(
             f"cannot talk to what listens at {clean(self.path)}: it is not an acpbot; {advice}",
             UNREACHABLE,
         )
 
-    # What hello said.
+    # What hello says.
 
     @property
     def version(self) -> str:
-        """The daemon's version, as it calls it."""
+        """The daemon's version."""
         return clean(self.hello.get("version") or "of unknown version")
 
     @property
@@ -138,133 +146,129 @@ class Connection:
         return clean(self.hello.get("access"))
 
     def offers(self, method: str) -> bool:
-        """Whether this daemon serves ``method``."""
+        """Whether this daemon has ``method``."""
         capabilities = self.hello.get("capabilities")
         return isinstance(capabilities, list) and method in capabilities
 
-    def need(self, method: str, verb: str) -> None:
-        """Raise ``Failure`` where ``method`` is not served; ``verb`` is what the user wanted to do."""
+    def require(self, method: str, verb: str) -> None:
+        """Raise ``CliError`` where the daemon does not have ``method``; ``verb`` says what the user wants to do."""
         if not self.offers(method):
-            raise Failure(f"cannot {verb}: this acpbot ({self.version}) does not offer {method}")
+            raise CliError(f"cannot {verb}: this acpbot ({self.version}) does not offer {method}")
 
     # Requests.
 
-    def renew(self, timeout: float | None = None) -> None:
-        """A new exchange begins: ``timeout`` seconds from now (as before where it is ``None``)."""
+    def reset_deadline(self, timeout: float | None = None) -> None:
+        """Begin a new exchange, which must end within ``timeout`` seconds (``None``: as many as before)."""
         self._timeout = self._timeout if timeout is None else timeout
         self._deadline = time.monotonic() + self._timeout
 
     def call(self, method: str, params: Message | None = None) -> Message:
-        """The result of a request. Notifications that come before it are kept for :meth:`arrived`.
+        """Send a request and return its result. Notifications that come meanwhile are kept for :meth:`receive`.
 
-        Raises ``Refused`` for an error answer, ``Failure`` (6 or 7) where none comes.
+        Raises ``DaemonError`` for an error response, ``CliError`` (exit 6 or 7) where no response comes.
         """
-        number = self.send(method, params)
+        request_id = self.send(method, params)
         while True:
             try:
-                message = self._next(method)
-            except _Garbled as garbled:
-                raise self._unclear(method, str(garbled)) from None
+                message = self._read_message(method)
+            except _InvalidMessage as error:
+                raise self._malformed(method, str(error)) from None
             if message is None:
-                raise self.lost()
+                raise self._closed()
             if "method" in message:
-                self._kept.append(message)
-            elif message.get("id") == number or message.get("id") is None:
-                return self.result(message, method)
+                self._notifications.append(message)
+            elif message.get("id") == request_id or message.get("id") is None:
+                return self.parse_result(message, method)
 
     def send(self, method: str, params: Message | None = None) -> int:
-        """Send a request and return its id; the answer is among what :meth:`arrived` gives."""
+        """Send a request and return its id. :meth:`receive` returns the response."""
         self._last_id += 1
         request = {"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": params or {}}
         line = json.dumps(request, separators=(",", ":")).encode() + b"\n"
         if len(line) > REQUEST_LIMIT:
-            raise Failure(f"cannot send {method}: it has {len(line):,} bytes, and acpbot takes {REQUEST_LIMIT:,}")
+            raise CliError(f"cannot send {method}: it has {len(line):,} bytes, and acpbot takes {REQUEST_LIMIT:,}")
         try:
-            self._socket.settimeout(self._left(method))
+            self._socket.settimeout(self._seconds_left(method))
             self._socket.sendall(line)
         except TimeoutError:
-            self._late(method)
+            self._raise_timeout(method)
         except (BrokenPipeError, ConnectionResetError):
-            pass  # the daemon has closed: what it said before, and that it closed, is found by reading
+            pass  # the daemon has closed the connection: the next read finds its last messages, then the end
         except OSError as error:
             raise unreachable(self.path, error) from None
         return self._last_id
 
-    def result(self, message: Message, method: str) -> Message:
-        """The result in an answer to ``method``. Raises ``Refused`` for an error, ``Failure`` for what is neither."""
-        if isinstance(message.get("error"), dict):
-            raise _refused(message["error"], method)
-        result = message.get("result")
+    def parse_result(self, response: Message, method: str) -> Message:
+        """The result of a response to ``method``.
+
+        Raises ``DaemonError`` for an error response, ``CliError`` for a response without a result.
+        """
+        if isinstance(response.get("error"), dict):
+            raise _daemon_error(response["error"], method)
+        result = response.get("result")
         if not isinstance(result, dict):
-            raise self._unclear(method, "there is no result in it")
+            raise self._malformed(method, "there is no result in it")
         return result
 
-    def rows(self, result: Message, key: str, method: str) -> list[Message]:
-        """The list of objects under ``key`` of a result. Raises ``Failure`` where it is not one."""
+    def parse_rows(self, result: Message, key: str, method: str) -> list[Message]:
+        """The array of objects at ``key`` of a result. Raises ``CliError`` where there is none."""
         rows = result.get(key)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise self._unclear(method, f"{key} is missing or no list of objects")
+            raise self._malformed(method, f"{key} is missing or no list of objects")
         return rows
 
-    # Streams.
+    # Messages that come at any time.
 
-    def taken(self) -> list[Message]:
-        """The messages that were read already."""
-        kept = list(self._kept)
-        self._kept.clear()
-        try:
-            while (line := self._line()) is not None:
-                kept.append(_parsed(line))
-        except _Garbled as garbled:
-            raise self._unclear("a stream", str(garbled)) from None
-        return kept
+    def receive(self, seconds: float | None = None) -> list[Message]:
+        """All messages that have come; waits at most ``seconds`` (``None``: for ever) for the first one.
 
-    def arrived(self, seconds: float | None = None) -> list[Message]:
-        """The messages that have come, waiting at most ``seconds`` for one (``None``: for ever); then empty.
-
-        Raises ``Failure`` (6) where the daemon has gone away.
+        Raises ``CliError`` (exit 6) where the daemon has closed the connection.
         """
-        messages = self.taken()
+        messages = self._buffered()
         while not messages and select.select([self._socket], [], [], seconds)[0]:
-            if not self._fill():
-                raise self.lost()
-            messages = self.taken()
+            if not self._fill_buffer():
+                raise self._closed()
+            messages = self._buffered()
         return messages
 
-    def lost(self) -> Failure:
-        """What to tell when the daemon has closed the connection."""
-        return Failure(
-            f"cannot go on: acpbot at {clean(self.path)} closed the connection; "
-            "was it stopped? look at its log, or run `acpctl doctor`",
-            UNREACHABLE,
-        )
+    def _buffered(self) -> list[Message]:
+        """The messages that are read already."""
+        messages = list(self._notifications)
+        self._notifications.clear()
+        try:
+            while (line := self._next_line()) is not None:
+                messages.append(_parse(line))
+        except _InvalidMessage as error:
+            raise self._malformed("a stream", str(error)) from None
+        return messages
 
     # Lines.
 
-    def _next(self, what: str) -> Message | None:
-        """The next message, kept ones left out; ``None`` at the end of the stream."""
-        while (line := self._line()) is None:
-            self._socket.settimeout(self._left(what))
+    def _read_message(self, method: str) -> Message | None:
+        """The next message of the socket; ``None`` at the end of the stream."""
+        while (line := self._next_line()) is None:
+            self._socket.settimeout(self._seconds_left(method))
             try:
-                if not self._fill():
+                if not self._fill_buffer():
                     return None
             except TimeoutError:
-                self._late(what)
-        return _parsed(line)
+                self._raise_timeout(method)
+        return _parse(line)
 
-    def _line(self) -> bytes | None:
+    def _next_line(self) -> bytes | None:
         end = self._buffer.find(b"\n", self._scanned)
         if end < 0:
             self._scanned = len(self._buffer)
             if self._scanned > _ANSWER_LIMIT:
-                raise Failure(f"cannot read acpbot's answer: it is a line over {_ANSWER_LIMIT:,} bytes")
+                raise CliError(f"cannot read acpbot's answer: it is a line over {_ANSWER_LIMIT:,} bytes")
             return None
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
         self._scanned = 0
         return line
 
-    def _fill(self) -> bool:
+    def _fill_buffer(self) -> bool:
+        """Read once; whether anything came before the end of the stream."""
         try:
             data = self._socket.recv(_CHUNK)
         except ConnectionResetError:
@@ -272,56 +276,64 @@ class Connection:
         self._buffer += data
         return bool(data)
 
-    def _left(self, what: str) -> float:
+    # Errors.
+
+    def _seconds_left(self, method: str) -> float:
         left = self._deadline - time.monotonic()
         if left <= 0:
-            self._late(what)
+            self._raise_timeout(method)
         return left
 
-    def _late(self, what: str) -> NoReturn:
-        waited = f"{self._timeout:g} s"
-        raise Failure(
-            f"cannot get an answer from acpbot at {clean(self.path)} within {waited} ({what}); "
+    def _raise_timeout(self, method: str) -> NoReturn:
+        raise CliError(
+            f"cannot get an answer from acpbot at {clean(self.path)} within {self._timeout:g} s ({method}); "
             "wait longer with --timeout, or look at its log",
             TIMED_OUT,
         )
 
-    def _unclear(self, method: str, why: str) -> Failure:
-        return Failure(
+    def _closed(self) -> CliError:
+        return CliError(
+            f"cannot go on: acpbot at {clean(self.path)} closed the connection; "
+            "was it stopped? look at its log, or run `acpctl doctor`",
+            UNREACHABLE,
+        )
+
+    def _malformed(self, method: str, why: str) -> CliError:
+        return CliError(
             f"cannot understand acpbot's answer to {method}: {why}; "
             f"is acpctl ({__version__}) of the same version as acpbot ({self.version})?",
             FAILED,
         )
 
 
-class _Garbled(ValueError):
-    """A line that is not a JSON object."""
+class _InvalidMessage(ValueError):
+    """A line is not a JSON object."""
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise _Garbled(f"{name} is not JSON")
+def _reject_constant(name: str) -> NoReturn:
+    raise _InvalidMessage(f"{name} is not JSON")
 
 
-_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+_DECODER: Final = json.JSONDecoder(parse_constant=_reject_constant)
 
 
-def _parsed(line: bytes) -> Message:
+def _parse(line: bytes) -> Message:
     try:
         message = _DECODER.decode(line.decode("utf-8"))
-    except _Garbled:
+    except _InvalidMessage:
         raise
     except (ValueError, RecursionError):
-        raise _Garbled("it is not JSON") from None
+        raise _InvalidMessage("it is not JSON") from None
     if not isinstance(message, dict):
-        raise _Garbled("it is not a JSON object")
+        raise _InvalidMessage("it is not a JSON object")
     return message
 
 
-def _refused(error: Message, what: str) -> Refused:
-    """An error answer as an exception: its message in one line, beginning 'cannot ...'."""
+def _daemon_error(error: Message, method: str) -> DaemonError:
+    """The exception for an error response; its message begins 'cannot ...'."""
     data = error.get("data")
     kind = data.get("kind") if isinstance(data, dict) else None
     message = clean(error.get("message")) or "acpbot gave no reason"
     if not message.startswith("cannot "):
-        message = f"cannot {what}: {message}"
-    return Refused(message, kind=kind if isinstance(kind, str) else "", number=error.get("code"))
+        message = f"cannot {method}: {message}"
+    return DaemonError(message, kind=kind if isinstance(kind, str) else "", code=error.get("code"))

@@ -1,53 +1,53 @@
-"""The options that stand before the command, and the parameters that commands share."""
+"""The options before the command, and the parameters that several commands share."""
 
 import os
 from typing import Annotated, Literal, NamedTuple
 
 import typer
 
-from acpctl import client, sockets
-from acpctl.completion import threads
-from acpctl.output import Output
+from acpctl import client, socket_paths
+from acpctl.render.output import Output
+from acpctl.thread_completion import complete_thread
 
-Thread = Annotated[
+ThreadArgument = Annotated[
     str,
     typer.Argument(
         metavar="THREAD",
         help="The exact id, <#id>, a Discord thread URL, or a unique suffix of four or more characters.",
-        autocompletion=threads,
+        autocompletion=complete_thread,
         show_default=False,
     ),
 ]
-Threads = Annotated[
+ThreadArguments = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="THREAD...",
         help="Exact ids, <#id>, Discord thread URLs, or unique suffixes of four or more characters.",
-        autocompletion=threads,
+        autocompletion=complete_thread,
         show_default=False,
     ),
 ]
-Format = Annotated[
+OutputFormat = Annotated[
     Literal["table", "json"],
     typer.Option("-o", "--output", help="json is acpbot's answer, one object."),
 ]
 
 
-class Globals(NamedTuple):
-    """What stood before the command. ``timeout``: seconds for one whole exchange."""
+class GlobalOptions(NamedTuple):
+    """The options before the command. ``timeout``: seconds for one whole exchange with the daemon."""
 
     socket: str | None
     timeout: float
     out: Output
 
     def connect(self) -> client.Connection:
-        """A connection to the daemon. Raises ``Failure``."""
-        return client.connect(sockets.find(self.socket, os.environ), self.timeout)
+        """Connect to the daemon. Raises ``CliError``."""
+        return client.connect(socket_paths.find_socket(self.socket, os.environ), self.timeout)
 
 
-def given(context: typer.Context) -> Globals:
-    """The options before the command."""
-    found = context.obj
-    if not isinstance(found, Globals):
-        raise TypeError("a command runs below the application of acpctl.root")
-    return found
+def global_options(context: typer.Context) -> GlobalOptions:
+    """The options before the command that runs."""
+    options = context.obj
+    if not isinstance(options, GlobalOptions):
+        raise TypeError("only acpctl.command_line runs a command")
+    return options

@@ -1,36 +1,26 @@
-"""acpctl against a scripted daemon: in this process where only its words matter, else as the installed program."""
+"""acpctl against a scripted daemon: in this process where only its output matters, else as the installed program."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
-from acpctl import root
-from tests.cli.tty import Tty
+from acpctl import command_line
 from tests.fakes.management import FakeDaemon, row
+from tests.support.acpctl import ACPCTL, Result
+from tests.support.terminal import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-ACPCTL = Path(sys.executable).with_name("acpctl")
-
-
-class Ran(NamedTuple):
-    """What a run of acpctl gave."""
-
-    code: int
-    out: str
-    err: str
+    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch, tmp_path):
-    """No socket of this machine, no colours, no home of anybody."""
+    """No socket of this machine, no colours, a home folder that does not exist."""
     for name in ("NO_COLOR", "XDG_RUNTIME_DIR", "COLUMNS", "LINES", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -41,13 +31,13 @@ def bare_environment(monkeypatch, tmp_path):
 
 @pytest.fixture
 def path(tmp_path) -> Path:
-    """Where the daemon's socket is; acpctl finds it by ACPBOT_SOCKET."""
+    """The path of the daemon's socket; acpctl finds it through ACPBOT_SOCKET."""
     return tmp_path / "acpbot.sock"
 
 
 @pytest.fixture
 def daemon(path) -> Iterator[FakeDaemon]:
-    """A daemon with a busy and an idle session."""
+    """A daemon with a busy, an idle and a suspended session."""
     rows = [
         row("1310203040506071234", "busy", activity="pytest -q", title="Fix the pool", cwd="/home/op/work"),
         row("1310203040506075678", "idle"),
@@ -58,22 +48,22 @@ def daemon(path) -> Iterator[FakeDaemon]:
 
 
 @pytest.fixture
-def acpctl(capsys) -> Callable[..., Ran]:
-    """Run a command in this process: neither stdin nor stdout is a terminal."""
+def acpctl(capsys) -> Callable[..., Result]:
+    """Run a command in this process, without a terminal."""
 
-    def run(*arguments: str) -> Ran:
-        code = root.run(list(arguments))
+    def run(*arguments: str) -> Result:
+        code = command_line.run(list(arguments))
         out, err = capsys.readouterr()
-        return Ran(code, out, err)
+        return Result(code, out, err)
 
     return run
 
 
 @pytest.fixture
-def program() -> Callable[..., Ran]:
+def program() -> Callable[..., Result]:
     """Run the installed program to its end."""
 
-    def run(*arguments: str, text: str | None = None, **environment: str) -> Ran:
+    def run(*arguments: str, text: str | None = None, **environment: str) -> Result:
         done = subprocess.run(
             [ACPCTL, *arguments],
             input=text,
@@ -84,20 +74,20 @@ def program() -> Callable[..., Ran]:
             timeout=20,
             check=False,
         )
-        return Ran(done.returncode, done.stdout, done.stderr)
+        return Result(done.returncode, done.stdout, done.stderr)
 
     return run
 
 
 @pytest.fixture
-def tty() -> Iterator[Callable[..., Tty]]:
-    """Run the installed program on a terminal that can be read and typed at."""
-    opened: list[Tty] = []
+def terminal() -> Iterator[Callable[..., Terminal]]:
+    """Run the installed program on a terminal that the test reads and types at."""
+    opened: list[Terminal] = []
 
-    def run(*arguments: str, columns: int = 100, lines: int = 30, **environment: str) -> Tty:
-        opened.append(Tty([str(ACPCTL), *arguments], columns, lines, {**os.environ, **environment}))
+    def run(*arguments: str, columns: int = 100, lines: int = 30, **environment: str) -> Terminal:
+        opened.append(Terminal([str(ACPCTL), *arguments], columns, lines, {**os.environ, **environment}))
         return opened[-1]
 
     yield run
-    for terminal in opened:
-        terminal.close()
+    for one in opened:
+        one.close()

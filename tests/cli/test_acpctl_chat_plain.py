@@ -1,4 +1,4 @@
-"""`acpctl chat` without a terminal: lines in, answers out."""
+"""`acpctl chat` without a terminal: stdin has the prompts, stdout gets the answers."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import subprocess
 
 import pytest
 
-from tests.cli.chats import OPTIONS, Agent
-from tests.cli.conftest import ACPCTL
 from tests.fakes.management import FakeDaemon, WireError, row
+from tests.support.acpctl import ACPCTL
+from tests.support.chat_terminal import OPTIONS, ScriptedAgent
 
 
-def test_the_answer_is_stdout_and_nothing_else_is(daemon, program):
-    Agent(daemon)
-    ran = program("chat", "local-1", text="hello\n")
-    assert ran == (0, "You said: hello\n", "thread local-1\n")
+def test_stdout_has_the_answer_and_nothing_else(daemon, program):
+    ScriptedAgent(daemon)
+    result = program("chat", "local-1", text="hello\n")
+    assert result == (0, "You said: hello\n", "thread local-1\n")
     assert daemon.asked("chat.open") == [{"thread": "local-1"}]
     daemon.wait_for("chat.leave")
 
 
-def test_prompts_go_one_turn_after_the_other_and_the_last_turn_is_waited_for(daemon, program):
-    Agent(daemon)
-    ran = program("chat", "local-1", text="one\n\n  \ntwo\r\nthree")
-    assert (ran.code, ran.out) == (0, "You said: one\nYou said: two\nYou said: three\n")
+def test_prompts_run_one_after_the_other_to_the_end_of_the_last_turn(daemon, program):
+    ScriptedAgent(daemon)
+    result = program("chat", "local-1", text="one\n\n  \ntwo\r\nthree")
+    assert (result.code, result.out) == (0, "You said: one\nYou said: two\nYou said: three\n")
     assert [params["text"] for params in daemon.asked("chat.send")] == ["one", "two", "three"]
 
 
@@ -41,7 +41,7 @@ def test_events_may_come_before_the_answer_to_the_prompt(daemon, program):
     assert program("chat", "local-1", text="a\nb\n").out == "quick\nquick\n"
 
 
-def test_a_new_thread_has_a_name_that_nobody_has(daemon, program):
+def test_a_new_thread_gets_an_unused_id(daemon, program):
     names = {program("chat", text="").err for _ in range(2)}
     assert len(names) == 2
     assert all(re.fullmatch(r"thread local-[a-z2-7]{6}\n", name) for name in names)
@@ -49,80 +49,80 @@ def test_a_new_thread_has_a_name_that_nobody_has(daemon, program):
     assert daemon.asked("chat.open")[-1] == {"thread": "local-2", "agent": "codex"}
 
 
-def test_tools_plans_and_notices_are_told_on_stderr(daemon, program):
-    Agent(daemon)
-    ran = program("chat", "local-1", text="plan think tool\n")
-    assert (ran.code, ran.out) == (0, "You said: plan think tool\n")
-    assert ran.err.splitlines() == [
+def test_tool_calls_and_plans_are_on_stderr(daemon, program):
+    ScriptedAgent(daemon)
+    result = program("chat", "local-1", text="plan think tool\n")
+    assert (result.code, result.out) == (0, "You said: plan think tool\n")
+    assert result.err.splitlines() == [
         "thread local-1",
         "☑ Read it",
-        "▸ Mend it",
+        "▸ Fix it",
         "☐ Test it",
         "🔧 make test",
         "✅ make test",
         "🔧 cat nope",
         "❌ cat nope",
     ]
-    ran = program("chat", "local-1", text="tool\n", PYTHONIOENCODING="latin-1")
-    assert "[tool] make test\n[done] make test" in ran.err
+    result = program("chat", "local-1", text="tool\n", PYTHONIOENCODING="latin-1")
+    assert "[tool] make test\n[done] make test" in result.err
 
 
-def test_permissions_are_refused_and_that_is_said(daemon, program):
-    agent = Agent(daemon)
-    ran = program("chat", "local-1", text="ask\n")
-    assert (ran.code, ran.out) == (0, "You said: ask\n")
+def test_permission_requests_are_rejected_with_a_note(daemon, program):
+    agent = ScriptedAgent(daemon)
+    result = program("chat", "local-1", text="ask\n")
+    assert (result.code, result.out) == (0, "You said: ask\n")
     assert agent.answers == ["no"]
-    assert "permission refused, there is no terminal to ask at: rm -rf build/ (Do not)\n" in ran.err
+    assert "permission refused, there is no terminal to ask at: rm -rf build/ (Do not)\n" in result.err
 
 
-def test_without_a_way_to_refuse_the_turn_is_cancelled(daemon, program):
-    agent = Agent(daemon, options=OPTIONS[:2])
-    ran = program("chat", "local-1", text="ask\n")
-    assert ran.code == 1
+def test_without_a_rejecting_option_the_turn_is_cancelled(daemon, program):
+    agent = ScriptedAgent(daemon, options=OPTIONS[:2])
+    result = program("chat", "local-1", text="ask\n")
+    assert result.code == 1
     assert agent.answers == []
-    assert "turn cancelled, there is no terminal to ask at and no option that refuses: rm -rf build/\n" in ran.err
-    assert "the turn was cancelled\n" in ran.err
+    assert "turn cancelled, there is no terminal to ask at and no option that refuses: rm -rf build/\n" in result.err
+    assert "the turn was cancelled\n" in result.err
 
 
-def test_a_turn_that_fails_fails_the_chat(daemon, program):
-    Agent(daemon)
-    ran = program("chat", "local-1", text="fail\nwell\n")
-    assert (ran.code, ran.out) == (1, "You said: fail\nYou said: well\n")
-    assert "The agent ended unexpectedly.\n" in ran.err
+def test_a_failed_turn_makes_the_chat_exit_with_1(daemon, program):
+    ScriptedAgent(daemon)
+    result = program("chat", "local-1", text="fail\nwell\n")
+    assert (result.code, result.out) == (1, "You said: fail\nYou said: well\n")
+    assert "The agent ended unexpectedly.\n" in result.err
 
 
-def test_a_prompt_that_is_not_taken_ends_the_chat(daemon, program):
+def test_a_refused_prompt_ends_the_chat(daemon, program):
     def draining(_params, _client):
         raise WireError(-32005, "draining", "cannot take a turn: acpbot is draining")
 
     daemon.on("chat.send", draining)
-    ran = program("chat", "local-1", text="a\nb\n")
-    assert (ran.code, ran.out) == (1, "")
-    assert ran.err.endswith("cannot take a turn: acpbot is draining\n")
+    result = program("chat", "local-1", text="a\nb\n")
+    assert (result.code, result.out) == (1, "")
+    assert result.err.endswith("cannot take a turn: acpbot is draining\n")
     assert len(daemon.asked("chat.send")) == 1
 
 
-def test_a_thread_that_can_not_be_opened(daemon, program):
+def test_a_refused_open_ends_the_chat(daemon, program):
     def denied(_params, _client):
         raise WireError(-32004, "access_denied", "cannot open: your access is read-only")
 
     daemon.on("chat.open", denied)
-    ran = program("chat", "local-1", text="a\n")
-    assert (ran.code, ran.out, ran.err) == (4, "", "thread local-1\ncannot open: your access is read-only\n")
+    result = program("chat", "local-1", text="a\n")
+    assert (result.code, result.out, result.err) == (4, "", "thread local-1\ncannot open: your access is read-only\n")
 
 
-def test_a_discord_thread_is_no_place_to_chat_here(daemon, program):
-    ran = program("chat", "<#1310203040506071234>", text="a\n")
-    assert (ran.code, ran.out) == (2, "")
-    assert "`acpctl tail 1310203040506071234` follows it" in ran.err
+def test_chat_refuses_a_discord_thread(daemon, program):
+    result = program("chat", "<#1310203040506071234>", text="a\n")
+    assert (result.code, result.out) == (2, "")
+    assert "`acpctl tail 1310203040506071234` follows it" in result.err
     assert daemon.requests == []
 
 
-def test_a_message_that_is_too_long(daemon, program):
-    Agent(daemon)
-    ran = program("chat", "local-1", text="x" * 70_000 + "\n")
-    assert (ran.code, ran.out) == (1, "")
-    assert "cannot send chat.send: it has 70," in ran.err
+def test_a_prompt_that_is_too_long_is_not_sent(daemon, program):
+    ScriptedAgent(daemon)
+    result = program("chat", "local-1", text="x" * 70_000 + "\n")
+    assert (result.code, result.out) == (1, "")
+    assert "cannot send chat.send: it has 70," in result.err
     assert daemon.asked("chat.send") == []
 
 
@@ -134,9 +134,9 @@ def test_a_queued_prompt_that_never_ran_is_not_waited_for(daemon, program):
         return {"queued": 2}
 
     daemon.on("chat.send", dropped)
-    ran = program("chat", "local-1", text="a\n")
-    assert (ran.code, ran.out) == (1, "")
-    assert ran.err.splitlines()[1:] == ["queued: 2 before it", "the turn was cancelled"]
+    result = program("chat", "local-1", text="a\n")
+    assert (result.code, result.out) == (1, "")
+    assert result.err.splitlines()[1:] == ["queued: 2 before it", "the turn was cancelled"]
 
 
 def test_a_turn_that_was_running_already_is_waited_for_and_is_not_ours(path, program):
@@ -150,12 +150,12 @@ def test_a_turn_that_was_running_already_is_waited_for_and_is_not_ours(path, pro
             client.afterwards.append(go_on)
             return {"session": row(params["thread"], "busy")}
 
-        Agent(daemon)
+        ScriptedAgent(daemon)
         daemon.on("chat.open", opened)
         assert program("chat", "local-1", text="hello\n").out == "You said: hello\n"
 
 
-def test_what_a_slow_reader_missed_is_given_once(daemon, program):
+def test_missed_text_is_shown_once(daemon, program):
     def lossy(params, client):
         def turn():
             start = {"prompt": params["text"]}
@@ -179,34 +179,34 @@ def test_the_daemon_goes_away(daemon, program):
         return {}
 
     daemon.on("chat.send", gone)
-    ran = program("chat", "local-1", text="a\n")
-    assert (ran.code, ran.out) == (6, "")
-    assert ran.err.splitlines()[1].startswith("cannot go on: acpbot at ")
-    assert "Traceback" not in ran.err
+    result = program("chat", "local-1", text="a\n")
+    assert (result.code, result.out) == (6, "")
+    assert result.err.splitlines()[1].startswith("cannot go on: acpbot at ")
+    assert "Traceback" not in result.err
 
 
-def test_no_answer_to_a_prompt(daemon, program):
+def test_a_prompt_without_an_answer_exits_with_7(daemon, program):
     def silent(_params, _client):
         from tests.fakes.management import Silence  # noqa: PLC0415 - used here only
 
         raise Silence
 
     daemon.on("chat.send", silent)
-    ran = program("--timeout", "0.1", "chat", "local-1", text="a\n")
-    assert (ran.code, ran.out) == (7, "")
-    assert "cannot get an answer to chat.send within 0.1 s" in ran.err
+    result = program("--timeout", "0.1", "chat", "local-1", text="a\n")
+    assert (result.code, result.out) == (7, "")
+    assert "cannot get an answer to chat.send within 0.1 s" in result.err
 
 
-def test_its_own_commands_are_understood_and_others_go_to_the_agent(daemon, program):
-    Agent(daemon)
-    ran = program("chat", "local-1", text="/help\n/status\n/compact now\n/quit\nnever\n")
-    assert (ran.code, ran.out) == (0, "You said: /compact now\n")
-    assert "/status   the session" in ran.err
+def test_own_commands_run_and_other_commands_go_to_the_agent(daemon, program):
+    ScriptedAgent(daemon)
+    result = program("chat", "local-1", text="/help\n/status\n/compact now\n/quit\nnever\n")
+    assert (result.code, result.out) == (0, "You said: /compact now\n")
+    assert "/status   the session" in result.err
 
 
 @pytest.mark.parametrize("again", [False, True])
 def test_ctrl_c_cancels_the_turn_and_then_leaves(daemon, again):
-    agent = Agent(daemon)
+    agent = ScriptedAgent(daemon)
     if again:
         daemon.on("sessions.cancel", lambda _, __: {"outcome": "cancelled"})
     running = subprocess.Popen(

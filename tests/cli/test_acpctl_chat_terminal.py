@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
+import signal
 import termios
 
 import pytest
 
-from acpctl.chat.talk import Ask, Option
-from tests.cli.chats import Agent
+from acpctl.chat.chat_view import Option, PermissionRequest
 from tests.fakes.management import WireError, row
+from tests.support.chat_terminal import OPTIONS, ScriptedAgent
 
 
-def test_a_turn_is_shown_as_it_grows_and_ctrl_d_leaves(daemon, tty):
-    agent = Agent(daemon)
-    screen = tty("chat", "local-1", columns=60, lines=20)
+def test_a_turn_is_shown_as_it_grows_and_ctrl_d_leaves(daemon, terminal):
+    agent = ScriptedAgent(daemon)
+    screen = terminal("chat", "local-1", columns=60, lines=20)
     screen.wait_for("local-1: /help for help, Ctrl-D leaves\n>")
     screen.type("hang plan tool think\n")
     shown = screen.wait_for("You said:")
@@ -30,7 +31,7 @@ def test_a_turn_is_shown_as_it_grows_and_ctrl_d_leaves(daemon, tty):
         "❌ cat nope  0s",
         "hang plan tool think",
         "☑ Read it",
-        "▸ Mend it",
+        "▸ Fix it",
         "☐ Test it",
         ">",
     ]
@@ -42,7 +43,7 @@ def test_a_turn_is_shown_as_it_grows_and_ctrl_d_leaves(daemon, tty):
     assert screen.modes() & termios.ICANON
 
 
-def test_what_runs_stands_below_the_text_until_it_has_ended(daemon, tty):
+def test_running_tools_and_the_plan_stay_below_the_text_until_they_end(daemon, terminal):
     def turn(params, client):
         def run():
             client.chat("local-1", "turn_start", prompt=params["text"])
@@ -54,7 +55,7 @@ def test_what_runs_stands_below_the_text_until_it_has_ended(daemon, tty):
         return {"queued": 0}
 
     daemon.on("chat.send", turn)
-    screen = tty("chat", "local-1")
+    screen = terminal("chat", "local-1")
     screen.wait_for("\n>")
     screen.type("go\n")
     shown = screen.wait_for("▸ Look")
@@ -70,9 +71,9 @@ def test_what_runs_stands_below_the_text_until_it_has_ended(daemon, tty):
     ("typed", "chosen"),
     [("2", "ever"), ("y", "once"), ("do not", "no")],
 )
-def test_a_permission_is_asked_for_and_answered(daemon, tty, typed, chosen):
-    agent = Agent(daemon)
-    screen = tty("chat", "local-1")
+def test_a_permission_request_is_shown_and_answered(daemon, terminal, typed, chosen):
+    agent = ScriptedAgent(daemon)
+    screen = terminal("chat", "local-1")
     screen.wait_for("\n>")
     screen.type("ask\n")
     shown = screen.wait_for("1-3, y or n >")
@@ -84,9 +85,9 @@ def test_a_permission_is_asked_for_and_answered(daemon, tty, typed, chosen):
     assert "Permission:" not in shown
 
 
-def test_an_answer_that_is_none_is_not_sent(daemon, tty):
-    agent = Agent(daemon)
-    screen = tty("chat", "local-1")
+def test_an_answer_that_matches_no_option_is_not_sent(daemon, terminal):
+    agent = ScriptedAgent(daemon)
+    screen = terminal("chat", "local-1")
     screen.wait_for("\n>")
     screen.type("ask\n")
     screen.wait_for("1-3, y or n >")
@@ -99,13 +100,13 @@ def test_an_answer_that_is_none_is_not_sent(daemon, tty):
     assert agent.answers == []
 
 
-def test_a_permission_that_was_answered_elsewhere(daemon, tty):
+def test_a_permission_request_that_was_answered_elsewhere_closes(daemon, terminal):
     def late(_params, _client):
         raise WireError(-32003, "conflict", "cannot answer: this permission request was already selected")
 
-    agent = Agent(daemon)
+    agent = ScriptedAgent(daemon)
     daemon.on("chat.permit", late)
-    screen = tty("chat", "local-1")
+    screen = terminal("chat", "local-1")
     screen.wait_for("\n>")
     screen.type("ask\n")
     screen.wait_for("1-3, y or n >")
@@ -116,9 +117,9 @@ def test_a_permission_that_was_answered_elsewhere(daemon, tty):
     screen.wait_for("the turn was cancelled")
 
 
-def test_ctrl_c_cancels_the_turn(daemon, tty):
-    Agent(daemon)
-    screen = tty("chat", "local-1")
+def test_ctrl_c_cancels_the_turn(daemon, terminal):
+    ScriptedAgent(daemon)
+    screen = terminal("chat", "local-1")
     screen.wait_for("\n>")
     screen.type("hang\n")
     screen.wait_for("You said:")
@@ -131,10 +132,10 @@ def test_ctrl_c_cancels_the_turn(daemon, tty):
     assert "Traceback" not in screen.text()
 
 
-def test_a_second_ctrl_c_leaves(daemon, tty):
-    agent = Agent(daemon)
+def test_a_second_ctrl_c_leaves(daemon, terminal):
+    agent = ScriptedAgent(daemon)
     daemon.on("sessions.cancel", lambda _, __: {"outcome": "cancelled"})
-    screen = tty("chat", "local-1")
+    screen = terminal("chat", "local-1")
     screen.wait_for("\n>")
     screen.type("hang\n")
     screen.wait_for("You said:")
@@ -146,17 +147,112 @@ def test_a_second_ctrl_c_leaves(daemon, tty):
     agent.go.set()
 
 
-def test_ctrl_c_while_nothing_runs_leaves(daemon, tty):
-    screen = tty("chat", "local-1")
+def test_ctrl_c_clears_a_half_typed_line_and_then_leaves(daemon, terminal):
+    screen = terminal("chat", "local-1")
+    screen.wait_for("\n>")
+    screen.type("half a line")
+    screen.wait_for("> half a line")
+    screen.type("\x03")
+    screen.wait_until_gone("half a line")
+    screen.type("\x03")
+    assert screen.end() == 130
+    assert daemon.asked("chat.send") == []
+
+
+def test_ctrl_c_clears_a_half_typed_line_and_then_cancels_the_turn(daemon, terminal):
+    ScriptedAgent(daemon)
+    screen = terminal("chat", "local-1")
+    screen.wait_for("\n>")
+    screen.type("hang\n")
+    screen.wait_for("You said:")
+    screen.type("half a line")
+    screen.wait_for("> half a line")
+    screen.type("\x03")
+    screen.wait_until_gone("half a line")
+    assert daemon.asked("sessions.cancel") == []
+    screen.type("\x03")
+    screen.wait_for("the turn was cancelled")
+    assert daemon.asked("sessions.cancel") == [{"thread": "local-1"}]
+
+
+def test_the_history_keeps_the_line_that_is_being_typed(daemon, terminal):
+    ScriptedAgent(daemon)
+    screen = terminal("chat", "local-1")
+    screen.wait_for("\n>")
+    for line in ("first", "second", "second"):
+        screen.type(line + "\n")
+        screen.wait_for(f"You said: {line}\n>")
+        screen.wait_for("\n>")
+    screen.type("draft\x1b[A")
+    screen.wait_for("\n> second")
+    screen.type("\x1b[A")
+    screen.wait_for("\n> first")
+    screen.type("\x1b[A\x1b[B\x1b[B")
+    screen.wait_for("\n> draft")
+
+
+def test_a_narrower_terminal_keeps_one_input_line(daemon, terminal):
+    ScriptedAgent(daemon)
+    screen = terminal("chat", "local-1", columns=90, lines=20)
+    screen.wait_for("\n>")
+    screen.type("a" * 70)
+    screen.wait_for("a" * 70)
+    screen.resize(40, 12)
+    screen.wait_until_gone("a" * 40)
+    screen.type("\x15short\n")
+    screen.wait_for("You said: short\n>")
+    assert daemon.wait_for("chat.send")["text"] == "short"
+
+
+def test_live_rows_fit_the_terminal_after_a_resize(daemon, terminal):
+    def open_permission(params, client):
+        title = "rm -rf " + "x" * 60 + " end"
+        client.afterwards.append(
+            lambda: client.chat("local-1", "permission", request="r1", title=title, timeout_seconds=60, options=OPTIONS)
+        )
+        return {"session": row(params["thread"], "idle")}
+
+    daemon.on("chat.open", open_permission)
+    screen = terminal("chat", "local-1", columns=100, lines=12)
+    screen.wait_for("x end\n")
+    screen.resize(50, 12)
+    screen.wait_for("xx…\n")
+    screen.resize(100, 12)
+    screen.wait_for("x end\n")
+
+
+@pytest.mark.usefixtures("daemon")
+def test_a_terminal_that_goes_away_ends_the_chat(terminal):
+    screen = terminal("chat", "local-1")
+    screen.wait_for("\n>")
+    screen.hang_up()
+    assert screen.end() in {0, 128 + signal.SIGHUP}  # the end of input and SIGHUP come together
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.usefixtures("daemon")
+def test_a_signal_ends_the_chat_and_restores_the_terminal(terminal, number):
+    screen = terminal("chat", "local-1")
+    screen.wait_for("\n>")
+    screen.type("half a line")
+    screen.wait_for("half a line")
+    screen.signal(number)
+    assert screen.end() == 128 + number
+    assert screen.modes() & termios.ECHO
+    assert "Traceback" not in screen.text()
+
+
+def test_ctrl_c_while_nothing_runs_leaves(daemon, terminal):
+    screen = terminal("chat", "local-1")
     screen.wait_for("\n>")
     screen.type("\x03")
     assert screen.end() == 130
     daemon.wait_for("chat.leave")
 
 
-def test_what_is_typed_meanwhile_is_queued_and_stays_in_its_line(daemon, tty):
-    agent = Agent(daemon)
-    screen = tty("chat", "local-1")
+def test_a_prompt_typed_during_a_turn_is_queued_and_typing_goes_on(daemon, terminal):
+    agent = ScriptedAgent(daemon)
+    screen = terminal("chat", "local-1")
     screen.wait_for("\n>")
     screen.type("hang one\n")
     screen.wait_for("You said:")
@@ -170,12 +266,12 @@ def test_what_is_typed_meanwhile_is_queued_and_stays_in_its_line(daemon, tty):
     assert "queued: two" not in shown
 
 
-def test_a_queued_prompt_that_is_refused(daemon, tty):
+def test_a_refused_prompt_shows_the_error(daemon, terminal):
     def full(_params, _client):
         raise WireError(-32008, "too_many", "cannot queue: 10 messages are waiting")
 
     daemon.on("chat.send", full)
-    screen = tty("chat", "local-1")
+    screen = terminal("chat", "local-1")
     screen.wait_for("\n>")
     screen.type("one\n")
     screen.wait_for("cannot queue: 10 messages are waiting\n>")
@@ -183,8 +279,8 @@ def test_a_queued_prompt_that_is_refused(daemon, tty):
     assert screen.end() == 0
 
 
-def test_others_in_the_thread_and_the_daemons_own_words_are_shown(daemon, tty):
-    screen = tty("chat", "local-1")
+def test_prompts_of_others_and_notices_are_shown_safely(daemon, terminal):
+    screen = terminal("chat", "local-1")
     screen.wait_for("\n>")
     client = daemon.clients[0]
     client.chat("local-1", "turn_start", prompt="from elsewhere")
@@ -196,9 +292,9 @@ def test_others_in_the_thread_and_the_daemons_own_words_are_shown(daemon, tty):
     assert "« from elsewhere\nAn answer [bold]x[/bold].\nthe agent refuses to go on\n" in shown
 
 
-def test_a_running_turn_is_told_of(daemon, tty):
+def test_opening_a_thread_shows_its_running_turn(daemon, terminal):
     daemon.on("chat.open", lambda params, _: {"session": row(params["thread"], "busy")})
-    screen = tty("chat", "local-1")
+    screen = terminal("chat", "local-1")
     screen.wait_for("a turn is running\n0s >")
     daemon.clients[0].chat("local-1", "text", text="the end of it")
     daemon.clients[0].chat(
@@ -208,10 +304,10 @@ def test_a_running_turn_is_told_of(daemon, tty):
     assert shown.splitlines()[1:] == ["the end of it", ">"]
 
 
-def test_its_own_commands(daemon, tty):
+def test_the_chat_knows_its_own_commands(daemon, terminal):
     daemon.rows.append(row("local-1", "idle", cwd="/home/op/x", title="Mine"))
     daemon.on("sessions.cancel", lambda _, __: {"outcome": "idle"})
-    screen = tty("chat", "local-1", lines=40)
+    screen = terminal("chat", "local-1", lines=40)
     screen.wait_for("\n>")
     screen.type("/help\n")
     screen.wait_for("Anything else goes to the agent")
@@ -225,9 +321,9 @@ def test_its_own_commands(daemon, tty):
     assert screen.end() == 0
 
 
-def test_the_line_can_be_edited(daemon, tty):
-    Agent(daemon)
-    screen = tty("chat", "local-1")
+def test_the_line_can_be_edited(daemon, terminal):
+    ScriptedAgent(daemon)
+    screen = terminal("chat", "local-1")
     screen.wait_for("\n>")
     screen.type("wrold\x1b[D\x1b[D\x1b[D\x1b[D\x1b[3~\x1b[C\x1b[D\x1b[C\x7f\x1b[Hhello \x05d!!\x7f\x7f\x15")
     screen.wait_until_gone("hello")
@@ -240,9 +336,9 @@ def test_the_line_can_be_edited(daemon, tty):
     assert [params["text"] for params in daemon.asked("chat.send")] == ["zero one three", "zero one three and more"]
 
 
-def test_pasted_lines_are_one_message(daemon, tty):
-    Agent(daemon)
-    screen = tty("chat", "local-1")
+def test_pasted_lines_are_one_message(daemon, terminal):
+    ScriptedAgent(daemon)
+    screen = terminal("chat", "local-1")
     screen.wait_for("\n>")
     screen.type("\x1b[200~def f():\r\treturn 1\x1b[201~")
     screen.wait_for("> def f():⏎    return 1")
@@ -251,9 +347,36 @@ def test_pasted_lines_are_one_message(daemon, tty):
     assert daemon.wait_for("chat.send")["text"] == "def f():\n    return 1\nend"
 
 
-def test_a_long_line_scrolls_under_the_cursor(daemon, tty):
-    Agent(daemon)
-    screen = tty("chat", "local-1", columns=30)
+@pytest.mark.usefixtures("daemon")
+def test_the_cursor_is_where_the_next_character_goes(terminal):
+    screen = terminal("chat", "local-1")
+    screen.wait_for("\n>")
+    screen.type("ab日本")
+    screen.wait_for("> ab日本")
+    assert screen.cursor() == (len("> ab") + 4, 1)
+    screen.type("\x1b[D\x1b[DX")
+    screen.wait_for("> abX日本")
+    assert screen.cursor() == (len("> abX"), 1)
+
+
+def test_editing_keys_work_on_all_lines_of_a_pasted_text(daemon, terminal):
+    ScriptedAgent(daemon)
+    screen = terminal("chat", "local-1")
+    screen.wait_for("\n>")
+    screen.type("\x1b[200~one\ntwo three\x1b[201~")
+    screen.wait_for("> one⏎two three")
+    screen.type("\x17\x17")
+    screen.wait_until_gone("two")
+    screen.type("\x01zero \x05end")
+    screen.wait_for("> zero one⏎end")
+    screen.type("\x15\x15short\n")
+    screen.wait_for("You said: short\n>")
+    assert [params["text"] for params in daemon.asked("chat.send")] == ["short"]
+
+
+def test_a_long_line_scrolls_under_the_cursor(daemon, terminal):
+    ScriptedAgent(daemon)
+    screen = terminal("chat", "local-1", columns=30)
     screen.wait_for("\n>")
     screen.type("x" * 40 + "END")
     shown = screen.wait_for("END")
@@ -264,7 +387,7 @@ def test_a_long_line_scrolls_under_the_cursor(daemon, tty):
     assert daemon.wait_for("chat.send")["text"] == "START" + "x" * 40 + "END"
 
 
-def test_a_long_answer_is_wrapped_at_words_and_scrolls_away(daemon, tty):
+def test_a_long_answer_is_wrapped_at_words_and_scrolls_away(daemon, terminal):
     text = "\n".join(f"{number} " + "word " * 12 for number in range(30))
 
     def answer(params, client):
@@ -278,7 +401,7 @@ def test_a_long_answer_is_wrapped_at_words_and_scrolls_away(daemon, tty):
         return {"queued": 0}
 
     daemon.on("chat.send", answer)
-    screen = tty("chat", "local-1", columns=40, lines=12)
+    screen = terminal("chat", "local-1", columns=40, lines=12)
     screen.wait_for(">")
     screen.type("go\n")
     shown = screen.wait_for("29 word word word word word word word\nword word word word word\n>")
@@ -288,21 +411,48 @@ def test_a_long_answer_is_wrapped_at_words_and_scrolls_away(daemon, tty):
     assert " ".join(whole.split()).endswith(" ".join(text.split()))
 
 
-def test_stopping_gives_the_terminal_back_and_going_on_takes_it(daemon, tty):
-    Agent(daemon)
-    screen = tty("chat", "local-1")
+def test_nothing_is_lost_when_the_user_types_while_text_streams(daemon, terminal):
+    words = [f"w{number}" for number in range(400)]
+    typed = "typed while the answer streams"
+    pieces = {number * 10: character for number, character in enumerate(typed)}
+
+    def answer(params, client):
+        def run():
+            client.chat("local-1", "turn_start", prompt=params["text"])
+            for number, word in enumerate(words):
+                if number in pieces:
+                    screen.type(pieces[number])
+                client.chat("local-1", "text", text=f"{word} ")
+            client.chat("local-1", "turn_end", stop_reason="end_turn", text=" ".join(words), error=None)
+
+        client.afterwards.append(run)
+        return {"queued": 0}
+
+    daemon.on("chat.send", answer)
+    screen = terminal("chat", "local-1", columns=60, lines=12)
+    screen.wait_for(">")
+    screen.type("go\n")
+    shown = screen.wait_for(f"w399\n> {typed}")
+    above = ["".join(line[column].data for column in range(60)).rstrip() for line in screen.screen.history.top]
+    answered = [word for row in [*above, *shown.splitlines()[:-1]] for word in row.split() if word.startswith("w")]
+    assert answered == words
+
+
+def test_ctrl_z_restores_the_terminal_and_continuing_sets_it_again(daemon, terminal):
+    ScriptedAgent(daemon)
+    screen = terminal("chat", "local-1")
     screen.wait_for("\n>")
     screen.raw = b""
-    # Nobody here could wake a stopped process group, so the kernel does not stop it: it goes on at once (setpgid(2)).
+    # The kernel does not stop an orphaned process group, because nobody could wake it (setpgid(2)): acpctl continues.
     screen.type("\x1a")
+    screen.wait_for_bytes(b"\x1b[?2004l\x1b[?2004h")
     screen.type("on\n")
     screen.wait_for("You said: on")
-    assert b"\x1b[?2004l\x1b[?2004h" in screen.raw
     assert not screen.modes() & termios.ECHO
 
 
-def test_the_daemon_goes_away(daemon, tty):
-    screen = tty("chat", "local-1")
+def test_the_daemon_goes_away(daemon, terminal):
+    screen = terminal("chat", "local-1")
     screen.wait_for("\n>")
     screen.type("half a line")
     screen.wait_for("half a line")
@@ -315,13 +465,13 @@ def test_the_daemon_goes_away(daemon, tty):
     assert screen.modes() & termios.ECHO
 
 
-def test_yes_and_no_are_known_by_their_kinds():
+def test_yes_and_no_mean_options_by_their_kinds():
     options = (Option("a", "Sure", "allow_always"), Option("b", "Nope", "reject_always"), Option("c", "7", "odd"))
-    ask = Ask("r", "t", options, None)
-    assert ask.chosen("y") == options[0]
-    assert ask.chosen(" No ") == options[1]
-    assert ask.chosen("reject_always") == options[1]
-    assert ask.chosen("3") == options[2]
-    assert [ask.chosen(answer) for answer in ("", "0", "4", "9999", "x")] == [None] * 5
-    assert Ask("r", "t", options[2:], None).chosen("y") is None
-    assert Ask("r", "t", options[2:], None).rejection is None
+    request = PermissionRequest("r", "t", options, None)
+    assert request.match("y") == options[0]
+    assert request.match(" No ") == options[1]
+    assert request.match("reject_always") == options[1]
+    assert request.match("3") == options[2]
+    assert [request.match(answer) for answer in ("", "0", "4", "9999", "x")] == [None] * 5
+    assert PermissionRequest("r", "t", options[2:], None).match("y") is None
+    assert PermissionRequest("r", "t", options[2:], None).rejection is None

@@ -1,4 +1,4 @@
-"""`acpctl drain`: what it says, how it ends, and what it does to a real daemon."""
+"""`acpctl drain`: its output and exit codes, and what it does to a real daemon."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import subprocess
 
 import pytest
 
-from tests.cli.conftest import ACPCTL
-from tests.cli.test_acpctl_start import HEAVY, loaded_by
 from tests.fakes.daemon import DaemonProcess
 from tests.fakes.management import WireError, health
+from tests.support.acpctl import ACPCTL, HEAVY_MODULES, imported_modules
 
 
 def pool(**turns: int) -> dict:
@@ -20,40 +19,40 @@ def pool(**turns: int) -> dict:
     )
 
 
-def test_drain_and_its_end(daemon, acpctl):
+def test_drain_and_drain_off_send_their_requests(daemon, acpctl):
     assert acpctl("drain") == (0, "draining\n", "")
     assert acpctl("drain", "--deadline", "30") == (0, "draining\n", "")
     assert acpctl("drain", "--off", "-o", "json") == (0, '{"state":"running"}\n', "")
     assert daemon.asked("daemon.drain") == [{"on": True}, {"on": True, "deadline_seconds": 30.0}, {"on": False}]
 
 
-def test_it_waits_until_nothing_runs_and_nothing_is_queued(daemon, acpctl):
+def test_drain_wait_returns_when_no_turn_runs_or_is_queued(daemon, acpctl):
     left = [pool(busy=1, waiting=1, queued=1), pool(stuck=1), pool(stuck=1), pool(queued=1), pool()]
     daemon.on("health.get", lambda _, __: left[len(daemon.asked("health.get")) - 1])
-    ran = acpctl("drain", "--wait")
-    assert (ran.code, ran.out) == (0, "draining, no turn is running\n")
-    assert ran.err.splitlines() == [
+    result = acpctl("drain", "--wait")
+    assert (result.code, result.out) == (0, "draining, no turn is running\n")
+    assert result.err.splitlines() == [
         "draining: 2 turns running, 1 queued",
         "draining: 1 turn running, 0 queued",
         "draining: 0 turns running, 1 queued",
     ]
 
 
-def test_it_does_not_wait_for_ever(daemon, acpctl):
+def test_drain_wait_ends_after_its_deadline(daemon, acpctl):
     daemon.on("health.get", lambda _, __: pool(busy=1))
-    ran = acpctl("--timeout", "0.1", "drain", "--wait", "--deadline", "0")
-    assert (ran.code, ran.out) == (7, "")
-    assert "1 turn left 0 s after the drain began" in ran.err
+    result = acpctl("--timeout", "0.1", "drain", "--wait", "--deadline", "0")
+    assert (result.code, result.out) == (7, "")
+    assert "1 turn left 0 s after the drain began" in result.err
 
 
-def test_it_waits_for_no_drain_that_somebody_has_ended(daemon, acpctl):
+def test_drain_wait_fails_when_somebody_ends_the_drain(daemon, acpctl):
     daemon.on("health.get", lambda _, __: health(state="running", pool={"busy": 1}))
-    ran = acpctl("drain", "--wait")
-    assert (ran.code, ran.out) == (5, "")
-    assert ran.err == "cannot wait for the drain: somebody has ended it; see `acpctl health`\n"
+    result = acpctl("drain", "--wait")
+    assert (result.code, result.out) == (5, "")
+    assert result.err == "cannot wait for the drain: somebody has ended it; see `acpctl health`\n"
 
 
-def test_a_drain_that_can_not_be_ended_is_a_conflict(daemon, acpctl):
+def test_a_refused_drain_off_exits_with_5(daemon, acpctl):
     def refuse(_params, _client):
         raise WireError(-32003, "conflict", "cannot take new turns again: acpbot is stopping")
 
@@ -61,18 +60,18 @@ def test_a_drain_that_can_not_be_ended_is_a_conflict(daemon, acpctl):
     assert acpctl("drain", "--off") == (5, "", "cannot take new turns again: acpbot is stopping\n")
 
 
-def test_a_daemon_that_goes_away_meanwhile_is_told(daemon, acpctl):
+def test_drain_wait_reports_a_closed_connection(daemon, acpctl):
     def gone(_params, client):
         client.close()
         return pool(busy=1)
 
     daemon.on("health.get", gone)
-    ran = acpctl("drain", "--wait")
-    assert (ran.code, ran.out) == (6, "")
-    assert ran.err.startswith("cannot go on: acpbot at ")
+    result = acpctl("drain", "--wait")
+    assert (result.code, result.out) == (6, "")
+    assert result.err.startswith("cannot go on: acpbot at ")
 
 
-def test_ctrl_c_leaves_the_drain_on_and_says_so(daemon):
+def test_ctrl_c_keeps_the_drain_on_and_says_so(daemon):
     daemon.on("health.get", lambda _, __: pool(busy=1))
     running = subprocess.Popen([ACPCTL, "drain", "--wait"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert running.stderr is not None
@@ -83,9 +82,9 @@ def test_ctrl_c_leaves_the_drain_on_and_says_so(daemon):
     assert daemon.asked("daemon.drain") == [{"on": True}]
 
 
-def test_what_is_piped_loads_nothing_heavy(daemon):
+def test_a_piped_drain_imports_no_heavy_module(daemon):
     daemon.on("health.get", lambda _, __: pool(busy=1) if len(daemon.asked("health.get")) == 1 else pool())
-    assert loaded_by("drain", "--wait") & HEAVY == set()
+    assert imported_modules("drain", "--wait") & HEAVY_MODULES == set()
 
 
 # A real daemon.
@@ -97,20 +96,20 @@ def real(tmp_path):
         yield daemon
 
 
-def asked(wire, thread: str) -> dict:
-    """A turn of the thread's that waits for a permission, and what gives it."""
+def begin_waiting_turn(wire, thread: str) -> dict:
+    """Begin a turn that waits for a permission; return the parameters that give it."""
     wire.call("chat.open", thread=thread)
     wire.call("chat.send", thread=thread, text="tool echo done")
     request = wire.event("permission")
     return {"thread": thread, "request": request["request"], "option": request["options"][0]["option_id"]}
 
 
-def test_a_real_daemon_drains_and_goes_on(real, program):
+def test_a_real_daemon_drains_and_takes_turns_again(real, program):
     def drain(*arguments: str):
         return program("drain", *arguments, ACPBOT_SOCKET=str(real.socket))
 
     with real.wire() as wire:
-        permit = asked(wire, "one")
+        permit = begin_waiting_turn(wire, "one")
         wire.call("chat.send", thread="one", text="say second")
         assert drain() == (0, "draining\n", "")
         assert program("health", ACPBOT_SOCKET=str(real.socket)).code == 3
@@ -125,11 +124,11 @@ def test_a_real_daemon_drains_and_goes_on(real, program):
         assert wire.turn("one", "say again")["text"] == "again"
 
 
-def test_on_a_terminal_a_bar_shows_what_is_left(real, tty):
+def test_a_progress_bar_shows_the_turns_that_are_left(real, terminal):
     with real.wire() as wire:
-        one, two = asked(wire, "one"), asked(wire, "two")
+        one, two = begin_waiting_turn(wire, "one"), begin_waiting_turn(wire, "two")
         wire.call("chat.send", thread="two", text="say the last")
-        screen = tty("drain", "--wait", ACPBOT_SOCKET=str(real.socket))
+        screen = terminal("drain", "--wait", ACPBOT_SOCKET=str(real.socket))
         shown = screen.wait_for("2 turns running, 1 queued")
         assert "━━━━" in shown
         wire.call("chat.permit", **one)
@@ -140,10 +139,10 @@ def test_on_a_terminal_a_bar_shows_what_is_left(real, tty):
     assert b"\x1b[?25h" in screen.raw
 
 
-def test_ctrl_c_on_a_terminal_gives_it_back(real, tty):
+def test_ctrl_c_during_the_progress_bar_restores_the_terminal(real, terminal):
     with real.wire() as wire:
-        asked(wire, "one")
-        screen = tty("drain", "--wait", ACPBOT_SOCKET=str(real.socket))
+        begin_waiting_turn(wire, "one")
+        screen = terminal("drain", "--wait", ACPBOT_SOCKET=str(real.socket))
         screen.wait_for("1 turn running")
         screen.type("\x03")
         assert screen.end() == 130
@@ -154,10 +153,10 @@ def test_ctrl_c_on_a_terminal_gives_it_back(real, tty):
 
 
 @pytest.mark.parametrize("columns", [40, 80])
-def test_the_bar_keeps_to_one_line(real, tty, columns):
+def test_the_progress_bar_takes_one_line(real, terminal, columns):
     with real.wire() as wire:
-        permit = asked(wire, "one")
-        screen = tty("drain", "--wait", columns=columns, ACPBOT_SOCKET=str(real.socket))
+        permit = begin_waiting_turn(wire, "one")
+        screen = terminal("drain", "--wait", columns=columns, ACPBOT_SOCKET=str(real.socket))
         assert len(screen.wait_for("1 turn").splitlines()) == 1
         wire.call("chat.permit", **permit)
         assert screen.end() == 0

@@ -1,4 +1,4 @@
-"""What a person sees: tables that fit the terminal, colours, and screens that are redrawn."""
+"""acpctl on a terminal: tables that fit, colours, screens that are redrawn."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ ROWS = [
 
 
 @pytest.mark.parametrize("columns", [40, 80, 120, 200])
-def test_a_table_fits_its_terminal_and_cuts_no_id(path, tty, columns):
+def test_a_table_fits_its_terminal_and_cuts_no_id(path, terminal, columns):
     with FakeDaemon(path, *ROWS):
-        screen = tty("sessions", columns=columns, lines=24)
+        screen = terminal("sessions", columns=columns, lines=24)
         assert screen.end() == 0
     shown = screen.text()
     for one in ROWS:
@@ -37,9 +37,9 @@ def test_a_table_fits_its_terminal_and_cuts_no_id(path, tty, columns):
     assert ("Fix the parser" in shown) == (columns == 200)
 
 
-def test_a_path_is_cut_at_its_beginning_and_says_where_home_is(path, tty):
+def test_a_path_loses_its_start_and_shows_home_as_a_tilde(path, terminal):
     with FakeDaemon(path, *ROWS):
-        screen = tty("sessions", columns=100)
+        screen = terminal("sessions", columns=100)
         assert screen.end() == 0
     assert "~/work/acpbot" in screen.text()
     assert "…" in screen.text()
@@ -52,9 +52,9 @@ def colours(screen, word: str) -> set[str]:
     return {screen.screen.buffer[line][start + offset].fg for offset in range(len(word))}
 
 
-def test_states_have_colours_and_words(path, tty):
+def test_states_are_coloured_words(path, terminal):
     with FakeDaemon(path, *ROWS):
-        screen = tty("sessions")
+        screen = terminal("sessions")
         assert screen.end() == 0
     assert [colours(screen, f"● {state}") for state in ("busy", "waiting", "stuck", "idle")] == [
         {"cyan"},
@@ -68,32 +68,32 @@ def test_states_have_colours_and_words(path, tty):
     ("arguments", "environment"),
     [(("--no-color", "sessions"), {}), (("sessions",), {"NO_COLOR": "1"}), (("sessions",), {"TERM": "dumb"})],
 )
-def test_colours_can_be_left_out(path, tty, arguments, environment):
+def test_colours_can_be_switched_off(path, terminal, arguments, environment):
     with FakeDaemon(path, *ROWS):
-        screen = tty(*arguments, **environment)
+        screen = terminal(*arguments, **environment)
         assert screen.end() == 0
     assert b"\x1b" not in screen.raw
     assert "busy" in screen.text()
 
 
-def test_an_empty_no_color_means_nothing(path, tty):
+def test_an_empty_no_color_keeps_colours(path, terminal):
     with FakeDaemon(path, *ROWS):
-        screen = tty("sessions", NO_COLOR="")
+        screen = terminal("sessions", NO_COLOR="")
         assert screen.end() == 0
     assert b"\x1b[" in screen.raw
 
 
-def test_json_on_a_terminal_is_for_people(path, tty):
+def test_json_on_a_terminal_is_indented(path, terminal):
     with FakeDaemon(path, ROWS[0]):
-        screen = tty("sessions", "-o", "json", lines=40)
+        screen = terminal("sessions", "-o", "json", lines=40)
         assert screen.end() == 0
     assert screen.text().startswith('{\n  "sessions": [\n    {\n      "thread_id": "1310203040506070801"')
     assert b"\x1b" not in screen.raw
 
 
-def test_a_watch_is_redrawn_and_left_with_q(path, tty):
+def test_a_watch_redraws_at_each_event_until_q(path, terminal):
     with FakeDaemon(path, *ROWS) as daemon:
-        screen = tty("sessions", "--watch", lines=12)
+        screen = terminal("sessions", "--watch", lines=12)
         shown = screen.wait_for("q leaves")
         assert shown.splitlines()[0] == "acpbot 0.1.0  4 of 32 sessions: 1 stuck, 1 waiting, 1 busy, 1 idle"
         daemon.notify("sessions.event", {"seq": 1, "event": "changed", "session": {**ROWS[3], "state": "suspended"}})
@@ -107,9 +107,9 @@ def test_a_watch_is_redrawn_and_left_with_q(path, tty):
     assert screen.raw.endswith(b"\x1b[?25h\x1b[?7h\x1b[?1049l")
 
 
-def test_a_watch_follows_the_size_of_the_terminal_and_keeps_to_it(path, tty):
+def test_a_watch_fits_the_terminal_after_a_resize(path, terminal):
     with FakeDaemon(path, *(row(f"{number:019}") for number in range(50))):
-        screen = tty("sessions", "--watch", columns=90, lines=12)
+        screen = terminal("sessions", "--watch", columns=90, lines=12)
         shown = screen.wait_for("q leaves")
         assert len(shown.splitlines()) == 12
         assert "… 43 more" in shown
@@ -121,9 +121,9 @@ def test_a_watch_follows_the_size_of_the_terminal_and_keeps_to_it(path, tty):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_gives_the_terminal_back(path, tty, number):
+def test_a_signal_restores_the_terminal(path, terminal, number):
     with FakeDaemon(path, *ROWS):
-        screen = tty("sessions", "--watch")
+        screen = terminal("sessions", "--watch")
         screen.wait_for("q leaves")
         screen.signal(number)
         assert screen.end() == 128 + number
@@ -131,27 +131,27 @@ def test_a_signal_gives_the_terminal_back(path, tty, number):
     assert screen.modes() & termios.ECHO
 
 
-def test_a_watch_whose_daemon_goes_away_says_so_on_the_old_screen(path, tty):
+def test_a_watch_reports_a_closed_connection_on_the_normal_screen(path, terminal):
     with FakeDaemon(path, *ROWS) as daemon:
-        screen = tty("sessions", "--watch")
+        screen = terminal("sessions", "--watch")
         screen.wait_for("q leaves")
         daemon.disconnect()
         assert screen.end() == 6
     assert screen.raw.split(b"\x1b[?1049l")[-1].startswith(b"cannot go on: acpbot at ")
 
 
-def test_health_can_be_watched(daemon, tty):
-    screen = tty("health", "--watch")
+def test_health_watch_redraws_until_q(daemon, terminal):
+    screen = terminal("health", "--watch")
     assert "● ready" in screen.wait_for("q leaves")
     daemon.wait_for("health.get")
     screen.type("q")
     assert screen.end() == 0
 
 
-def test_top_shows_what_they_use_and_sorts_it(path, tty):
+def test_top_shows_and_sorts_the_use_of_each_session(path, terminal):
     hungry = row("1310203040506075678", rss_bytes=900_000_000, cpu_seconds=10.0)
     with FakeDaemon(path, *ROWS, hungry) as daemon:
-        screen = tty("top")
+        screen = terminal("top")
         shown = screen.wait_for("q leaves")
         assert "sorted by cpu" in shown
         assert "858M" in shown
@@ -168,18 +168,18 @@ def test_top_shows_what_they_use_and_sorts_it(path, tty):
         assert screen.end() == 0
 
 
-def table_lines(path, tty, *rows, columns: int) -> list[str]:
+def table_lines(path, terminal, *rows, columns: int) -> list[str]:
     with FakeDaemon(path, *rows):
-        screen = tty("--no-color", "sessions", columns=columns)
+        screen = terminal("--no-color", "sessions", columns=columns)
         assert screen.end() == 0
     lines = screen.raw.decode().replace("\r\n", "\n").split("\n")
     return lines[: len(rows) + 1]
 
 
 @pytest.mark.parametrize(("columns", "titled"), [(110, False), (130, True)])
-def test_a_table_leaves_an_optional_column_out_before_others_are_cramped(path, tty, columns, titled):
+def test_a_table_drops_an_optional_column_before_others_get_narrow(path, terminal, columns, titled):
     one = row("1310203040506071234", "busy", activity="a" * 60, cwd="/srv/" + "c" * 20, title="t" * 60)
-    header, line = table_lines(path, tty, one, columns=columns)
+    header, line = table_lines(path, terminal, one, columns=columns)
     assert ("TITLE" in header) == titled
     assert len(line) == columns
     assert line.count("a") >= 22
@@ -188,9 +188,9 @@ def test_a_table_leaves_an_optional_column_out_before_others_are_cramped(path, t
 
 
 @pytest.mark.parametrize("columns", range(72, 132, 4))
-def test_a_table_fills_its_terminal_and_never_more(path, tty, columns):
+def test_a_table_is_as_wide_as_the_terminal(path, terminal, columns):
     long = row("1310203040506071234", "busy", activity="a" * 90, cwd="/srv/" + "c" * 90, title="t" * 90)
-    header, *lines = table_lines(path, tty, long, row("local-k3x7qa"), columns=columns)
+    header, *lines = table_lines(path, terminal, long, row("local-k3x7qa"), columns=columns)
     assert [line.split()[0] for line in lines] == ["1310203040506071234", "local-k3x7qa"]
     assert len(lines[0]) == columns
     assert all(width(line) <= columns for line in [header, *lines])
@@ -198,24 +198,24 @@ def test_a_table_fills_its_terminal_and_never_more(path, tty, columns):
     assert lines[0].count("c") >= 8
 
 
-def test_a_table_that_cannot_fit_keeps_its_ids_and_states(path, tty):
-    header, line = table_lines(path, tty, ROWS[1], columns=30)
+def test_a_table_that_cannot_fit_keeps_its_ids_and_states(path, terminal):
+    header, line = table_lines(path, terminal, ROWS[1], columns=30)
     assert header.split() == ["THREAD", "STATE", "IDLE", "QUEUE", "ACTIVITY", "CWD"]
     assert line.split()[:5] == ["1310203040506070992", "●", "waiting", "-", "0"]
     assert "3m12s" in line
     assert line.endswith("way/down")
 
 
-def test_a_table_takes_markup_for_text(path, tty):
+def test_a_table_shows_markup_as_text(path, terminal):
     one = row("1310203040506071234", "busy", activity="[red]:smile:[/red] [0]", title="[link=x]")
-    _, line = table_lines(path, tty, one, columns=160)
+    _, line = table_lines(path, terminal, one, columns=160)
     assert "[red]:smile:[/red] [0]" in line
     assert line.endswith("[link=x]")
 
 
-def test_a_table_measures_what_a_terminal_does(path, tty):
+def test_a_table_aligns_wide_and_combining_characters(path, terminal):
     wide = [row("日本", "busy", activity="日本語 " * 20), row("e\u0301te", "busy", activity="e\u0301" * 70)]
-    header, *lines = table_lines(path, tty, *wide, columns=80)
+    header, *lines = table_lines(path, terminal, *wide, columns=80)
     starts = {width(line[: line.index("●")]) for line in lines}
     assert starts == {header.index("STATE")}
     assert all(width(line) <= 80 for line in lines)

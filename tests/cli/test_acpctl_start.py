@@ -1,4 +1,4 @@
-"""The start of the program, its usage, its streams: what holds whatever command is run."""
+"""What all commands share: imports, help, usage errors, streams, Ctrl-C, completion."""
 
 from __future__ import annotations
 
@@ -12,48 +12,39 @@ from pathlib import Path
 
 import pytest
 
-from acpctl import root
-from acpctl.root import COMMANDS
-from tests.cli.conftest import ACPCTL
-from tests.cli.tty import Tty
+from acpctl import command_line
+from acpctl.command_line import COMMANDS
 from tests.fakes.management import FakeDaemon, Silence, row
-
-HEAVY = {"asyncio", "rich", "pydantic", "aiohttp", "discord", "msgspec", "acpbot"}
-# The program as it is installed, and then the names of all modules that it has loaded.
-TELL_MODULES = """
-import atexit, sys
-atexit.register(lambda: sys.stderr.write("\\n" + " ".join(sys.modules)))
-sys.argv[0] = "acpctl"
-from acpctl.app import main
-main()
-"""
-
-
-def loaded_by(*arguments: str) -> set[str]:
-    done = subprocess.run([sys.executable, "-c", TELL_MODULES, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return set(done.stderr.splitlines()[-1].split())
+from tests.support.acpctl import ACPCTL, HEAVY_MODULES, PRINT_IMPORTED_MODULES, imported_modules
+from tests.support.terminal import Terminal
 
 
 @pytest.mark.usefixtures("daemon")
-def test_sessions_as_json_loads_nothing_heavy():
-    loaded = loaded_by("sessions", "-o", "json")
+def test_sessions_as_json_imports_no_heavy_module():
+    loaded = imported_modules("sessions", "-o", "json")
     assert "acpctl.client" in loaded
-    assert loaded & HEAVY == set()
+    assert loaded & HEAVY_MODULES == set()
 
 
 @pytest.mark.usefixtures("daemon")
-def test_a_command_loads_no_other_command():
-    commands = {name for name in loaded_by("sessions") if name.startswith("acpctl.commands.")}
+def test_a_command_imports_no_other_command():
+    commands = {name for name in imported_modules("sessions") if name.startswith("acpctl.commands.")}
     assert commands == {"acpctl.commands.sessions"}
+
+
+@pytest.mark.usefixtures("daemon")
+def test_a_chat_without_a_terminal_imports_no_heavy_module():
+    imported = imported_modules("chat", "local-1")
+    assert "acpctl.chat.plain_chat" in imported
+    assert imported & HEAVY_MODULES == set()
 
 
 @pytest.mark.parametrize("arguments", [("sessions",), ("sessions", "-o", "wide"), ("sessions", "-q")])
 @pytest.mark.usefixtures("daemon")
-def test_what_is_piped_is_not_drawn_by_rich(arguments):
-    loaded = loaded_by(*arguments)
-    assert "acpctl.table" in loaded
-    assert loaded & HEAVY == set()
+def test_piped_output_does_not_import_rich(arguments):
+    loaded = imported_modules(*arguments)
+    assert "acpctl.render.table" in loaded
+    assert loaded & HEAVY_MODULES == set()
 
 
 @pytest.mark.parametrize(
@@ -66,55 +57,55 @@ def test_what_is_piped_is_not_drawn_by_rich(arguments):
     ],
 )
 @pytest.mark.usefixtures("daemon")
-def test_on_a_terminal_rich_draws_the_tables_and_nothing_else(tmp_path, arguments, shown, heavy):
-    told = tmp_path / "modules"
+def test_on_a_terminal_only_tables_import_rich(tmp_path, arguments, shown, heavy):
+    modules = tmp_path / "modules"
     program = tmp_path / "program.py"
-    program.write_text(TELL_MODULES.replace("sys.stderr.write", f"open({str(told)!r}, 'w').write"))
-    screen = Tty([sys.executable, str(program), *arguments], 80, 90, os.environ)
+    program.write_text(PRINT_IMPORTED_MODULES.replace("sys.stderr.write", f"open({str(modules)!r}, 'w').write"))
+    screen = Terminal([sys.executable, str(program), *arguments], 80, 90, os.environ)
     try:
         assert screen.end() == 0
     finally:
         screen.close()
     assert shown in screen.text()
-    loaded = set(told.read_text().split())
-    assert loaded & HEAVY == heavy
+    loaded = set(modules.read_text().split())
+    assert loaded & HEAVY_MODULES == heavy
     assert ("rich.table" in loaded) == bool(heavy)
 
 
 def test_help_names_every_command_and_what_it_does(acpctl):
-    ran = acpctl("--help")
-    assert (ran.code, ran.err) == (0, "")
+    result = acpctl("--help")
+    assert (result.code, result.err) == (0, "")
     for name in COMMANDS:
-        line = next(line for line in ran.out.splitlines() if line.startswith(f"  {name} "))
+        line = next(line for line in result.out.splitlines() if line.startswith(f"  {name} "))
         assert line.rstrip().endswith(".")
         assert "..." not in line
-    assert acpctl("-h").out == ran.out
+    assert acpctl("-h").out == result.out
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_its_help(acpctl, command):
-    ran = acpctl(command, "--help")
-    assert (ran.code, ran.err) == (0, "")
-    assert ran.out.startswith(f"Usage: acpctl {command} [OPTIONS]")
+    result = acpctl(command, "--help")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith(f"Usage: acpctl {command} [OPTIONS]")
 
 
 def test_without_a_command_it_shows_the_help_and_fails(acpctl):
-    ran = acpctl()
-    assert (ran.code, ran.out) == (2, "")
-    assert ran.err.startswith("Usage: acpctl ")
+    result = acpctl()
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("Usage: acpctl ")
 
 
-def test_the_version(program):
+def test_version_is_printed(program):
     assert program("--version") == (0, "acpctl 0.1.0\n", "")
 
 
-def test_it_runs_as_a_module_too():
+def test_acpctl_runs_as_a_module():
     done = subprocess.run([sys.executable, "-m", "acpctl", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == "acpctl 0.1.0\n"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (("sesions",), "there is no command 'sesions'; did you mean `sessions`?"),
         (("\x1b[31mfoo",), "there is no command 'foo'"),
@@ -127,23 +118,23 @@ def test_it_runs_as_a_module_too():
         (("--timeout", "0", "sessions"), "--timeout takes more than 0"),
         (("--timeout", "nan", "sessions"), "--timeout takes more than 0"),
         (("--timeout", "1e9", "sessions"), "up to 86,400"),
-        (("sessions", "--socket", "/x"), "--socket stands before the command: `acpctl --socket ... sessions`"),
+        (("sessions", "--socket", "/x"), "--socket belongs before the command: `acpctl --socket ... sessions`"),
         (("show", "1234", "-n", "-1"), "-1 is not in the range x>=0"),
         (("top",), "stdout is not a terminal; use `acpctl sessions --watch`"),
         (("drain", "--off", "--wait"), "--off"),
         (("drain", "--deadline", "-1"), "--deadline"),
     ],
 )
-def test_a_wrong_usage_is_told_in_one_line(acpctl, arguments, said):
-    ran = acpctl(*arguments)
-    assert (ran.code, ran.out) == (2, "")
-    assert ran.err.startswith("cannot ")
-    assert ran.err.count("\n") == 1
-    assert "\x1b" not in ran.err
-    assert said in ran.err
+def test_a_usage_error_is_one_line(acpctl, arguments, expected):
+    result = acpctl(*arguments)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("cannot ")
+    assert result.err.count("\n") == 1
+    assert "\x1b" not in result.err
+    assert expected in result.err
 
 
-def test_a_reader_that_has_enough_ends_it_quietly(path):
+def test_a_reader_that_closes_the_pipe_ends_acpctl_quietly(path):
     with FakeDaemon(path, *(row(f"{number:019}") for number in range(5000))):
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", f"{ACPCTL} sessions | head -1"],
@@ -154,7 +145,7 @@ def test_a_reader_that_has_enough_ends_it_quietly(path):
     assert (done.returncode, done.stdout.split()[0], done.stderr) == (0, "THREAD", "")
 
 
-def test_a_reader_that_has_enough_does_not_change_what_a_kill_says(daemon):
+def test_a_reader_that_closes_the_pipe_does_not_change_the_exit_code_of_kill(daemon):
     command = f"{ACPCTL} kill --yes 1310203040506071234 | true"
     daemon.on("sessions.kill", lambda _, __: {"results": []})
     done = subprocess.run(
@@ -165,7 +156,7 @@ def test_a_reader_that_has_enough_does_not_change_what_a_kill_says(daemon):
 
 @pytest.mark.parametrize("output", ["table", "json"])
 @pytest.mark.usefixtures("daemon")
-def test_a_full_disk_is_told(output):
+def test_a_full_disk_is_reported(output):
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [ACPCTL, "sessions", "-o", output], stdout=full, stderr=subprocess.PIPE, text=True, check=False
@@ -174,7 +165,7 @@ def test_a_full_disk_is_told(output):
 
 
 @pytest.mark.usefixtures("daemon")
-def test_a_closed_stdout_is_told():
+def test_a_closed_stdout_is_reported():
     done = subprocess.run(["bash", "-c", f"{ACPCTL} sessions >&-"], stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "cannot write the answer: stdout is closed\n")
 
@@ -192,14 +183,14 @@ def test_closed_stdin_and_stderr_do_no_harm():
 
 def test_an_encoding_without_the_characters_gets_escapes(daemon, program):
     daemon.rows = [row("1", title="日本")]
-    ran = program("sessions", PYTHONIOENCODING="latin-1")
-    assert ran.code == 0
-    assert r"\u65e5\u672c" in ran.out
-    ran = program("sessions", "-o", "json", PYTHONIOENCODING="latin-1")
-    assert json.loads(ran.out)["sessions"][0]["title"] == "日本"
+    result = program("sessions", PYTHONIOENCODING="latin-1")
+    assert result.code == 0
+    assert r"\u65e5\u672c" in result.out
+    result = program("sessions", "-o", "json", PYTHONIOENCODING="latin-1")
+    assert json.loads(result.out)["sessions"][0]["title"] == "日本"
 
 
-def test_ctrl_c_while_it_waits_leaves_no_traceback(daemon):
+def test_ctrl_c_during_a_request_shows_no_traceback(daemon):
     def silent(_params, _client):
         raise Silence
 
@@ -211,8 +202,8 @@ def test_ctrl_c_while_it_waits_leaves_no_traceback(daemon):
     assert (running.returncode, out, err) == (130, "", "")
 
 
-def test_ctrl_c_before_anything_else_leaves_no_traceback():
-    # The signal is there before main() has imported anything, and is delivered when it is let through.
+def test_ctrl_c_before_the_imports_shows_no_traceback():
+    # Sends the signal before main() imports anything, and lets it through then.
     program = (
         "import os, signal; from acpctl.app import main; "
         "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}); os.kill(os.getpid(), signal.SIGINT); "
@@ -224,57 +215,57 @@ def test_ctrl_c_before_anything_else_leaves_no_traceback():
 
 
 @pytest.mark.usefixtures("daemon")
-def test_a_defect_is_told_in_one_line_too(monkeypatch, capsys):
+def test_a_defect_is_reported_in_one_line(monkeypatch, capsys):
     closed = io.StringIO()
     closed.close()
     monkeypatch.setattr(sys, "stdout", closed)
-    assert root.run(["sessions"]) == 1
-    told = capsys.readouterr().err
-    assert told.startswith("cannot go on: acpctl 0.1.0 has a defect: ValueError('I/O operation on closed file.')")
-    assert told.endswith("please report it\n")
-    assert told.count("\n") == 1
+    assert command_line.run(["sessions"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("cannot go on: acpctl 0.1.0 has a defect: ValueError('I/O operation on closed file.')")
+    assert error.endswith("please report it\n")
+    assert error.count("\n") == 1
 
 
 @pytest.mark.usefixtures("daemon")
-def test_completion_offers_the_living_threads(program):
-    ran = program(_ACPCTL_COMPLETE="complete_bash", COMP_WORDS="acpctl kill ", COMP_CWORD="2")
-    assert ran == (0, "1310203040506071234\n1310203040506075678\n", "")
-    ran = program(_ACPCTL_COMPLETE="complete_bash", COMP_WORDS="acpctl show 1310203040506075", COMP_CWORD="2")
-    assert ran.out == "1310203040506075678\n"
+def test_completion_offers_the_running_threads(program):
+    result = program(_ACPCTL_COMPLETE="complete_bash", COMP_WORDS="acpctl kill ", COMP_CWORD="2")
+    assert result == (0, "1310203040506071234\n1310203040506075678\n", "")
+    result = program(_ACPCTL_COMPLETE="complete_bash", COMP_WORDS="acpctl show 1310203040506075", COMP_CWORD="2")
+    assert result.out == "1310203040506075678\n"
 
 
 @pytest.mark.usefixtures("daemon")
-def test_completion_looks_at_the_socket_that_is_named(program, path):
+def test_completion_uses_the_named_socket(program, path):
     words = f"acpctl --socket {path} cancel "
-    ran = program(_ACPCTL_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD="4", ACPBOT_SOCKET="/nowhere")
-    assert ran.out.splitlines() == ["1310203040506071234", "1310203040506075678"]
+    result = program(_ACPCTL_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD="4", ACPBOT_SOCKET="/nowhere")
+    assert result.out.splitlines() == ["1310203040506071234", "1310203040506075678"]
 
 
-def test_completion_offers_nothing_that_a_shell_would_act_on(daemon, program):
+def test_completion_leaves_out_ids_that_a_shell_would_interpret(daemon, program):
     daemon.rows = [row("$(reboot)"), row("a b"), row("ok-1", state="$(reboot)"), row("x\ny")]
-    ran = program(_ACPCTL_COMPLETE="complete_zsh", _TYPER_COMPLETE_ARGS="acpctl kill ")
-    assert "ok-1" in ran.out
-    assert "reboot" not in ran.out
+    result = program(_ACPCTL_COMPLETE="complete_zsh", _TYPER_COMPLETE_ARGS="acpctl kill ")
+    assert "ok-1" in result.out
+    assert "reboot" not in result.out
 
 
 @pytest.mark.parametrize("greeting", [b"", b"nonsense\n"])
-def test_completion_swallows_every_trouble_and_is_quick(path, program, greeting):
+def test_completion_ignores_every_error(path, program, greeting):
     with FakeDaemon(path, greeting=greeting):
-        ran = program(_ACPCTL_COMPLETE="complete_bash", COMP_WORDS="acpctl kill ", COMP_CWORD="2")
-    assert ran == (0, "\n", "")
+        result = program(_ACPCTL_COMPLETE="complete_bash", COMP_WORDS="acpctl kill ", COMP_CWORD="2")
+    assert result == (0, "\n", "")
 
 
-def test_completion_without_a_daemon(program):
-    ran = program(_ACPCTL_COMPLETE="complete_bash", COMP_WORDS="acpctl kill ", COMP_CWORD="2")
-    assert ran == (0, "\n", "")
+def test_completion_without_a_daemon_offers_nothing(program):
+    result = program(_ACPCTL_COMPLETE="complete_bash", COMP_WORDS="acpctl kill ", COMP_CWORD="2")
+    assert result == (0, "\n", "")
 
 
-def test_completion_of_commands(program):
-    ran = program(_ACPCTL_COMPLETE="complete_bash", COMP_WORDS="acpctl s", COMP_CWORD="1")
-    assert ran.out.split() == ["sessions", "show"]
+def test_completion_offers_commands(program):
+    result = program(_ACPCTL_COMPLETE="complete_bash", COMP_WORDS="acpctl s", COMP_CWORD="1")
+    assert result.out.split() == ["sessions", "show"]
 
 
-def test_the_completion_script(program):
-    ran = program("--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
-    assert (ran.code, ran.err) == (0, "")
-    assert "complete -o default -F _acpctl_completion acpctl" in ran.out
+def test_show_completion_prints_the_script(program):
+    result = program("--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    assert (result.code, result.err) == (0, "")
+    assert "complete -o default -F _acpctl_completion acpctl" in result.out

@@ -1,4 +1,4 @@
-"""Text made safe and short, keys, the line that is typed, wrapping: what needs no daemon and no terminal."""
+"""The functions for text, times, quantities, keys and word wrap: no daemon, no terminal."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from acpctl import text, threads
-from acpctl.chat.editor import Editor
-from acpctl.chat.transcript import Wrapped
-from acpctl.exits import Failure
-from acpctl.keys import Keys
+from acpctl import quantities, text, times
+from acpctl.chat.frame_output import Drawn
+from acpctl.chat.line_editor import scroll_line
+from acpctl.chat.word_wrap import WrappedText
+from acpctl.errors import CliError
+from acpctl.terminal.keys import KeyParser
+from acpctl.thread_refs import parse_thread
 
 ACTS = set("\u202a\u202b\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c\u2028\u2029\ufeff\u200b")
 
 
 @given(st.text())
-def test_clean_text_can_not_act_on_a_terminal(given_text):
+def test_clean_text_cannot_act_on_a_terminal(given_text):
     made = text.clean(given_text)
     assert not ACTS & set(made)
     assert not any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in made)
 
 
 @given(st.text())
-def test_clean_lines_keep_their_newlines_and_nothing_else_that_acts(given_text):
+def test_clean_lines_keeps_newlines_and_no_other_control_character(given_text):
     made = text.clean_lines(given_text)
     assert not ACTS & set(made)
     assert {character for character in made if unicodedata.category(character) == "Cc"} <= {"\n"}
@@ -46,17 +48,17 @@ def test_clean_lines_keep_their_newlines_and_nothing_else_that_acts(given_text):
         (7, "7"),
     ],
 )
-def test_how_text_is_made_safe(dirty, made):
+def test_clean_removes_escape_sequences_and_escapes_the_rest(dirty, made):
     assert text.clean(dirty) == made
 
 
 @given(st.text(), st.integers(0, 40))
-def test_a_text_fits(given_text, columns):
+def test_truncated_text_fits(given_text, columns):
     made = text.clean(given_text)
-    assert text.width(text.fit(made, columns)) <= columns
-    assert text.width(text.fit_left(made, columns)) <= columns
+    assert text.width(text.truncate(made, columns)) <= columns
+    assert text.width(text.truncate_start(made, columns)) <= columns
     if text.width(made) <= columns:
-        assert text.fit(made, columns) == text.fit_left(made, columns) == made
+        assert text.truncate(made, columns) == text.truncate_start(made, columns) == made
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,7 @@ def test_a_text_fits(given_text, columns):
     ],
 )
 def test_a_path_is_cut_from_the_left(path, columns, shown):
-    assert text.fit_left(path, columns) == shown
+    assert text.truncate_start(path, columns) == shown
 
 
 @pytest.mark.parametrize(
@@ -82,12 +84,12 @@ def test_a_path_is_cut_from_the_left(path, columns, shown):
         ("/x", "", "/x"),
     ],
 )
-def test_home_is_a_tilde(path, home, shown):
-    assert text.home(path, home) == shown
+def test_the_home_folder_is_a_tilde(path, home, shown):
+    assert text.abbreviate_home(path, home) == shown
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "expected"),
     [
         (0, "0s"),
         (59.9, "59s"),
@@ -104,88 +106,91 @@ def test_home_is_a_tilde(path, home, shown):
         (float("inf"), "-"),
     ],
 )
-def test_durations(seconds, said):
-    assert text.duration(seconds) == said
+def test_durations_are_shown_in_two_units(seconds, expected):
+    assert times.duration(seconds) == expected
 
 
 @pytest.mark.parametrize(
-    ("amount", "said"),
+    ("amount", "expected"),
     [(0, "0B"), (1023, "1023B"), (1024, "1.0K"), (123_731_968, "118M"), (5 * 1024**3, "5.0G"), (1e17, "90949T")],
 )
-def test_sizes(amount, said):
-    assert text.size(amount) == said
+def test_sizes_are_shown_in_one_unit(amount, expected):
+    assert quantities.size(amount) == expected
 
 
-def test_short_times_keep_their_hundredths():
-    assert [text.short_seconds(value) for value in (0.041, 3.21, 65, None)] == ["0.04s", "3.2s", "1m05s", "-"]
+def test_short_durations_keep_their_hundredths():
+    assert [times.precise_duration(value) for value in (0.041, 3.21, 65, None)] == ["0.04s", "3.2s", "1m05s", "-"]
 
 
 @pytest.mark.parametrize("form", ["<#12", "<#abc>", "https://discord.com/channels/1", "http://x", "\x1b", "a" * 201])
-def test_a_form_of_a_thread_that_is_none(form):
-    with pytest.raises(Failure) as caught:
-        threads.parse(form)
-    assert caught.value.code == 2
+def test_an_invalid_thread_reference_exits_with_2(form):
+    with pytest.raises(CliError) as caught:
+        parse_thread(form)
+    assert caught.value.exit_code == 2
 
 
 def keys_of(*pieces: bytes) -> list[str]:
-    keys = Keys()
+    keys = KeyParser()
     return [key for piece in pieces for key in keys.feed(piece)]
 
 
-def test_keys_have_names():
-    assert keys_of(b"a\x1b[A\x1bOB\x7f\x03\x1b[3~\r\x1b\r\x1b[1;5D") == [
-        "a", "up", "down", "backspace", "ctrl-c", "delete", "enter", "newline", "word-left",
+def test_special_keys_have_names():
+    assert keys_of(b"a\x1b[A\x1bOB\x7f\x03\x1b[3~\r\x1b[5;9~b") == [
+        "a", "up", "down", "backspace", "ctrl-c", "delete", "enter", "b",
     ]  # fmt: skip
 
 
 def test_keys_come_in_any_pieces():
-    data = "ü\x1b[Aé\x1b[200~p\n\x1b[31mq\x1b[201~日x".encode()
-    expected = ["ü", "up", "é", "paste:p\n\x1b[31mq", "日", "x"]
+    data = "ü\x1b[Aé\x1b[3~日x".encode()
+    expected = ["ü", "up", "é", "delete", "日", "x"]
     assert keys_of(data) == expected
     for cut in range(1, len(data)):
-        if data[cut - 1 : cut] != b"\x1b":  # an escape alone at the end of a read is the key of that name
+        if data[cut - 1 : cut] != b"\x1b":  # an escape alone at the end of a read is the key Esc
             assert keys_of(data[:cut], data[cut:]) == expected, cut
 
 
 @given(st.binary())
-def test_no_bytes_are_too_strange_for_the_keys(data):
+def test_any_bytes_parse_as_keys(data):
     assert all(isinstance(key, str) for key in keys_of(data, b"x"))
 
 
-@given(st.lists(st.sampled_from(["a", "日", " ", "left", "right", "home", "end", "backspace", "delete", "ctrl-w",
-                                 "ctrl-u", "ctrl-k", "word-left", "word-right", "up", "down", "newline", "paste:x\ty",
-                                 "enter", "tab", "ctrl-x"])), st.integers(1, 20))  # fmt: skip
-def test_the_cursor_stays_in_what_is_shown(keys, columns):
-    editor = Editor()
-    for key in keys:
-        editor.take(key)
-        shown, cursor = editor.view(columns)
-        assert text.width(shown) <= max(1, columns - 1)
-        assert 0 <= cursor <= max(2, columns)
-        assert "\n" not in shown
+@given(st.text(alphabet="a日 \u2028", max_size=60), st.integers(0, 60), st.integers(1, 20))
+def test_the_cursor_stays_in_the_visible_part_of_the_input_line(line, cursor, columns):
+    shown, index = scroll_line(line, min(cursor, len(line)), columns)
+    assert text.width(shown) <= max(1, columns - 1)
+    assert 0 <= index <= len(shown)
+    assert "\u2028" not in shown
 
 
-def test_the_history_gives_back_what_was_being_typed():
-    editor = Editor()
-    for key in ("a", "enter", "b", "enter", "b", "enter", "c", "up", "up", "up", "down", "down"):
-        editor.take(key)
-    assert editor.view(10) == ("c", 1)
-    editor.take("up")
-    assert editor.view(10) == ("b", 1)
+@pytest.mark.parametrize(
+    ("live", "cursor", "columns", "added"),
+    [
+        ([80, 10], 5, 100, 0),
+        ([80, 10], 5, 120, 0),
+        ([80, 10], 5, 80, 0),
+        ([80, 10], 5, 40, 1),
+        ([81, 10], 5, 40, 2),
+        ([80, 10], 45, 40, 2),
+        ([], 85, 40, 2),
+        ([0], 0, 40, 0),
+    ],
+)
+def test_a_narrower_terminal_wraps_the_rows_of_the_last_frame(live, cursor, columns, added):
+    assert Drawn(100, live, cursor).rows_added(columns) == added
 
 
 def wrapped(pieces: list[str], columns: int) -> list[str]:
-    rows = Wrapped()
+    rows = WrappedText()
     for piece in pieces:
         rows.add(piece, columns)
     rows.end()
-    return rows.taken()
+    return rows.take_rows()
 
 
 @example("``````  `", [7], 2)
 @example("ab  \ncd", [3], 2)
 @given(st.text(alphabet="abcd 日\n`", max_size=200), st.lists(st.integers(1, 20)), st.integers(2, 12))
-def test_a_text_is_wrapped_the_same_in_whatever_pieces_it_comes(whole, sizes, columns):
+def test_wrapping_does_not_depend_on_the_pieces(whole, sizes, columns):
     pieces, rest = [], whole
     for size in sizes:
         pieces.append(rest[:size])
@@ -196,7 +201,7 @@ def test_a_text_is_wrapped_the_same_in_whatever_pieces_it_comes(whole, sizes, co
     assert "".join("".join(rows).split()) == "".join(whole.split())
 
 
-def test_rows_are_broken_at_words_and_code_is_not():
+def test_text_breaks_at_words_and_code_breaks_anywhere():
     assert wrapped(["one two three"], 8) == ["one two", "three"]
     assert wrapped(["abcdefghij kl"], 4) == ["abcd", "efgh", "ij", "kl"]
     assert wrapped(["```\nx = one two three\n```\none two three\n\n\n"], 8) == [
@@ -204,15 +209,15 @@ def test_rows_are_broken_at_words_and_code_is_not():
     ]  # fmt: skip
 
 
-def test_spaces_at_the_end_of_a_full_row_make_no_row():
+def test_spaces_after_a_full_row_add_no_row():
     assert wrapped(["ab  \ncd\n"], 2) == ["ab", "cd"]
 
 
-def test_code_whose_first_line_is_too_long_for_a_row_is_code():
+def test_code_with_a_long_first_line_is_still_code():
     assert wrapped(["```python hello\nx = one two\n```\none two three"], 9) == [
         "```python", "hello", "x = one t", "wo", "```", "one two", "three",
     ]  # fmt: skip
 
 
-def test_empty_lines_are_kept_inside_a_text_only():
+def test_empty_lines_are_kept_only_inside_a_text():
     assert wrapped(["\n\na\n\nb\n\n\n"], 10) == ["a", "", "b"]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from acpbot.commands.install_service import out_of_reach
-from tests.cli.tty import Tty
 from tests.support.packaging.units import Unit
+from tests.support.terminal import Terminal
 
 ACPBOT = Path(sys.executable).with_name("acpbot")
 WRITE, REPLACE = "Write these files? [y/N]", "Replace {}? [y/N]"
@@ -41,10 +41,10 @@ def environ(tmp_path):
 @pytest.fixture
 def tty(environ):
     """Run it on a terminal."""
-    opened: list[Tty] = []
+    opened: list[Terminal] = []
 
-    def run(*words: str) -> Tty:
-        opened.append(Tty([str(ACPBOT), "install-service", *words], 200, 250, environ))
+    def run(*words: str) -> Terminal:
+        opened.append(Terminal([str(ACPBOT), "install-service", *words], 200, 250, environ))
         return opened[-1]
 
     yield run

@@ -25,7 +25,7 @@ NAME = f"acpbot-{__version__}"
 WHEEL, SDIST = ROOT / "dist" / f"{NAME}-py3-none-any.whl", ROOT / "dist" / f"{NAME}.tar.gz"
 LIMIT = 50
 OURS = """
-import acpbot.daemon.daemon, acpbot.chat.discord.discord_chat, acpctl.root, sys
+import acpbot.daemon.daemon, acpbot.chat.discord.discord_chat, acpctl.command_line, sys
 print(*sys.path, *(module.__file__ for module in list(sys.modules.values()) if getattr(module, "__file__", None)))
 """
 
@@ -95,7 +95,7 @@ def test_the_sdist_can_be_tested_and_packaged():
         "docs/protocol.md",
         "tests/packaging/check_dist.py",
     }
-    wanted |= {"packaging/systemd/acpbot.service", "packaging/completions/acpctl.bash", "cli/acpctl/root.py"}
+    wanted |= {"packaging/systemd/acpbot.service", "packaging/completions/acpctl.bash", "cli/acpctl/command_line.py"}
     assert wanted <= names
     unwanted = re.compile(r"(^|/)(__pycache__|\.venv|\.git|\.agents|dist|[^/]*\.(lock|pyc))(/|$)|^config\.toml$")
     assert [name for name in names if unwanted.search(name)] == []

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from acpctl.root import COMMANDS
-from tests.cli.tty import Tty
+from acpctl.command_line import COMMANDS
+from tests.support.terminal import Terminal
 
 FOLDER = Path(__file__).parents[2] / "packaging" / "completions"
 GENERATOR = runpy.run_path(str(FOLDER / "generate.py"))
@@ -66,7 +66,7 @@ def test_fish_completes(environ):
 
 
 def test_zsh_completes_with_the_first_key(environ, tmp_path):
-    terminal = Tty([shell("zsh"), "-f"], 100, 30, environ)
+    terminal = Terminal([shell("zsh"), "-f"], 100, 30, environ)
     try:
         load = f"fpath=({FOLDER} $fpath); autoload -Uz compinit; compinit -u -d {tmp_path / 'dump'}"
         terminal.type(f"{load}; clear; echo re''ady\n")

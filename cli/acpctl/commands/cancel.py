@@ -1,25 +1,25 @@
-"""`acpctl cancel`: the running turn ends, the session stays."""
+"""`acpctl cancel`: end the running turn, keep the session."""
 
 import typer
 
-from acpctl import threads
-from acpctl.exits import DONE
-from acpctl.options import Format, Thread, given
+from acpctl.exit_codes import DONE
+from acpctl.options import OutputFormat, ThreadArgument, global_options
 from acpctl.text import clean
+from acpctl.thread_refs import fetch_session, parse_thread
 
 
-def run(context: typer.Context, thread: Thread, *, output: Format = "table") -> int:
+def run(context: typer.Context, thread: ThreadArgument, *, output: OutputFormat = "table") -> int:
     """Cancel the turn that runs in a session.
 
     The session stays.
     """
-    name = threads.parse(thread)
-    options = given(context)
+    ref = parse_thread(thread)
+    options = global_options(context)
     out = options.out
     with options.connect() as connection:
-        connection.need("sessions.cancel", "cancel")
-        row = threads.fetch(connection, name)
-        # The session that was found and no other: a turn of the one that may have replaced it is not ours to end.
+        connection.require("sessions.cancel", "cancel")
+        row = fetch_session(connection, ref)
+        # With the session_id a session that has replaced this one meanwhile keeps its turn.
         target = {"thread": row["thread_id"]}
         if row.get("session_id") is not None:
             target["session_id"] = row["session_id"]
@@ -30,6 +30,6 @@ def run(context: typer.Context, thread: Thread, *, output: Format = "table") -> 
     elif answer.get("outcome") == "idle":
         out.data(f"{found}  no turn is running")
     else:
-        doing = clean(row.get("activity"))
-        out.data(f"{found}  {clean(answer.get('outcome')) or 'cancelled'}" + (f": {doing}" if doing else ""))
+        activity = clean(row.get("activity"))
+        out.data(f"{found}  {clean(answer.get('outcome')) or 'cancelled'}" + (f": {activity}" if activity else ""))
     return DONE

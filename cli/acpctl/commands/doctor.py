@@ -1,22 +1,32 @@
-"""`acpctl doctor`: why something does not work, and what to do about it."""
+"""`acpctl doctor`: check everything between acpctl and a working daemon, and advise."""
 
 import os
 import pwd
 import stat
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import typer
 
-from acpctl import __version__, client, sockets
-from acpctl.exits import DENIED, DONE, FAILED, UNREACHABLE, Failure
-from acpctl.options import Format, Globals, given
-from acpctl.output import Output
-from acpctl.text import clean, duration, many
+from acpctl import __version__, client, socket_paths
+from acpctl.errors import CliError
+from acpctl.exit_codes import DENIED, DONE, FAILED, UNREACHABLE
+from acpctl.options import GlobalOptions, OutputFormat, global_options
+from acpctl.quantities import plural
+from acpctl.render.output import Output
+from acpctl.text import clean
+from acpctl.times import duration
+
+_DENIED: Final = "permission denied"
+_STATE_ADVICE: Final = {
+    "starting": "it takes turns soon; ask again",
+    "draining": "it takes no new turns; `acpctl drain --off` ends that, where no stop is under way",
+    "stopping": "it is about to end",
+}
 
 
 class Finding(NamedTuple):
-    """One line of the checklist. ``ok`` is None where there is nothing to judge; ``advice`` is what to do."""
+    """A line of the checklist. ``ok`` is None where nothing is wrong or right; ``advice`` says what to do."""
 
     name: str
     ok: bool | None
@@ -24,12 +34,12 @@ class Finding(NamedTuple):
     advice: str = ""
 
 
-def run(context: typer.Context, *, output: Format = "table") -> int:
+def run(context: typer.Context, *, output: OutputFormat = "table") -> int:
     """Find out why something does not work.
 
     Looks at everything between acpctl and a working acpbot, and says what to do.
     """
-    options = given(context)
+    options = global_options(context)
     findings: list[Finding] = []
     status = _examine(options, findings)
     if any(finding.ok is False for finding in findings):
@@ -41,51 +51,41 @@ def run(context: typer.Context, *, output: Format = "table") -> int:
     return status
 
 
-def _examine(options: Globals, findings: list[Finding]) -> int:
-    places = sockets.places(options.socket, os.environ)
+def _examine(options: GlobalOptions, findings: list[Finding]) -> int:
     found = ""
-    for place in places:
-        stands = _place(place, findings, taken=found)
-        found = found or (place.path if stands else "")
+    for candidate in socket_paths.candidates(options.socket, os.environ):
+        usable = _check_candidate(candidate, findings, found=found)
+        found = found or (candidate.path if usable else "")
     denied = any(finding.detail == _DENIED for finding in findings)
     if not found:
         if denied:
             return DENIED
-        findings.append(Finding("daemon", ok=False, detail="no socket found", advice=sockets.WAY_OUT))
+        findings.append(Finding("daemon", ok=False, detail="no socket found", advice=socket_paths.UNREACHABLE_ADVICE))
         return UNREACHABLE
     try:
         connection = client.connect(found, options.timeout)
-    except Failure as failure:
-        problem, _, advice = failure.message.partition("; ")
+    except CliError as error:
+        problem, _, advice = error.message.partition("; ")
         findings.append(Finding("daemon", ok=False, detail=problem, advice=advice))
-        return failure.code
+        return error.exit_code
     with connection:
-        return _daemon(connection, findings)
+        return _check_daemon(connection, findings)
 
 
-_DENIED = "permission denied"
-_STATES = {
-    "starting": "it takes turns soon; ask again",
-    "draining": "it takes no new turns; `acpctl drain --off` ends that, where no stop is under way",
-    "stopping": "it is about to end",
-}
-
-
-def _place(place: sockets.Place, findings: list[Finding], *, taken: str) -> bool:
-    """Look at one place of the search order; whether a socket stands there."""
-    name = clean(place.path)
-    where = f" (from {place.origin})" if place.named else ""
+def _check_candidate(candidate: socket_paths.Candidate, findings: list[Finding], *, found: str) -> bool:
+    """Whether acpctl would use this path; ``found`` is an earlier one that it uses."""
+    name = clean(candidate.path)
+    where = f" (from {candidate.origin})" if candidate.named else ""
     try:
-        status = Path(place.path).stat()
-        folder = Path(place.path).parent.stat()
+        status = Path(candidate.path).stat()
+        folder = Path(candidate.path).parent.stat()
     except PermissionError:
-        advice = "ask for membership in its group ([management] socket_group), or run acpctl as acpbot's user"
-        closed = False if place.named else None
-        findings.append(Finding(f"socket {name}{where}", ok=closed, detail=_DENIED, advice=advice))
+        closed = False if candidate.named else None
+        findings.append(Finding(f"socket {name}{where}", ok=closed, detail=_DENIED, advice=socket_paths.DENIED_ADVICE))
         return False
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else clean(error.strerror).lower()
-        missing = False if place.named else None
+        missing = False if candidate.named else None
         findings.append(Finding(f"socket {name}{where}", ok=missing, detail=reason))
         return False
     if not stat.S_ISSOCK(status.st_mode):
@@ -94,26 +94,26 @@ def _place(place: sockets.Place, findings: list[Finding], *, taken: str) -> bool
         return False
     detail = f"{_owner(status.st_uid)} {stat.S_IMODE(status.st_mode):04o}"
     detail += f", folder {_owner(folder.st_uid)} {stat.S_IMODE(folder.st_mode):04o}"
-    if not place.named and not sockets.trusted(place.path):
+    if not candidate.named and not socket_paths.is_trusted(candidate.path):
         advice = "somebody else made it; acpctl stays away from it"
         findings.append(Finding(f"socket {name}", ok=False, detail=detail, advice=advice))
         return False
     others = status.st_mode & 0o002 or folder.st_mode & 0o002
     advice = "others can reach it: chmod it to 0600, or 0660 with a group" if others else ""
-    if taken:
-        advice = f"acpctl uses {clean(taken)}, which comes first; name this one with --socket"
+    if found:
+        advice = f"acpctl uses {clean(found)}, which comes first; name this one with --socket"
     findings.append(Finding(f"socket {name}{where}", ok=not others, detail=detail, advice=advice))
     return True
 
 
-def _daemon(connection: client.Connection, findings: list[Finding]) -> int:
+def _check_daemon(connection: client.Connection, findings: list[Finding]) -> int:
     state = clean(connection.hello.get("state"))
     findings.append(
         Finding(
             "daemon",
             ok=state == "running",
             detail=f"acpbot {connection.version}, protocol {client.PROTOCOL}, {state}",
-            advice="" if state == "running" else _STATES.get(state, "see acpbot's log"),
+            advice="" if state == "running" else _STATE_ADVICE.get(state, "see acpbot's log"),
         )
     )
     admin = connection.access == "admin"
@@ -125,33 +125,31 @@ def _daemon(connection: client.Connection, findings: list[Finding]) -> int:
     detail = f"acpctl {__version__}, acpbot {connection.version}"
     findings.append(Finding("versions", ok=same, detail=detail, advice="" if same else "install the same of both"))
     try:
-        _health(connection.call("health.get"), findings)
-        rows = connection.rows(connection.call("sessions.list"), "sessions", "sessions.list")
-    except Failure as failure:
-        problem, _, advice = failure.message.partition("; ")
+        _check_health(connection.call("health.get"), findings)
+        rows = connection.parse_rows(connection.call("sessions.list"), "sessions", "sessions.list")
+    except CliError as error:
+        problem, _, advice = error.message.partition("; ")
         findings.append(Finding("answers", ok=False, detail=problem, advice=advice))
-        return failure.code
+        return error.exit_code
     stuck = [row for row in rows if row.get("state") == "stuck"]
     for row in stuck:
         thread = clean(row.get("thread_id"))
-        doing = clean(row.get("activity")) or "no tool runs"
-        detail = f"{thread} silent for {duration(row.get('silent_seconds'))}: {doing}"
+        activity = clean(row.get("activity")) or "no tool runs"
+        detail = f"{thread} silent for {duration(row.get('silent_seconds'))}: {activity}"
         advice = f"`acpctl show {thread}`, then `acpctl cancel {thread}` or `acpctl kill {thread}`"
         findings.append(Finding("stuck", ok=False, detail=detail, advice=advice))
     if not stuck:
-        findings.append(Finding("sessions", ok=True, detail=f"{many(len(rows), 'session')}, none stuck"))
+        findings.append(Finding("sessions", ok=True, detail=f"{plural(len(rows), 'session')}, none stuck"))
     return DONE
 
 
-def _health(health: dict[str, Any], findings: list[Finding]) -> None:
-    checks = health.get("checks")
-    for check in checks if isinstance(checks, list) else ():
-        if isinstance(check, dict):
-            passed = check.get("ok") is True
-            reason = clean(check.get("reason"))
-            advice = "" if passed else "see `acpctl health` and acpbot's log"
-            name = f"health: {clean(check.get('name'))}"
-            findings.append(Finding(name, ok=passed, detail=reason or ("ok" if passed else "failed"), advice=advice))
+def _check_health(health: dict[str, Any], findings: list[Finding]) -> None:
+    for check in client.objects(health.get("checks")):
+        passed = check.get("ok") is True
+        reason = clean(check.get("reason"))
+        advice = "" if passed else "see `acpctl health` and acpbot's log"
+        name = f"health: {clean(check.get('name'))}"
+        findings.append(Finding(name, ok=passed, detail=reason or ("ok" if passed else "failed"), advice=advice))
     if health.get("ready") is not True and not any(finding.ok is False for finding in findings):
         findings.append(Finding("health", ok=False, detail="not ready", advice="see `acpctl health`"))
 
@@ -168,11 +166,11 @@ def _checklist(findings: list[Finding], out: Output) -> list[str]:
     for finding in findings:
         glyph, word, style = {
             True: ("✓", "ok", "green"),
-            False: ("✗", "fail", "alarm"),
+            False: ("✗", "fail", "alert"),
             None: ("·", "-", "dim"),
         }[finding.ok]
-        mark = out.paint(out.mark(glyph, f"{word:<4}"), style)
-        lines.append(f"{mark}  {out.paint(finding.name, 'bold')}  {finding.detail}")
+        symbol = out.paint(out.terminal_glyph(glyph, f"{word:<4}"), style)
+        lines.append(f"{symbol}  {out.paint(finding.name, 'bold')}  {finding.detail}")
         if finding.advice:
             indent = " " * (3 if out.terminal else 6)
             lines.append(out.paint(f"{indent}{finding.advice}", "yellow" if finding.ok is False else "dim"))

@@ -1,72 +1,74 @@
-"""`acpctl events`: what happens to the sessions, one line each."""
+"""`acpctl events`: the changes of the sessions, a line each."""
 
-import time
-from typing import Any
+from typing import Any, Final
 
 import typer
 
-from acpctl.exits import DONE
-from acpctl.options import Format, given
-from acpctl.output import Output
-from acpctl.rows import state_cell, sums
-from acpctl.text import clean, count, width
+from acpctl.client import objects
+from acpctl.exit_codes import DONE
+from acpctl.options import OutputFormat, global_options
+from acpctl.quantities import count
+from acpctl.render.output import Output
+from acpctl.render.session_rows import state_cell, summary
+from acpctl.text import clean, width
+from acpctl.times import time_of_day_now
 
-_STATE_WIDTH = 11
+_STATE_WIDTH: Final = 11
 
 
-def run(context: typer.Context, *, output: Format = "table") -> int:
+def run(context: typer.Context, *, output: OutputFormat = "table") -> int:
     """Show changes of sessions as they happen."""
-    options = given(context)
+    options = global_options(context)
     out = options.out
     with options.connect() as connection:
-        connection.need("sessions.watch", "watch events")
+        connection.require("sessions.watch", "watch events")
         start = connection.call("sessions.watch")
         if output != "json":
-            out.note(sums(connection.rows(start, "sessions", "sessions.watch"), start.get("max_sessions")), "dim")
-        lines = _Lines(out)
+            rows = connection.parse_rows(start, "sessions", "sessions.watch")
+            out.note(summary(rows, start.get("max_sessions")), "dim")
+        formatter = _EventFormatter(out)
         while not out.reader_gone:
-            for message in connection.arrived():
+            for message in connection.receive():
                 event = message.get("params")
                 if message.get("method") != "sessions.event" or not isinstance(event, dict):
                     continue
                 if output == "json":
                     out.json(event, line=True)
-                else:
-                    out.lines(lines.of(event))
+                elif line := formatter.line(event):
+                    out.data(line)
     return DONE
 
 
-class _Lines:
-    """Events as lines; a change of what no line shows is left out."""
+class _EventFormatter:
+    """Formats events; skips one that changes nothing of the thread's last line."""
 
     def __init__(self, out: Output) -> None:
         self._out = out
-        self._said: dict[str, tuple[str, ...]] = {}
+        self._last: dict[str, tuple[str, ...]] = {}  # by thread id
 
-    def of(self, event: dict[str, Any]) -> list[str]:
-        """The lines of one event: at most one."""
-        at = self._out.paint(time.strftime("%H:%M:%S"), "dim")
+    def line(self, event: dict[str, Any]) -> str:
+        """The line of an event; empty for a skipped one."""
+        at = self._out.paint(time_of_day_now(), "dim")
         if event.get("event") == "snapshot":
-            sessions = event.get("sessions")
-            rows = [row for row in sessions if isinstance(row, dict)] if isinstance(sessions, list) else []
-            return [f"{at}  some events were missed; now {sums(rows, event.get('max_sessions'))}"]
+            now = summary(objects(event.get("sessions")), event.get("max_sessions"))
+            return f"{at}  some events were missed; now {now}"
         row = event.get("session")
         if not isinstance(row, dict):
-            return []
+            return ""
         gone = event.get("event") == "gone"
         thread = clean(row.get("thread_id"))
         state, style = state_cell({**row, "state": "gone"} if gone else row, self._out)
-        said = (
+        shown = (
             state,
             "" if gone else clean(row.get("waiting_for") or row.get("activity")),
             f"{count(row['queued'])} queued" if row.get("queued") and not gone else "",
             f"({clean(row['title'])})" if row.get("title") else "",
         )
-        if self._said.get(thread) == said:
-            return []
-        self._said[thread] = said
+        if self._last.get(thread) == shown:
+            return ""
+        self._last[thread] = shown
         if gone:
-            del self._said[thread]
+            del self._last[thread]
         padding = " " * (_STATE_WIDTH - width(state))
-        rest = "  ".join(part for part in said[1:] if part)
-        return [f"{at}  {self._out.paint(thread, 'bold')}  {self._out.paint(state, style)}{padding}  {rest}".rstrip()]
+        rest = "  ".join(part for part in shown[1:] if part)
+        return f"{at}  {self._out.paint(thread, 'bold')}  {self._out.paint(state, style)}{padding}  {rest}".rstrip()

@@ -1,95 +1,112 @@
-"""`acpctl health`: ready or not, and why."""
+"""`acpctl health`: whether the daemon is ready, and why not."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
-from acpctl.exits import DONE, NOT_READY
-from acpctl.options import Format, Globals, given
-from acpctl.output import Output
-from acpctl.table import Cell
-from acpctl.text import clean, count, duration, number, size, width
+from acpctl.client import objects
+from acpctl.exit_codes import DONE, NOT_READY
+from acpctl.options import GlobalOptions, OutputFormat, global_options
+from acpctl.quantities import count, number, size
+from acpctl.render.output import Output
+from acpctl.render.table import Cell
+from acpctl.text import clean
+from acpctl.times import duration
 
-_POOL = ("starting", "idle", "busy", "waiting", "stuck", "suspended", "queued")
+_WATCH_SECONDS: Final = 1.0
+_POOL_STATES: Final = ("starting", "idle", "busy", "waiting", "stuck", "suspended", "queued")
 
 
 def run(
     context: typer.Context,
     *,
-    output: Format = "table",
+    output: OutputFormat = "table",
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on: redraw on a terminal, else one JSON object a line.")
     ] = False,
 ) -> int:
     """Show whether acpbot is ready, and why not. Exit status 3 where it is not."""
-    options = given(context)
+    options = global_options(context)
     if watch:
-        return _watch(options, output)
+        _watch(options, output)
+        return DONE
     with options.connect() as connection:
-        connection.need("health.get", "tell the health")
+        connection.require("health.get", "show the health")
         health = connection.call("health.get")
     if output == "json":
         options.out.json(health)
     else:
-        options.out.lines(page(health, options.out))
+        options.out.lines(_page(health, options.out))
     return DONE if health.get("ready") is True else NOT_READY
 
 
-def _watch(options: Globals, output: str) -> int:
-    from acpctl.watching import every_second  # noqa: PLC0415 - one look needs none of it
+def _watch(options: GlobalOptions, output: str) -> None:
+    out = options.out
+    with options.connect() as connection:
+        connection.require("health.get", "watch")
 
-    def lines(health: dict[str, Any]) -> list[str]:
-        return page(health, options.out)
+        def fetch() -> dict[str, Any]:
+            connection.reset_deadline()
+            return connection.call("health.get")
 
-    return every_second(options, "health.get", lines, drawn=output == "table")
+        if not out.terminal or output == "json":
+            while not out.reader_gone:
+                out.json(fetch(), line=True)
+                connection.receive(_WATCH_SECONDS)
+            return
+        from acpctl.terminal.screen import redraw_until_quit  # noqa: PLC0415 - only --watch on a terminal needs it
+
+        health = fetch()
+
+        def refresh() -> None:
+            nonlocal health
+            connection.receive(0)
+            health = fetch()
+
+        redraw_until_quit(connection, lambda: _page(health, out), refresh, footer=out.paint("q leaves", "dim"))
 
 
-def page(health: dict[str, Any], out: Output) -> list[str]:
-    """The answer of ``health.get`` for people."""
+def _page(health: dict[str, Any], out: Output) -> list[str]:
+    """The answer of ``health.get`` as people read it."""
     ready = health.get("ready") is True
-    mark = out.mark("● ")
-    head = out.paint(f"{mark}{'ready' if ready else 'not ready'}", "green" if ready else "alarm")
+    symbol = out.terminal_glyph("● ")
+    head = out.paint(f"{symbol}{'ready' if ready else 'not ready'}", "green" if ready else "alert")
     version = f"acpbot {clean(health.get('version')) or '?'}, {clean(health.get('state')) or '?'}"
     lines = [f"{head}  {version}, up {duration(health.get('uptime_seconds'))}", ""]
-    pairs = [*_checks(health, out), *_facts(health)]
-    label = max(width(name) for name, _ in pairs)
-    return [*lines, *(f"  {out.paint(name.ljust(label), 'dim')}  {out.paint(*cell)}" for name, cell in pairs)]
+    return [*lines, *out.fields([*_check_fields(health, out), *_fact_fields(health)])]
 
 
-def _checks(health: dict[str, Any], out: Output) -> list[tuple[str, Cell]]:
-    checks = health.get("checks")
-    pairs: list[tuple[str, Cell]] = []
-    for check in checks if isinstance(checks, list) else ():
-        if not isinstance(check, dict):
-            continue
+def _check_fields(health: dict[str, Any], out: Output) -> list[tuple[str, Cell]]:
+    fields: list[tuple[str, Cell]] = []
+    for check in objects(health.get("checks")):
         passed = check.get("ok") is True
         reason = clean(check.get("reason"))
-        said = ("ok" if passed else "failed") + (f": {reason}" if reason else "")
-        glyph = out.mark("✓ " if passed else "✗ ")
-        pairs.append((clean(check.get("name")), (glyph + said, "green" if passed else "alarm")))
-    return pairs
+        result = ("ok" if passed else "failed") + (f": {reason}" if reason else "")
+        symbol = out.terminal_glyph("✓ " if passed else "✗ ")
+        fields.append((clean(check.get("name")), (symbol + result, "green" if passed else "alert")))
+    return fields
 
 
-def _facts(health: dict[str, Any]) -> list[tuple[str, Cell]]:
-    pairs: list[tuple[str, Cell]] = []
+def _fact_fields(health: dict[str, Any]) -> list[tuple[str, Cell]]:
+    fields: list[tuple[str, Cell]] = []
     chat = health.get("chat")
     if isinstance(chat, dict):
         since = f" since {clean(chat['since'])}" if chat.get("since") else ""
         connected = "connected" if chat.get("connected") else "not connected"
-        pairs.append(("platform", (f"{clean(chat.get('platform'))}, {connected}{since}", "")))
-        said = []
+        fields.append(("platform", (f"{clean(chat.get('platform'))}, {connected}{since}", "")))
+        gateway = []
         if (latency := number(chat.get("latency_ms"))) is not None:
-            said.append(f"latency {latency:.0f} ms")
+            gateway.append(f"latency {latency:.0f} ms")
         if number(chat.get("last_heartbeat_ack_seconds")) is not None:
-            said.append(f"heartbeat {duration(chat['last_heartbeat_ack_seconds'])} ago")
-        if said:
-            pairs.append(("gateway", (", ".join(said), "")))
+            gateway.append(f"heartbeat {duration(chat['last_heartbeat_ack_seconds'])} ago")
+        if gateway:
+            fields.append(("gateway", (", ".join(gateway), "")))
     pool = health.get("pool")
     if isinstance(pool, dict):
-        states = ", ".join(f"{count(pool[name])} {name}" for name in _POOL if number(pool.get(name)))
+        states = ", ".join(f"{count(pool[name])} {name}" for name in _POOL_STATES if number(pool.get(name)))
         total = f"{count(pool.get('sessions'))} of {count(pool.get('max'))}"
-        pairs.append(("sessions", (f"{total}: {states}" if states else total, "")))
+        fields.append(("sessions", (f"{total}: {states}" if states else total, "")))
     lag = number(health.get("loop_lag_ms"))
-    pairs.append(("loop lag", ("-" if lag is None else f"{lag:.1f} ms", "")))
-    pairs.append(("memory", (size(health.get("rss_bytes")), "")))
-    return pairs
+    fields.append(("loop lag", ("-" if lag is None else f"{lag:.1f} ms", "")))
+    fields.append(("memory", (size(health.get("rss_bytes")), "")))
+    return fields

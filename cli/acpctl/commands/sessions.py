@@ -1,12 +1,13 @@
-"""`acpctl sessions`: one row a session."""
+"""`acpctl sessions`: a row per session."""
 
 from typing import Annotated, Any, Literal
 
 import typer
 
-from acpctl.exits import DONE, USAGE, Failure
-from acpctl.options import Globals, given
-from acpctl.rows import session_table, sums
+from acpctl.errors import CliError
+from acpctl.exit_codes import DONE, USAGE
+from acpctl.options import GlobalOptions, global_options
+from acpctl.render.session_rows import session_table, summary
 from acpctl.text import clean
 
 State = Literal["starting", "idle", "busy", "waiting", "stuck", "suspended", "closing", "gone"]
@@ -28,42 +29,51 @@ def run(
 ) -> int:
     """Show the sessions, one row each."""
     if stuck and state not in (None, "stuck"):
-        raise Failure(f"cannot show sessions that are both stuck and {state}: give --stuck or --state", USAGE)
+        raise CliError(f"cannot show sessions that are both stuck and {state}: give --stuck or --state", USAGE)
     if quiet and (output != "table" or watch):
-        raise Failure("cannot print ids only (-q) together with -o or --watch: leave one of them out", USAGE)
+        raise CliError("cannot print ids only (-q) together with -o or --watch: leave one of them out", USAGE)
     wanted: str | None = "stuck" if stuck else state
     params: dict[str, Any] = {"state": wanted} if wanted else {}
     if everything or wanted == "suspended":
         params["suspended"] = True
-    options = given(context)
+    options = global_options(context)
     if watch:
-        from acpctl.watching import watch_sessions  # noqa: PLC0415 - a plain list needs none of it
-
-        return watch_sessions(options, params, output=output)
+        _watch(options, params, output=output)
+        return DONE
     with options.connect() as connection:
         answer = connection.call("sessions.list", params)
-        rows = connection.rows(answer, "sessions", "sessions.list")
-    _show(options, answer, rows, output=output, quiet=quiet, narrowed=wanted)
-    return DONE
-
-
-def _show(
-    options: Globals,
-    answer: dict[str, Any],
-    rows: list[dict[str, Any]],
-    *,
-    output: str,
-    quiet: bool,
-    narrowed: str | None,
-) -> None:
+        rows = connection.parse_rows(answer, "sessions", "sessions.list")
     out = options.out
     if output == "json":
         out.json(answer)
     elif not rows:
-        out.note(f"no session is {narrowed}" if narrowed else "no sessions")
+        out.note(f"no session is {wanted}" if wanted else "no sessions")
     elif quiet:
         out.lines(clean(row.get("thread_id")) for row in rows)
     else:
         out.lines(out.table(*session_table(rows, out, wide=output == "wide")))
-        if out.terminal and not narrowed:
-            out.note(sums(rows, answer.get("max_sessions")), "dim")
+        if out.terminal and not wanted:
+            out.note(summary(rows, answer.get("max_sessions")), "dim")
+    return DONE
+
+
+def _watch(options: GlobalOptions, params: dict[str, Any], *, output: str) -> None:
+    from acpctl.live_sessions import LiveSessions  # noqa: PLC0415 - only --watch needs it
+
+    out = options.out
+    with options.connect() as connection:
+        sessions = LiveSessions(connection, params)
+        if not out.terminal or output == "json":
+            while not out.reader_gone:
+                out.json({"sessions": sessions.rows(), "max_sessions": sessions.max_sessions}, line=True)
+                sessions.wait_for_change()
+            return
+        from acpctl.terminal.screen import redraw_until_quit  # noqa: PLC0415 - the same, and on a terminal
+
+        def lines() -> list[str]:
+            rows = sessions.rows()
+            head = f"acpbot {connection.version}  {summary(rows, sessions.max_sessions)}"
+            table = out.table(*session_table(rows, out, wide=output == "wide")) if rows else ["no sessions"]
+            return [head, "", *table]
+
+        redraw_until_quit(connection, lines, sessions.refresh, footer=out.paint("q leaves", "dim"))

@@ -1,24 +1,26 @@
-"""`acpctl show`: one session whole."""
+"""`acpctl show`: everything about one session."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
-from acpctl import threads
-from acpctl.exits import DONE
-from acpctl.options import Format, Thread, given
-from acpctl.output import Output
-from acpctl.rows import calls, facts, process_table, processes, state_cell
-from acpctl.text import clean, fit, many, width
+from acpctl.client import objects
+from acpctl.exit_codes import DONE
+from acpctl.options import OutputFormat, ThreadArgument, global_options
+from acpctl.quantities import plural
+from acpctl.render.output import Output
+from acpctl.render.session_rows import open_tool_calls, process_table, session_fields, state_cell
+from acpctl.text import clean, truncate
+from acpctl.thread_refs import fetch_session, parse_thread
 
-_STDERR_LINES = 10
+_STDERR_LINES: Final = 10
 
 
 def run(
     context: typer.Context,
-    thread: Thread,
+    thread: ThreadArgument,
     *,
-    output: Format = "table",
+    output: OutputFormat = "table",
     lines: Annotated[
         int, typer.Option("-n", "--lines", min=0, metavar="N", help="Lines of the agent's stderr.")
     ] = _STDERR_LINES,
@@ -27,10 +29,10 @@ def run(
 
     What it does, its tool calls, its processes, the end of its stderr.
     """
-    name = threads.parse(thread)
-    options = given(context)
+    ref = parse_thread(thread)
+    options = global_options(context)
     with options.connect() as connection:
-        row = threads.fetch(connection, name)
+        row = fetch_session(connection, ref)
     if output == "json":
         options.out.json({"session": row})
     else:
@@ -41,25 +43,15 @@ def run(
 def _page(row: dict[str, Any], out: Output, stderr_lines: int) -> list[str]:
     state, style = state_cell(row, out)
     page = [f"{out.paint(clean(row.get('thread_id')), 'bold')}  {out.paint(state, style)}", ""]
-    pairs = facts(row, out)
-    label = max((width(name) for name, _ in pairs), default=0)
-    for name, (value, how) in pairs:
-        page.append(f"  {out.paint(name.ljust(label), 'dim')}  {out.paint(value, how)}")
-    open_calls = calls(row)
-    if open_calls:
-        page += ["", out.paint("TOOL CALLS", "head"), *(f"  {call}" for call in open_calls)]
-    tree = processes(row)
-    if tree:
-        page += ["", out.paint(f"PROCESSES ({len(tree)})", "head")]
-        page += process_table(tree, out, indent=2)
+    page += out.fields(session_fields(row, out))
+    if calls := open_tool_calls(row):
+        page += ["", out.paint("TOOL CALLS", "head"), *(f"  {call}" for call in calls)]
+    if processes := objects(row.get("process_tree")):
+        page += ["", out.paint(f"PROCESSES ({len(processes)})", "head")]
+        page += process_table(processes, out, indent=2)
     stderr = row.get("stderr")
-    said = [clean(line) for line in stderr] if isinstance(stderr, list) else []
-    if said and stderr_lines:
-        last = said[-stderr_lines:]
-        title = f"STDERR (the last {many(len(last), 'line')})"
-        page += [
-            "",
-            out.paint(title, "head"),
-            *(f"  {out.paint(fit(line, out.columns() - 2), 'dim')}" for line in last),
-        ]
+    last = [clean(line) for line in stderr][-stderr_lines:] if isinstance(stderr, list) and stderr_lines else []
+    if last:
+        page += ["", out.paint(f"STDERR (the last {plural(len(last), 'line')})", "head")]
+        page += [f"  {out.paint(truncate(line, out.columns() - 2), 'dim')}" for line in last]
     return page

@@ -1,69 +1,61 @@
-"""`acpctl tail`: what one session says and does, as it happens."""
+"""`acpctl tail`: the output of one session, as it comes."""
 
-from datetime import datetime
 from typing import Annotated, Any, Final
 
 import typer
 
-from acpctl import threads
-from acpctl.exits import DONE
-from acpctl.options import Format, Thread, given
-from acpctl.output import Output
+from acpctl.exit_codes import DONE
+from acpctl.options import OutputFormat, ThreadArgument, global_options
+from acpctl.render.output import Output
 from acpctl.text import clean
+from acpctl.thread_refs import fetch_session, parse_thread
+from acpctl.times import time_of_day
 
-_STYLES: Final = {"text": "", "tool": "cyan", "stderr": "dim", "notice": "yellow"}
+_STYLES: Final = {"text": "", "tool": "cyan", "stderr": "dim", "notice": "yellow"}  # by kind
 _KIND_WIDTH: Final = 6
 
 
 def run(
     context: typer.Context,
-    thread: Thread,
+    thread: ThreadArgument,
     *,
     lines: Annotated[
         int | None, typer.Option("-n", "--lines", min=0, max=1000, metavar="N", help="Of what was before.")
     ] = None,
     follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on, until Ctrl-C.")] = True,
-    output: Format = "table",
+    output: OutputFormat = "table",
 ) -> int:
     """Follow what one session says and does.
 
     The agent's text, its tool calls, its stderr: what was last, then live until Ctrl-C.
     """
-    name = threads.parse(thread)
-    options = given(context)
+    ref = parse_thread(thread)
+    options = global_options(context)
     out = options.out
     with options.connect() as connection:
-        connection.need("sessions.tail", "tail")
-        row = threads.fetch(connection, name)
-        asked: dict[str, Any] = {"thread": row["thread_id"]}
+        connection.require("sessions.tail", "tail")
+        row = fetch_session(connection, ref)
+        request: dict[str, Any] = {"thread": row["thread_id"]}
         if lines is not None:
-            asked["lines"] = lines
-        answer = connection.call("sessions.tail", asked)
-        for said in connection.rows(answer, "lines", "sessions.tail"):
-            _write(said, out, output)
+            request["lines"] = lines
+        answer = connection.call("sessions.tail", request)
+        for line in connection.parse_rows(answer, "lines", "sessions.tail"):
+            _write(line, out, output)
         while follow and not out.reader_gone:
-            for message in connection.arrived():
+            for message in connection.receive():
                 params = message.get("params")
                 if message.get("method") == "sessions.output" and isinstance(params, dict):
                     _write(params, out, output)
     return DONE
 
 
-def _write(said: dict[str, Any], out: Output, output: str) -> None:
+def _write(line: dict[str, Any], out: Output, output: str) -> None:
     if output == "json":
-        out.json(said, line=True)
+        out.json(line, line=True)
         return
-    kind = clean(said.get("kind"))
-    at = clean(said.get("at"))
+    kind = clean(line.get("kind"))
+    at = clean(line.get("at"))
     if out.terminal:
-        at = _local(at)
-    what = f"{out.paint(at, 'dim')}  {out.paint(kind.ljust(_KIND_WIDTH), 'dim')}  "
-    out.data((what + out.paint(clean(said.get("text")), _STYLES.get(kind, ""))).rstrip())
-
-
-def _local(at: str) -> str:
-    """The time of day here; as it stands where it can't be read."""
-    try:
-        return datetime.fromisoformat(at).astimezone().strftime("%H:%M:%S")
-    except ValueError:
-        return at
+        at = time_of_day(at)
+    prefix = f"{out.paint(at, 'dim')}  {out.paint(kind.ljust(_KIND_WIDTH), 'dim')}  "
+    out.data((prefix + out.paint(clean(line.get("text")), _STYLES.get(kind, ""))).rstrip())

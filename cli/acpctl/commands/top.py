@@ -5,17 +5,20 @@ from typing import Any, Final
 
 import typer
 
-from acpctl.exits import USAGE, Failure
-from acpctl.options import given
-from acpctl.output import Output
-from acpctl.rows import activity, state_cell, sums
-from acpctl.table import Cell, Column
-from acpctl.text import clean, count, duration, home, number, size
-from acpctl.watching import Live, draw_live
+from acpctl.errors import CliError
+from acpctl.exit_codes import DONE, USAGE
+from acpctl.live_sessions import POLL_SECONDS, LiveSessions
+from acpctl.options import global_options
+from acpctl.quantities import count, number, size
+from acpctl.render.output import Output
+from acpctl.render.session_rows import activity, state_cell, summary
+from acpctl.render.table import Cell, Column
+from acpctl.terminal.screen import redraw_until_quit
+from acpctl.text import abbreviate_home, clean
+from acpctl.times import duration
 
-_ASK_SECONDS: Final = 1.0  # changes are pushed, but what a session uses is not one
-_LEAST_SECONDS: Final = 0.5  # a share of less than that says nothing
-_SORTS: Final = {"c": "cpu", "m": "memory", "t": "time"}
+_MIN_SAMPLE_SECONDS: Final = 0.5  # the CPU share of a shorter time is mostly noise
+_SORT_KEYS: Final = {"c": "cpu", "m": "memory", "t": "time"}
 _COLUMNS: Final = (
     Column("THREAD"),
     Column("STATE"),
@@ -23,8 +26,8 @@ _COLUMNS: Final = (
     Column("RSS", right=True),
     Column("PROCS", right=True),
     Column("TIME", right=True),
-    Column("ACTIVITY", shrink="tail", least=12, good=20),
-    Column("CWD", shrink="head", least=10, yields=1.7, optional=True),
+    Column("ACTIVITY", shrink="tail", min_width=12, good_width=20),
+    Column("CWD", shrink="head", min_width=10, yields=True, optional=True),
 )
 
 Row = dict[str, Any]
@@ -35,84 +38,85 @@ def run(context: typer.Context) -> int:
 
     On the whole screen: c, m and t sort, q leaves.
     """
-    options = given(context)
+    options = global_options(context)
     out = options.out
     if not out.terminal:
-        raise Failure("cannot draw: stdout is not a terminal; use `acpctl sessions --watch`", USAGE)
+        raise CliError("cannot draw: stdout is not a terminal; use `acpctl sessions --watch`", USAGE)
     with options.connect() as connection:
-        live = Live(connection, {})
-        live.start()
+        # The daemon pushes changes of state, but not of memory and CPU time.
+        sessions = LiveSessions(connection, {}, poll_pushed=True)
         usage = _Usage()
 
         def lines() -> list[str]:
-            rows = live.rows()
-            usage.take(rows)
-            head = f"acpbot {connection.version}  {sums(rows, live.limit)}  sorted by {usage.sort}"
+            rows = sessions.rows()
+            usage.sample(rows)
+            head = f"acpbot {connection.version}  {summary(rows, sessions.max_sessions)}  sorted by {usage.sort}"
             cells = [_cells(row, usage, out) for row in usage.sorted(rows)]
             return [head, "", *(out.table(_COLUMNS, cells) if rows else ["no sessions"])]
 
-        foot = "sort by c cpu, m memory, t time in this state; q leaves"
-        return draw_live(options, live, connection, lines, on_key=usage.key, foot=foot, ask_every=_ASK_SECONDS)
+        footer = out.paint("sort by c cpu, m memory, t time in this state; q leaves", "dim")
+        redraw_until_quit(connection, lines, sessions.refresh, footer=footer, on_key=usage.on_key)
+    return DONE
 
 
 class _Usage:
-    """CPU as a share of one processor: what was used between two tellings."""
+    """The CPU use of each session between two samples, in percent of one processor; the order of the rows."""
 
     def __init__(self) -> None:
         self.sort = "cpu"
-        self._told: dict[object, tuple[float, float]] = {}
-        self._share: dict[object, float] = {}
+        self._samples: dict[object, tuple[float, float]] = {}  # by session id: when, and CPU seconds
+        self._percent: dict[object, float] = {}
 
-    def key(self, key: str) -> None:
-        self.sort = _SORTS.get(key, self.sort)
+    def on_key(self, key: str) -> None:
+        self.sort = _SORT_KEYS.get(key, self.sort)
 
-    def take(self, rows: list[Row]) -> None:
+    def sample(self, rows: list[Row]) -> None:
         now = time.monotonic()
-        living = set()
+        running = set()
         for row in rows:
-            name, used = row.get("session_id"), number(row.get("cpu_seconds"))
-            if name is None or used is None:
+            session, used = row.get("session_id"), number(row.get("cpu_seconds"))
+            if session is None or used is None:
                 continue
-            living.add(name)
-            at, before = self._told.setdefault(name, (now, used))
-            if now - at < _LEAST_SECONDS:
+            running.add(session)
+            at, before = self._samples.setdefault(session, (now, used))
+            if now - at < _MIN_SAMPLE_SECONDS:
                 continue
             if used != before:
-                self._share[name] = max(0.0, used - before) / (now - at) * 100
-                self._told[name] = (now, used)
-            elif now - at > 3 * _ASK_SECONDS:
-                self._share[name] = 0.0
-                self._told[name] = (now, used)
-        self._told = {name: told for name, told in self._told.items() if name in living}
-        self._share = {name: share for name, share in self._share.items() if name in living}
+                self._percent[session] = max(0.0, used - before) / (now - at) * 100
+                self._samples[session] = (now, used)
+            elif now - at > 3 * POLL_SECONDS:
+                self._percent[session] = 0.0
+                self._samples[session] = (now, used)
+        self._samples = {session: sample for session, sample in self._samples.items() if session in running}
+        self._percent = {session: percent for session, percent in self._percent.items() if session in running}
 
-    def share(self, row: Row) -> float | None:
-        return self._share.get(row.get("session_id"))
+    def percent(self, row: Row) -> float | None:
+        return self._percent.get(row.get("session_id"))
 
     def sorted(self, rows: list[Row]) -> list[Row]:
         def rank(row: Row) -> float:
             if self.sort == "memory":
                 return number(row.get("rss_bytes")) or 0
-            return _time(row) or 0 if self.sort == "time" else self.share(row) or 0
+            return _seconds_in_state(row) or 0 if self.sort == "time" else self.percent(row) or 0
 
         return sorted(rows, key=rank, reverse=True)
 
 
-def _time(row: Row) -> float | None:
+def _seconds_in_state(row: Row) -> float | None:
     turn = number(row.get("turn_seconds"))
     return number(row.get("idle_seconds")) if turn is None else turn
 
 
 def _cells(row: Row, usage: _Usage, out: Output) -> list[Cell]:
-    share = usage.share(row)
+    percent = usage.percent(row)
     stuck = row.get("state") == "stuck"
     return [
         (clean(row.get("thread_id")), "bold"),
         state_cell(row, out),
-        ("-" if share is None else f"{share:.0f}", ""),
+        ("-" if percent is None else f"{percent:.0f}", ""),
         (size(row.get("rss_bytes")), ""),
         (count(row.get("processes")), ""),
-        (duration(_time(row)), ""),
-        (activity(row, timed=False) or "-", "alarm" if stuck else ""),
-        (home(clean(row.get("cwd")), out.home), "blue"),
+        (duration(_seconds_in_state(row)), ""),
+        (activity(row, timed=False) or "-", "alert" if stuck else ""),
+        (abbreviate_home(clean(row.get("cwd")), out.home), "blue"),
     ]

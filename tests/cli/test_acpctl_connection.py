@@ -1,4 +1,4 @@
-"""What acpctl says, and how it ends, when the daemon is not there, not one, or not well."""
+"""acpctl without a daemon, with another server, and with a daemon that breaks off or answers nonsense."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import stat
 
 import pytest
 
-from acpctl import client, sockets
-from acpctl.exits import Failure, Refused
+from acpctl import client, socket_paths
+from acpctl.errors import CliError, DaemonError
 from tests.fakes.management import FakeDaemon, Raw, Silence, WireError, row
 
 
-def one_line(ran, code, *parts):
-    """The run ended with ``code``, said one line that begins 'cannot', and nothing on stdout."""
-    assert (ran.code, ran.out) == (code, ""), ran
-    assert ran.err.startswith("cannot ")
-    assert ran.err.count("\n") == 1
+def check_error(result, code, *parts):
+    """Check the exit code, that stderr is one line that begins 'cannot', and that stdout is empty."""
+    assert (result.code, result.out) == (code, ""), result
+    assert result.err.startswith("cannot ")
+    assert result.err.count("\n") == 1
     for part in parts:
-        assert part in ran.err, ran.err
+        assert part in result.err, result.err
 
 
-def test_no_socket_at_the_named_path(acpctl, path):
-    one_line(
+def test_no_file_at_the_named_path_exits_with_6(acpctl, path):
+    check_error(
         acpctl("sessions"),
         6,
         f"cannot reach acpbot at {path}: no such file; is it running? start it with `acpbot run`, "
@@ -31,40 +31,40 @@ def test_no_socket_at_the_named_path(acpctl, path):
     )
 
 
-def test_nothing_listens_at_the_socket(acpctl, path):
+def test_a_socket_without_a_listener_exits_with_6(acpctl, path):
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
-    one_line(acpctl("sessions"), 6, f"cannot reach acpbot at {path}: nothing listens there; is it running?")
+    check_error(acpctl("sessions"), 6, f"cannot reach acpbot at {path}: nothing listens there; is it running?")
 
 
-def test_a_file_that_is_no_socket(acpctl, path):
+def test_a_file_that_is_not_a_socket_exits_with_6(acpctl, path):
     path.write_text("")
-    one_line(acpctl("sessions"), 6, "it is not a socket")
+    check_error(acpctl("sessions"), 6, "it is not a socket")
 
 
-def test_what_a_closed_folder_is_called():
-    failure = sockets.unreachable("/run/acpbot/acpbot.sock", PermissionError())
-    assert failure.code == 4
+def test_a_folder_without_access_exits_with_4():
+    failure = socket_paths.unreachable("/run/acpbot/acpbot.sock", PermissionError())
+    assert failure.exit_code == 4
     assert failure.message.startswith("cannot reach acpbot at /run/acpbot/acpbot.sock: permission denied; ask for")
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may enter every folder")
-def test_a_folder_that_may_not_be_entered(acpctl, tmp_path, monkeypatch):
+def test_a_real_folder_without_access_exits_with_4(acpctl, tmp_path, monkeypatch):
     closed = tmp_path / "closed"
     closed.mkdir(mode=0)
     monkeypatch.setenv("ACPBOT_SOCKET", str(closed / "acpbot.sock"))
-    one_line(acpctl("sessions"), 4, "permission denied")
+    check_error(acpctl("sessions"), 4, "permission denied")
 
 
 def test_a_path_that_is_too_long_for_a_socket(acpctl, monkeypatch):
-    one_line(acpctl("--socket", "/" + "x" * 107, "sessions"), 2, "--socket", "108 bytes", "107")
-    one_line(acpctl("--socket", "", "sessions"), 2, "--socket")
+    check_error(acpctl("--socket", "/" + "x" * 107, "sessions"), 2, "--socket", "108 bytes", "107")
+    check_error(acpctl("--socket", "", "sessions"), 2, "--socket")
     monkeypatch.setenv("ACPBOT_SOCKET", "/" + "ü" * 54)
-    one_line(acpctl("sessions"), 2, "ACPBOT_SOCKET", "109 bytes")
+    check_error(acpctl("sessions"), 2, "ACPBOT_SOCKET", "109 bytes")
 
 
-def test_a_path_of_107_bytes_is_looked_at(acpctl):
-    one_line(acpctl("--socket", "/" + "x" * 106, "sessions"), 6, "no such file")
+def test_a_path_of_107_bytes_is_allowed(acpctl):
+    check_error(acpctl("--socket", "/" + "x" * 106, "sessions"), 6, "no such file")
 
 
 @pytest.mark.usefixtures("daemon")
@@ -73,12 +73,12 @@ def test_the_option_comes_before_the_environment(acpctl, path, monkeypatch):
     assert acpctl("--socket", str(path), "sessions", "-q").code == 0
 
 
-def test_the_default_places_are_tried_in_order(acpctl, tmp_path, monkeypatch):
+def test_the_default_paths_are_tried_in_order(acpctl, tmp_path, monkeypatch):
     monkeypatch.setenv("ACPBOT_SOCKET", "")
     runtime = tmp_path / "run"
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     last = tmp_path / f"acpbot-{os.getuid()}" / "acpbot.sock"
-    one_line(
+    check_error(
         acpctl("sessions"), 6, f"/run/acpbot/acpbot.sock, {runtime}/acpbot/acpbot.sock or {last}: no such file; is it"
     )
     last.parent.mkdir()
@@ -90,16 +90,16 @@ def test_the_default_places_are_tried_in_order(acpctl, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
-def test_a_default_place_that_somebody_else_made_is_not_trusted(acpctl, tmp_path, monkeypatch):
+def test_a_default_folder_of_another_user_is_not_trusted(acpctl, tmp_path, monkeypatch):
     monkeypatch.delenv("ACPBOT_SOCKET")
     place = tmp_path / f"acpbot-{os.getuid()}" / "acpbot.sock"
     place.parent.mkdir()
     with FakeDaemon(place, row("evil-1")):
         os.chown(place.parent, 12345, 12345)
-        one_line(acpctl("sessions"), 6, "no such file")
-        ran = acpctl("doctor")
-        assert ran.code == 6
-        assert "somebody else made it" in ran.out
+        check_error(acpctl("sessions"), 6, "no such file")
+        result = acpctl("doctor")
+        assert result.code == 6
+        assert "somebody else made it" in result.out
 
 
 @pytest.mark.parametrize(
@@ -113,70 +113,70 @@ def test_a_default_place_that_somebody_else_made_is_not_trusted(acpctl, tmp_path
         b"[" * 100_000 + b"\n",
     ],
 )
-def test_something_else_listens_there(path, acpctl, greeting):
+def test_a_listener_that_is_not_acpbot_exits_with_6(path, acpctl, greeting):
     with FakeDaemon(path, greeting=greeting):
-        one_line(acpctl("sessions"), 6, "it is not an acpbot")
+        check_error(acpctl("sessions"), 6, "it is not an acpbot")
 
 
-def test_another_protocol_number(path, acpctl):
+def test_another_protocol_version_exits_with_6(path, acpctl):
     with FakeDaemon(path, protocol=2, version="9.0.0"):
-        one_line(acpctl("sessions"), 6, "acpbot 9.0.0", "protocol 2", "this acpctl (0.1.0) speaks 1")
+        check_error(acpctl("sessions"), 6, "acpbot 9.0.0", "protocol 2", "this acpctl (0.1.0) speaks 1")
 
 
-def test_too_many_connections(path, acpctl):
+def test_too_many_connections_exit_with_1(path, acpctl):
     line = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32008,"message":"cannot serve more than 32 connections"'
     with FakeDaemon(path, greeting=line + b',"data":{"kind":"too_many"}}}\n'):
-        one_line(acpctl("sessions"), 1, "cannot serve more than 32 connections")
+        check_error(acpctl("sessions"), 1, "cannot serve more than 32 connections")
 
 
-def test_no_access_at_all(path, acpctl):
+def test_denied_access_exits_with_4(path, acpctl):
     line = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32004,"message":"no credentials"'
     with FakeDaemon(path, greeting=line + b',"data":{"kind":"access_denied"}}}\n'):
-        one_line(acpctl("sessions"), 4, "cannot connect: no credentials")
+        check_error(acpctl("sessions"), 4, "cannot connect: no credentials")
 
 
-def test_no_hello_within_the_time(path, acpctl):
+def test_a_missing_hello_exits_with_7(path, acpctl):
     with FakeDaemon(path, greeting=b""):
-        one_line(acpctl("--timeout", "0.05", "sessions"), 7, f"at {path} within 0.05 s (hello)")
+        check_error(acpctl("--timeout", "0.05", "sessions"), 7, f"at {path} within 0.05 s (hello)")
 
 
-def test_half_a_hello_counts_against_the_same_time(path, acpctl):
+def test_half_a_hello_exits_with_7(path, acpctl):
     with FakeDaemon(path, greeting=b'{"jsonrpc":"2.0","method":"hel'):
-        one_line(acpctl("--timeout", "0.05", "sessions"), 7, "(hello)")
+        check_error(acpctl("--timeout", "0.05", "sessions"), 7, "(hello)")
 
 
-def test_no_answer_within_the_time(daemon, acpctl):
+def test_a_missing_answer_exits_with_7(daemon, acpctl):
     def silent(_params, _client):
         raise Silence
 
     daemon.on("sessions.list", silent)
-    one_line(acpctl("--timeout", "0.1", "sessions"), 7, "within 0.1 s (sessions.list)")
+    check_error(acpctl("--timeout", "0.1", "sessions"), 7, "within 0.1 s (sessions.list)")
 
 
-def test_half_an_answer_within_the_time(daemon, acpctl):
+def test_half_an_answer_exits_with_7(daemon, acpctl):
     def half(_params, _client):
         raise Raw(b'{"jsonrpc":"2.0","id":1,"res')
 
     daemon.on("sessions.list", half)
-    one_line(acpctl("--timeout", "0.1", "sessions"), 7, "(sessions.list)")
+    check_error(acpctl("--timeout", "0.1", "sessions"), 7, "(sessions.list)")
 
 
-def test_a_full_backlog_is_waited_for(path, acpctl):
+def test_acpctl_waits_for_a_full_backlog_until_the_timeout(path, acpctl):
     with socket.socket(socket.AF_UNIX) as deaf:
         deaf.bind(str(path))
         deaf.listen(0)
         with socket.socket(socket.AF_UNIX) as first:
             first.connect(str(path))
-            one_line(acpctl("--timeout", "0.1", "sessions"), 7, "within 0.1 s (connect)")
+            check_error(acpctl("--timeout", "0.1", "sessions"), 7, "within 0.1 s (connect)")
 
 
 @pytest.mark.parametrize("sent", [b"", b'{"jsonrpc":"2.0","id":1,"res'])
-def test_the_daemon_goes_away_before_it_has_answered(daemon, acpctl, sent):
+def test_a_connection_closed_before_the_answer_exits_with_6(daemon, acpctl, sent):
     def gone(_params, _client):
         raise Raw(sent, close=True)
 
     daemon.on("sessions.list", gone)
-    one_line(acpctl("sessions"), 6, "closed the connection")
+    check_error(acpctl("sessions"), 6, "closed the connection")
 
 
 @pytest.mark.parametrize(
@@ -193,12 +193,12 @@ def test_the_daemon_goes_away_before_it_has_answered(daemon, acpctl, sent):
         b'{"jsonrpc":"2.0","id":1,"result":{"sessions":' + b"9" * 5000 + b"}}",
     ],
 )
-def test_an_answer_that_makes_no_sense(daemon, acpctl, line):
+def test_a_malformed_answer_exits_with_1(daemon, acpctl, line):
     def nonsense(_params, _client):
         raise Raw(line + b"\n")
 
     daemon.on("sessions.list", nonsense)
-    one_line(acpctl("sessions"), 1, "cannot understand acpbot's answer to sessions.list", "of the same version")
+    check_error(acpctl("sessions"), 1, "cannot understand acpbot's answer to sessions.list", "of the same version")
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_an_answer_that_makes_no_sense(daemon, acpctl, line):
         ("a kind of tomorrow", -32099, 1),
     ],
 )
-def test_an_error_of_the_daemon_ends_the_same_in_every_format(daemon, acpctl, kind, number, code):
+def test_a_daemon_error_exits_alike_in_every_format(daemon, acpctl, kind, number, code):
     def refuse(_params, _client):
         raise WireError(number, kind, "cannot do that\x1b[2J:\nno")
 
@@ -226,7 +226,7 @@ def test_an_error_of_the_daemon_ends_the_same_in_every_format(daemon, acpctl, ki
     assert acpctl("health", "-o", "json") == (code, "", "cannot do that: no\n")
 
 
-def test_an_error_without_a_kind_is_known_by_its_number(daemon, acpctl):
+def test_an_error_without_a_kind_exits_by_its_code(daemon, acpctl):
     def refuse(_params, _client):
         raise Raw(b'{"jsonrpc":"2.0","id":1,"error":{"code":-32004,"message":"no"}}\n')
 
@@ -234,13 +234,13 @@ def test_an_error_without_a_kind_is_known_by_its_number(daemon, acpctl):
     assert acpctl("health") == (4, "", "cannot health.get: no\n")
 
 
-def test_an_answer_of_many_megabytes(daemon, acpctl):
+def test_an_answer_of_many_megabytes_is_read(daemon, acpctl):
     daemon.rows = [row(f"{number:019}", title="x" * 10_000) for number in range(500)]
-    ran = acpctl("sessions", "-q")
-    assert (ran.code, ran.out.count("\n")) == (0, 500)
+    result = acpctl("sessions", "-q")
+    assert (result.code, result.out.count("\n")) == (0, 500)
 
 
-def test_an_answer_that_comes_in_pieces_after_something_else(daemon, path):
+def test_an_answer_in_pieces_after_a_notification_is_read(daemon, path):
     def slow(_params, caller):
         caller.notify("sessions.event", {"seq": 1})
         caller.raw(b'{"jsonrpc":"2.0","id"')
@@ -249,30 +249,30 @@ def test_an_answer_that_comes_in_pieces_after_something_else(daemon, path):
     daemon.on("health.get", slow)
     with client.connect(str(path), 5) as connection:
         assert connection.call("health.get") == {"ok": 1}
-        assert connection.arrived(5)[0]["params"] == {"seq": 1}
+        assert connection.receive(5)[0]["params"] == {"seq": 1}
 
 
 def test_a_request_that_is_too_long_is_not_sent(daemon, path):
     with client.connect(str(path), 5) as connection:
-        with pytest.raises(Failure, match="acpbot takes 65,536"):
+        with pytest.raises(CliError, match="acpbot takes 65,536"):
             connection.send("chat.send", {"text": "x" * 65_536})
         assert connection.call("sessions.list")["max_sessions"] == 32
     assert [name for name, _ in daemon.requests] == ["sessions.list"]
 
 
-def test_what_the_daemon_said_before_it_closed_is_heard(daemon, path):
+def test_the_last_message_before_a_close_is_read(daemon, path):
     with client.connect(str(path), 5) as connection:
         connection.call("sessions.list")
         daemon.clients[0].line(
             {"jsonrpc": "2.0", "id": None, "error": {"code": -32007, "message": "cannot read", "data": {}}}
         )
         daemon.disconnect()
-        with pytest.raises(Refused, match="cannot read"):
+        with pytest.raises(DaemonError, match="cannot read"):
             connection.call("sessions.list")
 
 
 @pytest.mark.usefixtures("daemon")
-def test_the_daemons_socket_is_left_as_it_was(acpctl, path):
+def test_acpctl_does_not_change_the_socket_file(acpctl, path):
     before = path.stat()
     acpctl("sessions")
     assert stat.S_ISSOCK(path.stat().st_mode)

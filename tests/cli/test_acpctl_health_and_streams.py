@@ -1,4 +1,4 @@
-"""`acpctl health`, `doctor`, `tail`, `events`: exit status, stdout and stderr."""
+"""`acpctl health`, `doctor`, `tail`, `events`: exit codes, stdout and stderr."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ import subprocess
 
 import pytest
 
-from tests.cli.conftest import ACPCTL
 from tests.fakes.management import METHODS, FakeDaemon, WireError, health, row
+from tests.support.acpctl import ACPCTL
 
 
-def test_health_of_a_ready_daemon(daemon, acpctl):
-    ran = acpctl("health")
-    assert (ran.code, ran.err) == (0, "")
-    assert ran.out.startswith("ready  acpbot 0.1.0, running, up 3d04h\n\n")
-    for said in (
+def test_health_shows_a_ready_daemon(daemon, acpctl):
+    result = acpctl("health")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith("ready  acpbot 0.1.0, running, up 3d04h\n\n")
+    for expected in (
         "  chat      ok\n",
         "  gateway   latency 42 ms, heartbeat 12s ago\n",
         "  sessions  2 of 32: 1 idle, 1 busy, 4 suspended\n",
         "  loop lag  0.4 ms\n",
         "  memory    58M\n",
     ):
-        assert said in ran.out
+        assert expected in result.out
     assert daemon.asked("health.get") == [{}]
 
 
-def test_health_of_a_daemon_that_is_not_ready_says_why(daemon, acpctl):
+def test_health_says_why_a_daemon_is_not_ready(daemon, acpctl):
     daemon.on("health.get", lambda _, __: health(ready=False))
-    ran = acpctl("health")
-    assert ran.code == 3
-    assert ran.out.startswith("not ready  ")
-    assert "  chat      failed: disconnected for 42 s\n" in ran.out
-    ran = acpctl("health", "-o", "json")
-    assert (ran.code, json.loads(ran.out)) == (3, health(ready=False))
+    result = acpctl("health")
+    assert result.code == 3
+    assert result.out.startswith("not ready  ")
+    assert "  chat      failed: disconnected for 42 s\n" in result.out
+    result = acpctl("health", "-o", "json")
+    assert (result.code, json.loads(result.out)) == (3, health(ready=False))
 
 
-def test_health_that_knows_little_is_shown_as_far_as_it_goes(daemon, acpctl):
+def test_health_with_missing_keys_is_shown(daemon, acpctl):
     daemon.on("health.get", lambda _, __: {"ready": True, "checks": [1], "chat": None, "pool": {}})
-    ran = acpctl("health")
-    assert ran.code == 0
-    assert ran.out.startswith("ready  acpbot ?, ?, up -\n")
+    result = acpctl("health")
+    assert result.code == 0
+    assert result.out.startswith("ready  acpbot ?, ?, up -\n")
 
 
-def test_a_method_that_is_not_served_is_told_in_one_line(path, acpctl):
+def test_a_missing_method_is_reported_in_one_line(path, acpctl):
     with FakeDaemon(path, row("1310203040506071234"), capabilities=["sessions.list", "sessions.get"]):
         for command, method in {
             ("tail", "1234"): "sessions.tail",
@@ -56,19 +56,19 @@ def test_a_method_that_is_not_served_is_told_in_one_line(path, acpctl):
             ("cancel", "1234"): "sessions.cancel",
             ("chat",): "chat.open",
         }.items():
-            ran = acpctl(*command)
-            assert (ran.code, ran.out) == (1, "")
-            assert ran.err.startswith("cannot ")
-            assert ran.err.endswith(f": this acpbot (0.1.0) does not offer {method}\n")
+            result = acpctl(*command)
+            assert (result.code, result.out) == (1, "")
+            assert result.err.startswith("cannot ")
+            assert result.err.endswith(f": this acpbot (0.1.0) does not offer {method}\n")
 
 
 @pytest.mark.usefixtures("daemon")
 def test_doctor_finds_nothing_wrong(acpctl, path):
     path.chmod(0o600)
-    ran = acpctl("doctor")
-    assert (ran.code, ran.err) == (0, "")
-    lines = ran.out.splitlines()
-    assert all(line.startswith(("ok  ", "-   ")) for line in lines), ran.out
+    result = acpctl("doctor")
+    assert (result.code, result.err) == (0, "")
+    lines = result.out.splitlines()
+    assert all(line.startswith(("ok  ", "-   ")) for line in lines), result.out
     assert f"ok    socket {path} (from ACPBOT_SOCKET)  " in lines[0]
     assert lines[0].endswith("0600, folder root 0700") or os.getuid() != 0
     assert "ok    daemon  acpbot 0.1.0, protocol 1, running" in lines
@@ -82,10 +82,10 @@ def test_doctor_says_what_to_do(path, acpctl):
     with FakeDaemon(path, stuck, version="0.2.0", access="read", state="draining") as daemon:
         daemon.on("health.get", lambda _, __: health(ready=False))
         path.chmod(0o666)
-        ran = acpctl("doctor")
-        told = acpctl("doctor", "-o", "json")
-    assert ran.code == 1
-    for said in (
+        result = acpctl("doctor")
+        as_json = acpctl("doctor", "-o", "json")
+    assert result.code == 1
+    for expected in (
         "chmod it to 0600",
         "fail  daemon  acpbot 0.2.0, protocol 1, draining",
         "`acpctl drain --off`",
@@ -96,66 +96,66 @@ def test_doctor_says_what_to_do(path, acpctl):
         "fail  stuck  1310203040506071234 silent for 12m23s: npm run dev",
         "`acpctl kill 1310203040506071234`",
     ):
-        assert said in ran.out
-    answer = json.loads(told.out)
-    assert (told.code, answer["ok"]) == (1, False)
+        assert expected in result.out
+    answer = json.loads(as_json.out)
+    assert (as_json.code, answer["ok"]) == (1, False)
     assert {"name": "access", "ok": None, "detail": "read"}.items() <= answer["checks"][2].items()
 
 
-def test_doctor_looks_at_one_place_after_the_other(acpctl, tmp_path, monkeypatch):
+def test_doctor_checks_every_default_path(acpctl, tmp_path, monkeypatch):
     monkeypatch.delenv("ACPBOT_SOCKET")
-    ran = acpctl("doctor")
-    assert (ran.code, ran.err) == (6, "")
+    result = acpctl("doctor")
+    assert (result.code, result.err) == (6, "")
     last = tmp_path / f"acpbot-{os.getuid()}" / "acpbot.sock"
-    assert ran.out.splitlines()[:2] == [
+    assert result.out.splitlines()[:2] == [
         "-     socket /run/acpbot/acpbot.sock  no such file",
         f"-     socket {last}  no such file",
     ]
-    assert "start it with `acpbot run`" in ran.out
+    assert "start it with `acpbot run`" in result.out
     last.parent.mkdir()
     last.write_text("")
     assert "it is not a socket" in acpctl("doctor").out
 
 
-def test_doctor_of_something_else(path, acpctl):
+def test_doctor_reports_a_listener_that_is_not_acpbot(path, acpctl):
     with FakeDaemon(path, greeting=b"SSH-2.0\n"):
-        ran = acpctl("doctor")
-    assert ran.code == 6
-    assert "it is not an acpbot" in ran.out
+        result = acpctl("doctor")
+    assert result.code == 6
+    assert "it is not an acpbot" in result.out
 
 
-def test_doctor_of_a_daemon_that_answers_with_errors(daemon, acpctl):
+def test_doctor_reports_error_answers(daemon, acpctl):
     def broken(_params, _client):
         raise WireError(-32603, "internal", "cannot read the pool; see the log")
 
     daemon.on("health.get", broken)
-    ran = acpctl("doctor")
-    assert ran.code == 1
-    assert "fail  answers  cannot read the pool\n      see the log" in ran.out
+    result = acpctl("doctor")
+    assert result.code == 1
+    assert "fail  answers  cannot read the pool\n      see the log" in result.out
 
 
 OUTPUT = {"thread": "1310203040506071234", "session_id": "s", "at": "2026-11-24T08:00:00.123Z"}
 
 
-def test_tail_tells_what_was_last(daemon, acpctl):
+def test_tail_prints_the_last_lines(daemon, acpctl):
     lines = [
         {**OUTPUT, "kind": "text", "text": "Looking."},
         {**OUTPUT, "kind": "stderr", "text": "\x1b[31mwarn\x1b[0m\x07"},
     ]
     daemon.on("sessions.tail", lambda _, __: {"lines": lines})
-    ran = acpctl("tail", "1234", "--no-follow", "-n", "2")
-    assert ran == (
+    result = acpctl("tail", "1234", "--no-follow", "-n", "2")
+    assert result == (
         0,
         "2026-11-24T08:00:00.123Z  text    Looking.\n2026-11-24T08:00:00.123Z  stderr  warn\\x07\n",
         "",
     )
     assert daemon.asked("sessions.tail") == [{"thread": "1310203040506071234", "lines": 2}]
-    ran = acpctl("tail", "1234", "--no-follow", "-o", "json")
-    assert [json.loads(line) for line in ran.out.splitlines()] == lines
+    result = acpctl("tail", "1234", "--no-follow", "-o", "json")
+    assert [json.loads(line) for line in result.out.splitlines()] == lines
 
 
 class Running:
-    """A program that goes on, and whose stdout is read line by line."""
+    """A running acpctl whose stdout the test reads line by line."""
 
     def __init__(self, *arguments: str) -> None:
         self.process = subprocess.Popen(
@@ -190,7 +190,7 @@ def test_tail_follows_until_ctrl_c(daemon):
     assert running.interrupted() == (130, "", "")
 
 
-def test_a_stream_whose_daemon_goes_away(daemon):
+def test_a_stream_reports_a_closed_connection(daemon):
     daemon.on("sessions.tail", lambda _, __: {"lines": [{**OUTPUT, "kind": "text", "text": "before"}]})
     running = Running("tail", "1234")
     running.line()
@@ -201,7 +201,7 @@ def test_a_stream_whose_daemon_goes_away(daemon):
     assert err.count("\n") == 1
 
 
-def test_events_are_told_as_they_happen(daemon):
+def test_events_are_printed_as_they_come(daemon):
     running = Running("events")
     daemon.wait_for("sessions.watch")
     busy = row("1310203040506075678", "busy", activity="make test", queued=2)
@@ -225,7 +225,7 @@ def test_events_as_json_are_what_the_daemon_sent(daemon):
     assert running.interrupted() == (130, "", "")
 
 
-def test_watched_sessions_are_one_object_a_line(daemon):
+def test_sessions_watch_writes_one_object_a_line(daemon):
     running = Running("sessions", "--watch", "--state", "busy")
     first = json.loads(running.line())
     assert (first["max_sessions"], [one["thread_id"] for one in first["sessions"]]) == (32, ["1310203040506071234"])
@@ -244,7 +244,7 @@ def test_watched_sessions_are_one_object_a_line(daemon):
     assert running.interrupted() == (130, "", "")
 
 
-def test_watched_sessions_are_asked_for_where_they_are_not_pushed(path):
+def test_sessions_watch_polls_a_daemon_without_events(path):
     offered = [method for method in METHODS if method != "sessions.watch"]
     with FakeDaemon(path, row("1"), capabilities=offered) as daemon:
         running = Running("sessions", "--watch")
@@ -255,7 +255,7 @@ def test_watched_sessions_are_asked_for_where_they_are_not_pushed(path):
         assert running.interrupted() == (130, "", "")
 
 
-def test_watched_health_is_one_object_a_line(daemon):
+def test_health_watch_writes_one_object_a_line(daemon):
     running = Running("health", "--watch")
     assert json.loads(running.line()) == health()
     daemon.on("health.get", lambda _, __: health(ready=False))
@@ -266,7 +266,7 @@ def test_watched_health_is_one_object_a_line(daemon):
     assert err.startswith("cannot go on: ")
 
 
-def test_a_watch_whose_reader_has_enough_ends_quietly(daemon):
+def test_a_watch_ends_quietly_when_the_reader_closes_the_pipe(daemon):
     command = f"{ACPCTL} sessions --watch | head -1"
     running = subprocess.Popen(
         ["bash", "-o", "pipefail", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

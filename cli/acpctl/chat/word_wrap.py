@@ -1,26 +1,26 @@
-"""A conversation as rows of a terminal: a growing text is wrapped at words, and given row by row as rows get full."""
+"""Wraps a text that comes in pieces at words, into rows of a terminal."""
 
 from __future__ import annotations
 
-from acpctl.text import exceeds, take
+from acpctl.text import exceeds, prefix
 
 _FENCE = "```"
 
 
-class Wrapped:
-    """Text that comes in pieces. ``rows`` are finished and leave by :meth:`taken`; ``tail`` still grows."""
+class WrappedText:
+    """Collects finished rows for :meth:`take_rows`; ``tail`` is the row that still grows. Breaks code anywhere."""
 
     def __init__(self) -> None:
         self.tail = ""
         self._rows: list[str] = []
-        self._blank = 0
-        self._fenced = False
-        self._fence = False  # the line that grows opens or closes code
-        self._broken = False  # it has rows already
-        self._begun = False
+        self._blank = 0  # empty lines that are held back until a row follows
+        self._in_code = False
+        self._fence = False  # the current line opens or closes code
+        self._broken = False  # the current line has rows already
+        self._begun = False  # the text has rows already
 
     def add(self, text: str, columns: int) -> None:
-        """Add a piece."""
+        """Append a piece; rows take at most ``columns``."""
         *lines, rest = text.split("\n")
         for line in lines:
             self._grow(line, columns)
@@ -28,46 +28,43 @@ class Wrapped:
         self._grow(rest, columns)
 
     def end(self) -> None:
-        """The text has ended, or something else follows: the tail is a row."""
+        """Finish the last row."""
         if self._broken or self.tail.strip():
             self._end_line()
         self.tail = ""
         self._blank = 0
 
     def restart(self) -> None:
-        """A new text begins: empty lines before its first row are left out again."""
+        """Begin a new text, without the empty lines before its first row."""
         self.end()
-        self._begun = self._fenced = False
+        self._begun = self._in_code = False
 
-    def taken(self) -> list[str]:
-        """The finished rows, once. Empty lines are held back until something follows them."""
+    def take_rows(self) -> list[str]:
+        """The rows that have been finished since the last call. An empty line comes only with a row after it."""
         rows, self._rows = self._rows, []
         return rows
 
     def _grow(self, text: str, columns: int) -> None:
         self.tail += text
         while True:
-            if self._broken and not self._fenced:  # the spaces where a row was broken are none of the next one's
+            if self._broken and not self._in_code:  # the next row does not begin with the spaces of the break
                 self.tail = self.tail.lstrip(" ")
             if not exceeds(self.tail, columns):
                 return
-            row, rest = self._first_row(self.tail, columns)
-            self._put_row(row)
+            row, rest = self._split(self.tail, columns)
+            self._put_part(row)
             self.tail = rest
 
     def _end_line(self) -> None:
         if self.tail or not self._broken:
-            self._put_row(self.tail)
-        self._fenced ^= self._fence
+            self._put_part(self.tail)
+        self._in_code ^= self._fence
         self.tail, self._broken = "", False
 
-    def _put_row(self, row: str) -> None:
+    def _put_part(self, row: str) -> None:
         if not self._broken:
             self._fence = row.lstrip().startswith(_FENCE)
         self._broken = True
-        self._put(row)
-
-    def _put(self, row: str) -> None:
         row = row.rstrip()
         if not row:
             self._blank += 1
@@ -78,10 +75,10 @@ class Wrapped:
         self._begun = True
         self._rows.append(row)
 
-    def _first_row(self, text: str, columns: int) -> tuple[str, str]:
-        row = take(text, columns) or text[:1]
+    def _split(self, text: str, columns: int) -> tuple[str, str]:
+        row = prefix(text, columns) or text[:1]
         rest = text[len(row) :]
-        if self._fenced:
+        if self._in_code:
             return row, rest
         space = row.rfind(" ")
         if rest.startswith(" ") or space < 0 or not row[:space].strip():

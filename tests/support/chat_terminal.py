@@ -1,4 +1,4 @@
-"""An agent for the scripted daemon's chat: what it does in a turn is what the prompt says."""
+"""A scripted agent for the chat of the fake daemon: the words of a prompt say what its turn does."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ OPTIONS = [
 ]
 
 
-class Agent:
-    """Words of a prompt: ``tool``, ``plan``, ``think``, ``ask``, ``hang`` (until ``go`` or a cancel), ``fail``."""
+class ScriptedAgent:
+    """Knows the words ``tool``, ``plan``, ``think``, ``ask``, ``hang`` (until ``go`` or a cancel) and ``fail``."""
 
     def __init__(self, daemon: FakeDaemon, *, options: list[Message] = OPTIONS) -> None:
         self.go = threading.Event()
@@ -63,7 +63,7 @@ class Agent:
             if "hang" in prompt:
                 self.go.wait(10)
             if "plan" in prompt:
-                steps = (("Read it", "completed"), ("Mend it", "in_progress"), ("Test it", "pending"))
+                steps = (("Read it", "completed"), ("Fix it", "in_progress"), ("Test it", "pending"))
                 say("plan", entries=[{"content": step, "status": status, "priority": "high"} for step, status in steps])
             if "tool" in prompt:
                 say("tool", tool_call_id="1", title="make test", kind="execute", status="in_progress")

@@ -1,4 +1,4 @@
-"""A program on a pseudo-terminal, whose screen can be read as a person sees it."""
+"""Runs a program on a pseudo-terminal, and shows the screen that a person would see."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ import pyte
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-_LIMIT = 10.0
-# The terminal becomes the program's own, so that a typed Ctrl-C is a signal to it, which it takes, as in a shell: what
-# runs in the background of one has SIGINT ignored.
-_OWN_IT = (
+_TIMEOUT = 10.0  # seconds
+# Makes the terminal the controlling one, so that a typed Ctrl-C sends SIGINT, and lets SIGINT end the program: a shell
+# ignores it in background jobs.
+_LAUNCHER = (
     "import fcntl,os,signal,sys,termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
     "signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
 )
 
 
-class Tty:
+class Terminal:
     """Runs ``command`` with a terminal of that size as stdin, stdout and stderr."""
 
     def __init__(self, command: Sequence[str], columns: int, lines: int, environ: Mapping[str, str]) -> None:
@@ -38,7 +38,7 @@ class Tty:
         self._stream = pyte.ByteStream(self.screen)
         self.raw = b""
         self._process = subprocess.Popen(
-            [sys.executable, "-ISc", _OWN_IT, *command],
+            [sys.executable, "-ISc", _LAUNCHER, *command],
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -48,43 +48,50 @@ class Tty:
         os.close(slave)
 
     def resize(self, columns: int, lines: int, *, screen: bool = True) -> None:
-        """Make the terminal another size."""
+        """Change the size of the terminal."""
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         if screen:
             self.screen.resize(lines, columns)
 
     def text(self) -> str:
-        """The screen, without the blanks at the ends."""
+        """The screen, without trailing blanks."""
         return "\n".join(line.rstrip() for line in self.screen.display).rstrip()
+
+    def cursor(self) -> tuple[int, int]:
+        """The cursor's column and row, from 0."""
+        return self.screen.cursor.x, self.screen.cursor.y
 
     def type(self, text: str) -> None:
         """Press keys."""
         os.write(self._master, text.encode())
 
     def signal(self, number: signal.Signals) -> None:
-        """Send the program a signal."""
+        """Send a signal to the program."""
         self._process.send_signal(number)
+
+    def hang_up(self) -> None:
+        """Close the terminal, as a person closes its window."""
+        os.close(self._master)
+        self._master = -1
 
     def wait_for(self, text: str) -> str:
         """The screen, once ``text`` is on it."""
-        until = time.monotonic() + _LIMIT
-        while text not in self.text():
-            if not self._read(until - time.monotonic()):
-                raise AssertionError(f"{text!r} did not come; the screen is:\n{self.text()}")
+        self._read_until(lambda: text in self.text(), f"{text!r} did not come")
         return self.text()
 
     def wait_until_gone(self, text: str) -> str:
         """The screen, once ``text`` is no longer on it."""
-        until = time.monotonic() + _LIMIT
-        while text in self.text():
-            if not self._read(until - time.monotonic()):
-                raise AssertionError(f"{text!r} stayed; the screen is:\n{self.text()}")
+        self._read_until(lambda: text not in self.text(), f"{text!r} stayed")
         return self.text()
 
+    def wait_for_bytes(self, data: bytes) -> None:
+        """Return once the program has written ``data``."""
+        self._read_until(lambda: data in self.raw, f"{data!r} did not come")
+
     def end(self) -> int:
-        """Read to the end; the exit status."""
-        until = time.monotonic() + _LIMIT
-        while self._read(until - time.monotonic()):
+        """Read until the program ends; its exit code."""
+        until = time.monotonic() + _TIMEOUT
+        while self._master >= 0 and self._read(until - time.monotonic()):
             continue
         return self._process.wait(max(0.1, until - time.monotonic()))
 
@@ -93,20 +100,27 @@ class Tty:
         return int(termios.tcgetattr(self._master)[3])
 
     def close(self) -> None:
-        """End the program, where it still runs."""
+        """Kill the program, where it still runs."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-        os.close(self._master)
+        if self._master >= 0:
+            os.close(self._master)
+
+    def _read_until(self, condition: Callable[[], bool], problem: str) -> None:
+        until = time.monotonic() + _TIMEOUT
+        while not condition():
+            if not self._read(until - time.monotonic()):
+                raise AssertionError(f"{problem}; the screen is:\n{self.text()}")
 
     def _read(self, seconds: float) -> bool:
-        """Read once; whether there was something, within ``seconds``, before the program closed the terminal."""
+        """Read once; false where nothing came within ``seconds``, or the program has closed the terminal."""
         if not select.select([self._master], [], [], max(0.0, seconds))[0]:
             return False
         try:
             data = os.read(self._master, 65_536)
         except OSError:
-            return False  # EIO: the other side has been closed
+            return False  # EIO: the other end is closed
         self.raw += data
         self._stream.feed(data)
         return bool(data)

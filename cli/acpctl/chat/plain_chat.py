@@ -1,0 +1,223 @@
+"""The chat without a terminal: each line of stdin is a prompt, one turn after the other; stdout gets the answers."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from typing import TYPE_CHECKING, Final
+
+from acpctl.chat.chat_client import ChatClient
+from acpctl.chat.chat_text import HELP_LINES, parse_command, plan_lines, status_lines, stop_text, tool_mark
+from acpctl.exit_codes import DONE, FAILED
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from acpctl.chat.chat_view import PermissionRequest, ToolCall
+    from acpctl.client import Connection, Message
+    from acpctl.errors import CliError
+    from acpctl.options import GlobalOptions
+    from acpctl.render.output import Output
+
+_STDIN: Final = 0
+_CHUNK: Final = 65_536  # bytes read at once
+_FAILED_STOP_REASONS: Final = frozenset({"error", "cancelled"})
+
+
+class PlainView:
+    """Writes the agent's text to stdout and the rest to stderr. Rejects every permission: nobody can answer it."""
+
+    def __init__(self, out: Output) -> None:
+        self.client: ChatClient | None = None
+        self.status = DONE
+        self._out = out
+        self._own = False
+        self._open_line = False  # stdout is in the middle of a line
+        self._plan: list[tuple[str, str]] = []
+
+    def turn_started(self, prompt: str, *, own: bool) -> None:
+        """Show somebody else's prompt on stderr; stdout gets no answer to it."""
+        self._own = own
+        self._plan = []
+        if not own:
+            self._out.note(f"« {prompt}")
+
+    def text(self, delta: str) -> None:
+        """Write the answer to a prompt of ours."""
+        if self._own:
+            self._out.data(delta, end="")
+            self._open_line = not delta.endswith("\n")
+
+    def thought(self, delta: str) -> None:
+        """Leave it out: who reads stdout wants the answer."""
+
+    def tool_call(self, call: ToolCall, *, new: bool) -> None:
+        """Write a line when it begins and one when it ends."""
+        if new or call.ended:
+            self._out.note(f"{tool_mark(call, self._out.err)} {call.title}")
+
+    def plan(self, entries: list[tuple[str, str]]) -> None:
+        """Write the entries that have changed."""
+        for line, _ in plan_lines([entry for entry in entries if entry not in self._plan], self._out.err):
+            self._out.note(line)
+        self._plan = entries
+
+    def permission_requested(self, request: PermissionRequest) -> None:
+        """Reject it, and say so; cancel the turn where no option rejects."""
+        if self.client is None:
+            return
+        if (option := request.rejection) is not None:
+            self._out.note(f"permission refused, there is no terminal to ask at: {request.title} ({option.name})")
+            self.client.answer_permission(request, option)
+        else:
+            reason = "there is no terminal to ask at and no option that refuses"
+            self._out.note(f"turn cancelled, {reason}: {request.title}")
+            self.client.cancel()
+
+    def permission_ended(self, request: PermissionRequest, outcome: str) -> None:
+        """Nothing: :meth:`permission_requested` has said it."""
+
+    def notice(self, text: str) -> None:
+        """Write it to stderr."""
+        self._out.note(text)
+
+    def turn_ended(self, stop_reason: str, error: str, *, own: bool) -> None:
+        """End the line on stdout; say why the turn ended unusually, and fail with it."""
+        if self._open_line:
+            self._out.data("")
+            self._open_line = False
+        if reason := stop_text(stop_reason, error):
+            self._out.note(reason)
+        if own and stop_reason in _FAILED_STOP_REASONS:
+            self.status = FAILED
+        self._own = False
+
+    def queued(self, position: int) -> None:
+        """Write it to stderr."""
+        self._out.note(f"queued: {position} before it")
+
+    def request_failed(self, method: str, error: CliError) -> None:
+        """End the chat where the daemon refuses a prompt; else write the error to stderr."""
+        if method == "chat.send":
+            raise error
+        self._out.note(error.message)
+
+    def hint(self, text: str) -> None:
+        """Write it to stderr."""
+        self._out.note(text)
+
+
+class _Interrupts:
+    """A handler of SIGINT that ends :meth:`wait` and nothing else, so that no message is cut in two."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._waiting = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handle the signal."""
+        del number, frame
+        self.count += 1
+        if self._waiting:
+            raise KeyboardInterrupt
+
+    def wait(self, files: list[int], seconds: float | None) -> list[int]:
+        """Those of ``files`` that are readable, within ``seconds``; empty after Ctrl-C."""
+        if self.count:
+            seconds = 0
+        self._waiting = True
+        try:
+            return select.select(files, [], [], seconds)[0]
+        except KeyboardInterrupt:
+            return []
+        finally:
+            self._waiting = False
+
+
+class _StdinLines:
+    """The lines of stdin, as they come."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self._buffer = b""
+
+    def read(self) -> None:
+        data = os.read(_STDIN, _CHUNK)
+        self._buffer += data
+        self.ended = not data
+
+    def next(self) -> str | None:
+        """The next line, if there is one; the last one needs no newline."""
+        line, newline, rest = self._buffer.partition(b"\n")
+        if not newline and not (self.ended and line):
+            return None
+        self._buffer = rest
+        return line.decode("utf-8", errors="replace").rstrip("\r")
+
+
+def run_plain_chat(options: GlobalOptions, connection: Connection, thread: str, agent: str | None) -> int:
+    """Send the lines of stdin, wait for the end of the last turn, and return the exit code."""
+    view = PlainView(options.out)
+    client = ChatClient(connection, thread, view, timeout=options.timeout)
+    view.client = client
+    options.out.note(f"thread {thread}")
+    client.open(agent)
+    interrupts = _Interrupts()
+    before = signal.signal(signal.SIGINT, interrupts)
+    try:
+        _converse(connection, client, options.out, interrupts)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return view.status
+
+
+def _converse(connection: Connection, client: ChatClient, out: Output, interrupts: _Interrupts) -> None:
+    lines = _StdinLines()
+    cancelled = False
+    while not out.reader_gone:
+        client.handle(connection.receive(0))
+        client.check_timeouts()
+        if not client.busy:
+            cancelled = False
+        if not client.waiting:
+            if (line := lines.next()) is not None:
+                if not _handle_line(line, client, out):
+                    break
+                continue
+            if lines.ended:
+                break
+        readable = [connection.fileno()] if client.waiting or lines.ended else [connection.fileno(), _STDIN]
+        ready = interrupts.wait(readable, client.seconds_until_due())
+        if interrupts.count:
+            interrupts.count = 0
+            if cancelled or not client.busy:
+                raise KeyboardInterrupt
+            cancelled = True
+            out.note("cancelling the turn; Ctrl-C again leaves")
+            client.cancel()
+        elif _STDIN in ready:
+            lines.read()
+    client.leave()
+
+
+def _handle_line(line: str, client: ChatClient, out: Output) -> bool:
+    """Send a prompt or run a command; whether the chat goes on."""
+    match parse_command(line):
+        case "quit":
+            return False
+        case "help":
+            for text in HELP_LINES:
+                out.note(text)
+        case "cancel":
+            client.cancel()
+        case "status":
+
+            def show(row: Message) -> None:
+                for text in status_lines(row, out):
+                    out.note(text)
+
+            client.fetch_status(show)
+        case _ if line.strip():
+            client.send_prompt(line)
+    return True

@@ -1,0 +1,104 @@
+"""The chat on a terminal: connects the daemon's messages, the view and the input line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from acpctl.chat.chat_client import ChatClient
+from acpctl.chat.chat_text import HELP_LINES, parse_command, status_lines
+from acpctl.chat.line_editor import Frame, LineEditor
+from acpctl.chat.terminal_view import TerminalView
+from acpctl.exit_codes import DONE, INTERRUPTED
+from acpctl.text import clean_lines
+
+if TYPE_CHECKING:
+    from acpctl.client import Connection, Message
+    from acpctl.options import GlobalOptions
+    from acpctl.render.output import Output
+
+
+def run_terminal_chat(options: GlobalOptions, connection: Connection, thread: str, agent: str | None) -> int:
+    """Chat until the user leaves, and return the exit code. Raises ``CliError``."""
+    return _TerminalChat(options, connection, thread).run(agent)
+
+
+class _TerminalChat:
+    def __init__(self, options: GlobalOptions, connection: Connection, thread: str) -> None:
+        self._out: Output = options.out
+        self._connection = connection
+        self._editor = LineEditor(
+            self._frame,
+            on_line=self._handle_line,
+            on_interrupt=self._interrupt,
+            on_end=lambda: self._editor.exit(DONE),
+        )
+        self._view = TerminalView(options.out, self._editor.columns)
+        self._client = ChatClient(connection, thread, self._view, timeout=options.timeout)
+        self._view.client = self._client
+        self._cancelled = False  # the running turn
+
+    def run(self, agent: str | None) -> int:
+        client, out = self._client, self._out
+        client.open(agent)
+        running = "; a turn is running" if client.busy else ""
+        out.note(f"{client.thread}: /help for help, Ctrl-D leaves{running}", "dim")
+        try:
+            status = self._editor.run(self._connection.fileno(), self._receive)
+            client.leave()
+        except EOFError:  # the terminal has gone away
+            status = DONE
+        finally:
+            self._view.finish()
+            self._editor.write_last(self._view.take_finished())
+        out.note(f"left; `acpctl chat {client.thread}` picks it up again", "dim")
+        return status
+
+    def _receive(self) -> None:
+        self._client.handle(self._connection.receive(0))
+        self._cancelled = self._cancelled and self._client.busy
+
+    def _frame(self) -> Frame:
+        self._client.check_timeouts()
+        bell, self._view.rings = self._view.rings, False
+        label = self._out.paint(self._view.label(), "cyan")
+        seconds = self._client.seconds_until_due()
+        return Frame(self._view.take_finished(), self._view.live_rows(), label, bell=bell, seconds=seconds)
+
+    def _interrupt(self) -> None:
+        if self._cancelled or not self._client.busy:
+            self._editor.exit(INTERRUPTED)
+            return
+        self._cancelled = True
+        self._view.hint("cancelling the turn; Ctrl-C again leaves")
+        self._client.cancel()
+
+    def _handle_line(self, line: str) -> None:
+        """Send a prompt, answer a permission request, or run a command."""
+        client, view = self._client, self._view
+        view.hint("")
+        match parse_command(line):
+            case "quit":
+                self._editor.exit(DONE)
+            case "help":
+                view.add_lines(HELP_LINES)
+            case "cancel":
+                client.cancel()
+            case "status":
+
+                def show(row: Message) -> None:
+                    view.add_lines(status_lines(row, self._out))
+
+                client.fetch_status(show)
+            case _ if client.open_permissions:
+                self._answer_permission(line)
+            case _ if line.strip() and client.send_prompt(line):
+                view.prompt_sent(clean_lines(line))
+
+    def _answer_permission(self, line: str) -> None:
+        request = self._client.open_permissions[0]
+        option = request.match(line)
+        if option is None:
+            self._view.hint(f"answer 1 to {len(request.options)}, y or n; /cancel stops the turn")
+            return
+        self._view.permission_answered(request, option.name or option.option_id)
+        self._client.answer_permission(request, option)

@@ -1,0 +1,70 @@
+"""What a stream can show: colours, glyphs, and tables that fit its width."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Final, TextIO
+
+from acpctl.render.table import Cell, Column, plain_table
+from acpctl.text import width
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_STYLES: Final = {
+    "bold": "1",
+    "dim": "2",
+    "italic": "3",
+    "head": "1;2",
+    "red": "31",
+    "alert": "1;31",
+    "green": "32",
+    "yellow": "33",
+    "blue": "34",
+    "magenta": "35",
+    "cyan": "36",
+}
+_UNLIMITED: Final = 1_000_000  # columns
+_MIN_COLUMNS: Final = 20
+
+
+class Renderer:
+    """Renders text for ``stream``. Without a terminal there are no colours, and nothing is cut."""
+
+    def __init__(self, stream: TextIO | None, *, color: bool, environ: Mapping[str, str]) -> None:
+        self.terminal = stream is not None and environ.get("TERM") != "dumb" and stream.isatty()
+        self.color = self.terminal and color and not environ.get("NO_COLOR")
+        self.home = environ.get("HOME", "")  # the folder that ``~`` means
+        self.unicode = stream is not None and (stream.encoding or "").lower().replace("-", "") == "utf8"
+
+    def columns(self) -> int:
+        """The width of the terminal; without a terminal there is no limit."""
+        return max(_MIN_COLUMNS, shutil.get_terminal_size().columns) if self.terminal else _UNLIMITED
+
+    def paint(self, text: str, style: str) -> str:
+        """``text`` in a style of the table above (empty: none), where the user wants colours."""
+        codes = _STYLES.get(style)
+        return f"\x1b[{codes}m{text}\x1b[0m" if codes and text and self.color else text
+
+    def glyph(self, glyph: str, plain: str) -> str:
+        """``glyph`` where the stream's encoding has it, on a terminal or not; else ``plain``."""
+        return glyph if self.unicode else plain
+
+    def terminal_glyph(self, glyph: str, plain: str = "") -> str:
+        """``glyph`` on a terminal whose encoding has it, else ``plain``."""
+        return glyph if self.terminal and self.unicode else plain
+
+    def table(self, columns: Sequence[Column], rows: Sequence[Sequence[Cell]], *, indent: int = 0) -> list[str]:
+        """A table's lines: on a terminal Rich fits and colours them; else there is a header and nothing is cut."""
+        if self.terminal:
+            from acpctl.render.rich_table import draw_table  # noqa: PLC0415 - importing Rich takes long
+
+            lines = draw_table(columns, rows, self.columns() - indent, color=self.color)
+        else:
+            lines = plain_table(columns, rows)
+        return [" " * indent + line for line in lines]
+
+    def fields(self, pairs: Sequence[tuple[str, Cell]], *, indent: int = 2) -> list[str]:
+        """Lines of a name and a value each, the values below each other."""
+        names = max((width(name) for name, _ in pairs), default=0)
+        return [f"{' ' * indent}{self.paint(name.ljust(names), 'dim')}  {self.paint(*cell)}" for name, cell in pairs]

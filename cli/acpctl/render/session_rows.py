@@ -1,0 +1,185 @@
+"""A session as people read it: the cells of the tables, the fields of `acpctl show`, a summary line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from acpctl.client import IN_TURN, objects
+from acpctl.quantities import count, number, plural, size, whole_number
+from acpctl.render.table import Cell, Column
+from acpctl.text import abbreviate_home, clean, clean_cell
+from acpctl.times import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from acpctl.render.renderer import Renderer
+
+Row = dict[str, Any]
+
+_STATE_STYLES: Final = {
+    "starting": "blue",
+    "idle": "green",
+    "busy": "cyan",
+    "waiting": "yellow",
+    "stuck": "alert",
+    "suspended": "dim",
+    "closing": "magenta",
+    "gone": "dim",
+}
+_WITHOUT_PROCESS: Final = frozenset({"suspended", "gone"})
+_SUMMARY_ORDER: Final = ("stuck", "waiting", "busy", "starting", "idle", "closing", "suspended")
+
+_COLUMNS: Final = (
+    Column("THREAD"),
+    Column("STATE"),
+    Column("IDLE", right=True),
+    Column("QUEUE", right=True),
+    Column("ACTIVITY", shrink="tail", min_width=12, good_width=32),
+    Column("CWD", shrink="head", min_width=10, good_width=22, yields=True),
+)
+_TITLE: Final = Column("TITLE", shrink="tail", min_width=12, yields=True, optional=True)
+_WIDE_COLUMNS: Final = (
+    Column("PID", right=True),
+    Column("PROCS", right=True),
+    Column("RSS", right=True),
+    Column("CPU", right=True),
+    Column("SESSION", shrink="head", min_width=9),
+    Column("AGENT"),
+    Column("OWNER", shrink="tail", min_width=9),
+)
+_PROCESS_COLUMNS: Final = (
+    Column("PID", right=True),
+    Column("S"),
+    Column("RSS", right=True),
+    Column("CPU", right=True),
+    Column("AGE", right=True),
+    Column("COMMAND", shrink="tail", min_width=20),
+)
+
+
+def state_cell(row: Row, out: Renderer) -> Cell:
+    """The state as a word, on a terminal with a symbol before it."""
+    state = clean(row.get("state")) or "unknown"
+    symbol = "○ " if state in _WITHOUT_PROCESS else "● "
+    return out.terminal_glyph(symbol) + state, _STATE_STYLES.get(state, "")
+
+
+def activity(row: Row, *, timed: bool = True) -> str:
+    """What a session does or waits for, and (``timed``) for how long; empty where it does nothing."""
+    state = row.get("state")
+    title = clean(row.get("activity"))
+    turn = f"{duration(row.get('turn_seconds'))} " if timed else ""
+    if state == "waiting":
+        return f"{turn}asks: {clean(row.get('waiting_for')) or title or 'a permission'}"
+    if state == "stuck":
+        return f"silent {duration(row.get('silent_seconds'))}: {title or 'no tool runs'}"
+    if state == "busy":
+        return f"{turn}{title or 'thinking'}"
+    return title
+
+
+def session_table(rows: Sequence[Row], out: Renderer, *, wide: bool = False) -> tuple[list[Column], list[list[Cell]]]:
+    """Columns and cells of a table of sessions; ``wide`` adds processes and ids."""
+    columns = [*_COLUMNS, *(_WIDE_COLUMNS if wide else ()), _TITLE]
+    return columns, [_cells(row, out, wide=wide) for row in rows]
+
+
+def _cells(row: Row, out: Renderer, *, wide: bool) -> list[Cell]:
+    # A program splits a piped table at two spaces, so there no cell is empty and none holds two spaces.
+    text = clean if out.terminal else clean_cell
+    state = row.get("state")
+    idle = "-" if state in IN_TURN else duration(row.get("idle_seconds"))
+    queued = number(row.get("queued")) or 0
+    cwd = abbreviate_home(clean(row.get("cwd")), out.home) if out.terminal else clean_cell(row.get("cwd"))
+    doing = activity(row) or "-"
+    cells: list[Cell] = [
+        (text(row.get("thread_id")) or "-", "bold"),
+        state_cell(row, out),
+        (idle, "dim" if idle == "-" else ""),
+        (count(queued), "yellow" if queued else "dim"),
+        (doing if out.terminal else clean_cell(doing), "alert" if state == "stuck" else "dim" if doing == "-" else ""),
+        (cwd or "-", "blue"),
+    ]
+    if wide:
+        cells += [
+            (count(row.get("pid")), ""),
+            (count(row.get("processes")), ""),
+            (size(row.get("rss_bytes")), ""),
+            (duration(row.get("cpu_seconds")), ""),
+            (text(row.get("session_id")) or "-", "dim"),
+            (text(row.get("agent")) or "-", ""),
+            (text(row.get("owner")) or "-", ""),
+        ]
+    return [*cells, (text(row.get("title")) or "-", "dim")]
+
+
+def summary(rows: Sequence[Row], max_sessions: object) -> str:
+    """``5 of 32 sessions: 2 busy, 1 stuck, 2 idle``."""
+    states = [clean(row.get("state")) for row in rows]
+    running = sum(state != "suspended" for state in states)
+    most = number(max_sessions)
+    total = f"{running} of {plural(int(most), 'session')}" if most is not None else plural(running, "session")
+    parts = [f"{states.count(state)} {state}" for state in _SUMMARY_ORDER if state in states]
+    return f"{total}: {', '.join(parts)}" if parts else total
+
+
+def session_fields(row: Row, out: Renderer) -> list[tuple[str, Cell]]:
+    """The fields of `acpctl show`, in reading order; leaves out unknown ones."""
+    turn, silent = duration(row.get("turn_seconds")), duration(row.get("silent_seconds"))
+    owner, platform = clean(row.get("owner")), clean(row.get("platform"))
+    resources = (
+        f"{plural(int(row['processes']), 'process', 'processes')}, {size(row.get('rss_bytes'))} in memory, "
+        f"{duration(row.get('cpu_seconds'))} of CPU"
+        if number(row.get("processes")) is not None
+        else ""
+    )
+    alive = "alive" if row.get("alive") else "no process"
+    pairs: list[tuple[str, Cell]] = [
+        ("title", (clean(row.get("title")), "bold")),
+        ("activity", (activity(row), "alert" if row.get("state") == "stuck" else "")),
+        ("turn", (f"running for {turn}, silent for {silent}" if turn != "-" else "", "")),
+        ("idle", ("" if turn != "-" or row.get("idle_seconds") is None else duration(row["idle_seconds"]), "")),
+        ("queued", (plural(whole_number(row.get("queued")), "message") if row.get("queued") else "", "yellow")),
+        ("turns", (f"{count(row.get('turns'))} finished", "")),
+        ("cwd", (abbreviate_home(clean(row.get("cwd")), out.home) if out.terminal else clean(row.get("cwd")), "blue")),
+        ("agent", (clean(row.get("agent")), "")),
+        ("owner", (f"{owner} on {platform}" if owner else platform, "")),
+        ("process", (f"pid {count(row.get('pid'))}, {alive}" if row.get("pid") is not None else alive, "")),
+        ("resources", (resources, "")),
+        ("session", (clean(row.get("session_id")), "")),
+        ("ACP session", (clean(row.get("acp_session_id")), "")),
+        ("resumable", ("yes" if row.get("resumable") else "no", "")),
+        ("created", (clean(row.get("created_at")), "")),
+    ]
+    return [(name, cell) for name, cell in pairs if cell[0]]
+
+
+def process_table(processes: Sequence[Row], out: Renderer, *, indent: int = 0) -> list[str]:
+    """The process tree, ``indent`` columns in; a command is indented further by its depth in the tree."""
+    branch = out.terminal_glyph("└ ", "- ")
+    cells: list[list[Cell]] = []
+    for process in processes:
+        depth = whole_number(process.get("depth"))
+        lead = "  " * (depth - 1) + branch if depth > 0 else ""
+        cells.append(
+            [
+                (count(process.get("pid")), ""),
+                (clean(process.get("state"))[:8] or "-", ""),
+                (size(process.get("rss_bytes")), ""),
+                (duration(process.get("cpu_seconds")), ""),
+                (duration(process.get("age_seconds")), ""),
+                (lead + clean(process.get("command")), ""),
+            ]
+        )
+    return out.table(_PROCESS_COLUMNS, cells, indent=indent)
+
+
+def open_tool_calls(row: Row) -> list[str]:
+    """The open tool calls in an answer to ``sessions.get``, a line each."""
+    lines = []
+    for call in objects(row.get("tool_calls")):
+        kind = f" ({clean(call['kind'])})" if call.get("kind") else ""
+        status = clean(call.get("status")) or "open"
+        lines.append(f"{clean(call.get('title'))}{kind}, {status} for {duration(call.get('seconds'))}")
+    return lines

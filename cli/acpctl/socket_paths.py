@@ -1,0 +1,117 @@
+"""Find the daemon's socket (docs/protocol.md): the path that the user names, else the first default one in use."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from acpctl.errors import CliError
+from acpctl.exit_codes import DENIED, UNREACHABLE, USAGE
+from acpctl.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PATH_LIMIT: Final = 107  # bytes: sun_path of unix(7) has 108, the last one a NUL
+SYSTEM_PATH: Final = "/run/acpbot/acpbot.sock"
+UNREACHABLE_ADVICE: Final = (
+    "is it running? start it with `acpbot run`, or name its socket with --socket or ACPBOT_SOCKET"
+)
+DENIED_ADVICE: Final = "ask for membership in its group ([management] socket_group), or run acpctl as acpbot's user"
+
+
+class Candidate(NamedTuple):
+    """A path where the socket may be; ``origin`` is ``--socket``, ``ACPBOT_SOCKET`` or ``default``."""
+
+    path: str
+    origin: str
+
+    @property
+    def named(self) -> bool:
+        """Whether the user named it; then acpctl tries no other path."""
+        return self.origin != "default"
+
+
+def candidates(option: str | None, environ: Mapping[str, str]) -> list[Candidate]:
+    """The paths to try, in order. Raises ``CliError`` for a named path that no socket can have."""
+    if option is not None:
+        return [Candidate(_checked(option, "--socket"), "--socket")]
+    if named := environ.get("ACPBOT_SOCKET"):
+        return [Candidate(_checked(named, "ACPBOT_SOCKET"), "ACPBOT_SOCKET")]
+    paths = [SYSTEM_PATH]
+    if (runtime := environ.get("XDG_RUNTIME_DIR", "")).startswith("/"):
+        paths.append(str(Path(runtime, "acpbot", "acpbot.sock")))
+    temporary = environ.get("TMPDIR", "")
+    folder = temporary if temporary.startswith("/") else "/tmp"  # noqa: S108 - `is_trusted` checks the folder's owner
+    paths.append(str(Path(folder, f"acpbot-{os.getuid()}", "acpbot.sock")))
+    return [Candidate(path, "default") for path in paths if len(os.fsencode(path)) <= PATH_LIMIT]
+
+
+def find_socket(option: str | None, environ: Mapping[str, str]) -> str:
+    """The path to connect to. Raises ``CliError`` (exit 6, or 4) where no default path has a socket."""
+    tried = candidates(option, environ)
+    if tried[0].named:
+        return tried[0].path
+    denied = ""
+    for candidate in tried:
+        try:
+            if is_socket(candidate.path) and is_trusted(candidate.path):
+                return candidate.path
+        except PermissionError:
+            denied = denied or candidate.path
+    if denied:
+        raise unreachable(denied, PermissionError())
+    *others, last = [clean(candidate.path) for candidate in tried]
+    where = f"{', '.join(others)} or {last}" if others else last
+    raise CliError(f"cannot reach acpbot at {where}: no such file; {UNREACHABLE_ADVICE}", UNREACHABLE)
+
+
+def is_socket(path: str) -> bool:
+    """Whether a socket is at ``path``. Raises ``PermissionError`` where we may not enter a folder of the path."""
+    try:
+        return stat.S_ISSOCK(Path(path).stat().st_mode)
+    except PermissionError:
+        raise
+    except OSError:
+        return False
+
+
+def is_trusted(path: str) -> bool:
+    """Whether we or root own the folder of a default path: anybody can create a folder in /tmp before the daemon."""
+    return path == SYSTEM_PATH or Path(path).parent.stat().st_uid in (0, os.getuid())
+
+
+def unreachable(path: str, error: OSError) -> CliError:
+    """The error to raise where connecting to ``path`` failed with ``error``."""
+    shown = clean(path)
+    if isinstance(error, PermissionError):
+        return CliError(f"cannot reach acpbot at {shown}: permission denied; {DENIED_ADVICE}", DENIED)
+    if isinstance(error, FileNotFoundError):
+        reason = "no such file"
+    elif isinstance(error, ConnectionRefusedError):
+        reason = "it is not a socket" if _is_other_file(path) else "nothing listens there"
+    else:
+        reason = clean(error.strerror or error).lower()
+    return CliError(f"cannot reach acpbot at {shown}: {reason}; {UNREACHABLE_ADVICE}", UNREACHABLE)
+
+
+def _is_other_file(path: str) -> bool:
+    try:
+        return not is_socket(path)
+    except PermissionError:
+        return False
+
+
+def _checked(path: str, origin: str) -> str:
+    length = len(os.fsencode(path))
+    if not path:
+        raise CliError(f"cannot use {origin}: it is empty; name a socket, such as {SYSTEM_PATH}", USAGE)
+    if length > PATH_LIMIT:
+        raise CliError(
+            f"cannot use {origin} {clean(path)}: it has {length} bytes, and a socket's path may have {PATH_LIMIT}; "
+            f"choose a shorter one, such as {SYSTEM_PATH}",
+            USAGE,
+        )
+    return path

@@ -1,0 +1,71 @@
+"""The confirmation before sessions end: shows them on stderr and asks there; the default answer is no."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from acpctl.client import objects
+from acpctl.errors import CliError
+from acpctl.exit_codes import USAGE
+from acpctl.quantities import plural, whole_number
+from acpctl.render.session_rows import activity, open_tool_calls, process_table, session_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from acpctl.render.output import Output
+
+Row = dict[str, Any]
+
+
+def require_terminal(advice: str) -> None:
+    """Raise ``CliError`` (exit 2) unless stdin and stderr are a terminal; ``advice`` says how to run without one."""
+    for stream, name in ((sys.stdin, "stdin"), (sys.stderr, "stderr")):
+        if stream is None or not stream.isatty():
+            raise CliError(f"cannot ask for a confirmation: {name} is not a terminal; {advice}", USAGE)
+
+
+def confirm_sessions(rows: Sequence[Row], out: Output) -> bool:
+    """Show the sessions with their running tools and processes, and ask; only ``y`` and ``yes`` mean yes."""
+    for row in rows:
+        for line in out.err.table(*session_table([row], out.err)):
+            out.note(line)
+        for call in open_tool_calls(row) or ([activity(row)] if activity(row) else []):
+            out.note(f"  running tool: {call}", "yellow")
+        processes = objects(row.get("process_tree"))
+        if processes:
+            out.note(f"  {plural(len(processes), 'process', 'processes')} will end:")
+            for line in process_table(processes, out.err, indent=2):
+                out.note(line)
+        out.note("")
+    what = "this session" if len(rows) == 1 else f"these {len(rows):,} sessions"
+    return _ask(f"End {what}? [y/N] ", out).lower() in {"y", "yes"}
+
+
+def confirm_count(rows: Sequence[Row], out: Output) -> bool:
+    """Show the sessions in one table, and ask for their number. Raises ``CliError`` (exit 2) for another number."""
+    for line in out.err.table(*session_table(rows, out.err)):
+        out.note(line)
+    processes = sum(whole_number(row.get("processes")) for row in rows)
+    out.note(f"{plural(len(rows), 'session')} and {plural(processes, 'process', 'processes')} will end")
+    answer = _ask(f"To end all {plural(len(rows), 'session')} above, type their number: ", out)
+    if not (answer.isascii() and answer.isdigit() and len(answer) < 10):  # noqa: PLR2004 - digits that int() takes fast
+        return False
+    if int(answer) != len(rows):
+        raise CliError(f"cannot end all sessions: there are {len(rows)}, not {int(answer)}; nothing was ended", USAGE)
+    return True
+
+
+def _ask(question: str, out: Output) -> str:
+    """The line that the user types, stripped; empty where the input ends before its newline (Ctrl-D)."""
+    out.note(question, "bold", end="")
+    try:
+        answer = sys.stdin.readline()
+    except KeyboardInterrupt:
+        out.note("\nnothing was ended")
+        raise
+    if answer.endswith("\n"):
+        return answer.strip()
+    out.note("")
+    return ""

@@ -27,28 +27,18 @@ _CHUNK: Final = 262_144  # bytes read at once
 Message = dict[str, Any]
 
 
-def connect(path: str, timeout: float) -> Connection:
-    """Connect and read the daemon's hello; ``timeout`` seconds limit this and the first exchange.
-
-    Raises ``CliError``: exit 6 where acpbot is not at ``path`` or speaks another protocol version, 4 where it denies
-    access, 7 after ``timeout``.
-    """
-    connection = Connection(path, timeout)
-    try:
-        connection.open()
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
 def objects(value: object) -> list[Message]:
     """The JSON objects in a JSON array; empty where ``value`` is no array."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 class Connection:
-    """One connection to the daemon. Not thread-safe. Keeps notifications until :meth:`receive` is called."""
+    """One connection to the daemon. Not thread-safe. Keeps notifications until :meth:`receive` is called.
+
+    Connects at once and reads the daemon's hello; ``timeout`` seconds limit this and the first exchange. ``access``:
+    ``admin`` or ``read``, as the daemon says. Raises ``CliError``: exit 6 where acpbot is not at ``path`` or speaks
+    another protocol version, 4 where it denies access, 7 after ``timeout``.
+    """
 
     def __init__(self, path: str, timeout: float) -> None:
         self.path = path
@@ -60,6 +50,13 @@ class Connection:
         self._scanned = 0  # bytes of the buffer that are known to hold no newline
         self._notifications: deque[Message] = deque()
         self._last_id = 0
+        try:
+            self._connect()
+            self._read_hello()
+        except BaseException:
+            self.close()
+            raise
+        self.access = clean(self.hello.get("access"))
 
     def __enter__(self) -> Self:
         return self
@@ -77,12 +74,7 @@ class Connection:
 
     # Connecting.
 
-    def open(self) -> None:
-        """Connect and read hello. Raises as :func:`connect`."""
-        try:
-            self._connect()
-        except OSError as error:
-            raise unreachable(self.path, error) from None
+    def _read_hello(self) -> None:
         try:
             hello = self._read_message("hello")
         except _InvalidMessage:
@@ -125,6 +117,8 @@ class Connection:
                 self._raise_timeout("connect")
         except TimeoutError:
             self._raise_timeout("connect")
+        except OSError as error:
+            raise unreachable(self.path, error) from None
 
     def _not_acpbot(self) -> CliError:
         advice = "name acpbot's socket with --socket or ACPBOT_SOCKET"
@@ -139,11 +133,6 @@ class Connection:
     def version(self) -> str:
         """The daemon's version."""
         return clean(self.hello.get("version") or "of unknown version")
-
-    @property
-    def access(self) -> str:
-        """``admin`` or ``read``."""
-        return clean(self.hello.get("access"))
 
     def offers(self, method: str) -> bool:
         """Whether this daemon has ``method``."""
@@ -212,8 +201,8 @@ class Connection:
 
     def parse_rows(self, result: Message, key: str, method: str) -> list[Message]:
         """The array of objects at ``key`` of a result. Raises ``CliError`` where there is none."""
-        rows = result.get(key)
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        rows = objects(result.get(key))
+        if not isinstance(result.get(key), list) or len(rows) != len(result[key]):
             raise self._malformed(method, f"{key} is missing or no list of objects")
         return rows
 

@@ -42,7 +42,7 @@ class GlobalOptions(NamedTuple):
 
     def connect(self) -> client.Connection:
         """Connect to the daemon. Raises ``CliError``."""
-        return client.connect(socket_paths.find_socket(self.socket, os.environ), self.timeout)
+        return client.Connection(socket_paths.find_socket(self.socket, os.environ), self.timeout)
 
 
 def global_options(context: typer.Context) -> GlobalOptions:

@@ -63,7 +63,7 @@ def _examine(options: GlobalOptions, findings: list[Finding]) -> int:
         findings.append(Finding("daemon", ok=False, detail="no socket found", advice=socket_paths.UNREACHABLE_ADVICE))
         return UNREACHABLE
     try:
-        connection = client.connect(found, options.timeout)
+        connection = client.Connection(found, options.timeout)
     except CliError as error:
         problem, _, advice = error.message.partition("; ")
         findings.append(Finding("daemon", ok=False, detail=problem, advice=advice))

@@ -1,5 +1,6 @@
 """`acpctl kill`: end sessions, and report for each how far that had to go and what is left."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Any, Final
 
@@ -9,7 +10,8 @@ from acpctl.client import REQUEST_LIMIT, Connection
 from acpctl.errors import CliError
 from acpctl.exit_codes import DENIED, DONE, FAILED, NOT_FOUND, USAGE
 from acpctl.options import GlobalOptions, OutputFormat, ThreadArguments, global_options
-from acpctl.quantities import count, number, plural, whole_number
+from acpctl.quantities import count, number, plural
+from acpctl.render.output import Output
 from acpctl.render.table import Cell, Column
 from acpctl.terminal.confirm import confirm_count, confirm_sessions, require_terminal
 from acpctl.text import clean
@@ -56,7 +58,7 @@ def run(
     Shows what will end and asks; afterwards it tells how far it had to go, and what is left.
     """
     _check_usage(thread or [], everything=everything, yes=yes, expect=expect, grace=grace)
-    refs = [parse_thread(argument) for argument in thread or []]
+    refs = list(map(parse_thread, thread or []))
     options = global_options(context)
     with options.connect() as connection:
         connection.require("sessions.kill", "kill")
@@ -158,12 +160,11 @@ def _end(options: GlobalOptions, rows: list[Row], *, grace: float | None, forget
         problem = error  # raised after the results of the earlier batches are printed
     if output == "json":
         out.json({"results": results})
-    else:
-        out.lines(out.table(_COLUMNS, [_cells(result) for result in results]))
-        out.note(_summary(results))
+    status = _report(out, results, table=output != "json")
     if problem is not None:
         raise problem
-    return _exit_code(targets, results)
+    _check_complete(targets, results)
+    return status
 
 
 def _batches(targets: list[Row]) -> Iterator[list[Row]]:
@@ -181,46 +182,55 @@ def _batches(targets: list[Row]) -> Iterator[list[Row]]:
         yield batch
 
 
-def _processes_left(result: Row) -> int:
-    """How many processes the daemon found afterwards; 1 where it does not say, because unknown is not 0."""
-    left = number(result.get("processes_left"))
-    return 1 if left is None else int(left)
+def _report(out: Output, results: list[Row], *, table: bool) -> int:
+    """Print a table of ``results`` and a summary (with ``table``); return the exit code.
 
-
-def _cells(result: Row) -> list[Cell]:
-    return [
-        (clean(result.get("thread_id")) or "-", "bold"),
-        (clean(result.get("outcome")) or "-", _OUTCOME_STYLES.get(str(result.get("outcome")), "")),
-        (clean(result.get("reached")) or "-", ""),
-        (count(result.get("processes_ended")), ""),
-        (count(result.get("processes_left")), "alert" if _processes_left(result) else ""),
-        (precise_duration(result.get("seconds")), ""),
-    ]
-
-
-def _summary(results: list[Row]) -> str:
-    outcomes = [result.get("outcome") for result in results]
-    ended = sum(whole_number(result.get("processes_ended")) for result in results)
+    Where the daemon does not say how many processes are left, that counts as 1: unknown is not 0.
+    """
+    cells: list[list[Cell]] = []
+    outcomes: Counter[str] = Counter()
+    ended = left = 0
+    for result in results:
+        outcome = clean(result.get("outcome")) or "-"
+        remaining = number(result.get("processes_left"))
+        outcomes[outcome] += 1
+        ended += int(number(result.get("processes_ended")) or 0)
+        left += 1 if remaining is None else int(remaining)
+        cells.append(
+            [
+                (clean(result.get("thread_id")) or "-", "bold"),
+                (outcome, _OUTCOME_STYLES.get(outcome, "")),
+                (clean(result.get("reached")) or "-", ""),
+                (count(result.get("processes_ended")), ""),
+                (count(remaining), "" if remaining == 0 else "alert"),
+                (precise_duration(result.get("seconds")), ""),
+            ]
+        )
     parts = [
-        f"{plural(outcomes.count('ended'), 'session')} and {plural(ended, 'process', 'processes')} ended",
-        f"{plural(sum(map(_processes_left, results)), 'process', 'processes')} left",
+        f"{plural(outcomes['ended'], 'session')} and {plural(ended, 'process', 'processes')} ended",
+        f"{plural(left, 'process', 'processes')} left",
     ]
-    if gone := outcomes.count("already_gone"):
-        parts.append(f"{gone} had already gone")
-    if conflicts := outcomes.count("conflict"):
-        parts.append(f"{conflicts} replaced meanwhile by a new session, which was not touched")
-    if failed := outcomes.count("failed"):
-        parts.append(f"{failed} failed, see acpbot's log")
-    return "; ".join(parts)
-
-
-def _exit_code(targets: list[Row], results: list[Row]) -> int:
-    by_session = {(result.get("thread_id"), result.get("session_id")): result for result in results}
-    answers = [by_session.get((target["thread_id"], target["session_id"])) for target in targets]
-    if any(answer is None for answer in answers):
-        raise CliError("cannot tell how all of it ended: acpbot's answer leaves sessions out; see `acpctl sessions`")
-    outcomes = [answer.get("outcome") for answer in answers if answer is not None]
-    succeeded = all(outcome in ("ended", "already_gone", "conflict") for outcome in outcomes)
-    if not succeeded or any(map(_processes_left, results)):
+    if outcomes["already_gone"]:
+        parts.append(f"{outcomes['already_gone']} had already gone")
+    if outcomes["conflict"]:
+        parts.append(f"{outcomes['conflict']} replaced meanwhile by a new session, which was not touched")
+    if outcomes["failed"]:
+        parts.append(f"{outcomes['failed']} failed, see acpbot's log")
+    if table:
+        out.lines(out.table(_COLUMNS, cells))
+        out.note("; ".join(parts))
+    if left or outcomes["ended"] + outcomes["already_gone"] + outcomes["conflict"] < len(results):
         return FAILED
-    return NOT_FOUND if "conflict" in outcomes else DONE
+    return NOT_FOUND if outcomes["conflict"] else DONE
+
+
+def _check_complete(targets: list[Row], results: list[Row]) -> None:
+    """Raise ``CliError`` where ``results`` leave one of ``targets`` out."""
+    answered = set()
+    for result in results:
+        answered.add((result.get("thread_id"), result.get("session_id")))
+    for target in targets:
+        if (target["thread_id"], target["session_id"]) not in answered:
+            raise CliError(
+                "cannot tell how all of it ended: acpbot's answer leaves sessions out; see `acpctl sessions`"
+            )

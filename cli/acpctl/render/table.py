@@ -33,9 +33,16 @@ class Column(NamedTuple):
 
 def plain_table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> list[str]:
     """The header and a line per row: nothing cut, at least :data:`GAP` blanks between columns."""
-    lines = [[column.title for column in columns], *([text for text, _ in row] for row in rows)]
-    widths = [max(map(width, texts)) for texts in zip(*lines, strict=True)]
-    return [(" " * GAP).join(map(_pad, columns, texts, widths)).rstrip(" ") for texts in lines]
+    padded = []
+    for index, column in enumerate(columns):
+        texts = [column.title, *[row[index][0] for row in rows]]
+        widths = list(map(width, texts))
+        most = max(widths)
+        for number, text in enumerate(texts):
+            padding = " " * (most - widths[number])
+            texts[number] = padding + text if column.right else text + padding
+        padded.append(texts)
+    return [(" " * GAP).join(line).rstrip(" ") for line in zip(*padded, strict=True)]
 
 
 def fit_columns(
@@ -66,8 +73,3 @@ def fit_columns(
 
 def _total(widths: Sequence[int]) -> int:
     return sum(widths) + GAP * (len(widths) - 1)
-
-
-def _pad(column: Column, text: str, columns: int) -> str:
-    padding = " " * (columns - width(text))
-    return padding + text if column.right else text + padding

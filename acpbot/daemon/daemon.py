@@ -15,6 +15,7 @@ from acpbot.chat.local import LocalChat
 from acpbot.chat.platform import ChatFacts
 from acpbot.daemon import health, systemd_watchdog
 from acpbot.daemon.drain import Drain
+from acpbot.daemon.loop_metrics import LoopLag, rss_bytes
 from acpbot.daemon.reload import Reload
 from acpbot.daemon.systemd import Notifier, Service
 from acpbot.daemon.wiring import agent_choices, pool_limits
@@ -22,8 +23,7 @@ from acpbot.logs import get_logger
 from acpbot.management import audit
 from acpbot.management.access import AccessRule
 from acpbot.management.listener import Listener, inherited
-from acpbot.management.loop_metrics import LoopLag, rss_bytes
-from acpbot.management.route import Services
+from acpbot.management.method import Services
 from acpbot.management.server import ManagementServer
 from acpbot.runtimes.local.launcher import choose_launcher
 from acpbot.runtimes.local.leftovers import is_of_an_agent, kill_orphans

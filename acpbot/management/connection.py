@@ -53,7 +53,7 @@ READ_SIZE: Final = 16 * 1024
 
 
 class Connection(asyncio.BufferedProtocol):
-    """A :class:`acpbot.management.route.Client`. All methods belong to the event loop's thread."""
+    """A :class:`acpbot.management.method.Client`. All methods belong to the event loop's thread."""
 
     def __init__(self, home: Home) -> None:
         limits = home.limits

@@ -13,16 +13,16 @@ from acpbot.errors import AccessDenied, AcpbotError, Draining, InvalidParams, To
 from acpbot.jsonrpc import METHOD_NOT_FOUND
 from acpbot.logs import get_logger
 from acpbot.management import audit
+from acpbot.management.method import Call
 from acpbot.management.methods import chat, daemon, health, sessions, watch
 from acpbot.management.protocol import error_line, result_line
-from acpbot.management.route import Call
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
     from acpbot.jsonrpc import Request
+    from acpbot.management.method import Client, Method, Services
     from acpbot.management.protocol import Access
-    from acpbot.management.route import Client, Method, Services
     from acpbot.management.stream import Stream
 
 log = get_logger(__name__)

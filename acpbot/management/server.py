@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from acpbot.management.access import Peer
+    from acpbot.management.method import Services
     from acpbot.management.protocol import Access
-    from acpbot.management.route import Services
 
 log = get_logger(__name__)
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from acpbot.daemon import health
 from acpbot.management.access import AccessRule
 from acpbot.management.listener import Listener
+from acpbot.management.method import Services
 from acpbot.management.protocol import Limits
-from acpbot.management.route import Services
 from acpbot.management.server import ManagementServer
 from tests.fakes.pool import FakeDrain, FakeHub, FakePool, make_facts, make_row
 

@@ -6,11 +6,11 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from acpbot.errors import InvalidParams, NotFound
-from acpbot.management.route import Call, Method, Params
+from acpbot.management.method import Call, Method, Params
 from acpbot.sessions.thread import check_thread_id
 
 if TYPE_CHECKING:
-    from acpbot.management.route import ChatHub, Services
+    from acpbot.management.method import ChatHub, Services
     from acpbot.management.stream import Event
 
 KEPT_NOTICES: Final = 20

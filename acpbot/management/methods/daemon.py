@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta
 
 from acpbot.errors import InvalidParams, NotFound
-from acpbot.management.route import Call, Method, Params
+from acpbot.management.method import Call, Method, Params
 
 MAX_DEADLINE_SECONDS: Final = 86_400
 

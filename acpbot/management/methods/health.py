@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from acpbot.management.route import Call, Method, NoParams
+from acpbot.management.method import Call, Method, NoParams
 
 if TYPE_CHECKING:
     from acpbot.management.health_report import HealthReport

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta
 
 from acpbot.errors import InvalidParams
-from acpbot.management.route import Call, Method, Params
+from acpbot.management.method import Call, Method, Params
 from acpbot.sessions.views import State, Target  # noqa: TC001 - msgspec resolves the annotations when it runs
 
 MAX_TARGETS: Final = 1000

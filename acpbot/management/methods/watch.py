@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from msgspec import Meta
 
 from acpbot.errors import NotFound
-from acpbot.management.route import Call, Method, NoParams, Params
+from acpbot.management.method import Call, Method, NoParams, Params
 from acpbot.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from acpbot.management.route import Client, SessionsView
+    from acpbot.management.method import Client, SessionsView
     from acpbot.management.stream import Event, Stream
     from acpbot.sessions.views import Row
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from acpbot.management.loop_metrics import LoopLag, rss_bytes
+from acpbot.daemon.loop_metrics import LoopLag, rss_bytes
 
 
 async def after(seconds: float) -> None:

@@ -17,7 +17,6 @@ async def after(seconds: float) -> None:
 @pytest.fixture
 async def lag():
     lag = LoopLag(interval=0.01, window=0.2)
-    lag.start()
     yield lag
     lag.stop()
 

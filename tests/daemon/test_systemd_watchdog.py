@@ -10,8 +10,7 @@ import time
 
 import pytest
 
-from acpbot.daemon.systemd import Notifier
-from acpbot.daemon.systemd_watchdog import KeepAlive, interval
+from acpbot.daemon.systemd import ServiceManager, Watchdog, watchdog_interval
 from acpbot.management.protocol import Limits
 from tests.fakes.daemon import DEMO_AGENT, LIMIT, DaemonProcess
 from tests.support.management_server import Harness
@@ -35,9 +34,9 @@ async def harness(tmp_path):
 
 @pytest.fixture
 def make(tmp_path, manager):  # noqa: ARG001 - it has to listen
-    def make(path, seconds: float = LIMIT) -> KeepAlive:
-        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
-        return KeepAlive(notifier, None if path is None else str(path), seconds=seconds)
+    def make(path, seconds: float = LIMIT) -> Watchdog:
+        manager = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "notify")}, str)
+        return Watchdog(manager, None if path is None else str(path), seconds=seconds)
 
     return make
 
@@ -65,7 +64,7 @@ def pings(manager) -> list[bytes]:
     ],
 )
 def test_how_often_systemd_wants_to_hear(environ, seconds):
-    assert interval(environ) == seconds
+    assert watchdog_interval(environ) == seconds
 
 
 async def test_an_answer_earns_a_ping(harness, make, manager):
@@ -86,16 +85,16 @@ async def test_a_daemon_whose_places_are_all_taken_still_answers(tmp_path, make,
 
 
 async def test_no_ping_where_the_socket_is_gone_until_it_is_back(harness, make, manager, caplog):
-    keepalive = make(harness.path)
+    watchdog = make(harness.path)
     away = harness.path.with_name("away.sock")
     harness.path.rename(away)
-    assert not await keepalive.beat()
+    assert not await watchdog.beat()
     assert pings(manager) == []
     (record,) = [record for record in caplog.records if record.message == "watchdog_unanswered"]
     assert record.levelno == logging.WARNING
     assert "No such file" in record.fields["reason"]
     away.rename(harness.path)
-    assert await keepalive.beat()
+    assert await watchdog.beat()
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,7 @@ async def test_thousands_of_requests_in_one_go_are_all_answered_in_order(harness
         assert (await bystander.call("health.get"))["live"]
 
 
-async def test_a_client_that_never_reads_is_cut(make_harness, caplog):
+async def test_a_client_that_never_reads_is_disconnected(make_harness, caplog):
     harness = await make_harness(Limits(unsent=64 * 1024, stall_seconds=0.2))
     bystander = await harness.client()
     with socket.socket(socket.AF_UNIX) as deaf:
@@ -218,11 +218,11 @@ async def test_a_client_that_never_reads_is_cut(make_harness, caplog):
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
             await asyncio.wait_for(ask(), LIMIT)
     assert (await bystander.call("health.get"))["live"]
-    (cut,) = [record.fields for record in caplog.records if record.message == "client_cut"]
+    (cut,) = [record.fields for record in caplog.records if record.message == "client_disconnected"]
     assert cut["reason"] == "it reads no answers"
 
 
-async def test_an_answer_that_can_not_be_queued_cuts(make_harness, caplog):
+async def test_a_client_whose_answer_cannot_be_queued_is_disconnected(make_harness, caplog):
     harness = await make_harness(Limits(unsent=64 * 1024, running=64))
     for number in range(100):
         harness.pool.by_thread[f"{number:05}"] = make_row(f"{number:05}", cwd="/" + "x" * 8000)
@@ -237,9 +237,9 @@ async def test_an_answer_that_can_not_be_queued_cuts(make_harness, caplog):
     client.reader._transport.pause_reading()
     harness.pool.free.set()
     bystander = await harness.client()
-    while not [record for record in caplog.records if record.message == "client_cut"]:
+    while not [record for record in caplog.records if record.message == "client_disconnected"]:
         assert (await bystander.call("health.get"))["live"]
-    (cut,) = [record.fields for record in caplog.records if record.message == "client_cut"]
+    (cut,) = [record.fields for record in caplog.records if record.message == "client_disconnected"]
     assert "bytes unread" in cut["reason"]
 
 
@@ -318,7 +318,7 @@ async def test_a_server_that_closes_leaves_the_socket_to_its_owner(harness, tmp_
         handed.bind(str(path))
         handed.listen()
         handed.setblocking(False)
-        server = ManagementServer(harness.server.services)
+        server = ManagementServer(harness.services)
         await server.start(handed)
         await server.close()
     assert path.is_socket()

@@ -15,7 +15,7 @@ import pytest
 from acpbot.daemon import health
 from acpbot.errors import StartError
 from acpbot.management.probes import ProbeLimits, Probes
-from tests.fakes.pool import make_facts
+from tests.fakes.pool import make_health_inputs
 from tests.support.management_server import LIMIT
 
 
@@ -23,7 +23,7 @@ class Daemon:
     """Facts that a test changes, and probes that tell them."""
 
     def __init__(self, limits: ProbeLimits | None = None, host: str = "127.0.0.1") -> None:
-        self.facts = make_facts()
+        self.inputs = make_health_inputs()
         self.asked = 0
         self.broken: Exception | None = None
         self.probes = Probes(self.look, host, 0, limits=limits)
@@ -32,10 +32,10 @@ class Daemon:
         self.asked += 1
         if self.broken is not None:
             raise self.broken
-        return health.readiness(self.facts)
+        return health.readiness(self.inputs)
 
     def change(self, **members) -> None:
-        self.facts = msgspec.structs.replace(self.facts, **members)
+        self.inputs = msgspec.structs.replace(self.inputs, **members)
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection(*self.probes.address)
@@ -84,12 +84,12 @@ async def daemon(make_daemon):
 
 
 def broken_chat(daemon: Daemon) -> None:
-    chat = msgspec.structs.replace(daemon.facts.chat, connected=False, disconnected_seconds=60.0)
+    chat = msgspec.structs.replace(daemon.inputs.chat, connected=False, disconnected_seconds=60.0)
     daemon.change(chat=chat)
 
 
 def full_pool(daemon: Daemon) -> None:
-    daemon.change(pool=msgspec.structs.replace(daemon.facts.pool, busy=10, sessions=10))
+    daemon.change(pool=msgspec.structs.replace(daemon.inputs.pool, busy=10, sessions=10))
 
 
 async def test_all_is_well(daemon):

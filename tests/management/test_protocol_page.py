@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from acpbot import errors, jsonrpc
-from acpbot.management.dispatch import METHODS
 from acpbot.management.protocol import PROTOCOL, Limits
 from tests.fakes.daemon import DaemonProcess
 from tests.fakes.pool import make_row
@@ -18,9 +17,7 @@ from tests.support.management_server import THREAD
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 BLOCKS = [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)]
 EXCHANGES = [
-    pytest.param(request, BLOCKS[index + 1], id=request["method"])
-    for index, request in enumerate(BLOCKS)
-    if "id" in request and "method" in request
+    (request, BLOCKS[index + 1]) for index, request in enumerate(BLOCKS) if "id" in request and "method" in request
 ]
 NOTIFIED = [block for block in BLOCKS if "method" in block and "id" not in block]
 
@@ -53,7 +50,7 @@ async def ask(client, request: dict) -> dict:
     return await client.answer(request["id"])
 
 
-@pytest.mark.parametrize(("request_", "answer"), EXCHANGES)
+@pytest.mark.parametrize(("request_", "answer"), EXCHANGES, ids=[request["method"] for request, _ in EXCHANGES])
 async def test_a_documented_request_gets_the_documented_answer(harness, request_, answer):
     assert answer["id"] == request_["id"]
     harness.pool.say(THREAD, "I will run the tests first.")
@@ -65,10 +62,11 @@ async def test_a_documented_request_gets_the_documented_answer(harness, request_
     assert list(told["result"]) == list(answer["result"]), "in the documented order"
 
 
-def test_every_method_is_documented_with_its_access():
-    shown = [request.values[0]["method"] for request in EXCHANGES]
-    assert sorted(shown) == sorted(METHODS)
-    for name, method in METHODS.items():
+async def test_every_method_is_documented_with_its_access(harness):
+    methods = harness.server.dispatcher.methods
+    shown = [request["method"] for request, _ in EXCHANGES]
+    assert sorted(shown) == sorted(methods)
+    for name, method in methods.items():
         section = PAGE.split(f"### `{name}`\n")[1].split("\n#")[0]
         assert f"Access: {method.access}." in section
         for parameter in method.params.__struct_fields__:
@@ -77,7 +75,8 @@ def test_every_method_is_documented_with_its_access():
 
 def test_every_error_is_documented():
     rows = {(int(code), kind) for code, kind in re.findall(r"^\| (-\d+) \| `(\w+)` \|", PAGE, re.MULTILINE)}
-    ours = {(error.code, error.kind) for error in (errors.WireError, *errors.WireError.__subclasses__())}
+    classes: list[type[errors.WireError]] = [errors.WireError, *errors.WireError.__subclasses__()]
+    ours = {(error.code, error.kind) for error in classes}
     codec = {(code, "invalid") for code in (jsonrpc.PARSE_ERROR, jsonrpc.INVALID_REQUEST, jsonrpc.METHOD_NOT_FOUND)}
     assert rows == {pair for pair in ours if pair[0] != jsonrpc.METHOD_NOT_FOUND} | codec | {
         (jsonrpc.LINE_TOO_LONG, "line_too_long")
@@ -129,7 +128,7 @@ async def test_notifications_of_sessions_are_as_documented(harness):
 
 def test_a_real_daemon_speaks_as_documented(tmp_path):
     """The whole harness: what the chat sends, and the rows of real processes."""
-    answers = {request.values[0]["method"]: request.values[1]["result"] for request in EXCHANGES}
+    answers = {request["method"]: answer["result"] for request, answer in EXCHANGES}
     with DaemonProcess(tmp_path / "d") as daemon, daemon.wire() as wire:
         assert differences(wire.call("chat.open", thread="demo"), answers["chat.open"]) == []
         wire.turn("demo", "say hello; plan; tool")

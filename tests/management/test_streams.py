@@ -25,7 +25,7 @@ class Outlet:
         self.lines.append(msgspec.json.decode(line)["params"])
 
 
-class RestoredState:
+class Counter:
     def __init__(self) -> None:
         self.times = 0
 
@@ -34,7 +34,7 @@ class RestoredState:
 
 
 def make_stream(outlet: Outlet, **others) -> Stream:
-    return Stream(outlet, "m", lambda: [{"snapshot": True}], others.pop("leave", RestoredState()), **others)
+    return Stream(outlet, "m", lambda: [{"snapshot": True}], others.pop("leave", Counter()), **others)
 
 
 def test_nothing_is_sent_before_the_answer():
@@ -49,7 +49,8 @@ def test_nothing_is_sent_before_the_answer():
 
 
 def test_what_is_missed_is_replaced_by_a_snapshot():
-    outlet, missed = Outlet(), []
+    outlet = Outlet()
+    missed: list[dict] = []
     stream = make_stream(outlet, missed=missed.append)
     stream.release()
     stream.send({"n": 1})
@@ -65,7 +66,7 @@ def test_what_is_missed_is_replaced_by_a_snapshot():
 
 
 def test_a_closed_stream_is_silent_and_leaves_once():
-    outlet, left = Outlet(), RestoredState()
+    outlet, left = Outlet(), Counter()
     stream = make_stream(outlet, leave=left)
     stream.release()
     stream.close()

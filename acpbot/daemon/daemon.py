@@ -41,9 +41,7 @@ if TYPE_CHECKING:
 
     from acpbot.chat.discord.discord_chat import DiscordChat
     from acpbot.config.loader import Settings
-    from acpbot.management.readiness import State
     from acpbot.runtimes.runtime import Launcher
-    from acpbot.sessions.views import PoolCounts
 
 log = get_logger(__name__)
 
@@ -94,7 +92,6 @@ class Daemon:
         self._drain: Drain | None = None
         self._loop_lag: LoopLag | None = None
         self._discord: DiscordChat | None = None
-        self._running = False
 
     async def run(self, *, stop_at_eof: bool = False) -> None:
         """Start, serve, drain, and stop. ``stop_at_eof``: stop when stdin closes.
@@ -102,11 +99,19 @@ class Daemon:
         Raises StartError and ConfigError before anything is served, and ConfigError when Discord refuses for good.
         """
         async with contextlib.AsyncExitStack() as stack:
-            self._handle_signals(stack)
+            loop = asyncio.get_running_loop()
+            for number, handler in (
+                (signal.SIGTERM, self.stop),
+                (signal.SIGINT, self.stop),
+                (signal.SIGHUP, self.reload),
+            ):
+                loop.add_signal_handler(number, handler)
+                stack.callback(loop.remove_signal_handler, number)
             if stop_at_eof:
-                asyncio.get_running_loop().add_reader(sys.stdin.fileno(), self._on_stdin)
+                loop.add_reader(sys.stdin.fileno(), self._on_stdin)
+
             pool, drain, address = await self._start(stack)
-            self._running = True
+            drain.started = True
             self._manager.ready()
             log.info("daemon_running", version=__version__, pid=os.getpid(), socket=address or "off")
 
@@ -172,8 +177,8 @@ class Daemon:
         if listening is not None:
             services = Services(
                 version=__version__,
-                state=self._state,
-                health=lambda: health.report(self._health_inputs()),
+                state=drain.state,
+                health=lambda: health.report(self._health_inputs(pool, drain)),
                 rule=AccessRule(settings.management.admin_users),
                 audit=Audit(store),
                 pool=pool,
@@ -184,9 +189,11 @@ class Daemon:
             server = ManagementServer(services)
             await server.start(listening)
             stack.push_async_callback(server.close)
-        await self._start_probes(stack)
+        if settings.management.probes.enabled:
+            await self._start_probes(pool, drain, stack)
         self._start_tasks(pool, address, stack)
-        self._start_discord(pool, stack)
+        if settings.discord is not None:
+            self._start_discord(pool, stack)
         store.clear_restored()
         return pool, drain, address
 
@@ -202,13 +209,11 @@ class Daemon:
         stack.callback(listener.close)
         return listener.open(), str(listener.path)
 
-    async def _start_probes(self, stack: contextlib.AsyncExitStack) -> None:
-        settings = self._settings.management.probes
-        if not settings.enabled:
-            return
+    async def _start_probes(self, pool: Pool, drain: Drain, stack: contextlib.AsyncExitStack) -> None:
         from acpbot.management.probes import Probes  # noqa: PLC0415 - aiohttp is loaded only where it is wanted
 
-        probes = Probes(lambda: health.readiness(self._health_inputs()), settings.host, settings.port)
+        settings = self._settings.management.probes
+        probes = Probes(lambda: health.readiness(self._health_inputs(pool, drain)), settings.host, settings.port)
         await probes.start()
         stack.push_async_callback(probes.close)
         log.info("probes_running", address="{}:{}".format(*probes.address))
@@ -219,7 +224,7 @@ class Daemon:
         stack.callback(self._loop_lag.stop)
         stack.push_async_callback(self._tasks.cancel)
         work = {
-            "tick": _every(TICK_SECONDS, self._tick),
+            "tick": _every(TICK_SECONDS, partial(self._tick, pool)),
             "sample": _every(SAMPLE_SECONDS, pool.sample),
             "reload": self._reload.run(),
         }
@@ -231,8 +236,6 @@ class Daemon:
 
     def _start_discord(self, pool: Pool, stack: contextlib.AsyncExitStack) -> None:
         """Connect in the background: the daemon is there and can be managed while Discord is not."""
-        if self._settings.discord is None:
-            return
         from acpbot.chat.discord.discord_chat import DiscordChat  # noqa: PLC0415 - discord.py is loaded only where it is wanted
 
         discord = self._discord = DiscordChat(self._settings, pool)
@@ -240,12 +243,6 @@ class Daemon:
         connection = asyncio.create_task(discord.run(), name="discord")
         connection.add_done_callback(self._on_discord_ended)
         stack.push_async_callback(_close_discord, discord, connection)
-
-    def _handle_signals(self, stack: contextlib.AsyncExitStack) -> None:
-        loop = asyncio.get_running_loop()
-        for signum, handler in ((signal.SIGTERM, self.stop), (signal.SIGINT, self.stop), (signal.SIGHUP, self.reload)):
-            loop.add_signal_handler(signum, handler)
-            stack.callback(loop.remove_signal_handler, signum)
 
     # What others call while the daemon runs.
 
@@ -264,11 +261,9 @@ class Daemon:
     def _on_task_crash(self, name: str, _error: BaseException) -> None:
         self._crashed_tasks.append(name)
 
-    async def _tick(self) -> None:
-        if self._pool is not None:
-            self._pool.tick()
-        if self._running:
-            self._manager.tick()
+    async def _tick(self, pool: Pool) -> None:
+        pool.tick()
+        self._manager.tick()
 
     def _apply(self, settings: Settings) -> None:
         """Hold to other settings, as far as that goes while everything runs."""
@@ -282,24 +277,18 @@ class Daemon:
 
     # Health.
 
-    def _state(self) -> State:
-        return self._drain.state if self._running and self._drain is not None else "starting"
-
     def _summary(self) -> str:
-        return health.summary(self._state(), self._counts())
+        if self._pool is None or self._drain is None:
+            return "starting"
+        return health.summary(self._drain.state(), self._pool.counts())
 
-    def _counts(self) -> PoolCounts:
-        if self._pool is None:
-            raise AssertionError("health is asked for only once the pool is there")
-        return self._pool.counts()
-
-    def _health_inputs(self) -> health.HealthInputs:
+    def _health_inputs(self, pool: Pool, drain: Drain) -> health.HealthInputs:
         return health.HealthInputs(
             version=__version__,
-            state=self._state(),
+            state=drain.state(),
             uptime_seconds=time.monotonic() - self._started_at,
             chat=LOCAL if self._discord is None else self._discord.facts(),
-            pool=self._counts(),
+            pool=pool.counts(),
             loop_lag_ms=None if self._loop_lag is None else round(self._loop_lag.milliseconds, 1),
             rss_bytes=rss_bytes(),
             store_problem=self._store.problem,

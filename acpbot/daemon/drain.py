@@ -26,18 +26,20 @@ REFUSED: Final = "cannot run this message: acpbot is draining and its deadline h
 class Drain:
     """Drains ``pool``. All methods belong to the event loop's thread.
 
-    ``on_ended`` is called when the daemon takes turns again.
+    ``on_ended`` is called when the daemon takes turns again. ``started`` becomes true once the daemon has started.
     """
 
     def __init__(self, pool: Pool, on_ended: Callable[[], None]) -> None:
+        self.started = False
         self._pool = pool
         self._on_ended = on_ended
         self._deadline: asyncio.TimerHandle | None = None
         self._stopping = False
 
-    @property
     def state(self) -> State:
-        """``running``, ``draining`` or ``stopping``."""
+        """The state of the daemon."""
+        if not self.started:
+            return "starting"
         if self._pool.stopping:
             return "stopping"
         return "draining" if self._pool.draining else "running"
@@ -52,7 +54,7 @@ class Drain:
             self._end()
         elif not self._pool.stopping:
             self._begin(deadline_seconds)
-        return self.state
+        return self.state()
 
     def begin_stop(self) -> None:
         """Begin draining for good."""

@@ -7,6 +7,7 @@ import os
 import pwd
 import socket
 import struct
+from itertools import filterfalse
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -70,7 +71,7 @@ class AccessRule:
 
     def unknown(self) -> list[str]:
         """The admins that this system does not know. It is looked up, which may block."""
-        return [admin for admin in self._admins if not _exists(admin)]
+        return list(filterfalse(_exists, self._admins))
 
     @staticmethod
     def _names(peer: Peer, admin: str) -> bool:

@@ -67,6 +67,12 @@ def check(name: str, of: health.HealthInputs) -> Check:
         (inputs(loop_lag_ms=1400), "loop", "the event loop was 1.4 s late"),
         (inputs(), "config", None),
         (inputs(config_problem="cannot use it"), "config", "cannot use it"),
+        (inputs(), "tasks", None),
+        (
+            inputs(crashed_tasks=["reload", "tick"]),
+            "tasks",
+            "background tasks have ended with an error: reload, tick; see the log, and restart acpbot",
+        ),
     ],
 )
 def test_a_check(of, name, reason):

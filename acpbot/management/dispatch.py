@@ -106,7 +106,7 @@ def _wire_error(request: Request, error: Exception) -> WireError:
         log.warning("method_failed", method=request.method, reason=str(error))
         return WireError(str(error))
     log.error("method_crashed", exc_info=error, method=request.method)
-    return WireError(f"cannot answer {request.method}: an internal error; acpbot's log tells more")
+    return WireError(f"cannot answer {request.method}: an internal error; see acpbot's log")
 
 
 _PROBLEM: Final = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?", re.DOTALL)

@@ -19,13 +19,13 @@ Access = Literal["read", "admin"]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client is held to; the defaults are the documented ones. Sizes are bytes, times are seconds.
+    """Limits of a client; the defaults are the documented ones. Sizes are bytes, times are seconds.
 
     ``line_seconds``: from a line's first byte to its newline. ``running``: requests of one connection that may be
-    under way at a time. ``streams``: subscriptions of one connection. ``unsent``: what a client may leave unread
-    before an answer can't be queued and it is cut; streams stop at half of it. ``stall_seconds``: how long a client
-    that sends requests may leave all answers unread. ``lookup_seconds``: for finding out a peer's groups.
-    ``close_seconds``: what running requests get when the server closes, and then their answers.
+    under way at a time. ``streams``: subscriptions of one connection. ``unsent``: how much a client may leave unread
+    before its connection is aborted; streams skip events from half of it on. ``stall_seconds``: how long a client that
+    sends requests may leave all answers unread. ``lookup_seconds``: for the lookup of a peer's user and groups.
+    ``close_seconds``: how long a closing server waits for running requests, and then for their answers to be read.
     """
 
     max_line: int = 65_536

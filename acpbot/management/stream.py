@@ -1,4 +1,4 @@
-"""Bounded streams of notifications: a reader that falls behind gets a fresh snapshot in place of what it missed."""
+"""Streams of notifications: a client that reads too slowly gets a fresh snapshot in place of what it missed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Event = dict[str, Any]
 
 
 class Outlet(Protocol):
-    """What a stream needs of a connection; the tests have one whose room they set."""
+    """What a stream needs of a connection; the tests have another one."""
 
     @property
     def has_room(self) -> bool:
@@ -24,7 +24,7 @@ class Outlet(Protocol):
 
 
 class Stream:
-    """One subscription of one connection. It never blocks and holds nothing.
+    """One subscription of one connection. It never blocks, and buffers nothing.
 
     ``snapshot`` returns the events to send in place of those that were missed; ``leave`` ends the subscription;
     ``missed`` is called with each event that was not sent. Events before :meth:`release` count as missed; the

@@ -48,7 +48,7 @@ def load(folder: Path, text: str) -> Settings:
     config = folder / "config.toml"
     config.write_text(f'{text}[store]\npath = "{folder}/acpbot.sqlite3"\n')
     environ = {"HOME": str(folder), "PATH": os.environ["PATH"], "XDG_STATE_HOME": str(folder)}
-    return loader.load(str(config), environ)
+    return loader.load(config, environ)
 
 
 def not_asked() -> Settings:

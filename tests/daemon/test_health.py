@@ -75,7 +75,7 @@ def check(name: str, of: health.HealthInputs) -> Check:
         ),
     ],
 )
-def test_a_check(of, name, reason):
+def test_each_check_gives_its_reason(of, name, reason):
     assert check(name, of) == Check(name, reason is None, reason)
 
 
@@ -89,19 +89,19 @@ def test_a_check(of, name, reason):
         inputs(state="starting"),
     ],
 )
-def test_what_is_not_ready_is_live_all_the_same(of):
+def test_a_daemon_that_is_not_ready_is_still_live(of):
     readiness = health.readiness(of)
     assert (readiness.live, readiness.ready, readiness.status) == (True, False, "not_ready")
 
 
-def test_a_late_loop_is_told_but_does_not_decide():
+def test_a_late_loop_is_reported_but_does_not_affect_readiness():
     report = health.report(inputs(loop_lag_ms=5000))
     assert (report.ready, report.status) == (True, "ok")
     assert [c.name for c in report.checks if not c.ok] == ["loop"]
     assert "loop" not in [c.name for c in health.readiness(inputs(loop_lag_ms=5000)).checks]
 
 
-def test_a_configuration_that_was_refused_is_told_but_does_not_decide():
+def test_a_refused_configuration_is_reported_but_does_not_affect_readiness():
     report = health.report(inputs(config_problem="cannot use it"))
     assert (report.ready, report.status) == (True, "ok")
     assert [c.name for c in report.checks if not c.ok] == ["config"]
@@ -119,17 +119,17 @@ def test_a_configuration_that_was_refused_is_told_but_does_not_decide():
         ),
     ],
 )
-def test_all_of_it_in_a_line(of, line):
+def test_the_summary_is_one_line(of, line):
     assert health.summary(of.state, of.pool) == line
 
 
-def test_the_grace_is_the_configured_one():
+def test_a_disconnect_counts_after_the_configured_grace():
     away = msgspec.structs.replace(DISCORD, connected=False, disconnected_seconds=30)
     assert health.readiness(inputs(chat=away, grace_seconds=60)).ready
     assert not health.readiness(inputs(chat=away, grace_seconds=0)).ready
 
 
-def test_a_late_heartbeat_is_told_as_disconnected():
+def test_a_late_heartbeat_counts_as_disconnected():
     assert health.report(chat(heartbeat_ack_seconds=91)).chat.connected is False
     assert health.readiness(chat(heartbeat_ack_seconds=91)).chat_connected is False
 

@@ -26,12 +26,12 @@ async def test_a_blocked_loop_is_late(lag):
     time.sleep(0.1)  # noqa: ASYNC251 - to block the loop is the point
     assert lag.milliseconds >= 90, "a delay that still lasts counts"
     await after(0.02)
-    assert lag.milliseconds >= 90, "the worst one is told for a while"
+    assert lag.milliseconds >= 90, "the worst one is reported for a while"
     while lag.milliseconds >= 90:
         await after(0.02)
 
 
-async def test_stopped_it_schedules_nothing(lag):
+async def test_a_stopped_measurement_schedules_nothing(lag):
     lag.stop()
     lag.stop()
     before = lag.milliseconds

@@ -18,7 +18,7 @@ def test_states_arrive_as_lines(tmp_path, abstract):
         assert server.recv(1000) == b"READY=1\nSTATUS=two lines"
 
 
-def test_nobody_listening_hurts_nobody(tmp_path):
+def test_a_service_manager_that_does_not_listen_is_ignored(tmp_path):
     ServiceManager({}, str).send(READY="1")
     ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "missing")}, str).send(READY="1")
     assert list(tmp_path.iterdir()) == []

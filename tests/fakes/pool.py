@@ -1,4 +1,4 @@
-"""A pool and a chat hub in memory: what the management wire needs of the real ones, and no more."""
+"""A pool and a chat hub in memory: what the management methods need of the real ones, and no more."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ class FakeHub:
             listeners.remove(emit)
 
     def snapshot(self, thread: str) -> list[Event]:
-        return [{"thread": thread, "type": "text", "text": "as it stands"}]
+        return [{"thread": thread, "type": "text", "text": "a snapshot"}]
 
     # What a test calls.
 

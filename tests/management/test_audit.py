@@ -26,7 +26,7 @@ def written():
     acpbot.setLevel(levels[1])
 
 
-def test_it_is_one_line_whatever_the_level(written):
+def test_an_entry_is_one_line_at_any_log_level(written):
     audit.Audit(Store()).record(PEER, "sessions.kill", "17/s-1", "ended")
     (line,) = written.getvalue().splitlines()
     assert line.split(maxsplit=1)[1] == (
@@ -40,7 +40,7 @@ def test_a_denial_is_a_warning(written):
     assert line.split(maxsplit=1)[1] == 'warning audit uid=null pid=null method=connect target="" outcome=denied'
 
 
-def test_a_target_can_not_forge_a_line(written):
+def test_a_target_cannot_forge_a_line(written):
     audit.Audit(Store()).record(PEER, "chat.open", "x\nuid=0 outcome=ended" + "y" * 5000, audit.DENIED)
     (line,) = written.getvalue().splitlines()
     assert len(line) < 400
@@ -58,5 +58,5 @@ def test_a_target_can_not_forge_a_line(written):
         ({"on": True}, ""),
     ],
 )
-def test_what_a_refused_request_was_aimed_at(params, target):
+def test_the_target_of_a_refused_request_is_read_from_its_parameters(params, target):
     assert audit.target_of(params) == target

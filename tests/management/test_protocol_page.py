@@ -1,4 +1,4 @@
-"""docs/protocol.md is true: what it documents is what a live server says, keys and types, at every depth."""
+"""docs/protocol.md is correct: a live server answers as it documents, keys and types, at every depth."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ EXCHANGES = [
 NOTIFIED = [block for block in BLOCKS if "method" in block and "id" not in block]
 
 
-def differences(told, documented, path: str = "") -> list[str]:
-    """Where the shapes differ; null fits all, and so does an empty list."""
-    if told is None or documented is None:
+def differences(live, documented, path: str = "") -> list[str]:
+    """Where the shapes differ; null and an empty list match everything."""
+    if live is None or documented is None:
         return []
-    kinds = [float if type(value) is int else type(value) for value in (told, documented)]
+    kinds = [float if type(value) is int else type(value) for value in (live, documented)]
     if kinds[0] is not kinds[1]:
-        return [f"{path}: {told!r} where the page has {documented!r}"]
-    if isinstance(told, dict):
-        found = [f"{path}.{key} is on one side only" for key in told.keys() ^ documented.keys()]
-        for key in told.keys() & documented.keys():
-            found += differences(told[key], documented[key], f"{path}.{key}")
+        return [f"{path}: {live!r} where the page has {documented!r}"]
+    if isinstance(live, dict):
+        found = [f"{path}.{key} is on one side only" for key in live.keys() ^ documented.keys()]
+        for key in live.keys() & documented.keys():
+            found += differences(live[key], documented[key], f"{path}.{key}")
         return found
-    if isinstance(told, list) and documented:
-        return [line for item in told for line in differences(item, documented[0], f"{path}[]")]
+    if isinstance(live, list) and documented:
+        return [line for item in live for line in differences(item, documented[0], f"{path}[]")]
     return []
 
 
@@ -57,9 +57,9 @@ async def test_a_documented_request_gets_the_documented_answer(harness, request_
     client = await harness.client()
     if request_["method"] in {"chat.send", "chat.permit", "chat.leave"}:
         await client.call("chat.open", thread="demo")
-    told = await ask(client, request_)
-    assert differences(told, answer) == []
-    assert list(told["result"]) == list(answer["result"]), "in the documented order"
+    live = await ask(client, request_)
+    assert differences(live, answer) == []
+    assert list(live["result"]) == list(answer["result"]), "in the documented order"
 
 
 async def test_every_method_is_documented_with_its_access(harness):
@@ -105,8 +105,8 @@ async def test_hello_and_errors_are_as_documented(harness):
     assert differences(client.hello, hello) == []
     assert list(client.hello["params"]) == list(hello["params"])
     (error,) = [block for block in BLOCKS if "error" in block]
-    told = await ask(client, {"jsonrpc": "2.0", "id": error["id"], "method": "sessions.get", "params": {"thread": "x"}})
-    assert differences(told, error) == []
+    live = await ask(client, {"jsonrpc": "2.0", "id": error["id"], "method": "sessions.get", "params": {"thread": "x"}})
+    assert differences(live, error) == []
 
 
 async def test_notifications_of_sessions_are_as_documented(harness):
@@ -134,16 +134,16 @@ def test_a_real_daemon_speaks_as_documented(tmp_path):
         wire.turn("demo", "say hello; plan; tool")
         wire.call("chat.send", thread="demo", text="hang")
         wire.event("turn_start")
-        told = {name: wire.call(name) for name in ("sessions.list", "health.get", "sessions.watch")}
-        told["sessions.get"] = wire.call("sessions.get", thread="demo")
-        told["sessions.tail"] = wire.call("sessions.tail", thread="demo")
-        target = {"thread_id": "demo", "session_id": told["sessions.list"]["sessions"][0]["session_id"]}
-        told["sessions.kill"] = wire.call("sessions.kill", targets=[target], grace_seconds=0.2)
-        told["daemon.drain"] = wire.call("daemon.drain", on=True, deadline_seconds=60)
+        live = {name: wire.call(name) for name in ("sessions.list", "health.get", "sessions.watch")}
+        live["sessions.get"] = wire.call("sessions.get", thread="demo")
+        live["sessions.tail"] = wire.call("sessions.tail", thread="demo")
+        target = {"thread_id": "demo", "session_id": live["sessions.list"]["sessions"][0]["session_id"]}
+        live["sessions.kill"] = wire.call("sessions.kill", targets=[target], grace_seconds=0.2)
+        live["daemon.drain"] = wire.call("daemon.drain", on=True, deadline_seconds=60)
         assert "daemon.drain" in wire.hello["params"]["capabilities"]
-        for method, result in told.items():
+        for method, result in live.items():
             assert differences(result, answers[method]) == [], method
-        assert told["sessions.get"]["session"]["process_tree"]
+        assert live["sessions.get"]["session"]["process_tree"]
 
 
 def test_the_chat_events_of_a_real_daemon_are_as_documented(tmp_path):

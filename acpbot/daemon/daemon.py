@@ -251,7 +251,9 @@ class Daemon:
             asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
             self.stop()
 
-    def _on_discord_ended(self, _connection: asyncio.Task[None]) -> None:
+    def _on_discord_ended(self, connection: asyncio.Task[None]) -> None:
+        if not connection.cancelled() and (error := connection.exception()) is not None:
+            log.error("discord_failed", reason=str(error) or type(error).__name__)
         self._stop.set()
 
     def _on_drain_ended(self) -> None:

@@ -1,7 +1,8 @@
 """The settings, typed and frozen: each struct is a table of config.toml (config.toml.example shows every key).
 
 A field with a kind beside its type is a key; the kinds are in ``config.keys``. Names follow OpenAB's where it has
-one. ``config.parse`` makes them from a file; a test or the demo may as well make them by hand.
+one. ``config.parse`` makes them from a file; a test or the demo may as well make them by hand. A reload does not change
+the keys that ``NEEDS_RESTART`` of their table lists.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping  # noqa: TC003 - read at run time, through typing.get_type_hints
 from pathlib import Path  # noqa: TC003 - the same
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Struct, field
 
@@ -32,6 +33,8 @@ class DiscordSettings(Struct, frozen=True, kw_only=True):
     takes none. ``api_base`` and ``gateway_url`` are ``None`` where the library's own addresses hold; ``api_base`` has
     no slash at its end.
     """
+
+    NEEDS_RESTART: ClassVar = ("bot_token", "allow_dm", "api_base", "gateway_url")
 
     bot_token: Annotated[str, keys.token()]
     bot_token_file: Annotated[Path | None, keys.location("discord-token", relative=True)] = None
@@ -88,6 +91,8 @@ class PoolSettings(Struct, frozen=True, kw_only=True):
     own folder is removed. ``grace_seconds`` is the time of one step of the kill ladder.
     """
 
+    NEEDS_RESTART: ClassVar = ("workspace", "workspace_mode", "remove_workspace")
+
     max_sessions: Annotated[int, keys.whole(1, 10_000)] = 10
     session_ttl_hours: Annotated[float, keys.number(0.1, 87_600, "hours")] = 24
     idle_timeout_seconds: Annotated[float, keys.number(1, 31_536_000, "seconds")] = 1800
@@ -128,6 +133,8 @@ class ProbeSettings(Struct, frozen=True, kw_only=True):
 
 class ManagementSettings(Struct, frozen=True, kw_only=True):
     """``[management]``: the Unix socket. ``admin_users`` are user names, uids or ``@group``, not yet looked up."""
+
+    NEEDS_RESTART: ClassVar = ("enabled", "socket", "socket_group", "admin_users", "probes")
 
     enabled: Switch = True
     socket: Annotated[Path | None, keys.location("/run/acpbot/acpbot.sock")] = None
@@ -181,11 +188,15 @@ class MarkdownSettings(Struct, frozen=True, kw_only=True):
 class StoreSettings(Struct, frozen=True, kw_only=True):
     """``[store]``: the SQLite file."""
 
+    NEEDS_RESTART: ClassVar = ("path",)
+
     path: Annotated[Path, keys.location("~/.local/state/acpbot/acpbot.sqlite3")]
 
 
 class LogSettings(Struct, frozen=True, kw_only=True):
     """``[log]``."""
+
+    NEEDS_RESTART: ClassVar = ("format",)
 
     level: Annotated[Literal["debug", "info", "warning", "error"], keys.choice] = "info"
     format: Annotated[Literal["text", "json"], keys.choice] = "text"

@@ -1,4 +1,4 @@
-"""One daemon's life, readable from top to bottom: start, serve, drain, stop."""
+"""The daemon, from top to bottom: start, serve, drain, stop."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ import os
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from acpbot import __version__, logs
+from acpbot.aio import TaskSet
 from acpbot.chat.local import LocalChat
 from acpbot.chat.platform import ChatFacts
-from acpbot.daemon import health, systemd_watchdog
+from acpbot.daemon import health
 from acpbot.daemon.drain import Drain
+from acpbot.daemon.loop_metrics import LoopLag, rss_bytes
 from acpbot.daemon.reload import Reload
-from acpbot.daemon.systemd import Notifier, Service
+from acpbot.daemon.systemd import ServiceManager, Watchdog, watchdog_interval
 from acpbot.daemon.wiring import agent_choices, pool_limits
 from acpbot.logs import get_logger
-from acpbot.management import audit
 from acpbot.management.access import AccessRule
+from acpbot.management.audit import Audit
 from acpbot.management.listener import Listener, inherited
-from acpbot.management.loop_metrics import LoopLag, rss_bytes
-from acpbot.management.route import Services
+from acpbot.management.method import Services
 from acpbot.management.server import ManagementServer
 from acpbot.runtimes.local.launcher import choose_launcher
 from acpbot.runtimes.local.leftovers import is_of_an_agent, kill_orphans
@@ -34,14 +36,12 @@ from acpbot.storage.store import Store
 
 if TYPE_CHECKING:
     import socket as socket_module
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
     from pathlib import Path
 
     from acpbot.chat.discord.discord_chat import DiscordChat
     from acpbot.config.loader import Settings
-    from acpbot.management.readiness import State
     from acpbot.runtimes.runtime import Launcher
-    from acpbot.sessions.views import PoolCounts
 
 log = get_logger(__name__)
 
@@ -63,9 +63,9 @@ def make_pool(settings: Settings, environ: Mapping[str, str], launcher: Launcher
 
 
 class Daemon:
-    """Serves a configuration until :meth:`stop`, SIGTERM or SIGINT; asked twice, it ends at once.
+    """Serves a configuration until :meth:`stop`, SIGTERM or SIGINT; a second request ends it at once.
 
-    ``socket``: where the management socket is bound, ``None`` for none. ``reload`` gives the configuration as it is
+    ``socket``: where to bind the management socket, ``None`` for none. ``reload`` returns the configuration as it is
     then, or raises ConfigError; it may block.
     """
 
@@ -80,30 +80,59 @@ class Daemon:
         self._settings = settings
         self._socket = socket
         self._environ = environ
-        self._notifier = Notifier(environ)
-        self._service = Service(self._notifier, self._summary)
-        self._reload = Reload(settings, reload, self._apply, self._service)
-        self._started = time.monotonic()
+        self._manager = ServiceManager(environ, self._summary)
+        self._reload = Reload(settings, reload, self._apply, self._manager)
+        self._started_at = time.monotonic()
         self._stop = asyncio.Event()
+        self._stop_requested = False
+        self._tasks = TaskSet("daemon")
+        self._crashed_tasks: list[str] = []
         self._store = Store()
-        self._asked = False
-        self._running = False
         self._pool: Pool | None = None
         self._drain: Drain | None = None
-        self._lag: LoopLag | None = None
+        self._loop_lag: LoopLag | None = None
         self._discord: DiscordChat | None = None
 
-    @property
-    def state(self) -> State:
-        """What hello and health tell."""
-        return self._drain.state if self._running and self._drain is not None else "starting"
+    async def run(self, *, stop_at_eof: bool = False) -> None:
+        """Start, serve, drain, and stop. ``stop_at_eof``: stop when stdin closes.
+
+        Raises StartError and ConfigError before anything is served, and ConfigError when Discord refuses for good.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            loop = asyncio.get_running_loop()
+            for number, handler in (
+                (signal.SIGTERM, self.stop),
+                (signal.SIGINT, self.stop),
+                (signal.SIGHUP, self.reload),
+            ):
+                loop.add_signal_handler(number, handler)
+                stack.callback(loop.remove_signal_handler, number)
+            if stop_at_eof:
+                loop.add_reader(sys.stdin.fileno(), self._on_stdin)
+
+            pool, drain, address = await self._start(stack)
+            drain.started = True
+            self._manager.ready()
+            log.info("daemon_running", version=__version__, pid=os.getpid(), socket=address or "off")
+
+            await self._stop.wait()
+
+            drain.begin_stop()
+            self._manager.stopping()
+            seconds = self._settings.shutdown.drain_seconds
+            log.info("daemon_draining", seconds=seconds, status=self._summary())
+            await drain.wait(seconds)
+
+            log.info("daemon_stopping", sessions=len(pool.sessions()))
+            await pool.close()
+        log.info("daemon_stopped")
 
     def stop(self) -> None:
-        """Begin to end: running turns may go on for a while. Asked again, end agents at once and without grace."""
-        if self._asked and self._pool is not None:
+        """Begin to stop: running turns may go on for a while. A second call ends agents at once, without grace."""
+        if self._stop_requested and self._pool is not None:
             log.warning("daemon_forced")
             self._pool.force()
-        self._asked = True
+        self._stop_requested = True
         self._stop.set()
 
     def reload(self) -> None:
@@ -111,38 +140,15 @@ class Daemon:
         if self._stop.is_set():
             log.warning("reload_ignored", reason="acpbot is stopping")
         else:
-            self._reload.ask()
+            self._reload.request()
 
-    async def run(self, *, stop_at_eof: bool = False) -> None:
-        """Live. ``stop_at_eof``: end when stdin closes.
-
-        Raises StartError, ConfigError before anything is served, and ConfigError when Discord refuses for good.
-        """
-        async with contextlib.AsyncExitStack() as stack:
-            self._handle_signals(stack)
-            if stop_at_eof:
-                asyncio.get_running_loop().add_reader(sys.stdin.fileno(), self._stdin_readable)
-            pool, drain, address = await self._start(stack)
-            self._running = True
-            self._service.ready()
-            log.info("daemon_running", version=__version__, pid=os.getpid(), socket=address or "off")
-            self._keep_alive(address, stack)
-            await self._stop.wait()
-            drain.begin_last()
-            self._service.stopping()
-            seconds = self._settings.shutdown.drain_seconds
-            log.info("daemon_draining", seconds=seconds, status=self._summary())
-            await drain.finish(seconds)
-            log.info("daemon_stopping", sessions=len(pool.sessions()))
-            await pool.close()
-            if self._discord is not None:
-                await self._discord.close()
-        log.info("daemon_stopped")
+    # Start.
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> tuple[Pool, Drain, str | None]:
-        """Start everything; what stands later in here is closed earlier, so that the socket goes last.
+        """Start everything; returns the pool, its drain, and the address of the management socket.
 
-        With pool and drain it gives the management socket's address.
+        ``stack`` closes what has started, in reverse order, also where a later part fails to start. So Discord closes
+        while the background tasks still report to the service manager, and the socket closes late.
         """
         settings = self._settings
         for warning in settings.warnings:
@@ -150,7 +156,6 @@ class Daemon:
         listening, address = self._listen(stack)
         store = self._store = await asyncio.to_thread(Store.open, settings.store.path)
         stack.push_async_callback(asyncio.to_thread, store.close)
-        stack.callback(audit.keep(store))
         for left in await asyncio.to_thread(
             kill_orphans,
             remembered=[
@@ -165,92 +170,102 @@ class Daemon:
         stack.push_async_callback(launcher.aclose)
         log.info("containment", kind=launcher.kind, reason=reason)
         pool = self._pool = make_pool(settings, self._environ, launcher, store)
-        stack.push_async_callback(pool.close)  # for a start that fails: what was taken up is left as it was
-        drain = self._drain = Drain(pool, self._drain_over)
+        stack.push_async_callback(pool.close)  # where the start fails: restored sessions stay as they are
+        drain = self._drain = Drain(pool, self._on_drain_ended)
         chat = LocalChat(pool)
         chat.recover()
         if listening is not None:
-            rule = AccessRule(settings.management.admin_users)
             services = Services(
                 version=__version__,
-                state=lambda: self.state,
-                health=lambda: health.report(self._facts()),
-                rule=rule,
+                state=drain.state,
+                health=lambda: health.report(self._health_inputs(pool, drain)),
+                rule=AccessRule(settings.management.admin_users),
+                audit=Audit(store),
                 pool=pool,
                 chat=chat,
-                drain=drain,
+                drain=drain.drain,
                 is_of_an_agent=is_of_an_agent,
             )
             server = ManagementServer(services)
             await server.start(listening)
             stack.push_async_callback(server.close)
-        await self._start_probes(stack)
-        self._start_discord(pool, stack)
+        if settings.management.probes.enabled:
+            await self._start_probes(pool, drain, stack)
+        self._start_tasks(pool, address, stack)
+        if settings.discord is not None:
+            self._start_discord(pool, stack)
         store.clear_restored()
-        _beside("tick", _every(TICK_SECONDS, self._tick), stack)
-        _beside("sample", _every(SAMPLE_SECONDS, pool.sample), stack)
-        _beside("reload", self._reload.serve(), stack)
-        self._lag = LoopLag()
-        self._lag.start()
-        stack.callback(self._lag.stop)
         return pool, drain, address
 
     def _listen(self, stack: contextlib.AsyncExitStack) -> tuple[socket_module.socket | None, str | None]:
-        """The listening socket, and where clients find it."""
-        handed = inherited(self._environ)
-        if handed is not None:
-            stack.callback(handed.close)
-            return handed, str(handed.getsockname())
+        """The listening socket, and the path that clients connect to."""
+        passed = inherited(self._environ)
+        if passed is not None:
+            stack.callback(passed.close)
+            return passed, str(passed.getsockname())
         if self._socket is None:
             return None, None
         listener = Listener(self._socket, self._settings.management.socket_group)
         stack.callback(listener.close)
         return listener.open(), str(listener.path)
 
-    async def _start_probes(self, stack: contextlib.AsyncExitStack) -> None:
-        settings = self._settings.management.probes
-        if not settings.enabled:
-            return
+    async def _start_probes(self, pool: Pool, drain: Drain, stack: contextlib.AsyncExitStack) -> None:
         from acpbot.management.probes import Probes  # noqa: PLC0415 - aiohttp is loaded only where it is wanted
 
-        probes = Probes(lambda: health.readiness(self._facts()), settings.host, settings.port)
+        settings = self._settings.management.probes
+        probes = Probes(lambda: health.readiness(self._health_inputs(pool, drain)), settings.host, settings.port)
         await probes.start()
         stack.push_async_callback(probes.close)
         log.info("probes_running", address="{}:{}".format(*probes.address))
 
+    def _start_tasks(self, pool: Pool, address: str | None, stack: contextlib.AsyncExitStack) -> None:
+        """Start the background tasks. None of them ends by itself; one that crashes is named by health."""
+        self._loop_lag = LoopLag()
+        stack.callback(self._loop_lag.stop)
+        stack.push_async_callback(self._tasks.cancel)
+        work = {
+            "tick": _every(TICK_SECONDS, partial(self._tick, pool)),
+            "sample": _every(SAMPLE_SECONDS, pool.sample),
+            "reload": self._reload.run(),
+        }
+        seconds = watchdog_interval(self._environ)
+        if seconds is not None:
+            work["watchdog"] = Watchdog(self._manager, address, seconds=seconds).run()
+        for name, coroutine in work.items():
+            self._tasks.start(coroutine, name=name, on_crash=partial(self._on_task_crash, name))
+
     def _start_discord(self, pool: Pool, stack: contextlib.AsyncExitStack) -> None:
         """Connect in the background: the daemon is there and can be managed while Discord is not."""
-        if self._settings.discord is None:
-            return
         from acpbot.chat.discord.discord_chat import DiscordChat  # noqa: PLC0415 - discord.py is loaded only where it is wanted
 
-        self._discord = DiscordChat(self._settings, pool)
-        self._discord.recover()
-        connected = asyncio.create_task(self._discord.run(), name="discord")
-        connected.add_done_callback(lambda _: self._stop.set())
-        stack.push_async_callback(_result, connected)
+        discord = self._discord = DiscordChat(self._settings, pool)
+        discord.recover()
+        connection = asyncio.create_task(discord.run(), name="discord")
+        connection.add_done_callback(self._on_discord_ended)
+        stack.push_async_callback(_close_discord, discord, connection)
 
-    def _keep_alive(self, address: str | None, stack: contextlib.AsyncExitStack) -> None:
-        seconds = systemd_watchdog.interval(self._environ)
-        if seconds is not None:
-            _beside("keepalive", systemd_watchdog.KeepAlive(self._notifier, address, seconds=seconds).run(), stack)
+    # What others call while the daemon runs.
 
-    def _handle_signals(self, stack: contextlib.AsyncExitStack) -> None:
-        loop = asyncio.get_running_loop()
-        for signum, handler in ((signal.SIGTERM, self.stop), (signal.SIGINT, self.stop), (signal.SIGHUP, self.reload)):
-            loop.add_signal_handler(signum, handler)
-            stack.callback(loop.remove_signal_handler, signum)
-
-    def _stdin_readable(self) -> None:
+    def _on_stdin(self) -> None:
         if not os.read(sys.stdin.fileno(), 4096):
             asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
             self.stop()
 
-    async def _tick(self) -> None:
-        if self._pool is not None:
-            self._pool.tick()
-        if self._running:
-            self._service.tick()
+    def _on_discord_ended(self, connection: asyncio.Task[None]) -> None:
+        if not connection.cancelled() and (error := connection.exception()) is not None:
+            log.error("discord_failed", reason=str(error) or type(error).__name__)
+        self._stop.set()
+
+    def _on_drain_ended(self) -> None:
+        if self._discord is not None:
+            self._discord.go_on()
+
+    def _on_task_crash(self, name: str, _error: BaseException) -> None:
+        self._crashed_tasks.append(name)
+
+    async def _tick(self, pool: Pool) -> None:
+        pool.tick()
+        self._manager.tick()
 
     def _apply(self, settings: Settings) -> None:
         """Hold to other settings, as far as that goes while everything runs."""
@@ -262,36 +277,27 @@ class Daemon:
         if self._discord is not None:
             self._discord.reconfigure(settings)
 
-    def _drain_over(self) -> None:
-        if self._discord is not None:
-            self._discord.go_on()
+    # Health.
 
     def _summary(self) -> str:
-        return health.summary(self.state, self._counts())
+        if self._pool is None or self._drain is None:
+            return "starting"
+        return health.summary(self._drain.state(), self._pool.counts())
 
-    def _counts(self) -> PoolCounts:
-        if self._pool is None:
-            raise AssertionError("facts are asked for only once the pool is there")
-        return self._pool.counts()
-
-    def _facts(self) -> health.Facts:
-        return health.Facts(
+    def _health_inputs(self, pool: Pool, drain: Drain) -> health.HealthInputs:
+        return health.HealthInputs(
             version=__version__,
-            state=self.state,
-            uptime_seconds=time.monotonic() - self._started,
+            state=drain.state(),
+            uptime_seconds=time.monotonic() - self._started_at,
             chat=LOCAL if self._discord is None else self._discord.facts(),
-            pool=self._counts(),
-            loop_lag_ms=None if self._lag is None else round(self._lag.milliseconds, 1),
+            pool=pool.counts(),
+            loop_lag_ms=None if self._loop_lag is None else round(self._loop_lag.milliseconds, 1),
             rss_bytes=rss_bytes(),
             store_problem=self._store.problem,
             grace_seconds=self._settings.management.probes.grace_seconds,
             config_problem=self._reload.problem,
+            crashed_tasks=self._crashed_tasks,
         )
-
-
-def _beside(name: str, work: Coroutine[Any, Any, None], stack: contextlib.AsyncExitStack) -> None:
-    """Run ``work`` beside everything else, until the stack is left."""
-    stack.push_async_callback(_cancelled, asyncio.create_task(work, name=name))
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
@@ -300,15 +306,11 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         except Exception:
-            # One bad look must not end all later ones; what it was is in the log.
+            # One failure must not end all later calls.
             log.exception("periodic_work_failed")
 
 
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])
-
-
-async def _result(task: asyncio.Task[None]) -> None:
-    """Let an error of the task's be the daemon's."""
-    await task
+async def _close_discord(discord: DiscordChat, connection: asyncio.Task[None]) -> None:
+    """Close Discord, and wait for its task; an error of the task is the daemon's error."""
+    await discord.close()
+    await connection

@@ -1,6 +1,6 @@
-"""Draining: no new turns of people's, and those that were accepted come to their end.
+"""Draining: the daemon takes no new turns from people, and runs those that it has accepted.
 
-An operator may ask for it and take it back; before the daemon ends it is the last thing that happens.
+An operator may begin and end it; a daemon that stops drains first.
 """
 
 from __future__ import annotations
@@ -24,68 +24,73 @@ REFUSED: Final = "cannot run this message: acpbot is draining and its deadline h
 
 
 class Drain:
-    """Drains a pool. All methods belong to the event loop's thread. ``over`` is called where turns are taken again."""
+    """Drains ``pool``. All methods belong to the event loop's thread.
 
-    def __init__(self, pool: Pool, over: Callable[[], None] = lambda: None) -> None:
+    ``on_ended`` is called when the daemon takes turns again. ``started`` becomes true once the daemon has started.
+    """
+
+    def __init__(self, pool: Pool, on_ended: Callable[[], None]) -> None:
+        self.started = False
         self._pool = pool
-        self._over = over
+        self._on_ended = on_ended
         self._deadline: asyncio.TimerHandle | None = None
-        self._final = False
+        self._stopping = False
 
-    @property
     def state(self) -> State:
-        """``running``, ``draining`` or ``stopping``."""
+        """The state of the daemon."""
+        if not self.started:
+            return "starting"
         if self._pool.stopping:
             return "stopping"
         return "draining" if self._pool.draining else "running"
 
-    async def drain(self, *, on: bool, deadline_seconds: float | None) -> State:
-        """Begin, or take new turns again; the state after it. Raises Conflict where the daemon is about to end.
+    def drain(self, *, on: bool, deadline_seconds: float | None) -> State:
+        """Begin draining, or take new turns again; returns the state after it. Raises Conflict while the daemon stops.
 
-        ``deadline_seconds`` from now, turns that still run are cancelled, and those that are queued end with an error;
-        ``None`` leaves a deadline that was set before as it is.
+        ``deadline_seconds`` from now, turns that still run are cancelled, and queued ones end with an error; ``None``
+        keeps a deadline that was set before.
         """
         if not on:
             self._end()
         elif not self._pool.stopping:
             self._begin(deadline_seconds)
-        return self.state
+        return self.state()
 
-    def begin_last(self) -> None:
-        """Drain for good: this can't be taken back."""
-        self._final = self._pool.draining = True
+    def begin_stop(self) -> None:
+        """Begin draining for good."""
+        self._stopping = self._pool.draining = True
 
-    async def finish(self, seconds: float) -> None:
-        """Wait until no turn is left, or ``seconds`` are over, or the pool is forced to end."""
+    async def wait(self, seconds: float) -> None:
+        """Wait until no turn is left, or ``seconds`` have passed, or the pool is forced to end."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._pool.quiet()
-        self._forget_deadline()
+        self._cancel_deadline()
 
     def _begin(self, deadline_seconds: float | None) -> None:
         self._pool.draining = True
-        log.info("drain_begun", deadline_seconds=deadline_seconds)
+        log.info("drain_started", deadline_seconds=deadline_seconds)
         if deadline_seconds is not None:
-            self._forget_deadline()
-            self._deadline = asyncio.get_running_loop().call_later(deadline_seconds, self._expire)
+            self._cancel_deadline()
+            self._deadline = asyncio.get_running_loop().call_later(deadline_seconds, self._end_turns)
 
     def _end(self) -> None:
-        if self._final:
+        if self._stopping:
             raise Conflict("cannot take new turns again: acpbot is stopping; start it anew once it has ended")
-        self._forget_deadline()
+        self._cancel_deadline()
         if self._pool.draining:
             self._pool.draining = False
             log.info("drain_ended")
-            self._over()
+            self._on_ended()
 
-    def _expire(self) -> None:
+    def _end_turns(self) -> None:
         self._deadline = None
         counts = self._pool.counts()
         running = counts.busy + counts.waiting + counts.stuck
         log.warning("drain_deadline", running=running, queued=counts.queued)
         self._pool.end_turns(REFUSED)
 
-    def _forget_deadline(self) -> None:
+    def _cancel_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None

@@ -1,7 +1,7 @@
-"""Health: plain facts about the daemon in, verdicts out. Pure functions, the same for the socket and for the probes.
+"""Health: what is known of the daemon goes in, checks come out. Pure functions, for the socket and for the probes.
 
-A liveness verdict never looks at the chat: a gateway's reconnect must not restart a healthy process. Readiness is the
-checks ``chat``, ``pool`` and ``drain``; the others are told, but do not decide (DESIGN section 6).
+Liveness never depends on the chat: a reconnect of the gateway must not restart a healthy process. The checks ``chat``,
+``pool`` and ``drain`` decide readiness; all others are only reported. See ``health.get`` in docs/protocol.md.
 """
 
 from __future__ import annotations
@@ -10,25 +10,27 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from acpbot.management.health_report import ChatReport, HealthReport
-from acpbot.management.readiness import Check, Readiness, State
+from acpbot.management.readiness import Check, Readiness, State, Status
+from acpbot.sessions.views import PoolCounts  # noqa: TC001 - msgspec reads the annotations when it encodes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from acpbot.chat.platform import ChatFacts
-    from acpbot.sessions.views import PoolCounts
 
 HEARTBEAT_SECONDS: Final = 90.0  # acknowledged longer ago: the gateway counts as disconnected
-LOOP_LAG_MS: Final = 1000.0  # later than this is reported
+LOOP_LAG_MS: Final = 1000.0  # more than this is reported
 
-_REPORTED_ONLY: Final = frozenset({"loop", "config", "store"})
+_READINESS: Final = ("chat", "pool", "drain")
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
+class HealthInputs(msgspec.Struct, frozen=True, kw_only=True):
     """The daemon at one moment.
 
-    ``grace_seconds``: how long a disconnect may last before it counts. ``config_problem``: why the configuration, as it
-    was last read, is not in force, or what of it is not; ``None`` where all of it is. ``store_problem``: why nothing
-    can be written down, ``None`` where all is well.
+    ``grace_seconds``: how long a disconnect may last before it counts. ``config_problem``: why the configuration that
+    was read last is not in force, or which keys of it are not. ``store_problem``: why nothing can be written to the
+    database. Both are ``None`` where there is no problem. ``crashed_tasks``: names of background tasks that have ended
+    with an error.
     """
 
     state: State
@@ -41,19 +43,47 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     rss_bytes: int | None = None
     store_problem: str | None = None
     config_problem: str | None = None
+    crashed_tasks: Sequence[str] = ()
 
 
-def checks(facts: Facts) -> tuple[Check, ...]:
-    """All checks: ``chat``, ``pool``, ``drain``, ``loop``, ``config``, ``store``."""
-    found = {
-        "chat": _chat_problem(facts),
-        "pool": _pool_problem(facts.pool),
-        "drain": _drain_problem(facts.state),
-        "loop": _loop_problem(facts.loop_lag_ms),
-        "config": facts.config_problem,
-        "store": facts.store_problem,
+class ChatReport(msgspec.Struct, frozen=True, kw_only=True):
+    """``chat`` of ``health.get``."""
+
+    platform: str
+    connected: bool
+    since: str | None
+    latency_ms: float | None
+    last_heartbeat_ack_seconds: float | None
+
+
+class HealthReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of ``health.get``, in the order of its keys."""
+
+    status: Status
+    live: bool
+    ready: bool
+    checks: tuple[Check, ...]
+    uptime_seconds: float
+    version: str
+    state: State
+    chat: ChatReport
+    pool: PoolCounts
+    loop_lag_ms: float | None
+    rss_bytes: int | None
+
+
+def checks(inputs: HealthInputs) -> tuple[Check, ...]:
+    """All checks, in the documented order."""
+    problems = {
+        "chat": _chat_problem(inputs),
+        "pool": _pool_problem(inputs.pool),
+        "drain": _drain_problem(inputs.state),
+        "loop": _loop_problem(inputs.loop_lag_ms),
+        "config": inputs.config_problem,
+        "store": inputs.store_problem,
+        "tasks": _task_problem(inputs.crashed_tasks),
     }
-    return tuple(Check(name, reason is None, reason) for name, reason in found.items())
+    return tuple(Check(name, reason is None, reason) for name, reason in problems.items())
 
 
 def chat_connected(chat: ChatFacts) -> bool:
@@ -62,61 +92,63 @@ def chat_connected(chat: ChatFacts) -> bool:
     return chat.connected and not late
 
 
-def readiness(facts: Facts) -> Readiness:
-    """What the probes may tell of these facts."""
-    deciding = tuple(check for check in checks(facts) if check.name not in _REPORTED_ONLY)
+def readiness(inputs: HealthInputs) -> Readiness:
+    """What the probes report."""
+    deciding = tuple(check for check in checks(inputs) if check.name in _READINESS)
     ready = all(check.ok for check in deciding)
     return Readiness(
         status="ok" if ready else "not_ready",
         live=True,
         ready=ready,
         checks=deciding,
-        uptime_seconds=round(facts.uptime_seconds, 1),
-        chat_connected=chat_connected(facts.chat),
+        uptime_seconds=round(inputs.uptime_seconds, 1),
+        chat_connected=chat_connected(inputs.chat),
     )
 
 
-def report(facts: Facts) -> HealthReport:
+def report(inputs: HealthInputs) -> HealthReport:
     """The result of ``health.get``."""
-    verdict = readiness(facts)
-    chat = facts.chat
+    ready = readiness(inputs)
+    chat = inputs.chat
     return HealthReport(
-        status=verdict.status,
-        live=verdict.live,
-        ready=verdict.ready,
-        checks=checks(facts),
-        uptime_seconds=verdict.uptime_seconds,
-        version=facts.version,
-        state=facts.state,
+        status=ready.status,
+        live=ready.live,
+        ready=ready.ready,
+        checks=checks(inputs),
+        uptime_seconds=ready.uptime_seconds,
+        version=inputs.version,
+        state=inputs.state,
         chat=ChatReport(
             platform=chat.platform,
-            connected=verdict.chat_connected,
+            connected=ready.chat_connected,
             since=chat.since,
             latency_ms=_rounded(chat.latency_ms),
             last_heartbeat_ack_seconds=_rounded(chat.heartbeat_ack_seconds),
         ),
-        pool=facts.pool,
-        loop_lag_ms=_rounded(facts.loop_lag_ms),
-        rss_bytes=facts.rss_bytes,
+        pool=inputs.pool,
+        loop_lag_ms=_rounded(inputs.loop_lag_ms),
+        rss_bytes=inputs.rss_bytes,
     )
 
 
 def summary(state: State, pool: PoolCounts) -> str:
     """One line such as 'running: 3 sessions, 1 busy, 0 queued'."""
-    more = {"waiting": pool.waiting, "stuck": pool.stuck}
-    counts = [f"{pool.sessions} session{'' if pool.sessions == 1 else 's'}", f"{pool.busy} busy"]
-    counts += [f"{count} {name}" for name, count in more.items() if count]
-    return f"{state}: {', '.join([*counts, f'{pool.queued} queued'])}"
+    line = f"{state}: {pool.sessions} session{'' if pool.sessions == 1 else 's'}, {pool.busy} busy"
+    if pool.waiting:
+        line += f", {pool.waiting} waiting"
+    if pool.stuck:
+        line += f", {pool.stuck} stuck"
+    return f"{line}, {pool.queued} queued"
 
 
-def _chat_problem(facts: Facts) -> str | None:
-    chat = facts.chat
-    if facts.state == "starting":
+def _chat_problem(inputs: HealthInputs) -> str | None:
+    chat = inputs.chat
+    if inputs.state == "starting":
         return "acpbot is starting"
     if not chat.connected:
         if chat.disconnected_seconds is None:
             return f"{chat.platform} has not been connected yet"
-        if chat.disconnected_seconds > facts.grace_seconds:
+        if chat.disconnected_seconds > inputs.grace_seconds:
             return f"{chat.platform} has been disconnected for {chat.disconnected_seconds:.0f} s"
         return None
     if not chat_connected(chat):
@@ -125,12 +157,12 @@ def _chat_problem(facts: Facts) -> str | None:
 
 
 def _pool_problem(pool: PoolCounts) -> str | None:
-    """A session that is idle can make room; all others can't."""
+    """An idle session can make way for another one; sessions in all other states cannot."""
     taken = {"busy": pool.busy, "waiting": pool.waiting, "stuck": pool.stuck, "starting": pool.starting}
     if sum(taken.values()) < pool.max:
         return None
-    told = ", ".join(f"{count} {state}" for state, count in taken.items() if count)
-    return f"the pool is exhausted: all {pool.max} places are taken ({told})"
+    states = ", ".join(f"{count} {state}" for state, count in taken.items() if count)
+    return f"the pool is exhausted: all {pool.max} places are taken ({states})"
 
 
 def _drain_problem(state: State) -> str | None:
@@ -146,6 +178,12 @@ def _loop_problem(lag_ms: float | None) -> str | None:
     if lag_ms is None or lag_ms <= LOOP_LAG_MS:
         return None
     return f"the event loop was {lag_ms / 1000:.1f} s late"
+
+
+def _task_problem(crashed: Sequence[str]) -> str | None:
+    if not crashed:
+        return None
+    return f"background tasks have ended with an error: {', '.join(crashed)}; see the log, and restart acpbot"
 
 
 def _rounded(value: float | None) -> float | None:

@@ -1,46 +1,36 @@
-"""SIGHUP: the configuration is read again, and what of it can change while everything runs is put in force.
+"""SIGHUP: read the configuration again, and put in force what can change without a restart.
 
-A bad one is refused whole. What is used once, at the start, stays as it was and is named.
+A bad configuration is refused as a whole. A changed key that needs a restart keeps its old value and is reported.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, structs
 
 from acpbot.config.keys import Kind, keys_of
-from acpbot.config.settings import LogSettings, ManagementSettings, StoreSettings
 from acpbot.errors import ConfigError
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from acpbot.config.settings import Settings
-    from acpbot.daemon.systemd import Service
+    from acpbot.daemon.systemd import ServiceManager
 
 log = get_logger(__name__)
 
-# What connects, binds, opens or places something; all other keys are looked at again and again.
-_AT_START: Final[Mapping[str, tuple[str, ...]]] = {
-    "discord": ("bot_token", "allow_dm", "api_base", "gateway_url"),
-    "pool": ("workspace", "workspace_mode", "remove_workspace"),
-    "management": tuple(keys_of(ManagementSettings)),
-    "store": tuple(keys_of(StoreSettings)),
-    "log": tuple(key for key in keys_of(LogSettings) if key != "level"),
-}
-
 
 def merge(in_force: Settings, wanted: Settings) -> Settings:
-    """``wanted``, as far as it can be in force without a restart."""
+    """``wanted``, except for the keys that need a restart (``NEEDS_RESTART`` of their table): those of ``in_force``."""
     tables: dict[str, Struct | None] = {}
-    for name, keys in _AT_START.items():
+    for name in wanted.__struct_fields__:
         old, new = getattr(in_force, name), getattr(wanted, name)
-        if old is None or new is None:
-            tables[name] = old  # the chat would be another one
-        else:
+        if name == "discord" and (old is None or new is None):
+            tables[name] = old  # another chat
+        elif keys := getattr(old, "NEEDS_RESTART", ()):
             tables[name] = structs.replace(new, **{key: getattr(old, key) for key in keys})
     return structs.replace(wanted, **tables)
 
@@ -81,46 +71,45 @@ def _keys(table: str, struct: Struct) -> Iterator[tuple[str, Any]]:
 
 
 class Reload:
-    """Reads the configuration again whenever :meth:`ask` is called, one time after the other.
+    """Reads the configuration again after each :meth:`request`, once at a time.
 
-    ``load`` may block and raises ConfigError; ``apply`` puts settings in force, which never fails.
+    ``load`` may block and raises ConfigError; ``apply`` puts settings in force. ``problem`` is why the configuration
+    that was read last is not in force, or which keys of it are not; ``None`` where all of it is.
     """
 
     def __init__(
-        self, settings: Settings, load: Callable[[], Settings], apply: Callable[[Settings], None], service: Service
+        self,
+        settings: Settings,
+        load: Callable[[], Settings],
+        apply: Callable[[Settings], None],
+        manager: ServiceManager,
     ) -> None:
         self._in_force = settings
         self._load = load
         self._apply = apply
-        self._service = service
-        self._asked = asyncio.Event()
+        self._manager = manager
+        self._requested = asyncio.Event()
         self.problem: str | None = None
-        """Why the configuration, as it was last read, is not in force, or what of it is not."""
 
-    def ask(self) -> None:
-        """Read it again, soon."""
-        self._asked.set()
+    def request(self) -> None:
+        """Read the configuration again, soon."""
+        self._requested.set()
 
-    async def serve(self) -> None:
-        """Do as asked until cancelled."""
+    async def run(self) -> None:
+        """Serve requests until cancelled. No error ends it, and the service manager always gets READY again."""
         while True:
-            await self._asked.wait()
-            self._asked.clear()
-            self._service.reloading()
-            await self._reload()
-            self._service.ready()
-
-    async def _reload(self) -> None:
-        try:
-            wanted = await asyncio.to_thread(self._load)
-        except ConfigError as error:
-            self._refuse(str(error))
-        except Exception as error:
-            # What was in force goes on, whatever it is that could not be read.
-            log.exception("reload_crashed")
-            self._refuse(f"cannot use the configuration: internal error ({type(error).__name__}), see the log")
-        else:
-            self._take(wanted)
+            await self._requested.wait()
+            self._requested.clear()
+            self._manager.reloading()
+            try:
+                self._take(await asyncio.to_thread(self._load))
+            except ConfigError as error:
+                self._refuse(str(error))
+            except Exception as error:
+                # Whatever failed, this task must serve the next request.
+                log.exception("reload_crashed")
+                self._refuse(f"cannot use the configuration: internal error ({type(error).__name__}), see the log")
+            self._manager.ready()
 
     def _refuse(self, problem: str) -> None:
         self.problem = problem

@@ -1,31 +1,65 @@
-"""What systemd is told of this service: state lines sent to ``$NOTIFY_SOCKET``. Source: sd_notify(3)."""
+"""What this service reports to its service manager: its state, and that it still answers.
+
+Source: sd_notify(3), sd_watchdog_enabled(3).
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
+import os
 import socket
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+log = get_logger(__name__)
+
 EXTEND_SECONDS: Final = 15.0
-"""How far ahead a stop that takes its time is announced; the next word comes after a second, the last at the end."""
+"""How much time each message of a stop that goes on asks for; the next message follows after a second."""
+
+_REQUEST: Final = b'{"jsonrpc":"2.0","id":1,"method":"health.get"}\n'
 
 
-class Notifier:
-    """Tells a service manager about this process; without ``NOTIFY_SOCKET`` it tells nobody.
+class ServiceManager:
+    """Sends state lines to ``$NOTIFY_SOCKET``; without that variable it sends nothing.
 
-    Nothing is raised: a manager that does not listen must not hurt the service.
+    ``status`` returns one line for people, such as 'running: 1 session'. A manager that does not listen is ignored: it
+    must not harm the service.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], status: Callable[[], str]) -> None:
         address = environ.get("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._status = status
+        self._sent_status = ""
+        self._stopping = False
+
+    def ready(self) -> None:
+        """Report that the service has started, or has read its configuration again."""
+        self._send_status(READY="1")
+
+    def reloading(self) -> None:
+        """Report that the configuration is read again; :meth:`ready` must follow, also after an error."""
+        self.send(RELOADING="1", MONOTONIC_USEC=str(time.monotonic_ns() // 1000))
+
+    def stopping(self) -> None:
+        """Report that the service stops, which may take longer than the manager would wait without a message."""
+        self._stopping = True
+        self._send_status(STOPPING="1")
+
+    def tick(self) -> None:
+        """Report a changed status, and that a stop goes on. Called once a second."""
+        if self._stopping or self._status() != self._sent_status:
+            self._send_status()
 
     def send(self, **state: str) -> None:
-        """Send lines such as ``READY="1"``, ``STATUS="..."``; newlines in values become spaces."""
+        """Send lines such as ``READY="1"``; newlines in values become spaces."""
         if not self._address:
             return
         lines = "\n".join(f"{name}={' '.join(value.split())}" for name, value in state.items())
@@ -33,39 +67,106 @@ class Notifier:
             to.setblocking(False)
             to.sendto(lines.encode(), self._address)
 
-
-class Service:
-    """This service, as its manager sees it: ready, reloading, stopping, and a line of status from ``status``."""
-
-    def __init__(self, notifier: Notifier, status: Callable[[], str]) -> None:
-        self._notifier = notifier
-        self._status = status
-        self._told = ""
-        self._stopping = False
-
-    def ready(self) -> None:
-        """It has started, or has read its configuration again."""
-        self._send(READY="1")
-
-    def reloading(self) -> None:
-        """It reads its configuration again; :meth:`ready` follows, whatever comes of that."""
-        self._notifier.send(RELOADING="1", MONOTONIC_USEC=str(time.monotonic_ns() // 1000))
-
-    def stopping(self) -> None:
-        """It begins to end, which may take longer than the manager would wait for a sign of life."""
-        self._stopping = True
-        self._send(STOPPING="1", **self._extension())
-
-    def tick(self) -> None:
-        """Tell what has changed, and that a stop goes on. Called once a second."""
+    def _send_status(self, **state: str) -> None:
         if self._stopping:
-            self._send(**self._extension())
-        elif self._status() != self._told:
-            self._send()
+            state["EXTEND_TIMEOUT_USEC"] = str(round(EXTEND_SECONDS * 1_000_000))
+        self._sent_status = self._status()
+        self.send(**state, STATUS=self._sent_status)
 
-    def _send(self, **state: str) -> None:
-        self._told = self._status()
-        self._notifier.send(**state, STATUS=self._told)
 
-    def _extension(self) -> dict[str, str]:
-        return {"EXTEND_TIMEOUT_USEC": str(round(EXTEND_SECONDS * 1_000_000))} if self._stopping else {}
+def watchdog_interval(environ: Mapping[str, str]) -> float | None:
+    """Seconds between two pings: half of what systemd allows; ``None`` where it expects none of this process."""
+    allowed, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
+    if pid not in {"", str(os.getpid())} or not allowed:
+        return None
+    if not allowed.isdecimal() or int(allowed) == 0:
+        log.warning("watchdog_ignored", WATCHDOG_USEC=allowed[:40])
+        return None
+    return int(allowed) / 2_000_000
+
+
+class _Unanswered(Exception):
+    """The daemon has not answered in time, or not as it should."""
+
+
+class Watchdog:
+    """Pings the service manager every ``seconds``, as long as the daemon answers at ``socket`` within that time.
+
+    Each ping follows a round trip that any client could make. So a daemon that runs but serves nobody sends none: its
+    socket was removed or replaced, or its event loop is blocked. Without a management socket (``None``) a pass of the
+    event loop has to do.
+    """
+
+    def __init__(self, manager: ServiceManager, socket: str | None, *, seconds: float) -> None:
+        self._manager = manager
+        self._socket = socket
+        self._seconds = seconds
+
+    async def run(self) -> None:
+        """Ping until cancelled."""
+        asked = self._socket or "the event loop only: the management socket is off"
+        log.info("watchdog", seconds=self._seconds, asks=asked)
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + self._seconds
+            await self.beat()
+            await asyncio.sleep(due - loop.time())
+
+    async def beat(self) -> bool:
+        """Make one round trip, then ping, else log a warning; returns whether there was a ping."""
+        try:
+            await self._check_answer()
+        except _Unanswered as unanswered:
+            log.warning("watchdog_unanswered", reason=str(unanswered))
+            return False
+        self._manager.send(WATCHDOG="1")
+        return True
+
+    async def _check_answer(self) -> None:
+        """Return in time, or raise _Unanswered."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        try:
+            async with asyncio.timeout(self._seconds):
+                await (asyncio.sleep(0) if self._socket is None else _round_trip(self._socket))
+        except TimeoutError:
+            raise _Unanswered(f"no answer within {self._seconds:g} s") from None
+        except (OSError, ValueError, RecursionError) as error:  # no JSON, or a line without an end
+            raise _Unanswered(str(error)) from None
+        if (took := loop.time() - started) > self._seconds:
+            raise _Unanswered(f"the answer took {took:.1f} s")
+
+
+async def _round_trip(path: str) -> None:
+    """Connect as any client does, read hello, and have one request answered."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    try:
+        hello = await _read(reader)
+        if _error_kind(hello) == "too_many":
+            return  # busy, and answering
+        if hello.get("method") != "hello":
+            raise _Unanswered("no hello")
+        writer.write(_REQUEST)
+        answer = await _read(reader)
+        while "method" in answer:
+            answer = await _read(reader)
+        if "result" not in answer:
+            raise _Unanswered("an error in answer to health.get")
+    finally:
+        writer.close()
+
+
+async def _read(reader: asyncio.StreamReader) -> dict[str, Any]:
+    line = await reader.readline()
+    if not line:
+        raise _Unanswered("the connection was closed")
+    message = json.loads(line)
+    if not isinstance(message, dict):
+        raise _Unanswered("a line that is no JSON object")
+    return message
+
+
+def _error_kind(message: dict[str, Any]) -> str | None:
+    error = message.get("error")
+    data = error.get("data") if isinstance(error, dict) else None
+    return data.get("kind") if isinstance(data, dict) else None

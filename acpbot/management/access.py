@@ -1,4 +1,4 @@
-"""Who may do what: peer credentials, and the rule that reads them. Source: SO_PEERCRED in unix(7)."""
+"""Peer credentials, and the access that they give. Source: SO_PEERCRED in unix(7)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import pwd
 import socket
 import struct
+from itertools import filterfalse
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -29,7 +30,7 @@ class Peer(msgspec.Struct, frozen=True):
 
 
 def user_name(uid: int) -> str:
-    """The user's name, or the uid where it has none. It is looked up, which may block."""
+    """The user's name, or the uid where it has none. The lookup may block."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -49,28 +50,28 @@ def peer_of(connection: socket.socket) -> Peer | None:
 class AccessRule:
     """uid 0, the daemon's own uid and ``admins`` (names, uids, ``@group``) are admin; all others may read.
 
-    Whoever is here has been let in by the socket's file mode.
+    The socket's file mode decides before that who can connect.
     """
 
     def __init__(self, admins: Sequence[str] = ()) -> None:
         self._admins = tuple(admins)
 
     def at_once(self, peer: Peer) -> Access | None:
-        """What the peer may do, where that takes no look at the system's users; else ``None``."""
+        """The peer's access where that needs no lookup of users; else ``None``."""
         if peer.uid in {0, os.geteuid()} or str(peer.uid) in self._admins:
             return "admin"
         return None if self._admins else "read"
 
     def looked_up(self, peer: Peer) -> Access:
-        """What the peer may do. Names are looked up anew, since they change; that may block."""
+        """The peer's access. Names are looked up each time, since they change; that may block."""
         known = self.at_once(peer)
         if known is not None:
             return known
         return "admin" if any(self._names(peer, admin) for admin in self._admins) else "read"
 
     def unknown(self) -> list[str]:
-        """The admins that this system does not know. It is looked up, which may block."""
-        return [admin for admin in self._admins if not _exists(admin)]
+        """The admins that this system does not know. The lookup may block."""
+        return list(filterfalse(_exists, self._admins))
 
     @staticmethod
     def _names(peer: Peer, admin: str) -> bool:

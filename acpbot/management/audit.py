@@ -1,4 +1,4 @@
-"""Who did what: one log line for every change and every denial, and a row of the store's."""
+"""Who did what: one log line and one row of the store for every change and every denial."""
 
 from __future__ import annotations
 
@@ -6,43 +6,30 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from acpbot.management.access import Peer
     from acpbot.storage.store import Store
 
 DENIED: Final = "denied"
-
-log = logging.getLogger("acpbot.audit")
-log.setLevel(logging.INFO)  # whatever [log] level says: an audit that can be turned off by accident is none
+LOGGER: Final = "acpbot.audit"
 
 _TARGET_LENGTH: Final = 200
 
 
-def record(peer: Peer | None, method: str, target: str, outcome: str) -> None:
-    """Write it down. ``target``: the thread or session that was named; ``outcome``: what became of it."""
-    who = {"uid": None, "pid": None} if peer is None else {"uid": peer.uid, "pid": peer.pid}
-    fields = {**who, "method": method, "target": target[:_TARGET_LENGTH], "outcome": outcome}
-    log.log(logging.WARNING if outcome == DENIED else logging.INFO, "audit", extra={"fields": fields})
-
-
-class _Keeper(logging.Handler):
-    """Hands the lines on to the store, which keeps them over restarts."""
+class Audit:
+    """Writes each entry to the log and to ``store``, which keeps it over restarts."""
 
     def __init__(self, store: Store) -> None:
-        super().__init__()
         self._store = store
+        self._logger = logging.getLogger(LOGGER)
+        self._logger.setLevel(logging.INFO)  # whatever [log] level says: nobody turns the audit off by accident
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep one line."""
-        self._store.audited(**record.__dict__["fields"])
-
-
-def keep(store: Store) -> Callable[[], None]:
-    """Keep the audit in the store too, from now on; what ends that."""
-    keeper = _Keeper(store)
-    log.addHandler(keeper)
-    return lambda: log.removeHandler(keeper)
+    def record(self, peer: Peer | None, method: str, target: str, outcome: str) -> None:
+        """Write one entry. ``target``: the thread or session that was named; ``outcome``: what became of it."""
+        uid, pid = (None, None) if peer is None else (peer.uid, peer.pid)
+        target = target[:_TARGET_LENGTH]
+        fields = {"uid": uid, "pid": pid, "method": method, "target": target, "outcome": outcome}
+        self._logger.log(logging.WARNING if outcome == DENIED else logging.INFO, "audit", extra={"fields": fields})
+        self._store.audited(uid, pid, method, target, outcome)
 
 
 def target_of(params: dict[str, Any]) -> str:

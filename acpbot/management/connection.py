@@ -1,18 +1,19 @@
-"""One client of the management socket: lines in, lines out, within limits. It is never waited for.
+"""One client of the management socket: lines in, lines out, within limits. Nothing ever waits for a client.
 
 Three measures keep a client from costing more than its share:
 
-- What it does not read is held up to ``Limits.unsent`` bytes. From a quarter of that its requests wait and nothing more
-  is read from it; from a half its streams miss events (a snapshot follows); an answer beyond the whole cuts it.
-- What it sends is read 16 KiB at a time, so that others have their turn in between.
-- A line that is begun has to be ended in time, and answers that hold up requests have to be read in time.
+- The daemon holds up to ``Limits.unsent`` bytes that the client has not read. From a quarter of that on, its requests
+  wait and nothing more is read from it; from a half on, its streams skip events (a snapshot follows); an answer beyond
+  the whole ends the connection.
+- The daemon reads 16 KiB at a time, so that other clients have their turn in between.
+- A line must end in time after its first byte, and a client whose requests wait must read its answers in time.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from acpbot import jsonrpc
 from acpbot.errors import TimedOut, TooMany
@@ -25,26 +26,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any, Protocol
 
+    from acpbot.aio import TaskSet
     from acpbot.errors import WireError
     from acpbot.management.access import Peer
-    from acpbot.management.dispatch import Answer, Dispatcher
     from acpbot.management.protocol import Access, Limits
     from acpbot.management.stream import Event
 
-    class Home(Protocol):
-        """What a connection needs of its server."""
+    Begin = Callable[["Connection", jsonrpc.Request], "Answer | Coroutine[Any, Any, Answer]"]
+
+    class ConnectionOwner(Protocol):
+        """What a connection needs of its server. ``begin``: :meth:`acpbot.management.dispatch.Dispatcher.begin`."""
 
         limits: Limits
-        dispatcher: Dispatcher
+        tasks: TaskSet
+        begin: Begin
 
-        def arrived(self, connection: Connection, transport: asyncio.Transport) -> None:
-            """A client is there: welcome it, now or later, or turn it away."""
+        def on_connected(self, connection: Connection, transport: asyncio.Transport) -> None:
+            """Welcome the client, now or later, or refuse it."""
 
-        def left(self, connection: Connection) -> None:
-            """It is gone."""
-
-        def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-            """Run a request beside the others."""
+        def on_closed(self, connection: Connection) -> None:
+            """Forget the connection."""
 
 
 log = get_logger(__name__)
@@ -52,22 +53,35 @@ log = get_logger(__name__)
 READ_SIZE: Final = 16 * 1024
 
 
-class Connection(asyncio.BufferedProtocol):
-    """A :class:`acpbot.management.route.Client`. All methods belong to the event loop's thread."""
+class Answer(NamedTuple):
+    """A line to send, and the streams that it opens: they are released once the line is queued."""
 
-    def __init__(self, home: Home) -> None:
-        limits = home.limits
-        self._home = home
+    line: bytes
+    opened: list[Stream]
+
+
+class Connection(asyncio.BufferedProtocol):
+    """Serves one client. All methods belong to the event loop's thread.
+
+    ``peer`` is the process at the other end, known once the client is welcome; ``access`` is ``None`` until then.
+    ``running`` counts requests under way. ``in_order`` is held by methods that take effect in the order of their
+    requests.
+    """
+
+    peer: Peer
+
+    def __init__(self, owner: ConnectionOwner) -> None:
+        limits = owner.limits
+        self._owner = owner
         self._limits = limits
         self._decoder = jsonrpc.StrictDecoder(max_line=limits.max_line, max_depth=limits.max_depth)
         self._buffer = memoryview(bytearray(READ_SIZE))
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._peer: Peer | None = None
-        self._access: Access | None = None
+        self.access: Access | None = None
         self._user: str | None = None
         self._requests: deque[jsonrpc.Message] = deque()
-        self._running = 0
+        self.running = 0
         self._streams: dict[str, Stream] = {}
         self._lines: list[bytes] = []
         self._line_bytes = 0
@@ -80,48 +94,39 @@ class Connection(asyncio.BufferedProtocol):
         self._closing = False
         self.in_order = asyncio.Lock()
 
-    # Who is there.
-
-    @property
-    def peer(self) -> Peer:
-        """The process at the other end. Known once the client is welcome."""
-        if self._peer is None:
-            raise RuntimeError("a request came before its sender was known")
-        return self._peer
-
     async def user(self) -> str:
         """The peer's user name, or the uid; looked up once, beside the event loop, since it may take its time."""
         if self._user is None:
             self._user = await asyncio.to_thread(user_name, self.peer.uid)
         return self._user
 
-    # Life.
+    # Open and close.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Introduce the client to the server; nothing is served before it is welcome."""
+        """Tell the server; no request is served before the server calls :meth:`welcome`."""
         if not isinstance(transport, asyncio.Transport):
             raise TypeError("a stream transport is needed")
         self._transport = transport
         transport.set_write_buffer_limits(high=self._limits.unsent // 4, low=self._limits.unsent // 16)
-        self._home.arrived(self, transport)
+        self._owner.on_connected(self, transport)
 
     def welcome(self, peer: Peer, access: Access, hello: dict[str, Any]) -> None:
-        """Greet the client and serve it."""
+        """Send the first line and serve the client's requests."""
         if self._transport is None or self._closing:
             return
-        self._peer, self._access = peer, access
+        self.peer, self.access = peer, access
         self._queue(notification_line("hello", hello))
         if not self._ended:
             self._transport.resume_reading()
         self._serve()
 
-    def turn_away(self, error: WireError) -> None:
-        """Say why, and close."""
+    def refuse(self, error: WireError) -> None:
+        """Send the error, and close."""
         self._queue(error_line(None, error))
         self.close()
 
     def close(self) -> None:
-        """Serve no more; close once everything is read, and in any case in time."""
+        """Serve no more; close once the client has read everything, at the latest after ``Limits.close_seconds``."""
         if self._transport is None or self._closing:
             return
         self._flush()
@@ -132,7 +137,7 @@ class Connection(asyncio.BufferedProtocol):
         self._close_timer = self._loop.call_later(self._limits.close_seconds, self._transport.abort)
 
     def pause(self) -> None:
-        """Take no more requests; those that are under way go on."""
+        """Accept no more requests; those that are under way go on."""
         self._requests.clear()
         self._stop_timers()
         if self._transport is not None and not self._closing:
@@ -140,7 +145,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.pause_reading()
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """The client is gone: end what it subscribed to; what it asked for goes on, unheard."""
+        """End the client's streams; its requests that are under way go on without an answer."""
         self._transport = None
         self._closing = True
         self._requests.clear()
@@ -154,12 +159,12 @@ class Connection(asyncio.BufferedProtocol):
             try:
                 stream.close()
             except Exception:
-                # The other streams are to be closed too.
+                # A stream of any method, and the other streams must be closed too.
                 log.exception("stream_not_closed")
-        self._home.left(self)
+        self._owner.on_closed(self)
 
-    def _cut(self, reason: str) -> None:
-        log.warning("client_cut", uid=self.peer.uid, pid=self.peer.pid, reason=reason)
+    def _abort(self, reason: str) -> None:
+        log.warning("client_disconnected", uid=self.peer.uid, pid=self.peer.pid, reason=reason)
         self._closing = True
         self._requests.clear()
         if self._transport is not None:
@@ -168,23 +173,23 @@ class Connection(asyncio.BufferedProtocol):
     # Reading.
 
     def get_buffer(self, _sizehint: int) -> memoryview:
-        """Where the next bytes go."""
+        """Return the buffer for the next bytes."""
         return self._buffer
 
     def buffer_updated(self, size: int) -> None:
-        """Take bytes; requests are begun in the order in which they came."""
+        """Decode the bytes; requests begin in the order in which they came."""
         if self._closing or self._ended:
             return
         data = bytes(self._buffer[:size])
         self._requests.extend(self._decoder.receive(data))
         self._time_line(restart=b"\n" in data)
-        if self._access is None and self._transport is not None:
+        if self.access is None and self._transport is not None:
             # Not in connection_made: a transport of Python 3.11.2 (Debian 12) that is paused there reads all the same.
             self._transport.pause_reading()
         self._serve()
 
     def eof_received(self) -> bool:
-        """The client has said all: what it asked for is answered, then the connection is closed."""
+        """The client sends no more: answer its requests, then close the connection."""
         if self._decoder.mid_line and not self._ended:
             reason = "cannot read an unfinished line: the sender closed before its newline"
             self._requests.append(jsonrpc.Malformed(jsonrpc.PARSE_ERROR, "invalid", reason))
@@ -198,73 +203,70 @@ class Connection(asyncio.BufferedProtocol):
             self._line_timer.cancel()
             self._line_timer = None
         if self._line_timer is None and self._decoder.mid_line and not self._ended:
-            self._line_timer = self._loop.call_later(self._limits.line_seconds, self._line_late)
+            self._line_timer = self._loop.call_later(self._limits.line_seconds, self._on_line_timeout)
 
-    def _line_late(self) -> None:
+    def _on_line_timeout(self) -> None:
         seconds = f"{self._limits.line_seconds:g} s"
-        self.turn_away(TimedOut(f"cannot wait longer for the end of a line: it has to come within {seconds}"))
+        self.refuse(TimedOut(f"cannot wait longer for the end of a line: it has to come within {seconds}"))
 
     # Serving.
 
     def _serve(self) -> None:
-        """Begin what waits, as far as the client reads its answers."""
-        if self._access is None:
+        """Begin the requests that wait, as far as the client reads its answers."""
+        if self.access is None:
             return
         while self._requests and not self._closing:
             if self._unsent > self._limits.unsent // 4:
                 self._flush()
             if self._unread:
-                self._hold()
+                self._wait_for_reader()
                 return
             self._begin(self._requests.popleft())
         self._flush()
-        if self._ended and not self._running:
+        if self._ended and not self.running:
             self.close()
 
     def _begin(self, message: jsonrpc.Message) -> None:
         if isinstance(message, jsonrpc.Malformed):
-            self._refuse(message)
+            self._queue(jsonrpc.encode_error(message.id, message.code, message.reason, message.kind))
+            if message.fatal:
+                self.close()
             return
-        if not isinstance(message, jsonrpc.Request) or self._access is None:
-            raise TypeError(f"a {type(message).__name__} is no request of a known client")
-        answer = self._home.dispatcher.begin(self, self._access, self._running, message)
+        if not isinstance(message, jsonrpc.Request):
+            raise TypeError(f"cannot answer a {type(message).__name__}")
+        answer = self._owner.begin(self, message)
         if isinstance(answer, tuple):
             self._answer(answer)
         else:
-            self._running += 1
-            self._home.spawn(self._run(answer))
-
-    def _refuse(self, message: jsonrpc.Malformed) -> None:
-        self._queue(jsonrpc.encode_error(message.id, message.code, message.reason, message.kind))
-        if message.fatal:
-            self.close()
+            self.running += 1
+            self._owner.tasks.start(self._run(answer), name=message.method)
 
     async def _run(self, work: Coroutine[Any, Any, Answer]) -> None:
         try:
             answer = await work
         finally:
-            self._running -= 1
+            self.running -= 1
         if not self._closing:
             self._answer(answer)
             self._serve()
 
     def _answer(self, answer: Answer) -> None:
-        """Queue an answer; only one more than the limit ever is."""
+        """Queue an answer, unless the client has left too much unread already."""
         if self._unsent > self._limits.unsent:
             self._flush()
         if self._unsent > self._limits.unsent:
-            self._cut(f"it left {self._unsent} bytes unread")
+            self._abort(f"it left {self._unsent} bytes unread")
             return
         self._queue(answer.line)
         for stream in answer.opened:
             stream.release()
 
-    def _hold(self) -> None:
-        """Requests wait until their answers have room: read no more meanwhile, and not for ever."""
+    def _wait_for_reader(self) -> None:
+        """Let requests wait until the client reads its answers: read no more from it, and abort it after a while."""
         if self._stall_timer is None and self._transport is not None:
             self._transport.pause_reading()
             self._stop_timers()
-            self._stall_timer = self._loop.call_later(self._limits.stall_seconds, self._cut, "it reads no answers")
+            self._stall_timer = self._loop.call_later(self._limits.stall_seconds, self._abort, "it reads no answers")
 
     # Writing.
 
@@ -278,7 +280,7 @@ class Connection(asyncio.BufferedProtocol):
         self._line_bytes += len(line)
 
     def _flush(self) -> None:
-        """Hand what is queued to the kernel, as one piece."""
+        """Write the queued lines, as one piece."""
         if self._flush_soon is not None:
             self._flush_soon.cancel()
             self._flush_soon = None
@@ -288,15 +290,15 @@ class Connection(asyncio.BufferedProtocol):
         self._lines.clear()
         self._line_bytes = 0
         self._transport.write(data)
-        if not self._unread:
+        if self._streams and not self._unread:
             self._catch_up()
 
     def pause_writing(self) -> None:
-        """The kernel takes no more for now: the client does not read."""
+        """The buffers are full: the client does not read."""
         self._unread = True
 
     def resume_writing(self) -> None:
-        """The client has read most of what there was."""
+        """The client has read most of the buffers: go on with its streams and its requests."""
         self._unread = False
         self._catch_up()
         if self._stall_timer is not None and self._transport is not None and not self._closing:
@@ -316,11 +318,11 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def has_room(self) -> bool:
-        """Whether a notification can be queued now."""
+        """Whether a notification can be queued now. Part of :class:`acpbot.management.stream.Outlet`."""
         return self._unsent < self._limits.unsent // 2
 
     def post(self, line: bytes) -> None:
-        """Queue a notification: those of one turn of the event loop go out as one piece."""
+        """Queue a notification: those of one pass of the event loop go out as one piece."""
         if self._closing:
             return
         self._queue(line)
@@ -335,14 +337,17 @@ class Connection(asyncio.BufferedProtocol):
         leave: Callable[[], None],
         missed: Callable[[Event], None] | None = None,
     ) -> Stream:
-        """Open a stream of notifications, replacing one of the same key. Raises TooMany."""
+        """Open a stream of notifications, replacing one of the same ``key``. Raises TooMany.
+
+        For the other parameters see :class:`acpbot.management.stream.Stream`.
+        """
         self.end_stream(key)
         self._streams = {name: stream for name, stream in self._streams.items() if not stream.closed}
         if len(self._streams) >= self._limits.streams:
             raise TooMany(f"cannot subscribe: this connection has {len(self._streams)} streams; open another one")
         stream = Stream(self, method, snapshot, leave, missed)
         if self._transport is None:
-            stream.closed = True  # the client went meanwhile: whoever opens it finds it closed
+            stream.closed = True  # the client has gone meanwhile
         else:
             self._streams[key] = stream
         return stream

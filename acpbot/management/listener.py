@@ -1,6 +1,6 @@
-"""The management socket: one daemon's for life, never taken from a living one, gone when the daemon goes.
+"""The management socket: bound by one daemon at a time, never taken from a running one, removed when it stops.
 
-Source: unix(7), rename(2), sd_listen_fds(3).
+Source: unix(7), flock(2), rename(2), sd_listen_fds(3).
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from acpbot.config.paths import SOCKET_PATH_LIMIT, check_socket
 from acpbot.errors import ConfigError, StartError
-from acpbot.management.socket_folder import foreign_group, open_folder, take_lock
+from acpbot.management.socket_folder import ELSEWHERE, foreign_group, open_folder
+from acpbot.storage.lock_file import take_lock
 from acpbot.text import operator_line
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ _FIRST_LISTEN_FD: Final = 3
 
 
 class Listener:
-    """Binds in :meth:`open`, gives everything back in :meth:`close`; members of ``group`` may use the socket too.
+    """Binds in :meth:`open`, and releases everything in :meth:`close`; members of ``group`` may use the socket too.
 
-    The folder of ``path`` is made where it does not stand (0700, with a group 0750), the socket is 0600 (0660).
+    The folder of ``path`` is made where it is missing (mode 0700, with a group 0750); the socket is 0600 (0660).
     """
 
     def __init__(self, path: Path, group: str | None = None) -> None:
@@ -41,15 +42,17 @@ class Listener:
         self._bound: os.stat_result | None = None
 
     def open(self) -> socket.socket:
-        """The listening socket. Raises StartError, ConfigError."""
+        """Bind, and return the listening socket. Raises StartError, ConfigError."""
         gid = None if self._group is None else _gid(self._group)
         try:
             self._folder = open_folder(self.path.parent, gid)
-            self._lock = take_lock(self._folder, self.path)
+            lock = self.path.with_name(self.path.name.removesuffix(".sock") + ".lock")
+            busy = f"cannot start: acpbot (pid {{pid}}) already serves {self.path}"
+            self._lock = take_lock(self._folder, lock, busy, ELSEWHERE)
             self.socket = self._bind(self._folder, gid)
         except OSError as error:
             self.close()
-            reason = f"cannot serve {self.path}: {error.strerror or error}; mend it, or choose another with --socket"
+            reason = f"cannot serve {self.path}: {error.strerror or error}; correct it, or choose another with --socket"
             raise StartError(operator_line(reason)) from None
         except BaseException:
             self.close()
@@ -57,10 +60,10 @@ class Listener:
         return self.socket
 
     def _bind(self, folder: int, gid: int | None) -> socket.socket:
-        """Bind another name, set its mode, listen, and only then put it in place: no client ever meets less."""
+        """Bind a temporary name, set its mode, listen, and only then rename it: clients never see it half ready."""
         temporary = f".{self.path.name}.{os.getpid()}"
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary, dir_fd=folder)  # of a daemon that was killed just here; the lock says that it is gone
+            os.unlink(temporary, dir_fd=folder)  # left by a daemon that was killed here; the lock shows that it is gone
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         try:
             listening.bind(self._address(folder, temporary))
@@ -69,7 +72,7 @@ class Listener:
                 _hand_over(folder, temporary, gid)
             os.chmod(temporary, 0o600 if gid is None else 0o660, dir_fd=folder)
             listening.listen(_BACKLOG)
-            self._make_way(folder)
+            self._check_replaceable(folder)
             os.rename(temporary, self.path.name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
             listening.close()
@@ -84,8 +87,8 @@ class Listener:
         plain = str(self.path.with_name(name))
         return plain if len(os.fsencode(plain)) <= SOCKET_PATH_LIMIT else f"/proc/self/fd/{folder}/{name}"
 
-    def _make_way(self, folder: int) -> None:
-        """What stands at the socket's place may be replaced if it is a socket that nobody listens on."""
+    def _check_replaceable(self, folder: int) -> None:
+        """Raise StartError unless the socket's path is free, or a socket that nobody listens on."""
         try:
             there = os.stat(self.path.name, dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
@@ -94,12 +97,12 @@ class Listener:
             raise StartError(
                 operator_line(f"cannot serve {self.path}: it is not a socket; move it away, or choose another")
             )
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as knock:
-            if knock.connect_ex(self._address(folder, self.path.name)) != errno.ECONNREFUSED:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as client:
+            if client.connect_ex(self._address(folder, self.path.name)) != errno.ECONNREFUSED:
                 raise StartError(operator_line(f"cannot serve {self.path}: another program serves it; end it first"))
 
     def close(self) -> None:
-        """Unlink the socket if it is still ours, and give the lock back. Nothing happens the second time."""
+        """Unlink the socket if it is still ours, and release the lock. A second call does nothing."""
         if self.socket is not None:
             self.socket.close()
             self.socket = None
@@ -132,10 +135,10 @@ def _hand_over(folder: int, name: str, gid: int) -> None:
 
 
 def inherited(environ: MutableMapping[str, str]) -> socket.socket | None:
-    """The listening Unix socket that systemd hands over (``LISTEN_FDS``), if it does. Raises StartError.
+    """The listening Unix socket that systemd passes (``LISTEN_FDS``), if it does. Raises StartError.
 
-    The variables are taken out of ``environ``: children must not believe that they are meant. The socket's folder,
-    mode and end are systemd's affair.
+    The variables are removed from ``environ``: children must not take them for theirs. systemd makes the socket, sets
+    its mode and removes it.
     """
     pid, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
     environ.pop("LISTEN_FDNAMES", None)

@@ -1,4 +1,4 @@
-"""The TCP shim: ``/livez``, ``/readyz``, ``/healthz`` for probes. It can be read, and does nothing else.
+"""The HTTP probes ``/livez``, ``/readyz``, ``/healthz``. They only read.
 
 Import this module only where probes are enabled: it loads aiohttp.
 Source for paths and bodies: https://kubernetes.io/docs/reference/using-api/health-checks/.
@@ -29,18 +29,18 @@ log = get_logger(__name__)
 _METHODS: Final = ("GET", "HEAD")
 _END_OF_HEAD: Final = re.compile(rb"\r?\n\r?\n")
 _HEADERS: Final = {
-    "Server": "acpbot",  # no versions: whoever asks need not know what could be attacked
+    "Server": "acpbot",  # no versions: they would help an attacker
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
 }
 
 
 class ProbeLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client is held to.
+    """Limits of a client.
 
-    ``head_bytes``: a request's line and headers. ``head_seconds``: how long a client may take to send them, which is
-    also how long a connection is kept between two requests. ``linger_seconds``: how long what a client still sends is
-    taken and dropped, so that it gets to read its answer.
+    ``head_bytes``: a request's line and headers. ``head_seconds``: how long a client may take to send them, and how
+    long a connection may be idle between two requests. ``linger_seconds``: after its answer, how long a client's bytes
+    are read and dropped, so that it can read the answer.
     """
 
     connections: int = 64
@@ -65,14 +65,14 @@ class Probes:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port that are served."""
+        """The host and the port."""
         if self._server is None or not self._server.sockets:
             return (self._host, self._port)
         host, port, *_ = self._server.sockets[0].getsockname()
         return (host, port)
 
     async def start(self) -> None:
-        """Serve. Raises StartError where the address can't be had."""
+        """Serve. Raises StartError where the address can't be used."""
         self._web = _Web(self._answer, self.limits)
         loop = asyncio.get_running_loop()
         try:
@@ -96,7 +96,7 @@ class Probes:
         try:
             response = self._response(request)
         except Exception:
-            # What went wrong is not the business of whoever asks from outside.
+            # Any defect becomes a 500; the reason stays in the log, away from outsiders.
             log.exception("probe_failed")
             response = _text(HTTPStatus.INTERNAL_SERVER_ERROR)
         connection = request.protocol
@@ -115,7 +115,7 @@ class Probes:
         return answer(verbose="verbose" in request.query)
 
     def _livez(self, *, verbose: bool) -> web.Response:
-        """The event loop answers: that is all there is to it."""
+        """The event loop answers, and nothing else is checked."""
         return _text(HTTPStatus.OK, "[+]loop ok\nlivez check passed\n" if verbose else "ok")
 
     def _readyz(self, *, verbose: bool) -> web.Response:
@@ -156,12 +156,12 @@ class _Web(web.Server):
 
 
 class _Connection(web.RequestHandler):
-    """Passes whole heads on to aiohttp's protocol, one at a time, and nothing else that a client sends."""
+    """Passes whole heads to aiohttp's protocol, one at a time, and drops everything else that a client sends."""
 
-    def __init__(self, home: _Web, limits: ProbeLimits) -> None:
+    def __init__(self, server: _Web, limits: ProbeLimits) -> None:
         self._events = asyncio.get_running_loop()
         super().__init__(
-            home,
+            server,
             loop=self._events,
             access_log=None,  # type: ignore[arg-type]  # its documentation offers None
             max_line_size=limits.head_bytes,
@@ -169,7 +169,7 @@ class _Connection(web.RequestHandler):
             keepalive_timeout=2 * limits.head_seconds,  # ours is shorter, and knows of slow heads
             lingering_time=limits.linger_seconds,
         )
-        self._home = home
+        self._web = server
         self._limits = limits
         self._head = b""
         self._busy = False
@@ -178,8 +178,8 @@ class _Connection(web.RequestHandler):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._home.open += 1
-        if self._home.open > self._limits.connections:
+        self._web.open += 1
+        if self._web.open > self._limits.connections:
             self._refused = True
             transport.close()
             return
@@ -187,7 +187,7 @@ class _Connection(web.RequestHandler):
         self._expect_head()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._home.open -= 1
+        self._web.open -= 1
         self._stop_timer()
         super().connection_lost(exc)
 
@@ -195,14 +195,14 @@ class _Connection(web.RequestHandler):
         if self._refused:
             return
         if not data:
-            super().data_received(data)  # aiohttp itself, to take up what it has
+            super().data_received(data)  # aiohttp calls this itself to read on
         elif self._busy:
-            self._last = True  # a body, or a request ahead of its time: it is dropped, and this answer the last one
+            self._last = True  # a body or an early request: drop it, and close after this answer
         else:
-            self._take(data)
+            self._add(data)
 
-    def _take(self, data: bytes) -> None:
-        head = (self._head + data).lstrip(b"\r\n")  # RFC 9112, 2.2: empty lines before a request are passed over
+    def _add(self, data: bytes) -> None:
+        head = (self._head + data).lstrip(b"\r\n")  # RFC 9112, 2.2: empty lines before a request are ignored
         end = _END_OF_HEAD.search(head)
         if (len(head) if end is None else end.end()) > self._limits.head_bytes:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
@@ -215,12 +215,12 @@ class _Connection(web.RequestHandler):
             super().data_received(head[: end.end()])
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's contract: true keeps it open
-        """Who has said all still gets the answer."""
+        """A client that sends no more still gets its answer."""
         self._last = True
         return self._busy
 
     def answered(self) -> bool:
-        """The request is done with; whether the connection is to be closed after it."""
+        """Note that the request is answered; returns whether the connection must close after it."""
         self._busy = False
         if not self._last:
             self._expect_head()
@@ -231,35 +231,35 @@ class _Connection(web.RequestHandler):
         request: web.BaseRequest,  # noqa: ARG002 - aiohttp's signature
         status: int = 500,
         exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 - it tells of the parser's insides
+        message: str | None = None,  # noqa: ARG002 - it shows details of the parser
     ) -> web.StreamResponse:
-        """A head that is none: aiohttp would log a traceback of it, and tell its version."""
+        """Answer a malformed head: aiohttp would log a traceback, and send its version."""
         log.debug("probe_bad_request", status=status, reason=type(exc).__name__)
         response = _text(HTTPStatus(status))
         response.force_close()
         return response
 
     def _expect_head(self) -> None:
-        """Wait for a head and its answer: a head out of which aiohttp makes no request must not stay for ever."""
+        """Wait for a head and its answer: a head that aiohttp makes no request of must not stay for ever."""
         self._stop_timer()
-        self._timer = self._events.call_later(self._limits.head_seconds, self._too_slow)
+        self._timer = self._events.call_later(self._limits.head_seconds, self._on_timeout)
 
-    def _too_slow(self) -> None:
+    def _on_timeout(self) -> None:
         if self._head:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
         else:
             self.force_close()
 
     def _refuse(self, status: HTTPStatus) -> None:
-        """Answer without aiohttp, and take nothing more; what still comes is dropped, so that the answer arrives."""
+        """Answer without aiohttp, and close; bytes that still come are dropped, so that the answer arrives."""
         self._refused = True
         self._stop_timer()
         transport = self.transport
         if isinstance(transport, asyncio.Transport):
             body = status.phrase.lower()
             headers = {**_HEADERS, "Content-Type": "text/plain", "Content-Length": len(body), "Connection": "close"}
-            told = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-            transport.write(f"HTTP/1.1 {status.value} {status.phrase}\r\n{told}\r\n{body}".encode())
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            transport.write(f"HTTP/1.1 {status.value} {status.phrase}\r\n{lines}\r\n{body}".encode())
             with contextlib.suppress(OSError):  # the client has gone already
                 transport.write_eof()
             self._timer = self._events.call_later(self._limits.linger_seconds, transport.abort)

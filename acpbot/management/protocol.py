@@ -9,11 +9,8 @@ import msgspec
 from acpbot import jsonrpc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from acpbot.errors import WireError
     from acpbot.jsonrpc import Id
-    from acpbot.management.readiness import State
 
 SERVER: Final = "acpbot"
 PROTOCOL: Final = 1
@@ -22,13 +19,13 @@ Access = Literal["read", "admin"]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client is held to; the defaults are the documented ones. Sizes are bytes, times are seconds.
+    """Limits of a client; the defaults are the documented ones. Sizes are bytes, times are seconds.
 
     ``line_seconds``: from a line's first byte to its newline. ``running``: requests of one connection that may be
-    under way at a time. ``streams``: subscriptions of one connection. ``unsent``: what a client may leave unread
-    before an answer can't be queued and it is cut; streams stop at half of it. ``stall_seconds``: how long a client
-    that sends requests may leave all answers unread. ``lookup_seconds``: for finding out a peer's groups.
-    ``close_seconds``: what running requests get when the server closes, and then their answers.
+    under way at a time. ``streams``: subscriptions of one connection. ``unsent``: how much a client may leave unread
+    before its connection is aborted; streams skip events from half of it on. ``stall_seconds``: how long a client that
+    sends requests may leave all answers unread. ``lookup_seconds``: for the lookup of a peer's user and groups.
+    ``close_seconds``: how long a closing server waits for running requests, and then for their answers to be read.
     """
 
     max_line: int = 65_536
@@ -43,43 +40,32 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     close_seconds: float = 0.5
 
 
-def hello(*, version: str, state: State, access: Access, capabilities: Sequence[str]) -> dict[str, Any]:
-    """The params of the server's first line."""
-    return {
-        "server": SERVER,
-        "version": version,
-        "protocol": PROTOCOL,
-        "state": state,
-        "access": access,
-        "capabilities": list(capabilities),
-    }
-
-
 def result_line(request_id: Id, result: Any) -> bytes:
     """The line that answers a request."""
-    return _encoded(lambda value: jsonrpc.encode_result(request_id, value), result)
+    try:
+        return jsonrpc.encode_result(request_id, result)
+    except UnicodeEncodeError:
+        return jsonrpc.encode_result(request_id, _printable(msgspec.to_builtins(result)))
 
 
 def notification_line(method: str, params: Any) -> bytes:
     """The line of a notification."""
-    return _encoded(lambda value: jsonrpc.encode_notification(method, value), params)
+    try:
+        return jsonrpc.encode_notification(method, params)
+    except UnicodeEncodeError:
+        return jsonrpc.encode_notification(method, _printable(msgspec.to_builtins(params)))
 
 
 def error_line(request_id: Id | None, error: WireError) -> bytes:
-    """The line that refuses a request; ``request_id`` ``None``: nobody can say which."""
-    return _encoded(lambda text: jsonrpc.encode_error(request_id, error.code, text, error.kind), str(error))
-
-
-def _encoded(encode: Callable[[Any], bytes], value: Any) -> bytes:
-    """Commands and paths of the system need not be UTF-8, and one of them must not spoil a list of all sessions."""
-    try:
-        return encode(value)
-    except UnicodeEncodeError:
-        return encode(_printable(msgspec.to_builtins(value)))
+    """The line that refuses a request. ``request_id`` is ``None`` where nobody can say which request it is."""
+    return jsonrpc.encode_error(request_id, error.code, _printable(str(error)), error.kind)
 
 
 def _printable(value: Any) -> Any:
-    """The value with every surrogate, which is no character, spelt out."""
+    """The value with every lone surrogate, which UTF-8 does not encode, written as an escape.
+
+    Commands and paths of the system need not be UTF-8, and one of them must not spoil a list of all sessions.
+    """
     match value:
         case str():
             return value.encode("utf-8", "backslashreplace").decode()

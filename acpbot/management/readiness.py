@@ -1,4 +1,4 @@
-"""Whether the daemon is alive and ready, as the probes report it. Plain values without any import of ours."""
+"""Whether the daemon is alive and ready, as the probes report it. It imports nothing of acpbot, for the probes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ State = Literal["starting", "running", "draining", "stopping"]
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One verdict; ``reason`` is a clause for a person, ``None`` where all is well."""
+    """One check; ``reason`` says what is wrong, ``None`` where nothing is."""
 
     name: str
     ok: bool

@@ -1,26 +1,28 @@
-"""The management server: who may connect, how many, and how all of it ends."""
+"""The management server: who may connect, how many at a time, and how connections end."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from acpbot.aio import TaskSet
 from acpbot.errors import AccessDenied, TooMany
 from acpbot.logs import get_logger
-from acpbot.management import audit, protocol
 from acpbot.management.access import peer_of
+from acpbot.management.audit import DENIED
 from acpbot.management.connection import Connection
 from acpbot.management.dispatch import Dispatcher
-from acpbot.management.protocol import Limits
+from acpbot.management.protocol import PROTOCOL, SERVER, Limits
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Coroutine
 
     from acpbot.management.access import Peer
+    from acpbot.management.connection import Begin
+    from acpbot.management.method import Services
     from acpbot.management.protocol import Access
-    from acpbot.management.route import Services
 
 log = get_logger(__name__)
 
@@ -32,81 +34,72 @@ class ManagementServer:
     """Serves a listening Unix socket. All methods belong to the event loop's thread."""
 
     def __init__(self, services: Services, limits: Limits | None = None) -> None:
-        self.services = services
         self.limits = limits or Limits()
         self.dispatcher = Dispatcher(services, running=self.limits.running)
+        self.begin: Begin = self.dispatcher.begin
+        self.tasks = TaskSet("management")
+        self._services = services
         self._server: asyncio.Server | None = None
         self._connections: set[Connection] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._gone = asyncio.Event()
 
     async def start(self, listening: socket.socket) -> None:
-        """Accept from now on."""
-        for admin in await asyncio.to_thread(self.services.rule.unknown):
+        """Accept connections from now on."""
+        for admin in await asyncio.to_thread(self._services.rule.unknown):
             log.warning("admin_unknown", admin=admin, hint="see [management] admin_users")
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(lambda: Connection(self), sock=listening, **_KEEP_SOCKET)
+        self._server = await loop.create_unix_server(partial(Connection, self), sock=listening, **_KEEP_SOCKET)
 
     async def close(self) -> None:
-        """Accept no more, answer what is under way within a bound, and close every connection."""
+        """Accept no more; wait ``Limits.close_seconds`` for requests that are under way; close every connection."""
         if self._server is not None:
             self._server.close()
         for connection in tuple(self._connections):
             connection.pause()
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=self.limits.close_seconds)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+        if not await self.tasks.wait(self.limits.close_seconds):
+            await self.tasks.cancel()
         for connection in tuple(self._connections):
             connection.close()
         while self._connections:
             self._gone.clear()
             await self._gone.wait()
 
-    # What connections call (Home).
+    # What connections call (ConnectionOwner).
 
-    def arrived(self, connection: Connection, transport: asyncio.Transport) -> None:
-        """Welcome a client, or turn it away."""
+    def on_connected(self, connection: Connection, transport: asyncio.Transport) -> None:
+        """Welcome a client, or refuse it."""
         if len(self._connections) >= self.limits.connections:
-            connection.turn_away(
+            connection.refuse(
                 TooMany(f"cannot serve another connection: {self.limits.connections} are open; close one, or wait")
             )
             return
         peer = peer_of(transport.get_extra_info("socket"))
         if peer is None:
-            audit.record(None, "connect", "", audit.DENIED)
-            connection.turn_away(AccessDenied("cannot serve you: the system does not say who you are"))
+            self._services.audit.record(None, "connect", "", DENIED)
+            connection.refuse(AccessDenied("cannot serve you: the system does not say who you are"))
             return
-        if self.services.is_of_an_agent(peer.pid):
+        if self._services.is_of_an_agent(peer.pid):
             # It has the daemon's uid: it could permit its own tools, and read and end other people's sessions.
-            audit.record(peer, "connect", "", audit.DENIED)
-            connection.turn_away(AccessDenied("cannot serve you: an agent's tools may not manage acpbot"))
+            self._services.audit.record(peer, "connect", "", DENIED)
+            connection.refuse(AccessDenied("cannot serve you: an agent's tools may not manage acpbot"))
             return
         self._connections.add(connection)
-        access = self.services.rule.at_once(peer)
+        access = self._services.rule.at_once(peer)
         if access is None:
-            self.spawn(self._look_up(connection, peer))
+            self.tasks.start(self._look_up(connection, peer), name="look up the user")
         else:
             self._welcome(connection, peer, access)
 
-    def left(self, connection: Connection) -> None:
-        """Its place is free."""
+    def on_closed(self, connection: Connection) -> None:
+        """Count the connection no more."""
         self._connections.discard(connection)
         self._gone.set()
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run it, and hold it: the event loop does not."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def _look_up(self, connection: Connection, peer: Peer) -> None:
-        """The system's users may be kept far away: nobody else waits for them."""
+        """Find the peer's access in a thread: a directory service may be slow, and no other client waits for it."""
         access: Access = "read"
         try:
-            rule = self.services.rule
+            rule = self._services.rule
             access = await asyncio.wait_for(asyncio.to_thread(rule.looked_up, peer), self.limits.lookup_seconds)
         except (OSError, TimeoutError) as error:
             reason = str(error) or f"no answer in {self.limits.lookup_seconds:g} s"
@@ -114,11 +107,12 @@ class ManagementServer:
         self._welcome(connection, peer, access)
 
     def _welcome(self, connection: Connection, peer: Peer, access: Access) -> None:
-        services = self.services
-        hello = protocol.hello(
-            version=services.version,
-            state=services.state(),
-            access=access,
-            capabilities=self.dispatcher.capabilities,
-        )
+        hello = {
+            "server": SERVER,
+            "version": self._services.version,
+            "protocol": PROTOCOL,
+            "state": self._services.state(),
+            "access": access,
+            "capabilities": sorted(self.dispatcher.methods),
+        }
         connection.welcome(peer, access, hello)

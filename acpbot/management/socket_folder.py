@@ -1,7 +1,7 @@
-"""The folder of the management socket, and the lock in it: nobody else may put anything in the socket's place.
+"""The folder of the management socket: nobody else may put anything in the socket's place.
 
-Everything in the folder is reached through its descriptor, so that what was checked is what is used.
-Source: flock(2), path_resolution(7), the sticky bit in inode(7).
+Its descriptor is used for everything in the folder, so that what was checked is what is used.
+Source: path_resolution(7), the sticky bit in inode(7).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from acpbot.errors import ConfigError, StartError
 from acpbot.logs import get_logger
-from acpbot.storage import lock_file
 from acpbot.text import operator_line
 
 if TYPE_CHECKING:
@@ -20,25 +19,25 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-_ELSEWHERE: Final = "or choose another place with --socket"
+ELSEWHERE: Final = "or choose another place with --socket"
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 def open_folder(folder: Path, gid: int | None) -> int:
-    """A descriptor of the folder; it is made (0700; with ``gid`` 0750) where it does not stand.
+    """A descriptor of the folder; a missing one is made (mode 0700; with ``gid`` 0750).
 
-    One that stands keeps its mode, and is refused where others could replace what is in it: it belongs to neither
-    this user nor root, or others can write it (as in /tmp, the sticky bit makes that safe), or a stranger's symbolic
-    link leads to it. Raises StartError, ConfigError, OSError.
+    A folder that exists keeps its mode. It is refused where others could replace what is in it: it belongs to neither
+    this user nor root, or others can write it (as in /tmp, the sticky bit makes that safe), or it is a symbolic link
+    that belongs to neither. Raises StartError, ConfigError, OSError.
     """
     made = _make(folder)
     owner = folder.lstat()
     if stat.S_ISLNK(owner.st_mode) and not _trusted(owner):
-        raise _refused(folder, f"it is a symbolic link of uid {owner.st_uid}; remove it {_ELSEWHERE}")
+        raise _refused(folder, f"it is a symbolic link of uid {owner.st_uid}; remove it {ELSEWHERE}")
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except NotADirectoryError:
-        raise _refused(folder, f"it is not a directory; move it away {_ELSEWHERE}") from None
+        raise _refused(folder, f"it is not a directory; move it away {ELSEWHERE}") from None
     try:
         status = os.fstat(descriptor)
         if made and _trusted(status):
@@ -57,13 +56,6 @@ def foreign_group(gid: int) -> ConfigError:
         f"cannot use [management] socket_group: acpbot's user is not in that group (gid {gid}); "
         "add it to the group, or name one of its groups"
     )
-
-
-def take_lock(folder: int, path: Path) -> int:
-    """A descriptor that holds the lock of the socket ``path`` until it is closed. Raises StartError, OSError."""
-    name = path.name.removesuffix(".sock") + ".lock"
-    busy = f"cannot start: acpbot (pid {{pid}}) already serves {path}"
-    return lock_file.take_lock(folder, path.with_name(name), busy, _ELSEWHERE)
 
 
 def _make(folder: Path) -> bool:
@@ -86,12 +78,12 @@ def _set_mode(folder: int, gid: int | None) -> None:
 
 def _check(folder: Path, status: os.stat_result, gid: int | None) -> None:
     if not _trusted(status):
-        raise _refused(folder, f"it belongs to uid {status.st_uid}; remove it {_ELSEWHERE}")
+        raise _refused(folder, f"it belongs to uid {status.st_uid}; remove it {ELSEWHERE}")
     if status.st_mode & _OTHERS_WRITE and not status.st_mode & stat.S_ISVTX:
-        raise _refused(folder, f"others can write it; run chmod go-w {folder}, {_ELSEWHERE}")
+        raise _refused(folder, f"others can write it; run chmod go-w {folder}, {ELSEWHERE}")
     if gid is not None and not _group_enters(status, gid):
         fields = {"folder": str(folder), "hint": f"chgrp it to the socket_group (gid {gid}) and chmod g+x"}
-        log.warning("socket_group_shut_out", **fields)
+        log.warning("socket_group_has_no_access", **fields)
 
 
 def _trusted(status: os.stat_result) -> bool:

@@ -1,4 +1,4 @@
-"""Bounded streams of notifications: a reader that falls behind gets a fresh snapshot in place of what it missed."""
+"""Streams of notifications: a client that reads too slowly gets a fresh snapshot in place of what it missed."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ Event = dict[str, Any]
 
 
 class Outlet(Protocol):
-    """What a stream needs of a connection."""
+    """What a stream needs of a connection; the tests have another one."""
 
     @property
     def has_room(self) -> bool:
-        """Whether a notification can be queued now; once it can again, :meth:`Stream.catch_up` is called."""
+        """Whether a notification can be queued now; once it can again, the connection calls :meth:`Stream.catch_up`."""
 
     def post(self, line: bytes) -> None:
         """Queue a line, to be sent soon."""
 
 
 class Stream:
-    """One subscription of one connection. It never blocks and holds nothing.
+    """One subscription of one connection. It never blocks, and buffers nothing.
 
-    ``snapshot`` gives what to send in place of what was missed; ``leave`` ends the subscription; ``missed`` is told of
-    each event that was not sent. A stream opens shut: what comes before :meth:`release` (called once the answer that
-    opened it is queued) counts as missed.
+    ``snapshot`` returns the events to send in place of those that were missed; ``leave`` ends the subscription;
+    ``missed`` is called with each event that was not sent. Events before :meth:`release` count as missed; the
+    connection calls it once the answer to the request that opened the stream is queued.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Stream:
         self._snapshot = snapshot
         self._leave = leave
         self._missed = missed
-        self._shut = True
+        self._held = True
         self._behind = False
         self.closed = False
 
@@ -52,7 +52,7 @@ class Stream:
         """Send one event, or miss it."""
         if self.closed:
             return
-        if self._shut or self._behind or not self._outlet.has_room:
+        if self._held or self._behind or not self._outlet.has_room:
             self._behind = True
             if self._missed is not None:
                 self._missed(params)
@@ -60,13 +60,13 @@ class Stream:
         self._outlet.post(notification_line(self._method, params))
 
     def release(self) -> None:
-        """From now on events may be sent."""
-        self._shut = False
+        """Send events from now on."""
+        self._held = False
         self.catch_up()
 
     def catch_up(self) -> None:
-        """There is room: send the snapshot, whole, where something was missed."""
-        if not self._behind or self._shut or self.closed:
+        """Send the whole snapshot where events were missed."""
+        if not self._behind or self._held or self.closed:
             return
         self._behind = False
         for params in self._snapshot():

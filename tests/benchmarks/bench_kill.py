@@ -12,6 +12,7 @@ import statistics
 import sys
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from acpbot.runtimes.local.launcher import choose_launcher
 from acpbot.sessions.launch import Profile, environment
@@ -45,7 +46,7 @@ class Listener:
     def on_ended(self, end) -> None: ...
 
 
-async def measure(mode: str, prompt: str) -> tuple[float, int, str]:
+async def measure(mode: Literal["cgroup", "subreaper"], prompt: str) -> tuple[float, int, str]:
     with tempfile.TemporaryDirectory() as folder:
         launcher, _ = choose_launcher(mode)
         profile = Profile(

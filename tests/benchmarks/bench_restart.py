@@ -1,7 +1,7 @@
 """A daemon with 10,000 suspended threads against one with none: its start, `acpctl sessions`, its loop at the tick.
 
 Goals: the start, until READY=1, at most 1.5 times as long; `acpctl sessions -o json`, whole process, as fast (at most
-1.1 times: the two are the same within the noise). `--all` lists all of them and is told for information.
+1.1 times: the two are the same within the noise). `--all` lists all of them and is printed for information.
 """
 
 from __future__ import annotations
@@ -107,12 +107,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folders = Path(name) / "none", Path(name) / "many"
         asyncio.run(fill(folders[1], THREADS))
-        starts: tuple[list[tuple[float, float]], ...] = ([], [])
+        starts: tuple[list[tuple[float, float]], list[tuple[float, float]]] = ([], [])
         for _ in range(STARTS):
             for folder, found in zip(folders, starts, strict=True):
                 found.append(start(folder))
-        compare("start until READY=1", *([took for took, _ in found] for found in starts), 1.5)
-        compare("  of that CPU time", *([cpu for _, cpu in found] for found in starts))
+        for column, (what, goal) in enumerate([("start until READY=1", 1.5), ("  of that CPU time", None)]):
+            compare(what, [times[column] for times in starts[0]], [times[column] for times in starts[1]], goal)
 
         with DaemonProcess(folders[0], DEMO_AGENT) as none, DaemonProcess(folders[1], DEMO_AGENT) as many:
             daemons = none, many
@@ -124,12 +124,12 @@ def main() -> None:
                         time.sleep(0.2)
                     found = wire.call("health.get")["pool"]
                     if found["suspended"] != (THREADS if daemon is many else 0):
-                        raise SystemExit(f"the threads are not there: {found}")
+                        raise SystemExit(f"the threads are missing: {found}")
             for options, rounds, goal in (
                 (("-o", "json"), LISTS, ALIKE),
                 (("--all", "-o", "json"), LISTS_OF_ALL, None),
             ):
-                times: tuple[list[float], ...] = ([], [])
+                times: tuple[list[float], list[float]] = ([], [])
                 for _ in range(rounds):
                     for daemon, took in zip(daemons, times, strict=True):
                         took.append(lists(daemon, *options))

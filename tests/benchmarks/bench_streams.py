@@ -4,8 +4,8 @@ Goals: p99 of `health.get` at most 25 ms and of the loop's lag at most 20 ms; th
 process that has imported discord.py, and at most 64 KiB more for an idle session.
 
 The lag is that of a timer in the daemon's loop, due every 10 ms (tests/support/loop_lag.py). 200 agents, the daemon and
-the readers share the machine: the lag is told as it is, and again without the time that the daemon, ready to run, had
-no processor.
+the readers share the machine: the lag is printed as it is, and again without the time for which the daemon, ready to
+run, had no processor.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.fakes.daemon import DEMO_AGENT, DaemonProcess, Wire
 from tests.support import loop_lag
@@ -106,7 +107,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config = DEMO_AGENT + f'env = {{ ACPBOT_DEMO_PACE = "{PACE}" }}\n[pool]\nmax_sessions = {SESSIONS}\n'
-        environ = {"PYTHONPATH": str(REPOSITORY), loop_lag.VARIABLE: str(folder / "lag")}
+        environ: dict[str, Any] = {"PYTHONPATH": str(REPOSITORY), loop_lag.VARIABLE: str(folder / "lag")}
         with DaemonProcess(folder / "d", config, module="tests.support.loop_lag", **environ) as daemon:
             idle = rss_kib(daemon.process.pid)
             print(

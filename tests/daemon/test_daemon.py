@@ -1,4 +1,4 @@
-"""The daemon as its users meet it: a process, a socket, signals."""
+"""The daemon as its users see it: a process, a socket, signals."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(daemon, *args: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_conversation_and_its_row(daemon):
+def test_a_conversation_has_a_row(daemon):
     with daemon.wire() as wire:
         hello = wire.hello["params"]
         assert (hello["server"], hello["protocol"], hello["access"], hello["state"]) == (
@@ -56,7 +56,7 @@ def test_a_conversation_and_its_row(daemon):
         assert (health["ready"], health["live"], health["pool"]["idle"]) == (True, True, 1)
 
 
-def test_a_kill_is_told_in_the_thread_and_the_next_message_goes_on(daemon):
+def test_a_kill_is_announced_in_the_thread_and_the_next_message_resumes(daemon):
     with daemon.wire() as chat, daemon.wire() as admin:
         chat.call("chat.open", thread="demo")
         chat.turn("demo", "remember the blue door")
@@ -69,12 +69,12 @@ def test_a_kill_is_told_in_the_thread_and_the_next_message_goes_on(daemon):
         assert (result["outcome"], result["processes_left"]) == ("ended", 0)
         assert marked_processes([row["session_id"]]) == []
         chat.event("turn_end")
-        told = chat.event("notice")["text"]
-        assert told == "An operator ended this session. Your next message picks the conversation up again."
+        notice = chat.event("notice")["text"]
+        assert notice == "An operator ended this session. Your next message picks the conversation up again."
         assert "the blue door" in chat.turn("demo", "recall")["text"]
 
 
-def test_the_socket_and_its_folder_are_ours_alone(daemon):
+def test_only_the_owner_may_use_the_socket_and_its_folder(daemon):
     assert stat.S_IMODE(daemon.socket.stat().st_mode) == 0o600
     assert stat.S_IMODE(daemon.socket.parent.stat().st_mode) == 0o700
 
@@ -91,7 +91,7 @@ def test_no_tcp_port_is_open_by_default(daemon):
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_in_order(tmp_path, signum):
+def test_a_signal_ends_the_daemon_and_its_agents(tmp_path, signum):
     with DaemonProcess(tmp_path / "d", DEMO_AGENT + "[shutdown]\ndrain_seconds = 0\n") as daemon:
         with daemon.wire() as wire:
             wire.call("chat.open", thread="demo")
@@ -106,7 +106,7 @@ def test_a_signal_ends_it_in_order(tmp_path, signum):
         assert "Traceback" not in daemon.log.read_text()
 
 
-def test_a_second_signal_forces_the_end(tmp_path):
+def test_a_second_signal_ends_agents_at_once(tmp_path):
     with DaemonProcess(tmp_path / "d", DEMO_AGENT + "[pool]\ngrace_seconds = 300\n") as daemon, daemon.wire() as wire:
         wire.call("chat.open", thread="demo")
         wire.call("chat.send", thread="demo", text="ignore; hang")
@@ -118,7 +118,7 @@ def test_a_second_signal_forces_the_end(tmp_path):
         assert marked_processes([session]) == []
 
 
-def test_after_a_sigkill_the_next_start_ends_what_was_left(daemon, tmp_path):
+def test_after_a_sigkill_the_next_start_ends_orphaned_processes(daemon, tmp_path):
     with daemon.wire() as wire:
         wire.call("chat.open", thread="demo")
         wire.turn("demo", "orphan 300")
@@ -131,7 +131,7 @@ def test_after_a_sigkill_the_next_start_ends_what_was_left(daemon, tmp_path):
         assert marked_processes([session]) == []
 
 
-def test_who_opens_a_thread_is_told_of_the_answer_that_a_sigkill_interrupted(tmp_path):
+def test_opening_a_thread_reports_the_answer_that_a_sigkill_interrupted(tmp_path):
     with DaemonProcess(tmp_path / "d") as first, first.wire() as wire:
         wire.call("chat.open", thread="demo")
         wire.call("chat.send", thread="demo", text="hang")
@@ -172,7 +172,7 @@ def test_a_stale_socket_is_replaced(daemon, tmp_path):
         (DEMO_AGENT + f'[management]\nsocket = "/{"x" * 120}"\n', "107", 78),
     ],
 )
-def test_a_bad_configuration_is_one_line_and_78(tmp_path, config, words, status):
+def test_a_bad_configuration_gives_one_line_and_exit_code_78(tmp_path, config, words, status):
     path = tmp_path / "config.toml"
     if config is not None:
         path.write_text(config)
@@ -201,7 +201,7 @@ def test_a_folder_that_others_can_write_is_refused(tmp_path):
         assert str(folder) in line
 
 
-def test_check_says_what_is_in_force_and_tries_the_agents(daemon):
+def test_check_prints_the_settings_and_starts_each_agent(daemon):
     good = run(daemon, "check", "--config", str(daemon.config))
     assert good.returncode == 0, good.stderr
     assert "max_sessions = 10" in good.stdout
@@ -222,7 +222,7 @@ def fetch(url: str) -> tuple[int, str]:
             return error.code, error.read().decode()
 
 
-def test_probes_where_they_are_enabled(tmp_path):
+def test_enabled_probes_answer(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     config = DEMO_AGENT + f'[pool]\nmax_sessions = 1\n[management.probes]\nenabled = true\nbind = "127.0.0.1:{port}"\n'
@@ -242,7 +242,7 @@ def test_probes_where_they_are_enabled(tmp_path):
 
 
 @pytest.mark.parametrize("way", ["", "setsid env -i "])
-def test_an_agent_s_tools_may_not_manage_the_daemon_that_they_run_in(daemon, way):
+def test_tools_of_an_agent_may_not_manage_its_daemon(daemon, way):
     knock = daemon.folder / "knock.py"
     knock.write_text(
         "import socket, sys\n"
@@ -263,8 +263,8 @@ def test_an_agent_s_tools_may_not_manage_the_daemon_that_they_run_in(daemon, way
     assert "outcome=denied" in daemon.log.read_text()
 
 
-def test_a_disk_that_takes_nothing_is_told_and_serves_on(daemon):
-    """A file size limit stands in for a full disk: what SQLite writes fails, all else goes on."""
+def test_a_full_disk_is_reported_and_the_daemon_goes_on(daemon):
+    """A file size limit has the effect of a full disk: writes of SQLite fail, and all else goes on."""
     database = daemon.folder / "state" / "acpbot" / "acpbot.sqlite3"
     with daemon.wire() as wire:
         wire.call("chat.open", thread="demo")
@@ -286,7 +286,7 @@ def test_a_disk_that_takes_nothing_is_told_and_serves_on(daemon):
 
 
 @pytest.mark.parametrize("what", ["damaged", "newer"])
-def test_a_database_that_can_t_be_used_stops_the_start_and_is_left_alone(daemon, what):
+def test_an_unusable_database_fails_the_start_and_is_not_changed(daemon, what):
     assert daemon.stop() == 0
     database = daemon.folder / "state" / "acpbot" / "acpbot.sqlite3"
     if what == "damaged":

@@ -1,4 +1,4 @@
-"""The whole daemon on a Discord of ours: a person in a thread on one side, an operator's shell on the other."""
+"""The whole daemon on a Discord of the tests: a person in a thread on one side, an operator's shell on the other."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def acpctl(daemon, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT, check=False, env=environ)
 
 
-async def test_a_person_and_an_operator(server, tmp_path):
+async def test_a_person_in_discord_and_an_operator_in_a_shell(server, tmp_path):
     guild = server.make_guild("home")
     channel = server.make_channel(guild, "general")
     ada = server.make_user("ada", guild)
@@ -62,8 +62,8 @@ async def test_a_person_and_an_operator(server, tmp_path):
         killed = await asyncio.to_thread(acpctl, daemon, "kill", url, "--yes")
         assert killed.returncode == 0, killed.stderr
         assert "0 processes left" in killed.stdout + killed.stderr
-        told = "An operator ended this session. Your next message picks the conversation up again."
-        await server.wait_for_message(thread, lambda message: message.content == told)
+        notice = "An operator ended this session. Your next message picks the conversation up again."
+        await server.wait_for_message(thread, lambda message: message.content == notice)
         ada.says(thread, "say and on we go")
         await server.wait_for_message(thread, lambda message: message.content == "and on we go")
         assert server.rate_limited == []
@@ -72,7 +72,7 @@ async def test_a_person_and_an_operator(server, tmp_path):
     assert server.token not in daemon.log.read_text()
 
 
-async def test_the_daemon_is_there_while_discord_is_not(server, tmp_path):
+async def test_the_daemon_serves_while_discord_is_away(server, tmp_path):
     guild = server.make_guild("home")
     ada = server.make_user("ada", guild)
     text = config(server, ada)
@@ -84,7 +84,7 @@ async def test_the_daemon_is_there_while_discord_is_not(server, tmp_path):
         assert await asyncio.to_thread(daemon.stop) == 0
 
 
-async def test_who_may_talk_can_be_changed_while_it_runs(server, tmp_path):
+async def test_a_reload_changes_who_may_talk(server, tmp_path):
     guild = server.make_guild("home")
     channel = server.make_channel(guild, "general")
     ada, eve = server.make_user("ada", guild), server.make_user("eve", guild)
@@ -108,7 +108,7 @@ async def test_who_may_talk_can_be_changed_while_it_runs(server, tmp_path):
     assert "another.token" not in daemon.log.read_text()
 
 
-async def test_a_turn_ends_before_the_daemon_does_and_what_comes_meanwhile_is_answered_by_the_next(server, tmp_path):
+async def test_a_running_turn_ends_before_the_stop_and_later_messages_wait_for_the_restart(server, tmp_path):
     guild = server.make_guild("home")
     channel = server.make_channel(guild, "general")
     ada = server.make_user("ada", guild)
@@ -124,17 +124,17 @@ async def test_a_turn_ends_before_the_daemon_does_and_what_comes_meanwhile_is_an
         await server.wait_for(lambda: late.shown_reactions == ["👀"])
         ada.clicks(question, label="✅ Allow once")
         assert await asyncio.to_thread(daemon.process.wait, LIMIT) == 0
-    told = "\n".join(message.content for message in server.messages_in(thread, by=server.bot))
-    assert "to the end" in told
-    assert "acpbot is stopping" not in told
-    assert "not too late" not in told
+    answers = "\n".join(message.content for message in server.messages_in(thread, by=server.bot))
+    assert "to the end" in answers
+    assert "acpbot is stopping" not in answers
+    assert "not too late" not in answers
     daemon = await asyncio.to_thread(DaemonProcess, tmp_path / "d", config(server, ada))
     with daemon:
         await server.wait_for_message(thread, lambda message: message.content == "not too late")
         assert await asyncio.to_thread(daemon.stop) == 0
 
 
-async def test_a_refused_token_ends_it_with_78(server, tmp_path):
+async def test_a_refused_token_ends_the_daemon_with_exit_code_78(server, tmp_path):
     guild = server.make_guild("home")
     ada = server.make_user("ada", guild)
     text = config(server, ada, bot_token="wrong.token.entirely-wrong")

@@ -1,4 +1,4 @@
-"""A daemon that is killed, and started again: what a person in Discord sees of it is a pause."""
+"""A daemon that is killed and started again: a person in Discord sees a pause, and nothing else."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import signal
 import socket
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 import pytest
@@ -38,7 +39,7 @@ class Town:
         self.guild = server.make_guild("home")
         self.channel = server.make_channel(self.guild, "general")
         self.ada = server.make_user("ada", self.guild)
-        self.settings: dict[str, object] = {"allow_user_messages": "involved"}
+        self.settings: dict[str, Any] = {"allow_user_messages": "involved"}
         self.more = ""
 
     @asynccontextmanager
@@ -94,7 +95,7 @@ class Town:
         await asyncio.to_thread(wait)
 
     def left(self) -> list[dict]:
-        """What an orderly end has left to be done."""
+        """What an orderly stop leaves to be done."""
         path = self.folder / "state/acpbot/acpbot.sqlite3"
         return rows(path, "turns") + rows(path, "posts")
 
@@ -106,7 +107,7 @@ async def town(tmp_path):
         assert server.unserved == []
 
 
-async def test_an_answer_that_was_interrupted_is_told_once_and_the_conversation_goes_on(town):
+async def test_an_interrupted_answer_is_reported_once_and_the_conversation_goes_on(town):
     async with town.daemon() as daemon:
         thread = await town.opens("remember the blue door")
         await town.says_part(thread, "the blue door")
@@ -136,8 +137,8 @@ async def test_an_answer_that_was_interrupted_is_told_once_and_the_conversation_
     assert [said.count(one) for one in ("the second", "the last")] == [1, 1]
 
 
-async def test_what_was_written_while_it_was_away_is_answered_once_and_what_was_before_it_never(town):
-    town.asks("say before the first life")
+async def test_messages_during_the_absence_are_answered_once_and_older_ones_never(town):
+    town.asks("say before the first start")
     async with town.daemon() as daemon:
         thread = await town.opens("say one")
         await town.says(thread, "one")
@@ -161,7 +162,7 @@ async def test_what_was_written_while_it_was_away_is_answered_once_and_what_was_
     assert town.said(thread) == ["one", "two", "three", "five"]
 
 
-async def test_a_finished_answer_is_delivered_by_the_next_life(town):
+async def test_a_finished_answer_is_delivered_after_the_restart(town):
     async with town.daemon() as daemon:
         thread = await town.opens("say one")
         await town.says(thread, "one")
@@ -180,8 +181,8 @@ async def test_a_finished_answer_is_delivered_by_the_next_life(town):
     assert "\n".join(town.said(thread)[1:]) == digits(6000).strip()
 
 
-async def test_an_answer_of_which_discord_has_a_part_is_completed_and_not_said_again(town):
-    """The request was answered too late: what it made stands, and says less than it should."""
+async def test_a_partly_delivered_answer_is_completed_and_not_repeated(town):
+    """The request was answered too late: what it made stays, and says less than it should."""
     async with town.daemon() as daemon:
         thread = await town.opens("say one")
         await town.says(thread, "one")
@@ -198,7 +199,7 @@ async def test_an_answer_of_which_discord_has_a_part_is_completed_and_not_said_a
     assert town.said(thread) == ["one", "begunand ended"]
 
 
-async def test_buttons_of_a_life_that_is_over_go_away(town):
+async def test_buttons_from_before_the_restart_are_removed(town):
     async with town.daemon() as daemon:
         thread = await town.opens("tool echo hello")
         await town.says_part(thread, "🔐 The agent asks")
@@ -210,7 +211,7 @@ async def test_buttons_of_a_life_that_is_over_go_away(town):
     assert "acpbot was restarted, so no answer is needed any more" in asked.content
 
 
-async def test_what_was_changed_while_it_was_away_runs_as_it_stands(town):
+async def test_a_message_edited_during_the_absence_runs_as_edited(town):
     async with town.daemon() as daemon:
         thread = await town.opens("say first; sleep 60")
         await town.says_part(thread, "first")
@@ -225,7 +226,7 @@ async def test_what_was_changed_while_it_was_away_runs_as_it_stands(town):
     assert town.left() == []
 
 
-async def test_a_start_that_fails_leaves_what_waits_and_no_process(tmp_path):
+async def test_a_failed_start_keeps_queued_turns_and_leaves_no_process(tmp_path):
     path = tmp_path / "d/state/acpbot/acpbot.sqlite3"
     store = Store.open(path)
     incoming = IncomingMessage(thread_id="demo", text="sleep 60", owner="ada")
@@ -243,7 +244,7 @@ async def test_a_start_that_fails_leaves_what_waits_and_no_process(tmp_path):
     assert rows(path, "processes") == []
 
 
-async def test_a_stop_keeps_what_waits(town):
+async def test_a_stop_keeps_queued_turns(town):
     town.more = "\n[shutdown]\ndrain_seconds = 0\n"
     async with town.daemon() as daemon:
         thread = await town.opens("sleep 60")

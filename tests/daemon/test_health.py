@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,20 +16,26 @@ DISCORD = ChatFacts(platform="discord", connected=True, since="2026-11-24T00:00:
 EMPTY = PoolCounts(sessions=0, max=4, starting=0, idle=0, busy=0, waiting=0, stuck=0, suspended=0, queued=0)
 
 
-def facts(**changes) -> health.Facts:
-    plain = {"state": "running", "version": "0.1.0", "uptime_seconds": 61.26, "chat": LOCAL, "pool": EMPTY}
-    return health.Facts(**plain | changes)
+def inputs(**changes) -> health.HealthInputs:
+    plain: dict[str, Any] = {
+        "state": "running",
+        "version": "0.1.0",
+        "uptime_seconds": 61.26,
+        "chat": LOCAL,
+        "pool": EMPTY,
+    }
+    return health.HealthInputs(**plain | changes)
 
 
-def chat(**changes) -> health.Facts:
-    return facts(chat=msgspec.structs.replace(DISCORD, **changes))
+def chat(**changes) -> health.HealthInputs:
+    return inputs(chat=msgspec.structs.replace(DISCORD, **changes))
 
 
-def pool(**changes) -> health.Facts:
-    return facts(pool=msgspec.structs.replace(EMPTY, **changes))
+def pool(**changes) -> health.HealthInputs:
+    return inputs(pool=msgspec.structs.replace(EMPTY, **changes))
 
 
-def check(name: str, of: health.Facts) -> Check:
+def check(name: str, of: health.HealthInputs) -> Check:
     (found,) = [check for check in health.checks(of) if check.name == name]
     return found
 
@@ -36,14 +43,14 @@ def check(name: str, of: health.Facts) -> Check:
 @pytest.mark.parametrize(
     ("of", "name", "reason"),
     [
-        (facts(), "chat", None),
+        (inputs(), "chat", None),
         (chat(), "chat", None),
         (chat(connected=False, disconnected_seconds=15), "chat", None),
         (chat(connected=False, disconnected_seconds=15.1), "chat", "discord has been disconnected for 15 s"),
         (chat(connected=False, disconnected_seconds=None), "chat", "discord has not been connected yet"),
         (chat(heartbeat_ack_seconds=90), "chat", None),
         (chat(heartbeat_ack_seconds=91), "chat", "discord acknowledged its last heartbeat 91 s ago"),
-        (facts(state="starting"), "chat", "acpbot is starting"),
+        (inputs(state="starting"), "chat", "acpbot is starting"),
         (pool(idle=4, sessions=4), "pool", None),
         (pool(busy=3, idle=1, sessions=4), "pool", None),
         (
@@ -52,17 +59,23 @@ def check(name: str, of: health.Facts) -> Check:
             "the pool is exhausted: all 4 places are taken (1 busy, 1 waiting, 1 stuck, 1 starting)",
         ),
         (pool(busy=4, suspended=9, sessions=4), "pool", "the pool is exhausted: all 4 places are taken (4 busy)"),
-        (facts(), "drain", None),
-        (facts(state="draining"), "drain", "acpbot is draining: it takes no new turns"),
-        (facts(state="stopping"), "drain", "acpbot is stopping"),
-        (facts(loop_lag_ms=None), "loop", None),
-        (facts(loop_lag_ms=1000), "loop", None),
-        (facts(loop_lag_ms=1400), "loop", "the event loop was 1.4 s late"),
-        (facts(), "config", None),
-        (facts(config_problem="cannot use it"), "config", "cannot use it"),
+        (inputs(), "drain", None),
+        (inputs(state="draining"), "drain", "acpbot is draining: it takes no new turns"),
+        (inputs(state="stopping"), "drain", "acpbot is stopping"),
+        (inputs(loop_lag_ms=None), "loop", None),
+        (inputs(loop_lag_ms=1000), "loop", None),
+        (inputs(loop_lag_ms=1400), "loop", "the event loop was 1.4 s late"),
+        (inputs(), "config", None),
+        (inputs(config_problem="cannot use it"), "config", "cannot use it"),
+        (inputs(), "tasks", None),
+        (
+            inputs(crashed_tasks=["reload", "tick"]),
+            "tasks",
+            "background tasks have ended with an error: reload, tick; see the log, and restart acpbot",
+        ),
     ],
 )
-def test_a_check(of, name, reason):
+def test_each_check_gives_its_reason(of, name, reason):
     assert check(name, of) == Check(name, reason is None, reason)
 
 
@@ -72,27 +85,27 @@ def test_a_check(of, name, reason):
         chat(connected=False, disconnected_seconds=16),
         chat(heartbeat_ack_seconds=100),
         pool(busy=4, sessions=4),
-        facts(state="draining"),
-        facts(state="starting"),
+        inputs(state="draining"),
+        inputs(state="starting"),
     ],
 )
-def test_what_is_not_ready_is_live_all_the_same(of):
-    verdicts = health.readiness(of)
-    assert (verdicts.live, verdicts.ready, verdicts.status) == (True, False, "not_ready")
+def test_a_daemon_that_is_not_ready_is_still_live(of):
+    readiness = health.readiness(of)
+    assert (readiness.live, readiness.ready, readiness.status) == (True, False, "not_ready")
 
 
-def test_a_late_loop_is_told_but_does_not_decide():
-    report = health.report(facts(loop_lag_ms=5000))
+def test_a_late_loop_is_reported_but_does_not_affect_readiness():
+    report = health.report(inputs(loop_lag_ms=5000))
     assert (report.ready, report.status) == (True, "ok")
     assert [c.name for c in report.checks if not c.ok] == ["loop"]
-    assert "loop" not in [c.name for c in health.readiness(facts(loop_lag_ms=5000)).checks]
+    assert "loop" not in [c.name for c in health.readiness(inputs(loop_lag_ms=5000)).checks]
 
 
-def test_a_configuration_that_was_refused_is_told_but_does_not_decide():
-    report = health.report(facts(config_problem="cannot use it"))
+def test_a_refused_configuration_is_reported_but_does_not_affect_readiness():
+    report = health.report(inputs(config_problem="cannot use it"))
     assert (report.ready, report.status) == (True, "ok")
     assert [c.name for c in report.checks if not c.ok] == ["config"]
-    assert "config" not in [c.name for c in health.readiness(facts(config_problem="cannot use it")).checks]
+    assert "config" not in [c.name for c in health.readiness(inputs(config_problem="cannot use it")).checks]
 
 
 @pytest.mark.parametrize(
@@ -101,22 +114,22 @@ def test_a_configuration_that_was_refused_is_told_but_does_not_decide():
         (pool(), "running: 0 sessions, 0 busy, 0 queued"),
         (pool(sessions=1, busy=1, queued=2), "running: 1 session, 1 busy, 2 queued"),
         (
-            facts(state="draining", pool=pool(sessions=4, idle=1, waiting=2, stuck=1).pool),
+            inputs(state="draining", pool=pool(sessions=4, idle=1, waiting=2, stuck=1).pool),
             "draining: 4 sessions, 0 busy, 2 waiting, 1 stuck, 0 queued",
         ),
     ],
 )
-def test_all_of_it_in_a_line(of, line):
+def test_the_summary_is_one_line(of, line):
     assert health.summary(of.state, of.pool) == line
 
 
-def test_the_grace_is_the_configured_one():
+def test_a_disconnect_counts_after_the_configured_grace():
     away = msgspec.structs.replace(DISCORD, connected=False, disconnected_seconds=30)
-    assert health.readiness(facts(chat=away, grace_seconds=60)).ready
-    assert not health.readiness(facts(chat=away, grace_seconds=0)).ready
+    assert health.readiness(inputs(chat=away, grace_seconds=60)).ready
+    assert not health.readiness(inputs(chat=away, grace_seconds=0)).ready
 
 
-def test_a_late_heartbeat_is_told_as_disconnected():
+def test_a_late_heartbeat_counts_as_disconnected():
     assert health.report(chat(heartbeat_ack_seconds=91)).chat.connected is False
     assert health.readiness(chat(heartbeat_ack_seconds=91)).chat_connected is False
 

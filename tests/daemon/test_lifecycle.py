@@ -1,4 +1,4 @@
-"""How a daemon ends and is drained, and what systemd is told of it: real processes, real signals."""
+"""How a daemon drains and stops, and what it reports to systemd: real processes, real signals."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def logged_seconds(daemon: DaemonProcess, first: str, last: str) -> float:
     return (at[last] - at[first]).total_seconds()
 
 
-def test_systemd_is_told_of_a_whole_life_in_order(tmp_path):
+def test_systemd_gets_the_states_from_start_to_stop_in_order(tmp_path):
     with DaemonProcess(tmp_path / "d", config(), ready=False, WATCHDOG_USEC="400000") as daemon:
         assert daemon.message() == {"READY": "1", "STATUS": "running: 0 sessions, 0 busy, 0 queued"}
         assert daemon.message() == {"WATCHDOG": "1"}
@@ -63,14 +63,14 @@ def test_systemd_is_told_of_a_whole_life_in_order(tmp_path):
             assert message["STOPPING"] == "1"
             assert message["STATUS"] == "draining: 1 session, 0 busy, 1 waiting, 0 queued"
             assert int(message["EXTEND_TIMEOUT_USEC"]) >= 5_000_000
-            assert int(daemon.told("EXTEND_TIMEOUT_USEC")) >= 5_000_000
-            assert daemon.told("WATCHDOG") == "1"
+            assert int(daemon.reported("EXTEND_TIMEOUT_USEC")) >= 5_000_000
+            assert daemon.reported("WATCHDOG") == "1"
             wire.call("chat.permit", **permit)
             assert daemon.process.wait(LIMIT) == 0
         assert not any("READY" in message or "STOPPING" in message for message in daemon.messages())
 
 
-def test_a_turn_that_fits_is_not_interrupted(tmp_path):
+def test_a_turn_that_ends_within_the_drain_time_is_not_interrupted(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     probes = f'[management.probes]\nenabled = true\nbind = "127.0.0.1:{port}"\n'
@@ -100,7 +100,7 @@ def test_a_turn_that_fits_is_not_interrupted(tmp_path):
     assert "Traceback" not in daemon.log.read_text()
 
 
-def test_with_nothing_running_the_end_comes_at_once(tmp_path):
+def test_an_idle_daemon_stops_at_once(tmp_path):
     with DaemonProcess(tmp_path / "d", config()) as daemon:
         with daemon.wire() as wire:
             wire.call("chat.open", thread="demo")
@@ -109,7 +109,7 @@ def test_with_nothing_running_the_end_comes_at_once(tmp_path):
         assert logged_seconds(daemon, "daemon_draining", "daemon_stopping") < 1
 
 
-def test_a_turn_that_does_not_fit_is_ended_in_time_and_told(tmp_path):
+def test_a_turn_that_exceeds_the_drain_time_ends_with_an_error(tmp_path):
     drain, grace = 0.2, 0.5
     with DaemonProcess(tmp_path / "d", config(drain=drain, grace=grace)) as daemon, daemon.wire() as wire:
         wire.call("chat.open", thread="demo")
@@ -125,7 +125,7 @@ def test_a_turn_that_does_not_fit_is_ended_in_time_and_told(tmp_path):
         assert "processes_left=0" in daemon.log.read_text()
 
 
-def test_neither_a_long_kill_nor_a_deaf_client_holds_up_the_end(tmp_path):
+def test_neither_a_long_kill_nor_a_client_that_does_not_read_delays_the_stop(tmp_path):
     drain, grace = 0.1, 0.3
     with (
         DaemonProcess(tmp_path / "d", config(drain=drain, grace=grace)) as daemon,
@@ -151,7 +151,7 @@ def test_neither_a_long_kill_nor_a_deaf_client_holds_up_the_end(tmp_path):
         assert logged_seconds(daemon, "daemon_draining", "daemon_stopped") < drain + grace + 2
 
 
-def test_a_second_signal_ends_the_drain_and_every_grace(tmp_path):
+def test_a_second_signal_ends_the_drain_and_all_grace_periods(tmp_path):
     with DaemonProcess(tmp_path / "d", config(drain=300, grace=300)) as daemon, daemon.wire() as wire:
         for thread in ("demo", "other"):
             wire.call("chat.open", thread=thread)
@@ -171,7 +171,7 @@ def test_a_second_signal_ends_the_drain_and_every_grace(tmp_path):
     assert "crashed" not in log
 
 
-def test_a_drain_by_an_operator_and_its_end(tmp_path):
+def test_an_operator_begins_and_ends_a_drain(tmp_path):
     with DaemonProcess(tmp_path / "d", config()) as daemon, daemon.wire() as chat, daemon.wire() as admin:
         permit = wait_for_permission(chat)
         assert admin.call("daemon.drain", on=True) == {"state": "draining"}
@@ -190,7 +190,7 @@ def test_a_drain_by_an_operator_and_its_end(tmp_path):
         assert not any("EXTEND_TIMEOUT_USEC" in message for message in daemon.messages())
 
 
-def test_at_its_deadline_turns_are_cancelled_and_queued_ones_are_told_why(tmp_path):
+def test_at_the_deadline_running_turns_are_cancelled_and_queued_ones_get_the_reason(tmp_path):
     with DaemonProcess(tmp_path / "d", config()) as daemon, daemon.wire() as chat, daemon.wire() as admin:
         wait_for_permission(chat)
         chat.call("chat.send", thread="demo", text="say never")
@@ -205,7 +205,7 @@ def test_at_its_deadline_turns_are_cancelled_and_queued_ones_are_told_why(tmp_pa
         assert chat.turn("demo", "say again")["text"] == "again"
 
 
-def test_a_drain_that_is_taken_back_takes_its_deadline_along(tmp_path):
+def test_ending_a_drain_cancels_its_deadline(tmp_path):
     with DaemonProcess(tmp_path / "d", config()) as daemon, daemon.wire() as chat, daemon.wire() as admin:
         permit = wait_for_permission(chat)
         assert admin.call("daemon.drain", on=True, deadline_seconds=0.05) == {"state": "draining"}
@@ -217,7 +217,7 @@ def test_a_drain_that_is_taken_back_takes_its_deadline_along(tmp_path):
         assert chat.event("turn_end")["stop_reason"] == "end_turn"
 
 
-def test_a_stop_ends_a_drain_that_was_quiet_already(tmp_path):
+def test_a_drained_daemon_stops(tmp_path):
     with DaemonProcess(tmp_path / "d", config()) as daemon:
         with daemon.wire() as wire:
             wire.call("daemon.drain", on=True)
@@ -225,7 +225,7 @@ def test_a_stop_ends_a_drain_that_was_quiet_already(tmp_path):
 
 
 @pytest.mark.parametrize("deadline", [0, 60])
-def test_a_drain_of_a_daemon_with_nothing_to_do_changes_nothing_else(tmp_path, deadline):
+def test_a_drain_of_an_idle_daemon_has_no_other_effect(tmp_path, deadline):
     with DaemonProcess(tmp_path / "d", config()) as daemon, daemon.wire() as wire:
         assert wire.call("daemon.drain", on=True, deadline_seconds=deadline) == {"state": "draining"}
         assert wire.call("daemon.drain", on=False) == {"state": "running"}

@@ -47,7 +47,7 @@ def settings(*changes: tuple[str, str, str], base: str = BASE):
 
 
 @pytest.mark.parametrize("change", AT_START, ids=lambda change: f"{change[0]} {change[1]}")
-def test_what_is_used_at_the_start_stays_and_is_named(change):
+def test_a_key_that_needs_a_restart_keeps_its_value_and_is_named(change):
     before, wanted = settings(), settings(change)
     merged = merge(before, wanted)
     assert differences(before, merged) == []
@@ -69,7 +69,7 @@ def changed(struct, path: list[str]):
     return structs.replace(struct, **{key: new})
 
 
-def test_every_other_key_is_taken():
+def test_every_other_key_changes_at_a_reload():
     at_start = {(table.strip("[]"), key) for table, key, _ in AT_START}
     taken = {(table, key) for table, key in configs.all_keys() - at_start if table and table != "agent"}
     before = settings()
@@ -80,7 +80,7 @@ def test_every_other_key_is_taken():
         assert differences(before, wanted) == [f"[{table}] {key}"]
 
 
-def test_agents_and_their_default_are_taken_and_named_whole():
+def test_agents_and_the_default_agent_change_and_are_named_as_a_whole():
     before = configs.parse(configs.AGENT + '[agents.old]\ncommand = "old"\n')
     wanted = configs.parse(
         'default_agent = "new"\n' + configs.AGENT + 'args = ["--fast"]\n[agents.new]\ncommand = "new"\n'
@@ -90,14 +90,14 @@ def test_agents_and_their_default_are_taken_and_named_whole():
 
 
 @pytest.mark.parametrize(("before", "wanted"), [(BASE, configs.AGENT), (configs.AGENT, BASE)])
-def test_another_chat_takes_a_restart(before, wanted):
+def test_another_chat_needs_a_restart(before, wanted):
     before, wanted = configs.parse(before), configs.parse(wanted)
     merged = merge(before, wanted)
     assert merged.discord == before.discord
     assert differences(merged, wanted) == ["[discord]"]
 
 
-def test_no_value_is_ever_named():
+def test_values_are_never_named():
     secret = "hunter2-hunter2-hunter2"
     env = configs.AGENT + f'env = {{ KEY = "{secret}" }}\n'
     assert secret not in repr(differences(configs.parse(configs.AGENT), configs.parse(env)))
@@ -112,7 +112,7 @@ def check(wire, name: str = "config") -> dict:
 
 
 def reload(daemon, text: str | None = None) -> None:
-    """Write a configuration, send SIGHUP, and wait until systemd would know that it is over."""
+    """Write a configuration, send SIGHUP, and wait until the service manager has got READY again."""
     if text is not None:
         daemon.config.write_text(text)
     before = time.monotonic_ns() // 1000
@@ -134,7 +134,7 @@ def last_event(daemon, name: str) -> dict:
 JSON_LOG = '[log]\nformat = "json"\n'
 
 
-def test_a_good_one_is_put_in_force(tmp_path):
+def test_a_good_configuration_is_put_in_force(tmp_path):
     with DaemonProcess(tmp_path / "d", DEMO_AGENT + JSON_LOG) as daemon, daemon.wire() as wire:
         assert check(wire) == {"name": "config", "ok": True, "reason": None}
         wire.call("chat.open", thread="one")
@@ -150,9 +150,9 @@ def test_a_good_one_is_put_in_force(tmp_path):
         while wire.event("tool")["status"] != "completed":  # unasked
             pass
         assert check(wire)["ok"]
-        told = last_event(daemon, "config_reloaded")
-        assert told["source"] == str(daemon.config)
-        assert sorted(told["changed"].split(", ")) == [
+        record = last_event(daemon, "config_reloaded")
+        assert record["source"] == str(daemon.config)
+        assert sorted(record["changed"].split(", ")) == [
             "[agent]", "[agents.second]", "[log] level", "[permissions] policy", "[pool] max_sessions",
             "[shutdown] drain_seconds", "default_agent",
         ]  # fmt: skip
@@ -161,7 +161,7 @@ def test_a_good_one_is_put_in_force(tmp_path):
         assert "debug" in levels
 
 
-def test_a_bad_one_is_refused_whole_until_a_good_one_comes(tmp_path):
+def test_a_bad_configuration_is_refused_as_a_whole_until_a_good_one_comes(tmp_path):
     with DaemonProcess(tmp_path / "d", DEMO_AGENT + JSON_LOG) as daemon, daemon.wire() as wire:
         good = daemon.config.read_text()
         reload(daemon, good + "[pool]\nmax_sessions = 3\nmax_session = 4\n")
@@ -180,7 +180,7 @@ def test_a_bad_one_is_refused_whole_until_a_good_one_comes(tmp_path):
     assert "Traceback" not in daemon.log.read_text()
 
 
-def test_what_needs_a_restart_is_named_and_the_rest_is_taken(tmp_path):
+def test_keys_that_need_a_restart_are_named_and_the_others_change(tmp_path):
     with DaemonProcess(tmp_path / "d", DEMO_AGENT + JSON_LOG) as daemon, daemon.wire() as wire:
         good = daemon.config.read_text()
         reload(daemon, good.replace("json", "text") + '[pool]\nmax_sessions = 3\nworkspace = "/srv/elsewhere"\n')
@@ -195,7 +195,7 @@ def test_what_needs_a_restart_is_named_and_the_rest_is_taken(tmp_path):
         assert wire.call("sessions.list")["max_sessions"] == 10
 
 
-def test_the_same_file_is_read_again_wherever_it_was_found(tmp_path):
+def test_a_reload_reads_the_file_that_the_start_found(tmp_path):
     elsewhere = tmp_path / "elsewhere.toml"
     elsewhere.write_text(DEMO_AGENT)
     with DaemonProcess(tmp_path / "d", ACPBOT_CONFIG=str(elsewhere)) as daemon, daemon.wire() as wire:
@@ -203,7 +203,7 @@ def test_the_same_file_is_read_again_wherever_it_was_found(tmp_path):
         assert wire.call("sessions.list")["max_sessions"] == 3
 
 
-def test_a_daemon_that_stops_reads_nothing_any_more(tmp_path):
+def test_a_stopping_daemon_ignores_a_reload(tmp_path):
     with DaemonProcess(tmp_path / "d") as daemon, daemon.wire() as wire:
         wire.call("chat.open", thread="one")
         wire.call("chat.send", thread="one", text="tool true")

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from acpbot.daemon.systemd import Notifier
+from acpbot.daemon.systemd import ServiceManager
 
 
 @pytest.mark.parametrize("abstract", [False, True])
@@ -14,11 +14,11 @@ def test_states_arrive_as_lines(tmp_path, abstract):
     path = f"{tmp_path}/notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
         server.bind("\0" + path if abstract else path)
-        Notifier({"NOTIFY_SOCKET": "@" + path if abstract else path}).send(READY="1", STATUS="two\nlines")
+        ServiceManager({"NOTIFY_SOCKET": "@" + path if abstract else path}, str).send(READY="1", STATUS="two\nlines")
         assert server.recv(1000) == b"READY=1\nSTATUS=two lines"
 
 
-def test_nobody_listening_hurts_nobody(tmp_path):
-    Notifier({}).send(READY="1")
-    Notifier({"NOTIFY_SOCKET": str(tmp_path / "missing")}).send(READY="1")
+def test_a_service_manager_that_does_not_listen_is_ignored(tmp_path):
+    ServiceManager({}, str).send(READY="1")
+    ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "missing")}, str).send(READY="1")
     assert list(tmp_path.iterdir()) == []

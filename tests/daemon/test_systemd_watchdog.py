@@ -1,4 +1,4 @@
-"""systemd's watchdog: who gets a ping, and who does not."""
+"""systemd's watchdog: when the daemon pings, and when it does not."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import time
 
 import pytest
 
-from acpbot.daemon.systemd import Notifier
-from acpbot.daemon.systemd_watchdog import KeepAlive, interval
+from acpbot.daemon.systemd import ServiceManager, Watchdog, watchdog_interval
 from acpbot.management.protocol import Limits
 from tests.fakes.daemon import DEMO_AGENT, LIMIT, DaemonProcess
 from tests.support.management_server import Harness
@@ -35,9 +34,9 @@ async def harness(tmp_path):
 
 @pytest.fixture
 def make(tmp_path, manager):  # noqa: ARG001 - it has to listen
-    def make(path, seconds: float = LIMIT) -> KeepAlive:
-        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
-        return KeepAlive(notifier, None if path is None else str(path), seconds=seconds)
+    def make(path, seconds: float = LIMIT) -> Watchdog:
+        manager = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "notify")}, str)
+        return Watchdog(manager, None if path is None else str(path), seconds=seconds)
 
     return make
 
@@ -64,11 +63,11 @@ def pings(manager) -> list[bytes]:
         ({"WATCHDOG_USEC": "-1"}, None),
     ],
 )
-def test_how_often_systemd_wants_to_hear(environ, seconds):
-    assert interval(environ) == seconds
+def test_the_watchdog_interval_follows_the_environment(environ, seconds):
+    assert watchdog_interval(environ) == seconds
 
 
-async def test_an_answer_earns_a_ping(harness, make, manager):
+async def test_a_ping_follows_each_answer(harness, make, manager):
     assert await make(harness.path).beat()
     assert await make(harness.path).beat()
     assert pings(manager) == [b"WATCHDOG=1"] * 2
@@ -77,7 +76,7 @@ async def test_an_answer_earns_a_ping(harness, make, manager):
         await asyncio.wait_for(harness.server._gone.wait(), LIMIT)
 
 
-async def test_a_daemon_whose_places_are_all_taken_still_answers(tmp_path, make, manager):
+async def test_a_daemon_without_free_connections_still_pings(tmp_path, make, manager):
     harness = Harness(tmp_path / "full", Limits(connections=0))
     await harness.start()
     assert await make(harness.path).beat()
@@ -85,17 +84,17 @@ async def test_a_daemon_whose_places_are_all_taken_still_answers(tmp_path, make,
     await harness.stop()
 
 
-async def test_no_ping_where_the_socket_is_gone_until_it_is_back(harness, make, manager, caplog):
-    keepalive = make(harness.path)
+async def test_no_ping_while_the_socket_is_missing(harness, make, manager, caplog):
+    watchdog = make(harness.path)
     away = harness.path.with_name("away.sock")
     harness.path.rename(away)
-    assert not await keepalive.beat()
+    assert not await watchdog.beat()
     assert pings(manager) == []
     (record,) = [record for record in caplog.records if record.message == "watchdog_unanswered"]
     assert record.levelno == logging.WARNING
     assert "No such file" in record.fields["reason"]
     away.rename(harness.path)
-    assert await keepalive.beat()
+    assert await watchdog.beat()
 
 
 @pytest.mark.parametrize(
@@ -114,7 +113,7 @@ async def test_no_ping_where_the_socket_is_gone_until_it_is_back(harness, make, 
         (b"x" * 100_000, "Separator is not found"),
     ],
 )
-async def test_no_ping_for_another_program_in_its_place(tmp_path, make, caplog, said, reason):
+async def test_no_ping_when_another_program_answers_at_the_socket(tmp_path, make, caplog, said, reason):
     closed = asyncio.Event()
 
     async def serve(reader, writer):
@@ -129,31 +128,31 @@ async def test_no_ping_for_another_program_in_its_place(tmp_path, make, caplog, 
     async with server:
         assert not await make(tmp_path / "other.sock", 0.05 if said is None else LIMIT).beat()
         await asyncio.wait_for(closed.wait(), LIMIT)
-    told = [record.fields["reason"] for record in caplog.records if record.message == "watchdog_unanswered"]
-    assert len(told) == 1
-    assert reason in told[0]
+    found = [record.fields["reason"] for record in caplog.records if record.message == "watchdog_unanswered"]
+    assert len(found) == 1
+    assert reason in found[0]
 
 
 @pytest.mark.parametrize("served", [True, False])
-async def test_no_ping_where_the_loop_was_blocked_for_too_long(harness, make, manager, served):
+async def test_no_ping_when_the_loop_was_blocked_for_too_long(harness, make, manager, served):
     beat = asyncio.create_task(make(harness.path if served else None, 0.05).beat())
     asyncio.get_running_loop().call_soon(time.sleep, 0.1)
     assert not await asyncio.wait_for(beat, LIMIT)
     assert pings(manager) == []
 
 
-async def test_without_a_management_socket_a_turn_of_the_loop_has_to_do(make, manager, caplog):
+async def test_without_a_management_socket_a_pass_of_the_loop_is_enough(make, manager, caplog):
     caplog.set_level(logging.INFO)
     running = asyncio.create_task(make(None, 60).run())
     ping = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(manager, 100), LIMIT)
     assert ping == b"WATCHDOG=1"
     running.cancel()
     await asyncio.wait([running])
-    (told,) = [record.fields for record in caplog.records if record.message == "watchdog"]
-    assert told == {"seconds": 60, "asks": "the event loop only: the management socket is off"}
+    (fields,) = [record.fields for record in caplog.records if record.message == "watchdog"]
+    assert fields == {"seconds": 60, "asks": "the event loop only: the management socket is off"}
 
 
-def test_a_real_daemon_whose_socket_is_taken_away_is_silent_until_it_is_back(tmp_path):
+def test_a_real_daemon_sends_no_ping_while_its_socket_is_missing(tmp_path):
     with DaemonProcess(tmp_path / "d", WATCHDOG_USEC="100000") as daemon, daemon.wire() as wire:
         wire.call("chat.open", thread="demo")
         daemon.wait_for(b"WATCHDOG=1")
@@ -169,7 +168,7 @@ def test_a_real_daemon_whose_socket_is_taken_away_is_silent_until_it_is_back(tmp
         assert daemon.stop() == 0
 
 
-def test_a_socket_of_systemd_is_asked_where_systemd_bound_it(tmp_path):
+def test_the_watchdog_uses_the_socket_that_systemd_passed(tmp_path):
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "from-systemd.sock"))
         listening.listen()
@@ -184,7 +183,7 @@ def test_a_socket_of_systemd_is_asked_where_systemd_bound_it(tmp_path):
         assert str(tmp_path / "from-systemd.sock") in daemon.log.read_text()
 
 
-def test_a_daemon_without_a_management_socket_is_pinged_for_too(tmp_path):
+def test_a_daemon_without_a_management_socket_pings_too(tmp_path):
     config = DEMO_AGENT + "[management]\nenabled = false\n"
     with DaemonProcess(tmp_path / "d", config, WATCHDOG_USEC="100000") as daemon:
         for _ in range(2):

@@ -136,12 +136,12 @@ class DaemonProcess:
             self.wait_for(b"READY=1")
 
     def wait_for(self, state: bytes) -> None:
-        """Wait until the daemon has told the service manager this."""
+        """Wait until the daemon has reported this to the service manager."""
         name, _, value = state.decode().partition("=")
-        while self.told(name) != value:
+        while self.reported(name) != value:
             pass
 
-    def told(self, name: str) -> str:
+    def reported(self, name: str) -> str:
         """The value in the next message to the service manager that has this name; those before it are dropped."""
         while name not in (message := self.message()):
             pass
@@ -152,7 +152,7 @@ class DaemonProcess:
         try:
             lines = self.notify.recv(4096).decode().split("\n")
         except TimeoutError:
-            raise AssertionError(f"nothing more is told; the log says:\n{self.log.read_text()}") from None
+            raise AssertionError(f"nothing more is reported; the log says:\n{self.log.read_text()}") from None
         return dict(line.partition("=")[::2] for line in lines)
 
     def messages(self) -> list[dict[str, str]]:

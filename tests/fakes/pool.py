@@ -1,4 +1,4 @@
-"""A pool and a chat hub in memory: what the management wire needs of the real ones, and no more."""
+"""A pool and a chat hub in memory: what the management methods need of the real ones, and no more."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from acpbot.sessions.views import Detail, KillResult, PoolCounts, ProcessRow, Ro
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from acpbot.management.readiness import State
     from acpbot.sessions.views import Target
 
 Event = dict[str, Any]
@@ -210,7 +211,7 @@ class FakeHub:
             listeners.remove(emit)
 
     def snapshot(self, thread: str) -> list[Event]:
-        return [{"thread": thread, "type": "text", "text": "as it stands"}]
+        return [{"thread": thread, "type": "text", "text": "a snapshot"}]
 
     # What a test calls.
 
@@ -223,12 +224,12 @@ class FakeDrain:
     def __init__(self) -> None:
         self.asked: list[tuple[bool, float | None]] = []
 
-    async def drain(self, *, on: bool, deadline_seconds: float | None) -> str:
+    def drain(self, *, on: bool, deadline_seconds: float | None) -> State:
         self.asked.append((on, deadline_seconds))
         return "draining" if on else "running"
 
 
-def make_facts(**changes: Any) -> health.Facts:
+def make_health_inputs(**changes: Any) -> health.HealthInputs:
     """A healthy daemon on Discord."""
     members: dict[str, Any] = {
         "state": "running",
@@ -245,4 +246,4 @@ def make_facts(**changes: Any) -> health.Facts:
         "loop_lag_ms": 0.4,
         "rss_bytes": 73_400_320,
     }
-    return health.Facts(**members | changes)
+    return health.HealthInputs(**members | changes)

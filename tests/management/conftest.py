@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from acpbot.management.audit import LOGGER
 from tests.support.management_server import AuditLog, Harness
 
 
 @pytest.fixture
 async def make_harness(tmp_path):
-    harnesses = []
+    harnesses: list[Harness] = []
 
     async def make(*args, folder=None, **services) -> Harness:
         harness = Harness(folder or tmp_path / str(len(harnesses)), *args, **services)
@@ -32,7 +33,7 @@ async def harness(make_harness):
 @pytest.fixture
 def audit_log():
     handler = AuditLog()
-    logger = logging.getLogger("acpbot.audit")
+    logger = logging.getLogger(LOGGER)
     logger.addHandler(handler)
     yield handler
     logger.removeHandler(handler)

@@ -34,7 +34,7 @@ def users():
                 continue
 
 
-def test_the_kernel_says_who_is_there():
+def test_the_kernel_gives_the_peers_credentials():
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     with ours, theirs:
         assert peer_of(ours) == Peer(os.getpid(), os.geteuid(), os.getegid())
@@ -92,7 +92,7 @@ def test_a_user_is_an_admin_by_a_group_that_lists_it(monkeypatch):
     assert AccessRule(["operators"]).looked_up(Peer(1, user.pw_uid, user.pw_gid)) == "read", "that is a user's name"
 
 
-def test_a_name_of_digits_is_a_uid_and_no_group():
+def test_a_name_of_digits_is_a_uid_and_not_a_group():
     assert AccessRule(["@0"]).looked_up(Peer(1, STRANGER, 0)) == "read"
 
 
@@ -107,7 +107,7 @@ def test_a_user_without_a_name_is_its_number():
     assert user_name(0) == pwd.getpwuid(0).pw_name
 
 
-async def test_unknown_admins_are_warned_of(make_harness, caplog):
+async def test_unknown_admins_are_logged(make_harness, caplog):
     await make_harness(rule=AccessRule(["no-such-user", "root"]))
     (warned,) = [record.fields["admin"] for record in caplog.records if record.message == "admin_unknown"]
     assert warned == "no-such-user"
@@ -134,7 +134,7 @@ AS_NOBODY = """
 
 
 async def as_nobody(path, *requests) -> tuple[list[dict], int, str]:
-    """What nobody is told; its pid; what it says where it can't connect."""
+    """What the user nobody receives; its pid; its error where it can't connect."""
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-c", textwrap.dedent(AS_NOBODY), str(path), json.dumps(requests),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -158,7 +158,7 @@ async def public_harness(make_harness, public_path):
 
 
 @as_root
-async def test_another_user_may_read_and_nothing_else(public_harness, audit_log):
+async def test_another_user_may_only_read(public_harness, audit_log):
     harness = await public_harness()
     target = {"thread_id": THREAD, "session_id": "s-0123"}
     hers, pid, _ = await as_nobody(
@@ -198,7 +198,7 @@ async def test_another_user_may_read_and_nothing_else(public_harness, audit_log)
 
 @as_root
 @pytest.mark.parametrize("admin", [pwd.getpwuid(NOBODY).pw_name, str(NOBODY), f"@{grp.getgrgid(NOBODY).gr_name}"])
-async def test_another_user_is_an_admin_where_it_is_named(public_harness, audit_log, admin):
+async def test_another_user_is_an_admin_where_the_configuration_names_it(public_harness, audit_log, admin):
     harness = await public_harness(rule=AccessRule([admin]))
     (hello, answer, opened), pid, _ = await as_nobody(
         harness.path, ("sessions.cancel", {"thread": THREAD}), ("chat.open", {"thread": "demo"})
@@ -219,15 +219,15 @@ async def test_another_user_is_an_admin_where_it_is_named(public_harness, audit_
 @as_root
 async def test_the_file_mode_keeps_others_out(make_harness, public_path):
     harness = await make_harness(folder=public_path)
-    hers, _, told = await as_nobody(harness.path)
-    assert (hers, told) == ([], "Permission denied")
+    hers, _, error = await as_nobody(harness.path)
+    assert (hers, error) == ([], "Permission denied")
     harness.path.parent.chmod(0o755)
-    hers, _, told = await as_nobody(harness.path)
-    assert (hers, told) == ([], "Permission denied")
+    hers, _, error = await as_nobody(harness.path)
+    assert (hers, error) == ([], "Permission denied")
 
 
 class SlowRule(AccessRule):
-    """A look at the users that takes for ever."""
+    """A user lookup that never ends."""
 
     def __init__(self, hold) -> None:
         super().__init__(["somebody"])
@@ -244,7 +244,7 @@ class SlowRule(AccessRule):
         return "admin"
 
 
-async def test_a_slow_look_at_the_users_holds_up_nobody(make_harness, caplog):
+async def test_a_slow_user_lookup_delays_no_other_client(make_harness, caplog):
     hold = threading.Event()
     rule = SlowRule(hold)
     harness = await make_harness(Limits(lookup_seconds=0.1), rule=rule)
@@ -258,7 +258,7 @@ async def test_a_slow_look_at_the_users_holds_up_nobody(make_harness, caplog):
     hold.set()
 
 
-async def test_who_has_said_all_before_hello_is_served_after_it(make_harness):
+async def test_requests_sent_before_hello_are_served_after_it(make_harness):
     hold = threading.Event()
     harness = await make_harness(rule=SlowRule(hold))
     client = await harness.client(hello=False)
@@ -271,7 +271,7 @@ async def test_who_has_said_all_before_hello_is_served_after_it(make_harness):
     assert await client.closed()
 
 
-async def test_who_leaves_during_the_look_is_not_missed(make_harness):
+async def test_a_client_may_leave_during_the_user_lookup(make_harness):
     hold = threading.Event()
     harness = await make_harness(rule=SlowRule(hold))
     client = await harness.client(hello=False)

@@ -8,6 +8,7 @@ import pytest
 from acpbot import logs
 from acpbot.management import audit
 from acpbot.management.access import Peer
+from acpbot.storage.store import Store
 
 PEER = Peer(pid=4711, uid=1000, gid=1000)
 
@@ -25,8 +26,8 @@ def written():
     acpbot.setLevel(levels[1])
 
 
-def test_it_is_one_line_whatever_the_level(written):
-    audit.record(PEER, "sessions.kill", "17/s-1", "ended")
+def test_an_entry_is_one_line_at_any_log_level(written):
+    audit.Audit(Store()).record(PEER, "sessions.kill", "17/s-1", "ended")
     (line,) = written.getvalue().splitlines()
     assert line.split(maxsplit=1)[1] == (
         "info    audit uid=1000 pid=4711 method=sessions.kill target=17/s-1 outcome=ended"
@@ -34,13 +35,13 @@ def test_it_is_one_line_whatever_the_level(written):
 
 
 def test_a_denial_is_a_warning(written):
-    audit.record(None, "connect", "", audit.DENIED)
+    audit.Audit(Store()).record(None, "connect", "", audit.DENIED)
     (line,) = written.getvalue().splitlines()
     assert line.split(maxsplit=1)[1] == 'warning audit uid=null pid=null method=connect target="" outcome=denied'
 
 
-def test_a_target_can_not_forge_a_line(written):
-    audit.record(PEER, "chat.open", "x\nuid=0 outcome=ended" + "y" * 5000, audit.DENIED)
+def test_a_target_cannot_forge_a_line(written):
+    audit.Audit(Store()).record(PEER, "chat.open", "x\nuid=0 outcome=ended" + "y" * 5000, audit.DENIED)
     (line,) = written.getvalue().splitlines()
     assert len(line) < 400
     assert r'target="x\nuid=0 outcome=ended' in line
@@ -57,5 +58,5 @@ def test_a_target_can_not_forge_a_line(written):
         ({"on": True}, ""),
     ],
 )
-def test_what_a_refused_request_was_aimed_at(params, target):
+def test_the_target_of_a_refused_request_is_read_from_its_parameters(params, target):
     assert audit.target_of(params) == target

@@ -1,4 +1,4 @@
-"""What a client may send, and what comes of it: one clear error, and a daemon that serves all others meanwhile."""
+"""What a client may send, and the result: one clear error, while the daemon serves all other clients."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def request(**members) -> bytes:
         (request(method="hello"), 1, -32601, "no such method"),
     ],
 )
-async def test_a_bad_line_is_one_error_and_the_next_is_served(harness, line, request_id, code, words):
+async def test_a_bad_line_gets_one_error_and_the_next_line_is_served(harness, line, request_id, code, words):
     bystander = await harness.client()
     client = await harness.client()
     client.write(line + b"\r\n" + GOOD)
@@ -72,14 +72,14 @@ async def test_a_bad_line_is_one_error_and_the_next_is_served(harness, line, req
     assert (await bystander.call("health.get"))["live"]
 
 
-async def test_blank_lines_are_passed_over(harness):
+async def test_blank_lines_are_ignored(harness):
     client = await harness.client()
     client.write(b"\n \r\n\t\n" + GOOD)
     assert (await client.read())["id"] == "good"
 
 
 @pytest.mark.parametrize("size", [65_535, 65_536])
-async def test_a_line_of_the_limit_is_taken(harness, size):
+async def test_a_line_as_long_as_the_limit_is_served(harness, size):
     client = await harness.client()
     blank = request(method="sessions.get", params={"thread": ""})
     line = request(method="sessions.get", params={"thread": "x" * (size - 1 - len(blank))}) + b"\n"
@@ -90,7 +90,7 @@ async def test_a_line_of_the_limit_is_taken(harness, size):
 
 
 @pytest.mark.parametrize("line", [b"x" * 65_536 + b"\n", b"x" * 65_537, b'{"a":"' + b"x" * 3_000_000])
-async def test_an_overlong_line_is_told_and_closes(harness, line):
+async def test_an_overlong_line_gets_an_error_and_the_connection_closes(harness, line):
     bystander = await harness.client()
     client = await harness.client()
     client.write(line)
@@ -100,7 +100,7 @@ async def test_an_overlong_line_is_told_and_closes(harness, line):
     assert (await bystander.call("health.get"))["live"]
 
 
-async def test_half_a_line_is_waited_for_within_its_time(make_harness):
+async def test_an_unfinished_line_times_out(make_harness):
     harness = await make_harness(Limits(line_seconds=0.2))
     bystander = await harness.client()
     client = await harness.client()
@@ -112,7 +112,7 @@ async def test_half_a_line_is_waited_for_within_its_time(make_harness):
     assert (await bystander.call("health.get"))["live"]
 
 
-async def test_bytes_that_drip_do_not_prolong_a_line(make_harness):
+async def test_single_bytes_do_not_extend_the_time_of_a_line(make_harness):
     harness = await make_harness(Limits(line_seconds=0.2))
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_UNIX) as client:
@@ -130,7 +130,7 @@ async def test_bytes_that_drip_do_not_prolong_a_line(make_harness):
     assert json.loads(refusal)["error"]["data"]["kind"] == "timeout"
 
 
-async def test_an_idle_connection_and_one_between_lines_may_stay(make_harness):
+async def test_an_idle_connection_stays_open(make_harness):
     harness = await make_harness(Limits(line_seconds=0.1))
     idle, slow = await harness.client(), await harness.client()
     slow.write(GOOD)
@@ -142,7 +142,7 @@ async def test_an_idle_connection_and_one_between_lines_may_stay(make_harness):
     assert (await slow.call("health.get"))["live"]
 
 
-async def test_a_request_in_single_bytes(harness):
+async def test_a_request_in_single_bytes_is_answered(harness):
     client = await harness.client()
     for byte in GOOD:
         client.write(bytes([byte]))
@@ -150,7 +150,7 @@ async def test_a_request_in_single_bytes(harness):
     assert (await client.read())["id"] == "good"
 
 
-async def test_who_closes_its_side_still_gets_every_answer(harness):
+async def test_a_client_that_closes_its_writing_side_gets_every_answer(harness):
     harness.pool.free.clear()
     client = await harness.client()
     kill = client.send("sessions.kill", {"targets": [{"thread_id": THREAD, "session_id": "s-0123"}]})
@@ -165,7 +165,7 @@ async def test_who_closes_its_side_still_gets_every_answer(harness):
     assert await client.closed()
 
 
-async def test_the_thirty_third_connection_is_told(harness):
+async def test_the_thirty_third_connection_gets_an_error(harness):
     clients = [await harness.client(hello=False) for _ in range(100)]
     first = [await client.read() for client in clients]
     assert [line.get("method") for line in first] == ["hello"] * 32 + [None] * 68
@@ -194,7 +194,7 @@ async def test_requests_under_way_are_bounded(make_harness):
     assert "result" in await client.answer(client.send("sessions.get", {"thread": THREAD}))
 
 
-async def test_thousands_of_requests_in_one_go_are_all_answered_in_order(harness):
+async def test_thousands_of_requests_at_once_are_answered_in_order(harness):
     client, bystander = await harness.client(), await harness.client()
     lines = [json.dumps({"jsonrpc": "2.0", "id": n, "method": "sessions.list"}).encode() for n in range(3000)]
     client.write(b"\n".join(lines) + b"\n")
@@ -203,7 +203,7 @@ async def test_thousands_of_requests_in_one_go_are_all_answered_in_order(harness
         assert (await bystander.call("health.get"))["live"]
 
 
-async def test_a_client_that_never_reads_is_cut(make_harness, caplog):
+async def test_a_client_that_never_reads_is_disconnected(make_harness, caplog):
     harness = await make_harness(Limits(unsent=64 * 1024, stall_seconds=0.2))
     bystander = await harness.client()
     with socket.socket(socket.AF_UNIX) as deaf:
@@ -218,11 +218,11 @@ async def test_a_client_that_never_reads_is_cut(make_harness, caplog):
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
             await asyncio.wait_for(ask(), LIMIT)
     assert (await bystander.call("health.get"))["live"]
-    (cut,) = [record.fields for record in caplog.records if record.message == "client_cut"]
+    (cut,) = [record.fields for record in caplog.records if record.message == "client_disconnected"]
     assert cut["reason"] == "it reads no answers"
 
 
-async def test_an_answer_that_can_not_be_queued_cuts(make_harness, caplog):
+async def test_a_client_whose_answer_cannot_be_queued_is_disconnected(make_harness, caplog):
     harness = await make_harness(Limits(unsent=64 * 1024, running=64))
     for number in range(100):
         harness.pool.by_thread[f"{number:05}"] = make_row(f"{number:05}", cwd="/" + "x" * 8000)
@@ -237,13 +237,13 @@ async def test_an_answer_that_can_not_be_queued_cuts(make_harness, caplog):
     client.reader._transport.pause_reading()
     harness.pool.free.set()
     bystander = await harness.client()
-    while not [record for record in caplog.records if record.message == "client_cut"]:
+    while not [record for record in caplog.records if record.message == "client_disconnected"]:
         assert (await bystander.call("health.get"))["live"]
-    (cut,) = [record.fields for record in caplog.records if record.message == "client_cut"]
+    (cut,) = [record.fields for record in caplog.records if record.message == "client_disconnected"]
     assert "bytes unread" in cut["reason"]
 
 
-async def test_one_answer_may_be_larger_than_the_queue(make_harness):
+async def test_a_single_answer_may_be_larger_than_the_queue(make_harness):
     harness = await make_harness(Limits(unsent=64 * 1024))
     for number in range(2000):
         harness.pool.by_thread[str(number)] = make_row(str(number))
@@ -252,7 +252,7 @@ async def test_one_answer_may_be_larger_than_the_queue(make_harness):
     assert (await client.call("health.get"))["live"]
 
 
-async def test_a_client_that_stops_reading_and_goes_on_loses_no_answer(make_harness):
+async def test_a_client_that_pauses_reading_loses_no_answer(make_harness):
     harness = await make_harness(Limits(unsent=64 * 1024, stall_seconds=LIMIT))
     client, bystander = await harness.client(), await harness.client()
     client.reader._transport.pause_reading()
@@ -264,7 +264,7 @@ async def test_a_client_that_stops_reading_and_goes_on_loses_no_answer(make_harn
     assert [answer["id"] for answer in await client.read_many(3000)] == list(range(3000))
 
 
-async def test_closing_answers_what_is_under_way(harness):
+async def test_a_closing_server_answers_running_requests(harness):
     harness.pool.free.clear()
     client, idle = await harness.client(), await harness.client()
     kill = client.send("sessions.kill", {"targets": [{"thread_id": THREAD, "session_id": "s-0123"}]})
@@ -279,7 +279,7 @@ async def test_closing_answers_what_is_under_way(harness):
         await asyncio.open_unix_connection(str(harness.path))
 
 
-async def test_closing_waits_within_a_bound(make_harness):
+async def test_a_closing_server_waits_for_a_bounded_time(make_harness):
     harness = await make_harness(Limits(close_seconds=0.1))
     harness.pool.free.clear()
     client, deaf = await harness.client(), await harness.client()
@@ -295,7 +295,7 @@ async def test_closing_waits_within_a_bound(make_harness):
     assert await client.closed()
 
 
-async def test_noise_of_any_kind_hurts_nobody(harness):
+async def test_random_bytes_do_not_harm_other_clients(harness):
     bystander = await harness.client()
     for noise in (
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -311,14 +311,14 @@ async def test_noise_of_any_kind_hurts_nobody(harness):
         assert (await bystander.call("health.get"))["live"]
 
 
-async def test_a_server_that_closes_leaves_the_socket_to_its_owner(harness, tmp_path):
+async def test_a_closing_server_does_not_unlink_the_socket(harness, tmp_path):
     """Such as systemd: from Python 3.13 on asyncio would unlink it."""
     path = tmp_path / "systemd.sock"
     with socket.socket(socket.AF_UNIX) as handed:
         handed.bind(str(path))
         handed.listen()
         handed.setblocking(False)
-        server = ManagementServer(harness.server.services)
+        server = ManagementServer(harness.services)
         await server.start(handed)
         await server.close()
     assert path.is_socket()

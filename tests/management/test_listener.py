@@ -1,4 +1,4 @@
-"""The socket's place: made, guarded, never taken from a living daemon, given back."""
+"""The management socket: made, protected, never taken from a running daemon, removed at the end."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def run_python(code: str, *args: str, **popen) -> subprocess.Popen[str]:
     )
 
 
-def test_folder_and_socket_are_ours_alone(place, listen):
+def test_only_the_owner_may_use_folder_and_socket(place, listen):
     listener = listen(place)
     assert (mode(place.parent), mode(place)) == (0o700, 0o600)
     assert connects(place)
@@ -89,7 +89,7 @@ def test_the_umask_does_not_matter(place, listen):
 
 
 @as_root
-def test_a_group_may_use_it(place, listen):
+def test_members_of_the_group_may_use_the_socket(place, listen):
     group = grp.getgrgid(NOBODY)
     listen(place, group.gr_name)
     assert (mode(place.parent), mode(place)) == (0o750, 0o660)
@@ -103,10 +103,10 @@ def test_an_unknown_group_is_a_config_error(place):
 
 
 @as_root
-@pytest.mark.parametrize("stands", [False, True])
-def test_a_group_that_is_not_ours_is_a_config_error(public_path, stands):
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_group_without_acpbots_user_is_a_config_error(public_path, exists):
     os.chown(public_path, NOBODY, NOBODY)
-    if stands:
+    if exists:
         (public_path / "run").mkdir(mode=0o755)
         os.chown(public_path / "run", NOBODY, NOBODY)
     code = """
@@ -121,11 +121,11 @@ def test_a_group_that_is_not_ours_is_a_config_error(public_path, stands):
             print(error)
     """
     child = run_python(code, str(public_path / "run" / "acpbot.sock"), grp.getgrgid(0).gr_name)
-    told, _ = child.communicate(timeout=LIMIT)
-    assert told.startswith("cannot use [management] socket_group: acpbot's user is not in that group (gid 0)")
+    output, _ = child.communicate(timeout=LIMIT)
+    assert output.startswith("cannot use [management] socket_group: acpbot's user is not in that group (gid 0)")
 
 
-def test_a_standing_folder_keeps_its_mode(place, listen):
+def test_an_existing_folder_keeps_its_mode(place, listen):
     place.parent.mkdir(mode=0o755)
     place.parent.chmod(0o755)
     listen(place)
@@ -140,7 +140,7 @@ def test_a_folder_that_others_can_write_is_refused(place, unsafe):
     assert list(place.parent.iterdir()) == []
 
 
-def test_a_sticky_folder_such_as_tmp_will_do(place, listen):
+def test_a_sticky_folder_such_as_tmp_is_accepted(place, listen):
     place.parent.mkdir()
     place.parent.chmod(0o1777)
     listen(place)
@@ -148,14 +148,14 @@ def test_a_sticky_folder_such_as_tmp_will_do(place, listen):
 
 
 @as_root
-def test_a_folder_of_somebody_else_is_refused(place):
+def test_a_folder_of_another_user_is_refused(place):
     place.parent.mkdir(mode=0o700)
     os.chown(place.parent, NOBODY, NOBODY)
     assert f"it belongs to uid {NOBODY}" in refusal(place)
 
 
 @as_root
-def test_a_strangers_link_is_refused_and_ones_own_followed(place, listen, tmp_path):
+def test_a_link_of_another_user_is_refused_and_ones_own_is_followed(place, listen, tmp_path):
     real = tmp_path / "real"
     real.mkdir(mode=0o700)
     place.parent.symlink_to(real)
@@ -166,24 +166,24 @@ def test_a_strangers_link_is_refused_and_ones_own_followed(place, listen, tmp_pa
     assert (real / "acpbot.sock").is_socket()
 
 
-def test_what_is_no_folder_is_refused(place):
+def test_a_file_in_place_of_the_folder_is_refused(place):
     place.parent.write_text("")
     assert "it is not a directory" in refusal(place)
 
 
-def test_a_link_to_nowhere_is_refused(place, tmp_path):
+def test_a_dangling_link_is_refused(place, tmp_path):
     place.parent.symlink_to(tmp_path / "nowhere")
     assert str(place) in refusal(place)
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_folder_that_can_not_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     assert "Not a directory" in refusal(tmp_path / "file" / "run" / "acpbot.sock")
 
 
 @pytest.mark.parametrize("mischief", ["link", "link to nowhere", "hard link", "directory"])
-def test_a_lock_that_is_not_ours_is_refused_and_not_written(place, tmp_path, mischief):
+def test_a_lock_that_is_a_link_is_refused_and_not_written(place, tmp_path, mischief):
     place.parent.mkdir(mode=0o700)
     precious = tmp_path / "precious"
     precious.write_text("do not lose")
@@ -204,7 +204,7 @@ def test_a_lock_that_is_not_ours_is_refused_and_not_written(place, tmp_path, mis
 
 
 @as_root
-def test_a_lock_of_somebody_else_is_refused(place):
+def test_a_lock_of_another_user_is_refused(place):
     place.parent.mkdir()
     place.parent.chmod(0o1777)
     lock = place.parent / "acpbot.lock"
@@ -214,7 +214,7 @@ def test_a_lock_of_somebody_else_is_refused(place):
     assert lock.read_text() == ""
 
 
-def test_a_second_daemon_is_told_who_serves(place, listen):
+def test_a_second_daemon_learns_which_process_serves(place, listen):
     listen(place)
     assert refusal(place) == f"cannot start: acpbot (pid {os.getpid()}) already serves {place}"
     assert connects(place)
@@ -226,7 +226,7 @@ def test_sockets_of_other_names_share_a_folder(place, listen):
     assert (place.parent / "second.lock").exists()
 
 
-def test_a_daemon_that_was_killed_leaves_no_hindrance(place, listen):
+def test_the_socket_of_a_killed_daemon_is_replaced(place, listen):
     code = """
         import sys
         from pathlib import Path
@@ -262,7 +262,7 @@ def test_another_programs_socket_is_not_taken(place, kind):
 
 
 @pytest.mark.parametrize("kind", ["file", "link", "directory"])
-def test_what_is_no_socket_is_not_replaced(place, tmp_path, kind):
+def test_a_file_that_is_no_socket_is_not_replaced(place, tmp_path, kind):
     place.parent.mkdir(mode=0o700)
     match kind:
         case "file":
@@ -278,7 +278,7 @@ def test_what_is_no_socket_is_not_replaced(place, tmp_path, kind):
     assert place.lstat().st_ino == inode
 
 
-def test_at_exit_the_socket_goes_and_the_lock_is_free(place, listen):
+def test_closing_removes_the_socket_and_frees_the_lock(place, listen):
     listener = listen(place)
     listener.close()
     listener.close()
@@ -286,7 +286,7 @@ def test_at_exit_the_socket_goes_and_the_lock_is_free(place, listen):
     listen(place)
 
 
-def test_a_socket_that_is_not_ours_any_more_stays(place, listen):
+def test_closing_keeps_a_socket_that_another_program_put_there(place, listen):
     listener = listen(place)
     place.unlink()
     with socket.socket(socket.AF_UNIX) as other:
@@ -295,7 +295,7 @@ def test_a_socket_that_is_not_ours_any_more_stays(place, listen):
         assert place.is_socket()
 
 
-def test_a_folder_that_is_gone_at_exit_is_no_error(place, listen):
+def test_closing_after_the_folder_is_gone_is_no_error(place, listen):
     listener = listen(place)
     place.unlink()
     (place.parent / "acpbot.lock").unlink()
@@ -309,7 +309,7 @@ def long_path(tmp_path: Path, length: int) -> Path:
     return tmp_path / "run" / ("x" * fill + ".sock")
 
 
-def test_a_path_of_107_bytes_will_do(tmp_path, listen):
+def test_a_path_of_107_bytes_is_accepted(tmp_path, listen):
     path = long_path(tmp_path, 107)
     listen(path)
     assert connects(path)
@@ -322,12 +322,12 @@ def test_a_longer_path_is_a_config_error(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_relative_path_is_made_whole(tmp_path, listen, monkeypatch):
+def test_a_relative_path_becomes_absolute(tmp_path, listen, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert listen(Path("run/acpbot.sock")).path == tmp_path / "run" / "acpbot.sock"
 
 
-def test_nothing_is_leaked(place):
+def test_no_descriptor_is_leaked(place):
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - only how many
     for _ in range(3):
         listener = Listener(place)
@@ -382,8 +382,8 @@ def test_the_socket_from_systemd_is_served(tmp_path):
     assert child.stdout is not None
     assert child.stdout.readline() == f"{path} False\n"
     assert connects(path)
-    told, _ = child.communicate(timeout=LIMIT)
-    assert told.splitlines() == ["accepted", "{'HOME': '/'}"]
+    output, _ = child.communicate(timeout=LIMIT)
+    assert output.splitlines() == ["accepted", "{'HOME': '/'}"]
     assert path.is_socket(), "its end is systemd's affair"
 
 
@@ -398,9 +398,9 @@ def test_the_socket_from_systemd_is_served(tmp_path):
         ("stream", "2", "systemd handed over 2 sockets"),
     ],
 )
-def test_what_systemd_should_not_hand_over_is_refused(tmp_path, kind, count, words):
-    told, _ = hand(kind, tmp_path / "systemd.sock", count).communicate(timeout=LIMIT)
-    refused, environ = told.splitlines()
+def test_an_unsuitable_socket_from_systemd_is_refused(tmp_path, kind, count, words):
+    output, _ = hand(kind, tmp_path / "systemd.sock", count).communicate(timeout=LIMIT)
+    refused, environ = output.splitlines()
     assert refused.startswith("cannot start: ")
     assert words in refused
     assert environ == "{'HOME': '/'}"
@@ -416,12 +416,12 @@ def test_what_systemd_should_not_hand_over_is_refused(tmp_path, kind, count, wor
         {"LISTEN_FDS": "1"},
     ],
 )
-def test_without_systemd_there_is_nothing_to_take(environ):
+def test_without_systemd_there_is_no_passed_socket(environ):
     assert inherited(environ) is None
     assert environ == {}
 
 
-def test_a_socket_of_systemd_is_not_taken_by_a_daemon_that_binds(place):
+def test_a_daemon_that_binds_does_not_replace_a_socket_of_systemd(place):
     place.parent.mkdir(mode=0o700)
     with socket.socket(socket.AF_UNIX) as systemd:
         systemd.bind(str(place))

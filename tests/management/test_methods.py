@@ -40,7 +40,7 @@ async def test_hello_comes_first(client):
     }  # fmt: skip
 
 
-async def test_what_has_no_service_is_not_served(make_harness):
+async def test_a_method_without_its_service_is_not_served(make_harness):
     harness = await make_harness(chat=None, drain=None)
     client = await harness.client()
     assert client.hello["params"]["capabilities"] == [
@@ -51,7 +51,7 @@ async def test_what_has_no_service_is_not_served(make_harness):
         assert (await client.refused(method))["code"] == -32601
 
 
-async def test_hello_tells_the_state(harness):
+async def test_hello_has_the_state(harness):
     harness.state = "draining"
     assert (await harness.client()).hello["params"]["state"] == "draining"
 
@@ -113,7 +113,7 @@ async def test_refused_parameters_are_named_and_change_nothing(harness, client, 
     assert audit_log.lines == [], "neither a change nor a denial"
 
 
-async def test_a_long_unknown_name_is_cut(client):
+async def test_a_long_unknown_name_is_shortened(client):
     error = await client.refused("health.get", **{"y" * 5000: 1})
     assert len(error["message"]) < 200
     error = await client.refused("z" * 5000)
@@ -121,7 +121,7 @@ async def test_a_long_unknown_name_is_cut(client):
     assert len(error["message"]) < 200
 
 
-async def test_health(client):
+async def test_health_get_returns_the_report(client):
     result = await client.call("health.get")
     assert (result["status"], result["live"], result["ready"], result["state"]) == ("ok", True, True, "running")
 
@@ -146,7 +146,7 @@ async def test_a_row_has_every_key_in_order(client):
     assert list(row) == list(type(make_row(THREAD)).__struct_fields__)
 
 
-async def test_a_path_that_is_not_utf8_spoils_no_list(harness, client):
+async def test_a_path_that_is_not_utf8_is_escaped(harness, client):
     harness.pool.by_thread["2"] = make_row("2", cwd="/srv/caf\udce9")
     rows = (await client.call("sessions.list"))["sessions"]
     assert [row["cwd"] for row in rows] == [f"/srv/work/{THREAD}", "/srv/caf\\udce9"]
@@ -194,14 +194,14 @@ async def test_kill_answers_each_pair(harness, client, audit_log):
 
 
 @pytest.mark.parametrize(("count", "fits"), [(1000, True), (1001, False)])
-async def test_a_kill_takes_up_to_a_thousand(harness, client, count, fits):
+async def test_a_kill_has_at_most_a_thousand_targets(harness, client, count, fits):
     targets = [{"thread_id": str(number), "session_id": "s"} for number in range(count)]
     answer = await client.answer(client.send("sessions.kill", {"targets": targets}))
     assert ("result" in answer) is fits
     assert len(harness.pool.kills) == fits
 
 
-async def test_a_slow_kill_holds_up_nobody(harness, client):
+async def test_a_slow_kill_delays_no_other_request(harness, client):
     harness.pool.free.clear()
     kill = client.send("sessions.kill", {"targets": [{"thread_id": THREAD, "session_id": "s-0123"}]})
     await asyncio.wait_for(harness.pool.killing.wait(), 10)
@@ -212,7 +212,7 @@ async def test_a_slow_kill_holds_up_nobody(harness, client):
     assert (await client.answer(kill))["result"]["results"][0]["outcome"] == "ended"
 
 
-async def test_a_kill_goes_on_when_its_client_goes(harness, client, audit_log):
+async def test_a_kill_goes_on_after_its_client_has_gone(harness, client, audit_log):
     harness.pool.free.clear()
     client.send("sessions.kill", {"targets": [{"thread_id": THREAD, "session_id": "s-0123"}]})
     await asyncio.wait_for(harness.pool.killing.wait(), 10)
@@ -224,7 +224,7 @@ async def test_a_kill_goes_on_when_its_client_goes(harness, client, audit_log):
     assert audit_log.outcomes() == [("sessions.kill", f"{THREAD}/s-0123", "ended")]
 
 
-async def test_cancel(harness, client, audit_log):
+async def test_cancel_stops_the_turn(harness, client, audit_log):
     assert await client.call("sessions.cancel", thread="0123") == {"outcome": "cancelled"}
     assert (await client.refused("sessions.cancel", thread=THREAD, session_id="old"))["code"] == -32003
     harness.pool.by_thread[THREAD] = make_row(THREAD, state="idle")
@@ -236,14 +236,14 @@ async def test_cancel(harness, client, audit_log):
     ]
 
 
-async def test_drain(harness, client, audit_log):
+async def test_drain_begins_and_ends(harness, client, audit_log):
     assert await client.call("daemon.drain", on=True, deadline_seconds=30) == {"state": "draining"}
     assert await client.call("daemon.drain", on=False) == {"state": "running"}
     assert harness.drain.asked == [(True, 30.0), (False, None)]
     assert audit_log.outcomes() == [("daemon.drain", "daemon", "draining"), ("daemon.drain", "daemon", "running")]
 
 
-async def test_chat(harness, client, audit_log):
+async def test_a_chat_is_opened_used_and_left(harness, client, audit_log):
     me = pwd.getpwuid(getuid()).pw_name
     opened = await client.call("chat.open", thread="demo", agent="default")
     assert opened["session"]["state"] == "starting"
@@ -262,7 +262,7 @@ async def test_chat(harness, client, audit_log):
     assert ("chat.send", "demo", "queued") in audit_log.outcomes()
 
 
-async def test_a_thread_is_spoken_to_where_it_is_open(harness, client):
+async def test_a_thread_must_be_open_on_the_same_connection(harness, client):
     other = await harness.client()
     await client.call("chat.open", thread="demo")
     error = await other.refused("chat.send", thread="demo", text="hello")
@@ -271,7 +271,7 @@ async def test_a_thread_is_spoken_to_where_it_is_open(harness, client):
     assert harness.hub.sent == []
 
 
-async def test_opened_twice_it_speaks_once(harness, client):
+async def test_a_thread_that_is_opened_twice_sends_each_event_once(harness, client):
     await client.call("chat.open", thread="demo")
     await client.call("chat.open", thread="demo")
     harness.hub.emit("demo", type="text", text="once")
@@ -279,7 +279,7 @@ async def test_opened_twice_it_speaks_once(harness, client):
     assert len(harness.hub.listeners["demo"]) == 1
 
 
-async def test_a_thread_that_can_not_be_opened_again_stays_open(harness, client):
+async def test_a_thread_that_cannot_be_opened_again_stays_open(harness, client):
     await client.call("chat.open", thread="demo")
     harness.hub.refuse = Draining("cannot start a turn: acpbot is about to stop")
     assert (await client.refused("chat.open", thread="demo"))["code"] == -32005
@@ -287,7 +287,7 @@ async def test_a_thread_that_can_not_be_opened_again_stays_open(harness, client)
     assert (await client.notified())["text"] == "still here"
 
 
-async def test_a_thread_that_can_not_be_opened_is_not_listened_to(harness, client):
+async def test_a_thread_that_cannot_be_opened_has_no_listener(harness, client):
     harness.hub.refuse = Conflict("cannot change the agent")
     assert (await client.refused("chat.open", thread="demo"))["code"] == -32003
     harness.hub.refuse = None
@@ -319,7 +319,7 @@ async def test_a_thread_is_left_when_the_connection_goes_while_it_opens(harness,
         wire.connect(str(harness.path))
         wire.sendall(b'{"jsonrpc":"2.0","id":1,"method":"chat.open","params":{"thread":"demo"}}\n')
         await asyncio.wait_for(harness.hub.opening.wait(), 10)
-        # It goes without having read hello: the server is told that the connection is reset (unix(7)).
+        # It goes without having read hello: the server sees a reset connection (unix(7)).
     while len(harness.server._connections) > 1:
         await client.call("health.get")
     harness.hub.may_open.set()
@@ -328,12 +328,12 @@ async def test_a_thread_is_left_when_the_connection_goes_while_it_opens(harness,
     assert harness.hub.listeners["demo"] == []
 
 
-async def test_a_crash_is_answered_in_one_line_and_logged(harness, client, caplog):
+async def test_a_crash_gets_a_one_line_answer_and_is_logged(harness, client, caplog):
     harness.pool.broken = RuntimeError("a secret of the inside")
     error = await client.refused("sessions.list")
     assert error == {
         "code": -32603,
-        "message": "cannot answer sessions.list: an internal error; acpbot's log tells more",
+        "message": "cannot answer sessions.list: an internal error; see acpbot's log",
         "data": {"kind": "internal"},
     }
     (record,) = [record for record in caplog.records if record.message == "method_crashed"]
@@ -343,13 +343,13 @@ async def test_a_crash_is_answered_in_one_line_and_logged(harness, client, caplo
     assert await client.call("sessions.list")
 
 
-async def test_a_failure_of_ours_is_told_as_it_is(harness, client, caplog):
+async def test_an_expected_failure_keeps_its_message(harness, client, caplog):
     harness.pool.broken = AgentGone("cannot reach the agent: it has ended")
     error = await client.refused("sessions.list")
     assert (error["code"], error["message"]) == (-32603, "cannot reach the agent: it has ended")
     assert "Traceback" not in caplog.text
 
 
-async def test_a_result_that_can_not_be_written_is_a_crash(harness, client):
+async def test_a_result_that_cannot_be_encoded_is_a_crash(harness, client):
     harness.pool.max_sessions = object()
     assert (await client.refused("sessions.list"))["data"]["kind"] == "internal"

@@ -1,4 +1,4 @@
-"""The TCP shim on a real port: what it tells, what it refuses, and that nothing holds it open."""
+"""The probes on a real port: what they answer and refuse, and that no client keeps them open."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import pytest
 from acpbot.daemon import health
 from acpbot.errors import StartError
 from acpbot.management.probes import ProbeLimits, Probes
-from tests.fakes.pool import make_facts
+from tests.fakes.pool import make_health_inputs
 from tests.support.management_server import LIMIT
 
 
 class Daemon:
-    """Facts that a test changes, and probes that tell them."""
+    """Health that a test changes, and probes that report it."""
 
     def __init__(self, limits: ProbeLimits | None = None, host: str = "127.0.0.1") -> None:
-        self.facts = make_facts()
+        self.inputs = make_health_inputs()
         self.asked = 0
         self.broken: Exception | None = None
         self.probes = Probes(self.look, host, 0, limits=limits)
@@ -32,10 +32,10 @@ class Daemon:
         self.asked += 1
         if self.broken is not None:
             raise self.broken
-        return health.readiness(self.facts)
+        return health.readiness(self.inputs)
 
     def change(self, **members) -> None:
-        self.facts = msgspec.structs.replace(self.facts, **members)
+        self.inputs = msgspec.structs.replace(self.inputs, **members)
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection(*self.probes.address)
@@ -84,15 +84,15 @@ async def daemon(make_daemon):
 
 
 def broken_chat(daemon: Daemon) -> None:
-    chat = msgspec.structs.replace(daemon.facts.chat, connected=False, disconnected_seconds=60.0)
+    chat = msgspec.structs.replace(daemon.inputs.chat, connected=False, disconnected_seconds=60.0)
     daemon.change(chat=chat)
 
 
 def full_pool(daemon: Daemon) -> None:
-    daemon.change(pool=msgspec.structs.replace(daemon.facts.pool, busy=10, sessions=10))
+    daemon.change(pool=msgspec.structs.replace(daemon.inputs.pool, busy=10, sessions=10))
 
 
-async def test_all_is_well(daemon):
+async def test_a_ready_daemon_passes_all_probes(daemon):
     assert (await daemon.get("/livez"))[::2] == (200, "ok")
     assert (await daemon.get("/readyz"))[::2] == (200, "ok")
     status, headers, body = await daemon.get("/healthz")
@@ -117,7 +117,7 @@ async def test_verbose_lists_the_checks(daemon):
         (lambda daemon: daemon.change(state="starting"), "chat"),
     ],
 )
-async def test_what_is_not_ready_is_told_without_a_reason(daemon, ruin, failed):
+async def test_readyz_gives_no_reasons(daemon, ruin, failed):
     ruin(daemon)
     status, _, body = await daemon.get("/readyz")
     assert status == 503
@@ -128,7 +128,7 @@ async def test_what_is_not_ready_is_told_without_a_reason(daemon, ruin, failed):
     assert (status, json.loads(body)["status"]) == (200, "not_ready")
 
 
-async def test_a_late_loop_is_no_reason_to_take_it_out(daemon):
+async def test_a_late_loop_does_not_fail_readyz(daemon):
     daemon.change(loop_lag_ms=9000.0)
     assert (await daemon.get("/readyz?verbose"))[::2] == (
         200,
@@ -136,13 +136,13 @@ async def test_a_late_loop_is_no_reason_to_take_it_out(daemon):
     )
 
 
-async def test_livez_looks_at_nothing(daemon):
+async def test_livez_reads_no_state(daemon):
     daemon.broken = RuntimeError("no facts")
     assert (await daemon.get("/livez"))[::2] == (200, "ok")
     assert daemon.asked == 0
 
 
-async def test_facts_that_fail_are_a_500_that_tells_nothing(daemon, caplog):
+async def test_a_failure_is_a_500_without_details(daemon, caplog):
     daemon.broken = RuntimeError("a secret of the inside")
     status, _, body = await daemon.get("/readyz")
     assert (status, body) == (500, "internal server error")
@@ -173,7 +173,7 @@ async def test_other_paths_are_not_found(daemon, path):
     assert (await daemon.get(path))[0] == 404
 
 
-async def test_no_answer_tells_a_version(daemon):
+async def test_no_answer_shows_a_version(daemon):
     answers = [
         await daemon.get("/livez"),
         await daemon.get("/nothing"),
@@ -203,7 +203,7 @@ async def test_a_large_head_is_refused(daemon, head):
     assert (await daemon.get("/livez"))[0] == 200
 
 
-async def test_a_head_of_the_limit_is_taken(daemon):
+async def test_a_head_as_long_as_the_limit_is_served(daemon):
     start, end = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\na: ", b"\r\n\r\n"
     head = start + b"b" * (8192 - len(start) - len(end)) + end
     assert parsed(await daemon.exchange(head))[0] == 200
@@ -221,7 +221,7 @@ async def test_a_head_of_the_limit_is_taken(daemon):
         b"\r\n\r\n\x00\r\n\r\n",
     ],
 )
-async def test_what_is_no_http_is_a_400_and_no_traceback(daemon, caplog, garbage):
+async def test_bytes_that_are_no_http_get_a_400_and_no_traceback(daemon, caplog, garbage):
     caplog.set_level(logging.INFO)
     answer = await daemon.exchange(garbage, eof=True)
     assert not answer or parsed(answer)[0] == 400
@@ -239,7 +239,7 @@ async def test_what_is_no_http_is_a_400_and_no_traceback(daemon, caplog, garbage
         b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /readyz HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
 )
-async def test_a_body_is_not_read_and_the_connection_closed(make_daemon, request_):
+async def test_a_body_is_not_read_and_the_connection_closes(make_daemon, request_):
     daemon = await make_daemon(ProbeLimits(linger_seconds=0.05))
     answer = await daemon.exchange(request_)
     status, headers, body = parsed(answer)
@@ -247,7 +247,7 @@ async def test_a_body_is_not_read_and_the_connection_closed(make_daemon, request
     assert answer.count(b"HTTP/1.1 ") == 1
 
 
-async def test_a_large_body_does_not_keep_the_answer_from_arriving(daemon):
+async def test_the_answer_arrives_although_a_large_body_follows(daemon):
     size = 5_000_000
     answer = await daemon.exchange(
         b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (size, bytes(size))
@@ -255,12 +255,12 @@ async def test_a_large_body_does_not_keep_the_answer_from_arriving(daemon):
     assert parsed(answer)[::2] == (200, "ok")
 
 
-async def test_who_has_said_all_still_gets_the_answer(daemon):
+async def test_a_client_that_closes_its_writing_side_gets_the_answer(daemon):
     assert parsed(await daemon.exchange(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n", eof=True))[::2] == (200, "ok")
     assert parsed(await daemon.exchange(b"GET /livez HTTP/1.0\r\n\r\n"))[::2] == (200, "ok")
 
 
-async def test_empty_lines_before_a_request_are_passed_over(daemon):
+async def test_empty_lines_before_a_request_are_ignored(daemon):
     assert parsed(await daemon.exchange(b"\r\n\r\nGET /livez HTTP/1.0\r\n\r\n"))[::2] == (200, "ok")
 
 
@@ -270,7 +270,7 @@ async def one_answer(reader: asyncio.StreamReader) -> bytes:
     return head + await asyncio.wait_for(reader.readexactly(length), LIMIT)
 
 
-async def test_a_connection_is_kept_for_a_while(make_daemon):
+async def test_a_connection_serves_several_requests(make_daemon):
     daemon = await make_daemon(ProbeLimits(head_seconds=0.2))
     reader, writer = await daemon.connect()
     for _ in range(3):
@@ -290,13 +290,13 @@ async def test_every_head_of_a_connection_is_bounded(daemon):
 
 
 @pytest.mark.parametrize(("sent", "status"), [(b"GET /livez HT", 408), (b"", None), (b"\r\n\r\n\r\n", None)])
-async def test_a_slow_head_is_cut(make_daemon, sent, status):
+async def test_a_slow_head_times_out(make_daemon, sent, status):
     daemon = await make_daemon(ProbeLimits(head_seconds=0.2))
     answer = await daemon.exchange(sent)
     assert answer == b"" if status is None else parsed(answer)[0] == status
 
 
-async def test_a_head_that_drips_is_cut(make_daemon):
+async def test_a_head_in_single_bytes_times_out(make_daemon):
     daemon = await make_daemon(ProbeLimits(head_seconds=0.2))
     reader, writer = await daemon.connect()
 
@@ -311,7 +311,7 @@ async def test_a_head_that_drips_is_cut(make_daemon):
     writer.close()
 
 
-async def test_a_connection_too_many_is_closed_at_once(make_daemon):
+async def test_a_connection_beyond_the_limit_is_closed_at_once(make_daemon):
     daemon = await make_daemon(ProbeLimits(head_seconds=LIMIT))
     held = [await daemon.connect() for _ in range(64)]
     held[0][1].write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -328,7 +328,7 @@ async def test_a_connection_too_many_is_closed_at_once(make_daemon):
         writer.close()
 
 
-async def test_many_clients_at_once_and_none_is_kept(daemon):
+async def test_many_clients_are_served_at_once_and_no_connection_stays(daemon):
     answers = await asyncio.gather(*(daemon.get("/readyz") for _ in range(60)))
     assert {answer[0] for answer in answers} == {200}
     assert daemon.probes._web is not None
@@ -337,20 +337,20 @@ async def test_many_clients_at_once_and_none_is_kept(daemon):
     assert len(daemon.probes._web.connections) <= 1
 
 
-async def test_an_address_that_is_taken_is_told(daemon):
+async def test_an_address_in_use_is_an_error(daemon):
     host, port = daemon.probes.address
     with pytest.raises(StartError, match=rf"cannot serve probes at 127.0.0.1:{port}: .*[Aa]ddress already in use"):
         await Probes(daemon.look, host, port).start()
 
 
-async def test_an_address_that_is_not_ours_is_told(daemon):
+async def test_an_address_of_another_machine_is_an_error(daemon):
     with pytest.raises(
         StartError, match=r"cannot serve probes at 192.0.2.1:8090: .*; change \[management.probes\] bind"
     ):
         await Probes(daemon.look, "192.0.2.1", 8090).start()
 
 
-async def test_ipv6(make_daemon):
+async def test_probes_serve_ipv6(make_daemon):
     try:
         daemon = await make_daemon(host="::1")
     except StartError:
@@ -375,5 +375,5 @@ async def test_closing_closes_the_port_and_every_connection(make_daemon):
 
 def test_aiohttp_is_loaded_only_with_the_probes():
     code = "import sys, acpbot.management.server, acpbot.management.listener; print('aiohttp' in sys.modules)"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT, check=True)
-    assert told.stdout == "False\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT, check=True)
+    assert done.stdout == "False\n"

@@ -1,4 +1,4 @@
-"""docs/protocol.md is true: what it documents is what a live server says, keys and types, at every depth."""
+"""docs/protocol.md is correct: a live server answers as it documents, keys and types, at every depth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from acpbot import errors, jsonrpc
-from acpbot.management.dispatch import METHODS
 from acpbot.management.protocol import PROTOCOL, Limits
 from tests.fakes.daemon import DaemonProcess
 from tests.fakes.pool import make_row
@@ -18,27 +17,25 @@ from tests.support.management_server import THREAD
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 BLOCKS = [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)]
 EXCHANGES = [
-    pytest.param(request, BLOCKS[index + 1], id=request["method"])
-    for index, request in enumerate(BLOCKS)
-    if "id" in request and "method" in request
+    (request, BLOCKS[index + 1]) for index, request in enumerate(BLOCKS) if "id" in request and "method" in request
 ]
 NOTIFIED = [block for block in BLOCKS if "method" in block and "id" not in block]
 
 
-def differences(told, documented, path: str = "") -> list[str]:
-    """Where the shapes differ; null fits all, and so does an empty list."""
-    if told is None or documented is None:
+def differences(live, documented, path: str = "") -> list[str]:
+    """Where the shapes differ; null and an empty list match everything."""
+    if live is None or documented is None:
         return []
-    kinds = [float if type(value) is int else type(value) for value in (told, documented)]
+    kinds = [float if type(value) is int else type(value) for value in (live, documented)]
     if kinds[0] is not kinds[1]:
-        return [f"{path}: {told!r} where the page has {documented!r}"]
-    if isinstance(told, dict):
-        found = [f"{path}.{key} is on one side only" for key in told.keys() ^ documented.keys()]
-        for key in told.keys() & documented.keys():
-            found += differences(told[key], documented[key], f"{path}.{key}")
+        return [f"{path}: {live!r} where the page has {documented!r}"]
+    if isinstance(live, dict):
+        found = [f"{path}.{key} is on one side only" for key in live.keys() ^ documented.keys()]
+        for key in live.keys() & documented.keys():
+            found += differences(live[key], documented[key], f"{path}.{key}")
         return found
-    if isinstance(told, list) and documented:
-        return [line for item in told for line in differences(item, documented[0], f"{path}[]")]
+    if isinstance(live, list) and documented:
+        return [line for item in live for line in differences(item, documented[0], f"{path}[]")]
     return []
 
 
@@ -53,22 +50,23 @@ async def ask(client, request: dict) -> dict:
     return await client.answer(request["id"])
 
 
-@pytest.mark.parametrize(("request_", "answer"), EXCHANGES)
+@pytest.mark.parametrize(("request_", "answer"), EXCHANGES, ids=[request["method"] for request, _ in EXCHANGES])
 async def test_a_documented_request_gets_the_documented_answer(harness, request_, answer):
     assert answer["id"] == request_["id"]
     harness.pool.say(THREAD, "I will run the tests first.")
     client = await harness.client()
     if request_["method"] in {"chat.send", "chat.permit", "chat.leave"}:
         await client.call("chat.open", thread="demo")
-    told = await ask(client, request_)
-    assert differences(told, answer) == []
-    assert list(told["result"]) == list(answer["result"]), "in the documented order"
+    live = await ask(client, request_)
+    assert differences(live, answer) == []
+    assert list(live["result"]) == list(answer["result"]), "in the documented order"
 
 
-def test_every_method_is_documented_with_its_access():
-    shown = [request.values[0]["method"] for request in EXCHANGES]
-    assert sorted(shown) == sorted(METHODS)
-    for name, method in METHODS.items():
+async def test_every_method_is_documented_with_its_access(harness):
+    methods = harness.server.dispatcher.methods
+    shown = [request["method"] for request, _ in EXCHANGES]
+    assert sorted(shown) == sorted(methods)
+    for name, method in methods.items():
         section = PAGE.split(f"### `{name}`\n")[1].split("\n#")[0]
         assert f"Access: {method.access}." in section
         for parameter in method.params.__struct_fields__:
@@ -77,7 +75,8 @@ def test_every_method_is_documented_with_its_access():
 
 def test_every_error_is_documented():
     rows = {(int(code), kind) for code, kind in re.findall(r"^\| (-\d+) \| `(\w+)` \|", PAGE, re.MULTILINE)}
-    ours = {(error.code, error.kind) for error in (errors.WireError, *errors.WireError.__subclasses__())}
+    classes: list[type[errors.WireError]] = [errors.WireError, *errors.WireError.__subclasses__()]
+    ours = {(error.code, error.kind) for error in classes}
     codec = {(code, "invalid") for code in (jsonrpc.PARSE_ERROR, jsonrpc.INVALID_REQUEST, jsonrpc.METHOD_NOT_FOUND)}
     assert rows == {pair for pair in ours if pair[0] != jsonrpc.METHOD_NOT_FOUND} | codec | {
         (jsonrpc.LINE_TOO_LONG, "line_too_long")
@@ -106,8 +105,8 @@ async def test_hello_and_errors_are_as_documented(harness):
     assert differences(client.hello, hello) == []
     assert list(client.hello["params"]) == list(hello["params"])
     (error,) = [block for block in BLOCKS if "error" in block]
-    told = await ask(client, {"jsonrpc": "2.0", "id": error["id"], "method": "sessions.get", "params": {"thread": "x"}})
-    assert differences(told, error) == []
+    live = await ask(client, {"jsonrpc": "2.0", "id": error["id"], "method": "sessions.get", "params": {"thread": "x"}})
+    assert differences(live, error) == []
 
 
 async def test_notifications_of_sessions_are_as_documented(harness):
@@ -129,22 +128,22 @@ async def test_notifications_of_sessions_are_as_documented(harness):
 
 def test_a_real_daemon_speaks_as_documented(tmp_path):
     """The whole harness: what the chat sends, and the rows of real processes."""
-    answers = {request.values[0]["method"]: request.values[1]["result"] for request in EXCHANGES}
+    answers = {request["method"]: answer["result"] for request, answer in EXCHANGES}
     with DaemonProcess(tmp_path / "d") as daemon, daemon.wire() as wire:
         assert differences(wire.call("chat.open", thread="demo"), answers["chat.open"]) == []
         wire.turn("demo", "say hello; plan; tool")
         wire.call("chat.send", thread="demo", text="hang")
         wire.event("turn_start")
-        told = {name: wire.call(name) for name in ("sessions.list", "health.get", "sessions.watch")}
-        told["sessions.get"] = wire.call("sessions.get", thread="demo")
-        told["sessions.tail"] = wire.call("sessions.tail", thread="demo")
-        target = {"thread_id": "demo", "session_id": told["sessions.list"]["sessions"][0]["session_id"]}
-        told["sessions.kill"] = wire.call("sessions.kill", targets=[target], grace_seconds=0.2)
-        told["daemon.drain"] = wire.call("daemon.drain", on=True, deadline_seconds=60)
+        live = {name: wire.call(name) for name in ("sessions.list", "health.get", "sessions.watch")}
+        live["sessions.get"] = wire.call("sessions.get", thread="demo")
+        live["sessions.tail"] = wire.call("sessions.tail", thread="demo")
+        target = {"thread_id": "demo", "session_id": live["sessions.list"]["sessions"][0]["session_id"]}
+        live["sessions.kill"] = wire.call("sessions.kill", targets=[target], grace_seconds=0.2)
+        live["daemon.drain"] = wire.call("daemon.drain", on=True, deadline_seconds=60)
         assert "daemon.drain" in wire.hello["params"]["capabilities"]
-        for method, result in told.items():
+        for method, result in live.items():
             assert differences(result, answers[method]) == [], method
-        assert told["sessions.get"]["session"]["process_tree"]
+        assert live["sessions.get"]["session"]["process_tree"]
 
 
 def test_the_chat_events_of_a_real_daemon_are_as_documented(tmp_path):

@@ -1,4 +1,4 @@
-"""sessions.watch, sessions.tail, chat.event: in order, bounded, and never at the daemon's cost."""
+"""sessions.watch, sessions.tail, chat.event: in order, within limits, and without a wait in the daemon."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Outlet:
         self.lines.append(msgspec.json.decode(line)["params"])
 
 
-class RestoredState:
+class Counter:
     def __init__(self) -> None:
         self.times = 0
 
@@ -34,7 +34,7 @@ class RestoredState:
 
 
 def make_stream(outlet: Outlet, **others) -> Stream:
-    return Stream(outlet, "m", lambda: [{"snapshot": True}], others.pop("leave", RestoredState()), **others)
+    return Stream(outlet, "m", lambda: [{"snapshot": True}], others.pop("leave", Counter()), **others)
 
 
 def test_nothing_is_sent_before_the_answer():
@@ -48,8 +48,9 @@ def test_nothing_is_sent_before_the_answer():
     assert outlet.lines[1:] == [{"n": 2}]
 
 
-def test_what_is_missed_is_replaced_by_a_snapshot():
-    outlet, missed = Outlet(), []
+def test_missed_events_are_replaced_by_a_snapshot():
+    outlet = Outlet()
+    missed: list[dict] = []
     stream = make_stream(outlet, missed=missed.append)
     stream.release()
     stream.send({"n": 1})
@@ -64,8 +65,8 @@ def test_what_is_missed_is_replaced_by_a_snapshot():
     assert missed == [{"n": 2}, {"n": 3}]
 
 
-def test_a_closed_stream_is_silent_and_leaves_once():
-    outlet, left = Outlet(), RestoredState()
+def test_a_closed_stream_sends_nothing_and_unsubscribes_once():
+    outlet, left = Outlet(), Counter()
     stream = make_stream(outlet, leave=left)
     stream.release()
     stream.close()
@@ -75,7 +76,7 @@ def test_a_closed_stream_is_silent_and_leaves_once():
     assert (outlet.lines, left.times) == ([], 1)
 
 
-async def test_watch_gives_rows_then_numbered_changes(harness):
+async def test_watch_sends_rows_then_numbered_changes(harness):
     client = await harness.client()
     result = await client.call("sessions.watch")
     assert result == {"sessions": [msgspec.to_builtins(make_row(THREAD))], "max_sessions": 10, "seq": 0}
@@ -91,7 +92,7 @@ async def test_watch_gives_rows_then_numbered_changes(harness):
     ]
 
 
-async def test_watching_twice_on_one_connection_starts_anew(harness):
+async def test_a_second_watch_on_one_connection_replaces_the_first(harness):
     client = await harness.client()
     await client.call("sessions.watch")
     harness.pool.change(make_row("2"))
@@ -103,7 +104,7 @@ async def test_watching_twice_on_one_connection_starts_anew(harness):
     assert len(harness.pool.subscribers) == 1
 
 
-async def test_a_watcher_that_falls_behind_gets_a_snapshot_and_holds_up_nobody(make_harness):
+async def test_a_slow_watcher_gets_a_snapshot_and_delays_nobody(make_harness):
     harness = await make_harness(SMALL)
     slow, quick = await harness.client(), await harness.client()
     await slow.call("sessions.watch")
@@ -133,7 +134,7 @@ async def test_a_watcher_that_falls_behind_gets_a_snapshot_and_holds_up_nobody(m
     assert (await slow.call("health.get"))["live"], "it is served as before"
 
 
-async def test_tail_gives_what_was_said_and_what_is(harness):
+async def test_tail_sends_recent_output_then_new_output(harness):
     for number in range(5):
         harness.pool.say(THREAD, f"line {number}")
     client = await harness.client()
@@ -145,7 +146,7 @@ async def test_tail_gives_what_was_said_and_what_is(harness):
     assert (await client.call("sessions.tail", thread=THREAD, lines=0))["lines"] == []
 
 
-async def test_tail_goes_on_with_the_threads_next_session(harness):
+async def test_tail_follows_the_threads_next_session(harness):
     client = await harness.client()
     await client.call("sessions.tail", thread=THREAD)
     ended = make_row(THREAD, state="gone", alive=False)
@@ -173,7 +174,7 @@ async def test_tail_of_a_suspended_thread_is_refused(harness):
     assert harness.pool.following() == 0
 
 
-async def test_a_tail_that_falls_behind_keeps_the_last_lines_and_says_how_many_it_left_out(make_harness):
+async def test_a_slow_tail_gets_the_last_lines_and_how_many_were_left_out(make_harness):
     harness = await make_harness(SMALL)
     client = await harness.client()
     await client.call("sessions.tail", thread=THREAD)
@@ -193,7 +194,7 @@ async def test_a_tail_that_falls_behind_keeps_the_last_lines_and_says_how_many_i
     assert notice + left_out + 200 == 4000, "every line is shown or counted"
 
 
-async def test_a_chat_that_falls_behind_is_shown_as_it_stands(make_harness):
+async def test_a_slow_chat_gets_a_snapshot(make_harness):
     harness = await make_harness(SMALL)
     client = await harness.client()
     await client.call("chat.open", thread="demo")
@@ -202,13 +203,13 @@ async def test_a_chat_that_falls_behind_is_shown_as_it_stands(make_harness):
         harness.hub.emit("demo", type="text", text="x" * 400)
     await asyncio.sleep(0)
     client.reader._transport.resume_reading()
-    while (event := await client.notified())["text"] != "as it stands":
+    while (event := await client.notified())["text"] != "a snapshot":
         assert event["text"] == "x" * 400
     harness.hub.emit("demo", type="turn_end", stop_reason="end_turn", text="whole", error=None)
     assert (await client.notified())["text"] == "whole"
 
 
-async def test_a_chat_that_falls_behind_misses_no_notice(make_harness):
+async def test_a_slow_chat_misses_no_notice(make_harness):
     harness = await make_harness(SMALL)
     client = await harness.client()
     await client.call("chat.open", thread="demo")
@@ -222,7 +223,7 @@ async def test_a_chat_that_falls_behind_misses_no_notice(make_harness):
     while (event := await client.notified())["type"] != "notice":
         assert event["text"] == "x" * 400
     texts = [event["text"], *[(await client.notified())["text"] for _ in range(20)]]
-    assert texts == [*[f"notice {number}" for number in range(5, 25)], "as it stands"], "the last 20 of them"
+    assert texts == [*[f"notice {number}" for number in range(5, 25)], "a snapshot"], "the last 20 of them"
     harness.hub.emit("demo", type="notice", text="another")
     assert (await client.notified())["text"] == "another"
 
@@ -236,10 +237,10 @@ async def test_events_during_the_opening_come_after_the_answer(harness):
     stream.send({"thread": "demo", "type": "text", "text": "early"})
     harness.hub.may_open.set()
     assert (await client.read())["id"] == opening
-    assert (await client.notified())["text"] == "as it stands"
+    assert (await client.notified())["text"] == "a snapshot"
 
 
-async def test_all_is_let_go_when_the_connection_goes(harness):
+async def test_a_closed_connection_holds_no_subscription(harness):
     client, other = await harness.client(), await harness.client()
     await client.call("sessions.watch")
     await client.call("sessions.tail", thread=THREAD)
@@ -264,7 +265,7 @@ async def test_streams_of_a_connection_are_bounded(make_harness):
     await client.call("chat.open", thread="c")
 
 
-async def test_a_leave_that_fails_keeps_no_other_from_leaving(harness, caplog):
+async def test_a_subscription_that_fails_to_end_does_not_keep_the_others(harness, caplog):
     client, other = await harness.client(), await harness.client()
 
     def broken(*_) -> None:
@@ -279,7 +280,7 @@ async def test_a_leave_that_fails_keeps_no_other_from_leaving(harness, caplog):
     assert "stream_not_closed" in caplog.text
 
 
-async def test_many_watchers_see_the_same(harness):
+async def test_many_watchers_get_the_same_events(harness):
     clients = [await harness.client() for _ in range(32)]
     for client in clients:
         await client.call("sessions.watch")

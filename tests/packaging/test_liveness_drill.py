@@ -98,9 +98,9 @@ class Drill:
         self.kubelets: list[Kubelet] = []
         self.now = 0
 
-    def facts(self) -> health.Facts:
+    def facts(self) -> health.HealthInputs:
         pool = self.scene.pool
-        return health.Facts(
+        return health.HealthInputs(
             version="0",
             state="running",
             uptime_seconds=self.scene.clock(),

@@ -18,7 +18,7 @@ from tests.fakes.discord.server import DiscordServer
 from tests.soak.test_transcripts import BUTTONS
 from tests.support.soak import leftovers
 from tests.support.soak.campaign import Campaign
-from tests.support.soak.daemon_runs import Ending, Moment, at, until
+from tests.support.soak.daemon_runs import Moment, Stop, at, until
 
 if TYPE_CHECKING:
     from tests.support.soak.people import PermissionRequest
@@ -67,32 +67,32 @@ def sleeper():
         one.wait()
 
 
-async def test_processes_of_dead_daemons_and_of_their_sessions_are_strays(campaign, sleeper):
+async def test_processes_of_ended_daemons_and_of_their_sessions_are_leftovers(campaign, sleeper):
     # None of these daemons ever was: its pid is past the kernel's last one, so that no real daemon ends the sleepers.
     of_dead = sleeper(ACPBOT_SESSION="s-1", ACPBOT_DAEMON="1:4194305:7").pid
     of_session = sleeper(ACPBOT_SESSION="s-2").pid
     sleeper(ACPBOT_SESSION="s-3", ACPBOT_DAEMON="1:4194305:8")
     sleeper(ACPBOT_SESSIONS="s-2")
     campaign._dead = {(4194305, 7): set(), (4194305, 9): {"s-2"}}
-    await campaign._look_for_strays("now")
-    assert kinds(campaign) == ["stray", "stray"]
+    await campaign._check_leftovers("now")
+    assert kinds(campaign) == ["leftover", "leftover"]
     found = " ".join(finding.what for finding in campaign.findings)
     assert f"pid {of_dead} " in found
     assert f"pid {of_session} " in found
 
 
-async def test_the_dead_and_the_unmarked_are_no_strays(campaign, sleeper):
+async def test_zombies_and_unmarked_processes_are_no_leftovers(campaign, sleeper):
     gone = sleeper(ACPBOT_SESSION="s-1", ACPBOT_DAEMON="1:4194305:7")
     gone.kill()
     # A zombie: nothing of it runs.
     await asyncio.to_thread(os.waitid, os.P_PID, gone.pid, os.WEXITED | os.WNOWAIT)
     sleeper()
     campaign._dead = {(4194305, 7): {"s-1", ""}}
-    await campaign._look_for_strays("now")
+    await campaign._check_leftovers("now")
     assert campaign.findings == []
 
 
-def test_a_database_that_a_dead_daemon_was_writing_is_read_whole(tmp_path):
+def test_the_database_of_a_killed_daemon_is_read_with_its_write_ahead_log(tmp_path):
     path = tmp_path / "store.sqlite3"
     assert leftovers.integrity(path) is None
     script = (
@@ -137,7 +137,7 @@ async def test_a_click_that_is_not_answered_in_time_is_found(campaign):
     assert kinds(campaign) == ["click"]
 
 
-async def test_people_click_what_they_mean_to(campaign):
+async def test_people_click_as_planned(campaign):
     thread = thread_of(campaign)
     one, two, three = (campaign.people.write(thread, kind) for kind in ("tool", "unanswered", "unanswered"))
     for prompt in (one, two):
@@ -149,27 +149,27 @@ async def test_people_click_what_they_mean_to(campaign):
     assert campaign.tally.clicks == 2
 
 
-async def test_a_dead_button_that_nobody_answers_is_found(campaign):
+async def test_a_stale_button_without_an_answer_is_found(campaign):
     ask = asks(campaign, campaign.people.write(thread_of(campaign), "unanswered"))
-    campaign.people.life += 1
-    assert await campaign.people.press_dead(lambda _number: 0, 0.05) == [ask.dead]
-    assert await campaign.people.press_dead(lambda _number: 0, 0.05) == []
-    assert campaign.tally.dead_clicks == 1
+    campaign.people.run += 1
+    assert await campaign.people.press_stale(lambda _number: 0, 0.05) == [ask.stale_click]
+    assert await campaign.people.press_stale(lambda _number: 0, 0.05) == []
+    assert campaign.tally.stale_clicks == 1
 
 
-async def test_a_dead_button_that_still_has_an_effect_is_found(campaign):
+async def test_a_stale_button_that_still_has_an_effect_is_found(campaign):
     ask = asks(campaign, campaign.people.write(thread_of(campaign), "unanswered"))
     ask.allowed = True
-    ask.dead = campaign.people.ada.sends_click(ask.message, ask.custom_id)
+    ask.stale_click = campaign.people.ada.sends_click(ask.message, ask.custom_id)
     (campaign.folder / "ran.log").write_text("ran-00001\n")
     campaign._check_tools()
-    assert kinds(campaign) == ["dead button"]
+    assert kinds(campaign) == ["stale button"]
 
 
 @pytest.mark.parametrize(
     ("allowed", "ran", "found"), [(True, 1, []), (True, 2, ["run twice"]), (False, 1, ["tool"]), (False, 0, [])]
 )
-async def test_how_often_a_tool_ran(campaign, allowed, ran, found):
+async def test_a_tool_that_runs_twice_or_unasked_is_found(campaign, allowed, ran, found):
     asks(campaign, campaign.people.write(thread_of(campaign), "tool")).allowed = allowed
     (campaign.folder / "ran.log").write_text("ran-00001\n" * ran)
     campaign._check_tools()
@@ -179,7 +179,7 @@ async def test_how_often_a_tool_ran(campaign, allowed, ran, found):
 # what is judged
 
 
-async def test_a_prompt_whose_thread_never_opens_is_lost_unless_the_channel_is_told(campaign):
+async def test_a_prompt_without_a_thread_is_lost_unless_a_notice_is_in_the_channel(campaign):
     prompt = campaign.people.write(campaign.people.channel, "say")
     assert campaign.people.open() == [prompt]
     campaign._judge()
@@ -189,7 +189,7 @@ async def test_a_prompt_whose_thread_never_opens_is_lost_unless_the_channel_is_t
     assert campaign.people.open() == []
 
 
-async def test_a_turn_that_would_have_fitted_into_the_drain(campaign):
+async def test_an_interruption_within_the_drain_time_is_found(campaign):
     prompt = campaign.people.write(thread_of(campaign), "say")
     campaign._fits, campaign.people.ends = [prompt], 1
     campaign.server.world.post(prompt.thread, campaign.server.bot, f"{prompt.answer[:20]}\nacpbot is stopping.")
@@ -197,7 +197,7 @@ async def test_a_turn_that_would_have_fitted_into_the_drain(campaign):
     assert kinds(campaign) == ["interrupted"]
 
 
-async def test_what_waits_behind_a_question_that_nobody_answers_is_blocked(campaign):
+async def test_prompts_behind_an_unanswered_question_are_blocked(campaign):
     thread, other = thread_of(campaign), thread_of(campaign)
     first, asked, after, elsewhere = (
         campaign.people.write(where, kind)
@@ -242,7 +242,7 @@ async def test_a_moment_that_does_not_come_ends_with_the_load(server):
     assert server.faults.rules == []
 
 
-async def test_what_fails_while_a_moment_is_waited_for_is_not_passed_over(server):
+async def test_an_error_while_waiting_for_a_moment_is_raised(server):
     async def failing() -> None:
         raise ZeroDivisionError
 
@@ -251,17 +251,17 @@ async def test_what_fails_while_a_moment_is_waited_for_is_not_passed_over(server
             pass
 
 
-async def test_until_looks_again_after_each_change(server, campaign):
+async def test_until_checks_again_after_each_change(server, campaign):
     waiting = asyncio.create_task(until(server, lambda: len(server.messages) == 2))
     campaign.people.ada.says(campaign.people.channel, "one")
     campaign.people.ada.says(campaign.people.channel, "two")
     await asyncio.wait_for(waiting, 5)
 
 
-def test_chance_is_made_of_the_seed():
+def test_random_choices_follow_from_the_seed():
     def drawn(seed: int) -> list[str]:
         chance = random.Random(seed)  # noqa: S311 - it chooses what a test does
-        return [str(Ending.any(chance, calls=100)) for _ in range(50)]
+        return [str(Stop.any(chance, calls=100)) for _ in range(50)]
 
     assert drawn(1) == drawn(1)
     assert drawn(1) != drawn(2)

@@ -23,7 +23,7 @@ async def test_without_a_restart_the_same_load_loses_nothing(server, tmp_path):
         await campaign.finish()
     assert campaign.findings == []
     tally = campaign.tally
-    assert (tally.kills, tally.stops, tally.told) == (0, 1, 0)
+    assert (tally.kills, tally.stops, tally.notified) == (0, 1, 0)
     assert tally.answered == tally.prompts.total() > 8
     assert server.unserved == []
 
@@ -41,6 +41,6 @@ async def test_nothing_is_lost_over_restarts(server, tmp_path, seed):
     ends = tally.kills + tally.stops
     assert ends >= 4
     assert tally.databases == ends
-    assert tally.answered + tally.told - tally.both == tally.prompts.total()
+    assert tally.answered + tally.notified - tally.both == tally.prompts.total()
     assert tally.recalls
     assert server.unserved == []

@@ -1,4 +1,4 @@
-"""`acpbot` with a timer of the benchmark's in its event loop, which tells how late it calls what is due.
+"""`acpbot` with a timer of the benchmark's in its event loop, which writes down how late the loop calls it.
 
 Run in acpbot's place (``python -m tests.support.loop_lag run ...``). At its end the samples, one every 10 ms, are
 written to the file that ``ACPBOT_BENCH_LAG`` names.

@@ -1,4 +1,4 @@
-"""A management server on a real socket with a fake pool behind it, and a client that sees every byte."""
+"""A management server on a real socket with a fake pool, and a client that sees every byte."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from acpbot.daemon import health
 from acpbot.management.access import AccessRule
+from acpbot.management.audit import Audit
 from acpbot.management.listener import Listener
+from acpbot.management.method import Services
 from acpbot.management.protocol import Limits
-from acpbot.management.route import Services
 from acpbot.management.server import ManagementServer
-from tests.fakes.pool import FakeDrain, FakeHub, FakePool, make_facts, make_row
+from acpbot.storage.store import Store
+from tests.fakes.pool import FakeDrain, FakeHub, FakePool, make_health_inputs, make_row
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from acpbot.management.readiness import State
 
 LIMIT = 10
 THREAD = "1417221234567890123"
@@ -25,26 +29,31 @@ AGREED = object()
 
 
 class Harness:
-    """The server, and what is behind it."""
+    """The server, and the fakes that it serves."""
 
-    def __init__(self, folder: Path, limits: Limits | None = None, *, rule: AccessRule | None = None, **services: Any):
+    def __init__(
+        self, folder: Path, limits: Limits | None = None, *, rule: AccessRule | None = None, **services: Any
+    ) -> None:
         self.path = folder / "run" / "acpbot.sock"
         self.pool = FakePool(make_row(THREAD))
         self.hub = FakeHub()
         self.drain = FakeDrain()
-        self.state = "running"
+        self.state: State = "running"
         self.limits = limits or Limits()
-        members = {"chat": self.hub, "drain": self.drain, "health": lambda: health.report(make_facts())} | services
-        self.server = ManagementServer(
-            Services(
-                version="0.1.0",
-                state=lambda: self.state,
-                rule=rule or AccessRule(),
-                pool=self.pool,
-                **members,
-            ),
-            self.limits,
+        members: dict[str, Any] = {
+            "chat": self.hub,
+            "drain": self.drain.drain,
+            "health": lambda: health.report(make_health_inputs()),
+        }
+        self.services = Services(
+            version="0.1.0",
+            state=lambda: self.state,
+            rule=rule or AccessRule(),
+            audit=Audit(Store()),
+            pool=self.pool,
+            **members | services,
         )
+        self.server = ManagementServer(self.services, self.limits)
         self.listener = Listener(self.path)
         self.clients: list[Client] = []
 
@@ -141,14 +150,14 @@ class Client:
 
 
 class AuditLog(logging.Handler):
-    """What was audited: the fields of each line."""
+    """The fields of each line of the audit."""
 
     def __init__(self) -> None:
         super().__init__()
         self.lines: list[dict] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.fields)
+        self.lines.append(record.__dict__["fields"])
 
     def outcomes(self) -> list[tuple[str, str, str]]:
         return [(line["method"], line["target"], line["outcome"]) for line in self.lines]

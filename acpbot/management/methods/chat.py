@@ -6,11 +6,11 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from acpbot.errors import InvalidParams, NotFound
-from acpbot.management.route import Call, Method, Params
+from acpbot.management.method import Call, Method, Params
 from acpbot.sessions.thread import check_thread_id
 
 if TYPE_CHECKING:
-    from acpbot.management.route import ChatHub, Services
+    from acpbot.management.method import Chat
     from acpbot.management.stream import Event
 
 KEPT_NOTICES: Final = 20
@@ -39,7 +39,7 @@ class ChatPermit(Params, frozen=True):
 
 
 class ChatLeave(Params, frozen=True):
-    """The session lives on."""
+    """The session goes on."""
 
     thread: str
 
@@ -53,27 +53,27 @@ async def open_thread(call: Call, params: ChatOpen) -> dict[str, Any]:
         if stream is None:
             missed = _Missed(hub, thread)
             stream = call.client.stream(
-                _key(thread), "chat.event", missed.snapshot, lambda: hub.leave(thread, emit), missed.take
+                _key(thread), "chat.event", missed.snapshot, lambda: hub.leave(thread, emit), missed.add
             )
             call.opened.append(stream)
         emit = stream.send
         row = await hub.open(thread, params.agent, owner, emit)
         if stream.closed:
-            # The client went while its thread was being opened: it has left already, and must leave for good.
+            # The client went while its thread was being opened: the stream's own leave came too early.
             hub.leave(thread, emit)
-    call.note(thread, "opened")
+    call.audit(thread, "opened")
     return {"session": row}
 
 
 class _Missed:
-    """What a reader gets in place of events that it missed: the thread as it stands, which no notice is a part of."""
+    """What a reader gets in place of events that it missed: the missed notices, and a snapshot of the thread."""
 
-    def __init__(self, hub: ChatHub, thread: str) -> None:
+    def __init__(self, hub: Chat, thread: str) -> None:
         self._hub = hub
         self._thread = thread
         self._notices: deque[Event] = deque(maxlen=KEPT_NOTICES)
 
-    def take(self, event: Event) -> None:
+    def add(self, event: Event) -> None:
         if event["type"] == "notice":
             self._notices.append(event)
 
@@ -90,7 +90,7 @@ async def send(call: Call, params: ChatSend) -> dict[str, Any]:
     async with call.client.in_order:
         hub = _hub_of_open_thread(call, params.thread)
         position = await hub.send(params.thread, params.text, await call.client.user())
-    call.note(params.thread, "queued")
+    call.audit(params.thread, "queued")
     return {"queued": position}
 
 
@@ -98,15 +98,15 @@ async def permit(call: Call, params: ChatPermit) -> dict[str, Any]:
     """Answer a permission request."""
     async with call.client.in_order:
         _hub_of_open_thread(call, params.thread).permit(params.thread, params.request, params.option)
-    call.note(params.thread, f"selected {params.option}")
+    call.audit(params.thread, f"selected {params.option}")
     return {}
 
 
 async def leave(call: Call, params: ChatLeave) -> dict[str, Any]:
-    """Get no more events of a thread; nothing is said of one that was not open."""
+    """Get no more events of a thread; it is no error where the thread is not open."""
     async with call.client.in_order:
         call.client.end_stream(_key(params.thread))
-    call.note(params.thread, "left")
+    call.audit(params.thread, "left")
     return {}
 
 
@@ -114,25 +114,21 @@ def _key(thread: str) -> str:
     return f"chat {thread}"
 
 
-def _hub(call: Call) -> ChatHub:
+def _hub(call: Call) -> Chat:
     if call.services.chat is None:
         raise NotFound("cannot chat: this acpbot serves no local chat")
     return call.services.chat
 
 
-def _hub_of_open_thread(call: Call, thread: str) -> ChatHub:
+def _hub_of_open_thread(call: Call, thread: str) -> Chat:
     if call.client.find_stream(_key(thread)) is None:
         raise NotFound(f"cannot reach thread {thread[:80]!r}: it is not open on this connection; call chat.open first")
     return _hub(call)
 
 
-def _served(services: Services) -> bool:
-    return services.chat is not None
-
-
 METHODS: Final = {
-    "chat.open": Method("admin", ChatOpen, open_thread, _served),
-    "chat.send": Method("admin", ChatSend, send, _served),
-    "chat.permit": Method("admin", ChatPermit, permit, _served),
-    "chat.leave": Method("admin", ChatLeave, leave, _served),
+    "chat.open": Method("admin", ChatOpen, open_thread),
+    "chat.send": Method("admin", ChatSend, send),
+    "chat.permit": Method("admin", ChatPermit, permit),
+    "chat.leave": Method("admin", ChatLeave, leave),
 }

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta
 
 from acpbot.errors import InvalidParams, NotFound
-from acpbot.management.route import Call, Method, Params
+from acpbot.management.method import Call, Method, Params
 
 MAX_DEADLINE_SECONDS: Final = 86_400
 
@@ -19,15 +19,15 @@ class DaemonDrain(Params, frozen=True):
     deadline_seconds: Annotated[float, Meta(ge=0, le=MAX_DEADLINE_SECONDS)] | None = None
 
 
-async def drain(call: Call, params: DaemonDrain) -> dict[str, Any]:
+def drain(call: Call, params: DaemonDrain) -> dict[str, Any]:
     """Take no new turns, or take them again."""
     if call.services.drain is None:
         raise NotFound("cannot drain: this acpbot does not offer it")
     if params.deadline_seconds is not None and not params.on:
         raise InvalidParams("cannot call daemon.drain: the parameter 'deadline_seconds' goes with on = true only")
-    state = await call.services.drain.drain(on=params.on, deadline_seconds=params.deadline_seconds)
-    call.note("daemon", state)
+    state = call.services.drain(on=params.on, deadline_seconds=params.deadline_seconds)
+    call.audit("daemon", state)
     return {"state": state}
 
 
-METHODS: Final = {"daemon.drain": Method("admin", DaemonDrain, drain, lambda services: services.drain is not None)}
+METHODS: Final = {"daemon.drain": Method("admin", DaemonDrain, drain)}

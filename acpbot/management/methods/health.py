@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from acpbot.management.route import Call, Method, NoParams
+from acpbot.management.method import Call, Method, NoParams
 
 if TYPE_CHECKING:
-    from acpbot.management.health_report import HealthReport
+    from msgspec import Struct
 
 
-def get(call: Call, _params: NoParams) -> HealthReport:
-    """The facts, and the verdicts with their reasons."""
+def get(call: Call, _params: NoParams) -> Struct:
+    """The checks with their reasons, and what they are based on."""
     return call.services.health()
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta
 
 from acpbot.errors import InvalidParams
-from acpbot.management.route import Call, Method, Params
+from acpbot.management.method import Call, Method, Params
 from acpbot.sessions.views import State, Target  # noqa: TC001 - msgspec resolves the annotations when it runs
 
 MAX_TARGETS: Final = 1000
@@ -28,7 +28,7 @@ class SessionsGet(Params, frozen=True):
 
 
 class SessionsKill(Params, frozen=True):
-    """``targets``: explicit pairs that somebody was shown. ``grace_seconds``: for the whole ladder of one target."""
+    """``targets``: pairs of a thread and the session that was seen there. ``grace_seconds``: for each target."""
 
     targets: Annotated[list[Target], Meta(min_length=1, max_length=MAX_TARGETS)]
     grace_seconds: Annotated[float, Meta(ge=0, le=MAX_GRACE_SECONDS)] | None = None
@@ -36,7 +36,7 @@ class SessionsKill(Params, frozen=True):
 
 
 class SessionsCancel(Params, frozen=True):
-    """``session_id``: the one that was shown; another one is a conflict."""
+    """``session_id``: the session that the operator saw; any other one is a conflict."""
 
     thread: str
     session_id: str | None = None
@@ -58,22 +58,21 @@ async def get(call: Call, params: SessionsGet) -> dict[str, Any]:
 
 
 async def kill(call: Call, params: SessionsKill) -> dict[str, Any]:
-    """End exactly what was named; the whole list is checked before any is touched."""
-    pairs = {(target.thread_id, target.session_id) for target in params.targets}
-    if len(pairs) != len(params.targets):
+    """End exactly the targets; the whole list is checked before any session is ended."""
+    if len(set(params.targets)) != len(params.targets):
         raise InvalidParams("cannot call sessions.kill: the parameter 'targets' holds a pair twice")
     results = await call.services.pool.kill(params.targets, grace_seconds=params.grace_seconds, forget=params.forget)
     for result in results:
-        call.note(f"{result.thread_id}/{result.session_id}", result.outcome)
+        call.audit(f"{result.thread_id}/{result.session_id}", result.outcome)
     return {"results": results}
 
 
 async def cancel(call: Call, params: SessionsCancel) -> dict[str, Any]:
-    """Stop the running turn."""
+    """Cancel the running turn."""
     pool = call.services.pool
     thread = pool.resolve(params.thread)
     outcome = await pool.cancel(thread, params.session_id)
-    call.note(thread, outcome)
+    call.audit(thread, outcome)
     return {"outcome": outcome}
 
 

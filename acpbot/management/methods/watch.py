@@ -1,4 +1,4 @@
-"""``sessions.watch`` and ``sessions.tail``: what goes on, as it goes on."""
+"""``sessions.watch`` and ``sessions.tail``: streams of changed rows and of agents' output."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from msgspec import Meta
 
 from acpbot.errors import NotFound
-from acpbot.management.route import Call, Method, NoParams, Params
+from acpbot.management.method import Call, Method, NoParams, Params
 from acpbot.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from acpbot.management.route import Client, SessionsView
+    from acpbot.management.connection import Connection
+    from acpbot.management.method import Sessions
     from acpbot.management.stream import Event, Stream
     from acpbot.sessions.views import Row
 
@@ -40,13 +41,13 @@ def watch(call: Call, _params: NoParams) -> dict[str, Any]:
 class _Watch:
     """Numbers the changes of all rows; a number that a reader did not see was missed, and a snapshot follows."""
 
-    def __init__(self, pool: SessionsView) -> None:
+    def __init__(self, pool: Sessions) -> None:
         self._pool = pool
         self._seq = 0
         self._leave: Callable[[], None] | None = None
         self._stream: Stream | None = None
 
-    def start(self, client: Client) -> Stream:
+    def start(self, client: Connection) -> Stream:
         self._stream = client.stream("watch", "sessions.event", self._snapshot, self._stop)
         self._leave = self._pool.subscribe(self._changed)
         return self._stream
@@ -83,7 +84,7 @@ def tail(call: Call, params: SessionsTail) -> dict[str, Any]:
 class _Tail:
     """The output of a thread's session, and of those that take its place."""
 
-    def __init__(self, pool: SessionsView, thread: str) -> None:
+    def __init__(self, pool: Sessions, thread: str) -> None:
         self._pool = pool
         self._thread = thread
         self._seen: set[str] = {row.session_id for row in pool.rows() if row.thread_id == thread and row.session_id}
@@ -94,14 +95,14 @@ class _Tail:
         self._leave_pool: Callable[[], None] | None = None
 
     def follow(self) -> list[Event]:
-        """Take the output of the thread's session from now on; what it said before. Raises NotFound."""
+        """Forward the output of the thread's session from now on; returns its recent output. Raises NotFound."""
         recent, leave = self._pool.tail(self._thread, self._output)
         if self._leave_output is not None:
             self._leave_output()
         self._leave_output = leave
         return recent
 
-    def start(self, client: Client) -> Stream:
+    def start(self, client: Connection) -> Stream:
         self._leave_pool = self._pool.subscribe(self._changed)
         try:
             self._stream = client.stream(
@@ -123,7 +124,7 @@ class _Tail:
             if row.session_id in self._seen:
                 self._output(self._notice("This session has ended.", row.session_id))
         elif row.session_id not in self._seen:
-            # The thread's next session speaks elsewhere; one that is not there yet will change again.
+            # The thread has another session: follow that one. One without output yet will change again.
             with contextlib.suppress(NotFound):
                 recent = self.follow()
                 self._seen.add(row.session_id)
@@ -136,14 +137,14 @@ class _Tail:
         self._missed.append(output)
 
     def _snapshot(self) -> list[Event]:
-        """What was missed, as far as it is kept."""
+        """The missed output, as far as it is kept."""
         missed, dropped = list(self._missed), self._dropped
         self._missed.clear()
         self._dropped = 0
         if not dropped:
             return missed
-        told = f"{dropped} lines before this one are left out: they came faster than they were read."
-        return [self._notice(told, missed[0]["session_id"]), *missed]
+        text = f"{dropped} lines before this one are left out: they came faster than they were read."
+        return [self._notice(text, missed[0]["session_id"]), *missed]
 
     def _notice(self, text: str, session_id: str) -> Event:
         at = rfc3339()

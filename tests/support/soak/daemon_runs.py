@@ -1,4 +1,4 @@
-"""A daemon's life in the crash campaign: how it begins, and the moment and the way in which it ends."""
+"""One run of the daemon in the crash campaign: how it begins, and when and how it ends."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from tests.fakes.discord.server import DiscordServer
 
 GRACE_SECONDS = 1.0
-ROOMY_SECONDS = 8.0
-"""A drain that any turn of the campaign fits into."""
+LONG_DRAIN_SECONDS = 8.0
+"""A drain time within which any turn of the campaign ends."""
 
 
-class Sort(NamedTuple):
-    """One sort of request; about one of so many is of it. How often it is chosen under load, and while recovering."""
+class RequestType(NamedTuple):
+    """One type of request: about one of ``one_of`` is of it; ``load`` and ``recovery`` are weights of the choice."""
 
     method: str
     route: str
@@ -36,14 +36,14 @@ class Sort(NamedTuple):
     recovery: float
 
 
-SORTS = {
-    "request": Sort("*", "*", 1, 3, 3),
-    "post": Sort("POST", rest.MESSAGES, 5, 3, 3),
-    "edit": Sort("PATCH", rest.MESSAGE, 5, 2, 1),
-    "reaction": Sort("PUT", rest.REACTION, 5, 1, 0.5),
-    "click": Sort("POST", rest.CALLBACK, 20, 1, 0),
-    "thread": Sort("POST", rest.MESSAGE_THREADS, 40, 0.5, 0.5),
-    "history": Sort("GET", rest.MESSAGES, 10, 0, 2),
+REQUEST_TYPES = {
+    "request": RequestType("*", "*", 1, 3, 3),
+    "post": RequestType("POST", rest.MESSAGES, 5, 3, 3),
+    "edit": RequestType("PATCH", rest.MESSAGE, 5, 2, 1),
+    "reaction": RequestType("PUT", rest.REACTION, 5, 1, 0.5),
+    "click": RequestType("POST", rest.CALLBACK, 20, 1, 0),
+    "thread": RequestType("POST", rest.MESSAGE_THREADS, 40, 0.5, 0.5),
+    "history": RequestType("GET", rest.MESSAGES, 10, 0, 2),
 }
 
 
@@ -51,9 +51,9 @@ SORTS = {
 class Moment:
     """When a daemon is ended: at a request to Discord or an event from it, counted from now, or after seconds.
 
-    ``call``: that request is there and has had no effect yet; it has it once the daemon is dead. ``answer``: it has
-    had its effect, and the daemon never hears of it. Only those of its ``sort`` are counted. ``rest``: once nothing
-    more happens by itself.
+    ``call``: that request has arrived, and takes effect only after the daemon has ended. ``answer``: it has taken
+    effect, and the daemon never gets the answer. Only requests of its ``sort`` are counted. ``rest``:
+    once nothing more happens by itself.
     """
 
     kind: Literal["call", "answer", "event", "delay", "rest"]
@@ -78,16 +78,16 @@ class Moment:
             return cls(kind, count)
         if kind == "rest":
             return cls(kind)
-        weights = [one.recovery if recovering else one.load for one in SORTS.values()]
-        (sort,) = chance.choices(list(SORTS), weights)
-        return cls(kind, 1 + (count - 1) // SORTS[sort].one_of, sort=sort)
+        weights = [one.recovery if recovering else one.load for one in REQUEST_TYPES.values()]
+        (sort,) = chance.choices(list(REQUEST_TYPES), weights)
+        return cls(kind, 1 + (count - 1) // REQUEST_TYPES[sort].one_of, sort=sort)
 
 
 @dataclass(frozen=True)
-class Ending:
-    """How a life ends. ``drain_seconds`` stands in its configuration from the beginning.
+class Stop:
+    """How a run ends. ``drain_seconds`` is in its configuration from the beginning.
 
-    ``cut``: the moment after SIGTERM in which it is killed all the same, as by a service manager that waits no longer.
+    ``cut``: the moment after SIGTERM at which it is killed, as by a service manager that waits no longer.
     """
 
     signum: signal.Signals
@@ -100,22 +100,22 @@ class Ending:
         return f"{self.signum.name} at {self.moment}{drain}{f', SIGKILL at {self.cut}' if self.cut else ''}"
 
     @property
-    def roomy(self) -> bool:
-        """Whether what has begun has the time to come to its end."""
-        return self.signum == signal.SIGTERM and self.drain_seconds >= ROOMY_SECONDS and self.cut is None
+    def has_time(self) -> bool:
+        """Whether turns that have begun have the time to end."""
+        return self.signum == signal.SIGTERM and self.drain_seconds >= LONG_DRAIN_SECONDS and self.cut is None
 
     @classmethod
-    def any(cls, chance: random.Random, *, calls: int) -> Ending:
+    def any(cls, chance: random.Random, *, calls: int) -> Stop:
         """Two of three are kills, and some of the others become one."""
         moment = Moment.any(chance, calls=calls)
         if chance.random() < 0.67:
             return cls(signal.SIGKILL, moment)
         cut = Moment.any(chance, calls=calls // 2) if chance.random() < 0.3 else None
-        return cls(signal.SIGTERM, moment, chance.choice([0.5, ROOMY_SECONDS, ROOMY_SECONDS]), cut)
+        return cls(signal.SIGTERM, moment, chance.choice([0.5, LONG_DRAIN_SECONDS, LONG_DRAIN_SECONDS]), cut)
 
 
 @contextlib.asynccontextmanager
-async def at(server: DiscordServer, moment: Moment, over: Awaitable[None], seconds: float) -> AsyncIterator[None]:
+async def at(server: DiscordServer, moment: Moment, over: Awaitable[object], seconds: float) -> AsyncIterator[None]:
     """The block runs at that moment, or once ``over`` returns, or after so many seconds: whatever comes first.
 
     The request that it was counted to is held until the end of the block.
@@ -123,7 +123,7 @@ async def at(server: DiscordServer, moment: Moment, over: Awaitable[None], secon
     held = None
     if moment.kind in ("call", "answer"):
         when: Literal["before", "after"] = "before" if moment.kind == "call" else "after"
-        sort = SORTS[moment.sort]
+        sort = REQUEST_TYPES[moment.sort]
         held = server.faults.hold(sort.method, sort.route, nth=moment.count, when=when)
         comes: Awaitable[object] = held.arrived.wait()
     elif moment.kind == "event":
@@ -164,7 +164,7 @@ def dispatched(server: DiscordServer) -> int:
     return sum(len(session.log) for session in server.gateway.sessions)
 
 
-class Life:
+class DaemonRun:
     """A daemon on the campaign's folder. ``key``: its pid and start time, as in the marker of its agents."""
 
     def __init__(self, daemon: DaemonProcess) -> None:
@@ -173,7 +173,7 @@ class Life:
         self.key = (daemon.process.pid, leftovers.start_time(daemon.process.pid))
 
     @classmethod
-    async def begin(cls, folder: Path, config: str) -> Life:
+    async def begin(cls, folder: Path, config: str) -> DaemonRun:
         return cls(await asyncio.to_thread(DaemonProcess, folder, config, ready=False))
 
     async def ready(self) -> float:

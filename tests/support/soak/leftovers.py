@@ -1,4 +1,4 @@
-"""What a daemon leaves behind: processes, and its database. A look of its own, by nothing but /proc and sqlite3."""
+"""What a daemon leaves behind: processes, and its database. Read from /proc and with sqlite3 only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Marked(NamedTuple):
-    """A living process that some daemon's agent, or a tool of one, is: its markers are in its environment."""
+    """A running process with a daemon's markers in its environment: an agent, or a tool of one."""
 
     pid: int
     session: str
@@ -26,7 +26,7 @@ def start_time(pid: int) -> int:
 
 
 def marked() -> list[Marked]:
-    """Every living one; zombies run no more and have no environment."""
+    """Every running one; zombies have no environment."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():

@@ -1,4 +1,4 @@
-"""The people of the crash campaign: they write, they click, and they see what has become of what they wrote."""
+"""The people of the crash campaign: they write, they click, and they read the answers."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _BUTTONS = {"allow": "✅ Allow once", "reject": "❌ Reject"}
 
 @dataclass(eq=False)
 class PermissionRequest:
-    """A message with buttons, and the life in which it was sent. ``allowed``: somebody has pressed the first.
+    """A message with buttons, and the run of the daemon that sent it. ``allowed``: somebody has pressed the first.
 
-    ``dead`` is a press after that life; ``ran``: how often the tool had run by then.
+    ``stale_click`` is a press after that run; ``ran``: how often the tool had run by then.
     """
 
     message: Message
     number: int
     custom_id: str
-    life: int
+    run: int
     click: Interaction | None = None
     clicked_in: int = -1
     allowed: bool = False
-    dead: Interaction | None = None
+    stale_click: Interaction | None = None
     ran: int = 0
 
     @property
@@ -54,8 +54,8 @@ class People:
     """One person in one channel and its threads.
 
     ``threads`` are in use, ``size`` of them or a few more; ``prompts`` are those of this cycle, ``all`` of all cycles.
-    ``life`` is the number of the daemon's life, ``alive`` whether it runs, ``ends`` how many have ended in this cycle.
-    ``generous``: what else is left unanswered is allowed; ``brief``: nothing is left unanswered from the first.
+    ``run`` is the number of the daemon's run, ``alive`` whether it goes on, ``ends`` how many have ended in this cycle.
+    ``generous``: people allow what they otherwise leave unanswered; ``brief``: they leave nothing unanswered.
     """
 
     def __init__(self, server: DiscordServer, tally: Tally, *, size: int) -> None:
@@ -70,7 +70,7 @@ class People:
         self.prompts: list[Prompt] = []
         self.asks: list[PermissionRequest] = []
         self.facts: dict[int, list[str]] = defaultdict(list)
-        self.life = 0
+        self.run = 0
         self.alive = False
         self.ends = 0
         self.generous = False
@@ -82,7 +82,7 @@ class People:
         self._views: dict[int, tuple[object, Thread]] = {}
 
     def next_cycle(self) -> None:
-        """What was written up to now is settled; threads that were opened are in use."""
+        """Begin a new cycle: all prompts have settled, and threads that were opened are in use."""
         opened = [one.thread for one in self.prompts if not one.message.channel.is_thread]
         self.threads += [thread for thread in opened if thread is not None]
         self._since = self.server.world.snowflake()
@@ -103,7 +103,7 @@ class People:
         self.all.append(prompt)
         self.prompts.append(prompt)
         self.tally.prompts[kind] += 1
-        self.tally.written_down += not self.alive
+        self.tally.written_while_stopped += not self.alive
         return prompt
 
     def load(self) -> list[asyncio.Task[None]]:
@@ -131,8 +131,8 @@ class People:
         if first.thread is not None and count:
             await self._script(first.thread, count)
 
-    def write_down(self) -> None:
-        """Some messages at once, such as while no daemon is there."""
+    def write_while_stopped(self) -> None:
+        """Some messages at once, while no daemon runs."""
         chance, threads = self.chance, self.used()
         for _ in range(chance.randint(0, 4) if threads else 0):
             self.write(chance.choice(threads))
@@ -140,7 +140,7 @@ class People:
             self.write(self.channel)
 
     async def write_while_starting(self) -> None:
-        """Some messages at a moment in which a daemon might miss them, or take them twice."""
+        """Some messages at a moment at which a daemon might miss them, or run them twice."""
         server, gateway, before = self.server, self.server.gateway, self.server.gateway.identifies
         moments: list[Callable[[], object]] = [
             lambda: server.requests,
@@ -157,12 +157,12 @@ class People:
 
     # Clicking.
 
-    async def click_for_ever(self) -> None:
-        """Press what is to be pressed, as soon as it is there."""
+    async def click_until_cancelled(self) -> None:
+        """Press each button that is meant to be pressed, as soon as it is there."""
         while True:
             self.see_asks()
             for ask in self.asks:
-                if ask.life == self.life and ask.click is None and ask.message.buttons:
+                if ask.run == self.run and ask.click is None and ask.message.buttons:
                     self.click(ask)
             await self.server.world.change()
 
@@ -173,7 +173,7 @@ class People:
             number = Page.of(message).asks if message.author is self.server.bot else None
             if number is not None:
                 custom_id = message.versions[0].components[0]["components"][0]["custom_id"]
-                self.asks.append(PermissionRequest(message, number, custom_id, self.life))
+                self.asks.append(PermissionRequest(message, number, custom_id, self.run))
         self._seen = len(messages)
 
     def click(self, ask: PermissionRequest) -> None:
@@ -182,23 +182,23 @@ class People:
         if click == "never" and self.generous:
             click = "allow"
         if click in _BUTTONS:
-            ask.allowed, ask.clicked_in = click == "allow", self.life
+            ask.allowed, ask.clicked_in = click == "allow", self.run
             ask.click = self.ada.clicks(ask.message, label=_BUTTONS[click])
             self.tally.clicks += 1
 
-    async def press_dead(self, runs: Callable[[int], int], seconds: float) -> list[Interaction]:
-        """Press the buttons of dead daemons' agents; those presses that nothing was said to in so many seconds."""
+    async def press_stale(self, runs: Callable[[int], int], seconds: float) -> list[Interaction]:
+        """Press the buttons of earlier runs; returns the clicks that got no visible answer within so many seconds."""
         self.see_asks()
         pressed = []
         for ask in self.asks:
-            if ask.life < self.life and ask.dead is None and ask.unanswered and not ask.message.deleted:
+            if ask.run < self.run and ask.stale_click is None and ask.unanswered and not ask.message.deleted:
                 ask.ran = runs(ask.number)
-                ask.dead = self.ada.sends_click(ask.message, ask.custom_id)
-                pressed.append(ask.dead)
-        self.tally.dead_clicks += len(pressed)
+                ask.stale_click = self.ada.sends_click(ask.message, ask.custom_id)
+                pressed.append(ask.stale_click)
+        self.tally.stale_clicks += len(pressed)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(until(self.server, lambda: all(map(_told, pressed))), seconds)
-        return [one for one in pressed if not _told(one)]
+            await asyncio.wait_for(until(self.server, lambda: all(map(_answered_visibly, pressed))), seconds)
+        return [one for one in pressed if not _answered_visibly(one)]
 
     # Seeing.
 
@@ -208,7 +208,7 @@ class People:
         return list(dict.fromkeys([*self.threads, *written]))
 
     def view(self, thread: Channel) -> Thread:
-        """The thread as it stands, of this cycle."""
+        """The thread of this cycle as it is now."""
         prompts = [one for one in self.prompts if one.thread is thread]
         pages = self.reader.pages(thread, since=self._since)
         key = (len(prompts), self.ends, [(page.message.id, len(page.message.versions)) for page in pages])
@@ -219,30 +219,30 @@ class People:
         return view
 
     def begun(self, prompt: Prompt) -> bool:
-        """Whether something of its answer is to be seen, or the question whether its tool may run."""
+        """Whether a part of its answer is visible, or the question whether its tool may run."""
         if prompt.thread is None:
             return False
         view = self.view(prompt.thread)
         return bool(view.verdict(prompt).begun) or any(page.asks == prompt.number for page in view.pages)
 
     def open(self) -> list[Prompt]:
-        """The prompts of this cycle that are neither answered nor told."""
+        """The prompts of this cycle that have neither an answer nor a notice."""
         notices = [page for page in self.reader.pages(self.channel, since=self._since) if page.notices]
-        told = [page.message.referenced for page in notices]
+        replied = [page.message.referenced for page in notices]
         return [
             one
             for one in self.prompts
-            if (one.message not in told if one.thread is None else self.view(one.thread).verdict(one).open)
+            if (one.message not in replied if one.thread is None else self.view(one.thread).verdict(one).open)
         ]
 
     def blocked(self, prompt: Prompt) -> bool:
-        """Whether it waits for a click that nobody makes, its own or that of one before it."""
-        waiting = [ask for ask in self.asks if ask.life == self.life and ask.click is None and ask.message.buttons]
+        """Whether it waits for a click that nobody makes, on its own question or on one before it."""
+        waiting = [ask for ask in self.asks if ask.run == self.run and ask.click is None and ask.message.buttons]
         never = [self.all[ask.number - 1] for ask in waiting]
         return any(one.thread is prompt.thread and one.message.id <= prompt.message.id for one in never)
 
     async def loaded(self, scripts: list[asyncio.Task[None]]) -> None:
-        """Return when everything is written, and everything is answered that is going to be."""
+        """Return when everything is written, and every prompt is answered that people do not leave waiting."""
         if scripts:
             await asyncio.wait(scripts)
         await until(self.server, lambda: all(self.blocked(one) for one in self.open()))
@@ -252,6 +252,6 @@ class People:
         await until(self.server, lambda: not self.open())
 
 
-def _told(interaction: Interaction) -> bool:
+def _answered_visibly(interaction: Interaction) -> bool:
     """Whether the person sees an answer: words, or a changed message."""
     return interaction.answered and (interaction.response_type == UPDATED or bool(interaction.told))

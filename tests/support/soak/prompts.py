@@ -107,7 +107,7 @@ def draft(kind: Kind, number: int, chance: random.Random) -> tuple[str, tuple[st
         "fork": ("fork 2 600", ()),
     }
     word, before = words.get(kind, ("", ()))
-    # The quotes keep the line break, by which the answer stands on a line of its own.
+    # The quotes keep the line break, which puts the answer on a line of its own.
     said = f"say {json.dumps(chr(10) + answer)}"
     return f"{word}\n{said}".strip(), before, answer
 

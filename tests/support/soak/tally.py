@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Tally:
-    """``both``: prompts whose answer had come whole when the daemon ended, and which were told to be interrupted."""
+    """``both``: prompts that have the whole answer and a notice that they were interrupted."""
 
     cycles: int = 0
     kills: int = 0
@@ -18,12 +18,12 @@ class Tally:
     cut: int = 0
     moments: Counter[str] = field(default_factory=Counter)
     prompts: Counter[str] = field(default_factory=Counter)
-    written_down: int = 0
+    written_while_stopped: int = 0
     answered: int = 0
-    told: int = 0
+    notified: int = 0
     both: int = 0
     clicks: int = 0
-    dead_clicks: int = 0
+    stale_clicks: int = 0
     recalls: int = 0
     facts: int = 0
     left_behind: int = 0
@@ -37,24 +37,24 @@ class Tally:
         """The counts, one a line."""
         rows = [
             ("cycles", self.cycles),
-            ("lives ended by SIGKILL", self.kills),
+            ("runs ended by SIGKILL", self.kills),
             ("  of these while starting", self.early),
-            ("lives ended by SIGTERM", self.stops),
+            ("runs ended by SIGTERM", self.stops),
             ("  of these killed all the same", self.cut),
             ("  at", _listed(sorted(self.moments.items()))),
             ("prompts", self.prompts.total()),
             ("  of these", _listed(self.prompts.most_common())),
-            ("  written while no daemon ran", self.written_down),
+            ("  written while no daemon ran", self.written_while_stopped),
             ("answered", self.answered),
-            ("told to be interrupted", self.told),
+            ("notified of an interruption", self.notified),
             ("  of these answered all the same", self.both),
             ("clicks", self.clicks),
-            ("clicks on dead buttons", self.dead_clicks),
+            ("clicks on stale buttons", self.stale_clicks),
             ("recalls", self.recalls),
             ("  facts recalled", self.facts),
             ("processes that ends left behind", self.left_behind),
-            ("notes of a queue left standing", self.stale_notes),
-            ("databases looked at", self.databases),
+            ("notes of a queue left in threads", self.stale_notes),
+            ("databases checked", self.databases),
             ("requests to Discord", self.requests),
             ("  over a rate limit", self.rate_limited),
             *((f"seconds: {name}", _spread(values)) for name, values in self.seconds.items()),

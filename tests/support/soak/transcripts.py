@@ -1,4 +1,4 @@
-"""What stands in the threads, and what it says of each prompt. Looks at messages only, never at the daemon."""
+"""Reads the messages of threads, and judges each prompt by them. Never looks at the daemon."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from tests.support.soak.prompts import Prompt
 
 CRASHED = "acpbot was restarted in the middle of this answer"
-TOLD = (CRASHED, "acpbot is stopping", "acpbot is about to stop or restart")
-"""The lines by which a thread is told that a prompt is not (fully) answered."""
+NOTICES = (CRASHED, "acpbot is stopping", "acpbot is about to stop or restart")
+"""Notices that a prompt is not (fully) answered."""
 
 CANCELLED = "⏹️ Cancelled."
 """How an answer ends that was cancelled: nobody here cancels, so that it needs one of the lines above too."""
@@ -32,7 +32,7 @@ _TOOLS = ("🔧 `", "✅ `", "❌ `")
 
 
 class Finding(NamedTuple):
-    """Something that must not be: a short name of the kind, and what was seen."""
+    """Something that must not happen: a short name of its kind, and what was seen."""
 
     kind: str
     what: str
@@ -43,7 +43,7 @@ class Finding(NamedTuple):
 
 @dataclass(eq=False)
 class Page:
-    """One message of the bot's as it stands, without blank lines; ``tokens`` and ``notices`` with their places in it.
+    """One message of the bot as it is now, without blank lines; ``tokens`` and ``notices`` with their places in it.
 
     ``asks`` is the number of the prompt whose tool it asks to run; ``cancelled``: it ends so.
     """
@@ -59,7 +59,7 @@ class Page:
     def of(cls, message: Message) -> Page:
         lines = [line for line in message.content.split("\n") if line.strip()]
         tokens = [(at, int(match[1])) for at, line in enumerate(lines) if (match := _TOKEN.match(line))]
-        notices = [(at, line) for at, line in enumerate(lines) if any(words in line for words in TOLD)]
+        notices = [(at, line) for at, line in enumerate(lines) if any(words in line for words in NOTICES)]
         asked = _ASKED.search(message.versions[0].content) if message.versions[0].components else None
         cancelled = bool(lines) and lines[-1] == CANCELLED
         return cls(message, lines, tokens, notices, None if asked is None else int(asked[1]), cancelled)
@@ -95,25 +95,25 @@ class Reader:
 
 @dataclass
 class Verdict:
-    """What became of one prompt: where its complete answer stands, how often it was begun, told, and cancelled."""
+    """What became of one prompt: the places of its complete answer, and how often it was begun and notified."""
 
     prompt: Prompt
     begun: int = 0
     answers: list[int] = field(default_factory=list)
-    told: int = 0
+    notified: int = 0
     cancelled: bool = False
 
     @property
     def open(self) -> bool:
-        """Neither answered nor told."""
-        return not self.answers and not self.told
+        """Whether there is neither an answer nor a notice."""
+        return not self.answers and not self.notified
 
 
 class Thread:
     """Pages of one thread against the prompts that they answer.
 
     ``ends``: how many daemons have ended in that time; each may leave one notice of a crash, and one about a prompt
-    whose answer had just come. ``facts``: what the agent was surely told before.
+    whose answer had just come. ``facts``: what the agent surely got to remember before.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class Thread:
     # Notices.
 
     def _attribute(self, ends: int) -> None:
-        """Say of each notice which prompt it is about.
+        """Find the prompt that each notice is about.
 
         It is the one that the message answers, by its text or as a reply; else one that was cancelled, else the first
         that is open, as turns run in order; else one whose answer had come just before the end.
@@ -170,25 +170,25 @@ class Thread:
                 if own is None:
                     loose.append((page, line))
                 else:
-                    own.told += 1
+                    own.notified += 1
         spare = ends
         for page, line in loose:
             open_ones = self._open_before(page)
             first = next((v for v in open_ones if v.cancelled), next(iter(open_ones), None))
             if first is not None:
-                first.told += 1
+                first.notified += 1
             elif spare:
                 spare -= 1
             else:
-                self._find("told twice", f"no prompt is open for {line!r}")
+                self._find("notified twice", f"no prompt is open for {line!r}")
         if crashes > ends:
-            self._find("told twice", f"{crashes} notices of a crash after {ends} ends")
+            self._find("notified twice", f"{crashes} notices of a crash after {ends} ends")
 
     def _open_before(self, page: Page) -> list[Verdict]:
         return [v for v in self.verdicts.values() if v.open and v.prompt.message.id < page.message.id]
 
     def _cancelled(self, page: Page) -> Verdict | None:
-        """Whose answer ends so: it may not have come to more than its tool."""
+        """The prompt whose answer ends so; the answer may have only its tool."""
         asked = _ASKED.search(page.message.content)
         if asked is not None and not page.tokens:
             return self.verdicts.get(int(asked[1]))
@@ -205,9 +205,9 @@ class Thread:
     # What must hold.
 
     def facts(self, *, before: Prompt | None = None) -> list[str]:
-        """What the agent surely keeps: it has said so, and was not interrupted."""
-        told = [v.prompt for v in self.verdicts.values() if v.answers and not v.told and v.prompt.fact is not None]
-        return [p.fact or "" for p in told if before is None or p.message.id < before.message.id]
+        """What the agent surely remembers: it has confirmed it, and was not interrupted."""
+        known = [v.prompt for v in self.verdicts.values() if v.answers and not v.notified and v.prompt.fact is not None]
+        return [p.fact or "" for p in known if before is None or p.message.id < before.message.id]
 
     def check(self) -> list[Finding]:
         """Everything that is wrong."""
@@ -233,8 +233,8 @@ class Thread:
             self._find("answered twice", f"{verdict.prompt}")
         elif verdict.begun > 1:
             self._find("run twice", f"{verdict.prompt}: its answer was begun {verdict.begun} times")
-        if verdict.told > 1:
-            self._find("told twice", f"{verdict.prompt}: {verdict.told} notices")
+        if verdict.notified > 1:
+            self._find("notified twice", f"{verdict.prompt}: {verdict.notified} notices")
 
     def _check_order(self) -> None:
         answered = [verdict for verdict in self.verdicts.values() if verdict.answers]
@@ -253,15 +253,15 @@ class Thread:
                 self._find("asked twice", f"the tool of prompt {number}, {count} times")
 
     def _alike(self, content: str) -> int:
-        """How many of the answers may have left just this message, and with right.
+        """How many of the answers may have this very message without a fault.
 
-        Two that were interrupted may have come to the same first words, and two long ones are the same for a while.
+        Two interrupted answers may end after the same first words, and two long ones begin alike.
         """
         verdicts = self.verdicts.values()
         if _NUMBERS.fullmatch(content):
             return sum(verdict.prompt.kind == "long" for verdict in verdicts)
         text = "\n".join(line for line in content.split("\n") if line.strip() and not line.startswith(_TOOLS))
-        return sum(bool(verdict.told) and verdict.prompt.opening.startswith(text) for verdict in verdicts)
+        return sum(bool(verdict.notified) and verdict.prompt.opening.startswith(text) for verdict in verdicts)
 
     def _check_recall(self, verdict: Verdict) -> None:
         end = verdict.answers[0]

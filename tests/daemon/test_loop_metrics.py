@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from acpbot.management.loop_metrics import LoopLag, rss_bytes
+from acpbot.daemon.loop_metrics import LoopLag, rss_bytes
 
 
 async def after(seconds: float) -> None:
@@ -17,7 +17,6 @@ async def after(seconds: float) -> None:
 @pytest.fixture
 async def lag():
     lag = LoopLag(interval=0.01, window=0.2)
-    lag.start()
     yield lag
     lag.stop()
 
@@ -27,12 +26,12 @@ async def test_a_blocked_loop_is_late(lag):
     time.sleep(0.1)  # noqa: ASYNC251 - to block the loop is the point
     assert lag.milliseconds >= 90, "a delay that still lasts counts"
     await after(0.02)
-    assert lag.milliseconds >= 90, "the worst one is told for a while"
+    assert lag.milliseconds >= 90, "the worst one is reported for a while"
     while lag.milliseconds >= 90:
         await after(0.02)
 
 
-async def test_stopped_it_schedules_nothing(lag):
+async def test_a_stopped_measurement_schedules_nothing(lag):
     lag.stop()
     lag.stop()
     before = lag.milliseconds

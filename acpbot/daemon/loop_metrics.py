@@ -1,4 +1,4 @@
-"""What the daemon measures of itself: how late its event loop runs, and how much memory it holds."""
+"""What the daemon measures of itself: how late its event loop runs, and how much memory it uses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WINDOW_SECONDS: Final = 10.0
 
 
 def rss_bytes() -> int | None:
-    """This process's resident memory; ``None`` where /proc does not tell. Source: proc_pid_statm(5)."""
+    """This process's resident memory; ``None`` where /proc does not say. Source: proc_pid_statm(5)."""
     try:
         pages = int(Path("/proc/self/statm").read_bytes().split()[1])
     except (OSError, ValueError, IndexError):
@@ -22,39 +22,32 @@ def rss_bytes() -> int | None:
 
 
 class LoopLag:
-    """How late the running event loop calls what is due: a timer every ``interval`` seconds, its delay kept.
+    """Measures how late the running event loop calls a timer of ``interval`` seconds, until :meth:`stop`.
 
-    Start and stop belong to the loop's thread.
+    All methods belong to the loop's thread.
     """
 
     def __init__(self, *, interval: float = INTERVAL_SECONDS, window: float = WINDOW_SECONDS) -> None:
         self._loop = asyncio.get_running_loop()
         self._interval = interval
         self._lags: deque[float] = deque(maxlen=max(1, round(window / interval)))
-        self._due = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-
-    def start(self) -> None:
-        """Begin to measure."""
-        self.stop()
-        self._schedule()
+        self._due = self._loop.time() + interval
+        self._timer: asyncio.TimerHandle | None = self._loop.call_at(self._due, self._tick)
 
     def stop(self) -> None:
-        """Measure no more."""
+        """End the measurement."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     @property
     def milliseconds(self) -> float:
-        """The worst delay of the last ten seconds (``window``), one that still lasts included."""
+        """The worst delay of the last ``window`` seconds, including one that still lasts."""
         overdue = self._loop.time() - self._due if self._timer is not None else 0.0
         return max(0.0, overdue, *self._lags) * 1000
 
-    def _schedule(self) -> None:
-        self._due = self._loop.time() + self._interval
-        self._timer = self._loop.call_at(self._due, self._tick)
-
     def _tick(self) -> None:
-        self._lags.append(self._loop.time() - self._due)
-        self._schedule()
+        now = self._loop.time()
+        self._lags.append(now - self._due)
+        self._due = now + self._interval
+        self._timer = self._loop.call_at(self._due, self._tick)

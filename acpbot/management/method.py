@@ -1,0 +1,122 @@
+"""What a method of the wire consists of: its access, its parameters, its handler; and what its handler gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from acpbot.management.access import AccessRule
+    from acpbot.management.audit import Audit
+    from acpbot.management.connection import Connection
+    from acpbot.management.protocol import Access
+    from acpbot.management.readiness import State
+    from acpbot.management.stream import Event, Stream
+    from acpbot.sessions.views import Detail, KillResult, Row, Target
+
+
+class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all parameters: unknown names are refused before any effect."""
+
+
+class NoParams(Params, frozen=True):
+    """Takes nothing."""
+
+
+class Sessions(Protocol):
+    """What methods need of :class:`acpbot.sessions.pool.Pool`; the tests serve a pool in memory in its place."""
+
+    @property
+    def max_sessions(self) -> int:
+        """How many sessions may have a process."""
+
+    def rows(self, *, suspended: bool = False) -> list[Row]:
+        """Snapshots."""
+
+    def resolve(self, thread: str) -> str:
+        """The thread id that is meant. Raises NotFound, Ambiguous."""
+
+    async def detail(self, thread_id: str) -> Detail:
+        """One session whole. Raises NotFound."""
+
+    async def kill(
+        self, targets: Sequence[Target], *, grace_seconds: float | None = None, forget: bool = False
+    ) -> list[KillResult]:
+        """End exactly these."""
+
+    async def cancel(self, thread_id: str, session_id: str | None = None) -> str:
+        """Cancel the running turn. Raises NotFound, Conflict."""
+
+    def subscribe(self, callback: Callable[[Any, Row], None], /) -> Callable[[], None]:
+        """Call ``callback`` at each change; returns the function that ends it."""
+
+    def tail(self, thread_id: str, callback: Callable[[Event], None], /) -> tuple[list[Event], Callable[[], None]]:
+        """Recent output, then more. Raises NotFound."""
+
+
+class Chat(Protocol):
+    """What methods need of the local chat, which this package may not import: acpbot.chat.local.LocalChat.
+
+    ``emit`` takes the params of one ``chat.event``, and never blocks.
+    """
+
+    async def open(self, thread: str, agent: str | None, owner: str, emit: Callable[[Event], None]) -> Row:
+        """Open a thread; its events go to ``emit`` from now on."""
+
+    async def send(self, thread: str, text: str, owner: str) -> int:
+        """Queue a prompt; returns how many turns are before it."""
+
+    def permit(self, thread: str, request: str, option: str) -> None:
+        """Answer a permission request. Raises NotFound, Conflict, InvalidParams."""
+
+    def leave(self, thread: str, emit: Callable[[Event], None]) -> None:
+        """Call ``emit`` no more; nothing happens where it was not in use."""
+
+    def snapshot(self, thread: str) -> list[Event]:
+        """Events in place of those that a reader missed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Everything that the daemon lends to the wire. Methods whose service is ``None`` are not served.
+
+    ``health``: the result of ``health.get``. ``drain``: :meth:`acpbot.daemon.drain.Drain.drain`. ``is_of_an_agent``:
+    whether an agent started the process of this pid; such a process must not manage the daemon.
+    """
+
+    version: str
+    state: Callable[[], State]
+    health: Callable[[], msgspec.Struct]
+    rule: AccessRule
+    audit: Audit
+    pool: Sessions
+    chat: Chat | None = None
+    drain: Callable[..., State] | None = None
+    is_of_an_agent: Callable[[int], bool] = lambda _pid: False
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request, as its handler gets it. ``opened``: the streams that the handler opened."""
+
+    services: Services
+    client: Connection
+    method: str
+    opened: list[Stream] = field(default_factory=list)
+
+    def audit(self, target: str, outcome: str) -> None:
+        """Record what became of ``target``."""
+        self.services.audit.record(self.client.peer, self.method, target, outcome)
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method. The server answers other requests while a coroutine handler runs."""
+
+    access: Access
+    params: type[Params]
+    handler: Callable[[Call, Any], Any | Awaitable[Any]]

@@ -1,4 +1,4 @@
-"""Starting an agent: its process in a runtime, the ACP connection over its stdio, and what to say where that fails."""
+"""Starts an agent: its process in a runtime, ACP over its stdin and stdout, and the error text where that fails."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import msgspec
 
 from acpbot.acp import schema
 from acpbot.acp.agent import Agent
-from acpbot.acp.connection import Connection
 from acpbot.errors import AgentError, AgentGone, AgentRefused, AgentStartError
 from acpbot.runtimes.runtime import LaunchSpec, exit_text
 
@@ -43,7 +42,7 @@ def environment(environ: Mapping[str, str], inherit: tuple[str, ...], own: Mappi
 
 async def launch(launcher: Launcher, profile: Profile, cwd: Path, session_id: str) -> tuple[AgentProcess, Agent]:
     """Start the process of an agent; nothing has been sent to it yet. Raises AgentStartError."""
-    connection = Connection()
+    agent = Agent(profile.name, start_timeout=profile.start_timeout)
     spec = LaunchSpec(
         argv=profile.argv,
         cwd=cwd,
@@ -52,9 +51,9 @@ async def launch(launcher: Launcher, profile: Profile, cwd: Path, session_id: st
         memory_max=profile.memory_max,
         pids_max=profile.pids_max,
     )
-    process = await launcher.launch(spec, connection)
-    connection.attach(process)
-    return process, Agent(profile.name, connection, start_timeout=profile.start_timeout)
+    process = await launcher.launch(spec, agent)
+    agent.stream = process
+    return process, agent
 
 
 async def describe_exit(process: AgentProcess) -> str:

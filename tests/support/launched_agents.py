@@ -1,4 +1,4 @@
-"""Real agents for tests of the room that runs and ends them: shell and Python scripts."""
+"""Real agents for tests of the package that runs and ends them: shell and Python scripts."""
 
 from __future__ import annotations
 
@@ -137,10 +137,10 @@ async def main(kind, script):
     words = asyncio.Queue()
     loop.add_reader(0, lambda: words.put_nowait(os.read(0, 100).decode().strip()))
     while (word := await words.get()):
-        if word == "strays":
-            print("strays", *(info.pid for info in launcher.strays()), flush=True)
+        if word == "unowned":
+            print("unowned", *(info.pid for info in await launcher.unowned()), flush=True)
         elif word == "sample":
-            usage = launcher.sample([process])
+            usage = await launcher.sample([process])
             print("sampled", usage["left-over"].processes, flush=True)
         elif word == "close-session":
             await process.aclose()

@@ -1,20 +1,18 @@
-"""A kill that is a proof: SIGKILL in rounds, until two looks in a row find nothing.
+"""Kills with a proof: SIGKILL in rounds, until two looks in a row find nothing.
 
-One look is not enough: a process that forks behind the walk's back and exits is not in its list, its child is in the
-next one.
+One look is not enough: a process may fork and exit while the look runs. It is not in that look's list then; its child
+is in the next one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import select
 import signal
 import time
 from typing import TYPE_CHECKING, Final
 
 from acpbot.runtimes.local import procfs
-from acpbot.runtimes.local.process_tracker import describe
 from acpbot.runtimes.runtime import KillReport
 
 if TYPE_CHECKING:
@@ -23,19 +21,20 @@ if TYPE_CHECKING:
     from acpbot.runtimes.local.process_tracker import ProcessTracker, TrackedSession
     from acpbot.runtimes.local.procfs import ProcessKey
 
-_LOOKS_THAT_PROVE: Final = 2
-_HUNT_AFTER_ROUNDS: Final = 2
-_HUNT_SECONDS: Final = 0.25
+LOOKS_THAT_PROVE: Final = 2
+_STORM_AFTER_ROUNDS: Final = 2
+_STORM_SECONDS: Final = 0.25
 _EXIT_SECONDS: Final = 0.05
 _PAUSE_SECONDS: Final = 0.01
-_WATCHED_AT_ONCE: Final = 64  # pidfds: a storm must not use up our descriptors
+_WATCHED_AT_ONCE: Final = 64  # pidfds: a fork storm must not use up our descriptors
 
 
-async def end_all(census: ProcessTracker, claim: TrackedSession, deadline_seconds: float) -> KillReport:
-    """End everything of one session; see `KillReport` for what is known afterwards.
+async def kill_session(tracker: ProcessTracker, session: TrackedSession, deadline_seconds: float) -> KillReport:
+    """Kill everything of one session; `KillReport` says what is known afterwards. Raises `OSError` if it can't look.
 
-    A cgroup is killed at once by the kernel. Else, and for what left its cgroup, each process is signalled through a
-    pidfd; what still multiplies after two rounds is hunted. Looks are shared with other kills that run at the time.
+    The kernel kills a cgroup at once. Otherwise, and for processes that left their cgroup, each one is signalled
+    through a pidfd; what still multiplies after two rounds is a fork storm. Kills that run at the same time share their
+    looks.
     """
     begin = time.monotonic()
     deadline = begin + deadline_seconds
@@ -43,59 +42,75 @@ async def end_all(census: ProcessTracker, claim: TrackedSession, deadline_second
     killed: set[ProcessKey] = set()
     looks = rounds = clean = 0
     while True:
-        look = await census.scan()
+        scan = await tracker.scan()
         looks += 1
-        found = look.living.get(claim.session_id, [])
-        unseen = look.signs_of(claim.session_id, since, killed)
-        since = look.began
+        found = scan.living.get(session.session_id, [])
+        unseen = scan.ended_unseen(session.session_id, since, killed)
+        since = scan.began
         clean = 0 if found or unseen else clean + 1
-        if clean >= _LOOKS_THAT_PROVE or (not clean and time.monotonic() >= deadline):
+        if clean >= LOOKS_THAT_PROVE or (not clean and time.monotonic() >= deadline):
             break
         if clean:
             continue
         rounds += 1
         keys = [stat.key for stat in found]
         killed.update(keys)
-        at_once = claim.cgroup is not None and claim.cgroup.kill()
-        struck = bool(keys) and await asyncio.to_thread(kill_and_wait, keys, _EXIT_SECONDS)
-        if (unseen and not at_once) or rounds > _HUNT_AFTER_ROUNDS:
-            until = min(deadline, time.monotonic() + _HUNT_SECONDS)
-            killed |= await asyncio.to_thread(census.kill_fork_storm, claim, until)
-        elif not struck:
+        at_once = session.cgroup is not None and session.cgroup.kill()
+        signalled = bool(keys) and await kill_and_wait(tracker, keys, _EXIT_SECONDS)
+        if (unseen and not at_once) or rounds > _STORM_AFTER_ROUNDS:
+            await tracker.kill_fork_storm(session, min(deadline, time.monotonic() + _STORM_SECONDS), killed)
+        elif not signalled:
             await asyncio.sleep(_PAUSE_SECONDS)
-    proven = clean >= _LOOKS_THAT_PROVE
-    return KillReport(len(killed), tuple(describe(found)), proven, looks, time.monotonic() - begin)
+    left = await tracker.describe(found) if found else []
+    return KillReport(len(killed), tuple(left), clean >= LOOKS_THAT_PROVE, looks, time.monotonic() - begin)
 
 
-def kill_and_wait(keys: Iterable[ProcessKey], wait_seconds: float) -> bool:
-    """Send SIGKILL to these very processes, and wait up to ``wait_seconds`` until they have ended. Blocks.
+async def kill_and_wait(tracker: ProcessTracker, keys: Iterable[ProcessKey], wait_seconds: float) -> bool:
+    """Send SIGKILL to exactly these processes, and wait up to ``wait_seconds`` until they have ended.
 
-    ``False`` where none could be signalled: gone already, or another user's.
+    ``False`` where none could be signalled: gone already, or another user's. Raises `OSError`.
     """
-    watched: list[int] = []
+    pidfds = await tracker.run(send_sigkill, keys)
+    try:
+        deadline = asyncio.get_running_loop().time() + wait_seconds
+        for pidfd in pidfds:
+            await _wait_until_readable(pidfd, deadline)
+        return bool(pidfds)
+    finally:
+        for pidfd in pidfds:
+            os.close(pidfd)
+
+
+def send_sigkill(keys: Iterable[ProcessKey]) -> list[int]:
+    """Send SIGKILL to exactly these processes; return a pidfd for each of the first 64, for the caller to close.
+
+    Raises `OSError`.
+    """
+    pidfds: list[int] = []
     try:
         for key in keys:
             pidfd = procfs.signal_process(key, signal.SIGKILL)
             if pidfd is None:
                 continue
-            if len(watched) < _WATCHED_AT_ONCE:
-                watched.append(pidfd)
+            if len(pidfds) < _WATCHED_AT_ONCE:
+                pidfds.append(pidfd)
             else:
                 os.close(pidfd)
-        _wait_for_exits(watched, wait_seconds)
-        return bool(watched)
-    finally:
-        for pidfd in watched:
+    except OSError:
+        for pidfd in pidfds:
             os.close(pidfd)
+        raise
+    return pidfds
 
 
-def _wait_for_exits(pidfds: Iterable[int], seconds: float) -> None:
-    poll = select.poll()
-    running = set(pidfds)
-    for pidfd in running:
-        poll.register(pidfd, select.POLLIN)
-    until = time.monotonic() + seconds
-    while running and (left := until - time.monotonic()) > 0:
-        for pidfd, _ in poll.poll(left * 1_000):
-            poll.unregister(pidfd)
-            running.discard(pidfd)
+async def _wait_until_readable(descriptor: int, deadline: float) -> None:
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(descriptor, readable.set)
+    try:
+        async with asyncio.timeout_at(deadline):
+            await readable.wait()
+    except TimeoutError:
+        return
+    finally:
+        loop.remove_reader(descriptor)

@@ -1,6 +1,6 @@
-"""An agent's three pipes, without a thread and without a wait.
+"""An agent's three pipes on the event loop: no thread, and no method that waits.
 
-Nothing here depends on a pipe's end: a grandchild may hold stdout open for hours after its agent has ended.
+Nothing here depends on a pipe's end: a grandchild may keep stdout open for hours after its agent has ended.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from acpbot.errors import AgentGone, AgentTimeout
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
+    from typing import IO
 
 MAX_BACKLOG: Final = 8 * 1024 * 1024
 """Bytes that an agent may leave unread on its stdin."""
@@ -26,9 +27,9 @@ _WRITES_AT_ONCE: Final = 16
 
 
 class PipeReader:
-    """Reads a pipe on the event loop and hands each chunk to ``on_data``, the end to ``on_eof``, once.
+    """Reads a pipe on the event loop: calls ``on_data`` with each chunk and ``on_eof`` at the end, once.
 
-    Takes the descriptor over. Chunks have up to 64 KiB; a pipe that was found full is made larger, so that a stream
+    Owns the pipe and closes it. A chunk has up to 64 KiB. A pipe that was full is made larger, so that a fast stream
     comes in chunks of up to 256 KiB while 200 idle sessions stay within the kernel's allowance for pipes (pipe(7),
     pipe-user-pages-soft).
     """
@@ -36,46 +37,46 @@ class PipeReader:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        descriptor: int,
+        pipe: IO[bytes],
         on_data: Callable[[bytes], None],
-        on_eof: Callable[[], None],
+        on_eof: Callable[[], None] | None = None,
     ) -> None:
-        os.set_blocking(descriptor, False)
         self._loop = loop
-        self._descriptor = descriptor
+        self._pipe = pipe
+        self._descriptor = pipe.fileno()
         self._on_data = on_data
         self._on_eof = on_eof
         self._size = _READ_BYTES
-        self._reading = False
-        self._open = True
-        self.resume()
+        self._reading = True
+        os.set_blocking(self._descriptor, False)
+        loop.add_reader(self._descriptor, self._read)
 
     def resume(self) -> None:
         """Read again."""
-        if self._open and not self._reading:
+        if not self._reading and not self._pipe.closed:
             self._reading = True
             self._loop.add_reader(self._descriptor, self._read)
 
     def pause(self) -> None:
-        """Leave what comes in the pipe; its writer blocks once it is full."""
+        """Leave what comes in the pipe; the agent blocks once it is full."""
         if self._reading:
             self._reading = False
             self._loop.remove_reader(self._descriptor)
 
     def drain(self, limit: int = 1024 * 1024) -> None:
-        """Read what is there now, unless reading is paused; ``limit`` bytes, for a grandchild may write on and on."""
+        """Read what is there now, unless reading is paused; ``limit`` bytes, as a grandchild may never stop writing."""
         while self._reading and limit > 0:
-            taken = self._read()
-            if not taken:
+            size = self._read()
+            if not size:
                 return
-            limit -= taken
+            limit -= size
 
     def close(self) -> None:
         """Read no more; ``on_eof`` is not called."""
-        self.pause()
-        if self._open:
-            self._open = False
-            os.close(self._descriptor)
+        if not self._pipe.closed:
+            self._reading = False
+            self._loop.remove_reader(self._descriptor)
+            self._pipe.close()
 
     def _read(self) -> int:
         try:
@@ -84,7 +85,8 @@ class PipeReader:
             return 0
         if not data:
             self.close()
-            self._on_eof()
+            if self._on_eof is not None:
+                self._on_eof()
             return 0
         if len(data) == _READ_BYTES == self._size:
             self._size = _BURST_BYTES
@@ -95,27 +97,33 @@ class PipeReader:
 
 
 class PipeWriter:
-    """Writes to a pipe on the event loop, in order, from a bounded queue. Takes the descriptor over."""
+    """Writes to a pipe on the event loop, in order, from a bounded queue. Owns the pipe and closes it.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int, *, max_backlog: int = MAX_BACKLOG) -> None:
-        os.set_blocking(descriptor, False)
+    ``backlog``: bytes queued that the pipe did not accept yet. ``ended_how``: set once the agent has ended, for the
+    error that `write` raises from then on.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, pipe: IO[bytes], *, max_backlog: int = MAX_BACKLOG) -> None:
+        self.backlog = 0
+        self.ended_how: str | None = None
         self._loop = loop
-        self._descriptor = descriptor
+        self._pipe = pipe
+        self._descriptor = pipe.fileno()
         self._max_backlog = max_backlog
         self._queue: deque[memoryview] = deque()
-        self._open = True
         self._closing = False
         self._timer: asyncio.TimerHandle | None = None
-        self.backlog = 0
-        """Bytes queued that the pipe did not take yet."""
+        os.set_blocking(self._descriptor, False)
 
     def write(self, data: bytes) -> None:
-        """Write now what the pipe takes, queue the rest; never block.
+        """Write now what the pipe accepts, queue the rest; never block.
 
-        Raises `AgentGone` where the pipe is closed on either side, and `AgentTimeout` where ``data`` would bring the
-        backlog over its limit (one message of any size is taken while nothing is queued).
+        Raises `AgentGone` where the agent has ended or the pipe is closed on either side, and `AgentTimeout` where
+        ``data`` would bring the backlog over its limit (one message of any size is accepted while nothing is queued).
         """
-        if not self._open or self._closing:
+        if self.ended_how is not None:
+            raise AgentGone(f"cannot write to the agent: it has ended ({self.ended_how}); start a new session")
+        if self._pipe.closed or self._closing:
             raise AgentGone("cannot write to the agent: its stdin is closed; start a new session")
         if self.backlog and self.backlog + len(data) > self._max_backlog:
             raise AgentTimeout(
@@ -125,7 +133,7 @@ class PipeWriter:
         view = memoryview(data)
         if not self._queue:
             view = view[self._push(view) :]
-            if not self._open:
+            if self._pipe.closed:
                 raise AgentGone("cannot write to the agent: it has closed its stdin; start a new session")
             if not view:
                 return
@@ -133,9 +141,9 @@ class PipeWriter:
         self._queue.append(view)
         self.backlog += len(view)
 
-    def close(self, flush_seconds: float = 0.0) -> None:
-        """Close the pipe once the queue is written, or after ``flush_seconds`` with the rest dropped."""
-        if not self._open:
+    def close(self, flush_seconds: float = 1.0) -> None:
+        """Close the pipe once the queue is written, or after ``flush_seconds``, when the rest is dropped."""
+        if self._pipe.closed:
             return
         self._closing = True
         if not self._queue or flush_seconds <= 0:
@@ -171,12 +179,11 @@ class PipeWriter:
             self._loop.remove_writer(self._descriptor)
 
     def _shut(self) -> None:
-        if not self._open:
+        if self._pipe.closed:
             return
-        self._open = False
         if self._timer is not None:
             self._timer.cancel()
         self._queue.clear()
         self.backlog = 0
         self._loop.remove_writer(self._descriptor)
-        os.close(self._descriptor)
+        self._pipe.close()

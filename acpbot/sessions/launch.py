@@ -10,6 +10,7 @@ import msgspec
 from acpbot.acp import schema
 from acpbot.acp.agent import Agent
 from acpbot.errors import AgentError, AgentGone, AgentRefused, AgentStartError
+from acpbot.logs import get_logger
 from acpbot.runtimes.runtime import LaunchSpec, exit_text
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from acpbot.runtimes.runtime import AgentProcess, Launcher
+
+log = get_logger(__name__)
 
 INHERITED: Final = ("HOME", "PATH", "USER", "LANG", "TERM", "TMPDIR")
 
@@ -36,12 +39,15 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
 def environment(environ: Mapping[str, str], inherit: tuple[str, ...], own: Mapping[str, str]) -> dict[str, str]:
     """What an agent inherits: a few plain variables, those named in ``inherit``, and its ``own``; nothing else."""
-    kept = {name: environ[name] for name in (*INHERITED, *inherit) if name in environ}
-    return {**kept, **own}
+    inherited = {name: environ[name] for name in (*INHERITED, *inherit) if name in environ}
+    return {**inherited, **own}
 
 
 async def launch(launcher: Launcher, profile: Profile, cwd: Path, session_id: str) -> tuple[AgentProcess, Agent]:
-    """Start the process of an agent; nothing has been sent to it yet. Raises AgentStartError."""
+    """Start the process of an agent; nothing has been sent to it yet. Raises AgentStartError.
+
+    A limit that does not hold is logged, once for this session.
+    """
     agent = Agent(profile.name, start_timeout=profile.start_timeout)
     spec = LaunchSpec(
         argv=profile.argv,
@@ -53,6 +59,10 @@ async def launch(launcher: Launcher, profile: Profile, cwd: Path, session_id: st
     )
     process = await launcher.launch(spec, agent)
     agent.stream = process
+    for missing in process.limits_not_held:
+        log.warning(
+            "limit_not_held", session=session_id, agent=profile.name, limit=missing.limit, reason=missing.reason
+        )
     return process, agent
 
 

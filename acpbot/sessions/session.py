@@ -258,8 +258,6 @@ class Session:
         thread = self.thread
         self._workspace.make(thread.cwd)
         self.process, self.agent = await launch(self._launcher, self._profile, thread.cwd, self.session_id)
-        for missing in self.process.limits_not_held:
-            log.warning("limit_not_held", **self._fields(), limit=missing.limit, reason=missing.reason)
         self.process.stderr.listener = self._stderr
         self._help(self._pump(self.agent))
         self._help(self._watch_exit(self.agent, self.process))

@@ -26,7 +26,8 @@ from acpbot.management.loop_metrics import LoopLag, rss_bytes
 from acpbot.management.route import Services
 from acpbot.management.server import ManagementServer
 from acpbot.runtimes.local.launcher import choose_launcher
-from acpbot.runtimes.local.leftovers import is_of_an_agent, kill_orphans
+from acpbot.runtimes.local.leftovers import kill_orphans
+from acpbot.runtimes.local.process_tracker import is_of_an_agent
 from acpbot.runtimes.runtime import ProcessIdentity
 from acpbot.sessions.pool import Pool
 from acpbot.sessions.thread import Workspace

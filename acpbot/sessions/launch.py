@@ -39,8 +39,12 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
 def environment(environ: Mapping[str, str], inherit: tuple[str, ...], own: Mapping[str, str]) -> dict[str, str]:
     """What an agent inherits: a few plain variables, those named in ``inherit``, and its ``own``; nothing else."""
-    inherited = {name: environ[name] for name in (*INHERITED, *inherit) if name in environ}
-    return {**inherited, **own}
+    variables: dict[str, str] = {}
+    for name in (*INHERITED, *inherit):
+        if name in environ:
+            variables[name] = environ[name]
+    variables.update(own)
+    return variables
 
 
 async def launch(launcher: Launcher, profile: Profile, cwd: Path, session_id: str) -> tuple[AgentProcess, Agent]:

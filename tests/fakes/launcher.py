@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from acpbot.errors import AgentGone, AgentStartError
-from acpbot.runtimes.runtime import KillReport, ProcessIdentity, ProcessInfo, StderrRing
+from acpbot.runtimes.pipes import StderrRing
+from acpbot.runtimes.runtime import KillReport, ProcessIdentity, ProcessInfo
 
 if TYPE_CHECKING:
     import random

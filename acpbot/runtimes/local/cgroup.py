@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import re
 import subprocess
@@ -36,6 +37,7 @@ ENTER_SCRIPT: Final = 'echo 0 > "$0" && exec "$@"'
 _DAEMON_LEAF: Final = "_daemon"  # no session_id begins with an underscore
 _DIRECTORY: Final = re.compile(r"acpbot-(\d+)-(\d+)-(\d+)")
 _SHOW_SCRIPT: Final = 'while read -r line; do echo "$line"; done < /proc/self/cgroup'
+_UNESCAPE: Final = functools.partial(re.compile(r"\\(\d{3})").sub, lambda octal: chr(int(octal[1], 8)))
 _PROBE_SECONDS: Final = 0.25
 _RETRY_SECONDS: Final = 0.005
 _PLAIN_DIRECTORY_LINKS: Final = 2
@@ -43,24 +45,6 @@ _PLAIN_DIRECTORY_LINKS: Final = 2
 
 class Unavailable(Exception):
     """No cgroup can be used; the message says why, as a clause."""
-
-
-def cgroup2_mounts(mountinfo: str) -> list[tuple[str, Path]]:
-    """Return (root, mount point) of each cgroup2 mount in a /proc/PID/mountinfo (proc(5)).
-
-    On a unified host that is /sys/fs/cgroup, on a hybrid one /sys/fs/cgroup/unified.
-    """
-    mounts = []
-    for line in mountinfo.splitlines():
-        head, _, tail = line.partition(" - ")
-        fields = head.split(" ")
-        if tail.startswith("cgroup2 ") and len(fields) > 4:  # noqa: PLR2004 - the field numbers of proc(5)
-            mounts.append((_unescape(fields[3]), Path(_unescape(fields[4]))))
-    return mounts
-
-
-def _unescape(field: str) -> str:
-    return re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), field)
 
 
 def own_path(cgroup: str) -> str | None:
@@ -82,18 +66,25 @@ def path_of(pid: int) -> str:
 
 
 def locate(mountinfo: str, cgroup: str) -> Path:
-    """Return the directory of the cgroup whose ``mountinfo`` and ``cgroup`` files these are.
+    """Return the directory of the cgroup whose ``mountinfo`` and ``cgroup`` files these are (proc(5)).
 
+    On a unified host it is below /sys/fs/cgroup, on a hybrid one below /sys/fs/cgroup/unified.
     Raises `Unavailable` where no cgroup v2 is mounted, or none that shows it.
     """
-    mounts = cgroup2_mounts(mountinfo)
-    path = own_path(cgroup)
-    if not mounts or path is None:
+    own = own_path(cgroup)
+    found = False
+    for line in mountinfo.splitlines():
+        head, _, tail = line.partition(" - ")
+        fields = head.split(" ")
+        if own is None or not tail.startswith("cgroup2 ") or len(fields) <= 4:  # noqa: PLR2004 - as in proc(5)
+            continue
+        found = True
+        root = _UNESCAPE(fields[3]).rstrip("/")
+        if own == root or own.startswith(root + "/"):
+            return Path(_UNESCAPE(fields[4]), own[len(root) :].lstrip("/"))
+    if not found:
         raise Unavailable("no cgroup v2 is mounted here")
-    for root, point in mounts:
-        if path == root or path.startswith(root.rstrip("/") + "/"):
-            return point / path[len(root.rstrip("/")) :].lstrip("/")
-    raise Unavailable(f"the cgroup mount does not show our own cgroup {path}")
+    raise Unavailable(f"the cgroup mount does not show our own cgroup {own}")
 
 
 def find_base() -> Path:

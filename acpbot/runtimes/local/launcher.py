@@ -21,8 +21,7 @@ from acpbot.errors import AgentStartError, StartError
 from acpbot.logs import get_logger
 from acpbot.runtimes.local import procfs
 from acpbot.runtimes.local.cgroup import ENTER_SCRIPT, Cgroups, Unavailable
-from acpbot.runtimes.local.kill import kill_and_wait
-from acpbot.runtimes.local.process import LocalProcess, Spawned
+from acpbot.runtimes.local.process import LocalProcess, Spawned, kill_and_wait
 from acpbot.runtimes.local.process_tracker import ProcessTracker
 from acpbot.runtimes.local.procfs import DAEMON_MARKER, SESSION_MARKER, Identity
 from acpbot.runtimes.runtime import LimitNotHeld, ProcessIdentity
@@ -170,7 +169,7 @@ class LocalLauncher:
 
     def _spawn(self, spec: LaunchSpec, session: TrackedSession) -> Spawned:
         """Start the leader. Runs in a thread: a child that is slow to exec delays only itself."""
-        if not self._tracker.is_registered(session):
+        if session.closed:
             raise AgentStartError("cannot start the agent: the start was given up")
         try:
             argv = [_resolve(spec), *spec.argv[1:]]

@@ -9,9 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from acpbot.errors import StartError
-from acpbot.logs import get_logger
 from acpbot.runtimes.local import cgroup, procfs
-from acpbot.runtimes.local.kill import LOOKS_THAT_PROVE, send_sigkill
 from acpbot.runtimes.local.procfs import Identity, ProcessKey
 
 if TYPE_CHECKING:
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
 
     from acpbot.runtimes.local.procfs import Stat
     from acpbot.runtimes.runtime import ProcessIdentity
-
-log = get_logger(__name__)
 
 _AGE: Final = operator.attrgetter("start_time", "pid")
 _PAUSE_SECONDS: Final = 0.01
@@ -67,60 +63,40 @@ def kill_orphans(*, remembered: Iterable[ProcessIdentity] = (), deadline_seconds
 def _kill_orphans(remembered: Iterable[ProcessIdentity], deadline: float) -> list[OrphanProcess]:
     own = Identity.own()
     boot_id = procfs.boot_id()
-    known = {ProcessKey(left.pid, left.start_time) for left in remembered if left.boot_id == boot_id}
+    known: set[ProcessKey] = set()
+    for left in remembered:
+        if left.boot_id == boot_id:
+            known.add(ProcessKey(left.pid, left.start_time))
     try:
         directories = cgroup.leftovers(cgroup.find_base(), own)
     except cgroup.Unavailable:
         directories = []
     found: dict[ProcessKey, OrphanProcess] = {}
-    spared = _with_ancestors(own.pid)
+    spared = procfs.with_ancestors(own.pid)
     clean = 0
-    while clean < LOOKS_THAT_PROVE and time.monotonic() < deadline:
+    while clean < procfs.LOOKS_THAT_PROVE and time.monotonic() < deadline:
         groups, inside = _cgroups_in(directories)
         stats = _find(own, spared, known, inside)
         clean = 0 if stats else clean + 1
         for stat in stats:
             if stat.key not in found:
                 found[stat.key] = _orphan(stat)
-        for group in groups:
-            if spared.isdisjoint(group.members()):
-                group.kill()
         if stats:
-            for pidfd in send_sigkill([stat.key for stat in stats]):
-                os.close(pidfd)
-            time.sleep(_PAUSE_SECONDS)
+            _kill(stats, groups, spared)
     for directory in directories:
         cgroup.Cgroup(directory).remove(_CGROUP_SECONDS)
-    return [replace(orphan, ended=not procfs.living(key)) for key, orphan in found.items()]
+    for key, orphan in found.items():
+        found[key] = replace(orphan, ended=not procfs.living(key))
+    return list(found.values())
 
 
-def is_of_an_agent(pid: int) -> bool:
-    """Whether an agent of this process started process ``pid``, as far as that can be seen now.
-
-    By its cgroup, by its ancestors, or by the marker in its environment. Where it can't look, it says yes.
-    """
-    try:
-        own = Identity.own()
-        if pid == own.pid:
-            return False
-        inside = f"/{cgroup.directory_name(own)}/"
-        path = f"{cgroup.path_of(pid)}/"
-        if inside in path and not path.partition(inside)[2].startswith("_"):
-            return True
-        return own.pid in _with_ancestors(pid) or procfs.read_markers(pid)[1] == own
-    except OSError as error:
-        log.warning("peer_not_examined", pid=pid, reason=error.strerror)
-        return True
-
-
-def _with_ancestors(pid: int) -> set[int]:
-    """Return the pid and those of its ancestors."""
-    pids = set()
-    stat = procfs.read_stat(pid)
-    while stat is not None:
-        pids.add(stat.pid)
-        stat = procfs.read_stat(stat.ppid)
-    return pids
+def _kill(stats: Iterable[Stat], groups: Iterable[cgroup.Cgroup], spared: set[int]) -> None:
+    for group in groups:
+        if spared.isdisjoint(group.members()):
+            group.kill()
+    for pidfd in procfs.send_sigkill([stat.key for stat in stats]):
+        os.close(pidfd)
+    time.sleep(_PAUSE_SECONDS)
 
 
 def _orphan(stat: Stat) -> OrphanProcess:
@@ -155,16 +131,18 @@ def _find(own: Identity, spared: set[int], remembered: set[ProcessKey], inside: 
             if daemon not in dead:
                 dead[daemon] = daemon.namespace == own.namespace and not daemon.alive
             left[stat.pid] = dead[daemon]
-    in_order = sorted(table.values(), key=_AGE)  # parents first: they might start more
-    return [stat for stat in in_order if not stat.ended and _is_left(stat, table, left)]
+    return _with_descendants(table, left)
 
 
-def _is_left(stat: Stat, table: dict[int, Stat], left: dict[int, bool]) -> bool:
-    """Whether a dead daemon left this process: as is known of it or of its nearest ancestor of which that is known."""
-    step: Stat | None = stat
-    while step is not None:
-        if step.pid in left:
-            return left[step.pid]
-        parent = table.get(step.ppid)
-        step = parent if parent is not None and parent.start_time <= step.start_time else None
-    return False
+def _with_descendants(table: dict[int, Stat], left: dict[int, bool]) -> list[Stat]:
+    """Return the living processes that are left, or whose nearest ancestor in ``left`` is; parents first."""
+    found = []
+    for stat in sorted(table.values(), key=_AGE):  # parents first: they might start more
+        step: Stat | None = stat
+        while step is not None and step.pid not in left:
+            parent = table.get(step.ppid)
+            # A parent that is younger has got the pid of one that is gone.
+            step = parent if parent is not None and parent.start_time <= step.start_time else None
+        if step is not None and left[step.pid] and not stat.ended:
+            found.append(stat)
+    return found

@@ -1,4 +1,8 @@
-"""An agent that is a process of this machine: its pipes, its exit, its end."""
+"""An agent that is a process of this machine: its pipes, its exit, and kills with a proof.
+
+A kill is SIGKILL in rounds, until two looks in a row find nothing. One look is not enough: a process may fork and exit
+while the look runs. It is not in that look's list then; its child is in the next one.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +10,34 @@ import asyncio
 import errno
 import os
 import signal
+import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from acpbot.errors import AgentGone
 from acpbot.logs import get_logger
-from acpbot.runtimes.local.kill import kill_session
-from acpbot.runtimes.local.pipes import PipeReader, PipeWriter
-from acpbot.runtimes.runtime import StderrRing, exit_text
+from acpbot.runtimes.local import procfs
+from acpbot.runtimes.pipes import PipeReader, PipeWriter, StderrRing
+from acpbot.runtimes.runtime import KillReport, exit_text
 
 if TYPE_CHECKING:
     import subprocess
-    from typing import IO
+    from collections.abc import Callable, Iterable
+    from typing import IO, Never
 
     from acpbot.runtimes.local.cgroup import Cgroup
     from acpbot.runtimes.local.process_tracker import ProcessTracker, TrackedSession
-    from acpbot.runtimes.runtime import KillReport, LimitNotHeld, ProcessIdentity, ProcessInfo, StdoutSink
+    from acpbot.runtimes.local.procfs import ProcessKey
+    from acpbot.runtimes.runtime import LimitNotHeld, ProcessIdentity, ProcessInfo, StdoutSink
 
 log = get_logger(__name__)
 
+_STORM_AFTER_ROUNDS: Final = 2
+_STORM_SECONDS: Final = 0.25
+_EXIT_SECONDS: Final = 0.05
+_PAUSE_SECONDS: Final = 0.01
 _LAST_TRY_SECONDS: Final = 1.0
 _CGROUP_SECONDS: Final = 1.0
-_PAUSE_SECONDS: Final = 0.005
+_RETRY_SECONDS: Final = 0.005
 _EXIT_CODE_LOST: Final = 255
 
 
@@ -70,7 +81,7 @@ class LocalProcess:
         self._stdin = PipeWriter(loop, spawned.stdin)
         self._stdout = PipeReader(loop, spawned.stdout, stdout.data_received, stdout.eof)
         self._stderr = PipeReader(loop, spawned.stderr, self.stderr.feed)
-        self.write = self._stdin.write
+        self.write: Callable[[bytes], None] = self._stdin.write
         self.close_stdin = self._stdin.close
         self.pause_reading = self._stdout.pause
         self.resume_reading = self._stdout.resume
@@ -146,12 +157,16 @@ class LocalProcess:
             if self._loop.time() >= deadline:
                 log.warning("cgroup_not_removed", path=str(cgroup.path), reason="a process in it did not end")
                 return
-            await asyncio.sleep(_PAUSE_SECONDS)  # just after a kill the kernel may still keep it
+            await asyncio.sleep(_RETRY_SECONDS)  # just after a kill the kernel may still keep it
 
     def _close_pipes(self) -> None:
         self._stdin.close(0.0)
         self._stdout.close()
         self._stderr.close()
+
+    def _refuse_to_write(self, _: bytes) -> Never:
+        how = "" if self.returncode is None else f" ({exit_text(self.returncode)})"
+        raise AgentGone(f"cannot write to the agent: it has ended{how}; start a new session")
 
     def _on_exit(self) -> None:
         """Note the leader's exit without reaping it (waitid(2)); what it wrote last is delivered first."""
@@ -173,5 +188,70 @@ class LocalProcess:
         finally:
             self.alive = False
             self.returncode = returncode
-            self._stdin.ended_how = exit_text(returncode)
+            self.write = self._refuse_to_write
             self._exited.set()
+
+
+async def kill_session(tracker: ProcessTracker, session: TrackedSession, deadline_seconds: float) -> KillReport:
+    """Kill everything of one session; `KillReport` says what is known afterwards. Raises `OSError` if it can't look.
+
+    The kernel kills a cgroup at once. Otherwise, and for processes that left their cgroup, each one is signalled
+    through a pidfd; what still multiplies after two rounds is a fork storm. Kills that run at the same time share their
+    looks.
+    """
+    begin = time.monotonic()
+    deadline = begin + deadline_seconds
+    since = procfs.now_ticks()
+    killed: set[ProcessKey] = set()
+    looks = rounds = clean = 0
+    while True:
+        scan = await tracker.scan()
+        looks += 1
+        found = scan.living.get(session.session_id, [])
+        unseen = scan.ended_unseen(session.session_id, since, killed)
+        since = scan.began
+        clean = 0 if found or unseen else clean + 1
+        if clean >= procfs.LOOKS_THAT_PROVE or (not clean and time.monotonic() >= deadline):
+            break
+        if clean:
+            continue
+        rounds += 1
+        keys = [stat.key for stat in found]
+        killed.update(keys)
+        at_once = session.cgroup is not None and session.cgroup.kill()
+        signalled = bool(keys) and await kill_and_wait(tracker, keys, _EXIT_SECONDS)
+        if (unseen and not at_once) or rounds > _STORM_AFTER_ROUNDS:
+            await tracker.kill_fork_storm(session, min(deadline, time.monotonic() + _STORM_SECONDS), killed)
+        elif not signalled:
+            await asyncio.sleep(_PAUSE_SECONDS)
+    left = await tracker.describe(found) if found else []
+    return KillReport(len(killed), tuple(left), clean >= procfs.LOOKS_THAT_PROVE, looks, time.monotonic() - begin)
+
+
+async def kill_and_wait(tracker: ProcessTracker, keys: Iterable[ProcessKey], wait_seconds: float) -> bool:
+    """Send SIGKILL to exactly these processes, and wait up to ``wait_seconds`` until they have ended.
+
+    ``False`` where none could be signalled: gone already, or another user's. Raises `OSError`.
+    """
+    pidfds = await tracker.run(procfs.send_sigkill, keys)
+    try:
+        deadline = asyncio.get_running_loop().time() + wait_seconds
+        for pidfd in pidfds:
+            await _wait_until_readable(pidfd, deadline)
+        return bool(pidfds)
+    finally:
+        for pidfd in pidfds:
+            os.close(pidfd)
+
+
+async def _wait_until_readable(descriptor: int, deadline: float) -> None:
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(descriptor, readable.set)
+    try:
+        async with asyncio.timeout_at(deadline):
+            await readable.wait()
+    except TimeoutError:
+        return
+    finally:
+        loop.remove_reader(descriptor)

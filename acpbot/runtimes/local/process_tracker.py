@@ -33,8 +33,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from acpbot.errors import AgentError
+from acpbot.logs import get_logger
 from acpbot.runtimes.local import procfs
-from acpbot.runtimes.local.cgroup import path_of
+from acpbot.runtimes.local.cgroup import directory_name, path_of
 from acpbot.runtimes.runtime import ProcessInfo, Usage
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
     from acpbot.runtimes.local.cgroup import Cgroup
     from acpbot.runtimes.local.procfs import Identity, ProcessKey, Stat
+
+log = get_logger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -64,6 +67,7 @@ class TrackedSession:
     cgroup: Cgroup | None = None
     starting: bool = True
     """Until `ProcessTracker.started`, its leader can't be told from an orphan."""
+    closed: bool = False
     leader: ProcessKey | None = None
     """Reaped by its owner alone: until then no other process can get its pid, group or session number."""
     known: dict[int, int] = field(default_factory=dict)
@@ -130,10 +134,6 @@ class ProcessTracker:
         session = self._sessions[session_id] = TrackedSession(session_id)
         return session
 
-    def is_registered(self, session: TrackedSession) -> bool:
-        """Whether the session has begun and was not unregistered."""
-        return self._sessions.get(session.session_id) is session
-
     def started(self, session: TrackedSession, pid: int) -> None:
         """Note the session's leader, a child of ours that nobody has reaped yet. Raises `OSError`."""
         stat = procfs.read_stat(pid)
@@ -142,6 +142,7 @@ class ProcessTracker:
 
     def unregister(self, session: TrackedSession, unreaped: subprocess.Popen[bytes] | None = None) -> None:
         """Forget a session. ``unreaped``: a leader that could not be ended; it is reaped once it ends."""
+        session.closed = True
         self._sessions.pop(session.session_id, None)
         if unreaped is not None:
             self._unreaped.add(unreaped)
@@ -400,3 +401,22 @@ def _describe(stats: Iterable[Stat]) -> list[ProcessInfo]:
         )
         infos.append(info)
     return infos
+
+
+def is_of_an_agent(pid: int) -> bool:
+    """Whether an agent of this process started process ``pid``, as far as that can be seen now.
+
+    By its cgroup, by its ancestors, or by the marker in its environment. Where it can't look, it says yes.
+    """
+    try:
+        own = procfs.Identity.own()
+        if pid == own.pid:
+            return False
+        inside = f"/{directory_name(own)}/"
+        path = f"{path_of(pid)}/"
+        if inside in path and not path.partition(inside)[2].startswith("_"):
+            return True
+        return own.pid in procfs.with_ancestors(pid) or procfs.read_markers(pid)[1] == own
+    except OSError as error:
+        log.warning("peer_not_examined", pid=pid, reason=error.strerror)
+        return True

@@ -20,15 +20,19 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from acpbot.text import cut, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 SESSION_MARKER: Final = "ACPBOT_SESSION"
 """In each agent's environment: the session_id."""
 DAEMON_MARKER: Final = "ACPBOT_DAEMON"
 """In each agent's environment: the daemon's `Identity`."""
 
+LOOKS_THAT_PROVE: Final = 2
+"""So many looks in a row that find nothing prove that nothing is left."""
+
 TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+_WATCHED_AT_ONCE: Final = 64  # pidfds: a fork storm must not use up our descriptors
 _COMMAND_MAX: Final = 1_000
 _IDENTITY: Final = re.compile(r"(\d{1,20}):(\d{1,10}):(\d{1,20})")
 # ENODEV: the cgroup was removed. EOPNOTSUPP: it is a threaded one (cgroups(7)).
@@ -187,6 +191,38 @@ def signal_process(key: ProcessKey, signum: int) -> int | None:
         raise
     os.close(pidfd)
     return None
+
+
+def send_sigkill(keys: Iterable[ProcessKey]) -> list[int]:
+    """Send SIGKILL to exactly these processes; return a pidfd for each of the first 64, for the caller to close.
+
+    Raises `OSError`.
+    """
+    pidfds: list[int] = []
+    try:
+        for key in keys:
+            pidfd = signal_process(key, signal.SIGKILL)
+            if pidfd is None:
+                continue
+            if len(pidfds) < _WATCHED_AT_ONCE:
+                pidfds.append(pidfd)
+            else:
+                os.close(pidfd)
+    except OSError:
+        for pidfd in pidfds:
+            os.close(pidfd)
+        raise
+    return pidfds
+
+
+def with_ancestors(pid: int) -> set[int]:
+    """Return the pid and those of its ancestors."""
+    pids = set()
+    stat = read_stat(pid)
+    while stat is not None:
+        pids.add(stat.pid)
+        stat = read_stat(stat.ppid)
+    return pids
 
 
 def read_markers(pid: int) -> tuple[str | None, Identity | None]:

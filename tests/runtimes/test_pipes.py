@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acpbot.errors import AgentGone, AgentTimeout
-from acpbot.runtimes.local.pipes import PipeReader, PipeWriter
-from acpbot.runtimes.runtime import StderrRing
+from acpbot.runtimes.pipes import PipeReader, PipeWriter, StderrRing
 from tests.support.launched_agents import LIMIT, Sink
 
 

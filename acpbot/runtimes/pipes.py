@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from acpbot.errors import AgentGone, AgentTimeout
+from acpbot.text import terminal_text
 
 if TYPE_CHECKING:
     import asyncio
@@ -99,13 +100,11 @@ class PipeReader:
 class PipeWriter:
     """Writes to a pipe on the event loop, in order, from a bounded queue. Owns the pipe and closes it.
 
-    ``backlog``: bytes queued that the pipe did not accept yet. ``ended_how``: set once the agent has ended, for the
-    error that `write` raises from then on.
+    ``backlog``: bytes queued that the pipe did not accept yet.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, pipe: IO[bytes], *, max_backlog: int = MAX_BACKLOG) -> None:
         self.backlog = 0
-        self.ended_how: str | None = None
         self._loop = loop
         self._pipe = pipe
         self._descriptor = pipe.fileno()
@@ -118,11 +117,9 @@ class PipeWriter:
     def write(self, data: bytes) -> None:
         """Write now what the pipe accepts, queue the rest; never block.
 
-        Raises `AgentGone` where the agent has ended or the pipe is closed on either side, and `AgentTimeout` where
+        Raises `AgentGone` where the pipe is closed on either side, and `AgentTimeout` where
         ``data`` would bring the backlog over its limit (one message of any size is accepted while nothing is queued).
         """
-        if self.ended_how is not None:
-            raise AgentGone(f"cannot write to the agent: it has ended ({self.ended_how}); start a new session")
         if self._pipe.closed or self._closing:
             raise AgentGone("cannot write to the agent: its stdin is closed; start a new session")
         if self.backlog and self.backlog + len(data) > self._max_backlog:
@@ -187,3 +184,51 @@ class PipeWriter:
         self.backlog = 0
         self._loop.remove_writer(self._descriptor)
         self._pipe.close()
+
+
+class StderrRing:
+    """The last lines that an agent wrote to its stderr, as plain text.
+
+    Lines are cleaned only when they are asked for: a chatty agent costs a split and a bounded copy. ``listener``, where
+    set, is called on the event loop with the cleaned lines that each read completed (of a burst the last ``limit``);
+    it must not raise.
+    """
+
+    def __init__(self, *, limit: int = 200, width: int = 2_000) -> None:
+        self._ring: deque[bytes] = deque(maxlen=limit)
+        self._limit = limit
+        self._width = width
+        self._raw_width = width * 4  # a character has at most four bytes in UTF-8
+        self._partial = b""
+        self.listener: Callable[[list[str]], None] | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Add what was read."""
+        parts = data.rsplit(b"\n", self._limit + 1)
+        rest = parts.pop()
+        if parts:
+            # With more breaks than the ring has lines, parts[0] is several lines in one; it drops out at once.
+            parts[0] = self._partial + parts[0]
+            fresh = [line[: self._raw_width] for line in parts]
+            self._ring.extend(fresh)
+            self._partial = b""
+            if self.listener is not None:
+                self.listener(list(map(self._clean, fresh[-self._limit :])))
+        rest = self._partial + rest
+        if len(rest) > self._raw_width:
+            rest = rest[rest.rstrip(b"\r").rfind(b"\r") + 1 :][: self._raw_width]
+        self._partial = rest
+
+    def lines(self) -> list[str]:
+        """Return the last lines, oldest first, the unfinished one included.
+
+        Each is cut at ``width`` characters. Escape sequences and control characters are removed, bad UTF-8 is
+        replaced, and a line that was redrawn with carriage returns (a progress bar) is shown in its last state.
+        """
+        raw = [*self._ring, self._partial] if self._partial else [*self._ring]
+        return list(map(self._clean, raw[-self._limit :]))
+
+    def _clean(self, line: bytes) -> str:
+        text = line.decode(errors="replace").rstrip("\r")
+        text = text[text.rfind("\r") + 1 :]
+        return terminal_text(text)[: self._width]

@@ -87,7 +87,7 @@ def test_a_burst_keeps_its_end():
 
 
 def test_a_listener_hears_each_line_once():
-    heard = []
+    heard: list[list[str]] = []
     ring = StderrRing(limit=3)
     ring.listener = heard.append
     ring.feed(b"on")

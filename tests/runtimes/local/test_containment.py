@@ -15,7 +15,7 @@ from acpbot.errors import StartError
 from acpbot.runtimes.local import procfs
 from acpbot.runtimes.local.cgroup import Cgroup
 from acpbot.runtimes.local.launcher import choose_launcher, hold_subreaper, is_subreaper, release_subreaper
-from tests.support.launched_agents import LIMIT, PYTHON_ENV, Daemon, Watch
+from tests.support.launched_agents import LIMIT, PYTHON_ENV, Daemon, Watch, pipe_of, stat_of
 
 # A storm that ends by itself: a test that fails must not take the machine along.
 STORM = """
@@ -158,7 +158,7 @@ async def test_a_clean_environment_hides_nobody_who_was_seen_before(runner):
     with Watch(int(await sink.line())) as tool:
         assert procfs.read_markers(tool.key.pid) == (None, None)
         assert tool.key in {(info.pid, info.start_time) for info in await process.look()}
-        with Watch(procfs.read_stat(tool.key.pid).ppid) as parent:
+        with Watch(stat_of(tool.key.pid).ppid) as parent:
             process.write(b"\n")
             assert parent.ended(LIMIT)
         await ended(process, killed=2)
@@ -168,7 +168,7 @@ async def test_a_clean_environment_hides_nobody_who_was_seen_before(runner):
 async def test_a_clean_environment_in_a_known_unix_session_is_attributed(runner):
     process, sink = await runner.sh("(env -i /bin/sh -c 'echo $$; exec sleep 1000' &); read _")
     with Watch(int(await sink.line())) as tool:
-        assert procfs.read_stat(tool.key.pid).sid == process.pid
+        assert stat_of(tool.key.pid).sid == process.pid
         await ended(process, killed=2)
         assert tool.ended()
 
@@ -333,7 +333,7 @@ async def test_a_process_tells_what_people_are_shown(runner):
     assert leader.rss_bytes >= 0
     assert child.cpu_seconds >= 0
     assert 0 <= child.age_seconds < 60
-    assert child.start_time == procfs.read_stat(tool).start_time
+    assert child.start_time == stat_of(tool).start_time
 
 
 async def test_a_recycled_pid_is_not_taken_for_a_remembered_process(runner):
@@ -341,7 +341,7 @@ async def test_a_recycled_pid_is_not_taken_for_a_remembered_process(runner):
     process, sink = await runner.sh("echo up; read _")
     await sink.line()
     with stranger("sleep", "1000") as other:
-        key = procfs.read_stat(other.pid).key
+        key = stat_of(other.pid).key
         process._session.known[key.pid] = key.start_time - 1
         assert [info.pid for info in await process.look()] == [process.pid]
         process._session.known[key.pid] = key.start_time - 1
@@ -396,7 +396,7 @@ def test_what_may_not_be_signalled_is_reported_not_assumed(tmp_path):
     """As a tool that runs under sudo."""
     command = [sys.executable, "-c", POWERLESS]
     with subprocess.Popen(command, env=PYTHON_ENV, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as helper:
-        out = helper.stdout.read().splitlines()
+        out = pipe_of(helper.stdout).read().splitlines()
         assert helper.wait(LIMIT) == 0
     with Watch(int(out[2])) as agent:
         assert not agent.ended()
@@ -437,7 +437,7 @@ def test_a_stray_is_listed_and_ended_when_the_daemon_stops(tmp_path):
         assert daemon.ask("unowned") == f"unowned {stray.key.pid}"
         assert daemon.ask("close-session") == "closed"
         assert not stray.ended()
-        daemon.popen.stdin.close()
+        pipe_of(daemon.popen.stdin).close()
         assert daemon.line() == "stopped"
         assert stray.ended()
 

@@ -11,7 +11,7 @@ import pytest
 from acpbot.errors import AgentGone, AgentStartError, AgentTimeout
 from acpbot.runtimes.local import procfs
 from acpbot.runtimes.runtime import AgentProcess, Launcher, LimitNotHeld
-from tests.support.launched_agents import LIMIT, Sink, Watch, open_descriptors
+from tests.support.launched_agents import LIMIT, Sink, Watch, open_descriptors, stat_of
 
 
 def write_on(process, data: bytes) -> None:
@@ -198,7 +198,7 @@ async def test_a_group_whose_leader_has_ended_can_still_be_signalled(runner):
         assert not child.ended()
         process.terminate()
         assert child.ended(LIMIT)
-    assert procfs.read_stat(process.pid).ended
+    assert stat_of(process.pid).ended
     report = await process.kill_container()
     assert report.proven
     assert procfs.read_stat(process.pid) is None

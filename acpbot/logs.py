@@ -54,6 +54,10 @@ class EventLogger:
         self._logger.log(level, event, exc_info=error, extra={"fields": fields}, stacklevel=3)
 
 
+# A command without log lines prints its errors itself; without this handler, Python would print the events as well.
+logging.getLogger("acpbot").addHandler(logging.NullHandler())
+
+
 def get_logger(name: str) -> EventLogger:
     """The event logger of a module; ``name`` is its ``__name__``."""
     return EventLogger(logging.getLogger(name))

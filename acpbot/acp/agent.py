@@ -1,4 +1,4 @@
-"""One agent: the calls of ACP, over a connection, and the ACP session in it."""
+"""An ACP client: the calls of the protocol to one agent, and the ACP session that is open in it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from acpbot import __version__
 from acpbot.acp import schema
+from acpbot.acp.connection import Connection
 from acpbot.errors import AgentError, AgentGone, AgentRefused, AgentStartError, AgentTimeout
+from acpbot.jsonrpc import encode_notification, encode_result
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from acpbot.acp.connection import Connection
     from acpbot.jsonrpc import Id
 
 log = get_logger(__name__)
@@ -23,26 +24,32 @@ _CALL_SECONDS: Final = 20.0
 Opened = Literal["new", "resumed", "loaded"]
 
 
-class Agent:
-    """A started agent. ``session`` is set once a session is open in it."""
+class Agent(Connection):
+    """One agent. ``session_id`` is set once a session is open in it, the capabilities after `initialize`.
 
-    def __init__(self, name: str, connection: Connection, *, start_timeout: float = 60.0) -> None:
+    ``can_resume``: whether the agent says that it can continue a session in a new process. ``can_close``: whether it
+    offers ``session/close``.
+    """
+
+    def __init__(self, name: str = "", *, start_timeout: float = 60.0) -> None:
+        super().__init__()
         self.name = name
-        self.connection = connection
         self.info: schema.Implementation | None = None
         self.capabilities = schema.AgentCapabilities()
+        self.can_resume = self.can_close = False
         self.session_id: str | None = None
         self.session = schema.SessionResult()
         self._start_timeout = start_timeout
 
     async def initialize(self) -> None:
         """Agree on the protocol version. Raises AgentError; AgentStartError where the agent speaks another version."""
-        result = await self.connection.request(
-            "initialize",
-            schema.initialize_params(__version__),
-            schema.InitializeResult,
-            limit=self._start_timeout,
-        )
+        params = {
+            "protocolVersion": schema.PROTOCOL_VERSION,
+            # The agent works in its own directory: it gets neither our file system nor our terminals.
+            "clientCapabilities": {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False},
+            "clientInfo": {"name": "acpbot", "title": "acpbot", "version": __version__},
+        }
+        result = await self.request("initialize", params, schema.InitializeResult, limit=self._start_timeout)
         if result.protocol_version != schema.PROTOCOL_VERSION:
             raise AgentStartError(
                 f"cannot start agent {self.name!r}: it speaks ACP version {result.protocol_version}, "
@@ -50,45 +57,43 @@ class Agent:
             )
         self.info = result.agent_info
         self.capabilities = result.agent_capabilities
-
-    @property
-    def resumable(self) -> bool:
-        """Whether the agent says that it can take a session up again in a new process."""
-        return self.capabilities.load_session or self.capabilities.session("resume")
+        offered = self.capabilities.session_capabilities
+        self.can_resume = self.capabilities.load_session or offered.get("resume") is not None
+        self.can_close = offered.get("close") is not None
 
     async def open(self, cwd: Path, previous: str | None = None) -> Opened:
         """Open the session: resume or load ``previous`` where that is possible, else a new one.
 
-        Resume comes first because load replays the history (dropped here). An agent that knows ``previous`` no longer
-        says so; where one does not answer in time, nothing new is begun. Raises AgentError.
+        Resume comes first because load replays the history (dropped here). Where the agent answers that it does not
+        know ``previous``, a new session is opened; where it does not answer in time, none is. Raises AgentError.
         """
         if previous is not None and (opened := await self._reopen(cwd, previous)) is not None:
             return opened
-        await self._new(cwd)
-        return "new"
-
-    async def _new(self, cwd: Path) -> None:
-        result = await self._call("session/new", {"cwd": str(cwd), "mcpServers": []})
+        params = {"cwd": str(cwd), "mcpServers": []}
+        result = await self.request("session/new", params, schema.SessionResult, limit=self._start_timeout)
         if not result.session_id:
             raise AgentRefused("cannot go on: the agent's answer to session/new names no session", code=0)
         self.session_id, self.session = result.session_id, result
+        return "new"
 
     async def _reopen(self, cwd: Path, previous: str) -> Opened | None:
         params = {"sessionId": previous, "cwd": str(cwd), "mcpServers": []}
         ways: list[tuple[str, Opened]] = []
-        if self.capabilities.session("resume"):
+        if self.capabilities.session_capabilities.get("resume") is not None:
             ways.append(("session/resume", "resumed"))
         if self.capabilities.load_session:
             ways.append(("session/load", "loaded"))
         slow: AgentTimeout | None = None
         for method, opened in ways:
             try:
-                self.session = await self._call(method, params, mute=True)
+                self.session = await self.request(
+                    method, params, schema.SessionResult, limit=self._start_timeout, mute=True
+                )
             except (AgentRefused, AgentTimeout) as error:
                 log.info("agent_reopen_failed", method=method, reason=str(error))
                 slow = error if isinstance(error, AgentTimeout) else slow
                 continue
-            # Not ACP, but an agent that goes on under another id says so here, and its updates will carry that one.
+            # Not in ACP, but an agent that continues under another id names it here, and its updates carry that one.
             self.session_id = self.session.session_id or previous
             return opened
         if slow is not None:
@@ -98,33 +103,30 @@ class Agent:
     async def call(self, method: str, **params: Any) -> dict[str, Any]:
         """Call a method of the open session. Raises AgentRefused, AgentTimeout, AgentGone."""
         whole = {"sessionId": self.session_id, **params}
-        return await self.connection.request(method, whole, dict[str, Any], limit=_CALL_SECONDS)
-
-    async def _call(self, method: str, params: Any, *, mute: bool = False) -> schema.SessionResult:
-        limit = self._start_timeout
-        return await self.connection.request(method, params, schema.SessionResult, limit=limit, mute=mute)
+        return await self.request(method, whole, dict[str, Any], limit=_CALL_SECONDS)
 
     def prompt(self, blocks: list[dict[str, Any]]) -> int:
-        """Send a prompt; the answer comes on the connection. Raises AgentGone, AgentTimeout."""
-        return self.connection.prompt({"sessionId": self.session_id, "prompt": blocks})
+        """Send ``session/prompt``; return its id. The answer is a `PromptEnded`, after all updates before it.
+
+        Raises AgentGone, AgentTimeout (the agent does not read its stdin).
+        """
+        request_id, line = self._peer.request("session/prompt", {"sessionId": self.session_id, "prompt": blocks})
+        self._write(line)
+        return request_id
 
     def cancel(self) -> None:
-        """Ask the agent to stop the running prompt; an agent that is gone needs no asking."""
+        """Ask the agent to stop the running prompt; nothing happens where the agent is gone."""
         with contextlib.suppress(AgentGone, AgentTimeout):
-            self.connection.notify("session/cancel", {"sessionId": self.session_id})
+            self._write(encode_notification("session/cancel", {"sessionId": self.session_id}))
 
     def answer_permission(self, request_id: Id, outcome: dict[str, Any]) -> None:
-        """Answer ``session/request_permission``; an agent that is gone wants no answer."""
+        """Answer ``session/request_permission``; nothing happens where the agent is gone."""
         with contextlib.suppress(AgentGone, AgentTimeout):
-            self.connection.answer(request_id, outcome)
+            self._write(encode_result(request_id, outcome))
 
-    async def close_session(self, limit: float) -> bool:
-        """``session/close`` where it is offered, for at most ``limit`` seconds; whether the agent obeyed."""
-        if self.session_id is None or not self.capabilities.session("close"):
-            return False
+    async def close_session(self, limit: float) -> None:
+        """Call ``session/close`` and wait at most ``limit`` seconds for the answer; a failure is logged."""
         try:
-            await self.connection.request("session/close", {"sessionId": self.session_id}, dict[str, Any], limit=limit)
+            await self.request("session/close", {"sessionId": self.session_id}, dict[str, Any], limit=limit)
         except AgentError as error:
             log.debug("agent_close_failed", reason=str(error))
-            return False
-        return True

@@ -1,7 +1,7 @@
-"""The ACP messages that we speak, as msgspec structs (protocol version 1).
+"""The ACP messages that acpbot uses, as msgspec structs (protocol version 1).
 
-What an agent adds beyond these survives: an update keeps its whole body as decoded JSON, unknown kinds and fields
-included, and the typed views below are taken from it where they are needed.
+What an agent adds to them is kept: an update has its whole body as decoded JSON, unknown kinds and fields included,
+and the typed views below are made from it where they are needed.
 Source: https://agentclientprotocol.com/protocol/schema.
 """
 
@@ -22,7 +22,7 @@ STOP_REASONS: Final = frozenset({"end_turn", "max_tokens", "max_turn_requests", 
 CONTENT_KINDS: Final = frozenset(
     {"user_message_chunk", "agent_message_chunk", "agent_thought_chunk", "tool_call", "tool_call_update", "plan"}
 )
-"""The update kinds that are a turn's content; all others tell of the session itself."""
+"""The update kinds that are a turn's content; all others are about the session itself."""
 
 
 class Update(msgspec.Struct, frozen=True, gc=False):
@@ -50,15 +50,11 @@ class PromptCapabilities(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class AgentCapabilities(msgspec.Struct, frozen=True, rename="camel"):
-    """What the agent advertises. A key in ``session_capabilities`` that is not null means: supported."""
+    """What the agent advertises. It offers ``session/NAME`` where ``session_capabilities`` has NAME and not null."""
 
     load_session: bool = False
     prompt_capabilities: PromptCapabilities = PromptCapabilities()
     session_capabilities: dict[str, Any] = {}
-
-    def session(self, name: str) -> bool:
-        """Whether ``session/<name>`` is offered."""
-        return self.session_capabilities.get(name) is not None
 
 
 class InitializeResult(msgspec.Struct, frozen=True, rename="camel"):
@@ -130,7 +126,7 @@ def tool_call(body: dict[str, Any]) -> ToolCall | None:
 
 
 def chunk_text(body: dict[str, Any]) -> str:
-    """The text of a message or thought chunk; blocks that aren't text are told by a short stand-in."""
+    """The text of a message or thought chunk; a block that isn't text gives a short description of it."""
     content = body.get("content")
     if not isinstance(content, dict):
         return ""
@@ -140,15 +136,6 @@ def chunk_text(body: dict[str, Any]) -> str:
     if kind == "resource_link":
         return f"[{content.get('name') or content.get('uri') or 'link'}]({content.get('uri', '')})"
     return f"[{kind}]" if isinstance(kind, str) else ""
-
-
-def initialize_params(version: str) -> dict[str, Any]:
-    """Ours: neither file system nor terminal is lent to the agent; it works in its own directory."""
-    return {
-        "protocolVersion": PROTOCOL_VERSION,
-        "clientCapabilities": {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False},
-        "clientInfo": {"name": "acpbot", "title": "acpbot", "version": version},
-    }
 
 
 def text_block(text: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from acpbot.daemon.wiring import profile
 from acpbot.errors import AgentError
 from acpbot.runtimes.local.launcher import choose_launcher
 from acpbot.sessions.launch import launch, start_error
-from acpbot.sessions.terminate import end_agent
+from acpbot.sessions.terminate import terminate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,13 +54,13 @@ async def _try(
             await agent.initialize()
             await agent.open(cwd)
             say(f"agent {settings.name}: ok in {time.monotonic() - started:.2f} s; {_advertised(agent)}")
-            for limit in process.limits_not_applied:
+            for limit in process.limits_not_held:
                 say(f"agent {settings.name}: {limit}")
         except AgentError as error:
             say(f"agent {settings.name}: {await start_error(started_as, process, error)}")
             return False
         finally:
-            ending = await end_agent(agent, process, grace=2.0)
+            ending = await terminate(agent, process, grace=2.0)
     if ending.processes_left:
         say(f"agent {settings.name}: cannot end it: {ending.processes_left} processes are left")
     return not ending.processes_left

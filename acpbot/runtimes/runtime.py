@@ -1,18 +1,21 @@
-"""What the rest of the house knows of a running agent, wherever it runs (DESIGN sections 3 and 11).
+"""The protocol of a runtime: how agents are started, watched and ended, wherever they run.
 
-`Launcher` and `AgentProcess` are the two Protocols behind which an agent is started, spoken to, inspected and ended.
-`runtimes.local.launcher` serves them with local processes; a container or a pod becomes another launcher, not a fork of
-the code above. Nothing above may assume that ``pid`` is a number or that a signal can reach anything.
+A `Launcher` starts agents; an `AgentProcess` is one of them. `acpbot.runtimes.local.launcher` implements both with
+processes of this machine. Code above this package uses only what is declared here: it must not assume that ``pid`` is
+set, nor that a signal can reach anything.
 
-How a session is ended, from the outside::
+`acpbot.sessions.terminate` ends an agent like this::
 
-    await process.look()             # remembers every descendant while its parents still live
-    ...                              # cancel, close: the connection's part
+    await process.look()             # remembers every descendant while its parents are alive
+    ...                              # session/cancel, session/close: over the agent's stdin and stdout
     process.close_stdin()            # EOF
     process.terminate()              # SIGTERM
     process.kill()                   # SIGKILL
-    report = await process.kill_container()   # whatever is left; report.left is what a look found afterwards
+    report = await process.kill_container()   # everything that is left
     await process.aclose()
+
+**"Cannot look" is never "is gone".** `look`, `kill_container`, `aclose` and `Launcher.sample` raise `OSError` where the
+system can't be asked (no descriptor, no /proc, no thread). They never report an empty result instead.
 """
 
 from __future__ import annotations
@@ -21,30 +24,33 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from acpbot.runtimes.stderr import StderrRing
+    from acpbot.runtimes.pipes import StderrRing
 
 
 class StdoutSink(Protocol):
-    """Who takes an agent's stdout; both are called on the event loop and must neither block nor raise."""
+    """Receives an agent's stdout. Both methods are called on the event loop and must neither block nor raise."""
 
     def data_received(self, data: bytes, /) -> None:
-        """Take a chunk: 1 byte to 256 KiB, cut anywhere."""
+        """Receive a chunk: 1 byte to 256 KiB, cut anywhere."""
 
     def eof(self) -> None:
-        """Stdout is closed, by the agent and by all who inherited it; called at most once."""
+        """The agent and every process that inherited its stdout have closed it. Called at most once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchSpec:
     """What to start.
 
-    ``argv`` is the command, looked up in ``env``'s PATH; ``env`` is the whole environment but for the two markers
-    that the launcher adds; ``session_id`` may hold letters, digits, ``_``, ``.`` and ``-``. ``memory_max`` (bytes) and
-    ``pids_max`` hold for the session's processes together, where they can be applied at all.
+    ``argv`` is the command, looked up in ``env``'s PATH. ``env`` is the whole environment, except for the two markers
+    that the launcher adds. ``session_id`` may hold letters, digits, ``_``, ``.`` and ``-``. ``memory_max`` (bytes) and
+    ``pids_max`` limit the session's processes together; `AgentProcess.limits_not_held` names those that can't be
+    applied.
     """
 
     argv: tuple[str, ...]
@@ -53,6 +59,16 @@ class LaunchSpec:
     session_id: str
     memory_max: int | None = None
     pids_max: int | None = None
+
+
+class LimitNotHeld(msgspec.Struct, frozen=True):
+    """A limit of the `LaunchSpec` that does not hold for a session, and why; ``reason`` is a clause."""
+
+    limit: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.limit} can't be applied: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +107,9 @@ class Usage:
 class KillReport:
     """What it took to empty a session's container.
 
-    ``killed`` counts the processes that were sent SIGKILL, ``left`` holds what the last look still found alive.
-    ``proven``: two looks in a row found nothing, nor the dead of something that lives too shortly to be seen.
-    ``looks`` and ``seconds`` say what the proof cost.
+    ``killed`` counts the processes that were sent SIGKILL; ``left`` holds those that the last look found alive.
+    ``proven``: two looks in a row found no living process, and no dead one of a process that forks and exits faster
+    than a look can see. ``looks`` and ``seconds`` say what the proof cost.
     """
 
     killed: int
@@ -105,7 +121,7 @@ class KillReport:
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """What a later daemon needs to find a process of this machine again, and no other one with the same pid.
+    """Identifies a process of this machine for a later daemon, and no other process with the same pid.
 
     ``start_time``: clock ticks since the boot that ``boot_id`` names (proc(5)).
     """
@@ -116,76 +132,75 @@ class ProcessIdentity:
 
 
 class AgentProcess(Protocol):
-    """One running agent and all that it started. Its methods belong to the event loop that launched it."""
+    """One running agent and everything that it started. All methods belong to the event loop that launched it."""
 
     session_id: str
     pid: int | None
-    """The leader's, ``None`` where it has none here."""
+    """The leader's process id, ``None`` where it has none on this machine."""
     identity: ProcessIdentity | None
-    """How a later daemon finds the leader again, ``None`` where it has ended or is not a process of this machine."""
+    """How a later daemon finds the leader again, ``None`` where it had ended or is not a process of this machine."""
     stderr: StderrRing
-    limits_not_applied: tuple[str, ...]
-    """A sentence for each limit of the `LaunchSpec` that does not hold here."""
+    limits_not_held: tuple[LimitNotHeld, ...]
+    """The limits of the `LaunchSpec` that don't hold for this session."""
 
     @property
     def alive(self) -> bool:
-        """Whether the leader runs: its exit was not seen yet. Never 'its stdout is open'."""
+        """Whether the leader runs: its exit was not seen yet. An open stdout says nothing about it."""
 
     @property
     def returncode(self) -> int | None:
-        """The leader's exit code, minus the signal's number where one ended it, ``None`` while it runs."""
-
-    @property
-    def backlog(self) -> int:
-        """Bytes written that the agent has not read yet."""
+        """The leader's exit code, minus the signal's number where a signal ended it, ``None`` while it runs."""
 
     def write(self, data: bytes, /) -> None:
         """Queue ``data`` for stdin, in order; never blocks.
 
         Raises `AgentGone` once the agent has ended or stdin is closed, and `AgentTimeout` where more than the limit
-        (8 MiB) would be unread; one larger message is taken while nothing is queued.
+        (8 MiB) would be unread; one larger message is accepted while nothing is queued.
         """
 
     def pause_reading(self) -> None:
-        """Leave stdout in the pipe: back-pressure on the agent."""
+        """Leave stdout in the pipe: the agent blocks once the pipe is full."""
 
     def resume_reading(self) -> None:
-        """Take stdout again."""
+        """Read stdout again."""
 
     def close_stdin(self, flush_seconds: float = 1.0) -> None:
-        """Send EOF after what is queued; what the agent does not read in ``flush_seconds`` is dropped."""
+        """Send EOF after what is queued; what the agent does not read within ``flush_seconds`` is dropped."""
 
     async def wait(self) -> int:
-        """Wait until the leader ends; return its exit code. Any number may wait, at any time.
+        """Wait until the leader ends; return its exit code. Any number of tasks may wait, at any time.
 
-        What the leader wrote until then has been delivered, unless reading is paused. Pipes that grandchildren hold
-        delay nothing. Raises `AgentGone` where the process was closed while nothing could end the leader.
+        What the leader wrote until then has been delivered, unless reading is paused. A grandchild that keeps a pipe
+        open delays nothing. Raises `AgentGone` where the process was closed while nothing could end the leader.
         """
 
     def terminate(self) -> None:
-        """Ask the leader's process group to end (SIGTERM); nothing happens where that is empty."""
+        """Send SIGTERM to the leader's process group; nothing happens where the group is empty."""
 
     def kill(self) -> None:
-        """End the leader's process group (SIGKILL); nothing happens where that is empty."""
+        """Send SIGKILL to the leader's process group; nothing happens where the group is empty."""
 
     async def look(self) -> list[ProcessInfo]:
-        """Take a fresh look, off the event loop, and return the living processes, the leader first.
+        """Return the living processes as they are now, the leader first. Raises `OSError` where it can't look.
 
-        A look also remembers: take one before ending anything, so that what loses its parents is still known.
+        A look also remembers: take one before you end anything, so that processes that lose their parents stay known.
         """
 
-    def processes(self) -> list[ProcessInfo]:
-        """The same look, in the calling thread (any); a few milliseconds."""
-
     async def kill_container(self, deadline_seconds: float = 5.0) -> KillReport:
-        """Send SIGKILL to all that is left until two looks in a row find nothing, or until the deadline."""
+        """Send SIGKILL to every process until two looks in a row find none, or until the deadline.
+
+        Raises `OSError` where it can't look: then nothing is known about what is left.
+        """
 
     async def aclose(self) -> None:
-        """Give everything back: pipes, descriptors, the container. Ends what still runs. May be called twice."""
+        """End what still runs and release pipes, descriptors and the container. May be called twice.
+
+        Everything that can be released is released, also where it raises `OSError` because it can't look.
+        """
 
 
 class Launcher(Protocol):
-    """Where agents run."""
+    """Starts agents."""
 
     kind: str
 
@@ -195,14 +210,14 @@ class Launcher(Protocol):
         Raises `AgentStartError` where the command can't be started.
         """
 
-    def sample(self, processes: Iterable[AgentProcess], /) -> dict[str, Usage]:
-        """Return what each session uses, by session_id, from one look at the system; for any thread.
+    async def sample(self, processes: Iterable[AgentProcess], /) -> dict[str, Usage]:
+        """Return what each session uses, by session_id, from one look at the system.
 
-        Also reaps orphans that ended: something has to call it now and then.
+        Also reaps orphans that have ended: call it every few seconds. Raises `OSError` where it can't look.
         """
 
     async def aclose(self) -> None:
-        """Close what still runs and give everything back."""
+        """End what still runs and release everything."""
 
 
 def exit_text(returncode: int) -> str:

@@ -1,4 +1,4 @@
-"""Starting an agent: its process in a runtime, the ACP connection over its stdio, and what to say where that fails."""
+"""Starts an agent: its process in a runtime, ACP over its stdin and stdout, and the error text where that fails."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import msgspec
 
 from acpbot.acp import schema
 from acpbot.acp.agent import Agent
-from acpbot.acp.connection import Connection
 from acpbot.errors import AgentError, AgentGone, AgentRefused, AgentStartError
+from acpbot.logs import get_logger
 from acpbot.runtimes.runtime import LaunchSpec, exit_text
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from acpbot.runtimes.runtime import AgentProcess, Launcher
+
+log = get_logger(__name__)
 
 INHERITED: Final = ("HOME", "PATH", "USER", "LANG", "TERM", "TMPDIR")
 
@@ -37,13 +39,20 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
 def environment(environ: Mapping[str, str], inherit: tuple[str, ...], own: Mapping[str, str]) -> dict[str, str]:
     """What an agent inherits: a few plain variables, those named in ``inherit``, and its ``own``; nothing else."""
-    kept = {name: environ[name] for name in (*INHERITED, *inherit) if name in environ}
-    return {**kept, **own}
+    variables: dict[str, str] = {}
+    for name in (*INHERITED, *inherit):
+        if name in environ:
+            variables[name] = environ[name]
+    variables.update(own)
+    return variables
 
 
 async def launch(launcher: Launcher, profile: Profile, cwd: Path, session_id: str) -> tuple[AgentProcess, Agent]:
-    """Start the process of an agent; nothing has been sent to it yet. Raises AgentStartError."""
-    connection = Connection()
+    """Start the process of an agent; nothing has been sent to it yet. Raises AgentStartError.
+
+    A limit that does not hold is logged, once for this session.
+    """
+    agent = Agent(profile.name, start_timeout=profile.start_timeout)
     spec = LaunchSpec(
         argv=profile.argv,
         cwd=cwd,
@@ -52,9 +61,13 @@ async def launch(launcher: Launcher, profile: Profile, cwd: Path, session_id: st
         memory_max=profile.memory_max,
         pids_max=profile.pids_max,
     )
-    process = await launcher.launch(spec, connection)
-    connection.attach(process)
-    return process, Agent(profile.name, connection, start_timeout=profile.start_timeout)
+    process = await launcher.launch(spec, agent)
+    agent.stream = process
+    for missing in process.limits_not_held:
+        log.warning(
+            "limit_not_held", session=session_id, agent=profile.name, limit=missing.limit, reason=missing.reason
+        )
+    return process, agent
 
 
 async def describe_exit(process: AgentProcess) -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from acpbot.runtimes.runtime import Launcher
     from acpbot.sessions.launch import Profile
     from acpbot.sessions.observer import Reason
-    from acpbot.sessions.terminate import Ending
+    from acpbot.sessions.terminate import TerminationResult
     from acpbot.sessions.thread import Workspace
     from acpbot.sessions.turn import Turn
     from acpbot.sessions.watchdog import OnStuck
@@ -301,7 +301,7 @@ class Pool(SessionRegistry):
         if self._removals:
             await asyncio.wait(self._removals.values())
 
-    def _end_all(self, grace_seconds: float | None) -> list[asyncio.Task[Ending]]:
+    def _end_all(self, grace_seconds: float | None) -> list[asyncio.Task[TerminationResult]]:
         self.draining = self.stopping = True
         self._news.set()
         return [session.end("stopped", grace=grace_seconds, detail="acpbot is stopping.") for session in self._both()]
@@ -451,7 +451,7 @@ class Pool(SessionRegistry):
         """Take the counts of processes, memory and CPU anew, in one look at the system, off the event loop."""
         sessions = self.sessions()
         processes = [session.process for session in sessions if session.process is not None]
-        found = await asyncio.to_thread(self._launcher.sample, processes)
+        found = await self._launcher.sample(processes)
         for session in sessions:
             session.usage = found.get(session.session_id, session.usage)
 

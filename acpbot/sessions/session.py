@@ -24,7 +24,7 @@ from acpbot.sessions.output import OutputRing
 from acpbot.sessions.permission_requests import PermissionRequests
 from acpbot.sessions.process_tree import process_tree, totals
 from acpbot.sessions.session_row import members
-from acpbot.sessions.terminate import Ending, end_agent
+from acpbot.sessions.terminate import TerminationResult, terminate
 from acpbot.sessions.turn import PermissionRequest, Turn, TurnEnd, end_of
 from acpbot.sessions.turn_queue import TurnQueue
 from acpbot.sessions.views import Detail, ProcessRow, Row, State
@@ -98,7 +98,7 @@ class Session:
         self._gone = False
         self._life: asyncio.Task[None] | None = None
         self._helpers: set[asyncio.Task[None]] = set()
-        self._end_task: asyncio.Task[Ending] | None = None
+        self._end_task: asyncio.Task[TerminationResult] | None = None
 
     # What is seen from outside.
 
@@ -274,7 +274,7 @@ class Session:
         self.options.opened(self.agent.session)
         await self.options.restore(self.agent, thread.chosen)
         thread.acp_session_id = self.agent.session_id
-        thread.resumable = self.agent.resumable
+        thread.resumable = self.agent.can_resume
 
     def _help(self, work: Any) -> None:
         task = asyncio.create_task(work, name=f"session {self.session_id} helper")
@@ -283,9 +283,9 @@ class Session:
 
     async def _watch_exit(self, agent: Agent, process: AgentProcess) -> None:
         await process.wait()
-        if agent.connection.paused:
+        if agent.paused:
             await asyncio.sleep(_LAST_WORDS_SECONDS)
-        agent.connection.close()
+        agent.close()
 
     async def _run(self, turn: Turn) -> None:
         agent = self.agent
@@ -341,7 +341,9 @@ class Session:
         turn.finish(end)
         self._changed()
 
-    def end(self, reason: Reason, *, grace: float | None = None, detail: str | None = None) -> asyncio.Task[Ending]:
+    def end(
+        self, reason: Reason, *, grace: float | None = None, detail: str | None = None
+    ) -> asyncio.Task[TerminationResult]:
         """Begin to end the session, whatever it does now; the task gives how it went. Asked twice: one end."""
         if self._end_task is None:
             seconds = self._limits.grace_seconds if grace is None else grace
@@ -350,7 +352,7 @@ class Session:
             self._changed()
         return self._end_task
 
-    async def _end(self, reason: Reason, grace: float, detail: str | None) -> Ending:
+    async def _end(self, reason: Reason, grace: float, detail: str | None) -> TerminationResult:
         fields = self._fields()
         if self._life is not None:
             self._life.cancel()
@@ -359,10 +361,10 @@ class Session:
             self._queue.put_first([self.turn])  # the agent has not heard of it
             self.turn = None
         self.asks.cancel_all()
-        ending = Ending(reached=None, processes_ended=0, processes_left=0, seconds=0.0)
+        ending = TerminationResult(reached=None, processes_ended=0, processes_left=0, seconds=0.0)
         if self.agent is not None and self.process is not None:
-            over = None if self.turn is None or self.agent.connection.closed else self._turn_over
-            ending = await end_agent(self.agent, self.process, grace=grace, turn_over=over)
+            over = None if self.turn is None or self.agent.closed else self._turn_over
+            ending = await terminate(self.agent, self.process, grace=grace, turn_over=over)
         unanswered = TurnEnd("cancelled", detail) if reason == "killed" else TurnEnd("error", detail)
         self._turn_ended(self._answered or unanswered)
         for task in tuple(self._helpers):
@@ -388,7 +390,7 @@ class Session:
     async def _pump(self, agent: Agent) -> None:
         try:
             while True:
-                for item in await agent.connection.next_batch():
+                for item in await agent.next_batch():
                     if isinstance(item, Closed):
                         await self._mourn()
                         return
@@ -396,7 +398,7 @@ class Session:
         except Exception as error:
             # Without its reader the session would hang for good, and so would its thread.
             log.exception("session_pump_crashed", **self._fields())
-            agent.connection.close()
+            agent.close()
             self._die("crashed", f"cannot go on: internal error ({type(error).__name__}), see the log")
 
     def _take(self, item: Item) -> None:

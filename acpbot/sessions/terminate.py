@@ -1,8 +1,10 @@
-"""Ending an agent: the ladder of DESIGN section 3, each rung bounded, the end looked up in the system, not assumed."""
+"""Ends an agent in steps, each with a time limit; what is left is looked up in the system, not assumed."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
@@ -10,26 +12,32 @@ import msgspec
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from acpbot.acp.agent import Agent
-    from acpbot.runtimes.runtime import AgentProcess
+    from acpbot.runtimes.runtime import AgentProcess, KillReport
 
 log = get_logger(__name__)
 
 Step = Literal["cancel", "close", "eof", "sigterm", "sigkill", "container"]
 
-# What each polite rung may take of the time that is then left; SIGTERM gets the rest. Agents that obey take a few
-# hundredths of a second on each, so the shares matter only for those that don't.
+# What each step before SIGTERM may take of the time that is then left; SIGTERM gets the rest. Agents that obey need a
+# few hundredths of a second for each, so the shares matter only for those that don't.
 _CANCEL_SHARE: Final = 0.25
 _CLOSE_SHARE: Final = 0.25
 _EOF_SHARE: Final = 0.4
-_EOF_SECONDS: Final = 0.75  # agents that leave at EOF were seen to take 0.3 s; one ignores it
+_EOF_SECONDS: Final = 0.75  # agents that exit at EOF were seen to take 0.3 s; one ignores it
 _REAP_SECONDS: Final = 2.0
 _CONTAINER_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 0.01
 
 
-class Ending(msgspec.Struct, frozen=True, kw_only=True):
-    """How an agent ended. ``reached``: the last rung that was needed; ``None`` where it had ended by itself."""
+class TerminationResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How an agent ended.
+
+    ``reached``: the last step that was needed, ``None`` where the agent had ended by itself. ``processes_left``: how
+    many a look at the system found afterwards; at least 1 where no look could prove that there are none.
+    """
 
     reached: Step | None
     processes_ended: int
@@ -37,32 +45,64 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-class _Ladder:
-    def __init__(self, process: AgentProcess, grace: float) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.process = process
-        self.started = self._loop.time()
-        self.deadline = self.started + grace
-        self.reached: Step | None = None
-        self.seen: set[tuple[int, int]] = set()
+async def terminate(
+    agent: Agent, process: AgentProcess, *, grace: float, turn_over: asyncio.Event | None = None
+) -> TerminationResult:
+    """End the agent and every process that it started; return what a look at the system found afterwards.
 
-    def alive(self) -> bool:
-        return self.process.alive
+    ``grace``: seconds for all steps up to SIGTERM together; 0 begins with SIGKILL. ``turn_over``: set once the running
+    prompt is answered, ``None`` where none runs. Always returns a result: a step that fails is logged, and the next one
+    follows.
+    """
+    now = asyncio.get_running_loop().time
+    started = now()
+    run = _Run(agent, process, started + grace)
+    await run.group_runs()
+    if grace > 0 and process.alive:
+        await _ask_to_end(run, turn_over)
+    if process.alive or not await run.group_ends():
+        with run.step("sigkill"):
+            process.kill()
+            await run.exits(_REAP_SECONDS)
+    # Always, and last: only this is a proof. A single look may miss a process that forks and exits.
+    report = await run.kill_container()
+    with run.step(run.reached):
+        agent.close()
+        await process.aclose()
+    return TerminationResult(
+        reached=run.reached,
+        processes_ended=0 if report is None else max(0, len(run.seen) - len(report.left)),
+        processes_left=1 if report is None else max(len(report.left), int(not report.proven)),
+        seconds=now() - started,
+    )
 
-    def left(self, share: float = 1.0) -> float:
-        return max(0.0, (self.deadline - self._loop.time()) * share)
 
-    def step(self, rung: Step) -> None:
-        self.reached = rung
-        log.debug("ladder_step", rung=rung, pid=self.process.pid, seconds=round(self._loop.time() - self.started, 3))
+@dataclass
+class _Run:
+    """One run through the steps. ``deadline``: on the event loop's clock, for the steps up to SIGTERM."""
 
-    async def look(self) -> list[tuple[int, int, int]]:
-        """Every living process of the session, as (pid, start time, process group)."""
-        found = await self.process.look()
-        self.seen.update((info.pid, info.start_time) for info in found)
-        return [(info.pid, info.start_time, info.pgid) for info in found]
+    agent: Agent
+    process: AgentProcess
+    deadline: float
+    reached: Step | None = None
+    seen: set[tuple[int, int]] = field(default_factory=set)
 
-    async def exited(self, limit: float) -> bool:
+    @contextlib.contextmanager
+    def step(self, step: Step | None) -> Iterator[None]:
+        """Note that this step is reached. An error in it is logged and goes no further."""
+        self.reached = step
+        log.debug("termination_step", step=step, pid=self.process.pid)
+        try:
+            yield
+        except Exception:
+            # Broad, as below: whatever fails, the later steps are still to be taken, and the caller gets a result.
+            log.exception("termination_step_failed", step=step, pid=self.process.pid)
+
+    def seconds_left(self, share: float = 1.0) -> float:
+        return max(0.0, (self.deadline - asyncio.get_running_loop().time()) * share)
+
+    async def exits(self, limit: float) -> bool:
+        """Wait until the leader exits; whether it did within ``limit`` seconds."""
         try:
             async with asyncio.timeout(limit):
                 await self.process.wait()
@@ -70,70 +110,64 @@ class _Ladder:
             return False
         return True
 
-    async def group_gone(self) -> bool:
-        """Whether leader and group are gone, waiting for the group until the deadline.
+    async def group_runs(self) -> bool:
+        """Look at all processes and remember them; whether one of the leader's group runs, or nobody can tell."""
+        try:
+            found = await self.process.look()
+        except Exception:
+            log.exception("termination_look_failed", pid=self.process.pid)
+            return True
+        groups = set()
+        for info in found:
+            self.seen.add((info.pid, info.start_time))
+            groups.add(info.pgid)
+        return self.process.pid in groups
+
+    async def group_ends(self) -> bool:
+        """Wait until the leader's group has ended; whether it did before the deadline.
 
         A leader can be a wrapper that leaves its real child behind; that child gets the same time.
         """
-        while any(group == self.process.pid for _, _, group in await self.look()):
-            if self.left() == 0:
+        while await self.group_runs():
+            if self.seconds_left() == 0:
                 return False
             await asyncio.sleep(_LOOK_SECONDS)
         return True
 
-
-async def end_agent(
-    agent: Agent, process: AgentProcess, *, grace: float, turn_over: asyncio.Event | None = None
-) -> Ending:
-    """End the agent and everything that it started; returns what a look at the system found afterwards.
-
-    ``grace``: seconds for all polite rungs together; 0 goes straight to SIGKILL. ``turn_over``: set when the running
-    prompt has been answered, ``None`` where none runs. Never raises for what an agent does.
-    """
-    ladder = _Ladder(process, grace)
-    await ladder.look()
-    if grace > 0:
-        await _politely(agent, process, ladder, turn_over)
-    if ladder.alive() or not await ladder.group_gone():
-        ladder.step("sigkill")
-        process.kill()
-        await ladder.exited(_REAP_SECONDS)
-    # Last and always: only this is a proof; one look that finds nothing could have missed what forks and exits.
-    report = await process.kill_container(_CONTAINER_SECONDS)
-    if report.killed:
-        ladder.step("container")
-    left = max(len(report.left), int(not report.proven))
-    agent.connection.close()
-    await process.aclose()
-    return Ending(
-        reached=ladder.reached,
-        processes_ended=len(ladder.seen) - len(report.left),
-        processes_left=left,
-        seconds=asyncio.get_running_loop().time() - ladder.started,
-    )
-
-
-async def _politely(agent: Agent, process: AgentProcess, ladder: _Ladder, turn_over: asyncio.Event | None) -> None:
-    if not ladder.alive():
-        return
-    if turn_over is not None and not turn_over.is_set():
-        ladder.step("cancel")
-        agent.cancel()
+    async def kill_container(self) -> KillReport | None:
+        """Kill what is left; ``None`` where that failed and so nobody knows what is left."""
         try:
-            async with asyncio.timeout(ladder.left(_CANCEL_SHARE)):
-                await turn_over.wait()
-        except TimeoutError:
-            log.debug("ladder_cancel_ignored", pid=process.pid)
-    if ladder.alive() and agent.session_id is not None and agent.capabilities.session("close"):
-        ladder.step("close")
-        await agent.close_session(ladder.left(_CLOSE_SHARE))
-    await ladder.look()
-    if ladder.alive():
-        ladder.step("eof")
-        process.close_stdin()
-        await ladder.exited(min(_EOF_SECONDS, ladder.left(_EOF_SHARE)))
-    if ladder.alive() or any(group == process.pid for _, _, group in await ladder.look()):
-        ladder.step("sigterm")
-        process.terminate()
-        if await ladder.exited(ladder.left()):
-            await ladder.group_gone()
+            report = await self.process.kill_container(_CONTAINER_SECONDS)
+        except Exception:
+            log.exception("termination_step_failed", step="container", pid=self.process.pid)
+            self.reached = "container"
+            return None
+        if report.killed:
+            self.reached = "container"
+        return report
+
+
+async def _ask_to_end(run: _Run, turn_over: asyncio.Event | None) -> None:
+    """Take the steps that an agent can obey, until it has ended."""
+    agent, process = run.agent, run.process
+    if turn_over is not None and not turn_over.is_set():
+        with run.step("cancel"):
+            agent.cancel()
+            try:
+                async with asyncio.timeout(run.seconds_left(_CANCEL_SHARE)):
+                    await turn_over.wait()
+            except TimeoutError:
+                log.debug("cancel_ignored", pid=process.pid)
+    if process.alive and agent.can_close and agent.session_id is not None:
+        with run.step("close"):
+            await agent.close_session(run.seconds_left(_CLOSE_SHARE))
+    await run.group_runs()  # what the agent leaves behind when it exits now stays known
+    if process.alive:
+        with run.step("eof"):
+            process.close_stdin()
+            await run.exits(min(_EOF_SECONDS, run.seconds_left(_EOF_SHARE)))
+    if process.alive or await run.group_runs():
+        with run.step("sigterm"):
+            process.terminate()
+            if await run.exits(run.seconds_left()):
+                await run.group_ends()

@@ -9,20 +9,21 @@ import pytest
 
 from acpbot.acp import connection as module
 from acpbot.acp import schema
-from acpbot.acp.connection import Closed, Connection, PermissionAsked, PromptEnded, RequestCancelled
+from acpbot.acp.agent import Agent
+from acpbot.acp.connection import Closed, PermissionAsked, PromptEnded, RequestCancelled
 from acpbot.errors import AgentGone, AgentRefused, AgentTimeout
-from tests.fakes.process import MemoryProcess
+from tests.fakes.process import MemoryStream
 
 
 @pytest.fixture
-def process():
-    return MemoryProcess()
+def stream():
+    return MemoryStream()
 
 
 @pytest.fixture
-def connection(process):
-    connection = Connection()
-    connection.attach(process)
+def connection(stream):
+    connection = Agent()
+    connection.stream = stream
     return connection
 
 
@@ -39,7 +40,7 @@ def chunk(text: str) -> bytes:
 
 
 async def test_updates_requests_and_the_end_come_in_the_order_of_the_wire(connection):
-    prompt = connection.prompt({})
+    prompt = connection.prompt([])
     asked = line(
         id="p-1",
         method="session/request_permission",
@@ -85,24 +86,24 @@ async def test_every_kind_is_passed_on_whole(connection, kind):
     )
 
 
-async def test_an_answer_is_matched_whatever_the_type_of_its_id(connection, process):
+async def test_an_answer_is_matched_whatever_the_type_of_its_id(connection, stream):
     asking = asyncio.create_task(connection.request("session/new", {}, schema.SessionResult, limit=5))
-    await process.wrote.wait()
-    request = json.loads(process.written[0])
+    await stream.wrote.wait()
+    request = json.loads(stream.written[0])
     connection.data_received(line(id=str(request["id"]), result={"sessionId": "x", "models": {"m": 1}, "new": 1}))
     assert (await asking).session_id == "x"
 
 
-async def test_a_null_answer_is_an_empty_one(connection, process):
+async def test_a_null_answer_is_an_empty_one(connection, stream):
     asking = asyncio.create_task(connection.request("session/load", {}, schema.SessionResult, limit=5))
-    await process.wrote.wait()
+    await stream.wrote.wait()
     connection.data_received(line(id=1, result=None))
     assert await asking == schema.SessionResult()
 
 
-async def test_the_replay_of_a_load_is_dropped_and_what_tells_of_the_session_is_kept(connection, process):
+async def test_the_replay_of_a_load_is_dropped_and_what_tells_of_the_session_is_kept(connection, stream):
     asking = asyncio.create_task(connection.request("session/load", {}, schema.SessionResult, limit=5, mute=True))
-    await process.wrote.wait()
+    await stream.wrote.wait()
     connection.data_received(
         update("user_message_chunk")
         + chunk("old")
@@ -136,9 +137,9 @@ async def test_the_replay_of_a_load_is_dropped_and_what_tells_of_the_session_is_
         ({"result": {"sessionId": 7}}, AgentRefused, "cannot use the agent's answer to session/new"),
     ],
 )
-async def test_a_bad_answer_is_one_clear_error(connection, process, answer, error, words):
+async def test_a_bad_answer_is_one_clear_error(connection, stream, answer, error, words):
     asking = asyncio.create_task(connection.request("session/new", {}, schema.SessionResult, limit=5))
-    await process.wrote.wait()
+    await stream.wrote.wait()
     connection.data_received(line(id=1, **answer))
     with pytest.raises(error, match=r"^cannot ") as caught:
         await asking
@@ -152,18 +153,18 @@ async def test_a_request_has_a_time_limit_and_its_late_answer_does_no_harm(conne
     assert [item.kind for item in await connection.next_batch()] == ["agent_message_chunk"]
 
 
-async def test_the_end_fails_open_requests_and_all_later_ones(connection, process):
+async def test_the_end_fails_open_requests_and_all_later_ones(connection, stream):
     asking = asyncio.create_task(connection.request("initialize", {}, schema.InitializeResult, limit=5))
-    await process.wrote.wait()
+    await stream.wrote.wait()
     connection.eof()
     with pytest.raises(AgentGone):
         await asking
     with pytest.raises(AgentGone):
-        connection.prompt({})
+        connection.prompt([])
 
 
 async def test_a_prompt_may_end_with_an_error_or_an_unknown_reason(connection):
-    first, second, third = connection.prompt({}), connection.prompt({}), connection.prompt({})
+    first, second, third = connection.prompt([]), connection.prompt([]), connection.prompt([])
     connection.data_received(
         line(id=first, result={"stopReason": "of_tomorrow"})
         + line(id=second, error={"code": -32603, "message": "model down"})
@@ -176,15 +177,15 @@ async def test_a_prompt_may_end_with_an_error_or_an_unknown_reason(connection):
 
 
 @pytest.mark.parametrize("method", ["fs/read_text_file", "terminal/create", "elicitation/create", "_ext/thing"])
-async def test_what_was_not_offered_is_refused(connection, process, method):
+async def test_what_was_not_offered_is_refused(connection, stream, method):
     connection.data_received(line(id="x", method=method, params={}))
-    answer = json.loads(process.written[0])
+    answer = json.loads(stream.written[0])
     assert (answer["id"], answer["error"]["code"]) == ("x", -32601)
 
 
-async def test_a_malformed_permission_request_is_answered(connection, process):
+async def test_a_malformed_permission_request_is_answered(connection, stream):
     connection.data_received(line(id=9, method="session/request_permission", params={"options": 1}))
-    assert json.loads(process.written[0])["error"]["code"] == -32602
+    assert json.loads(stream.written[0])["error"]["code"] == -32602
 
 
 async def test_a_cancelled_request_is_told(connection):
@@ -200,19 +201,19 @@ async def test_noise_is_counted_and_passed_over(connection):
     assert connection.malformed == 5
 
 
-async def test_reading_stops_when_nobody_takes_and_goes_on_when_somebody_does(connection, process):
+async def test_reading_stops_when_nobody_takes_and_goes_on_when_somebody_does(connection, stream):
     connection.data_received(chunk("x") * module.HIGH_WATER_ITEMS)
-    assert process.paused
+    assert stream.paused
     assert len(await connection.next_batch()) == module.HIGH_WATER_ITEMS
-    assert not process.paused
+    assert not stream.paused
 
 
-async def test_few_but_big_updates_stop_reading_too(connection, process):
+async def test_few_but_big_updates_stop_reading_too(connection, stream):
     big = chunk("x" * (module.HIGH_WATER_BYTES // 2))
     connection.data_received(big)
-    assert not process.paused
+    assert not stream.paused
     connection.data_received(big)
-    assert process.paused
+    assert stream.paused
 
 
 async def test_a_reader_that_waits_is_woken_once_there_is_something(connection):

@@ -51,7 +51,7 @@ def opened(daemon: DaemonProcess) -> Wire:
 def turn(wire: Wire, text: str) -> list[dict]:
     """Send a prompt; all events that have come since the thread was opened, the end of the turn the last one."""
     wire.call("chat.send", thread="t", text=text)
-    events = []
+    events: list[dict] = []
     while not events or events[-1]["type"] != "turn_end":
         message = wire.notifications.pop(0) if wire.notifications else wire.read()
         events.append(message["params"])

@@ -41,7 +41,7 @@ async def ours(count: int, *, stall: bool) -> float:
             return 0.0
         seen, ended = 0, False
         while not ended:
-            for item in await agent.connection.next_batch():
+            for item in await agent.next_batch():
                 if isinstance(item, schema.Update):
                     if not item.body["content"]["text"].startswith(f"{seen:08d}"):
                         raise SystemExit("an update is out of order")

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from acpbot.errors import AgentGone, AgentStartError
+from acpbot.runtimes.pipes import StderrRing
 from acpbot.runtimes.runtime import KillReport, ProcessIdentity, ProcessInfo
-from tests.fakes.process import Silence
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterable
 
-    from acpbot.runtimes.runtime import AgentProcess, LaunchSpec, StdoutSink, Usage
+    from acpbot.runtimes.runtime import AgentProcess, LaunchSpec, LimitNotHeld, StdoutSink, Usage
 
 NATURES = {
     "sound": 12,
@@ -37,15 +37,15 @@ _DELAYS = (0.0, 0.0, 0.001, 0.05, 0.5, 4.0)
 class MemoryAgent:
     """One agent: an ``AgentProcess`` that answers by itself. ``heard``: its prompts' texts."""
 
-    limits_not_applied = ()
-    backlog = 0
+    limits_not_held: tuple[LimitNotHeld, ...] = ()
 
     def __init__(self, pid: int, spec: LaunchSpec, sink: StdoutSink, nature: str, harness: MemoryLauncher) -> None:
-        self.pid = pid
+        self.pid: int | None = pid
+        self._number = pid
         self.session_id = spec.session_id
         self.thread = spec.cwd.name
-        self.identity = ProcessIdentity(pid, 1, "this boot")
-        self.stderr = Silence()
+        self.identity: ProcessIdentity | None = ProcessIdentity(pid, 1, "this boot")
+        self.stderr = StderrRing()
         self.nature = nature
         self.returncode: int | None = None
         self._sink = sink
@@ -93,15 +93,12 @@ class MemoryAgent:
 
     async def look(self) -> list[ProcessInfo]:
         await asyncio.sleep(0)
-        return self.processes()
-
-    def processes(self) -> list[ProcessInfo]:
         one = ProcessInfo(
-            pid=self.pid,
+            pid=self._number,
             ppid=1,
             start_time=1,
-            pgid=self.pid,
-            sid=self.pid,
+            pgid=self._number,
+            sid=self._number,
             state="S",
             command="agent",
             rss_bytes=1,
@@ -244,7 +241,7 @@ class MemoryLauncher:
         self.agents.append(agent)
         return agent
 
-    def sample(self, processes: Iterable[AgentProcess]) -> dict[str, Usage]:
+    async def sample(self, processes: Iterable[AgentProcess]) -> dict[str, Usage]:
         del processes
         return {}
 

@@ -1,4 +1,4 @@
-"""An agent process in memory, for what needs no process: it keeps what is written and says what it is told to."""
+"""An agent's stdin and stdout in memory, for what needs no process: it keeps what is written."""
 
 from __future__ import annotations
 
@@ -7,21 +7,11 @@ import asyncio
 from acpbot.errors import AgentGone
 
 
-class Silence:
-    """A stderr that says nothing."""
-
-    def lines(self) -> list[str]:
-        return []
-
-
-class MemoryProcess:
-    """Stands in for :class:`acpbot.runtimes.runtime.AgentProcess` where only stdin and reading matter."""
+class MemoryStream:
+    """An :class:`acpbot.acp.connection.ByteStream`. ``written``: what was sent; ``paused``: whether reading is."""
 
     def __init__(self) -> None:
-        self.pid = 1
         self.alive = True
-        self.returncode: int | None = None
-        self.stderr = Silence()
         self.written: list[bytes] = []
         self.paused = False
         self.wrote = asyncio.Event()

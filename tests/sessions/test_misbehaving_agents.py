@@ -174,7 +174,7 @@ async def test_a_late_update_after_a_cancel_is_not_the_next_turns(faulty_harness
 async def test_bad_lines_are_counted_and_passed_over(faulty_harness):
     harness = faulty_harness("garbage")
     await turn(harness, "one")
-    assert harness.pool.get("1001").agent.connection.malformed == 3 * len(MALFORMED)
+    assert harness.pool.get("1001").agent.malformed == 3 * len(MALFORMED)
 
 
 async def test_a_line_of_30_megabytes_arrives_and_one_of_100_is_never_held(faulty_harness):
@@ -184,7 +184,7 @@ async def test_a_line_of_30_megabytes_arrives_and_one_of_100_is_never_held(fault
     harness = faulty_harness("unending_line 100 ends")
     with grows_less_than(48 * MEGABYTE):
         assert (await turn(harness, "one")).text == "one"
-    assert harness.pool.get("1001").agent.connection.malformed == 1
+    assert harness.pool.get("1001").agent.malformed == 1
 
 
 async def test_100_000_updates_are_complete_and_in_order(faulty_harness):

@@ -89,7 +89,9 @@ class Stack:
         return await self._harness.pool.cancel(thread)
 
     async def kill(self, thread: str, grace: float = 2.0) -> KillResult:
-        target = Target(thread_id=thread, session_id=self.row(thread).session_id)
+        session_id = self.row(thread).session_id
+        assert session_id is not None
+        target = Target(thread_id=thread, session_id=session_id)
         (result,) = await self._harness.pool.kill([target], grace_seconds=grace)
         return result
 

@@ -1,4 +1,4 @@
-"""Real agents for tests of the room that runs and ends them: shell and Python scripts."""
+"""Real agents for tests of the package that runs and ends them: shell and Python scripts."""
 
 from __future__ import annotations
 
@@ -9,10 +9,18 @@ import select
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from acpbot.runtimes.local import procfs
-from acpbot.runtimes.local.procfs import ProcessKey
 from acpbot.runtimes.runtime import LaunchSpec
+
+if TYPE_CHECKING:
+    from typing import IO, TypeVar
+
+    from acpbot.runtimes.local.procfs import Stat
+    from acpbot.runtimes.runtime import AgentProcess
+
+    Text = TypeVar("Text", str, bytes)
 
 LIMIT = 15.0
 PATH = os.environ.get("PATH", os.defpath)
@@ -21,8 +29,21 @@ PYTHON_ENV = {"PATH": PATH, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT
 """For programs that import this package and these tests, installed or not."""
 
 
+def stat_of(pid: int) -> Stat:
+    """The stat of a process that exists."""
+    stat = procfs.read_stat(pid)
+    assert stat is not None, f"no process {pid}"
+    return stat
+
+
+def pipe_of(pipe: IO[Text] | None) -> IO[Text]:
+    """A pipe that was asked for."""
+    assert pipe is not None
+    return pipe
+
+
 class Sink:
-    """Takes an agent's stdout; tests wait for its lines."""
+    """Keeps an agent's stdout; tests wait for its lines."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -65,7 +86,7 @@ class AgentRunner:
     def __init__(self, launcher, cwd: Path) -> None:
         self.launcher = launcher
         self.cwd = cwd
-        self.processes = []
+        self.processes: list[AgentProcess] = []
         self._number = 0
 
     def spec(self, *argv: str, env=None, **more) -> LaunchSpec:
@@ -94,12 +115,10 @@ class AgentRunner:
 
 
 class Watch:
-    """Keeps hold of one process, so that a test can say: it has ended, not: its pid is free."""
+    """Refers to one process by a pidfd, so that a test asserts that it has ended, not that its pid is free."""
 
     def __init__(self, pid: int) -> None:
-        stat = procfs.read_stat(pid)
-        assert stat is not None, f"no process {pid}"
-        self.key = ProcessKey(pid, stat.start_time)
+        self.key = stat_of(pid).key
         self._pidfd = os.pidfd_open(pid)
 
     def ended(self, seconds: float = 0.0) -> bool:
@@ -137,10 +156,10 @@ async def main(kind, script):
     words = asyncio.Queue()
     loop.add_reader(0, lambda: words.put_nowait(os.read(0, 100).decode().strip()))
     while (word := await words.get()):
-        if word == "strays":
-            print("strays", *(info.pid for info in launcher.strays()), flush=True)
+        if word == "unowned":
+            print("unowned", *(info.pid for info in await launcher.unowned()), flush=True)
         elif word == "sample":
-            usage = launcher.sample([process])
+            usage = await launcher.sample([process])
             print("sampled", usage["left-over"].processes, flush=True)
         elif word == "close-session":
             await process.aclose()
@@ -165,13 +184,13 @@ class Daemon:
             text=True,
             bufsize=1,
         )
-        self.start_time = procfs.read_stat(self.popen.pid).start_time
+        self.start_time = stat_of(self.popen.pid).start_time
 
     def line(self) -> str:
-        return self.popen.stdout.readline().strip()
+        return pipe_of(self.popen.stdout).readline().strip()
 
     def ask(self, word: str) -> str:
-        self.popen.stdin.write(word + "\n")
+        pipe_of(self.popen.stdin).write(word + "\n")
         return self.line()
 
     def __enter__(self):
@@ -179,10 +198,10 @@ class Daemon:
 
     def __exit__(self, *_) -> None:
         with contextlib.suppress(BrokenPipeError):
-            self.popen.stdin.close()
+            pipe_of(self.popen.stdin).close()
         try:
             self.popen.wait(LIMIT)
         finally:
             self.popen.kill()
             self.popen.wait()
-            self.popen.stdout.close()
+            pipe_of(self.popen.stdout).close()

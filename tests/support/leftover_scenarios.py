@@ -16,7 +16,7 @@ from acpbot.runtimes.local.cgroup import Cgroups, Unavailable
 from acpbot.runtimes.local.leftovers import kill_orphans
 from acpbot.runtimes.local.procfs import Identity, ProcessKey
 from acpbot.runtimes.runtime import ProcessIdentity
-from tests.support.launched_agents import LIMIT, PATH, PYTHON_ENV, Daemon, Watch
+from tests.support.launched_agents import LIMIT, PATH, PYTHON_ENV, Daemon, Watch, pipe_of, stat_of
 
 DEAD = {"ACPBOT_DAEMON": str(Identity.own()._replace(start_time=1)), "ACPBOT_SESSION": "s"}
 """What a process has from a daemon that is dead."""
@@ -101,7 +101,7 @@ def descendant_without_a_marker(_directory: Path) -> None:
     env = PYTHON_ENV | DEAD
     script = "setsid env -i /bin/sh -c 'echo $$; exec sleep 1000' & wait"
     with subprocess.Popen(["sh", "-c", script], env=env, stdout=subprocess.PIPE) as parent:
-        with Watch(int(parent.stdout.readline())) as child:
+        with Watch(int(pipe_of(parent.stdout).readline())) as child:
             found = kill_orphans()
             assert [left.pid for left in found] == [parent.pid, child.key.pid], "parents first: they might start more"
             assert child.ended()
@@ -114,16 +114,16 @@ def started_from_within(_directory: Path) -> None:
     script = "from acpbot.runtimes.local.leftovers import kill_orphans; print([left.pid for left in kill_orphans()])"
     shell = ["sh", "-c", 'sleep 1000 & echo $!; "$@"; echo survived', "sh", sys.executable, "-c", script]
     with subprocess.Popen(shell, env=env, stdout=subprocess.PIPE, text=True) as parent:
-        sibling = parent.stdout.readline().strip()
-        assert parent.stdout.readline() == f"[{sibling}]\n"
-        assert parent.stdout.readline() == "survived\n"
+        sibling = pipe_of(parent.stdout).readline().strip()
+        assert pipe_of(parent.stdout).readline() == f"[{sibling}]\n"
+        assert pipe_of(parent.stdout).readline() == "survived\n"
         assert parent.wait(LIMIT) == 0
 
 
 def remembered_and_recycled(_directory: Path) -> None:
     with subprocess.Popen(["sleep", "1000"]) as mine, subprocess.Popen(["sleep", "1000"]) as recycled:
-        key = procfs.read_stat(mine.pid).key
-        stale = ProcessKey(recycled.pid, procfs.read_stat(recycled.pid).start_time - 1)
+        key = stat_of(mine.pid).key
+        stale = ProcessKey(recycled.pid, stat_of(recycled.pid).start_time - 1)
         boot = procfs.boot_id()
         known = [ProcessIdentity(one.pid, one.start_time, boot) for one in (key, stale)]
         (left,) = kill_orphans(remembered=known)
@@ -138,7 +138,7 @@ def tool_in_a_sandbox(_directory: Path) -> None:
     """What an agent put into a pid namespace of its own (a sandbox) is still its dead daemon's."""
     env = PYTHON_ENV | DEAD
     with subprocess.Popen([*NAMESPACE, "sh", "-c", "echo up; sleep 1000"], env=env, stdout=subprocess.PIPE) as sandbox:
-        if sandbox.stdout.readline() != b"up\n":
+        if pipe_of(sandbox.stdout).readline() != b"up\n":
             raise Unavailable("this machine has no nested pid namespaces")
         inner = next(stat for stat in procfs.newest_first() if stat.ppid == sandbox.pid)
         with Watch(inner.pid) as tool:
@@ -155,14 +155,14 @@ def dead_daemon_in_a_container(_directory: Path) -> None:
     with subprocess.Popen(
         [*NAMESPACE, "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as container:
-        if container.stdout.readline() != "up\n":
+        if pipe_of(container.stdout).readline() != "up\n":
             raise Unavailable("this machine has no nested pid namespaces")
         inner = next(stat.pid for stat in procfs.newest_first() if stat.ppid == container.pid)
         namespace = Path(f"/proc/{inner}/ns/pid").stat().st_ino
         assert namespace != Identity.own().namespace
-        container.stdin.write(f"{namespace}:4000:1\n")
-        container.stdin.flush()
-        assert container.stdout.readline() == "started\n"
+        pipe_of(container.stdin).write(f"{namespace}:4000:1\n")
+        pipe_of(container.stdin).flush()
+        assert pipe_of(container.stdout).readline() == "started\n"
         assert kill_orphans() == []
         assert container.communicate("\n", LIMIT)[0] == "143\n"
 

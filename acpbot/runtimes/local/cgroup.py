@@ -1,37 +1,43 @@
 """A cgroup v2 directory per session: the kernel itself keeps the list of a session's processes (cgroups(7)).
 
-Layout, below a directory that is ours to write (the daemon's own cgroup; under systemd that of the unit, with
+Layout, below a directory that this process may write (the daemon's own cgroup; under systemd that of the unit, with
 ``Delegate=yes``)::
 
     acpbot-<pid namespace>-<daemon pid>-<daemon start time>/
-        <session_id>/        the agent and everything that descends from it, whatever session or group it moves to
-        _daemon/             the daemon, moved there only where a limit is asked for and controllers need it
+        <session_id>/        the agent and all its descendants, whatever Unix session or group they move to
+        _daemon/             the daemon, moved here only where a limit is set and controllers require it
 
-A cgroup that has processes can't hand controllers to its children (the no-internal-processes rule), hence the last.
+A cgroup that has processes can't give controllers to its children (the no-internal-processes rule), hence ``_daemon``.
+
+Reading raises `OSError` where it can't look (see `procfs`); a cgroup that was removed is empty.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import re
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from acpbot.runtimes.local.procfs import Identity, read_file
+from acpbot.runtimes.runtime import LimitNotHeld
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ENTER_SCRIPT: Final = 'echo 0 > "$0" && exec "$@"'
-"""For ``/bin/sh -c``: enter the cgroup whose cgroup.procs is ``$0``, then become the command; the pid stays."""
+"""For ``/bin/sh -c``: enter the cgroup whose cgroup.procs is ``$0``, then exec the command; the pid stays the same."""
 
 _DAEMON_LEAF: Final = "_daemon"  # no session_id begins with an underscore
 _DIRECTORY: Final = re.compile(r"acpbot-(\d+)-(\d+)-(\d+)")
-_TELL_SCRIPT: Final = 'while read -r line; do echo "$line"; done < /proc/self/cgroup'
+_SHOW_SCRIPT: Final = 'while read -r line; do echo "$line"; done < /proc/self/cgroup'
+_UNESCAPE: Final = functools.partial(re.compile(r"\\(\d{3})").sub, lambda octal: chr(int(octal[1], 8)))
 _PROBE_SECONDS: Final = 0.25
 _RETRY_SECONDS: Final = 0.005
 _PLAIN_DIRECTORY_LINKS: Final = 2
@@ -39,21 +45,6 @@ _PLAIN_DIRECTORY_LINKS: Final = 2
 
 class Unavailable(Exception):
     """No cgroup can be used; the message says why, as a clause."""
-
-
-def cgroup2_mounts(mountinfo: str) -> list[tuple[str, Path]]:
-    """Return (root, mount point) of each cgroup2 mount in a /proc/PID/mountinfo (proc(5)).
-
-    On a unified host that is /sys/fs/cgroup, on a hybrid one /sys/fs/cgroup/unified.
-    """
-    mounts = []
-    for line in mountinfo.splitlines():
-        head, _, tail = line.partition(" - ")
-        fields = head.split(" ")
-        if tail.startswith("cgroup2 ") and len(fields) > 4:  # noqa: PLR2004 - the field numbers of proc(5)
-            root, point = (re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), field) for field in fields[3:5])
-            mounts.append((root, Path(point)))
-    return mounts
 
 
 def own_path(cgroup: str) -> str | None:
@@ -65,52 +56,65 @@ def own_path(cgroup: str) -> str | None:
 
 
 def directory_name(daemon: Identity) -> str:
-    """Return what the directory of a daemon's sessions is called."""
+    """Return the name of the directory that holds a daemon's sessions."""
     return f"acpbot-{daemon.namespace}-{daemon.pid}-{daemon.start_time}"
 
 
 def path_of(pid: int) -> str:
-    """Return a process's v2 path, or ``""``: the one thing that even a zombie still tells."""
+    """Return a process's v2 path, or ``""`` where it has none; a zombie still has one."""
     return own_path((read_file(f"/proc/{pid}/cgroup") or b"").decode(errors="replace")) or ""
 
 
 def locate(mountinfo: str, cgroup: str) -> Path:
-    """Return the directory of the cgroup whose ``mountinfo`` and ``cgroup`` files these are.
+    """Return the directory of the cgroup whose ``mountinfo`` and ``cgroup`` files these are (proc(5)).
 
+    On a unified host it is below /sys/fs/cgroup, on a hybrid one below /sys/fs/cgroup/unified.
     Raises `Unavailable` where no cgroup v2 is mounted, or none that shows it.
     """
-    mounts = cgroup2_mounts(mountinfo)
-    path = own_path(cgroup)
-    if not mounts or path is None:
+    own = own_path(cgroup)
+    found = False
+    for line in mountinfo.splitlines():
+        head, _, tail = line.partition(" - ")
+        fields = head.split(" ")
+        if own is None or not tail.startswith("cgroup2 ") or len(fields) <= 4:  # noqa: PLR2004 - as in proc(5)
+            continue
+        found = True
+        root = _UNESCAPE(fields[3]).rstrip("/")
+        if own == root or own.startswith(root + "/"):
+            return Path(_UNESCAPE(fields[4]), own[len(root) :].lstrip("/"))
+    if not found:
         raise Unavailable("no cgroup v2 is mounted here")
-    for root, point in mounts:
-        if path == root or path.startswith(root.rstrip("/") + "/"):
-            return point / path[len(root.rstrip("/")) :].lstrip("/")
-    raise Unavailable(f"the cgroup mount does not show our own cgroup {path}")
+    raise Unavailable(f"the cgroup mount does not show our own cgroup {own}")
 
 
 def find_base() -> Path:
-    """Return the directory below which sessions' cgroups may be made. Raises `Unavailable`."""
-    try:
-        own = locate(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text())
-    except OSError as error:
-        raise Unavailable(f"{error.filename} can't be read: {error.strerror}") from error
-    if own.name == _DAEMON_LEAF and _DIRECTORY.fullmatch(own.parent.name):  # we moved there ourselves
+    """Return the directory below which sessions' cgroups may be made.
+
+    Raises `Unavailable` where there is none, `OSError` where it can't be found out.
+    """
+    own = _own_directory()
+    if own.name == _DAEMON_LEAF and _DIRECTORY.fullmatch(own.parent.name):  # this process has moved there itself
         return own.parent.parent
-    # systemd's DelegateSubgroup= puts the daemon one below what it was given, and says so with an attribute.
+    # systemd's DelegateSubgroup= puts the daemon one level below what it delegates, and marks that with an attribute.
     with contextlib.suppress(OSError):
         if os.getxattr(own.parent, "user.delegate") == b"1":
             return own.parent
     return own
 
 
+def _own_directory() -> Path:
+    try:
+        return locate(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text())
+    except (FileNotFoundError, PermissionError) as error:
+        raise Unavailable(f"{error.filename} can't be read: {error.strerror}") from error
+
+
+@dataclass(frozen=True)
 class Cgroup:
     """One session's directory."""
 
-    def __init__(self, path: Path, limits_not_applied: tuple[str, ...] = ()) -> None:
-        self.path = path
-        self.procs = path / "cgroup.procs"
-        self.limits_not_applied = limits_not_applied
+    path: Path
+    limits_not_held: tuple[LimitNotHeld, ...] = ()
 
     def members(self) -> list[int]:
         """Return the pids inside, those of nested cgroups too; zombies are not listed."""
@@ -121,11 +125,11 @@ class Cgroup:
         return pids
 
     def is_path(self, path: str) -> bool:
-        """Whether a process's path (`path_of`) is this cgroup or below it; where the path begins is namespaced."""
+        """Whether a process's path (`path_of`) is this cgroup or below it; a namespace may cut the path's beginning."""
         return f"/{self.path.parent.name}/{self.path.name}/" in path.removesuffix(" (deleted)") + "/"
 
     def kill(self) -> bool:
-        """Send SIGKILL to all inside at once, what they fork meanwhile included; ``False`` before Linux 5.14."""
+        """Send SIGKILL to all processes inside at once, also those forked meanwhile; ``False`` before Linux 5.14."""
         try:
             (self.path / "cgroup.kill").write_text("1")
         except OSError:
@@ -133,7 +137,7 @@ class Cgroup:
         return True
 
     def cpu_seconds(self) -> float | None:
-        """Return the CPU time of all that ever ran inside, or ``None`` where it is not told."""
+        """Return the CPU time of everything that ever ran inside, ``None`` where the kernel does not say."""
         for line in (read_file(f"{self.path}/cpu.stat") or b"").splitlines():
             name, _, value = line.partition(b" ")
             if name == b"usage_usec":
@@ -142,12 +146,12 @@ class Cgroup:
 
     def enter(self, pid: int) -> None:
         """Move a process in. Raises `OSError`."""
-        self.procs.write_text(str(pid))
+        (self.path / "cgroup.procs").write_text(str(pid))
 
     def remove(self, deadline_seconds: float = 0.0) -> bool:
         """Remove the directory and those nested in it, trying until the deadline; ``False`` where it is not empty.
 
-        Just after a kill the kernel may still hold it (EBUSY).
+        Just after a kill the kernel may still keep it (EBUSY). Blocks, and raises `OSError` where it can't look.
         """
         until = time.monotonic() + deadline_seconds
         while True:
@@ -164,17 +168,24 @@ class Cgroup:
         """Yield the directory and those below it, parents first; cheap where there are none."""
         top = str(self.path)
         yield top
-        with contextlib.suppress(OSError):
-            if os.stat(top).st_nlink > _PLAIN_DIRECTORY_LINKS:  # noqa: PTH116 - on the walk's path, as read_file is
-                for parent, names, _ in os.walk(top):
-                    yield from (f"{parent}/{name}" for name in names)
+        with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
+            if os.stat(top).st_nlink > _PLAIN_DIRECTORY_LINKS:  # noqa: PTH116 - each look calls this for every session
+                for parent, names, _ in os.walk(top, onerror=_raise_unless_removed):
+                    for name in names:
+                        yield f"{parent}/{name}"
+
+
+def _raise_unless_removed(error: OSError) -> None:
+    """`os.walk` calls this where it can't list a directory; by itself it goes on as if there were none."""
+    if error.errno not in {errno.ENOENT, errno.ENODEV}:
+        raise error
 
 
 class Cgroups:
     """The directory in which this daemon keeps its sessions' cgroups.
 
-    Raises `Unavailable` where it can't be made or where processes can't be moved into it: that is tried, once, with a
-    process of our own.
+    The constructor moves a short-lived process into a probe cgroup. It raises `Unavailable` where the directory can't
+    be made or the process can't be moved.
     """
 
     def __init__(self, identity: Identity, base: Path | None = None) -> None:
@@ -191,26 +202,26 @@ class Cgroups:
             raise
 
     def create(self, session_id: str, *, memory_max: int | None = None, pids_max: int | None = None) -> Cgroup:
-        """Make a session's cgroup, with what limits can be applied. Raises `OSError`."""
+        """Make a session's cgroup, with the limits that can be applied. Raises `OSError`."""
         path = self.path / session_id
         path.mkdir(parents=True)
-        missing = []
+        missing: list[LimitNotHeld] = []
         for controller, value in (("memory", memory_max), ("pids", pids_max)):
             if value is not None:
                 reason = self._limit(path, controller, value)
                 if reason is not None:
-                    missing.append(f"{controller}_max can't be applied: {reason}")
+                    missing.append(LimitNotHeld(f"{controller}_max", reason))
         return Cgroup(path, tuple(missing))
 
     def close(self) -> None:
-        """Remove the directory; what is still in use stays, and is found by the next daemon."""
+        """Remove the directory. What is still in use stays; the next daemon finds it."""
         Cgroup(self.path).remove()
 
     @staticmethod
     def _probe(probe: Cgroup) -> None:
         try:
             result = subprocess.run(
-                ["/bin/sh", "-c", ENTER_SCRIPT, str(probe.procs), "/bin/sh", "-c", _TELL_SCRIPT],
+                ["/bin/sh", "-c", ENTER_SCRIPT, str(probe.path / "cgroup.procs"), "/bin/sh", "-c", _SHOW_SCRIPT],
                 check=False,
                 capture_output=True,
                 text=True,
@@ -225,6 +236,7 @@ class Cgroups:
             raise Unavailable(f"no process could be moved into {probe.path}: {reason}")
 
     def _limit(self, path: Path, controller: str, value: int) -> str | None:
+        """Apply a limit; return why that is not possible, or ``None``."""
         limit = path / f"{controller}.max"
         try:
             if not limit.exists():
@@ -238,9 +250,10 @@ class Cgroups:
 
 
 def enable_controller(controller: str, base: Path, below: Path) -> None:
-    """Hand a controller from ``base`` to ``below`` and from there to its children.
+    """Give a controller from ``base`` to ``below`` and from there to its children.
 
-    Where processes in ``base`` are in the way and we are the only one, we move to a leaf. Raises `Unavailable`.
+    A cgroup with processes can't give any: where this process is the only one in ``base``, it moves to ``_daemon``.
+    Raises `Unavailable`.
     """
     if controller not in (base / "cgroup.controllers").read_text().split():
         raise Unavailable(f"the {controller} controller is not available in {base}")
@@ -253,14 +266,15 @@ def enable_controller(controller: str, base: Path, below: Path) -> None:
         except OSError as error:
             if error.errno != errno.EBUSY or directory != base:
                 raise Unavailable(f"{control} can't be written: {error.strerror}") from error
-            _make_room(base, below)
+            _move_daemon(base, below)
             try:
                 control.write_text(f"+{controller}")
             except OSError as second:
                 raise Unavailable(f"{control} can't be written: {second.strerror}") from second
 
 
-def _make_room(base: Path, below: Path) -> None:
+def _move_daemon(base: Path, below: Path) -> None:
+    """Move this process from ``base`` to the leaf for the daemon. Raises `Unavailable`."""
     if (base / "cgroup.procs").read_text().split() != [str(os.getpid())]:
         raise Unavailable(f"{base} holds other processes, which keep it from handing controllers to its children")
     leaf = below / _DAEMON_LEAF
@@ -274,26 +288,25 @@ def _make_room(base: Path, below: Path) -> None:
 def leftovers(base: Path, own: Identity) -> list[Path]:
     """Return the directories in ``base`` that dead daemons of our pid namespace left.
 
-    A directory that we are in ourselves is not among them.
+    A directory that contains this process itself is not among them. Raises `OSError` where it can't look.
     """
     try:
-        names = sorted(entry.name for entry in base.iterdir())
-        inside = locate(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text())
-    except (OSError, Unavailable):
+        names = sorted(os.listdir(base))  # noqa: PTH208 - names only
+        inside = _own_directory()
+    except (FileNotFoundError, Unavailable):
         return []
     found = []
-    for name in names:
-        match = _DIRECTORY.fullmatch(name)
-        if match is not None:
-            identity = Identity(*map(int, match.groups()))
-            path = base / name
-            if identity.namespace == own.namespace and not identity.alive and path not in (inside, *inside.parents):
-                found.append(path)
+    for match in filter(None, map(_DIRECTORY.fullmatch, names)):
+        identity = Identity(*map(int, match.groups()))
+        path = base / match[0]
+        if identity.namespace == own.namespace and not identity.alive and path not in (inside, *inside.parents):
+            found.append(path)
     return found
 
 
 def sessions_of(directory: Path) -> list[Cgroup]:
-    """Return the sessions' cgroups in a daemon's directory; the leaf for the daemon itself is none of them."""
-    with contextlib.suppress(OSError):
+    """Return the sessions' cgroups in a daemon's directory, without the leaf for the daemon itself."""
+    try:
         return [Cgroup(entry) for entry in directory.iterdir() if entry.is_dir() and not entry.name.startswith("_")]
-    return []
+    except FileNotFoundError:
+        return []

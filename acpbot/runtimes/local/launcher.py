@@ -1,25 +1,30 @@
-"""Starts agents as processes of this machine, each in a container that can be emptied."""
+"""Starts agents as processes of this machine, each in a container of its own that can be emptied."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import errno
+import operator
 import os
 import re
 import shutil
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+from acpbot.aio import TaskSet
 from acpbot.errors import AgentStartError, StartError
 from acpbot.logs import get_logger
-from acpbot.runtimes.local import subreaper
-from acpbot.runtimes.local.cgroup import ENTER_SCRIPT, Cgroup, Cgroups, Unavailable
-from acpbot.runtimes.local.kill import kill_and_wait
-from acpbot.runtimes.local.process import LocalProcess, Spawned
-from acpbot.runtimes.local.process_tracker import ProcessTracker, describe
+from acpbot.runtimes.local import procfs
+from acpbot.runtimes.local.cgroup import ENTER_SCRIPT, Cgroups, Unavailable
+from acpbot.runtimes.local.process import LocalProcess, Spawned, kill_and_wait
+from acpbot.runtimes.local.process_tracker import ProcessTracker
 from acpbot.runtimes.local.procfs import DAEMON_MARKER, SESSION_MARKER, Identity
+from acpbot.runtimes.runtime import LimitNotHeld, ProcessIdentity
 from acpbot.text import printable
 
 if TYPE_CHECKING:
@@ -34,7 +39,12 @@ Mode = Literal["auto", "cgroup", "subreaper"]
 
 _SESSION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _SHELL_NAME: Final = re.compile(r"(?!SHELLOPTS$|BASHOPTS$)[A-Za-z_][A-Za-z0-9_]*")
-_STRAYS_SECONDS: Final = 0.25
+_UNOWNED_SECONDS: Final = 0.25
+_STARTS_AT_ONCE: Final = 8
+_CLOSED: Final = operator.attrgetter("closed")
+_NO_CGROUP: Final = "agents run without a cgroup here"
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_PR_GET_CHILD_SUBREAPER: Final = 37
 _SHEBANG_BYTES: Final = 256
 _WAYS_OUT: Final = {
     errno.EMFILE: "raise the daemon's limit of open files (LimitNOFILE=, ulimit -n)",
@@ -49,22 +59,31 @@ _WAYS_OUT: Final = {
 class LocalLauncher:
     """An `acpbot.runtimes.runtime.Launcher` for processes of this machine.
 
-    With ``cgroups`` each session gets a cgroup; without, its processes are found as `process_tracker` says. Either
-    way this process becomes a child subreaper until `aclose`. An agent in a cgroup is started through /bin/sh, which
-    may add PWD to its environment. ``owns_children`` says that this process starts no children but agents (see
-    `ProcessTracker`); at most one launcher of a process may be told so.
+    With ``cgroups`` each session gets a cgroup; without, its processes are found as `process_tracker` says. In both
+    cases this process is a child subreaper until `aclose`. An agent in a cgroup is started through /bin/sh, which may
+    add PWD to its environment. ``owns_children`` says that this process starts no children but agents (see
+    `ProcessTracker`); at most one launcher of a process may have it.
+
+    The constructor raises `OSError` without a readable /proc, and `StartError` where the kernel or a limit of threads
+    stands in the way.
     """
 
     def __init__(self, *, cgroups: Cgroups | None = None, owns_children: bool = False) -> None:
         self.kind = "subreaper" if cgroups is None else "cgroup"
+        identity = Identity.own()
+        try:
+            self._tracker = ProcessTracker(identity, owns_children=owns_children)
+        except RuntimeError as error:
+            raise StartError(f"cannot run agents: {error}; {_WAYS_OUT[errno.EAGAIN]}") from error
         self._cgroups = cgroups
         self._owns_children = owns_children
-        self._identity = Identity.own()
-        self._census = ProcessTracker(self._identity, owns_children=owns_children)
+        self._daemon = str(identity)
+        self._boot_id = procfs.boot_id()
+        self._threads = ThreadPoolExecutor(_STARTS_AT_ONCE, thread_name_prefix="agent-start")
         self._running: set[LocalProcess] = set()
-        self._discards: set[asyncio.Task[None]] = set()
+        self._discards = TaskSet("launcher")
         self._closed = False
-        subreaper.hold()
+        hold_subreaper()
 
     async def launch(self, spec: LaunchSpec, stdout: StdoutSink) -> LocalProcess:
         """Start an agent; cancelled, it leaves no process behind.
@@ -74,149 +93,195 @@ class LocalLauncher:
         """
         if not _SESSION_ID.fullmatch(spec.session_id):
             raise ValueError(f"cannot launch session {spec.session_id!r}: it is no session id")
-        claim = self._census.register(spec.session_id)
+        session = self._tracker.register(spec.session_id)
         try:
-            future = asyncio.get_running_loop().run_in_executor(None, self._spawn, spec, claim)
+            future = asyncio.wrap_future(self._threads.submit(self._spawn, spec, session))
         except RuntimeError as error:
-            self._census.unregister(claim)
-            raise AgentStartError(f"cannot start the agent: {error}; the daemon is stopping") from error
+            self._tracker.unregister(session)
+            way_out = "the daemon is stopping" if self._closed else _WAYS_OUT[errno.EAGAIN]
+            raise AgentStartError(f"cannot start the agent: {error}; {way_out}") from error
         try:
             spawned = await asyncio.shield(future)
         except asyncio.CancelledError:
-            await self._discard(future, claim)
+            await self._discard(future, session)
             raise
         except BaseException:
-            self._census.unregister(claim)
+            self._tracker.unregister(session)
             raise
         if self._closed:
-            await self._discard(future, claim)
+            await self._discard(future, session)
             raise AgentStartError("cannot start the agent: the daemon is stopping")
-        process = LocalProcess(spawned, stdout, claim, self._census)
-        process.limits_not_applied = self._limits_not_applied(spec, claim)
-        self._running = {process, *(other for other in self._running if not other.closed)}
+        process = LocalProcess(spawned, stdout, session, self._tracker)
+        self._running.difference_update(tuple(filter(_CLOSED, self._running)))
+        self._running.add(process)
         return process
 
-    def sample(self, processes: Iterable[AgentProcess]) -> dict[str, Usage]:
-        """Return what each session uses, by session_id, from one walk over /proc; for any thread.
+    async def sample(self, processes: Iterable[AgentProcess]) -> dict[str, Usage]:
+        """Return what each session uses, by session_id, from one look at all processes. Raises `OSError`.
 
-        Reaps orphans that ended. With ``owns_children`` it also ends what outlived its session.
+        Reaps orphans that have ended. With ``owns_children`` it also kills what outlived its session.
         """
-        return self._census.sample([process.session_id for process in processes])
+        return await self._tracker.sample([process.session_id for process in processes])
 
-    def reap(self) -> None:
-        """Reap orphans that ended: what `sample` does besides."""
-        self._census.sample(())
-
-    def strays(self) -> list[ProcessInfo]:
+    async def unowned(self) -> list[ProcessInfo]:
         """Return our living children that belong to no session and are no agent (see `process_tracker`)."""
-        return describe(self._census.look().strays)
+        return await self._tracker.describe((await self._tracker.scan()).unowned)
 
     async def aclose(self) -> None:
-        """End what still runs, strays too where the children are ours; remove the cgroups; stop adopting orphans."""
+        """End what still runs, also unowned processes where the children are ours; remove the cgroups."""
         if self._closed:
             return
         self._closed = True
         try:
-            if self._discards:
-                await asyncio.wait(self._discards)
+            await self._discards.wait()
             results = await asyncio.gather(*(process.aclose() for process in self._running), return_exceptions=True)
             for result in results:
                 if isinstance(result, Exception):
                     log.error("agent_not_closed", exc_info=result)
             if self._owns_children:
-                await self._end_strays()
+                await self._kill_unowned()
             if self._cgroups is not None:
-                await asyncio.to_thread(self._cgroups.close)
+                await self._tracker.run(self._cgroups.close)
         finally:
-            subreaper.release()
+            self._tracker.close()
+            self._threads.shutdown(wait=False)
+            release_subreaper()
 
-    async def _end_strays(self) -> None:
+    async def _kill_unowned(self) -> None:
         for _ in range(3):
-            strays = (await self._census.scan()).strays
-            if not strays:
+            unowned = (await self._tracker.scan()).unowned
+            if not unowned:
                 return
-            log.info("unowned_processes_ended", count=len(strays))
-            await asyncio.to_thread(kill_and_wait, [stat.key for stat in strays], _STRAYS_SECONDS)
+            log.info("unowned_processes_ended", count=len(unowned))
+            await kill_and_wait(self._tracker, [stat.key for stat in unowned], _UNOWNED_SECONDS)
 
-    async def _discard(self, future: asyncio.Future[Spawned], claim: TrackedSession) -> None:
-        """End what nobody waits for any more, in a task of its own: whoever is cancelled once may be so again."""
-        task = asyncio.create_task(self._end_spawned(future, claim))
-        self._discards.add(task)
-        task.add_done_callback(self._discards.discard)
-        await asyncio.shield(task)
+    async def _discard(self, future: asyncio.Future[Spawned], session: TrackedSession) -> None:
+        """End an agent that nobody waits for, in a task of its own: whoever is cancelled once may be so again."""
+        await asyncio.shield(self._discards.start(self._end_spawned(future, session), name="discard an agent"))
 
-    async def _end_spawned(self, future: asyncio.Future[Spawned], claim: TrackedSession) -> None:
+    async def _end_spawned(self, future: asyncio.Future[Spawned], session: TrackedSession) -> None:
         try:
             spawned = await future
         except AgentStartError:
-            self._census.unregister(claim)
+            self._tracker.unregister(session)
             return
-        await LocalProcess(spawned, _Nowhere(), claim, self._census).aclose()
+        await LocalProcess(spawned, _NoSink(), session, self._tracker).aclose()
 
-    def _limits_not_applied(self, spec: LaunchSpec, claim: TrackedSession) -> tuple[str, ...]:
-        if claim.cgroup is not None:
-            return claim.cgroup.limits_not_applied
-        limits = {"memory_max": spec.memory_max, "pids_max": spec.pids_max}
-        return tuple(
-            f"{name} can't be applied: agents run without a cgroup here"
-            for name, value in limits.items()
-            if value is not None
-        )
-
-    def _spawn(self, spec: LaunchSpec, claim: TrackedSession) -> Spawned:
-        """Start the leader. Runs in a thread: a child that is slow to exec holds up nobody."""
-        env = {name: value for name, value in spec.env.items() if name not in (SESSION_MARKER, DAEMON_MARKER)}
-        env |= {SESSION_MARKER: spec.session_id, DAEMON_MARKER: str(self._identity)}
-        cgroup: Cgroup | None = None
+    def _spawn(self, spec: LaunchSpec, session: TrackedSession) -> Spawned:
+        """Start the leader. Runs in a thread: a child that is slow to exec delays only itself."""
+        if session.closed:
+            raise AgentStartError("cannot start the agent: the start was given up")
         try:
             argv = [_resolve(spec), *spec.argv[1:]]
+            env = {**spec.env, SESSION_MARKER: spec.session_id, DAEMON_MARKER: self._daemon}
             if self._cgroups is None:
-                return self._start(claim, argv, spec.cwd, env)
+                limits = [("memory_max", spec.memory_max), ("pids_max", spec.pids_max)]
+                not_held = tuple(LimitNotHeld(name, _NO_CGROUP) for name, value in limits if value is not None)
+                return self._start(session, argv, spec.cwd, env, not_held)
             cgroup = self._cgroups.create(spec.session_id, memory_max=spec.memory_max, pids_max=spec.pids_max)
-            claim.cgroup = cgroup
-            if all(map(_SHELL_NAME.fullmatch, env)):
-                argv = ["/bin/sh", "-c", ENTER_SCRIPT, str(cgroup.procs), *argv]
-                return self._start(claim, argv, spec.cwd, env)
-            # A shell may drop variables whose names it can't spell (dash does), and obeys some (bash does): the child
-            # is moved by us then, a moment late.
-            spawned = self._start(claim, argv, spec.cwd, env)
-            with contextlib.suppress(OSError):  # it has ended already, or runs uncontained but for the census
-                cgroup.enter(spawned.popen.pid)
+            session.cgroup = cgroup
+            # A shell may drop variables whose names it can't spell (dash does), and obeys some (bash does): then we
+            # move the child ourselves, a moment late.
+            through_shell = all(map(_SHELL_NAME.fullmatch, env))
+            if through_shell:
+                argv = ["/bin/sh", "-c", ENTER_SCRIPT, str(cgroup.path / "cgroup.procs"), *argv]
+            spawned = self._start(session, argv, spec.cwd, env, cgroup.limits_not_held)
+            if not through_shell:
+                with contextlib.suppress(OSError):  # it has ended already, or runs outside and is tracked all the same
+                    cgroup.enter(spawned.popen.pid)
         except (OSError, ValueError) as error:
-            claim.cgroup = None
-            if cgroup is not None:
-                cgroup.remove(1.0)
+            unused, session.cgroup = session.cgroup, None
+            if unused is not None:
+                try:
+                    unused.remove(1.0)
+                except OSError as not_removed:
+                    log.warning("cgroup_not_removed", path=str(unused.path), reason=not_removed.strerror)
             raise _start_error(spec, error) from error
         return spawned
 
-    def _start(self, claim: TrackedSession, argv: list[str], cwd: Path, env: dict[str, str]) -> Spawned:
-        """Start a process of its own session, at the far end of three pipes. Raises `OSError`, `ValueError`."""
-        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
-            child_in, stdin = _pipe(theirs, ours)
-            stdout, child_out = _pipe(ours, theirs)
-            stderr, child_err = _pipe(ours, theirs)
-            popen = subprocess.Popen(
-                argv, stdin=child_in, stdout=child_out, stderr=child_err, cwd=cwd, env=env, start_new_session=True
-            )
-            try:
-                pidfd = os.pidfd_open(popen.pid)
-            except OSError:
+    def _start(
+        self,
+        session: TrackedSession,
+        argv: list[str],
+        cwd: Path,
+        env: dict[str, str],
+        limits_not_held: tuple[LimitNotHeld, ...],
+    ) -> Spawned:
+        """Start a process in a Unix session of its own, with three pipes. Raises `OSError`, `ValueError`."""
+        popen = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            cwd=cwd,
+            env=env,
+            start_new_session=True,
+        )
+        stdin, stdout, stderr = popen.stdin, popen.stdout, popen.stderr
+        if stdin is None or stdout is None or stderr is None:
+            raise AssertionError("Popen makes every pipe that it is asked for")
+        try:
+            self._tracker.started(session, popen.pid)
+            pidfd = os.pidfd_open(popen.pid)
+        except OSError:
+            with popen:  # closes the pipes and waits
                 popen.kill()
-                popen.wait()
-                raise
-            self._census.started(claim, popen.pid)
-            ours.pop_all()
-        return Spawned(popen, pidfd, stdin, stdout, stderr)
+            raise
+        leader = session.leader
+        identity = None if leader is None else ProcessIdentity(leader.pid, leader.start_time, self._boot_id)
+        return Spawned(popen, stdin, stdout, stderr, pidfd, identity, limits_not_held)
 
 
-class _Nowhere:
-    """Takes the stdout of an agent that is only ended."""
+class _NoSink:
+    """Discards the stdout of an agent that is only ended."""
 
     def data_received(self, data: bytes) -> None:
-        """Drop it."""
+        """Discard it."""
 
     def eof(self) -> None:
         """Nobody waits for it."""
+
+
+_subreaper_lock: Final = threading.Lock()
+_subreaper_holders = 0
+
+
+def hold_subreaper() -> None:
+    """Make this process a child subreaper (prctl(2)), until as many `release_subreaper` calls.
+
+    Orphans of our descendants then become our children, not those of init. A tool of an agent that daemonizes loses its
+    parent, and with it the one link to the agent that can't be forged; as our child it is still found and reaped.
+    Raises `StartError` where the kernel refuses.
+    """
+    global _subreaper_holders  # noqa: PLW0603 - the attribute belongs to the whole process, so does its counter
+    with _subreaper_lock:
+        if not _subreaper_holders:
+            _set_subreaper(1)
+        _subreaper_holders += 1
+
+
+def release_subreaper() -> None:
+    """Undo one `hold_subreaper`; after the last one, orphans become children of init again."""
+    global _subreaper_holders  # noqa: PLW0603 - see hold_subreaper
+    with _subreaper_lock:
+        _subreaper_holders -= 1
+        if not _subreaper_holders:
+            _set_subreaper(0)
+
+
+def _set_subreaper(value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(value), 0, 0, 0) != 0:
+        reason = os.strerror(ctypes.get_errno())
+        raise StartError(f"cannot adopt the orphans of agents: {reason}; Linux 3.4 or later is needed")
+
+
+def is_subreaper() -> bool:
+    """Whether this process is a child subreaper now."""
+    value = ctypes.c_int(0)
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(value), 0, 0, 0)
+    return bool(value.value)
 
 
 def choose_launcher(mode: Mode = "auto", *, owns_children: bool = False) -> tuple[LocalLauncher, str]:
@@ -224,35 +289,34 @@ def choose_launcher(mode: Mode = "auto", *, owns_children: bool = False) -> tupl
 
     Raises `StartError` where ``mode`` asks for what is not there, or the kernel is too old for either.
     """
+    cgroups: Cgroups | None = None
     try:
         os.close(os.pidfd_open(os.getpid()))
-        identity = Identity.own()
-    except OSError as error:
-        raise StartError(
-            f"cannot contain agents: {error.strerror or error}; Linux 5.3 or later with /proc mounted is needed"
-        ) from error
-    if mode == "subreaper":
-        return LocalLauncher(owns_children=owns_children), "subreaper: asked for"
-    try:
-        cgroups = Cgroups(identity)
-    except Unavailable as reason:
+        if mode == "subreaper":
+            reason = "subreaper: asked for"
+        else:
+            cgroups = Cgroups(Identity.own())
+            reason = f"cgroup: {cgroups.base} can be written"
+    except Unavailable as unavailable:
         if mode == "cgroup":
             raise StartError(
-                f"cannot contain agents in cgroups: {reason}; set Delegate=yes in the systemd unit, or use 'auto'"
-            ) from reason
-        return LocalLauncher(owns_children=owns_children), f"subreaper: {reason}"
-    return LocalLauncher(cgroups=cgroups, owns_children=owns_children), f"cgroup: {cgroups.base} can be written"
+                f"cannot contain agents in cgroups: {unavailable}; set Delegate=yes in the systemd unit, or use 'auto'"
+            ) from unavailable
+        reason = f"subreaper: {unavailable}"
+    except OSError as error:
+        raise StartError(_cannot_contain(error)) from error
+    try:
+        return LocalLauncher(cgroups=cgroups, owns_children=owns_children), reason
+    except OSError as error:
+        raise StartError(_cannot_contain(error)) from error
 
 
-def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[int, int]:
-    read, write = os.pipe()
-    reader.callback(os.close, read)
-    writer.callback(os.close, write)
-    return read, write
+def _cannot_contain(error: OSError) -> str:
+    return f"cannot contain agents: {error.strerror or error}; Linux 5.3 or later with /proc mounted is needed"
 
 
 def _resolve(spec: LaunchSpec) -> str:
-    """Return the absolute path of the command. Raises `AgentStartError`: a shell in between would say it too late."""
+    """Return the absolute path of the command. Raises `AgentStartError`, before a shell in between would."""
     if not spec.argv:
         raise AgentStartError("cannot start the agent: its command is empty; set it")
     command = spec.argv[0]
@@ -274,12 +338,7 @@ def _resolve(spec: LaunchSpec) -> str:
             raise AgentStartError(
                 f"cannot start the agent: {command} was not found in {search}; install it, or give its full path"
             )
-    _check_interpreter(command, str(path))
-    return str(path)
-
-
-def _check_interpreter(command: str, path: str) -> None:
-    with contextlib.suppress(OSError), Path(path).open("rb") as file:  # executable but not readable is fine
+    with contextlib.suppress(OSError), Path(str(path)).open("rb") as file:  # executable but not readable is fine
         head = file.read(_SHEBANG_BYTES)
         words = head[2:].split(b"\n")[0].split() if head.startswith(b"#!") else []
         if words and words[0].startswith(b"/") and not os.access(words[0], os.X_OK):
@@ -287,6 +346,7 @@ def _check_interpreter(command: str, path: str) -> None:
             raise AgentStartError(
                 f"cannot start the agent: {command} needs {interpreter}, which is not there; install it"
             )
+    return str(path)
 
 
 def _start_error(spec: LaunchSpec, error: OSError | ValueError) -> AgentStartError:

@@ -1,7 +1,7 @@
-"""Misbehaving agents: ``python faulty.py QUIRK [ARGUMENT...]`` is an agent with that one fault, sound in all else.
+"""Misbehaving agents: ``python faulty.py QUIRK [ARGUMENT...]`` is an agent with that one fault, else correct.
 
-Every quirk was seen in a real agent, or is what a real one could do tomorrow. A quirk is a function: it takes the
-sound agent and its arguments, and puts its own handlers in place of the sound ones.
+Every quirk was seen in a real agent, or is what a real one could do tomorrow. A quirk is a function: it gets the
+correct agent and its arguments, and replaces some of its handlers.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import os
 import signal
 import sys
 
-from garbage import MALFORMED, OF_NO_USE
-from sound import Agent, chosen, words
+from garbage import MALFORMED, OF_NO_USE  # type: ignore[import-not-found]  # a script has its own folder on the path
+from sound import Agent, chosen, words  # type: ignore[import-not-found]  # the same
 
-QUIRKS = {}
+QUIRKS: dict = {}
 MEGABYTE = 1024 * 1024
 LONGER_THAN_A_TEST = "300"
 
@@ -101,7 +101,8 @@ def odd_text(agent: Agent) -> None:
 
     @agent.on("session/prompt")
     def _(request):
-        for content in ("text", None, [], {"type": "text"}, {"type": "text", "text": 5}, {"type": 7}):
+        odd: tuple = ("text", None, [], {"type": "text"}, {"type": "text", "text": 5}, {"type": 7})
+        for content in odd:
             agent.update("agent_message_chunk", content=content)
         agent.say("a\0b")
         agent.end(request)

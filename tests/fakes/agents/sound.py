@@ -1,4 +1,4 @@
-"""A sound agent in a few lines, for others to spoil: it answers each prompt with the prompt's own text.
+"""A correct agent in a few lines, for others to break: it answers each prompt with the prompt's own text.
 
 It starts hundreds of times in a test run, so it imports little: typing, pathlib and the like would double its start.
 """
@@ -12,8 +12,8 @@ import sys
 class Agent:
     """Each method has a handler, which :meth:`on` replaces.
 
-    ``starts`` counts the processes that this working directory has seen, so that a quirk can show itself in the
-    second life of a session.
+    ``starts`` counts the processes that this working directory has seen, so that a quirk can wait for the
+    second process of a session.
     """
 
     def __init__(self) -> None:
@@ -21,9 +21,9 @@ class Agent:
             file.write("x")
             self.starts = file.tell()
         self.session = f"acp-{self.starts}"
-        self.capabilities = {}
+        self.capabilities: dict = {}
         self.initialized = None
-        self.before_answers = []
+        self.before_answers: list = []
         self.shape = lambda message: message
         self.corked = False
         self._asked = 0
@@ -45,7 +45,7 @@ class Agent:
 
     def offers(self, *names: str) -> None:
         """Advertise ``load``, or session capabilities."""
-        sessions = {name: {} for name in names if name != "load"}
+        sessions: dict[str, dict] = {name: {} for name in names if name != "load"}
         self.capabilities = {"loadSession": "load" in names, "sessionCapabilities": sessions}
 
     # The wire.

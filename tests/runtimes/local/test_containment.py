@@ -7,14 +7,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from acpbot.errors import StartError
-from acpbot.runtimes.local import procfs, subreaper
+from acpbot.runtimes.local import procfs
 from acpbot.runtimes.local.cgroup import Cgroup
-from acpbot.runtimes.local.launcher import choose_launcher
-from tests.support.launched_agents import LIMIT, PYTHON_ENV, Daemon, Watch
+from acpbot.runtimes.local.launcher import choose_launcher, hold_subreaper, is_subreaper, release_subreaper
+from tests.support.launched_agents import LIMIT, PYTHON_ENV, Daemon, Watch, pipe_of, stat_of
 
 # A storm that ends by itself: a test that fails must not take the machine along.
 STORM = """
@@ -157,7 +158,7 @@ async def test_a_clean_environment_hides_nobody_who_was_seen_before(runner):
     with Watch(int(await sink.line())) as tool:
         assert procfs.read_markers(tool.key.pid) == (None, None)
         assert tool.key in {(info.pid, info.start_time) for info in await process.look()}
-        with Watch(procfs.read_stat(tool.key.pid).ppid) as parent:
+        with Watch(stat_of(tool.key.pid).ppid) as parent:
             process.write(b"\n")
             assert parent.ended(LIMIT)
         await ended(process, killed=2)
@@ -167,7 +168,7 @@ async def test_a_clean_environment_hides_nobody_who_was_seen_before(runner):
 async def test_a_clean_environment_in_a_known_unix_session_is_attributed(runner):
     process, sink = await runner.sh("(env -i /bin/sh -c 'echo $$; exec sleep 1000' &); read _")
     with Watch(int(await sink.line())) as tool:
-        assert procfs.read_stat(tool.key.pid).sid == process.pid
+        assert stat_of(tool.key.pid).sid == process.pid
         await ended(process, killed=2)
         assert tool.ended()
 
@@ -182,7 +183,7 @@ async def test_a_cgroup_holds_what_nobody_ever_saw(cgroup_runner):
 
 async def test_what_left_its_cgroup_is_found_when_it_ends(cgroup_runner):
     process, sink = await cgroup_runner.sh("(setsid sh -c 'echo $$; exec sleep 1000' &); read _")
-    cgroup = process._claim.cgroup
+    cgroup = process._session.cgroup
     with Watch(int(await sink.line())) as tool:
         (cgroup.path.parent.parent / "cgroup.procs").write_text(str(tool.key.pid))
         assert cgroup.members() == [process.pid]
@@ -199,7 +200,7 @@ async def test_a_kernel_without_cgroup_kill_is_served_too(cgroup_runner):
             return False
 
     process, sink = await cgroup_runner.python(STORM, "tree setsid", "2")
-    process._claim.cgroup = Older(process._claim.cgroup.path)
+    process._session.cgroup = Older(process._session.cgroup.path)
     for _ in range(20):
         await sink.line()
     await ended(process)
@@ -207,7 +208,7 @@ async def test_a_kernel_without_cgroup_kill_is_served_too(cgroup_runner):
 
 async def test_nested_cgroups_are_emptied_and_removed(cgroup_runner):
     process, sink = await cgroup_runner.sh("sleep 1000 & echo $!; read _")
-    path = process._claim.cgroup.path
+    path = process._session.cgroup.path
     inner = path / "inner" / "most"
     inner.mkdir(parents=True)
     with Watch(int(await sink.line())) as tool:
@@ -222,7 +223,7 @@ async def test_nested_cgroups_are_emptied_and_removed(cgroup_runner):
 async def test_cgroups_are_gone_at_the_end(cgroup_runner):
     process, sink = await cgroup_runner.sh("setsid sleep 1000 & echo up; read _")
     await sink.line()
-    path = process._claim.cgroup.path
+    path = process._session.cgroup.path
     assert path.is_dir()
     await process.aclose()
     assert not path.exists()
@@ -235,7 +236,7 @@ async def test_zombies_of_orphans_are_reaped(runner):
         "for i in 1 2 3; do (sh -c 'echo $$; read _ </dev/null' &); done; echo done; read _"
     )
     pids = [line for line in [await sink.line() for _ in range(4)] if line != "done"]
-    runner.launcher.sample([process])
+    await runner.launcher.sample([process])
     zombies = []
     for pid in map(int, pids):
         stat = procfs.read_stat(pid)
@@ -243,7 +244,7 @@ async def test_zombies_of_orphans_are_reaped(runner):
             with Watch(pid) as watch:
                 assert watch.ended(LIMIT)
             zombies.append(pid)
-    runner.launcher.reap()
+    await runner.launcher.sample(())
     assert [pid for pid in map(int, pids) if procfs.read_stat(pid) is not None] == []
 
 
@@ -252,7 +253,7 @@ async def test_an_agent_that_ended_is_not_reaped_behind_its_back(runner):
     with Watch(process.pid) as leader:
         assert leader.ended(LIMIT)
     for _ in range(3):
-        runner.launcher.reap()
+        await runner.launcher.sample(())
     assert await process.wait() == 7
 
 
@@ -263,7 +264,7 @@ async def test_children_of_others_keep_their_exit_codes(runner):
         with Watch(other.pid) as watch:
             assert watch.ended(LIMIT)
         for _ in range(3):
-            runner.launcher.reap()
+            await runner.launcher.sample(())
         assert other.wait() == 42
 
 
@@ -276,7 +277,7 @@ async def test_sessions_are_told_apart(runner):
         await ended(one, killed=2)
         assert tool_one.ended()
         assert not tool_two.ended()
-        assert {info.pid for info in two.processes()} == {two.pid, tool_two.key.pid}
+        assert {info.pid for info in await two.look()} == {two.pid, tool_two.key.pid}
         await ended(two, killed=2)
 
 
@@ -285,15 +286,15 @@ async def test_many_are_ended_at_once_with_few_looks(runner):
     for _, sink in started:
         await sink.line()
     looks = 0
-    census = runner.launcher._census
-    look = census.look
+    tracker = runner.launcher._tracker
+    scan = tracker._scan
 
     def counted():
         nonlocal looks
         looks += 1
-        return look()
+        return scan()
 
-    census.look = counted
+    tracker._scan = counted
     reports = await asyncio.gather(*(process.kill_container() for process, _ in started))
     assert {(report.killed, report.left, report.proven) for report in reports} == {(2, (), True)}
     assert looks < 20
@@ -307,14 +308,14 @@ async def test_usage_is_counted(runner):
     process, sink = await runner.python(script)
     other, _ = await runner.sh("setsid sleep 1000 & exec sleep 1000")
     await sink.line()
-    usage = await asyncio.to_thread(runner.launcher.sample, [process, other])
+    usage = await runner.launcher.sample([process, other])
     assert set(usage) == {process.session_id, other.session_id}
     busy = usage[process.session_id]
     assert busy.processes == 1
     assert busy.rss_bytes > 30_000_000
     assert 0.08 <= busy.cpu_seconds < 10
     await process.kill_container()
-    gone = runner.launcher.sample([process])[process.session_id]
+    gone = (await runner.launcher.sample([process]))[process.session_id]
     assert (gone.processes, gone.rss_bytes) == (0, 0)
 
 
@@ -332,7 +333,7 @@ async def test_a_process_tells_what_people_are_shown(runner):
     assert leader.rss_bytes >= 0
     assert child.cpu_seconds >= 0
     assert 0 <= child.age_seconds < 60
-    assert child.start_time == procfs.read_stat(tool).start_time
+    assert child.start_time == stat_of(tool).start_time
 
 
 async def test_a_recycled_pid_is_not_taken_for_a_remembered_process(runner):
@@ -340,10 +341,10 @@ async def test_a_recycled_pid_is_not_taken_for_a_remembered_process(runner):
     process, sink = await runner.sh("echo up; read _")
     await sink.line()
     with stranger("sleep", "1000") as other:
-        key = procfs.read_stat(other.pid).key
-        process._claim.known[key.pid] = key.start_time - 1
+        key = stat_of(other.pid).key
+        process._session.known[key.pid] = key.start_time - 1
         assert [info.pid for info in await process.look()] == [process.pid]
-        process._claim.known[key.pid] = key.start_time - 1
+        process._session.known[key.pid] = key.start_time - 1
         await ended(process, killed=1)
         assert other.poll() is None
         other.kill()
@@ -395,7 +396,7 @@ def test_what_may_not_be_signalled_is_reported_not_assumed(tmp_path):
     """As a tool that runs under sudo."""
     command = [sys.executable, "-c", POWERLESS]
     with subprocess.Popen(command, env=PYTHON_ENV, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as helper:
-        out = helper.stdout.read().splitlines()
+        out = pipe_of(helper.stdout).read().splitlines()
         assert helper.wait(LIMIT) == 0
     with Watch(int(out[2])) as agent:
         assert not agent.ended()
@@ -406,13 +407,13 @@ def test_what_may_not_be_signalled_is_reported_not_assumed(tmp_path):
 
 
 def test_the_subreaper_is_held_as_often_as_it_is_wanted():
-    before = subreaper.active()
-    subreaper.hold()
-    subreaper.hold()
-    subreaper.release()
-    assert subreaper.active()
-    subreaper.release()
-    assert subreaper.active() == before
+    before = is_subreaper()
+    hold_subreaper()
+    hold_subreaper()
+    release_subreaper()
+    assert is_subreaper()
+    release_subreaper()
+    assert is_subreaper() == before
 
 
 async def test_the_choice_is_explained():
@@ -433,10 +434,10 @@ def test_a_stray_is_listed_and_ended_when_the_daemon_stops(tmp_path):
     script = "(setsid env -i /bin/sh -c 'echo $$; exec sleep 1000' &); read _"
     with Daemon("subreaper", script, tmp_path) as daemon, Watch(int(daemon.line())) as stray:
         assert daemon.ask("sample") == "sampled 1"
-        assert daemon.ask("strays") == f"strays {stray.key.pid}"
+        assert daemon.ask("unowned") == f"unowned {stray.key.pid}"
         assert daemon.ask("close-session") == "closed"
         assert not stray.ended()
-        daemon.popen.stdin.close()
+        pipe_of(daemon.popen.stdin).close()
         assert daemon.line() == "stopped"
         assert stray.ended()
 
@@ -453,8 +454,8 @@ async def main():
     env = {"PATH": os.environ["PATH"], "ACPBOT_SESSION": "closed", "ACPBOT_DAEMON": str(Identity.own())}
     late = subprocess.Popen(["sleep", "1000"], env=env, start_new_session=True)
     other = subprocess.Popen(["sleep", "1000"], start_new_session=True)
-    print([info.pid for info in launcher.strays()] == [late.pid, other.pid])
-    launcher.reap()
+    print([info.pid for info in await launcher.unowned()] == [late.pid, other.pid])
+    await launcher.sample(())
     print(late.wait(), other.poll())
     await launcher.aclose()
     print(other.wait())
@@ -473,10 +474,10 @@ def test_zombies_that_nobody_else_reaps_are_reaped_where_the_children_are_ours(t
     script = "i=0; while [ $i -lt 5 ]; do (setsid env -i /bin/sh -c : &); i=$((i+1)); done; echo up; read _"
     with Daemon("subreaper", script, tmp_path) as daemon:
         assert daemon.line() == "up"
-        deadline = procfs.read_stat(daemon.popen.pid).age_seconds + LIMIT
+        deadline = time.monotonic() + LIMIT
         while True:
             sampled = daemon.ask("sample")
             if [stat.ended for stat in procfs.newest_first() if stat.ppid == daemon.popen.pid] == [False]:
                 assert sampled == "sampled 1"
                 break
-            assert procfs.read_stat(daemon.popen.pid).age_seconds < deadline
+            assert time.monotonic() < deadline

@@ -10,8 +10,8 @@ import pytest
 
 from acpbot.errors import AgentGone, AgentStartError, AgentTimeout
 from acpbot.runtimes.local import procfs
-from acpbot.runtimes.runtime import AgentProcess, Launcher
-from tests.support.launched_agents import LIMIT, Sink, Watch, open_descriptors
+from acpbot.runtimes.runtime import AgentProcess, Launcher, LimitNotHeld
+from tests.support.launched_agents import LIMIT, Sink, Watch, open_descriptors, stat_of
 
 
 def write_on(process, data: bytes) -> None:
@@ -61,7 +61,7 @@ async def test_variables_that_a_shell_would_drop_arrive(runner):
     process, sink = await runner.python(script, env={"npm.config": "dotted", "a-b": "dashed"})
     assert await sink.line() == "dotted dashed"
     if runner.launcher.kind == "cgroup":
-        assert process._claim.cgroup.members() == [process.pid]
+        assert process._session.cgroup.members() == [process.pid]
 
 
 @pytest.mark.parametrize("code", [0, 1, 77])
@@ -149,9 +149,10 @@ async def test_reading_paused_is_back_pressure(runner):
 async def test_an_agent_that_reads_nothing_is_told_of_in_words(runner):
     process, sink = await runner.sh("echo up; exec sleep 1000")
     await sink.line()
-    with pytest.raises(AgentTimeout, match="cannot write to the agent: it has not read its stdin"):
+    with pytest.raises(AgentTimeout, match="cannot write to the agent: it has not read its stdin") as caught:
         write_on(process, b"x" * 1_000_000)
-    assert 7_000_000 < process.backlog <= 8 * 1024 * 1024
+    (unread,) = (int(word) for word in str(caught.value).split() if word.isdigit())
+    assert 7_000_000 < unread <= 8 * 1024 * 1024
     process.close_stdin(flush_seconds=0.01)
     report = await process.kill_container()
     assert report.proven
@@ -197,7 +198,7 @@ async def test_a_group_whose_leader_has_ended_can_still_be_signalled(runner):
         assert not child.ended()
         process.terminate()
         assert child.ended(LIMIT)
-    assert procfs.read_stat(process.pid).ended
+    assert stat_of(process.pid).ended
     report = await process.kill_container()
     assert report.proven
     assert procfs.read_stat(process.pid) is None
@@ -334,20 +335,18 @@ async def test_limits_that_hold_nothing_here_are_said(runner):
     process, sink = await runner.sh("echo up; read _", memory_max=1 << 30, pids_max=64)
     await sink.line()
     if runner.launcher.kind == "subreaper":
-        assert process.limits_not_applied == (
-            "memory_max can't be applied: agents run without a cgroup here",
-            "pids_max can't be applied: agents run without a cgroup here",
+        assert process.limits_not_held == (
+            LimitNotHeld("memory_max", "agents run without a cgroup here"),
+            LimitNotHeld("pids_max", "agents run without a cgroup here"),
         )
     else:
-        path = process._claim.cgroup.path
+        path = process._session.cgroup.path
         for controller, value in (("memory", 1 << 30), ("pids", 64)):
-            said = [
-                text for text in process.limits_not_applied if text.startswith(f"{controller}_max can't be applied: ")
-            ]
+            said = [missing for missing in process.limits_not_held if missing.limit == f"{controller}_max"]
             limit = path / f"{controller}.max"
             assert bool(said) != (limit.exists() and limit.read_text().strip() == str(value))
     unlimited, _ = await runner.sh("read _")
-    assert unlimited.limits_not_applied == ()
+    assert unlimited.limits_not_held == ()
 
 
 async def test_the_environment_of_the_daemon_is_not_inherited(runner, monkeypatch):

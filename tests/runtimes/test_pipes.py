@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 
 import pytest
@@ -11,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acpbot.errors import AgentGone, AgentTimeout
-from acpbot.runtimes.local.pipes import PipeReader, PipeWriter
-from acpbot.runtimes.stderr import StderrRing
+from acpbot.runtimes.pipes import PipeReader, PipeWriter, StderrRing
 from tests.support.launched_agents import LIMIT, Sink
 
 
@@ -87,7 +87,7 @@ def test_a_burst_keeps_its_end():
 
 
 def test_a_listener_hears_each_line_once():
-    heard = []
+    heard: list[list[str]] = []
     ring = StderrRing(limit=3)
     ring.listener = heard.append
     ring.feed(b"on")
@@ -100,11 +100,11 @@ def test_a_listener_hears_each_line_once():
 @contextlib.asynccontextmanager
 async def writer_of(**options):
     read, write = os.pipe()
-    writer = PipeWriter(asyncio.get_running_loop(), write, **options)
+    writer = PipeWriter(asyncio.get_running_loop(), io.FileIO(write, "w"), **options)
     try:
         yield writer, read
     finally:
-        writer.close()
+        writer.close(0.0)
         with contextlib.suppress(OSError):
             os.close(read)
 
@@ -179,7 +179,7 @@ async def test_a_paused_reader_leaves_the_bytes_in_the_pipe():
     read, write = os.pipe()
     os.set_blocking(write, False)
     sink = Sink()
-    reader = PipeReader(asyncio.get_running_loop(), read, sink.data_received, sink.eof)
+    reader = PipeReader(asyncio.get_running_loop(), io.FileIO(read, "r"), sink.data_received, sink.eof)
     os.write(write, b"one\n")
     assert await sink.line() == "one"
     reader.pause()
@@ -199,7 +199,7 @@ async def test_a_paused_reader_leaves_the_bytes_in_the_pipe():
 async def test_a_closed_reader_tells_nothing_more():
     read, write = os.pipe()
     sink = Sink()
-    reader = PipeReader(asyncio.get_running_loop(), read, sink.data_received, sink.eof)
+    reader = PipeReader(asyncio.get_running_loop(), io.FileIO(read, "r"), sink.data_received, sink.eof)
     reader.close()
     reader.close()
     reader.resume()

@@ -1,0 +1,94 @@
+"""An agent's end always has a result: whatever fails on the way, and it never says 'nothing is left' unproven."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from acpbot.acp.agent import Agent
+from acpbot.runtimes.local.launcher import choose_launcher
+from acpbot.sessions.launch import Profile, launch
+from acpbot.sessions.terminate import terminate
+from tests.support.launched_agents import LIMIT, PATH, AgentRunner, Watch
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from acpbot.runtimes.runtime import AgentProcess
+
+OUT_OF_DESCRIPTORS = OSError(errno.EMFILE, os.strerror(errno.EMFILE), "/proc")
+OUT_OF_THREADS = RuntimeError("can't start new thread")
+EVERYTHING = ("look", "close_stdin", "terminate", "kill", "kill_container", "aclose")
+
+
+class BrokenProcess:
+    """A process of which some methods raise an error; the others are the real ones."""
+
+    def __init__(self, real: AgentProcess, broken: tuple[str, ...], error: Exception) -> None:
+        self._real = real
+        self._broken = broken
+        self._error = error
+
+    def __getattr__(self, name: str) -> Any:
+        return self._fail if name in self._broken else getattr(self._real, name)
+
+    def _fail(self, *_: object) -> Any:
+        raise self._error
+
+
+@pytest.fixture
+async def runner(tmp_path: Path) -> AsyncIterator[AgentRunner]:
+    launcher, _ = choose_launcher("auto")
+    runner = AgentRunner(launcher, tmp_path)
+    yield runner
+    await runner.aclose()
+
+
+@pytest.mark.parametrize("error", [OUT_OF_DESCRIPTORS, OUT_OF_THREADS], ids=["descriptors", "threads"])
+@pytest.mark.parametrize(
+    ("broken", "left"),
+    [
+        (("look",), 0),
+        (("close_stdin", "terminate", "kill"), 0),
+        (("aclose",), 0),
+        (("kill_container",), 1),
+        (EVERYTHING, 1),
+    ],
+    ids=lambda value: value[0] if value != EVERYTHING and isinstance(value, tuple) else None,
+)
+async def test_a_step_that_fails_is_logged_and_the_next_one_follows(runner, caplog, broken, left, error):
+    """0 processes are left only where a look has proved it."""
+    real, sink = await runner.sh("echo $$; trap '' TERM; while :; do sleep 1000; done")
+    with Watch(int(await sink.line())) as leader:
+        result = await asyncio.wait_for(terminate(Agent(), BrokenProcess(real, broken, error), grace=0.1), LIMIT)
+        assert result.processes_left == left
+        assert leader.ended() == (broken != EVERYTHING)
+    assert "termination_step_failed" in caplog.messages or "termination_look_failed" in caplog.messages
+    assert any(record.exc_info is not None and record.exc_info[1] is error for record in caplog.records)
+
+
+async def test_an_agent_that_obeys_ends_without_a_signal(runner):
+    process, sink = await runner.sh("echo up; read _; exit 0")
+    await sink.line()
+    result = await terminate(Agent(), process, grace=LIMIT)
+    assert (result.reached, result.processes_ended, result.processes_left) == ("eof", 1, 0)
+
+
+async def test_a_limit_that_does_not_hold_is_logged_once_a_session(runner, caplog):
+    launcher, _ = choose_launcher("subreaper")
+    env = {"PATH": PATH}
+    profile = Profile(name="demo", argv=("sleep", "1000"), env=env, memory_max=1 << 30, pids_max=50)
+    process, agent = await launch(launcher, profile, runner.cwd, "limited")
+    await terminate(agent, process, grace=0)
+    await launcher.aclose()
+    fields = [record.fields for record in caplog.records if record.message == "limit_not_held"]
+    assert [(field["session"], field["agent"], field["limit"]) for field in fields] == [
+        ("limited", "demo", "memory_max"),
+        ("limited", "demo", "pids_max"),
+    ]
+    assert {field["reason"] for field in fields} == {"agents run without a cgroup here"}

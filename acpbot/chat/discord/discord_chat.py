@@ -27,7 +27,7 @@ from acpbot.chat.discord.outbound.outbox import Outbox
 from acpbot.chat.discord.outbound.reaction_updater import ReactionUpdater, end_reactions
 from acpbot.chat.discord.outbound.rest import ARCHIVED, FORBIDDEN, NOT_FOUND, Refused, Rest
 from acpbot.chat.discord.outbound.threads import Threads
-from acpbot.chat.discord.outbound.turn_view import DiscordMessage, DiscordTurnView
+from acpbot.chat.discord.turn_view import DiscordMessage, DiscordTurnView
 from acpbot.logs import get_logger
 from acpbot.sessions.views import Target
 

@@ -10,7 +10,7 @@ from acpbot.aio import Backoff
 from acpbot.chat.discord.outbound.channel_queue import NONCE_SECONDS
 from acpbot.chat.discord.outbound.outbox import Outbox
 from acpbot.chat.discord.outbound.rest import File
-from acpbot.chat.discord.outbound.turn_view import DiscordTurnView
+from acpbot.chat.discord.turn_view import DiscordTurnView
 from acpbot.chat.platform import IncomingMessage
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.sessions.turn import TurnEnd

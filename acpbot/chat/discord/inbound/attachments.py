@@ -17,7 +17,7 @@ import msgspec
 
 from acpbot.acp import schema
 from acpbot.chat.discord.inbound.context import defuse
-from acpbot.chat.rendering.formatting import code, size_words
+from acpbot.chat.rendering.diffs import code, size_words
 from acpbot.text import one_line
 
 if TYPE_CHECKING:

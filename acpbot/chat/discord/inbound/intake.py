@@ -16,7 +16,7 @@ from acpbot.chat.discord.outbound.reaction_updater import ReactionUpdater
 from acpbot.chat.discord.outbound.reactions import Event
 from acpbot.chat.discord.outbound.rest import FORBIDDEN, UNKNOWN_MESSAGE, Refused, Unreachable
 from acpbot.chat.platform import IncomingMessage
-from acpbot.chat.rendering.formatting import code
+from acpbot.chat.rendering.diffs import code
 from acpbot.errors import AgentError, Draining, WireError
 from acpbot.logs import get_logger
 from acpbot.text import is_blank
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.inbound.read_cursor import ReadCursor
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.threads import Threads
-    from acpbot.chat.discord.outbound.turn_view import DiscordTurnView
+    from acpbot.chat.discord.turn_view import DiscordTurnView
     from acpbot.config.settings import DiscordSettings, ReactionSettings
     from acpbot.sessions.pool import Pool
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from acpbot.acp import permissions
-from acpbot.chat.rendering.formatting import code, fence
+from acpbot.chat.rendering.diffs import code, fence
 from acpbot.text import one_line, shorten
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from acpbot.chat.rendering.formatting import code
+from acpbot.chat.rendering.diffs import code
 from acpbot.text import one_line
 
 if TYPE_CHECKING:

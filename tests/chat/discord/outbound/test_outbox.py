@@ -12,7 +12,7 @@ from acpbot.chat.discord.gateway.supervisor import GatewayStatus
 from acpbot.chat.discord.outbound.channel_queue import UNSURE
 from acpbot.chat.discord.outbound.outbox import Outbox
 from acpbot.chat.discord.outbound.rest import Refused, Throttle, Unreachable
-from acpbot.chat.discord.outbound.turn_view import cut_bytes
+from acpbot.chat.discord.turn_view import cut_bytes
 from tests.support.pool import Clock
 
 ME = "7"

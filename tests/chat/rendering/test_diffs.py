@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acpbot.chat.rendering.formatting import code, diff, diffs, fence, size_words
+from acpbot.chat.rendering.diffs import code, diff, diffs, fence, size_words
 from acpbot.text import one_line, shorten, units
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from acpbot.chat.discord.outbound.reactions import Event, end_event
 from acpbot.chat.discord.outbound.rest import BAD_REQUEST, File, Refused, Unreachable
-from acpbot.chat.rendering.formatting import diffs
+from acpbot.chat.rendering.diffs import diffs
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.chat.rendering.tables import Tables
 from acpbot.logs import get_logger

@@ -117,6 +117,30 @@ def cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: max(limit - 1, 0)] + "…"
 
 
+def split_bytes(text: str, most: int) -> list[str]:
+    """The text in parts of at most ``most`` bytes of UTF-8 each (4 at least)."""
+    if len(text) * 4 <= most:
+        return [text]
+    parts: list[str] = []
+    data = text.encode()
+    start = 0
+    while start < len(data):
+        end = min(start + most, len(data))
+        while end < len(data) and data[end] & 0xC0 == 0x80:  # noqa: PLR2004 - a continuation byte of UTF-8
+            end -= 1
+        parts.append(data[start:end].decode())
+        start = end
+    return parts
+
+
+def size_words(size: int) -> str:
+    """A size for people: ``512 bytes``, ``8 MiB``, ``30.1 MiB``."""
+    if size < 1024:  # noqa: PLR2004 - a KiB
+        return f"{size} byte{'s' * (size != 1)}"
+    value, unit = (size / 1024, "KiB") if size < 1024**2 else (size / 1024**2, "MiB")
+    return f"{value:.1f}".removesuffix(".0") + f" {unit}"
+
+
 def operator_line(text: str) -> str:
     """One line for an operator, without line breaks, control characters and what looks like a Discord token."""
     hidden = _TOKEN_LIKE.sub(HIDDEN, text)

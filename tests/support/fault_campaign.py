@@ -21,7 +21,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from acpbot.chat.discord.outbound.channel_queue import UNSURE
+from acpbot.chat.discord.outbound.channel_queue import MAY_BE_TWICE
 from tests.chat.discord.inbound.test_backfill import away
 from tests.fakes.discord import rest
 from tests.support.discord_scene import Scene, staged
@@ -89,7 +89,7 @@ async def looking(tmp_path: Path, fault: str) -> dict[str, Outcome]:
         assert look.hits, "the call has met its fault"
         scene.server.gateway.accept()
         text = scene.text(thread)
-        twice: Outcome = "told" if text.count(UNSURE) == 1 else "TWICE"
+        twice: Outcome = "told" if text.count(MAY_BE_TWICE) == 1 else "TWICE"
     return {"look for a lost message": ("LOST", "answered", twice)[text.count("```diff")]}
 
 

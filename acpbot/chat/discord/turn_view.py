@@ -1,37 +1,35 @@
-"""Where one turn is shown in Discord: the live message as posts of its thread, and all that goes with it."""
+"""How Discord shows one turn: the live message as posts in the thread, reactions, typing, diffs, permission prompts."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
+from acpbot.aio import TaskSet
 from acpbot.chat.discord.outbound.reactions import Event, end_event
-from acpbot.chat.discord.outbound.rest import BAD_REQUEST, File, Refused, Unreachable
-from acpbot.chat.rendering.diffs import diffs
+from acpbot.chat.discord.outbound.rest import BAD_REQUEST, FILE_BYTES_MOST, File, Refused, Unreachable
 from acpbot.chat.rendering.live_message import LiveMessage
-from acpbot.chat.rendering.tables import Tables
 from acpbot.logs import get_logger
-from acpbot.text import is_blank
+from acpbot.text import is_blank, split_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from collections.abc import Callable, Container
 
     from acpbot.acp.schema import Update
-    from acpbot.chat.discord.outbound.outbox import Outbox, Post
-    from acpbot.chat.discord.outbound.reaction_updater import ReactionUpdater
+    from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
+    from acpbot.chat.discord.outbound.diff_poster import DiffPoster
+    from acpbot.chat.discord.outbound.outbox import Outbox
+    from acpbot.chat.discord.outbound.post import OnRestart, Post
+    from acpbot.chat.discord.outbound.reactions import ReactionUpdater
     from acpbot.chat.platform import IncomingMessage
-    from acpbot.config.settings import Settings
     from acpbot.sessions.turn import PermissionRequest, TurnEnd
-    from acpbot.storage.records import Fate
 
 log = get_logger(__name__)
 
 LIMIT: Final = 2000
-FILE_MAX: Final = 8 * 1024 * 1024
-"""Bytes of one attached file; Discord takes 10 MiB."""
+"""UTF-16 code units of one message's text."""
 
-_DIFFS_MOST: Final = 10
 _FALLBACK_BODIES: Final = 50
 _TYPING_SECONDS: Final = 8.0
 
@@ -43,141 +41,115 @@ _STOPPED: Final = {
 }
 
 
-class DiscordMessage(LiveMessage):
-    """A live message whose tables are made fit for Discord as they come in."""
-
-    def __init__(self, settings: Settings) -> None:
-        display = "full" if settings.discord is None else settings.discord.tool_display
-        super().__init__(limit=LIMIT, tool_display=display)
-        self._tables = Tables(settings.markdown.tables)
-
-    def append(self, text: str) -> None:
-        """Add a chunk of the agent's text."""
-        super().append(self._tables.feed(text))
-
-    def finish(self) -> None:
-        """The text has ended."""
-        super().append(self._tables.finish())
-
-
-class Home(Protocol):
-    """What a surface needs of the chat."""
-
-    outbox: Outbox
-
-    def cwd(self, thread_id: str) -> str:
-        """Where the thread's agent works; empty where that is not known."""
-
-    def turn_started(self, surface: DiscordTurnView) -> None:
-        """The surface's turn waits no longer."""
-
-    def turn_ended(self, surface: DiscordTurnView) -> None:
-        """The surface's turn is over."""
-
-    def end_shown(self, surface: DiscordTurnView) -> None:
-        """How the surface's turn ended has been put into words."""
-
-    def was_deleted(self, message_id: str) -> bool:
-        """Whether somebody has taken that message away."""
-
-    def undelivered(self, surface: DiscordTurnView, error: Refused) -> None:
-        """The surface's answer, or a part of it, cannot be said in its thread."""
-
-    def asked(self, surface: DiscordTurnView, ask: PermissionRequest) -> None:
-        """A permission is wanted."""
-
-    def on_permission_resolved(self, ask: PermissionRequest) -> None:
-        """It is no longer."""
-
-
 class DiscordTurnView:
-    """One turn. Nothing here waits: what is to be seen is handed to the outbox, which paces itself."""
+    """One turn (:class:`TurnView`). Nothing here waits: posts go to the outbox, which paces itself.
+
+    ``diffs`` is ``None`` where file changes are not to be shown; ``deleted`` holds the ids of messages that somebody
+    has deleted lately. ``turn_started`` and ``turn_over`` are called with the view when the turn runs, and when it has
+    ended or was refused. ``undelivered`` is called once where Discord lets us say nothing more in the thread.
+    """
 
     def __init__(
-        self, home: Home, incoming: IncomingMessage, marks: ReactionUpdater | None, *, show_diffs: bool
+        self,
+        incoming: IncomingMessage,
+        *,
+        outbox: Outbox,
+        reactions: ReactionUpdater,
+        prompts: PermissionPrompts,
+        diffs: DiffPoster | None,
+        deleted: Container[str],
+        turn_started: Callable[[DiscordTurnView], None],
+        turn_over: Callable[[DiscordTurnView], None],
+        undelivered: Callable[[DiscordTurnView, Refused], None],
     ) -> None:
         self.incoming = incoming
         self.thread_id = incoming.thread_id
         self.asker_id = incoming.owner
         self.end: TurnEnd | None = None
-        self._home = home
-        self._outbox = home.outbox
-        self._marks = marks
-        self._show_diffs = show_diffs
+        self._outbox = outbox
+        self._queue = outbox.queue(self.thread_id)
+        self._reactions = reactions
+        self._prompts = prompts
+        self._diffs = diffs
+        self._deleted = deleted
+        self._turn_started = turn_started
+        self._turn_over = turn_over
+        self._undelivered = undelivered
         self._live: LiveMessage | None = None
-        self._settled: Callable[[], None] | None = None
+        self._on_persisted: Callable[[], None] | None = None
         self._posts: list[Post] = []
-        self._note: Post | None = None
-        self._typing: asyncio.Task[None] | None = None
-        self._diffs: set[tuple[str, str]] = set()
+        self._queue_note: Post | None = None
+        self._typing = TaskSet("discord typing")
         self._started = False
-        self._end_told = False
-        self._loss_told = False
-        self._said_anew: set[int] = set()
+        self._end_reported = False
+        self._loss_reported = False
+        self._reposted: set[int] = set()
 
-    # What the chat tells.
+    # What the chat calls.
 
-    def queued(self, before: int) -> None:
+    def show_queued(self, before: int) -> None:
         """Tell the user how many messages are before theirs."""
         words = "1 message is" if before == 1 else f"{before} messages are"
         words = f"👀 Queued: {words} before this one."
-        self._note = self._outbox.post(self.thread_id, words, reply_to=self.incoming.key, fate="retract")
+        self._queue_note = self._outbox.post(self.thread_id, words, reply_to=self.incoming.key, on_restart="retract")
 
-    def end_is_told(self, text: str) -> None:
-        """The thread is told this right after the end: what it says need not be said twice."""
+    def end_is_reported(self, text: str) -> None:
+        """The chat posts ``text`` right after the end: the view need not repeat the error that it names."""
         if self.end is not None and self.end.error is not None and self.end.error.casefold() in text.casefold():
-            self._end_told = True
+            self._end_reported = True
 
-    # Surface.
+    # TurnView.
 
     def on_started(self) -> None:
         """The turn runs now."""
         self._started = True
-        self._drop_note()
-        self._mark(Event.THINKING)
-        self._type()
-        self._home.turn_started(self)
+        self._drop_queue_note()
+        self._reactions.on(Event.THINKING)
+        self._start_typing()
+        self._turn_started(self)
 
     def on_update(self, live: LiveMessage, update: Update) -> None:
-        """Something has been added."""
+        """The live message has changed."""
         self._live = live
-        if self._marks is not None:
-            self._marks.update(update)
-        if self._show_diffs and update.kind in {"tool_call", "tool_call_update"}:
-            self._show(update.body)
-        self._outbox.refresh(self.thread_id, self._render)
+        self._reactions.update(update)
+        if self._diffs is not None and update.kind in {"tool_call", "tool_call_update"}:
+            self._diffs.show(update.body)
+        self._queue.refresh(self._render)
 
     def on_permission_request(self, ask: PermissionRequest) -> None:
-        """Show the buttons."""
-        self._rest_typing()
-        self._mark(Event.ASKED)
-        if self._show_diffs:
-            self._show(ask.asked.params.tool_call)
-        self._home.asked(self, ask)
+        """Show the buttons, after the file changes that they are about."""
+        self._typing.cancel_soon()
+        self._reactions.on(Event.ASKED)
+        if self._diffs is not None:
+            self._diffs.show(ask.asked.params.tool_call)
+        self._prompts.asked(self.thread_id, self.asker_id, ask)
 
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
         """Take the buttons away."""
-        self._mark(Event.ANSWERED)
-        self._type()
-        self._home.on_permission_resolved(ask)
+        self._reactions.on(Event.ANSWERED)
+        self._start_typing()
+        self._prompts.ended(ask)
 
-    def on_ended(self, live: LiveMessage, end: TurnEnd, settled: Callable[[], None]) -> None:
-        """Deliver all of it, in the loop's next step at the latest: what becomes of the session is told in this one."""
-        self._live, self.end, self._settled = live, end, settled
-        self._rest_typing()
-        self._drop_note()
-        self._mark(end_event(end.stop_reason))
-        self._home.turn_ended(self)
-        asyncio.get_running_loop().call_soon(self._conclude)
+    def on_ended(self, live: LiveMessage, end: TurnEnd, on_persisted: Callable[[], None]) -> None:
+        """Deliver all of it, in the next step of the event loop.
+
+        In the present one the chat may post why the session has ended (:meth:`end_is_reported`).
+        """
+        self._live, self.end, self._on_persisted = live, end, on_persisted
+        self._typing.cancel_soon()
+        self._drop_queue_note()
+        self._reactions.on(end_event(end.stop_reason))
+        self._turn_over(self)
+        self._queue.refresh(self._render, urgent=True)
+        asyncio.get_running_loop().call_soon(self._queue.bring_up_to_date)
 
     def on_deferred(self) -> None:
-        """It is shown again when it runs."""
-        self._drop_note()
+        """The next run of the daemon shows the turn."""
+        self._drop_queue_note()
 
-    def _conclude(self) -> None:
-        """Hand the whole answer over, if it was not yet: what is said of the session's end is said after it."""
-        self._outbox.refresh(self.thread_id, self._render, urgent=True)
-        self._outbox.bring_up_to_date(self.thread_id)
+    def on_refused(self) -> None:
+        """Nothing more will come."""
+        self._turn_over(self)
 
     # The posts.
 
@@ -187,38 +159,41 @@ class DiscordTurnView:
         if live is None:
             return
         if self.end is not None:
-            self._tell_end(live, self.end)
-            self._try_again()
+            self._add_end_notice(live, self.end)
+            self._repost_refused()
         bodies = live.bodies()
         for index, body in enumerate(bodies):
             if index < len(self._posts):
                 self._posts[index].show(body, last=self.end is not None)
             else:
-                self._posts.append(self._say(index, body))
+                self._posts.append(self._post_body(index, body))
         for post in self._posts[len(bodies) :]:
             post.retract()
         del self._posts[len(bodies) :]
         if self.end is not None:
-            self._attach(live.overflow())
+            overflow = live.overflow()
+            if overflow is not None:
+                self._attach(overflow)
             self._live = None
-            if self._settled is not None:  # in this very step: it is kept for delivery, or to be told as lost
-                self._settled()
-            self._home.end_shown(self)
+            if self._on_persisted is not None:  # in this very step, in which the posts are saved
+                self._on_persisted()
 
-    def _try_again(self) -> None:
-        """At the end what was refused is tried once more, and what comes after it again: a permission may be back."""
-        unsaid = [index for index, post in enumerate(self._posts) if post.failed and post.message_id is None]
-        if unsaid and unsaid[0] not in self._said_anew:
-            self._said_anew.update(range(unsaid[0], len(self._posts)))
-            for post in self._posts[unsaid[0] :]:
-                post.retract()
-            del self._posts[unsaid[0] :]
+    def _repost_refused(self) -> None:
+        """At the end, post once more what was refused, and all after it: the permission may be back."""
+        for index, post in enumerate(self._posts):
+            if post.error is None or post.message_id is not None:
+                continue
+            if index not in self._reposted:
+                self._reposted.update(range(index, len(self._posts)))
+                for later in self._posts[index:]:
+                    later.retract()
+                del self._posts[index:]
+            return
 
-    def _tell_end(self, live: LiveMessage, end: TurnEnd) -> None:
-        if isinstance(live, DiscordMessage):
-            live.finish()
+    def _add_end_notice(self, live: LiveMessage, end: TurnEnd) -> None:
+        live.finish()
         if end.stop_reason == "error":
-            if not self._end_told:
+            if not self._end_reported:
                 live.notice(f"😱 {end.error or 'The turn failed.'}")
         elif end.stop_reason == "cancelled":
             if self._started and end.error is None:
@@ -230,48 +205,46 @@ class DiscordTurnView:
         elif is_blank("".join(live.bodies())):
             live.notice("The agent ended its turn without saying anything.")
 
-    def _attach(self, rest: str | None) -> None:
-        """The rest of a long answer, and only the rest, as files."""
-        if rest is None:
-            return
-        parts = list(cut_bytes(rest, FILE_MAX))
+    def _attach(self, rest: str) -> None:
+        """Post the rest of a long answer, and only the rest, as files."""
+        parts = split_bytes(rest, FILE_BYTES_MOST)
         for number, part in enumerate(parts, 1):
             name = "answer.txt" if len(parts) == 1 else f"answer-{number}.txt"
             file = File(name, part.encode())
-            self._outbox.post(self.thread_id, "", file=file, on_failed=lambda part=part: self._spell_out(part))  # type: ignore[misc]
+            self._outbox.post(self.thread_id, "", file=file, on_refused=partial(self._post_as_text, part))
 
-    def _say(self, index: int, body: str) -> Post:
-        fate: Fate = "leave" if self.end is None else "deliver"
-        return self._outbox.post(self.thread_id, body, on_failed=lambda: self._body_failed(index), fate=fate)
+    def _post_body(self, index: int, body: str) -> Post:
+        on_restart: OnRestart = "leave" if self.end is None else "deliver"
+        refused = partial(self._body_refused, index)
+        return self._outbox.post(self.thread_id, body, on_refused=refused, on_restart=on_restart)
 
-    def _body_failed(self, index: int) -> None:
-        """Discord will not take a part. One whose edit is refused is said anew, once, unless people took it away."""
+    def _body_refused(self, index: int) -> None:
+        """Discord refuses a body. Where it refuses edits, post it anew, once, unless people have deleted it."""
         post = self._posts[index]
-        if post.failed is None or (post.message_id is not None and self._home.was_deleted(post.message_id)):
+        if post.error is None or (post.message_id is not None and post.message_id in self._deleted):
             return
-        if post.failed.status == BAD_REQUEST:
-            self._tell_loss(str(post.failed))
-        elif index in self._said_anew:
-            self._undelivered(post.failed)
+        if post.error.status == BAD_REQUEST:
+            self._report_loss(str(post.error))
+        elif index in self._reposted:
+            self._report_undelivered(post.error)
         elif post.message_id is not None or self.end is not None:
-            self._said_anew.add(index)
-            self._posts[index] = self._say(index, post.wanted[0])
+            self._reposted.add(index)
+            self._posts[index] = self._post_body(index, post.wanted[0])
 
-    def _undelivered(self, error: Refused) -> None:
-        """Nothing can be said here any more."""
-        if not self._loss_told:
-            self._loss_told = True
-            self._mark(Event.ERROR)
-            self._home.undelivered(self, error)
+    def _report_undelivered(self, error: Refused) -> None:
+        if not self._loss_reported:
+            self._loss_reported = True
+            self._reactions.on(Event.ERROR)
+            self._undelivered(self, error)
 
-    def _tell_loss(self, reason: str) -> None:
-        if not self._loss_told:
-            self._loss_told = True
+    def _report_loss(self, reason: str) -> None:
+        if not self._loss_reported:
+            self._loss_reported = True
             words = f"😱 A part of the answer could not be shown: Discord refused it ({reason})."
             self._outbox.post(self.thread_id, words)
 
-    def _spell_out(self, rest: str) -> None:
-        """Files are not allowed here: as messages, as many as are bearable."""
+    def _post_as_text(self, rest: str) -> None:
+        """Files are not allowed here: post the rest as messages, 50 at most."""
         more = LiveMessage(limit=LIMIT, max_bodies=_FALLBACK_BODIES)
         more.append(rest)
         for body in more.bodies():
@@ -281,42 +254,16 @@ class DiscordTurnView:
             words = f"The last {len(left):,} characters could not be attached: I need the permission Attach Files here."
             self._outbox.post(self.thread_id, words)
 
-    def _show(self, body: dict[str, Any]) -> None:
-        """The file changes of a tool call, each once."""
-        for diff in diffs(_relative(body, self._home.cwd(self.thread_id))):
-            key = (diff.path, diff.text)
-            if not diff.text or key in self._diffs or len(self._diffs) >= _DIFFS_MOST:
-                continue
-            self._diffs.add(key)
-            block, whole = diff.fenced()
-            file = None if whole else File(diff.filename, diff.text.encode()[:FILE_MAX])
-            self._post_without_file_at_worst(f"✏️ {diff.summary}\n{block}", file)
+    def _drop_queue_note(self) -> None:
+        if self._queue_note is not None:
+            self._queue_note.retract()
+            self._queue_note = None
 
-    def _post_without_file_at_worst(self, text: str, file: File | None) -> None:
-        def refused() -> None:
-            self._outbox.post(self.thread_id, text)
+    # Typing.
 
-        self._outbox.post(self.thread_id, text, file=file, on_failed=refused)
-
-    def _drop_note(self) -> None:
-        if self._note is not None:
-            self._note.retract()
-            self._note = None
-
-    # Signs of life.
-
-    def _mark(self, event: Event) -> None:
-        if self._marks is not None:
-            self._marks.on(event)
-
-    def _type(self) -> None:
-        if self._typing is None and self.end is None:
-            self._typing = asyncio.create_task(self._keep_typing(), name=f"discord typing {self.thread_id}")
-
-    def _rest_typing(self) -> None:
-        if self._typing is not None:
-            self._typing.cancel()
-            self._typing = None
+    def _start_typing(self) -> None:
+        if not self._typing and self.end is None:
+            self._typing.start(self._keep_typing(), name=self.thread_id)
 
     async def _keep_typing(self) -> None:
         while True:
@@ -327,33 +274,3 @@ class DiscordTurnView:
             except Unreachable as error:
                 log.debug("discord_typing_failed", thread=self.thread_id, error=str(error))
             await asyncio.sleep(_TYPING_SECONDS)
-
-
-def cut_bytes(text: str, most: int) -> list[str]:
-    """The text in parts of at most ``most`` bytes of UTF-8 each (4 at least)."""
-    if len(text) * 4 <= most:
-        return [text]
-    parts: list[str] = []
-    data = text.encode()
-    start = 0
-    while start < len(data):
-        end = min(start + most, len(data))
-        while end < len(data) and data[end] & 0xC0 == 0x80:  # noqa: PLR2004 - a continuation byte of UTF-8
-            end -= 1
-        parts.append(data[start:end].decode())
-        start = end
-    return parts
-
-
-def _relative(body: dict[str, Any], cwd: str) -> dict[str, Any]:
-    """The body with the paths of its diffs as seen from where the agent works."""
-    content = body.get("content")
-    if not cwd or not isinstance(content, list):
-        return body
-    inside = f"{cwd}/"
-
-    def near(item: Any) -> Any:
-        path = item.get("path") if isinstance(item, dict) else None
-        return {**item, "path": path.removeprefix(inside)} if isinstance(path, str) else item
-
-    return {**body, "content": [near(item) for item in content]}

@@ -1,11 +1,11 @@
-"""What stands above an answer: the tools that run, and the agent's plan."""
+"""The header of an answer: the tools that run, and the agent's plan."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from acpbot.text import units
+from acpbot.text import shorten, units
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,25 +20,17 @@ _PLAN_ICONS: Final = {"completed": "☑", "in_progress": "▶"}
 _MARKUP: Final = re.compile(r"([\\`*_~|\[\]<>])")
 
 
-def cut(text: str, limit: int) -> str:
-    """The text, or its beginning and an ellipsis where it has more than ``limit`` UTF-16 code units."""
-    if units(text) <= limit:
-        return text
-    encoded = text.encode("utf-16-le", "surrogatepass")[: max(limit - 1, 0) * 2]
-    return f"{encoded.decode('utf-16-le', 'ignore')}…"
-
-
 class _Tool(NamedTuple):
     title: str
     status: str
 
     def __str__(self) -> str:
-        # As inline code a title is shown as it is: no markup, no mention, no link preview.
+        # Discord shows inline code as it is: no markup, no mention, no link preview.
         words = " ".join(self.title.replace("`", "'").split()) or "tool"
-        return f"{_TOOL_ICONS.get(self.status, '🔧')} `{cut(words, _TITLE_MAX)}`"
+        return f"{_TOOL_ICONS.get(self.status, '🔧')} `{shorten(words, _TITLE_MAX)}`"
 
 
-class LiveHead:
+class Header:
     """Tool lines and plan. Both are replaced in place."""
 
     def __init__(self, tool_display: ToolDisplay) -> None:
@@ -74,7 +66,7 @@ class LiveHead:
             if units(text) <= budget:
                 return text
         # Without inline code: half of it would turn what follows into code.
-        return cut(" · ".join((*short, *step)).replace("`", ""), budget)
+        return shorten(" · ".join((*short, *step)).replace("`", ""), budget)
 
     def _tool_lines(self) -> list[str]:
         if self._display != "full":
@@ -115,4 +107,4 @@ class LiveHead:
 
 def _plain(text: str) -> str:
     """One line of it, without markup."""
-    return _MARKUP.sub(r"\\\1", cut(" ".join(text.split()), _ENTRY_MAX))
+    return _MARKUP.sub(r"\\\1", shorten(" ".join(text.split()), _ENTRY_MAX))

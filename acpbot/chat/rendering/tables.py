@@ -11,7 +11,7 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING, Final, Literal
 
-from acpbot.chat.rendering.diffs import fence
+from acpbot.chat.rendering.markdown import fence
 from acpbot.chat.rendering.splitter import after_line
 
 if TYPE_CHECKING:

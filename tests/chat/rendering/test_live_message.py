@@ -340,6 +340,6 @@ def test_two_hundred_thousand_characters_in_chunks_of_ten():
 
 
 def test_it_refuses_what_cannot_work():
-    for settings_ in ({"limit": 399}, {"max_bodies": 0}):
+    for limit, bodies in ((399, 5), (400, 0)):
         with pytest.raises(ValueError, match="cannot split into"):
-            LiveMessage(**settings_)
+            LiveMessage(limit=limit, max_bodies=bodies)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
@@ -105,7 +106,7 @@ class TaskSet:
         """Run ``work`` in the background. ``on_crash`` is called in place of the set's own."""
         task = asyncio.create_task(work, name=f"{self._owner}: {name}")
         self._tasks.add(task)
-        task.add_done_callback(lambda done: self._ended(done, on_crash or self._on_crash))
+        task.add_done_callback(partial(self._ended, on_crash or self._on_crash))
         return task
 
     async def cancel(self) -> None:
@@ -128,7 +129,7 @@ class TaskSet:
         _, running = await asyncio.wait(tuple(self._tasks), timeout=seconds)
         return not running
 
-    def _ended(self, task: asyncio.Task[Any], on_crash: Callable[[BaseException], object] | None) -> None:
+    def _ended(self, on_crash: Callable[[BaseException], object] | None, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
             return

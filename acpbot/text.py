@@ -89,7 +89,7 @@ def one_line(text: str, limit: int) -> str:
     # Beyond that nothing can be shown anyway; a name may be as long as somebody likes.
     head = text if len(text) <= limit * 4 + 256 else text[: limit * 4 + 256]
     spaced = " ".join(head.split())
-    return shorten(" ".join("".join(c for c in spaced if _visible(c)).strip(_JOINERS).split()), limit)
+    return shorten(" ".join("".join(filter(_visible, spaced)).strip(_JOINERS).split()), limit)
 
 
 def _visible(char: str) -> bool:
@@ -99,7 +99,10 @@ def _visible(char: str) -> bool:
 
 def is_blank(text: str) -> bool:
     """Whether nothing of it can be seen: white space, control, zero-width and bidirectional characters at most."""
-    return all(c.isspace() or unicodedata.category(c) in {"Cc", "Cf"} for c in text)
+    for character in text:
+        if not character.isspace() and unicodedata.category(character) not in {"Cc", "Cf"}:
+            return False
+    return True
 
 
 def printable(text: str) -> str:

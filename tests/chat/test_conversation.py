@@ -42,7 +42,26 @@ def test_a_thread_reads_which_tool_its_silent_agent_waits_for():
 class Silent(TurnView):
     """A view that shows nothing."""
 
-    def on_update(self, live, update) -> None: ...
+    def on_started(self) -> None:
+        pass
+
+    def on_update(self, live, update) -> None:
+        pass
+
+    def on_permission_request(self, ask) -> None:
+        pass
+
+    def on_permission_resolved(self, ask) -> None:
+        pass
+
+    def on_ended(self, live, end, on_persisted) -> None:
+        pass
+
+    def on_deferred(self) -> None:
+        pass
+
+    def on_refused(self) -> None:
+        pass
 
 
 def text(words: str) -> Update:

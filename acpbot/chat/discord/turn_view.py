@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from acpbot.aio import TaskSet
-from acpbot.chat.discord.outbound.reactions import Event, end_event
+from acpbot.chat.discord.outbound.reactions import STOP_EVENTS, Event
 from acpbot.chat.discord.outbound.rest import BAD_REQUEST, FILE_BYTES_MOST, File, Refused, Unreachable
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.logs import get_logger
@@ -81,6 +81,7 @@ class DiscordTurnView:
         self._queue_note: Post | None = None
         self._typing = TaskSet("discord typing")
         self._started = False
+        self._body_was_refused = False
         self._end_reported = False
         self._loss_reported = False
         self._reposted: set[int] = set()
@@ -138,7 +139,7 @@ class DiscordTurnView:
         self._live, self.end, self._on_persisted = live, end, on_persisted
         self._typing.cancel_soon()
         self._drop_queue_note()
-        self._reactions.on(end_event(end.stop_reason))
+        self._reactions.on(STOP_EVENTS.get(end.stop_reason, Event.DONE))
         self._turn_over(self)
         self._queue.refresh(self._render, urgent=True)
         asyncio.get_running_loop().call_soon(self._queue.bring_up_to_date)
@@ -160,7 +161,8 @@ class DiscordTurnView:
             return
         if self.end is not None:
             self._add_end_notice(live, self.end)
-            self._repost_refused()
+            if self._body_was_refused:
+                self._repost_refused()
         bodies = live.bodies()
         for index, body in enumerate(bodies):
             if index < len(self._posts):
@@ -220,6 +222,7 @@ class DiscordTurnView:
 
     def _body_refused(self, index: int) -> None:
         """Discord refuses a body. Where it refuses edits, post it anew, once, unless people have deleted it."""
+        self._body_was_refused = True
         post = self._posts[index]
         if post.error is None or (post.message_id is not None and post.message_id in self._deleted):
             return

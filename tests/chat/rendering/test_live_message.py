@@ -50,7 +50,7 @@ def chunked(draw: st.DrawFn) -> list[str]:
 @settings(max_examples=400, deadline=None)
 def test_any_text_in_any_chunks(chunks):
     text = "".join(chunks)
-    live = LiveMessage(**SMALL)
+    live = feed([], **SMALL)
     before: list[str] = []
     for number, chunk in enumerate(chunks):
         live.append(chunk)

@@ -88,9 +88,9 @@ class MemoryRest(Rest):
         content: str,
         *,
         nonce: str,
-        components: Sequence[dict[str, Any]],
-        file: File | None,
-        reply_to: str | None,
+        components: Sequence[dict[str, Any]] = (),
+        file: File | None = None,
+        reply_to: str | None = None,
     ) -> str:
         del reply_to
         await self._arrives()
@@ -151,9 +151,9 @@ class MemoryRest(Rest):
         await self._answers()
         return sorted(found, key=lambda one: int(one["id"]))[:100]
 
-    async def change_thread(self, thread_id: str, *, archived: bool) -> None:
+    async def change_thread(self, thread_id: str, **fields: Any) -> None:
         await self._arrives()
-        assert not archived
+        assert fields == {"archived": False}
         self._awake[thread_id] = self._wall() + 60.0
         self._archived.discard(thread_id)
         await self._answers()

@@ -61,7 +61,8 @@ class Event(enum.Enum):
 _ENDS: Final = frozenset({Event.DONE, Event.ERROR, Event.CANCELLED})
 _SHOWN: Final = (Event.QUEUED, Event.THINKING, Event.TOOL, Event.CODING, Event.WEB, Event.DONE, Event.ERROR)
 """The states that have an emoji of their own in the settings."""
-_STOPPED: Final = {"cancelled": Event.CANCELLED, "error": Event.ERROR, "refusal": Event.ERROR}
+STOP_EVENTS: Final = {"cancelled": Event.CANCELLED, "error": Event.ERROR, "refusal": Event.ERROR}
+"""How a turn ended, by :attr:`TurnEnd.stop_reason`; all other reasons are DONE."""
 
 
 class Change(NamedTuple):
@@ -88,11 +89,6 @@ def tool_event(kind: str | None, title: str | None) -> Event:
     if words & _WEB_WORDS:
         return Event.WEB
     return Event.CODING if kind == "search" or words & _CODING_WORDS else Event.TOOL
-
-
-def end_event(stop_reason: str) -> Event:
-    """How a turn ended, of :attr:`TurnEnd.stop_reason`."""
-    return _STOPPED.get(stop_reason, Event.DONE)
 
 
 class Reactions:

@@ -175,7 +175,8 @@ class Rest:
         urgent: bool,
     ) -> tuple[str, Sequence[dict[str, Any]]]:
         """Replace a message's text and components by ``latest()``, called when the request may be sent; its result."""
-        await self._turn(urgent=urgent)
+        await self._logged_in.wait()
+        await self._throttle.admit(urgent=urgent)
         content, components = latest()
         body = {"content": content, "components": list(components), "allowed_mentions": NOBODY}
         path = "/channels/{channel_id}/messages/{message_id}"
@@ -261,12 +262,9 @@ class Rest:
         **params: str,
     ) -> Any:
         """One request, its JSON answer. Raises Refused, Unreachable."""
-        await self._turn(urgent=urgent)
-        return await self._request(method, path, body, file, **params)
-
-    async def _turn(self, *, urgent: bool) -> None:
         await self._logged_in.wait()
         await self._throttle.admit(urgent=urgent)
+        return await self._request(method, path, body, file, **params)
 
     async def _request(self, method: str, path: str, body: Any, file: File | None, **params: str) -> Any:
         client = self._client

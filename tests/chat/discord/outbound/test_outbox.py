@@ -20,7 +20,10 @@ ME = "7"
 
 
 class Api(Rest):
-    """A channel in memory. ``trouble``: what each next request meets; ``lost`` takes effect all the same."""
+    """A channel in memory. ``trouble``: what each next request meets; ``lost`` takes effect all the same.
+
+    It takes ``seconds_lost`` until it is known that the answer to a message is lost.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,6 +35,7 @@ class Api(Rest):
         self.gate.set()
         self.entered = asyncio.Event()
         self.number = 100
+        self.seconds_lost = 200.0
 
     async def _meet(self) -> bool:
         """Whether the answer is lost after the effect."""
@@ -47,7 +51,7 @@ class Api(Rest):
             raise ValueError(trouble)
         return trouble == "lost"
 
-    async def send(self, _channel, content, *, nonce, components, file, reply_to) -> str:
+    async def send(self, _channel, content, *, nonce, components=(), file=None, reply_to=None) -> str:
         assert (list(components), reply_to) == ([], None)
         lost = await self._meet()
         self.number += 1
@@ -60,7 +64,7 @@ class Api(Rest):
         }
         self.log.append(("send", content))
         if lost:
-            self.clock.move(200)
+            self.clock.move(self.seconds_lost)
             raise Unreachable("the answer is lost")
         return str(self.number)
 
@@ -179,7 +183,7 @@ def refusing(api):
 
 
 async def test_the_gateway_s_echo_settles_a_lost_answer(api, outbox):
-    api.clock.move = lambda _seconds: None
+    api.seconds_lost = 0.0
     api.trouble.extend(["lost"])
     post = outbox.post("1", "once")
     outbox.confirm(post.nonce, "101")

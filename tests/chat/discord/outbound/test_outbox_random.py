@@ -227,10 +227,11 @@ class Play:
             if nonce in settled:  # it stands; that it is to be taken away may not be on disk yet
                 one.often = one.often if one.often != (0,) else (0, 1)
                 continue
-            record = kept.get(nonce)
             if nonce not in ever:
                 one.often, one.words = (0,), None
-            elif record.fate == "deliver":
+                continue
+            record = kept[nonce]
+            if record.fate == "deliver":
                 one.often, one.words = (1,), record.content
             else:
                 one.often, one.words = (0, 1) if record.fate == "leave" else (0,), None
@@ -253,6 +254,7 @@ class Play:
         for one in self.wanted:
             if one.life == self.life and one.growing and not one.over:
                 one.over = True
+                assert one.words is not None
                 one.post.show(one.words, last=True)
         assert await self.outbox.flush(10_000)
         await self.store.durable()

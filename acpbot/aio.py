@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
@@ -31,12 +32,37 @@ class Backoff(msgspec.Struct, frozen=True):
         whole = min(self.most, self.first * 2.0 ** min(failures - 1, _DOUBLINGS_MAX))
         return whole * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
 
+    async def pause(self, failures: int) -> None:
+        """Wait so long."""
+        await asyncio.sleep(self.seconds(failures))
+
+
+class WakeableBackoff:
+    """A :class:`Backoff` that any number of callers share; :meth:`wake` ends the waits of all of them."""
+
+    def __init__(self, backoff: Backoff) -> None:
+        self._backoff = backoff
+        self._woken = asyncio.Event()
+
+    async def pause(self, failures: int) -> None:
+        """Wait as :meth:`Backoff.pause` does, or until the next :meth:`wake`."""
+        try:
+            async with asyncio.timeout(self._backoff.seconds(failures)):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+
+    def wake(self) -> None:
+        """Let everybody who waits now try again: what made the calls fail is over."""
+        self._woken.set()
+        self._woken = asyncio.Event()
+
 
 async def retry(
     call: Callable[[], Awaitable[T]],
     *,
     on: tuple[type[BaseException], ...],
-    backoff: Backoff,
+    backoff: Backoff | WakeableBackoff,
     attempts: int | None = None,
     should_retry: Callable[[BaseException], bool] = lambda _: True,
     on_failure: Callable[[BaseException, int], object] = lambda _error, _failures: None,
@@ -56,7 +82,7 @@ async def retry(
             on_failure(error, failures)
             if failures == attempts or not should_retry(error):
                 raise
-        await asyncio.sleep(backoff.seconds(failures))
+        await backoff.pause(failures)
 
 
 class TaskSet:
@@ -80,7 +106,7 @@ class TaskSet:
         """Run ``work`` in the background. ``on_crash`` is called in place of the set's own."""
         task = asyncio.create_task(work, name=f"{self._owner}: {name}")
         self._tasks.add(task)
-        task.add_done_callback(lambda done: self._ended(done, on_crash or self._on_crash))
+        task.add_done_callback(partial(self._ended, on_crash or self._on_crash))
         return task
 
     async def cancel(self) -> None:
@@ -103,7 +129,7 @@ class TaskSet:
         _, running = await asyncio.wait(tuple(self._tasks), timeout=seconds)
         return not running
 
-    def _ended(self, task: asyncio.Task[Any], on_crash: Callable[[BaseException], object] | None) -> None:
+    def _ended(self, on_crash: Callable[[BaseException], object] | None, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
             return

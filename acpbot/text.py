@@ -89,7 +89,7 @@ def one_line(text: str, limit: int) -> str:
     # Beyond that nothing can be shown anyway; a name may be as long as somebody likes.
     head = text if len(text) <= limit * 4 + 256 else text[: limit * 4 + 256]
     spaced = " ".join(head.split())
-    return shorten(" ".join("".join(c for c in spaced if _visible(c)).strip(_JOINERS).split()), limit)
+    return shorten(" ".join("".join(filter(_visible, spaced)).strip(_JOINERS).split()), limit)
 
 
 def _visible(char: str) -> bool:
@@ -99,7 +99,10 @@ def _visible(char: str) -> bool:
 
 def is_blank(text: str) -> bool:
     """Whether nothing of it can be seen: white space, control, zero-width and bidirectional characters at most."""
-    return all(c.isspace() or unicodedata.category(c) in {"Cc", "Cf"} for c in text)
+    for character in text:
+        if not character.isspace() and unicodedata.category(character) not in {"Cc", "Cf"}:
+            return False
+    return True
 
 
 def printable(text: str) -> str:
@@ -115,6 +118,30 @@ def terminal_text(text: str) -> str:
 def cut(text: str, limit: int) -> str:
     """The text, or its beginning and an ellipsis where it has more than ``limit`` characters."""
     return text if len(text) <= limit else text[: max(limit - 1, 0)] + "…"
+
+
+def split_bytes(text: str, most: int) -> list[str]:
+    """The text in parts of at most ``most`` bytes of UTF-8 each (4 at least)."""
+    if len(text) * 4 <= most:
+        return [text]
+    parts: list[str] = []
+    data = text.encode()
+    start = 0
+    while start < len(data):
+        end = min(start + most, len(data))
+        while end < len(data) and data[end] & 0xC0 == 0x80:  # noqa: PLR2004 - a continuation byte of UTF-8
+            end -= 1
+        parts.append(data[start:end].decode())
+        start = end
+    return parts
+
+
+def size_words(size: int) -> str:
+    """A size for people: ``512 bytes``, ``8 MiB``, ``30.1 MiB``."""
+    if size < 1024:  # noqa: PLR2004 - a KiB
+        return f"{size} byte{'s' * (size != 1)}"
+    value, unit = (size / 1024, "KiB") if size < 1024**2 else (size / 1024**2, "MiB")
+    return f"{value:.1f}".removesuffix(".0") + f" {unit}"
 
 
 def operator_line(text: str) -> str:

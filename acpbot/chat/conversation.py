@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -13,6 +14,7 @@ from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.errors import WireError
 from acpbot.logs import get_logger
 from acpbot.sessions.turn import DEFERRED, Turn
+from acpbot.times import long_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,9 +32,9 @@ TEXT_LIMIT: Final = 4 * 1024 * 1024
 AFRESH: Final = "The agent could not pick the earlier conversation up again: it starts afresh and knows nothing of it."
 INTERRUPTED: Final = "⚠️ acpbot was restarted in the middle of this answer, and the agent was stopped with it."
 UNREADABLE: Final = "⚠️ acpbot was restarted and cannot read a message any more that waited here: send it again."
-_UNTOLD: Final = frozenset({"evicted", "expired"})
+_SILENT: Final = frozenset({"evicted", "expired"})
 
-_TOLD: Final = {
+_ENDS: Final = {
     "killed": "An operator ended this session.",
     "crashed": "The agent ended unexpectedly.",
     "start_failed": "The agent could not be started.",
@@ -41,139 +43,139 @@ _TOLD: Final = {
 }
 
 
-def ending_words(reason: Reason, detail: str | None, *, resumable: bool) -> str | None:
-    """What a thread is told of its session's end, and what its next message does; ``None``: nothing worth telling."""
-    if reason in _UNTOLD:
+def end_text(reason: Reason, detail: str | None, *, resumable: bool) -> str | None:
+    """Why a session has ended, and what the thread's next message does; ``None`` where no thread needs to know."""
+    if reason in _SILENT:
         return None
-    told = _TOLD[reason]
+    sentence = _ENDS[reason]
     if detail is not None and reason in {"crashed", "start_failed"}:
-        # An error of ours says by itself what has not worked.
-        told = f"{detail[:1].upper()}{detail[1:]}." if detail.startswith("cannot ") else f"{told[:-1]}: {detail}."
-    return f"{told} {_following(resumable=resumable)}"
+        # An error of our own is a whole sentence.
+        own = detail.startswith("cannot ")
+        sentence = f"{detail[:1].upper()}{detail[1:]}." if own else f"{sentence[:-1]}: {detail}."
+    return f"{sentence} {_next_message(resumable=resumable)}"
 
 
-def _following(*, resumable: bool) -> str:
+def _next_message(*, resumable: bool) -> str:
     return f"Your next message {'picks the conversation up again' if resumable else 'starts a new one'}."
 
 
-def stuck_words(activity: str | None, seconds: float) -> str:
-    """What a thread is told of an agent that has been silent too long."""
+def stuck_text(activity: str | None, seconds: float) -> str:
+    """What a thread reads about an agent that has been silent for too long."""
     blocked = f" It is waiting for: {activity}." if activity else ""
-    return f"The agent has said nothing for {_minutes(seconds)}.{blocked} You can wait, or cancel the turn."
-
-
-def _minutes(seconds: float) -> str:
-    if seconds < 90:  # noqa: PLR2004 - below that, minutes are too coarse
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes"
+    return f"The agent has said nothing for {long_duration(seconds)}.{blocked} You can wait, or cancel the turn."
 
 
 class Conversation:
-    """One turn, shown on a surface: it listens to the session and keeps the live message.
+    """One turn: listens to the session, keeps the live message, and has a view show it.
 
-    ``settled`` as in :meth:`TurnView.ended`.
+    ``on_persisted`` as in :meth:`TurnView.on_ended`.
     """
 
-    def __init__(self, surface: TurnView, live: LiveMessage, settled: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, view: TurnView, live: LiveMessage, on_persisted: Callable[[], None] = lambda: None) -> None:
         self.live = live
-        self._surface = surface
-        self._settled = settled
-        self._room = TEXT_LIMIT
+        self._view = view
+        self._on_persisted = on_persisted
+        self._budget = TEXT_LIMIT
 
     def on_started(self) -> None:
         """The prompt has been sent."""
-        self._surface.on_started()
+        self._view.on_started()
 
     def on_update(self, update: Update) -> None:
-        """Take a piece of the answer in and show it."""
+        """Add a piece of the answer and show it."""
         body = update.body
         if update.kind == "agent_message_chunk":
-            self._text(schema.chunk_text(body))
+            kept = schema.chunk_text(body)[: self._budget]
+            if kept:
+                self._budget -= len(kept)
+                self.live.append(kept)
+                if self._budget == 0:
+                    self.live.notice(f"The answer was cut at {TEXT_LIMIT:,} characters.")
         elif update.kind in {"tool_call", "tool_call_update"} and (call := schema.tool_call(body)) is not None:
             self.live.tool(call.tool_call_id, title=call.title, kind=call.kind, status=call.status)
         elif update.kind == "plan" and isinstance(entries := body.get("entries"), list):
             self.live.plan([entry for entry in entries if isinstance(entry, dict)])
-        self._surface.on_update(self.live, update)
-
-    def _text(self, text: str) -> None:
-        if self._room == 0:
-            return
-        kept = text[: self._room]
-        self._room -= len(kept)
-        self.live.append(kept)
-        if self._room == 0:
-            self.live.notice(f"The answer was cut at {TEXT_LIMIT:,} characters.")
+        self._view.on_update(self.live, update)
 
     def on_permission_request(self, ask: PermissionRequest) -> None:
         """Show that a permission is wanted."""
-        self._surface.on_permission_request(ask)
+        self._view.on_permission_request(ask)
 
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
         """Show that it is no longer."""
-        self._surface.on_permission_resolved(ask)
+        self._view.on_permission_resolved(ask)
 
     def on_ended(self, end: TurnEnd) -> None:
         """Deliver the whole."""
         if end.stop_reason == DEFERRED:
-            self._surface.on_deferred()
+            self._view.on_deferred()
         else:
-            self._surface.on_ended(self.live, end, self._settled)
+            self._view.on_ended(self.live, end, self._on_persisted)
 
 
 class Conversations:
-    """A platform's threads: takes people's messages in, and tells the threads what becomes of their sessions."""
+    """A platform's threads: turns people's messages into turns, and reports to threads what happens to their sessions.
 
-    def __init__(self, pool: Pool, port: ChatPlatform, *, new_message: Callable[[], LiveMessage] = LiveMessage) -> None:
+    It is the pool's observer for the platform; a changed row is of interest to the platform alone.
+    """
+
+    def __init__(
+        self, pool: Pool, platform: ChatPlatform, *, new_message: Callable[[], LiveMessage] = LiveMessage
+    ) -> None:
         self._pool = pool
-        self._port = port
+        self._platform = platform
         self._new_message = new_message
-        pool.attach(port.platform, self)
+        self.session_changed = platform.session_changed
+        pool.attach(platform.platform, self)
 
-    def receive(self, incoming: IncomingMessage) -> int:
-        """Queue a message as a turn; how many turns are before it. Raises as :meth:`Pool.submit`."""
-        return self._submit(incoming, secrets.token_hex(8))
+    def receive(self, incoming: IncomingMessage, *, recovered_turn: str | None = None) -> int:
+        """Queue a message as a turn; how many turns are before it. Raises as :meth:`Pool.submit`.
 
-    def _submit(self, incoming: IncomingMessage, turn_id: str, *, recovered: bool = False) -> int:
-        store = self._pool.store
-        surface = self._port.surface(incoming)
-        conversation = Conversation(surface, self._new_message(), lambda: store.turn_settled(turn_id))
+        ``recovered_turn``: the id that an earlier run of the daemon gave to the turn.
+        """
+        turn_id = recovered_turn or secrets.token_hex(8)
+        view = self._platform.turn_view(incoming)
         turn = Turn(
             _blocks(incoming),
-            conversation,
+            Conversation(view, self._new_message(), partial(self._pool.store.turn_settled, turn_id)),
             text=incoming.text,
             key=incoming.key,
-            fit=lambda blocks, capabilities: self._port.fit(incoming, blocks, capabilities),
+            fit=partial(self._platform.adapt_blocks, incoming),
             message=msgspec.json.encode(incoming),
             turn_id=turn_id,
-            recovered=recovered,
-            check=(lambda: self._port.recheck(incoming)) if recovered else None,
+            recovered=recovered_turn is not None,
+            check=None if recovered_turn is None else partial(self._platform.recheck, incoming),
         )
-        return self._pool.submit(
-            incoming.thread_id, turn, platform=self._port.platform, owner=incoming.owner, agent=incoming.agent
-        )
+        try:
+            return self._pool.submit(
+                incoming.thread_id, turn, platform=self._platform.platform, owner=incoming.owner, agent=incoming.agent
+            )
+        except BaseException:
+            view.on_refused()
+            raise
 
     def recover(self) -> None:
-        """Take up what an earlier life of the daemon's left: tell what was interrupted, run what waited."""
+        """Go on with the turns of an earlier run: report those that were interrupted, queue those that waited."""
         for record in self._pool.store.restored.turns:
-            if record.platform != self._port.platform:
+            if record.platform != self._platform.platform:
                 continue
             try:
                 incoming = _INCOMING.decode(record.message)
             except msgspec.MsgspecError:
                 log.exception("turn_unreadable", turn=record.turn_id, thread=record.thread_id)
-                self._port.notice(record.thread_id, UNREADABLE)
+                self._platform.notice(record.thread_id, UNREADABLE)
                 self._pool.store.turn_settled(record.turn_id)
                 continue
             thread = self._pool.thread(record.thread_id)
             if record.state == "running":
-                words = f"{INTERRUPTED} {_following(resumable=thread is not None and thread.resumable)}"
-                self._port.interrupted(incoming, words)
+                words = f"{INTERRUPTED} {_next_message(resumable=thread is not None and thread.resumable)}"
+                self._platform.interrupted(incoming, words)
                 self._pool.store.turn_settled(record.turn_id)
                 continue
             try:
-                self._submit(incoming, record.turn_id, recovered=True)
+                self.receive(incoming, recovered_turn=record.turn_id)
             except WireError as error:
-                self._port.interrupted(incoming, f"{error}.")
+                self._platform.interrupted(incoming, f"{error}.")
                 self._pool.store.turn_settled(record.turn_id)
 
     def revise(self, incoming: IncomingMessage, text: str) -> IncomingMessage | None:
@@ -187,23 +189,19 @@ class Conversations:
         self._pool.store.turn_revised(turn.turn_id, turn.message)
         return revised
 
-    def session_changed(self, thread_id: str) -> None:
-        """The thread's row has changed."""
-        self._port.session_changed(thread_id)
-
     def session_ended(self, thread_id: str, reason: Reason, detail: str | None, *, resumable: bool) -> None:
-        """Tell the thread, in words, where there is something to tell."""
-        words = ending_words(reason, detail, resumable=resumable)
+        """Tell the thread why, and what its next message does, unless that is of no interest."""
+        words = end_text(reason, detail, resumable=resumable)
         if words is not None:
-            self._port.notice(thread_id, words)
+            self._platform.notice(thread_id, words)
 
     def session_afresh(self, thread_id: str) -> None:
         """Tell the thread that the agent has forgotten the conversation."""
-        self._port.notice(thread_id, AFRESH)
+        self._platform.notice(thread_id, AFRESH)
 
     def session_stuck(self, thread_id: str, activity: str | None, seconds: float) -> None:
         """Tell the thread which tool blocks."""
-        self._port.notice(thread_id, stuck_words(activity, seconds))
+        self._platform.notice(thread_id, stuck_text(activity, seconds))
 
 
 def _blocks(incoming: IncomingMessage) -> list[dict[str, Any]]:

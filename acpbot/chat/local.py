@@ -1,4 +1,4 @@
-"""The terminal's chat, as the daemon's side of it: threads whose events go to whoever has them open.
+"""The terminal's chat, the daemon's side of it: a thread's events go to whoever has the thread open.
 
 The management server carries the events (``chat.*``); this module knows nothing of sockets.
 """
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 Event = dict[str, Any]
 
-_UNTOLD_THREADS: Final = 100
-_UNTOLD_EVENTS: Final = 10
+_MISSED_THREADS: Final = 100
+_MISSED_EVENTS: Final = 10
 
 
 class LocalChat:
@@ -39,11 +39,11 @@ class LocalChat:
         self._pool = pool
         self._conversations = Conversations(pool, self)
         self._listeners: dict[str, list[Callable[[Event], None]]] = {}
-        self._surfaces: dict[str, _LocalTurnView] = {}
-        self._untold: dict[str, list[Event]] = {}
+        self._views: dict[str, _LocalTurnView] = {}
+        self._missed: dict[str, list[Event]] = {}
 
     def recover(self) -> None:
-        """Take up what an earlier life left."""
+        """Go on with the turns of an earlier run of the daemon."""
         self._conversations.recover()
 
     # What the management server calls.
@@ -61,7 +61,7 @@ class LocalChat:
         listeners = self._listeners.setdefault(thread, [])
         if emit not in listeners:
             listeners.append(emit)
-        for event in self._untold.pop(thread, ()):
+        for event in self._missed.pop(thread, ()):
             self.emit(thread, event)
         return session.row()
 
@@ -84,7 +84,7 @@ class LocalChat:
         session.asks.get(request).select(option)
 
     def leave(self, thread: str, emit: Callable[[Event], None]) -> None:
-        """Send nothing more to ``emit``; the session lives on."""
+        """Send nothing more to ``emit``; the session goes on."""
         listeners = self._listeners.get(thread, [])
         if emit in listeners:
             listeners.remove(emit)
@@ -93,25 +93,25 @@ class LocalChat:
             self._forget_ended(thread)
 
     def snapshot(self, thread: str) -> list[Event]:
-        """The thread as it stands, for a reader that fell behind: its row, the text so far, what is open."""
+        """The thread as it is now, for a reader that fell behind: row, text so far, open permission requests."""
         events: list[Event] = []
         session = self._pool.get(thread)
         if session is not None:
             events.append({"type": "session", "session": msgspec.to_builtins(session.row())})
-        surface = self._surfaces.get(thread)
-        if surface is not None:
-            events += surface.snapshot()
+        view = self._views.get(thread)
+        if view is not None:
+            events += view.snapshot()
         if session is not None:
             events += [asked_event(ask) for ask in session.asks.all()]
         return [{"thread": thread, **event} for event in events]
 
-    # What the conversations call (ChatPort).
+    # ChatPlatform.
 
-    def surface(self, incoming: IncomingMessage) -> _LocalTurnView:
-        """Where the turn of this message will be shown."""
+    def turn_view(self, incoming: IncomingMessage) -> _LocalTurnView:
+        """What shows the turn of this message."""
         return _LocalTurnView(self, incoming.thread_id, incoming.text)
 
-    def fit(
+    def adapt_blocks(
         self, _incoming: IncomingMessage, blocks: list[dict[str, Any]], _capabilities: PromptCapabilities
     ) -> list[dict[str, Any]]:
         """All of it: a terminal sends text, which every agent takes."""
@@ -121,8 +121,8 @@ class LocalChat:
         """What was typed into a terminal stays as it is."""
 
     def interrupted(self, incoming: IncomingMessage, text: str) -> None:
-        """Nobody has a thread open when a daemon starts: whoever opens it is told."""
-        self._leave_word(incoming.thread_id, {"type": "notice", "text": text})
+        """Nobody has a thread open when a daemon starts: whoever opens it gets ``text``."""
+        self._keep_for_next_reader(incoming.thread_id, {"type": "notice", "text": text})
 
     def notice(self, thread_id: str, text: str) -> None:
         """Tell the thread one plain sentence."""
@@ -139,26 +139,26 @@ class LocalChat:
             emit({"thread": thread_id, **event})
 
     def over(self, thread_id: str, *events: Event) -> None:
-        """A turn of the thread is over; where nobody has it open, whoever opens it next is told ``events``."""
+        """A turn of the thread is over; where nobody has it open, whoever opens it next gets ``events``."""
         if thread_id not in self._listeners:
-            self._leave_word(thread_id, *events)
+            self._keep_for_next_reader(thread_id, *events)
 
-    def _leave_word(self, thread_id: str, *events: Event) -> None:
-        words = self._untold.pop(thread_id, [])
-        self._untold[thread_id] = [*words, *events][-_UNTOLD_EVENTS:]
-        if len(self._untold) > _UNTOLD_THREADS:
-            del self._untold[next(iter(self._untold))]
+    def _keep_for_next_reader(self, thread_id: str, *events: Event) -> None:
+        missed = self._missed.pop(thread_id, [])
+        self._missed[thread_id] = [*missed, *events][-_MISSED_EVENTS:]
+        if len(self._missed) > _MISSED_THREADS:
+            del self._missed[next(iter(self._missed))]
 
-    def now_shown(self, thread_id: str, surface: _LocalTurnView) -> None:
-        """This surface is the thread's running or last turn; an ended one is kept while somebody looks."""
-        self._surfaces[thread_id] = surface
+    def now_shown(self, thread_id: str, view: _LocalTurnView) -> None:
+        """This view shows the thread's running or last turn; that of an ended turn is kept while the thread is open."""
+        self._views[thread_id] = view
         if thread_id not in self._listeners:
             self._forget_ended(thread_id)
 
     def _forget_ended(self, thread_id: str) -> None:
-        surface = self._surfaces.get(thread_id)
-        if surface is not None and surface.is_over:
-            del self._surfaces[thread_id]
+        view = self._views.get(thread_id)
+        if view is not None and view.is_over:
+            del self._views[thread_id]
 
 
 class _LocalTurnView:
@@ -187,17 +187,20 @@ class _LocalTurnView:
         event = {"type": "permission_end", "request": ask.request, "outcome": ask.outcome, "option_id": chosen}
         self._emit(event)
 
-    def on_ended(self, live: LiveMessage, end: TurnEnd, settled: Callable[[], None]) -> None:
+    def on_ended(self, live: LiveMessage, end: TurnEnd, on_persisted: Callable[[], None]) -> None:
         self._live = None
         self._end = {"type": "turn_end", "stop_reason": end.stop_reason, "text": live.text, "error": end.error}
         self._chat.over(self._thread_id, self._begin, self._end)
         self._emit(self._end)
         self._chat.now_shown(self._thread_id, self)
-        settled()
+        on_persisted()
 
     def on_deferred(self) -> None:
         error = "acpbot is stopping; your message is kept, and runs once it is back"
         self._emit({"type": "turn_end", "stop_reason": "kept", "text": "", "error": error})
+
+    def on_refused(self) -> None:
+        """Nothing is held for a turn that has not begun."""
 
     @property
     def is_over(self) -> bool:

@@ -1,4 +1,4 @@
-"""What the rest of the house needs of a chat platform, and what a platform hands in."""
+"""What the rest of the project needs of a chat platform, and the messages that a platform hands in."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class IncomingMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A person's message that is meant for the agent: plain data, so that it can be kept over a restart.
 
     ``owner``: the platform's id of the person. ``key`` names the message, so that an edit or a deletion finds the
-    queued turn, and ``origin`` where it stands, if that is not the thread. ``context`` goes before the text as data,
-    and so do ``blocks`` (ACP content blocks: attached files).
+    queued turn, and ``origin`` the channel that it is in, if that is not the thread. ``context`` goes before the text
+    as data, and so do ``blocks`` (ACP content blocks: attached files).
     """
 
     thread_id: str
@@ -48,13 +48,13 @@ class IncomingMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TurnView(Protocol):
-    """Where one turn is shown. The calls come in order and may not block: a platform paces itself."""
+    """Shows one turn. The calls come in order and may not block: a platform paces itself."""
 
     def on_started(self) -> None:
         """The turn runs now."""
 
     def on_update(self, live: LiveMessage, update: Update) -> None:
-        """The live message has taken ``update`` in."""
+        """``update`` has changed the live message."""
 
     def on_permission_request(self, ask: PermissionRequest) -> None:
         """A permission is wanted; :meth:`PermissionRequest.select` answers."""
@@ -62,15 +62,18 @@ class TurnView(Protocol):
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
         """A permission request needs no more answer."""
 
-    def on_ended(self, live: LiveMessage, end: TurnEnd, settled: Callable[[], None]) -> None:
-        """The turn is over: the live message is complete and is to be delivered, whatever became of it so far.
+    def on_ended(self, live: LiveMessage, end: TurnEnd, on_persisted: Callable[[], None]) -> None:
+        """The turn is over: the live message is complete and is to be delivered, whatever was delivered so far.
 
-        ``settled`` is to be called in the very step of the event loop in which what is to be delivered is written
-        down: until then the turn is one that a restart has interrupted.
+        Call ``on_persisted`` in the very step of the event loop in which what is to be delivered is written to the
+        store: a daemon that starts before that reports the turn as interrupted.
         """
 
     def on_deferred(self) -> None:
-        """The turn did not run; it is made again in the daemon's next life."""
+        """The turn did not run; the next run of the daemon makes it again."""
+
+    def on_refused(self) -> None:
+        """The pool has not taken the turn: release what is held for it, since no other call follows."""
 
 
 class ChatPlatform(Protocol):
@@ -80,19 +83,19 @@ class ChatPlatform(Protocol):
     def platform(self) -> str:
         """Its name in rows: ``local``, ``discord``."""
 
-    def surface(self, incoming: IncomingMessage) -> TurnView:
-        """Where the turn of this message will be shown."""
+    def turn_view(self, incoming: IncomingMessage) -> TurnView:
+        """What shows the turn of this message."""
 
-    def fit(
+    def adapt_blocks(
         self, incoming: IncomingMessage, blocks: list[dict[str, Any]], capabilities: PromptCapabilities
     ) -> list[dict[str, Any]]:
         """The prompt's blocks as far as the agent takes them; asked right before it is sent."""
 
     async def recheck(self, incoming: IncomingMessage) -> None:
-        """A message that waited over a restart is about to run: revise or withdraw it, if its author has meanwhile."""
+        """A message that waited over a restart is about to run: revise or withdraw it if its author has meanwhile."""
 
     def interrupted(self, incoming: IncomingMessage, text: str) -> None:
-        """Tell the thread that this message's turn ended with an earlier life of the daemon's."""
+        """Tell the thread that this message's turn ended with an earlier run of the daemon."""
 
     def notice(self, thread_id: str, text: str) -> None:
         """Tell the thread one plain sentence of the bot's own."""

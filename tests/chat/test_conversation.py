@@ -1,4 +1,4 @@
-"""What threads are told, in words."""
+"""The sentences that threads read about their sessions, and what a conversation adds to the live message."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import pytest
 
 from acpbot.acp.schema import Update
 from acpbot.chat import conversation
-from acpbot.chat.conversation import Conversation, ending_words, stuck_words
+from acpbot.chat.conversation import Conversation, end_text, stuck_text
+from acpbot.chat.platform import TurnView
 from acpbot.chat.rendering.live_message import LiveMessage
 
 
@@ -22,22 +23,45 @@ from acpbot.chat.rendering.live_message import LiveMessage
         ("evicted", None, True, None),
     ],
 )
-def test_an_ending_in_words(reason, detail, resumable, words):
-    told = ending_words(reason, detail, resumable=resumable)
-    assert told is words if words is None else told.startswith(words)
+def test_a_thread_reads_why_its_session_ended_and_what_comes_next(reason, detail, resumable, words):
+    sentence = end_text(reason, detail, resumable=resumable)
+    if words is None:
+        assert sentence is None
+    else:
+        assert sentence is not None
+        assert sentence.startswith(words)
 
 
-def test_stuck_names_the_tool():
-    assert stuck_words("npm run dev", 600) == (
+def test_a_thread_reads_which_tool_its_silent_agent_waits_for():
+    assert stuck_text("npm run dev", 600) == (
         "The agent has said nothing for 10 minutes. It is waiting for: npm run dev. You can wait, or cancel the turn."
     )
-    assert "waiting" not in stuck_words(None, 45)
+    assert "waiting" not in stuck_text(None, 45)
 
 
-class Silent:
-    """A surface that shows nothing."""
+class Silent(TurnView):
+    """A view that shows nothing."""
 
-    def on_update(self, live, update) -> None: ...
+    def on_started(self) -> None:
+        pass
+
+    def on_update(self, live, update) -> None:
+        pass
+
+    def on_permission_request(self, ask) -> None:
+        pass
+
+    def on_permission_resolved(self, ask) -> None:
+        pass
+
+    def on_ended(self, live, end, on_persisted) -> None:
+        pass
+
+    def on_deferred(self) -> None:
+        pass
+
+    def on_refused(self) -> None:
+        pass
 
 
 def text(words: str) -> Update:
@@ -45,24 +69,24 @@ def text(words: str) -> Update:
     return Update("s", "agent_message_chunk", body)
 
 
-def test_the_live_message_takes_everything_in():
-    talk = Conversation(Silent(), LiveMessage())
-    talk.on_update(Update("s", "tool_call", {"toolCallId": "t", "title": "ls", "status": "in_progress"}))
-    talk.on_update(Update("s", "plan", {"entries": [{"content": "look", "status": "pending"}, "garbage"]}))
-    talk.on_update(Update("s", "tool_call_update", {"title": "no id"}))
-    talk.on_update(Update("s", "of_tomorrow", {"anything": 1}))
-    talk.on_update(text("done"))
-    (body,) = talk.live.bodies()
+def test_text_tools_and_plan_reach_the_live_message():
+    shown = Conversation(Silent(), LiveMessage())
+    shown.on_update(Update("s", "tool_call", {"toolCallId": "t", "title": "ls", "status": "in_progress"}))
+    shown.on_update(Update("s", "plan", {"entries": [{"content": "look", "status": "pending"}, "garbage"]}))
+    shown.on_update(Update("s", "tool_call_update", {"title": "no id"}))
+    shown.on_update(Update("s", "of_tomorrow", {"anything": 1}))
+    shown.on_update(text("done"))
+    (body,) = shown.live.bodies()
     assert "ls" in body
     assert "look" in body
     assert body.endswith("done")
-    assert talk.live.text == "done"
+    assert shown.live.text == "done"
 
 
-def test_an_endless_answer_is_cut_and_said_to_be():
-    talk = Conversation(Silent(), LiveMessage())
+def test_an_endless_answer_is_cut_and_says_so():
+    shown = Conversation(Silent(), LiveMessage())
     piece = "x" * (conversation.TEXT_LIMIT // 4)
     for _ in range(6):
-        talk.on_update(text(piece))
-    assert len(talk.live.text) == conversation.TEXT_LIMIT
-    assert "cut" in talk.live.bodies()[-1]
+        shown.on_update(text(piece))
+    assert len(shown.live.text) == conversation.TEXT_LIMIT
+    assert "cut" in shown.live.bodies()[-1]

@@ -21,7 +21,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from acpbot.chat.discord.outbound.channel_queue import UNSURE
+from acpbot.chat.discord.outbound.channel_queue import MAY_BE_TWICE
 from tests.chat.discord.inbound.test_backfill import away
 from tests.fakes.discord import rest
 from tests.support.discord_scene import Scene, staged
@@ -74,6 +74,7 @@ async def looking(tmp_path: Path, fault: str) -> dict[str, Outcome]:
         await scene.idle(thread, 1)
         scene.ada.says(thread, "tool true; edit")
         session = scene.pool.get(str(thread.id))
+        assert session is not None
         await scene.server.wait_for(session.asks.all, what="a question")
         await scene.server.wait_for_message(thread, lambda one: one.buttons)
         lost = scene.server.faults.status(503, "POST", rest.MESSAGES, when="after", held=True)
@@ -89,7 +90,7 @@ async def looking(tmp_path: Path, fault: str) -> dict[str, Outcome]:
         assert look.hits, "the call has met its fault"
         scene.server.gateway.accept()
         text = scene.text(thread)
-        twice: Outcome = "told" if text.count(UNSURE) == 1 else "TWICE"
+        twice: Outcome = "told" if text.count(MAY_BE_TWICE) == 1 else "TWICE"
     return {"look for a lost message": ("LOST", "answered", twice)[text.count("```diff")]}
 
 
@@ -118,8 +119,9 @@ async def column(tmp_path: Path, fault: str) -> dict[str, Outcome]:
     try:
         limits = {"max_sessions": 2 * len(ROWS), "session": {"grace_seconds": 1.0}}
         # Three seconds for an answer are little where all happens at once, on a machine that has other things to do.
-        patient = {"prompt": 0.5, "interaction_seconds": WAIT_SECONDS}
-        async with staged(tmp_path / "all", unit=0.02, limits=limits, **patient) as scene:
+        async with staged(
+            tmp_path / "all", unit=0.02, limits=limits, prompt=0.5, interaction_seconds=WAIT_SECONDS
+        ) as scene:
             cases = {name: Case(scene, fault, name) for name in ROWS}
             outcomes = await asyncio.gather(*(ROWS[name](case) for name, case in cases.items()))
             for name, case in cases.items():

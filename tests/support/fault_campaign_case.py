@@ -79,10 +79,9 @@ class Case:
     async def over(self, thread: Channel, turns: int = 1) -> None:
         """So many turns are over, and nothing more is said of them."""
         await self.until(lambda: self.scene.turns(thread) >= turns, f"{turns} turns")
-        lanes = self.scene.chat.outbox._lanes
-        while mine := [lane for key, lane in lanes.items() if key in self.mine]:
-            tasks = {task for lane in mine for task in lane.tasks()}
-            await asyncio.wait_for(asyncio.wait(tasks) if tasks else asyncio.sleep(0), WAIT_SECONDS)
+        queues = self.scene.chat.outbox._queues
+        while tasks := [task for key in self.mine if key in queues for task in queues[key].running.values()]:
+            await asyncio.wait_for(asyncio.wait(tasks), WAIT_SECONDS)
 
     def said(self, thread: Channel, text: str) -> Outcome:
         """What became of a text that is to stand in the thread."""

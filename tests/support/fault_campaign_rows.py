@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
-from acpbot.chat.discord.outbound.reaction_updater import end_reactions
+from acpbot.chat.discord.outbound.reactions import end_reactions
 from tests.chat.discord.outbound.test_turns import digits
 from tests.fakes.discord import rest, state
 from tests.fakes.discord.state import Channel
-from tests.support.fault_campaign_case import WAIT_SECONDS, Case, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from tests.fakes.discord.rest import Call
     from tests.fakes.discord.state import Message
+    from tests.support.fault_campaign_case import Case, Outcome
 
 ROWS: dict[str, Callable[[Case], Awaitable[Outcome]]] = {}
 
@@ -150,9 +149,8 @@ async def renaming(case: Case) -> Outcome:
     case.meets("PATCH", rest.CHANNEL)
     thread = await case.thread(case.asks("title A better name; say renamed"))
     await case.over(thread)
-    rename = case.scene.chat._threads._tasks.get(str(thread.id))
-    if rename is not None:
-        await asyncio.wait_for(asyncio.wait([rename]), WAIT_SECONDS)
+    renaming = case.scene.chat._threads._renaming
+    await case.until(lambda: str(thread.id) not in renaming, "the end of the renaming")
     if case.said(thread, "renamed") != "answered":
         return case.said(thread, "renamed")
     return "answered" if thread.name == "A better name" else "lived"

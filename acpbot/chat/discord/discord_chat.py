@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
+import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 import discord
@@ -23,11 +24,13 @@ from acpbot.chat.discord.interactions.command_text import NOT_HERE
 from acpbot.chat.discord.interactions.commands import PROMPT_SECONDS, Commands
 from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
 from acpbot.chat.discord.interactions.respond import Seen, whisper
+from acpbot.chat.discord.outbound.diff_poster import DiffPoster
 from acpbot.chat.discord.outbound.outbox import Outbox
-from acpbot.chat.discord.outbound.reaction_updater import ReactionUpdater, end_reactions
+from acpbot.chat.discord.outbound.reactions import ReactionUpdater, end_reactions
 from acpbot.chat.discord.outbound.rest import ARCHIVED, FORBIDDEN, NOT_FOUND, Refused, Rest
 from acpbot.chat.discord.outbound.threads import Threads
-from acpbot.chat.discord.outbound.turn_view import DiscordMessage, DiscordTurnView
+from acpbot.chat.discord.turn_view import LIMIT, DiscordTurnView
+from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.logs import get_logger
 from acpbot.sessions.views import Target
 
@@ -41,7 +44,6 @@ if TYPE_CHECKING:
     from acpbot.config.settings import Settings
     from acpbot.sessions.observer import Reason
     from acpbot.sessions.pool import Pool
-    from acpbot.sessions.turn import PermissionRequest
 
 log = get_logger(__name__)
 
@@ -64,8 +66,13 @@ class _Conversations(Conversations):
     """As everywhere, but a restart is told only where it interrupts something: there are too many idle threads."""
 
     def __init__(self, pool: Pool, chat: DiscordChat) -> None:
-        super().__init__(pool, chat, new_message=lambda: DiscordMessage(chat.settings))
+        super().__init__(pool, chat, new_message=self._new_discord_message)
         self._chat = chat
+
+    def _new_discord_message(self) -> LiveMessage:
+        settings = self._chat.settings
+        display = "full" if settings.discord is None else settings.discord.tool_display
+        return LiveMessage(limit=LIMIT, tool_display=display, tables=settings.markdown.tables)
 
     def session_ended(self, thread_id: str, reason: Reason, detail: str | None, *, resumable: bool) -> None:
         """Tell the thread, in words, where there is something to tell."""
@@ -145,7 +152,7 @@ class DiscordChat:
             silence=silence,
         )
         self._identifies = IdentifyLimiter(1, identify_seconds)
-        self._ended: dict[str, DiscordTurnView] = {}
+        self._ended: weakref.WeakValueDictionary[str, DiscordTurnView] = weakref.WeakValueDictionary()
         self._deleted: collections.deque[str] = collections.deque(maxlen=_DELETED_MOST)
         self._interrupted: set[str] = set()
         self._asides: set[asyncio.Task[None]] = set()
@@ -199,22 +206,34 @@ class DiscordChat:
 
     # ChatPort.
 
-    def surface(self, incoming: IncomingMessage) -> DiscordTurnView:
-        """Where the turn of this message will be shown."""
+    def turn_view(self, incoming: IncomingMessage) -> DiscordTurnView:
+        """What shows the turn of this message."""
         marks = self._intake.marks.pop(incoming.key, None)
         if marks is None:  # a message of an earlier life
             place = incoming.origin or incoming.thread_id
             marks = ReactionUpdater(self.outbox, self.settings.reactions, place, incoming.key)
-        show_diffs = self._discord.tool_display == "full"
-        surface = DiscordTurnView(self, incoming, marks, show_diffs=show_diffs)
+        surface = DiscordTurnView(
+            incoming,
+            outbox=self.outbox,
+            reactions=marks,
+            prompts=self._asking,
+            diffs=self._diffs(incoming.thread_id),
+            deleted=self._deleted,
+            turn_started=self.turn_started,
+            turn_over=self.turn_over,
+            undelivered=self.undelivered,
+        )
         self._intake.waiting[incoming.key] = surface
         return surface
 
-    def fit(
+    def _diffs(self, thread_id: str) -> DiffPoster | None:
+        return DiffPoster(self.outbox, self._pool, thread_id) if self._discord.tool_display == "full" else None
+
+    def adapt_blocks(
         self, incoming: IncomingMessage, blocks: list[dict[str, Any]], capabilities: PromptCapabilities
     ) -> list[dict[str, Any]]:
         """The prompt's blocks as far as the agent takes them; the thread is told what is left out."""
-        return self._intake.fit(incoming.thread_id, blocks, capabilities)
+        return self._intake.adapt_blocks(incoming.thread_id, blocks, capabilities)
 
     async def recheck(self, incoming: IncomingMessage) -> None:
         """Its message may have been edited or deleted while nobody was there to be told."""
@@ -246,7 +265,7 @@ class DiscordChat:
         words = self._commands.words_for_end(thread_id) or text
         surface = self._ended.pop(thread_id, None)
         if surface is not None:
-            surface.end_is_told(words)
+            surface.end_is_reported(words)
         self.outbox.post(thread_id, words)
 
     def session_changed(self, thread_id: str) -> None:
@@ -261,31 +280,17 @@ class DiscordChat:
 
     # What surfaces tell.
 
-    def cwd(self, thread_id: str) -> str:
-        """Where the thread's agent works."""
-        thread = self._pool.thread(thread_id)
-        return "" if thread is None else str(thread.cwd)
-
     def turn_started(self, surface: DiscordTurnView) -> None:
         """Its message can't be changed or taken back any more."""
         self._intake.waiting.pop(surface.incoming.key, None)
         self._interrupted.discard(surface.thread_id)
 
-    def turn_ended(self, surface: DiscordTurnView) -> None:
-        """It is over, run or not."""
+    def turn_over(self, surface: DiscordTurnView) -> None:
+        """It is over: run, withdrawn, or refused."""
         self._intake.waiting.pop(surface.incoming.key, None)
         self._ended[surface.thread_id] = surface
         if self._pool.stopping and surface.end is not None and surface.end.stop_reason in {"cancelled", "error"}:
             self._interrupted.add(surface.thread_id)
-
-    def end_shown(self, surface: DiscordTurnView) -> None:
-        """How it ended has been put into words."""
-        if self._ended.get(surface.thread_id) is surface:
-            del self._ended[surface.thread_id]
-
-    def was_deleted(self, message_id: str) -> bool:
-        """Whether somebody has taken that message away lately."""
-        return message_id in self._deleted
 
     def undelivered(self, surface: DiscordTurnView, error: Refused) -> None:
         """Its thread takes nothing: the channel that it belongs to is told, unless the thread is gone."""
@@ -293,14 +298,6 @@ class DiscordChat:
         parent = self._places.parent_of(surface.thread_id)
         if parent is not None and error.status == FORBIDDEN:
             self.outbox.post(parent, undelivered_words(surface.thread_id, surface.asker_id, error))
-
-    def asked(self, surface: DiscordTurnView, ask: PermissionRequest) -> None:
-        """A permission is wanted."""
-        self._asking.asked(surface.thread_id, surface.asker_id, ask)
-
-    def on_permission_resolved(self, ask: PermissionRequest) -> None:
-        """It is no longer."""
-        self._asking.ended(ask)
 
     # What the bot tells (Events).
 
@@ -314,7 +311,7 @@ class DiscordChat:
             if not resumed:
                 self._catch_up.begin(bot)
             self._link.up()
-            self.outbox.nudge()
+            self.outbox.wake_retries()
 
     def guild_there(self, bot: Bot, guild: discord.Guild) -> None:
         """A server may hold messages that were missed."""
@@ -394,7 +391,7 @@ class DiscordChat:
             self._bot = client
             self._rest.use(client)
             self._commands.register(client)
-            self.outbox.nudge()
+            self.outbox.wake_retries()
 
     def _own_id(self) -> str:
         user = None if self._bot is None else self._bot.user

@@ -1,32 +1,126 @@
 """A growing answer as a list of message bodies, each within a platform's limit. Pure: no I/O, no clock, no platform.
 
-The first body begins with the tools and the plan (the head), the last one ends with what the bot itself has to say (the
-tail); between them is the agent's text, split by :mod:`.splitter`. A body that is full keeps its text: what
-comes later can only change the head of the first. Past ``max_bodies`` the rest of the text is for a file.
+The first body begins with the header (tools and plan), the last one ends with the bot's own notices; between them is
+the agent's text, split by :mod:`.splitter`. The text of a full body does not change any more: what comes later
+changes at most the header of the first. What is left after ``max_bodies`` is for a file.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+import re
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from acpbot.chat.rendering.header import LiveHead, ToolDisplay, cut
 from acpbot.chat.rendering.splitter import Piece, Splitter
-from acpbot.text import units
+from acpbot.chat.rendering.tables import TableMode, Tables
+from acpbot.text import shorten, units
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+ToolDisplay = Literal["full", "compact", "none"]
+
 LIMIT_MIN: Final = 400
 _NOTICES_MAX: Final = 5
 _NOTICE_MAX: Final = 300
+_LINES_MAX: Final = 3
+_TITLE_MAX: Final = 100
+_ENTRY_MAX: Final = 120
+_TOOL_ICONS: Final = {"completed": "✅", "failed": "❌"}
+_PLAN_ICONS: Final = {"completed": "☑", "in_progress": "▶"}
+_MARKUP: Final = re.compile(r"([\\`*_~|\[\]<>])")
+
+
+class _Tool(NamedTuple):
+    title: str
+    status: str
+
+    def __str__(self) -> str:
+        # Discord shows inline code as it is: no markup, no mention, no link preview.
+        words = " ".join(self.title.replace("`", "'").split()) or "tool"
+        return f"{_TOOL_ICONS.get(self.status, '🔧')} `{shorten(words, _TITLE_MAX)}`"
+
+
+class Header:
+    """Tool lines and plan. Both are replaced in place."""
+
+    def __init__(self, tool_display: ToolDisplay) -> None:
+        self._display = tool_display
+        self._tools: dict[str, _Tool] = {}
+        self._running: dict[str, _Tool] = {}
+        self._counts = dict.fromkeys(_TOOL_ICONS, 0)
+        self._plan: list[tuple[str, str]] = []
+
+    def tool(self, tool_call_id: str, *, title: str | None, kind: str | None, status: str | None) -> None:
+        """Add or change a tool call; ``None`` leaves what was known. Unknown statuses count as running."""
+        known = self._tools.get(tool_call_id, _Tool(kind or "", "pending"))
+        tool = _Tool(title or known.title, status or known.status)
+        if known.status in self._counts and tool_call_id in self._tools:
+            self._counts[known.status] -= 1
+        if tool.status in self._counts:
+            self._counts[tool.status] += 1
+            self._running.pop(tool_call_id, None)
+        else:
+            self._running[tool_call_id] = tool
+        self._tools[tool_call_id] = tool
+
+    def plan(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Replace the plan: ACP plan entries (``content``, ``status``)."""
+        self._plan = [(str(entry.get("content", "")), str(entry.get("status", ""))) for entry in entries]
+
+    def render(self, budget: int) -> str:
+        """All of it, in as much detail as fits into so many UTF-16 code units, on lines; empty for nothing."""
+        full, short = self._tool_lines(), self._tool_summary()
+        plan, step = self._plan_lines(), self._plan_summary()
+        for lines in ([*full, *plan], [*short, *plan], [*short, *step]):
+            text = "\n".join(lines)
+            if units(text) <= budget:
+                return text
+        # Without inline code: half of it would turn what follows into code.
+        return shorten(" · ".join((*short, *step)).replace("`", ""), budget)
+
+    def _tool_lines(self) -> list[str]:
+        if self._display != "full":
+            return self._tool_summary()
+        if len(self._tools) <= _LINES_MAX:
+            return [str(tool) for tool in self._tools.values()]
+        running = [str(tool) for tool in list(self._running.values())[-_LINES_MAX:]]
+        more = len(self._running) - len(running)
+        return [*self._finished(), *([f"🔧 {more} more"] if more else []), *running]
+
+    def _tool_summary(self) -> list[str]:
+        if self._display == "none" or not self._tools:
+            return []
+        running = [str(list(self._running.values())[-1])] if self._running else []
+        more = [f"🔧 {len(self._running) - 1} more"] if len(self._running) > 1 else []
+        return [" · ".join((*running, *more, *self._finished()))]
+
+    def _finished(self) -> list[str]:
+        done, failed = self._counts["completed"], self._counts["failed"]
+        parts = [f"✅ {done} tool{'s' * (done != 1)}"] if done else []
+        if failed:
+            parts.append(f"❌ {failed}" if done else f"❌ {failed} tool{'s' * (failed != 1)}")
+        return [" · ".join(parts)] if parts else []
+
+    def _plan_lines(self) -> list[str]:
+        return [f"{_PLAN_ICONS.get(status, '☐')} {_plain(content)}" for content, status in self._plan]
+
+    def _plan_summary(self) -> list[str]:
+        if not self._plan:
+            return []
+        done = sum(status == "completed" for _, status in self._plan)
+        count = f"({done}/{len(self._plan)})"
+        current = next((content for content, status in self._plan if status == "in_progress"), None)
+        if current is not None:
+            return [f"▶ {_plain(current)} {count}"]
+        return [f"{'☑' if done == len(self._plan) else '☐'} Plan {count}"]
 
 
 class Body(NamedTuple):
-    """One message body, in what it is made of.
+    """One message body in its parts.
 
-    ``shown`` is the agent's text; ``before`` and ``after`` are added around it (head, tail, fences closed and opened
-    again). ``raw`` is the part of the agent's text that this body stands for, byte for byte; ``shown`` is the same
-    without the white space at its ends that a platform would strip anyway.
+    ``shown`` is the agent's text; ``before`` and ``after`` are added around it (header, notices, fences closed
+    and opened again). ``raw`` is this body's part of the agent's text, byte for byte; ``shown`` is the same without the
+    white space at its ends, which a platform would strip anyway.
     """
 
     before: str
@@ -48,85 +142,98 @@ def join(bodies: Iterable[Body], overflow: str | None = None) -> str:
 class LiveMessage:
     """One turn's answer.
 
-    ``limit``: UTF-16 code units of a body, 400 at least. Discord allows 2000 characters; which it counts is not said,
-    and these are never fewer. A tenth of the first body is kept for the head, a fifth of the last for the tail.
+    ``limit``: UTF-16 code units of a body, 400 at least. Discord allows 2000 characters, and does not say how it
+    counts them: these are never fewer. A tenth of the first body is kept for the header, a fifth of the last for
+    notices.
     ``tool_display``: ``full`` is a line for each tool, collapsed past three; ``compact`` is one line; ``none`` is none.
+    ``tables``: how Markdown tables are shown, see :class:`Tables`.
     """
 
-    def __init__(self, *, limit: int = 2000, max_bodies: int = 5, tool_display: ToolDisplay = "full") -> None:
+    def __init__(
+        self, *, limit: int = 2000, max_bodies: int = 5, tool_display: ToolDisplay = "full", tables: TableMode = "off"
+    ) -> None:
         if limit < LIMIT_MIN or max_bodies < 1:
             raise ValueError(f"cannot split into {max_bodies} bodies of {limit}: the least is 1 body of {LIMIT_MIN}")
         self._limit = limit
         self._max = max_bodies
-        self._head_room = limit // 10
-        self._tail_room = limit // 5
-        self._head = LiveHead(tool_display)
-        self._head_text = ""
+        self._header_budget = limit // 10
+        self._notice_budget = limit // 5
+        self._header = Header(tool_display)
+        self._header_text = ""
         self._notices: list[str] = []
         self._chunks: list[str] = []
-        self._splitter = Splitter(self._room, max_bodies)
+        self._tables = None if tables == "off" else Tables(tables)
+        self._splitter = Splitter(self._budget, max_bodies)
 
     def append(self, text: str) -> None:
         """Add a chunk of the agent's text. How a text is cut into chunks makes no difference to the bodies."""
+        if self._tables is not None:
+            text = self._tables.feed(text)
         if text:
             self._chunks.append(text)
             self._splitter.feed(text)
 
+    def finish(self) -> None:
+        """The text has ended: show what was held back of a table."""
+        tables, self._tables = self._tables, None
+        if tables is not None:
+            self.append(tables.finish())
+
     def tool(self, tool_call_id: str, *, title: str | None, kind: str | None, status: str | None) -> None:
-        """Show a tool call, or what has become of it; ``None`` leaves what was known."""
-        self._head.tool(tool_call_id, title=title, kind=kind, status=status)
-        self._head_changed()
+        """Show a tool call or its new status; ``None`` leaves what was known."""
+        self._header.tool(tool_call_id, title=title, kind=kind, status=status)
+        self._update_header()
 
     def plan(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Show the plan in place of the one before: ACP plan entries (``content``, ``status``)."""
-        self._head.plan(entries)
-        self._head_changed()
+        self._header.plan(entries)
+        self._update_header()
 
     def notice(self, text: str) -> None:
         """Add one plain line of the bot's own at the end; of more than five, the last five stay."""
-        line = cut(" ".join(text.split()).replace("```", "'''"), _NOTICE_MAX)
+        line = shorten(" ".join(text.split()).replace("```", "'''"), _NOTICE_MAX)
         if line:
             self._notices = [*self._notices, line][-_NOTICES_MAX:]
 
     @property
     def text(self) -> str:
-        """All of the agent's text, byte for byte."""
+        """All of the text, byte for byte, with its tables as they are shown."""
         if len(self._chunks) > 1:
             self._chunks = ["".join(self._chunks)]
         return "".join(self._chunks)
 
     def bodies(self) -> list[str]:
         """What to show now: each within the limit, none of them blank."""
-        return [before + shown + after for before, shown, after in self._pieces()]
+        return list(map("".join, self._pieces()))
 
     def parts(self) -> list[Body]:
-        """The same, in what each body is made of. White space alone gives no body."""
+        """The same bodies in their parts. White space alone gives no body."""
         pieces, raws = self._pieces(), self._splitter.raws()
         raws += [""] * (len(pieces) - len(raws))
         return [Body(*piece, raw) for piece, raw in zip(pieces, raws, strict=True)]
 
     def overflow(self) -> str | None:
         """The text past the last body, and only that; ``None`` for none."""
-        return self._splitter.rest or None
+        return self._splitter.rest if self._splitter.rest_length else None
 
-    # The head.
+    # The header.
 
-    def _room(self, index: int) -> int:
-        room = self._limit
+    def _budget(self, index: int) -> int:
+        budget = self._limit
         if index == 0:
-            room -= max(self._head_room, units(self._head_text) + 1)
+            budget -= max(self._header_budget, units(self._header_text) + 1)
         if index == self._max - 1:
-            room -= self._tail_room
-        return room
+            budget -= self._notice_budget
+        return budget
 
-    def _head_changed(self) -> None:
+    def _update_header(self) -> None:
         if self._splitter.closed:
             first = self._splitter.closed[0]
-            budget = self._limit - units("".join(first)) - 1 - (self._tail_room if self._max == 1 else 0)
-            self._head_text = self._head.render(budget)
+            budget = self._limit - units("".join(first)) - 1 - (self._notice_budget if self._max == 1 else 0)
+            self._header_text = self._header.render(budget)
         else:
-            self._head_text = self._head.render(self._limit // 2)
-            self._splitter.room_changed()
+            self._header_text = self._header.render(self._limit // 2)
+            self._splitter.budget_changed()
 
     # All of it.
 
@@ -135,22 +242,26 @@ class LiveMessage:
         growing = self._splitter.open()
         if growing is not None:
             pieces.append(growing)
-        if self._head_text:
+        if self._header_text:
             first = pieces[0] if pieces else Piece("", "", "")
-            head = f"{self._head_text}\n" if pieces else self._head_text
-            pieces[:1] = [first._replace(before=head + first.before)]
-        self._add_tail(pieces)
+            header = f"{self._header_text}\n" if pieces else self._header_text
+            pieces[:1] = [first._replace(before=header + first.before)]
+        if self._notices or self._splitter.rest_length:
+            self._add_notices(pieces)
         return pieces
 
-    def _add_tail(self, pieces: list[Piece]) -> None:
+    def _add_notices(self, pieces: list[Piece]) -> None:
         left = self._splitter.rest_length
         more = [f"… {left:,} more character{'s are' if left != 1 else ' is'} in the attached file."] if left else []
-        tail = "\n".join((*more, *self._notices))
-        if not tail:
-            return
+        notices = "\n".join((*more, *self._notices))
         free = self._limit - units("".join(pieces[-1])) - 1 if pieces else 0
-        if units(tail) > free and len(pieces) < self._max:
-            pieces.append(Piece("", "", cut(tail, self._limit)))
+        if units(notices) > free and len(pieces) < self._max:
+            pieces.append(Piece("", "", shorten(notices, self._limit)))
         else:
             last = pieces[-1]
-            pieces[-1] = last._replace(after=f"{last.after}\n{cut(tail, free)}")
+            pieces[-1] = last._replace(after=f"{last.after}\n{shorten(notices, free)}")
+
+
+def _plain(text: str) -> str:
+    """One line of it, without markup."""
+    return _MARKUP.sub(r"\\\1", shorten(" ".join(text.split()), _ENTRY_MAX))

@@ -25,8 +25,8 @@ from acpbot.text import can_break, units
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROOM_MIN: Final = 120
-"""The least room of a piece: two fences of full length and a few words between them."""
+BUDGET_MIN: Final = 120
+"""The least budget of a piece: two fences of full length and a few words between them."""
 
 ZERO_WIDTH_SPACE: Final = "\u200b"
 _INDENT_MAX: Final = 100
@@ -83,14 +83,14 @@ def after_line(line: str, fence: Fence | None) -> Fence | None:
 
 
 class Splitter:
-    """Takes text in, keeps it as pieces.
+    """Splits a growing text into pieces.
 
-    ``room`` gives the size that the piece of an index may have, `ROOM_MIN` at least. After ``max_pieces`` the rest is
-    only kept. Amortized over all text, `feed` takes time linear in it.
+    ``budget`` gives the size that the piece of an index may have, `BUDGET_MIN` at least. After ``max_pieces`` the rest
+    is only kept. Amortized over all text, `feed` takes time linear in it.
     """
 
-    def __init__(self, room: Callable[[int], int], max_pieces: int) -> None:
-        self._room = room
+    def __init__(self, budget: Callable[[int], int], max_pieces: int) -> None:
+        self._budget_of = budget
         self._max = max_pieces
         self.closed: list[Piece] = []
         self._closed_raw: list[str] = []
@@ -110,7 +110,7 @@ class Splitter:
         if visible:
             self._buffer += "".join((*self._blank, visible))
             self._blank.clear()
-            self._settle()
+            self._close_full()
         if len(visible) < len(text):
             blank = text[len(visible) :]
             if len(self.closed) == self._max:
@@ -118,11 +118,11 @@ class Splitter:
             else:
                 self._blank.append(blank)
 
-    def room_changed(self) -> None:
-        """Look again whether the open piece fits."""
+    def budget_changed(self) -> None:
+        """Check again whether the open piece fits."""
         self._fitting = 0
         if self._buffer:
-            self._settle()
+            self._close_full()
 
     def open(self) -> Piece | None:
         """The piece that may still grow; ``None`` where it has nothing to show."""
@@ -175,7 +175,7 @@ class Splitter:
         closing = "" if fence is None else f"\n{fence.marker}"
         return Piece(self._before or "", self._buffer[self._cut : end].rstrip(), closing)
 
-    def _settle(self) -> None:
+    def _close_full(self) -> None:
         while True:
             if self._before is None:
                 self._look_at_start()
@@ -196,9 +196,9 @@ class Splitter:
 
     def _overflow(self) -> int | None:
         """The length at which the buffer does not fit for the first time."""
-        room = self._room(len(self.closed))
+        budget = self._budget_of(len(self.closed))
         size = units(self._before or "") + units(self._buffer[self._cut : max(self._fitting, self._cut)])
-        fits_anyhow = room - _SLACK - _CLOSING_MAX
+        fits_anyhow = budget - _SLACK - _CLOSING_MAX
         start = max(self._fitting, self._cut)
         if size + 2 * (len(self._buffer) - start) > fits_anyhow:
             index = start
@@ -209,19 +209,19 @@ class Splitter:
                     index = visible
                 size += 2 if self._buffer[index] > "\uffff" else 1
                 index += 1
-                if size > fits_anyhow and not self._fits(index, size, room):
+                if size > fits_anyhow and not self._fits(index, size, budget):
                     return index
         self._fitting = len(self._buffer)
         return None
 
-    def _fits(self, end: int, size: int, room: int) -> bool:
+    def _fits(self, end: int, size: int, budget: int) -> bool:
         start, before = self._line_start(end)
         line = self._buffer[start:end]
         after = after_line(line, before)
         if after is not None:
             size += 1 + len(after.marker)
         closing = before is not None and len(line) <= _SLACK and not line.strip().strip(before.marker[0])
-        return size <= (room if closing else room - _SLACK)
+        return size <= (budget if closing else budget - _SLACK)
 
     def _line_start(self, at: int) -> tuple[int, Fence | None]:
         """Where the line begins that holds the character before ``at``, and the fence that is open there."""

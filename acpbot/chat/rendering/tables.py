@@ -11,7 +11,7 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING, Final, Literal
 
-from acpbot.chat.rendering.formatting import fence
+from acpbot.chat.rendering.markdown import fence
 from acpbot.chat.rendering.splitter import after_line
 
 if TYPE_CHECKING:
@@ -51,8 +51,10 @@ class Tables:
         if self._mode == "off":
             return chunk
         *ended, last = chunk.split("\n")
-        out = [self._part(f"{part}\n") for part in ended]
-        return "".join((*out, self._part(last) if last else ""))
+        out = ""
+        for line in ended:
+            out += self._part(f"{line}\n")
+        return out + self._part(last) if last else out
 
     def finish(self) -> str:
         """The text has ended: what was held back."""
@@ -63,7 +65,7 @@ class Tables:
         else:
             before = ""
         self._start, self._state = "", "undecided"
-        return before + self._release() + rest
+        return before + self._release() + rest if self._rows else rest
 
     def _part(self, part: str) -> str:
         """Take in a line or a part of one."""
@@ -95,7 +97,7 @@ class Tables:
             return ""
         self._state = "passing"
         self._too_long = row
-        return self._release() + self._start
+        return self._release() + self._start if self._rows else self._start
 
     def _hold(self) -> str:
         """Where too much is held, all of it goes through as it is, with the rest of the table."""

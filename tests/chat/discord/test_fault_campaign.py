@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -58,9 +59,7 @@ async def test_20_threads_at_once_are_complete_and_cost_no_429(tmp_path):
         asked = [scene.asks(f"long {3000 + number}") for number in range(20)]
         for number, message in enumerate(asked):
             thread = await scene.server.wait_for(
-                lambda m=message: next((t for t in scene.server.threads_of(scene.channel) if t.id == m.id), None),
-                seconds=20,
-                what="a thread for each message",
+                partial(getattr, message, "thread"), seconds=20, what="a thread for each message"
             )
             await asyncio.wait_for(scene.idle(thread, 1), 30)
             assert "\n".join(body.content for body in scene.bodies(thread)).strip() == digits(3000 + number).strip()

@@ -7,12 +7,15 @@ from contextlib import asynccontextmanager
 
 from acpbot.acp.schema import Update
 from acpbot.aio import Backoff
+from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
 from acpbot.chat.discord.outbound.channel_queue import NONCE_SECONDS
 from acpbot.chat.discord.outbound.outbox import Outbox
+from acpbot.chat.discord.outbound.reactions import ReactionUpdater
 from acpbot.chat.discord.outbound.rest import File
-from acpbot.chat.discord.outbound.turn_view import DiscordTurnView
+from acpbot.chat.discord.turn_view import DiscordTurnView
 from acpbot.chat.platform import IncomingMessage
 from acpbot.chat.rendering.live_message import LiveMessage
+from acpbot.config.settings import DiscordSettings, ReactionSettings
 from acpbot.sessions.turn import TurnEnd
 from acpbot.storage.records import PostRecord, TurnRecord
 from acpbot.storage.store import Store
@@ -33,20 +36,19 @@ async def life(api: Api, path):
     await asyncio.to_thread(store.close)
 
 
-class Chat:
-    """What a surface needs of the chat, without any."""
-
-    def __init__(self, outbox: Outbox) -> None:
-        self.outbox = outbox
-
-    def cwd(self, _thread_id) -> str:
-        return ""
-
-    def turn_ended(self, surface) -> None:
-        pass
-
-    def end_shown(self, surface) -> None:
-        pass
+def turn_view(outbox: Outbox) -> DiscordTurnView:
+    """A view of one turn in thread 1, in a chat that ignores what it reports."""
+    return DiscordTurnView(
+        IncomingMessage(thread_id="1", text="", owner="7"),
+        outbox=outbox,
+        reactions=ReactionUpdater(outbox, ReactionSettings(enabled=False), "1", "2"),
+        prompts=PermissionPrompts(outbox, DiscordSettings(bot_token="t")),
+        diffs=None,
+        deleted=(),
+        turn_started=lambda _view: None,
+        turn_over=lambda _view: None,
+        undelivered=lambda _view, _error: None,
+    )
 
 
 async def test_an_answer_is_left_for_delivery_or_its_turn_is_to_be_told_as_lost_and_never_both(tmp_path):
@@ -54,11 +56,11 @@ async def test_an_answer_is_left_for_delivery_or_its_turn_is_to_be_told_as_lost_
     store = Store.open(path)
     outbox = Outbox(Api(), Backoff(), store=store, own_id=lambda: ME)
     store.turn_queued(TurnRecord("t", "1", "discord", "running", b"{}"))
-    surface = DiscordTurnView(Chat(outbox), IncomingMessage(thread_id="1", text="", owner="7"), None, show_diffs=False)
+    view = turn_view(outbox)
     live = LiveMessage()
     live.append("the answer")
-    surface.on_update(live, Update(session_id="s", kind="agent_message_chunk", body={}))
-    surface.on_ended(live, TurnEnd("end_turn"), lambda: store.turn_settled("t"))
+    view.on_update(live, Update(session_id="s", kind="agent_message_chunk", body={}))
+    view.on_ended(live, TurnEnd("end_turn"), lambda: store.turn_settled("t"))
     outbox.post("1", "The agent ended unexpectedly.")
     store.close()  # in this very step of the loop: as if it were the last one
     assert [row["content"] for row in rows(path, "posts")] == ["the answer", "The agent ended unexpectedly."]
@@ -70,7 +72,7 @@ async def test_what_was_refused_and_said_anew_is_not_taken_for_what_was_to_be_ta
     path, api = tmp_path / "acpbot.sqlite3", Api()
     async with life(api, path) as outbox:
         api.trouble.extend(["refused"])
-        refused = outbox.post("1", "the answer", fate="leave")
+        refused = outbox.post("1", "the answer", on_restart="leave")
         assert await outbox.flush(5)
         refused.retract()
         outbox.post("1", "the answer")
@@ -100,13 +102,13 @@ async def test_two_messages_with_the_same_words_are_two_in_the_next_life_too(tmp
     path, api = tmp_path / "acpbot.sqlite3", Api()
     async with life(api, path) as outbox:
         api.trouble.extend(["lost", *["down"] * 100])
-        move, api.clock.move = api.clock.move, lambda _seconds: None
+        api.seconds_lost = 0.0
         outbox.post("1", "the same")
         outbox.post("1", "the same")
         assert not await outbox.flush(0.01)
     assert len(api.there) == 1
     api.trouble.clear()
-    move(NONCE_SECONDS)
+    api.clock.move(NONCE_SECONDS)
     async with life(api, path) as outbox:
         assert await outbox.flush(5)
     assert [one["content"] for one in api.there.values()] == ["the same", "the same"]

@@ -50,7 +50,7 @@ def chunked(draw: st.DrawFn) -> list[str]:
 @settings(max_examples=400, deadline=None)
 def test_any_text_in_any_chunks(chunks):
     text = "".join(chunks)
-    live = LiveMessage(**SMALL)
+    live = feed([], **SMALL)
     before: list[str] = []
     for number, chunk in enumerate(chunks):
         live.append(chunk)
@@ -340,6 +340,6 @@ def test_two_hundred_thousand_characters_in_chunks_of_ten():
 
 
 def test_it_refuses_what_cannot_work():
-    for settings_ in ({"limit": 399}, {"max_bodies": 0}):
+    for limit, bodies in ((399, 5), (400, 0)):
         with pytest.raises(ValueError, match="cannot split into"):
-            LiveMessage(**settings_)
+            LiveMessage(limit=limit, max_bodies=bodies)

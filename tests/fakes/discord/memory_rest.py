@@ -7,7 +7,15 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from acpbot.chat.discord.inbound.read_cursor import snowflake
-from acpbot.chat.discord.outbound.rest import ARCHIVED, BAD_REQUEST, NOT_FOUND, UNKNOWN_MESSAGE, Refused, Unreachable
+from acpbot.chat.discord.outbound.rest import (
+    ARCHIVED,
+    BAD_REQUEST,
+    NOT_FOUND,
+    UNKNOWN_MESSAGE,
+    Refused,
+    Rest,
+    Unreachable,
+)
 
 if TYPE_CHECKING:
     import random
@@ -21,7 +29,7 @@ _NONCE_SECONDS = (130.0, 400.0)
 """How long a nonce is known: surely, and at most."""
 
 
-class MemoryRest:
+class MemoryRest(Rest):
     """Stands in for ``chat.discord.outbound.rest.Rest``. ``faults``: of how many requests one fails, by chance.
 
     ``there`` are each channel's messages by id, oldest first; ``out``: nothing can be reached. ``made`` is called for
@@ -35,6 +43,7 @@ class MemoryRest:
         made: Callable[[str, str], None],
         gone: Callable[[str], None],
     ) -> None:
+        super().__init__()
         self.there: dict[str, dict[str, dict[str, Any]]] = {}
         self.reactions: dict[str, dict[str, None]] = {}
         self._archived: set[str] = set()
@@ -79,9 +88,9 @@ class MemoryRest:
         content: str,
         *,
         nonce: str,
-        components: Sequence[dict[str, Any]],
-        file: File | None,
-        reply_to: str | None,
+        components: Sequence[dict[str, Any]] = (),
+        file: File | None = None,
+        reply_to: str | None = None,
     ) -> str:
         del reply_to
         await self._arrives()
@@ -142,9 +151,9 @@ class MemoryRest:
         await self._answers()
         return sorted(found, key=lambda one: int(one["id"]))[:100]
 
-    async def change_thread(self, thread_id: str, *, archived: bool) -> None:
+    async def change_thread(self, thread_id: str, **fields: Any) -> None:
         await self._arrives()
-        assert not archived
+        assert fields == {"archived": False}
         self._awake[thread_id] = self._wall() + 60.0
         self._archived.discard(thread_id)
         await self._answers()

@@ -17,8 +17,8 @@ import msgspec
 
 from acpbot.acp import schema
 from acpbot.chat.discord.inbound.context import defuse
-from acpbot.chat.rendering.formatting import code, size_words
-from acpbot.text import one_line
+from acpbot.chat.rendering.markdown import code
+from acpbot.text import one_line, size_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -153,7 +153,7 @@ class Backfill:
                     return True
                 failures += 1
                 log.failed_try("catch_up_failed", failures, channel=str(channel), error=str(error))
-                await self._outbox.pause(failures)
+                await self._outbox.retries.pause(failures)
                 continue
             return True
         return False

@@ -12,11 +12,10 @@ from acpbot.chat.discord import access
 from acpbot.chat.discord.access import Verdict
 from acpbot.chat.discord.channels import person_of
 from acpbot.chat.discord.inbound import attachments, context, download
-from acpbot.chat.discord.outbound.reaction_updater import ReactionUpdater
-from acpbot.chat.discord.outbound.reactions import Event
+from acpbot.chat.discord.outbound.reactions import Event, ReactionUpdater
 from acpbot.chat.discord.outbound.rest import FORBIDDEN, UNKNOWN_MESSAGE, Refused, Unreachable
 from acpbot.chat.platform import IncomingMessage
-from acpbot.chat.rendering.formatting import code
+from acpbot.chat.rendering.markdown import code
 from acpbot.errors import AgentError, Draining, WireError
 from acpbot.logs import get_logger
 from acpbot.text import is_blank
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.inbound.read_cursor import ReadCursor
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.threads import Threads
-    from acpbot.chat.discord.outbound.turn_view import DiscordTurnView
+    from acpbot.chat.discord.turn_view import DiscordTurnView
     from acpbot.config.settings import DiscordSettings, ReactionSettings
     from acpbot.sessions.pool import Pool
 
@@ -197,7 +196,7 @@ class Intake:
             self._outbox.post(thread_id, f"{error}.")
         else:
             if before and (surface := self.waiting.get(key)) is not None:
-                surface.queued(before)
+                surface.show_queued(before)
         finally:
             self.marks.pop(key, None)
 
@@ -232,7 +231,7 @@ class Intake:
         for wanted in plan.accept:
             try:
                 async with asyncio.timeout(download.SECONDS):
-                    data = await download.fetch(wanted.url, most, self._outbox.pause)
+                    data = await download.fetch(wanted.url, most, self._outbox.retries.pause)
             except (download.NotFetched, TimeoutError) as error:
                 reason = str(error) or f"it took more than {download.SECONDS:.0f} s"
                 notes.append(f"I did not pass on {code(wanted.filename)}: it could not be downloaded ({reason}).")
@@ -244,7 +243,7 @@ class Intake:
             self._outbox.post(thread_id, "\n".join(notes)[:2000])
         return blocks
 
-    def fit(
+    def adapt_blocks(
         self, thread_id: str, blocks: list[dict[str, Any]], capabilities: PromptCapabilities
     ) -> list[dict[str, Any]]:
         """The prompt's blocks as far as the agent takes them; the thread is told what is left out."""

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from acpbot.acp import permissions
-from acpbot.chat.rendering.formatting import code, fence
+from acpbot.chat.rendering.markdown import code, fence
 from acpbot.text import one_line, shorten
+from acpbot.times import long_duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,7 +140,7 @@ def ask_text(title: str, timeout_seconds: float, asker_id: str) -> str:
     It names the asker by mention: whether that pings is for the sender to say. 1,500 UTF-16 code units at most.
     """
     who = f"{_mention(asker_id)} or an admin can answer" if _ID.fullmatch(asker_id) else "An admin can answer"
-    return f"🔐 The agent asks to use{_title(title)}\n{who}; after {_minutes(timeout_seconds)} it is rejected."
+    return f"🔐 The agent asks to use{_title(title)}\n{who}; after {long_duration(timeout_seconds)} it is rejected."
 
 
 def end_text(
@@ -205,10 +206,3 @@ def _title(title: str) -> str:
     # Parted backticks take room too.
     room = _TITLE_MAX - min(whole[:_TITLE_MAX].count("`"), _TITLE_MAX // 2)
     return "\n" + fence(shorten("\n".join(lines), room))
-
-
-def _minutes(seconds: float) -> str:
-    if seconds < 90:  # noqa: PLR2004 - below that, minutes are too coarse
-        return f"{seconds:.0f} second{'s' * (round(seconds) != 1)}"
-    minutes = round(seconds / 60)
-    return f"{minutes} minutes" if minutes < 90 else f"{minutes / 60:.0f} hours"  # noqa: PLR2004 - the same for hours

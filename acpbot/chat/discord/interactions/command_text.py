@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from acpbot.chat.rendering.formatting import code
+from acpbot.chat.rendering.markdown import code
 from acpbot.text import one_line
+from acpbot.times import short_duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,22 +37,14 @@ _ROWS_MOST: Final = 20
 _CHOICES_MOST: Final = 40
 
 
-def duration(seconds: float) -> str:
-    """For people: ``12 s``, ``3 min``, ``2 h``."""
-    if seconds < 90:  # noqa: PLR2004 - below that, minutes are too coarse
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.0f} h"  # noqa: PLR2004 - the same
-
-
 def status_words(row: Row, options: Options | None) -> str:
     """One thread's row, a line for each thing worth telling."""
     lines = [f"{_STATES[row.state]} · agent {code(row.agent)} · {row.turns} turn{'s' * (row.turns != 1)}"]
     if row.turn_seconds is not None:
-        silent = f", silent for {duration(row.silent_seconds or 0)}"
-        lines.append(f"This turn: {duration(row.turn_seconds)}{silent}")
+        silent = f", silent for {short_duration(row.silent_seconds or 0)}"
+        lines.append(f"This turn: {short_duration(row.turn_seconds)}{silent}")
     elif row.idle_seconds:
-        lines.append(f"Idle for {duration(row.idle_seconds)}")
+        lines.append(f"Idle for {short_duration(row.idle_seconds)}")
     if row.activity:
         lines.append(f"Running: {code(row.activity)}")
     if row.waiting_for:

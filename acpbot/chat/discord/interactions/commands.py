@@ -135,7 +135,7 @@ class Commands:
                 return
             except Unreachable:
                 failures += 1
-                await self._outbox.pause(failures)
+                await self._outbox.retries.pause(failures)
 
     async def close(self) -> None:
         """Register no more."""

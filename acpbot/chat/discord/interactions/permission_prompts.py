@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import discord
 
     from acpbot.chat.discord.access import Author
-    from acpbot.chat.discord.outbound.outbox import Outbox, Post
+    from acpbot.chat.discord.outbound.outbox import Outbox
+    from acpbot.chat.discord.outbound.post import Post
     from acpbot.config.settings import DiscordSettings
     from acpbot.sessions.turn import PermissionRequest
 
@@ -73,7 +74,7 @@ class PermissionPrompts:
 
         text = buttons.ask_text(ask.title, ask.timeout_seconds, asker_id)
         lost = buttons.lost_text(ask.title)
-        post = self._outbox.post(thread_id, text, components=_components(ask), on_failed=refused, instead=lost)
+        post = self._outbox.post(thread_id, text, components=_components(ask), on_refused=refused, restart_content=lost)
         self._known[ask.request] = _Asked(ask, asker_id, post)
         if len(self._known) > _ENDED_MOST:
             self._known.popitem(last=False)
@@ -102,7 +103,7 @@ class PermissionPrompts:
 
     async def _answer(self, interaction: discord.Interaction, person: Author, known: _Asked, option_id: str) -> None:
         known.answered_by = person.id
-        known.post.hold()  # the answer to the click says the same, and at once
+        known.post.freeze()  # the answer to the click says the same, and at once
         shown = False
         try:
             known.ask.select(option_id)
@@ -112,7 +113,7 @@ class PermissionPrompts:
         except (Conflict, InvalidParams) as error:
             await whisper(interaction, f"{error}.")
         finally:
-            known.post.release(shown=shown)
+            known.post.unfreeze(delivered=shown)
 
     async def _take_stale_away(self, interaction: discord.Interaction) -> None:
         """Buttons of a request that nobody waits for any more."""

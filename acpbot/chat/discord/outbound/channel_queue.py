@@ -1,7 +1,7 @@
-"""One channel's deliveries: posts, edits, and small chores (reactions, deletions), each in a task of its own.
+"""The deliveries to one channel: new posts, edits, and side tasks (reactions, deletions), each kind in its own task.
 
-The tasks live as long as there is something to deliver, and so does the lane. An edit carries the newest text at the
-moment in which it may be sent; a post says the same in every try, since the first may have made it.
+A task runs as long as there is something for it to do. An edit carries the newest text at the moment at which the rate
+limit lets it through. A new post says the same in every try, since the first try may have created the message.
 """
 
 from __future__ import annotations
@@ -9,400 +9,392 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from acpbot.chat.discord.inbound.read_cursor import snowflake
+from discord.utils import time_snowflake
+
+from acpbot.aio import retry
+from acpbot.chat.discord.outbound.post import Post, PostState
 from acpbot.chat.discord.outbound.rest import ARCHIVED, Refused, Unreachable
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from acpbot.chat.discord.outbound.outbox import Components, Outbox, Post
+    from acpbot.aio import TaskSet, WakeableBackoff
+    from acpbot.chat.discord.outbound.post import Content
+    from acpbot.chat.discord.outbound.rest import Rest
+    from acpbot.storage.store import Store
 
 log = get_logger(__name__)
 T = TypeVar("T")
 
 NONCE_SECONDS: Final = 120.0
-"""How long Discord surely knows a nonce ('the past few minutes'); later a look at the channel decides."""
+"""How long Discord is certain to know a nonce ('the past few minutes'); later we look for the message itself."""
 
-UNSURE: Final = "⚠️ My last message may be here twice: I may not read this channel's history, to see if it had arrived."
-REFUSALS_MOST: Final = 3
-"""Edits of a message that Discord refuses before no more are tried: such as of one that somebody has deleted."""
+MAY_BE_TWICE: Final = (
+    "⚠️ My last message may be here twice: I may not read this channel's history, to see if it had arrived."
+)
+REFUSED_EDITS_MOST: Final = 3
+"""Refused edits of a message before we give up: somebody may have deleted it."""
 
-_SKEW_SECONDS: Final = 60.0
-_LOST_SKEW_SECONDS: Final = 10.0
+# How far this machine's clock may differ from Discord's. It is less for posts of an earlier run, which may have
+# finished a post with the same words shortly before.
+_CLOCK_SKEW_SECONDS: Final = 60.0
+_UNCONFIRMED_SKEW_SECONDS: Final = 10.0
 
 
-class _Worker:
-    """Runs ``step`` again and again until it says that nothing is left; woken, it begins anew."""
+@dataclass(frozen=True)
+class Delivery:
+    """What the queues of all channels share.
 
-    def __init__(self, step: Callable[[], Awaitable[bool]], name: str, rested: Callable[[], None]) -> None:
-        self._step = step
-        self._name = name
-        self._rested = rested
-        self.task: asyncio.Task[None] | None = None
+    ``clock``: monotonic seconds; ``wall``: Unix time; ``own_id``: the bot's user id, empty while it is unknown.
+    ``echoes``: ids of messages of ours that the gateway has reported, by nonce. ``tasks`` are those of all queues.
+    """
 
-    @property
-    def busy(self) -> bool:
-        return self.task is not None
+    rest: Rest
+    store: Store
+    backoff: WakeableBackoff
+    clock: Callable[[], float]
+    wall: Callable[[], float]
+    own_id: Callable[[], str]
+    tasks: TaskSet
+    echoes: dict[str, str]
 
-    def wake(self) -> None:
-        if self.task is None:
-            self.task = asyncio.create_task(self._run(), name=self._name)
 
-    async def _run(self) -> None:
-        try:
-            while await self._guarded():
-                pass
-        finally:
-            self.task = None
-            self._rested()
+class _Reaction(NamedTuple):
+    """A reaction of ours to put on a message, or to take off."""
 
-    async def _guarded(self) -> bool:
-        try:
-            return await self._step()
-        except Exception:
-            # What it was about is lost, and in the log; what comes after must not be lost with it.
-            log.exception("discord_delivery_crashed", task=self._name)
-            return True
+    message_id: str
+    emoji: str
+    add: bool
 
 
 class ChannelQueue:
-    """A channel's lane."""
+    """What is to be delivered to one channel. ``running`` are its tasks, by what they do: send, edit, side task."""
 
-    def __init__(self, outbox: Outbox, channel_id: str) -> None:
-        self.channel_id = channel_id
-        self._outbox = outbox
-        self._rest = outbox.rest
+    def __init__(self, channel_id: str, delivery: Delivery) -> None:
+        self._channel_id = channel_id
+        self._delivery = delivery
+        self._rest = delivery.rest
+        self._store = delivery.store
         self._unsent: deque[Post] = deque()
-        self._dirty: dict[Post, None] = {}
-        self._chores: deque[tuple[str, str, bool]] = deque()
-        self._gone: deque[tuple[Post, str]] = deque()
-        self._lost: set[Post] = set()
-        self._unsure = False
+        self._edits: dict[Post, None] = {}
+        self._deletions: deque[Post] = deque()
+        self._reactions: deque[_Reaction] = deque()
+        self._side_task: Post | _Reaction | None = None  # one that has failed, to be tried again
         self._sources: dict[Callable[[], None], None] = {}
         self._last_id: str | None = None
-        self._edit_failures = 0
-        self._hurry = asyncio.Event()
-        self._sender = _Worker(self._send_next, f"discord send {channel_id}", self._rested)
-        self._editor = _Worker(self._edit_next, f"discord edit {channel_id}", self._rested)
-        self._chorer = _Worker(self._next_chore, f"discord react {channel_id}", self._rested)
-
-    def tasks(self) -> list[asyncio.Task[None]]:
-        """What is under way."""
-        return [worker.task for worker in (self._sender, self._editor, self._chorer) if worker.task is not None]
+        self._may_be_twice = False
+        self._urgent = asyncio.Event()
+        self.running: dict[str, asyncio.Task[None]] = {}
 
     def add(self, post: Post) -> None:
-        """Deliver it after those before it, and after what is there to be seen by now."""
+        """Deliver a post after those before it, and after what the sources have to show by now."""
         self.bring_up_to_date()
         self._unsent.append(post)
-        self._sender.wake()
+        post.save()
+        self._wake("send", self._send_next)
 
-    def recover(self, post: Post, *, retract: bool) -> None:
-        """Take up a post of an earlier life: nobody knows what it says, nor, without a message id, if it stands."""
-        if post.message_id is None:
-            post.retracted = retract
-            self._lost.add(post)
-            self._unsent.append(post)
-            self._sender.wake()
-        elif retract:
-            post.retract()
-        else:
-            self.changed(post)
+    def restore(self, post: Post) -> None:
+        """Deliver a post of an earlier run: nobody knows what the message says, nor whether it exists."""
+        if post.state is PostState.SENT:
+            self.update(post)
+            return
+        post.first_try = self._delivery.clock() - (self._delivery.wall() - post.created_at)
+        self._unsent.append(post)
+        self._wake("send", self._send_next)
 
-    def refresh(self, source: Callable[[], None], *, urgent: bool) -> None:
-        """Run it before the next delivery."""
+    def refresh(self, source: Callable[[], None], *, urgent: bool = False) -> None:
+        """Have ``source`` bring its posts up to date just before the next delivery; asked often, it runs once.
+
+        ``urgent``: the next edit does not wait for the pace of progress.
+        """
         self._sources[source] = None
         if urgent:
-            self._hurry.set()
-        if not self._sender.busy:  # else it looks by itself once its post is sent
-            self._editor.wake()
-
-    def react(self, message_id: str, emoji: str, *, add: bool) -> None:
-        """Do it after the reactions before it; one that nobody has seen yet is not made for being taken off."""
-        chore, opposite = (message_id, emoji, add), (message_id, emoji, not add)
-        if opposite not in self._chores:
-            self._chores.append(chore)
-            self._chorer.wake()
-            return
-        at = self._chores.index(opposite)
-        del self._chores[at]
-        # The one that came after it takes its place, so that there is never none.
-        after = next((later for later in list(self._chores)[at:] if later[0] == message_id and later[2]), None)
-        if after is not None:
-            self._chores.remove(after)
-            self._chores.insert(at, after)
-
-    def changed(self, post: Post) -> None:
-        """See whether there is something to be done about it."""
-        if post.retracted:
-            self._dirty.pop(post, None)
-            if post.message_id is not None:
-                self._gone.append((post, post.message_id))
-                post.message_id = None
-                self._chorer.wake()
-        elif post.settled and not post.held:
-            self._dirty.pop(post, None)
-            self._outbox.forget(post)
-        elif post.message_id is not None and not post.held and post.failed is None and post.shown != post.wanted:
-            self._dirty[post] = None
-            if post.urgent:
-                self._hurry.set()
-            self._editor.wake()
-        else:
-            self._dirty.pop(post, None)
-        self._rested()
-
-    def _rested(self) -> None:
-        if not self.tasks():
-            self._outbox.idle(self)
+            self._urgent.set()
+        if "send" not in self.running:  # that task runs the sources after its post by itself
+            self._wake("edit", self._edit_next)
 
     def bring_up_to_date(self) -> None:
-        """Run the sources."""
+        """Run the sources now."""
         while self._sources:
             source = next(iter(self._sources))
             del self._sources[source]
             source()
 
+    def react(self, message_id: str, emoji: str, *, add: bool) -> None:
+        """Put a reaction on a message or take it off, in order. Two that wait and undo each other are dropped."""
+        opposite = _Reaction(message_id, emoji, not add)
+        if opposite not in self._reactions:
+            self._reactions.append(_Reaction(message_id, emoji, add))
+            self._wake("side task", self._do_side_task)
+            return
+        at = self._reactions.index(opposite)
+        del self._reactions[at]
+        # The next reaction to the message takes its place, so that the message always has one.
+        for later in list(self._reactions)[at:]:
+            if later.message_id == message_id and later.add:
+                self._reactions.remove(later)
+                self._reactions.insert(at, later)
+                return
+
+    def update(self, post: Post) -> None:
+        """Plan what is left to do for a post: delete it, edit it, or forget it as it shows what is wanted for good."""
+        if post.retracted:
+            self._edits.pop(post, None)
+            if post.message_id is not None and post.state in {PostState.SENT, PostState.REFUSED}:
+                post.move_to(PostState.DELETING)
+                self._deletions.append(post)
+                self._wake("side task", self._do_side_task)
+        elif post.state is PostState.SENT and not post.frozen and post.delivered != post.wanted:
+            self._edits[post] = None
+            if post.urgent:
+                self._urgent.set()
+            self._wake("edit", self._edit_next)
+        else:
+            self._edits.pop(post, None)
+            shown = post.state is PostState.SENT and post.delivered == post.wanted
+            if shown and not post.frozen and post.on_restart == "deliver" and post.restart_content is None:
+                self._store.post_settled(post.nonce)
+
+    # Tasks.
+
+    def _wake(self, what: str, step: Callable[[], Awaitable[bool]]) -> None:
+        if what not in self.running:
+            name = f"{what} {self._channel_id}"
+            self.running[what] = self._delivery.tasks.start(self._run(what, step), name=name)
+
+    async def _run(self, what: str, step: Callable[[], Awaitable[bool]]) -> None:
+        """Await ``step()`` until it returns false, through outages of any length."""
+        log_failure = partial(self._log_failure, what)
+        more = True
+        try:
+            while more:
+                try:
+                    more = await retry(step, on=(Unreachable,), backoff=self._delivery.backoff, on_failure=log_failure)
+                except Exception:
+                    # Broad: a defect loses what the step was about, and must not lose what comes after it.
+                    log.exception("discord_delivery_crashed", channel=self._channel_id, what=what)
+        finally:
+            del self.running[what]
+
+    def _log_failure(self, what: str, error: BaseException, failures: int) -> None:
+        log.failed_try("discord_retry", failures, channel=self._channel_id, what=what, error=str(error))
+
     # New posts.
 
     async def _send_next(self) -> bool:
+        """Send the first post that waits, if there is one; return whether there was. Raises Unreachable: try again."""
         self.bring_up_to_date()
         if not self._unsent:
             return False
         post = self._unsent.popleft()
-        content, components = post.wanted
-        if post.sent != content and post not in self._lost:
-            post.sent = content
-            self._outbox.keep(post)
-        await self._outbox.durable()
-        if post in self._lost:
-            return await self._send_lost(post)
-        if post.retracted:
-            self._outbox.forget(post)
-            return True
-        since = self._after(self._outbox.wall() - _SKEW_SECONDS)
+        if post.ready is not None:
+            await asyncio.wait([post.ready])
+        echo = None if post.state is PostState.QUEUED else self._delivery.echoes.get(post.nonce)
+        if post.state is PostState.QUEUED and post.sent != post.wanted:
+            post.sent = post.wanted
+            post.save()
+        await self._store.durable()  # the next run of the daemon must know of every message that exists
+        if post.state is PostState.QUEUED:
+            if post.retracted:
+                post.move_to(PostState.DELETED)
+                self._store.post_settled(post.nonce)
+                return True
+            post.move_to(PostState.SENDING)
+            post.first_try = self._delivery.clock()
         try:
-            post.message_id = await self._deliver(post, content, components, since, self._outbox.clock())
+            message_id = echo or await self._send(post)
+        except Unreachable:
+            message_id = self._delivery.echoes.get(post.nonce)
+            if message_id is None:
+                self._unsent.appendleft(post)
+                raise
         except Refused as error:
             if post.reply_to is None:
                 self._refused(post, error)
-            else:  # that may be what is not allowed: it takes the right to read the history
+            else:  # only the reply may be refused: it takes the permission to read the history
                 post.reply_to = None
                 self._unsent.appendleft(post)
             return True
-        self._last_id = post.message_id
-        self._own_up(sent=True)
-        post.shown = content, components
-        post.file = None
-        self._outbox.keep(post)
-        self.changed(post)
+        self._sent(post, message_id)
         return True
 
-    async def _send_lost(self, post: Post) -> bool:
-        """Post what an earlier life may have posted already, with these words or, while it grew, with others.
+    async def _send(self, post: Post) -> str | None:
+        """Make the message, or find it where an earlier try may have made it; its id.
 
-        As long as Discord knows its nonce, a second one is not made; later, or to take it away, its words must do.
+        ``None``: it was retracted, and was never made. While Discord knows the nonce, a second request makes no second
+        message; later, and where it is to be deleted, we look for it.
         """
-        found = None
-        since, age = self._after(post.created_at - _LOST_SKEW_SECONDS), self._outbox.wall() - post.created_at
+        delivery = self._delivery
+        unconfirmed = post.state is PostState.UNCONFIRMED
+        gone = unconfirmed and post.retracted
+        age = delivery.clock() - post.first_try
+        if gone or age >= NONCE_SECONDS:
+            skew = _UNCONFIRMED_SKEW_SECONDS if unconfirmed else _CLOCK_SKEW_SECONDS
+            found = await self._find(post, delivery.wall() - age - skew)
+            if found is not None or gone:
+                return found
+        content, components = post.wanted if unconfirmed else post.sent
+        return await self._rest.send(
+            self._channel_id,
+            content,
+            nonce=post.nonce,
+            components=components,
+            file=post.file,
+            reply_to=post.reply_to,
+        )
+
+    async def _find(self, post: Post, since: float) -> str | None:
+        """The id of the message, where an earlier try has made it; after Unix time ``since`` if no other is known."""
+        # The posts of a channel are made in order.
+        after = self._last_id or str(max(0, time_snowflake(datetime.fromtimestamp(since, UTC))))
         try:
-            if post.retracted or age >= NONCE_SECONDS:
-                found = await self._found(post, since)
-            if found is None and not post.retracted:
-                found = await self._deliver(post, *post.wanted, since, self._outbox.clock() - age)
-        except Refused as error:
-            self._refused(post, error)
-            return True
-        self._own_up(sent=not post.retracted)
-        self._lost.discard(post)
-        post.message_id = found
-        post.file = None
-        if found is None:
-            self._outbox.forget(post)
-        else:
-            self._last_id = found
-            self._outbox.keep(post)
-            self.changed(post)
-        return True
-
-    def _own_up(self, *, sent: bool) -> None:
-        """What was sent although nobody could see whether it stood may be there twice."""
-        unsure, self._unsure = self._unsure, False
-        if unsure and sent:
-            self._outbox.post(self.channel_id, UNSURE)
-
-    def _after(self, seconds: float) -> str:
-        """After which message one that has yet to be found stands: those of a lane are made in their order."""
-        return self._last_id or str(snowflake(seconds))
-
-    async def _found(self, post: Post, since: str) -> str | None:
-        """As :meth:`_find`, through outages of any length."""
-        failures = 0
-        while True:
-            try:
-                return await self._find(post, since)
-            except Unreachable as error:
-                failures += 1
-                self._note("find", error, failures)
-                await self._outbox.pause(failures)
-
-    async def _deliver(self, post: Post, content: str, components: Components, since: str, began: float) -> str:
-        """Send it until it stands. What it says is the same in every try, as the first may have made it.
-
-        The first was, by this life or an earlier one, not before ``began``, by the clock, and where it has made the
-        message, that is found ``since``.
-        """
-        failures = 0
-        while True:
-            try:
-                if failures and self._outbox.clock() - began >= NONCE_SECONDS:
-                    found = await self._find(post, since)
-                    if found is not None:
-                        return found
-                return await self._rest.send(
-                    self.channel_id,
-                    content,
-                    nonce=post.nonce,
-                    components=components,
-                    file=post.file,
-                    reply_to=post.reply_to,
-                )
-            except Unreachable as error:
-                failures += 1
-                self._note("send", error, failures)
-                if (echo := self._outbox.echo(post.nonce)) is not None:
-                    return echo
-                await self._outbox.pause(failures)
-                if (echo := self._outbox.echo(post.nonce)) is not None:
-                    return echo
-
-    async def _find(self, post: Post, since: str) -> str | None:
-        """The message, where an earlier try has made it after all; by now its nonce may be forgotten."""
-        words = {post.sent.strip(), post.content.strip()}
-        try:
-            found = await self._rest.posted_since(self.channel_id, since)
-        except Refused:  # it may be twice then, and is told to be; not to send it might lose it
-            self._unsure = True
+            found = await self._rest.posted_since(self._channel_id, after)
+        except Refused:  # not to send it might lose it
+            self._may_be_twice = True
             return None
+        words = {post.sent[0].strip(), post.wanted[0].strip()}
         files = [] if post.file is None else [_letters(post.file.filename)]
         for message in found:
-            ours = message["author"]["id"] == self._outbox.own_id()
+            ours = message["author"]["id"] == self._delivery.own_id()
             same = message["content"] in words and _files_in(message) == files
             if ours and (message.get("nonce") == post.nonce or same):
                 return str(message["id"])
         return None
 
+    def _sent(self, post: Post, message_id: str | None) -> None:
+        """Note that a post is a message now; ``None``: that it was never made and must not be."""
+        if self._may_be_twice:
+            self._may_be_twice = False
+            if message_id is not None:
+                self._post_duplicate_warning()
+        if message_id is None:
+            post.move_to(PostState.DELETED)
+            self._store.post_settled(post.nonce)
+            return
+        if post.state is PostState.SENDING:
+            post.delivered = post.sent
+        self._last_id = post.message_id = message_id
+        post.file = None
+        post.move_to(PostState.SENT)
+        post.save()
+        self.update(post)
+
+    def _post_duplicate_warning(self) -> None:
+        wall = self._delivery.wall()
+        self.add(Post(self._channel_id, (MAY_BE_TWICE, ()), store=self._store, on_change=self.update, created_at=wall))
+
+    def _refused(self, post: Post, error: Refused) -> None:
+        post.move_to(PostState.REFUSED)
+        post.error = error
+        post.file = None
+        self._store.post_settled(post.nonce)
+        log.warning("discord_refused", channel=self._channel_id, error=str(error))
+        if post.on_refused is not None:
+            post.on_refused()
+
     # Edits.
 
     async def _edit_next(self) -> bool:
+        """Edit one post, an urgent one first; return whether there was one. Raises Unreachable: try again."""
         self.bring_up_to_date()
-        if not self._dirty:
-            self._edit_failures = 0
+        post = self._most_urgent()
+        if post is None:
             return False
-        if not any(post.urgent for post in self._dirty) and (delay := self._rest.edit_delay(self.channel_id)):
-            self._hurry.clear()
+        if not post.urgent and (delay := self._rest.edit_delay(self._channel_id)):
+            self._urgent.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(delay):
-                    await self._hurry.wait()
+                    await self._urgent.wait()
             self.bring_up_to_date()
-        post = next((post for post in self._dirty if post.urgent), next(iter(self._dirty), None))
-        if post is None or post.message_id is None:
-            return True
-        del self._dirty[post]
+            post = self._most_urgent()
+            if post is None:
+                return True
+        del self._edits[post]
         if post.urgent:
-            await self._outbox.durable()
-        if post.retracted:  # meanwhile
+            await self._store.durable()
+        if post.state is not PostState.SENT or post.message_id is None:  # retracted meanwhile
             return True
+        latest = partial(self._latest, post)
+        edit = partial(self._rest.edit, self._channel_id, post.message_id, latest, urgent=post.urgent)
         try:
-            post.shown = await self._edit(post, post.message_id)
+            post.delivered = await self._unarchived(edit)
         except Refused as error:
             await self._edit_refused(post, error)
             return True
-        except Unreachable as error:
-            self._edit_failures += 1
-            self._note("edit", error, self._edit_failures)
-            self.changed(post)
-            await self._outbox.pause(self._edit_failures)
-            return True
-        self._edit_failures = 0
-        self.changed(post)
+        except Unreachable:
+            self.update(post)
+            raise
+        self.update(post)
         return True
 
+    def _most_urgent(self) -> Post | None:
+        for post in self._edits:
+            if post.urgent:
+                return post
+        return next(iter(self._edits), None)
+
+    def _latest(self, post: Post) -> Content:
+        self.bring_up_to_date()
+        return post.wanted
+
     async def _edit_refused(self, post: Post, error: Refused) -> None:
-        """One refusal is not the end: it may be about this very text, or of a server that errs."""
-        post.refusals += 1
-        if post.refusals >= REFUSALS_MOST:
-            self._refused(post, error)
+        """Try again, a few times: the next text may be taken, or the server has made an error."""
+        post.refused_edits += 1
+        post.delivered = None
+        if post.state is not PostState.SENT:
             return
-        post.shown = None
-        if post.urgent:
-            await self._outbox.pause(post.refusals)
-            self.changed(post)
+        if post.refused_edits >= REFUSED_EDITS_MOST:
+            self._refused(post, error)
+        elif post.urgent:
+            await self._delivery.backoff.pause(post.refused_edits)
+            self.update(post)
 
-    async def _edit(self, post: Post, message_id: str) -> tuple[str, Components]:
-        def latest() -> tuple[str, Components]:
-            self.bring_up_to_date()
-            return post.wanted
-
-        edit = self._rest.edit
-        return await self._awake(lambda: edit(self.channel_id, message_id, latest, urgent=post.urgent))
-
-    async def _awake(self, request: Callable[[], Awaitable[T]]) -> T:
-        """Do it; a thread that was archived meanwhile is woken for it."""
+    async def _unarchived(self, request: Callable[[], Awaitable[T]]) -> T:
+        """Make a request. Where the thread is archived, reopen it and make the request again."""
         try:
             return await request()
         except Refused as error:
             if error.code != ARCHIVED:
                 raise
-        await self._rest.change_thread(self.channel_id, archived=False)
+        await self._rest.change_thread(self._channel_id, archived=False)
         return await request()
 
     # Reactions and deletions.
 
-    async def _next_chore(self) -> bool:
-        if self._gone:
-            post, gone = self._gone.popleft()
-            await self._outbox.durable()  # else another life might say it again
-            await self._settle(lambda: self._rest.delete(self.channel_id, gone))
-            self._outbox.forget(post)
-        elif self._chores:
-            message_id, emoji, add = self._chores.popleft()
-            await self._settle(lambda: self._rest.react(self.channel_id, message_id, emoji, add=add))
+    async def _do_side_task(self) -> bool:
+        """Delete one post or change one reaction; return whether there was one. Raises Unreachable: try again.
+
+        One that has failed may have taken effect all the same: nothing that comes later makes it superfluous.
+        """
+        task, self._side_task = self._side_task, None
+        if task is None:
+            if not self._deletions and not self._reactions:
+                return False
+            task = self._deletions.popleft() if self._deletions else self._reactions.popleft()
+        request: Callable[[], Awaitable[None]]
+        if isinstance(task, Post):
+            await self._store.durable()  # else the next run of the daemon might post it again
+            request = partial(self._rest.delete, self._channel_id, task.message_id or "")
         else:
-            return False
+            request = partial(self._rest.react, self._channel_id, task.message_id, task.emoji, add=task.add)
+        try:
+            await self._unarchived(request)
+        except Unreachable:
+            self._side_task = task
+            raise
+        except Refused as error:
+            # This harms nobody: the message may be gone, or the permission.
+            log.debug("discord_side_task_refused", channel=self._channel_id, error=str(error))
+        if isinstance(task, Post):
+            task.move_to(PostState.DELETED)
+            self._store.post_settled(task.nonce)
         return True
-
-    async def _settle(self, chore: Callable[[], Awaitable[None]]) -> None:
-        """Do it, however often it is tried: after the first time it may have been done, and can't just be forgotten."""
-        failures = 0
-        while True:
-            try:
-                await self._awake(chore)
-            except Refused as error:
-                # A reaction or a deletion that is not allowed harms nobody: the message may be gone, or the permission.
-                log.debug("discord_chore_refused", channel=self.channel_id, error=str(error))
-            except Unreachable as error:
-                failures += 1
-                self._note("chore", error, failures)
-                await self._outbox.pause(failures)
-                continue
-            return
-
-    # Failures.
-
-    def _refused(self, post: Post, error: Refused) -> None:
-        post.failed = error
-        post.file = None
-        self._lost.discard(post)
-        self._outbox.forget(post)
-        log.warning("discord_refused", channel=self.channel_id, error=str(error))
-        if post.on_failed is not None:
-            post.on_failed()
-
-    def _note(self, what: str, error: Unreachable, failures: int) -> None:
-        log.failed_try("discord_retry", failures, channel=self.channel_id, what=what, error=str(error))
 
 
 def _files_in(message: dict[str, Any]) -> list[str]:

@@ -1,4 +1,7 @@
-"""The emoji on a user's message that says how far the answer is. Sans-I/O: events and times in, reactions out.
+"""The emoji on a user's message that says how far the answer is.
+
+:class:`Reactions` is the state machine, without I/O: events and times in, reactions out. :class:`ReactionUpdater` runs
+it on the event loop's clock.
 
 One emoji is shown at a time. A state is shown once it has lasted ``debounce_ms``, the first one and the last one at
 once: Discord limits how often reactions change. While the agent works and says nothing new, the emoji turns slow, then
@@ -9,13 +12,17 @@ Times are seconds of one clock that never goes back.
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import re
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from acpbot.acp import schema
+from acpbot.chat.discord.outbound.rest import Refused
 
 if TYPE_CHECKING:
+    from acpbot.acp.schema import Update
+    from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.config.settings import ReactionSettings
 
 _RUNNING_MAX: Final = 256
@@ -52,6 +59,10 @@ class Event(enum.Enum):
 
 
 _ENDS: Final = frozenset({Event.DONE, Event.ERROR, Event.CANCELLED})
+_SHOWN: Final = (Event.QUEUED, Event.THINKING, Event.TOOL, Event.CODING, Event.WEB, Event.DONE, Event.ERROR)
+"""The states that have an emoji of their own in the settings."""
+STOP_EVENTS: Final = {"cancelled": Event.CANCELLED, "error": Event.ERROR, "refusal": Event.ERROR}
+"""How a turn ended, by :attr:`TurnEnd.stop_reason`; all other reasons are DONE."""
 
 
 class Change(NamedTuple):
@@ -80,13 +91,6 @@ def tool_event(kind: str | None, title: str | None) -> Event:
     return Event.CODING if kind == "search" or words & _CODING_WORDS else Event.TOOL
 
 
-def end_event(stop_reason: str) -> Event:
-    """How a turn ended, of :attr:`TurnEnd.stop_reason`."""
-    if stop_reason == "cancelled":
-        return Event.CANCELLED
-    return Event.ERROR if stop_reason in {"error", "refusal"} else Event.DONE
-
-
 class Reactions:
     """The state of one message.
 
@@ -96,7 +100,11 @@ class Reactions:
 
     def __init__(self, settings: ReactionSettings) -> None:
         timing = settings.timing
-        self._emojis = settings.emojis
+        emojis = settings.emojis
+        self._emojis: dict[Event | None, str] = {}
+        for event in _SHOWN:
+            self._emojis[event] = getattr(emojis, event.name.lower())
+        self._stall_emojis = emojis.stall_soft, emojis.stall_hard
         self._enabled = settings.enabled
         self._remove = settings.remove_after_reply
         self._debounce = timing.debounce_ms / 1000
@@ -106,7 +114,7 @@ class Reactions:
         self._state: Event | None = None
         self._since = 0.0  # the state's emoji has been the same
         self._heard = 0.0  # the last event
-        self._now = 0.0  # the latest time that we were told
+        self._now = 0.0  # the latest time that a caller gave
         self._asked = 0
         self._shown: str | None = None
         self._steady: str | None = None  # what was shown last that was not a stall
@@ -118,7 +126,7 @@ class Reactions:
         return not self._enabled or (self._state in _ENDS and self._target(float("inf")) == self._shown)
 
     def on(self, event: Event, now: float) -> None:
-        """Take in what the turn does now; after an end nothing changes any more, unless it turns out to be an error."""
+        """Handle what the turn does now; after an end nothing changes any more, unless it turns out to be an error."""
         if self._state in _ENDS and (event is not Event.ERROR or self._state is Event.ERROR):
             return
         self._heard = self._now = now
@@ -127,12 +135,12 @@ class Reactions:
         elif event is Event.ANSWERED:
             self._asked = max(self._asked - 1, 0)
         else:
-            if event in _ENDS or self._emoji(event) != self._emoji(self._state):
+            if event in _ENDS or self._emojis.get(event) != self._emojis.get(self._state):
                 self._since = now
             self._state = event
 
     def update(self, kind: str, body: dict[str, Any], now: float) -> None:
-        """Take an ACP update of the turn in: any is a sign of life, and the tool that runs says which emoji."""
+        """Handle an ACP update of the turn: the agent works, and the tool that runs says which emoji."""
         if kind in {"tool_call", "tool_call_update"} and (call := schema.tool_call(body)) is not None:
             known = self._running.pop(call.tool_call_id, (None, None))
             if call.status not in {"completed", "failed"} and len(self._running) < _RUNNING_MAX:
@@ -146,7 +154,7 @@ class Reactions:
             return []
         self._now = now
         target = self._target(now)
-        if target not in self._stalls(now):
+        if self._stall(now) is None:
             self._steady = target
         if target == self._shown:
             return []
@@ -161,28 +169,86 @@ class Reactions:
         if not self._enabled or self._state is None:
             return None
         hold = self._hold.get(self._state, 0.0)
-        times = (self._since + self._debounce, self._heard + self._soft, self._heard + self._hard, self._since + hold)
-        return min((time for time in times if time > self._now and self._target(time) != self._shown), default=None)
+        wakeup = None
+        for time in (
+            self._since + self._debounce,
+            self._heard + self._soft,
+            self._heard + self._hard,
+            self._since + hold,
+        ):
+            if time > self._now and (wakeup is None or time < wakeup) and self._target(time) != self._shown:
+                wakeup = time
+        return wakeup
 
     def _target(self, now: float) -> str | None:
         """What should be shown at that time."""
-        emoji = self._emoji(self._state)
+        emoji = self._emojis.get(self._state)
         if self._state in self._hold:
             return None if self._remove and now >= self._since + self._hold[self._state] else emoji
-        stalls = self._stalls(now)
-        if stalls:
-            return stalls[0]
+        stall = self._stall(now)
+        if stall is not None:
+            return stall
         lasting = self._steady is None or emoji is None or now >= self._since + self._debounce
         return emoji if lasting else self._steady
 
-    def _stalls(self, now: float) -> list[str]:
+    def _stall(self, now: float) -> str | None:
+        """The emoji for a silent agent, where it is silent that long at that time."""
         if self._state is None or self._state in _ENDS or self._state is Event.QUEUED or self._asked:
-            return []
-        steps = ((self._hard, self._emojis.stall_hard), (self._soft, self._emojis.stall_soft))
-        return [emoji for seconds, emoji in steps if seconds and now >= self._heard + seconds]
-
-    def _emoji(self, state: Event | None) -> str | None:
-        if state is None or state is Event.CANCELLED:
             return None
-        emoji: str = getattr(self._emojis, state.name.lower())
-        return emoji
+        soft, hard = self._stall_emojis
+        if self._hard and now >= self._heard + self._hard:
+            return hard
+        return soft if self._soft and now >= self._heard + self._soft else None
+
+
+class ReactionUpdater:
+    """Shows how far the answer to one message is, by reactions on it. It begins with QUEUED."""
+
+    def __init__(self, outbox: Outbox, settings: ReactionSettings, channel_id: str, message_id: str) -> None:
+        self._queue = outbox.queue(channel_id)
+        self._message_id = message_id
+        self._reactions = Reactions(settings)
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self.on(Event.QUEUED)
+
+    def on(self, event: Event) -> None:
+        """Handle what the turn does now."""
+        self._reactions.on(event, self._loop.time())
+        self._apply()
+
+    def update(self, update: Update) -> None:
+        """Handle an update of the turn."""
+        self._reactions.update(update.kind, update.body, self._loop.time())
+        self._apply()
+
+    def _apply(self) -> None:
+        """Make the changes that are due, and come back for the next ones."""
+        for change in self._reactions.due(self._loop.time()):
+            self._queue.react(self._message_id, change.emoji, add=change.action == "add")
+        wakeup = self._reactions.next_wakeup()
+        if self._timer is not None and (wakeup is None or wakeup < self._timer.when()):
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None and wakeup is not None:
+            self._timer = self._loop.call_at(wakeup, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._apply()
+
+
+async def end_reactions(outbox: Outbox, settings: ReactionSettings, channel_id: str, message_id: str) -> None:
+    """Take off the reactions that an earlier run of the daemon put on a message, and show that its turn failed."""
+    if not settings.enabled:
+        return
+    try:
+        message = await outbox.message(channel_id, message_id)
+    except Refused:
+        return  # it is gone, or out of reach
+    for reaction in message.get("reactions", ()):
+        if reaction.get("me"):
+            emoji = reaction["emoji"]
+            name = f"{emoji['name']}:{emoji['id']}" if emoji.get("id") else emoji["name"]
+            outbox.react(channel_id, message_id, name, add=False)
+    outbox.react(channel_id, message_id, settings.emojis.error, add=True)

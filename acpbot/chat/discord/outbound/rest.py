@@ -1,8 +1,9 @@
-"""Discord's REST API as the delivery needs it: two kinds of failure, and the pace that the rate limits allow.
+"""Discord's REST API: two kinds of failure, and requests at the pace that the rate limits allow.
 
-The requests go through discord.py's HTTP client, which keeps to the buckets of the rate limits by waiting inside the
-call. What is added: a failure is either final (:class:`Refused`) or worth another try (:class:`Unreachable`), the
-global limit is kept to before it is hit, and the bucket of edits is read, so that they can be spread evenly.
+The requests go through discord.py's HTTP client, which waits inside the call where a bucket of the rate limits is
+empty. This module adds three things: a failure is either final (:class:`Refused`) or worth another try
+(:class:`Unreachable`); the global limit is kept to before Discord enforces it; and the bucket of edits is read, so that
+they can be spread evenly.
 Source: https://discord.com/developers/docs/topics/rate-limits.
 """
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 REQUEST_SECONDS: Final = 30.0
 UPLOAD_SECONDS: Final = 180.0
+FILE_BYTES_MOST: Final = 8 * 1024 * 1024
+"""Of one attached file; Discord takes 10 MiB."""
+
 GLOBAL_LIMIT: Final = 45
 """Requests in a second; Discord allows a bot 50 in all."""
 
@@ -39,21 +43,21 @@ HAS_THREAD: Final = 160004
 NOBODY: Final[dict[str, list[str]]] = {"parse": []}
 
 NO_ANSWER: Final = (discord.HTTPException, aiohttp.ClientError, OSError, TimeoutError)
-"""What a call of discord.py's own raises where it has no answer, or not the one that was hoped for."""
+"""What discord.py's own calls raise where Discord does not answer, or answers with an error."""
 
 CLOSED: Final = RuntimeError
-"""What it raises where its client has been closed."""
+"""What they raise where the client has been closed."""
 
 _EDIT: Final = re.compile(r"/channels/(\d+)/messages/\d+$")
 _FINAL: Final = frozenset({400, 403, 404, 405, 413})
 _PACES_MOST: Final = 4096
 _PAGE: Final = 100
 _PAGES_MOST: Final = 10
-_ODD: Final = "an answer that is none of Discord's"
+_MALFORMED: Final = "an answer that is none of Discord's"
 
 
 class Refused(Exception):
-    """Discord's final answer is no: ``status`` of HTTP, ``code`` of its own, and its words."""
+    """Discord's answer is no, and will stay so: HTTP's ``status``, Discord's own ``code``, and its text."""
 
     def __init__(self, status: int, code: int, text: str) -> None:
         super().__init__(f"{status} {text} ({code})" if code else f"{status} {text}")
@@ -62,7 +66,7 @@ class Refused(Exception):
 
 
 class Unreachable(Exception):
-    """No answer, or one that says to try later. The request may have taken effect all the same."""
+    """There is no answer, or one that says to try later. The request may have taken effect all the same."""
 
 
 class File(msgspec.Struct, frozen=True):
@@ -73,13 +77,13 @@ class File(msgspec.Struct, frozen=True):
 
 
 class Throttle:
-    """Lets ``limit`` requests through in any ``per`` seconds; urgent ones before others, each kind in order."""
+    """Admits ``limit`` requests in any ``per`` seconds; urgent ones before others, each kind in order."""
 
     def __init__(self, limit: int = GLOBAL_LIMIT, per: float = 1.0) -> None:
         self._limit = limit
         self._per = per
-        self._let: deque[float] = deque()
-        self._held_until = 0.0
+        self._admitted: deque[float] = deque()
+        self._blocked_until = 0.0
         self._waiting: tuple[deque[asyncio.Future[None]], deque[asyncio.Future[None]]] = (deque(), deque())
         self._timer: asyncio.TimerHandle | None = None
 
@@ -87,44 +91,39 @@ class Throttle:
         """Return when a request may be sent."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[0 if urgent else 1].append(future)
-        self._let_go()
+        self._admit_next()
         await future
 
-    def hold(self, seconds: float) -> None:
-        """Let none through for so long."""
-        self._held_until = max(self._held_until, asyncio.get_running_loop().time() + seconds)
+    def block(self, seconds: float) -> None:
+        """Admit none for so long."""
+        self._blocked_until = max(self._blocked_until, asyncio.get_running_loop().time() + seconds)
 
-    def _let_go(self) -> None:
+    def _admit_next(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        while self._let and now - self._let[0] >= self._per:
-            self._let.popleft()
-        while now >= self._held_until and len(self._let) < self._limit and (future := self._next()) is not None:
-            self._let.append(now)
-            future.set_result(None)
-        if self._timer is None and any(self._waiting):
-            free = self._let[0] + self._per if len(self._let) >= self._limit else now
-            self._timer = loop.call_at(max(free, self._held_until), self._again)
-
-    def _again(self) -> None:
-        self._timer = None
-        self._let_go()
-
-    def _next(self) -> asyncio.Future[None] | None:
+        while self._admitted and now - self._admitted[0] >= self._per:
+            self._admitted.popleft()
         for waiting in self._waiting:
-            while waiting:
+            while waiting and now >= self._blocked_until and len(self._admitted) < self._limit:
                 future = waiting.popleft()
                 if not future.done():
-                    return future
-        return None
+                    self._admitted.append(now)
+                    future.set_result(None)
+        if self._timer is None and any(self._waiting):
+            free = self._admitted[0] + self._per if len(self._admitted) >= self._limit else now
+            self._timer = loop.call_at(max(free, self._blocked_until), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._admit_next()
 
 
 class Rest:
-    """The API, by whichever client is logged in; calls wait while none is."""
+    """The API, by the client that is logged in; calls wait while none is."""
 
     def __init__(self, throttle: Throttle | None = None) -> None:
         self._client: discord.Client | None = None
-        self._there = asyncio.Event()
+        self._logged_in = asyncio.Event()
         self._throttle = throttle or Throttle()
         self._paces: dict[str, tuple[int, float]] = {}
 
@@ -132,9 +131,9 @@ class Rest:
         """Send by this client from now on; ``None``: there is none."""
         self._client = client
         if client is None:
-            self._there.clear()
+            self._logged_in.clear()
         else:
-            self._there.set()
+            self._logged_in.set()
 
     def trace(self) -> aiohttp.TraceConfig:
         """What a client must be made with (``http_trace``) for its edits to be paced."""
@@ -154,7 +153,7 @@ class Rest:
         file: File | None = None,
         reply_to: str | None = None,
     ) -> str:
-        """Post a message that pings nobody; its id. The same nonce again, minutes later, makes no second message."""
+        """Post a message that pings nobody; its id. The same nonce within some minutes makes no second message."""
         body: dict[str, Any] = {
             "content": content,
             "nonce": nonce,
@@ -175,8 +174,9 @@ class Rest:
         *,
         urgent: bool,
     ) -> tuple[str, Sequence[dict[str, Any]]]:
-        """Replace a message's text and components by what is ``latest`` when the request may be sent; what was."""
-        await self._admitted(urgent=urgent)
+        """Replace a message's text and components by ``latest()``, called when the request may be sent; its result."""
+        await self._logged_in.wait()
+        await self._throttle.admit(urgent=urgent)
         content, components = latest()
         body = {"content": content, "components": list(components), "allowed_mentions": NOBODY}
         path = "/channels/{channel_id}/messages/{message_id}"
@@ -204,7 +204,7 @@ class Rest:
         await self.call("POST", "/channels/{channel_id}/typing", urgent=False, channel_id=channel_id)
 
     async def message(self, channel_id: str, message_id: str) -> dict[str, Any]:
-        """A message as it stands."""
+        """A message as it is now."""
         path = "/channels/{channel_id}/messages/{message_id}"
         found: dict[str, Any] = await self.call("GET", path, urgent=False, channel_id=channel_id, message_id=message_id)
         return found
@@ -216,7 +216,7 @@ class Rest:
             path = f"/channels/{{channel_id}}/messages?after={message_id}&limit={_PAGE}"
             found = await self.call("GET", path, channel_id=channel_id)
             if not isinstance(found, list):
-                raise Unreachable(_ODD)
+                raise Unreachable(_MALFORMED)
             messages += sorted(found, key=lambda message: int(message["id"]))
             if len(found) < _PAGE:
                 break
@@ -226,7 +226,7 @@ class Rest:
     # Threads.
 
     async def exists(self, channel_id: str) -> bool:
-        """Whether Discord still has it, to be seen or not; where that cannot be asked now, it has not."""
+        """Whether Discord has the channel, visible to us or not. False where Discord can't be asked now."""
         try:
             await self.call("GET", "/channels/{channel_id}", channel_id=channel_id)
         except Refused as error:
@@ -236,7 +236,7 @@ class Rest:
         return True
 
     async def open_thread(self, channel_id: str, message_id: str, name: str) -> str:
-        """A thread from a message; its id. Where the message has one, that one: they share the message's id."""
+        """Open a thread from a message, if it has none; the thread's id, which is the message's."""
         path = "/channels/{channel_id}/messages/{message_id}/threads"
         body = {"name": name, "auto_archive_duration": 1440}
         try:
@@ -248,7 +248,7 @@ class Rest:
         return _id_in(answer)
 
     async def change_thread(self, thread_id: str, **fields: Any) -> None:
-        """Rename it (``name``), or wake it (``archived=False``)."""
+        """Rename a thread (``name``), or reopen an archived one (``archived=False``)."""
         await self.call("PATCH", "/channels/{channel_id}", fields, channel_id=thread_id)
 
     async def call(
@@ -262,12 +262,9 @@ class Rest:
         **params: str,
     ) -> Any:
         """One request, its JSON answer. Raises Refused, Unreachable."""
-        await self._admitted(urgent=urgent)
-        return await self._request(method, path, body, file, **params)
-
-    async def _admitted(self, *, urgent: bool) -> None:
-        await self._there.wait()
+        await self._logged_in.wait()
         await self._throttle.admit(urgent=urgent)
+        return await self._request(method, path, body, file, **params)
 
     async def _request(self, method: str, path: str, body: Any, file: File | None, **params: str) -> Any:
         client = self._client
@@ -279,7 +276,14 @@ class Rest:
             extra = _multipart(body, file)
         try:
             async with asyncio.timeout(REQUEST_SECONDS if file is None else UPLOAD_SECONDS):
-                return await _whole(client.http, route, extra)
+                return await client.http.request(route, **extra)
+        except asyncio.CancelledError:
+            # While one request sleeps off a global rate limit, all others of discord.py 2.7.1 wait at a gate that only
+            # this one opens. It does not when it is cancelled. Until the limit is over our own throttle blocks.
+            gate = getattr(client.http, "_global_over", None)  # private: a later version may have no such fault
+            if isinstance(gate, asyncio.Event):
+                gate.set()
+            raise
         except discord.HTTPException as error:
             if error.status in _FINAL:
                 raise Refused(error.status, error.code, error.text[:300]) from error
@@ -294,9 +298,9 @@ class Rest:
     # The pace of edits.
 
     def edit_delay(self, channel_id: str) -> float:
-        """Seconds to leave before the next edit in a channel, so that the window's edits are spread over it.
+        """Seconds to wait before the next edit in a channel, so that edits are spread over the rate limit's window.
 
-        The last one of a window is kept back, so that the end of an answer need not wait.
+        The last edit of a window is kept in reserve, so that the end of an answer need not wait.
         """
         remaining, until = self._paces.get(channel_id, (1, 0.0))
         left = until - asyncio.get_running_loop().time()
@@ -304,7 +308,7 @@ class Rest:
 
     async def _seen(self, _session: aiohttp.ClientSession, _context: Any, done: aiohttp.TraceRequestEndParams) -> None:
         if done.response.status == TOO_MANY and done.response.headers.get("X-RateLimit-Scope") == "global":
-            self._throttle.hold(float(done.response.headers.get("Retry-After", "1")))
+            self._throttle.block(float(done.response.headers.get("Retry-After", "1")))
         if done.method != "PATCH" or (found := _EDIT.search(done.url.path)) is None:
             return
         headers = done.response.headers
@@ -317,33 +321,18 @@ class Rest:
             self._paces = {channel: pace for channel, pace in self._paces.items() if pace[1] > now}
 
 
-async def _whole(http: discord.http.HTTPClient, route: Route, extra: dict[str, Any]) -> Any:
-    """A request of discord.py's, which may be cut short.
-
-    While one sleeps off a global rate limit all others wait at a gate of the library's that only this one opens again;
-    cut short, it would leave it shut for good (2.7.1). Until the limit is over our own throttle holds them.
-    """
-    try:
-        return await http.request(route, **extra)
-    except asyncio.CancelledError:
-        shut = getattr(http, "_global_over", None)  # private: it may be gone in a later version, and the fault with it
-        if isinstance(shut, asyncio.Event):
-            shut.set()
-        raise
-
-
 def _id_in(answer: Any) -> str:
-    """The id of what was made."""
+    """The id in Discord's answer."""
     if not isinstance(answer, dict) or "id" not in answer:
-        raise Unreachable(_ODD)
+        raise Unreachable(_MALFORMED)
     return str(answer["id"])
 
 
 def _multipart(body: dict[str, Any] | None, file: File) -> dict[str, Any]:
-    told = {**(body or {}), "attachments": [{"id": 0, "filename": file.filename}]}
+    described = {**(body or {}), "attachments": [{"id": 0, "filename": file.filename}]}
     upload = discord.File(io.BytesIO(file.data), filename=file.filename)
     form: list[dict[str, Any]] = [
-        {"name": "payload_json", "value": json.dumps(told)},
+        {"name": "payload_json", "value": json.dumps(described)},
         {
             "name": "files[0]",
             "value": upload.fp,

@@ -1,11 +1,13 @@
-"""Threads: opened from a message, named after it, later renamed to the agent's own title."""
+"""Threads: opened from a message, named after it, and renamed later to the agent's own title."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from acpbot.aio import TaskSet, retry
 from acpbot.chat.discord.outbound.rest import Refused, Unreachable
 from acpbot.logs import get_logger
 from acpbot.sessions.thread import TITLE_LENGTH, title_from
@@ -43,83 +45,69 @@ class Threads:
         self._names: dict[str, str] = {}
         self._wanted: dict[str, str] = {}
         self._renames: dict[str, deque[float]] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._renaming: set[str] = set()
+        self._tasks = TaskSet("discord rename")
 
     async def open(self, channel_id: str, message_id: str, text: str) -> str:
         """A thread from this message; its id. Raises Refused, and Unreachable after many tries."""
         name = name_for(text)
-        failures = 0
-        while True:
-            try:
-                thread_id = await self._rest.open_thread(channel_id, message_id, name)
-            except Unreachable:
-                failures += 1
-                if failures >= _OPEN_TRIES:
-                    raise
-                await self._outbox.pause(failures)
-            else:
-                self.named(thread_id, name)
-                return thread_id
+        opened = partial(self._rest.open_thread, channel_id, message_id, name)
+        thread_id = await retry(opened, on=(Unreachable,), backoff=self._outbox.retries, attempts=_OPEN_TRIES)
+        self.named(thread_id, name)
+        return thread_id
 
     def named(self, thread_id: str, name: str) -> None:
-        """A thread of ours has this name; one that somebody else has given is left alone from then on."""
+        """Note the name of a thread of ours; one that somebody else renames is left alone from then on."""
         self._names[thread_id] = name
         if len(self._names) > _KNOWN_MOST:
             del self._names[next(iter(self._names))]
 
     def renamed_by_somebody(self, thread_id: str, name: str) -> None:
-        """A thread has this name now; if it is none of ours, a person wanted it."""
+        """A thread has this name now; if we have not given it, a person has."""
         if thread_id in self._names and name not in {self._names[thread_id], self._wanted.get(thread_id)}:
             del self._names[thread_id]
             self._wanted.pop(thread_id, None)
 
     def title(self, thread_id: str, title: str) -> None:
-        """The agent calls its session so: name the thread after it, within the limits, the latest title last."""
+        """Name the thread after its agent's title, within Discord's limits; of several titles, the latest at last."""
         name = one_line(title, TITLE_LENGTH)
         if not name or thread_id not in self._names or name in {self._names[thread_id], self._wanted.get(thread_id)}:
             return
         self._wanted[thread_id] = name
-        if thread_id not in self._tasks:
-            task = asyncio.create_task(self._rename(thread_id), name=f"discord rename {thread_id}")
-            self._tasks[thread_id] = task
-            task.add_done_callback(lambda _task: self._tasks.pop(thread_id, None))
+        if thread_id not in self._renaming:
+            self._renaming.add(thread_id)
+            self._tasks.start(self._rename(thread_id), name=thread_id)
 
     async def close(self) -> None:
         """Rename nothing more."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await self._tasks.cancel()
 
     async def _rename(self, thread_id: str) -> None:
-        failures = 0
-        while thread_id in self._wanted:
-            await asyncio.sleep(self._renames_left_in(thread_id))
-            name = self._wanted.get(thread_id)
-            if name is None or name == self._names.get(thread_id):
-                self._wanted.pop(thread_id, None)
-                return
-            self._renames.setdefault(thread_id, deque(maxlen=RENAMES_MOST)).append(self._clock())
-            try:
-                await self._rest.change_thread(thread_id, name=name)
-            except Refused as error:
-                log.info("discord_rename_refused", thread=thread_id, error=str(error))
-                self._wanted.pop(thread_id, None)
-                self._names.pop(thread_id, None)
-            except Unreachable:
-                failures += 1
-                if failures >= _RENAME_TRIES:
-                    self._wanted.pop(thread_id, None)
-                    return
-                await self._outbox.pause(failures)
-            else:
-                failures = 0
-                self.named(thread_id, name)
-                if self._wanted.get(thread_id) == name:
-                    del self._wanted[thread_id]
+        rename = partial(self._rename_once, thread_id)
+        try:
+            while thread_id in self._wanted:
+                await retry(rename, on=(Unreachable,), backoff=self._outbox.retries, attempts=_RENAME_TRIES)
+        except Refused as error:
+            log.info("discord_rename_refused", thread=thread_id, error=str(error))
+            self._names.pop(thread_id, None)
+        except Unreachable as error:
+            log.info("discord_rename_failed", thread=thread_id, error=str(error))
+        finally:
+            self._wanted.pop(thread_id, None)
+            self._renaming.discard(thread_id)
 
-    def _renames_left_in(self, thread_id: str) -> float:
+    async def _rename_once(self, thread_id: str) -> None:
+        """Give a thread the latest name that is wanted, as soon as that is allowed. Raises Refused, Unreachable."""
+        await asyncio.sleep(self._seconds_to_next_rename(thread_id))
+        name = self._wanted.get(thread_id)
+        if name is not None and name != self._names.get(thread_id):
+            self._renames.setdefault(thread_id, deque(maxlen=RENAMES_MOST)).append(self._clock())
+            await self._rest.change_thread(thread_id, name=name)
+            self.named(thread_id, name)
+        if self._wanted.get(thread_id) == name:
+            self._wanted.pop(thread_id, None)
+
+    def _seconds_to_next_rename(self, thread_id: str) -> float:
         """Seconds until the next rename is allowed."""
         now = self._clock()
         self._renames = {key: times for key, times in self._renames.items() if now - times[-1] < RENAMES_SECONDS}

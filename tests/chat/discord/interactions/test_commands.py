@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from acpbot.chat.discord.interactions import command_text, commands
+from acpbot.chat.discord.interactions import commands
 from acpbot.sessions.views import Target
+from acpbot.times import short_duration
 from tests.fakes.discord import rest
 from tests.support.discord_scene import Scene, staged
 
@@ -177,4 +178,4 @@ async def test_commands_that_were_refused_are_registered_with_the_next_connectio
 
 @pytest.mark.parametrize(("seconds", "words"), [(1, "1 s"), (600, "10 min"), (7200, "2 h")])
 def test_durations(seconds, words):
-    assert command_text.duration(seconds) == words
+    assert short_duration(seconds) == words

@@ -27,7 +27,7 @@ async def test_the_throttle_holds_all_while_a_limit_lasts():
     throttle = Throttle(limit=2, per=0.01)
     loop = asyncio.get_running_loop()
     began = loop.time()
-    throttle.hold(0.05)
-    throttle.hold(0.01)
+    throttle.block(0.05)
+    throttle.block(0.01)
     await asyncio.gather(*(throttle.admit(urgent=urgent) for urgent in (False, True, False)))
     assert loop.time() - began >= 0.05

@@ -9,19 +9,24 @@ import pytest
 
 from acpbot.aio import Backoff
 from acpbot.chat.discord.gateway.supervisor import GatewayStatus
-from acpbot.chat.discord.outbound.channel_queue import UNSURE
+from acpbot.chat.discord.outbound.channel_queue import MAY_BE_TWICE
 from acpbot.chat.discord.outbound.outbox import Outbox
-from acpbot.chat.discord.outbound.rest import Refused, Throttle, Unreachable
-from acpbot.chat.discord.outbound.turn_view import cut_bytes
+from acpbot.chat.discord.outbound.post import PostState
+from acpbot.chat.discord.outbound.rest import Refused, Rest, Throttle, Unreachable
+from acpbot.text import split_bytes
 from tests.support.pool import Clock
 
 ME = "7"
 
 
-class Api:
-    """A channel in memory. ``trouble``: what each next request meets; ``lost`` takes effect all the same."""
+class Api(Rest):
+    """A channel in memory. ``trouble``: what each next request meets; ``lost`` takes effect all the same.
+
+    It takes ``seconds_lost`` until it is known that the answer to a message is lost.
+    """
 
     def __init__(self) -> None:
+        super().__init__()
         self.clock = Clock()
         self.log: list[tuple] = []
         self.there: dict[str, dict] = {}
@@ -30,6 +35,7 @@ class Api:
         self.gate.set()
         self.entered = asyncio.Event()
         self.number = 100
+        self.seconds_lost = 200.0
 
     async def _meet(self) -> bool:
         """Whether the answer is lost after the effect."""
@@ -45,7 +51,7 @@ class Api:
             raise ValueError(trouble)
         return trouble == "lost"
 
-    async def send(self, _channel, content, *, nonce, components, file, reply_to) -> str:
+    async def send(self, _channel, content, *, nonce, components=(), file=None, reply_to=None) -> str:
         assert (list(components), reply_to) == ([], None)
         lost = await self._meet()
         self.number += 1
@@ -58,7 +64,7 @@ class Api:
         }
         self.log.append(("send", content))
         if lost:
-            self.clock.move(200)
+            self.clock.move(self.seconds_lost)
             raise Unreachable("the answer is lost")
         return str(self.number)
 
@@ -133,7 +139,7 @@ async def test_a_source_is_asked_only_when_something_can_be_sent(api, outbox):
             outbox.post("1", "made by the source")
 
     for _ in range(10):
-        outbox.refresh("1", source)
+        outbox.queue("1").refresh(source)
     outbox.post("1", "after it")
     assert await outbox.flush(5)
     assert api.log == [("send", "made by the source"), ("send", "after it")]
@@ -143,12 +149,13 @@ async def test_a_source_is_asked_only_when_something_can_be_sent(api, outbox):
 async def test_what_is_refused_is_told_and_does_not_stop_the_rest(api, outbox):
     told = []
     api.trouble.extend(["refused"])
-    post = outbox.post("1", "no", on_failed=lambda: told.append("no"))
+    post = outbox.post("1", "no", on_refused=lambda: told.append("no"))
     outbox.post("1", "yes")
     assert await outbox.flush(5)
     assert (told, api.log) == (["no"], [("send", "yes")])
-    assert post.failed is not None
-    assert post.failed.code == 50013
+    assert post.state is PostState.REFUSED
+    assert post.error is not None
+    assert post.error.code == 50013
 
 
 async def test_long_after_a_lost_answer_the_channel_is_looked_at_before_a_second_try(api, outbox):
@@ -164,7 +171,7 @@ async def test_where_the_channel_cannot_be_looked_at_it_is_sent_again_and_that_i
     api.posted_since = refusing(api)
     post = outbox.post("1", "once")
     assert await outbox.flush(5)
-    assert (api.log, post.failed) == ([("send", "once"), ("send", "once"), ("send", UNSURE)], None)
+    assert (api.log, post.error) == ([("send", "once"), ("send", "once"), ("send", MAY_BE_TWICE)], None)
 
 
 def refusing(api):
@@ -176,7 +183,7 @@ def refusing(api):
 
 
 async def test_the_gateway_s_echo_settles_a_lost_answer(api, outbox):
-    api.clock.move = lambda _seconds: None
+    api.seconds_lost = 0.0
     api.trouble.extend(["lost"])
     post = outbox.post("1", "once")
     outbox.confirm(post.nonce, "101")
@@ -228,7 +235,7 @@ async def test_a_reaction_whose_answer_was_lost_is_taken_off_again(api):
     patient.react("1", "5", "👀", add=True)
     assert not await patient.flush(0.01)
     patient.react("1", "5", "👀", add=False)
-    patient.nudge()
+    patient.wake_retries()
     assert await patient.flush(5)
     assert api.log == [("+", "👀"), ("+", "👀"), ("-", "👀")]
 
@@ -239,7 +246,7 @@ async def test_an_outage_ends_with_a_nudge(api):
     patient.post("1", "one")
     await api.entered.wait()
     assert not await patient.flush(0.01)
-    patient.nudge()
+    patient.wake_retries()
     assert await patient.flush(5)
     assert api.log == [("send", "one")]
 
@@ -294,6 +301,6 @@ def test_the_link_tells_since_when():
 @pytest.mark.parametrize("most", [4, 5, 7, 100])
 def test_files_are_cut_between_characters(most):
     text = "aé€😀" * 5
-    parts = cut_bytes(text, most)
+    parts = split_bytes(text, most)
     assert "".join(parts) == text
     assert all(len(part.encode()) <= most for part in parts)

@@ -10,14 +10,19 @@ import os
 import random
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
 from acpbot.aio import Backoff
 from acpbot.chat.discord.outbound.outbox import Outbox
+from acpbot.storage.store import Store
 from tests.fakes.discord.memory_rest import ME, MemoryRest
 from tests.fakes.virtual_time import VirtualTimeLoop
+
+if TYPE_CHECKING:
+    from acpbot.chat.discord.outbound.post import OnRestart, Post
 
 SEEDS = int(os.environ.get("ACPBOT_SEEDS", "20"))
 STEPS = 300
@@ -27,10 +32,11 @@ PAUSES = (0, 0, 0, 0.01, 0.1, 1, 5, 60)
 UNIX = 1_790_000_000.0
 
 
-class MemoryStore:
+class MemoryStore(Store):
     """The table of posts: what a step of the loop writes gets on disk whole, in order, some time later."""
 
     def __init__(self, chance: random.Random, kept: dict) -> None:
+        super().__init__()
         self.kept = kept
         self.ever = set(kept)
         self._chance = chance
@@ -96,7 +102,7 @@ class MemoryStore:
 class Wanted:
     """A post, and what is to become of it: how often it must stand, and with which words (``None``: any)."""
 
-    post: object
+    post: Post
     channel: str
     growing: bool
     life: int
@@ -150,14 +156,15 @@ class Play:
 
     def say(self, channel: str) -> None:
         text = f"{len(self.wanted)} said"
-        fate = self.chance.choice(["deliver", "deliver", "retract"])
-        post = self.outbox.post(channel, text, fate=fate)
-        often, words = ((1,), text) if fate == "deliver" else ((0, 1), None)
+        choices: list[OnRestart] = ["deliver", "deliver", "retract"]
+        on_restart = self.chance.choice(choices)
+        post = self.outbox.post(channel, text, on_restart=on_restart)
+        often, words = ((1,), text) if on_restart == "deliver" else ((0, 1), None)
         self.wanted.append(Wanted(post, channel, growing=False, life=self.life, often=often, words=words))
 
     def answer(self, channel: str) -> None:
         text = f"{len(self.wanted)} answer"
-        post = self.outbox.post(channel, text, fate="leave")
+        post = self.outbox.post(channel, text, on_restart="leave")
         self.wanted.append(Wanted(post, channel, growing=True, life=self.life, words=text))
 
     def _any(self, channel: str, **which) -> Wanted | None:
@@ -174,7 +181,7 @@ class Play:
             one.parts += 1
             one.words = f"{one.words} {one.parts}"
             words = one.words
-            self.outbox.refresh(channel, lambda: None if one.over else one.post.show(words))
+            self.outbox.queue(channel).refresh(lambda: None if one.over else one.post.show(words))
 
     def conclude(self, channel: str) -> None:
         one = self._any(channel, growing=True)
@@ -182,8 +189,8 @@ class Play:
             one.words = f"{one.words} end"
             one.over = True
             words = one.words
-            self.outbox.refresh(channel, lambda: one.post.show(words, last=True), urgent=True)
-            asyncio.get_running_loop().call_soon(self.outbox.bring_up_to_date, channel)
+            self.outbox.queue(channel).refresh(lambda: one.post.show(words, last=True), urgent=True)
+            asyncio.get_running_loop().call_soon(self.outbox.queue(channel).bring_up_to_date)
 
     def retract(self, channel: str) -> None:
         one = self._any(channel)
@@ -205,7 +212,7 @@ class Play:
     def weather(self, channel: str) -> None:
         self.rest.out = not self.rest.out and self.chance.random() < 0.5
         if not self.rest.out:
-            self.outbox.nudge()
+            self.outbox.wake_retries()
         if self.chance.random() < 0.3:
             self.rest.archive(channel)
 
@@ -220,10 +227,11 @@ class Play:
             if nonce in settled:  # it stands; that it is to be taken away may not be on disk yet
                 one.often = one.often if one.often != (0,) else (0, 1)
                 continue
-            record = kept.get(nonce)
             if nonce not in ever:
                 one.often, one.words = (0,), None
-            elif record.fate == "deliver":
+                continue
+            record = kept[nonce]
+            if record.fate == "deliver":
                 one.often, one.words = (1,), record.content
             else:
                 one.often, one.words = (0, 1) if record.fate == "leave" else (0,), None
@@ -246,13 +254,14 @@ class Play:
         for one in self.wanted:
             if one.life == self.life and one.growing and not one.over:
                 one.over = True
+                assert one.words is not None
                 one.post.show(one.words, last=True)
         assert await self.outbox.flush(10_000)
         await self.store.durable()
 
     def judge(self) -> None:
         assert self.broken == []
-        assert self.store.kept.keys() <= {one.post.nonce for one in self.wanted if one.post.fate == "retract"}
+        assert self.store.kept.keys() <= {one.post.nonce for one in self.wanted if one.post.on_restart == "retract"}
         standing = defaultdict(list)
         for there in self.rest.there.values():
             for message in there.values():
@@ -335,7 +344,7 @@ def test_what_an_earlier_life_has_sent_is_found_however_long_this_one_could_not_
 
 def test_an_answer_that_had_grown_is_found_by_its_first_words():
     async def story(one: Play) -> list[str]:
-        post = await answer_lost(one, "I", fate="leave")
+        post = await answer_lost(one, "I", on_restart="leave")
         post.show("I am done.", last=True)
         await another_life(one, 900)
         return await standing(one)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acpbot.chat.discord.outbound.reactions import Change, Event, Reactions, end_event, tool_event
+from acpbot.chat.discord.outbound.reactions import STOP_EVENTS, Change, Event, Reactions, tool_event
 from acpbot.config.settings import EmojiSettings, ReactionSettings, TimingSettings
 
 E = EmojiSettings()
@@ -232,7 +232,7 @@ def test_what_a_tool_is(kind, title, event):
 def test_how_turns_end():
     ends = {"end_turn": Event.DONE, "max_tokens": Event.DONE, "new_reason": Event.DONE, "cancelled": Event.CANCELLED}
     ends |= {"error": Event.ERROR, "refusal": Event.ERROR}
-    assert {reason: end_event(reason) for reason in ends} == ends
+    assert {reason: STOP_EVENTS.get(reason, Event.DONE) for reason in ends} == ends
 
 
 _steps = st.lists(st.tuples(st.sampled_from(list(Event)), st.floats(0, 40), st.booleans()), max_size=30)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
+from acpbot.chat.discord.turn_view import DiscordTurnView
 from tests.fakes.discord import rest
 from tests.support.discord_scene import Scene, staged
 
@@ -161,3 +164,17 @@ async def test_a_stop_is_told_where_it_interrupts_and_nowhere_else(scene: Scene)
     assert scene.text(idle) == "idle"
     assert scene.text(busy).endswith("acpbot is stopping. Your next message picks the conversation up again.")
     assert scene.text(busy).count("acpbot is stopping") == 1
+
+
+async def test_nothing_is_held_for_a_message_that_the_queue_refused(tmp_path):
+    async with staged(tmp_path, limits={"session": {"max_queued": 1}}) as scene:
+        thread = await scene.opens("say first; sleep 60")
+        await scene.says(thread, "first")
+        scene.ada.says(thread, "say second")
+        await scene.says(thread, "Queued")
+        refused = scene.ada.says(thread, "say third")
+        await scene.says(thread, "cannot queue")
+        await scene.server.wait_for(lambda: refused.shown_reactions == ["😱"])
+        gc.collect()
+        views = [one for one in gc.get_objects() if isinstance(one, DiscordTurnView)]
+        assert {view.incoming.text for view in views} == {"say first; sleep 60", "say second"}

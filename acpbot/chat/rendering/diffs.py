@@ -1,55 +1,25 @@
-"""Texts of other people's making, fit to be shown: names on one line, code in fences, diffs. Pure.
-
-Mentions are not defused here: everything is sent with ``AllowedMentions.none()``.
-"""
+"""File changes in an agent's tool calls, as unified diffs. Pure."""
 
 from __future__ import annotations
 
 import difflib
-import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from acpbot.chat.rendering.markdown import code, fence
 from acpbot.text import one_line, units
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_LANGUAGE: Final = re.compile(r"[A-Za-z0-9_+#.-]{1,20}")
-_FENCE: Final = re.compile("`(?=``)")
 _SHOWN_MAX: Final = 1500
 _CONTEXT: Final = 3
 _MATCHED_MAX: Final = 400
 _PAIRS_MAX: Final = 3000
-_DIFF_MAX: Final = 256 * 1024
-_DIFFS_MAX: Final = 50
-
-
-def code(text: str, limit: int = 100) -> str:
-    """The text as inline code on one line: no markup, no mention, no link preview."""
-    return f"`{one_line(text.replace('`', chr(39)), limit) or '?'}`"
-
-
-def fence(text: str, language: str = "") -> str:
-    """The text as a code block of Discord's, which ends at the first three backticks: those inside are parted.
-
-    A language that is none (too long, odd characters) is left out.
-    """
-    named = language if _LANGUAGE.fullmatch(language) else ""
-    inner = _FENCE.sub("`\u200b", text).strip("\n")
-    if inner.endswith("`"):
-        inner += "\u200b"
-    return f"```{named}\n{inner or ' '}\n```"
-
-
-def size_words(size: int) -> str:
-    """A size for people: ``512 bytes``, ``8 MiB``, ``30.1 MiB``."""
-    if size < 1024:  # noqa: PLR2004 - a KiB
-        return f"{size} byte{'s' * (size != 1)}"
-    value, unit = (size / 1024, "KiB") if size < 1024**2 else (size / 1024**2, "MiB")
-    return f"{value:.1f}".removesuffix(".0") + f" {unit}"
+COMPARED_MAX: Final = 256 * 1024
+_CHANGES_MAX: Final = 50
 
 
 class Diff(msgspec.Struct, frozen=True):
@@ -81,34 +51,35 @@ class Diff(msgspec.Struct, frozen=True):
             return block, True
         lines = self.text.removesuffix("\n").split("\n")
         kept: list[str] = []
-        # Parting backticks adds less than one character to each.
-        room = limit - 60
+        # The fence adds less than one character to each backtick.
+        budget = limit - 60
         for line in lines:
-            room -= units(line) + 1 + line.count("`")
-            if room < 0:
+            budget -= units(line) + 1 + line.count("`")
+            if budget < 0:
                 break
             kept.append(line)
         left = len(lines) - len(kept)
         return f"{fence(chr(10).join(kept), 'diff')}\n… {left:,} more line{'s' * (left != 1)}.", False
 
 
-def diffs(body: dict[str, Any]) -> list[Diff]:
+def changes(body: dict[str, Any]) -> list[tuple[str, str | None, str]]:
     """The file changes in the ``content`` of a ``tool_call``, a ``tool_call_update`` or a permission's tool call.
 
-    Source: https://agentclientprotocol.com/protocol/tool-calls#diffs. What is not as written there is left out, as are
-    those past fifty.
+    Each is the path, the old text (``None``: there was no such file) and the new one, as :func:`diff` takes them. What
+    is not as the protocol has it is left out, as are those past fifty.
+    Source: https://agentclientprotocol.com/protocol/tool-calls#diffs.
     """
     content = body.get("content")
     if not isinstance(content, list):
         return []
-    found: list[Diff] = []
+    found: list[tuple[str, str | None, str]] = []
     for item in content:
         if not isinstance(item, dict) or item.get("type") != "diff":
             continue
         path, old, new = item.get("path"), item.get("oldText"), item.get("newText")
         if isinstance(path, str) and isinstance(new, str) and (old is None or isinstance(old, str)):
-            found.append(diff(path, old, new))
-        if len(found) == _DIFFS_MAX:
+            found.append((path, old, new))
+        if len(found) == _CHANGES_MAX:
             break
     return found
 
@@ -116,11 +87,12 @@ def diffs(body: dict[str, Any]) -> list[Diff]:
 def diff(path: str, old: str | None, new: str) -> Diff:
     """The change from ``old`` (``None``: there was no such file) to ``new``.
 
-    Its time is bounded (some 50 ms at worst): where over 400 lines are between the first and the last difference, or
-    very many of them are alike, all are shown as replaced; past 256 KiB of text only the counts of lines are told.
+    It takes some 50 ms at worst, so it does not run on the event loop. Where over 400 lines are between the first and
+    the last difference, or very many of them are alike, all are shown as replaced; past :data:`COMPARED_MAX` characters
+    of text it shows the counts of lines only.
     """
     name = one_line(path, 400) or "?"
-    if len(old or "") + len(new) > _DIFF_MAX:
+    if len(old or "") + len(new) > COMPARED_MAX:
         was, now = _count(old or ""), _count(new)
         return Diff(path, f"--- {name}\n+++ {name}\n@@ too large to compare: {was:,} lines, now {now:,} @@\n", now, was)
     before, after = _lines(old or ""), _lines(new)

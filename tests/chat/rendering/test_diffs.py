@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acpbot.chat.rendering.formatting import code, diff, diffs, fence, size_words
-from acpbot.text import one_line, shorten, units
+from acpbot.chat.rendering.diffs import changes, diff
+from acpbot.chat.rendering.markdown import code, fence
+from acpbot.text import one_line, shorten, size_words, units
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -197,7 +198,7 @@ def test_any_diff_fits_its_block(new, path, limit):
     assert whole or "more line" in text
 
 
-def test_the_diffs_of_a_tool_call():
+def test_the_changes_of_a_tool_call_are_found_and_malformed_ones_left_out():
     change = {"type": "diff", "path": "a", "oldText": None, "newText": "x\n"}
     body: dict[str, Any] = {
         "content": [
@@ -206,10 +207,12 @@ def test_the_diffs_of_a_tool_call():
             *({**change, "oldText": 5}, {**change, "path": None}),
         ]
     }
-    assert [found.text.split("\n")[0] for found in diffs(body)] == ["--- /dev/null", "--- a"]
-    assert len(diffs({"content": [change] * 1000})) == 50
-    for strange in ({}, {"content": None}, {"content": {}}, {"content": "diff"}):
-        assert diffs(strange) == []
+    assert changes(body) == [("a", None, "x\n"), ("a", "y\n", "x\n")]
+    assert [diff(*found).text.split("\n")[0] for found in changes(body)] == ["--- /dev/null", "--- a"]
+    assert len(changes({"content": [change] * 1000})) == 50
+    strange: list[dict[str, Any]] = [{}, {"content": None}, {"content": {}}, {"content": "diff"}]
+    for malformed in strange:
+        assert changes(malformed) == []
 
 
 def test_a_path_is_only_a_name():

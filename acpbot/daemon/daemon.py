@@ -164,7 +164,11 @@ class Daemon:
             ],
         ):
             log.warning(
-                "leftover_ended", pid=left.pid, command=left.command[:200], session=left.session_id, ended=left.ended
+                "orphan_process_ended",
+                pid=left.pid,
+                command=left.command[:200],
+                session=left.session_id,
+                ended=left.ended,
             )
         store.forget_processes()
         launcher, reason = choose_launcher("auto", owns_children=True)

@@ -14,7 +14,7 @@ from tests.fakes.daemon import DEMO_AGENT, DaemonProcess
 from tests.support import configs
 
 BASE = configs.DISCORD + configs.AGENT
-AT_START = [
+NEED_RESTART = [
     ("[discord]", "bot_token", '"another"'),
     ("[discord]", "allow_dm", "true"),
     ("[discord]", "api_base", '"https://proxy.example/api/v10"'),
@@ -46,7 +46,7 @@ def settings(*changes: tuple[str, str, str], base: str = BASE):
     return configs.parse(text)
 
 
-@pytest.mark.parametrize("change", AT_START, ids=lambda change: f"{change[0]} {change[1]}")
+@pytest.mark.parametrize("change", NEED_RESTART, ids=lambda change: f"{change[0]} {change[1]}")
 def test_a_key_that_needs_a_restart_keeps_its_value_and_is_named(change):
     before, wanted = settings(), settings(change)
     merged = merge(before, wanted)
@@ -70,8 +70,8 @@ def changed(struct, path: list[str]):
 
 
 def test_every_other_key_changes_at_a_reload():
-    at_start = {(table.strip("[]"), key) for table, key, _ in AT_START}
-    taken = {(table, key) for table, key in configs.all_keys() - at_start if table and table != "agent"}
+    need_restart = {(table.strip("[]"), key) for table, key, _ in NEED_RESTART}
+    taken = {(table, key) for table, key in configs.all_keys() - need_restart if table and table != "agent"}
     before = settings()
     assert len(taken) > 40
     for table, key in taken - {("discord", "bot_token_file")}:

@@ -113,7 +113,7 @@ class LocalProcess:
             log.warning("group_not_signalled", pid=self._popen.pid, reason="it runs as another user")
 
     async def look(self) -> list[ProcessInfo]:
-        """Take a fresh look; looks that are wanted at the same time are one."""
+        """Take a fresh look; calls made at the same time share one."""
         scan = await self._tracker.scan()
         return await self._tracker.describe(scan.living.get(self.session_id, []))
 

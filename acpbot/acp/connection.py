@@ -27,6 +27,7 @@ from acpbot.jsonrpc import (
     encode_error,
 )
 from acpbot.logs import get_logger
+from acpbot.text import one_line
 
 if TYPE_CHECKING:
     from acpbot.jsonrpc import Id, Malformed
@@ -300,4 +301,4 @@ def _detail(data: Any) -> str:
     """The reason that some agents put into an error's data while its message only says 'Internal error'."""
     if isinstance(data, dict):
         data = data.get("message") or data.get("details") or data.get("error")
-    return " ".join(data.split())[:_DETAIL_LENGTH] if isinstance(data, str) else ""
+    return one_line(data, _DETAIL_LENGTH) if isinstance(data, str) else ""

@@ -78,7 +78,7 @@ async def test_updates_requests_and_the_end_come_in_the_order_of_the_wire(connec
         "something_of_tomorrow",
     ],
 )
-async def test_every_kind_is_passed_on_whole(connection, kind):
+async def test_every_update_kind_is_passed_on_whole(connection, kind):
     connection.data_received(update(kind, tomorrow={"a": [1]}, _meta={"session_id": "other"}))
     (item,) = await connection.next_batch()
     assert item == schema.Update(
@@ -101,7 +101,7 @@ async def test_a_null_answer_is_an_empty_one(connection, stream):
     assert await asking == schema.SessionResult()
 
 
-async def test_the_replay_of_a_load_is_dropped_and_what_tells_of_the_session_is_kept(connection, stream):
+async def test_the_replay_of_a_load_is_dropped_but_session_updates_are_kept(connection, stream):
     asking = asyncio.create_task(connection.request("session/load", {}, schema.SessionResult, limit=5, mute=True))
     await stream.wrote.wait()
     connection.data_received(
@@ -137,7 +137,7 @@ async def test_the_replay_of_a_load_is_dropped_and_what_tells_of_the_session_is_
         ({"result": {"sessionId": 7}}, AgentRefused, "cannot use the agent's answer to session/new"),
     ],
 )
-async def test_a_bad_answer_is_one_clear_error(connection, stream, answer, error, words):
+async def test_a_bad_answer_raises_one_clear_error(connection, stream, answer, error, words):
     asking = asyncio.create_task(connection.request("session/new", {}, schema.SessionResult, limit=5))
     await stream.wrote.wait()
     connection.data_received(line(id=1, **answer))
@@ -146,7 +146,7 @@ async def test_a_bad_answer_is_one_clear_error(connection, stream, answer, error
     assert words in str(caught.value)
 
 
-async def test_a_request_has_a_time_limit_and_its_late_answer_does_no_harm(connection):
+async def test_a_request_has_a_time_limit_and_its_late_answer_is_dropped(connection):
     with pytest.raises(AgentTimeout, match=r"did not answer initialize within 0\.01 s"):
         await connection.request("initialize", {}, schema.InitializeResult, limit=0.01)
     connection.data_received(line(id=1, result={"protocolVersion": 1}) + chunk("on"))
@@ -177,7 +177,7 @@ async def test_a_prompt_may_end_with_an_error_or_an_unknown_reason(connection):
 
 
 @pytest.mark.parametrize("method", ["fs/read_text_file", "terminal/create", "elicitation/create", "_ext/thing"])
-async def test_what_was_not_offered_is_refused(connection, stream, method):
+async def test_a_request_for_what_we_do_not_offer_is_refused(connection, stream, method):
     connection.data_received(line(id="x", method=method, params={}))
     answer = json.loads(stream.written[0])
     assert (answer["id"], answer["error"]["code"]) == ("x", -32601)
@@ -188,27 +188,27 @@ async def test_a_malformed_permission_request_is_answered(connection, stream):
     assert json.loads(stream.written[0])["error"]["code"] == -32602
 
 
-async def test_a_cancelled_request_is_told(connection):
+async def test_a_cancelled_request_is_passed_on(connection):
     connection.data_received(line(method="$/cancel_request", params={"requestId": 9}) + line(method="$/cancel_request"))
     assert await connection.next_batch() == [RequestCancelled(9)]
     assert connection.malformed == 1
 
 
-async def test_noise_is_counted_and_passed_over(connection):
+async def test_malformed_lines_are_counted_and_skipped(connection):
     noise = b'\n garbage\n[1]\n"x"\n\xff\xfe\n' + line(method="session/update", params={"sessionId": "s"})
     connection.data_received(noise + line(error={"code": 1, "message": "no id"}) + chunk("on"))
     assert [item.kind for item in await connection.next_batch()] == ["agent_message_chunk"]
     assert connection.malformed == 5
 
 
-async def test_reading_stops_when_nobody_takes_and_goes_on_when_somebody_does(connection, stream):
+async def test_reading_pauses_while_nobody_reads_the_batches(connection, stream):
     connection.data_received(chunk("x") * module.HIGH_WATER_ITEMS)
     assert stream.paused
     assert len(await connection.next_batch()) == module.HIGH_WATER_ITEMS
     assert not stream.paused
 
 
-async def test_few_but_big_updates_stop_reading_too(connection, stream):
+async def test_a_few_big_updates_pause_reading_too(connection, stream):
     big = chunk("x" * (module.HIGH_WATER_BYTES // 2))
     connection.data_received(big)
     assert not stream.paused
@@ -216,7 +216,7 @@ async def test_few_but_big_updates_stop_reading_too(connection, stream):
     assert stream.paused
 
 
-async def test_a_reader_that_waits_is_woken_once_there_is_something(connection):
+async def test_next_batch_waits_for_a_whole_message(connection):
     reading = asyncio.create_task(connection.next_batch())
     await asyncio.sleep(0)
     connection.data_received(chunk("a")[:10])

@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(config, items):
 
 
 def _why_not(item, markexpr: str) -> str | None:
-    """Return why a test is left out; one line tells it for all that share it, where skips would take one line each."""
+    """Return why a test is left out; one line says it for all that share it, where skips would take one line each."""
     if item.get_closest_marker(MARK) is None:
         return None
     if MARK not in markexpr:

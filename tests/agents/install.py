@@ -31,8 +31,8 @@ def main() -> int:
     """Return 0 once all are there, 1 after one line that says why they are not."""
     found = {package: installed_version(package) for package in PACKAGES}
     if all((found[package] or "").startswith(f"{wanted}.") for package, wanted in PACKAGES.items()):
-        told = ", ".join(f"{package} {version}" for package, version in found.items())
-        print(f"installed in {AGENTS}: {told}")
+        versions = ", ".join(f"{package} {version}" for package, version in found.items())
+        print(f"installed in {AGENTS}: {versions}")
         return 0
     npm = shutil.which("npm")
     if npm is None:

@@ -99,7 +99,7 @@ async def test_a_cancel_while_a_tool_runs(stack):
     assert running(nap) == []
 
 
-async def test_a_kill_takes_the_running_tool_along(stack):
+async def test_a_kill_ends_the_running_tool(stack):
     listener, nap = await stack.tool("1001")
     session = stack.row("1001").session_id
     detail = await stack.detail("1001")
@@ -112,7 +112,7 @@ async def test_a_kill_takes_the_running_tool_along(stack):
     assert running(ACPBOT_SESSION=session) == []
 
 
-async def test_a_kill_takes_along_what_a_tool_left_behind(stack):
+async def test_a_kill_ends_what_a_tool_left_running(stack):
     nap = stack.nap()
     # It waits for its child to have left the group: codex ends the group once the command is over.
     child = f"setsid sh -c 'echo > up; exec {nap}' >/dev/null 2>&1 </dev/null"
@@ -136,7 +136,7 @@ async def test_a_kill_without_grace(stack):
     assert (await stack.turn("1001", "say back again")).text == "back again"
 
 
-async def test_after_a_kill_the_conversation_is_picked_up_again(stack):
+async def test_the_conversation_continues_after_a_kill(stack):
     await stack.turn("1001", "say the harbour is blue")
     before = stack.row("1001")
     result = await stack.kill("1001")
@@ -149,7 +149,7 @@ async def test_after_a_kill_the_conversation_is_picked_up_again(stack):
     assert after.pid != before.pid
 
 
-async def test_after_a_crash_the_conversation_is_picked_up_again(stack):
+async def test_the_conversation_continues_after_a_crash(stack):
     await stack.turn("1001", "say the harbour is blue")
     before = stack.row("1001")
     os.kill(before.pid, signal.SIGKILL)
@@ -175,7 +175,7 @@ async def test_a_model_that_refuses_ends_the_turn(stack):
     assert (await stack.turn("1001", "say still here")).text == "still here"
 
 
-async def test_the_user_is_told_why_the_model_refused(stack):
+async def test_a_refusal_of_the_model_is_shown_with_its_reason(stack):
     listener = await stack.turn("1001", "fail 400")
     assert "scripted failure" in listener.end.error
 
@@ -206,7 +206,7 @@ async def test_a_model_that_fails_ends_the_turn_at_last_or_when_cancelled(stack,
     assert (await stack.turn("1001", "say still here")).text == "still here"
 
 
-async def test_two_sessions_at_once_do_not_meet(stack, model):
+async def test_two_sessions_at_once_do_not_mix(stack, model):
     held = stack.send("1001", "slow")
     await stack.sees(held, "Thinking")
     listener = stack.send("1002", "run echo two > file")

@@ -19,7 +19,7 @@ FACT = "the harbour is blue"
 NAP = "sleep 300"
 
 
-class Lives:
+class Restarts:
     """Daemons one after the other, in one folder, with one thread. A stop waits for no turn."""
 
     def __init__(self, folder, home, config: str) -> None:
@@ -32,10 +32,10 @@ class Lives:
 
 
 @pytest.fixture
-async def lives(agent_name, tmp_path, model):
+async def restarts(agent_name, tmp_path, model):
     async with Gate() as gate:
         home = tmp_path / "home"
-        yield Lives(tmp_path / "d", home, configuration(*recipe(agent_name, home, model.base_url, gate.url)))
+        yield Restarts(tmp_path / "d", home, configuration(*recipe(agent_name, home, model.base_url, gate.url)))
         assert running(HOME=str(home)) == []
         assert gate.tried == []
         assert model.unknown == []
@@ -84,9 +84,9 @@ def into_a_tool(_daemon: DaemonProcess, wire: Wire) -> None:
         continue
 
 
-def converse(lives: Lives, model, moment, signum: int) -> None:
+def converse(restarts: Restarts, model, moment, signum: int) -> None:
     interrupted = moment is not until_idle and signum == signal.SIGKILL
-    with lives.start() as daemon, opened(daemon) as wire:
+    with restarts.start() as daemon, opened(daemon) as wire:
         assert turn(wire, f"say {FACT}")[-1]["text"] == FACT
         moment(daemon, wire)
         before = row(wire)
@@ -94,11 +94,13 @@ def converse(lives: Lives, model, moment, signum: int) -> None:
         status = daemon.stop(signum)
         assert status == (0 if signum == signal.SIGTERM else -signum)
     if signum == signal.SIGTERM:
-        assert running(HOME=str(lives.home)) == [], "an orderly end leaves nothing to the next life"
+        assert running(HOME=str(restarts.home)) == [], "an orderly end leaves no process"
     asked = len(model.requests)
 
-    with lives.start() as daemon:
-        assert running(HOME=str(lives.home)) == [], "nothing of the first life is left, and nothing was started yet"
+    with restarts.start() as daemon:
+        assert running(HOME=str(restarts.home)) == [], (
+            "nothing of the first daemon is left, and nothing was started yet"
+        )
         with daemon.wire() as wire:
             after = row(wire)
         assert (after["state"], after["acp_session_id"]) == ("suspended", before["acp_session_id"])
@@ -111,16 +113,16 @@ def converse(lives: Lives, model, moment, signum: int) -> None:
         assert after["acp_session_id"] == before["acp_session_id"]
         assert after["session_id"] != before["session_id"]
         later = [request for request in model.requests[asked:] if request.tools]
-        assert {request.words[0] for request in later} == {"recall"}, "no prompt of the first life is sent again"
+        assert {request.words[0] for request in later} == {"recall"}, "no prompt of the first daemon is sent again"
         assert all(f"say {FACT}" in "\n".join(request.users) for request in later)
         assert daemon.stop() == 0
 
 
 @pytest.mark.parametrize("moment", [until_idle, into_an_answer, into_a_tool])
-async def test_a_daemon_that_is_killed(lives, model, moment):
-    await asyncio.to_thread(converse, lives, model, moment, signal.SIGKILL)
+async def test_the_conversation_continues_after_the_daemon_is_killed(restarts, model, moment):
+    await asyncio.to_thread(converse, restarts, model, moment, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("moment", [until_idle, into_a_tool])
-async def test_a_daemon_that_is_stopped(lives, model, moment):
-    await asyncio.to_thread(converse, lives, model, moment, signal.SIGTERM)
+async def test_the_conversation_continues_after_the_daemon_is_stopped(restarts, model, moment):
+    await asyncio.to_thread(converse, restarts, model, moment, signal.SIGTERM)

@@ -235,7 +235,7 @@ class MemoryLauncher:
         if len(living) >= self.most:
             self.broken.append(f"{spec.cwd.name} is started, and {len(living)} live")
         if any(agent.thread == spec.cwd.name for agent in living):
-            self.broken.append(f"{spec.cwd.name} is started, and lives")
+            self.broken.append(f"{spec.cwd.name} is started, and one runs already")
         # Such a pid there can't be (proc_sys_kernel(5), pid_max).
         agent = MemoryAgent(10_000_000 + len(self.agents), spec, stdout, nature, self)
         self.agents.append(agent)

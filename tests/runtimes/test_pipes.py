@@ -23,7 +23,7 @@ def ring_of(*chunks: bytes, **options) -> StderrRing:
     return ring
 
 
-def test_the_last_lines_stay_and_the_unfinished_one_counts():
+def test_stderr_keeps_the_last_200_lines_with_the_unfinished_one():
     ring = ring_of(*(b"line %d\n" % number for number in range(500)), b"unfin")
     lines = ring.lines()
     assert len(lines) == 200
@@ -32,7 +32,7 @@ def test_the_last_lines_stay_and_the_unfinished_one_counts():
 
 
 @given(st.lists(st.sampled_from(["a", "bc", "\n", "\n\n", "é", "x" * 40]), max_size=60), st.integers(1, 9))
-def test_lines_do_not_depend_on_where_reads_cut(words, size):
+def test_stderr_lines_do_not_depend_on_how_the_data_is_split(words, size):
     data = "".join(words).encode()
     whole = ring_of(data, limit=7, width=30).lines()
     pieces = [data[start : start + size] for start in range(0, len(data), size)]
@@ -59,16 +59,16 @@ def test_lines_do_not_depend_on_where_reads_cut(words, size):
         (b"nul\0byte\x08", "nulbyte"),
     ],
 )
-def test_a_line_is_plain_text(raw, shown):
+def test_a_stderr_line_is_plain_text(raw, shown):
     assert ring_of(raw + b"\n").lines() == [shown]
     assert ring_of(raw).lines() == [shown]
 
 
-def test_a_line_is_cut_at_2000_characters_and_not_in_the_middle_of_one():
+def test_a_stderr_line_is_cut_at_2000_characters_never_inside_one():
     assert ring_of("€".encode() * 3_000 + b"\nnext\n").lines() == ["€" * 2_000, "next"]
 
 
-def test_an_endless_line_and_an_endless_progress_bar_cost_no_memory():
+def test_an_endless_line_and_an_endless_progress_bar_use_bounded_memory():
     ring = StderrRing()
     for _ in range(200):
         ring.feed(b"y" * 50_000)
@@ -81,20 +81,20 @@ def test_an_endless_line_and_an_endless_progress_bar_cost_no_memory():
     assert len(ring._partial) <= 8_000
 
 
-def test_a_burst_keeps_its_end():
+def test_of_a_burst_the_last_lines_are_kept():
     ring = ring_of(b"begin", b"".join(b"%d\n" % number for number in range(100_000)))
     assert ring.lines() == [str(number) for number in range(99_800, 100_000)]
 
 
-def test_a_listener_hears_each_line_once():
-    heard: list[list[str]] = []
+def test_a_listener_gets_each_line_once():
+    received: list[list[str]] = []
     ring = StderrRing(limit=3)
-    ring.listener = heard.append
+    ring.listener = received.append
     ring.feed(b"on")
-    assert heard == []
+    assert received == []
     ring.feed(b"e\ntwo\n\x1b[1mthr")
     ring.feed(b"ee\n1\n2\n3\n4\n5\n")
-    assert heard == [["one", "two"], ["3", "4", "5"]]
+    assert received == [["one", "two"], ["3", "4", "5"]]
 
 
 @contextlib.asynccontextmanager
@@ -125,7 +125,7 @@ async def read_all(descriptor: int) -> bytes:
         return await asyncio.wait_for(asyncio.to_thread(file.read), LIMIT)
 
 
-async def test_what_is_written_arrives_in_order_however_slow_the_reader():
+async def test_data_arrives_in_order_however_slow_the_reader_is():
     async with writer_of() as (writer, read):
         messages = [b"%d " % number * 5_000 for number in range(60)]
         for message in messages:
@@ -136,14 +136,14 @@ async def test_what_is_written_arrives_in_order_however_slow_the_reader():
         assert writer.backlog == 0
 
 
-async def test_a_reader_that_does_not_read_is_told_of_not_waited_for():
+async def test_write_raises_where_the_reader_does_not_read():
     async with writer_of(max_backlog=200_000) as (writer, _read):
         with pytest.raises(AgentTimeout, match=r"cannot write to the agent: it has not read its stdin, \d+ bytes"):
             write_on(writer, b"x" * 50_000)
         assert writer.backlog <= 200_000
 
 
-async def test_one_message_beyond_the_limit_is_taken_when_nothing_waits():
+async def test_one_message_over_the_limit_is_accepted_while_the_queue_is_empty():
     async with writer_of(max_backlog=100_000) as (writer, read):
         writer.write(b"z" * 3_000_000)
         with pytest.raises(AgentTimeout):
@@ -152,7 +152,7 @@ async def test_one_message_beyond_the_limit_is_taken_when_nothing_waits():
         assert len(await read_all(read)) == 3_000_000
 
 
-async def test_closing_drops_what_nobody_reads():
+async def test_close_drops_what_is_not_read_in_time():
     async with writer_of() as (writer, read):
         writer.write(b"x" * 500_000)
         writer.close(flush_seconds=0.01)
@@ -162,7 +162,7 @@ async def test_closing_drops_what_nobody_reads():
         assert 0 < len(await read_all(read)) < 500_000
 
 
-async def test_a_closed_reader_is_noticed_at_once_or_while_flushing():
+async def test_a_closed_reader_is_noticed_by_write_or_while_flushing():
     async with writer_of() as (writer, read):
         os.close(read)
         with pytest.raises(AgentGone, match="it has closed its stdin"):
@@ -175,7 +175,7 @@ async def test_a_closed_reader_is_noticed_at_once_or_while_flushing():
             writer.write(b"hello")
 
 
-async def test_a_paused_reader_leaves_the_bytes_in_the_pipe():
+async def test_a_paused_reader_leaves_data_in_the_pipe():
     read, write = os.pipe()
     os.set_blocking(write, False)
     sink = Sink()
@@ -196,7 +196,7 @@ async def test_a_paused_reader_leaves_the_bytes_in_the_pipe():
     reader.close()
 
 
-async def test_a_closed_reader_tells_nothing_more():
+async def test_a_closed_reader_calls_nothing_more():
     read, write = os.pipe()
     sink = Sink()
     reader = PipeReader(asyncio.get_running_loop(), io.FileIO(read, "r"), sink.data_received, sink.eof)

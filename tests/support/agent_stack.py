@@ -39,7 +39,7 @@ def running(command: str = "", **environ: str) -> list[str]:
 
 
 class Gate:
-    """The proxy that agents are told of: it lets nothing out, and keeps the first line of what was tried."""
+    """The proxy that agents are configured with: it lets nothing out, and keeps the first line of what was tried."""
 
     def __init__(self) -> None:
         self.tried: list[str] = []
@@ -67,7 +67,7 @@ class Gate:
 class Stack:
     """What the tests need of the daemon: threads that take messages, rows, cancel and kill. Here it is a bare pool.
 
-    Whatever else can do these few things may stand in its place.
+    Anything else with these methods may replace it.
     """
 
     def __init__(self, name: str, folder: Path, model: ModelServer, gate: Gate) -> None:
@@ -96,7 +96,7 @@ class Stack:
         return result
 
     async def ended(self) -> None:
-        """Wait until the chat side is told that a session has ended."""
+        """Wait until the chat side is notified that a session has ended."""
         await asyncio.wait_for(self._harness.told.ended.wait(), LIMIT)
 
     async def close(self) -> None:
@@ -134,7 +134,7 @@ class Stack:
     async def tool(self, thread: str) -> tuple[Listener, str]:
         """Start a turn in which a permitted tool runs for a minute; return once it says so, through a pipe.
 
-        And once the agent says so too: codex tells of a tool only when it runs, by then a moment later.
+        And once the agent says so too: codex reports a tool only when it runs, by then a moment later.
         """
         nap, name = self.nap(), f"up-{secrets.token_hex(4)}"
         listener = self.send(thread, f"run echo up > {name} && {nap}")

@@ -91,10 +91,10 @@ def daemon_of_another_namespace(_directory: Path) -> None:
     own = Identity.own()
     for marker in (own._replace(namespace=own.namespace - 1, start_time=1), own, "nonsense"):
         env = {"PATH": PATH, "ACPBOT_DAEMON": str(marker), "ACPBOT_SESSION": "foreign"}
-        with subprocess.Popen(["sleep", "1000"], env=env) as stranger:
+        with subprocess.Popen(["sleep", "1000"], env=env) as other:
             assert kill_orphans() == []
-            assert stranger.poll() is None
-            stranger.kill()
+            assert other.poll() is None
+            other.kill()
 
 
 def descendant_without_a_marker(_directory: Path) -> None:

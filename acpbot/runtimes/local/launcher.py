@@ -65,7 +65,7 @@ class LocalLauncher:
     `ProcessTracker`); at most one launcher of a process may have it.
 
     The constructor raises `OSError` without a readable /proc, and `StartError` where the kernel or a limit of threads
-    stands in the way.
+    forbids it.
     """
 
     def __init__(self, *, cgroups: Cgroups | None = None, owns_children: bool = False) -> None:
@@ -156,7 +156,7 @@ class LocalLauncher:
             await kill_and_wait(self._tracker, [stat.key for stat in unowned], _UNOWNED_SECONDS)
 
     async def _discard(self, future: asyncio.Future[Spawned], session: TrackedSession) -> None:
-        """End an agent that nobody waits for, in a task of its own: whoever is cancelled once may be so again."""
+        """End an agent whose start was cancelled, in a task of its own: the caller may be cancelled a second time."""
         await asyncio.shield(self._discards.start(self._end_spawned(future, session), name="discard an agent"))
 
     async def _end_spawned(self, future: asyncio.Future[Spawned], session: TrackedSession) -> None:

@@ -113,7 +113,7 @@ class LocalProcess:
             log.warning("group_not_signalled", pid=self._popen.pid, reason="it runs as another user")
 
     async def look(self) -> list[ProcessInfo]:
-        """Take a fresh look; looks that are wanted at the same time are one."""
+        """Take a fresh look; calls made at the same time share one."""
         scan = await self._tracker.scan()
         return await self._tracker.describe(scan.living.get(self.session_id, []))
 
@@ -218,7 +218,7 @@ async def kill_session(tracker: ProcessTracker, session: TrackedSession, deadlin
         rounds += 1
         keys = [stat.key for stat in found]
         killed.update(keys)
-        at_once = session.cgroup is not None and session.cgroup.kill()
+        at_once = session.cgroup is not None and await tracker.run(session.cgroup.kill)
         signalled = bool(keys) and await kill_and_wait(tracker, keys, _EXIT_SECONDS)
         if (unseen and not at_once) or rounds > _STORM_AFTER_ROUNDS:
             await tracker.kill_fork_storm(session, min(deadline, time.monotonic() + _STORM_SECONDS), killed)

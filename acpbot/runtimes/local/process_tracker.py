@@ -66,7 +66,7 @@ class TrackedSession:
     session_id: str
     cgroup: Cgroup | None = None
     starting: bool = True
-    """Until `ProcessTracker.started`, its leader can't be told from an orphan."""
+    """Until `ProcessTracker.started`, its leader can't be distinguished from an orphan."""
     closed: bool = False
     leader: ProcessKey | None = None
     """Reaped by its owner alone: until then no other process can get its pid, group or session number."""

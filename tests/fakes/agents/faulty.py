@@ -272,7 +272,7 @@ def permission_storm(agent: Agent, count: str) -> None:
 
 @quirk
 def poisoned(agent: Agent, *when: str) -> None:
-    """After a cancel at a permission every prompt ends at once, empty; ``resumed``: even in the session's next life."""
+    """After a cancel at a permission every prompt ends at once, empty; ``resumed``: also in the next process."""
     agent.offers("resume")
     poisoned_here = set()
 
@@ -359,7 +359,7 @@ def deaf_to(agent: Agent, method: str, *ways: str) -> None:
 
 @quirk
 def slow_to_resume(agent: Agent) -> None:
-    """In its second life it does not come to it."""
+    """In its second process it does not get that far."""
     agent.offers("resume")
     if agent.starts == 2:
         agent.on("session/resume")(lambda _: None)
@@ -448,9 +448,9 @@ def closes_its_stdout(agent: Agent) -> None:
 
 
 @quirk
-def closes_its_stdin(agent: Agent, lives: str) -> None:
+def closes_its_stdin(agent: Agent, processes: str) -> None:
     """The first so many processes do, before a prompt could come."""
-    if agent.starts > int(lives):
+    if agent.starts > int(processes):
         return
 
     @agent.on("session/new")

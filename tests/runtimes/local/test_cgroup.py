@@ -34,7 +34,7 @@ SPACED = "29 23 0:26 / /mnt/control\\040groups rw - cgroup2 cgroup2 rw\n"
         (SPACED, "0::/a\n", "/mnt/control groups/a"),
     ],
 )
-def test_our_own_cgroup_is_found(mountinfo, own, directory):
+def test_locate_finds_our_own_cgroup(mountinfo, own, directory):
     assert cgroup.locate(mountinfo, own) == Path(directory)
 
 
@@ -48,19 +48,19 @@ def test_our_own_cgroup_is_found(mountinfo, own, directory):
         (CONTAINER, "0::/../other\n", "does not show our own cgroup"),
     ],
 )
-def test_what_is_not_there_is_said(mountinfo, own, words):
+def test_locate_says_which_cgroup_is_missing(mountinfo, own, words):
     with pytest.raises(Unavailable, match=words):
         cgroup.locate(mountinfo, own)
 
 
-def test_a_base_that_cannot_be_written_is_said(tmp_path):
+def test_an_unwritable_base_is_reported(tmp_path):
     base = tmp_path / "not-there" / "at-all"
     (tmp_path / "not-there").write_text("a file")
     with pytest.raises(Unavailable, match=f"{base} can't be written: Not a directory"):
         Cgroups(Identity.own(), base)
 
 
-def test_a_directory_that_is_no_cgroup_is_tried_and_refused(tmp_path):
+def test_a_plain_directory_is_refused_as_a_cgroup(tmp_path):
     """A plain directory takes a file of any name: only the move of a process shows what it is."""
     with pytest.raises(Unavailable, match=r"no process could be moved into .*: it stayed where it was"):
         Cgroups(Identity.own(), tmp_path)
@@ -80,7 +80,7 @@ def base():
     cgroups.close()
 
 
-def test_a_cgroup_is_made_filled_emptied_and_removed(base):
+def test_a_cgroup_is_created_filled_killed_and_removed(base):
     group = Cgroups(Identity.own(), base).create("one")
     with subprocess.Popen(["sleep", "1000"]) as sleeper, subprocess.Popen(["sleep", "1000"]) as outside:
         group.enter(sleeper.pid)
@@ -92,7 +92,7 @@ def test_a_cgroup_is_made_filled_emptied_and_removed(base):
         assert group.kill()
         os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
         assert group.members() == []
-        assert group.is_path(cgroup.path_of(sleeper.pid)), "a zombie still tells where it was"
+        assert group.is_path(cgroup.path_of(sleeper.pid)), "a zombie still has its path"
         assert sleeper.wait() == -9
         assert outside.poll() is None
         outside.kill()
@@ -102,7 +102,7 @@ def test_a_cgroup_is_made_filled_emptied_and_removed(base):
     assert group.cpu_seconds() is None
 
 
-def test_a_subgroup_that_systemd_delegated_is_seen_through(base):
+def test_the_base_is_the_parent_that_systemd_delegated(base):
     """DelegateSubgroup= puts the daemon below what was delegated; the mark is on the parent."""
     inner = base / "main"
     inner.mkdir()
@@ -113,7 +113,7 @@ def test_a_subgroup_that_systemd_delegated_is_seen_through(base):
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"{base}\n"
 
 
-def test_directories_of_dead_daemons_are_told_from_those_of_living_ones(tmp_path):
+def test_only_directories_of_dead_daemons_are_leftovers(tmp_path):
     own = Identity.own()
     dead = own._replace(start_time=1)
     foreign = own._replace(namespace=own.namespace + 1, start_time=1)
@@ -146,13 +146,13 @@ class FakeTree:
         return [(directory / "cgroup.subtree_control").read_text() for directory in (self.base, self.below)]
 
 
-def test_a_controller_is_handed_down_both_levels(tmp_path):
+def test_a_controller_is_enabled_at_both_levels(tmp_path):
     tree = FakeTree(tmp_path, "cpu memory pids")
     cgroup.enable_controller("memory", tree.base, tree.below)
     assert tree.control() == ["+memory", "+memory"]
 
 
-def test_a_controller_that_is_there_is_not_asked_for_again(tmp_path):
+def test_an_enabled_controller_is_not_enabled_again(tmp_path):
     tree = FakeTree(tmp_path, "memory")
     for directory in (tree.base, tree.below):
         (directory / "cgroup.subtree_control").write_text("memory pids")
@@ -160,14 +160,14 @@ def test_a_controller_that_is_there_is_not_asked_for_again(tmp_path):
     assert tree.control() == ["memory pids", "memory pids"]
 
 
-def test_a_controller_that_is_not_available_is_said(tmp_path):
+def test_a_missing_controller_is_reported(tmp_path):
     tree = FakeTree(tmp_path, "hugetlb")
     with pytest.raises(Unavailable, match=f"the memory controller is not available in {tree.base}"):
         cgroup.enable_controller("memory", tree.base, tree.below)
     assert tree.control() == ["", ""]
 
 
-def test_limits_that_are_not_there_are_said_with_the_reason(base):
+def test_limits_that_cannot_be_applied_are_reported_with_the_reason(base):
     group = Cgroups(Identity.own(), base).create("limited", memory_max=1 << 30, pids_max=50)
     available = (base / "cgroup.controllers").read_text().split()
     said = {missing.limit for missing in group.limits_not_held}
@@ -177,7 +177,7 @@ def test_limits_that_are_not_there_are_said_with_the_reason(base):
     )
 
 
-def test_no_process_is_pushed_around_where_others_are_in_the_way(base):
+def test_the_daemon_does_not_move_where_other_processes_are_in_its_cgroup(base):
     """The no-internal-processes rule: we would have to move, and others with us."""
     below = base / "below"
     below.mkdir()
@@ -189,7 +189,7 @@ def test_no_process_is_pushed_around_where_others_are_in_the_way(base):
         other.kill()
 
 
-def test_a_daemon_that_is_alone_moves_to_its_leaf_and_finds_its_base_again(base):
+def test_a_daemon_alone_in_its_cgroup_moves_to_a_leaf_and_still_finds_the_base(base):
     below = base / "acpbot-1-2-3"
     script = (
         "import os, sys\nfrom pathlib import Path\nfrom acpbot.runtimes.local import cgroup\n"

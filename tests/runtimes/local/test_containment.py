@@ -1,4 +1,4 @@
-"""A kill is a proof: whatever an agent's tools do to get away. Real processes, the same tests for both kinds."""
+"""A kill proves that nothing is left, whatever an agent's tools do to escape. Real processes, both launchers."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ time.sleep(20)
 """
 
 
-def stranger(*argv: str) -> subprocess.Popen:
+def other_child(*argv: str) -> subprocess.Popen:
     """A child of this process that is no agent."""
     return subprocess.Popen(argv, start_new_session=True)
 
@@ -72,7 +72,7 @@ async def ended(process, *, killed: int | None = None, deadline: float = 10.0):
     return report
 
 
-async def test_nothing_is_left_of_an_obedient_agent_with_a_tool_in_its_own_session(runner):
+async def test_a_kill_ends_a_tool_that_runs_in_a_session_of_its_own(runner):
     process, sink = await runner.sh("setsid sh -c 'echo $$; exec sleep 1000' & read _; exit 0")
     with Watch(int(await sink.line())) as tool:
         process.close_stdin()
@@ -82,7 +82,7 @@ async def test_nothing_is_left_of_an_obedient_agent_with_a_tool_in_its_own_sessi
         assert tool.ended()
 
 
-async def test_a_daemonized_tool_is_found(runner):
+async def test_a_kill_ends_a_daemonized_tool(runner):
     script = "setsid sh -c '(setsid sh -c \"echo \\$\\$; exec sleep 1000\" &) ; exit 0'; read _"
     process, sink = await runner.sh(script)
     with Watch(int(await sink.line())) as tool:
@@ -93,7 +93,7 @@ async def test_a_daemonized_tool_is_found(runner):
         assert tool.ended()
 
 
-async def test_what_ignores_every_signal_ends_too(runner):
+async def test_a_kill_ends_processes_that_ignore_every_signal(runner):
     process, sink = await runner.sh(
         "trap '' TERM INT HUP; setsid sh -c 'trap \"\" TERM INT HUP; echo $$; while :; do sleep 1000; done' & "
         "while :; do sleep 1000; done"
@@ -108,14 +108,14 @@ async def test_what_ignores_every_signal_ends_too(runner):
     assert process.returncode == -signal.SIGKILL
 
 
-async def test_a_stopped_process_ends_too(runner):
+async def test_a_kill_ends_a_stopped_process(runner):
     process, sink = await runner.sh("setsid sh -c 'echo $$; kill -STOP $$' & read _")
     with Watch(int(await sink.line())) as tool:
         await ended(process, killed=2)
         assert tool.ended()
 
 
-async def test_a_process_whose_main_thread_ended_is_alive_and_ends(runner):
+async def test_a_kill_ends_a_process_whose_main_thread_has_ended(runner):
     script = (
         "import ctypes, os, threading\n"
         "os.setsid() if os.fork() == 0 else input()\n"
@@ -134,7 +134,7 @@ async def test_a_process_whose_main_thread_ended_is_alive_and_ends(runner):
 
 
 @pytest.mark.parametrize("mode", ["tree", "tree setsid", "chain", "chain setsid"])
-async def test_a_fork_storm_is_over_when_the_kill_says_so(runner, mode):
+async def test_no_process_of_a_fork_storm_runs_after_a_proven_kill(runner, mode):
     process, sink = await runner.python(STORM, mode, "2")
     for _ in range(2 if "chain" in mode else 20):
         await sink.line()
@@ -147,7 +147,7 @@ async def test_a_fork_storm_is_over_when_the_kill_says_so(runner, mode):
     assert survivors == []
 
 
-async def test_a_clean_environment_hides_nobody_who_was_seen_before(runner):
+async def test_a_process_with_a_clean_environment_is_found_if_a_look_saw_it_before(runner):
     """``env -i`` takes the marker away; the tool is remembered by (pid, start time)."""
     script = (
         "exec 3<&0; "
@@ -165,7 +165,7 @@ async def test_a_clean_environment_hides_nobody_who_was_seen_before(runner):
         assert tool.ended()
 
 
-async def test_a_clean_environment_in_a_known_unix_session_is_attributed(runner):
+async def test_a_process_with_a_clean_environment_is_found_by_its_unix_session(runner):
     process, sink = await runner.sh("(env -i /bin/sh -c 'echo $$; exec sleep 1000' &); read _")
     with Watch(int(await sink.line())) as tool:
         assert stat_of(tool.key.pid).sid == process.pid
@@ -173,7 +173,7 @@ async def test_a_clean_environment_in_a_known_unix_session_is_attributed(runner)
         assert tool.ended()
 
 
-async def test_a_cgroup_holds_what_nobody_ever_saw(cgroup_runner):
+async def test_a_cgroup_contains_processes_that_no_look_ever_saw(cgroup_runner):
     process, sink = await cgroup_runner.sh("(setsid env -i /bin/sh -c 'echo $$; exec sleep 1000' &); exit 0")
     with Watch(int(await sink.line())) as tool:
         await process.wait()
@@ -181,7 +181,7 @@ async def test_a_cgroup_holds_what_nobody_ever_saw(cgroup_runner):
         assert tool.ended()
 
 
-async def test_what_left_its_cgroup_is_found_when_it_ends(cgroup_runner):
+async def test_a_process_that_left_its_cgroup_is_still_killed(cgroup_runner):
     process, sink = await cgroup_runner.sh("(setsid sh -c 'echo $$; exec sleep 1000' &); read _")
     cgroup = process._session.cgroup
     with Watch(int(await sink.line())) as tool:
@@ -192,7 +192,7 @@ async def test_what_left_its_cgroup_is_found_when_it_ends(cgroup_runner):
         assert tool.ended()
 
 
-async def test_a_kernel_without_cgroup_kill_is_served_too(cgroup_runner):
+async def test_a_fork_storm_ends_on_a_kernel_without_cgroup_kill(cgroup_runner):
     """It came with Linux 5.14."""
 
     class Older(Cgroup):
@@ -206,7 +206,7 @@ async def test_a_kernel_without_cgroup_kill_is_served_too(cgroup_runner):
     await ended(process)
 
 
-async def test_nested_cgroups_are_emptied_and_removed(cgroup_runner):
+async def test_nested_cgroups_are_killed_and_removed(cgroup_runner):
     process, sink = await cgroup_runner.sh("sleep 1000 & echo $!; read _")
     path = process._session.cgroup.path
     inner = path / "inner" / "most"
@@ -220,7 +220,7 @@ async def test_nested_cgroups_are_emptied_and_removed(cgroup_runner):
     assert not path.exists()
 
 
-async def test_cgroups_are_gone_at_the_end(cgroup_runner):
+async def test_cgroups_are_removed_at_the_end(cgroup_runner):
     process, sink = await cgroup_runner.sh("setsid sleep 1000 & echo up; read _")
     await sink.line()
     path = process._session.cgroup.path
@@ -248,7 +248,7 @@ async def test_zombies_of_orphans_are_reaped(runner):
     assert [pid for pid in map(int, pids) if procfs.read_stat(pid) is not None] == []
 
 
-async def test_an_agent_that_ended_is_not_reaped_behind_its_back(runner):
+async def test_a_sample_does_not_reap_a_leader(runner):
     process, _ = await runner.sh("exit 7")
     with Watch(process.pid) as leader:
         assert leader.ended(LIMIT)
@@ -257,10 +257,10 @@ async def test_an_agent_that_ended_is_not_reaped_behind_its_back(runner):
     assert await process.wait() == 7
 
 
-async def test_children_of_others_keep_their_exit_codes(runner):
+async def test_a_sample_does_not_reap_children_that_others_started(runner):
     """waitpid(-1) would have stolen it."""
     await runner.sh("read _")
-    with stranger("sh", "-c", "exit 42") as other:
+    with other_child("sh", "-c", "exit 42") as other:
         with Watch(other.pid) as watch:
             assert watch.ended(LIMIT)
         for _ in range(3):
@@ -268,7 +268,7 @@ async def test_children_of_others_keep_their_exit_codes(runner):
         assert other.wait() == 42
 
 
-async def test_sessions_are_told_apart(runner):
+async def test_a_kill_of_one_session_spares_the_other(runner):
     (one, sink_one), (two, sink_two) = [
         await runner.sh("(setsid sh -c 'echo $$; exec sleep 1000' &); read _") for _ in range(2)
     ]
@@ -281,7 +281,7 @@ async def test_sessions_are_told_apart(runner):
         await ended(two, killed=2)
 
 
-async def test_many_are_ended_at_once_with_few_looks(runner):
+async def test_twenty_kills_at_once_share_their_looks(runner):
     started = [await runner.sh("(setsid sh -c 'echo $$; exec sleep 1000' &); read _") for _ in range(20)]
     for _, sink in started:
         await sink.line()
@@ -300,7 +300,7 @@ async def test_many_are_ended_at_once_with_few_looks(runner):
     assert looks < 20
 
 
-async def test_usage_is_counted(runner):
+async def test_a_sample_counts_processes_memory_and_cpu(runner):
     script = (
         "import os, time\nx = bytearray(30_000_000)\nwhile time.process_time() < 0.1: pass\n"
         "print('up', flush=True)\ninput()"
@@ -319,7 +319,7 @@ async def test_usage_is_counted(runner):
     assert (gone.processes, gone.rss_bytes) == (0, 0)
 
 
-async def test_a_process_tells_what_people_are_shown(runner):
+async def test_a_look_returns_command_parent_group_and_age(runner):
     process, sink = await runner.sh("sh -c 'echo $$; exec sleep 1234' & wait")
     tool = int(await sink.line())
     with Watch(tool):
@@ -336,11 +336,11 @@ async def test_a_process_tells_what_people_are_shown(runner):
     assert child.start_time == stat_of(tool).start_time
 
 
-async def test_a_recycled_pid_is_not_taken_for_a_remembered_process(runner):
-    """The memory of a process that is gone must not claim the next one with its pid."""
+async def test_a_reused_pid_is_not_taken_for_a_remembered_process(runner):
+    """What is remembered of a process that is gone must not match the next one with its pid."""
     process, sink = await runner.sh("echo up; read _")
     await sink.line()
-    with stranger("sleep", "1000") as other:
+    with other_child("sleep", "1000") as other:
         key = stat_of(other.pid).key
         process._session.known[key.pid] = key.start_time - 1
         assert [info.pid for info in await process.look()] == [process.pid]
@@ -350,7 +350,7 @@ async def test_a_recycled_pid_is_not_taken_for_a_remembered_process(runner):
         other.kill()
 
 
-async def test_without_time_nothing_is_promised(runner):
+async def test_a_kill_without_time_proves_nothing(runner):
     process, sink = await runner.sh("echo up; read _")
     await sink.line()
     report = await process.kill_container(0.0)
@@ -392,7 +392,7 @@ asyncio.run(main())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can have processes that it then may not signal")
-def test_what_may_not_be_signalled_is_reported_not_assumed(tmp_path):
+def test_a_process_that_may_not_be_signalled_is_reported_as_left(tmp_path):
     """As a tool that runs under sudo."""
     command = [sys.executable, "-c", POWERLESS]
     with subprocess.Popen(command, env=PYTHON_ENV, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as helper:
@@ -406,7 +406,7 @@ def test_what_may_not_be_signalled_is_reported_not_assumed(tmp_path):
     assert out[1].startswith("cannot wait for the agent: ")
 
 
-def test_the_subreaper_is_held_as_often_as_it_is_wanted():
+def test_this_process_is_a_subreaper_until_the_last_holder_releases_it():
     before = is_subreaper()
     hold_subreaper()
     hold_subreaper()
@@ -416,7 +416,7 @@ def test_the_subreaper_is_held_as_often_as_it_is_wanted():
     assert is_subreaper() == before
 
 
-async def test_the_choice_is_explained():
+async def test_choose_launcher_explains_its_choice():
     for mode in ("auto", "cgroup", "subreaper"):
         try:
             launcher, reason = choose_launcher(mode)
@@ -429,7 +429,7 @@ async def test_the_choice_is_explained():
         await launcher.aclose()
 
 
-def test_a_stray_is_listed_and_ended_when_the_daemon_stops(tmp_path):
+def test_an_unowned_process_is_listed_and_killed_when_the_daemon_stops(tmp_path):
     """The documented limit of the subreaper: no marker, a session of its own, no parent, and never seen before."""
     script = "(setsid env -i /bin/sh -c 'echo $$; exec sleep 1000' &); read _"
     with Daemon("subreaper", script, tmp_path) as daemon, Watch(int(daemon.line())) as stray:
@@ -442,7 +442,7 @@ def test_a_stray_is_listed_and_ended_when_the_daemon_stops(tmp_path):
         assert stray.ended()
 
 
-def test_what_outlives_its_session_is_ended_when_it_is_seen(tmp_path):
+def test_a_process_that_outlives_its_session_is_killed_when_it_is_seen(tmp_path):
     """A child of the daemon that names a session which is closed: nobody else would end it."""
     script = """
 import asyncio, os, subprocess, sys
@@ -469,7 +469,7 @@ asyncio.run(main())
     assert result.stdout.splitlines() == ["True", "-9 None", "-9"], result.stderr
 
 
-def test_zombies_that_nobody_else_reaps_are_reaped_where_the_children_are_ours(tmp_path):
+def test_unowned_zombies_are_reaped_where_all_children_are_ours(tmp_path):
     """A tool that scrubbed its environment, left its session and ended between two looks."""
     script = "i=0; while [ $i -lt 5 ]; do (setsid env -i /bin/sh -c : &); i=$((i+1)); done; echo up; read _"
     with Daemon("subreaper", script, tmp_path) as daemon:

@@ -1,4 +1,4 @@
-"""One agent's life: start, streams, exit, end. Real processes, the same tests for both kinds of containment."""
+"""One agent: start, streams, exit, end. Real processes, the same tests for both kinds of launcher."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def waited(process) -> int:
     return await asyncio.wait_for(process.wait(), LIMIT)
 
 
-async def test_an_agent_hears_speaks_and_leaves(runner):
+async def test_an_agent_reads_writes_and_exits(runner):
     process, sink = await runner.sh('read -r word; echo "heard $word"; echo "to you" >&2; exit 3')
     assert process.alive
     assert process.returncode is None
@@ -35,7 +35,7 @@ async def test_an_agent_hears_speaks_and_leaves(runner):
     assert process.stderr.lines() == ["to you"]
 
 
-async def test_the_protocols_are_served(runner):
+async def test_the_local_runtime_implements_the_protocols(runner):
     process, _ = await runner.sh("read _")
     launcher: Launcher = runner.launcher
     agent: AgentProcess = process
@@ -56,7 +56,7 @@ async def test_an_agent_runs_in_its_directory_with_its_environment_and_a_session
     assert info.pid == info.pgid == info.sid == process.pid
 
 
-async def test_variables_that_a_shell_would_drop_arrive(runner):
+async def test_variables_that_a_shell_would_drop_reach_the_agent(runner):
     script = "import os; print(os.environ['npm.config'], os.environ['a-b'], flush=True); input()"
     process, sink = await runner.python(script, env={"npm.config": "dotted", "a-b": "dashed"})
     assert await sink.line() == "dotted dashed"
@@ -65,7 +65,7 @@ async def test_variables_that_a_shell_would_drop_arrive(runner):
 
 
 @pytest.mark.parametrize("code", [0, 1, 77])
-async def test_an_exit_code_is_told_to_all_who_wait(runner, code):
+async def test_wait_returns_the_exit_code_to_every_caller(runner, code):
     process, _ = await runner.sh(f"exit {code}")
     assert await asyncio.gather(*(waited(process) for _ in range(5))) == [code] * 5
     assert await waited(process) == code
@@ -76,7 +76,7 @@ async def test_a_signal_is_a_negative_exit_code(runner):
     assert await waited(process) == -signal.SIGABRT
 
 
-async def test_a_wait_that_is_given_up_harms_no_other(runner):
+async def test_a_cancelled_wait_does_not_disturb_another(runner):
     process, _ = await runner.sh("read _")
     given_up = asyncio.create_task(process.wait())
     other = asyncio.create_task(process.wait())
@@ -86,7 +86,7 @@ async def test_a_wait_that_is_given_up_harms_no_other(runner):
     assert await asyncio.wait_for(other, LIMIT) == 1
 
 
-async def test_an_exit_is_seen_while_a_grandchild_holds_stdout(runner):
+async def test_an_exit_is_seen_while_a_grandchild_keeps_stdout_open(runner):
     process, sink = await runner.sh("setsid sleep 1000 & echo last words; exit 5")
     assert await waited(process) == 5
     assert not sink.ended.is_set()
@@ -96,7 +96,7 @@ async def test_an_exit_is_seen_while_a_grandchild_holds_stdout(runner):
     await asyncio.wait_for(sink.ended.wait(), LIMIT)
 
 
-async def test_a_closed_stdout_is_no_exit(runner):
+async def test_a_closed_stdout_is_not_an_exit(runner):
     process, sink = await runner.sh("exec >&-; read _; exit 4")
     await asyncio.wait_for(sink.ended.wait(), LIMIT)
     assert process.alive
@@ -104,14 +104,14 @@ async def test_a_closed_stdout_is_no_exit(runner):
     assert await waited(process) == 4
 
 
-async def test_what_was_written_before_the_exit_is_there_after_it(runner):
+async def test_output_before_the_exit_is_delivered_before_wait_returns(runner):
     process, sink = await runner.sh("head -c 60000 /dev/zero; echo done >&2; exit 0")
     await waited(process)
     assert len(sink.data) == 60_000
     assert process.stderr.lines() == ["done"]
 
 
-async def test_ten_megabytes_of_stderr_stall_nobody_and_are_not_kept(runner):
+async def test_ten_megabytes_of_stderr_do_not_block_the_agent_and_are_not_kept(runner):
     script = (
         "import sys\n"
         "for number in range(100_000): print(f'{number:06d}', 'x' * 93, file=sys.stderr)\n"
@@ -134,7 +134,7 @@ async def test_a_fast_stdout_arrives_complete_in_large_chunks(runner):
     assert size / sink.chunks > 20_000
 
 
-async def test_reading_paused_is_back_pressure(runner):
+async def test_a_paused_stdout_blocks_the_agent(runner):
     process, sink = await runner.python("import os\nwhile True: os.write(1, b'x' * 65536)")
     await sink.size(100_000)
     process.pause_reading()
@@ -146,7 +146,7 @@ async def test_reading_paused_is_back_pressure(runner):
     await sink.size(held + 1_000_000)
 
 
-async def test_an_agent_that_reads_nothing_is_told_of_in_words(runner):
+async def test_write_raises_where_the_agent_reads_nothing(runner):
     process, sink = await runner.sh("echo up; exec sleep 1000")
     await sink.line()
     with pytest.raises(AgentTimeout, match="cannot write to the agent: it has not read its stdin") as caught:
@@ -159,7 +159,7 @@ async def test_an_agent_that_reads_nothing_is_told_of_in_words(runner):
     assert await waited(process) == -signal.SIGKILL
 
 
-async def test_eof_comes_after_what_is_queued(runner):
+async def test_eof_follows_the_queued_data(runner):
     process, sink = await runner.sh("echo up; read _; wc -c")
     await sink.line()
     process.write(b"go\n" + b"x" * 3_000_000)
@@ -168,7 +168,7 @@ async def test_eof_comes_after_what_is_queued(runner):
     assert await waited(process) == 0
 
 
-async def test_writing_to_an_agent_that_ended_says_so(runner):
+async def test_write_raises_once_the_agent_has_ended(runner):
     process, _ = await runner.sh("exit 2")
     await waited(process)
     with pytest.raises(AgentGone, match=r"cannot write to the agent: it has ended \(exit code 2\)"):
@@ -217,7 +217,7 @@ async def test_a_group_whose_leader_has_ended_can_still_be_signalled(runner):
         (("sh", "-c", "x\0y"), "embedded null byte; correct its arguments"),
     ],
 )
-async def test_a_command_that_cannot_be_started_is_one_clear_line(runner, tmp_path, argv, words):
+async def test_a_command_that_cannot_be_started_raises_one_clear_line(runner, tmp_path, argv, words):
     (tmp_path / "plain.txt").write_text("hello")
     (tmp_path / "script").write_text("#!/no/such/interpreter -x\n")
     (tmp_path / "script").chmod(0o755)
@@ -230,7 +230,7 @@ async def test_a_command_that_cannot_be_started_is_one_clear_line(runner, tmp_pa
     assert await waited(process) == 0
 
 
-async def test_a_working_directory_that_is_not_there_is_named(runner, tmp_path):
+async def test_a_missing_working_directory_is_named(runner, tmp_path):
     with pytest.raises(
         AgentStartError, match=r"^cannot start the agent: its working directory \S+/gone does not exist"
     ):
@@ -260,7 +260,7 @@ async def test_a_session_is_launched_once(runner):
         await runner.sh("read _", session_id="one")
 
 
-async def test_a_launch_that_is_given_up_leaves_no_process(runner):
+async def test_a_cancelled_launch_leaves_no_process(runner):
     for turns in range(4):
         spec = runner.spec("sh", "-c", "setsid sleep 1000 & exec sleep 1000", session_id="given-up")
         launch = asyncio.create_task(runner.launcher.launch(spec, Sink()))
@@ -273,7 +273,7 @@ async def test_a_launch_that_is_given_up_leaves_no_process(runner):
         assert marked == []
 
 
-async def test_a_launch_that_is_given_up_twice_is_cleaned_up_at_the_end(runner):
+async def test_a_launch_that_is_cancelled_twice_leaves_no_process_after_close(runner):
     spec = runner.spec("sh", "-c", "setsid sleep 1000 & exec sleep 1000", session_id="given-up")
     launch = asyncio.create_task(runner.launcher.launch(spec, Sink()))
     await asyncio.sleep(0)
@@ -293,7 +293,7 @@ async def test_a_closed_launcher_launches_nothing(runner):
         await runner.sh("read _")
 
 
-async def test_closing_ends_what_runs_and_may_be_repeated(runner):
+async def test_aclose_kills_everything_and_may_be_repeated(runner):
     process, sink = await runner.sh("setsid sh -c 'echo $$; exec sleep 1000' & wait")
     with Watch(int(await sink.line())) as tool:
         await asyncio.gather(process.aclose(), process.aclose())
@@ -304,8 +304,8 @@ async def test_closing_ends_what_runs_and_may_be_repeated(runner):
     assert await waited(process) == -signal.SIGKILL
 
 
-async def test_fifty_lives_leak_no_descriptor(runner):
-    async def life() -> None:
+async def test_fifty_agents_leak_no_descriptor(runner):
+    async def run_one() -> None:
         process, sink = await runner.sh("setsid sleep 1000 & echo up; echo err >&2; read _")
         await sink.line()
         process.close_stdin()
@@ -313,15 +313,15 @@ async def test_fifty_lives_leak_no_descriptor(runner):
         assert (await process.kill_container()).proven
         await process.aclose()
 
-    await life()
+    await run_one()
     before = open_descriptors()
     for _ in range(50):
-        await life()
+        await run_one()
     assert open_descriptors() == before
     runner.processes.clear()
 
 
-async def test_the_loop_turns_while_an_agent_is_started(runner):
+async def test_the_event_loop_runs_while_an_agent_is_started(runner):
     launch = asyncio.create_task(runner.sh("read _"))
     turns = 0
     while not launch.done():
@@ -331,7 +331,7 @@ async def test_the_loop_turns_while_an_agent_is_started(runner):
     assert turns > 2
 
 
-async def test_limits_that_hold_nothing_here_are_said(runner):
+async def test_limits_that_do_not_hold_are_listed(runner):
     process, sink = await runner.sh("echo up; read _", memory_max=1 << 30, pids_max=64)
     await sink.line()
     if runner.launcher.kind == "subreaper":

@@ -34,7 +34,7 @@ def test_a_command_name_may_hold_parentheses_and_line_breaks():
     assert stat.key == ProcessKey(4242, 987654)
 
 
-def test_our_own_stat_is_what_the_system_says():
+def test_our_own_stat_agrees_with_the_system():
     stat = stat_of(os.getpid())
     assert (stat.pid, stat.ppid, stat.pgid, stat.sid) == (os.getpid(), os.getppid(), os.getpgrp(), os.getsid(0))
     assert stat.rss_bytes > 1_000_000
@@ -51,7 +51,7 @@ def test_a_zombie_has_ended(sleeper):
         assert procfs.same_process(watch.key)
 
 
-def test_a_process_whose_main_thread_ended_has_not():
+def test_a_process_whose_main_thread_has_ended_still_runs():
     """/proc says Z for it, while its other threads work on."""
     script = (
         "import ctypes, threading\n"
@@ -71,20 +71,20 @@ def test_a_process_whose_main_thread_ended_has_not():
         process.kill()
 
 
-def test_the_walk_finds_us_and_begins_with_the_newest(sleeper):
+def test_newest_first_finds_this_process_and_begins_with_the_highest_pid(sleeper):
     pids = [stat.pid for stat in procfs.newest_first()]
     assert pids == sorted(pids, reverse=True)
     assert {os.getpid(), sleeper.pid, 1} <= set(pids)
 
 
-def test_a_signal_reaches_the_process_that_is_meant(sleeper):
+def test_a_signal_reaches_its_process(sleeper):
     pidfd = procfs.signal_process(stat_of(sleeper.pid).key, signal.SIGTERM)
     assert pidfd is not None
     os.close(pidfd)
     assert sleeper.wait(LIMIT) == -signal.SIGTERM
 
 
-def test_a_process_that_was_given_the_pid_of_another_is_not_signalled(sleeper):
+def test_a_process_with_a_reused_pid_is_not_signalled(sleeper):
     key = stat_of(sleeper.pid).key
     predecessor = ProcessKey(key.pid, key.start_time - 1)
     assert procfs.signal_process(predecessor, signal.SIGKILL) is None
@@ -147,11 +147,11 @@ def test_without_markers_there_are_none(sleeper):
 
 
 @pytest.mark.parametrize("text", ["", "1:2", "1:2:3:4", "a:2:3", "1:-2:3", "1:2:3\n", " 1:2:3", "1:2:" + "9" * 40])
-def test_what_is_no_identity_is_none(text):
+def test_a_malformed_identity_is_none(text):
     assert Identity.parse(text) is None
 
 
-def test_an_identity_survives_its_text_and_knows_whether_it_lives():
+def test_an_identity_round_trips_as_text_and_shows_whether_its_daemon_runs():
     own = Identity.own()
     assert Identity.parse(str(own)) == own
     assert own.pid == os.getpid()
@@ -165,6 +165,6 @@ def test_the_newest_pid_is_that_of_the_last_process():
         assert procfs.newest_pid() >= process.pid or procfs.newest_pid() < before
 
 
-def test_a_boot_has_a_name():
+def test_a_boot_has_an_id():
     assert len(procfs.boot_id()) == 36
     assert procfs.boot_id() == procfs.boot_id()

@@ -1,4 +1,4 @@
-"""Text of other people's making, made fit to be shown: sizes, cuts, one line, no control characters. Pure.
+"""Other people's text, made safe to show: sizes, cuts, one line, no control characters. Pure.
 
 Sizes are UTF-16 code units, never less than what a chat platform may count, unless a function says characters.
 """
@@ -68,7 +68,7 @@ def _is_flag_half(character: str) -> bool:
 def shorten(text: str, limit: int) -> str:
     """The text, or its beginning and an ellipsis where it has more than ``limit`` UTF-16 code units.
 
-    No character as people see it is torn, such as an emoji of several parts.
+    No character as people see it is split, such as an emoji of several parts.
     """
     if units(text) <= limit:
         return text
@@ -80,13 +80,13 @@ def shorten(text: str, limit: int) -> str:
 
 
 def one_line(text: str, limit: int) -> str:
-    """The text on one line of at most ``limit`` UTF-16 code units, without what can't be seen or turns text around.
+    """The text on one line of at most ``limit`` UTF-16 code units, without characters that are invisible or unsafe.
 
     Control characters, zero-width, bidirectional and tag ones (Unicode categories Cc and Cf), private ones and lone
     surrogates go; the two joiners stay, since emoji and several scripts need them. Letters that are written from right
     to left stay.
     """
-    # Beyond that nothing can be shown anyway; a name may be as long as somebody likes.
+    # What comes after that can't be shown anyway, and a name may be of any length.
     head = text if len(text) <= limit * 4 + 256 else text[: limit * 4 + 256]
     spaced = " ".join(head.split())
     return shorten(" ".join("".join(filter(_visible, spaced)).strip(_JOINERS).split()), limit)

@@ -1,4 +1,4 @@
-"""A message in, a turn, its updates, a live message out: the same for every platform."""
+"""From a person's message to a turn, and from its updates to a live message: the same for every platform."""
 
 from __future__ import annotations
 
@@ -168,8 +168,8 @@ class Conversations:
                 continue
             thread = self._pool.thread(record.thread_id)
             if record.state == "running":
-                words = f"{INTERRUPTED} {_next_message(resumable=thread is not None and thread.resumable)}"
-                self._platform.interrupted(incoming, words)
+                text = f"{INTERRUPTED} {_next_message(resumable=thread is not None and thread.resumable)}"
+                self._platform.interrupted(incoming, text)
                 self._pool.store.turn_settled(record.turn_id)
                 continue
             try:
@@ -190,17 +190,17 @@ class Conversations:
         return revised
 
     def session_ended(self, thread_id: str, reason: Reason, detail: str | None, *, resumable: bool) -> None:
-        """Tell the thread why, and what its next message does, unless that is of no interest."""
-        words = end_text(reason, detail, resumable=resumable)
-        if words is not None:
-            self._platform.notice(thread_id, words)
+        """Post why in the thread, and what its next message does, unless that is of no interest."""
+        text = end_text(reason, detail, resumable=resumable)
+        if text is not None:
+            self._platform.notice(thread_id, text)
 
     def session_afresh(self, thread_id: str) -> None:
-        """Tell the thread that the agent has forgotten the conversation."""
+        """Post in the thread that the agent has forgotten the conversation."""
         self._platform.notice(thread_id, AFRESH)
 
     def session_stuck(self, thread_id: str, activity: str | None, seconds: float) -> None:
-        """Tell the thread which tool blocks."""
+        """Post in the thread which tool blocks."""
         self._platform.notice(thread_id, stuck_text(activity, seconds))
 
 

@@ -125,7 +125,7 @@ class LocalChat:
         self._keep_for_next_reader(incoming.thread_id, {"type": "notice", "text": text})
 
     def notice(self, thread_id: str, text: str) -> None:
-        """Tell the thread one plain sentence."""
+        """Send the thread one plain sentence."""
         self.emit(thread_id, {"type": "notice", "text": text})
 
     def session_changed(self, thread_id: str) -> None:

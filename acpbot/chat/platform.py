@@ -95,10 +95,10 @@ class ChatPlatform(Protocol):
         """A message that waited over a restart is about to run: revise or withdraw it if its author has meanwhile."""
 
     def interrupted(self, incoming: IncomingMessage, text: str) -> None:
-        """Tell the thread that this message's turn ended with an earlier run of the daemon."""
+        """Post ``text`` in the thread: this message's turn ended with an earlier run of the daemon."""
 
     def notice(self, thread_id: str, text: str) -> None:
-        """Tell the thread one plain sentence of the bot's own."""
+        """Post one plain sentence of the bot's own in the thread."""
 
     def session_changed(self, thread_id: str) -> None:
         """The thread's row has changed."""

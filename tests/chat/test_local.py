@@ -1,4 +1,4 @@
-"""The terminal's chat on real agents: what its readers are told, in which order."""
+"""The terminal's chat with real agents: which events its readers get, in which order."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def reader(chat):
     return reader
 
 
-async def test_a_turn_is_told_in_order_and_whole(chat, reader):
+async def test_readers_get_a_whole_turn_in_order(chat, reader):
     assert await chat.send("demo", "say hello; plan; say there", "me") == 0
     end = await reader.until("turn_end")
     assert reader.kinds()[0] == "turn_start"
@@ -90,7 +90,7 @@ async def test_messages_queue_and_two_readers_see_the_same(chat, reader):
     assert ends == [["one", "two"], ["one", "two"]]
 
 
-async def test_who_leaves_hears_nothing_more_and_the_session_lives_on(chat, reader, harness):
+async def test_a_reader_that_leaves_gets_nothing_more_and_the_session_goes_on(chat, reader, harness):
     await chat.send("demo", "say one", "me")
     await reader.until("turn_end")
     before = len(reader.events)
@@ -106,22 +106,22 @@ async def test_who_leaves_hears_nothing_more_and_the_session_lives_on(chat, read
     assert len(reader.events) == before
 
 
-async def test_a_kill_is_told_in_words(chat, reader, harness):
+async def test_a_killed_session_gets_a_notice(chat, reader, harness):
     await chat.send("demo", "say one", "me")
     await reader.until("turn_end")
     await harness.pool.kill([Target(thread_id="demo", session_id=harness.row("demo").session_id)])
-    told = await reader.until("notice")
-    assert told["text"] == "An operator ended this session. Your next message picks the conversation up again."
+    notice = await reader.until("notice")
+    assert notice["text"] == "An operator ended this session. Your next message picks the conversation up again."
 
 
-async def test_a_crash_is_told_with_its_reason(chat, reader):
+async def test_a_crash_gets_a_notice_with_its_reason(chat, reader):
     await chat.send("demo", "crash 3", "me")
     end = await reader.until("turn_end")
     assert end["stop_reason"] == "error"
     assert "exit code 3" in (await reader.until("notice"))["text"]
 
 
-async def test_a_reader_that_fell_behind_gets_the_turn_as_it_stands(chat, reader, harness):
+async def test_a_reader_that_fell_behind_gets_the_turn_so_far(chat, reader, harness):
     await chat.send("demo", "say so far; tool", "me")
     asked = await reader.until("permission")
     snapshot = chat.snapshot("demo")
@@ -134,7 +134,7 @@ async def test_a_reader_that_fell_behind_gets_the_turn_as_it_stands(chat, reader
 
 
 @pytest.mark.parametrize("thread", ["../etc", "A B", ""])
-async def test_what_is_no_thread_is_refused(chat, thread):
+async def test_a_malformed_thread_id_is_refused(chat, thread):
     with pytest.raises(InvalidParams):
         await chat.open(thread, None, "me", Reader())
 
@@ -146,7 +146,7 @@ async def test_another_agent_for_a_running_thread_and_an_unknown_one_are_refused
         await chat.send("demo", "  \n", "me")
 
 
-async def test_a_thread_of_another_platform_is_not_ours_to_open(chat, harness):
+async def test_a_thread_of_another_platform_cannot_be_opened(chat, harness):
     await harness.turn("1001", "say a")
     with pytest.raises(InvalidParams, match="it is a test thread"):
         await chat.open("1001", None, "me", Reader())

@@ -1,13 +1,13 @@
-"""Every REST call that the bot makes, met by every fault: what becomes of the turn, as a table.
+"""Every REST call that the bot makes, met by every fault: the effect on the turn, as a table.
 
 Run it: ``python -m tests.support.fault_campaign``. Each column is a Discord of its own in which all rows happen
-at once, each in a channel of its own, with its fault on its call there and nowhere else. What a cell can say:
+at once, each in a channel of its own, with its fault on its call there and nowhere else. A cell says:
 
-- ``answered``: all stands as it would have without the fault, and once;
-- ``told``: the person is told that it does not, or that it may be there twice;
-- ``lived``: something that is not the answer is missing (a reaction, a name, a note); the next message is answered.
+- ``answered``: everything is delivered as without the fault, and once;
+- ``reported``: the person reads that it does not, or that it may be there twice;
+- ``survived``: something that is not the answer is missing (a reaction, a name, a note); the next message is answered.
 
-In capitals is what must not be.
+Outcomes in capitals are failures.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ async def starting(tmp_path: Path, fault: str) -> dict[str, Outcome]:
         await scene.server.wait_for(lambda: [c for c in put("PUT", rest.COMMANDS) if c.finished], seconds=WAIT_SECONDS)
         if fault not in {"403", "404"}:
             await scene.server.wait_for(scene.server.commands, seconds=WAIT_SECONDS, what="the commands")
-        commands = "answered" if scene.server.commands() else "lived"
+        commands = "answered" if scene.server.commands() else "survived"
         assert all(one.hits for one in met), "each call has met its fault"
     return {"log in": outcome, "learn the application": outcome, "register the commands": commands}
 
 
 async def looking(tmp_path: Path, fault: str) -> dict[str, Outcome]:
-    """A message that may stand or not, so long ago that its nonce is forgotten: the channel is looked at."""
+    """A message that may have been made, so long ago that Discord has forgotten its nonce: we search the channel."""
     async with staged(tmp_path) as scene:
         thread = await scene.opens("say first")
         await scene.idle(thread, 1)
@@ -79,7 +79,7 @@ async def looking(tmp_path: Path, fault: str) -> dict[str, Outcome]:
         await scene.server.wait_for_message(thread, lambda one: one.buttons)
         lost = scene.server.faults.status(503, "POST", rest.MESSAGES, when="after", held=True)
         look = arrange(scene.server.faults, fault, "GET", rest.MESSAGES, lambda _call: True)
-        scene.server.gateway.refuse()  # else it would tell that the message stands
+        scene.server.gateway.refuse()  # else it would report the message
         scene.server.gateway.cut()
         session.asks.all()[0].select("allow-once")
         await asyncio.wait_for(lost.arrived.wait(), WAIT_SECONDS)
@@ -90,7 +90,7 @@ async def looking(tmp_path: Path, fault: str) -> dict[str, Outcome]:
         assert look.hits, "the call has met its fault"
         scene.server.gateway.accept()
         text = scene.text(thread)
-        twice: Outcome = "told" if text.count(MAY_BE_TWICE) == 1 else "TWICE"
+        twice: Outcome = "reported" if text.count(MAY_BE_TWICE) == 1 else "TWICE"
     return {"look for a lost message": ("LOST", "answered", twice)[text.count("```diff")]}
 
 
@@ -109,7 +109,7 @@ async def missing(tmp_path: Path, fault: str) -> dict[str, Outcome]:
         assert read.hits, "the call has met its fault"
         said = [one.content for one in scene.bodies(thread) if "Queued" not in one.content]
         in_order = said in (["first", "missed", "heard"], ["first", "heard"])
-    return {"read what was missed": ("lived", "answered", "TWICE")[said.count("missed")] if in_order else "LOST"}
+    return {"read what was missed": ("survived", "answered", "TWICE")[said.count("missed")] if in_order else "LOST"}
 
 
 async def column(tmp_path: Path, fault: str) -> dict[str, Outcome]:

@@ -84,10 +84,10 @@ class Case:
             await asyncio.wait_for(asyncio.wait(tasks), WAIT_SECONDS)
 
     def said(self, thread: Channel, text: str) -> Outcome:
-        """What became of a text that is to stand in the thread."""
+        """Whether a text is in the thread, once."""
         count = sum(one.content.count(text) for one in self.scene.bodies(thread))
         if count == 1:
             return "answered"
         if count > 1:
             return "TWICE"
-        return "told" if "I could not" in self.scene.text(thread) + self.scene.text(self.channel) else "LOST"
+        return "reported" if "I could not" in self.scene.text(thread) + self.scene.text(self.channel) else "LOST"

@@ -1,4 +1,4 @@
-"""The rows of the fault campaign: what is done, and what became of it. A row is named by its docstring."""
+"""The rows of the fault campaign: each does something, and returns the outcome. A row is named by its docstring."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def opening(case: Case) -> Outcome:
     message = case.asks("say opened")
     await case.until(lambda: message.thread or message.shown_reactions == ["😱"], "a thread, or the end of it")
     if message.thread is None:
-        return "told"
+        return "reported"
     await case.over(message.thread)
     return case.said(message.thread, "opened")
 
@@ -52,7 +52,7 @@ async def sending(case: Case) -> Outcome:
 
 
 async def grown(case: Case) -> Outcome:
-    """An answer of which the first part stands before the last one is said."""
+    """An answer whose first part is delivered before the last one comes."""
     thread, asked = await question(case, "say first; tool true; say last")
     await case.until(lambda: "first" in case.scene.text(thread), "the first part")
     case.scene.ada.clicks(asked, label="✅ Allow once")
@@ -126,7 +126,7 @@ async def reacted(case: Case, message: Message) -> Outcome:
     await case.over(thread)
     if case.said(thread, "reacted") != "answered":
         return case.said(thread, "reacted")
-    return "answered" if message.shown_reactions == ["🆗"] else "lived"
+    return "answered" if message.shown_reactions == ["🆗"] else "survived"
 
 
 @row
@@ -153,7 +153,7 @@ async def renaming(case: Case) -> Outcome:
     await case.until(lambda: str(thread.id) not in renaming, "the end of the renaming")
     if case.said(thread, "renamed") != "answered":
         return case.said(thread, "renamed")
-    return "answered" if thread.name == "A better name" else "lived"
+    return "answered" if thread.name == "A better name" else "survived"
 
 
 async def queued(case: Case) -> Outcome:
@@ -166,7 +166,7 @@ async def queued(case: Case) -> Outcome:
     await case.over(thread, 2)
     if case.said(thread, "second") != "answered":
         return case.said(thread, "second")
-    return "lived" if unnoted or "Queued" in case.scene.text(thread) else "answered"
+    return "survived" if unnoted or "Queued" in case.scene.text(thread) else "answered"
 
 
 @row
@@ -197,7 +197,7 @@ async def finding(case: Case) -> Outcome:
         case.scene.ada.says(thread, "say heard")
         await case.until(lambda: case.scene.turns(thread), "a turn")
         await case.over(thread)
-        return "lived" if case.said(thread, "heard") == "answered" else "LOST"
+        return "survived" if case.said(thread, "heard") == "answered" else "LOST"
     await case.until(lambda: case.scene.turns(thread), "a turn")
     await case.over(thread)
     return case.said(thread, "found")
@@ -205,14 +205,14 @@ async def finding(case: Case) -> Outcome:
 
 @row
 async def remembering(case: Case) -> Outcome:
-    """Look at an earlier life's message."""
+    """Look at a message of an earlier run."""
     message = case.asks("say remembered")
     thread = await case.thread(message)
     await case.over(thread)
     case.meets("GET", rest.MESSAGE)
     await end_reactions(case.scene.chat.outbox, case.scene.settings.reactions, str(case.channel.id), str(message.id))
     await case.over(thread)
-    return "answered" if message.shown_reactions == ["😱"] else "lived"
+    return "answered" if message.shown_reactions == ["😱"] else "survived"
 
 
 @row
@@ -222,7 +222,7 @@ async def fetching(case: Case) -> Outcome:
     thread = await case.thread(case.asks("what", attachments={"notes.txt": "the milk"}))
     await case.over(thread)
     if "I did not pass on `notes.txt`: it could not be downloaded" in case.scene.text(thread):
-        return "told" if case.said(thread, "I received") == "answered" else "LOST"
+        return "reported" if case.said(thread, "I received") == "answered" else "LOST"
     return case.said(thread, "resource attachment:///notes.txt")
 
 
@@ -280,7 +280,7 @@ async def answered(case: Case, interaction: Any) -> Outcome:
     """Whether an interaction has been answered; where it can't be, Discord itself says so to the person."""
     await case.until(lambda: interaction.answered or case.met[0].hits, "an answer")
     if case.fault in {"403", "404"} and not interaction.answered:
-        return "told"
+        return "reported"
     await case.until(lambda: interaction.answered, "an answer")
     return "answered"
 
@@ -312,7 +312,7 @@ async def slow(case: Case, method: str, route: str) -> Outcome:
     case.meets(method, route)
     await case.until(lambda: case.met[0].hits, "an answer, or a try")
     await case.until(lambda: command.told or case.fault in {"403", "404"}, "an answer")
-    return "answered" if command.told else "told"
+    return "answered" if command.told else "reported"
 
 
 @row
@@ -340,4 +340,4 @@ async def explaining(case: Case) -> Outcome:
     await case.until(lambda: click.answered, "an answer")
     if case.fault in {"500 before", "429"}:
         await case.until(lambda: click.told, "an explanation")
-    return "answered" if click.told.count("has ended already") == 1 else "lived"
+    return "answered" if click.told.count("has ended already") == 1 else "survived"

@@ -46,7 +46,8 @@ class DiscordTurnView:
 
     ``diffs`` is ``None`` where file changes are not to be shown; ``deleted`` holds the ids of messages that somebody
     has deleted lately. ``turn_started`` and ``turn_over`` are called with the view when the turn runs, and when it has
-    ended or was refused. ``undelivered`` is called once where Discord lets us say nothing more in the thread.
+    ended, was deferred or was refused. ``undelivered`` is called once where Discord takes no more messages in the
+    thread.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class DiscordTurnView:
     # What the chat calls.
 
     def show_queued(self, before: int) -> None:
-        """Tell the user how many messages are before theirs."""
+        """Reply to the user how many messages are before theirs."""
         words = "1 message is" if before == 1 else f"{before} messages are"
         words = f"👀 Queued: {words} before this one."
         self._queue_note = self._outbox.post(self.thread_id, words, reply_to=self.incoming.key, on_restart="retract")
@@ -147,6 +148,7 @@ class DiscordTurnView:
     def on_deferred(self) -> None:
         """The next run of the daemon shows the turn."""
         self._drop_queue_note()
+        self._turn_over(self)
 
     def on_refused(self) -> None:
         """Nothing more will come."""

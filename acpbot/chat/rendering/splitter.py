@@ -4,7 +4,7 @@ A piece is closed once, as soon as a character does not fit any more, and never 
 depends on the text up to that character and on nothing else: not on how the text was cut into chunks.
 
 - A split is after a line break where the piece has one, else after white space, else between two characters as people
-  see them (no emoji sequence, combining mark, flag or CR LF is torn where that can be helped).
+  see them (no emoji sequence, combining mark, flag or CR LF is split where that can be avoided).
 - A code fence that is open at a split is closed there and opened again, with its language, in the next piece. A fence
   is a line of three or more backticks or tildes (32 at most; more are text), after any indentation and list markers:
   chat platforms do not look at the indentation either.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BUDGET_MIN: Final = 120
-"""The least budget of a piece: two fences of full length and a few words between them."""
+"""The least budget of a piece: two fences of full length and some text between them."""
 
 ZERO_WIDTH_SPACE: Final = "\u200b"
 _INDENT_MAX: Final = 100
@@ -158,8 +158,8 @@ class Splitter:
         self._before: str | None = None
         self._first = self._cut = 0
 
-    def _look_at_start(self) -> None:
-        """Decide what stands before the piece, once its first visible character is there."""
+    def _start_piece(self) -> None:
+        """Decide what goes before the piece, once its first visible character is there."""
         self._first = len(self._buffer) - len(self._buffer.lstrip())
         self._cut = self._buffer.rfind("\n", 0, self._first) + 1
         if self._first - self._cut > _INDENT_MAX:
@@ -178,7 +178,7 @@ class Splitter:
     def _close_full(self) -> None:
         while True:
             if self._before is None:
-                self._look_at_start()
+                self._start_piece()
             overflow = self._overflow()
             if overflow is None:
                 return
@@ -198,18 +198,18 @@ class Splitter:
         """The length at which the buffer does not fit for the first time."""
         budget = self._budget_of(len(self.closed))
         size = units(self._before or "") + units(self._buffer[self._cut : max(self._fitting, self._cut)])
-        fits_anyhow = budget - _SLACK - _CLOSING_MAX
+        certain_to_fit = budget - _SLACK - _CLOSING_MAX
         start = max(self._fitting, self._cut)
-        if size + 2 * (len(self._buffer) - start) > fits_anyhow:
+        if size + 2 * (len(self._buffer) - start) > certain_to_fit:
             index = start
             while index < len(self._buffer):
-                if size >= fits_anyhow:
+                if size >= certain_to_fit:
                     visible = self._visible(index, len(self._buffer))
                     size += units(self._buffer[index:visible])
                     index = visible
                 size += 2 if self._buffer[index] > "\uffff" else 1
                 index += 1
-                if size > fits_anyhow and not self._fits(index, size, budget):
+                if size > certain_to_fit and not self._fits(index, size, budget):
                     return index
         self._fitting = len(self._buffer)
         return None

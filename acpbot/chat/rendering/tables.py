@@ -1,8 +1,8 @@
-"""Markdown tables as Discord can show them, which draws none: aligned in a code block, or as bullets. Sans-I/O.
+"""Markdown tables, which Discord does not draw, as an aligned code block or as bullets. Sans-I/O.
 
 A table is a line that begins with ``|``, a line of dashes with as many cells, and the lines after it that begin with
 ``|`` (GitHub Flavored Markdown, tables; those without a pipe at the start are left as they are). It is held back until
-it ends; all other text goes through at once. Nothing is touched within a code fence.
+it ends; all other text is shown at once. Text in a code fence stays as it is.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Tables:
         self._too_long = False
 
     def feed(self, chunk: str) -> str:
-        """Take a chunk in; what can be shown now."""
+        """Add a chunk; return what can be shown now."""
         if self._mode == "off":
             return chunk
         *ended, last = chunk.split("\n")
@@ -57,7 +57,7 @@ class Tables:
         return out + self._part(last) if last else out
 
     def finish(self) -> str:
-        """The text has ended: what was held back."""
+        """The text has ended: return what was held back."""
         rest = "" if self._state == "passing" else self._start
         if self._state == "row" and rest:
             before = self._row(rest)
@@ -68,7 +68,7 @@ class Tables:
         return before + self._release() + rest if self._rows else rest
 
     def _part(self, part: str) -> str:
-        """Take in a line or a part of one."""
+        """Add a line or a part of one."""
         if self._state != "passing" or len(self._start) < _FENCE_LINE_MAX:
             self._start += part
         out = ""
@@ -100,7 +100,7 @@ class Tables:
         return self._release() + self._start if self._rows else self._start
 
     def _hold(self) -> str:
-        """Where too much is held, all of it goes through as it is, with the rest of the table."""
+        """Where too much is held back, show all of it as it is, and the rest of the table too."""
         if self._size + len(self._start) <= HELD_MAX:
             return ""
         raw = "".join((*self._rows, self._start))

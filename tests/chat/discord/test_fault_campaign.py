@@ -1,4 +1,4 @@
-"""Every call of a turn meets every fault, and many turns meet the limits: what is said stands there, and once."""
+"""Every call of a turn meets every fault, and many turns meet the limits: each answer is delivered once."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from tests.support.discord_scene import staged
 
 # Where a call is refused for good: what the person gets instead of the answer, and what is only missing.
 REFUSED = {
-    "open the thread": "told",
-    "take a reaction off": "lived",
-    "rename the thread": "lived",
-    "send a place in the queue": "lived",
-    "delete a place in the queue": "lived",
-    "look up a thread": "lived",
-    "look at an earlier life's message": "lived",
-    "read what was missed": "lived",
-    "fetch a file": "told",
-    "tell a clicker no": "told",
-    "answer a command": "told",
-    "propose while typing": "told",
-    "defer a command": "told",
-    "answer a deferred one": "told",
-    "explain an old button": "lived",
-    "register the commands": "lived",
-    "look for a lost message": "told",
+    "open the thread": "reported",
+    "take a reaction off": "survived",
+    "rename the thread": "survived",
+    "send a place in the queue": "survived",
+    "delete a place in the queue": "survived",
+    "look up a thread": "survived",
+    "look at a message of an earlier run": "survived",
+    "read what was missed": "survived",
+    "fetch a file": "reported",
+    "tell a clicker no": "reported",
+    "answer a command": "reported",
+    "propose while typing": "reported",
+    "defer a command": "reported",
+    "answer a deferred one": "reported",
+    "explain an old button": "survived",
+    "register the commands": "survived",
+    "look for a lost message": "reported",
 }
 # An explanation is not given again: it would be there twice.
-UNEXPLAINED = {"explain an old button": "lived"}
+UNEXPLAINED = {"explain an old button": "survived"}
 EXPECTED = {"403": REFUSED, "404": REFUSED, "503": UNEXPLAINED, "dropped": UNEXPLAINED}
 
 
 @pytest.mark.parametrize("fault", fault_campaign.FAULTS)
-async def test_every_call_meets_every_fault(tmp_path, fault):
+async def test_every_call_survives_every_fault(tmp_path, fault):
     found = await fault_campaign.column(tmp_path, fault)
     print(fault_campaign.table({fault: found}))
     assert {call: outcome for call, outcome in found.items() if outcome != "answered"} == EXPECTED.get(fault, {})

@@ -1,4 +1,4 @@
-"""What one life of the outbox leaves in the store, and what the next one makes of it."""
+"""What one run of the daemon leaves of the outbox in the store, and what the next one does with it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tests.support.pool_restarts import rows
 
 
 @asynccontextmanager
-async def life(api: Api, path):
-    """An outbox with a store, which has taken up what was left."""
+async def run(api: Api, path):
+    """An outbox with a store, which has restored the posts in it."""
     store = Store.open(path)
     outbox = Outbox(
         api, Backoff(first=0.001, most=0.001), store=store, clock=api.clock, wall=api.clock, own_id=lambda: ME
@@ -51,7 +51,7 @@ def turn_view(outbox: Outbox) -> DiscordTurnView:
     )
 
 
-async def test_an_answer_is_left_for_delivery_or_its_turn_is_to_be_told_as_lost_and_never_both(tmp_path):
+async def test_an_answer_is_stored_in_the_step_in_which_its_turn_is_removed(tmp_path):
     path = tmp_path / "acpbot.sqlite3"
     store = Store.open(path)
     outbox = Outbox(Api(), Backoff(), store=store, own_id=lambda: ME)
@@ -68,9 +68,9 @@ async def test_an_answer_is_left_for_delivery_or_its_turn_is_to_be_told_as_lost_
     await outbox.close()
 
 
-async def test_what_was_refused_and_said_anew_is_not_taken_for_what_was_to_be_taken_away(tmp_path):
+async def test_a_refused_post_that_is_posted_anew_is_not_deleted_after_a_restart(tmp_path):
     path, api = tmp_path / "acpbot.sqlite3", Api()
-    async with life(api, path) as outbox:
+    async with run(api, path) as outbox:
         api.trouble.extend(["refused"])
         refused = outbox.post("1", "the answer", on_restart="leave")
         assert await outbox.flush(5)
@@ -78,14 +78,14 @@ async def test_what_was_refused_and_said_anew_is_not_taken_for_what_was_to_be_ta
         outbox.post("1", "the answer")
         assert await outbox.flush(5)
     assert rows(path, "posts") == []
-    async with life(api, path) as outbox:
+    async with run(api, path) as outbox:
         assert await outbox.flush(5)
     assert api.log == [("send", "the answer")]
 
 
-async def test_of_two_files_of_one_answer_the_second_is_not_taken_for_the_first(tmp_path):
+async def test_the_second_file_of_an_answer_is_not_taken_for_the_first(tmp_path):
     path, api = tmp_path / "acpbot.sqlite3", Api()
-    async with life(api, path) as outbox:
+    async with run(api, path) as outbox:
         outbox.post("1", "", file=File("answer-1.txt", b"one"))
         assert await outbox.flush(5)
         api.trouble.extend(["down"] * 100)
@@ -93,14 +93,14 @@ async def test_of_two_files_of_one_answer_the_second_is_not_taken_for_the_first(
         assert not await outbox.flush(0.01)
     api.trouble.clear()
     api.clock.move(NONCE_SECONDS)
-    async with life(api, path) as outbox:
+    async with run(api, path) as outbox:
         assert await outbox.flush(5)
     assert [one["attachments"][0]["filename"] for one in api.there.values()] == ["answer-1.txt", "answer-2.txt"]
 
 
-async def test_two_messages_with_the_same_words_are_two_in_the_next_life_too(tmp_path):
+async def test_two_messages_with_the_same_text_are_two_after_a_restart(tmp_path):
     path, api = tmp_path / "acpbot.sqlite3", Api()
-    async with life(api, path) as outbox:
+    async with run(api, path) as outbox:
         api.trouble.extend(["lost", *["down"] * 100])
         api.seconds_lost = 0.0
         outbox.post("1", "the same")
@@ -109,12 +109,12 @@ async def test_two_messages_with_the_same_words_are_two_in_the_next_life_too(tmp
     assert len(api.there) == 1
     api.trouble.clear()
     api.clock.move(NONCE_SECONDS)
-    async with life(api, path) as outbox:
+    async with run(api, path) as outbox:
         assert await outbox.flush(5)
     assert [one["content"] for one in api.there.values()] == ["the same", "the same"]
 
 
-async def test_a_message_with_buttons_that_can_t_be_read_is_delivered_without(tmp_path):
+async def test_a_message_with_unreadable_buttons_is_delivered_without_them(tmp_path):
     path, api = tmp_path / "acpbot.sqlite3", Api()
     store = Store.open(path)
     for nonce, components in (("a", b"{"), ("b", b"[]")):
@@ -123,6 +123,6 @@ async def test_a_message_with_buttons_that_can_t_be_read_is_delivered_without(tm
         )
         store.save_post(post)
     await asyncio.to_thread(store.close)
-    async with life(api, path) as outbox:
+    async with run(api, path) as outbox:
         assert await outbox.flush(5)
     assert [one["content"] for one in api.there.values()] == ["a", "b"]

@@ -65,7 +65,7 @@ def test_shortened_texts_fit_and_begin_the_same(text, limit):
     assert short == text or (short.endswith("…") and text.startswith(short[:-1]))
 
 
-def test_one_line_shows_what_is_there():
+def test_one_line_removes_invisible_characters():
     assert one_line(" a\r\n\tb\u2028c ", 20) == "a b c"
     assert one_line("evil\u202etxt.exe\u2066\u200b\ufeff\u00ad\x1b[31m\ue000", 50) == "eviltxt.exe[31m"
     assert one_line("tag\U000e0041\U000e0042", 50) == "tag"
@@ -86,13 +86,13 @@ def test_one_line_is_one_visible_line(text, limit):
     assert not re.search("[\x00-\x1f\u202a-\u202e\u2066-\u2069\u200b\ud800-\udfff]", line)
 
 
-def test_inline_code():
+def test_inline_code_holds_no_markup_and_no_line_break():
     assert code("a`b``\n@everyone") == "`a'b'' @everyone`"
     assert code("") == "`?`"
     assert code("\u200b") == "`?`"
 
 
-def test_fences():
+def test_a_fence_keeps_its_text_and_drops_an_odd_language():
     assert fence("x\n", "py") == "```py\nx\n```"
     assert fence("", "py") == "```py\n \n```"
     assert fence("x", "p" * 3000) == "```\nx\n```"
@@ -102,7 +102,7 @@ def test_fences():
 
 
 @given(st.text(st.sampled_from("`a\n ")))
-def test_nothing_ends_a_fence_early(text):
+def test_no_text_ends_a_fence_early(text):
     block = fence(text, "diff")
     assert block.startswith("```diff\n")
     assert block.endswith("\n```")
@@ -118,7 +118,7 @@ def test_sizes_for_people():
     ]
 
 
-def test_a_diff():
+def test_a_diff_counts_added_and_removed_lines():
     found = diff("src/a.py", "hello\nworld\n", "hello\neverybody\n")
     assert found.text == "--- src/a.py\n+++ src/a.py\n@@ -1,2 +1,2 @@\n hello\n-world\n+everybody\n"
     assert (found.added, found.removed, found.filename) == (1, 1, "a.py.diff")
@@ -131,7 +131,7 @@ def test_a_diff():
     assert diff("a", None, "").text == ""
 
 
-def test_a_diff_shows_what_is_around_a_change():
+def test_a_diff_shows_three_lines_around_a_change():
     old = "".join(f"{number}\n" for number in range(1, 101))
     found = diff("a", old, old.replace("50\n", "fifty\n").replace("90\n", ""))
     assert [line for line in found.text.split("\n") if line.startswith("@@")] == [
@@ -163,7 +163,7 @@ def test_a_large_change_is_still_a_diff(alike):
     assert found.text.count("@@ -") == 1
 
 
-def test_git_applies_it(tmp_path: Path):
+def test_git_applies_a_diff(tmp_path: Path):
     old = "".join(f"line {number}\n" for number in range(60)) + "end"
     new = old.replace("line 3\n", "line three\nand more\n").replace("line 50\n", "").replace("end", "END\n")
     (tmp_path / "f.txt").write_text(old)
@@ -215,7 +215,7 @@ def test_the_changes_of_a_tool_call_are_found_and_malformed_ones_left_out():
         assert changes(malformed) == []
 
 
-def test_a_path_is_only_a_name():
+def test_a_path_is_shown_on_one_line_and_names_a_file():
     found = diff("../../etc/pass\u202ewd\n@everyone `x`", None, "x\n")
     assert found.text.split("\n")[1] == "+++ ../../etc/passwd @everyone `x`"
     assert found.filename == "passwd @everyone `x`.diff"

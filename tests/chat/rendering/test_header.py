@@ -28,7 +28,7 @@ def test_tools_are_lines_above_the_text():
     assert live.text == "Text."
 
 
-def test_compact_and_no_tools():
+def test_tools_are_one_line_if_compact_and_absent_if_none():
     compact, none = LiveMessage(tool_display="compact"), LiveMessage(tool_display="none")
     for live in (compact, none):
         live.append("Text.")
@@ -59,7 +59,7 @@ def test_a_long_plan_is_one_line():
     assert live.bodies() == ["▶ Last (20/21)"]
 
 
-def test_a_head_that_grows_late_changes_no_text():
+def test_a_header_that_grows_late_changes_no_text():
     live = feed(["some words and more\n" * 300])
     before = live.parts()
     for number in range(10):
@@ -72,7 +72,7 @@ def test_a_head_that_grows_late_changes_no_text():
         assert after[0].text.startswith("🔧")
 
 
-def test_a_head_that_grows_moves_text_of_a_body_that_is_not_full():
+def test_a_header_that_grows_moves_text_of_a_body_that_is_not_full():
     live = feed(["some words and more\n" * 89])
     assert len(live.bodies()) == 1
     live.plan([{"content": "w" * 100, "status": "pending"}] * 8)
@@ -82,7 +82,7 @@ def test_a_head_that_grows_moves_text_of_a_body_that_is_not_full():
     check(live, "some words and more\n" * 89)
 
 
-def test_a_late_head_in_the_only_body_leaves_the_tail_its_room():
+def test_a_late_header_in_the_only_body_leaves_the_notices_their_budget():
     live = feed(["w" * 9000], limit=400, max_bodies=1)
     live.tool("1", title="t`t" * 50, kind=None, status="pending")
     live.plan([{"content": "p" * 200, "status": "in_progress"}])
@@ -95,7 +95,7 @@ def test_a_late_head_in_the_only_body_leaves_the_tail_its_room():
     assert tail == f"… {9000 - len(shown):,} more characters are in the attached file."
 
 
-def test_a_head_that_closes_the_only_body_keeps_the_white_space_after_it():
+def test_a_header_that_closes_the_only_body_keeps_the_white_space_after_it():
     text = "some words and more\n" * 60 + "\n\n"
     live = feed([text], max_bodies=1)
     live.plan([{"content": "w" * 100, "status": "pending"}] * 8)
@@ -104,7 +104,7 @@ def test_a_head_that_closes_the_only_body_keeps_the_white_space_after_it():
     check(live, f"{text}the rest", max_bodies=1)
 
 
-def test_notices_stand_at_the_end():
+def test_notices_are_at_the_end():
     live = LiveMessage()
     live.notice("  Cancelled\nby you. ")
     assert live.bodies() == ["Cancelled by you."]
@@ -119,7 +119,7 @@ def test_notices_stand_at_the_end():
     assert live.bodies()[-1].endswith("words\nn4\nn5\nn6\nn7\nn8")
 
 
-def test_a_notice_without_room_gets_a_body_of_its_own_and_else_is_cut():
+def test_a_notice_that_does_not_fit_gets_its_own_body_or_is_cut():
     text = "w" * 1750
     live = feed([text])
     live.notice("n" * 299)

@@ -48,7 +48,7 @@ def chunked(draw: st.DrawFn) -> list[str]:
 
 @given(chunked())
 @settings(max_examples=400, deadline=None)
-def test_any_text_in_any_chunks(chunks):
+def test_any_text_in_any_chunks_keeps_its_full_bodies(chunks):
     text = "".join(chunks)
     live = feed([], **SMALL)
     before: list[str] = []
@@ -105,7 +105,7 @@ events = st.lists(text_events | text_events | tool_events | plan_events | notice
 
 @given(events, st.integers(1, 4), st.sampled_from(["full", "compact", "none"]))
 @settings(max_examples=300, deadline=None)
-def test_any_turn(events, max_bodies, display):
+def test_any_turn_gives_bodies_within_the_limit(events, max_bodies, display):
     live = LiveMessage(limit=400, max_bodies=max_bodies, tool_display=display)
     text = ""
     full: list[tuple[str, str]] = []
@@ -165,7 +165,7 @@ def test_without_lines_words_are_kept_whole():
 
 
 @pytest.mark.parametrize("cluster", [FAMILY, FLAG, ACCENT, "\U0001f44b\U0001f3fd", "\u1112\u1161\u11ab", "\r\n."])
-def test_what_people_see_as_one_is_not_torn(cluster):
+def test_a_character_of_several_code_points_is_not_split(cluster):
     bodies = feed(["." + cluster * 2000], max_bodies=20).bodies()
     assert len(bodies) > 1
     if cluster != "\r\n.":
@@ -173,7 +173,7 @@ def test_what_people_see_as_one_is_not_torn(cluster):
     assert all(units(body) <= 2000 for body in bodies)
 
 
-def test_where_characters_meet():
+def test_can_break_finds_where_two_characters_meet():
     assert can_break("ab", 1)
     assert can_break("\n\u0301", 1) is False
     assert can_break("\r\n", 1) is False
@@ -208,7 +208,7 @@ def test_a_fence_is_closed_and_opened_again_with_its_language():
         ("```{.python}", "```", "```\n"),
     ],
 )
-def test_kinds_of_fences(opening, closing, again):
+def test_fences_of_every_kind_are_recognized(opening, closing, again):
     code = "".join(f"    line {number} ``` ~~~ inside\n" for number in range(120))
     text = f"{opening}\n{code}{closing}\nafter\n"
     live = feed([text])
@@ -226,7 +226,7 @@ def test_a_fence_inside_a_longer_one_is_text():
 
 
 @pytest.mark.parametrize("text", ["```inline``` code\n", "text ```py\n", "> ```py\n", "``\n"])
-def test_what_is_no_fence(text):
+def test_lines_that_are_no_fences_are_left_alone(text):
     bodies = feed([text, "plain words\n" * 300]).bodies()
     assert len(bodies) == 2
     assert bodies[1].startswith("plain words")
@@ -274,7 +274,7 @@ def test_no_body_ends_with_an_empty_block():
     assert bodies[1].startswith("```py\n\ncode()\n")
 
 
-def test_a_language_of_three_thousand_characters():
+def test_a_fence_language_of_3000_characters_is_dropped():
     text = "```" + "l" * 3000 + "\ncode\n```\nplain"
     bodies = check(feed([text]), text)
     assert len(bodies) == 2
@@ -295,7 +295,7 @@ def test_an_indented_fence_at_a_bodys_start_stays_a_fence():
     assert body.shown.startswith("     ```py")
 
 
-def test_a_long_word_is_torn_rather_than_a_body_left_empty():
+def test_a_long_word_is_split_rather_than_a_body_left_empty():
     first, second = feed(["I " + "x" * 3000]).bodies()
     assert len(first) > 1700
     assert set(second) == {"x"}
@@ -313,14 +313,14 @@ def test_code_keeps_its_indentation_across_bodies():
     assert all(body.startswith("```py\n        deep()\n") for body in bodies[1:])
 
 
-def test_endless_white_space_is_free():
+def test_white_space_without_end_fills_no_body():
     text = "first" + "\n" * 100_000 + " " * 50_000 + "second"
     live = feed([text[at : at + 10] for at in range(0, len(text), 10)])
     bodies = check(live, text)
     assert [body.text for body in bodies] == ["first", "second"]
 
 
-def test_two_hundred_thousand_characters_in_chunks_of_ten():
+def test_200_000_characters_in_chunks_of_ten_fit_their_bodies():
     text = "".join(f"{number:08d} {'```' if number % 40 == 0 else 'abc'}\n" for number in range(15_385))[:200_000]
     live = LiveMessage()
     seen: list[str] = []
@@ -339,7 +339,7 @@ def test_two_hundred_thousand_characters_in_chunks_of_ten():
     assert whole.overflow() is None
 
 
-def test_it_refuses_what_cannot_work():
+def test_limits_that_cannot_work_are_refused():
     for limit, bodies in ((399, 5), (400, 0)):
         with pytest.raises(ValueError, match="cannot split into"):
             LiveMessage(limit=limit, max_bodies=bodies)

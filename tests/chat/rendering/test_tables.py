@@ -33,7 +33,7 @@ def test_a_table_as_bullets():
     assert convert("|A||\n|-|-|\n|x|y|\n", "bullets") == "- **x**: y\n"
 
 
-def test_off_is_off():
+def test_tables_stay_as_they_are_when_conversion_is_off():
     tables = Tables("off")
     assert tables.feed("| a |\n|") == "| a |\n|"
     assert tables.finish() == ""
@@ -49,7 +49,7 @@ def test_wide_characters_take_two_columns():
     assert text == "```\n名前  x\n────  ─\né     y\ne\u0301     z\n👍    w\n```\n"
 
 
-def test_cells():
+def test_cells_are_split_at_pipes_that_are_not_escaped():
     text = convert("|a \\| b|c|\n|-|-|\n|1|2|3|\n|4|\n| x<br/>y | ~~~ |\n", "code")
     assert text == "```\na | b  c\n─────  ───\n1      2\n4\nx y    ~~~\n```\n"
 
@@ -68,7 +68,7 @@ def test_cells():
     ],
 )
 @pytest.mark.parametrize("mode", MODES)
-def test_what_is_no_table_is_left_alone(text, mode):
+def test_text_that_is_no_table_is_left_alone(text, mode):
     assert convert(text, mode) == text
 
 
@@ -77,12 +77,12 @@ def test_the_second_line_may_be_the_header():
     assert convert(f"{TABLE}text\n{TABLE}", "code") == f"{ALIGNED}text\n{ALIGNED}"
 
 
-def test_a_fence_ends_where_it_ends():
+def test_a_table_inside_a_fence_is_left_alone():
     text = "```\n| a |\n|---|\n```\n"
     assert convert(text + TABLE, "code") == text + ALIGNED
 
 
-def test_all_but_tables_goes_through_at_once():
+def test_text_outside_tables_is_shown_at_once():
     tables = Tables("code")
     assert tables.feed("Hel") == "Hel"
     assert tables.feed("lo | there") == "lo | there"
@@ -130,11 +130,11 @@ def test_no_word_is_lost(text, mode):
         assert found == text
 
 
-def test_the_rest_of_a_table_that_is_too_long_is_no_other_table():
+def test_the_rest_of_a_table_that_is_too_long_is_not_converted():
     text = TABLE + "| a | b |\n" * HELD_MAX + TABLE
     assert convert(text, "code") == text
 
 
-def test_lines_that_only_look_like_headers_do_not_add_up():
+def test_many_lines_that_look_like_headers_are_not_held_back():
     lines = "| x |\n" * HELD_MAX
     assert convert(lines + TABLE, "code") == lines + ALIGNED

@@ -122,14 +122,14 @@ class Rest:
     """The API, by the client that is logged in; calls wait while none is."""
 
     def __init__(self, throttle: Throttle | None = None) -> None:
-        self._client: discord.Client | None = None
+        self.client: discord.Client | None = None
         self._logged_in = asyncio.Event()
         self._throttle = throttle or Throttle()
         self._paces: dict[str, tuple[int, float]] = {}
 
     def use(self, client: discord.Client | None) -> None:
         """Send by this client from now on; ``None``: there is none."""
-        self._client = client
+        self.client = client
         if client is None:
             self._logged_in.clear()
         else:
@@ -267,7 +267,7 @@ class Rest:
         return await self._request(method, path, body, file, **params)
 
     async def _request(self, method: str, path: str, body: Any, file: File | None, **params: str) -> Any:
-        client = self._client
+        client = self.client
         if client is None:
             raise Unreachable("not logged in")
         route = Route(method, path, **params)
@@ -291,7 +291,7 @@ class Rest:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Unreachable(f"{type(error).__name__}: {error}"[:200]) from error
         except (RuntimeError, AttributeError) as error:
-            if self._client is client and not client.is_closed():
+            if self.client is client and not client.is_closed():
                 raise
             raise Unreachable("the HTTP session was closed") from error
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.support.discord_scene import Scene
 
 
-async def test_a_request_cut_short_within_a_global_limit_stops_no_other(scene: Scene):
+async def test_a_request_cancelled_during_a_global_limit_blocks_no_other(scene: Scene):
     """A turn that ends stops showing that it types; that request may be the one that met the limit."""
     limited = scene.server.faults.too_many("POST", rest.TYPING, retry_after=0.2, is_global=True)
     thread = await scene.opens("stall 0.05; say one")
@@ -23,7 +23,7 @@ async def test_a_request_cut_short_within_a_global_limit_stops_no_other(scene: S
     assert [call.route for call in scene.server.answered_429] == [rest.TYPING]
 
 
-async def test_the_throttle_holds_all_while_a_limit_lasts():
+async def test_the_throttle_blocks_all_requests_while_a_limit_lasts():
     throttle = Throttle(limit=2, per=0.01)
     loop = asyncio.get_running_loop()
     began = loop.time()

@@ -108,7 +108,7 @@ async def outbox(api):
     await made.close()
 
 
-async def test_posts_stand_in_order_through_every_trouble(api, outbox):
+async def test_posts_are_sent_in_order_through_every_failure(api, outbox):
     api.trouble.extend(["down", "", "down", "down", "", "odd", ""])
     for text in ("one", "two", "lost by a defect of ours", "four"):
         outbox.post("1", text)
@@ -116,7 +116,7 @@ async def test_posts_stand_in_order_through_every_trouble(api, outbox):
     assert api.log == [("send", "one"), ("send", "two"), ("send", "four")]
 
 
-async def test_edits_skip_what_is_overtaken(api, outbox):
+async def test_an_edit_carries_the_newest_text_only(api, outbox):
     post = outbox.post("1", "a")
     assert await outbox.flush(5)
     api.gate.clear()
@@ -146,19 +146,19 @@ async def test_a_source_is_asked_only_when_something_can_be_sent(api, outbox):
     assert len(asked) == 1
 
 
-async def test_what_is_refused_is_told_and_does_not_stop_the_rest(api, outbox):
-    told = []
+async def test_a_refused_post_is_reported_and_the_next_one_is_sent(api, outbox):
+    refused = []
     api.trouble.extend(["refused"])
-    post = outbox.post("1", "no", on_refused=lambda: told.append("no"))
+    post = outbox.post("1", "no", on_refused=lambda: refused.append("no"))
     outbox.post("1", "yes")
     assert await outbox.flush(5)
-    assert (told, api.log) == (["no"], [("send", "yes")])
+    assert (refused, api.log) == (["no"], [("send", "yes")])
     assert post.state is PostState.REFUSED
     assert post.error is not None
     assert post.error.code == 50013
 
 
-async def test_long_after_a_lost_answer_the_channel_is_looked_at_before_a_second_try(api, outbox):
+async def test_long_after_a_lost_answer_the_channel_is_searched_before_a_second_try(api, outbox):
     api.trouble.extend(["lost"])
     post = outbox.post("1", "once ")
     assert await outbox.flush(5)
@@ -166,7 +166,7 @@ async def test_long_after_a_lost_answer_the_channel_is_looked_at_before_a_second
     assert post.message_id == "101"
 
 
-async def test_where_the_channel_cannot_be_looked_at_it_is_sent_again_and_that_is_told(api, outbox):
+async def test_a_post_is_sent_again_with_a_warning_where_the_channel_cannot_be_searched(api, outbox):
     api.trouble.extend(["lost", "refused"])
     api.posted_since = refusing(api)
     post = outbox.post("1", "once")
@@ -182,7 +182,7 @@ def refusing(api):
     return posted_since
 
 
-async def test_the_gateway_s_echo_settles_a_lost_answer(api, outbox):
+async def test_the_gateway_s_echo_replaces_a_lost_answer(api, outbox):
     api.seconds_lost = 0.0
     api.trouble.extend(["lost"])
     post = outbox.post("1", "once")
@@ -191,12 +191,12 @@ async def test_the_gateway_s_echo_settles_a_lost_answer(api, outbox):
     assert (api.log, post.message_id) == ([("send", "once")], "101")
 
 
-async def test_what_is_taken_away_before_it_was_sent_never_was(api, outbox):
+async def test_a_post_retracted_in_the_queue_is_never_sent(api, outbox):
     outbox.post("1", "never").retract()
-    stands = outbox.post("1", "briefly")
+    sent = outbox.post("1", "briefly")
     assert await outbox.flush(5)
-    stands.retract()
-    stands.show("too late")
+    sent.retract()
+    sent.show("too late")
     assert await outbox.flush(5)
     assert api.log == [("send", "briefly"), ("delete", "101")]
 
@@ -215,7 +215,7 @@ async def test_reactions_that_undo_each_other_while_they_wait_are_not_sent(api, 
     assert api.log == [("+", "👀"), ("+", "🆗")]
 
 
-async def test_there_is_always_one_reaction(api, outbox):
+async def test_a_message_always_has_one_reaction(api, outbox):
     outbox.react("1", "5", "👀", add=True)
     assert await outbox.flush(5)
     api.gate.clear()
@@ -240,7 +240,7 @@ async def test_a_reaction_whose_answer_was_lost_is_taken_off_again(api):
     assert api.log == [("+", "👀"), ("+", "👀"), ("-", "👀")]
 
 
-async def test_an_outage_ends_with_a_nudge(api):
+async def test_wake_retries_ends_the_wait_for_the_next_try(api):
     patient = Outbox(api, Backoff(first=600, most=600), clock=api.clock, wall=api.clock, own_id=lambda: ME)
     api.trouble.extend(["down"])
     patient.post("1", "one")
@@ -283,17 +283,17 @@ def test_backoff_grows_to_its_end():
         assert whole / 2 <= backoff.seconds(failures) <= whole
 
 
-def test_the_link_tells_since_when():
+def test_gateway_status_says_since_when():
     clock = Clock()
-    link = GatewayStatus(clock)
-    assert link.facts(None).disconnected_seconds is None
-    link.up()
-    up = link.facts(None)
+    status = GatewayStatus(clock)
+    assert status.facts(None).disconnected_seconds is None
+    status.up()
+    up = status.facts(None)
     assert (up.connected, up.disconnected_seconds) == (True, None)
-    link.down()
+    status.down()
     clock.move(20)
-    link.down()
-    down = link.facts(None)
+    status.down()
+    down = status.facts(None)
     assert (down.connected, down.disconnected_seconds) == (False, 20)
     assert (up.since or "").endswith("Z")
 

@@ -1,6 +1,6 @@
-"""The delivery under outages, lost answers, and lives that end at any moment, by chance, in virtual time.
+"""The delivery under random outages, lost answers and restarts of the daemon at any moment, in virtual time.
 
-Each message of ours stands once, with its last words, in order; what was to be taken away is gone.
+Each message of the bot's is delivered once, with its last text, in order; retracted ones are deleted.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class MemoryStore(Store):
                 self.kept[nonce] = msgspec.structs.replace(before, **changed)
 
     def die(self) -> dict:
-        """The end of a life; what was being written may have got on disk, or not."""
+        """The end of a run; what was being written is on disk, or not."""
         self._writer.cancel()
         for _ in range(self._chance.randint(0, len(self._steps))):
             self._apply(self._steps.popleft())
@@ -100,12 +100,12 @@ class MemoryStore(Store):
 
 @dataclass
 class Wanted:
-    """A post, and what is to become of it: how often it must stand, and with which words (``None``: any)."""
+    """A post, how many messages it must become, and their text (``None``: any)."""
 
     post: Post
     channel: str
     growing: bool
-    life: int
+    run: int
     often: tuple[int, ...] = (1,)
     words: str | None = None
     parts: int = 0
@@ -114,12 +114,12 @@ class Wanted:
 
 @dataclass
 class Play:
-    """People, an outbox in one life after the other, and Discord."""
+    """People, an outbox in one run after the other, and Discord."""
 
     chance: random.Random
     wanted: list[Wanted] = field(default_factory=list)
     emojis: dict[str, list[str]] = field(default_factory=dict)
-    life: int = 0
+    run: int = 0
 
     def __post_init__(self) -> None:
         loop = asyncio.get_running_loop()
@@ -143,12 +143,12 @@ class Play:
 
     def _gone(self, nonce: str) -> None:
         if nonce in self.store.kept and self.store.kept[nonce].fate == "deliver":
-            self.broken.append(f"{nonce} was deleted, and another life would deliver it")
+            self.broken.append(f"{nonce} was deleted, and the next run would deliver it")
 
     def _made(self, nonce: str, message_id: str) -> None:
         if nonce not in self.store.ever:
-            self.broken.append(f"{nonce} was made, and another life would not know of it")
-        if self.chance.random() < 0.5:  # the gateway tells of it, if it is there
+            self.broken.append(f"{nonce} was made, and the next run would not know of it")
+        if self.chance.random() < 0.5:  # the gateway reports it, if it is there
             loop = asyncio.get_running_loop()
             loop.call_later(self.chance.choice((0, 0.1, 3)), lambda: self.outbox.confirm(nonce, message_id))
 
@@ -160,18 +160,18 @@ class Play:
         on_restart = self.chance.choice(choices)
         post = self.outbox.post(channel, text, on_restart=on_restart)
         often, words = ((1,), text) if on_restart == "deliver" else ((0, 1), None)
-        self.wanted.append(Wanted(post, channel, growing=False, life=self.life, often=often, words=words))
+        self.wanted.append(Wanted(post, channel, growing=False, run=self.run, often=often, words=words))
 
     def answer(self, channel: str) -> None:
         text = f"{len(self.wanted)} answer"
         post = self.outbox.post(channel, text, on_restart="leave")
-        self.wanted.append(Wanted(post, channel, growing=True, life=self.life, words=text))
+        self.wanted.append(Wanted(post, channel, growing=True, run=self.run, words=text))
 
     def _any(self, channel: str, **which) -> Wanted | None:
         fits = [
             one
             for one in self.wanted
-            if one.channel == channel and one.life == self.life and not one.over and vars(one).items() >= which.items()
+            if one.channel == channel and one.run == self.run and not one.over and vars(one).items() >= which.items()
         ]
         return self.chance.choice(fits) if fits else None
 
@@ -199,7 +199,7 @@ class Play:
             one.post.retract()
 
     def react(self, channel: str) -> None:
-        key = f"{channel}-{self.life}-{self.chance.randint(0, 2)}"
+        key = f"{channel}-{self.run}-{self.chance.randint(0, 2)}"
         shown = self.emojis.setdefault(key, [])
         emoji = self.chance.choice(EMOJIS)
         if emoji not in shown:
@@ -218,13 +218,13 @@ class Play:
 
     async def die(self) -> None:
         kept = self.store.die()
-        ever, settled = self.store.ever, set(self.store.ever) - set(kept)
+        ever, done = self.store.ever, set(self.store.ever) - set(kept)
         await self.outbox.close()
         for one in self.wanted:
             nonce = one.post.nonce
-            if one.life != self.life:
+            if one.run != self.run:
                 continue
-            if nonce in settled:  # it stands; that it is to be taken away may not be on disk yet
+            if nonce in done:  # it is delivered; that it is retracted may not be on disk yet
                 one.often = one.often if one.often != (0,) else (0, 1)
                 continue
             if nonce not in ever:
@@ -236,7 +236,7 @@ class Play:
             else:
                 one.often, one.words = (0, 1) if record.fate == "leave" else (0,), None
         self.emojis.clear()
-        self.life += 1
+        self.run += 1
         await asyncio.sleep(self.chance.choice(PAUSES))
         self._begin(kept)
 
@@ -249,10 +249,10 @@ class Play:
             await self.die()
 
     async def settle(self) -> None:
-        """All is well from now on: everything gets done."""
+        """End all faults and deliver everything."""
         self.rest.out, self.rest.faults = False, 0.0
         for one in self.wanted:
-            if one.life == self.life and one.growing and not one.over:
+            if one.run == self.run and one.growing and not one.over:
                 one.over = True
                 assert one.words is not None
                 one.post.show(one.words, last=True)
@@ -262,12 +262,12 @@ class Play:
     def judge(self) -> None:
         assert self.broken == []
         assert self.store.kept.keys() <= {one.post.nonce for one in self.wanted if one.post.on_restart == "retract"}
-        standing = defaultdict(list)
+        messages = defaultdict(list)
         for there in self.rest.there.values():
             for message in there.values():
-                standing[message["sent with"]].append(message["content"])
+                messages[message["sent with"]].append(message["content"])
         for one in self.wanted:
-            found = standing[one.post.nonce]
+            found = messages[one.post.nonce]
             assert len(found) in one.often, one
             assert one.words is None or found in ([], [one.words]), one
         for channel, there in self.rest.there.items():
@@ -288,7 +288,7 @@ async def play(seed: int) -> Play:
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_every_message_stands_once_with_its_last_words_and_in_order(seed):
+def test_every_message_is_delivered_once_with_its_last_text_in_order(seed):
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         one = runner.run(play(seed))
     one.judge()
@@ -296,35 +296,35 @@ def test_every_message_stands_once_with_its_last_words_and_in_order(seed):
 
 
 async def answer_lost(one: Play, words: str, **how):
-    """A post that stands, of which the outbox does not know, as Discord is out of reach since then."""
+    """A post that is a message, of which the outbox does not know: Discord is out of reach since then."""
     one.rest.faults = 0.0
-    stands = asyncio.Event()
+    made_it = asyncio.Event()
 
     def made(_nonce, _message_id) -> None:
         one.rest.out = True
-        stands.set()
+        made_it.set()
 
     one.rest.made = made
     post = one.outbox.post("100", words, **how)
-    await stands.wait()
+    await made_it.wait()
     return post
 
 
-async def another_life(one: Play, seconds: float) -> None:
-    """It begins after so long, when everything from the one before is on disk."""
+async def next_run(one: Play, seconds: float) -> None:
+    """The next run begins after so long, when everything of the one before is on disk."""
     await one.store.durable()
     await one.die()
     await asyncio.sleep(seconds)
 
 
-async def standing(one: Play) -> list[str]:
-    """What stands in the end."""
+async def delivered(one: Play) -> list[str]:
+    """The messages in the end."""
     one.rest.out = False
     assert await one.outbox.flush(10_000)
     return [message["content"] for message in one.rest.there["100"].values()]
 
 
-def run(story) -> list[str]:
+def play_story(story) -> list[str]:
     async def whole() -> list[str]:
         return await story(Play(random.Random(1)))  # noqa: S311 - it chooses what a test does
 
@@ -332,21 +332,21 @@ def run(story) -> list[str]:
         return runner.run(whole())
 
 
-def test_what_an_earlier_life_has_sent_is_found_however_long_this_one_could_not_look():
+def test_a_message_of_the_run_before_is_found_after_a_long_outage():
     async def story(one: Play) -> list[str]:
         await answer_lost(one, "hello")
-        await asyncio.sleep(90)  # the nonce is still known when the next life begins
-        await another_life(one, 900)
-        return await standing(one)
+        await asyncio.sleep(90)  # Discord still knows the nonce when the next run begins
+        await next_run(one, 900)
+        return await delivered(one)
 
-    assert run(story) == ["hello"]
+    assert play_story(story) == ["hello"]
 
 
-def test_an_answer_that_had_grown_is_found_by_its_first_words():
+def test_an_answer_that_has_grown_is_found_by_the_text_it_began_with():
     async def story(one: Play) -> list[str]:
         post = await answer_lost(one, "I", on_restart="leave")
         post.show("I am done.", last=True)
-        await another_life(one, 900)
-        return await standing(one)
+        await next_run(one, 900)
+        return await delivered(one)
 
-    assert run(story) == ["I am done."]
+    assert play_story(story) == ["I am done."]

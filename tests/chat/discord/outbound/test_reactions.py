@@ -25,7 +25,7 @@ def reactions(**keys: Any) -> Reactions:
     return Reactions(ReactionSettings(**keys))
 
 
-def test_one_turn():
+def test_one_turn_shows_one_emoji_after_the_other():
     state = reactions()
     assert state.due(0) == []
     assert state.next_wakeup() is None
@@ -62,7 +62,7 @@ def test_an_end_may_turn_out_to_be_an_error():
     assert state.due(2) == []
 
 
-def test_what_does_not_last_is_not_shown():
+def test_a_state_shorter_than_the_debounce_is_not_shown():
     state = reactions()
     state.on(Event.THINKING, 0)
     assert state.due(0) == [add("🤔")]
@@ -76,7 +76,7 @@ def test_what_does_not_last_is_not_shown():
     assert state.due(12) == []
 
 
-def test_slow_then_very_slow_then_alive_again():
+def test_a_silent_turn_is_slow_then_very_slow_until_the_next_update():
     state = reactions()
     state.on(Event.THINKING, 0)
     state.due(0)
@@ -95,7 +95,7 @@ def test_slow_then_very_slow_then_alive_again():
     assert state.due(51.7) == swap("⚡", "🤔")
 
 
-def test_nobody_is_slow_in_the_queue_or_while_a_person_is_asked():
+def test_a_turn_is_never_slow_in_the_queue_or_while_it_waits_for_a_person():
     state = reactions()
     state.on(Event.QUEUED, 0)
     state.due(0)
@@ -127,7 +127,7 @@ def test_a_slow_turn_that_asks_is_not_slow_any_more():
 
 
 @pytest.mark.parametrize(("event", "hold", "emoji"), [(Event.DONE, 1.5, "🆗"), (Event.ERROR, 2.5, "😱")])
-def test_removed_after_the_reply_where_that_is_wanted(event, hold, emoji):
+def test_the_emoji_is_removed_after_the_reply_where_set(event, hold, emoji):
     state = reactions(remove_after_reply=True)
     state.on(Event.THINKING, 0)
     state.due(0)
@@ -140,7 +140,7 @@ def test_removed_after_the_reply_where_that_is_wanted(event, hold, emoji):
     assert state.next_wakeup() is None
 
 
-def test_cancelled_leaves_nothing():
+def test_a_cancelled_turn_leaves_no_emoji():
     state = reactions()
     state.on(Event.QUEUED, 0)
     state.due(0)
@@ -225,11 +225,11 @@ def test_an_agent_that_never_ends_its_calls_costs_bounded_memory():
         *((None, "Cobweb research", Event.TOOL), (None, "x" * 100_000 + " web", Event.TOOL)),
     ],
 )
-def test_what_a_tool_is(kind, title, event):
+def test_a_tool_is_classified_by_kind_then_by_title(kind, title, event):
     assert tool_event(kind, title) is event
 
 
-def test_how_turns_end():
+def test_stop_reasons_are_done_cancelled_or_error():
     ends = {"end_turn": Event.DONE, "max_tokens": Event.DONE, "new_reason": Event.DONE, "cancelled": Event.CANCELLED}
     ends |= {"error": Event.ERROR, "refusal": Event.ERROR}
     assert {reason: STOP_EVENTS.get(reason, Event.DONE) for reason in ends} == ends

@@ -1,4 +1,4 @@
-"""What Discord does not let the bot do any more, in the middle of a turn: nothing hangs, and somebody is told."""
+"""Permissions that the bot loses in the middle of a turn: nothing hangs, and somebody reads of it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def goes_on(scene: Scene) -> None:
     await scene.says(thread, "and on we go")
 
 
-async def test_a_permission_that_is_back_before_the_end_costs_nothing(scene: Scene):
+async def test_a_permission_that_is_back_before_the_end_loses_no_text(scene: Scene):
     thread = await scene.opens("stall 0.1; long 5000; stall 0.3; say last")
     deny(scene, SEND)
     sends = scene.server.requests_to
@@ -38,17 +38,17 @@ async def test_a_permission_that_is_back_before_the_end_costs_nothing(scene: Sce
     assert "\n".join(one.content for one in scene.bodies(thread)) == f"{digits(5000)}last"
 
 
-async def test_a_permission_that_is_lost_is_told_in_the_channel(scene: Scene):
+async def test_a_lost_permission_is_reported_in_the_channel(scene: Scene):
     message = scene.asks("stall 0.1; say lost")
     thread = await scene.server.wait_for(lambda: message.thread)
     deny(scene, SEND)
     await scene.idle(thread, 1)
-    told = await scene.server.wait_for_message(scene.channel)
-    assert told.content == (
+    report = await scene.server.wait_for_message(scene.channel)
+    assert report.content == (
         f"😱 {scene.ada.mention} I could not say all of my answer in {thread.mention}: "
         "I need the permission Send Messages in Threads. Mend that and ask again there."
     )
-    assert not told.pings
+    assert not report.pings
     await scene.server.wait_for(lambda: message.shown_reactions == ["😱"])
     allow(scene)
     scene.ada.says(thread, "say again")
@@ -56,17 +56,17 @@ async def test_a_permission_that_is_lost_is_told_in_the_channel(scene: Scene):
     assert len(scene.bodies(scene.channel)) == 1
 
 
-async def test_a_thread_that_is_locked_is_told_in_the_channel(scene: Scene):
+async def test_a_locked_thread_is_reported_in_the_channel(scene: Scene):
     thread = await scene.opens("say one; stall 0.1; long 3000")
     await scene.says(thread, "one")
     scene.ada.archives(thread, locked=True)
     await scene.idle(thread, 1)
-    told = await scene.server.wait_for_message(scene.channel)
-    assert f"I could not say all of my answer in {thread.mention}: it is locked." in told.content
+    report = await scene.server.wait_for_message(scene.channel)
+    assert f"I could not say all of my answer in {thread.mention}: it is locked." in report.content
     await goes_on(scene)
 
 
-async def test_a_thread_that_is_deleted_ends_its_turn_and_nobody_is_told(scene: Scene):
+async def test_a_deleted_thread_ends_its_turn_without_a_report(scene: Scene):
     message = scene.asks("say one; sleep 60")
     thread = await scene.server.wait_for(lambda: message.thread)
     await scene.says(thread, "one", "sleep 60")
@@ -77,7 +77,7 @@ async def test_a_thread_that_is_deleted_ends_its_turn_and_nobody_is_told(scene: 
     assert scene.bodies(scene.channel) == []
 
 
-async def test_a_channel_that_is_not_seen_any_more_stops_nothing(scene: Scene):
+async def test_other_channels_go_on_when_one_becomes_invisible(scene: Scene):
     other = scene.server.make_channel(scene.guild, "other")
     thread = await scene.opens("say one; stall 0.1; say two")
     await scene.says(thread, "one")
@@ -94,14 +94,14 @@ async def test_a_channel_that_is_not_seen_any_more_stops_nothing(scene: Scene):
     assert scene.harness.row(str(thread.id)).session_id == session
 
 
-async def test_where_nobody_can_be_asked_the_permission_is_rejected(scene: Scene):
+async def test_a_permission_is_rejected_where_nobody_can_be_asked(scene: Scene):
     scene.server.faults.status(403, "POST", rest.MESSAGES, times=2, where=lambda call: bool(call.body["components"]))
     thread = await scene.opens("tool echo hi")
     await scene.says(thread, "You did not allow it, so nothing was run.")
     await scene.says(thread, "❌ I could not ask for this permission here, so it was rejected: `echo hi`")
 
 
-async def test_a_question_that_is_refused_once_is_asked_again(scene: Scene):
+async def test_a_permission_prompt_that_is_refused_once_is_posted_again(scene: Scene):
     scene.server.faults.status(403, "POST", rest.MESSAGES, where=lambda call: bool(call.body["components"]))
     thread = await scene.opens("tool echo hi")
     ask = await scene.server.wait_for_message(thread, lambda one: one.buttons)
@@ -109,7 +109,7 @@ async def test_a_question_that_is_refused_once_is_asked_again(scene: Scene):
     await scene.says(thread, "The command completed: hi")
 
 
-async def test_reactions_are_not_needed(scene: Scene):
+async def test_an_answer_is_delivered_without_reactions(scene: Scene):
     deny(scene, "ADD_REACTIONS")
     thread = await scene.opens("say one")
     await scene.idle(thread, 1)

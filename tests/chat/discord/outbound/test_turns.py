@@ -42,7 +42,7 @@ async def test_a_growing_answer_is_edited_at_the_pace_of_the_limits(tmp_path):
     assert len(edits) < 40, "an edit for each chunk would be more than the limits allow"
 
 
-async def test_past_five_messages_the_rest_goes_as_a_file(scene: Scene):
+async def test_the_text_after_five_messages_is_a_file(scene: Scene):
     thread = await scene.opens("long 30000")
     await scene.idle(thread, 1)
     *bodies, last = scene.bodies(thread)
@@ -53,7 +53,7 @@ async def test_past_five_messages_the_rest_goes_as_a_file(scene: Scene):
     assert (shown + "\n" + last.attachments[0].text.lstrip("\n")).strip() == digits(30000).strip()
 
 
-async def test_without_the_right_to_attach_the_rest_comes_as_messages(scene: Scene):
+async def test_without_the_permission_to_attach_the_rest_comes_as_messages(scene: Scene):
     scene.server.set_permissions(scene.channel, scene.guild.everyone, deny=["ATTACH_FILES"])
     thread = await scene.opens("long 15000")
     await scene.idle(thread, 1)
@@ -109,7 +109,7 @@ async def test_a_diff_is_shown_in_a_fence(scene: Scene):
     assert "-world" in scene.text(thread)
 
 
-async def test_tables_are_made_fit(scene: Scene):
+async def test_tables_are_converted(scene: Scene):
     thread = await scene.opens('say "| a | b |\\n|---|---|\\n| 1 | 2 |\\n\\nend"')
     await scene.idle(thread, 1)
     assert "```" in scene.text(thread)
@@ -125,7 +125,7 @@ async def test_tables_are_made_fit(scene: Scene):
         ("stall 0", "without saying anything", "🆗"),
     ],
 )
-async def test_every_end_is_told(scene: Scene, prompt, words, emoji):
+async def test_every_kind_of_end_is_shown(scene: Scene, prompt, words, emoji):
     message = scene.asks(prompt)
     thread = await scene.server.wait_for_thread(scene.channel)
     await scene.idle(thread, 1)
@@ -133,7 +133,7 @@ async def test_every_end_is_told(scene: Scene, prompt, words, emoji):
     assert message.shown_reactions == [emoji]
 
 
-async def test_a_crash_is_told_once_and_the_thread_goes_on(scene: Scene):
+async def test_a_crash_is_shown_once_and_the_thread_goes_on(scene: Scene):
     thread = await scene.opens("remember it; crash 3")
     words = "Cannot go on: the agent ended (exit code 3). Your next message picks the conversation up again."
     await scene.says(thread, words)
@@ -153,7 +153,7 @@ async def test_the_agent_s_own_title_becomes_the_thread_s_name(scene: Scene):
     assert thread.name == "mine"
 
 
-async def test_a_stop_is_told_where_it_interrupts_and_nowhere_else(scene: Scene):
+async def test_a_stop_is_shown_only_where_it_interrupts_a_turn(scene: Scene):
     idle = await scene.opens("say idle")
     await scene.idle(idle, 1)
     message = scene.asks("say busy; sleep 60")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from acpbot.errors import StartError
-from acpbot.storage.database import Database, Limits
+from acpbot.storage.database import Database, DiskLimits
 from acpbot.storage.records import PostRecord
 from acpbot.storage.store import APPLICATION_ID, MIGRATIONS, Store
 
@@ -21,7 +21,7 @@ TABLE = ("CREATE TABLE things (name TEXT PRIMARY KEY) STRICT",)
 
 
 def open_things(path, migrations=TABLE, **limits) -> Database:
-    return Database(path, application_id=7, migrations=migrations, limits=Limits(**limits))
+    return Database(path, application_id=7, migrations=migrations, limits=DiskLimits(**limits))
 
 
 @pytest.fixture

@@ -13,15 +13,16 @@ from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.errors import WireError
 from acpbot.logs import get_logger
 from acpbot.sessions.turn import DEFERRED, Turn
+from acpbot.times import long_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acpbot.acp.schema import Update
     from acpbot.chat.platform import ChatPlatform, TurnView
-    from acpbot.sessions.observer import Reason
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.turn import PermissionRequest, TurnEnd
+    from acpbot.sessions.views import Reason
 
 log = get_logger(__name__)
 
@@ -60,6 +61,19 @@ def stuck_words(activity: str | None, seconds: float) -> str:
     """What a thread is told of an agent that has been silent too long."""
     blocked = f" It is waiting for: {activity}." if activity else ""
     return f"The agent has said nothing for {_minutes(seconds)}.{blocked} You can wait, or cancel the turn."
+
+
+def choice_dropped_text(category: str, value: str) -> str:
+    """What a thread is told of a choice that the agent did not take again."""
+    return f"The agent did not answer when I set its {category} to {value} again, so it keeps its own {category}."
+
+
+def removal_text(folder: str, seconds: float) -> str:
+    """What a thread is told before its folder is deleted."""
+    return (
+        f"If nobody writes here in the next {long_duration(seconds)}, I forget this conversation and delete its folder "
+        f"`{folder}` with all files in it. Push or copy what you want to keep."
+    )
 
 
 def _minutes(seconds: float) -> str:
@@ -180,7 +194,7 @@ class Conversations:
         """Give a queued message another text; ``None`` where its turn has begun, or is gone."""
         revised = msgspec.structs.replace(incoming, text=text)
         session = self._pool.get(incoming.thread_id)
-        turn = None if session is None else session.revise(incoming.key, _blocks(revised), text)
+        turn = None if session is None else session.turns.revise(incoming.key, _blocks(revised), text)
         if turn is None:
             return None
         turn.message = msgspec.json.encode(revised)
@@ -197,13 +211,21 @@ class Conversations:
         if words is not None:
             self._port.notice(thread_id, words)
 
-    def session_afresh(self, thread_id: str) -> None:
+    def session_started_fresh(self, thread_id: str) -> None:
         """Tell the thread that the agent has forgotten the conversation."""
         self._port.notice(thread_id, AFRESH)
 
     def session_stuck(self, thread_id: str, activity: str | None, seconds: float) -> None:
         """Tell the thread which tool blocks."""
         self._port.notice(thread_id, stuck_words(activity, seconds))
+
+    def choice_dropped(self, thread_id: str, category: str, value: str) -> None:
+        """Tell the thread that its choice no longer holds."""
+        self._port.notice(thread_id, choice_dropped_text(category, value))
+
+    def removal_planned(self, thread_id: str, folder: str, seconds: float) -> None:
+        """Tell the thread which folder is deleted, and when."""
+        self._port.notice(thread_id, removal_text(folder, seconds))
 
 
 def _blocks(incoming: IncomingMessage) -> list[dict[str, Any]]:

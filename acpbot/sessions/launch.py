@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from acpbot.acp import schema
 from acpbot.acp.agent import Agent
 from acpbot.acp.connection import Connection
@@ -17,22 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from acpbot.config.settings import AgentSettings
     from acpbot.runtimes.runtime import AgentProcess, Launcher
 
 INHERITED: Final = ("HOME", "PATH", "USER", "LANG", "TERM", "TMPDIR")
 
 _EXIT_SECONDS: Final = 0.5
-
-
-class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """How one kind of agent is started. ``start_timeout``: seconds for each of initialize and opening the session."""
-
-    name: str
-    argv: tuple[str, ...]
-    env: dict[str, str]
-    start_timeout: float = 60.0
-    memory_max: int | None = None
-    pids_max: int | None = None
 
 
 def environment(environ: Mapping[str, str], inherit: tuple[str, ...], own: Mapping[str, str]) -> dict[str, str]:
@@ -41,20 +29,25 @@ def environment(environ: Mapping[str, str], inherit: tuple[str, ...], own: Mappi
     return {**kept, **own}
 
 
-async def launch(launcher: Launcher, profile: Profile, cwd: Path, session_id: str) -> tuple[AgentProcess, Agent]:
-    """Start the process of an agent; nothing has been sent to it yet. Raises AgentStartError."""
+async def launch(
+    launcher: Launcher, settings: AgentSettings, environ: Mapping[str, str], cwd: Path, session_id: str
+) -> tuple[AgentProcess, Agent]:
+    """Start the process of an agent; nothing has been sent to it yet. Raises AgentStartError.
+
+    ``environ`` is the daemon's own environment, of which the agent inherits little.
+    """
     connection = Connection()
     spec = LaunchSpec(
-        argv=profile.argv,
+        argv=(settings.command, *settings.args),
         cwd=cwd,
-        env=profile.env,
+        env=environment(environ, settings.inherit_env, settings.env),
         session_id=session_id,
-        memory_max=profile.memory_max,
-        pids_max=profile.pids_max,
+        memory_max=settings.memory_max,
+        pids_max=settings.pids_max,
     )
     process = await launcher.launch(spec, connection)
     connection.attach(process)
-    return process, Agent(profile.name, connection, start_timeout=profile.start_timeout)
+    return process, Agent(settings.name, connection, start_timeout=settings.start_timeout_seconds)
 
 
 async def describe_exit(process: AgentProcess) -> str:
@@ -67,7 +60,7 @@ async def describe_exit(process: AgentProcess) -> str:
     return f"ended ({exit_text(code)})"
 
 
-async def start_error(profile: Profile, process: AgentProcess, error: AgentError) -> AgentStartError:
+async def start_error(settings: AgentSettings, process: AgentProcess, error: AgentError) -> AgentStartError:
     """Why an agent could not be started, with the last line of its stderr where there is one."""
     if isinstance(error, AgentStartError):
         return error
@@ -79,4 +72,4 @@ async def start_error(profile: Profile, process: AgentProcess, error: AgentError
         reason = str(error).removeprefix("cannot go on: ")
     line = next((line for line in reversed(process.stderr.lines()) if line.strip()), "")
     quoted = f"; its last words: {line.strip()[:200]}" if line else ""
-    return AgentStartError(f"cannot start agent {profile.name!r} ({profile.argv[0]}): {reason}{quoted}")
+    return AgentStartError(f"cannot start agent {settings.name!r} ({settings.command}): {reason}{quoted}")

@@ -15,9 +15,9 @@ from tests.support.turn_listener import PATIENCE, Hearer, grows_less_than, send,
 
 IMPATIENCE = 0.5
 MEGABYTE = 1024 * 1024
-PERMISSIVE = {"session": {"policy": "allow"}}
-HASTY = {"session": {"grace_seconds": 0.2}}
-DENYING = {"session": {"policy": "deny"}}
+PERMISSIVE = {"policy": "allow"}
+HASTY = {"grace_seconds": 0.2}
+DENYING = {"policy": "deny"}
 OPTIONS = "reject_always:x allow_always:y odd:z reject_once:0 allow_once:1 reject_once:2 allow_once:3"
 
 NEVER_CAME = ("start_failed",)
@@ -39,7 +39,7 @@ class Case:
     limits: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        policy = self.limits.get("session", {}).get("policy")
+        policy = self.limits.get("policy")
         return self.quirk[:60] + (f" ({policy})" if policy else "")
 
 
@@ -111,8 +111,12 @@ CASES = [
     unusable("refuses -32000 session/new", "it wants you to sign in"),
     unusable("refuses -32000 initialize", "it wants you to sign in"),
     unusable("refuses 400 session/new", "it said no (400)"),
-    unusable("deaf_to initialize", "did not answer initialize within 0.5 s", limits={"start_timeout": IMPATIENCE}),
-    unusable("deaf_to session/new", "did not answer session/new within 0.5 s", limits={"start_timeout": IMPATIENCE}),
+    unusable(
+        "deaf_to initialize", "did not answer initialize within 0.5 s", limits={"start_timeout_seconds": IMPATIENCE}
+    ),
+    unusable(
+        "deaf_to session/new", "did not answer session/new within 0.5 s", limits={"start_timeout_seconds": IMPATIENCE}
+    ),
     # How they end.
     failed("dies born", "it ended (exit code 3) before it answered; its last words: it broke", ended=NEVER_CAME),
     failed("dies initialize", "it ended (exit code 3) before it answered", ended=NEVER_CAME),
@@ -391,7 +395,7 @@ async def test_an_agent_that_dies_while_it_is_ended(faulty_harness, rung, text):
 
 
 async def test_an_agent_that_reads_nothing_blocks_nobody_and_is_ended_in_time(faulty_harness):
-    harness = faulty_harness("reads_nothing 1001", turn_timeout_seconds=100, session={"grace_seconds": 0.2})
+    harness = faulty_harness("reads_nothing 1001", turn_timeout_seconds=100, grace_seconds=0.2)
     one, two = send(harness, "x" * 12 * MEGABYTE), send(harness, "two")
     await one.running.wait()
     assert (await turn(harness, "one", thread="1002")).text == "one"

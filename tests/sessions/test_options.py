@@ -48,7 +48,7 @@ def test_the_older_models_list_and_modes():
     modes = {"currentModeId": "ask", "availableModes": [{"id": "ask", "name": "Ask"}, {"id": "auto", "name": ""}]}
     options.opened(SessionResult(session_id="s", models=models, modes=modes))
     assert options.choices("model") == [Choice("a", "A", current=True), Choice("b", "b", current=False)]
-    options.take(Update("s", "current_mode_update", {"currentModeId": "auto"}))
+    options.handle(Update("s", "current_mode_update", {"currentModeId": "auto"}))
     assert [choice.current for choice in options.choices("mode")] == [False, True]
     assert options.choices("temperature") == []
 
@@ -58,7 +58,7 @@ def test_config_options_with_groups_come_first():
     values = [{"group": "g", "options": [{"value": "x", "name": "X"}]}, {"value": "y"}, {"value": 7}]
     config = [{"id": "m", "category": "model", "currentValue": "y", "options": values}, {"id": 3}]
     options.opened(SessionResult(session_id="s", models={"availableModels": [{"modelId": "old"}]}))
-    options.take(Update("s", "config_option_update", {"configOptions": config}))
+    options.handle(Update("s", "config_option_update", {"configOptions": config}))
     assert [(choice.value, choice.current) for choice in options.choices("model")] == [("x", False), ("y", True)]
     assert options.choices("m") == options.choices("model")
 
@@ -78,8 +78,8 @@ def test_config_options_with_groups_come_first():
 def test_a_tools_own_limit(raw_input, after, within):
     now = [0.0]
     calls = OpenToolCalls(lambda: now[0])
-    calls.take({"toolCallId": "t", "title": "make", "status": "in_progress", "rawInput": raw_input})
+    calls.handle({"toolCallId": "t", "title": "make", "status": "in_progress", "rawInput": raw_input})
     now[0] += after
     assert calls.within_limit is within
-    calls.take({"toolCallId": "t", "status": "completed"})
+    calls.handle({"toolCallId": "t", "status": "completed"})
     assert not calls.within_limit

@@ -97,7 +97,7 @@ async def test_a_permission_is_asked_and_answered(harness):
 
 
 async def test_a_permission_runs_out_of_time_as_a_rejection(make_harness):
-    harness = make_harness(session={"permission_seconds": 0.05})
+    harness = make_harness(timeout_seconds=0.05)
     listener = await harness.turn("1001", "tool")
     assert listener.ask_outcomes == ["expired"]
     assert listener.asks[0].chosen.kind == "reject_once"
@@ -113,7 +113,7 @@ async def test_cancel_answers_an_open_permission_first(harness):
 
 @pytest.mark.parametrize(("policy", "ran"), [("allow", True), ("deny", False)])
 async def test_a_policy_answers_without_asking(make_harness, policy, ran):
-    harness = make_harness(session={"policy": policy})
+    harness = make_harness(policy=policy)
     listener = await harness.turn("1001", "tool")
     assert listener.asks == []
     assert listener.end.stop_reason == "end_turn"
@@ -147,14 +147,14 @@ async def test_a_full_pool_evicts_the_longest_idle_and_refuses_when_all_are_busy
 
 
 async def test_the_queue_is_bounded_and_can_be_taken_back_from(make_harness):
-    harness = make_harness(session={"max_queued": 2})
+    harness = make_harness(max_queued=2)
     await harness.tool("1001")
     harness.send("1001", "say one")
     two = harness.send("1001", "say two")
     assert harness.position == 2
     with pytest.raises(TooMany, match="2 messages already wait"):
         harness.send("1001", "say three")
-    assert harness.pool.get("1001").withdraw("say two")
+    assert harness.pool.get("1001").turns.withdraw("say two")
     assert two.end.stop_reason == "cancelled"
     assert harness.row("1001").queued == 1
 
@@ -175,7 +175,7 @@ async def test_a_kill_is_a_proof(harness):
 
 
 async def test_a_kill_of_what_ignores_everything_takes_the_grace_and_no_more(make_harness):
-    harness = make_harness(session={"grace_seconds": 0.4})
+    harness = make_harness(grace_seconds=0.4)
     listener = harness.send("1001", "ignore; say up; hang")
     await listener.sees("up")
     await harness.pool.detail("1001")
@@ -242,7 +242,7 @@ async def test_a_message_that_comes_while_its_thread_is_forgotten_picks_nothing_
     assert (await killing).outcome == "ended"
     await asyncio.wait_for(listener.over.wait(), 20)
     assert "the blue door" not in listener.text
-    assert harness.told.afresh == []
+    assert harness.told.started_fresh == []
 
 
 async def test_the_next_message_picks_the_conversation_up(harness):
@@ -264,12 +264,12 @@ async def test_a_conversation_that_the_agent_has_lost_starts_afresh_and_says_so(
         history.unlink()
     listener = await harness.turn("1001", "say hello")
     assert (listener.text, listener.end.stop_reason) == ("hello", "end_turn")
-    assert harness.told.afresh == ["1001"]
+    assert harness.told.started_fresh == ["1001"]
     assert harness.row("1001").acp_session_id != before.acp_session_id
 
 
 async def test_idle_sessions_expire_into_suspended_threads_and_those_are_forgotten(make_harness):
-    harness = make_harness(idle_seconds=60, ttl_seconds=1000)
+    harness = make_harness(idle_timeout_seconds=60, session_ttl_hours=1000 / 3600)
     await harness.turn("1001", "say a")
     harness.clock.move(59)
     harness.pool.tick()
@@ -313,7 +313,7 @@ async def test_a_crash_is_told_and_waiting_turns_run_in_a_new_process(harness):
     ],
 )
 async def test_an_agent_that_does_not_start_is_one_clear_line(make_harness, argv, words):
-    harness = make_harness(argv=argv, start_timeout=0.3)
+    harness = make_harness(argv=argv, start_timeout_seconds=0.3)
     listener = await harness.turn("1001", "say a")
     assert listener.end.stop_reason == "error"
     assert listener.end.error.startswith("cannot ")
@@ -322,7 +322,7 @@ async def test_an_agent_that_does_not_start_is_one_clear_line(make_harness, argv
 
 
 async def test_silence_makes_stuck_and_words_make_busy_again(make_harness):
-    harness = make_harness(session={"stuck_after_seconds": 60})
+    harness = make_harness(stuck_after_seconds=60)
     await harness.tool("1001")
     harness.clock.move(61)
     harness.pool.tick()
@@ -335,7 +335,7 @@ async def test_silence_makes_stuck_and_words_make_busy_again(make_harness):
 
 @pytest.mark.parametrize(("on_stuck", "left"), [("cancel", "idle"), ("kill", "suspended")])
 async def test_on_stuck_acts(make_harness, on_stuck, left):
-    harness = make_harness(session={"stuck_after_seconds": 60}, on_stuck=on_stuck)
+    harness = make_harness(stuck_after_seconds=60, on_stuck=on_stuck)
     listener = await harness.tool("1001")
     harness.clock.move(61)
     harness.pool.tick()
@@ -346,7 +346,7 @@ async def test_on_stuck_acts(make_harness, on_stuck, left):
 
 
 async def test_a_turn_has_a_ceiling_and_one_that_ignores_the_cancel_is_replaced(make_harness):
-    harness = make_harness(turn_timeout_seconds=100, session={"grace_seconds": 0.2, "stuck_after_seconds": 1000})
+    harness = make_harness(turn_timeout_seconds=100, grace_seconds=0.2, stuck_after_seconds=1000)
     hung = harness.send("1001", "say up; hang")
     after = harness.send("1001", "say next")
     await hung.sees("up")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
 from acpbot.errors import Draining, InvalidParams
-from acpbot.sessions.pool import PoolLimits
+from tests.support.pool import make_settings
+
+if TYPE_CHECKING:
+    from acpbot.config.settings import Settings
 
 PATIENCE = 20
 
@@ -54,7 +58,7 @@ async def test_a_killed_turn_and_a_withdrawn_one_are_no_turns_any_more(harness):
     listener = await waiting(harness, "1001")
     harness.send("1001", "say b")
     quiet = asyncio.create_task(harness.pool.quiet())
-    assert harness.pool.get("1001").withdraw("say b")
+    assert harness.pool.get("1001").turns.withdraw("say b")
     harness.pool.get("1001").end("killed", grace=0.1)
     await within(quiet)
     assert listener.end is not None
@@ -97,7 +101,7 @@ async def test_turns_are_ended_where_they_are(harness):
 
 
 async def test_a_forced_end_takes_no_grace_whatever_runs_or_ends(make_harness):
-    harness = make_harness(session={"grace_seconds": 300})
+    harness = make_harness(grace_seconds=300)
     hung = [harness.send(thread, "ignore; say up; hang") for thread in ("1001", "1002")]
     for listener in hung:
         await listener.sees("up")
@@ -131,14 +135,15 @@ async def test_while_draining_a_thread_with_a_session_can_be_opened(harness):
 # Other settings.
 
 
-def other_agents(harness, *names: str):
-    return dict.fromkeys(names, next(iter(harness.pool.agents.values())))
+def with_agent(harness, name: str) -> Settings:
+    """The harness's settings with another name for its only agent."""
+    agent = msgspec.structs.replace(harness.settings.agents["demo"], name=name)
+    return msgspec.structs.replace(harness.settings, agents={name: agent}, default_agent=name)
 
 
 async def test_other_limits_hold_for_all_and_those_of_a_session_for_new_ones(harness):
     listener = await waiting(harness, "1001")
-    limits = PoolLimits(max_sessions=1, session=msgspec.structs.replace(PoolLimits().session, policy="allow"))
-    harness.pool.reconfigure(agents=harness.pool.agents, default_agent="demo", limits=limits)
+    harness.pool.reconfigure(make_settings(harness.tmp_path, max_sessions=1, policy="allow"))
     assert harness.pool.max_sessions == harness.pool.counts().max == 1
     permit(listener)
     await within(listener.over.wait())
@@ -149,7 +154,7 @@ async def test_other_limits_hold_for_all_and_those_of_a_session_for_new_ones(har
 
 async def test_an_agent_that_is_gone_stays_for_its_threads(harness):
     await harness.turn("1001", "remember the blue door")
-    harness.pool.reconfigure(agents=other_agents(harness, "new"), default_agent="new", limits=PoolLimits())
+    harness.pool.reconfigure(with_agent(harness, "new"))
     assert list(harness.pool.agents) == ["new"]
     assert (await harness.turn("1001", "say still here")).text == "still here"
     await asyncio.wait_for(harness.pool.get("1001").end("expired"), PATIENCE)
@@ -161,11 +166,12 @@ async def test_an_agent_that_is_gone_stays_for_its_threads(harness):
 
 async def test_an_agent_that_is_gone_and_used_no_more_is_forgotten(harness):
     await harness.turn("1001", "say a")
-    harness.pool.reconfigure(agents=other_agents(harness, "new"), default_agent="new", limits=PoolLimits())
-    harness.pool.reconfigure(agents=other_agents(harness, "newer"), default_agent="newer", limits=PoolLimits())
+    harness.pool.reconfigure(with_agent(harness, "new"))
+    harness.pool.reconfigure(with_agent(harness, "newer"))
     assert (await harness.turn("1001", "say b")).text == "b"
     await asyncio.wait_for(harness.pool.get("1001").end("expired"), PATIENCE)
     assert harness.pool.forget("1001")
-    harness.pool.reconfigure(agents=harness.pool.agents, default_agent="newer", limits=PoolLimits())
-    assert harness.pool._removed == {}
+    harness.pool.reconfigure(with_agent(harness, "newer"))
+    with pytest.raises(InvalidParams, match="the agents are newer"):
+        harness.pool.ensure("1001", platform="test", agent="demo")
     assert harness.pool.ensure("1001", platform="test").thread.agent == "newer"

@@ -9,15 +9,12 @@ import random
 import pytest
 
 from acpbot.errors import TooMany
-from acpbot.sessions.launch import Profile
-from acpbot.sessions.observer import Limits
-from acpbot.sessions.pool import AgentChoice, Pool, PoolLimits
-from acpbot.sessions.thread import Workspace
+from acpbot.sessions.pool import Pool
 from acpbot.sessions.turn import Turn
 from acpbot.sessions.views import Row, Target
 from tests.fakes.launcher import MemoryLauncher
 from tests.fakes.virtual_time import VirtualTimeLoop
-from tests.support.pool import ThreadEvents
+from tests.support.pool import ThreadEvents, make_settings
 
 SEEDS = int(os.environ.get("ACPBOT_SEEDS", "20"))
 STEPS = 400
@@ -62,24 +59,19 @@ class Play:
         self.launcher = MemoryLauncher(self.chance, self.most)
         self.turns: dict[str, list[tuple[str, Hears]]] = {}
         self.kills: list[asyncio.Task] = []
-        profile = Profile(name="memory", argv=("agent",), env={}, start_timeout=30)
-        session = Limits(grace_seconds=2, stuck_after_seconds=60, max_queued=4)
-        clock = asyncio.get_running_loop().time
-        self.pool = Pool(
-            agents={"memory": AgentChoice(profile=profile)},
-            default_agent="memory",
-            launcher=self.launcher,
-            workspace=Workspace(folder, "thread"),
-            limits=PoolLimits(
-                max_sessions=self.most,
-                idle_seconds=100,
-                turn_timeout_seconds=300,
-                on_stuck=self.chance.choice(["notify", "cancel", "kill"]),
-                session=session,
-            ),
-            clock=clock,
-            wall=clock,
+        settings = make_settings(
+            folder,
+            grace_seconds=2,
+            stuck_after_seconds=60,
+            max_queued=4,
+            max_sessions=self.most,
+            idle_timeout_seconds=100,
+            turn_timeout_seconds=300,
+            on_stuck=self.chance.choice(["notify", "cancel", "kill"]),
+            start_timeout_seconds=30,
         )
+        clock = asyncio.get_running_loop().time
+        self.pool = Pool(settings, launcher=self.launcher, environ={}, clock=clock, wall=clock)
         self.pool.attach("test", ThreadEvents())
         self.watched: dict[str, Row] = {}
         self.pool.subscribe(self._watch)
@@ -116,7 +108,7 @@ class Play:
         session = self.pool.get(thread)
         waiting = [text for text, hears in self.turns.get(thread, []) if not hears.ends]
         if session is not None and waiting:
-            session.withdraw(self.chance.choice(waiting))
+            session.turns.withdraw(self.chance.choice(waiting))
 
     def answer(self, thread: str) -> None:
         for _, hears in self.turns.get(thread, []):

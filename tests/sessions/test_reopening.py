@@ -58,7 +58,7 @@ async def test_a_reopening_that_crashes_is_told_and_keeps_the_old_id(faulty_harn
 
 
 async def test_a_reopening_that_takes_too_long_is_told_and_keeps_the_old_id(faulty_harness):
-    harness = faulty_harness("slow_to_resume", start_timeout=IMPATIENCE)
+    harness = faulty_harness("slow_to_resume", start_timeout_seconds=IMPATIENCE)
     await turn(harness, "one")
     await kill(harness, "1001")
     late = await turn(harness, "two")
@@ -66,17 +66,17 @@ async def test_a_reopening_that_takes_too_long_is_told_and_keeps_the_old_id(faul
     assert late.text == ""
     await settled(harness)
     row = harness.row("1001")
-    assert (row.state, row.acp_session_id, harness.told.afresh) == ("suspended", "acp-1", [])
+    assert (row.state, row.acp_session_id, harness.told.started_fresh) == ("suspended", "acp-1", [])
     assert (await turn(harness, "three")).text == "three"
-    assert (harness.row("1001").acp_session_id, harness.told.afresh) == ("acp-1", [])
+    assert (harness.row("1001").acp_session_id, harness.told.started_fresh) == ("acp-1", [])
 
 
 async def test_an_agent_that_is_deaf_to_one_way_of_reopening_is_asked_the_other(faulty_harness):
-    harness = faulty_harness("deaf_to session/resume resume load", start_timeout=IMPATIENCE)
+    harness = faulty_harness("deaf_to session/resume resume load", start_timeout_seconds=IMPATIENCE)
     await turn(harness, "one")
     await kill(harness, "1001")
     assert (await turn(harness, "two")).text == "two"
-    assert (harness.row("1001").acp_session_id, harness.told.afresh) == ("acp-1", [])
+    assert (harness.row("1001").acp_session_id, harness.told.started_fresh) == ("acp-1", [])
 
 
 async def test_a_reopening_that_hangs_holds_nobody_else_up(faulty_harness):

@@ -34,5 +34,5 @@ async def test_a_whole_conversation(make_harness):
 
 
 async def test_a_rejection_reaches_the_agent(make_harness):
-    harness = make_harness(argv=(sys.executable, sdk_agent.__file__), session={"policy": "deny"})
+    harness = make_harness(argv=(sys.executable, sdk_agent.__file__), policy="deny")
     assert (await harness.turn("1001", "ask")).text == "You said: ask -> selected no"

@@ -13,10 +13,10 @@ async def test_a_queued_turn_takes_another_text(harness):
     await asyncio.wait_for(running.running.wait(), 20)
     waiting = harness.send("t1", "say old")
     session = harness.pool.get("t1")
-    assert not session.revise("no such key", [], "")
-    assert not session.revise("stall 60", [{"type": "text", "text": "say late"}], "say late"), "it runs already"
-    assert session.revise("say old", [{"type": "text", "text": "say new"}], "say new")
-    session.cancel()
+    assert not session.turns.revise("no such key", [], "")
+    assert not session.turns.revise("stall 60", [{"type": "text", "text": "say late"}], "say late"), "it runs already"
+    assert session.turns.revise("say old", [{"type": "text", "text": "say new"}], "say new")
+    session.turns.cancel()
     await asyncio.wait_for(waiting.over.wait(), 20)
     assert waiting.text == "new"
 

@@ -320,7 +320,7 @@ def test_the_store_s_own_schema_is_made_and_is_current(path):
 def test_a_row_that_can_t_be_read_is_damage_that_is_told(path, chosen):
     Store.open(path).close()
     with sqlite3.connect(path) as connection:
-        values = f"'1001', 'test', 'demo', NULL, '/', NULL, '2026', 0.0, NULL, 0, 0, {chosen}"
+        values = f"'1001', 'test', 'demo', NULL, '/', NULL, '2026', 0.0, NULL, 0, 0, {chosen}, NULL"
         connection.execute(f"INSERT INTO threads VALUES ({values})")  # noqa: S608 - the test's own
     connection.close()
     for _ in range(2):

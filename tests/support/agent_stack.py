@@ -74,7 +74,7 @@ class Stack:
         self.name = name
         self.home = folder / "home"
         argv, env = recipe(name, self.home, model.base_url, gate.url)
-        self._harness = Harness(folder, argv=argv, env=env, start_timeout=LIMIT)
+        self._harness = Harness(folder, argv=argv, env=env, start_timeout_seconds=LIMIT)
 
     def send(self, thread: str, text: str) -> Listener:
         return self._harness.send(thread, text)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-_CALL_SECONDS: Final = 20.0
+CALL_SECONDS: Final = 20.0
 
 Opened = Literal["new", "resumed", "loaded"]
 
@@ -95,10 +95,10 @@ class Agent:
             raise AgentTimeout(f"{slow}; the conversation is kept: try again, or start a new one")
         return None
 
-    async def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """Call a method of the open session. Raises AgentRefused, AgentTimeout, AgentGone."""
+    async def call(self, method: str, *, limit: float = CALL_SECONDS, **params: Any) -> dict[str, Any]:
+        """Call a method of the open session; ``limit`` in seconds. Raises AgentRefused, AgentTimeout, AgentGone."""
         whole = {"sessionId": self.session_id, **params}
-        return await self.connection.request(method, whole, dict[str, Any], limit=_CALL_SECONDS)
+        return await self.connection.request(method, whole, dict[str, Any], limit=limit)
 
     async def _call(self, method: str, params: Any, *, mute: bool = False) -> schema.SessionResult:
         limit = self._start_timeout

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from acpbot.acp.agent import CALL_SECONDS
 from acpbot.errors import AgentRefused, AgentTimeout, InvalidParams
 from acpbot.logs import get_logger
 
@@ -75,36 +76,40 @@ class Options:
             return [_choice(model, "modelId", current) for model in models if model.get("modelId")]
         return []
 
-    async def choose(self, agent: Agent, category: str, value: str) -> None:
-        """Set it in the agent. Raises InvalidParams (not offered), AgentRefused, AgentTimeout, AgentGone."""
+    async def choose(self, agent: Agent, category: str, value: str, *, limit: float = CALL_SECONDS) -> None:
+        """Set it in the agent, which may take ``limit`` seconds.
+
+        Raises InvalidParams (not offered), AgentRefused, AgentTimeout, AgentGone.
+        """
         offered = [choice.value for choice in self.choices(category)]
         if value not in offered:
             choices = ", ".join(offered[:20]) or "nothing"
             raise InvalidParams(f"cannot set {category} to {value[:80]!r}: this agent offers {choices}")
         option = self._option(category)
         if option is not None:
-            answer = await agent.call("session/set_config_option", configId=option["id"], value=value)
+            answer = await agent.call("session/set_config_option", limit=limit, configId=option["id"], value=value)
             self._config = _objects(answer.get("configOptions")) or [
                 {**known, "currentValue": value} if known is option else known for known in self._config
             ]
         elif category == "mode":
-            await agent.call("session/set_mode", modeId=value)
+            await agent.call("session/set_mode", limit=limit, modeId=value)
             self._modes = {**self._modes, "currentModeId": value}
         else:
-            await agent.call("session/set_model", modelId=value)
+            await agent.call("session/set_model", limit=limit, modelId=value)
             self._models = {**self._models, "currentModelId": value}
 
-    async def restore(self, agent: Agent, chosen: dict[str, str]) -> list[str]:
+    async def restore(self, agent: Agent, chosen: dict[str, str], *, limit: float) -> list[str]:
         """Set again what was chosen before the agent was restarted, as far as it is still offered.
 
-        Return the categories whose setting the agent did not answer in time. Raises AgentGone.
+        The agent may take ``limit`` seconds for each, 20 at most. Return the categories whose setting it did not answer
+        in time. Raises AgentGone.
         """
         unanswered = []
         for category, value in chosen.items():
             for choice in self.choices(category):
                 if choice.value == value and not choice.current:
                     try:
-                        await self.choose(agent, category, value)
+                        await self.choose(agent, category, value, limit=min(limit, CALL_SECONDS))
                     except AgentRefused as error:
                         log.info("choice_refused", category=category, reason=str(error))
                     except AgentTimeout:

@@ -236,7 +236,8 @@ class Session:
             if thread.acp_session_id is not None and opened == "new" and self._listener is not None:
                 self._listener.session_started_fresh(thread.thread_id)
             self.options.opened(agent.session)
-            for category in await self.options.restore(agent, thread.chosen):
+            seconds = self._agent_settings.start_timeout_seconds
+            for category in await self.options.restore(agent, thread.chosen, limit=seconds):
                 self._drop_choice(category)
         except AgentError as error:
             raise await start_error(self._agent_settings, process, error) from None
@@ -309,7 +310,8 @@ class Session:
             log.exception("session_end_failed", **self._fields)
         self._tasks.cancel_soon()
         try:
-            turns.end(TurnEnd("cancelled" if reason == "killed" else "error", detail))
+            end = TurnEnd("cancelled" if reason == "killed" else "error", detail)
+            turns.end(end if turns.answer is None or reason == "crashed" else turns.answer)
         finally:
             self._gone = True
             log.info("session_ended", **self._fields, reason=reason, **msgspec.to_builtins(self.ending))

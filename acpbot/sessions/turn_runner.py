@@ -70,7 +70,8 @@ class TurnRunner:
         self.over = asyncio.Event()
         """Set when the running prompt has been answered, or can't be answered any more."""
         self.ending = False
-        """Set when the session ends: the answer to the running prompt is then kept for :meth:`end`."""
+        """Set when the session ends: the answer to the running prompt is then kept in :attr:`answer`."""
+        self.answer: TurnEnd | None = None
         self.reopened = False
         """Whether an earlier process began the ACP session."""
         self.retried: Turn | None = None
@@ -88,7 +89,6 @@ class TurnRunner:
         self._on_empty_reply = on_empty_reply
         self._more = asyncio.Event()
         self._started_at = self._heard_at = 0.0
-        self._answer_came: TurnEnd | None = None
         self._has_content = False
         self._cancelled_before = False
 
@@ -227,7 +227,7 @@ class TurnRunner:
         return True
 
     def end(self, end: TurnEnd) -> None:
-        """End the running turn: as the agent has answered its prompt, else with ``end``."""
+        """End the running turn, if there is one."""
         turn, self.turn = self.turn, None
         if turn is None:
             return
@@ -239,7 +239,7 @@ class TurnRunner:
         self._thread.used_at = self._wall()
         self.idle_since = self._clock()
         self.over.set()
-        turn.finish(self._answer_came or end)
+        turn.finish(end)
         self._on_change()
 
     # What the agent says.
@@ -315,7 +315,7 @@ class TurnRunner:
             log.info("late_answer_dropped", **self._fields)
         elif self.ending:
             # The turn ends in the same step of the loop as its session, so that a crash can't separate the two.
-            self._answer_came = end_of(turn, ended)
+            self.answer = end_of(turn, ended)
             self.over.set()
         elif self._should_retry(turn, ended):
             self._on_empty_reply(turn)

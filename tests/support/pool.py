@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from acpbot.acp.schema import Update
+    from acpbot.runtimes.runtime import Launcher
     from acpbot.sessions.views import Row
     from acpbot.storage.store import Store
 
@@ -163,6 +164,7 @@ class Harness:
         argv: Sequence[str] = (sys.executable, "-m", "acpbot.demo.agent"),
         env: Mapping[str, str] | None = None,
         settings: Settings | None = None,
+        launcher: Launcher | None = None,
         **keys: Any,
     ) -> None:
         self.clock = Clock()
@@ -173,7 +175,7 @@ class Harness:
         own = {"ACPBOT_DEMO_PACE": "0", **(env or {})}
         agent = {"command": command, "args": tuple(args), "env": own, "start_timeout_seconds": 20}
         self.settings = settings or make_settings(tmp_path, **agent | keys)
-        self.launcher, _ = choose_launcher("auto")
+        self.launcher = launcher or choose_launcher("auto")[0]
         self.pool = Pool(
             self.settings,
             launcher=self.launcher,

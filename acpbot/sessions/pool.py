@@ -222,13 +222,13 @@ class Pool:
         return self._ensure(thread_id, platform=platform, owner=owner, agent=agent)
 
     def _ensure(self, thread_id: str, *, platform: str, owner: str | None = None, agent: str | None = None) -> Session:
-        thread = self._threads.by_id.get(thread_id)
+        thread, agents = self._threads.by_id.get(thread_id), self._settings.agents
         name = agent or (self._settings.default_agent if thread is None else thread.agent)
-        choice = self.agents.get(name)
+        choice = agents.get(name)
         if choice is None and thread is not None and thread.agent == name:
             choice = self._removed_agents.get(name)
         if choice is None:
-            raise InvalidParams(f"cannot use agent {name[:40]!r}: the agents are {', '.join(sorted(self.agents))}")
+            raise InvalidParams(f"cannot use agent {name[:40]!r}: the agents are {', '.join(sorted(agents))}")
         session = self._current.get(thread_id)
         if thread is not None and thread.agent != name:
             if session is not None:
@@ -262,7 +262,7 @@ class Pool:
 
         Raises TooMany.
         """
-        most = self.max_sessions
+        most = self._settings.pool.max_sessions
         if len(self._current) >= most:
             idle = [session for session in self._current.values() if session.evictable]
             if not idle:

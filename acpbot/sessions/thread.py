@@ -124,7 +124,7 @@ class ThreadRegistry:
     # The end of a thread.
 
     def announce_removal(self, thread: ThreadRecord, pool: PoolSettings, seconds: float) -> None:
-        """Tell the thread, once, that its folder is deleted where nobody writes for so many seconds."""
+        """Announce to the thread, once, that its folder is deleted where nobody writes for so many seconds."""
         listener = self.listeners.get(thread.platform)
         is_known = self.by_id.get(thread.thread_id) is thread
         if listener is None or not is_known or thread.removal_notice_at is not None:

@@ -11,7 +11,6 @@ import pytest
 
 from acpbot.runtimes.local.launcher import choose_launcher
 from acpbot.sessions.turn import Turn
-from acpbot.sessions.views import Target
 from tests.sessions.test_pool import exists
 from tests.support.pool import Listener
 from tests.support.pool_restarts import rows, started
@@ -73,12 +72,12 @@ async def test_a_session_whose_end_fails_ends_and_the_next_kill_ends_its_agent(t
         running = await harness.tool("1001")
         waiting = harness.send("1001", "say next")
         row = harness.row("1001")
-        target = Target(thread_id="1001", session_id=row.session_id)
+        target = harness.target("1001")
         (first,) = await within(harness.pool.kill([target]))
         assert (first.outcome, first.processes_left) == ("failed", 1)
         assert (running.end.stop_reason, waiting.end.stop_reason) == ("cancelled", "cancelled")
         assert (harness.row("1001").state, harness.pool.rows()) == ("suspended", [])
-        assert harness.told.endings == [("1001", "killed", True)]
+        assert harness.events.endings == [("1001", "killed", True)]
         await within(harness.pool.quiet())
         left = await harness.killed()
         assert [process["pid"] for process in rows(left, "processes")] == [row.pid], "the next daemon finds it"
@@ -90,7 +89,7 @@ async def test_a_session_whose_end_fails_ends_and_the_next_kill_ends_its_agent(t
         assert (last.outcome, last.processes_left) == ("ended", 0)
         assert not exists(row.pid)
         assert (await harness.pool.kill([target]))[0].outcome == "already_gone"
-        assert harness.told.endings == [("1001", "killed", True)]
+        assert harness.events.endings == [("1001", "killed", True)]
         left = await harness.killed()
     assert rows(left, "processes") == []
 
@@ -100,7 +99,7 @@ async def test_what_a_failed_end_left_is_ended_before_the_threads_next_session_s
     harness = make_harness(launcher=launcher)
     await harness.turn("1001", "say a")
     pid = harness.row("1001").pid
-    assert (await within(harness.pool.get("1001").end("evicted"))).processes_left == 1
+    assert (await within(harness.session("1001").end("evicted"))).processes_left == 1
     launcher.processes[0].failure = None
     assert (await harness.turn("1001", "say b")).text == "b"
     assert not exists(pid)
@@ -164,7 +163,7 @@ async def test_a_crash_of_the_sessions_main_task_ends_the_session_and_its_turn(h
     send(harness, "say b", after)
     await within(after.over.wait())
     assert failing.end.error == "cannot go on: internal error (RuntimeError), see the log"
-    assert (after.text, harness.told.endings) == ("b", [("1001", "crashed", True)])
+    assert (after.text, harness.events.endings) == ("b", [("1001", "crashed", True)])
     assert "task_crashed" in caplog.messages
 
 
@@ -173,7 +172,7 @@ async def test_a_listener_that_fails_at_the_end_stops_no_kill(harness, at):
     failing = FailingListener(at)
     send(harness, "tool sleep 60", failing)
     await within(failing.wants_permission.wait())
-    target = Target(thread_id="1001", session_id=harness.row("1001").session_id)
+    target = harness.target("1001")
     (result,) = await within(harness.pool.kill([target]))
     assert (result.outcome, failing.over.is_set()) == ("ended", True)
     assert (await harness.turn("1001", "say next")).text == "next"
@@ -190,7 +189,7 @@ async def test_a_platform_and_a_subscriber_that_fail_stop_no_session(harness):
     harness.pool.attach("test", FailingChat())
     leave = harness.pool.subscribe(fail)
     assert (await harness.turn("1001", "say a")).text == "a"
-    target = Target(thread_id="1001", session_id=harness.row("1001").session_id)
+    target = harness.target("1001")
     (result,) = await within(harness.pool.kill([target]))
     assert (result.outcome, harness.row("1001").state) == ("ended", "suspended")
     leave()
@@ -201,16 +200,16 @@ async def test_a_remembered_choice_that_the_agent_does_not_answer_is_dropped_and
     deaf = f"if [ -e deaf ]; then grep --line-buffered -v session/set_config_option | {demo}; else exec {demo}; fi"
     harness = make_harness(argv=("/bin/sh", "-c", deaf), start_timeout_seconds=2)
     await harness.turn("1001", "say a")
-    await harness.pool.get("1001").choose("mode", "auto")
-    await harness.pool.get("1001").choose("model", "shout")
+    await harness.session("1001").choose("mode", "auto")
+    await harness.session("1001").choose("model", "shout")
     chosen = harness.pool.thread("1001").chosen
-    await within(harness.pool.get("1001").end("expired"))
+    await within(harness.session("1001").end("expired"))
     folder = harness.tmp_path / "workspaces" / "1001"
     for history in folder.rglob("*.json"):
         history.unlink()  # it holds the choices too: they must be set again
     (folder / "deaf").touch()
     assert (await harness.turn("1001", "say b")).text.lower() == "b"
-    assert harness.told.dropped == [("1001", "model", "shout")]
+    assert harness.events.dropped == [("1001", "model", "shout")]
     assert harness.pool.thread("1001").chosen == {"mode": chosen["mode"]}
 
 

@@ -103,8 +103,7 @@ async def is_cancelled_after(harness: Harness, seconds: float) -> bool:
     await harness.tool("1001")
     harness.clock.move(seconds)
     harness.pool.tick()
-    session = harness.pool.get("1001")
-    assert session is not None
+    session = harness.session("1001")
     assert session.turns.turn is not None
     return session.turns.turn.cancelled_at is not None
 

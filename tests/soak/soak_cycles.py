@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from acpbot.runtimes.local.launcher import choose_launcher
 from acpbot.sessions.pool import Pool
@@ -66,7 +66,7 @@ def _parent(entry: Path) -> int:
         return 0
 
 
-async def soak(mode: str) -> bool:
+async def soak(mode: Literal["cgroup", "subreaper"]) -> bool:
     launcher, reason = choose_launcher(mode)
     base = Path(reason.split(": ")[1].removesuffix(" can be written")) if mode == "cgroup" else None
     with tempfile.TemporaryDirectory() as folder:
@@ -96,7 +96,7 @@ async def soak(mode: str) -> bool:
 
 def main() -> None:
     logging.disable(logging.WARNING)
-    fine = [asyncio.run(soak(mode)) for mode in ("cgroup", "subreaper")]
+    fine = [asyncio.run(soak("cgroup")), asyncio.run(soak("subreaper"))]
     sys.exit(0 if all(fine) else 1)
 
 

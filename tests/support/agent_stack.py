@@ -95,7 +95,7 @@ class Stack:
 
     async def ended(self) -> None:
         """Wait until the chat side is told that a session has ended."""
-        await asyncio.wait_for(self._harness.told.ended.wait(), LIMIT)
+        await asyncio.wait_for(self._harness.events.ended.wait(), LIMIT)
 
     async def close(self) -> None:
         await self._harness.pool.close(grace_seconds=1.0)

@@ -12,12 +12,14 @@ from acpbot.config.settings import AgentSettings, PermissionSettings, PoolSettin
 from acpbot.runtimes.local.launcher import choose_launcher
 from acpbot.sessions.pool import Pool
 from acpbot.sessions.turn import PermissionRequest, Turn, TurnEnd
+from acpbot.sessions.views import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from acpbot.acp.schema import Update
     from acpbot.runtimes.runtime import Launcher
+    from acpbot.sessions.session import Session
     from acpbot.sessions.views import Row
     from acpbot.storage.store import Store
 
@@ -62,6 +64,11 @@ class Listener:
         """How the turn ended."""
         assert self._end is not None, "the turn has not ended"
         return self._end
+
+    @property
+    def error(self) -> str:
+        """Why it ended with an error, empty where it did not."""
+        return self.end.error or ""
 
     def on_update(self, update: Update) -> None:
         self.kinds.append(update.kind)
@@ -168,7 +175,7 @@ class Harness:
         **keys: Any,
     ) -> None:
         self.clock = Clock()
-        self.told = ThreadEvents()
+        self.events = ThreadEvents()
         self.tmp_path = tmp_path
         self.agent_argv = tuple(argv)
         command, *args = argv
@@ -184,7 +191,7 @@ class Harness:
             clock=self.clock,
             wall=wall or self.clock,
         )
-        self.pool.attach("test", self.told)
+        self.pool.attach("test", self.events)
 
     def send(self, thread: str, text: str) -> Listener:
         listener = Listener()
@@ -208,6 +215,18 @@ class Harness:
 
     def row(self, thread: str) -> Row:
         return self.pool.row(thread)
+
+    def session(self, thread: str) -> Session:
+        """The thread's session, which must be there."""
+        session = self.pool.get(thread)
+        assert session is not None
+        return session
+
+    def target(self, thread: str) -> Target:
+        """What names the thread's session in a kill."""
+        session_id = self.row(thread).session_id
+        assert session_id is not None
+        return Target(thread_id=thread, session_id=session_id)
 
 
 def faulty(quirk: str) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ PATIENCE = 20
 """Seconds that anything may take, before a test gives up on it."""
 
 
-class Hearer:
+class AnyListener:
     """Collects what a turn reports, whatever its shape."""
 
     def __init__(self) -> None:
@@ -44,6 +44,11 @@ class Hearer:
         """How the turn ended."""
         assert self._end is not None, "the turn has not ended"
         return self._end
+
+    @property
+    def error(self) -> str:
+        """Why it ended with an error, empty where it did not."""
+        return self.end.error or ""
 
     def on_started(self) -> None:
         self.starts += 1
@@ -76,23 +81,23 @@ class Hearer:
         await asyncio.wait_for(self.over.wait(), PATIENCE)
 
 
-def send(harness: Harness, text: str, hearer: Hearer | None = None, thread: str = "1001") -> Hearer:
-    hearer = hearer or Hearer()
-    harness.pool.submit(thread, Turn([schema.text_block(text)], hearer, text=text), platform="test", owner="7")
-    return hearer
+def send(harness: Harness, text: str, listener: AnyListener | None = None, thread: str = "1001") -> AnyListener:
+    listener = listener or AnyListener()
+    harness.pool.submit(thread, Turn([schema.text_block(text)], listener, text=text), platform="test", owner="7")
+    return listener
 
 
-async def turn(harness: Harness, text: str, thread: str = "1001") -> Hearer:
-    hearer = send(harness, text, thread=thread)
-    await hearer.ends()
-    return hearer
+async def turn(harness: Harness, text: str, thread: str = "1001") -> AnyListener:
+    listener = send(harness, text, thread=thread)
+    await listener.ends()
+    return listener
 
 
 async def settled(harness: Harness) -> None:
     """Wait until nothing is about to end."""
     while any(row.state == "closing" for row in harness.pool.rows()):
-        harness.told.ended.clear()
-        await asyncio.wait_for(harness.told.ended.wait(), PATIENCE)
+        harness.events.ended.clear()
+        await asyncio.wait_for(harness.events.ended.wait(), PATIENCE)
 
 
 def memory(name: str) -> int:

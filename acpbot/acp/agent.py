@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-_CALL_SECONDS: Final = 20.0
+CALL_SECONDS: Final = 20.0
 
 Opened = Literal["new", "resumed", "loaded"]
 
@@ -100,10 +100,10 @@ class Agent(Connection):
             raise AgentTimeout(f"{slow}; the conversation is kept: try again, or start a new one")
         return None
 
-    async def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """Call a method of the open session. Raises AgentRefused, AgentTimeout, AgentGone."""
+    async def call(self, method: str, *, limit: float = CALL_SECONDS, **params: Any) -> dict[str, Any]:
+        """Call a method of the open session; ``limit`` in seconds. Raises AgentRefused, AgentTimeout, AgentGone."""
         whole = {"sessionId": self.session_id, **params}
-        return await self.request(method, whole, dict[str, Any], limit=_CALL_SECONDS)
+        return await self.request(method, whole, dict[str, Any], limit=limit)
 
     def prompt(self, blocks: list[dict[str, Any]]) -> int:
         """Send ``session/prompt``; return its id. The answer is a `PromptEnded`, after all updates before it.

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from acpbot.acp.schema import Update
     from acpbot.chat.platform import ChatPlatform, TurnView
-    from acpbot.sessions.observer import Reason
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.turn import PermissionRequest, TurnEnd
+    from acpbot.sessions.views import Reason
 
 log = get_logger(__name__)
 
@@ -63,6 +63,19 @@ def stuck_text(activity: str | None, seconds: float) -> str:
     """What a thread reads about an agent that has been silent for too long."""
     blocked = f" It is waiting for: {activity}." if activity else ""
     return f"The agent has said nothing for {long_duration(seconds)}.{blocked} You can wait, or cancel the turn."
+
+
+def choice_dropped_text(category: str, value: str) -> str:
+    """What a thread reads about a choice that the agent did not take again."""
+    return f"The agent did not answer when I set its {category} to {value} again, so it keeps its own {category}."
+
+
+def removal_text(folder: str, seconds: float) -> str:
+    """What a thread reads before its folder is deleted."""
+    return (
+        f"If nobody writes here in the next {long_duration(seconds)}, I forget this conversation and delete its folder "
+        f"`{folder}` with all files in it. Push or copy what you want to keep."
+    )
 
 
 class Conversation:
@@ -182,7 +195,7 @@ class Conversations:
         """Give a queued message another text; ``None`` where its turn has begun, or is gone."""
         revised = msgspec.structs.replace(incoming, text=text)
         session = self._pool.get(incoming.thread_id)
-        turn = None if session is None else session.revise(incoming.key, _blocks(revised), text)
+        turn = None if session is None else session.turns.revise(incoming.key, _blocks(revised), text)
         if turn is None:
             return None
         turn.message = msgspec.json.encode(revised)
@@ -195,13 +208,21 @@ class Conversations:
         if text is not None:
             self._platform.notice(thread_id, text)
 
-    def session_afresh(self, thread_id: str) -> None:
+    def session_started_fresh(self, thread_id: str) -> None:
         """Post in the thread that the agent has forgotten the conversation."""
         self._platform.notice(thread_id, AFRESH)
 
     def session_stuck(self, thread_id: str, activity: str | None, seconds: float) -> None:
         """Post in the thread which tool blocks."""
         self._platform.notice(thread_id, stuck_text(activity, seconds))
+
+    def choice_dropped(self, thread_id: str, category: str, value: str) -> None:
+        """Post in the thread that its choice no longer holds."""
+        self._platform.notice(thread_id, choice_dropped_text(category, value))
+
+    def removal_planned(self, thread_id: str, folder: str, seconds: float) -> None:
+        """Post in the thread which folder is deleted, and when."""
+        self._platform.notice(thread_id, removal_text(folder, seconds))
 
 
 def _blocks(incoming: IncomingMessage) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from acpbot.acp import schema
 from acpbot.chat.conversation import Conversations
 from acpbot.chat.platform import IncomingMessage
 from acpbot.errors import InvalidParams, NotFound
-from acpbot.sessions.thread import check_thread_id
+from acpbot.sessions.workspace import check_thread_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +81,7 @@ class LocalChat:
         session = self._pool.get(thread)
         if session is None or thread not in self._listeners:
             raise NotFound(f"cannot answer: thread {thread[:80]!r} is not open here")
-        session.asks.get(request).select(option)
+        session.permission_requests.get(request).select(option)
 
     def leave(self, thread: str, emit: Callable[[Event], None]) -> None:
         """Send nothing more to ``emit``; the session goes on."""
@@ -102,7 +102,7 @@ class LocalChat:
         if view is not None:
             events += view.snapshot()
         if session is not None:
-            events += [asked_event(ask) for ask in session.asks.all()]
+            events += [asked_event(ask) for ask in session.permission_requests.open.values()]
         return [{"thread": thread, **event} for event in events]
 
     # ChatPlatform.

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acpbot.config import loader
-from acpbot.daemon.wiring import profile
 from acpbot.errors import AgentError
 from acpbot.runtimes.local.launcher import choose_launcher
 from acpbot.sessions.launch import launch, start_error
@@ -42,11 +41,10 @@ async def _try(
     launcher: Launcher, settings: AgentSettings, environ: Mapping[str, str], say: Callable[[str], None]
 ) -> bool:
     started = time.monotonic()
-    started_as = profile(settings, environ)
     with tempfile.TemporaryDirectory(prefix="acpbot-check-") as folder:
         cwd = Path(folder) if settings.working_dir is None else settings.working_dir
         try:
-            process, agent = await launch(launcher, started_as, cwd, f"check-{settings.name}")
+            process, agent = await launch(launcher, settings, environ, cwd, f"check-{settings.name}")
         except AgentError as error:
             say(f"agent {settings.name}: {error}")
             return False
@@ -57,7 +55,7 @@ async def _try(
             for limit in process.limits_not_held:
                 say(f"agent {settings.name}: {limit}")
         except AgentError as error:
-            say(f"agent {settings.name}: {await start_error(started_as, process, error)}")
+            say(f"agent {settings.name}: {await start_error(settings, process, error)}")
             return False
         finally:
             ending = await terminate(agent, process, grace=2.0)

@@ -20,7 +20,6 @@ from acpbot.daemon.drain import Drain
 from acpbot.daemon.loop_metrics import LoopLag, rss_bytes
 from acpbot.daemon.reload import Reload
 from acpbot.daemon.systemd import ServiceManager, Watchdog, watchdog_interval
-from acpbot.daemon.wiring import agent_choices, pool_limits
 from acpbot.logs import get_logger
 from acpbot.management.access import AccessRule
 from acpbot.management.audit import Audit
@@ -32,35 +31,21 @@ from acpbot.runtimes.local.leftovers import kill_orphans
 from acpbot.runtimes.local.process_tracker import is_of_an_agent
 from acpbot.runtimes.runtime import ProcessIdentity
 from acpbot.sessions.pool import Pool
-from acpbot.sessions.thread import Workspace
 from acpbot.storage.store import Store
 
 if TYPE_CHECKING:
     import socket as socket_module
-    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+    from collections.abc import Awaitable, Callable, MutableMapping
     from pathlib import Path
 
     from acpbot.chat.discord.discord_chat import DiscordChat
     from acpbot.config.loader import Settings
-    from acpbot.runtimes.runtime import Launcher
 
 log = get_logger(__name__)
 
 TICK_SECONDS: Final = 1.0
 SAMPLE_SECONDS: Final = 2.0
 LOCAL: Final = ChatFacts(platform="local", connected=True)
-
-
-def make_pool(settings: Settings, environ: Mapping[str, str], launcher: Launcher, store: Store) -> Pool:
-    """The pool that the configuration describes."""
-    return Pool(
-        agents=agent_choices(settings, environ),
-        default_agent=settings.default_agent,
-        launcher=launcher,
-        workspace=Workspace(settings.pool.workspace, settings.pool.workspace_mode),
-        limits=pool_limits(settings),
-        store=store,
-    )
 
 
 class Daemon:
@@ -174,7 +159,7 @@ class Daemon:
         launcher, reason = choose_launcher("auto", owns_children=True)
         stack.push_async_callback(launcher.aclose)
         log.info("containment", kind=launcher.kind, reason=reason)
-        pool = self._pool = make_pool(settings, self._environ, launcher, store)
+        pool = self._pool = Pool(settings, launcher=launcher, store=store, environ=self._environ)
         stack.push_async_callback(pool.close)  # where the start fails: restored sessions stay as they are
         drain = self._drain = Drain(pool, self._on_drain_ended)
         chat = LocalChat(pool)
@@ -277,8 +262,7 @@ class Daemon:
         self._settings = settings
         logs.set_level(settings.log.level)
         if self._pool is not None:
-            agents, limits = agent_choices(settings, self._environ), pool_limits(settings)
-            self._pool.reconfigure(agents=agents, default_agent=settings.default_agent, limits=limits)
+            self._pool.reconfigure(settings)
         if self._discord is not None:
             self._discord.reconfigure(settings)
 

@@ -5,36 +5,21 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from acpbot.acp import schema
 from acpbot.acp.agent import Agent
 from acpbot.errors import AgentError, AgentGone, AgentRefused, AgentStartError
-from acpbot.logs import get_logger
 from acpbot.runtimes.runtime import LaunchSpec, exit_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from acpbot.config.settings import AgentSettings
     from acpbot.runtimes.runtime import AgentProcess, Launcher
-
-log = get_logger(__name__)
 
 INHERITED: Final = ("HOME", "PATH", "USER", "LANG", "TERM", "TMPDIR")
 
 _EXIT_SECONDS: Final = 0.5
-
-
-class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """How one kind of agent is started. ``start_timeout``: seconds for each of initialize and opening the session."""
-
-    name: str
-    argv: tuple[str, ...]
-    env: dict[str, str]
-    start_timeout: float = 60.0
-    memory_max: int | None = None
-    pids_max: int | None = None
 
 
 def environment(environ: Mapping[str, str], inherit: tuple[str, ...], own: Mapping[str, str]) -> dict[str, str]:
@@ -47,26 +32,24 @@ def environment(environ: Mapping[str, str], inherit: tuple[str, ...], own: Mappi
     return variables
 
 
-async def launch(launcher: Launcher, profile: Profile, cwd: Path, session_id: str) -> tuple[AgentProcess, Agent]:
+async def launch(
+    launcher: Launcher, settings: AgentSettings, environ: Mapping[str, str], cwd: Path, session_id: str
+) -> tuple[AgentProcess, Agent]:
     """Start the process of an agent; nothing has been sent to it yet. Raises AgentStartError.
 
-    A limit that does not hold is logged, once for this session.
+    ``environ`` is the daemon's own environment, of which the agent inherits little.
     """
-    agent = Agent(profile.name, start_timeout=profile.start_timeout)
+    agent = Agent(settings.name, start_timeout=settings.start_timeout_seconds)
     spec = LaunchSpec(
-        argv=profile.argv,
+        argv=(settings.command, *settings.args),
         cwd=cwd,
-        env=profile.env,
+        env=environment(environ, settings.inherit_env, settings.env),
         session_id=session_id,
-        memory_max=profile.memory_max,
-        pids_max=profile.pids_max,
+        memory_max=settings.memory_max,
+        pids_max=settings.pids_max,
     )
     process = await launcher.launch(spec, agent)
     agent.stream = process
-    for missing in process.limits_not_held:
-        log.warning(
-            "limit_not_held", session=session_id, agent=profile.name, limit=missing.limit, reason=missing.reason
-        )
     return process, agent
 
 
@@ -80,7 +63,7 @@ async def describe_exit(process: AgentProcess) -> str:
     return f"ended ({exit_text(code)})"
 
 
-async def start_error(profile: Profile, process: AgentProcess, error: AgentError) -> AgentStartError:
+async def start_error(settings: AgentSettings, process: AgentProcess, error: AgentError) -> AgentStartError:
     """Why an agent could not be started, with the last line of its stderr where there is one."""
     if isinstance(error, AgentStartError):
         return error
@@ -92,4 +75,4 @@ async def start_error(profile: Profile, process: AgentProcess, error: AgentError
         reason = str(error).removeprefix("cannot go on: ")
     line = next((line for line in reversed(process.stderr.lines()) if line.strip()), "")
     quoted = f"; its last words: {line.strip()[:200]}" if line else ""
-    return AgentStartError(f"cannot start agent {profile.name!r} ({profile.argv[0]}): {reason}{quoted}")
+    return AgentStartError(f"cannot start agent {settings.name!r} ({settings.command}): {reason}{quoted}")

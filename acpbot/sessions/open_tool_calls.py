@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from acpbot.acp import schema
@@ -14,19 +15,17 @@ _MOST: Final = 256
 _LONGEST_MS: Final = 4 * 3600 * 1000
 
 
+@dataclass(slots=True)
 class _Call:
-    __slots__ = ("kind", "limit_seconds", "since", "status", "title")
-
-    def __init__(self, since: float, title: str) -> None:
-        self.since = since
-        self.title = title
-        self.kind: str | None = None
-        self.status: str | None = None
-        self.limit_seconds: float | None = None
+    since: float
+    title: str
+    kind: str | None = None
+    status: str | None = None
+    limit_seconds: float | None = None
 
 
 class OpenToolCalls:
-    """Keeps at most 256 open calls; agents tell of a call by ``tool_call``, or only by ``tool_call_update``."""
+    """Keeps at most 256 open calls; agents report a call by ``tool_call``, or only by ``tool_call_update``."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -35,54 +34,54 @@ class OpenToolCalls:
     @property
     def activity(self) -> str | None:
         """The title of the call that started last and still runs."""
-        return next((call.title for call in reversed(self._calls.values())), None)
+        for call in reversed(self._calls.values()):
+            return call.title
+        return None
 
     @property
     def within_limit(self) -> bool:
-        """Whether a call runs that was given a limit of its own, and has not used it up."""
+        """Whether a call runs that has a time limit of its own, and has not used it up."""
         now = self._clock()
         return any(
             call.limit_seconds is not None and now - call.since < call.limit_seconds for call in self._calls.values()
         )
 
-    def take(self, body: dict[str, Any]) -> str | None:
-        """Take an update in; a line for the record where a call starts or ends, else ``None``."""
-        told = schema.tool_call(body)
-        if told is None:
+    def handle(self, body: dict[str, Any]) -> str | None:
+        """Note an update; return a line for the record where a call starts or ends, else ``None``."""
+        update = schema.tool_call(body)
+        if update is None:
             return None
-        if told.status in {"completed", "failed"}:
-            ended = self._calls.pop(told.tool_call_id, None)
-            return None if ended is None else f"{told.status}: {told.title or ended.title}"
-        call = self._calls.get(told.tool_call_id)
+        if update.status in {"completed", "failed"}:
+            ended = self._calls.pop(update.tool_call_id, None)
+            return None if ended is None else f"{update.status}: {update.title or ended.title}"
+        call = self._calls.get(update.tool_call_id)
         line = None
         if call is None:
             if len(self._calls) >= _MOST:
                 return None
-            call = self._calls[told.tool_call_id] = _Call(self._clock(), told.title or told.tool_call_id)
+            call = self._calls[update.tool_call_id] = _Call(self._clock(), update.title or update.tool_call_id)
             line = f"running: {call.title}"
-        call.title = told.title or call.title
-        call.kind = told.kind or call.kind
-        call.status = told.status or call.status
+        call.title = update.title or call.title
+        call.kind = update.kind or call.kind
+        call.status = update.status or call.status
         call.limit_seconds = _declared_limit(body.get("rawInput")) or call.limit_seconds
         return line
 
     def clear(self) -> None:
-        """The turn is over, and its calls with it."""
+        """Forget all calls: their turn is over."""
         self._calls.clear()
 
     def rows(self) -> list[ToolCallRow]:
         """A snapshot, oldest first."""
         now = self._clock()
-        return [
-            ToolCallRow(
-                tool_call_id=identity,
-                title=call.title,
-                kind=call.kind,
-                status=call.status,
-                seconds=round(now - call.since, 3),
+        rows = []
+        for identity, call in self._calls.items():
+            seconds = round(now - call.since, 3)
+            row = ToolCallRow(
+                tool_call_id=identity, title=call.title, kind=call.kind, status=call.status, seconds=seconds
             )
-            for identity, call in self._calls.items()
-        ]
+            rows.append(row)
+        return rows
 
 
 def _declared_limit(raw_input: Any) -> float | None:

@@ -1,20 +1,25 @@
-"""What an agent offers to be set in its session: modes, models, config options; and its commands and usage.
+"""What an agent lets people set in its session: modes, models, config options; and its commands and usage.
 
-Three generations of the protocol are met in the wild: config options (stable), modes, and an older ``models`` list.
+Agents use three generations of the protocol: config options (stable), modes, and an older ``models`` list.
 Source: https://agentclientprotocol.com/protocol/session-config-options, .../session-modes.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from acpbot.errors import AgentRefused, InvalidParams
+from acpbot.acp.agent import CALL_SECONDS
+from acpbot.errors import AgentRefused, AgentTimeout, InvalidParams
+from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
     from acpbot.acp.agent import Agent
     from acpbot.acp.schema import SessionResult, Update
+
+log = get_logger(__name__)
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -25,25 +30,25 @@ class Choice(msgspec.Struct, frozen=True):
     current: bool
 
 
+@dataclass
 class Options:
     """The state of one session's options, kept up to date by its updates."""
 
-    def __init__(self) -> None:
-        self.commands: list[dict[str, Any]] = []
-        self.usage: dict[str, Any] = {}
-        self._modes: dict[str, Any] = {}
-        self._models: dict[str, Any] = {}
-        self._config: list[dict[str, Any]] = []
+    commands: list[dict[str, Any]] = field(default_factory=list)
+    usage: dict[str, Any] = field(default_factory=dict)
+    _modes: dict[str, Any] = field(default_factory=dict)
+    _models: dict[str, Any] = field(default_factory=dict)
+    _config: list[dict[str, Any]] = field(default_factory=list)
 
     def opened(self, result: SessionResult) -> None:
-        """Take in what the agent offered when the session was opened."""
+        """Note what the agent offered when the session was opened."""
         self._modes = result.modes or self._modes
         self._models = result.models or self._models
         if result.config_options is not None:
             self._config = _objects(result.config_options)
 
-    def take(self, update: Update) -> None:
-        """Take in an update that tells of options; others are left alone."""
+    def handle(self, update: Update) -> None:
+        """Note an update about options; others change nothing."""
         body = update.body
         match update.kind:
             case "available_commands_update":
@@ -71,35 +76,46 @@ class Options:
             return [_choice(model, "modelId", current) for model in models if model.get("modelId")]
         return []
 
-    async def choose(self, agent: Agent, category: str, value: str) -> None:
-        """Set it in the agent. Raises InvalidParams (not offered), AgentRefused, AgentTimeout, AgentGone."""
+    async def choose(self, agent: Agent, category: str, value: str, *, limit: float = CALL_SECONDS) -> None:
+        """Set it in the agent, which may take ``limit`` seconds.
+
+        Raises InvalidParams (not offered), AgentRefused, AgentTimeout, AgentGone.
+        """
         offered = [choice.value for choice in self.choices(category)]
         if value not in offered:
-            told = ", ".join(offered[:20]) or "nothing"
-            raise InvalidParams(f"cannot set {category} to {value[:80]!r}: this agent offers {told}")
+            choices = ", ".join(offered[:20]) or "nothing"
+            raise InvalidParams(f"cannot set {category} to {value[:80]!r}: this agent offers {choices}")
         option = self._option(category)
         if option is not None:
-            answer = await agent.call("session/set_config_option", configId=option["id"], value=value)
-            told_options = _objects(answer.get("configOptions"))
-            self._config = told_options or [
+            answer = await agent.call("session/set_config_option", limit=limit, configId=option["id"], value=value)
+            self._config = _objects(answer.get("configOptions")) or [
                 {**known, "currentValue": value} if known is option else known for known in self._config
             ]
         elif category == "mode":
-            await agent.call("session/set_mode", modeId=value)
+            await agent.call("session/set_mode", limit=limit, modeId=value)
             self._modes = {**self._modes, "currentModeId": value}
         else:
-            await agent.call("session/set_model", modelId=value)
+            await agent.call("session/set_model", limit=limit, modelId=value)
             self._models = {**self._models, "currentModelId": value}
 
-    async def restore(self, agent: Agent, chosen: dict[str, str]) -> None:
-        """Set again what was chosen before the agent was restarted, as far as it is still offered."""
+    async def restore(self, agent: Agent, chosen: dict[str, str], *, limit: float) -> list[str]:
+        """Set again what was chosen before the agent was restarted, as far as it is still offered.
+
+        The agent may take ``limit`` seconds for each, 20 at most. Return the categories whose setting it did not answer
+        in time. Raises AgentGone.
+        """
+        unanswered = []
         for category, value in chosen.items():
-            current = next((choice.value for choice in self.choices(category) if choice.current), None)
-            if value != current and any(choice.value == value for choice in self.choices(category)):
-                try:
-                    await self.choose(agent, category, value)
-                except AgentRefused:
-                    continue
+            for choice in self.choices(category):
+                if choice.value == value and not choice.current:
+                    try:
+                        await self.choose(agent, category, value, limit=min(limit, CALL_SECONDS))
+                    except AgentRefused as error:
+                        log.info("choice_refused", category=category, reason=str(error))
+                    except AgentTimeout:
+                        unanswered.append(category)
+                    break
+        return unanswered
 
     def _option(self, category: str) -> dict[str, Any] | None:
         fits = (option for option in self._config if category in {option.get("id"), option.get("category")})

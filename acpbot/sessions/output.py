@@ -18,7 +18,7 @@ _RING_CHARACTERS: Final = 16_384
 
 
 class OutputRing:
-    """Keeps the last lines, at most 200 and 16,384 characters of them, and tells followers of each new one."""
+    """Keeps the last lines, at most 200 and 16,384 characters of them, and gives followers each new one."""
 
     def __init__(self, thread_id: str, session_id: str) -> None:
         self._thread_id = thread_id
@@ -29,7 +29,7 @@ class OutputRing:
         self._followers: list[Callable[[dict[str, Any]], None]] = []
 
     def follow(self, follower: Callable[[dict[str, Any]], None]) -> tuple[list[dict[str, Any]], Callable[[], None]]:
-        """What is kept, and a function that ends the following."""
+        """Give each new line to ``follower``; return the lines kept so far, and a function that ends this."""
         self._followers.append(follower)
 
         def leave() -> None:
@@ -39,7 +39,7 @@ class OutputRing:
         return list(self._ring), leave
 
     def text(self, delta: str) -> None:
-        """Add a piece of the agent's text; lines are told when they are whole, or too long to wait for."""
+        """Add a piece of the agent's text; a line is added once it is whole, or too long to wait for."""
         self._partial += delta
         if "\n" not in delta and len(self._partial) < _LINE_LENGTH:
             return
@@ -51,7 +51,7 @@ class OutputRing:
             self.line("text", line)
 
     def flush(self) -> None:
-        """Tell the unfinished line."""
+        """Add the unfinished line as it is."""
         if self._partial:
             partial, self._partial = self._partial, ""
             self.line("text", partial)

@@ -14,84 +14,79 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acpbot.acp.connection import PermissionAsked
-    from acpbot.acp.permissions import Policy
     from acpbot.acp.schema import PermissionOption
+    from acpbot.config.settings import PermissionSettings
     from acpbot.jsonrpc import Id
 
 
 MOST_OPEN: Final = 16
-"""Requests that may be open at once in a session: a person can't answer more, an agent gone wild sends thousands."""
+"""Requests that may be open at once in a session: a person can't answer more; a faulty agent sends thousands."""
 
 
 class PermissionRequests:
     """Decides by policy, or keeps a request open until somebody answers, its time runs out, or the turn ends.
 
-    Beyond :data:`MOST_OPEN` open ones a request is rejected.
-    ``answer`` sends the chosen option to the agent (``None``: cancelled) and is called once a request, before
-    ``closed``, which is called for the requests that were open. ``allow_always`` is remembered for the same kind of
-    tool with the same title, since the title is what the person was shown.
+    Beyond :data:`MOST_OPEN` open ones a request is rejected. ``answer`` sends the chosen option to the agent (``None``:
+    cancelled); it is called once for each request, before ``on_closed``, which is called for those that were open.
+    ``allow_always`` is remembered for the same kind of tool with the same title, since the title is what the person
+    saw. ``open`` are the open requests by name, oldest first.
     """
 
     def __init__(
         self,
+        settings: PermissionSettings,
         *,
         prefix: str,
-        policy: Policy,
-        seconds: float,
         answer: Callable[[PermissionRequest, PermissionOption | None], None],
-        closed: Callable[[PermissionRequest], None],
+        on_closed: Callable[[PermissionRequest], None],
     ) -> None:
+        self.open: dict[str, PermissionRequest] = {}
+        self._settings = settings
         self._prefix = prefix
-        self._policy = policy
-        self._seconds = seconds
         self._answer = answer
-        self._closed = closed
+        self._on_closed = on_closed
         self._numbers = itertools.count(1)
-        self._open: dict[str, tuple[PermissionRequest, asyncio.TimerHandle]] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._remembered: set[tuple[str | None, str]] = set()
 
-    def take(self, asked: PermissionAsked, *, refuse: bool) -> PermissionRequest | None:
-        """Decide, or open a request and return it. ``refuse``: nobody is there to ask; answered ``cancelled``."""
+    def add(self, asked: PermissionAsked, *, refuse: bool) -> PermissionRequest | None:
+        """Decide, or open a request and return it. ``refuse``: there is nobody to ask, the answer is ``cancelled``."""
         name = f"{self._prefix}-{next(self._numbers)}"
-        ask = PermissionRequest(name, asked, timeout_seconds=self._seconds, settle=self._settled)
+        seconds = self._settings.timeout_seconds
+        request = PermissionRequest(name, asked, timeout_seconds=seconds, on_resolved=self._resolved)
         if refuse:
-            ask.settle("cancelled", None)
-        elif self._policy == "allow" or (ask.kind, ask.title) in self._remembered:
-            ask.settle("selected", permissions.choose(ask.options, permissions.ALLOW))
-        elif self._policy == "deny" or len(self._open) >= MOST_OPEN:
-            ask.reject("selected")
+            request.resolve("cancelled", None)
+        elif self._settings.policy == "allow" or (request.kind, request.title) in self._remembered:
+            request.resolve("selected", permissions.choose(request.options, permissions.ALLOW))
+        elif self._settings.policy == "deny" or len(self.open) >= MOST_OPEN:
+            request.reject("selected")
         else:
-            timer = asyncio.get_running_loop().call_later(self._seconds, ask.reject, "expired")
-            self._open[name] = (ask, timer)
-            return ask
+            self._timers[name] = asyncio.get_running_loop().call_later(seconds, request.reject, "expired")
+            self.open[name] = request
+            return request
         return None
 
     def get(self, request: str) -> PermissionRequest:
         """The open request of that name. Raises NotFound."""
-        if request not in self._open:
+        if request not in self.open:
             raise NotFound(f"cannot answer: no permission request {request[:80]!r} is open in this session")
-        return self._open[request][0]
-
-    def all(self) -> tuple[PermissionRequest, ...]:
-        """The open requests, oldest first."""
-        return tuple(ask for ask, _ in self._open.values())
+        return self.open[request]
 
     def cancel_all(self) -> None:
         """Answer every open request ``cancelled``."""
-        for ask in self.all():
-            ask.settle("cancelled", None)
+        for request in tuple(self.open.values()):
+            request.resolve("cancelled", None)
 
     def withdraw(self, request_id: Id) -> None:
-        """The agent no longer wants an answer to its request."""
-        for ask in self.all():
-            if ask.asked.request_id == request_id:
-                ask.settle("cancelled", None)
+        """Close the request to which the agent no longer wants an answer."""
+        for request in tuple(self.open.values()):
+            if request.asked.request_id == request_id:
+                request.resolve("cancelled", None)
 
-    def _settled(self, ask: PermissionRequest, option: PermissionOption | None) -> None:
-        if option is not None and option.kind == "allow_always" and ask.titled:
-            self._remembered.add((ask.kind, ask.title))
-        self._answer(ask, option)
-        _, timer = self._open.pop(ask.request, (ask, None))
-        if timer is not None:
-            timer.cancel()
-            self._closed(ask)
+    def _resolved(self, request: PermissionRequest, option: PermissionOption | None) -> None:
+        if option is not None and option.kind == "allow_always" and request.titled:
+            self._remembered.add((request.kind, request.title))
+        self._answer(request, option)
+        if self.open.pop(request.request, None) is not None:
+            self._timers.pop(request.request).cancel()
+            self._on_closed(request)

@@ -1,162 +1,151 @@
-"""What is known of a chat thread, whether or not an agent runs for it; and where its agent works."""
+"""The chat threads that are known, whether or not an agent runs for them."""
 
 from __future__ import annotations
 
-import re
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+import asyncio
+import copy
+from typing import TYPE_CHECKING, Final, Protocol
 
-from acpbot.errors import InvalidParams, StartError
-from acpbot.sessions.views import Row
-from acpbot.storage.records import ThreadRecord
-from acpbot.times import rfc3339
+from acpbot.aio import TaskSet
+from acpbot.errors import Ambiguous, NotFound
+from acpbot.logs import get_logger
+from acpbot.sessions.workspace import has_own_folder, remove_folder
 
 if TYPE_CHECKING:
-    from acpbot.sessions.views import State
+    from collections.abc import Callable
 
-THREAD_ID: Final = re.compile(r"[0-9]{1,20}|[a-z0-9-]{1,64}")
+    from acpbot.config.settings import PoolSettings
+    from acpbot.sessions.views import Reason
+    from acpbot.storage.records import ThreadRecord
+    from acpbot.storage.store import Store
+
+log = get_logger(__name__)
+
 TITLE_LENGTH: Final = 80
-
-
-def check_thread_id(thread_id: str) -> str:
-    """The id as it stands. Raises InvalidParams for what must never become a path."""
-    if not THREAD_ID.fullmatch(thread_id):
-        raise InvalidParams(f"cannot use {thread_id[:80]!r} as a thread: digits, or up to 64 of a-z, 0-9 and '-'")
-    return thread_id
+SUFFIX_LENGTH: Final = 4
+CLOCK_SET_SECONDS: Final = 3600.0
+"""Smaller steps of the wall clock do not matter to times to live, which are hours."""
+REMOVAL_NOTICE_SECONDS: Final = 86_400.0
+"""A folder is deleted only so long after its thread has read of it, or after the time to live where that is shorter."""
 
 
 def title_from(text: str) -> str | None:
-    """A title out of a prompt: its first line that says something, 80 characters at most."""
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    """A title out of a prompt: its first line that is not blank, 80 characters at most."""
+    lines = text.strip().splitlines()
+    line = lines[0].strip() if lines else ""
     return (line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1].rstrip() + "…") or None
 
 
-def _now() -> str:
-    return rfc3339()
+class ThreadListener(Protocol):
+    """What the pool reports of a thread to its chat platform. The calls may not block."""
+
+    def session_changed(self, thread_id: str) -> None:
+        """The thread's row has changed."""
+
+    def session_ended(self, thread_id: str, reason: Reason, detail: str | None, *, resumable: bool) -> None:
+        """The thread's session has ended; the next message resumes it (``resumable``) or starts a new one."""
+
+    def session_started_fresh(self, thread_id: str) -> None:
+        """The thread's conversation could not be resumed; the agent knows nothing of it."""
+
+    def session_stuck(self, thread_id: str, activity: str | None, seconds: float) -> None:
+        """The agent has been silent too long; ``activity`` is the tool that it waits for."""
+
+    def choice_dropped(self, thread_id: str, category: str, value: str) -> None:
+        """The agent did not answer when the thread's choice, such as its ``model``, was set again."""
+
+    def removal_planned(self, thread_id: str, folder: str, seconds: float) -> None:
+        """The thread's folder will be deleted with all files in it, if nobody writes there for so many seconds."""
 
 
-class Thread:
-    """One chat thread. ``acp_session_id`` outlives processes, ours too: it is what a resume needs.
+class ThreadRegistry:
+    """All threads by id, restored from the store and kept in it; and the chat platforms that they are part of.
 
-    ``used_at``: when its last turn or session ended, or it began (Unix time, seconds). ``created_at``: RFC 3339 UTC,
-    now where it is left out. Ten thousand are restored at a start: what one needs only once it is used is made then.
+    ``wall``: Unix time in seconds; after a restart a monotonic clock means nothing. ``listeners`` are by platform;
+    ``removals`` are the tasks that delete a folder, by thread id.
     """
 
-    def __init__(
-        self,
-        thread_id: str,
-        *,
-        platform: str,
-        agent: str,
-        owner: str | None,
-        cwd: str,
-        used_at: float,
-        created_at: str | None = None,
-    ) -> None:
-        self.thread_id = check_thread_id(thread_id)
-        self.platform = platform
-        self.agent = agent
-        self.owner = owner
-        self._cwd = cwd
-        self.title: str | None = None
-        self.created_at = created_at or _now()
-        self.acp_session_id: str | None = None
-        self.resumable = False
-        self.turns = 0
-        self.used_at = used_at
-        self.chosen: dict[str, str] = {}
-        """What people set: ``mode``, ``model`` and the like; set again in the next session."""
+    def __init__(self, store: Store, wall: Callable[[], float]) -> None:
+        self.by_id: dict[str, ThreadRecord] = {}
+        self.listeners: dict[str, ThreadListener] = {}
+        self.removals: dict[str, asyncio.Task[None]] = {}
+        self.tasks = TaskSet("threads")
+        self._store = store
+        self._wall = wall
+        self._offset: float | None = None
+        self._saved: dict[str, ThreadRecord] = {}
+        for record in store.restored.threads:
+            self.by_id[record.thread_id] = record
 
-    @classmethod
-    def restored(cls, record: ThreadRecord) -> Thread:
-        """The thread of an earlier life."""
-        thread = cls(
-            record.thread_id,
-            platform=record.platform,
-            agent=record.agent,
-            owner=record.owner,
-            cwd=record.cwd,
-            used_at=record.used_at,
-            created_at=record.created_at,
-        )
-        thread.title = record.title
-        thread.acp_session_id, thread.resumable = record.acp_session_id, record.resumable
-        thread.turns, thread.chosen = record.turns, dict(record.chosen)
-        return thread
+    def save(self, thread: ThreadRecord) -> None:
+        """Store a thread where it has changed."""
+        if thread != self._saved.get(thread.thread_id):
+            self._saved[thread.thread_id] = copy.copy(thread)
+            self._store.save_thread(thread)
 
-    @cached_property
-    def cwd(self) -> Path:
-        """Where its agent works."""
-        return Path(self._cwd)
+    def forget(self, thread: ThreadRecord) -> None:
+        """Drop a thread whose conversation is over for good."""
+        del self.by_id[thread.thread_id]
+        self._saved.pop(thread.thread_id, None)
+        self._store.forget_thread(thread.thread_id)
 
-    def record(self) -> ThreadRecord:
-        """What must outlive this process."""
-        return ThreadRecord(
-            thread_id=self.thread_id,
-            platform=self.platform,
-            agent=self.agent,
-            owner=self.owner,
-            cwd=self._cwd,
-            title=self.title,
-            created_at=self.created_at,
-            used_at=self.used_at,
-            acp_session_id=self.acp_session_id,
-            resumable=self.resumable,
-            turns=self.turns,
-            chosen=dict(self.chosen),
-        )
+    def resolve(self, text: str) -> str:
+        """The thread id that ``text`` names: itself, or the one that ends in it (4 characters at least).
 
-    def suspended_row(self, state: State = "suspended") -> Row:
-        """The row of a thread without a process."""
-        return Row(
-            thread_id=self.thread_id,
-            session_id=None,
-            platform=self.platform,
-            agent=self.agent,
-            state=state,
-            alive=False,
-            cwd=self._cwd,
-            title=self.title,
-            owner=self.owner,
-            created_at=self.created_at,
-            idle_seconds=None,
-            turn_seconds=None,
-            silent_seconds=None,
-            activity=None,
-            waiting_for=None,
-            queued=0,
-            turns=self.turns,
-            pid=None,
-            processes=None,
-            rss_bytes=None,
-            cpu_seconds=None,
-            acp_session_id=self.acp_session_id,
-            resumable=self.resumable,
-        )
+        Raises NotFound, Ambiguous.
+        """
+        if text in self.by_id:
+            return text
+        fits = [key for key in self.by_id if key.endswith(text)] if len(text) >= SUFFIX_LENGTH else []
+        if not fits:
+            hint = "" if len(text) >= SUFFIX_LENGTH else f"; a suffix needs {SUFFIX_LENGTH} characters or more"
+            raise NotFound(f"cannot find a session for thread {text[:80]!r}{hint}; see `acpctl sessions --all`")
+        if len(fits) > 1:
+            named = ", ".join(sorted(fits)[:5])
+            raise Ambiguous(f"cannot tell which thread {text[:80]!r} is: {len(fits)} end so ({named}); give more of it")
+        return fits[0]
 
+    def check_clock(self, monotonic: float) -> None:
+        """Where the wall clock was set, restart every thread's time to live: no thread is too old because of that.
 
-class Workspace:
-    """Where agents work: ``<root>/<thread_id>/`` each, or ``root`` for all, or an agent's own ``working_dir``."""
+        A machine without a clock of its own may start in 1970 and learn the year much later.
+        """
+        now = self._wall()
+        offset = now - monotonic
+        if self._offset is not None and abs(offset - self._offset) >= CLOCK_SET_SECONDS:
+            log.warning("clock_set", seconds=round(offset - self._offset))
+            for thread in self.by_id.values():
+                thread.used_at = now
+                if thread.removal_notice_at is not None:
+                    thread.removal_notice_at = now
+                self.save(thread)
+        self._offset = offset
 
-    def __init__(self, root: Path, mode: Literal["thread", "shared"]) -> None:
-        self.root = root
-        self.mode = mode
+    # The end of a thread.
 
-    def path(self, thread_id: str, working_dir: Path | None = None) -> Path:
-        """The directory for a thread; nothing is made."""
-        if working_dir is not None:
-            return working_dir
-        return self.root if self.mode == "shared" else self.root / check_thread_id(thread_id)
+    def announce_removal(self, thread: ThreadRecord, pool: PoolSettings, seconds: float) -> None:
+        """Announce to the thread, once, that its folder is deleted where nobody writes for so many seconds."""
+        listener = self.listeners.get(thread.platform)
+        is_known = self.by_id.get(thread.thread_id) is thread
+        if listener is None or not is_known or thread.removal_notice_at is not None:
+            return
+        if pool.remove_workspace and has_own_folder(pool, thread):
+            thread.removal_notice_at = self._wall()
+            self.save(thread)
+            listener.removal_planned(thread.thread_id, thread.cwd, seconds)
 
-    def make(self, path: Path) -> None:
-        """Make a directory of ours, 0700. Raises StartError for one that is missing or can't be made."""
-        try:
-            if path.is_relative_to(self.root):
-                self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-                path.mkdir(mode=0o700, exist_ok=True)
-            if not path.is_dir():
-                raise StartError(f"cannot work in {path}: it is not a directory; make it, or mend working_dir")
-        except OSError as error:
-            reason = error.strerror or error
-            raise StartError(f"cannot make the workspace {path}: {reason}; mend [pool] workspace") from None
+    def expire(self, thread: ThreadRecord, pool: PoolSettings) -> None:
+        """Forget a thread that nobody has used for its time to live, and delete its folder where that is configured.
+
+        A thread that has not read of the deletion yet reads of it now, and keeps everything a while longer.
+        """
+        notice = min(pool.session_ttl_hours * 3600, REMOVAL_NOTICE_SECONDS)
+        self.announce_removal(thread, pool, notice)
+        announced_at = thread.removal_notice_at if pool.remove_workspace else None
+        if announced_at is not None and self._wall() - announced_at < notice:
+            return
+        self.forget(thread)
+        if announced_at is not None:
+            work = asyncio.to_thread(remove_folder, pool, thread)
+            removal = self.removals[thread.thread_id] = self.tasks.start(work, name=f"remove {thread.thread_id}")
+            removal.add_done_callback(lambda _: self.removals.pop(thread.thread_id, None))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import msgspec
@@ -11,6 +13,7 @@ import msgspec
 from acpbot.acp import permissions
 from acpbot.acp.schema import CANCELLED_ERROR, PermissionOption, PromptCapabilities, tool_call
 from acpbot.errors import Conflict, InvalidParams
+from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,18 +21,21 @@ if TYPE_CHECKING:
     from acpbot.acp.connection import PermissionAsked, PromptEnded
     from acpbot.acp.schema import Update
 
+log = get_logger(__name__)
+
 PermissionOutcome = Literal["selected", "cancelled", "expired"]
 Blocks = list[dict[str, Any]]
 Fit = Callable[[Blocks, PromptCapabilities], Blocks]
 
 
 DEFERRED: Final = "kept"
+"""The stop reason of a turn that is deferred until the daemon's next start; the value is the wire's."""
 
 
 class TurnEnd(msgspec.Struct, frozen=True):
     """How a turn ended: ACP's stop reason, or ``error`` with a sentence for people.
 
-    ``kept``: it never ran, and waits on disk for the daemon's next life.
+    ``kept``: it never ran, and waits on disk until the daemon is started again.
     """
 
     stop_reason: str
@@ -37,7 +43,7 @@ class TurnEnd(msgspec.Struct, frozen=True):
 
 
 class TurnListener(Protocol):
-    """Who is told of a turn. The calls come on the event loop, in order, and may not block."""
+    """Who follows a turn. The calls come on the event loop, in order, and may not block."""
 
     def on_started(self) -> None:
         """The prompt has been sent."""
@@ -56,7 +62,10 @@ class TurnListener(Protocol):
 
 
 class PermissionRequest:
-    """One open permission request. ``request`` is the daemon's own name for it, never reused."""
+    """One permission request. ``request`` is the daemon's own name for it, never reused.
+
+    ``on_resolved`` is called once, with the option that was chosen (``None``: cancelled).
+    """
 
     def __init__(
         self,
@@ -64,7 +73,7 @@ class PermissionRequest:
         asked: PermissionAsked,
         *,
         timeout_seconds: float,
-        settle: Callable[[PermissionRequest, PermissionOption | None], None],
+        on_resolved: Callable[[PermissionRequest, PermissionOption | None], None],
     ) -> None:
         call = tool_call(asked.params.tool_call)
         self.request = request
@@ -77,7 +86,7 @@ class PermissionRequest:
         self.timeout_seconds = timeout_seconds
         self.outcome: PermissionOutcome | None = None
         self.chosen: PermissionOption | None = None
-        self._settle = settle
+        self._on_resolved = on_resolved
 
     def select(self, option_id: str) -> None:
         """Answer with an option. Raises Conflict (answered already), InvalidParams (no such option)."""
@@ -87,67 +96,62 @@ class PermissionRequest:
             raise InvalidParams(f"cannot choose {option_id!r}: the options are {offered or 'none'}")
         if self.outcome is not None:
             raise Conflict(f"cannot answer: this permission request was already {self.outcome}")
-        self.settle("selected", option)
+        self.resolve("selected", option)
 
     def reject(self, outcome: PermissionOutcome) -> None:
         """Answer with the mildest rejection on offer (``cancelled`` to the agent where there is none)."""
-        self.settle(outcome, permissions.choose(self.options, permissions.REJECT))
+        self.resolve(outcome, permissions.choose(self.options, permissions.REJECT))
 
-    def settle(self, outcome: PermissionOutcome, option: PermissionOption | None) -> None:
+    def resolve(self, outcome: PermissionOutcome, option: PermissionOption | None) -> None:
         """Send the answer, once; later calls change nothing."""
         if self.outcome is None:
             self.outcome, self.chosen = outcome, option
-            self._settle(self, option)
+            self._on_resolved(self, option)
 
 
+@dataclass(eq=False)
 class Turn:
     """A prompt on its way. ``key`` names the chat message that it came from; ``text`` is what a person typed.
 
-    ``fit`` makes of the blocks those that the agent takes, once it is known what that is. ``message`` is what the chat
-    needs to make the turn again after a restart; ``None``: it would be lost. ``turn_id`` is the same in every life;
-    ``recovered``: an earlier one has taken it. ``check`` is awaited once before it runs, and may revise or withdraw it.
+    ``fit`` makes of the blocks those that the agent takes, once the agent's capabilities are known. ``message`` is what
+    the chat needs to make the turn again after a restart; ``None``: a restart loses it. ``turn_id`` stays the same over
+    restarts; ``recovered``: an earlier daemon accepted it. ``check`` is awaited once before the turn runs, and may
+    revise or withdraw it.
     """
 
-    def __init__(
-        self,
-        blocks: list[dict[str, Any]],
-        listener: TurnListener,
-        *,
-        text: str,
-        key: str = "",
-        fit: Fit | None = None,
-        message: bytes | None = None,
-        turn_id: str = "",
-        recovered: bool = False,
-        check: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
-        self.turn_id = turn_id or secrets.token_hex(8)
-        self.recovered = recovered
-        self.check = check
-        self.message = message
-        self.blocks = blocks
-        self.fit = fit
-        self.listener = listener
-        self.text = text
-        self.key = key
-        self.started = False
-        """Whether its listener was told of its start."""
-        self.prompt_id: int | None = None
-        """The request that the agent is to answer, once it was sent."""
-        self.cancelled_at: float | None = None
-        self.end: TurnEnd | None = None
+    blocks: Blocks
+    listener: TurnListener
+    _: KW_ONLY
+    text: str
+    key: str = ""
+    fit: Fit | None = None
+    message: bytes | None = None
+    turn_id: str = field(default_factory=partial(secrets.token_hex, 8))
+    recovered: bool = False
+    check: Callable[[], Awaitable[None]] | None = None
+    started: bool = False
+    """Whether its listener knows that it has started."""
+    prompt_id: int | None = None
+    """The request that the agent is to answer, once it was sent."""
+    cancelled_at: float | None = None
+    end: TurnEnd | None = None
 
     def finish(self, end: TurnEnd) -> None:
-        """Tell the listener that the turn is over; later calls change nothing."""
-        if self.end is None:
-            self.end = end
+        """Report to the listener that the turn is over; later calls change nothing."""
+        if self.end is not None:
+            return
+        self.end = end
+        try:
             self.listener.on_ended(end)
+        except Exception:
+            # A listener's defect must not keep a session from ending, nor other turns.
+            log.exception("turn_listener_failed", turn=self.turn_id)
 
 
 def end_of(turn: Turn, ended: PromptEnded) -> TurnEnd:
     """How a turn ended that the agent has answered."""
     if turn.cancelled_at is not None:
-        return TurnEnd("cancelled")  # ACP wants that here; some agents say end_turn or answer with an error
+        return TurnEnd("cancelled")  # as ACP requires; some agents say end_turn or answer with an error
     if ended.error is None:
         return TurnEnd(ended.stop_reason or "end_turn")
     if ended.error.code == CANCELLED_ERROR:

@@ -1,22 +1,35 @@
-"""What the rest of the house sees of a session: immutable snapshots, never the session itself.
+"""What other packages see of a session: immutable snapshots, never the session itself.
 
-The field names are the management wire's (docs/protocol.md); a snapshot is encoded as it stands.
+The field names are those of the management protocol (docs/protocol.md); a snapshot is encoded as it is.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from itertools import repeat
+from operator import attrgetter
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from acpbot.runtimes.runtime import LimitNotHeld  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.sessions.terminate import Step  # noqa: TC001 - msgspec resolves the annotation when it runs
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from acpbot.runtimes.runtime import ProcessInfo
+    from acpbot.storage.records import ThreadRecord
+
+Reason = Literal["killed", "crashed", "start_failed", "evicted", "expired", "stuck", "stopped", "replaced"]
+"""Why a session ended."""
 State = Literal["starting", "idle", "busy", "waiting", "stuck", "suspended", "closing", "gone"]
 Outcome = Literal["ended", "already_gone", "conflict", "failed"]
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One session, at one moment. Every key is always there; unknown is ``None``.
+    """One session, at one moment; the defaults are those of a thread without a session.
+
+    Every key is always there; unknown is ``None``.
 
     Durations are seconds, ``created_at`` is RFC 3339 UTC. ``turn_seconds`` and ``silent_seconds`` are
     ``None`` outside a turn; ``idle_seconds`` is 0 in a turn and restarts when one ends; ``queued`` leaves out the
@@ -24,32 +37,32 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     thread_id: str
-    session_id: str | None
+    session_id: str | None = None
     platform: str
     agent: str
-    state: State
-    alive: bool
+    state: State = "suspended"
+    alive: bool = False
     cwd: str
     title: str | None
     owner: str | None
     created_at: str
-    idle_seconds: float | None
-    turn_seconds: float | None
-    silent_seconds: float | None
-    activity: str | None
-    waiting_for: str | None
-    queued: int
+    idle_seconds: float | None = None
+    turn_seconds: float | None = None
+    silent_seconds: float | None = None
+    activity: str | None = None
+    waiting_for: str | None = None
+    queued: int = 0
     turns: int
-    pid: int | None
-    processes: int | None
-    rss_bytes: int | None
-    cpu_seconds: float | None
+    pid: int | None = None
+    processes: int | None = None
+    rss_bytes: int | None = None
+    cpu_seconds: float | None = None
     acp_session_id: str | None
     resumable: bool
 
 
 class ToolCallRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A tool call of the running turn that has not ended; ``seconds`` since it was first seen."""
+    """A tool call of the running turn that has not ended; ``seconds`` since its first update."""
 
     tool_call_id: str
     title: str
@@ -72,15 +85,16 @@ class ProcessRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Detail(Row, frozen=True, kw_only=True):
-    """A row and what only ``sessions.get`` tells: recent stderr, open tool calls, the process tree."""
+    """A row and what only ``sessions.get`` has: recent stderr, open tool calls, the process tree, limits not held."""
 
-    stderr: list[str]
-    tool_calls: list[ToolCallRow]
-    process_tree: list[ProcessRow]
+    stderr: list[str] = []
+    tool_calls: list[ToolCallRow] = []
+    process_tree: list[ProcessRow] = []
+    limits_not_held: tuple[LimitNotHeld, ...] = ()
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One explicit session to end: the generation that somebody was shown, never 'whatever runs there'."""
+    """One explicit session to end: the one that somebody saw, never 'whatever runs there now'."""
 
     thread_id: str
     session_id: str
@@ -89,18 +103,18 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class KillResult(msgspec.Struct, frozen=True, kw_only=True):
     """How one target ended.
 
-    ``reached`` is the last rung of the ladder that was needed (``None`` where nothing was touched),
-    ``processes_left`` what a look at the system found afterwards: the promise is 0.
+    ``reached`` is the last step that was needed (``None`` where nothing was touched), ``processes_left`` how many a
+    look at the system found afterwards: the promise is 0.
     """
 
     thread_id: str
     session_id: str
     outcome: Outcome
-    reached: Step | None
-    processes_ended: int
-    processes_left: int
-    seconds: float
-    resumable: bool
+    reached: Step | None = None
+    processes_ended: int = 0
+    processes_left: int = 0
+    seconds: float = 0.0
+    resumable: bool = False
 
 
 class PoolCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,3 +129,34 @@ class PoolCounts(msgspec.Struct, frozen=True, kw_only=True):
     stuck: int
     suspended: int
     queued: int
+
+
+def suspended_row(thread: ThreadRecord) -> Row:
+    """The row of a thread without a session."""
+    return msgspec.convert(thread, Row, from_attributes=True)
+
+
+def process_rows(found: Sequence[ProcessInfo]) -> list[ProcessRow]:
+    """The processes depth first, children below their parents; one whose parent is not among them has depth 0."""
+    pids = set(map(attrgetter("pid"), found))
+    children: dict[int, list[ProcessInfo]] = {}
+    for info in sorted(found, key=attrgetter("start_time"), reverse=True):
+        children.setdefault(info.ppid if info.ppid in pids else 0, []).append(info)
+    rows: list[ProcessRow] = []
+    stack = list(zip(children.get(0, ()), repeat(0)))
+    while stack:
+        info, depth = stack.pop()
+        rows.append(
+            ProcessRow(
+                pid=info.pid,
+                ppid=info.ppid,
+                depth=depth,
+                command=info.command,
+                state=info.state,
+                rss_bytes=info.rss_bytes,
+                cpu_seconds=round(info.cpu_seconds, 2),
+                age_seconds=round(info.age_seconds, 1),
+            )
+        )
+        stack.extend(zip(children.get(info.pid, ()), repeat(depth + 1)))
+    return rows

@@ -1,41 +1,70 @@
-"""Stuck turns: what is to be done about a turn that says nothing, or goes on too long."""
+"""Sessions that are idle too long, and turns that are silent or go on too long."""
 
 from __future__ import annotations
 
-import enum
 from typing import TYPE_CHECKING, Final, Literal
 
+from acpbot.logs import get_logger
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from acpbot.config.settings import PoolSettings
     from acpbot.sessions.session import Session
 
-OnStuck = Literal["notify", "cancel", "kill"]
+log = get_logger(__name__)
 
 CANCEL_PATIENCE_SECONDS: Final = 30.0
-"""How long after a cancel an agent may take to end its turn; the slowest that obeys was seen to take 6 s."""
+"""How long after a cancel an agent may take to end its turn; the slowest that obeys was measured at 6 s."""
+
+Verdict = Literal["notify", "cancel", "kill"]
 
 
-class Verdict(enum.Enum):
-    """What a look at a running turn asks for."""
+class Watchdog:
+    """Looks at sessions and acts on them. ``on_stuck`` is called once for each time that a turn needs attention.
 
-    FINE = "fine"
-    NOTIFY = "notify"
-    CANCEL = "cancel"
-    KILL = "kill"
-
-
-def review(session: Session, turn_timeout_seconds: float, on_stuck: OnStuck) -> Verdict:
-    """Judge the running turn: a hard ceiling first, then silence; a turn that waits for a person is fine.
-
-    A cancelled turn that does not end is ended with its session, so that the thread can go on.
+    ``reported``: the ids of the sessions for which it was.
     """
-    turn = session.turn
-    if turn is None:
-        return Verdict.FINE
-    if turn.cancelled_at is not None:
-        waited = session.seconds_since(turn.cancelled_at)
-        return Verdict.KILL if waited >= CANCEL_PATIENCE_SECONDS else Verdict.FINE
-    if session.turn_seconds >= turn_timeout_seconds:
-        return Verdict.CANCEL
-    if session.state != "stuck":
-        return Verdict.FINE
-    return Verdict(on_stuck)
+
+    def __init__(self, clock: Callable[[], float], on_stuck: Callable[[Session], None]) -> None:
+        self.reported: set[str] = set()
+        self._clock = clock
+        self._on_stuck = on_stuck
+
+    def check(self, sessions: Iterable[Session], settings: PoolSettings) -> None:
+        """End the sessions that are idle too long, and review the turns that run."""
+        now = self._clock()
+        for session in sessions:
+            if session.turns.turn is not None:
+                self._review(session, settings)
+            elif session.evictable and now - session.turns.idle_since >= settings.idle_timeout_seconds:
+                session.end("expired")
+
+    def _review(self, session: Session, settings: PoolSettings) -> None:
+        """Judge the running turn: first its limit, then silence; a turn that waits for a person is fine.
+
+        A cancelled turn that does not end is ended with its session, so that the thread can go on.
+        """
+        turns = session.turns
+        cancelled_at = None if turns.turn is None else turns.turn.cancelled_at
+        verdict: Verdict
+        if cancelled_at is not None and self._clock() - cancelled_at >= CANCEL_PATIENCE_SECONDS:
+            verdict = "kill"
+        elif cancelled_at is None and turns.turn_seconds >= settings.turn_timeout_seconds:
+            verdict = "cancel"
+        elif cancelled_at is None and session.state == "stuck":
+            verdict = settings.on_stuck
+        else:
+            self.reported.discard(session.session_id)
+            return
+        if session.session_id not in self.reported:
+            self.reported.add(session.session_id)
+            seconds, activity = round(turns.silent_seconds, 1), turns.calls.activity
+            fields = {"thread": session.thread.thread_id, "session": session.session_id, "verdict": verdict}
+            log.warning("turn_stuck", **fields, silent_seconds=seconds, activity=activity)
+            if verdict != "kill":
+                self._on_stuck(session)
+        if verdict == "cancel":
+            turns.cancel()
+        elif verdict == "kill":
+            session.end("stuck", detail="The agent did not finish in time and was ended.")

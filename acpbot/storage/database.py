@@ -1,8 +1,8 @@
-"""An SQLite file with one writer, off the event loop; what one step of the loop writes is there whole, or not at all.
+"""An SQLite file with one writer, off the event loop; what one step of the loop writes is written whole or not at all.
 
 Source: https://sqlite.org/wal.html, https://sqlite.org/pragma.html. WAL needs memory that its users share, so the file
 may not lie on a network file system. ``synchronous`` is FULL: a commit has reached the disk when it is reported, so
-that a power cut too can't make a prompt run twice. It costs one fsync for all that came together, and nobody but the
+that not even a power cut can make a prompt run twice. It costs one fsync for all steps that came together; only the
 writer's own thread waits for it, and a turn before its prompt is sent.
 """
 
@@ -14,6 +14,7 @@ import os
 import sqlite3
 import threading
 from collections import deque
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,11 +44,11 @@ _LOST: Final = "what happens now would not survive a restart"
 _WAY_OUT: Final = "or name another file in [store] path"
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What is done about a disk that takes nothing.
+class DiskLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What happens while the disk takes nothing.
 
-    A write that failed is tried again every ``retry_seconds``; one that is not answered for ``hang_seconds`` is waited
-    for no longer. In memory wait ``pending_most`` statements, and ``pending_bytes`` of them; the oldest go first.
+    A write that failed is tried again every ``retry_seconds``; nobody waits longer than ``hang_seconds`` for one that
+    does not return. At most ``pending_most`` statements of ``pending_bytes`` wait in memory; the oldest go first.
     """
 
     retry_seconds: float = 2.0
@@ -59,8 +60,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class Database:
     """An open file, locked for this process. Read before :meth:`start`, then write.
 
-    ``problem`` is a clause for people while the disk takes nothing: what is written waits in memory, and is tried
-    again. Raises StartError where the file can't be used; a damaged, a foreign or a newer one is left as it is.
+    A thread writes the steps in their order; those that wait are committed together. ``problem`` is a clause for people
+    while the disk takes nothing: the steps wait in memory, and are tried again. Raises StartError where the file can't
+    be used; a damaged, a foreign or a newer one is left as it is.
     """
 
     def __init__(
@@ -69,23 +71,25 @@ class Database:
         *,
         application_id: int,
         migrations: Sequence[str],
-        limits: Limits | None = None,
+        limits: DiskLimits | None = None,
     ) -> None:
-        # By its own name: under a link's there would be a second lock, and two daemons on one database.
+        # By its real name: under a link's name there would be a second lock, and two daemons on one database.
         self.path = path = Path(os.path.realpath(path))
+        self.problem: str | None = None
         self._lock = _locked(path)
         try:
             self._connection = _open(path, application_id, migrations)
         except BaseException:
             os.close(self._lock)
             raise
-        self._writer = _Writer(self._connection, limits or Limits())
-        self._step: list[Statement] = []
-
-    @property
-    def problem(self) -> str | None:
-        """Why nothing can be written now."""
-        return self._writer.problem
+        self._limits = limits or DiskLimits()
+        self._step: list[Statement] = []  # what this step of the event loop has written so far
+        self._changed = threading.Condition()  # guards what follows
+        self._steps: deque[list[Statement]] = deque()
+        self._put = self._done = 0
+        self._waiting: list[tuple[int, Future[None]]] = []
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="store", daemon=True)
 
     def read(self, sql: str) -> list[tuple[Any, ...]]:
         """All rows of a query; only before :meth:`start`."""
@@ -93,7 +97,7 @@ class Database:
 
     def start(self) -> None:
         """Begin to write; from now on everything belongs to the event loop's thread."""
-        self._writer.start()
+        self._thread.start()
 
     def write(self, sql: str, *values: Any) -> None:
         """Have a statement written, together with all others of this step of the event loop."""
@@ -104,65 +108,44 @@ class Database:
     def _hand_over(self) -> None:
         if self._step:
             step, self._step = self._step, []
-            self._writer.put(step)
+            with self._changed:
+                self._steps.append(step)
+                self._put += 1
+                self._changed.notify()
 
     async def durable(self) -> None:
-        """Return once all that was written is on disk; at once where the disk takes nothing: :attr:`problem` tells."""
+        """Return once all that was written is on disk; at once where the disk takes nothing (see :attr:`problem`)."""
         self._hand_over()
-        await self._writer.caught_up()
-
-    def close(self) -> None:
-        """Write what is left, and give the file back. Blocks; no more writes follow."""
-        self._hand_over()
-        self._writer.close()
-        with contextlib.suppress(sqlite3.Error):  # a full disk: the next start does it
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._connection.close()
-        os.close(self._lock)
-
-
-class _Writer(threading.Thread):
-    """Writes the steps in their order; those that wait are committed together."""
-
-    def __init__(self, connection: sqlite3.Connection, limits: Limits) -> None:
-        super().__init__(name="store", daemon=True)
-        self._limits = limits
-        self.problem: str | None = None
-        self._connection = connection
-        self._steps: deque[list[Statement]] = deque()
-        self._changed = threading.Condition()
-        self._put = self._done = 0
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
-        self._closing = False
-
-    def put(self, step: list[Statement]) -> None:
-        with self._changed:
-            self._steps.append(step)
-            self._put += 1
-            self._changed.notify()
-
-    async def caught_up(self) -> None:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future: Future[None] = Future()
+        future.set_running_or_notify_cancel()  # so that it can't be cancelled when the writer ends it
         with self._changed:
             if self._done >= self._put or self.problem is not None:
                 return
             self._waiting.append((self._put, future))
         try:
             async with asyncio.timeout(self._limits.hang_seconds):
-                await future
+                await asyncio.wrap_future(future)
         except TimeoutError:
-            # A disk that hangs holds up no turn for ever; what it takes after all is well again.
+            # A disk that hangs must not hold a turn up for ever; once it takes the step, all is well again.
             log.warning("store_slow", seconds=self._limits.hang_seconds)
             self.problem = f"the disk has not answered for {self._limits.hang_seconds:.0f} s: {_LOST}"
 
     def close(self) -> None:
+        """Write what is left, and give the file back. Blocks; no more writes follow."""
+        self._hand_over()
         with self._changed:
             self._closing = True
             self._changed.notify()
-        if self.is_alive():
-            self.join()
+        if self._thread.is_alive():
+            self._thread.join()
+        with contextlib.suppress(sqlite3.Error):  # a full disk: the next start does it
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._connection.close()
+        os.close(self._lock)
 
-    def run(self) -> None:
+    # The writer's thread.
+
+    def _run(self) -> None:
         while True:
             with self._changed:
                 while not self._steps and not self._closing:
@@ -175,32 +158,27 @@ class _Writer(threading.Thread):
                 for _ in range(written):
                     self._steps.popleft()
                 self._done += written
-                self._wake()
+                waiting, self._waiting = self._waiting, []
+                for count, future in waiting:
+                    if count <= self._done or self.problem is not None:
+                        future.set_result(None)
+                    else:
+                        self._waiting.append((count, future))
                 if self.problem is not None:
                     if self._closing:
                         log.error("store_unwritten", steps=len(self._steps))
                         return
                     self._changed.wait_for(lambda: self._closing, self._limits.retry_seconds)
 
-    def _wake(self) -> None:
-        late = []
-        for count, future in self._waiting:
-            if count > self._done and self.problem is None:
-                late.append((count, future))
-                continue
-            with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits any more
-                future.get_loop().call_soon_threadsafe(_resolve, future)
-        self._waiting = late
-
     def _commit(self, steps: list[list[Statement]]) -> int:
-        """How many of the steps are done with: written, or not to be written by anybody."""
+        """Return how many of the steps are finished: written, or given up."""
         try:
             self._transaction(steps)
         except Exception as error:  # not only SQLite's: a value that it can't take raises others
             if _is_storage(error):
                 return self._store_failed(error, steps)
             if len(steps) == 1:
-                # A defect of ours: the log has it, and what comes after must not be lost with it.
+                # Our own defect: it is logged, and the steps after it must not be lost with it.
                 log.exception("store_step_failed", statements=len(steps[0]))
                 return 1
             return self._one_by_one(steps)
@@ -238,7 +216,7 @@ class _Writer(threading.Thread):
         return dropped
 
     def _too_many(self, steps: list[list[Statement]]) -> int:
-        """How many of them, the oldest, are more than what may wait in memory."""
+        """Return how many of the steps, the oldest, exceed what may wait in memory."""
         statements = size = 0
         for number, step in enumerate(reversed(steps)):
             statements += len(step)
@@ -246,11 +224,6 @@ class _Writer(threading.Thread):
             if statements > self._limits.pending_most or size > self._limits.pending_bytes:
                 return len(steps) - number
         return 0
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def _is_storage(error: Exception) -> bool:
@@ -263,7 +236,7 @@ def _is_storage(error: Exception) -> bool:
 
 
 def _locked(path: Path) -> int:
-    """The lock beside the file: two daemons on one database would both resume its threads."""
+    """Take the lock beside the file: two daemons on one database would both resume its threads."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -273,18 +246,18 @@ def _locked(path: Path) -> int:
         finally:
             os.close(folder)
     except OSError as error:
-        raise _refused(path, error.strerror or str(error), "mend that") from None
+        raise _refused(path, error.strerror or str(error), "fix that") from None
 
 
 def _open(path: Path, application_id: int, migrations: Sequence[str]) -> sqlite3.Connection:
     try:
-        # Prompts are in it: nobody else reads along. SQLite gives its other files the same mode.
+        # It holds prompts: nobody else may read it. SQLite gives its other files the same mode.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     except OSError as error:
-        raise _refused(path, error.strerror or str(error), "mend its permissions") from None
+        raise _refused(path, error.strerror or str(error), "fix its permissions") from None
     except sqlite3.Error as error:
-        raise _refused(path, str(error), "mend that") from None
+        raise _refused(path, str(error), "fix that") from None
     try:
         _check(connection, path, application_id, len(migrations))
         for pragma in ("journal_mode = WAL", "synchronous = FULL", f"journal_size_limit = {_WAL_BYTES}"):
@@ -293,7 +266,7 @@ def _open(path: Path, application_id: int, migrations: Sequence[str]) -> sqlite3
     except sqlite3.Error as error:
         connection.close()
         if isinstance(error, sqlite3.OperationalError):
-            raise _refused(path, str(error), "mend that") from None
+            raise _refused(path, str(error), "fix that") from None
         raise damaged(path, str(error)) from None
     except BaseException:
         connection.close()
@@ -302,7 +275,7 @@ def _open(path: Path, application_id: int, migrations: Sequence[str]) -> sqlite3
 
 
 def _check(connection: sqlite3.Connection, path: Path, application_id: int, known: int) -> None:
-    """Look, and write nothing: what is refused must be found again as it was."""
+    """Look, and write nothing: a file that is refused must stay as it was."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (whose,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -327,15 +300,17 @@ def _migrate(connection: sqlite3.Connection, application_id: int, migrations: Se
         connection.executescript(f"BEGIN IMMEDIATE; {script}; {stamp}; COMMIT;")
 
 
-def _refused(path: Path, problem: str, mend: str) -> StartError:
-    return StartError(operator_line(f"cannot start: the database {path} can't be used: {problem}; {mend}, {_WAY_OUT}"))
+def _refused(path: Path, problem: str, way_out: str) -> StartError:
+    return StartError(
+        operator_line(f"cannot start: the database {path} can't be used: {problem}; {way_out}, {_WAY_OUT}")
+    )
 
 
 def damaged(path: Path, problem: str) -> StartError:
-    """What people are told of a file in which not everything can be read."""
+    """The error for a file in which not everything can be read."""
     return StartError(
         operator_line(
             f"cannot start: the database {path} is damaged ({problem}); put a copy of it back, or move it away: "
-            "threads are then begun afresh"
+            "threads then start new conversations"
         )
     )

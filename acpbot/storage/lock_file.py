@@ -19,9 +19,9 @@ _TRIES: Final = 5
 def take_lock(folder: int, path: Path, busy: str, way_out: str) -> int:
     """A descriptor that holds the lock file ``path`` until it is closed; our pid is in the file.
 
-    ``folder`` is a descriptor of the file's folder. ``busy`` is told where another process has the lock, with its pid
-    in place of ``{pid}``; ``way_out`` ends the sentence where the file can't be used. Raises StartError, OSError. The
-    file stays: a lock that is unlinked can be held twice.
+    ``folder`` is a descriptor of the file's folder. ``busy`` is the error where another process holds the lock, with
+    its pid in place of ``{pid}``; ``way_out`` ends the error where the file can't be used. Raises StartError, OSError.
+    The file stays: a lock that is unlinked can be held twice.
     """
     for _ in range(_TRIES):
         lock = os.open(path.name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=folder)
@@ -39,12 +39,12 @@ def take_lock(folder: int, path: Path, busy: str, way_out: str) -> int:
         except BaseException:
             os.close(lock)
             raise
-        os.close(lock)  # somebody removed the file between open and flock: what we locked guards nothing
+        os.close(lock)  # somebody removed the file between open and flock: our lock protects nothing
     raise StartError(operator_line(f"cannot use {path}: somebody keeps removing it; find out who, {way_out}"))
 
 
 def _check(lock: int, path: Path, way_out: str) -> None:
-    """In a folder such as /tmp the file may be somebody's, or a link to one of ours."""
+    """Refuse a file that in a folder such as /tmp may be another user's, or a link to one of our files."""
     status = os.fstat(lock)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or status.st_uid != os.geteuid():
         raise StartError(operator_line(f"cannot use {path}: it is not a plain file of ours; remove it {way_out}"))

@@ -1,4 +1,4 @@
-"""What is kept over a restart, as plain values: a struct a table of the store."""
+"""What is kept over a restart, as plain values: one struct for each table of the store."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ TurnState = Literal["queued", "running"]
 Fate = Literal["deliver", "leave", "retract"]
 
 
-class ThreadRecord(msgspec.Struct, frozen=True, gc=False):
-    """One thread. ``used_at``: when its last turn ended, or it began (Unix time, seconds).
+class ThreadRecord(msgspec.Struct, gc=False):
+    """One chat thread: what is known of it while the daemon runs, and what is stored of it.
 
-    There may be many thousands of it, and none can be part of a cycle: the collector need not look at them.
+    ``cwd``: where its agent works. ``acp_session_id`` is what a resume needs. ``created_at``: RFC 3339 UTC.
+    ``used_at``: when its last turn or session ended, or it began (Unix time, seconds). ``chosen``: what people set
+    (``mode``, ``model`` or a config option) and the next session sets again; replaced, never changed in place.
+    ``removal_notice_at``: when the thread read that its folder will be deleted (Unix time), ``None``: not yet.
+
+    There may be many thousands of them, and none can be part of a cycle, so the garbage collector skips them.
     """
 
     thread_id: str
@@ -24,10 +29,11 @@ class ThreadRecord(msgspec.Struct, frozen=True, gc=False):
     title: str | None
     created_at: str
     used_at: float
-    acp_session_id: str | None
-    resumable: bool
-    turns: int
-    chosen: dict[str, str]
+    acp_session_id: str | None = None
+    resumable: bool = False
+    turns: int = 0
+    chosen: dict[str, str] = {}
+    removal_notice_at: float | None = None
 
 
 class ProcessRecord(msgspec.Struct, frozen=True):
@@ -40,7 +46,7 @@ class ProcessRecord(msgspec.Struct, frozen=True):
 
 
 class TurnRecord(msgspec.Struct, frozen=True):
-    """A turn that has not come to its end. ``message`` is what the chat needs to make it again, in its own form."""
+    """A turn that has not ended. ``message`` is what the chat needs to make it again, in the chat's own form."""
 
     turn_id: str
     thread_id: str
@@ -50,11 +56,11 @@ class TurnRecord(msgspec.Struct, frozen=True):
 
 
 class PostRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A message of the bot's own that is not yet as it should be.
+    """A message of the bot's own that is not yet delivered in its final form.
 
-    ``fate`` is what a restart does with it: ``deliver`` what is here, ``leave`` it as it stands, ``retract`` it.
-    ``sent``: the words with which it was sent first, or may have been: what stands then may not be ``content``.
-    ``message_id``: the platform's, once it stands. ``created_at``: Unix time. ``components`` are JSON.
+    ``fate`` is what a restart does with it: ``deliver`` it as it is here, ``leave`` it as it is, ``retract`` it.
+    ``sent``: the text that was sent first, or may have been: what the platform shows then may differ from ``content``.
+    ``message_id``: the platform's, once it is sent. ``created_at``: Unix time. ``components`` are JSON.
     """
 
     nonce: str
@@ -71,7 +77,7 @@ class PostRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RestoredState(msgspec.Struct):
-    """What an earlier life left. ``seen`` and ``read_up_to`` are by platform: see :meth:`Store.read_up_to`."""
+    """What an earlier daemon stored. ``seen`` and ``read_up_to`` are by platform: see :meth:`Store.read_up_to`."""
 
     threads: list[ThreadRecord] = []
     processes: list[ProcessRecord] = []

@@ -1,8 +1,8 @@
 """What must survive a restart, SIGKILL included: threads, turns that have not ended, processes, unsent messages, audit.
 
-Rows tell what is unfinished: a turn is written when it is taken, marked before its prompt is sent, and removed in the
-same step in which its answer is put into messages that will be delivered; such a message is removed once it stands.
-So whatever moment a daemon dies in, the next one finds each prompt either waiting, or begun, or answered.
+Rows say what is unfinished: a turn is written when it is accepted, marked before its prompt is sent, and removed in the
+same step in which its answer is written as messages to deliver; such a message is removed once it is delivered.
+So at whatever moment a daemon ends, the next one finds each prompt either waiting, or begun, or answered.
 """
 
 from __future__ import annotations
@@ -50,22 +50,33 @@ MIGRATIONS: Final = (
     ) STRICT;
     """,
     "ALTER TABLE posts ADD COLUMN sent TEXT;",
+    "ALTER TABLE threads ADD COLUMN removal_notice_at REAL;",
 )
 
-_THREAD: Final = ", ".join(ThreadRecord.__struct_fields__)
 _CHOSEN: Final = msgspec.json.Decoder(dict[str, str])
+_THREAD: Final = ", ".join(ThreadRecord.__struct_fields__)
 _POST: Final = ", ".join(PostRecord.__struct_fields__)
+_THREAD_MARKS: Final = ", ".join("?" * len(ThreadRecord.__struct_fields__))
+_SAVE_THREAD: Final = f"INSERT OR REPLACE INTO threads ({_THREAD}) VALUES ({_THREAD_MARKS})"  # noqa: S608 - our own names
+_POST_MARKS: Final = ", ".join("?" * len(PostRecord.__struct_fields__))
+_POST_CHANGES: Final = ", ".join(
+    f"{name} = excluded.{name}" for name in ("fate", "content", "components", "message_id", "sent")
+)
+_SAVE_POST: Final = (
+    f"INSERT INTO posts ({_POST}) VALUES ({_POST_MARKS}) ON CONFLICT (nonce) DO UPDATE SET {_POST_CHANGES}"  # noqa: S608 - the same
+)
 
 
 class Store:
-    """Writes down what happens; ``left`` is what an earlier life left, until :meth:`clear_restored`.
+    """Writes what happens; ``restored`` is what an earlier daemon stored, until :meth:`clear_restored`.
 
-    Without a database nothing is kept. What one step of the event loop writes is written whole or not at all; all
+    Without a database it keeps nothing. What one step of the event loop writes is written whole or not at all. All
     methods belong to the loop's thread, but :meth:`open` and :meth:`close`, which block.
     """
 
     def __init__(self, database: Database | None = None) -> None:
         self._database = database
+        self._write = _keep_nothing if database is None else database.write
         self.restored = RestoredState()
         if database is not None:
             self.restored = _restored(database)
@@ -82,7 +93,7 @@ class Store:
             raise damaged(path, str(error)) from None
 
     def clear_restored(self) -> None:
-        """What an earlier life left was taken up."""
+        """Forget what was restored, once all have taken their part."""
         self.restored = RestoredState()
 
     @property
@@ -91,7 +102,7 @@ class Store:
         return None if self._database is None else self._database.problem
 
     async def durable(self) -> None:
-        """Return once everything is on disk, or it is known that the disk takes nothing (:attr:`problem`)."""
+        """Return once everything is on disk, or it is known that the disk takes nothing (see :attr:`problem`)."""
         if self._database is not None:
             await self._database.durable()
 
@@ -100,18 +111,12 @@ class Store:
         if self._database is not None:
             self._database.close()
 
-    def _write(self, sql: str, *values: Any) -> None:
-        if self._database is not None:
-            self._database.write(sql, *values)
-
     # Threads.
 
     def save_thread(self, record: ThreadRecord) -> None:
         """Keep a thread as it is now."""
-        values = msgspec.structs.astuple(record)
-        marks = ", ".join("?" * len(values))
-        chosen = msgspec.json.encode(record.chosen).decode()
-        self._write(f"INSERT OR REPLACE INTO threads ({_THREAD}) VALUES ({marks})", *values[:-1], chosen)  # noqa: S608 - our own names
+        *values, chosen, notice_at = msgspec.structs.astuple(record)
+        self._write(_SAVE_THREAD, *values, msgspec.json.encode(chosen).decode(), notice_at)
 
     def forget_thread(self, thread_id: str) -> None:
         """The thread's conversation is over for good."""
@@ -128,13 +133,13 @@ class Store:
         self._write("DELETE FROM processes WHERE session_id = ?", session_id)
 
     def forget_processes(self) -> None:
-        """Nothing that an earlier life started is left."""
+        """Nothing that an earlier daemon started is left."""
         self._write("DELETE FROM processes")
 
     # Turns.
 
     def turn_queued(self, record: TurnRecord) -> None:
-        """A turn was taken; one that is known already keeps its place in the order."""
+        """A turn was accepted; one that is known already keeps its place in the order."""
         self._write(
             "INSERT INTO turns (turn_id, thread_id, platform, state, message) VALUES (?, ?, ?, ?, ?) "
             "ON CONFLICT (turn_id) DO UPDATE SET state = excluded.state, message = excluded.message",
@@ -146,39 +151,31 @@ class Store:
         self._write("UPDATE turns SET message = ? WHERE turn_id = ?", message, turn_id)
 
     def turn_started(self, turn_id: str) -> None:
-        """Its prompt is about to be sent: it must not be sent again by another life."""
+        """Its prompt is about to be sent: no later daemon may send it again."""
         self._write("UPDATE turns SET state = 'running' WHERE turn_id = ?", turn_id)
 
     def turn_settled(self, turn_id: str) -> None:
-        """What became of it has been told, or is in posts."""
+        """The thread has read how it ended, or will from posts."""
         self._write("DELETE FROM turns WHERE turn_id = ?", turn_id)
 
     # The bot's own messages.
 
     def save_post(self, record: PostRecord) -> None:
-        """Keep a message until it stands as it should; one that is known keeps its place in the order."""
-        values = msgspec.structs.astuple(record)
-        marks = ", ".join("?" * len(values))
-        changes = ", ".join(
-            f"{name} = excluded.{name}" for name in ("fate", "content", "components", "message_id", "sent")
-        )
-        self._write(
-            f"INSERT INTO posts ({_POST}) VALUES ({marks}) ON CONFLICT (nonce) DO UPDATE SET {changes}",  # noqa: S608 - our own names
-            *values,
-        )
+        """Keep a message until it is delivered in its final form; a known one keeps its place in the order."""
+        self._write(_SAVE_POST, *msgspec.structs.astuple(record))
 
     def post_settled(self, nonce: str) -> None:
-        """It stands as it should, is gone, or will never be."""
+        """It is delivered in its final form, is gone, or will never be delivered."""
         self._write("DELETE FROM posts WHERE nonce = ?", nonce)
 
     # How far a platform's messages were read.
 
     def message_seen(self, platform: str, message_id: int) -> None:
-        """A person's message was dealt with: it must not be taken again."""
+        """A person's message was handled: it must not be handled again."""
         self._write("INSERT OR IGNORE INTO seen VALUES (?, ?)", platform, message_id)
 
     def read_up_to(self, platform: str, message_id: int) -> None:
-        """All messages up to this one were dealt with."""
+        """All messages up to this one were handled."""
         self._write("INSERT OR REPLACE INTO marks VALUES (?, ?)", platform, message_id)
         self._write("DELETE FROM seen WHERE platform = ? AND message_id <= ?", platform, message_id)
 
@@ -193,19 +190,23 @@ class Store:
         self._write("DELETE FROM audit WHERE sequence <= (SELECT max(sequence) FROM audit) - ?", AUDIT_MOST)
 
 
+def _keep_nothing(_sql: str, *_values: Any) -> None:
+    """Write nothing: there is no database."""
+
+
 def _restored(database: Database) -> RestoredState:
-    left = RestoredState(seen={})
+    state = RestoredState(seen={})
     for row in database.read(f"SELECT {_THREAD} FROM threads"):  # noqa: S608 - our own names
-        *same, resumable, turns, chosen = row
-        values = (*same, bool(resumable), turns, _CHOSEN.decode(chosen))
-        left.threads.append(ThreadRecord(*values))
-    waiting = "SELECT turn_id, thread_id, platform, state, message FROM turns ORDER BY sequence"
-    left.turns = [TurnRecord(*row) for row in database.read(waiting)]
+        *same, resumable, turns, chosen, notice_at = row
+        values = (*same, bool(resumable), turns, _CHOSEN.decode(chosen), notice_at)
+        state.threads.append(ThreadRecord(*values))
+    for row in database.read("SELECT turn_id, thread_id, platform, state, message FROM turns ORDER BY sequence"):
+        state.turns.append(TurnRecord(*row))
     for row in database.read(f"SELECT {_POST} FROM posts ORDER BY sequence"):  # noqa: S608 - the same
-        left.posts.append(PostRecord(**dict(zip(PostRecord.__struct_fields__, row, strict=True))))
-    processes = database.read("SELECT session_id, pid, start_time, boot_id FROM processes")
-    left.processes = [ProcessRecord(*row) for row in processes]
+        state.posts.append(PostRecord(**dict(zip(PostRecord.__struct_fields__, row, strict=True))))
+    for row in database.read("SELECT session_id, pid, start_time, boot_id FROM processes"):
+        state.processes.append(ProcessRecord(*row))
     for platform, message_id in database.read("SELECT platform, message_id FROM seen"):
-        left.seen.setdefault(platform, set()).add(message_id)
-    left.read_up_to = dict(database.read("SELECT platform, message_id FROM marks"))
-    return left
+        state.seen.setdefault(platform, set()).add(message_id)
+    state.read_up_to = dict(database.read("SELECT platform, message_id FROM marks"))
+    return state

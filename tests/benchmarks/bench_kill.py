@@ -9,18 +9,15 @@ import asyncio
 import logging
 import os
 import statistics
-import sys
 import tempfile
 from pathlib import Path
 from typing import Literal
 
 from acpbot.runtimes.local.launcher import choose_launcher
-from acpbot.sessions.launch import Profile, environment
-from acpbot.sessions.observer import Limits
-from acpbot.sessions.pool import AgentChoice, Pool, PoolLimits
-from acpbot.sessions.thread import Workspace
+from acpbot.sessions.pool import Pool
 from acpbot.sessions.turn import Turn
 from acpbot.sessions.views import Target
+from tests.support.pool import make_settings
 
 ROUNDS = 11
 GRACE = 1.0
@@ -49,18 +46,8 @@ class Listener:
 async def measure(mode: Literal["cgroup", "subreaper"], prompt: str) -> tuple[float, int, str]:
     with tempfile.TemporaryDirectory() as folder:
         launcher, _ = choose_launcher(mode)
-        profile = Profile(
-            name="demo",
-            argv=(sys.executable, "-m", "acpbot.demo.agent"),
-            env=environment(os.environ, (), {"ACPBOT_DEMO_PACE": "0"}),
-        )
-        pool = Pool(
-            agents={"demo": AgentChoice(profile=profile)},
-            default_agent="demo",
-            launcher=launcher,
-            workspace=Workspace(Path(folder), "thread"),
-            limits=PoolLimits(session=Limits(grace_seconds=GRACE)),
-        )
+        settings = make_settings(Path(folder), env={"ACPBOT_DEMO_PACE": "0"}, grace_seconds=GRACE)
+        pool = Pool(settings, launcher=launcher, environ=os.environ)
         listener = Listener()
         pool.submit("1", Turn([{"type": "text", "text": prompt}], listener, text=prompt), platform="bench")
         await listener.spoke.wait()

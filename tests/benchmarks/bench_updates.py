@@ -25,12 +25,13 @@ STALL_SECONDS = 8
 async def ours(count: int, *, stall: bool) -> float:
     from acpbot.acp import schema  # noqa: PLC0415 - each side is imported only in a process of its own
     from acpbot.acp.connection import PromptEnded  # noqa: PLC0415 - the same
+    from acpbot.config.settings import AgentSettings  # noqa: PLC0415 - the same
     from acpbot.runtimes.local.launcher import choose_launcher  # noqa: PLC0415 - the same
-    from acpbot.sessions.launch import Profile, launch  # noqa: PLC0415 - the same
+    from acpbot.sessions.launch import launch  # noqa: PLC0415 - the same
 
     launcher, _ = choose_launcher("auto")
-    argv = (sys.executable, str(BLASTER), str(count))
-    process, agent = await launch(launcher, Profile(name="b", argv=argv, env=dict(os.environ)), Path.cwd(), "bench")
+    settings = AgentSettings(name="b", command=sys.executable, args=(str(BLASTER), str(count)), env=dict(os.environ))
+    process, agent = await launch(launcher, settings, {}, Path.cwd(), "bench")
     try:
         await agent.initialize()
         await agent.open(Path.cwd())

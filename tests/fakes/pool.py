@@ -10,7 +10,7 @@ import msgspec
 from acpbot.chat.platform import ChatFacts
 from acpbot.daemon import health
 from acpbot.errors import Ambiguous, Conflict, InvalidParams, NotFound
-from acpbot.sessions.views import Detail, KillResult, PoolCounts, ProcessRow, Row, ToolCallRow
+from acpbot.sessions.views import Detail, KillResult, LimitNotHeld, PoolCounts, ProcessRow, Row, ToolCallRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -102,6 +102,7 @@ class FakePool:
             stderr=["warming up"],
             tool_calls=[tool],
             process_tree=[process],
+            limits_not_held=(LimitNotHeld("memory_max", "agents run without a cgroup here"),),
         )
 
     async def kill(

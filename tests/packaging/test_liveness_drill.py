@@ -172,7 +172,7 @@ async def test_an_outage_of_the_gateway_restarts_nothing_and_loses_nothing(rende
             assert {thread: row.session_id for thread, row in rows.items()} == sessions
             assert [row.state for row in rows.values()] == ["idle", "busy"]
             assert scene.text(idle).count("the blue door") == 2, "told again after the outage"
-            assert scene.harness.told.endings == []
+            assert scene.harness.events.endings == []
             # And the other kubelet has restarted a healthy pod, again and again.
             assert mistaken.restarts > 1
         finally:

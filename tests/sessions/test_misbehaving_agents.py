@@ -11,13 +11,13 @@ import pytest
 from acpbot.sessions.permission_requests import MOST_OPEN
 from tests.fakes.agents.garbage import MALFORMED
 from tests.sessions.test_pool import exists, kill
-from tests.support.turn_listener import PATIENCE, Hearer, grows_less_than, send, settled, turn
+from tests.support.turn_listener import PATIENCE, AnyListener, grows_less_than, send, settled, turn
 
 IMPATIENCE = 0.5
 MEGABYTE = 1024 * 1024
-PERMISSIVE = {"session": {"policy": "allow"}}
-HASTY = {"session": {"grace_seconds": 0.2}}
-DENYING = {"session": {"policy": "deny"}}
+PERMISSIVE = {"policy": "allow"}
+HASTY = {"grace_seconds": 0.2}
+DENYING = {"policy": "deny"}
 OPTIONS = "reject_always:x allow_always:y odd:z reject_once:0 allow_once:1 reject_once:2 allow_once:3"
 
 NEVER_CAME = ("start_failed",)
@@ -25,7 +25,7 @@ NEVER_CAME = ("start_failed",)
 
 @dataclass(frozen=True)
 class Case:
-    """A quirk, and what two turns ('one', then 'two') come to. ``ended``: why sessions ended meanwhile.
+    """A fault, and how two turns ('one', then 'two') end with it. ``ended``: why sessions ended meanwhile.
 
     ``error`` is a part of the first turn's sentence; ``then`` the second turn's text (``None``: there is none).
     """
@@ -39,7 +39,7 @@ class Case:
     limits: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        policy = self.limits.get("session", {}).get("policy")
+        policy = self.limits.get("policy")
         return self.quirk[:60] + (f" ({policy})" if policy else "")
 
 
@@ -111,8 +111,12 @@ CASES = [
     unusable("refuses -32000 session/new", "it wants you to sign in"),
     unusable("refuses -32000 initialize", "it wants you to sign in"),
     unusable("refuses 400 session/new", "it said no (400)"),
-    unusable("deaf_to initialize", "did not answer initialize within 0.5 s", limits={"start_timeout": IMPATIENCE}),
-    unusable("deaf_to session/new", "did not answer session/new within 0.5 s", limits={"start_timeout": IMPATIENCE}),
+    unusable(
+        "deaf_to initialize", "did not answer initialize within 0.5 s", limits={"start_timeout_seconds": IMPATIENCE}
+    ),
+    unusable(
+        "deaf_to session/new", "did not answer session/new within 0.5 s", limits={"start_timeout_seconds": IMPATIENCE}
+    ),
     # How they end.
     failed("dies born", "it ended (exit code 3) before it answered; its last words: it broke", ended=NEVER_CAME),
     failed("dies initialize", "it ended (exit code 3) before it answered", ended=NEVER_CAME),
@@ -128,41 +132,41 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-async def test_a_quirk_is_survived(faulty_harness, case):
+async def test_a_fault_of_an_agent_has_the_documented_result_and_the_pool_goes_on(faulty_harness, case):
     harness = faulty_harness(case.quirk, **case.limits)
     one = await turn(harness, "one")
     assert (one.text, one.end.stop_reason) == (case.text, case.stop)
     if case.error is None:
         assert one.end.error is None
     else:
-        assert case.error in one.end.error
-        assert one.end.error.startswith("cannot ")
-        assert "\n" not in one.end.error
+        assert case.error in one.error
+        assert one.error.startswith("cannot ")
+        assert "\n" not in one.error
     if case.then is not None:
         assert (await turn(harness, "two")).text == case.then
     await settled(harness)
-    assert tuple(reason for _, reason, _ in harness.told.endings) == case.ended
+    assert tuple(reason for _, reason, _ in harness.events.endings) == case.ended
     assert len(harness.pool.rows()) == (case.then is not None)
 
 
 # What the lines look like.
 
 
-async def test_what_comes_before_the_session_is_kept(faulty_harness):
+async def test_commands_that_an_agent_sends_before_its_session_are_kept(faulty_harness):
     harness = faulty_harness("commands_before_new")
     await turn(harness, "one")
-    assert harness.pool.get("1001").options.commands == [{"name": "compact"}]
+    assert harness.session("1001").options.commands == [{"name": "compact"}]
 
 
 @pytest.mark.parametrize("quirk", ["late_update", "late_update apart"])
-async def test_a_late_update_is_not_the_next_turns(faulty_harness, quirk):
+async def test_an_update_after_the_end_of_a_turn_is_not_part_of_the_next_turn(faulty_harness, quirk):
     harness = faulty_harness(quirk)
     one, two = send(harness, "one"), send(harness, "two")
     await two.ends()
     assert (one.text, two.text) == ("one", "two")
 
 
-async def test_a_late_update_after_a_cancel_is_not_the_next_turns(faulty_harness):
+async def test_an_update_after_a_cancelled_turn_is_not_part_of_the_next_turn(faulty_harness):
     harness = faulty_harness("late_update_after_cancel")
     one, two = send(harness, "one"), send(harness, "two")
     await one.sees("up")
@@ -171,20 +175,20 @@ async def test_a_late_update_after_a_cancel_is_not_the_next_turns(faulty_harness
     assert (one.end.stop_reason, one.text, two.text) == ("cancelled", "up", "up")
 
 
-async def test_bad_lines_are_counted_and_passed_over(faulty_harness):
+async def test_malformed_lines_are_counted_and_skipped(faulty_harness):
     harness = faulty_harness("garbage")
     await turn(harness, "one")
-    assert harness.pool.get("1001").agent.malformed == 3 * len(MALFORMED)
+    assert harness.session("1001").agent.malformed == 3 * len(MALFORMED)
 
 
-async def test_a_line_of_30_megabytes_arrives_and_one_of_100_is_never_held(faulty_harness):
+async def test_a_line_of_30_megabytes_arrives_and_one_of_100_is_not_kept_in_memory(faulty_harness):
     harness = faulty_harness("long_line 31457280")
     with grows_less_than(160 * MEGABYTE):
         assert len((await turn(harness, "one")).text) == 30 * MEGABYTE
     harness = faulty_harness("unending_line 100 ends")
     with grows_less_than(48 * MEGABYTE):
         assert (await turn(harness, "one")).text == "one"
-    assert harness.pool.get("1001").agent.malformed == 1
+    assert harness.session("1001").agent.malformed == 1
 
 
 async def test_100_000_updates_are_complete_and_in_order(faulty_harness):
@@ -202,7 +206,7 @@ async def test_stderr_is_a_ring_of_readable_lines(faulty_harness):
     assert lines[0] == "turn" * 20
 
 
-async def test_sub_agents_leave_no_trace_in_the_conversation(faulty_harness):
+async def test_updates_of_sub_agents_are_not_part_of_the_conversation(faulty_harness):
     harness = faulty_harness("sub_agents")
     one = send(harness, "one")
     await one.wants_permission.wait()
@@ -212,19 +216,19 @@ async def test_sub_agents_leave_no_trace_in_the_conversation(faulty_harness):
     assert (one.text, set(one.kinds)) == ("one selected go", {"agent_message_chunk"})
 
 
-async def test_one_prompt_at_a_time(faulty_harness):
+async def test_an_agent_gets_one_prompt_at_a_time(faulty_harness):
     harness = faulty_harness("wants_one_prompt")
     turns = [send(harness, word) for word in ("one", "two", "three")]
-    for number, hearer in enumerate(turns):
-        await hearer.wants_permission.wait()
+    for number, listener in enumerate(turns):
+        await listener.wants_permission.wait()
         assert harness.row("1001").queued == 2 - number
-        hearer.asks[0].select("a")
+        listener.asks[0].select("a")
     await turns[-1].ends()
-    assert [hearer.text for hearer in turns] == ["one", "two", "three"]
+    assert [listener.text for listener in turns] == ["one", "two", "three"]
 
 
 async def test_a_listener_that_fails_ends_the_session_and_not_the_daemon(faulty_harness):
-    class Failing(Hearer):
+    class Failing(AnyListener):
         def on_update(self, update) -> None:
             raise RuntimeError(update.kind)
 
@@ -252,7 +256,7 @@ async def test_a_cancel_answers_the_permission_that_the_agent_waits_for(faulty_h
     assert harness.row("1001").session_id == before
 
 
-async def test_a_permission_that_a_cancel_brings_up_is_not_asked(faulty_harness):
+async def test_a_permission_that_the_agent_requests_after_a_cancel_is_not_asked(faulty_harness):
     harness = faulty_harness("asks_again_after_cancel")
     one = send(harness, "one")
     await one.sees("up")
@@ -265,7 +269,7 @@ async def test_a_permission_that_a_cancel_brings_up_is_not_asked(faulty_harness)
     assert two.asks == []
 
 
-async def test_a_permission_outside_of_a_turn_is_not_given(faulty_harness):
+async def test_a_permission_that_is_requested_outside_a_turn_is_cancelled(faulty_harness):
     harness = faulty_harness("asks_when_idle", **PERMISSIVE)
     answered = asyncio.Event()
     leave = harness.pool.subscribe(lambda _, row: answered.set() if row.title == "told cancelled" else None)
@@ -274,7 +278,7 @@ async def test_a_permission_outside_of_a_turn_is_not_given(faulty_harness):
     leave()
 
 
-async def test_a_storm_of_permissions_asks_a_person_only_so_often(faulty_harness):
+async def test_many_permission_requests_at_once_are_rejected_beyond_a_limit(faulty_harness):
     harness = faulty_harness("permission_storm 1000")
     one = send(harness, "one")
     await one.sees("asked")
@@ -291,7 +295,9 @@ async def test_a_withdrawn_permission_is_closed(faulty_harness):
 
 
 @pytest.mark.parametrize(("quirk", "answer"), [("poisoned", "two in acp-1"), ("poisoned resumed", "two in acp-3")])
-async def test_a_poisoned_session_is_replaced_and_its_prompt_answered(faulty_harness, quirk, answer):
+async def test_a_session_that_answers_empty_after_a_cancel_is_replaced_and_its_prompt_answered(
+    faulty_harness, quirk, answer
+):
     harness = faulty_harness(quirk)
     ask = send(harness, "ask")
     await ask.wants_permission.wait()
@@ -304,10 +310,10 @@ async def test_a_poisoned_session_is_replaced_and_its_prompt_answered(faulty_har
     assert (two.text, three.text) == (answer, answer.replace("two", "three"))
     assert (two.end.stop_reason, two.starts) == ("end_turn", 1)
     assert harness.row("1001").session_id != before
-    assert harness.told.endings == []
+    assert harness.events.endings == []
 
 
-async def test_an_agent_with_nothing_to_say_is_not_replaced_for_ever(faulty_harness):
+async def test_an_agent_that_always_answers_empty_is_not_replaced_again_and_again(faulty_harness):
     harness = faulty_harness("silent")
     starts = harness.tmp_path / "workspaces" / "1001" / "starts"
     for word in ("one", "two"):
@@ -330,16 +336,17 @@ async def test_an_agent_that_exits_after_its_answer_costs_no_turn(faulty_harness
     one, two = send(harness, "one"), send(harness, "two")
     await two.ends()
     assert (one.text, one.end.stop_reason, two.text) == ("up", "end_turn", "two")
-    assert harness.told.endings == [("1001", "crashed", True)]
+    assert harness.events.endings == [("1001", "crashed", True)]
 
 
-async def test_what_waited_in_a_session_that_died_runs_before_what_came_later(faulty_harness):
-    class Runner(Hearer):
+async def test_turns_that_waited_in_a_crashed_session_run_before_later_ones(faulty_harness):
+    class Runner(AnyListener):
         def on_started(self) -> None:
             order.append(self)
 
     harness = faulty_harness("dies turn")
-    order, runners = [], [Runner() for _ in range(4)]
+    order: list[Runner] = []
+    runners = [Runner() for _ in range(4)]
     for runner in runners[:3]:
         send(harness, "word", runner)
 
@@ -353,45 +360,45 @@ async def test_what_waited_in_a_session_that_died_runs_before_what_came_later(fa
     assert order == runners
 
 
-async def test_an_idle_agent_that_exits_is_told_at_once(faulty_harness):
+async def test_the_exit_of_an_idle_agent_is_reported_at_once(faulty_harness):
     harness = faulty_harness("dies idle")
     one = await turn(harness, "one")
     assert one.end.stop_reason == "end_turn"
-    await harness.told.ended.wait()
-    assert harness.told.endings == [("1001", "crashed", True)]
+    await harness.events.ended.wait()
+    assert harness.events.endings == [("1001", "crashed", True)]
     assert (harness.row("1001").state, harness.row("1001").alive) == ("suspended", False)
 
 
-async def test_an_agent_that_dies_of_a_cancel(faulty_harness):
+async def test_an_agent_that_exits_on_a_cancel_ends_its_turn_with_an_error(faulty_harness):
     harness = faulty_harness("dies session/cancel")
     one = send(harness, "one")
     await one.sees("up")
     await harness.pool.cancel("1001")
     await one.ends()
-    assert "exit code 3" in one.end.error
+    assert "exit code 3" in one.error
     assert (await turn(harness, "two")).text == "two"
 
 
-async def test_an_agent_that_dies_with_a_permission_open(faulty_harness):
+async def test_an_agent_that_exits_closes_its_open_permission_request(faulty_harness):
     harness = faulty_harness("dies permission")
     one = await turn(harness, "one")
     assert (len(one.asks), one.outcomes) == (1, ["cancelled"])
 
 
-@pytest.mark.parametrize(("rung", "text"), [("close", "one"), ("cancel", "up")])
-async def test_an_agent_that_dies_while_it_is_ended(faulty_harness, rung, text):
-    harness = faulty_harness(f"dies session/{rung}")
+@pytest.mark.parametrize(("step", "text"), [("close", "one"), ("cancel", "up")])
+async def test_an_agent_that_exits_while_it_is_ended_is_not_waited_for(faulty_harness, step, text):
+    harness = faulty_harness(f"dies session/{step}")
     one = send(harness, "one")
-    await (one.sees(text) if rung == "cancel" else one.ends())
+    await (one.sees(text) if step == "cancel" else one.ends())
     assert one.text == text
     result = await kill(harness, "1001", grace_seconds=20)
     assert (result.outcome, result.processes_left) == ("ended", 0)
-    assert result.reached in {rung, "close", "eof"}  # its stdout ends a moment before its exit is seen
+    assert result.reached in {step, "close", "eof"}  # its stdout ends a moment before its exit is seen
     assert result.seconds < 4
 
 
 async def test_an_agent_that_reads_nothing_blocks_nobody_and_is_ended_in_time(faulty_harness):
-    harness = faulty_harness("reads_nothing 1001", turn_timeout_seconds=100, session={"grace_seconds": 0.2})
+    harness = faulty_harness("reads_nothing 1001", turn_timeout_seconds=100, grace_seconds=0.2)
     one, two = send(harness, "x" * 12 * MEGABYTE), send(harness, "two")
     await one.running.wait()
     assert (await turn(harness, "one", thread="1002")).text == "one"
@@ -403,7 +410,7 @@ async def test_an_agent_that_reads_nothing_blocks_nobody_and_is_ended_in_time(fa
     assert two.text == "two"
 
 
-async def test_a_wrapper_that_leaves_its_child_behind(faulty_harness):
+async def test_a_kill_ends_the_child_that_a_wrapper_leaves(faulty_harness):
     harness = faulty_harness("wraps")
     await turn(harness, "one")
     pids = [process.pid for process in (await harness.pool.detail("1001")).process_tree]

@@ -17,7 +17,7 @@ def current(session, category: str) -> str:
 
 async def test_what_is_chosen_is_set_in_the_agent_and_kept_for_the_next_session(harness):
     await harness.turn("1001", "say a")
-    session = harness.pool.get("1001")
+    session = harness.session("1001")
     for category in ("mode", "model"):
         offered = session.options.choices(category)
         other = next(choice.value for choice in offered if not choice.current)
@@ -35,20 +35,20 @@ async def test_what_is_chosen_is_set_in_the_agent_and_kept_for_the_next_session(
 
 async def test_commands_usage_and_title_are_kept(harness):
     await harness.turn("1001", "say a")
-    session = harness.pool.get("1001")
+    session = harness.session("1001")
     assert session.options.commands
     assert session.options.usage
     await harness.turn("1001", "title Blue doors")
     assert harness.row("1001").title == "Blue doors"
 
 
-def test_the_older_models_list_and_modes():
+def test_choices_come_from_the_older_models_list_and_modes():
     options = Options()
     models = {"currentModelId": "a", "availableModels": [{"modelId": "a", "name": "A"}, {"modelId": "b"}, "x"]}
     modes = {"currentModeId": "ask", "availableModes": [{"id": "ask", "name": "Ask"}, {"id": "auto", "name": ""}]}
     options.opened(SessionResult(session_id="s", models=models, modes=modes))
     assert options.choices("model") == [Choice("a", "A", current=True), Choice("b", "b", current=False)]
-    options.take(Update("s", "current_mode_update", {"currentModeId": "auto"}))
+    options.handle(Update("s", "current_mode_update", {"currentModeId": "auto"}))
     assert [choice.current for choice in options.choices("mode")] == [False, True]
     assert options.choices("temperature") == []
 
@@ -58,7 +58,7 @@ def test_config_options_with_groups_come_first():
     values = [{"group": "g", "options": [{"value": "x", "name": "X"}]}, {"value": "y"}, {"value": 7}]
     config = [{"id": "m", "category": "model", "currentValue": "y", "options": values}, {"id": 3}]
     options.opened(SessionResult(session_id="s", models={"availableModels": [{"modelId": "old"}]}))
-    options.take(Update("s", "config_option_update", {"configOptions": config}))
+    options.handle(Update("s", "config_option_update", {"configOptions": config}))
     assert [(choice.value, choice.current) for choice in options.choices("model")] == [("x", False), ("y", True)]
     assert options.choices("m") == options.choices("model")
 
@@ -75,11 +75,11 @@ def test_config_options_with_groups_come_first():
         (None, 1, False),
     ],
 )
-def test_a_tools_own_limit(raw_input, after, within):
+def test_a_tool_may_be_silent_within_its_own_time_limit(raw_input, after, within):
     now = [0.0]
     calls = OpenToolCalls(lambda: now[0])
-    calls.take({"toolCallId": "t", "title": "make", "status": "in_progress", "rawInput": raw_input})
+    calls.handle({"toolCallId": "t", "title": "make", "status": "in_progress", "rawInput": raw_input})
     now[0] += after
     assert calls.within_limit is within
-    calls.take({"toolCallId": "t", "status": "completed"})
+    calls.handle({"toolCallId": "t", "status": "completed"})
     assert not calls.within_limit

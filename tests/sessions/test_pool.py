@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from acpbot.sessions.views import Target
 
 
 def target(harness, thread: str) -> Target:
-    return Target(thread_id=thread, session_id=harness.row(thread).session_id)
+    return harness.target(thread)
 
 
 async def kill(harness, thread: str, **options):
@@ -20,11 +21,11 @@ async def kill(harness, thread: str, **options):
     return result
 
 
-def exists(pid: int) -> bool:
+def exists(pid: int | None) -> bool:
     return os.path.exists(f"/proc/{pid}")  # noqa: PTH110 - a plain look
 
 
-async def test_a_turn_streams_and_the_row_tells_the_truth(harness):
+async def test_a_turn_streams_and_the_row_shows_it(harness):
     listener = await harness.turn("1001", "say hello there")
     assert listener.text == "hello there"
     assert listener.end.stop_reason == "end_turn"
@@ -47,7 +48,7 @@ async def test_two_messages_for_a_new_thread_start_one_agent_and_run_in_order(ha
     assert (first.text, second.text, first.over.is_set()) == ("one", "two", True)
 
 
-async def test_the_row_of_a_running_turn(harness):
+async def test_the_row_of_a_running_turn_shows_its_tool_and_processes(harness):
     await harness.tool("1001")
     harness.clock.move(5)
     row = harness.row("1001")
@@ -62,7 +63,7 @@ async def test_the_row_of_a_running_turn(harness):
     assert harness.row("1001").rss_bytes > 1_000_000
 
 
-async def test_cancel_ends_the_turn_keeps_the_session_and_takes_the_tool(harness):
+async def test_cancel_ends_the_turn_and_its_tool_and_keeps_the_session(harness):
     listener = await harness.tool("1001")
     before = harness.row("1001").session_id
     assert await harness.pool.cancel("1001", before) == "cancelled"
@@ -96,8 +97,8 @@ async def test_a_permission_is_asked_and_answered(harness):
     assert harness.row("1001").waiting_for is None
 
 
-async def test_a_permission_runs_out_of_time_as_a_rejection(make_harness):
-    harness = make_harness(session={"permission_seconds": 0.05})
+async def test_a_permission_that_nobody_answers_in_time_is_rejected(make_harness):
+    harness = make_harness(timeout_seconds=0.05)
     listener = await harness.turn("1001", "tool")
     assert listener.ask_outcomes == ["expired"]
     assert listener.asks[0].chosen.kind == "reject_once"
@@ -113,7 +114,7 @@ async def test_cancel_answers_an_open_permission_first(harness):
 
 @pytest.mark.parametrize(("policy", "ran"), [("allow", True), ("deny", False)])
 async def test_a_policy_answers_without_asking(make_harness, policy, ran):
-    harness = make_harness(session={"policy": policy})
+    harness = make_harness(policy=policy)
     listener = await harness.turn("1001", "tool")
     assert listener.asks == []
     assert listener.end.stop_reason == "end_turn"
@@ -139,27 +140,27 @@ async def test_a_full_pool_evicts_the_longest_idle_and_refuses_when_all_are_busy
     third = await harness.turn("1003", "say c")
     assert third.text == "c"
     assert {row.thread_id for row in harness.pool.rows()} == {"1002", "1003"}
-    assert harness.told.endings == [("1001", "evicted", True)]
+    assert harness.events.endings == [("1001", "evicted", True)]
     await harness.tool("1003")
     with pytest.raises(TooMany, match="pool exhausted"):
         harness.send("1004", "say d")
     assert "1004" not in {row.thread_id for row in harness.pool.rows(suspended=True)}
 
 
-async def test_the_queue_is_bounded_and_can_be_taken_back_from(make_harness):
-    harness = make_harness(session={"max_queued": 2})
+async def test_the_queue_is_bounded_and_a_queued_turn_can_be_withdrawn(make_harness):
+    harness = make_harness(max_queued=2)
     await harness.tool("1001")
     harness.send("1001", "say one")
     two = harness.send("1001", "say two")
     assert harness.position == 2
     with pytest.raises(TooMany, match="2 messages already wait"):
         harness.send("1001", "say three")
-    assert harness.pool.get("1001").withdraw("say two")
+    assert harness.session("1001").turns.withdraw("say two")
     assert two.end.stop_reason == "cancelled"
     assert harness.row("1001").queued == 1
 
 
-async def test_a_kill_is_a_proof(harness):
+async def test_a_kill_leaves_no_process_and_says_so(harness):
     listener = harness.send("1001", "orphan 300")
     await listener.over.wait()
     listener = await harness.tool("1001")
@@ -170,12 +171,12 @@ async def test_a_kill_is_a_proof(harness):
     assert result.processes_ended == len(pids)
     assert not any(map(exists, pids))
     assert listener.end.stop_reason == "cancelled"
-    assert harness.told.endings == [("1001", "killed", True)]
+    assert harness.events.endings == [("1001", "killed", True)]
     assert harness.row("1001").state == "suspended"
 
 
 async def test_a_kill_of_what_ignores_everything_takes_the_grace_and_no_more(make_harness):
-    harness = make_harness(session={"grace_seconds": 0.4})
+    harness = make_harness(grace_seconds=0.4)
     listener = harness.send("1001", "ignore; say up; hang")
     await listener.sees("up")
     await harness.pool.detail("1001")
@@ -191,7 +192,7 @@ async def test_an_idle_agent_that_obeys_leaves_at_eof(harness):
     assert (result.reached, result.processes_ended, result.processes_left) == ("eof", 1, 0)
 
 
-async def test_kill_compares_before_it_kills(harness):
+async def test_a_kill_touches_only_the_session_that_it_names(harness):
     await harness.turn("1001", "say a")
     old = target(harness, "1001")
     await kill(harness, "1001")
@@ -206,7 +207,7 @@ async def test_two_kills_at_once_end_it_once(harness):
     await harness.tool("1001")
     one, two = await asyncio.gather(kill(harness, "1001"), kill(harness, "1001"))
     assert (one.outcome, two.outcome, one.processes_left) == ("ended", "ended", 0)
-    assert harness.told.endings == [("1001", "killed", True)]
+    assert harness.events.endings == [("1001", "killed", True)]
 
 
 async def test_a_kill_during_the_start_leaves_nothing(make_harness):
@@ -223,15 +224,15 @@ async def test_a_kill_during_the_start_leaves_nothing(make_harness):
     assert listener.end.stop_reason == "cancelled"
 
 
-async def test_forget_drops_what_a_resume_needs(harness):
+async def test_a_kill_that_forgets_drops_the_conversation(harness):
     await harness.turn("1001", "remember the blue door")
     await kill(harness, "1001", forget=True)
-    assert harness.told.endings == [("1001", "killed", False)], "the next message starts a new conversation"
+    assert harness.events.endings == [("1001", "killed", False)], "the next message starts a new conversation"
     with pytest.raises(NotFound):
         harness.row("1001")
 
 
-async def test_a_message_that_comes_while_its_thread_is_forgotten_picks_nothing_up(harness):
+async def test_a_message_that_comes_while_its_thread_is_forgotten_resumes_nothing(harness):
     await harness.turn("1001", "remember the blue door")
     closing = asyncio.Event()
     leave = harness.pool.subscribe(lambda _, row: closing.set() if row.state == "closing" else None)
@@ -242,10 +243,10 @@ async def test_a_message_that_comes_while_its_thread_is_forgotten_picks_nothing_
     assert (await killing).outcome == "ended"
     await asyncio.wait_for(listener.over.wait(), 20)
     assert "the blue door" not in listener.text
-    assert harness.told.afresh == []
+    assert harness.events.started_fresh == []
 
 
-async def test_the_next_message_picks_the_conversation_up(harness):
+async def test_the_message_after_a_kill_resumes_the_conversation(harness):
     await harness.turn("1001", "remember the blue door")
     before = harness.row("1001")
     await kill(harness, "1001")
@@ -256,7 +257,7 @@ async def test_the_next_message_picks_the_conversation_up(harness):
     assert after.session_id != before.session_id
 
 
-async def test_a_conversation_that_the_agent_has_lost_starts_afresh_and_says_so(harness):
+async def test_a_conversation_that_the_agent_has_lost_starts_fresh_and_this_is_reported(harness):
     await harness.turn("1001", "remember the blue door")
     before = harness.row("1001")
     await kill(harness, "1001")
@@ -264,12 +265,12 @@ async def test_a_conversation_that_the_agent_has_lost_starts_afresh_and_says_so(
         history.unlink()
     listener = await harness.turn("1001", "say hello")
     assert (listener.text, listener.end.stop_reason) == ("hello", "end_turn")
-    assert harness.told.afresh == ["1001"]
+    assert harness.events.started_fresh == ["1001"]
     assert harness.row("1001").acp_session_id != before.acp_session_id
 
 
 async def test_idle_sessions_expire_into_suspended_threads_and_those_are_forgotten(make_harness):
-    harness = make_harness(idle_seconds=60, ttl_seconds=1000)
+    harness = make_harness(idle_timeout_seconds=60, session_ttl_hours=1000 / 3600)
     await harness.turn("1001", "say a")
     harness.clock.move(59)
     harness.pool.tick()
@@ -277,7 +278,7 @@ async def test_idle_sessions_expire_into_suspended_threads_and_those_are_forgott
     harness.clock.move(1)
     harness.pool.tick()
     assert harness.row("1001").state == "closing"
-    await harness.told.ended.wait()
+    await harness.events.ended.wait()
     row = harness.row("1001")
     assert (row.state, row.session_id, row.pid, row.alive, row.resumable) == ("suspended", None, None, False, True)
     assert harness.pool.rows() == []
@@ -287,14 +288,14 @@ async def test_idle_sessions_expire_into_suspended_threads_and_those_are_forgott
     assert harness.pool.rows(suspended=True) == []
 
 
-async def test_a_crash_is_told_and_waiting_turns_run_in_a_new_process(harness):
+async def test_a_crash_is_reported_and_waiting_turns_run_in_a_new_process(harness):
     crash = harness.send("1001", "crash 3")
     after = harness.send("1001", "say still here")
     await after.over.wait()
     assert crash.end.stop_reason == "error"
-    assert "ended (exit code 3)" in crash.end.error
+    assert "ended (exit code 3)" in crash.error
     assert after.text == "still here"
-    assert harness.told.endings == [("1001", "crashed", True)]
+    assert harness.events.endings == [("1001", "crashed", True)]
 
 
 @pytest.mark.parametrize(
@@ -312,41 +313,41 @@ async def test_a_crash_is_told_and_waiting_turns_run_in_a_new_process(harness):
         ),
     ],
 )
-async def test_an_agent_that_does_not_start_is_one_clear_line(make_harness, argv, words):
-    harness = make_harness(argv=argv, start_timeout=0.3)
+async def test_an_agent_that_does_not_start_is_reported_in_one_line(make_harness, argv, words):
+    harness = make_harness(argv=argv, start_timeout_seconds=0.3)
     listener = await harness.turn("1001", "say a")
     assert listener.end.stop_reason == "error"
-    assert listener.end.error.startswith("cannot ")
-    assert words in listener.end.error
-    assert "\n" not in listener.end.error
+    assert listener.error.startswith("cannot ")
+    assert words in listener.error
+    assert "\n" not in listener.error
 
 
-async def test_silence_makes_stuck_and_words_make_busy_again(make_harness):
-    harness = make_harness(session={"stuck_after_seconds": 60})
+async def test_a_silent_turn_is_stuck_and_reported_once(make_harness):
+    harness = make_harness(stuck_after_seconds=60)
     await harness.tool("1001")
     harness.clock.move(61)
     harness.pool.tick()
     harness.pool.tick()
     assert harness.row("1001").state == "stuck"
-    ((thread, activity, seconds),) = harness.told.stuck
+    ((thread, activity, seconds),) = harness.events.stuck
     assert (thread, seconds) == ("1001", 61)
     assert "sleep 60" in activity
 
 
 @pytest.mark.parametrize(("on_stuck", "left"), [("cancel", "idle"), ("kill", "suspended")])
-async def test_on_stuck_acts(make_harness, on_stuck, left):
-    harness = make_harness(session={"stuck_after_seconds": 60}, on_stuck=on_stuck)
+async def test_on_stuck_cancels_the_turn_or_ends_the_session(make_harness, on_stuck, left):
+    harness = make_harness(stuck_after_seconds=60, on_stuck=on_stuck)
     listener = await harness.tool("1001")
     harness.clock.move(61)
     harness.pool.tick()
     await listener.over.wait()
     if on_stuck == "kill":
-        await harness.told.ended.wait()
+        await harness.events.ended.wait()
     assert (listener.end.stop_reason, harness.row("1001").state) == ("cancelled", left)
 
 
-async def test_a_turn_has_a_ceiling_and_one_that_ignores_the_cancel_is_replaced(make_harness):
-    harness = make_harness(turn_timeout_seconds=100, session={"grace_seconds": 0.2, "stuck_after_seconds": 1000})
+async def test_a_turn_over_its_limit_is_cancelled_and_ended_where_it_ignores_that(make_harness):
+    harness = make_harness(turn_timeout_seconds=100, grace_seconds=0.2, stuck_after_seconds=1000)
     hung = harness.send("1001", "say up; hang")
     after = harness.send("1001", "say next")
     await hung.sees("up")
@@ -379,13 +380,13 @@ async def test_threads_are_found_by_id_or_suffix(harness):
 
 
 @pytest.mark.parametrize("thread", ["", "../x", "a/b", "A", "x" * 65, "a b", "ü", "1\n"])
-async def test_what_is_no_thread_id_never_becomes_a_path(harness, thread):
+async def test_an_invalid_thread_id_never_becomes_a_path(harness, thread):
     with pytest.raises(InvalidParams):
         harness.send(thread, "say a")
     assert not (harness.tmp_path / "workspaces").exists()
 
 
-async def test_subscribers_hear_of_changes_and_of_the_end(harness):
+async def test_subscribers_get_changes_and_the_end(harness):
     heard = []
     leave = harness.pool.subscribe(lambda change, row: heard.append((change, row.state)))
     await harness.turn("1001", "say a")
@@ -400,7 +401,7 @@ async def test_subscribers_hear_of_changes_and_of_the_end(harness):
 
 async def test_the_tail_keeps_recent_lines_and_follows(harness):
     await harness.turn("1001", "say first line")
-    followed = []
+    followed: list[dict[str, Any]] = []
     recent, leave = harness.pool.tail("1001", followed.append)
     assert [line["text"] for line in recent if line["kind"] == "text"] == ["first line"]
     await harness.turn("1001", "say second line")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
 from acpbot.errors import Draining, InvalidParams
-from acpbot.sessions.pool import PoolLimits
+from tests.support.pool import make_settings
+
+if TYPE_CHECKING:
+    from acpbot.config.settings import Settings
 
 PATIENCE = 20
 
@@ -29,7 +33,7 @@ async def waiting(harness, thread: str):
     return listener
 
 
-async def test_it_is_quiet_when_the_last_turn_has_ended(harness):
+async def test_the_pool_is_quiet_when_the_last_turn_has_ended(harness):
     await within(harness.pool.quiet())
     one, two = await waiting(harness, "1001"), await waiting(harness, "1002")
     queued = harness.send("1001", "say b")
@@ -42,7 +46,7 @@ async def test_it_is_quiet_when_the_last_turn_has_ended(harness):
     assert (queued.end.stop_reason, queued.text) == ("end_turn", "b")
 
 
-async def test_a_turn_of_a_session_that_is_still_starting_counts(harness):
+async def test_the_pool_is_not_quiet_while_a_session_with_a_turn_starts(harness):
     listener = harness.send("1001", "say a")
     assert harness.row("1001").state == "starting"
     quiet = asyncio.create_task(harness.pool.quiet())
@@ -50,17 +54,17 @@ async def test_a_turn_of_a_session_that_is_still_starting_counts(harness):
     assert listener.end.stop_reason == "end_turn"
 
 
-async def test_a_killed_turn_and_a_withdrawn_one_are_no_turns_any_more(harness):
+async def test_the_pool_is_quiet_after_its_turns_were_killed_or_withdrawn(harness):
     listener = await waiting(harness, "1001")
     harness.send("1001", "say b")
     quiet = asyncio.create_task(harness.pool.quiet())
-    assert harness.pool.get("1001").withdraw("say b")
-    harness.pool.get("1001").end("killed", grace=0.1)
+    assert harness.session("1001").turns.withdraw("say b")
+    harness.session("1001").end("killed", grace=0.1)
     await within(quiet)
     assert listener.end is not None
 
 
-async def test_while_draining_what_was_accepted_outlives_a_crash(harness):
+async def test_while_draining_a_turn_that_was_accepted_runs_even_after_a_crash(harness):
     crashing = harness.send("1001", "tool true; crash")
     await within(crashing.wants_permission.wait())
     queued = harness.send("1001", "say b")
@@ -72,7 +76,7 @@ async def test_while_draining_what_was_accepted_outlives_a_crash(harness):
         harness.send("1001", "say c")
 
 
-async def test_a_pool_that_stops_starts_nothing_any_more(harness):
+async def test_a_pool_that_stops_starts_no_session(harness):
     crashing = harness.send("1001", "tool true; crash")
     await within(crashing.wants_permission.wait())
     queued = harness.send("1001", "say b")
@@ -83,7 +87,7 @@ async def test_a_pool_that_stops_starts_nothing_any_more(harness):
     assert harness.pool.sessions() == []
 
 
-async def test_turns_are_ended_where_they_are(harness):
+async def test_end_turns_cancels_running_turns_and_refuses_queued_ones(harness):
     running, starting = await waiting(harness, "1001"), harness.send("1002", "say a")
     queued = harness.send("1001", "say b")
     harness.pool.draining = True
@@ -97,23 +101,23 @@ async def test_turns_are_ended_where_they_are(harness):
 
 
 async def test_a_forced_end_takes_no_grace_whatever_runs_or_ends(make_harness):
-    harness = make_harness(session={"grace_seconds": 300})
+    harness = make_harness(grace_seconds=300)
     hung = [harness.send(thread, "ignore; say up; hang") for thread in ("1001", "1002")]
     for listener in hung:
         await listener.sees("up")
-    harness.pool.get("1001").end("killed")
+    harness.session("1001").end("killed")
     quiet = asyncio.create_task(harness.pool.quiet())
     harness.pool.force()
     await within(quiet)
     await within(harness.pool.close())
     assert [listener.end.error for listener in hung] == [None, "acpbot is stopping."]
-    assert {reason for _, reason, _ in harness.told.endings} == {"killed", "stopped"}
+    assert {reason for _, reason, _ in harness.events.endings} == {"killed", "stopped"}
 
 
 async def test_a_session_that_was_ending_gets_no_more_time_than_the_others(harness):
     hung = harness.send("1001", "ignore; say up; hang")
     await hung.sees("up")
-    ending = harness.pool.get("1001").end("killed", grace=300)
+    ending = harness.session("1001").end("killed", grace=300)
     await within(harness.pool.close(grace_seconds=0.2))
     assert (ending.result().processes_left, hung.end.stop_reason) == (0, "cancelled")
 
@@ -131,14 +135,15 @@ async def test_while_draining_a_thread_with_a_session_can_be_opened(harness):
 # Other settings.
 
 
-def other_agents(harness, *names: str):
-    return dict.fromkeys(names, next(iter(harness.pool.agents.values())))
+def with_agent(harness, name: str) -> Settings:
+    """The harness's settings with another name for its only agent."""
+    agent = msgspec.structs.replace(harness.settings.agents["demo"], name=name)
+    return msgspec.structs.replace(harness.settings, agents={name: agent}, default_agent=name)
 
 
-async def test_other_limits_hold_for_all_and_those_of_a_session_for_new_ones(harness):
+async def test_new_settings_hold_for_the_pool_at_once_and_for_a_session_when_it_is_new(harness):
     listener = await waiting(harness, "1001")
-    limits = PoolLimits(max_sessions=1, session=msgspec.structs.replace(PoolLimits().session, policy="allow"))
-    harness.pool.reconfigure(agents=harness.pool.agents, default_agent="demo", limits=limits)
+    harness.pool.reconfigure(make_settings(harness.tmp_path, max_sessions=1, policy="allow"))
     assert harness.pool.max_sessions == harness.pool.counts().max == 1
     permit(listener)
     await within(listener.over.wait())
@@ -147,25 +152,26 @@ async def test_other_limits_hold_for_all_and_those_of_a_session_for_new_ones(har
     assert harness.row("1001").state == "suspended"
 
 
-async def test_an_agent_that_is_gone_stays_for_its_threads(harness):
+async def test_an_agent_removed_from_the_settings_stays_for_its_threads(harness):
     await harness.turn("1001", "remember the blue door")
-    harness.pool.reconfigure(agents=other_agents(harness, "new"), default_agent="new", limits=PoolLimits())
+    harness.pool.reconfigure(with_agent(harness, "new"))
     assert list(harness.pool.agents) == ["new"]
     assert (await harness.turn("1001", "say still here")).text == "still here"
-    await asyncio.wait_for(harness.pool.get("1001").end("expired"), PATIENCE)
+    await asyncio.wait_for(harness.session("1001").end("expired"), PATIENCE)
     assert "the blue door" in (await harness.turn("1001", "recall")).text
     assert (harness.row("1001").agent, harness.pool.ensure("1002", platform="test").thread.agent) == ("demo", "new")
     with pytest.raises(InvalidParams, match="the agents are new"):
         harness.pool.ensure("1003", platform="test", agent="demo")
 
 
-async def test_an_agent_that_is_gone_and_used_no_more_is_forgotten(harness):
+async def test_an_agent_removed_from_the_settings_is_forgotten_once_no_thread_uses_it(harness):
     await harness.turn("1001", "say a")
-    harness.pool.reconfigure(agents=other_agents(harness, "new"), default_agent="new", limits=PoolLimits())
-    harness.pool.reconfigure(agents=other_agents(harness, "newer"), default_agent="newer", limits=PoolLimits())
+    harness.pool.reconfigure(with_agent(harness, "new"))
+    harness.pool.reconfigure(with_agent(harness, "newer"))
     assert (await harness.turn("1001", "say b")).text == "b"
-    await asyncio.wait_for(harness.pool.get("1001").end("expired"), PATIENCE)
+    await asyncio.wait_for(harness.session("1001").end("expired"), PATIENCE)
     assert harness.pool.forget("1001")
-    harness.pool.reconfigure(agents=harness.pool.agents, default_agent="newer", limits=PoolLimits())
-    assert harness.pool._removed == {}
+    harness.pool.reconfigure(with_agent(harness, "newer"))
+    with pytest.raises(InvalidParams, match="the agents are newer"):
+        harness.pool.ensure("1001", platform="test", agent="demo")
     assert harness.pool.ensure("1001", platform="test").thread.agent == "newer"

@@ -1,4 +1,4 @@
-"""The pool under whatever people, operators, agents and the clock do, by chance, in virtual time: its promises hold."""
+"""The pool under random actions of people, operators, agents and the clock, in virtual time: its promises hold."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ import random
 import pytest
 
 from acpbot.errors import TooMany
-from acpbot.sessions.launch import Profile
-from acpbot.sessions.observer import Limits
-from acpbot.sessions.pool import AgentChoice, Pool, PoolLimits
-from acpbot.sessions.thread import Workspace
-from acpbot.sessions.turn import Turn
+from acpbot.sessions.pool import Pool
+from acpbot.sessions.turn import PermissionRequest, Turn, TurnEnd
 from acpbot.sessions.views import Row, Target
 from tests.fakes.launcher import MemoryLauncher
 from tests.fakes.virtual_time import VirtualTimeLoop
-from tests.support.pool import ThreadEvents
+from tests.support.pool import ThreadEvents, make_settings
 
 SEEDS = int(os.environ.get("ACPBOT_SEEDS", "20"))
 STEPS = 400
@@ -25,14 +22,14 @@ THREADS = [f"100{number}" for number in range(5)]
 PAUSES = (0, 0, 0, 0.001, 0.02, 0.3, 2, 40)
 
 
-class Hears:
+class RecordedTurn:
     """A turn's listener."""
 
     def __init__(self) -> None:
-        self.ends = []
+        self.ends: list[TurnEnd] = []
         self.text = ""
-        self.order = []
-        self.open = []
+        self.order: list[str] = []
+        self.open: list[PermissionRequest] = []
 
     def on_started(self) -> None:
         self.order.append("started")
@@ -60,32 +57,27 @@ class Play:
         self.chance = random.Random(seed)  # noqa: S311 - it chooses what a test does
         self.most = self.chance.randint(1, 4)
         self.launcher = MemoryLauncher(self.chance, self.most)
-        self.turns: dict[str, list[tuple[str, Hears]]] = {}
+        self.turns: dict[str, list[tuple[str, RecordedTurn]]] = {}
         self.kills: list[asyncio.Task] = []
-        profile = Profile(name="memory", argv=("agent",), env={}, start_timeout=30)
-        session = Limits(grace_seconds=2, stuck_after_seconds=60, max_queued=4)
-        clock = asyncio.get_running_loop().time
-        self.pool = Pool(
-            agents={"memory": AgentChoice(profile=profile)},
-            default_agent="memory",
-            launcher=self.launcher,
-            workspace=Workspace(folder, "thread"),
-            limits=PoolLimits(
-                max_sessions=self.most,
-                idle_seconds=100,
-                turn_timeout_seconds=300,
-                on_stuck=self.chance.choice(["notify", "cancel", "kill"]),
-                session=session,
-            ),
-            clock=clock,
-            wall=clock,
+        settings = make_settings(
+            folder,
+            grace_seconds=2,
+            stuck_after_seconds=60,
+            max_queued=4,
+            max_sessions=self.most,
+            idle_timeout_seconds=100,
+            turn_timeout_seconds=300,
+            on_stuck=self.chance.choice(["notify", "cancel", "kill"]),
+            start_timeout_seconds=30,
         )
+        clock = asyncio.get_running_loop().time
+        self.pool = Pool(settings, launcher=self.launcher, environ={}, clock=clock, wall=clock)
         self.pool.attach("test", ThreadEvents())
         self.watched: dict[str, Row] = {}
         self.pool.subscribe(self._watch)
 
     def _watch(self, change, row) -> None:
-        """As one who watches without ever asking anew."""
+        """Follow the rows as somebody does who never asks again."""
         if change == "changed":
             self.watched[row.thread_id] = row
         else:
@@ -93,17 +85,17 @@ class Play:
 
     def write(self, thread: str) -> None:
         number = sum(map(len, self.turns.values()))
-        hears, text = Hears(), f"{thread}-{number}"
-        turn = Turn([{"type": "text", "text": text}], hears, text=text, key=text)
+        recorded, text = RecordedTurn(), f"{thread}-{number}"
+        turn = Turn([{"type": "text", "text": text}], recorded, text=text, key=text)
         try:
             self.pool.submit(thread, turn, platform="test")
         except TooMany:
             return
-        self.turns.setdefault(thread, []).append((text, hears))
+        self.turns.setdefault(thread, []).append((text, recorded))
 
     def kill(self, thread: str) -> None:
         rows = [row for row in self.pool.rows() if row.thread_id == thread]
-        targets = [Target(thread_id=thread, session_id=row.session_id) for row in rows]
+        targets = [Target(thread_id=thread, session_id=row.session_id or "") for row in rows]
         grace = self.chance.choice([None, 0, 0.5, 20])
         killing = self.pool.kill(targets, grace_seconds=grace, forget=self.chance.random() < 0.2)
         self.kills.append(asyncio.ensure_future(killing))
@@ -114,13 +106,13 @@ class Play:
 
     def withdraw(self, thread: str) -> None:
         session = self.pool.get(thread)
-        waiting = [text for text, hears in self.turns.get(thread, []) if not hears.ends]
+        waiting = [text for text, recorded in self.turns.get(thread, []) if not recorded.ends]
         if session is not None and waiting:
-            session.withdraw(self.chance.choice(waiting))
+            session.turns.withdraw(self.chance.choice(waiting))
 
     def answer(self, thread: str) -> None:
-        for _, hears in self.turns.get(thread, []):
-            for ask in tuple(hears.open):
+        for _, recorded in self.turns.get(thread, []):
+            for ask in tuple(recorded.open):
                 ask.select(self.chance.choice(ask.options).option_id)
 
     async def step(self) -> None:
@@ -151,7 +143,7 @@ class Play:
     async def settle(self) -> None:
         """Let everything end that does so by itself, and by the limits of time."""
         async with asyncio.timeout(100_000):
-            while any(not hears.ends for turns in self.turns.values() for _, hears in turns):
+            while any(not recorded.ends for turns in self.turns.values() for _, recorded in turns):
                 await asyncio.sleep(1)
                 self.pool.tick()
             await asyncio.gather(*self.kills)
@@ -163,12 +155,12 @@ class Play:
             assert len(heard) == len(set(heard)), "no prompt is sent twice"
             taken = [text for text, _ in turns]
             assert heard == [text for text in taken if text in set(heard)], "prompts are sent in their order"
-            for text, hears in turns:
-                assert len(hears.ends) == 1, f"{text} ends once"
-                end = hears.ends[0]
+            for text, recorded in turns:
+                assert len(recorded.ends) == 1, f"{text} ends once"
+                end = recorded.ends[0]
                 if end.stop_reason == "end_turn":
-                    assert hears.text == text
-                assert hears.order == ["started"] or (not hears.order and text not in heard)
+                    assert recorded.text == text
+                assert recorded.order == ["started"] or (not recorded.order and text not in heard)
                 assert bool(end.error) or end.stop_reason != "error", "an error says why"
         for task in self.kills:
             assert all(one.processes_left == 0 and one.outcome != "failed" for one in task.result())
@@ -199,5 +191,5 @@ def test_the_pool_keeps_its_promises(tmp_path, seed):
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         one = runner.run(play(tmp_path, seed))
     one.judge()
-    ends = [hears.ends[0].stop_reason for turns in one.turns.values() for _, hears in turns]
+    ends = [recorded.ends[0].stop_reason for turns in one.turns.values() for _, recorded in turns]
     assert "end_turn" in ends

@@ -1,8 +1,11 @@
-"""What a pool knows of the lives before it: threads, turns that wait, processes; and what is forgotten for good."""
+"""What a pool restores after a restart: threads, turns that wait, processes; and what it forgets for good."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,8 +17,9 @@ from acpbot.errors import TooMany
 from acpbot.sessions.turn import Turn
 from acpbot.sessions.views import Target
 from acpbot.storage.records import TurnRecord
+from tests.sessions.test_pool import kill
 from tests.support.pool import Clock, Listener, ThreadEvents
-from tests.support.pool_restarts import Events, life, rows
+from tests.support.pool_restarts import Events, rows, started
 
 SAME = ("thread_id", "platform", "agent", "cwd", "title", "owner", "created_at", "turns", "acp_session_id", "resumable")
 
@@ -27,13 +31,13 @@ def queue(harness, thread: str, text: str, message: bytes | None = b"{}") -> tup
     return turn, listener
 
 
-async def test_a_thread_is_there_again_and_its_next_message_resumes_it(tmp_path):
-    async with life(tmp_path) as first:
+async def test_a_thread_is_restored_and_its_next_message_resumes_it(tmp_path):
+    async with started(tmp_path) as first:
         await first.turn("1001", "remember the blue door")
-        await first.pool.get("1001").choose("model", "shout")
+        await first.session("1001").choose("model", "shout")
         before = first.row("1001")
         left = await first.killed()
-    async with life(tmp_path, left) as second:
+    async with started(tmp_path, left) as second:
         assert second.pool.rows() == []
         (row,) = second.pool.rows(suspended=True)
         assert (row.state, row.session_id, row.alive) == ("suspended", None, False)
@@ -42,18 +46,18 @@ async def test_a_thread_is_there_again_and_its_next_message_resumes_it(tmp_path)
         assert second.pool.counts().suspended == 1
         recalled = await second.turn("1001", "recall")
         assert "THE BLUE DOOR" in recalled.text.upper()
-        assert second.told.afresh == []
+        assert second.events.started_fresh == []
         assert second.row("1001").session_id not in (None, before.session_id)
-        choices = second.pool.get("1001").options.choices("model")
+        choices = second.session("1001").options.choices("model")
         assert [choice.value for choice in choices if choice.current] == ["shout"]
 
 
 async def test_a_failed_resume_keeps_the_old_id(tmp_path):
-    async with life(tmp_path) as first:
+    async with started(tmp_path) as first:
         await first.turn("1001", "remember the blue door")
         acp_session_id = first.row("1001").acp_session_id
         left = await first.killed()
-    async with life(tmp_path, left, argv=("/no/such/agent",)) as second:
+    async with started(tmp_path, left, argv=("/no/such/agent",)) as second:
         failed = await second.turn("1001", "recall")
         assert failed.end.stop_reason == "error"
         assert second.row("1001").acp_session_id == acp_session_id
@@ -62,25 +66,25 @@ async def test_a_failed_resume_keeps_the_old_id(tmp_path):
 
 
 async def test_a_slow_resume_holds_up_no_other_thread(tmp_path):
-    async with life(tmp_path) as first:
+    async with started(tmp_path) as first:
         await first.turn("1001", "say a")
         left = await first.killed()
     argv = ("/bin/sh", "-c", 'case $PWD in */1001) exec sleep 60;; *) exec "$0" "$@";; esac')
-    async with life(tmp_path, left) as second:
+    async with started(tmp_path, left) as second:
         demo = second.agent_argv
-    async with life(tmp_path, left, argv=(*argv, *demo)) as second:
+    async with started(tmp_path, left, argv=(*argv, *demo)) as second:
         slow = second.send("1001", "recall")
         quick = await second.turn("1002", "say b")
-        assert (quick.text, slow.end) == ("b", None)
+        assert (quick.text, slow.over.is_set()) == ("b", False)
         assert second.row("1001").state == "starting"
 
 
-async def test_turns_are_on_disk_as_what_they_are(tmp_path):
-    async with life(tmp_path) as harness:
+async def test_running_and_queued_turns_and_the_process_are_on_disk(tmp_path):
+    async with started(tmp_path) as harness:
         turn, running = queue(harness, "1001", "sleep 60", b"one")
         await asyncio.wait_for(running.running.wait(), 20)
         waits, _ = queue(harness, "1001", "say b", b"two")
-        session = harness.pool.get("1001")
+        session = harness.session("1001")
         left = await harness.killed()
         names = ("turn_id", "thread_id", "platform", "state", "message")
         found = [tuple(row[name] for name in names) for row in rows(left, "turns")]
@@ -89,15 +93,15 @@ async def test_turns_are_on_disk_as_what_they_are(tmp_path):
             (waits.turn_id, "1001", "test", "queued", b"two"),
         ]
         (process,) = rows(left, "processes")
-        assert (process["session_id"], process["pid"]) == (session.session_id, session.process.pid)
+        assert (process["session_id"], process["pid"]) == (session.session_id, session.row().pid)
         harness.pool.store.turn_settled(turn.turn_id)
         await harness.pool.kill([Target(thread_id="1001", session_id=session.session_id)])
         left = await harness.killed()
     assert rows(left, "processes") == []
 
 
-async def test_a_stop_keeps_what_waits_and_ends_what_runs(tmp_path):
-    async with life(tmp_path) as harness:
+async def test_a_stop_defers_queued_turns_and_ends_the_running_one(tmp_path):
+    async with started(tmp_path) as harness:
         _, running = queue(harness, "1001", "sleep 60", b"one")
         await asyncio.wait_for(running.running.wait(), 20)
         waits, waiting = queue(harness, "1001", "say b", b"two")
@@ -109,7 +113,7 @@ async def test_a_stop_keeps_what_waits_and_ends_what_runs(tmp_path):
     assert [(row["turn_id"], row["message"]) for row in kept] == [(waits.turn_id, b"two")]
 
 
-async def test_a_turn_that_ends_with_its_session_is_told_in_one_step_with_that(tmp_path):
+async def test_a_turn_that_ends_with_its_session_ends_in_the_same_step_of_the_loop(tmp_path):
     """Else a crash between the two would leave no more than that it was cancelled."""
     later: list[bool] = []
     seen: list[bool] = []
@@ -120,11 +124,11 @@ async def test_a_turn_that_ends_with_its_session_is_told_in_one_step_with_that(t
             asyncio.get_running_loop().call_soon(later.append, True)
 
     class Chat(ThreadEvents):
-        def session_ended(self, *told, **more) -> None:
-            super().session_ended(*told, **more)
+        def session_ended(self, *args: Any, **more: Any) -> None:
+            super().session_ended(*args, **more)
             seen.append(bool(later))
 
-    async with life(tmp_path) as harness:
+    async with started(tmp_path) as harness:
         harness.pool.attach("test", Chat())
         running = Running()
         turn = Turn([{"type": "text", "text": "sleep 60"}], running, text="sleep 60", message=b"{}")
@@ -134,12 +138,16 @@ async def test_a_turn_that_ends_with_its_session_is_told_in_one_step_with_that(t
     assert seen == [False]
 
 
-async def test_a_prompt_is_sent_only_once_it_is_on_disk_that_it_may_have_been(tmp_path):
-    async with life(tmp_path) as harness:
+async def test_a_prompt_is_sent_only_once_its_turn_is_marked_as_running_on_disk(tmp_path):
+    async with started(tmp_path) as harness:
         await harness.turn("1001", "say a")
         states = []
         listener = Listener()
-        fit = lambda blocks, _capabilities: states.append(rows(harness.path, "turns")[0]["state"]) or blocks  # noqa: E731
+
+        def fit(blocks, _capabilities):
+            states.append(rows(harness.path, "turns")[0]["state"])
+            return blocks
+
         turn = Turn([{"type": "text", "text": "say b"}], listener, text="say b", message=b"{}", fit=fit)
         harness.pool.submit("1001", turn, platform="test")
         await asyncio.wait_for(listener.over.wait(), 20)
@@ -147,50 +155,57 @@ async def test_a_prompt_is_sent_only_once_it_is_on_disk_that_it_may_have_been(tm
 
 
 async def test_a_turn_that_is_cancelled_before_it_is_sent_is_never_sent(tmp_path):
-    async with life(tmp_path) as harness:
+    about_to_start = asyncio.Event()
+
+    async def check() -> None:
+        about_to_start.set()
+
+    async with started(tmp_path) as harness:
         await harness.turn("1001", "say a")
-        _, listener = queue(harness, "1001", "say b")
-        session = harness.pool.get("1001")
-        for _ in range(100):
-            if session.turn is not None:
-                break
-            await asyncio.sleep(0)
-        assert session.turn.prompt_id is None
-        assert session.cancel()
+        await harness.store.durable()
+        listener = Listener()
+        turn = Turn([{"type": "text", "text": "say b"}], listener, text="say b", message=b"{}", check=check)
+        with contextlib.closing(sqlite3.connect(harness.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")  # so that the turn waits until it is on disk
+            harness.pool.submit("1001", turn, platform="test")
+            await asyncio.wait_for(about_to_start.wait(), 20)
+            session = harness.session("1001")
+            assert (session.turns.turn, turn.prompt_id) == (turn, None)
+            assert session.turns.cancel()
+            other.execute("ROLLBACK")
         await asyncio.wait_for(listener.over.wait(), 20)
         assert (listener.text, listener.end.stop_reason, listener.kinds) == ("", "cancelled", [])
         after = await harness.turn("1001", "say c")
         assert after.text == "c"
 
 
-async def test_a_forgotten_thread_is_forgotten_by_the_next_life_too(tmp_path):
-    async with life(tmp_path) as harness:
+async def test_a_forgotten_thread_is_not_restored(tmp_path):
+    async with started(tmp_path) as harness:
         await harness.turn("1001", "say a")
-        session_id = harness.row("1001").session_id
-        await harness.pool.kill([Target(thread_id="1001", session_id=session_id)], forget=True)
+        await harness.pool.kill([harness.target("1001")], forget=True)
         left = await harness.killed()
     assert rows(left, "threads") == []
 
 
-async def test_the_time_to_live_goes_on_over_lives(tmp_path):
-    async with life(tmp_path, ttl_seconds=1000) as first:
+async def test_the_time_to_live_goes_on_over_a_restart(tmp_path):
+    async with started(tmp_path, session_ttl_hours=1000 / 3600) as first:
         first.clock.move(5000)
         await first.turn("1001", "say a")
         left = await first.killed()
     for moment, there in ((5999, ["1001"]), (6001, [])):
-        async with life(tmp_path, left, ttl_seconds=1000) as harness:
+        async with started(tmp_path, left, session_ttl_hours=1000 / 3600) as harness:
             harness.clock.now = 1000.0 + moment
             harness.pool.tick()
             assert [row.thread_id for row in harness.pool.rows(suspended=True)] == there
-            assert (tmp_path / "workspaces" / "1001").is_dir(), "a workspace is kept unless it is told otherwise"
+            assert (tmp_path / "workspaces" / "1001").is_dir(), "a workspace is kept by default"
     assert rows(left, "threads") == []
 
 
 async def test_a_wall_clock_that_is_set_makes_no_thread_too_old(tmp_path):
     wall = Clock()
-    async with life(tmp_path, ttl_seconds=10_000, wall=wall) as harness:
+    async with started(tmp_path, session_ttl_hours=10_000 / 3600, wall=wall) as harness:
         await harness.turn("1001", "say a")
-        await harness.pool.kill([Target(thread_id="1001", session_id=harness.row("1001").session_id)])
+        await harness.pool.kill([harness.target("1001")])
         harness.pool.tick()
         wall.move(50 * 365 * 86_400)
         harness.pool.tick()
@@ -205,15 +220,14 @@ async def test_a_wall_clock_that_is_set_makes_no_thread_too_old(tmp_path):
 
 
 @pytest.mark.parametrize("trick", ["", "link", "link within", "elsewhere"])
-async def test_a_forgotten_thread_s_own_folder_goes_where_that_is_wanted_and_nothing_else(tmp_path, trick):
+async def test_a_forgotten_threads_own_folder_is_removed_where_that_is_configured_and_nothing_else(tmp_path, trick):
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "work").write_text("years of it")
-    async with life(tmp_path, ttl_seconds=1000, remove_workspace=True) as harness:
+    async with started(tmp_path, session_ttl_hours=1000 / 3600, remove_workspace=True) as harness:
         await harness.turn("1001", "say a")
         await harness.turn("1002", "say a")
         folder = tmp_path / "workspaces" / "1001"
-        thread = harness.pool.thread("1001")
         match trick:
             case "link":
                 folder.rename(tmp_path / "moved")
@@ -221,23 +235,85 @@ async def test_a_forgotten_thread_s_own_folder_goes_where_that_is_wanted_and_not
             case "link within":
                 (folder / "link").symlink_to(precious)
             case "elsewhere":
-                thread.cwd = precious
+                harness.session("1001").thread.cwd = str(precious)
         for name in ("1001", "1002"):
-            session_id = harness.row(name).session_id
-            await harness.pool.kill([Target(thread_id=name, session_id=session_id)])
+            await harness.pool.kill([harness.target(name)])
         harness.clock.move(500)
         await harness.turn("1002", "say b")
         harness.clock.move(501)
         harness.pool.tick()
-        await asyncio.gather(*harness.pool._removals.values())
+        await harness.pool.close(grace_seconds=0.5)
         assert (folder.exists() or folder.is_symlink()) == (trick in {"link", "elsewhere"})
-        assert (tmp_path / "workspaces" / "1002").is_dir(), "its thread lives"
+        assert (tmp_path / "workspaces" / "1002").is_dir(), "its thread is still there"
     assert (precious / "work").read_text() == "years of it"
 
 
-async def test_the_terminal_is_told_what_was_interrupted_and_what_waited_runs(tmp_path):
+async def test_a_thread_reads_once_that_its_folder_will_be_deleted_and_before_it_is(tmp_path, caplog):
+    folder = tmp_path / "workspaces" / "1001"
+    async with started(tmp_path, session_ttl_hours=1000 / 3600, remove_workspace=True) as harness:
+        assert "workspaces_are_removed" in caplog.messages
+        for text in ("say a", "say b"):
+            await harness.turn("1001", text)
+            assert (await kill(harness, "1001")).outcome == "ended"
+        assert harness.events.removals == [("1001", str(folder), 1000)]
+        left = await harness.killed()
+        harness.clock.move(999)
+        harness.pool.tick()
+        assert folder.is_dir()
+    async with started(tmp_path, left, session_ttl_hours=1000 / 3600, remove_workspace=True) as harness:
+        harness.clock.move(1000)
+        harness.pool.tick()
+        assert (harness.events.removals, harness.pool.rows(suspended=True)) == ([], [])
+        await harness.pool.close()
+    assert not folder.exists()
+
+
+async def test_a_thread_from_before_the_setting_keeps_its_folder_for_a_while_after_it_reads_of_the_deletion(tmp_path):
+    folder = tmp_path / "workspaces" / "1001"
+    async with started(tmp_path) as harness:
+        await harness.turn("1001", "say a")
+        left = await harness.killed()
+    async with started(tmp_path, left, session_ttl_hours=1000 / 3600, remove_workspace=True) as harness:
+        harness.clock.move(5000)
+        harness.pool.tick()
+        assert harness.events.removals == [("1001", str(folder), 1000)]
+        harness.clock.move(999)
+        harness.pool.tick()
+        assert [row.thread_id for row in harness.pool.rows(suspended=True)] == ["1001"]
+        assert folder.is_dir()
+        harness.clock.move(1)
+        harness.pool.tick()
+        await harness.pool.close()
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("keys", [{}, {"remove_workspace": True, "workspace_mode": "shared"}])
+async def test_nobody_reads_of_a_deletion_that_will_not_happen(tmp_path, keys):
+    async with started(tmp_path, session_ttl_hours=1000 / 3600, **keys) as harness:
+        await harness.turn("1001", "say a")
+        await kill(harness, "1001")
+        harness.clock.move(1000)
+        harness.pool.tick()
+        assert (harness.events.removals, harness.pool.rows(suspended=True)) == ([], [])
+        await harness.pool.close()
+    assert list((tmp_path / "workspaces").iterdir())
+
+
+async def test_forget_never_removes_a_folder(tmp_path):
+    async with started(tmp_path, remove_workspace=True) as harness:
+        await harness.turn("1001", "say a")
+        await kill(harness, "1001", forget=True)
+        await harness.turn("1002", "say a")
+        assert harness.events.removals == [], "there is nothing to announce"
+        await kill(harness, "1002")
+        assert harness.pool.forget("1002")
+        await harness.pool.close()
+    assert sorted(path.name for path in (tmp_path / "workspaces").iterdir()) == ["1001", "1002"]
+
+
+async def test_the_terminal_reads_what_a_restart_interrupted_and_queued_turns_run(tmp_path):
     events = Events()
-    async with life(tmp_path) as first:
+    async with started(tmp_path) as first:
         chat = LocalChat(first.pool)
         await chat.open("demo", None, "ada", events.take)
         for text in ("remember the blue door", "sleep 60", "say b", "recall"):
@@ -245,10 +321,10 @@ async def test_the_terminal_is_told_what_was_interrupted_and_what_waited_runs(tm
         await events.until(lambda _: len(events.of("turn_start")) == 2)
         left = await first.killed()
     ends = [event["stop_reason"] for event in events.of("turn_end")]
-    assert ends == ["end_turn", "cancelled", "kept", "kept"], "the first life went on, and stopped in order"
+    assert ends == ["end_turn", "cancelled", "kept", "kept"], "the first pool went on, and stopped in order"
 
     events = Events()
-    async with life(tmp_path, left) as second:
+    async with started(tmp_path, left) as second:
         chat = LocalChat(second.pool)
         chat.recover()
         row = await chat.open("demo", None, "ada", events.take)
@@ -257,18 +333,18 @@ async def test_the_terminal_is_told_what_was_interrupted_and_what_waited_runs(tm
         ends = [event["text"] for event in events.of("turn_end")]
         assert ends[0] == "b"
         assert "the blue door" in ends[1]
-        (told,) = events.of("notice")
-        assert told["text"] == f"{INTERRUPTED} Your next message picks the conversation up again."
+        (notice,) = events.of("notice")
+        assert notice["text"] == f"{INTERRUPTED} Your next message picks the conversation up again."
         left = await second.killed()
     assert rows(left, "turns") == []
 
 
-async def test_an_answer_that_nobody_was_there_to_see_is_told_to_who_opens_the_thread(tmp_path):
-    async with life(tmp_path) as first:
+async def test_an_answer_that_nobody_followed_is_shown_to_who_opens_the_thread(tmp_path):
+    async with started(tmp_path) as first:
         incoming = IncomingMessage(thread_id="demo", text="say b", owner="ada")
         first.store.turn_queued(TurnRecord("a1", "demo", "local", "queued", msgspec.json.encode(incoming)))
         left = await first.killed()
-    async with life(tmp_path, left) as second:
+    async with started(tmp_path, left) as second:
         chat = LocalChat(second.pool)
         over = asyncio.Event()
         leave = second.pool.subscribe(lambda _, row: over.set() if row.turns == 1 else None)
@@ -283,14 +359,14 @@ async def test_an_answer_that_nobody_was_there_to_see_is_told_to_who_opens_the_t
             chat.leave("demo", events.take)
 
 
-async def test_a_message_that_can_t_be_read_any_more_stops_nothing_else(tmp_path):
-    async with life(tmp_path) as first:
+async def test_a_stored_message_that_can_t_be_decoded_stops_no_other(tmp_path):
+    async with started(tmp_path) as first:
         incoming = IncomingMessage(thread_id="demo", text="say b", owner="ada")
         for turn_id, message in (("a1", b'{"text": 1}'), ("a2", b"\xff"), ("a3", msgspec.json.encode(incoming))):
             first.store.turn_queued(TurnRecord(turn_id, "demo", "local", "queued", message))
         left = await first.killed()
     events = Events()
-    async with life(tmp_path, left) as second:
+    async with started(tmp_path, left) as second:
         chat = LocalChat(second.pool)
         await chat.open("demo", None, "ada", events.take)
         chat.recover()
@@ -300,15 +376,15 @@ async def test_a_message_that_can_t_be_read_any_more_stops_nothing_else(tmp_path
     assert rows(left, "turns") == []
 
 
-async def test_what_was_taken_once_is_not_refused_by_a_shorter_queue(tmp_path):
-    async with life(tmp_path) as first:
+async def test_a_turn_that_was_accepted_is_not_refused_by_a_shorter_queue_after_a_restart(tmp_path):
+    async with started(tmp_path) as first:
         for number in range(4):
             incoming = IncomingMessage(thread_id="demo", text=f"say {number}", owner="ada")
             record = TurnRecord(f"a{number}", "demo", "local", "queued", msgspec.json.encode(incoming))
             first.store.turn_queued(record)
         left = await first.killed()
     events = Events()
-    async with life(tmp_path, left, session={"max_queued": 1}) as second:
+    async with started(tmp_path, left, max_queued=1) as second:
         chat = LocalChat(second.pool)
         chat.recover()
         await chat.open("demo", None, "ada", events.take)
@@ -318,18 +394,18 @@ async def test_what_was_taken_once_is_not_refused_by_a_shorter_queue(tmp_path):
         assert [event["text"] for event in events.of("turn_end")] == ["0", "1", "2", "3"]
 
 
-async def test_what_waits_and_can_t_run_any_more_is_told(tmp_path):
-    async with life(tmp_path) as first:
+async def test_a_stored_turn_that_can_t_run_any_more_is_reported(tmp_path):
+    async with started(tmp_path) as first:
         incoming = IncomingMessage(thread_id="demo", text="say b", owner="ada", agent="gone")
         record = TurnRecord("a1", "demo", "local", "queued", msgspec.json.encode(incoming))
         first.store.turn_queued(record)
         left = await first.killed()
     events = Events()
-    async with life(tmp_path, left) as second:
+    async with started(tmp_path, left) as second:
         chat = LocalChat(second.pool)
         chat.recover()
         await chat.open("demo", None, "ada", events.take)
-        (told,) = events.of("notice")
-        assert told["text"].startswith("cannot use agent 'gone': the agents are demo")
+        (notice,) = events.of("notice")
+        assert notice["text"].startswith("cannot use agent 'gone': the agents are demo")
         left = await second.killed()
     assert rows(left, "turns") == []

@@ -8,7 +8,7 @@ from tests.fakes.agents import sdk_agent
 from tests.sessions.test_pool import kill
 
 
-async def test_a_whole_conversation(make_harness):
+async def test_a_whole_conversation_with_an_agent_made_with_the_sdk(make_harness):
     harness = make_harness(argv=(sys.executable, sdk_agent.__file__))
     first = await harness.turn("1001", "hello")
     assert (first.text, first.end.stop_reason) == ("You said: hello", "end_turn")
@@ -33,6 +33,6 @@ async def test_a_whole_conversation(make_harness):
     assert (result.outcome, result.processes_left, result.resumable) == ("ended", 0, False)
 
 
-async def test_a_rejection_reaches_the_agent(make_harness):
-    harness = make_harness(argv=(sys.executable, sdk_agent.__file__), session={"policy": "deny"})
+async def test_a_rejection_reaches_an_agent_made_with_the_sdk(make_harness):
+    harness = make_harness(argv=(sys.executable, sdk_agent.__file__), policy="deny")
     assert (await harness.turn("1001", "ask")).text == "You said: ask -> selected no"

@@ -11,9 +11,8 @@ import pytest
 
 from acpbot.acp.agent import Agent
 from acpbot.runtimes.local.launcher import choose_launcher
-from acpbot.sessions.launch import Profile, launch
 from acpbot.sessions.terminate import terminate
-from tests.support.launched_agents import LIMIT, PATH, AgentRunner, Watch
+from tests.support.launched_agents import LIMIT, AgentRunner, Watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -77,18 +76,3 @@ async def test_an_agent_that_obeys_ends_without_a_signal(runner):
     await sink.line()
     result = await terminate(Agent(), process, grace=LIMIT)
     assert (result.reached, result.processes_ended, result.processes_left) == ("eof", 1, 0)
-
-
-async def test_a_limit_that_does_not_hold_is_logged_once_a_session(runner, caplog):
-    launcher, _ = choose_launcher("subreaper")
-    env = {"PATH": PATH}
-    profile = Profile(name="demo", argv=("sleep", "1000"), env=env, memory_max=1 << 30, pids_max=50)
-    process, agent = await launch(launcher, profile, runner.cwd, "limited")
-    await terminate(agent, process, grace=0)
-    await launcher.aclose()
-    fields = [record.fields for record in caplog.records if record.message == "limit_not_held"]
-    assert [(field["session"], field["agent"], field["limit"]) for field in fields] == [
-        ("limited", "demo", "memory_max"),
-        ("limited", "demo", "pids_max"),
-    ]
-    assert {field["reason"] for field in fields} == {"agents run without a cgroup here"}

@@ -12,16 +12,16 @@ async def test_a_queued_turn_takes_another_text(harness):
     running = harness.send("t1", "stall 60")
     await asyncio.wait_for(running.running.wait(), 20)
     waiting = harness.send("t1", "say old")
-    session = harness.pool.get("t1")
-    assert not session.revise("no such key", [], "")
-    assert not session.revise("stall 60", [{"type": "text", "text": "say late"}], "say late"), "it runs already"
-    assert session.revise("say old", [{"type": "text", "text": "say new"}], "say new")
-    session.cancel()
+    session = harness.session("t1")
+    assert not session.turns.revise("no such key", [], "")
+    assert not session.turns.revise("stall 60", [{"type": "text", "text": "say late"}], "say late"), "it runs already"
+    assert session.turns.revise("say old", [{"type": "text", "text": "say new"}], "say new")
+    session.turns.cancel()
     await asyncio.wait_for(waiting.over.wait(), 20)
     assert waiting.text == "new"
 
 
-async def test_the_blocks_are_fitted_once_the_agent_is_known(harness):
+async def test_the_blocks_are_adapted_once_the_agents_capabilities_are_known(harness):
     seen = []
 
     def fit(blocks, capabilities):
@@ -36,13 +36,16 @@ async def test_the_blocks_are_fitted_once_the_agent_is_known(harness):
     assert seen == [(True, True)]
 
 
-async def test_a_prompt_that_can_t_be_made_costs_its_turn_and_no_other(harness, caplog):
+async def test_a_prompt_that_can_t_be_encoded_ends_its_own_turn_only(harness, caplog):
     listener = Listener()
-    fit = lambda _blocks, _capabilities: [object()]  # noqa: E731 - what no codec takes
+
+    def fit(_blocks, _capabilities):
+        return [object()]  # what no codec takes
+
     harness.pool.submit("t1", Turn([], listener, text="", fit=fit), platform="test")
     after = await harness.turn("t1", "say after")
     assert listener.end.stop_reason == "error"
-    assert listener.end.error.startswith("cannot send this message to the agent: internal error")
+    assert listener.error.startswith("cannot send this message to the agent: internal error")
     assert after.text == "after"
     assert "prompt_crashed" in caplog.messages
 
@@ -51,7 +54,7 @@ async def test_a_thread_is_forgotten_unless_it_has_a_session(harness):
     await harness.turn("t1", "remember it")
     assert not harness.pool.forget("t1")
     assert not harness.pool.forget("t2")
-    ending = harness.pool.get("t1").end("evicted")
+    ending = harness.session("t1").end("evicted")
     assert harness.pool.forget("t1"), "also while its last session ends"
     assert (await harness.turn("t1", "recall")).text.strip() == "You told me to remember nothing."
     assert ending.done()

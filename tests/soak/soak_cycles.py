@@ -12,13 +12,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from acpbot.runtimes.local.launcher import choose_launcher
-from acpbot.sessions.launch import Profile, environment
-from acpbot.sessions.pool import AgentChoice, Pool, PoolLimits
-from acpbot.sessions.thread import Workspace
-from acpbot.sessions.turn import Turn
+from acpbot.sessions.pool import Pool
+from acpbot.sessions.turn import PermissionRequest, Turn, TurnEnd
 from acpbot.sessions.views import Target
+from tests.support.pool import make_settings
+
+if TYPE_CHECKING:
+    from acpbot.acp.schema import Update
 
 CYCLES = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
 WARM_UP = 50
@@ -32,13 +35,14 @@ class Listener:
 
     def on_started(self) -> None: ...
 
-    def on_update(self, update) -> None: ...
+    def on_update(self, update: Update) -> None: ...
 
-    def on_permission_request(self, ask) -> None: ...
+    def on_permission_request(self, ask: PermissionRequest) -> None: ...
 
-    def on_permission_resolved(self, ask) -> None: ...
+    def on_permission_resolved(self, ask: PermissionRequest) -> None: ...
 
-    def on_ended(self, _end) -> None:
+    def on_ended(self, end: TurnEnd) -> None:
+        del end
         self.over.set()
 
 
@@ -62,23 +66,14 @@ def _parent(entry: Path) -> int:
         return 0
 
 
-async def soak(mode: str) -> bool:
+async def soak(mode: Literal["cgroup", "subreaper"]) -> bool:
     launcher, reason = choose_launcher(mode)
     base = Path(reason.split(": ")[1].removesuffix(" can be written")) if mode == "cgroup" else None
     with tempfile.TemporaryDirectory() as folder:
-        profile = Profile(
-            name="demo",
-            argv=(sys.executable, "-m", "acpbot.demo.agent"),
-            env=environment(os.environ, (), {"ACPBOT_DEMO_PACE": "0"}),
-        )
-        pool = Pool(
-            agents={"demo": AgentChoice(profile=profile)},
-            default_agent="demo",
-            launcher=launcher,
-            workspace=Workspace(Path(folder), "thread"),
-            limits=PoolLimits(),
-        )
-        first, started = {}, time.monotonic()
+        settings = make_settings(Path(folder), env={"ACPBOT_DEMO_PACE": "0"})
+        pool = Pool(settings, launcher=launcher, environ=os.environ)
+        first: dict[str, int] = {}
+        started = time.monotonic()
         for cycle in range(CYCLES):
             listener = Listener()
             words = "say a; fork 1" if cycle % 2 else "say a"
@@ -101,7 +96,7 @@ async def soak(mode: str) -> bool:
 
 def main() -> None:
     logging.disable(logging.WARNING)
-    fine = [asyncio.run(soak(mode)) for mode in ("cgroup", "subreaper")]
+    fine = [asyncio.run(soak("cgroup")), asyncio.run(soak("subreaper"))]
     sys.exit(0 if all(fine) else 1)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from acpbot.errors import StartError
-from acpbot.storage.database import Database, Limits
+from acpbot.storage.database import Database, DiskLimits
 from acpbot.storage.records import PostRecord
 from acpbot.storage.store import APPLICATION_ID, MIGRATIONS, Store
 
@@ -21,7 +21,7 @@ TABLE = ("CREATE TABLE things (name TEXT PRIMARY KEY) STRICT",)
 
 
 def open_things(path, migrations=TABLE, **limits) -> Database:
-    return Database(path, application_id=7, migrations=migrations, limits=Limits(**limits))
+    return Database(path, application_id=7, migrations=migrations, limits=DiskLimits(**limits))
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ async def test_what_was_written_is_there_once_it_is_durable(things, path):
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
-async def test_it_is_written_without_being_waited_for_as_well(path):
+async def test_a_step_is_written_even_if_nobody_waits_for_it(path):
     database = open_things(path)
     database.start()
     for name in ("one", "two"):
@@ -79,7 +79,7 @@ async def test_a_step_is_written_whole_or_not_at_all(things, path, caplog):
 
 
 @pytest.mark.parametrize("value", ["\ud800", 2**64, object()])
-async def test_a_value_that_can_t_be_written_stops_nothing_else(things, path, value):
+async def test_a_value_that_can_t_be_written_stops_no_later_write(things, path, value):
     things.write("INSERT INTO things VALUES (?)", value)
     await asyncio.sleep(0)
     things.write("INSERT INTO things VALUES (?)", "after")
@@ -87,7 +87,7 @@ async def test_a_value_that_can_t_be_written_stops_nothing_else(things, path, va
     assert names(path) == ["after"]
 
 
-async def test_a_file_that_is_damaged_while_it_is_used_is_told(path, caplog):
+async def test_damage_to_a_file_in_use_is_reported(path, caplog):
     open_once(path)
     with sqlite3.connect(path) as connection:
         connection.executemany("INSERT INTO things VALUES (?)", [(f"{number:0200}",) for number in range(200)])
@@ -106,7 +106,7 @@ async def test_a_file_that_is_damaged_while_it_is_used_is_told(path, caplog):
 
 
 @pytest.mark.usefixtures("things")
-def test_a_second_one_is_told_who_has_it(path):
+def test_a_second_daemon_reads_who_holds_the_file(path):
     with pytest.raises(StartError) as refused:
         open_things(path)
     assert str(refused.value) == f"cannot start: acpbot (pid {os.getpid()}) already uses the database {path}"
@@ -114,14 +114,14 @@ def test_a_second_one_is_told_who_has_it(path):
 
 @pytest.mark.usefixtures("things")
 @pytest.mark.parametrize("what", ["file", "folder"])
-def test_a_second_one_is_told_so_by_way_of_a_link_too(path, tmp_path, what):
+def test_a_second_daemon_reads_who_holds_the_file_by_a_link_too(path, tmp_path, what):
     link = tmp_path / "link"
     link.symlink_to(path if what == "file" else path.parent)
     with pytest.raises(StartError, match="already uses the database"):
         open_things(link if what == "file" else link / path.name)
 
 
-def test_it_can_be_had_again_once_it_is_given_back(path):
+def test_a_closed_file_can_be_opened_again(path):
     for _ in range(2):
         database = open_things(path)
         database.start()
@@ -146,7 +146,7 @@ def test_a_damaged_file_is_refused_and_kept(path, damage, words):
     assert path.read_bytes() == damage
 
 
-def test_damage_within_is_found_by_the_look_at_the_start(path):
+def test_damage_inside_the_file_is_found_at_the_start(path):
     with sqlite3.connect(path_made(path)) as connection:
         connection.execute("PRAGMA application_id = 7")
         connection.execute("PRAGMA user_version = 1")
@@ -209,12 +209,12 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(path):
 
 
 @pytest.mark.parametrize("where", ["/proc/none/acpbot.sqlite3", "/dev/null/acpbot.sqlite3"])
-def test_a_place_that_can_t_be_written_is_told(where):
+def test_a_folder_that_can_t_be_written_is_reported(where):
     with pytest.raises(StartError, match=r"cannot start: the database .* can't be used: .*\[store\] path"):
         open_things(Path(where))
 
 
-async def test_a_full_disk_is_told_and_what_was_written_waits_for_room(path, caplog):
+async def test_a_full_disk_is_reported_and_writes_wait_until_there_is_space(path, caplog):
     things = open_things(path, retry_seconds=0.01)
     assert things.read("PRAGMA max_page_count = 5") == [(5,)]
     things.start()
@@ -224,15 +224,15 @@ async def test_a_full_disk_is_told_and_what_was_written_waits_for_room(path, cap
     await asyncio.wait_for(things.durable(), 10)  # nobody waits for a disk that takes nothing
     assert "can't be written (database or disk is full)" in str(things.problem)
     assert names(path) == []
-    told = [record for record in caplog.records if record.message == "store_failed"]
-    assert [record.levelname for record in told] == ["WARNING"]
+    logged = [record for record in caplog.records if record.message == "store_failed"]
+    assert [record.levelname for record in logged] == ["WARNING"]
     things._connection.execute("PRAGMA max_page_count = 100000")
     await asyncio.to_thread(things.close)
     assert names(path) == big
     assert things.problem is None
 
 
-async def test_a_disk_that_does_not_answer_holds_up_nobody_for_ever(path, caplog):
+async def test_nobody_waits_for_ever_for_a_disk_that_does_not_answer(path, caplog):
     things = open_things(path, hang_seconds=0.05, retry_seconds=0.01)
     things.start()
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -249,7 +249,7 @@ async def test_a_disk_that_does_not_answer_holds_up_nobody_for_ever(path, caplog
 
 
 @pytest.mark.parametrize("most", [{"pending_most": 3}, {"pending_bytes": 30_000}])
-async def test_a_disk_that_stays_full_costs_the_oldest_and_not_the_memory(path, caplog, most):
+async def test_a_disk_that_stays_full_costs_the_oldest_writes_and_no_more_memory(path, caplog, most):
     things = open_things(path, retry_seconds=0.01, **most)
     things.read("PRAGMA max_page_count = 1")
     for number in range(6):
@@ -258,12 +258,12 @@ async def test_a_disk_that_stays_full_costs_the_oldest_and_not_the_memory(path, 
     things.start()
     await things.durable()
     await asyncio.to_thread(things.close)
-    told = {record.message: record.fields for record in caplog.records if hasattr(record, "fields")}
-    assert told["store_steps_lost"] == {"steps": 3}
-    assert told["store_unwritten"] == {"steps": 3}
+    logged = {record.message: record.fields for record in caplog.records if hasattr(record, "fields")}
+    assert logged["store_steps_lost"] == {"steps": 3}
+    assert logged["store_unwritten"] == {"steps": 3}
 
 
-def test_a_process_that_is_killed_leaves_a_whole_file(path):
+def test_a_killed_process_leaves_a_consistent_file(path):
     """Each step is two rows; whenever the writer is killed, there are as many of the one as of the other."""
     program = """
 import asyncio, sys
@@ -282,6 +282,7 @@ asyncio.run(main())
 """
     argv = [sys.executable, "-c", program, str(path), *TABLE]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
         assert writer.stdout.readline() == b"going\n"
         writer.kill()
     database = open_things(path)
@@ -293,7 +294,7 @@ asyncio.run(main())
     assert len(sides[0]) > 20
 
 
-def test_what_an_older_store_holds_is_taken_up(path):
+def test_the_contents_of_an_older_store_are_restored(path):
     Database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS[:1]).close()
     with sqlite3.connect(path) as connection:
         connection.execute(
@@ -307,7 +308,7 @@ def test_what_an_older_store_holds_is_taken_up(path):
     assert store.restored.posts == [wanted]
 
 
-def test_the_store_s_own_schema_is_made_and_is_current(path):
+def test_a_new_store_has_the_current_schema(path):
     Store.open(path).close()
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
@@ -317,10 +318,10 @@ def test_the_store_s_own_schema_is_made_and_is_current(path):
 
 
 @pytest.mark.parametrize("chosen", ["'{'", "CAST(x'ff' AS TEXT)"])
-def test_a_row_that_can_t_be_read_is_damage_that_is_told(path, chosen):
+def test_a_row_that_can_t_be_decoded_is_reported_as_damage(path, chosen):
     Store.open(path).close()
     with sqlite3.connect(path) as connection:
-        values = f"'1001', 'test', 'demo', NULL, '/', NULL, '2026', 0.0, NULL, 0, 0, {chosen}"
+        values = f"'1001', 'test', 'demo', NULL, '/', NULL, '2026', 0.0, NULL, 0, 0, {chosen}, NULL"
         connection.execute(f"INSERT INTO threads VALUES ({values})")  # noqa: S608 - the test's own
     connection.close()
     for _ in range(2):

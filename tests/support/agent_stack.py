@@ -74,7 +74,7 @@ class Stack:
         self.name = name
         self.home = folder / "home"
         argv, env = recipe(name, self.home, model.base_url, gate.url)
-        self._harness = Harness(folder, argv=argv, env=env, start_timeout=LIMIT)
+        self._harness = Harness(folder, argv=argv, env=env, start_timeout_seconds=LIMIT)
 
     def send(self, thread: str, text: str) -> Listener:
         return self._harness.send(thread, text)
@@ -96,8 +96,8 @@ class Stack:
         return result
 
     async def ended(self) -> None:
-        """Wait until the chat side is notified that a session has ended."""
-        await asyncio.wait_for(self._harness.told.ended.wait(), LIMIT)
+        """Wait until the chat side is told that a session has ended."""
+        await asyncio.wait_for(self._harness.events.ended.wait(), LIMIT)
 
     async def close(self) -> None:
         await self._harness.pool.close(grace_seconds=1.0)

@@ -74,14 +74,13 @@ async def looking(tmp_path: Path, fault: str) -> dict[str, Outcome]:
         await scene.idle(thread, 1)
         scene.ada.says(thread, "tool true; edit")
         session = scene.pool.get(str(thread.id))
-        assert session is not None
-        await scene.server.wait_for(session.asks.all, what="a question")
+        await scene.server.wait_for(lambda: session.permission_requests.open, what="a question")
         await scene.server.wait_for_message(thread, lambda one: one.buttons)
         lost = scene.server.faults.status(503, "POST", rest.MESSAGES, when="after", held=True)
         look = arrange(scene.server.faults, fault, "GET", rest.MESSAGES, lambda _call: True)
         scene.server.gateway.refuse()  # else it would report the message
         scene.server.gateway.cut()
-        session.asks.all()[0].select("allow-once")
+        next(iter(session.permission_requests.open.values())).select("allow-once")
         await asyncio.wait_for(lost.arrived.wait(), WAIT_SECONDS)
         scene.clock.ahead += 200
         scene.server.channels.nonces.clear()

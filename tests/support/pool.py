@@ -6,19 +6,28 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from acpbot.config.settings import AgentSettings, PermissionSettings, PoolSettings, Settings, StoreSettings
 from acpbot.runtimes.local.launcher import choose_launcher
-from acpbot.sessions.launch import Profile, environment
-from acpbot.sessions.observer import Limits
-from acpbot.sessions.pool import AgentChoice, Pool, PoolLimits
-from acpbot.sessions.thread import Workspace
-from acpbot.sessions.turn import Turn
+from acpbot.sessions.pool import Pool
+from acpbot.sessions.turn import PermissionRequest, Turn, TurnEnd
+from acpbot.sessions.views import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from acpbot.acp.schema import Update
+    from acpbot.runtimes.runtime import Launcher
+    from acpbot.sessions.session import Session
+    from acpbot.sessions.views import Row
+    from acpbot.storage.store import Store
 
 FAULTY = Path(__file__).parents[1] / "fakes" / "agents" / "faulty.py"
 
 
 class Clock:
-    """A monotonic clock that moves when it is told to."""
+    """A monotonic clock that moves when a test moves it."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -31,26 +40,37 @@ class Clock:
 
 
 class Listener:
-    """Collects what a turn tells."""
+    """Collects what a turn reports."""
 
     def __init__(self) -> None:
         self.text = ""
         self.kinds: list[str] = []
-        self.statuses: list[str] = []
+        self.statuses: list[str | None] = []
         self.bodies = ""
-        self.asks = []
-        self.end = None
+        self.asks: list[PermissionRequest] = []
+        self._end: TurnEnd | None = None
         self.running = asyncio.Event()
         self.over = asyncio.Event()
         self.tool_spoke = asyncio.Event()
         self.wants_permission = asyncio.Event()
-        self.ask_outcomes = []
+        self.ask_outcomes: list[str | None] = []
         self._waiting: list[tuple[str, asyncio.Event]] = []
 
     def on_started(self) -> None:
         self.running.set()
 
-    def on_update(self, update) -> None:
+    @property
+    def end(self) -> TurnEnd:
+        """How the turn ended."""
+        assert self._end is not None, "the turn has not ended"
+        return self._end
+
+    @property
+    def error(self) -> str:
+        """Why it ended with an error, empty where it did not."""
+        return self.end.error or ""
+
+    def on_update(self, update: Update) -> None:
         self.kinds.append(update.kind)
         self.statuses.append(update.body.get("status"))
         self.bodies += str(update.body)
@@ -70,67 +90,108 @@ class Listener:
         self._waiting.append((words, event))
         await asyncio.wait_for(event.wait(), 20)
 
-    def on_permission_request(self, ask) -> None:
+    def on_permission_request(self, ask: PermissionRequest) -> None:
         self.asks.append(ask)
         self.wants_permission.set()
 
-    def on_permission_resolved(self, ask) -> None:
+    def on_permission_resolved(self, ask: PermissionRequest) -> None:
         self.ask_outcomes.append(ask.outcome)
 
-    def on_ended(self, end) -> None:
-        assert self.end is None, "a turn ends once"
-        self.end = end
+    def on_ended(self, end: TurnEnd) -> None:
+        assert self._end is None, "a turn ends once"
+        self._end = end
         self.over.set()
 
 
 class ThreadEvents:
-    """The chat side: what threads are told."""
+    """The chat side: what the pool reports of threads."""
 
     def __init__(self) -> None:
-        self.endings = []
-        self.stuck = []
-        self.afresh = []
+        self.endings: list[tuple[str, str, bool]] = []
+        self.stuck: list[tuple[str, str | None, float]] = []
+        self.started_fresh: list[str] = []
+        self.dropped: list[tuple[str, str, str]] = []
+        self.removals: list[tuple[str, str, float]] = []
         self.changes = 0
         self.ended = asyncio.Event()
 
-    def session_changed(self, _thread_id) -> None:
+    def session_changed(self, _thread_id: str) -> None:
         self.changes += 1
 
-    def session_ended(self, thread_id, reason, _detail, *, resumable) -> None:
+    def session_ended(self, thread_id: str, reason: str, _detail: str | None, *, resumable: bool) -> None:
         self.endings.append((thread_id, reason, resumable))
         self.ended.set()
 
-    def session_afresh(self, thread_id) -> None:
-        self.afresh.append(thread_id)
+    def session_started_fresh(self, thread_id: str) -> None:
+        self.started_fresh.append(thread_id)
 
-    def session_stuck(self, thread_id, activity, seconds) -> None:
+    def session_stuck(self, thread_id: str, activity: str | None, seconds: float) -> None:
         self.stuck.append((thread_id, activity, seconds))
+
+    def choice_dropped(self, thread_id: str, category: str, value: str) -> None:
+        self.dropped.append((thread_id, category, value))
+
+    def removal_planned(self, thread_id: str, folder: str, seconds: float) -> None:
+        self.removals.append((thread_id, folder, seconds))
+
+
+def make_settings(folder: Path, **keys: Any) -> Settings:
+    """Settings with one agent, the demo agent, called ``demo``; ``keys`` are of [agent], [permissions] and [pool]."""
+    agent: dict[str, Any] = {"name": "demo", "command": sys.executable, "args": ("-m", "acpbot.demo.agent")}
+    permissions: dict[str, Any] = {}
+    pool: dict[str, Any] = {"workspace": folder / "workspaces", "grace_seconds": 2.0}
+    for key, value in keys.items():
+        if key in PermissionSettings.__struct_fields__:
+            permissions[key] = value
+        elif key in AgentSettings.__struct_fields__:
+            agent[key] = value
+        else:
+            pool[key] = value
+    return Settings(
+        default_agent="demo",
+        agents={"demo": AgentSettings(**agent)},
+        pool=PoolSettings(**pool),
+        permissions=PermissionSettings(**permissions),
+        store=StoreSettings(path=folder / "acpbot.sqlite3"),
+    )
 
 
 class Harness:
-    """A pool and what tests do with it."""
+    """A pool, made of its settings as the daemon makes it, and what tests do with it. ``keys`` as in `make_settings`.
 
-    def __init__(self, tmp_path, store=None, wall=None, **limits) -> None:
+    ``argv`` is the agent's command with its arguments; ``env`` adds to its environment.
+    """
+
+    def __init__(
+        self,
+        tmp_path: Path,
+        *,
+        store: Store | None = None,
+        wall: Callable[[], float] | None = None,
+        argv: Sequence[str] = (sys.executable, "-m", "acpbot.demo.agent"),
+        env: Mapping[str, str] | None = None,
+        settings: Settings | None = None,
+        launcher: Launcher | None = None,
+        **keys: Any,
+    ) -> None:
         self.clock = Clock()
-        self.told = ThreadEvents()
+        self.events = ThreadEvents()
         self.tmp_path = tmp_path
-        session = {"grace_seconds": 2.0, **limits.pop("session", {})}
-        self.agent_argv = limits.pop("argv", (sys.executable, "-m", "acpbot.demo.agent"))
-        own = {"ACPBOT_DEMO_PACE": "0", **limits.pop("env", {})}
-        env = environment(os.environ, (), own)
-        profile = Profile(name="demo", argv=self.agent_argv, env=env, start_timeout=limits.pop("start_timeout", 20))
-        self.launcher, _ = choose_launcher("auto")
+        self.agent_argv = tuple(argv)
+        command, *args = argv
+        own = {"ACPBOT_DEMO_PACE": "0", **(env or {})}
+        agent = {"command": command, "args": tuple(args), "env": own, "start_timeout_seconds": 20}
+        self.settings = settings or make_settings(tmp_path, **agent | keys)
+        self.launcher = launcher or choose_launcher("auto")[0]
         self.pool = Pool(
-            agents={"demo": AgentChoice(profile=profile)},
-            default_agent="demo",
+            self.settings,
             launcher=self.launcher,
-            workspace=Workspace(tmp_path / "workspaces", "thread"),
-            limits=PoolLimits(session=Limits(**session), **limits),
             store=store,
+            environ=os.environ,
             clock=self.clock,
             wall=wall or self.clock,
         )
-        self.pool.attach("test", self.told)
+        self.pool.attach("test", self.events)
 
     def send(self, thread: str, text: str) -> Listener:
         listener = Listener()
@@ -152,8 +213,20 @@ class Harness:
         await asyncio.wait_for(listener.tool_spoke.wait(), 20)
         return listener
 
-    def row(self, thread: str):
+    def row(self, thread: str) -> Row:
         return self.pool.row(thread)
+
+    def session(self, thread: str) -> Session:
+        """The thread's session, which must be there."""
+        session = self.pool.get(thread)
+        assert session is not None
+        return session
+
+    def target(self, thread: str) -> Target:
+        """What names the thread's session in a kill."""
+        session_id = self.row(thread).session_id
+        assert session_id is not None
+        return Target(thread_id=thread, session_id=session_id)
 
 
 def faulty(quirk: str) -> tuple[str, ...]:

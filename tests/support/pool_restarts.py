@@ -1,4 +1,4 @@
-"""One pool after the other on the same state, as a daemon that is killed and started again has it."""
+"""One pool after another on the same state, as a daemon has that is killed and started again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import sqlite3
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from acpbot.storage.store import Store
 from tests.support.pool import Harness
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Life(Harness):
+class StoredHarness(Harness):
     """A harness with a store."""
 
-    def __init__(self, tmp_path: Path, path: Path, **limits) -> None:
+    def __init__(self, tmp_path: Path, path: Path, **keys: Any) -> None:
         self.path = path
         self.store = Store.open(path)
-        super().__init__(tmp_path, store=self.store, **limits)
+        super().__init__(tmp_path, store=self.store, **keys)
 
     async def killed(self) -> Path:
-        """What SIGKILL at this moment would leave: the file as it stands, for another life. This one goes on."""
+        """What SIGKILL at this moment would leave: a copy of the file as it is, for another pool. This one goes on."""
         await self.store.durable()
         left = self.path.with_name(f"{self.path.name}.left")
         for suffix in ("", "-wal"):
@@ -36,9 +36,9 @@ class Life(Harness):
 
 
 @asynccontextmanager
-async def life(tmp_path: Path, path: Path | None = None, **limits) -> AsyncIterator[Life]:
-    """A life from its start to an orderly end."""
-    harness = Life(tmp_path, path or tmp_path / "acpbot.sqlite3", **limits)
+async def started(tmp_path: Path, path: Path | None = None, **keys: Any) -> AsyncIterator[StoredHarness]:
+    """A pool on the state in ``path``, from its start to an orderly end."""
+    harness = StoredHarness(tmp_path, path or tmp_path / "acpbot.sqlite3", **keys)
     try:
         yield harness
     finally:
@@ -47,7 +47,7 @@ async def life(tmp_path: Path, path: Path | None = None, **limits) -> AsyncItera
         await asyncio.to_thread(harness.store.close)
 
 
-def rows(path: Path, table: str) -> list[dict]:
+def rows(path: Path, table: str) -> list[dict[str, Any]]:
     """A table as it is on disk."""
     connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     connection.row_factory = sqlite3.Row
@@ -57,22 +57,22 @@ def rows(path: Path, table: str) -> list[dict]:
         connection.close()
 
 
-class Events(list[dict]):
+class Events(list[dict[str, Any]]):
     """The events of a terminal's chat, for :meth:`LocalChat.open`, and a way to wait for one."""
 
     def __init__(self) -> None:
         super().__init__()
         self._more = asyncio.Event()
 
-    def take(self, event: dict) -> None:
+    def take(self, event: dict[str, Any]) -> None:
         self.append(event)
         self._more.set()
 
-    async def until(self, fits: Callable[[list[dict]], bool]) -> None:
+    async def until(self, fits: Callable[[list[dict[str, Any]]], bool]) -> None:
         async with asyncio.timeout(20):
             while not fits(self):
                 self._more.clear()
                 await self._more.wait()
 
-    def of(self, kind: str) -> list[dict]:
+    def of(self, kind: str) -> list[dict[str, Any]]:
         return [event for event in self if event["type"] == kind]

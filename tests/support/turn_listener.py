@@ -1,4 +1,4 @@
-"""Who listens to turns of any shape, and measures what they cost."""
+"""Listeners for turns of any shape, and measurements of what turns cost."""
 
 from __future__ import annotations
 
@@ -6,24 +6,30 @@ import asyncio
 import contextlib
 import gc
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from acpbot.acp import schema
-from acpbot.sessions.turn import Turn
+from acpbot.sessions.turn import PermissionRequest, Turn, TurnEnd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.pool import Harness
 
 PATIENCE = 20
 """Seconds that anything may take, before a test gives up on it."""
 
 
-class Hearer:
-    """Collects what a turn tells, whatever its shape."""
+class AnyListener:
+    """Collects what a turn reports, whatever its shape."""
 
     def __init__(self) -> None:
         self.pieces: list[str] = []
         self.kinds: list[str] = []
-        self.asks = []
-        self.outcomes = []
+        self.asks: list[PermissionRequest] = []
+        self.outcomes: list[str | None] = []
         self.starts = 0
-        self.end = None
+        self._end: TurnEnd | None = None
         self.running = asyncio.Event()
         self.over = asyncio.Event()
         self.wants_permission = asyncio.Event()
@@ -33,26 +39,37 @@ class Hearer:
     def text(self) -> str:
         return "".join(self.pieces)
 
+    @property
+    def end(self) -> TurnEnd:
+        """How the turn ended."""
+        assert self._end is not None, "the turn has not ended"
+        return self._end
+
+    @property
+    def error(self) -> str:
+        """Why it ended with an error, empty where it did not."""
+        return self.end.error or ""
+
     def on_started(self) -> None:
         self.starts += 1
         self.running.set()
 
-    def on_update(self, update) -> None:
+    def on_update(self, update: schema.Update) -> None:
         self.kinds.append(update.kind)
         if update.kind == "agent_message_chunk":
             self.pieces.append(schema.chunk_text(update.body))
         self._more.set()
 
-    def on_permission_request(self, ask) -> None:
+    def on_permission_request(self, ask: PermissionRequest) -> None:
         self.asks.append(ask)
         self.wants_permission.set()
 
-    def on_permission_resolved(self, ask) -> None:
+    def on_permission_resolved(self, ask: PermissionRequest) -> None:
         self.outcomes.append(ask.outcome)
 
-    def on_ended(self, end) -> None:
-        assert self.end is None, "a turn ends once"
-        self.end = end
+    def on_ended(self, end: TurnEnd) -> None:
+        assert self._end is None, "a turn ends once"
+        self._end = end
         self.over.set()
 
     async def sees(self, text: str) -> None:
@@ -64,23 +81,23 @@ class Hearer:
         await asyncio.wait_for(self.over.wait(), PATIENCE)
 
 
-def send(harness, text: str, hearer: Hearer | None = None, thread: str = "1001") -> Hearer:
-    hearer = hearer or Hearer()
-    harness.pool.submit(thread, Turn([schema.text_block(text)], hearer, text=text), platform="test", owner="7")
-    return hearer
+def send(harness: Harness, text: str, listener: AnyListener | None = None, thread: str = "1001") -> AnyListener:
+    listener = listener or AnyListener()
+    harness.pool.submit(thread, Turn([schema.text_block(text)], listener, text=text), platform="test", owner="7")
+    return listener
 
 
-async def turn(harness, text: str, thread: str = "1001") -> Hearer:
-    hearer = send(harness, text, thread=thread)
-    await hearer.ends()
-    return hearer
+async def turn(harness: Harness, text: str, thread: str = "1001") -> AnyListener:
+    listener = send(harness, text, thread=thread)
+    await listener.ends()
+    return listener
 
 
-async def settled(harness) -> None:
+async def settled(harness: Harness) -> None:
     """Wait until nothing is about to end."""
     while any(row.state == "closing" for row in harness.pool.rows()):
-        harness.told.ended.clear()
-        await asyncio.wait_for(harness.told.ended.wait(), PATIENCE)
+        harness.events.ended.clear()
+        await asyncio.wait_for(harness.events.ended.wait(), PATIENCE)
 
 
 def memory(name: str) -> int:
@@ -90,9 +107,9 @@ def memory(name: str) -> int:
 
 
 @contextlib.contextmanager
-def grows_less_than(limit: int):
+def grows_less_than(limit: int) -> Iterator[None]:
     gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew (proc(5))
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again (proc(5))
     before = memory("VmRSS")
     yield
     assert memory("VmHWM") - before < limit

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.outbound.rest import Throttle
     from acpbot.chat.platform import ChatFacts, IncomingMessage
     from acpbot.config.settings import Settings
-    from acpbot.sessions.observer import Reason
     from acpbot.sessions.pool import Pool
+    from acpbot.sessions.views import Reason
 
 log = get_logger(__name__)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from acpbot.errors import InvalidParams, NotFound
 from acpbot.management.method import Call, Method, Params
-from acpbot.sessions.thread import check_thread_id
+from acpbot.sessions.workspace import check_thread_id
 
 if TYPE_CHECKING:
     from acpbot.management.method import Chat

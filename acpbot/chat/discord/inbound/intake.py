@@ -292,7 +292,7 @@ class Intake:
         surface = self.waiting.get(message_id)
         session = None if surface is None else self._pool.get(surface.thread_id)
         if session is not None:
-            session.withdraw(message_id)
+            session.turns.withdraw(message_id)
 
 
 def _why(error: Refused) -> str:

@@ -71,7 +71,7 @@ async def test_a_member_who_left_is_out_and_a_turn_of_theirs_waits_for_nobody(tm
         scene.server.give_roles(scene.guild, scene.eve, [role])
         return {"allowed_role_ids": (str(role.id),)}
 
-    async with staged(tmp_path, setup=by_role, limits={"session": {"permission_seconds": 0.2}}) as scene:
+    async with staged(tmp_path, setup=by_role, limits={"timeout_seconds": 0.2}) as scene:
         asking = scene.asks("tool echo hi", scene.eve)
         thread = await scene.server.wait_for(lambda: asking.thread)
         await scene.server.wait_for_message(thread, lambda one: one.buttons)
@@ -118,7 +118,7 @@ async def test_an_edit_of_an_answered_message_asks_nothing_anew(scene: Scene):
 
 
 async def test_a_full_queue_is_said(tmp_path):
-    async with staged(tmp_path, limits={"session": {"max_queued": 1}}) as scene:
+    async with staged(tmp_path, limits={"max_queued": 1}) as scene:
         thread = await busy(scene)
         scene.ada.says(thread, "say second")
         await scene.says(thread, "Queued")

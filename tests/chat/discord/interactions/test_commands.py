@@ -122,7 +122,7 @@ async def test_a_kill_from_the_shell_is_told_in_the_thread(scene: Scene):
 
 
 async def test_a_slow_command_is_deferred(tmp_path):
-    async with staged(tmp_path, prompt=0.1, limits={"session": {"grace_seconds": 0.5}}) as scene:
+    async with staged(tmp_path, prompt=0.1, limits={"grace_seconds": 0.5}) as scene:
         thread = await scene.opens("ignore; hang")
         await scene.says(thread, "I ignore SIGTERM")
         answer = scene.ada.slash("reset", {}, channel=thread)
@@ -156,7 +156,7 @@ async def test_an_answer_that_may_be_lost_is_given_again(scene: Scene, how, when
 
 
 async def test_what_follows_a_deferral_is_given_again(tmp_path):
-    async with staged(tmp_path, prompt=0.1, limits={"session": {"grace_seconds": 0.5}}) as scene:
+    async with staged(tmp_path, prompt=0.1, limits={"grace_seconds": 0.5}) as scene:
         thread = await scene.opens("ignore; hang")
         await scene.says(thread, "I ignore SIGTERM")
         scene.server.faults.abort("PATCH", rest.ORIGINAL, when="after", times=2)

@@ -95,7 +95,7 @@ async def test_a_cancel_takes_the_buttons_away(scene: Scene):
 
 
 async def test_an_expired_one_says_so(tmp_path):
-    async with staged(tmp_path, limits={"session": {"permission_seconds": 0.2}}) as scene:
+    async with staged(tmp_path, limits={"timeout_seconds": 0.2}) as scene:
         thread, message = await asked(scene)
         await scene.says(thread, "You did not allow it")
         await scene.idle(thread, 1)

@@ -1,0 +1,339 @@
+"""The turns of one session: those that wait, the one that runs, and what the agent says in it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from acpbot.acp import permissions, schema
+from acpbot.acp.connection import PermissionAsked, PromptEnded, RequestCancelled
+from acpbot.errors import AgentError, AgentGone, TooMany
+from acpbot.logs import get_logger
+from acpbot.sessions.open_tool_calls import OpenToolCalls
+from acpbot.sessions.options import Options
+from acpbot.sessions.output import OutputRing
+from acpbot.sessions.permission_requests import PermissionRequests
+from acpbot.sessions.turn import PermissionRequest, Turn, TurnEnd, end_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from acpbot.acp.agent import Agent
+    from acpbot.acp.connection import Item
+    from acpbot.config.settings import Settings
+    from acpbot.storage.records import ThreadRecord
+
+log = get_logger(__name__)
+
+# Some agents send one more update after a prompt's answer; where the next turn already waits, it waits that long.
+_SETTLE_SECONDS: Final = 0.05
+# Some agents answer every prompt after a cancel at once, and empty, for good: one that is faster than this is suspect.
+_AT_ONCE_SECONDS: Final = 2.0
+
+
+class TurnRunner:
+    """Runs turns in one agent: first in, first out, bounded; one that was accepted once is never refused again.
+
+    The running turn is in :attr:`turn`, those that wait in :attr:`queue`. All methods belong to the event loop's thread
+    and only :meth:`run` waits for the agent.
+
+    ``on_change``: something that the session's row shows has changed. ``on_starting`` is awaited before a prompt is
+    sent. ``on_failure``: the agent can't be prompted any more, for this reason. ``on_empty_reply``: this turn should be
+    tried by another session. A prompt that ends empty right after a cancel is tried once more in a new process that
+    resumes the conversation, and if it ends empty there too, in a new conversation: so at most twice.
+    """
+
+    def __init__(
+        self,
+        thread: ThreadRecord,
+        session_id: str,
+        settings: Settings,
+        *,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        on_change: Callable[[], None],
+        on_starting: Callable[[Turn], Awaitable[None]],
+        on_failure: Callable[[str], None],
+        on_empty_reply: Callable[[Turn], None],
+    ) -> None:
+        self.agent: Agent | None = None
+        self.turn: Turn | None = None
+        self.queue: deque[Turn] = deque()
+        self.options = Options()
+        self.calls = OpenToolCalls(clock)
+        self.output = OutputRing(thread.thread_id, session_id)
+        self.permission_requests = PermissionRequests(
+            settings.permissions, prefix=session_id, answer=self._answer, on_closed=self._permission_closed
+        )
+        self.idle_since = clock()
+        self.over = asyncio.Event()
+        """Set when the running prompt has been answered, or can't be answered any more."""
+        self.ending = False
+        """Set when the session ends: the answer to the running prompt is then kept in :attr:`answer`."""
+        self.answer: TurnEnd | None = None
+        self.reopened = False
+        """Whether an earlier process began the ACP session."""
+        self.retried: Turn | None = None
+        """The turn that the session before this one gave back."""
+        self.returned: Turn | None = None
+        """The turn that this session gave back."""
+        self._fields = {"thread": thread.thread_id, "session": session_id, "agent": thread.agent}
+        self._thread = thread
+        self._settings = settings.pool
+        self._clock = clock
+        self._wall = wall
+        self._on_change = on_change
+        self._on_starting = on_starting
+        self._on_failure = on_failure
+        self._on_empty_reply = on_empty_reply
+        self._more = asyncio.Event()
+        self._started_at = self._heard_at = 0.0
+        self._has_content = False
+        self._cancelled_before = False
+
+    @property
+    def turn_seconds(self) -> float:
+        """Since the running turn's prompt was sent."""
+        return self._clock() - self._started_at
+
+    @property
+    def silent_seconds(self) -> float:
+        """Since the agent's last message in this turn."""
+        return self._clock() - self._heard_at
+
+    @property
+    def is_stuck(self) -> bool:
+        """Silent too long; a running tool counts as activity up to the limit that the agent itself gave it."""
+        return self.silent_seconds >= self._settings.stuck_after_seconds and not self.calls.within_limit
+
+    # Queued turns.
+
+    def submit(self, turn: Turn) -> int:
+        """Queue a turn; how many are before it, the running one included. Raises TooMany when the queue is full."""
+        waiting = len(self.queue)
+        before = waiting + (self.turn is not None)
+        if before and waiting >= self._settings.max_queued and not turn.recovered:
+            words = "1 message already waits" if waiting == 1 else f"{waiting} messages already wait"
+            raise TooMany(f"cannot queue: {words} in this thread; wait for an answer")
+        self.queue.append(turn)
+        self._more.set()
+        self._on_change()
+        return before
+
+    def take_over(self, turns: Sequence[Turn], retried: Turn | None) -> None:
+        """Queue, before all others, the turns of the session before; ``retried`` is the one that it gave back."""
+        self.queue.extendleft(reversed(turns))
+        self.retried = retried
+        self._more.set()
+        self._on_change()
+
+    def withdraw(self, key: str) -> bool:
+        """Take a queued turn back, by its key; whether there was one."""
+        turn = self._find(key)
+        if turn is None:
+            return False
+        self.queue.remove(turn)
+        turn.finish(TurnEnd("cancelled"))
+        self._on_change()
+        return True
+
+    def revise(self, key: str, blocks: list[dict[str, Any]], text: str) -> Turn | None:
+        """Replace what a queued turn asks for, by its key; ``None`` where there is none."""
+        turn = self._find(key)
+        if turn is not None:
+            turn.blocks, turn.text = blocks, text
+        return turn
+
+    def refuse_queued(self, reason: str) -> None:
+        """End the turns that wait with an error: ``reason``."""
+        for turn in self.take_queued():
+            turn.finish(TurnEnd("error", reason))
+        self._on_change()
+
+    def take_queued(self) -> list[Turn]:
+        """Take all turns that wait out of the queue, in their order."""
+        turns = list(self.queue)
+        self.queue.clear()
+        return turns
+
+    def _find(self, key: str) -> Turn | None:
+        return next((turn for turn in self.queue if turn.key == key), None)
+
+    # The running turn.
+
+    async def run(self, agent: Agent) -> None:
+        """Run the turns that come, one after the other, until cancelled."""
+        while True:
+            self._on_change()
+            while not self.queue or self.queue[0].check is not None:
+                if self.queue:
+                    await _check(self.queue[0])
+                else:
+                    self._more.clear()
+                    await self._more.wait()
+            await self._run_turn(agent, self.queue.popleft())
+            if self.queue:
+                await asyncio.sleep(_SETTLE_SECONDS)
+
+    async def _run_turn(self, agent: Agent, turn: Turn) -> None:
+        self.over.clear()
+        self._has_content = False
+        self._started_at = self._heard_at = self._clock()
+        turn.prompt_id = None
+        self.turn = turn
+        await self._on_starting(turn)
+        if turn.cancelled_at is not None:
+            self.end(TurnEnd("cancelled"))
+            return
+        try:
+            blocks = turn.blocks if turn.fit is None else turn.fit(turn.blocks, agent.capabilities.prompt_capabilities)
+            turn.prompt_id = agent.prompt(blocks)
+        except AgentError as error:
+            if isinstance(error, AgentGone) and turn is not self.retried:
+                self.give_back(turn)
+            else:
+                self.end(TurnEnd("error", str(error)))
+            self._on_failure(str(error))
+            return
+        except Exception as error:
+            # A prompt that can't be made costs its own turn, not all that come after it in the thread.
+            log.exception("prompt_crashed", **self._fields)
+            reason = f"cannot send this message to the agent: internal error ({type(error).__name__}), see the log"
+            self.end(TurnEnd("error", reason))
+            return
+        if not turn.started:
+            turn.started = True
+            turn.listener.on_started()
+        self._on_change()
+        await self.over.wait()
+
+    def give_back(self, turn: Turn) -> None:
+        """Put the running turn back to the head of the queue, for the session after this one."""
+        self.turn, self.returned = None, turn
+        self.queue.appendleft(turn)
+
+    def cancel(self) -> bool:
+        """Ask the agent to stop the running turn; whether there was one. Open permissions are answered `cancelled`."""
+        turn = self.turn
+        if turn is None or self.agent is None:
+            return False
+        if turn.cancelled_at is None:
+            turn.cancelled_at = self._clock()
+        if turn.prompt_id is not None:
+            # In this order, as ACP has it: an agent whose permission is answered first goes on with the turn.
+            self.agent.cancel()
+            self.permission_requests.cancel_all()
+        return True
+
+    def end(self, end: TurnEnd) -> None:
+        """End the running turn, if there is one."""
+        turn, self.turn = self.turn, None
+        if turn is None:
+            return
+        self._cancelled_before = turn.cancelled_at is not None or (self._cancelled_before and not self._has_content)
+        self.permission_requests.cancel_all()
+        self.calls.clear()
+        self.output.flush()
+        self._thread.turns += 1
+        self._thread.used_at = self._wall()
+        self.idle_since = self._clock()
+        self.over.set()
+        turn.finish(end)
+        self._on_change()
+
+    # What the agent says.
+
+    def handle(self, item: Item) -> None:
+        """Handle one message of the agent."""
+        match item:
+            case schema.Update():
+                self._update(item)
+            case PermissionAsked():
+                self._permission_asked(item)
+            case RequestCancelled():
+                self.permission_requests.withdraw(item.request_id)
+            case PromptEnded():
+                self._prompt_ended(item)
+
+    def _update(self, update: schema.Update) -> None:
+        self._heard_at = self._clock()
+        own = None if self.agent is None else self.agent.session_id
+        if own is not None and update.session_id != own:
+            return  # a sub-agent's updates are not part of this conversation
+        if update.kind in schema.CONTENT_KINDS:
+            self._has_content = True
+        else:
+            self.options.handle(update)
+            if update.kind == "session_info_update" and isinstance(title := update.body.get("title"), str) and title:
+                self._thread.title = title[:200]
+            self._on_change()
+        if self.turn is None or self.turn.prompt_id is None:
+            return
+        if update.kind in {"tool_call", "tool_call_update"}:
+            self._tool_update(update.body)
+        elif update.kind == "agent_message_chunk":
+            self.output.text(schema.chunk_text(update.body))
+        self.turn.listener.on_update(update)
+
+    def _tool_update(self, body: dict[str, Any]) -> None:
+        before = self.calls.activity
+        line = self.calls.handle(body)
+        if line is not None:
+            self.output.line("tool", line)
+        if line is not None or self.calls.activity != before:
+            self._on_change()
+
+    def _permission_asked(self, asked: PermissionAsked) -> None:
+        self._heard_at = self._clock()
+        self._has_content = True
+        turn = self.turn
+        refuse = turn is None or turn.prompt_id is None or turn.cancelled_at is not None or self.ending
+        request = self.permission_requests.add(asked, refuse=refuse)
+        if request is not None and turn is not None:
+            turn.listener.on_permission_request(request)
+            self._on_change()
+
+    def _answer(self, request: PermissionRequest, option: schema.PermissionOption | None) -> None:
+        self._heard_at = self._clock()
+        if self.agent is not None:
+            self.agent.answer_permission(request.asked.request_id, permissions.outcome(option))
+
+    def _permission_closed(self, request: PermissionRequest) -> None:
+        if self.turn is None:
+            return
+        try:
+            self.turn.listener.on_permission_resolved(request)
+        except Exception:
+            # A turn's end comes through here: a listener's defect must not stop it.
+            log.exception("turn_listener_failed", turn=self.turn.turn_id)
+        self._on_change()
+
+    def _prompt_ended(self, ended: PromptEnded) -> None:
+        turn = self.turn
+        if turn is None or turn.prompt_id != ended.request_id:
+            log.info("late_answer_dropped", **self._fields)
+        elif self.ending:
+            # The turn ends in the same step of the loop as its session, so that a crash can't separate the two.
+            self.answer = end_of(turn, ended)
+            self.over.set()
+        elif self._should_retry(turn, ended):
+            self._on_empty_reply(turn)
+        else:
+            self.end(end_of(turn, ended))
+
+    def _should_retry(self, turn: Turn, ended: PromptEnded) -> bool:
+        """Whether the agent answers every prompt empty: so does this one, after a cancel or again after a retry."""
+        is_empty = ended.stop_reason == "end_turn" and not self._has_content and turn.cancelled_at is None
+        is_suspect = self._cancelled_before or (self.reopened and turn is self.retried)
+        return is_empty and is_suspect and self.turn_seconds < _AT_ONCE_SECONDS
+
+
+async def _check(turn: Turn) -> None:
+    check, turn.check = turn.check, None
+    try:
+        if check is not None:
+            await check()
+    except Exception:
+        # The turn then runs as it was accepted.
+        log.exception("turn_check_failed", turn=turn.turn_id)

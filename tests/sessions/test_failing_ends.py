@@ -1,0 +1,230 @@
+"""Sessions whose tasks, listeners or end fail: turn and session end all the same, and a kill can be repeated."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from acpbot.runtimes.local.launcher import choose_launcher
+from acpbot.sessions.turn import Turn
+from tests.sessions.test_pool import exists
+from tests.support.pool import Listener
+from tests.support.pool_restarts import rows, started
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from acpbot.runtimes.runtime import AgentProcess, LaunchSpec, StdoutSink, Usage
+    from acpbot.sessions.turn import PermissionRequest, TurnEnd
+
+FAILURES = [OSError(errno.EMFILE, "Too many open files"), RuntimeError("can't start new thread")]
+
+
+BROKEN = frozenset({"look", "close_stdin", "terminate", "kill", "kill_container", "aclose"})
+
+
+class BlindProcess:
+    """A real agent's process; while ``failure`` is set, nobody can look at its processes or end them."""
+
+    def __init__(self, process: AgentProcess, failure: Exception) -> None:
+        self._process = process
+        self.failure: Exception | None = failure
+
+    def __getattr__(self, name: str) -> Any:
+        return self._fail if name in BROKEN and self.failure is not None else getattr(self._process, name)
+
+    def _fail(self, *_: object) -> Any:
+        assert self.failure is not None
+        raise self.failure
+
+
+class BlindLauncher:
+    """Starts real agents as :class:`BlindProcess`; ``processes`` are all of them, oldest first."""
+
+    kind = "blind"
+
+    def __init__(self, failure: Exception) -> None:
+        self.processes: list[BlindProcess] = []
+        self._failure = failure
+        self._launcher, _ = choose_launcher("auto")
+
+    async def launch(self, spec: LaunchSpec, stdout: StdoutSink) -> Any:
+        self.processes.append(BlindProcess(await self._launcher.launch(spec, stdout), self._failure))
+        return self.processes[-1]
+
+    async def sample(self, processes: Iterable[AgentProcess]) -> dict[str, Usage]:
+        return await self._launcher.sample(processes)
+
+    async def aclose(self) -> None:
+        await self._launcher.aclose()
+
+
+async def within(work: Any) -> Any:
+    return await asyncio.wait_for(work, 20)
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=["no descriptors", "no threads"])
+async def test_a_session_whose_end_fails_ends_and_the_next_kill_ends_its_agent(tmp_path, failure):
+    launcher = BlindLauncher(failure)
+    async with started(tmp_path, launcher=launcher) as harness:
+        running = await harness.tool("1001")
+        waiting = harness.send("1001", "say next")
+        row = harness.row("1001")
+        target = harness.target("1001")
+        (first,) = await within(harness.pool.kill([target]))
+        assert (first.outcome, first.processes_left) == ("failed", 1)
+        assert (running.end.stop_reason, waiting.end.stop_reason) == ("cancelled", "cancelled")
+        assert (harness.row("1001").state, harness.pool.rows()) == ("suspended", [])
+        assert harness.events.endings == [("1001", "killed", True)]
+        await within(harness.pool.quiet())
+        left = await harness.killed()
+        assert [process["pid"] for process in rows(left, "processes")] == [row.pid], "the next daemon finds it"
+        assert exists(row.pid)
+        (again,) = await within(harness.pool.kill([target]))
+        assert again.outcome == "failed"
+        launcher.processes[0].failure = None
+        (last,) = await within(harness.pool.kill([target]))
+        assert (last.outcome, last.processes_left) == ("ended", 0)
+        assert not exists(row.pid)
+        assert (await harness.pool.kill([target]))[0].outcome == "already_gone"
+        assert harness.events.endings == [("1001", "killed", True)]
+        left = await harness.killed()
+    assert rows(left, "processes") == []
+
+
+async def test_what_a_failed_end_left_is_ended_before_the_threads_next_session_starts(make_harness):
+    launcher = BlindLauncher(FAILURES[0])
+    harness = make_harness(launcher=launcher)
+    await harness.turn("1001", "say a")
+    pid = harness.row("1001").pid
+    assert (await within(harness.session("1001").end("evicted"))).processes_left == 1
+    launcher.processes[0].failure = None
+    assert (await harness.turn("1001", "say b")).text == "b"
+    assert not exists(pid)
+    launcher.processes[1].failure = None
+
+
+async def test_what_a_failed_end_left_is_ended_in_the_background_after_a_while(make_harness):
+    launcher = BlindLauncher(FAILURES[0])
+    harness = make_harness(launcher=launcher)
+    await harness.turn("1001", "say a")
+    pid, session = harness.row("1001").pid, harness.pool.get("1001")
+    await within(session.end("evicted"))
+    launcher.processes[0].failure = None
+    harness.pool.tick()
+    assert exists(pid)
+    harness.clock.move(31)
+    harness.pool.tick()
+    await within(session.end("evicted"))
+    assert not exists(pid)
+
+
+async def test_a_pool_closes_whose_sessions_can_t_be_ended(make_harness):
+    harness = make_harness(launcher=BlindLauncher(FAILURES[0]))
+    listener = await harness.tool("1001")
+    await within(harness.pool.close(grace_seconds=0.2))
+    assert (listener.end.stop_reason, harness.pool.rows()) == ("cancelled", [])
+
+
+class FailingListener(Listener):
+    """Raises where ``at`` says."""
+
+    def __init__(self, at: str) -> None:
+        super().__init__()
+        self._at = at
+
+    def on_started(self) -> None:
+        super().on_started()
+        if self._at == "start":
+            raise RuntimeError(self._at)
+
+    def on_permission_resolved(self, ask: PermissionRequest) -> None:
+        super().on_permission_resolved(ask)
+        if self._at == "permission":
+            raise RuntimeError(self._at)
+
+    def on_ended(self, end: TurnEnd) -> None:
+        super().on_ended(end)
+        if self._at == "end":
+            raise RuntimeError(self._at)
+
+
+def send(harness, text: str, listener: Listener) -> None:
+    turn = Turn([{"type": "text", "text": text}], listener, text=text)
+    harness.pool.submit("1001", turn, platform="test")
+
+
+async def test_a_crash_of_the_sessions_main_task_ends_the_session_and_its_turn(harness, caplog):
+    """Without this the row says idle with one message queued, and nothing ever runs."""
+    failing, after = FailingListener("start"), Listener()
+    send(harness, "sleep 60", failing)
+    send(harness, "say b", after)
+    await within(after.over.wait())
+    assert failing.end.error == "cannot go on: internal error (RuntimeError), see the log"
+    assert (after.text, harness.events.endings) == ("b", [("1001", "crashed", True)])
+    assert "task_crashed" in caplog.messages
+
+
+@pytest.mark.parametrize("at", ["permission", "end"])
+async def test_a_listener_that_fails_at_the_end_stops_no_kill(harness, at):
+    failing = FailingListener(at)
+    send(harness, "tool sleep 60", failing)
+    await within(failing.wants_permission.wait())
+    target = harness.target("1001")
+    (result,) = await within(harness.pool.kill([target]))
+    assert (result.outcome, failing.over.is_set()) == ("ended", True)
+    assert (await harness.turn("1001", "say next")).text == "next"
+
+
+async def test_a_platform_and_a_subscriber_that_fail_stop_no_session(harness):
+    class FailingChat:
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError(name)
+
+    def fail(_change: str, _row: Any) -> None:
+        raise RuntimeError("subscriber")
+
+    harness.pool.attach("test", FailingChat())
+    leave = harness.pool.subscribe(fail)
+    assert (await harness.turn("1001", "say a")).text == "a"
+    target = harness.target("1001")
+    (result,) = await within(harness.pool.kill([target]))
+    assert (result.outcome, harness.row("1001").state) == ("ended", "suspended")
+    leave()
+
+
+async def test_a_remembered_choice_that_the_agent_does_not_answer_is_dropped_and_the_thread_goes_on(make_harness):
+    demo = f"{sys.executable} -m acpbot.demo.agent"
+    deaf = f"if [ -e deaf ]; then grep --line-buffered -v session/set_config_option | {demo}; else exec {demo}; fi"
+    harness = make_harness(argv=("/bin/sh", "-c", deaf), start_timeout_seconds=2)
+    await harness.turn("1001", "say a")
+    await harness.session("1001").choose("mode", "auto")
+    await harness.session("1001").choose("model", "shout")
+    chosen = harness.pool.thread("1001").chosen
+    await within(harness.session("1001").end("expired"))
+    folder = harness.tmp_path / "workspaces" / "1001"
+    for history in folder.rglob("*.json"):
+        history.unlink()  # it holds the choices too: they must be set again
+    (folder / "deaf").touch()
+    assert (await harness.turn("1001", "say b")).text.lower() == "b"
+    assert harness.events.dropped == [("1001", "model", "shout")]
+    assert harness.pool.thread("1001").chosen == {"mode": chosen["mode"]}
+
+
+async def test_a_limit_that_can_t_be_applied_is_logged_once_a_session_and_shown(make_harness, caplog):
+    launcher, _ = choose_launcher("subreaper")
+    harness = make_harness(launcher=launcher, memory_max=1024**3, pids_max=100)
+    for text in ("say a", "say b"):
+        await harness.turn("1001", text)
+    detail = await harness.pool.detail("1001")
+    reason = "agents run without a cgroup here"
+    assert [(held.limit, held.reason) for held in detail.limits_not_held] == [
+        ("memory_max", reason),
+        ("pids_max", reason),
+    ]
+    logged = [record.fields["limit"] for record in caplog.records if record.message == "limit_not_held"]
+    assert logged == ["memory_max", "pids_max"]

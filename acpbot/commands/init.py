@@ -21,7 +21,7 @@ import typer
 
 from acpbot.commands.check_online import PORTAL, invite_link
 from acpbot.config import loader
-from acpbot.config.keys import Unfit, show, to_toml, token_in
+from acpbot.config.field_types import Unfit, show, to_toml, token_in
 from acpbot.config.paths import current_directory
 from acpbot.errors import AcpbotError, CannotAsk
 from acpbot.text import operator_line

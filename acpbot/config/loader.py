@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, structs
 
-from acpbot.config import keys
-from acpbot.config.keys import Kind, Secret
+from acpbot.config import field_types as keys
+from acpbot.config.field_types import Kind, Secret
 from acpbot.config.paths import check_socket, current_directory, default_socket, find, read_file, state_directory
 from acpbot.config.settings import (
     IDS,

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acpbot.config.keys import home_directory, refuse
+from acpbot.config.field_types import home_directory, refuse
 from acpbot.errors import ConfigError
 from acpbot.text import operator_line
 

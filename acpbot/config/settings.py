@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from msgspec import Struct, field
 
-from acpbot.config import keys
+from acpbot.config import field_types as keys
 
 Switch = Annotated[bool, keys.flag()]
 IDS = keys.many("Discord ids, digits in quotes", keys.discord_id())

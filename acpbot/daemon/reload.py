@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, structs
 
-from acpbot.config.keys import Kind, keys_of
+from acpbot.config.field_types import Kind, keys_of
 from acpbot.config.settings import LogSettings, ManagementSettings, StoreSettings
 from acpbot.errors import ConfigError
 from acpbot.logs import get_logger

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from acpbot.config import keys, loader
+from acpbot.config import field_types as keys
+from acpbot.config import loader
 from acpbot.config.settings import TABLES
 from acpbot.errors import ConfigError
 from tests.support.configs import AGENT, DISCORD, ENVIRON, TOKEN, USER, assert_one_line, parse, problem

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from acpbot.config import keys, loader
+from acpbot.config import field_types as keys
+from acpbot.config import loader
 from acpbot.config.settings import TABLES, Settings
 from acpbot.errors import ConfigError
 

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from acpbot.config import keys
+from acpbot.config import field_types as keys
 from acpbot.config.settings import TABLES
 
 if TYPE_CHECKING:

@@ -16,6 +16,8 @@ from acpbot.errors import AcpbotError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from acpbot.config.settings import Settings
+
 app = typer.Typer(
     name="acpbot",
     help="Coding agents in Discord threads, run like a service.",
@@ -69,10 +71,11 @@ def run(
     """Run the daemon until SIGTERM or SIGINT; SIGHUP reads the configuration again."""
     from acpbot import logs  # noqa: PLC0415 - the same
     from acpbot.config import loader as configuration  # noqa: PLC0415 - the help must not load the daemon
+    from acpbot.config.paths import find  # noqa: PLC0415 - the same
     from acpbot.daemon.daemon import Daemon  # noqa: PLC0415 - the same
 
     def start() -> None:
-        found = configuration.find(config, os.environ)
+        found = find(config, os.environ)
         settings = configuration.load(found, os.environ)
         path = configuration.socket_path(settings, socket, os.environ) if settings.management.enabled else None
         token = () if settings.discord is None else (str(settings.discord.bot_token),)
@@ -96,7 +99,7 @@ def check(
     from acpbot.commands.check_online import try_token  # noqa: PLC0415 - the same
     from acpbot.config import loader as configuration  # noqa: PLC0415 - the help must not load the daemon
 
-    async def well(settings: configuration.Settings) -> bool:
+    async def well(settings: Settings) -> bool:
         started = await check_all(settings, os.environ, typer.echo)
         return (not online or await try_token(settings, typer.echo)) and started
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acpbot.config import loader
+from acpbot.config.describe import describe
 from acpbot.daemon.wiring import profile
 from acpbot.errors import AgentError
 from acpbot.runtimes.local.launcher import choose_launcher
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from acpbot.acp.agent import Agent
-    from acpbot.config.loader import AgentSettings, Settings
+    from acpbot.config.settings import AgentSettings, Settings
     from acpbot.runtimes.runtime import Launcher
 
 
 async def check(settings: Settings, environ: Mapping[str, str], say: Callable[[str], None]) -> bool:
     """Say what is in force and try each agent once; whether all is well. ``say`` takes one line or a block."""
-    say(loader.describe(settings).rstrip())
+    say(describe(settings).rstrip())
     for warning in settings.warnings:
         say(f"warning: {warning}")
     socket = loader.socket_path(settings, None, environ)

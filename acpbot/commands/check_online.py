@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from acpbot import __version__
-from acpbot.config.field_types import Secret
+from acpbot.config.values import Secret
 from acpbot.errors import AcpbotError
 from acpbot.text import operator_line
 

@@ -21,8 +21,9 @@ import typer
 
 from acpbot.commands.check_online import PORTAL, invite_link
 from acpbot.config import loader
-from acpbot.config.field_types import Unfit, show, to_toml, token_in
+from acpbot.config.field_types import InvalidValue, clean_token
 from acpbot.config.paths import current_directory
+from acpbot.config.values import show, to_toml
 from acpbot.errors import AcpbotError, CannotAsk
 from acpbot.text import operator_line
 
@@ -247,9 +248,9 @@ def _token(text: str) -> str | None:
     if not text:
         return None
     try:
-        token = token_in(text)
-    except Unfit as unfit:
-        raise _Again(f"that {unfit.got}; copy only the token") from None
+        token = clean_token(text)
+    except InvalidValue as invalid:
+        raise _Again(f"that {invalid.got}; copy only the token") from None
     if not _TOKEN.fullmatch(token):
         raise _Again("that is no bot token: it has three parts with dots between; a client secret or key is another")
     return token

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import typer
 
-from acpbot.config.field_types import home_directory
+from acpbot.config.paths import home_directory
 from acpbot.errors import AcpbotError, CannotAsk
 from acpbot.text import operator_line
 

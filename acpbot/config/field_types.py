@@ -1,158 +1,56 @@
-"""How one key of config.toml is read: its kind says what it takes, and what to write where it is wrong.
+"""How one key of config.toml is read: from the type of its field in ``config.settings``.
 
-A settings field names its kind beside its type, ``max_sessions: Annotated[int, whole(1, 10_000)] = 10``, so that a
-key, its type, its limits and its default stand in one place; ``Reader.table`` walks the fields. Every refusal is a
-``ConfigError`` of one line: file, table and key, what is wrong, the mend. A refused value is quoted as it was
-written, never as ``${VAR}`` expanded it, and what looks like a Discord token is not quoted at all.
+msgspec checks the type, the bounds, the pattern or the choice that the annotation of a field gives. A function in the
+annotation, such as ``size``, prepares the value before: it expands ``${VAR}`` and understands what TOML has no type
+for. The same annotation words the error (``Meta.description`` completes 'must be ...') and gives an example. An error
+quotes a value as it was written, never as ``${VAR}`` expanded it, and does not quote what looks like a Discord token.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import functools
 import ipaddress
-import json
-import os
-import pwd
 import re
-import types
 import typing
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec import Meta
 
-from acpbot.errors import ConfigError
-from acpbot.text import HIDDEN, operator_line
+from acpbot.config.paths import home_directory
+from acpbot.config.values import Secret, config_error, nearest, quoted_key, show, to_toml
+from acpbot.text import HIDDEN
+
+if typing.TYPE_CHECKING:
+    from acpbot.errors import ConfigError
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?P<name>[^}]*)(?P<end>\}?)")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ONLY_REFERENCES = re.compile(r"(?:\$\{[A-Za-z_][A-Za-z0-9_]*\})+")
 _SIZE = re.compile(r"([0-9]{1,19})\s?([KMGT]?)(?:iB)?")
-_EMOJI = r"<a?:\w{2,32}:[0-9]{1,20}>|(?=.*[^\x00-\x7f])\S{1,16}"
-_LONGEST = 60
 _HIGHEST_PORT = 65535
 
 
-class Secret(str):
-    """A text that ``repr``, ``describe`` and errors don't show; ``shown`` is what stands in its place.
+class InvalidValue(Exception):
+    """A value does not fit its key.
 
-    ``variables`` are the environment variables that it was made of. ``str()`` and formatting give the value itself.
+    ``got`` names the value, where it must not be shown as it is; ``fix`` says what to write, where an example would
+    not help.
     """
 
-    __slots__ = ("shown", "variables")
-
-    shown: str
-    variables: frozenset[str]
-
-    def __new__(cls, value: str, shown: str = HIDDEN, variables: frozenset[str] = frozenset()) -> typing.Self:
-        """As ``str``, with what else there is to know of it."""
-        made = super().__new__(cls, value)
-        made.shown = shown
-        made.variables = variables
-        return made
-
-    def __repr__(self) -> str:
-        return repr(self.shown)
-
-
-def refuse(source: str, problem: str) -> ConfigError:
-    """The error to raise: 'cannot use SOURCE: PROBLEM', on one line."""
-    return ConfigError(operator_line(f"cannot use {source}: {problem}"))
-
-
-def to_toml(value: object) -> str:
-    """Write a setting as TOML; a ``Secret`` as its ``shown`` text."""
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case float() if value.is_integer():
-            return str(int(value))
-        case int() | float():
-            return repr(value)
-        case Secret():
-            return to_toml(value.shown)
-        case str():
-            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-        case Path():
-            return to_toml(str(value))
-        case Mapping():
-            pairs = (f"{bare(key)} = {to_toml(item)}" for key, item in value.items())
-            return "{ " + ", ".join(pairs) + " }" if value else "{}"
-        case tuple() | list():
-            return "[" + ", ".join(map(to_toml, value)) + "]"
-        case _:
-            raise TypeError(type(value).__name__)
-
-
-def show(value: object) -> str:
-    """Say in a few words what was found where something else was wanted."""
-    match value:
-        case bool() | float():
-            return to_toml(value)
-        case int():  # repr of one with over 4300 digits raises (sys.set_int_max_str_digits)
-            return repr(value) if abs(value) < 10**_LONGEST else "a very large number"
-        case str():
-            return to_toml(value if len(value) <= _LONGEST else value[: _LONGEST - 3] + "...")
-        case list():
-            return "a list"
-        case dict():
-            return "a table"
-        case _:
-            return "a date or time"
-
-
-def bare(key: str) -> str:
-    """A key's name as TOML writes it: quoted only where it must be."""
-    return key if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", key) else show(key)
-
-
-def nearest(name: str, known: typing.Iterable[str]) -> str | None:
-    """The known name that ``name`` was probably meant to be."""
-    close = difflib.get_close_matches(name[:_LONGEST].lower(), list(known), n=1, cutoff=0.7)
-    return close[0] if close else None
-
-
-def home_directory(environ: Mapping[str, str]) -> Path | None:
-    """``$HOME``, else the home in the password database, else ``None``; always absolute."""
-    home = environ.get("HOME", "")
-    if not home.startswith("/"):
-        try:
-            home = pwd.getpwuid(os.getuid()).pw_dir
-        except KeyError:  # a container may run under a uid that has no entry
-            return None
-    return Path(home) if home.startswith("/") else None
-
-
-def split_bind(text: str) -> tuple[str, int]:
-    """Host and port of "host:port" or "[IPv6]:port"; ``ValueError`` where it is neither."""
-    host, _, port = text.rpartition(":")
-    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > _HIGHEST_PORT:
-        raise ValueError(text)
-    if host.startswith("[") and host.endswith("]"):
-        return str(ipaddress.IPv6Address(host[1:-1])), int(port)
-    if re.fullmatch(r"[0-9.]+", host):
-        return str(ipaddress.IPv4Address(host)), int(port)
-    if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", host):
-        raise ValueError(text)
-    return host, int(port)
-
-
-class Unfit(Exception):
-    """A value is not of a kind; ``got`` and ``mend`` say it better than the general words, where they are given."""
-
-    def __init__(self, got: str | None = None, mend: str | None = None) -> None:
+    def __init__(self, got: str | None = None, fix: str | None = None) -> None:
         super().__init__(got)
         self.got = got
-        self.mend = mend
+        self.fix = fix
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Spot:
-    """Where a value stands, such as '[pool] max_sessions': it words refusals and expands the text there."""
+@dataclass(frozen=True, slots=True)
+class KeyLocation:
+    """The key that is read: ``source`` is the file, ``where`` for example '[pool] max_sessions'."""
 
     source: str
     where: str
@@ -160,13 +58,19 @@ class Spot:
 
     def error(self, problem: str) -> ConfigError:
         """The error to raise for this key."""
-        return refuse(self.source, f"{self.where} {problem}")
+        return config_error(self.source, f"{self.where} {problem}")
 
-    def expand(self, text: str) -> str:
-        """Replace each ``${VAR}``; ``$${`` stands for ``${``. A ``Secret`` where a variable was used."""
+    def expand(self, value: object) -> str:
+        """``value``, a text, with each ``${VAR}`` replaced; ``$${`` stands for ``${``.
+
+        It is a ``Secret`` where a variable was used. Raises ``InvalidValue`` where it is no text or holds a NUL, which
+        no system call takes, and ``ConfigError`` where a variable is not set.
+        """
+        if not isinstance(value, str):
+            raise InvalidValue
         used: set[str] = set()
 
-        def value(match: re.Match[str]) -> str:
+        def replace(match: re.Match[str]) -> str:
             name = match["name"]
             if name is None:
                 return "${"
@@ -181,36 +85,171 @@ class Spot:
             used.add(name)
             return self.environ[name]
 
-        expanded = _REFERENCE.sub(value, text)
-        return Secret(expanded, text, frozenset(used)) if used else expanded
-
-    def text(self, value: object) -> str:
-        """``value`` as expanded text; ``Unfit`` where it is no text or holds a NUL (no system call takes one)."""
-        if not isinstance(value, str):
-            raise Unfit
-        text = self.expand(value)
-        if "\0" in text:
-            raise Unfit("one with a NUL character")
-        return text
+        expanded = _REFERENCE.sub(replace, value)
+        if "\0" in expanded:
+            raise InvalidValue("one with a NUL character")
+        return Secret(expanded, value, frozenset(used)) if used else expanded
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Kind:
-    """What a key takes: ``want`` completes 'must be ...', ``sample`` would do, ``take`` makes the setting."""
+Prepare = Callable[[object, KeyLocation], object]
 
-    want: str
-    sample: str
-    take: Callable[[object, Spot], Any]
 
-    def read(self, value: object, spot: Spot, key: str, default: object) -> Any:
-        """The setting made of ``value``; refused with the whole sentence where it is of another kind."""
+class FieldType(NamedTuple):
+    """What a key takes. ``annotation`` is what msgspec checks; ``items`` is the type of a list's items."""
+
+    annotation: Any
+    meta: Meta
+    prepare: Prepare | None
+    items: FieldType | None
+
+    def read(self, value: object, location: KeyLocation, key: str, default: object) -> Any:
+        """The setting made of ``value``; raises ``ConfigError`` with the whole sentence where it does not fit."""
         try:
-            return self.take(value, spot)
-        except Unfit as unfit:
-            got = unfit.got or show(value)
-            sample = to_toml(default) if isinstance(default, (bool, int, float, str)) else self.sample
-            mend = unfit.mend or f"write for example {key} = {sample}"
-            raise spot.error(f"must be {self.want}, not {got}; {mend}") from None
+            return self.convert(value, location)
+        except InvalidValue as invalid:
+            got = invalid.got or show(value)
+            example = to_toml(default) if isinstance(default, (bool, int, float, str)) else self.example()
+            fix = invalid.fix or f"write for example {key} = {example}"
+            raise location.error(f"must be {self.wanted(key)}, not {got}; {fix}") from None
+
+    def convert(self, value: object, location: KeyLocation) -> Any:
+        """The setting made of ``value``; raises ``InvalidValue`` where it does not fit."""
+        if self.items is not None:
+            return self._convert_items(self.items, value, location)
+        prepared = value if self.prepare is None else self.prepare(value, location)
+        try:
+            return msgspec.convert(prepared, self.annotation)
+        except msgspec.ValidationError:
+            meant = nearest(prepared, self.choices()) if isinstance(prepared, str) else None
+            raise InvalidValue(_shown(value, prepared), f"did you mean {to_toml(meant)}?" if meant else None) from None
+
+    def _convert_items(self, items: FieldType, value: object, location: KeyLocation) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise InvalidValue
+        unique = (self.meta.extra_json_schema or {}).get("uniqueItems")
+        converted: list[Any] = []
+        for item in value:
+            try:
+                made = items.convert(item, location)
+            except InvalidValue as invalid:
+                raise InvalidValue(f"one with {invalid.got or show(item)}", invalid.fix) from None
+            if unique and made in converted:
+                raise location.error(f"names {show(item)} twice; leave one out")
+            converted.append(made)
+        return tuple(converted)
+
+    def choices(self) -> tuple[str, ...]:
+        """The names that the key takes, where these are the only ones."""
+        return typing.get_args(self.annotation) if typing.get_origin(self.annotation) is Literal else ()
+
+    def wanted(self, key: str) -> str:
+        """What completes 'must be ...'. The unit of a number is the last part of the key's name."""
+        if self.annotation is bool:
+            return "true or false"
+        if names := [to_toml(name) for name in self.choices()]:
+            return f"{', '.join(names[:-1])} or {names[-1]}"
+        wanted = self.meta.description
+        if wanted is None:
+            base = self.annotation.__origin__
+            wanted = f"a number of {key.rpartition('_')[2]}" if base is float else "a whole number"
+        if self.meta.ge is None:
+            return wanted
+        return f"{wanted} from {to_toml(self.meta.ge)} to {to_toml(self.meta.le)}"
+
+    def example(self) -> str:
+        """A value that the key takes, as TOML."""
+        if self.items is not None:
+            return f"[{self.items.example()}]"
+        if self.annotation is bool:
+            return "true"
+        if choices := self.choices():
+            return to_toml(choices[0])
+        return to_toml(self.meta.examples[0] if self.meta.examples else self.meta.le)
+
+
+@functools.cache
+def keys_of(table: type[msgspec.Struct]) -> dict[str, FieldType | type[msgspec.Struct]]:
+    """The keys of a table and their types, in order; a struct is a table below it. A field of plain str is no key."""
+    found: dict[str, FieldType | type[msgspec.Struct]] = {}
+    for name, annotation in typing.get_type_hints(table, include_extras=True).items():
+        if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+            found[name] = annotation
+        elif annotation is not str:
+            found[name] = field_type(annotation)
+    return found
+
+
+def field_type(annotation: Any) -> FieldType:
+    """What ``annotation`` says: ``Annotated[TYPE, ...]`` with a ``Meta`` and a function that prepares, or a type."""
+    if type(None) in typing.get_args(annotation):  # TYPE | None: only a default can be None
+        annotation = typing.get_args(annotation)[0]
+    base = getattr(annotation, "__origin__", annotation)
+    meta, prepare = Meta(), text if base is Literal else None
+    for extra in getattr(annotation, "__metadata__", ()):
+        if isinstance(extra, Meta):
+            meta = extra
+        else:
+            prepare = extra
+    items = field_type(typing.get_args(base)[0]) if typing.get_origin(base) is tuple else None
+    return FieldType(annotation, meta, prepare, items)
+
+
+def _shown(value: object, prepared: object) -> str:
+    """How an error names a value: as it was written."""
+    expanded = isinstance(value, str) and isinstance(prepared, str) and prepared != value
+    return f"the value of {show(value)}" if expanded else show(value)
+
+
+# The functions that prepare a value: they expand variables and raise InvalidValue.
+
+
+def text(value: object, location: KeyLocation) -> str:
+    """A text; it is shown as it is, even where it came from a variable."""
+    return str(location.expand(value))
+
+
+def masked_text(value: object, location: KeyLocation) -> str:
+    """A text; a ``Secret`` where it came from a variable."""
+    return location.expand(value)
+
+
+def size(value: object, location: KeyLocation) -> object:
+    """Bytes: a whole number, or a text such as "512M" (powers of 1024, as systemd's ``MemoryMax=`` takes it)."""
+    if isinstance(value, str) and (match := _SIZE.fullmatch(location.expand(value).strip())):
+        return int(match[1]) * 1024 ** " KMGT".index(match[2] or " ")
+    return value
+
+
+def discord_id(value: object, location: KeyLocation) -> str:
+    """A Discord id: digits in quotes; a whole number is taken too."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return show(value)
+    expanded = text(value, location)
+    inside = re.findall(r"[0-9]{15,20}", str(value))
+    if len(inside) == 1 and not expanded.isdecimal():  # a mention or a link: name the id in it
+        raise InvalidValue(None, f"write {to_toml(inside[0])}")
+    return expanded
+
+
+def token(value: object, location: KeyLocation) -> Secret:
+    """A bot token; shown as it is written where that is nothing but variables."""
+    if not isinstance(value, str):
+        raise InvalidValue("something else")
+    expanded = location.expand(value)
+    try:
+        return conceal(clean_token(expanded), value, expanded)
+    except InvalidValue as invalid:
+        raise location.error(f"{invalid.got}; put only the token there, as the developer portal shows it") from None
+
+
+def clean_token(found: str) -> str:
+    """The bot token in a text, without the whitespace around it; ``InvalidValue`` says what else there is."""
+    cleaned = found.strip()
+    if not cleaned:
+        raise InvalidValue("is empty")
+    if not re.fullmatch(r"[!-~]+", cleaned):
+        raise InvalidValue("holds spaces or other characters that no token has")
+    return cleaned
 
 
 def conceal(value: str, written: object, expanded: str) -> Secret:
@@ -219,255 +258,102 @@ def conceal(value: str, written: object, expanded: str) -> Secret:
     return Secret(value, shown, expanded.variables if isinstance(expanded, Secret) else frozenset())
 
 
-def quoted(value: object, expanded: str) -> str:
-    """How to name a text that doesn't fit: as it was written."""
-    return f"the value of {show(value)}" if isinstance(expanded, Secret) else show(value)
+def api_url(value: object, location: KeyLocation) -> str:
+    """A URL of HTTP that paths are appended to: without a slash at its end."""
+    return _url(value, location, ("https", "http"), "/")
 
 
-def flag() -> Kind:
-    """``true`` or ``false``: neither 1 nor "yes"."""
-
-    def take(value: object, _: Spot) -> bool:
-        if isinstance(value, bool):
-            return value
-        raise Unfit
-
-    return Kind("true or false", "true", take)
+def websocket_url(value: object, location: KeyLocation) -> str:
+    """A URL of a WebSocket, as it is."""
+    return _url(value, location, ("wss", "ws"), "")
 
 
-def number(low: float, high: float, unit: str) -> Kind:
-    """A number within limits, as ``float``; neither ``true`` nor nan nor inf."""
-
-    def take(value: object, _: Spot) -> float:
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high:
-            return float(value)
-        raise Unfit
-
-    return Kind(f"a number of {unit} from {to_toml(low)} to {to_toml(high)}", to_toml(high), take)
-
-
-def whole(low: int, high: int) -> Kind:
-    """A whole number within limits; ``true`` is none."""
-
-    def take(value: object, _: Spot) -> int:
-        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
-            return value
-        raise Unfit
-
-    return Kind(f"a whole number from {low} to {high}", str(high), take)
+def _url(value: object, location: KeyLocation, schemes: tuple[str, ...], strip: str) -> str:
+    """A ``Secret`` where it holds credentials or came from a variable. An error does not quote it: see above."""
+    expanded = location.expand(value)
+    try:
+        parts = urlsplit(expanded)
+        fits = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits or not re.fullmatch(r"[!-~]+", expanded):
+        raise InvalidValue("what is there")
+    url = expanded.rstrip(strip)
+    if isinstance(expanded, Secret):
+        return Secret(url, expanded.shown)
+    return Secret(url, f"{parts.scheme}://{HIDDEN}") if "@" in parts.netloc or parts.query else url
 
 
-def size(low: int, high: int) -> Kind:
-    """Bytes: a whole number, or text such as "512M" (powers of 1024, as in systemd's ``MemoryMax=``)."""
-
-    def take(value: object, spot: Spot) -> int:
-        count = value
-        if isinstance(value, str) and (match := _SIZE.fullmatch(spot.text(value).strip())):
-            count = int(match[1]) * 1024 ** " KMGT".index(match[2] or " ")
-        if not isinstance(count, int) or isinstance(count, bool):
-            raise Unfit
-        if not low <= count <= high:
-            raise Unfit(mend=f"choose one from {low} to {high} bytes")
-        return count
-
-    return Kind('a number of bytes or a text such as "512M" (K, M, G, T: powers of 1024)', '"512M"', take)
+def relative_path(value: object, location: KeyLocation) -> Path:
+    """A path: absolute, under ``~/``, or relative to what the caller decides. Nothing is looked up."""
+    written = text(value, location)
+    if written == "~" or written.startswith("~/"):
+        if (home := home_directory(location.environ)) is None:
+            raise location.error("begins with ~, but HOME is not set; set HOME or write an absolute path")
+        return home / written[2:].lstrip("/")
+    if not written.strip():
+        raise InvalidValue(_shown(value, written))
+    return Path(written)
 
 
-def text(
-    want: str, sample: str, pattern: str = r"(?s:.*\S.*)", *, check: Callable[[str], object] = str, masked: bool = False
-) -> Kind:
-    """A text that fits ``pattern`` and for which ``check`` raises no ``ValueError``.
-
-    With ``masked`` it is a ``Secret`` where it came from the environment.
-    """
-
-    def take(value: object, spot: Spot) -> str:
-        made = spot.text(value)
-        try:
-            fits = re.fullmatch(pattern, made) is not None
-            check(made)
-        except ValueError:
-            fits = False
-        if not fits:
-            raise Unfit(quoted(value, made))
-        return made if masked else str(made)
-
-    return Kind(want, to_toml(sample), take)
-
-
-def choice(names: tuple[str, ...]) -> Kind:
-    """One of some names; beside a ``Literal`` without arguments: ``Annotated[Literal["a", "b"], choice]``."""
-
-    def take(value: object, spot: Spot) -> str:
-        made = spot.text(value)
-        if made in names:
-            return str(made)
-        meant = nearest(made, names)
-        raise Unfit(quoted(value, made), f"did you mean {to_toml(meant)}?" if meant else None)
-
-    listed = [to_toml(name) for name in names]
-    return Kind(f"{', '.join(listed[:-1])} or {listed[-1]}", listed[0], take)
-
-
-def discord_id() -> Kind:
-    """A Discord id: digits in quotes; a whole number is taken too."""
-    digits = text("a Discord id, digits in quotes", "123456789012345678", r"[1-9][0-9]{0,19}")
-
-    def take(value: object, spot: Spot) -> Any:
-        plain = isinstance(value, int) and not isinstance(value, bool)
-        try:
-            return digits.take(show(value) if plain else value, spot)
-        except Unfit as unfit:
-            inside = re.findall(r"[0-9]{15,20}", value) if isinstance(value, str) else []
-            mend = f"write {to_toml(inside[0])}" if len(inside) == 1 else None
-            raise Unfit(None if plain else unfit.got, mend) from None
-
-    return dataclasses.replace(digits, take=take)
-
-
-def token_in(made: str) -> str:
-    """The bot token in a text, without the whitespace around it; ``Unfit`` says what else there is."""
-    if not (found := made.strip()):
-        raise Unfit("is empty")
-    if not re.fullmatch(r"[!-~]+", found):
-        raise Unfit("holds spaces or other characters that no token has")
+def path(value: object, location: KeyLocation) -> Path:
+    """A path, absolute or under ``~/``. Nothing is looked up."""
+    found = relative_path(value, location)
+    if not found.is_absolute():
+        raise InvalidValue(_shown(value, location.expand(value)))
     return found
 
 
-def token() -> Kind:
-    """A bot token; shown as it is written where it is nothing but variables."""
+def program(value: object, location: KeyLocation) -> str:
+    """A name to look up on PATH, or an absolute path; a relative one would change with each session's folder."""
+    expanded = location.expand(value)
+    if "/" in expanded:
+        return str(path(value, location))
+    words = expanded.split()
+    if not words:
+        raise InvalidValue
+    if words[1:]:
+        fix = f"write command = {to_toml(words[0])} and args = {to_toml(words[1:])}"
+        raise InvalidValue("a whole line", "put the rest into args" if isinstance(expanded, Secret) else fix)
+    return words[0]
 
-    def take(value: object, spot: Spot) -> Secret:
-        if not isinstance(value, str):
-            raise Unfit("something else")
-        made = spot.text(value)
+
+def bind(value: object, location: KeyLocation) -> str:
+    """A TCP address to listen at; ``split_bind`` gives its host and port."""
+    written = text(value, location)
+    try:
+        split_bind(written)
+    except ValueError:
+        raise InvalidValue(_shown(value, written)) from None
+    return written
+
+
+def split_bind(address: str) -> tuple[str, int]:
+    """Host and port of "host:port" or "[IPv6]:port"; ``ValueError`` where it is neither."""
+    host, _, port = address.rpartition(":")
+    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > _HIGHEST_PORT:
+        raise ValueError(address)
+    if host.startswith("[") and host.endswith("]"):
+        return str(ipaddress.IPv6Address(host[1:-1])), int(port)
+    if re.fullmatch(r"[0-9.]+", host):
+        return str(ipaddress.IPv4Address(host)), int(port)
+    if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", host):
+        raise ValueError(address)
+    return host, int(port)
+
+
+def variables(value: object, location: KeyLocation) -> dict[str, str]:
+    """A table of environment variables; every value is a ``Secret`` and may be empty."""
+    if not isinstance(value, dict):
+        raise InvalidValue
+    made: dict[str, str] = {}
+    for name, item in value.items():
+        if not name or "=" in name or "\0" in name:
+            raise InvalidValue(f"one with the name {show(name)}")
         try:
-            return conceal(token_in(made), value, made)
-        except Unfit as unfit:
-            raise spot.error(f"{unfit.got}; put only the token there, as the developer portal shows it") from None
-
-    return Kind("a bot token", '"${DISCORD_BOT_TOKEN}"', take)
-
-
-def url(sample: str, *schemes: str, base: bool = True) -> Kind:
-    """A URL; a ``Secret`` where it holds credentials or came from the environment.
-
-    ``base``: paths are put behind it, so its last slash is cut off; else it is used as it stands.
-    """
-
-    def take(value: object, spot: Spot) -> str:
-        made = spot.text(value)
-        try:
-            parts = urlsplit(made)
-            fits = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            fits = False
-        if not fits or not re.fullmatch(r"[!-~]+", made):
-            raise Unfit("what is there")  # not quoted: there may be a password in it
-        whole = made.rstrip("/") if base else str(made)
-        if isinstance(made, Secret):
-            return Secret(whole, made.shown)
-        return Secret(whole, f"{parts.scheme}://{HIDDEN}") if "@" in parts.netloc or parts.query else whole
-
-    return Kind(f"a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}", to_toml(sample), take)
-
-
-def location(sample: str, *, relative: bool = False) -> Kind:
-    """A path, absolute or under ``~/``; with ``relative`` also one that the caller resolves. Nothing is looked up."""
-
-    def take(value: object, spot: Spot) -> Path:
-        made = spot.text(value)
-        if made == "~" or made.startswith("~/"):
-            if (home := home_directory(spot.environ)) is None:
-                raise spot.error("begins with ~, but HOME is not set; set HOME or write an absolute path")
-            return home / made[2:].lstrip("/")
-        if not made.startswith("/") and not (relative and made.strip()):
-            raise Unfit(quoted(value, made))
-        return Path(made)
-
-    return Kind("the path of a file" if relative else "an absolute path (or begin with ~/)", to_toml(sample), take)
-
-
-def program() -> Kind:
-    """A name that is looked up on PATH, or an absolute path; a relative one would change with each session's folder."""
-    path = location("/usr/bin/python3")
-
-    def take(value: object, spot: Spot) -> str:
-        made = spot.text(value)
-        if "/" in made:
-            return str(path.take(value, spot))
-        if not (words := made.split()):
-            raise Unfit
-        if words[1:]:
-            mend = f"write command = {to_toml(words[0])} and args = {to_toml(words[1:])}"
-            raise Unfit("a whole line", "put the rest into args" if isinstance(made, Secret) else mend)
-        return words[0]
-
-    return Kind("the name of a program on PATH or its absolute path", '"claude-agent-acp"', take)
-
-
-def bind() -> Kind:
-    """A TCP address to listen at; ``split_bind`` takes it apart."""
-    return text('"host:port" or "[IPv6 address]:port"', "127.0.0.1:8090", check=split_bind)
-
-
-def emoji() -> Kind:
-    """A Unicode emoji, or a custom one as Discord writes it."""
-    return text("an emoji such as 👀, or a custom one as <:name:id>", "👀", _EMOJI)
-
-
-def many(items: str, kind: Kind, *, unique: bool = True) -> Kind:
-    """A list, each item at most once where ``unique``; a tuple of settings."""
-
-    def take(value: object, spot: Spot) -> tuple[Any, ...]:
-        if not isinstance(value, list):
-            raise Unfit
-        taken: list[Any] = []
-        for item in value:
-            try:
-                made = kind.take(item, spot)
-            except Unfit as unfit:
-                raise Unfit(f"one with {unfit.got or show(item)}", unfit.mend) from None
-            if unique and made in taken:
-                raise spot.error(f"names {show(item)} twice; leave one out")
-            taken.append(made)
-        return tuple(taken)
-
-    return Kind(f"a list of {items}", f"[{kind.sample}]", take)
-
-
-def variables() -> Kind:
-    """A table of environment variables, read-only; every value is a ``Secret`` and may be empty."""
-
-    def take(value: object, spot: Spot) -> Mapping[str, str]:
-        if not isinstance(value, dict):
-            raise Unfit
-        taken: dict[str, str] = {}
-        for name, item in value.items():
-            if not name or "=" in name or "\0" in name:
-                raise Unfit(f"one with the name {show(name)}")
-            try:
-                made = spot.text(item)
-            except Unfit as unfit:
-                raise Unfit(
-                    f"one where {bare(name)} is {unfit.got or 'no text'}", f'write {bare(name)} = "..."'
-                ) from None
-            taken[name] = conceal(made, item, made)
-        return types.MappingProxyType(taken)
-
-    return Kind("a table of texts", '{ NAME = "text" }', take)
-
-
-@functools.cache
-def keys_of(cls: type[msgspec.Struct]) -> dict[str, Kind | type[msgspec.Struct]]:
-    """The keys of a table and their kinds, in order; a struct is a table below it. Other fields are no keys."""
-    found: dict[str, Kind | type[msgspec.Struct]] = {}
-    for name, hint in typing.get_type_hints(cls, include_extras=True).items():
-        if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-            found[name] = hint
-        for extra in getattr(hint, "__metadata__", ()):
-            if isinstance(extra, Kind):
-                found[name] = extra
-            elif extra is choice:
-                found[name] = choice(typing.get_args(hint.__origin__))
-    return found
+            expanded = location.expand(item)
+        except InvalidValue as invalid:
+            shown = quoted_key(name)
+            raise InvalidValue(f"one where {shown} is {invalid.got or 'no text'}", f'write {shown} = "..."') from None
+        made[name] = conceal(expanded, item, expanded)
+    return made

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from acpbot.chat.discord.discord_chat import DiscordChat
-    from acpbot.config.loader import Settings
+    from acpbot.config.settings import Settings
     from acpbot.management.readiness import State
     from acpbot.runtimes.runtime import Launcher
     from acpbot.sessions.views import PoolCounts

@@ -11,7 +11,7 @@ from acpbot.sessions.pool import AgentChoice, PoolLimits
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from acpbot.config.loader import AgentSettings, Settings
+    from acpbot.config.settings import AgentSettings, Settings
 
 
 def profile(settings: AgentSettings, environ: Mapping[str, str]) -> Profile:

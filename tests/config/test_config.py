@@ -11,6 +11,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from acpbot.config import loader
+from acpbot.config.describe import describe
+from acpbot.config.paths import state_directory
 from acpbot.config.settings import AgentSettings, PoolSettings, Settings, StoreSettings
 from tests.support.configs import AGENT, DISCORD, ENVIRON, TOKEN, USER, all_keys, parse, problem
 
@@ -218,8 +220,8 @@ def test_bot_token_file(tmp_path: Path):
     assert (beside.bot_token, beside.bot_token_file) == ("beside-the-configuration", tmp_path / "token")
     assert systemd.discord is not None
     assert (systemd.discord.bot_token, systemd.discord.bot_token_file) == (TOKEN, credentials / "token")
-    assert "bot_token =" not in loader.describe(systemd)
-    assert TOKEN not in loader.describe(systemd) + repr(systemd)
+    assert "bot_token =" not in describe(systemd)
+    assert TOKEN not in describe(systemd) + repr(systemd)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +258,7 @@ def test_describe_is_toml_that_makes_the_same_settings():
         "[pool]\ngrace_seconds = 0.5\n",
         environ,
     )
-    text = loader.describe(settings)
+    text = describe(settings)
     assert parse(text, environ) == settings
     assert "sk-secret" not in text + repr(settings)
     assert TOKEN not in text + repr(settings)
@@ -264,12 +266,12 @@ def test_describe_is_toml_that_makes_the_same_settings():
     assert "\ngrace_seconds = 0.5\n" in text
     assert "\nmemory_max = 1073741824\n" in text
     assert 'args = ["--key=${KEY}", ' in text
-    assert "# no [discord]: the chat is local" in loader.describe(parse(AGENT))
+    assert "# no [discord]: the chat is local" in describe(parse(AGENT))
 
 
 def test_describe_names_every_key():
     table, seen = "", set()
-    for line in loader.describe(parse(DISCORD + AGENT)).splitlines():
+    for line in describe(parse(DISCORD + AGENT)).splitlines():
         table = found[1] if (found := re.fullmatch(r"\[(.+)\]", line)) else table
         if found := re.fullmatch(r"(?:# )?(\w+) (?:= .*|is not set)", line):
             seen.add((table, found[1]))
@@ -281,7 +283,7 @@ def test_describe_masks_secrets_of_settings_that_were_made_by_hand():
     pool = PoolSettings(workspace=Path("/w"))
     store = StoreSettings(path=Path("/s"))
     settings = Settings(default_agent="default", agents={"default": agent}, pool=pool, store=store)
-    assert "plain-secret" not in loader.describe(settings)
+    assert "plain-secret" not in describe(settings)
 
 
 SECRETS = st.text(
@@ -300,7 +302,7 @@ def test_secrets_never_appear(token: str, literal: str, variable: str, password:
         {"HOME": "/", "V": variable},
     )
     assert settings.agents["default"].env["C"] == f"x{variable}"
-    shown = loader.describe(settings) + repr(settings) + "".join(settings.warnings)
+    shown = describe(settings) + repr(settings) + "".join(settings.warnings)
     for secret in (token, literal, variable, password):
         assert secret not in shown
 
@@ -323,7 +325,7 @@ def test_nothing_is_created(tmp_path: Path):
     )
     environ = {"HOME": str(tmp_path), "STATE_DIRECTORY": f"{tmp_path}/e", "TMPDIR": str(tmp_path)}
     settings = loader.load(None, environ, cwd=tmp_path)
-    loader.describe(settings)
-    loader.state_directory(environ)
+    describe(settings)
+    state_directory(environ)
     loader.socket_path(None, f"{tmp_path}/f/s", environ)
     assert [path.name for path in tmp_path.iterdir()] == ["config.toml"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from acpbot.config import loader
-from acpbot.config.paths import SYSTEM_CONFIG, default_socket
+from acpbot.config.paths import SYSTEM_CONFIG, default_socket, find, state_directory
 from acpbot.errors import ConfigError
 from tests.support.configs import AGENT, ENVIRON, assert_one_line, parse
 
@@ -61,27 +61,27 @@ def test_the_order_of_places(tmp_path: Path):
     cwd.mkdir()
     environ = {"HOME": str(home)}
     with pytest.raises(ConfigError) as caught:
-        loader.find(None, environ, cwd)
+        find(None, environ, cwd)
     assert str(caught.value) == (
         f"cannot find a configuration: there is none at {cwd}/config.toml, {places[0]} and {SYSTEM_CONFIG}; "
-        "run `acpbot init`, or copy config.toml.example to one of these places"
+        "run `acpbot init`, or copy config.toml.example to one of these paths"
     )
     for place in places:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(AGENT)
-    assert loader.find(None, environ, cwd.parent) == places[0]
+    assert find(None, environ, cwd.parent) == places[0]
     environ["XDG_CONFIG_HOME"] = str(xdg)
-    assert loader.find(None, environ, cwd.parent) == places[1]
-    assert loader.find(None, environ, cwd) == places[2]
+    assert find(None, environ, cwd.parent) == places[1]
+    assert find(None, environ, cwd) == places[2]
     environ["ACPBOT_CONFIG"] = "../named.toml"
-    assert loader.find(None, environ, cwd).samefile(named)
-    assert loader.find(Path("../explicit.toml"), environ, cwd).samefile(explicit)
+    assert find(None, environ, cwd).samefile(named)
+    assert find(Path("../explicit.toml"), environ, cwd).samefile(explicit)
     assert loader.load(None, environ, cwd=cwd).source == str(cwd / "../named.toml")
     environ["ACPBOT_CONFIG"] = "/no/such.toml"
     with pytest.raises(ConfigError, match=r"cannot use /no/such.toml: there is no such file \(ACPBOT_CONFIG\);"):
-        loader.find(None, environ, cwd)
+        find(None, environ, cwd)
     environ |= {"ACPBOT_CONFIG": "", "XDG_CONFIG_HOME": "relative"}
-    assert loader.find(None, environ, cwd.parent) == places[0]
+    assert find(None, environ, cwd.parent) == places[0]
 
 
 @pytest.mark.parametrize(
@@ -93,18 +93,18 @@ def test_the_order_of_places(tmp_path: Path):
     ],
 )
 def test_state_directory(environ: dict[str, str], expected: str):
-    assert loader.state_directory(environ) == Path(expected)
+    assert state_directory(environ) == Path(expected)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become a user whom the password database does not know")
 def test_a_user_without_a_home_is_told_what_to_set():
     program = (
-        "import os; from acpbot.config import loader; os.setuid(4_000_000)\n"
+        "import os; from acpbot.config import loader; from acpbot.errors import ConfigError; os.setuid(4_000_000)\n"
         "text = '[agent]\\ncommand = \"a\"\\n'\n"
         "print(loader.parse(text, 'c', {'STATE_DIRECTORY': '/s'}).store.path)\n"
         "for line in ('', 'working_dir = \"~/x\"'):\n"
         "    try: loader.parse(text + line, 'c', {})\n"
-        "    except loader.keys.ConfigError as error: print(error)\n"
+        "    except ConfigError as error: print(error)\n"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.splitlines() == [
@@ -116,10 +116,11 @@ def test_a_user_without_a_home_is_told_what_to_set():
 
 def test_a_working_directory_that_was_removed(tmp_path: Path):
     program = (
-        "import os, pathlib; from acpbot.config import loader; os.rmdir(os.getcwd())\n"
+        "import os, pathlib; from acpbot.config import loader; from acpbot.errors import ConfigError\n"
+        "os.rmdir(os.getcwd())\n"
         "print(loader.socket_path(None, 's', {}))\n"
         "try: loader.load(pathlib.Path('c.toml'), {})\n"
-        "except loader.keys.ConfigError as error: print(error)\n"
+        "except ConfigError as error: print(error)\n"
     )
     gone = tmp_path / "gone"
     gone.mkdir()

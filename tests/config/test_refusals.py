@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from acpbot.config import field_types as keys
 from acpbot.config import loader
+from acpbot.config.describe import describe
+from acpbot.config.field_types import FieldType, keys_of
 from acpbot.config.settings import TABLES
+from acpbot.config.values import to_toml
 from acpbot.errors import ConfigError
 from tests.support.configs import AGENT, DISCORD, ENVIRON, TOKEN, USER, assert_one_line, parse, problem
 
@@ -66,9 +68,9 @@ BAD: list[tuple[str, str]] = [
     # sizes and addresses
     (
         '[agent]\nmemory_max = "512MB"',
-        'a number of bytes or a text such as "512M" (K, M, G, T: powers of 1024), not "512MB"; write for example',
+        'a number of bytes (or a text such as "512M": K, M, G, T are powers of 1024) from 1048576 to',
     ),
-    ("[agent]\nmemory_max = 5", "not 5; choose one from 1048576 to 1152921504606846976 bytes"),
+    ("[agent]\nmemory_max = 5", 'from 1048576 to 1152921504606846976, not 5; write for example memory_max = "512M"'),
     ("[agent]\nmemory_max = 1.5", "not 1.5;"),
     ("[agent]\npids_max = 0", "[agent] pids_max must be a whole number from 1 to 4194304, not 0"),
     (
@@ -90,7 +92,7 @@ BAD: list[tuple[str, str]] = [
     ("[management]\nbind = 'x'", "[management] has no key bind; it belongs into [management.probes]"),
     (
         "[pool]\ndefault_agent = 'x'",
-        "[pool] has no key default_agent; it stands at the top of the file, above the first [table]",
+        "[pool] has no key default_agent; it belongs at the top of the file, above the first [table]",
     ),
     ("[slack]\na = 1", "there is no table [slack]; the tables are [agents], [discord], [agent],"),
     ("[Discrod]\na = 1", "there is no table [Discrod]; did you mean [discord]?"),
@@ -241,7 +243,7 @@ def test_whole_message():
         ("agents = []\n", "[agents.NAME] must be a table, not a list;"),
         (
             "default_agent = 1\n",
-            'default_agent must be the name of an agent, not 1; write for example default_agent = "default"',
+            'default_agent must be "default", not 1; write default_agent = "default"',
         ),
         ('default_agent = "x"\n', 'default_agent must be "default", not "x"; write default_agent = "default"'),
         ('default_agnet = "x"\n', "there is no key default_agnet above the first [table]; did you mean default_agent?"),
@@ -294,7 +296,7 @@ def test_a_command_is_a_name_or_an_absolute_path(command: str, expected: str):
         ("[agent]\n[agent]", "not TOML at line 2, column 7: Cannot declare ('agent',) twice"),
         (
             "x = ${DISCORD_BOT_TOKEN}",
-            'not TOML at line 1, column 5: Invalid value; a variable stands in quotes: "${NAME}"',
+            'not TOML at line 1, column 5: Invalid value; a variable is written in quotes: "${NAME}"',
         ),
         ("a = " + "[" * 100_000, "nested too deeply"),
         ("a = " + "9" * 5000, "a number in it has too many digits"),
@@ -329,7 +331,9 @@ def test_a_token_in_the_wrong_place_is_not_quoted():
 
 # --- anything at all
 
-NAMES = [key for cls in TABLES.values() for key, kind in keys.keys_of(cls).items() if isinstance(kind, keys.Kind)]
+NAMES = [
+    key for cls in TABLES.values() for key, field_type in keys_of(cls).items() if isinstance(field_type, FieldType)
+]
 SCALARS = st.one_of(
     st.booleans(),
     st.integers(),
@@ -348,16 +352,16 @@ FRAGMENTS = [*"[]=\"'{}\n\r#.,\\\0", "${", "agent", "pool", "1", "nan", "é"]
 
 def toml(value: object) -> str:
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{keys.to_toml(key)} = {toml(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{to_toml(key)} = {toml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(toml, value)) + "]"
-    return keys.to_toml(value)
+    return to_toml(value)
 
 
 def refusal(text: str) -> str | None:
     """What the one error that there may be says; ``None`` where the text is a configuration."""
     try:
-        loader.describe(loader.parse(text, "/etc/c\n.toml", ENVIRON))
+        describe(loader.parse(text, "/etc/c\n.toml", ENVIRON))
     except ConfigError as error:
         return str(error)
     return None
@@ -381,7 +385,7 @@ def test_any_text_parses_or_is_refused_in_one_line(text: str):
 def test_any_values_parse_or_are_refused_in_one_line(tables: dict[str, dict[str, object]]):
     lines = []
     for head, pairs in tables.items():
-        lines += [f"[{head}]", *(f"{keys.to_toml(key)} = {toml(value)}" for key, value in pairs.items())]
+        lines += [f"[{head}]", *(f"{to_toml(key)} = {toml(value)}" for key, value in pairs.items())]
     text = "\n".join(lines)
     tomllib.loads(text)
     assert_parses_or_is_refused(text if "agent" in tables else f"{text}\n{AGENT}")
@@ -390,7 +394,7 @@ def test_any_values_parse_or_are_refused_in_one_line(tables: dict[str, dict[str,
 @given(st.sampled_from(sorted(TABLES)), st.data())
 @hypothesis_settings(max_examples=250, deadline=None)
 def test_one_key_with_any_value_parses_or_is_refused_by_its_name(table: str, data: st.DataObject):
-    key = data.draw(st.sampled_from(sorted(keys.keys_of(TABLES[table]))))
+    key = data.draw(st.sampled_from(sorted(keys_of(TABLES[table]))))
     line = f"{key} = {toml(data.draw(VALUES))}\n"
     text = f"[{table}]\n{line}{'' if table == 'agent' else AGENT}"
     if table == "agent" and key != "command":

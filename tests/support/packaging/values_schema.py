@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from acpbot.config import field_types as keys
+from acpbot.config.field_types import FieldType, bind, discord_id, keys_of, size, variables
 from acpbot.config.settings import TABLES
 
 if TYPE_CHECKING:
@@ -40,36 +39,33 @@ def closed(properties: Schema, **more: Any) -> Schema:
     return {"type": "object", "additionalProperties": False, "properties": properties, **more}
 
 
-def of_kind(kind: keys.Kind) -> Schema:
-    """What a key takes, by the words in which acpbot itself says it."""
-    want = kind.want
-    if limits := re.fullmatch(r"a (whole number|number of \w+) from ([0-9.]+) to ([0-9.]+)", want):
-        low, high = (json.loads(limit) for limit in limits.groups()[1:])
-        return {"type": "integer" if limits[1] == "whole number" else "number", "minimum": low, "maximum": high}
-    if re.fullmatch(r'("[a-z-]+"(, | or )?)+', want):
-        return {"enum": re.findall(r'"([a-z-]+)"', want)}
-    if want == "true or false":
+def of_field(field: FieldType) -> Schema:
+    """What a key takes."""
+    if field.annotation is bool:
         return SWITCH
-    if want.startswith("a number of bytes"):
+    if choices := field.choices():
+        return {"enum": list(choices)}
+    base = field.annotation.__origin__
+    if field.prepare is size:
         return {"type": ["integer", "string"], "pattern": "^[0-9]+ ?[KMGT]?$"}
-    if want.startswith("a list of Discord ids"):
-        # As a number in YAML it would lose its last digits on the way: Helm makes all numbers floats.
-        return {"type": "array", "uniqueItems": True, "items": DISCORD_ID}
-    if want.startswith("a list of"):
-        return {"type": "array", "items": TEXT}
-    if want.startswith("a table of"):
-        return TEXTS
-    if want.startswith('"host:port"'):
+    if base in {int, float}:
+        name = "integer" if base is int else "number"
+        return {"type": name, "minimum": field.meta.ge, "maximum": field.meta.le}
+    if field.prepare is bind:
         return {"type": "string", "pattern": BIND}
-    return NAME
+    if field.items is not None:
+        # As a number in YAML it would lose its last digits on the way: Helm makes all numbers floats.
+        ids = field.items.prepare is discord_id
+        return {"type": "array", "uniqueItems": True, "items": DISCORD_ID} if ids else {"type": "array", "items": TEXT}
+    return NAME if field.prepare is not variables else TEXTS
 
 
 def of_table(name: str, cls: type[Struct]) -> Schema:
     """A table of config.toml."""
     properties = {}
-    for key, kind in keys.keys_of(cls).items():
+    for key, field in keys_of(cls).items():
         if (name, key) not in CHART_SETS:
-            properties[key] = of_kind(kind) if isinstance(kind, keys.Kind) else of_table(f"{name}.{key}", kind)
+            properties[key] = of_field(field) if isinstance(field, FieldType) else of_table(f"{name}.{key}", field)
     return closed(properties)
 
 

@@ -45,8 +45,9 @@ def check_token_stays_secret(
         )
 
     for agent in agents.values():
-        values = [(f"env.{quoted_key(name)}", value) for name, value in agent.env.items()]
-        values += [("args", value) for value in (agent.command, *agent.args)]
+        values = [("args", value) for value in (agent.command, *agent.args)]
+        for name, value in agent.env.items():
+            values.append((f"env.{quoted_key(name)}", value))
         for name in agent.inherit_env:
             inherited = Secret(environ.get(name, ""), variables=frozenset({name}))
             values.append((f"inherit_env with {quoted_key(name)}", inherited))
@@ -65,7 +66,7 @@ def warnings(
             if name not in environ:
                 yield f"[{agent_table(agent.name)}] inherit_env names {name}, which is not set"
     if discord is not None:
-        yield from (f"[discord] {warning}" for warning in _discord_warnings(discord))
+        yield from _discord_warnings(discord)
 
 
 def _discord_warnings(discord: DiscordSettings) -> Iterator[str]:
@@ -73,14 +74,14 @@ def _discord_warnings(discord: DiscordSettings) -> Iterator[str]:
         value = getattr(discord, key)
         for item in value if isinstance(value, tuple) else ():
             if len(item) < _ID_LENGTH:
-                yield f"{key} holds {item}, which is too short for a Discord id (17 to 20 digits)"
+                yield f"[discord] {key} holds {item}, which is too short for a Discord id (17 to 20 digits)"
     if discord.allow_all_users and (discord.allowed_users or discord.allowed_role_ids):
-        yield "allow_all_users = true lets everybody in: allowed_users and allowed_role_ids have no effect"
+        yield "[discord] allow_all_users = true lets everybody in: allowed_users and allowed_role_ids have no effect"
     if discord.allow_all_channels and discord.allowed_channels:
-        yield "allow_all_channels = true: allowed_channels has no effect"
+        yield "[discord] allow_all_channels = true: allowed_channels has no effect"
     if not (discord.allow_all_users or discord.allowed_role_ids):
         for admin in sorted(set(discord.admin_users) - set(discord.allowed_users)):
-            yield f"admin_users names {admin}, whom allowed_users does not let in"
+            yield f"[discord] admin_users names {admin}, whom allowed_users does not let in"
     for key in ("api_base", "gateway_url"):
         if re.match(r"(http|ws)://(?!127\.|localhost\b|\[::1\])", getattr(discord, key) or ""):
-            yield f"{key} is not encrypted: whoever is on the way reads the bot token"
+            yield f"[discord] {key} is not encrypted: whoever is on the way reads the bot token"

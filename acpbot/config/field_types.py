@@ -97,20 +97,22 @@ Prepare = Callable[[object, KeyLocation], object]
 class FieldType(NamedTuple):
     """What a key takes. ``annotation`` is what msgspec checks; ``items`` is the type of a list's items."""
 
+    key: str
+    default: object
     annotation: Any
     meta: Meta
     prepare: Prepare | None
     items: FieldType | None
 
-    def read(self, value: object, location: KeyLocation, key: str, default: object) -> Any:
+    def read(self, value: object, location: KeyLocation) -> Any:
         """The setting made of ``value``; raises ``ConfigError`` with the whole sentence where it does not fit."""
         try:
             return self.convert(value, location)
         except InvalidValue as invalid:
             got = invalid.got or show(value)
-            example = to_toml(default) if isinstance(default, (bool, int, float, str)) else self.example()
-            fix = invalid.fix or f"write for example {key} = {example}"
-            raise location.error(f"must be {self.wanted(key)}, not {got}; {fix}") from None
+            plain = isinstance(self.default, (bool, int, float, str))
+            fix = invalid.fix or f"write for example {self.key} = {to_toml(self.default) if plain else self.example()}"
+            raise location.error(f"must be {self.wanted()}, not {got}; {fix}") from None
 
     def convert(self, value: object, location: KeyLocation) -> Any:
         """The setting made of ``value``; raises ``InvalidValue`` where it does not fit."""
@@ -142,7 +144,7 @@ class FieldType(NamedTuple):
         """The names that the key takes, where these are the only ones."""
         return typing.get_args(self.annotation) if typing.get_origin(self.annotation) is Literal else ()
 
-    def wanted(self, key: str) -> str:
+    def wanted(self) -> str:
         """What completes 'must be ...'. The unit of a number is the last part of the key's name."""
         if self.annotation is bool:
             return "true or false"
@@ -151,7 +153,7 @@ class FieldType(NamedTuple):
         wanted = self.meta.description
         if wanted is None:
             base = self.annotation.__origin__
-            wanted = f"a number of {key.rpartition('_')[2]}" if base is float else "a whole number"
+            wanted = f"a number of {self.key.rpartition('_')[2]}" if base is float else "a whole number"
         if self.meta.ge is None:
             return wanted
         return f"{wanted} from {to_toml(self.meta.ge)} to {to_toml(self.meta.le)}"
@@ -171,16 +173,18 @@ class FieldType(NamedTuple):
 def keys_of(table: type[msgspec.Struct]) -> dict[str, FieldType | type[msgspec.Struct]]:
     """The keys of a table and their types, in order; a struct is a table below it. A field of plain str is no key."""
     found: dict[str, FieldType | type[msgspec.Struct]] = {}
-    for name, annotation in typing.get_type_hints(table, include_extras=True).items():
+    annotations = typing.get_type_hints(table, include_extras=True)
+    for field in msgspec.structs.fields(table):
+        annotation = annotations[field.name]
         if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
-            found[name] = annotation
+            found[field.name] = annotation
         elif annotation is not str:
-            found[name] = field_type(annotation)
+            found[field.name] = _field_type(field.name, annotation, field.default)
     return found
 
 
-def field_type(annotation: Any) -> FieldType:
-    """What ``annotation`` says: ``Annotated[TYPE, ...]`` with a ``Meta`` and a function that prepares, or a type."""
+def _field_type(key: str, annotation: Any, default: object) -> FieldType:
+    """What an annotation says: a type alone, or ``Annotated[TYPE, function that prepares, Meta(...)]``."""
     if type(None) in typing.get_args(annotation):  # TYPE | None: only a default can be None
         annotation = typing.get_args(annotation)[0]
     base = getattr(annotation, "__origin__", annotation)
@@ -190,8 +194,8 @@ def field_type(annotation: Any) -> FieldType:
             meta = extra
         else:
             prepare = extra
-    items = field_type(typing.get_args(base)[0]) if typing.get_origin(base) is tuple else None
-    return FieldType(annotation, meta, prepare, items)
+    items = _field_type(key, typing.get_args(base)[0], None) if typing.get_origin(base) is tuple else None
+    return FieldType(key, default, annotation, meta, prepare, items)
 
 
 def _shown(value: object, prepared: object) -> str:

@@ -133,7 +133,6 @@ class _Reader:
             first, first_type = next(iter(known.items()))
             example = f"{first} = {first_type.example()}" if isinstance(first_type, FieldType) else "its keys"
             raise _not_a_table(self.source, name, raw, example)
-        defaults = {field.name: field.default for field in structs.fields(cls)}
         fields: dict[str, Any] = {}
         for key, value in raw.items():
             field_type = known.get(key)
@@ -141,7 +140,7 @@ class _Reader:
                 raise _unknown_key(self.source, key, name, known)
             if isinstance(field_type, FieldType):
                 location = KeyLocation(self.source, f"[{name}] {key}", self.environ)
-                fields[key] = field_type.read(value, location, key, defaults[key])
+                fields[key] = field_type.read(value, location)
             else:
                 fields[key] = field_type(**self.table(field_type, value, f"{name}.{key}"))
         return fields

@@ -7,6 +7,7 @@ import ipaddress
 import math
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import kubernetes_validate
 import pytest
@@ -16,6 +17,9 @@ from acpbot import __version__
 from acpbot.config import loader
 from tests.support.packaging.container import Container, Image, obstacle, pod_mounts
 from tests.support.packaging.rendered import HELMED, KUSTOMIZED, LIMIT, PACKAGING, TOKEN, Rendered, each
+
+if TYPE_CHECKING:
+    from acpbot.config.settings import Settings
 
 KUSTOMIZATIONS = [("kustomize", name) for name in (*KUSTOMIZED, "example")]
 CHARTS = [("helm", name) for name in HELMED]
@@ -184,7 +188,7 @@ def test_versions_agree():
 # acpbot in the pods.
 
 
-def parsed(rendered: Rendered, folder: Path) -> loader.Settings:
+def parsed(rendered: Rendered, folder: Path) -> Settings:
     """The configuration as acpbot reads it, the token beside it."""
     (folder / "discord-token").write_text(TOKEN)
     return loader.parse(rendered.config_text, str(folder / "config.toml"), {"HOME": "/nowhere"})

@@ -19,6 +19,7 @@ from tests.support.discord_scene import staged
 from tests.support.packaging.rendered import TOKEN, each
 
 if TYPE_CHECKING:
+    from acpbot.config.settings import ProbeSettings
     from tests.support.discord_scene import Scene
 
 OUTAGE_SECONDS = 300
@@ -91,7 +92,7 @@ class Kubelet:
 class Drill:
     """A scene, the probes of a daemon around it, and the time."""
 
-    def __init__(self, scene: Scene, settings: loader.ProbeSettings) -> None:
+    def __init__(self, scene: Scene, settings: ProbeSettings) -> None:
         self.scene = scene
         self.grace = settings.grace_seconds
         self.probes = Probes(lambda: health.readiness(self.facts()), "127.0.0.1", 0)

@@ -1,7 +1,7 @@
-"""Log lines: one event each, as text or JSON, with secrets removed.
+"""Log lines: one event a line, as text or JSON, with secrets removed.
 
-A module has ``log = get_logger(__name__)`` and writes ``log.info("session_opened", thread="17")``: an event name and
-its fields. A traceback becomes one field, so that a line stays a line.
+A module has ``log = get_logger(__name__)`` and calls ``log.info("session_opened", thread="17")``: an event name and
+its fields. A traceback is one field, so that each event is one line.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ class EventLogger:
         self._logger = logger
 
     def debug(self, event: str, /, **fields: Any) -> None:
-        """What only a developer wants to know."""
+        """Log what only a developer needs."""
         self._log(logging.DEBUG, event, None, fields)
 
     def info(self, event: str, /, **fields: Any) -> None:
-        """What happens as intended."""
+        """Log what happens as intended."""
         self._log(logging.INFO, event, None, fields)
 
     def warning(self, event: str, /, **fields: Any) -> None:
-        """What an operator should look at."""
+        """Log what an operator should look at."""
         self._log(logging.WARNING, event, None, fields)
 
     def failed_try(self, event: str, failures: int, /, **fields: Any) -> None:
-        """A try that failed and is made again: a warning for the first of several in a row, else for developers."""
+        """Log a failed attempt that is retried: the first of several in a row as a warning, the others as debug."""
         level = logging.WARNING if failures == 1 else logging.DEBUG
         self._log(level, event, None, {**fields, "failures": failures})
 
     def error(self, event: str, /, *, exc_info: BaseException | None = None, **fields: Any) -> None:
-        """What has failed."""
+        """Log what has failed."""
         self._log(logging.ERROR, event, exc_info, fields)
 
     def exception(self, event: str, /, **fields: Any) -> None:
-        """What has failed, with the traceback of the exception that is being handled."""
+        """Log what has failed, with the traceback of the exception that is being handled."""
         self._log(logging.ERROR, event, sys.exception(), fields)
 
     def _log(self, level: int, event: str, error: BaseException | None, fields: dict[str, Any]) -> None:
@@ -93,7 +93,7 @@ def _quoted(value: Any) -> str:
 
 
 def configure(level: str, form: Format, *, secrets: Sequence[str] = (), stream: TextIO | None = None) -> None:
-    """Send all log lines from ``level`` on to ``stream`` (stderr)."""
+    """Write all log lines of ``level`` and above to ``stream`` (stderr)."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(EventFormatter(form, secrets))
     logging.getLogger().handlers[:] = [handler]
@@ -101,6 +101,6 @@ def configure(level: str, form: Format, *, secrets: Sequence[str] = (), stream: 
 
 
 def set_level(level: str) -> None:
-    """Leave out what is less than ``level``; libraries log from ``warning`` on, whatever ``level`` is."""
+    """Log ``level`` and above; libraries log ``warning`` and above, whatever ``level`` is."""
     logging.getLogger().setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
     logging.getLogger("acpbot").setLevel(level.upper())

@@ -1,4 +1,4 @@
-"""The codec, without a socket: two ends wired by their bytes."""
+"""The codec without a socket: both ends are connected by passing their bytes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def raw(message: Request | Notification | Answered | Response) -> object:
     [
         (b"hello", -32700, "Expecting value"),
         (b'{"a":1} x', -32700, "extra data"),
-        (b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":1,"a":2}}', -32700, "'a' stands twice"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":1,"a":2}}', -32700, "'a' occurs twice"),
         (b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":NaN}}', -32700, "NaN is not JSON"),
         (b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":-Infinity}}', -32700, "-Infinity"),
         (b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":1e999}}', -32700, "range of a double"),
@@ -206,7 +206,7 @@ def test_half_a_surrogate_pair_costs_no_message(sent, received):
 
 
 def test_two_peers_wired_by_their_bytes():
-    client, server = Peer(LenientDecoder()), Peer(StrictDecoder())
+    client, server = Peer(LenientDecoder()), StrictDecoder()
     first, line1 = client.request("one", {"a": 1})
     second, line2 = client.request("two", {})
     received = server.receive(line1 + line2)

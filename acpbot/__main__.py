@@ -109,9 +109,9 @@ def demo(
     ] = None,
 ) -> None:
     """Talk to an agent now, in a temporary folder; without a terminal, see a short guided tour."""
-    from acpbot.demo.demo import play  # noqa: PLC0415 - the same
+    from acpbot.demo.demo import run_demo  # noqa: PLC0415 - the same
 
-    sys.exit(play(agent))
+    sys.exit(run_demo(agent))
 
 
 @app.command()

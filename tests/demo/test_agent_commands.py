@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from acpbot.demo.agent_commands import WORDS, parse
+from acpbot.demo.agent_commands import COMMANDS, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,7 @@ def test_how_a_prompt_is_read(prompt, expected):
 def test_help_lists_every_word(agent: Driver):
     text = agent.prompt(agent.new(), "help").text
     assert "I have no model" in text
-    assert {match.split()[0] for match in re.findall(r"^- `([^`]+)`", text, re.MULTILINE)} == set(WORDS)
+    assert {match.split()[0] for match in re.findall(r"^- `([^`]+)`", text, re.MULTILINE)} == set(COMMANDS)
 
 
 def test_other_text_is_echoed_honestly(agent: Driver):
@@ -201,7 +201,7 @@ def test_updates_of_the_session(agent: Driver):
     assert [update["title"] for update in turn.kind("session_info_update")][-1] == "A name"
     assert turn.kind("current_mode_update")[0]["currentModeId"] == "auto"
     assert turn.kind("config_option_update")[0]["configOptions"][0]["currentValue"] == "shout"
-    assert len(turn.kind("available_commands_update")[0]["availableCommands"]) == len(WORDS)
+    assert len(turn.kind("available_commands_update")[0]["availableCommands"]) == len(COMMANDS)
     assert "I have no mode 'none'" in turn.text
 
 

@@ -411,7 +411,7 @@ def remember(turn: Turn, text: str) -> None:
 def recall(turn: Turn) -> None:
     """Says what `remember` has stored."""
     texts = turn.session.remembered
-    turn.line(f"You told me to remember: {'; '.join(texts)}" if texts else "You asked me to remember nothing.")
+    turn.line(f"You told me to remember: {'; '.join(texts)}" if texts else "You told me to remember nothing.")
 
 
 @_command()

@@ -63,7 +63,7 @@ async def test_a_verified_application_has_the_other_flag():
         assert (await tried(settings(server.api_base)))[0]
 
 
-async def test_a_missing_intent_is_named_with_its_place():
+async def test_a_missing_intent_is_reported_with_the_page_to_set_it():
     async with DiscordServer(privileged=("members", "presences")) as server:
         well, said = await tried(settings(server.api_base))
     assert not well
@@ -72,7 +72,7 @@ async def test_a_missing_intent_is_named_with_its_place():
     assert "invite it with" in said
 
 
-async def test_a_refused_token_is_named_by_where_it_came_from(tmp_path):
+async def test_the_error_for_a_refused_token_names_its_source(tmp_path):
     async with DiscordServer(token="another") as server:
         plain = await tried(settings(server.api_base))
         variable = await tried(settings(server.api_base, "${OURS}", OURS=TOKEN))
@@ -88,14 +88,14 @@ async def test_a_refused_token_is_named_by_where_it_came_from(tmp_path):
     assert f"{start}bot_token_file, {tmp_path}/token; " in file[1]
 
 
-async def test_nobody_there_is_unreachable(unused_tcp_port):
+async def test_an_unreachable_host_is_reported(unused_tcp_port):
     well, said = await tried(settings(f"http://127.0.0.1:{unused_tcp_port}/api/v10"))
     assert not well
     assert said.startswith(f"discord: cannot reach http://127.0.0.1:{unused_tcp_port}/api/v10: ")
     assert said.endswith("; check the network and [discord] api_base")
 
 
-async def test_no_answer_is_unreachable_after_the_limit():
+async def test_no_answer_within_the_timeout_is_reported():
     async with DiscordServer() as server:
         held = server.faults.hold("GET", rest.ME)
         well, said = await tried(settings(server.api_base), seconds=0.2)
@@ -106,7 +106,7 @@ async def test_no_answer_is_unreachable_after_the_limit():
     )
 
 
-async def test_a_cut_answer_is_unreachable():
+async def test_an_incomplete_answer_is_reported():
     async with DiscordServer() as server:
         server.faults.abort("GET", rest.APPLICATION, times=2)
         well, said = await tried(settings(server.api_base))
@@ -114,7 +114,7 @@ async def test_a_cut_answer_is_unreachable():
     assert said.startswith(f"discord: cannot reach {server.api_base}: ")
 
 
-async def test_a_limit_and_a_broken_server_say_to_come_back():
+async def test_a_rate_limit_and_a_server_error_say_to_try_again_later():
     async with DiscordServer() as server:
         server.faults.too_many("GET", rest.ME, retry_after=6.5, times=1)
         assert (await tried(settings(server.api_base)))[1].endswith("takes no more requests for now; try again in 7 s")
@@ -125,7 +125,7 @@ async def test_a_limit_and_a_broken_server_say_to_come_back():
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"id": "x"}', b"\xff", b"{" * 3_000_000])
-async def test_something_else_that_answers_is_said_to_be_that(body, unused_tcp_port):
+async def test_an_answer_that_is_not_from_discord_is_reported(body, unused_tcp_port):
     async def answer(_request: web.Request) -> web.Response:
         return web.Response(body=body)
 
@@ -142,7 +142,7 @@ async def test_something_else_that_answers_is_said_to_be_that(body, unused_tcp_p
     assert said.endswith("does not answer as Discord's API; correct [discord] api_base")
 
 
-async def test_a_redirect_does_not_carry_the_token_away(unused_tcp_port):
+async def test_the_token_is_not_sent_to_a_redirect(unused_tcp_port):
     async def answer(_request: web.Request) -> web.Response:
         raise web.HTTPFound("http://127.0.0.1:1/")
 
@@ -158,7 +158,7 @@ async def test_a_redirect_does_not_carry_the_token_away(unused_tcp_port):
     assert said.endswith("answers 302; correct [discord] api_base")
 
 
-async def test_a_password_in_the_address_is_not_shown(unused_tcp_port):
+async def test_a_password_in_api_base_is_not_shown(unused_tcp_port):
     well, said = await tried(settings(f"http://ada:lovelace@127.0.0.1:{unused_tcp_port}/api"))
     assert not well
     assert "lovelace" not in said
@@ -186,10 +186,10 @@ async def test_the_command_tries_the_agents_and_the_token(tmp_path, privileged, 
     assert TOKEN.encode() not in out + err
 
 
-def test_the_permissions_are_as_the_library_names_them():
+def test_the_permissions_have_the_values_of_discord_py():
     names = {name.lower().replace(" ", "_").replace("view_channels", "view_channel") for name in PERMISSIONS}
     assert discord.Permissions(**dict.fromkeys(names, True)).value == sum(PERMISSIONS.values())
 
 
-def test_the_portal_is_where_the_daemon_sends_people_too():
+def test_the_portal_url_is_the_same_in_the_daemon():
     assert PORTAL == supervisor.PORTAL

@@ -229,7 +229,7 @@ def test_each_wrong_answer_gets_one_line_and_the_question_again(tmp_path, termin
     assert settings.agents["default"].args == ("--say", "a ${HOME} b")
 
 
-def test_a_token_that_holds_no_id_makes_it_ask_for_the_application(tmp_path, terminals):
+def test_without_an_id_in_the_token_it_asks_for_the_application(tmp_path, terminals):
     terminals.append(seat := Terminal(tmp_path, "init"))
     seat.answer(HIDDEN, "a.made-up.token")
     seat.answer(USERS, USER)
@@ -244,7 +244,7 @@ def test_a_token_that_holds_no_id_makes_it_ask_for_the_application(tmp_path, ter
 
 @pytest.mark.parametrize(("key", "status"), [("\x03", 130), ("\x04", 1)])
 @pytest.mark.parametrize("prompt", [HIDDEN, AGENT])
-def test_leaving_by_a_key_writes_nothing(tmp_path, terminals, key, status, prompt):
+def test_ctrl_c_and_ctrl_d_write_nothing(tmp_path, terminals, key, status, prompt):
     terminals.append(seat := Terminal(tmp_path, "init"))
     if prompt != HIDDEN:
         seat.answer(HIDDEN, "")
@@ -258,7 +258,7 @@ def test_leaving_by_a_key_writes_nothing(tmp_path, terminals, key, status, promp
     assert ("cannot go on" in seat.shown) is (status == 1)
 
 
-def test_a_file_that_is_there_stays_and_nothing_is_asked(tmp_path, terminals):
+def test_an_existing_file_is_kept_and_nothing_is_asked(tmp_path, terminals):
     (tmp_path / "config.toml").symlink_to("nowhere")  # as a file: writing through it would make another
     terminals.append(seat := Terminal(tmp_path, "init"))
     assert seat.ended() == 1
@@ -268,7 +268,7 @@ def test_a_file_that_is_there_stays_and_nothing_is_asked(tmp_path, terminals):
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_file_that_appears_meanwhile_stays_too(tmp_path, terminals):
+def test_a_file_that_appears_during_the_questions_is_kept(tmp_path, terminals):
     terminals.append(seat := Terminal(tmp_path, "init", env={"ACPBOT_CONFIG": "named.toml"}))
     seat.answer(HIDDEN, "")
     seat.until(AGENT)
@@ -279,7 +279,7 @@ def test_a_file_that_appears_meanwhile_stays_too(tmp_path, terminals):
     assert (tmp_path / "named.toml").read_text() == "theirs"
 
 
-def test_without_a_folder_it_says_so_before_it_asks(tmp_path, terminals):
+def test_a_missing_folder_is_reported_before_the_first_question(tmp_path, terminals):
     terminals.append(seat := Terminal(tmp_path, "init", "--config", "none/config.toml"))
     assert seat.ended() == 1
     assert seat.shown.strip() == (
@@ -313,14 +313,14 @@ def test_opencode_gets_a_password_of_its_own():
     assert "env" not in tomllib.loads(render(answers._replace(agent=("qwen", "--acp"))))["agent"]
 
 
-def test_what_can_not_be_loaded_is_taken_away_again(tmp_path):
+def test_a_written_file_that_can_not_be_loaded_is_removed(tmp_path):
     answers = Answers(TOKEN, People((USER,)), (), ("agent", "--token", TOKEN))  # the agent must not get it
     with pytest.raises(ConfigError, match="would give the bot token to the agent"):
         write(tmp_path / "config.toml", render(answers), {"HOME": "/home/u"})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_can_not_be_written_is_one_line(tmp_path):
+def test_a_file_that_can_not_be_written_is_an_error_of_one_line(tmp_path):
     with pytest.raises(AcpbotError, match=r"^cannot write .*/missing/c\.toml: No such file or directory; name another"):
         write(tmp_path / "missing" / "c.toml", "", {})
 
@@ -335,5 +335,5 @@ def test_a_place_that_can_not_be_written_is_one_line(tmp_path):
         (".x.y", None),
     ],
 )
-def test_the_first_part_of_a_token_is_the_application(token, found):
+def test_the_first_part_of_a_token_is_the_application_id(token, found):
     assert client_id_in(token) == found

@@ -19,7 +19,7 @@ from tests.support.configs import AGENT, DISCORD, ENVIRON, TOKEN, USER, all_keys
 # --- what is in force
 
 
-def test_defaults():
+def test_the_defaults():
     settings = parse(AGENT)
     assert settings.discord is None
     assert settings.default_agent == "default"
@@ -39,7 +39,7 @@ def test_defaults():
     assert settings.warnings == ()
 
 
-def test_default_discord_gate():
+def test_by_default_only_the_listed_users_are_allowed():
     discord = parse(DISCORD + AGENT).discord
     assert discord is not None
     assert discord.bot_token == TOKEN
@@ -77,7 +77,7 @@ def test_ids_are_texts_and_whole_numbers_are_taken_too():
         ('"1048576"', 2**20),
     ],
 )
-def test_sizes(written: str, bytes_: int):
+def test_sizes_are_numbers_or_texts_with_a_unit(written: str, bytes_: int):
     assert parse(AGENT + f"memory_max = {written}").agents["default"].memory_max == bytes_
 
 
@@ -90,12 +90,12 @@ def test_sizes(written: str, bytes_: int):
         ("my-host.local:1", "my-host.local", 1),
     ],
 )
-def test_probes_bind(bind: str, host: str, port: int):
+def test_the_bind_address_of_the_probes_is_split(bind: str, host: str, port: int):
     probes = parse(AGENT + f'[management.probes]\nbind = "{bind}"').management.probes
     assert (probes.host, probes.port) == (host, port)
 
 
-def test_several_agents():
+def test_several_agents_and_their_default():
     text = '[agents.a]\ncommand = "/bin/a"\n[agents.b-2]\ncommand = "~/bin/b"\nargs = ["", "a b", "a b"]\n'
     settings = parse('default_agent = "b-2"\n' + text)
     assert settings.default_agent == "b-2"
@@ -166,7 +166,7 @@ def test_variables_work_in_every_text():
 # --- warnings
 
 
-def test_what_is_probably_not_meant_is_a_warning():
+def test_settings_that_are_probably_mistakes_give_warnings():
     settings = parse(
         '[discord]\nbot_token = "${DISCORD_BOT_TOKEN}"\nallowed_users = ["1"]\nadmin_users = ["223456789012345678"]\n'
         'api_base = "http://proxy.example/api/"\ngateway_url = "ws://127.0.0.1:1"\n'
@@ -194,7 +194,7 @@ def test_what_is_probably_not_meant_is_a_warning():
         (0o644, "${DISCORD_BOT_TOKEN}", False),
     ],
 )
-def test_a_literal_token_in_a_file_that_all_can_read(tmp_path: Path, mode: int, token: str, warned: bool):
+def test_a_literal_token_in_a_world_readable_file_gives_a_warning(tmp_path: Path, mode: int, token: str, warned: bool):
     path = tmp_path / "config.toml"
     path.write_text(f'[discord]\nbot_token = "{token}"\nallowed_users = ["{USER}"]\n{AGENT}')
     path.chmod(mode)
@@ -207,7 +207,7 @@ def test_a_literal_token_in_a_file_that_all_can_read(tmp_path: Path, mode: int, 
 # --- the token in a file
 
 
-def test_bot_token_file(tmp_path: Path):
+def test_the_bot_token_is_read_from_a_file(tmp_path: Path):
     credentials = tmp_path / "credentials"
     credentials.mkdir()
     (credentials / "token").write_text(f"  {TOKEN}\n")
@@ -235,7 +235,7 @@ def test_bot_token_file(tmp_path: Path):
         (b"x" * 70_000, "it is larger than 65536 bytes; is it the right file?"),
     ],
 )
-def test_bad_bot_token_files(tmp_path: Path, content: bytes | None, expected: str):
+def test_an_unusable_token_file_is_refused(tmp_path: Path, content: bytes | None, expected: str):
     path = tmp_path / "token"
     if content is not None:
         path.write_bytes(content)
@@ -278,7 +278,7 @@ def test_describe_names_every_key():
     assert seen == {(name, key) for name, key in all_keys() if key != "default_agent"} | {("", "default_agent")}
 
 
-def test_describe_masks_secrets_of_settings_that_were_made_by_hand():
+def test_describe_masks_secrets_of_settings_that_no_file_made():
     agent = AgentSettings(name="default", command="a", env={"KEY": "plain-secret"})
     pool = PoolSettings(workspace=Path("/w"))
     store = StoreSettings(path=Path("/s"))
@@ -310,7 +310,7 @@ def test_secrets_never_appear(token: str, literal: str, variable: str, password:
 # --- what it does not do
 
 
-def test_importing_it_loads_no_front_end():
+def test_importing_the_loader_imports_no_discord_and_no_asyncio():
     program = (
         "import sys, acpbot.config.loader; print({'discord', 'aiohttp', 'asyncio', 'typer', 'rich'} & set(sys.modules))"
     )
@@ -318,7 +318,7 @@ def test_importing_it_loads_no_front_end():
     assert run.stdout == "set()\n"
 
 
-def test_nothing_is_created(tmp_path: Path):
+def test_loading_creates_no_files(tmp_path: Path):
     (tmp_path / "config.toml").write_text(
         AGENT + f'working_dir = "{tmp_path}/a"\n[pool]\nworkspace = "{tmp_path}/b"\n[store]\npath = "{tmp_path}/c"\n'
         f'[management]\nsocket = "{tmp_path}/d/s"'

@@ -221,13 +221,13 @@ BAD: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("text", "expected"), BAD)
-def test_what_is_wrong_is_said_with_its_mend(text: str, expected: str):
+def test_an_error_names_the_key_the_problem_and_the_fix(text: str, expected: str):
     head = "" if "[agent]\n" in text else "[agent]\n"
     text = text.replace("[agent]\n", AGENT) if not head else f"{text}\n{AGENT}"
     assert expected in problem(text, ENVIRON | {"COPY": TOKEN})
 
 
-def test_whole_message():
+def test_an_error_names_the_file():
     with pytest.raises(ConfigError) as caught:
         loader.parse('[agent]\ncommand = "x"\n[pool]\nmax_sessions = "ten"', "/path/config.toml", ENVIRON)
     assert str(caught.value) == (
@@ -251,11 +251,11 @@ def test_whole_message():
         ("zzz = 3\n", "there is no key zzz above the first [table]; the only one is default_agent"),
     ],
 )
-def test_what_is_wrong_above_the_first_table(text: str, expected: str):
+def test_errors_above_the_first_table(text: str, expected: str):
     assert expected in problem(text + AGENT)
 
 
-def test_no_agent_is_answered_with_lines_that_work():
+def test_without_an_agent_the_error_shows_lines_that_work():
     message = problem("")
     lines = re.search(r"add \[agent\] and below it (command = .*?) and (args = \[.*?\])", message)
     assert lines
@@ -264,7 +264,7 @@ def test_no_agent_is_answered_with_lines_that_work():
     assert settings.agents["default"].args == ("-m", "acpbot.demo.agent")
 
 
-def test_several_agents_without_a_default_are_told_the_line_to_add():
+def test_with_several_agents_and_no_default_the_error_shows_the_line_to_add():
     text = '[agents.a]\ncommand = "a"\n[agents.b]\ncommand = "b"\n'
     message = problem(text)
     assert message == 'it names 2 agents but no default; add default_agent = "a" as its first line'
@@ -304,7 +304,7 @@ def test_a_command_is_a_name_or_an_absolute_path(command: str, expected: str):
         ("\0", "not TOML at line 1, column 1: "),
     ],
 )
-def test_what_is_not_toml_is_found_by_line_and_column(text: str, expected: str):
+def test_a_toml_error_has_line_and_column(text: str, expected: str):
     assert expected in problem(text)
 
 

@@ -34,12 +34,12 @@ for _ in lines(0):
     ],
     ids=["nothing", "lines", "no end", "long"],
 )
-def test_the_lines_of_stdin(said, read):
+def test_lines_reads_stdin_to_its_end(said, read):
     done = subprocess.run([sys.executable, "-c", ECHO], input=said, capture_output=True, check=True)
     assert done.stdout.decode().strip() == repr(read)
 
 
-def test_a_signal_is_obeyed_at_once_whenever_it_comes():
+def test_a_signal_is_handled_at_once_whenever_it_comes():
     with subprocess.Popen([sys.executable, "-c", COUNTS], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdin is not None
         assert child.stdout is not None

@@ -56,7 +56,7 @@ async def prompt(connection: Any, session: str, text: str) -> schema.PromptRespo
         return await connection.prompt(session_id=session, prompt=blocks)
 
 
-async def test_a_conversation(tmp_path: Path):
+async def test_a_conversation_with_the_sdk_client(tmp_path: Path):
     client = SdkClient()
     async with spawn(client, tmp_path) as (connection, process):
         initialized = await connection.initialize(protocol_version=acp.PROTOCOL_VERSION)
@@ -92,7 +92,7 @@ async def test_a_conversation(tmp_path: Path):
     assert process.returncode == 0
 
 
-async def test_a_cancel(tmp_path: Path):
+async def test_a_cancel_with_the_sdk_client(tmp_path: Path):
     client = SdkClient()
     async with spawn(client, tmp_path) as (connection, _process):
         await connection.initialize(protocol_version=acp.PROTOCOL_VERSION)
@@ -105,7 +105,7 @@ async def test_a_cancel(tmp_path: Path):
         assert client.of(schema.ToolCallProgress)[-1].status == "failed"
 
 
-async def test_another_process_takes_over(tmp_path: Path):
+async def test_another_process_loads_the_session(tmp_path: Path):
     first = SdkClient()
     async with spawn(first, tmp_path) as (connection, _process):
         await connection.initialize(protocol_version=acp.PROTOCOL_VERSION)

@@ -66,7 +66,7 @@ def run(venv: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def test_the_wheel_has_what_it_needs_and_no_more(wheel):
+def test_the_wheel_has_the_files_it_needs_and_no_others(wheel):
     names = set(wheel.namelist())
     assert {"acpbot/py.typed", "acpctl/py.typed"} <= names
     assert {name.split("/")[0] for name in names} == {"acpbot", "acpctl", f"{NAME}.dist-info", f"{NAME}.data"}
@@ -116,18 +116,18 @@ def test_the_metadata_are_valid_and_the_page_reads_well(wheel):
     assert "```" not in page
 
 
-def test_it_runs_and_knows_nothing_of_the_source_tree(venv):
+def test_the_installed_package_does_not_use_the_source_tree(venv):
     places = run(venv, "python", "-c", OURS).stdout.split()
     assert any(place.startswith(str(venv)) and place.endswith("/acpbot/daemon/daemon.py") for place in places)
     assert [place for place in places if place.startswith(str(ROOT))] == []
 
 
-def test_the_programs_tell_their_version(venv):
+def test_the_programs_print_their_version(venv):
     for program in ("acpbot", "acpctl"):
         assert run(venv, program, "--version").stdout == f"{program} {__version__}\n"
 
 
-def test_the_demo_plays_from_the_wheel(venv):
+def test_the_demo_runs_from_the_wheel(venv):
     shown = run(venv, "acpbot", "demo").stdout
     assert "0 processes left" in shown
     assert "picks the conversation up again" in shown

@@ -32,20 +32,20 @@ every = each(*KUSTOMIZATIONS, *CHARTS)
 
 
 @every
-def test_kubernetes_takes_every_object(rendered):
+def test_every_object_is_valid_for_kubernetes(rendered):
     for version in KUBERNETES:
         for one in rendered.objects:
             kubernetes_validate.validate(one, version, strict=True)
 
 
-def test_the_validation_can_fail(helmed):
+def test_the_validation_rejects_a_bad_object(helmed):
     wrong = helmed["on"].the("Deployment") | {"spec": {"replicas": "one"}}
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(wrong, KUBERNETES[-1], strict=True)
 
 
 @every
-def test_the_pod_fulfils_the_restricted_standard(rendered):
+def test_the_pod_meets_the_restricted_security_standard(rendered):
     """As https://kubernetes.io/docs/concepts/security/pod-security-standards/ has it."""
     pod, container = rendered.pod, rendered.container
     assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers", "ephemeralContainers"} & set(pod)
@@ -94,7 +94,7 @@ def test_probes_are_there_if_and_only_if_the_shim_is_on(rendered, tmp_path):
 
 
 @each(("kustomize", "base"), ("kustomize", "network-policy"), ("helm", "off"), ("helm", "a policy without probes"))
-def test_they_are_off_unless_they_are_asked_for(rendered):
+def test_probes_are_off_by_default(rendered):
     assert rendered.probes == {}
     assert rendered.config.get("management", {}).get("probes", {"enabled": False})["enabled"] is False
 
@@ -112,7 +112,7 @@ def test_the_token_is_in_the_secret_only(rendered):
 
 
 @every
-def test_what_refers_to_a_name_finds_it(rendered):
+def test_every_reference_to_a_name_resolves(rendered):
     """Names that are not rendered are those that the operator brings."""
     brought = {"acpbot-env", "token", "keys", "mine", "projects"} | (
         {"acpbot"} if rendered.name in KUSTOMIZED else set()
@@ -131,7 +131,7 @@ def test_what_refers_to_a_name_finds_it(rendered):
 
 
 @every
-def test_a_network_policy_lets_out_dns_and_https_and_in_the_probes(rendered):
+def test_the_network_policy_allows_dns_and_https_out_and_probes_in(rendered):
     for policy in rendered.all_of("NetworkPolicy"):
         spec = policy["spec"]
         assert sorted(spec["policyTypes"]) == ["Egress", "Ingress"]
@@ -145,7 +145,7 @@ def test_a_network_policy_lets_out_dns_and_https_and_in_the_probes(rendered):
         assert let_in <= {"probes"}, "and nobody else; in a pod without such a port it means none"
 
 
-def test_which_renderings_have_a_network_policy(kustomized, helmed):
+def test_only_some_renderings_have_a_network_policy(kustomized, helmed):
     with_policy = {one.name for one in (*kustomized.values(), *helmed.values()) if one.all_of("NetworkPolicy")}
     assert with_policy == {
         *("network-policy", "both", "both, the other way round", "example"),
@@ -176,7 +176,7 @@ def test_the_example_has_its_own_configuration_with_the_probes_on(kustomized):
     assert {one["metadata"]["namespace"] for one in example.objects} == {"acpbot"}
 
 
-def test_versions_agree():
+def test_all_versions_are_the_same():
     chart = yaml.safe_load((PACKAGING / "helm" / "acpbot" / "Chart.yaml").read_text())
     assert chart["version"] == chart["appVersion"] == __version__
     example = yaml.safe_load((PACKAGING / "kubernetes" / "example" / "kustomization.yaml").read_text())
@@ -250,7 +250,7 @@ def test_the_configuration_passes_the_check_in_the_pod(rendered, folder):
 
 @needs_namespaces
 @each(("kustomize", "both"), ("helm", "on, another port"))
-def test_the_pod_lives_while_discord_is_away_and_is_not_ready(rendered, folder):
+def test_while_discord_is_down_the_pod_is_alive_but_not_ready(rendered, folder):
     """There is no network at all in it."""
     with pod(rendered, folder) as container:
         container.wait_for("discord_attempt_failed")

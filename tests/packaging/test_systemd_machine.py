@@ -90,7 +90,7 @@ async def test_a_bot_with_its_token_in_the_credential_store(machine):
     assert server.token not in told
 
 
-def test_who_may_read_what(machine):
+def test_file_permissions_of_the_service(machine):
     install(machine, LOCAL + '[management]\nsocket_group = "acpbot"\n')
     machine.write("/etc/sysusers.d/people.conf", "u ada 2001 - /home/ada\nm ada acpbot\nu bob 2002 - /home/bob\n")
     machine.run("systemd-sysusers", "people.conf")
@@ -117,7 +117,7 @@ def tools(machine: Machine, commands: list[str]) -> dict[str, tuple[int, str]]:
     }
 
 
-def test_what_an_agent_can_do_and_what_it_can_not(machine):
+def test_an_agent_can_write_only_where_it_should(machine):
     machine.write("/home/ada/code", "x")
     machine.write("/opt/acpbot/readable", "x")
     install(machine, LOCAL)
@@ -143,7 +143,7 @@ def test_what_an_agent_can_do_and_what_it_can_not(machine):
     assert {text: end for text, end in ended.items() if text in may_not and end[0] == 0} == {}
 
 
-def test_a_sandbox_of_the_agent_s_own_works_with_the_drop_in(machine):
+def test_an_agent_can_use_its_own_sandbox_with_the_drop_in(machine):
     drop_in = (FOLDER / "nested-sandbox.conf").read_text()
     place = next(word for word in drop_in.split() if word.startswith("/etc/")).rstrip(",")
     machine.write(place, drop_in)
@@ -152,13 +152,13 @@ def test_a_sandbox_of_the_agent_s_own_works_with_the_drop_in(machine):
     assert tools(machine, [NESTED]) == {NESTED: (0, "")}
 
 
-def test_a_configuration_that_is_wrong_is_not_tried_again(machine):
+def test_a_wrong_configuration_is_not_restarted(machine):
     install(machine, "x = [", starts=False)
     assert state(machine, "ActiveState", "ExecMainStatus", "NRestarts") == ["failed", "78", "0"]
     assert "cannot use /etc/acpbot/config.toml: not TOML at line 1" in journal(machine)
 
 
-def test_after_a_crash_it_is_started_again_and_nothing_is_left(machine):
+def test_after_a_crash_it_is_restarted_and_no_process_is_left(machine):
     machine.write(f"/etc/systemd/system/{UNIT}.d/soon.conf", "[Service]\nRestartSec=0\n")
     install(machine, LOCAL)
     with wire(machine) as chat:
@@ -187,7 +187,7 @@ def test_a_reload_reads_the_configuration_again(machine):
     assert state(machine, "ActiveState", "NRestarts") == ["active", "0"]
 
 
-def test_a_daemon_that_hangs_is_ended_and_started_again(machine):
+def test_a_daemon_that_hangs_is_killed_and_restarted(machine):
     machine.write(f"/etc/systemd/system/{UNIT}.d/soon.conf", "[Service]\nRestartSec=0\nWatchdogSec=500ms\n")
     install(machine, LOCAL)
     machine.run("systemctl", "kill", "--signal=STOP", "--kill-who=main", UNIT)
@@ -196,7 +196,7 @@ def test_a_daemon_that_hangs_is_ended_and_started_again(machine):
     assert state(machine, "ActiveState") == ["active"]
 
 
-def test_a_service_of_a_user_s_own(machine):
+def test_a_user_service_runs(machine):
     machine.write("/etc/sysusers.d/people.conf", "u ada 2001 - /home/ada\n")
     machine.run("systemd-sysusers", "people.conf")
     machine.write("/etc/systemd/system/manager.service", MANAGER)

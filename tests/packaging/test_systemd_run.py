@@ -39,7 +39,7 @@ def below(folder: Path, home: Home) -> Service:
     return service
 
 
-async def test_as_this_user_below_a_folder(home, tmp_path):
+async def test_the_user_unit_runs_with_its_folders_below_a_directory(home, tmp_path):
     service = below(tmp_path, home)
     with await asyncio.to_thread(Running, service, tmp_path, SECRETS) as running:
         session = (await home.is_served(acpctl_at(running.socket)))["session_id"]
@@ -54,7 +54,7 @@ async def test_as_this_user_below_a_folder(home, tmp_path):
     assert home.server.token not in log
 
 
-async def test_as_its_own_user_where_all_else_is_read_only(home, tmp_path):
+async def test_the_system_unit_runs_as_its_own_user_on_a_read_only_file_system(home, tmp_path):
     (tmp_path / "try").mkdir()
     if reason := missing(tmp_path / "try", systemd=False):
         pytest.skip(f"the service can't be run apart: {reason}")

@@ -198,7 +198,7 @@ def test_a_masked_unit_is_not_replaced(program, image):
 def test_a_folder_that_is_not_writable_is_reported_before_a_question(program, tmp_path):
     place = tmp_path / "image"
     place.mkdir(mode=0o555)
-    argv = (str(ACPBOT),)
+    argv: tuple[str, ...] = (str(ACPBOT),)
     if os.geteuid() == 0:  # whom no mode keeps out
         mount = f'mount -t tmpfs -o ro tmpfs {place} && exec "$@"'
         argv = ("unshare", "--mount", "sh", "-c", mount, "sh", *argv)

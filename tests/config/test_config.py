@@ -117,7 +117,7 @@ def test_paths_may_begin_with_the_home_directory():
 def test_settings_are_frozen():
     settings = parse(DISCORD + AGENT + "env = { A = '1' }")
     with pytest.raises(AttributeError):
-        settings.pool.max_sessions = 1
+        settings.pool.max_sessions = 1  # type: ignore[misc]
     with pytest.raises(TypeError):
         settings.agents["default"].env["A"] = "2"  # type: ignore[index]
     with pytest.raises(TypeError):

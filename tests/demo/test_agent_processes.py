@@ -154,6 +154,7 @@ def test_ignore_makes_the_agent_ignore_sigterm_cancel_and_end_of_stdin(agent: Dr
     agent.cancel(session)
     agent.process.send_signal(signal.SIGTERM)
     os.kill(doomed[0], signal.SIGTERM)
+    assert agent.process.stdin is not None
     agent.process.stdin.close()
     turn = agent.finish(number)
     assert turn.stop == "end_turn"

@@ -54,7 +54,9 @@ def test_bad_requests_get_an_error(agent: Driver, method, params, code):
 )
 def test_bad_lines_get_an_error_and_the_connection_goes_on(agent: Driver, line, code):
     agent.write(b"\n  \n" + line)
-    assert agent.receive()["error"]["code"] == code
+    refused = agent.receive()
+    assert refused is not None
+    assert refused["error"]["code"] == code
     assert "result" in agent.call("session/list")
 
 

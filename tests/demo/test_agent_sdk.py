@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 LIMIT = 20.0
 
 
-class SdkClient(acp.Client):
-    """Collects updates, allows what it is asked."""
+class SdkClient:
+    """Implements the part of acp.Client that the agent calls: collects updates, allows every permission request."""
 
     def __init__(self) -> None:
         self.updates: list[Any] = []
@@ -44,7 +44,7 @@ class SdkClient(acp.Client):
         return "".join(update.content.text for update in self.of(kind))
 
 
-def spawn(client: SdkClient, cwd: Path) -> Any:
+def spawn(client: Any, cwd: Path) -> Any:
     env = {"PATH": os.environ["PATH"], "ACPBOT_DEMO_PACE": "0"}
     command = (sys.executable, "-m", "acpbot.demo.agent")
     return acp.spawn_agent_process(client, *command, env=env, cwd=cwd)

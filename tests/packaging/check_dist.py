@@ -13,12 +13,16 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import readme_renderer.markdown
 from packaging.metadata import Metadata
 
 from acpbot import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 NAME = f"acpbot-{__version__}"
@@ -31,7 +35,7 @@ print(*sys.path, *(module.__file__ for module in list(sys.modules.values()) if g
 
 
 @pytest.fixture(scope="module")
-def wheel() -> zipfile.ZipFile:
+def wheel() -> Iterator[zipfile.ZipFile]:
     with zipfile.ZipFile(WHEEL) as archive:
         yield archive
 
@@ -108,7 +112,9 @@ def test_the_metadata_are_valid_and_the_page_reads_well(wheel):
     raw = wheel.read(f"{NAME}.dist-info/METADATA")
     metadata = Metadata.from_email(raw, validate=True)
     assert (metadata.license_expression, str(metadata.requires_python)) == ("MIT", ">=3.11")
-    page = readme_renderer.markdown.render(email.message_from_bytes(raw).get_payload())
+    readme = email.message_from_bytes(raw).get_payload()
+    assert isinstance(readme, str)
+    page = readme_renderer.markdown.render(readme)
     assert page is not None
     assert re.search(r"<h1[^>]*>acpbot", page)
     assert page.count("<table>") == page.count("</table>") >= 1

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import kubernetes_validate
+import kubernetes_validate  # type: ignore[import-untyped]  # it has no annotations
 import pytest
 import yaml
 

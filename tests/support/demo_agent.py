@@ -96,7 +96,7 @@ class Driver:
 
     def send(self, method: str, params: dict[str, Any], *, notify: bool = False) -> int:
         self._last_id += 1
-        message = {"jsonrpc": "2.0", "method": method, "params": params}
+        message: dict[str, Any] = {"jsonrpc": "2.0", "method": method, "params": params}
         if not notify:
             message["id"] = self._last_id
             self._methods[self._last_id] = method
@@ -214,6 +214,7 @@ class Driver:
         self.process.wait(LIMIT)
         self._reader.join(LIMIT)
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert pipe is not None
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
 

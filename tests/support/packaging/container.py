@@ -81,7 +81,8 @@ class Image:
 
     @classmethod
     def of(cls, dockerfile: Path = DOCKERFILE) -> Image:
-        parser = dockerfile_parse.DockerfileParser(fileobj=io.BytesIO(dockerfile.read_bytes()))
+        content = io.BytesIO(dockerfile.read_bytes())
+        parser = dockerfile_parse.DockerfileParser(fileobj=content)  # type: ignore[arg-type]  # the stub says text
         last: dict[str, str] = {}
         for step in parser.structure:
             last = {} if step["instruction"] == "FROM" else last | {step["instruction"]: step["value"]}

@@ -109,11 +109,14 @@ class Service:
         }
         for line in self.unit.all("Environment"):
             for word in shlex.split(self.places.expand(line)):
-                environ.update([word.split("=", 1)])
+                name, _, value = word.partition("=")
+                environ[name] = value
         file = Path(self.places.expand(self.unit.one("EnvironmentFile").removeprefix("-")))
         if file.is_file():
-            lines = (line for line in file.read_text().splitlines() if line and not line.startswith("#"))
-            environ.update(line.split("=", 1) for line in lines)
+            for line in file.read_text().splitlines():
+                name, separator, value = line.partition("=")
+                if separator and not line.startswith("#"):
+                    environ[name] = value
         return environ
 
     def script(self, uid: int, secrets: dict[str, str]) -> str:

@@ -13,6 +13,7 @@ from acpbot.commands.check_online import PERMISSIONS, PORTAL, try_token
 from acpbot.config import loader
 from tests.fakes.discord import rest
 from tests.fakes.discord.server import DiscordServer
+from tests.support.coverage_environ import COVERAGE_ENVIRON
 
 if TYPE_CHECKING:
     from acpbot.config.settings import Settings
@@ -174,7 +175,7 @@ async def test_the_command_tries_the_agents_and_the_token(tmp_path, privileged, 
             sys.executable,
             *("-m", "acpbot", "check", "--online"),
             cwd=tmp_path,
-            env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "XDG_RUNTIME_DIR": str(tmp_path)},
+            env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "XDG_RUNTIME_DIR": str(tmp_path), **COVERAGE_ENVIRON},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )

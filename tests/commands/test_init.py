@@ -21,6 +21,7 @@ from acpbot.commands.init import DEMO_AGENT, Answers, People, client_id_in, rend
 from acpbot.config import loader
 from acpbot.errors import AcpbotError, ConfigError
 from tests.support.configs import TOKEN, USER
+from tests.support.coverage_environ import COVERAGE_ENVIRON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +50,14 @@ class Terminal:
         self.process = subprocess.Popen(
             [sys.executable, "-c", START, *args],
             cwd=folder,
-            env={"HOME": str(folder), "PATH": str(folder / "bin"), "LANG": "C.UTF-8", "TERM": "dumb", **(env or {})},
+            env={
+                "HOME": str(folder),
+                "PATH": str(folder / "bin"),
+                "LANG": "C.UTF-8",
+                "TERM": "dumb",
+                **COVERAGE_ENVIRON,
+                **(env or {}),
+            },
             stdin=follower,
             stdout=follower,
             stderr=follower,
@@ -186,7 +194,7 @@ def test_an_empty_token_is_a_local_chat_with_the_demo_agent_and_passes_the_check
     assert (settings.agents["default"].command, *settings.agents["default"].args) == DEMO_AGENT
     check = subprocess.run(
         [sys.executable, "-m", "acpbot", "check", "--online", "--config", str(file)],
-        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(tmp_path)},
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(tmp_path), **COVERAGE_ENVIRON},
         capture_output=True,
         text=True,
         timeout=LIMIT,
@@ -291,7 +299,7 @@ def test_without_a_terminal_it_does_not_ask(tmp_path):
     ended = subprocess.run(
         [sys.executable, "-m", "acpbot", "init"],
         cwd=tmp_path,
-        env={"HOME": str(tmp_path), "PATH": ""},
+        env={"HOME": str(tmp_path), "PATH": "", **COVERAGE_ENVIRON},
         input="x\n",
         capture_output=True,
         text=True,

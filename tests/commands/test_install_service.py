@@ -13,6 +13,7 @@ import pytest
 
 from acpbot.commands.install_service import out_of_reach
 from tests.cli.tty import Tty
+from tests.support.coverage_environ import COVERAGE_ENVIRON
 from tests.support.packaging.units import Unit
 
 ACPBOT = Path(sys.executable).with_name("acpbot")
@@ -35,7 +36,7 @@ def image(tmp_path):
 
 @pytest.fixture
 def environ(tmp_path):
-    return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LANG": "C.UTF-8", "TERM": "xterm"}
+    return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LANG": "C.UTF-8", "TERM": "xterm", **COVERAGE_ENVIRON}
 
 
 @pytest.fixture

@@ -199,7 +199,7 @@ def test_the_command_line_options():
 
 def test_the_agent_imports_no_heavy_modules():
     code = "import acpbot.demo.agent, sys, json; print(json.dumps(sorted(sys.modules)))"
-    loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+    loaded = json.loads(subprocess.run([sys.executable, "-c", code], env={}, capture_output=True, check=True).stdout)
     heavy = {"asyncio", "typing", "subprocess", "pathlib", "dataclasses", "argparse", "msgspec", "socket", "tempfile"}
     assert heavy.isdisjoint(loaded)
     ours = {name for name in loaded if name.startswith("acpbot.")}

@@ -16,6 +16,7 @@ import pytest
 from tests.fakes.agents import sdk_agent
 from tests.fakes.daemon import LIMIT, DaemonProcess, Wire, marked_processes
 from tests.fakes.no_discord import without_discord
+from tests.support.coverage_environ import COVERAGE_ENVIRON
 
 
 @pytest.fixture
@@ -26,6 +27,7 @@ def environ(tmp_path):
         "HOME": str(tmp_path),
         "ACPBOT_SOCKET": str(tmp_path / "run" / "acpbot.sock"),
         "PYTHONPATH": without_discord(tmp_path),
+        **COVERAGE_ENVIRON,
     }
 
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from acp import schema
 
+from tests.support.coverage_environ import COVERAGE_ENVIRON
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -76,7 +78,7 @@ class Driver:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "acpbot.demo.agent"],
             cwd=cwd,
-            env={"PATH": os.environ["PATH"], "ACPBOT_DEMO_PACE": pace, **(env or {})},
+            env={"PATH": os.environ["PATH"], "ACPBOT_DEMO_PACE": pace, **COVERAGE_ENVIRON, **(env or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

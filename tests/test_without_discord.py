@@ -1,4 +1,4 @@
-"""Only the Discord front end imports discord.py, which costs half a second and 42 MB; its tests do, and no others.
+"""Only the Discord front end and its tests import discord.py, which takes half a second and 42 MB.
 
 The demo is run without it as well, in tests/demo.
 """

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 LIMIT = 20.0
 ROLE, CHANNEL, CLIENT = "223456789012345678", "323456789012345678", "123456789012345678"
-# A controlling terminal, as a login has: without one Ctrl-C would be a character like any other. And SIGINT as a login
-# has it: what a shell starts in the background inherits that it is ignored.
+# A controlling terminal, as after a login: without one Ctrl-C would be an ordinary character. And SIGINT not ignored: a
+# shell starts background processes with SIGINT ignored.
 START = (
     "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
     "signal.signal(signal.SIGINT, signal.SIG_DFL);"
@@ -75,7 +75,7 @@ class Terminal:
 
     def answer(self, prompt: str, text: str) -> str:
         before = self.until(prompt)
-        if prompt == HIDDEN:  # what is typed before echo is off would be shown, and then thrown away
+        if prompt == HIDDEN:  # what is typed before echo is off is shown, and then discarded
             self.until("): ")
         self.type(text + "\n")
         return before
@@ -84,7 +84,7 @@ class Terminal:
         os.write(self.leader, text.encode())
 
     def press(self, key: str, shows: str) -> None:
-        """Press a key until `shows` is there: a SIGINT in the moment before read(2) is seen only after the next."""
+        """Press a key until `shows` is there: a SIGINT right before read(2) is handled only after the next key."""
         end = time.monotonic() + LIMIT
         while shows not in self.shown[self._seen :]:
             self.type(key)
@@ -108,7 +108,7 @@ class Terminal:
             return False
         try:
             data = os.read(self.leader, 65536)
-        except OSError:  # EIO: nobody has the other side open any more
+        except OSError:  # EIO: the other side is closed
             return False
         self.shown += data.decode().replace("\r\n", "\n")
         return bool(data)
@@ -216,7 +216,7 @@ def test_each_wrong_answer_gets_one_line_and_the_question_again(tmp_path, termin
     assert "is no user's id" in seat.answer(USERS, "")
     seat.answer(ROLES, "moderators")
     assert '"moderators" is no role\'s id' in seat.answer(ROLES, "")
-    assert "Warning: then everybody" in seat.answer(SURE, "yes")  # only the whole word agrees
+    assert "Warning: then everybody" in seat.answer(SURE, "yes")  # only the whole word is accepted
     seat.answer(USERS, "")
     seat.answer(ROLES, "")
     seat.answer(SURE, "everybody")

@@ -1,4 +1,4 @@
-"""`acpbot install-service`, as a person at a terminal and as a script meets it."""
+"""`acpbot install-service`, used by a person at a terminal and by a script."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_without_a_yes_nothing_is_written(tty, image, answer, status):
     terminal = tty("--root", str(image))
     terminal.wait_for(WRITE)
     terminal.type(answer)
-    while answer == "\x03" and not over(terminal):  # one in the moment before read(2) is seen after the next
+    while answer == "\x03" and not over(terminal):  # a SIGINT right before read(2) is handled after the next key
         terminal.type(answer)
     assert terminal.end() == status
     assert "nothing was written" in terminal.text()
@@ -200,7 +200,7 @@ def test_a_folder_that_is_not_writable_is_reported_before_a_question(program, tm
     place = tmp_path / "image"
     place.mkdir(mode=0o555)
     argv: tuple[str, ...] = (str(ACPBOT),)
-    if os.geteuid() == 0:  # whom no mode keeps out
+    if os.geteuid() == 0:  # file modes do not stop root
         mount = f'mount -t tmpfs -o ro tmpfs {place} && exec "$@"'
         argv = ("unshare", "--mount", "sh", "-c", mount, "sh", *argv)
         if shutil.which("unshare") is None or subprocess.run([*argv[:5], "sh", "true"], check=False).returncode:

@@ -16,7 +16,7 @@ from acpbot.config.paths import state_directory
 from acpbot.config.settings import AgentSettings, PoolSettings, Settings, StoreSettings
 from tests.support.configs import AGENT, DISCORD, ENVIRON, TOKEN, USER, all_keys, parse, problem
 
-# --- what is in force
+# --- settings and defaults
 
 
 def test_the_defaults():
@@ -307,7 +307,7 @@ def test_secrets_never_appear(token: str, literal: str, variable: str, password:
         assert secret not in shown
 
 
-# --- what it does not do
+# --- no side effects
 
 
 def test_importing_the_loader_imports_no_discord_and_no_asyncio():

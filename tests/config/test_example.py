@@ -26,7 +26,7 @@ LINE = re.compile(r"^#?((?P<key>[a-z_]+) = .*|\[(?P<table>[a-z.]+)\])$")
 
 
 def example_lines() -> list[tuple[str, str, str, bool]]:
-    """Table, key, the line without its '#', and whether a reason stands on it or above it (or above its neighbour)."""
+    """Table, key, the line without its '#', and whether a comment is on it or above it (or above its neighbour)."""
     table, reason, found = "", False, []
     for line in EXAMPLE.read_text().splitlines():
         match = LINE.match(line)

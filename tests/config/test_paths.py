@@ -148,15 +148,15 @@ def test_the_default_socket_is_in_the_first_usable_directory(tmp_path: Path):
     run, runtime = tmp_path / "run" / "acpbot", tmp_path / "user"
     environ = {"XDG_RUNTIME_DIR": str(runtime), "TMPDIR": str(tmp_path)}
     temporary = tmp_path / f"acpbot-{os.getuid()}" / "acpbot.sock"
-    assert default_socket(environ, run=run) == temporary  # neither of the two stands
+    assert default_socket(environ, run=run) == temporary  # neither of the two exists
     runtime.mkdir()
     assert default_socket(environ, run=run) == runtime / "acpbot" / "acpbot.sock"
     assert default_socket({"XDG_RUNTIME_DIR": "user", "TMPDIR": str(tmp_path)}, run=run) == temporary
     assert default_socket({}, run=run) == Path(f"/tmp/acpbot-{os.getuid()}/acpbot.sock")
     run.parent.mkdir()
-    assert default_socket(environ, run=run) == run / "acpbot.sock"  # it can be made
+    assert default_socket(environ, run=run) == run / "acpbot.sock"  # it can be created
     run.touch()
-    assert default_socket(environ, run=run) == runtime / "acpbot" / "acpbot.sock"  # it is no folder
+    assert default_socket(environ, run=run) == runtime / "acpbot" / "acpbot.sock"  # it is not a folder
     run.unlink()
     run.mkdir()
     assert default_socket(environ, run=run) == run / "acpbot.sock"

@@ -97,7 +97,7 @@ BAD: list[tuple[str, str]] = [
     ("[slack]\na = 1", "there is no table [slack]; the tables are [agents], [discord], [agent],"),
     ("[Discrod]\na = 1", "there is no table [Discrod]; did you mean [discord]?"),
     ("[[cronjobs]]\na = 1", "there is no table [cronjobs]; the tables are"),
-    # a table that is none
+    # not a table
     (
         "[management]\nprobes = 3",
         "[management.probes] must be a table, not 3; write [management.probes] and below it enabled = true",
@@ -329,7 +329,7 @@ def test_a_token_in_the_wrong_place_is_not_quoted():
         assert "***" in problem(AGENT + text)
 
 
-# --- anything at all
+# --- random input
 
 NAMES = [
     key for cls in TABLES.values() for key, field_type in keys_of(cls).items() if isinstance(field_type, FieldType)
@@ -359,7 +359,7 @@ def toml(value: object) -> str:
 
 
 def refusal(text: str) -> str | None:
-    """What the one error that there may be says; ``None`` where the text is a configuration."""
+    """The text of the error; ``None`` where the text is a valid configuration."""
     try:
         describe(loader.parse(text, "/etc/c\n.toml", ENVIRON))
     except ConfigError as error:

@@ -1,6 +1,6 @@
-"""What `make dist` made, as those get it who install it: `make dist-check`.
+"""The archives that `make dist` builds, as a user installs them: `make dist-check`.
 
-Named so that the suite does not collect it: it installs from a package index, which takes a while.
+The suite does not collect this file by its name: it installs from a package index, which takes a while.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def wheel() -> Iterator[zipfile.ZipFile]:
 
 @pytest.fixture(scope="module")
 def venv(tmp_path_factory) -> Path:
-    """A virtual environment with nothing but the wheel and what it needs."""
+    """A virtual environment with only the wheel and its dependencies."""
     folder = tmp_path_factory.mktemp("installed") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "--disable-pip-version-check"]
@@ -52,7 +52,7 @@ def venv(tmp_path_factory) -> Path:
 
 
 def run(venv: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """A program of the environment, in a folder and with variables that know nothing of the source tree."""
+    """Run a program of the environment, in a folder and with variables that do not refer to the source tree."""
     home = venv.parent / "home"
     home.mkdir(exist_ok=True)
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The completions of acpctl that packages install: current, and understood by each shell that is here."""
+"""The installed completions of acpctl are current, and each shell on this machine accepts them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The image and compose.yaml: linted by the field's tools, and the entrypoint run as an engine would run it."""
+"""The image and compose.yaml: linted by the usual tools, and the entrypoint run as a container engine runs it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_compose_is_hardened():
     assert not {"privileged", "cap_add", "ports", "network_mode", "pid", "ipc", "environment", "init", "user"} & set(
         service
     )
-    # 30 s to drain, 5 s of grace, 12 s for what will not end, 5 s for last words.
+    # 30 s to drain, 5 s of grace, 12 s for agents that do not end, 5 s for the last messages.
     assert service["stop_grace_period"] == "60s"
 
 
@@ -91,7 +91,7 @@ def test_the_healthcheck_is_patient_and_cheap():
     assert int(waits[1]) < seconds["timeout"], "acpctl says itself that it waits no longer"
 
 
-# The entrypoint, run.
+# Running the entrypoint.
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The chart alone: lint, refusals, and what its values become. What is true of kustomize too is in test_kubernetes."""
+"""The chart: lint, refused values, and what the values become. test_kubernetes tests what kustomize renders too."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from tests.support.packaging.rendered import CLAUDE, HELMED, WRONG
 
 
 @pytest.mark.parametrize("name", HELMED)
-def test_lint_reports_only_the_missing_icon(helm_told, name):
-    assert helm_told[name]["lint"] == ["icon is recommended"]
+def test_lint_reports_only_the_missing_icon(helm_outcomes, name):
+    assert helm_outcomes[name]["lint"] == ["icon is recommended"]
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_bad_value_is_refused_with_its_path_and_reason(helm_told, name):
-    assert "files" not in helm_told[name]
-    assert WRONG[name][1] in helm_told[name]["error"]
+def test_a_bad_value_is_refused_with_its_path_and_reason(helm_outcomes, name):
+    assert "files" not in helm_outcomes[name]
+    assert WRONG[name][1] in helm_outcomes[name]["error"]
 
 
 def test_the_schema_is_current():
-    told = "config.toml has other keys now; run: python -m tests.support.packaging.values_schema"
-    assert values_schema.PLACE.read_text() == values_schema.text(), told
+    advice = "the keys of config.toml have changed; run: python -m tests.support.packaging.values_schema"
+    assert values_schema.PLACE.read_text() == values_schema.text(), advice
 
 
 def test_probes_are_derived_from_bind(helmed):

@@ -1,4 +1,4 @@
-"""What kustomize and Helm render, held to what Kubernetes, the pod security standard and acpbot itself want of it."""
+"""What kustomize and Helm render is valid for Kubernetes, the pod security standard and acpbot itself."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 KUSTOMIZATIONS = [("kustomize", name) for name in (*KUSTOMIZED, "example")]
 CHARTS = [("helm", name) for name in HELMED]
-KUBERNETES = ("1.25", "1.37")  # the oldest that the chart takes, and the newest that the schemas know
+KUBERNETES = ("1.25", "1.37")  # the oldest that the chart supports, and the newest that the schemas include
 
 needs_namespaces = pytest.mark.skipif(obstacle() is not None, reason=f"no container can be had: {obstacle()}")
 
@@ -46,7 +46,7 @@ def test_the_validation_rejects_a_bad_object(helmed):
 
 @every
 def test_the_pod_meets_the_restricted_security_standard(rendered):
-    """As https://kubernetes.io/docs/concepts/security/pod-security-standards/ has it."""
+    """Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/."""
     pod, container = rendered.pod, rendered.container
     assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers", "ephemeralContainers"} & set(pod)
     kinds = {kind for volume in pod["volumes"] for kind in volume if kind != "name"}
@@ -113,7 +113,7 @@ def test_the_token_is_in_the_secret_only(rendered):
 
 @every
 def test_every_reference_to_a_name_resolves(rendered):
-    """Names that are not rendered are those that the operator brings."""
+    """A name that is not rendered is of an object that the operator creates."""
     brought = {"acpbot-env", "token", "keys", "mine", "projects"} | (
         {"acpbot"} if rendered.name in KUSTOMIZED else set()
     )
@@ -185,17 +185,17 @@ def test_all_versions_are_the_same():
         assert f"image: acpbot:{__version__}\n" in (PACKAGING / file).read_text()
 
 
-# acpbot in the pods.
+# Running acpbot in the pods.
 
 
 def parsed(rendered: Rendered, folder: Path) -> Settings:
-    """The configuration as acpbot reads it, the token beside it."""
+    """The configuration as acpbot reads it, with the token in the same folder."""
     (folder / "discord-token").write_text(TOKEN)
     return loader.parse(rendered.config_text, str(folder / "config.toml"), {"HOME": "/nowhere"})
 
 
 def configuration(rendered: Rendered) -> dict[tuple[str, str], dict[str, str]]:
-    """What ConfigMaps and Secrets hold; those that the operator brings hold the token."""
+    """The content of ConfigMaps and Secrets; those that the operator creates contain the token."""
     data = {("configMap", one["metadata"]["name"]): one["data"] for one in rendered.all_of("ConfigMap")}
     for one in rendered.all_of("Secret"):
         data["secret", one["metadata"]["name"]] = {
@@ -251,7 +251,7 @@ def test_the_configuration_passes_the_check_in_the_pod(rendered, folder):
 @needs_namespaces
 @each(("kustomize", "both"), ("helm", "on, another port"))
 def test_while_discord_is_down_the_pod_is_alive_but_not_ready(rendered, folder):
-    """There is no network at all in it."""
+    """The container has no network."""
     with pod(rendered, folder) as container:
         container.wait_for("discord_attempt_failed")
         ipv6 = rendered.config["management"]["probes"]["bind"].startswith("[::]")

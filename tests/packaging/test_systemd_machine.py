@@ -1,4 +1,4 @@
-"""acpbot.service under systemd itself, on a machine of its own: what `acpbot install-service` says is what is run."""
+"""acpbot.service under systemd itself, on a separate machine: the tests run what `acpbot install-service` prints."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def machine(tmp_path):
         yield machine
 
 
-def next_commands(told: str) -> list[list[str]]:
-    """The commands that `acpbot install-service` says to run, word by word."""
-    _, _, lines = told.partition("\nNext:\n")
+def next_commands(output: str) -> list[list[str]]:
+    """The commands that `acpbot install-service` prints, split into words."""
+    _, _, lines = output.partition("\nNext:\n")
     return [shlex.split(line, comments=True) for line in lines.splitlines()]
 
 
@@ -48,10 +48,9 @@ KillMode=mixed
 
 
 def install(machine: Machine, config: str, *, starts: bool = True) -> None:
-    """What an administrator does: a configuration, `acpbot install-service`, and then what that says."""
+    """Install as an administrator does: write a configuration, run `acpbot install-service`, run what it prints."""
     machine.write("/etc/acpbot/config.toml", config, 0o600)
-    told = machine.run("acpbot", "install-service", "--yes").stdout
-    commands = next_commands(told)
+    commands = next_commands(machine.run("acpbot", "install-service", "--yes").stdout)
     assert ["systemctl", "enable", "--now", UNIT] in commands
     for command in commands:
         machine.run(*command, check=starts)
@@ -62,8 +61,8 @@ def journal(machine: Machine) -> str:
 
 
 def state(machine: Machine, *names: str) -> list[str]:
-    told = machine.run("systemctl", "show", UNIT, *(f"--property={name}" for name in names)).stdout
-    found = dict(line.split("=", 1) for line in told.splitlines())
+    shown = machine.run("systemctl", "show", UNIT, *(f"--property={name}" for name in names)).stdout
+    found = dict(line.split("=", 1) for line in shown.splitlines())
     return [found[name] for name in names]
 
 
@@ -84,10 +83,10 @@ async def test_a_bot_with_its_token_in_the_credential_store(machine):
         assert state(machine, "ActiveState", "Result", "ExecMainStatus") == ["inactive", "success", "0"]
         assert marked_processes([session]) == []
         assert not (machine.root / "run/acpbot").exists()
-        told = await asyncio.to_thread(journal, machine)
-    assert "kind=cgroup" in told
-    assert "Traceback" not in told
-    assert server.token not in told
+        logged = await asyncio.to_thread(journal, machine)
+    assert "kind=cgroup" in logged
+    assert "Traceback" not in logged
+    assert server.token not in logged
 
 
 def test_file_permissions_of_the_service(machine):
@@ -104,7 +103,7 @@ def test_file_permissions_of_the_service(machine):
 
 
 def tools(machine: Machine, commands: list[str]) -> dict[str, tuple[int, str]]:
-    """Have an agent's tool run shell commands, one after the other: the status of each, and what it said."""
+    """Let an agent's tool run shell commands, one after the other; the status and the output of each."""
     lines = [f"sh -c {shlex.quote(text)} > {n}.out 2>&1; echo $? > {n}.status" for n, text in enumerate(commands)]
     machine.write("/srv/try.sh", "\n".join(lines))
     with wire(machine) as chat:
@@ -204,8 +203,8 @@ def test_a_user_service_runs(machine):
     own = {"user": "ada", "XDG_RUNTIME_DIR": "/run/user/2001"}
     machine.run("install", "-d", "/home/ada/.config/acpbot", **own)
     machine.write("/home/ada/.config/acpbot/config.toml", LOCAL)
-    told = machine.run("acpbot", "install-service", "--user", "--yes", **own).stdout
-    linger, *commands = next_commands(told)
+    output = machine.run("acpbot", "install-service", "--user", "--yes", **own).stdout
+    linger, *commands = next_commands(output)
     assert linger == ["loginctl", "enable-linger"]  # this machine has no logins
     for command in commands:
         machine.run(*command, **own)

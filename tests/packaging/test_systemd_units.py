@@ -1,4 +1,4 @@
-"""The units, as systemd's own tools judge them, and as the daemon's settings want them."""
+"""systemd's own tools accept the units, and the units match the daemon's settings."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ DROP_IN = FOLDER / "nested-sandbox.conf"
 
 @pytest.fixture
 def analyze(tmp_path):
-    """Run systemd-analyze; skips where there is none, or an older one than the units are for."""
+    """Run systemd-analyze; skip where it is missing or older than the units need."""
     program = shutil.which("systemd-analyze")
     if program is None:
         pytest.skip("there is no systemd-analyze; a package named systemd has it")
-    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
-    version = int(re.findall(r"\d+", told)[0])
+    output = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    version = int(re.findall(r"\d+", output)[0])
     if version < 252:
         pytest.skip(f"systemd-analyze is of systemd {version}; the units are for 252 or later")
     (tmp_path / "run").mkdir(mode=0o700)
@@ -48,7 +48,7 @@ def analyze(tmp_path):
 
 
 def installed(tmp_path: Path, unit: Path) -> Path:
-    """The unit with a program that is there."""
+    """The unit with a program that exists."""
     place = tmp_path / unit.parent.name / "acpbot.service"
     place.parent.mkdir()
     program = Path(sys.executable).with_name("acpbot")

@@ -37,7 +37,7 @@ RESULTS = {
 
 
 def check(model: Any, value: dict[str, Any], *, beyond: frozenset[str] = frozenset()) -> None:
-    """Hold a value against the SDK's schema: nothing invalid, and (but for ``beyond``) nothing that it would drop."""
+    """Check a value against the SDK's schema: nothing invalid, and (but for ``beyond``) nothing that it would drop."""
     known = {key: item for key, item in value.items() if key not in beyond}
     read = model.model_validate(known).model_dump(mode="json", by_alias=True, exclude_unset=True)
     assert read == known
@@ -222,7 +222,7 @@ class Driver:
 
 
 class Turn:
-    """What a prompt gave."""
+    """The answer and the updates of a prompt."""
 
     def __init__(self, answer: dict[str, Any], messages: list[dict[str, Any]]) -> None:
         self.answer = answer

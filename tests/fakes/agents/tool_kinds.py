@@ -21,7 +21,6 @@ def kind(turn: Turn, kind: str) -> None:
     turn.line(f"kind {kind} done")
 
 
-COMMANDS["kind"] = Command(kind, "KIND", (0, 0), (True, True))
-
 if __name__ == "__main__":
+    COMMANDS["kind"] = Command(kind, "KIND", (0, 0), (True, True))
     sys.exit(main(sys.argv[1:]))

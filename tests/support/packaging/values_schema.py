@@ -1,4 +1,4 @@
-"""Makes the chart's values.schema.json from acpbot's settings: run `python -m tests.support.packaging.values_schema`.
+"""Writes the chart's values.schema.json from acpbot's settings: run `python -m tests.support.packaging.values_schema`.
 
 `acpbot.config.settings` alone defines what a table of config.toml may hold; a test checks that the file is current.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PLACE: Final = Path(__file__).parents[3] / "packaging" / "helm" / "acpbot" / "values.schema.json"
 
-# The chart mounts the token beside the configuration, and the image names the socket in its environment, which wins.
+# The chart mounts the token beside the configuration; the image sets ACPBOT_SOCKET, which overrides the key.
 CHART_SETS: Final = {("discord", "bot_token"), ("discord", "bot_token_file"), ("management", "socket")}
 
 PORT: Final = "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
@@ -95,7 +95,7 @@ def tables() -> Schema:
 
 
 def schema() -> Schema:
-    """The whole of it."""
+    """The whole schema."""
     chart: Schema = {
         "global": OBJECT,
         "existingSecret": TEXT,
@@ -127,7 +127,7 @@ def schema() -> Schema:
             }
         ),
         "resources": closed({"requests": OBJECT, "limits": OBJECT, "claims": OBJECTS}),
-        # No httpGet, so that what is asked stays what it is.
+        # No httpGet: what the probes request is fixed.
         "startupProbe": counted("initialDelaySeconds", "periodSeconds", "timeoutSeconds", "failureThreshold"),
         "livenessProbe": counted("initialDelaySeconds", "periodSeconds", "timeoutSeconds", "failureThreshold"),
         "readinessProbe": counted(
@@ -155,7 +155,7 @@ def schema() -> Schema:
 
 
 def text() -> str:
-    """The file."""
+    """The text of the file."""
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 

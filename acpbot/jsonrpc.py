@@ -440,12 +440,11 @@ class Peer:
         """The messages that ``data`` completes, in order, answers matched."""
         messages: list[Message | Answered] = self._decoder.receive(data)  # type: ignore[assignment]  # replaced in place
         for index, message in enumerate(messages):
-            if isinstance(message, Response) and (request_id := self._match(message.id)) is not None:
-                method = self._open.pop(request_id)
+            if not isinstance(message, Response):
+                continue
+            request_id = message.id
+            if isinstance(request_id, str) and request_id.isdecimal() and len(request_id) <= _INT64_DIGITS:
+                request_id = int(request_id)
+            if isinstance(request_id, int) and (method := self._open.pop(request_id, None)) is not None:
                 messages[index] = Answered(request_id, method, message.result, message.error)
         return messages
-
-    def _match(self, response_id: Id | None) -> int | None:
-        if isinstance(response_id, str):
-            response_id = int(response_id) if response_id.isdecimal() and len(response_id) <= _INT64_DIGITS else None
-        return response_id if response_id in self._open else None

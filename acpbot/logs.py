@@ -27,31 +27,28 @@ class EventLogger:
 
     def debug(self, event: str, /, **fields: Any) -> None:
         """Log what only a developer needs."""
-        self._log(logging.DEBUG, event, None, fields)
+        self._logger.log(logging.DEBUG, event, extra={"fields": fields}, stacklevel=2)
 
     def info(self, event: str, /, **fields: Any) -> None:
         """Log what happens as intended."""
-        self._log(logging.INFO, event, None, fields)
+        self._logger.log(logging.INFO, event, extra={"fields": fields}, stacklevel=2)
 
     def warning(self, event: str, /, **fields: Any) -> None:
         """Log what an operator should look at."""
-        self._log(logging.WARNING, event, None, fields)
+        self._logger.log(logging.WARNING, event, extra={"fields": fields}, stacklevel=2)
 
     def failed_try(self, event: str, failures: int, /, **fields: Any) -> None:
         """Log a failed attempt that is retried: the first of several in a row as a warning, the others as debug."""
         level = logging.WARNING if failures == 1 else logging.DEBUG
-        self._log(level, event, None, {**fields, "failures": failures})
+        self._logger.log(level, event, extra={"fields": {**fields, "failures": failures}}, stacklevel=2)
 
     def error(self, event: str, /, *, exc_info: BaseException | None = None, **fields: Any) -> None:
         """Log what has failed."""
-        self._log(logging.ERROR, event, exc_info, fields)
+        self._logger.log(logging.ERROR, event, exc_info=exc_info, extra={"fields": fields}, stacklevel=2)
 
     def exception(self, event: str, /, **fields: Any) -> None:
         """Log what has failed, with the traceback of the exception that is being handled."""
-        self._log(logging.ERROR, event, sys.exception(), fields)
-
-    def _log(self, level: int, event: str, error: BaseException | None, fields: dict[str, Any]) -> None:
-        self._logger.log(level, event, exc_info=error, extra={"fields": fields}, stacklevel=3)
+        self._logger.log(logging.ERROR, event, exc_info=sys.exception(), extra={"fields": fields}, stacklevel=2)
 
 
 def get_logger(name: str) -> EventLogger:
@@ -65,7 +62,7 @@ class EventFormatter(logging.Formatter):
     def __init__(self, form: Format, secrets: Sequence[str] = ()) -> None:
         super().__init__()
         self._form = form
-        self._secrets = tuple(secret for secret in secrets if secret)
+        self._secrets = tuple(filter(None, secrets))
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, without its newline."""
@@ -77,9 +74,10 @@ class EventFormatter(logging.Formatter):
             members = {"at": at, "level": record.levelname.lower(), "logger": record.name, "event": record.getMessage()}
             line = json.dumps(members | fields, ensure_ascii=False, default=str)
         else:
-            pairs = "".join(f" {name}={_quoted(value)}" for name, value in fields.items())
             event = record.getMessage().replace("\n", "\\n")
-            line = f"{at} {record.levelname.lower():<7} {event}{pairs}"
+            line = f"{at} {record.levelname.lower():<7} {event}"
+            for name, value in fields.items():
+                line += f" {name}={_quoted(value)}"
         for secret in self._secrets:
             line = line.replace(secret, "[secret]")
         return line

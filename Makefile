@@ -2,11 +2,11 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# acpbot alone, and with what its tests and checks need, which is ten times as much
+# acpbot alone; and with the tools of its tests and checks, which are ten times as large
 INSTALLED := $(VENV)/.installed
 READY     := $(VENV)/.ready
 
-.PHONY: demo test test-agents soak fuzz lint types contracts check completions dist dist-check bench clean
+.PHONY: demo test coverage test-agents soak fuzz lint types contracts check completions dist dist-check bench clean
 .DEFAULT_GOAL := demo
 
 $(INSTALLED): pyproject.toml
@@ -27,6 +27,12 @@ demo: $(INSTALLED)  ## talk to an agent now; without a terminal: a short guided 
 test: $(READY)  ## the whole suite, on two cores
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
+coverage: $(READY)  ## the whole suite with branch coverage, subprocesses too; a report, no threshold
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -n 2 $(ARGS) || echo 'some tests failed, as tests that measure time may: the report follows' >&2
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --skip-covered
+
 lint: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -39,21 +45,21 @@ contracts: $(READY)
 
 check: lint types contracts test  ## what CI runs
 
-completions: $(READY)  ## write packaging/completions anew
+completions: $(READY)  ## generate packaging/completions
 	@$(BIN)/python packaging/completions/generate.py
 
 dist: $(READY)  ## the source archive, and the wheel made from it, in dist/
 	@rm -rf dist
 	@$(BIN)/python -m build --quiet
 
-dist-check: dist  ## both of them, and the wheel in an environment of its own
+dist-check: dist  ## check both, and install the wheel in an environment of its own
 	@$(BIN)/python -m pytest tests/packaging/check_dist.py $(ARGS)
 
 bench: $(READY)  ## the figures of the README, each a ratio measured in one run
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check supervisor
 	@set -e; for b in tests/benchmarks/bench_*.py; do echo "== $$b"; $(BIN)/python -m tests.benchmarks.$$(basename $$b .py); done
 
-fuzz: $(READY)  ## search for inputs and for turns of events that break something, in a new way each time
+fuzz: $(READY)  ## search with new random inputs and orders of events for one that breaks something
 	@$(BIN)/python -m pytest -n 2 -m hypothesis --hypothesis-profile=search --timeout=900 $(ARGS)
 	@ACPBOT_SEEDS=3000 $(BIN)/python -m pytest -n 2 tests/sessions/test_pool_random.py tests/chat/discord/outbound/test_outbox_random.py
 
@@ -67,4 +73,4 @@ test-agents: $(READY)  ## the whole daemon with real agents, offline; npm is nee
 	@$(BIN)/python -m pytest -m real_agents tests/agents $(ARGS)
 
 clean:
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from acpbot import __version__
 from acpbot.errors import AcpbotError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+
+class Commands(TyperGroup):
+    """The subcommands. An ``AcpbotError`` becomes one line on stderr and an exit status."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the subcommand."""
+        try:
+            return super().invoke(ctx)
+        except AcpbotError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
 
 app = typer.Typer(
     name="acpbot",
+    cls=Commands,
     help="Coding agents in Discord threads, run like a service.",
     no_args_is_help=True,
     add_completion=False,
@@ -49,10 +62,10 @@ def root(
 
 @app.command()
 def init(*, config: ConfigOption = None) -> None:
-    """Make a configuration by a few questions; it is never written over another file."""
-    from acpbot.commands.init import init as make  # noqa: PLC0415 - the help must not load the configuration
+    """Write a configuration from the answers to a few questions; never over another file."""
+    from acpbot.commands.init import init as write_config  # noqa: PLC0415 - `acpbot --help` must not load all commands
 
-    _guarded(lambda: make(config, os.environ))
+    write_config(config, os.environ)
 
 
 @app.command()
@@ -60,27 +73,17 @@ def run(
     *,
     config: ConfigOption = None,
     socket: Annotated[
-        str | None, typer.Option("--socket", metavar="PATH", help="The management socket, over all other settings.")
+        str | None,
+        typer.Option("--socket", metavar="PATH", help="The management socket; overrides all other settings."),
     ] = None,
     stop_at_eof: Annotated[
         bool, typer.Option("--stop-at-eof", help="End, as at SIGTERM, when stdin is closed.")
     ] = False,
 ) -> None:
     """Run the daemon until SIGTERM or SIGINT; SIGHUP reads the configuration again."""
-    from acpbot import logs  # noqa: PLC0415 - the same
-    from acpbot.config import loader as configuration  # noqa: PLC0415 - the help must not load the daemon
-    from acpbot.daemon.daemon import Daemon  # noqa: PLC0415 - the same
+    from acpbot.commands.run import run as run_daemon  # noqa: PLC0415 - the same
 
-    def start() -> None:
-        found = configuration.find(config, os.environ)
-        settings = configuration.load(found, os.environ)
-        path = configuration.socket_path(settings, socket, os.environ) if settings.management.enabled else None
-        token = () if settings.discord is None else (str(settings.discord.bot_token),)
-        logs.configure(settings.log.level, settings.log.format, secrets=token)
-        daemon = Daemon(settings, path, os.environ, reload=lambda: configuration.load(found, os.environ))
-        asyncio.run(daemon.run(stop_at_eof=stop_at_eof))
-
-    _guarded(start)
+    run_daemon(config, socket, os.environ, stop_at_eof=stop_at_eof)
 
 
 @app.command()
@@ -88,23 +91,14 @@ def check(
     *,
     config: ConfigOption = None,
     online: Annotated[
-        bool, typer.Option("--online", help="Also try the bot token: what Discord takes, and what is missing.")
+        bool, typer.Option("--online", help="Also try the bot token with Discord, and say what the bot still lacks.")
     ] = False,
 ) -> None:
     """Check the configuration: show what is in force and start every agent once."""
     from acpbot.commands.check import check as check_all  # noqa: PLC0415 - the same
-    from acpbot.commands.check_online import try_token  # noqa: PLC0415 - the same
-    from acpbot.config import loader as configuration  # noqa: PLC0415 - the help must not load the daemon
 
-    async def well(settings: configuration.Settings) -> bool:
-        started = await check_all(settings, os.environ, typer.echo)
-        return (not online or await try_token(settings, typer.echo)) and started
-
-    def look() -> None:
-        if not asyncio.run(well(configuration.load(config, os.environ))):
-            raise typer.Exit(1)
-
-    _guarded(look)
+    if not check_all(config, os.environ, typer.echo, online=online):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -115,15 +109,15 @@ def demo(
     ] = None,
 ) -> None:
     """Talk to an agent now, in a temporary folder; without a terminal, see a short guided tour."""
-    from acpbot.demo.demo import play  # noqa: PLC0415 - the help must not load the demo
+    from acpbot.demo.demo import run_demo  # noqa: PLC0415 - the same
 
-    _guarded(lambda: sys.exit(play(agent)))
+    sys.exit(run_demo(agent))
 
 
 @app.command()
 def install_service(
     *,
-    user: Annotated[bool, typer.Option("--user", help="A service of your own, without root.")] = False,
+    user: Annotated[bool, typer.Option("--user", help="Install a service of your own, without root.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Write what is shown, without asking.")] = False,
     replace: Annotated[
         bool, typer.Option("--replace", help="Also write over files that are there and differ.")
@@ -132,23 +126,12 @@ def install_service(
         Path | None, typer.Option("--root", metavar="PATH", help="Write below this folder, the root of an image.")
     ] = None,
 ) -> None:
-    """Make acpbot a service of systemd's: show the files, ask, write them, say what to run next."""
-    from acpbot.commands.install_service import install_service as install  # noqa: PLC0415 - the help must not load it
+    """Install acpbot as a systemd service: show the files, ask, write them, say what to run next."""
+    from acpbot.commands.install_service import install_service as install  # noqa: PLC0415 - the same
 
     if user and root is not None:
-        raise typer.BadParameter("a user's service has no other root", param_hint="--root")
-    _guarded(lambda: install(os.environ, user=user, root=root, yes=yes, replace=replace))
-
-
-def _guarded(work: Callable[[], None]) -> None:
-    """Run a command's work: errors of ours are one line on stderr and an exit status."""
-    try:
-        work()
-    except AcpbotError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+        raise typer.BadParameter("cannot be used with --user; leave one out", param_hint="--root")
+    install(os.environ, user=user, root=root, yes=yes, replace=replace)
 
 
 def main() -> None:

@@ -2,11 +2,11 @@
 
 ::
 
-    AcpbotError                   'cannot ...': names the thing and the way out, one line
+    AcpbotError                   'cannot ...': one line that names the thing and the way out
      |-- ConfigError              exit 78 (EX_CONFIG, sysexits.h): a restart would not help
      |-- StartError               exit 1: the daemon could not start
      |-- CannotAsk                exit 2: a question needs a terminal, and there is none
-     |-- WireError                an error answer on the management wire: code and data.kind
+     |-- WireError                an error answer on the management socket: code and data.kind
      |    |-- InvalidParams       -32602 invalid
      |    |-- NotFound            -32001 not_found
      |    |-- Ambiguous           -32002 ambiguous
@@ -21,7 +21,7 @@
           |-- AgentRefused        the agent answered with an error: code, message, data
           `-- AgentGone           the agent's process ended, or its stdout closed
 
-Every error carries what is told outward: a person reads ``str(error)``, a program reads ``WireError.kind``.
+``str(error)`` is for people, ``WireError.kind`` for programs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class AcpbotError(Exception):
 
 
 class ConfigError(AcpbotError):
-    """The configuration can't be used; the message names file, key and mend."""
+    """The configuration can't be used; the message names the file, the key and the fix."""
 
     exit_code = 78
 
@@ -46,20 +46,20 @@ class StartError(AcpbotError):
 
 
 class CannotAsk(AcpbotError):
-    """There is no terminal to ask on."""
+    """A question needs a terminal, and there is none."""
 
     exit_code = 2
 
 
 class WireError(AcpbotError):
-    """An error that is answered on the management wire (DESIGN section 4)."""
+    """An error answer on the management socket (docs/protocol.md, 'Errors')."""
 
     code: ClassVar[int] = -32603
     kind: ClassVar[str] = "internal"
 
 
 class InvalidParams(WireError):
-    """The request's parameters are refused, before any effect."""
+    """The request's parameters are not valid; nothing has been done."""
 
     code = -32602
     kind = "invalid"
@@ -73,28 +73,28 @@ class NotFound(WireError):
 
 
 class Ambiguous(WireError):
-    """A thread's suffix fits several threads."""
+    """A suffix matches several threads."""
 
     code = -32002
     kind = "ambiguous"
 
 
 class Conflict(WireError):
-    """The thread's session is not the one that was named, or its state forbids the request."""
+    """The thread's session is not the one in the request, or its state does not allow the request."""
 
     code = -32003
     kind = "conflict"
 
 
 class AccessDenied(WireError):
-    """The peer may not do this."""
+    """The client is not allowed to do this."""
 
     code = -32004
     kind = "access_denied"
 
 
 class Draining(WireError):
-    """The daemon takes no new turns."""
+    """The daemon is draining and accepts no new turns."""
 
     code = -32005
     kind = "draining"

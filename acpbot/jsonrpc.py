@@ -1,13 +1,13 @@
-"""JSON-RPC 2.0 over newline-delimited JSON, sans I/O: bytes in, messages out.
+"""JSON-RPC 2.0 over newline-delimited JSON, without I/O: bytes in, messages out.
 
-One codec for both wires. They differ in how they meet a bad line:
+There are two decoders, which differ in what they do with a bad line:
 
-- :class:`StrictDecoder` (the management wire) refuses whatever is not exactly a request, each with one clear
+- :class:`StrictDecoder` (the management socket) accepts only requests. For any other line it returns a
   :class:`Malformed` that says what to answer.
-- :class:`LenientDecoder` (an agent's stdout) reports a bad line and goes on with the next one; parameters and
-  results stay undecoded (:class:`msgspec.Raw`), so that a message costs a microsecond or two.
+- :class:`LenientDecoder` (an agent's stdout) reports a bad line and reads the next one. Parameters and results stay
+  undecoded (:class:`msgspec.Raw`), so that a message costs a microsecond or two.
 
-:class:`Peer` adds the request ids and matches answers with requests. Nothing here knows a socket or a clock.
+:class:`Peer` numbers requests and matches answers with them. Nothing here uses a socket or a clock.
 Source: https://www.jsonrpc.org/specification, https://github.com/ndjson/ndjson-spec.
 """
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
@@ -38,7 +38,7 @@ class ErrorObject(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A call that wants an answer. ``params``: a dict (strict), or undecoded JSON (lenient)."""
+    """A call that needs an answer. ``params``: a dict (strict), or undecoded JSON (lenient)."""
 
     id: Id
     method: str
@@ -46,14 +46,14 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Notification(msgspec.Struct, frozen=True):
-    """A call that wants no answer. ``params`` as in :class:`Request`."""
+    """A call that gets no answer. ``params`` as in :class:`Request`."""
 
     method: str
     params: Any
 
 
 class Response(msgspec.Struct, frozen=True):
-    """An answer: ``error`` is set or ``result`` counts. ``id`` is ``None`` where the sender could not tell."""
+    """An answer: ``result``, or ``error`` where that is set. ``id`` is ``None`` where the sender could not read it."""
 
     id: Id | None
     result: Any = None
@@ -61,10 +61,11 @@ class Response(msgspec.Struct, frozen=True):
 
 
 class Malformed(msgspec.Struct, frozen=True):
-    """A line that is no message.
+    """A line that is not a valid message.
 
-    ``code``, ``kind`` and ``reason`` are what to answer, ``id`` to whom (``None``: unknown). ``fatal``: the framing is
-    lost, close after the answer. ``preview`` holds the first bytes of the line, for the log.
+    ``code``, ``kind`` and ``reason`` are the error to answer, ``id`` the id of the request (``None``: unknown).
+    ``fatal``: no line can be read after this one; close the connection after the answer. ``preview`` holds the first
+    bytes of the line, for the log.
     """
 
     code: int
@@ -105,13 +106,13 @@ def encode_error(request_id: Id | None, code: int, message: str, kind: str | Non
 
 
 class Overlong(msgspec.Struct, frozen=True):
-    """A line passed the limit; what has come of it and what follows up to its newline is dropped."""
+    """A line is longer than the limit; all of it up to its newline is dropped."""
 
     preview: bytes
 
 
 class LineSplitter:
-    """Cuts a byte stream at newlines; holds at most one unfinished line of ``limit`` bytes (newline included)."""
+    """Splits a byte stream at newlines; buffers at most one unfinished line of ``limit`` bytes (newline included)."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -121,7 +122,7 @@ class LineSplitter:
 
     @property
     def mid_line(self) -> bool:
-        """Whether a line has begun and its newline has not come."""
+        """Whether part of a line has been received, but not its newline."""
         return self._size > 0 or self._skipping
 
     def feed(self, data: bytes) -> list[bytes | Overlong]:
@@ -138,12 +139,13 @@ class LineSplitter:
                 lines.append(b"".join(self._parts))
             else:
                 lines.append(piece)
-            self._clear()
+            if self._parts:
+                self._parts = []
+            self._size = 0
         if rest and not self._skipping:
             if self._size + len(rest) >= self._limit:
                 lines.append(self._overflow(rest))
-                self._clear()
-                self._skipping = True
+                self._parts, self._size, self._skipping = [], 0, True
             else:
                 self._parts.append(rest)
                 self._size += len(rest)
@@ -152,14 +154,9 @@ class LineSplitter:
     def _overflow(self, piece: bytes) -> Overlong:
         return Overlong(preview=(b"".join(self._parts[:1]) + piece[:_PREVIEW])[:_PREVIEW])
 
-    def _clear(self) -> None:
-        if self._parts:
-            self._parts = []
-        self._size = 0
 
-
-class _Refused(ValueError):
-    """A JSON value that the strict wire does not take; the text says which."""
+class _InvalidJson(ValueError):
+    """The strict decoder does not accept this JSON; the text says why."""
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -168,7 +165,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for name, _ in pairs:
             if name in seen:
-                raise _Refused(f"the key {name[:40]!r} stands twice in one object")
+                raise _InvalidJson(f"the key {name[:40]!r} occurs twice in one object")
             seen.add(name)
     return members
 
@@ -179,26 +176,26 @@ _INT64 = range(-(2**63), 2**63)
 
 def _bounded_int(digits: str) -> int:
     if len(digits) > _INT64_DIGITS + 1 or (number := int(digits)) not in _INT64:
-        raise _Refused("a number is beyond 64 bits")
+        raise _InvalidJson("a number is beyond 64 bits")
     return number
 
 
 def _finite_float(digits: str) -> float:
     number = float(digits)
     if number in (float("inf"), float("-inf")):
-        raise _Refused("a number is beyond the range of a double")
+        raise _InvalidJson("a number is beyond the range of a double")
     return number
 
 
 def _no_constant(name: str) -> Any:
-    raise _Refused(f"{name} is not JSON")
+    raise _InvalidJson(f"{name} is not JSON")
 
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 
 
 def _deeper_than(line: bytes, limit: int) -> bool:
-    """Whether brackets nest deeper than ``limit``, found without parsing, so that no parser's stack is at stake."""
+    """Whether brackets nest deeper than ``limit``, counted without parsing, which would overflow the parser's stack."""
     if line.count(b"[") + line.count(b"{") <= limit:
         return False
     depth = 0
@@ -212,23 +209,10 @@ def _deeper_than(line: bytes, limit: int) -> bool:
     return False
 
 
-class Decoder(Protocol):
-    """What a :class:`Peer` reads with."""
-
-    @property
-    def mid_line(self) -> bool:
-        """Whether a line has begun and its newline has not come."""
-        ...
-
-    def receive(self, data: bytes) -> list[Message]:
-        """The messages that ``data`` completes, in order."""
-        ...
-
-
 class StrictDecoder:
-    """Requests only, one object a line, nothing tolerated: the server's side of the management wire.
+    """Decodes requests only, one object a line: the server's side of the management socket.
 
-    ``max_line``: bytes, newline included. ``max_depth``: brackets. Blank lines are passed over.
+    ``max_line`` is in bytes, newline included; ``max_depth`` counts nested brackets. Blank lines are skipped.
     """
 
     def __init__(self, *, max_line: int = 65_536, max_depth: int = 32) -> None:
@@ -245,11 +229,11 @@ class StrictDecoder:
 
     @property
     def mid_line(self) -> bool:
-        """Whether a line has begun and its newline has not come."""
+        """Whether part of a line has been received, but not its newline."""
         return self._lines.mid_line
 
     def receive(self, data: bytes) -> list[Message]:
-        """The messages that ``data`` completes; after a fatal one, nothing more."""
+        """The messages that ``data`` completes; after a fatal one, none."""
         messages: list[Message] = []
         if self._lost:
             return messages
@@ -273,25 +257,25 @@ class StrictDecoder:
 
     def _parse(self, line: bytes) -> Any:
         if b"\0" in line:
-            raise _Refused("it holds a NUL byte")
+            raise _InvalidJson("it holds a NUL byte")
         try:
             text = line.decode()
         except UnicodeDecodeError as error:
-            raise _Refused(f"byte {error.start} is not UTF-8") from None
+            raise _InvalidJson(f"byte {error.start} is not UTF-8") from None
         if _deeper_than(line, self._max_depth):
-            raise _Refused(f"it nests deeper than {self._max_depth} levels")
+            raise _InvalidJson(f"it nests deeper than {self._max_depth} levels")
         text = text.strip(" \t\r")
         try:
             value, end = self._json.raw_decode(text)
         except json.JSONDecodeError as error:
-            raise _Refused(f"{error.msg} at character {error.pos}") from None
+            raise _InvalidJson(f"{error.msg} at character {error.pos}") from None
         if end != len(text):
-            raise _Refused(f"extra data at character {end}")
+            raise _InvalidJson(f"extra data at character {end}")
         if "\\u" in text:
             try:
                 json.dumps(value, ensure_ascii=False).encode()
             except UnicodeEncodeError:
-                raise _Refused("a string holds half of a surrogate pair") from None
+                raise _InvalidJson("a string holds half of a surrogate pair") from None
         return value
 
 
@@ -330,7 +314,7 @@ _ESCAPES = re.compile(
 )
 
 
-def _mend(escape: re.Match[bytes]) -> bytes:
+def _replace_half_pair(escape: re.Match[bytes]) -> bytes:
     return rb"\ufffd" if escape["half"] else escape[0]
 
 
@@ -346,9 +330,9 @@ class _Envelope(msgspec.Struct, frozen=True, gc=False):
 
 
 class LenientDecoder:
-    """Whatever an agent writes on its stdout: bad lines are reported and passed over, the stream goes on.
+    """Decodes what an agent writes on its stdout: it reports a bad line and goes on with the next.
 
-    ``max_line``: bytes, newline included; a longer line is dropped as it arrives, never held.
+    ``max_line`` is in bytes, newline included; a longer line is dropped while it arrives, not buffered.
     ``params`` and ``result`` are :class:`msgspec.Raw` (empty where absent).
     """
 
@@ -357,41 +341,36 @@ class LenientDecoder:
         self._lines = LineSplitter(max_line)
         self._decode = msgspec.json.Decoder(_Envelope).decode
 
-    @property
-    def mid_line(self) -> bool:
-        """Whether a line has begun and its newline has not come."""
-        return self._lines.mid_line
-
     def receive(self, data: bytes) -> list[Message]:
-        """The messages that ``data`` completes, in order; blank lines are passed over."""
+        """The messages that ``data`` completes, in order; blank lines are skipped."""
         messages: list[Message] = []
         append, decode = messages.append, self._decode
         for line in self._lines.feed(data):
             try:
                 envelope = decode(line)  # type: ignore[arg-type]  # an Overlong is not bytes: TypeError below
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError) as error:
-                mended = self._mended(line)
-                if mended is None:
-                    if (bad := self._bad(line, error)) is not None:
-                        append(bad)
+                repaired = self._repair(line)
+                if repaired is None:
+                    if (malformed := self._malformed(line, error)) is not None:
+                        append(malformed)
                     continue
-                envelope = mended
+                envelope = repaired
             if envelope.method is not None and envelope.id is msgspec.UNSET:
                 append(Notification(envelope.method, envelope.params))
             else:
                 append(_answer_or_request(envelope, line))
         return messages
 
-    def _mended(self, line: bytes | Overlong) -> _Envelope | None:
-        """The message with U+FFFD for halves of surrogate pairs: JavaScript agents cut strings between them."""
-        if isinstance(line, Overlong) or (whole := _ESCAPES.sub(_mend, line)) == line:
+    def _repair(self, line: bytes | Overlong) -> _Envelope | None:
+        """The message with U+FFFD for each half of a surrogate pair: agents in JavaScript cut strings inside a pair."""
+        if isinstance(line, Overlong) or (whole := _ESCAPES.sub(_replace_half_pair, line)) == line:
             return None
         try:
             return self._decode(whole)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
 
-    def _bad(self, line: bytes | Overlong, error: Exception) -> Malformed | None:
+    def _malformed(self, line: bytes | Overlong, error: Exception) -> Malformed | None:
         if isinstance(line, Overlong):
             reason = f"a line over {self._max_line:,} bytes was dropped"
             return Malformed(LINE_TOO_LONG, "line_too_long", reason, preview=line.preview)
@@ -401,7 +380,7 @@ class LenientDecoder:
 
 
 def _answer_or_request(envelope: _Envelope, line: Any) -> Message:
-    """The rarer kinds. An error need not be shaped as JSON-RPC wants it; whatever can be told of it is kept."""
+    """All but notifications. An error that is not a JSON-RPC error object is kept as far as possible."""
     request_id = None if envelope.id is msgspec.UNSET else envelope.id
     if request_id is not None and (isinstance(request_id, bool) or not isinstance(request_id, int | str)):
         return Malformed(INVALID_REQUEST, "invalid", "an id is a string or an integer", preview=line[:_PREVIEW])
@@ -436,21 +415,16 @@ class Answered(msgspec.Struct, frozen=True):
 
 
 class Peer:
-    """One end of a connection: gives out request ids and matches the answers.
+    """The client's end of a connection: numbers the requests and matches the answers.
 
-    Ids count up from 1. An answer whose id comes back as a string is matched all the same; one that fits no open
-    request is handed out as the plain :class:`Response`.
+    Ids count up from 1. An answer whose id is the same number as a string matches too; an answer to no open request
+    is returned as a plain :class:`Response`.
     """
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: LenientDecoder) -> None:
         self._decoder = decoder
         self._open: dict[int, str] = {}
         self._last = 0
-
-    @property
-    def mid_line(self) -> bool:
-        """Whether a line has begun and its newline has not come."""
-        return self._decoder.mid_line
 
     def request(self, method: str, params: Any) -> tuple[int, bytes]:
         """A new request: its id, and the line to send."""
@@ -459,19 +433,18 @@ class Peer:
         return self._last, encode_request(self._last, method, params)
 
     def forget(self, request_id: int) -> None:
-        """Give up waiting: a late answer will be handed out as a plain :class:`Response`."""
+        """Stop waiting for the answer: a late one is returned as a plain :class:`Response`."""
         self._open.pop(request_id, None)
 
     def receive(self, data: bytes) -> list[Message | Answered]:
         """The messages that ``data`` completes, in order, answers matched."""
         messages: list[Message | Answered] = self._decoder.receive(data)  # type: ignore[assignment]  # replaced in place
         for index, message in enumerate(messages):
-            if isinstance(message, Response) and (request_id := self._match(message.id)) is not None:
-                method = self._open.pop(request_id)
+            if not isinstance(message, Response):
+                continue
+            request_id = message.id
+            if isinstance(request_id, str) and request_id.isdecimal() and len(request_id) <= _INT64_DIGITS:
+                request_id = int(request_id)
+            if isinstance(request_id, int) and (method := self._open.pop(request_id, None)) is not None:
                 messages[index] = Answered(request_id, method, message.result, message.error)
         return messages
-
-    def _match(self, response_id: Id | None) -> int | None:
-        if isinstance(response_id, str):
-            response_id = int(response_id) if response_id.isdecimal() and len(response_id) <= _INT64_DIGITS else None
-        return response_id if response_id in self._open else None

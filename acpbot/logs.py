@@ -1,7 +1,7 @@
-"""Log lines: one event each, as text or JSON, with secrets removed.
+"""Log lines: one event a line, as text or JSON, with secrets removed.
 
-A module has ``log = get_logger(__name__)`` and writes ``log.info("session_opened", thread="17")``: an event name and
-its fields. A traceback becomes one field, so that a line stays a line.
+A module has ``log = get_logger(__name__)`` and calls ``log.info("session_opened", thread="17")``: an event name and
+its fields. A traceback is one field, so that each event is one line.
 """
 
 from __future__ import annotations
@@ -26,32 +26,29 @@ class EventLogger:
         self._logger = logger
 
     def debug(self, event: str, /, **fields: Any) -> None:
-        """What only a developer wants to know."""
-        self._log(logging.DEBUG, event, None, fields)
+        """Log what only a developer needs."""
+        self._logger.log(logging.DEBUG, event, extra={"fields": fields}, stacklevel=2)
 
     def info(self, event: str, /, **fields: Any) -> None:
-        """What happens as intended."""
-        self._log(logging.INFO, event, None, fields)
+        """Log what happens as intended."""
+        self._logger.log(logging.INFO, event, extra={"fields": fields}, stacklevel=2)
 
     def warning(self, event: str, /, **fields: Any) -> None:
-        """What an operator should look at."""
-        self._log(logging.WARNING, event, None, fields)
+        """Log what an operator should look at."""
+        self._logger.log(logging.WARNING, event, extra={"fields": fields}, stacklevel=2)
 
     def failed_try(self, event: str, failures: int, /, **fields: Any) -> None:
-        """A try that failed and is made again: a warning for the first of several in a row, else for developers."""
+        """Log a failed attempt that is retried: the first of several in a row as a warning, the others as debug."""
         level = logging.WARNING if failures == 1 else logging.DEBUG
-        self._log(level, event, None, {**fields, "failures": failures})
+        self._logger.log(level, event, extra={"fields": {**fields, "failures": failures}}, stacklevel=2)
 
     def error(self, event: str, /, *, exc_info: BaseException | None = None, **fields: Any) -> None:
-        """What has failed."""
-        self._log(logging.ERROR, event, exc_info, fields)
+        """Log what has failed."""
+        self._logger.log(logging.ERROR, event, exc_info=exc_info, extra={"fields": fields}, stacklevel=2)
 
     def exception(self, event: str, /, **fields: Any) -> None:
-        """What has failed, with the traceback of the exception that is being handled."""
-        self._log(logging.ERROR, event, sys.exception(), fields)
-
-    def _log(self, level: int, event: str, error: BaseException | None, fields: dict[str, Any]) -> None:
-        self._logger.log(level, event, exc_info=error, extra={"fields": fields}, stacklevel=3)
+        """Log what has failed, with the traceback of the exception that is being handled."""
+        self._logger.log(logging.ERROR, event, exc_info=sys.exception(), extra={"fields": fields}, stacklevel=2)
 
 
 # A command without log lines prints its errors itself; without this handler, Python would print the events as well.
@@ -69,7 +66,7 @@ class EventFormatter(logging.Formatter):
     def __init__(self, form: Format, secrets: Sequence[str] = ()) -> None:
         super().__init__()
         self._form = form
-        self._secrets = tuple(secret for secret in secrets if secret)
+        self._secrets = tuple(filter(None, secrets))
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, without its newline."""
@@ -81,9 +78,10 @@ class EventFormatter(logging.Formatter):
             members = {"at": at, "level": record.levelname.lower(), "logger": record.name, "event": record.getMessage()}
             line = json.dumps(members | fields, ensure_ascii=False, default=str)
         else:
-            pairs = "".join(f" {name}={_quoted(value)}" for name, value in fields.items())
             event = record.getMessage().replace("\n", "\\n")
-            line = f"{at} {record.levelname.lower():<7} {event}{pairs}"
+            line = f"{at} {record.levelname.lower():<7} {event}"
+            for name, value in fields.items():
+                line += f" {name}={_quoted(value)}"
         for secret in self._secrets:
             line = line.replace(secret, "[secret]")
         return line
@@ -97,7 +95,7 @@ def _quoted(value: Any) -> str:
 
 
 def configure(level: str, form: Format, *, secrets: Sequence[str] = (), stream: TextIO | None = None) -> None:
-    """Send all log lines from ``level`` on to ``stream`` (stderr)."""
+    """Write all log lines of ``level`` and above to ``stream`` (stderr)."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(EventFormatter(form, secrets))
     logging.getLogger().handlers[:] = [handler]
@@ -105,6 +103,6 @@ def configure(level: str, form: Format, *, secrets: Sequence[str] = (), stream: 
 
 
 def set_level(level: str) -> None:
-    """Leave out what is less than ``level``; libraries log from ``warning`` on, whatever ``level`` is."""
+    """Log ``level`` and above; libraries log ``warning`` and above, whatever ``level`` is."""
     logging.getLogger().setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))
     logging.getLogger("acpbot").setLevel(level.upper())

@@ -1,4 +1,4 @@
-"""The codec, without a socket: two ends wired by their bytes."""
+"""The codec without a socket: both ends are connected by passing their bytes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def raw(message: Request | Notification | Answered | Response) -> object:
     [
         (b"hello", -32700, "Expecting value"),
         (b'{"a":1} x', -32700, "extra data"),
-        (b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":1,"a":2}}', -32700, "'a' stands twice"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":1,"a":2}}', -32700, "'a' occurs twice"),
         (b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":NaN}}', -32700, "NaN is not JSON"),
         (b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":-Infinity}}', -32700, "-Infinity"),
         (b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":1e999}}', -32700, "range of a double"),
@@ -65,7 +65,7 @@ def raw(message: Request | Notification | Answered | Response) -> object:
         (b'{"jsonrpc":"2.0","id":{},"method":"m"}', -32600, "string or an integer"),
     ],
 )
-def test_strict_refuses_without_an_id(line, code, words):
+def test_strict_refuses_a_line_whose_id_is_unknown(line, code, words):
     message = strict(line)
     assert isinstance(message, Malformed)
     assert (message.code, message.kind, message.id, message.fatal) == (code, "invalid", None, False)
@@ -85,14 +85,14 @@ def test_strict_refuses_without_an_id(line, code, words):
         (b'{"jsonrpc":"2.0","id":"x","method":"m","params":null}', -32602, "an object"),
     ],
 )
-def test_strict_answers_to_the_id_where_it_is_known(line, code, words):
+def test_strict_refuses_a_line_with_its_id_where_it_has_one(line, code, words):
     message = strict(line)
     assert isinstance(message, Malformed)
     assert (message.code, message.id) == (code, "x")
     assert words in message.reason
 
 
-def test_strict_takes_a_request_and_missing_params():
+def test_strict_accepts_a_request_without_params():
     assert strict(b'{"jsonrpc":"2.0","id":"a","method":"m"}') == Request("a", "m", {})
     assert strict(b' {"jsonrpc":"2.0","id":-7,"method":"m","params":{"k":[1,"\\u20ac"]}}\r') == Request(
         -7, "m", {"k": [1, "\u20ac"]}
@@ -115,14 +115,14 @@ def test_strict_line_limit_counts_the_newline_and_is_fatal():
     assert decoder.receive(REQUEST) == []
 
 
-def test_an_overlong_line_is_told_before_its_newline_comes():
+def test_an_overlong_line_is_reported_before_its_newline():
     decoder = StrictDecoder(max_line=100)
     (message,) = decoder.receive(b"x" * 100)
     assert isinstance(message, Malformed)
     assert message.fatal
 
 
-def test_mid_line_is_known():
+def test_mid_line_is_true_inside_a_line():
     decoder = StrictDecoder()
     assert not decoder.mid_line
     decoder.receive(b"{")
@@ -161,7 +161,7 @@ def test_lenient_drops_a_long_line_and_keeps_the_connection():
         (b'{"jsonrpc":"2.0","error":{"code":-32700,"message":"bad"}}', None),
     ],
 )
-def test_lenient_takes_answers_of_all_shapes(line, expected):
+def test_lenient_accepts_answers_of_all_shapes(line, expected):
     message = lenient(line)
     assert isinstance(message, Response)
     assert message.id == expected
@@ -199,14 +199,14 @@ def test_an_answer_with_a_null_result_is_an_answer():
         (rb"\\ud83d \ud83d", "\\ud83d \ufffd"),
     ],
 )
-def test_half_a_surrogate_pair_costs_no_message(sent, received):
+def test_half_a_surrogate_pair_loses_no_message(sent, received):
     message = lenient(b'{"method":"m","params":{"t":"' + sent + b'"}}')
     assert isinstance(message, Notification)
     assert raw(message) == {"t": received}
 
 
-def test_two_peers_wired_by_their_bytes():
-    client, server = Peer(LenientDecoder()), Peer(StrictDecoder())
+def test_answers_are_matched_with_their_requests():
+    client, server = Peer(LenientDecoder()), StrictDecoder()
     first, line1 = client.request("one", {"a": 1})
     second, line2 = client.request("two", {})
     received = server.receive(line1 + line2)
@@ -220,7 +220,7 @@ def test_two_peers_wired_by_their_bytes():
     assert isinstance(client.receive(jsonrpc.encode_result(first, [1]))[0], Response), "an id is answered once"
 
 
-def test_a_forgotten_request_has_no_answer():
+def test_the_answer_to_a_forgotten_request_is_a_plain_response():
     peer = Peer(LenientDecoder())
     request_id, _ = peer.request("slow", {})
     peer.forget(request_id)
@@ -254,7 +254,7 @@ def test_any_requests_in_any_chunks_arrive_as_sent(calls, data):
 
 
 @given(st.lists(st.binary(max_size=40), max_size=20))
-def test_no_bytes_break_a_decoder(chunks):
+def test_no_bytes_make_a_decoder_raise(chunks):
     for decoder in (StrictDecoder(max_line=64), LenientDecoder(max_line=64)):
         for chunk in chunks:
             for message in decoder.receive(chunk):

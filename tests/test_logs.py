@@ -33,7 +33,7 @@ def test_json_is_one_object(record):
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_a_traceback_is_a_field_and_secrets_are_struck_out(record, form):
+def test_a_traceback_is_a_field_and_secrets_are_removed(record, form):
     error = ValueError("the token is s3cr3t")
     line = logs.EventFormatter(form, ["s3cr3t", ""]).format(
         record("crashed", exc_info=(type(error), error, None), also="xs3cr3tx")
@@ -44,7 +44,7 @@ def test_a_traceback_is_a_field_and_secrets_are_struck_out(record, form):
     assert line.count("[secret]") == 2
 
 
-def test_configure_sets_the_level_of_ours_and_of_libraries():
+def test_configure_sets_the_level_of_acpbot_and_of_libraries():
     stream = io.StringIO()
     root = logging.getLogger()
     before = root.handlers[:], root.level, logging.getLogger("acpbot").level

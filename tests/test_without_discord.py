@@ -1,4 +1,4 @@
-"""Only the Discord front end imports discord.py, which costs half a second and 42 MB; its tests do, and no others.
+"""Only the Discord front end and its tests import discord.py, which takes half a second and 42 MB.
 
 The demo is run without it as well, in tests/demo.
 """
@@ -34,12 +34,12 @@ def run(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, env=environ, cwd=ROOT)
 
 
-def test_all_else_is_imported_without_it(tmp_path):
+def test_all_other_modules_are_imported_without_discord_py(tmp_path):
     result = run(tmp_path, "-c", IMPORT_ALL)
     assert result.returncode == 0, result.stderr
 
 
-def test_the_front_end_is_not(tmp_path):
+def test_the_front_end_needs_discord_py(tmp_path):
     result = run(tmp_path, "-c", "import acpbot.chat.discord.discord_chat")
     assert "ImportError: discord.py was imported" in result.stderr
 

@@ -1,13 +1,16 @@
-"""`acpbot check`: what is in force, and whether every agent can be started."""
+"""`acpbot check`: show the settings in force, and start every agent once."""
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from acpbot.commands.check_online import try_token
 from acpbot.config import loader
+from acpbot.config.describe import describe
 from acpbot.errors import AgentError
 from acpbot.runtimes.local.launcher import choose_launcher
 from acpbot.sessions.launch import launch, start_error
@@ -17,13 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from acpbot.acp.agent import Agent
-    from acpbot.config.loader import AgentSettings, Settings
+    from acpbot.config.settings import AgentSettings, Settings
     from acpbot.runtimes.runtime import Launcher
 
 
-async def check(settings: Settings, environ: Mapping[str, str], say: Callable[[str], None]) -> bool:
-    """Say what is in force and try each agent once; whether all is well. ``say`` takes one line or a block."""
-    say(loader.describe(settings).rstrip())
+def check(path: Path | None, environ: Mapping[str, str], say: Callable[[str], None], *, online: bool) -> bool:
+    """Show the settings in force and try each agent, with ``online`` also the bot token; whether all is well.
+
+    ``path`` is --config or ``None``. ``say`` prints one line or several. Raises ``ConfigError``.
+    """
+    return asyncio.run(_check(loader.load(path, environ), environ, say, online=online))
+
+
+async def _check(settings: Settings, environ: Mapping[str, str], say: Callable[[str], None], *, online: bool) -> bool:
+    say(describe(settings).rstrip())
     for warning in settings.warnings:
         say(f"warning: {warning}")
     socket = loader.socket_path(settings, None, environ)
@@ -31,13 +41,15 @@ async def check(settings: Settings, environ: Mapping[str, str], say: Callable[[s
     launcher, reason = choose_launcher("auto")
     say(f"containment: {launcher.kind} ({reason})")
     try:
-        results = [await _try(launcher, agent, environ, say) for agent in settings.agents.values()]
+        results = [await _try_agent(launcher, agent, environ, say) for agent in settings.agents.values()]
     finally:
         await launcher.aclose()
+    if online:
+        results.append(await try_token(settings, say))
     return all(results)
 
 
-async def _try(
+async def _try_agent(
     launcher: Launcher, settings: AgentSettings, environ: Mapping[str, str], say: Callable[[str], None]
 ) -> bool:
     started = time.monotonic()

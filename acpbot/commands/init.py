@@ -1,7 +1,7 @@
-"""`acpbot init`: asks on the terminal for what is needed and writes a configuration that can be used.
+"""`acpbot init`: ask a few questions on the terminal and write a configuration.
 
-Nothing is written before the last answer, never over a file that is there, and what was written is loaded as the
-daemon would before it counts. Each answer is checked at once and asked for again where it doesn't fit.
+Nothing is written before the last answer, and no existing file is replaced. The written file is loaded, as the daemon
+would load it, and removed if that fails. Each answer is checked at once; an invalid one is asked for again.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ import typer
 
 from acpbot.commands.check_online import PORTAL, invite_link
 from acpbot.config import loader
-from acpbot.config.keys import Unfit, show, to_toml, token_in
+from acpbot.config.field_types import InvalidValue, clean_token
 from acpbot.config.paths import current_directory
+from acpbot.config.values import show, to_toml
 from acpbot.errors import AcpbotError, CannotAsk
 from acpbot.text import operator_line
 
@@ -53,14 +54,14 @@ _TOKEN: Final = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 
 
 class People(NamedTuple):
-    """Who may talk: ids, or with neither of them everybody."""
+    """Who may talk to the bot: these ids; everybody where both are empty."""
 
     users: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
 
 
 class Answers(NamedTuple):
-    """What was asked for. ``token`` is ``None`` where the chat is local; no ``channels`` are all channels."""
+    """The answers. ``token`` is ``None`` for a local chat; empty ``channels`` mean all channels."""
 
     token: str | None
     people: People
@@ -68,21 +69,21 @@ class Answers(NamedTuple):
     agent: tuple[str, ...]
 
 
-class _Again(Exception):
-    """An answer doesn't fit: one line that says what would."""
+class _Invalid(Exception):
+    """An answer is not valid: one line that says what would be."""
 
 
 def init(path: Path | None, environ: Mapping[str, str]) -> None:
     """Ask, write and load the configuration: at ``path`` (--config) > ``ACPBOT_CONFIG`` > ``./config.toml``.
 
-    ``CannotAsk`` without a terminal, ``ConfigError`` where what was written can't be used, ``AcpbotError`` where a
-    file is there, the place can't be written or the input ends. After an error there is no file of ours.
+    Raises ``CannotAsk`` without a terminal, ``ConfigError`` where the written file can't be used, ``AcpbotError`` where
+    the file exists, can't be written, or the input ends. After an error the file does not exist.
     """
     if not (os.isatty(0) and os.isatty(1)):
         raise CannotAsk("cannot ask: there is no terminal; copy config.toml.example to config.toml and edit it")
     named = str(path or environ.get("ACPBOT_CONFIG", ""))
     target = current_directory() / (named or "config.toml")
-    _check_place(target)
+    _check_target(target)
     typer.echo(operator_line(f"This writes {target}. Ctrl-C leaves, and nothing is written."))
     try:
         answers = _ask(environ)
@@ -96,11 +97,11 @@ def init(path: Path | None, environ: Mapping[str, str]) -> None:
     for warning in settings.warnings:
         typer.echo(f"warning: {warning}")
     typer.echo(operator_line(f"Written and loaded: {target}, which only you can read."))
-    _farewell(answers, client_id, f" --config {shlex.quote(str(target))}" if path is not None else "")
+    _print_next_steps(answers, client_id, f" --config {shlex.quote(str(target))}" if path is not None else "")
 
 
 def client_id_in(token: str) -> str | None:
-    """The id of the application: the first part of a bot token is that in base64 (without its ``=``)."""
+    """The application's id: the first part of a bot token is this id in base64 (without ``=``)."""
     first = token.split(".", maxsplit=1)[0]
     try:
         found = base64.b64decode(first + "=" * (-len(first) % 4), altchars=b"-_", validate=True).decode("ascii")
@@ -142,28 +143,28 @@ def render(answers: Answers) -> str:
 
 
 def write(target: Path, text: str, environ: Mapping[str, str]) -> Settings:
-    """Make ``target`` with mode 0600 and load it; where that fails it is removed again. Never over another file."""
+    """Create ``target`` with mode 0600 and load it; where that fails, remove it. Raises where the file exists."""
     try:
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
-        raise _taken(target) from None
+        raise _exists_error(target) from None
     except (OSError, ValueError) as error:
-        raise _unwritable(target, error) from None
+        raise _write_error(target, error) from None
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
         return loader.load(target, environ)
-    except BaseException as error:  # Ctrl-C too: it is raised again, and nothing half made stays
+    except BaseException as error:  # Ctrl-C too: remove the file, raise the error again
         target.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise _unwritable(target, error) from None
+            raise _write_error(target, error) from None
         raise
 
 
-def _check_place(target: Path) -> None:
-    """Refuse before the first question what would be refused after the last one."""
+def _check_target(target: Path) -> None:
+    """Raise ``AcpbotError``, before the first question, where the file could not be written after the last one."""
     if os.path.lexists(target):
-        raise _taken(target)
+        raise _exists_error(target)
     if not target.parent.is_dir():
         raise AcpbotError(operator_line(f"cannot write {target}: there is no folder {target.parent}; make it first"))
     if not os.access(target.parent, os.W_OK | os.X_OK):
@@ -172,32 +173,32 @@ def _check_place(target: Path) -> None:
         )
 
 
-def _taken(target: Path) -> AcpbotError:
+def _exists_error(target: Path) -> AcpbotError:
     return AcpbotError(
         operator_line(f"cannot write {target}: it is there already; edit it, move it away or name another by --config")
     )
 
 
-def _unwritable(target: Path, error: OSError | ValueError) -> AcpbotError:
+def _write_error(target: Path, error: OSError | ValueError) -> AcpbotError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return AcpbotError(operator_line(f"cannot write {target}: {reason}; name another place by --config"))
 
 
 def _ask(environ: Mapping[str, str]) -> Answers:
     typer.echo(f"\nThe bot's token: {PORTAL}, your application, Bot, Reset Token.")
-    token = _until("Bot token (hidden; empty for a local chat without Discord): ", _token, read=getpass.getpass)
+    token = _prompt("Bot token (hidden; empty for a local chat without Discord): ", _token, read=getpass.getpass)
     if token is None:
         return Answers(None, People(), (), _agent(environ))
     typer.echo("\nIds: in Discord switch on Settings, Advanced, Developer Mode; then right-click, Copy ID.")
     people = _people()
-    channels = _until("Channel ids (empty: every channel that it can see): ", lambda text: _ids(text, "channel"))
+    channels = _prompt("Channel ids (empty: every channel that it can see): ", lambda text: _ids(text, "channel"))
     return Answers(token, people, channels, _agent(environ))
 
 
 def _people() -> People:
     while True:
-        users = _until("User ids who may talk to it (empty: none): ", lambda text: _ids(text, "user"))
-        roles = _until("Role ids who may talk to it (empty: none): ", lambda text: _ids(text, "role"))
+        users = _prompt("User ids who may talk to it (empty: none): ", lambda text: _ids(text, "user"))
+        roles = _prompt("Role ids who may talk to it (empty: none): ", lambda text: _ids(text, "role"))
         if users or roles:
             return People(users, roles)
         typer.echo("Warning: then everybody who can write in its channels can have the agent run programs here.")
@@ -215,31 +216,31 @@ def _agent(environ: Mapping[str, str]) -> tuple[str, ...]:
     for number, argv in enumerate(choices, 1):
         typer.echo(f"  {number}  {'the demo agent (no model)' if argv is DEMO_AGENT else ' '.join(argv)}")
 
-    def chosen(text: str) -> tuple[str, ...]:
+    def parse(text: str) -> tuple[str, ...]:
         if not text:
             return choices[0]
         if re.fullmatch(r"[0-9]{1,3}", text):
             if 1 <= int(text) <= len(choices):
                 return choices[int(text) - 1]
-            raise _Again(f"there is no {text}; the numbers are 1 to {len(choices)}")
+            raise _Invalid(f"there is no {text}; the numbers are 1 to {len(choices)}")
         return next((argv for argv in found if text == argv[0]), None) or _command(text, path)
 
-    return _until("Number, or the command line of another ACP agent (empty: 1): ", chosen)
+    return _prompt("Number, or the command line of another ACP agent (empty: 1): ", parse)
 
 
 def _command(text: str, path: str) -> tuple[str, ...]:
     try:
         argv = tuple(shlex.split(text))
     except ValueError as error:
-        raise _Again(f"that is no command line ({error}); quote it as for a shell") from None
+        raise _Invalid(f"that is no command line ({error}); quote it as for a shell") from None
     if not argv or not argv[0].strip():
-        raise _Again("that names no program; write its name or its absolute path")
+        raise _Invalid("that names no program; write its name or its absolute path")
     if "/" in argv[0] and not argv[0].startswith("/"):
-        raise _Again(f"{show(argv[0])} is a relative path; write an absolute one or a name on PATH")
+        raise _Invalid(f"{show(argv[0])} is a relative path; write an absolute one or a name on PATH")
     if re.search(r"\s", argv[0]) and "/" not in argv[0]:
-        raise _Again(f"{show(argv[0])} is no program's name; quote arguments apart from it")
+        raise _Invalid(f"{show(argv[0])} is no program's name; quote arguments apart from it")
     if shutil.which(argv[0], path=path) is None:
-        raise _Again(f"there is no program {show(argv[0])}; install it first or correct its name")
+        raise _Invalid(f"there is no program {show(argv[0])}; install it first or correct its name")
     return argv
 
 
@@ -247,41 +248,41 @@ def _token(text: str) -> str | None:
     if not text:
         return None
     try:
-        token = token_in(text)
-    except Unfit as unfit:
-        raise _Again(f"that {unfit.got}; copy only the token") from None
+        token = clean_token(text)
+    except InvalidValue as invalid:
+        raise _Invalid(f"that {invalid.got}; copy only the token") from None
     if not _TOKEN.fullmatch(token):
-        raise _Again("that is no bot token: it has three parts with dots between; a client secret or key is another")
+        raise _Invalid("that is no bot token: it has three parts with dots between; a client secret or key is another")
     return token
 
 
 def _ids(text: str, kind: str) -> tuple[str, ...]:
-    """The ids in a list with commas or spaces, as they are or as Discord writes mentions and links; each once."""
+    """The ids in a list with commas or spaces; an id may also be a mention or a link. Each id once."""
     before = {"user": "<@!?", "role": "<@&", "channel": r"<#|https://(?:\w+\.)?discord\.com/channels/[0-9]+/"}[kind]
     found: dict[str, None] = {}
     for word in re.split(r"[\s,]+", text.strip(" ,")) if text.strip(" ,") else []:
         match = re.fullmatch(rf"(?:{before})?({_ID})>?", word)
         if match is None:
-            raise _Again(f"{show(word)} is no {kind}'s id: 17 to 20 digits, with commas between several")
+            raise _Invalid(f"{show(word)} is no {kind}'s id: 17 to 20 digits, with commas between several")
         found[match[1]] = None
     return tuple(found)
 
 
 def _client_id() -> str | None:
-    def fit(text: str) -> str | None:
+    def parse(text: str) -> str | None:
         if text and not re.fullmatch(_ID, text):
-            raise _Again("an application's id has 17 to 20 digits; leave it empty to go on without an invite link")
+            raise _Invalid("an application's id has 17 to 20 digits; leave it empty to go on without an invite link")
         return text or None
 
-    return _until("Application ID for the invite link (the portal's General Information; empty: none): ", fit)
+    return _prompt("Application ID for the invite link (the portal's General Information; empty: none): ", parse)
 
 
-def _until(prompt: str, fit: Callable[[str], T], read: Callable[[str], str] = input) -> T:
-    """Ask until ``fit`` takes the answer; what it says to the others is one line."""
+def _prompt(prompt: str, parse: Callable[[str], T], read: Callable[[str], str] = input) -> T:
+    """Ask until ``parse`` accepts the answer; print what it says of each invalid one."""
     while True:
         try:
-            return fit(_read(prompt, read))
-        except _Again as problem:
+            return parse(_read(prompt, read))
+        except _Invalid as problem:
             typer.echo(operator_line(f"  {problem}"))
 
 
@@ -293,7 +294,7 @@ def _read(prompt: str, read: Callable[[str], str] = input) -> str:
             typer.echo("  that is not text in this terminal's encoding; write it again")
 
 
-def _farewell(answers: Answers, client_id: str | None, option: str) -> None:
+def _print_next_steps(answers: Answers, client_id: str | None, option: str) -> None:
     if answers.token is None:
         typer.echo(f"Next: acpbot check{option}; acpbot run{option}; and in another terminal: acpctl chat")
         return

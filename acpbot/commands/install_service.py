@@ -1,9 +1,8 @@
-"""`acpbot install-service`: this installation as a service of systemd's, shown first and written after a yes.
+"""`acpbot install-service`: make this installation a systemd service. Show the files, ask, write them.
 
-The files of packaging/systemd are the templates; a wheel carries them as ``acpbot/systemd``, and config.toml.example
-beside. Of them only what this machine decides is replaced: the path of the program, and in a user's unit the PATH on
-which agents are found. Nothing is written over a file that differs without an answer for that file, and drop-ins are
-never touched.
+The templates are the files of packaging/systemd; a wheel contains them as ``acpbot/systemd``, next to
+config.toml.example. Only two things in them are replaced: the path of the program, and in a user's unit the PATH where
+agents are found. A file that differs is replaced only after a yes for that file; drop-ins are never changed.
 Source: systemd.unit(5), systemd.service(5), sysusers.d(5), tmpfiles.d(5).
 """
 
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import typer
 
-from acpbot.config.keys import home_directory
+from acpbot.config.paths import home_directory
 from acpbot.errors import AcpbotError, CannotAsk
 from acpbot.text import operator_line
 
@@ -44,18 +43,18 @@ _USER: Final = {
 }
 _PROGRAM: Final = "ExecStart=/usr/bin/acpbot "
 _PATH: Final = re.compile(r'^Environment="PATH=.*"$', re.MULTILINE)
-_WORD: Final = re.compile(r"[\w@+.,:=/~ -]+")  # what needs no escaping in a unit, between double quotes
+_WORD: Final = re.compile(r"[\w@+.,:=/~ -]+")  # no character that a unit file needs escaped between double quotes
 _HIDDEN: Final = {
     "/home": "ProtectHome=",
     "/root": "ProtectHome=",
     "/run/user": "ProtectHome=",
-    "/tmp": "PrivateTmp=",  # noqa: S108 - it is named because nothing may be there
+    "/tmp": "PrivateTmp=",  # noqa: S108 - the program must not be there
     "/var/tmp": "PrivateTmp=",  # noqa: S108 - the same
 }
 
 
 class File(NamedTuple):
-    """A file to write, and what stands there: its text, or ``None``."""
+    """A file to write. ``found`` is the text of the existing file, or ``None``."""
 
     path: Path
     text: str
@@ -72,22 +71,22 @@ class File(NamedTuple):
 def install_service(environ: Mapping[str, str], *, user: bool, root: Path | None, yes: bool, replace: bool) -> None:
     """Show what would be written, ask, write, and say what to run next.
 
-    ``user``: a service of the user's own manager; else one of the machine, its files below ``root`` (``/``). ``yes``
-    asks nothing, and fails where a file differs unless ``replace`` is given too.
+    ``user``: install a user service; else a system service, with its files below ``root`` (``/``). ``yes``: do not ask,
+    and fail where a file differs unless ``replace`` is set too.
 
-    Raises ``CannotAsk`` without a terminal to ask on, ``AcpbotError`` where this installation can't be a service or a
-    file can't be written, ``typer.Exit`` (1) after a no.
+    Raises ``CannotAsk`` without a terminal to ask on, ``AcpbotError`` where this installation can't be a service
+    or a file can't be written, ``typer.Exit`` (1) after a no.
     """
     program = find_program()
     if not user and root is None and (reason := out_of_reach(_needed(program))):
-        mend = "install acpbot where every user may read it (python3 -m venv /opt/acpbot), or add --user"
-        raise AcpbotError(operator_line(f"cannot make it a service of the machine: {reason}; {mend}"))
+        fix = "install acpbot where every user may read it (python3 -m venv /opt/acpbot), or add --user"
+        raise AcpbotError(operator_line(f"cannot install a system service: {reason}; {fix}"))
     configuration = _configuration(environ) if user else (root or Path("/")).absolute() / "etc"
     files = list(_plan(program, environ, configuration, user=user))
     _show(files, program)
     due = [file for file in files if file.state != "same"]
     if due:
-        due = _agreed(due, yes=yes, replace=replace)
+        due = _confirm(due, yes=yes, replace=replace)
         if not due:
             typer.echo("nothing was written")
             raise typer.Exit(1)
@@ -104,13 +103,13 @@ def install_service(environ: Mapping[str, str], *, user: bool, root: Path | None
 
 
 def find_program() -> tuple[str, ...]:
-    """The command line that starts this installation's acpbot, by absolute paths. ``AcpbotError`` where none can be."""
+    """The command line, with absolute paths, that starts this installation. Raises where no unit can hold it."""
     script = Path(sys.executable).with_name("acpbot")
     if not os.access(script, os.X_OK):
         script = Path(sys.argv[0]).absolute()
     if script.name == "acpbot" and os.access(script, os.X_OK):
         program: tuple[str, ...] = (str(script),)
-    else:  # -P: the service's working directory is the agents' to write, and no place for modules
+    else:  # -P: import nothing from the working directory of the service: agents write there
         program = (sys.executable, "-P", "-m", "acpbot")
     if not _WORD.fullmatch(program[0]):
         raise AcpbotError(
@@ -122,27 +121,27 @@ def find_program() -> tuple[str, ...]:
 
 
 def _needed(program: Sequence[str]) -> list[Path]:
-    """What the service needs of this installation: the program, Python, its library, our package."""
+    """The files that the service must be able to read: the program, Python, its library, this package."""
     return [Path(program[0]), Path(sys.executable), Path(os.__file__), Path(__file__)]
 
 
 def out_of_reach(paths: Sequence[Path]) -> str:
     """Why the machine's service can't read one of these files, as a clause; empty where it can read all.
 
-    It runs as a user of its own, with acpbot.service's ``ProtectHome=`` and ``PrivateTmp=``.
+    The service runs as a user of its own, with ``ProtectHome=`` and ``PrivateTmp=``.
     """
     for path in paths:
         for place in dict.fromkeys((path.absolute(), path.resolve())):
             for folder, setting in _HIDDEN.items():
                 if place.is_relative_to(folder):
                     return f"{place} is in {folder}, which it does not see ({setting})"
-            closed = next((step for step in (*reversed(place.parents), place) if not _open_to_all(step)), None)
+            closed = next((step for step in (*reversed(place.parents), place) if not _readable_by_all(step)), None)
             if closed is not None:
                 return f"{closed} is not open to other users"
     return ""
 
 
-def _open_to_all(path: Path) -> bool:
+def _readable_by_all(path: Path) -> bool:
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -156,7 +155,7 @@ def _plan(program: Sequence[str], environ: Mapping[str, str], configuration: Pat
         if user:
             text = _PATH.sub(lambda line: _path_line(environ) or line[0], text)
         path = configuration / place
-        found = _standing(path)
+        found = _current_text(path)
         folder = next(parent for parent in path.parents if os.path.isdir(parent))  # noqa: PTH112 - see acpbot.config.paths
         if not os.access(folder, os.W_OK | os.X_OK):
             way = "make it yours" if user else "run it as root, or add --user for a service of your own"
@@ -165,7 +164,7 @@ def _plan(program: Sequence[str], environ: Mapping[str, str], configuration: Pat
 
 
 def template(name: str) -> str:
-    """The text of a template: of a wheel, else of the source tree."""
+    """The text of a template, from the wheel or from the source tree."""
     package = Path(__file__).parents[1]
     places = (package, package.parent / "packaging", package.parent)
     found = next(place / name for place in places if (place / name).is_file())
@@ -177,14 +176,14 @@ def _quoted(words: Sequence[str]) -> str:
 
 
 def _path_line(environ: Mapping[str, str]) -> str:
-    """The shell's own PATH: a user's manager has a shorter one, without what nvm and the like put there."""
+    """The PATH of this shell: systemd's user manager has a shorter one, without the folders that nvm and others add."""
     folders = dict.fromkeys(environ.get("PATH", "").split(":"))
     usable = [folder for folder in folders if folder.startswith("/") and _WORD.fullmatch(folder)]
     return f'Environment="PATH={":".join(usable)}"' if usable else ""
 
 
 def _configuration(environ: Mapping[str, str]) -> Path:
-    """``$XDG_CONFIG_HOME`` or ``~/.config``: what ``%E`` of the unit is, and where a user's manager looks for units."""
+    """``$XDG_CONFIG_HOME`` or ``~/.config``: ``%E`` in the unit, and where systemd's user manager finds units."""
     if (xdg := environ.get("XDG_CONFIG_HOME", "")).startswith("/"):
         return Path(xdg)
     home = home_directory(environ)
@@ -193,8 +192,8 @@ def _configuration(environ: Mapping[str, str]) -> Path:
     return home / ".config"
 
 
-def _standing(path: Path) -> str | None:
-    """The text that stands at ``path``. ``AcpbotError`` where it can't be told, or is a link (`systemctl mask`)."""
+def _current_text(path: Path) -> str | None:
+    """The text of the file, or ``None``. ``AcpbotError`` where it can't be read, or is a link (`systemctl mask`)."""
     try:
         if path.is_symlink():
             problem = f"it is a symbolic link to {path.readlink()}; unmask or remove it first"
@@ -203,11 +202,11 @@ def _standing(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise _write_error(path, error) from None
 
 
 def _show(files: Sequence[File], program: Sequence[str]) -> None:
-    typer.echo(f"This makes acpbot a service of systemd's, which starts {shlex.join(program)}.")
+    typer.echo(f"This installs acpbot as a systemd service, which starts {shlex.join(program)}.")
     for file in files:
         typer.echo(operator_line(f"  {file.state:<8} {file.path}"))
     for file in files:
@@ -218,8 +217,8 @@ def _show(files: Sequence[File], program: Sequence[str]) -> None:
                 typer.echo(f"  {operator_line(line)}")
 
 
-def _agreed(due: Sequence[File], *, yes: bool, replace: bool) -> list[File]:
-    """Those files that may be written; a file that differs only after an answer of its own, or ``replace``."""
+def _confirm(due: Sequence[File], *, yes: bool, replace: bool) -> list[File]:
+    """The files to write. A file that differs is among them only after a yes for it, or with ``replace``."""
     differing = [file for file in due if file.state == "differs" and not replace]
     if yes and differing:
         paths = ", ".join(str(file.path) for file in differing)
@@ -239,7 +238,7 @@ def _agreed(due: Sequence[File], *, yes: bool, replace: bool) -> list[File]:
 
 
 def _yes(question: str) -> bool:
-    """Ask; only ``y`` and ``yes`` are a yes, the end of the input is a no."""
+    """Ask. Only ``y`` and ``yes`` mean yes; the end of the input means no."""
     try:
         return input(operator_line(question)).strip().lower() in {"y", "yes"}
     except (EOFError, UnicodeDecodeError):
@@ -248,36 +247,36 @@ def _yes(question: str) -> bool:
 
 
 def _write(file: File) -> None:
-    """Put the file in place at once and whole. ``AcpbotError`` where it can't be, or changed since it was shown."""
+    """Write the file atomically. ``AcpbotError`` where it can't be written, or has changed since it was shown."""
     path = file.path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(prefix=".acpbot-", dir=path.parent)
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise _write_error(path, error) from None
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as out:
             out.write(file.text)
             os.fchmod(out.fileno(), 0o644)
         if file.found is None:
-            os.link(temporary, path)  # fails where something has come there meanwhile
-        elif _standing(path) == file.found:
-            os.replace(temporary, path)  # noqa: PTH105 - the counterpart of os.link
+            os.link(temporary, path)  # fails where a file has been created in the meantime
+        elif _current_text(path) == file.found:
+            os.replace(temporary, path)  # noqa: PTH105 - like os.link above
         else:
             raise AcpbotError(operator_line(f"cannot write {path}: it has changed since it was shown; run it again"))
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise _write_error(path, error) from None
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)  # noqa: PTH108 - a plain name
 
 
-def _unwritable(path: Path, error: OSError) -> AcpbotError:
-    return AcpbotError(operator_line(f"cannot write {path}: {error.strerror or error}; mend it and run it again"))
+def _write_error(path: Path, error: OSError) -> AcpbotError:
+    return AcpbotError(operator_line(f"cannot write {path}: {error.strerror or error}; fix that and run it again"))
 
 
 def _next(program: Sequence[str], environ: Mapping[str, str], config: Path | None, *, user: bool) -> Iterator[str]:
-    """What to run, as a shell takes it; ``config`` is a configuration that has to be made."""
+    """The commands to run next, quoted for a shell; ``config`` is the configuration to create, or ``None``."""
     systemctl = "systemctl --user" if user else "systemctl"
     acpctl = Path(program[0]).with_name("acpctl")
     if shutil.which("acpctl", path=environ.get("PATH")) is not None or not os.access(acpctl, os.X_OK):

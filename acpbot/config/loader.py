@@ -1,81 +1,52 @@
-"""config.toml -> frozen, typed settings (DESIGN section 7; config.toml.example shows every key and its default).
+"""config.toml -> frozen, typed settings (config.toml.example shows every key and its default).
 
-``load`` finds and reads the file, ``parse`` takes its text, ``describe`` says what is in force without its secrets.
-Everything that is wrong is a ``ConfigError`` of one line that names file, table, key and mend. Nothing here creates a
-file or a directory, and no setting is looked up on the machine: that a program or a folder exists is for
-`acpbot check` and for the moment when it is used.
+``load`` finds and reads the file, ``parse`` takes its text. Each error is a ``ConfigError`` of one line that names
+the file, the table and the key, what is wrong, and the fix. Nothing here creates a file or a directory, and no
+setting is looked up on the machine: `acpbot check` tests whether a program or a folder exists, and so does the code
+that uses it.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import stat
 import sys
 import tomllib
 import types
-from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, structs
 
-from acpbot.config import keys
-from acpbot.config.keys import Kind, Secret
+from acpbot.config.checks import check_access, check_token_stays_secret, warnings
+from acpbot.config.field_types import FieldType, InvalidValue, KeyLocation, clean_token, keys_of
 from acpbot.config.paths import check_socket, current_directory, default_socket, find, read_file, state_directory
 from acpbot.config.settings import (
-    IDS,
     TABLES,
     AgentSettings,
     DiscordSettings,
-    EmojiSettings,
     LogSettings,
     ManagementSettings,
     MarkdownSettings,
     PermissionSettings,
     PoolSettings,
-    ProbeSettings,
     ReactionSettings,
     Settings,
     ShutdownSettings,
     StoreSettings,
-    TimingSettings,
 )
+from acpbot.config.values import Secret, config_error, nearest, quoted_key, show, to_toml
 from acpbot.text import HIDDEN, operator_line
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from acpbot.errors import ConfigError
 
-__all__ = [
-    "AgentSettings",
-    "DiscordSettings",
-    "EmojiSettings",
-    "LogSettings",
-    "ManagementSettings",
-    "MarkdownSettings",
-    "PermissionSettings",
-    "PoolSettings",
-    "ProbeSettings",
-    "ReactionSettings",
-    "Settings",
-    "ShutdownSettings",
-    "StoreSettings",
-    "TimingSettings",
-    "describe",
-    "find",
-    "load",
-    "parse",
-    "socket_path",
-    "state_directory",
-]
-
 _TOP = ["agents", *(name for name in TABLES if "." not in name)]
-_SECRET_KEYS = frozenset({"bot_token", "env"})
-_TOKEN_VARIABLES = frozenset({"DISCORD_BOT_TOKEN", "DISCORD_TOKEN"})
 _FILE_LIMIT = 1024 * 1024
 _TOKEN_FILE_LIMIT = 64 * 1024
-_TOKEN_LENGTH = 16
-_ID_LENGTH = 17
 _TOML_ERROR = re.compile(r"(?s)(.*) \(at (?:line (\d+), column (\d+)|end of document)\)")
 
 
@@ -94,47 +65,43 @@ def load(path: Path | None, environ: Mapping[str, str], *, cwd: Path | None = No
 
 
 def parse(text: str, source: str, environ: Mapping[str, str]) -> Settings:
-    """The settings that ``text`` (TOML) makes; ``source`` names it in errors. Of files, only a token's is read."""
+    """The settings in ``text`` (TOML); errors name it ``source``. The only file that is read is ``bot_token_file``."""
     top = _toml(text.removeprefix("\ufeff"), source)
     reader = _Reader(source, environ)
-    _check_top(top, reader)
-
-    def plain(cls: type[Any], name: str) -> Any:
-        return cls(**reader.table(cls, top.get(name, {}), name))
-
+    for key, value in top.items():
+        if key != "default_agent" and key not in _TOP:
+            raise _unknown_at_top(key, value, source)
     discord = _discord(top["discord"], reader) if "discord" in top else None
     agents = _agents(top, reader)
     default = _default_agent(top, agents, reader)
-    _keep_token_from(agents, discord, reader)
+    check_token_stays_secret(agents, discord, source, environ)
     pool = reader.table(PoolSettings, top.get("pool", {}), "pool")
     if "workspace" not in pool:
         pool["workspace"] = state_directory(environ) / "workspaces"
     store = reader.table(StoreSettings, top.get("store", {}), "store")
     if "path" not in store:
         store["path"] = state_directory(environ) / "acpbot.sqlite3"
-    management = plain(ManagementSettings, "management")
+    management = ManagementSettings(**reader.table(ManagementSettings, top.get("management", {}), "management"))
     if management.socket is not None:
         check_socket(management.socket, f"{source}: [management] socket")
-    reactions = plain(ReactionSettings, "reactions")
+    reactions = ReactionSettings(**reader.table(ReactionSettings, top.get("reactions", {}), "reactions"))
     if reactions.timing.stall_hard_ms < reactions.timing.stall_soft_ms:
-        soft = reactions.timing.stall_soft_ms
-        raise reader.error(
-            f"[reactions.timing] stall_hard_ms must not be less than stall_soft_ms; write stall_hard_ms = {soft}"
-        )
+        fix = f"write stall_hard_ms = {reactions.timing.stall_soft_ms}"
+        raise config_error(source, f"[reactions.timing] stall_hard_ms must not be less than stall_soft_ms; {fix}")
     return Settings(
         source=source,
         default_agent=default,
         discord=discord,
         agents=agents,
         pool=PoolSettings(**pool),
-        permissions=plain(PermissionSettings, "permissions"),
+        permissions=PermissionSettings(**reader.table(PermissionSettings, top.get("permissions", {}), "permissions")),
         management=management,
         reactions=reactions,
-        markdown=plain(MarkdownSettings, "markdown"),
+        markdown=MarkdownSettings(**reader.table(MarkdownSettings, top.get("markdown", {}), "markdown")),
         store=StoreSettings(**store),
-        log=plain(LogSettings, "log"),
-        shutdown=plain(ShutdownSettings, "shutdown"),
-        warnings=tuple(map(operator_line, _warnings(discord, agents, environ))),
+        log=LogSettings(**reader.table(LogSettings, top.get("log", {}), "log")),
+        shutdown=ShutdownSettings(**reader.table(ShutdownSettings, top.get("shutdown", {}), "shutdown")),
+        warnings=tuple(map(operator_line, warnings(discord, agents, environ))),
     )
 
 
@@ -143,7 +110,7 @@ def socket_path(settings: Settings | None, flag: str | None, environ: Mapping[st
 
     Absolute; ``ConfigError`` where a Unix socket can't be bound at so long a path (sun_path, unix(7)).
     """
-    if flag is not None:  # an empty one too: it is refused as the directory that it stands for
+    if flag is not None:  # an empty one too: it means the working directory, and the error says so
         return check_socket(current_directory() / flag, "--socket")
     if environ.get("ACPBOT_SOCKET"):
         return check_socket(current_directory() / environ["ACPBOT_SOCKET"], "ACPBOT_SOCKET")
@@ -152,94 +119,67 @@ def socket_path(settings: Settings | None, flag: str | None, environ: Mapping[st
     return check_socket(default_socket(environ), "the default socket")
 
 
-def describe(settings: Settings) -> str:
-    """What is in force, as TOML: every key, defaults too; secrets by the names of their variables, or as ``***``."""
-    lines = [f"# {operator_line(settings.source or 'built in')}"]
-    lines.append(f"default_agent = {keys.to_toml(settings.default_agent)}")
-    if settings.discord is None:
-        lines += ["", "# no [discord]: the chat is local"]
-    for name in settings.__struct_fields__:
-        value = getattr(settings, name)
-        if isinstance(value, Struct):
-            lines += _table(name, value)
-        elif isinstance(value, Mapping):
-            for agent in value.values():
-                lines += _table(_agent_table(agent.name), agent)
-    return "\n".join(lines) + "\n"
-
-
-def _table(name: str, struct: Struct) -> Iterator[str]:
-    yield from ("", f"[{name}]")
-    for key, kind in keys.keys_of(type(struct)).items():
-        value = getattr(struct, key)
-        if key == "bot_token" and getattr(struct, "bot_token_file", None):
-            continue  # it is in that file, and only one of the two keys may be set
-        if isinstance(value, Struct):
-            yield from _table(f"{name}.{key}", value)
-        elif value is None:
-            yield f"# {key} is not set"
-        elif isinstance(kind, Kind):
-            yield f"{key} = {keys.to_toml(_hidden(value) if key in _SECRET_KEYS else value)}"
-
-
-def _hidden(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _hidden(item) for name, item in value.items()}
-    return value.shown if isinstance(value, Secret) else HIDDEN
-
-
-def _agent_table(name: str) -> str:
-    return "agent" if name == "default" else f"agents.{name}"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class _Reader:
     """Reads the tables of one file."""
 
     source: str
     environ: Mapping[str, str]
 
-    def spot(self, where: str) -> keys.Spot:
-        """The spot of ``where``, such as '[pool] max_sessions'."""
-        return keys.Spot(self.source, where, self.environ)
-
-    def error(self, problem: str) -> ConfigError:
-        """The error to raise for this file."""
-        return keys.refuse(self.source, problem)
-
-    def mapping(self, raw: object, name: str, example: str) -> dict[str, Any]:
-        """``raw`` where it is a table."""
-        if isinstance(raw, dict):
-            return raw
-        raise self.error(f"[{name}] must be a table, not {keys.show(raw)}; write [{name}] and below it {example}")
-
     def table(self, cls: type[Struct], raw: object, name: str) -> dict[str, Any]:
         """The fields that the table ``[name]`` sets, ready for ``cls(**fields)``."""
-        known = keys.keys_of(cls)
-        first = next((f"{key} = {kind.sample}" for key, kind in known.items() if isinstance(kind, Kind)), "its keys")
-        defaults = {field.name: field.default for field in structs.fields(cls)}
+        known = keys_of(cls)
+        if not isinstance(raw, dict):
+            first, first_type = next(iter(known.items()))
+            example = f"{first} = {first_type.example()}" if isinstance(first_type, FieldType) else "its keys"
+            raise _not_a_table(self.source, name, raw, example)
         fields: dict[str, Any] = {}
-        for key, value in self.mapping(raw, name, first).items():
-            kind = known.get(key)
-            if kind is None:
-                raise self.unknown_key(key, name, list(known))
-            if isinstance(kind, Kind):
-                fields[key] = kind.read(value, self.spot(f"[{name}] {key}"), key, defaults[key])
+        for key, value in raw.items():
+            field_type = known.get(key)
+            if field_type is None:
+                raise _unknown_key(self.source, key, name, known)
+            if isinstance(field_type, FieldType):
+                location = KeyLocation(self.source, f"[{name}] {key}", self.environ)
+                fields[key] = field_type.read(value, location)
             else:
-                fields[key] = kind(**self.table(kind, value, f"{name}.{key}"))
+                fields[key] = field_type(**self.table(field_type, value, f"{name}.{key}"))
         return fields
 
-    def unknown_key(self, key: str, name: str, known: list[str]) -> ConfigError:
-        """The error for a key that ``[name]`` does not have."""
-        start = f"[{name}] has no key {keys.bare(key)}; "
-        homes = [f"[{table}]" for table, cls in TABLES.items() if key in keys.keys_of(cls)]
-        if key == "default_agent":
-            return self.error(f"{start}it stands at the top of the file, above the first [table]")
-        if homes:
-            return self.error(f"{start}it belongs into {' or '.join(homes)}")
-        if meant := keys.nearest(key, known):
-            return self.error(f"{start}did you mean {meant}?")
-        return self.error(f"{start}its keys are {', '.join(known)}")
+
+def _not_a_table(source: str, name: str, raw: object, example: str) -> ConfigError:
+    return config_error(source, f"[{name}] must be a table, not {show(raw)}; write [{name}] and below it {example}")
+
+
+def _tables_with(key: str) -> str:
+    """'[pool] or [agent]': the tables that have a key of this name."""
+    return " or ".join(f"[{table}]" for table, cls in TABLES.items() if key in keys_of(cls))
+
+
+def _unknown_key(source: str, key: str, name: str, known: Mapping[str, object]) -> ConfigError:
+    if key == "default_agent":
+        fix = "it belongs at the top of the file, above the first [table]"
+    elif tables := _tables_with(key):
+        fix = f"it belongs into {tables}"
+    elif meant := nearest(key, known):
+        fix = f"did you mean {meant}?"
+    else:
+        fix = f"its keys are {', '.join(known)}"
+    return config_error(source, f"[{name}] has no key {quoted_key(key)}; {fix}")
+
+
+def _unknown_at_top(key: str, value: object, source: str) -> ConfigError:
+    shown = quoted_key(key)
+    if isinstance(value, (dict, list)):
+        meant = nearest(key, _TOP)
+        fix = f"did you mean [{meant}]?" if meant else f"the tables are {', '.join(f'[{name}]' for name in _TOP)}"
+        return config_error(source, f"there is no table [{shown}]; {fix}")
+    if tables := _tables_with(key):
+        fix = f"it belongs into {tables}"
+    elif meant := nearest(key, ["default_agent"]):
+        fix = f"did you mean {meant}?"
+    else:
+        fix = "the only one is default_agent, all others belong below a [table]"
+    return config_error(source, f"there is no key {shown} above the first [table]; {fix}")
 
 
 def _toml(text: str, source: str) -> dict[str, Any]:
@@ -249,55 +189,32 @@ def _toml(text: str, source: str) -> dict[str, Any]:
         match = _TOML_ERROR.fullmatch(str(error))
         lines = text.split("\n")
         line, column = (int(match[2]), int(match[3])) if match and match[2] else (len(lines), len(lines[-1]) + 1)
-        mend = "correct it there"
+        fix = "correct it there"
         if re.search(r"=\s*\$\{", lines[min(line, len(lines)) - 1]):
-            mend = 'a variable stands in quotes: "${NAME}"'
+            fix = 'a variable is written in quotes: "${NAME}"'
         what = match[1] if match else str(error)
-        raise keys.refuse(source, f"not TOML at line {line}, column {column}: {what}; {mend}") from None
+        raise config_error(source, f"not TOML at line {line}, column {column}: {what}; {fix}") from None
     except RecursionError:
-        raise keys.refuse(
-            source, "its lists or tables are nested too deeply; no key needs more than three levels"
-        ) from None
-    except ValueError:  # int() refuses over 4300 digits with words that no operator can use
-        raise keys.refuse(source, "a number in it has too many digits; no key takes one over 2^60") from None
-
-
-def _check_top(top: dict[str, Any], reader: _Reader) -> None:
-    for key, value in top.items():
-        if key == "default_agent" or key in _TOP:
-            continue
-        meant = keys.nearest(key, _TOP if isinstance(value, (dict, list)) else ["default_agent"])
-        if isinstance(value, (dict, list)):
-            mend = f"did you mean [{meant}]?" if meant else f"the tables are {', '.join(f'[{name}]' for name in _TOP)}"
-            raise reader.error(f"there is no table [{keys.bare(key)}]; {mend}")
-        homes = [f"[{name}]" for name, cls in TABLES.items() if key in keys.keys_of(cls)]
-        mend = f"did you mean {meant}?" if meant else "the only one is default_agent, all others stand below a [table]"
-        if homes:
-            mend = f"it belongs into {' or '.join(homes)}"
-        raise reader.error(f"there is no key {keys.bare(key)} above the first [table]; {mend}")
+        problem = "its lists or tables are nested too deeply; no key needs more than three levels"
+        raise config_error(source, problem) from None
+    except ValueError:  # int() refuses over 4300 digits in words that do not help an operator
+        raise config_error(source, "a number in it has too many digits; no key takes one over 2^60") from None
 
 
 def _discord(raw: object, reader: _Reader) -> DiscordSettings:
     fields = reader.table(DiscordSettings, raw, "discord")
     if "bot_token" in fields and "bot_token_file" in fields:
-        raise reader.error("[discord] has both bot_token and bot_token_file; leave one out")
+        raise config_error(reader.source, "[discord] has both bot_token and bot_token_file; leave one out")
     if "bot_token_file" in fields:
         fields["bot_token_file"], fields["bot_token"] = _token_file(fields["bot_token_file"], reader)
     elif "bot_token" not in fields:
-        raise reader.error(
-            '[discord] has no token; add bot_token = "${DISCORD_BOT_TOKEN}", or bot_token_file = "/path/of/a/file"'
+        raise config_error(
+            reader.source,
+            '[discord] has no token; add bot_token = "${DISCORD_BOT_TOKEN}", or bot_token_file = "/path/of/a/file"',
         )
     fields.setdefault("allow_all_channels", not fields.get("allowed_channels"))
     settings = DiscordSettings(**fields)
-    if not (settings.allow_all_users or settings.allowed_users or settings.allowed_role_ids):
-        raise reader.error(
-            '[discord] lets nobody in; add allowed_users = ["YOUR ID"] (in Discord: Developer Mode, Copy User ID)'
-            ' or allowed_role_ids = ["A ROLE\'S ID"], or allow_all_users = true for everybody'
-        )
-    if not (settings.allow_all_channels or settings.allowed_channels or settings.allow_dm):
-        raise reader.error(
-            '[discord] allows no channel; add allowed_channels = ["A CHANNEL\'S ID"] or leave allow_all_channels out'
-        )
+    check_access(settings, reader.source)
     return settings
 
 
@@ -307,100 +224,56 @@ def _token_file(path: Path, reader: _Reader) -> tuple[Path, Secret]:
     found = current_directory() / folder / path
     text, _ = read_file(found, _TOKEN_FILE_LIMIT, f"{reader.source}: [discord] bot_token_file")
     try:
-        return found, Secret(keys.token_in(text))
-    except keys.Unfit as unfit:
-        raise reader.error(f"[discord] bot_token_file {found} {unfit.got}; put only the token into it") from None
+        return found, Secret(clean_token(text))
+    except InvalidValue as invalid:
+        problem = f"[discord] bot_token_file {found} {invalid.got}; put only the token into it"
+        raise config_error(reader.source, problem) from None
 
 
 def _agents(top: dict[str, Any], reader: _Reader) -> Mapping[str, AgentSettings]:
-    named = reader.mapping(top.get("agents", {}), "agents.NAME", 'command = "claude-agent-acp"')
+    named = top.get("agents", {})
+    if not isinstance(named, dict):
+        raise _not_a_table(reader.source, "agents.NAME", named, 'command = "claude-agent-acp"')
     raw: dict[str, Any] = {"default": top["agent"]} if "agent" in top else {}
     if raw and "default" in named:
-        raise reader.error("[agent] and [agents.default] are the same agent; leave one out")
+        raise config_error(reader.source, "[agent] and [agents.default] are the same agent; leave one out")
     agents: dict[str, AgentSettings] = {}
     for name, table in (raw | named).items():
         if not re.fullmatch(r"[a-z0-9-]{1,32}", name):
-            problem = f"[agents.{keys.bare(name)}] must have a name of 1 to 32 of a-z, 0-9 and -"
-            raise reader.error(f"{problem}; write for example [agents.claude]")
+            problem = f"[agents.{quoted_key(name)}] must have a name of 1 to 32 of a-z, 0-9 and -"
+            raise config_error(reader.source, f"{problem}; write for example [agents.claude]")
         where = "agent" if name in raw else f"agents.{name}"
         fields = reader.table(AgentSettings, table, where)
         if "command" not in fields:
-            raise reader.error(f'[{where}] has no command; add for example command = "claude-agent-acp"')
+            raise config_error(reader.source, f'[{where}] has no command; add for example command = "claude-agent-acp"')
+        if "env" in fields:
+            fields["env"] = types.MappingProxyType(fields["env"])
         agents[name] = AgentSettings(name=name, **fields)
     if not agents:
-        python = keys.to_toml(sys.executable or "python3")
-        raise reader.error(
+        python = to_toml(sys.executable or "python3")
+        raise config_error(
+            reader.source,
             f"it names no agent; add [agent] and below it command = {python} and args = "
-            '["-m", "acpbot.demo.agent"] (an agent without a model, to try), or the command of your own'
+            '["-m", "acpbot.demo.agent"] (an agent without a model, to try), or the command of your own',
         )
     return types.MappingProxyType(agents)
 
 
 def _default_agent(top: dict[str, Any], agents: Mapping[str, AgentSettings], reader: _Reader) -> str:
-    names = " or ".join(keys.to_toml(name) for name in agents)
-    if "default_agent" not in top:
-        if "default" in agents or len(agents) == 1:
-            return "default" if "default" in agents else next(iter(agents))
-        example = keys.to_toml(next(iter(agents)))
-        raise reader.error(
-            f"it names {len(agents)} agents but no default; add default_agent = {example} as its first line"
+    first = next(iter(agents))
+    if "default_agent" in top:
+        named = top["default_agent"]
+        if isinstance(named, str):
+            expanded = KeyLocation(reader.source, "default_agent", reader.environ).expand(named)
+            if expanded in agents:
+                return str(expanded)
+        names = " or ".join(map(to_toml, agents))
+        raise config_error(
+            reader.source, f"default_agent must be {names}, not {show(named)}; write default_agent = {to_toml(first)}"
         )
-    default = top["default_agent"]
-    example = keys.to_toml(next(iter(agents)))
-    kind = keys.text("the name of an agent", next(iter(agents)))
-    name = str(kind.read(default, reader.spot("default_agent"), "default_agent", None))
-    if name not in agents:
-        raise reader.error(f"default_agent must be {names}, not {keys.show(default)}; write default_agent = {example}")
-    return name
-
-
-def _keep_token_from(agents: Mapping[str, AgentSettings], discord: DiscordSettings | None, reader: _Reader) -> None:
-    """An agent runs what a model writes: the bot token must not reach it by any key."""
-    token = discord.bot_token if discord else ""
-    variables = _TOKEN_VARIABLES | (token.variables if isinstance(token, Secret) else frozenset())
-
-    def carries(value: str) -> bool:
-        used = value.variables if isinstance(value, Secret) else frozenset()
-        return bool(used & variables) or (
-            bool(token) and (value == token or (len(token) >= _TOKEN_LENGTH and token in value))
-        )
-
-    for agent in agents.values():
-        found = [f"env.{keys.bare(name)}" for name, value in agent.env.items() if carries(value)]
-        found += ["args" for value in (agent.command, *agent.args) if carries(value)]
-        found += [
-            f"inherit_env with {keys.bare(name)}"
-            for name in agent.inherit_env
-            if name in variables or carries(reader.environ.get(name, ""))
-        ]
-        if found:
-            where = f"[{_agent_table(agent.name)}]"
-            raise reader.error(f"{where} {found[0]} would give the bot token to the agent; leave it out")
-
-
-def _warnings(
-    discord: DiscordSettings | None, agents: Mapping[str, AgentSettings], environ: Mapping[str, str]
-) -> Iterator[str]:
-    for agent in agents.values():
-        for name in agent.inherit_env:
-            if name not in environ:
-                yield f"[{_agent_table(agent.name)}] inherit_env names {name}, which is not set"
-    if discord is not None:
-        yield from (f"[discord] {warning}" for warning in _discord_warnings(discord))
-
-
-def _discord_warnings(discord: DiscordSettings) -> Iterator[str]:
-    for key, kind in keys.keys_of(DiscordSettings).items():
-        for item in getattr(discord, key) if kind is IDS else ():
-            if len(item) < _ID_LENGTH:
-                yield f"{key} holds {item}, which is too short for a Discord id (17 to 20 digits)"
-    if discord.allow_all_users and (discord.allowed_users or discord.allowed_role_ids):
-        yield "allow_all_users = true lets everybody in: allowed_users and allowed_role_ids have no effect"
-    if discord.allow_all_channels and discord.allowed_channels:
-        yield "allow_all_channels = true: allowed_channels has no effect"
-    if not (discord.allow_all_users or discord.allowed_role_ids):
-        for admin in sorted(set(discord.admin_users) - set(discord.allowed_users)):
-            yield f"admin_users names {admin}, whom allowed_users does not let in"
-    for key in ("api_base", "gateway_url"):
-        if re.match(r"(http|ws)://(?!127\.|localhost\b|\[::1\])", getattr(discord, key) or ""):
-            yield f"{key} is not encrypted: whoever is on the way reads the bot token"
+    if "default" in agents:
+        return "default"
+    if len(agents) > 1:
+        fix = f"add default_agent = {to_toml(first)} as its first line"
+        raise config_error(reader.source, f"it names {len(agents)} agents but no default; {fix}")
+    return first

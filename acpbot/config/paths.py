@@ -1,15 +1,16 @@
-"""Where things are: the configuration, the state, the socket (DESIGN sections 4 and 7). Nothing is created here.
+"""The paths of the configuration, the state and the socket. Nothing is created here.
 
-The environment is an argument everywhere, so that a test, a unit file and a container are all the same case.
+The environment is an argument everywhere, so that tests can set it.
 """
 
 from __future__ import annotations
 
 import os
+import pwd
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acpbot.config.keys import home_directory, refuse
+from acpbot.config.values import config_error
 from acpbot.errors import ConfigError
 from acpbot.text import operator_line
 
@@ -22,35 +23,47 @@ SOCKET_PATH_LIMIT = 107  # bytes: sun_path of unix(7) has 108, the last one a NU
 _SOCKET_EXAMPLE = "/run/acpbot/acpbot.sock"
 
 
-def find(explicit: Path | None, environ: Mapping[str, str], cwd: Path | None = None) -> Path:
-    """The configuration, absolute: ``explicit`` > ``ACPBOT_CONFIG`` > the places where it may stand.
+def home_directory(environ: Mapping[str, str]) -> Path | None:
+    """``$HOME``, else the home in the password database, else ``None``; always absolute."""
+    home = environ.get("HOME", "")
+    if not home.startswith("/"):
+        try:
+            home = pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:  # a container may run under a uid that has no entry
+            return None
+    return Path(home) if home.startswith("/") else None
 
-    Those are ``CWD/config.toml``, ``$XDG_CONFIG_HOME/acpbot/config.toml`` and ``/etc/acpbot/config.toml``.
-    ``ConfigError`` where there is none: it names every place that was tried.
+
+def find(explicit: Path | None, environ: Mapping[str, str], cwd: Path | None = None) -> Path:
+    """The path of the configuration, absolute: ``explicit`` > ``ACPBOT_CONFIG`` > the first that exists of several.
+
+    Those are ``CWD/config.toml``, ``$XDG_CONFIG_HOME/acpbot/config.toml`` and
+    ``/etc/acpbot/config.toml``.
+    ``ConfigError`` where there is none: the error names every path that was tried.
     """
     here = current_directory() if cwd is None else cwd
     named = str(explicit or environ.get("ACPBOT_CONFIG", ""))
     if named:
-        if _stands(here / named):
+        if _exists(here / named):
             return here / named
         origin = "--config" if explicit else "ACPBOT_CONFIG"
-        raise refuse(
+        raise config_error(
             str(here / named), f"there is no such file ({origin}); run `acpbot init` or copy config.toml.example to it"
         )
-    places = [here / "config.toml"]
+    candidates = [here / "config.toml"]
     if xdg := _absolute(environ.get("XDG_CONFIG_HOME")):
-        places.append(xdg / "acpbot" / "config.toml")
+        candidates.append(xdg / "acpbot" / "config.toml")
     elif home := home_directory(environ):
-        places.append(home / ".config" / "acpbot" / "config.toml")
-    places.append(SYSTEM_CONFIG)
-    for place in places:
-        if _stands(place):
-            return place
-    tried = f"{', '.join(map(str, places[:-1]))} and {places[-1]}"
+        candidates.append(home / ".config" / "acpbot" / "config.toml")
+    candidates.append(SYSTEM_CONFIG)
+    for candidate in candidates:
+        if _exists(candidate):
+            return candidate
+    tried = f"{', '.join(map(str, candidates[:-1]))} and {candidates[-1]}"
     raise ConfigError(
         operator_line(
             f"cannot find a configuration: there is none at {tried}; "
-            "run `acpbot init`, or copy config.toml.example to one of these places"
+            "run `acpbot init`, or copy config.toml.example to one of these paths"
         )
     )
 
@@ -87,10 +100,12 @@ def default_socket(environ: Mapping[str, str], *, run: Path = RUN_DIRECTORY) -> 
 def check_socket(path: Path, origin: str) -> Path:
     """``path``, where a Unix socket can be bound; ``origin`` leads in the ``ConfigError``: what named the path."""
     if "\0" in str(path) or os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a folder may not be entered
-        raise refuse(origin, f"{path} can't be a socket; name a file that acpbot may make, such as {_SOCKET_EXAMPLE}")
+        raise config_error(
+            origin, f"{path} can't be a socket; name a file that acpbot may make, such as {_SOCKET_EXAMPLE}"
+        )
     if (length := len(os.fsencode(path))) > SOCKET_PATH_LIMIT:
         problem = f"{path} has {length} bytes, and a socket's path may have {SOCKET_PATH_LIMIT}"
-        raise refuse(origin, f"{problem}; choose a shorter one, such as {_SOCKET_EXAMPLE}")
+        raise config_error(origin, f"{problem}; choose a shorter one, such as {_SOCKET_EXAMPLE}")
     return path
 
 
@@ -102,19 +117,19 @@ def read_file(path: Path, limit: int, name: str | None = None) -> tuple[str, os.
             status = os.fstat(file.fileno())
             data = file.read(limit + 1)
     except IsADirectoryError:
-        raise refuse(source, "it is a directory; name a file") from None
+        raise config_error(source, "it is a directory; name a file") from None
     except FileNotFoundError:
-        raise refuse(source, "there is no such file; correct the path or create it") from None
+        raise config_error(source, "there is no such file; correct the path or create it") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise refuse(source, f"it can't be read ({reason}); correct its permissions or its path") from None
+        raise config_error(source, f"it can't be read ({reason}); correct its permissions or its path") from None
     if len(data) > limit:
-        raise refuse(source, f"it is larger than {limit} bytes; is it the right file?")
+        raise config_error(source, f"it is larger than {limit} bytes; is it the right file?")
     try:
         return data.decode("utf-8"), status
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise refuse(source, f"it is not UTF-8 (line {line}); save it as UTF-8") from None
+        raise config_error(source, f"it is not UTF-8 (line {line}); save it as UTF-8") from None
 
 
 def current_directory() -> Path:
@@ -129,7 +144,7 @@ def _absolute(value: str | None) -> Path | None:
     return Path(value) if value and value.startswith("/") else None
 
 
-def _stands(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110 - Path.exists raises where a folder may not be entered (before 3.12)
 
 

@@ -1,8 +1,9 @@
 """The settings, typed and frozen: each struct is a table of config.toml (config.toml.example shows every key).
 
-A field with a kind beside its type is a key; the kinds are in ``config.keys``. Names follow OpenAB's where it has
-one. ``config.parse`` makes them from a file; a test or the demo may as well make them by hand. A reload does not change
-the keys that ``NEEDS_RESTART`` of their table lists.
+The annotation of a field is the one definition of its key: its type, its bounds, what an error says of it, and its
+default. ``config.field_types`` reads a key by it. Names follow OpenAB's where it has one. ``config.loader`` makes the
+settings from a file; a test or the demo may make them by hand. A reload does not change the keys that
+``NEEDS_RESTART`` of their table lists.
 """
 
 from __future__ import annotations
@@ -12,50 +13,93 @@ from collections.abc import Mapping  # noqa: TC003 - read at run time, through t
 from pathlib import Path  # noqa: TC003 - the same
 from typing import Annotated, ClassVar, Literal
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
-from acpbot.config import keys
+from acpbot.config import field_types as ft
 
-Switch = Annotated[bool, keys.flag()]
-IDS = keys.many("Discord ids, digits in quotes", keys.discord_id())
-Ids = Annotated[tuple[str, ...], IDS]
-Emoji = Annotated[str, keys.emoji()]
-Milliseconds = Annotated[int, keys.whole(0, 3_600_000)]
+_ONCE = {"uniqueItems": True}
+
+DiscordId = Annotated[
+    str,
+    ft.discord_id,
+    Meta(
+        pattern=r"\A[1-9][0-9]{0,19}\Z", description="a Discord id, digits in quotes", examples=["123456789012345678"]
+    ),
+]
+DiscordIds = Annotated[
+    tuple[DiscordId, ...], Meta(description="a list of Discord ids, digits in quotes", extra_json_schema=_ONCE)
+]
+Emoji = Annotated[
+    str,
+    ft.text,
+    Meta(
+        pattern=r"\A(?:<a?:\w{2,32}:[0-9]{1,20}>|(?=.*[^\x00-\x7f])\S{1,16})\Z",
+        description="an emoji such as 👀, or a custom one as <:name:id>",
+        examples=["👀"],
+    ),
+]
+ApiUrl = Annotated[
+    str,
+    ft.api_url,
+    Meta(description="a URL that begins with https:// or http://", examples=["https://discord.com/api/v10"]),
+]
+WebSocketUrl = Annotated[
+    str,
+    ft.websocket_url,
+    Meta(description="a URL that begins with wss:// or ws://", examples=["wss://gateway.discord.gg"]),
+]
+GroupName = Annotated[
+    str, ft.text, Meta(pattern=r"\A[^\s:@/]{1,64}\Z", description="the name of a group", examples=["acpbot"])
+]
+Milliseconds = Annotated[int, Meta(ge=0, le=3_600_000)]
+
+
+def _size(low: int, high: int) -> Meta:
+    return Meta(
+        ge=low,
+        le=high,
+        description='a number of bytes (or a text such as "512M": K, M, G, T are powers of 1024)',
+        examples=["512M"],
+    )
+
+
+def _path(example: str) -> Meta:
+    return Meta(description="an absolute path (or begin with ~/)", examples=[example])
 
 
 class DiscordSettings(Struct, frozen=True, kw_only=True):
-    """``[discord]``: how to connect, and the gate. Ids are texts of digits.
+    """``[discord]``: how to connect, and who may talk to the bot. Ids are texts of digits.
 
-    A person gets in by ``allowed_users``, by holding a role of ``allowed_role_ids``, or by ``allow_all_users``; the
-    place by ``allowed_channels`` or ``allow_all_channels``, which is true where it is left out and
-    ``allowed_channels`` is empty. ``admin_users`` and ``admin_role_ids`` let nobody in: whoever is in by the gate and
-    is named there may also answer the permission requests of others. ``max_attachment_bytes`` holds for each file; 0
-    takes none. ``api_base`` and ``gateway_url`` are ``None`` where the library's own addresses hold; ``api_base`` has
+    A person is allowed by ``allowed_users``, by holding a role of ``allowed_role_ids``, or by ``allow_all_users``; the
+    channel by ``allowed_channels`` or ``allow_all_channels``, which is true where it is left out and
+    ``allowed_channels`` is empty. ``admin_users`` and ``admin_role_ids`` allow nobody: whoever is allowed and is named
+    there may also answer the permission requests of others. ``max_attachment_bytes`` holds for each file; 0
+    accepts none. ``api_base`` and ``gateway_url`` are ``None`` where Discord's own addresses are used; ``api_base`` has
     no slash at its end.
     """
 
     NEEDS_RESTART: ClassVar = ("bot_token", "allow_dm", "api_base", "gateway_url")
 
-    bot_token: Annotated[str, keys.token()]
-    bot_token_file: Annotated[Path | None, keys.location("discord-token", relative=True)] = None
-    allowed_channels: Ids = ()
-    allow_all_channels: Switch = False
-    allowed_users: Ids = ()
-    allowed_role_ids: Ids = ()
-    allow_all_users: Switch = False
-    admin_users: Ids = ()
-    admin_role_ids: Ids = ()
-    allow_user_messages: Annotated[Literal["involved", "mentions", "multibot-mentions"], keys.choice] = (
-        "multibot-mentions"
-    )
-    allow_bot_messages: Annotated[Literal["off", "mentions", "all"], keys.choice] = "off"
-    trusted_bot_ids: Ids = ()
-    max_bot_turns: Annotated[int, keys.whole(1, 1000)] = 100
-    allow_dm: Switch = False
-    tool_display: Annotated[Literal["full", "compact", "none"], keys.choice] = "full"
-    max_attachment_bytes: Annotated[int, keys.size(0, 100 * 1024**2)] = 8 * 1024**2
-    api_base: Annotated[str | None, keys.url("https://discord.com/api/v10", "https", "http")] = None
-    gateway_url: Annotated[str | None, keys.url("wss://gateway.discord.gg", "wss", "ws", base=False)] = None
+    bot_token: Annotated[str, ft.token, Meta(description="a bot token", examples=["${DISCORD_BOT_TOKEN}"])]
+    bot_token_file: (
+        Annotated[Path, ft.relative_path, Meta(description="the path of a file", examples=["discord-token"])] | None
+    ) = None
+    allowed_channels: DiscordIds = ()
+    allow_all_channels: bool = False
+    allowed_users: DiscordIds = ()
+    allowed_role_ids: DiscordIds = ()
+    allow_all_users: bool = False
+    admin_users: DiscordIds = ()
+    admin_role_ids: DiscordIds = ()
+    allow_user_messages: Literal["involved", "mentions", "multibot-mentions"] = "multibot-mentions"
+    allow_bot_messages: Literal["off", "mentions", "all"] = "off"
+    trusted_bot_ids: DiscordIds = ()
+    max_bot_turns: Annotated[int, Meta(ge=1, le=1000)] = 100
+    allow_dm: bool = False
+    tool_display: Literal["full", "compact", "none"] = "full"
+    max_attachment_bytes: Annotated[int, ft.size, _size(0, 100 * 1024**2)] = 8 * 1024**2
+    api_base: ApiUrl | None = None
+    gateway_url: WebSocketUrl | None = None
 
 
 class AgentSettings(Struct, frozen=True, kw_only=True):
@@ -67,68 +111,76 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    command: Annotated[str, keys.program()]
+    command: Annotated[
+        str,
+        ft.program,
+        Meta(description="the name of a program on PATH or its absolute path", examples=["claude-agent-acp"]),
+    ]
     args: Annotated[
-        tuple[str, ...],
-        keys.many("texts", keys.text("a text", "acp", "(?s:.*)", masked=True), unique=False),
+        tuple[Annotated[str, ft.masked_text, Meta(examples=["acp"])], ...],
+        Meta(description="a list of texts"),
     ] = ()
-    working_dir: Annotated[Path | None, keys.location("/srv/project")] = None
-    env: Annotated[Mapping[str, str], keys.variables()] = types.MappingProxyType({})
+    working_dir: Annotated[Path, ft.path, _path("/srv/project")] | None = None
+    env: Annotated[
+        Mapping[str, str], ft.variables, Meta(description="a table of texts", examples=[{"NAME": "text"}])
+    ] = types.MappingProxyType({})
     inherit_env: Annotated[
-        tuple[str, ...],
-        keys.many("names of environment variables", keys.text("a name", "HTTPS_PROXY", "[^=\\s]+")),
+        tuple[Annotated[str, ft.text, Meta(pattern=r"\A[^=\s]+\Z", examples=["HTTPS_PROXY"])], ...],
+        Meta(description="a list of names of environment variables", extra_json_schema=_ONCE),
     ] = ()
-    memory_max: Annotated[int | None, keys.size(1024**2, 2**60)] = None
-    pids_max: Annotated[int | None, keys.whole(1, 4_194_304)] = None
-    start_timeout_seconds: Annotated[float, keys.number(1, 3600, "seconds")] = 60
+    memory_max: Annotated[int, ft.size, _size(1024**2, 2**60)] | None = None
+    pids_max: Annotated[int, Meta(ge=1, le=4_194_304)] | None = None
+    start_timeout_seconds: Annotated[float, Meta(ge=1, le=3600)] = 60
 
 
 class PoolSettings(Struct, frozen=True, kw_only=True):
-    """``[pool]``: how many sessions there are and how long each lives.
+    """``[pool]``: how many sessions there may be and how long each is kept.
 
     ``idle_timeout_seconds`` after its last turn a session's process is ended and the session suspended: the next
     message resumes it. ``session_ttl_hours`` after its last turn it is forgotten, and with ``remove_workspace`` its
-    own folder is removed. ``grace_seconds`` is the time of one step of the kill ladder.
+    own folder is removed. ``grace_seconds`` is the time of one step of the escalation that ends an agent.
     """
 
     NEEDS_RESTART: ClassVar = ("workspace", "workspace_mode", "remove_workspace")
 
-    max_sessions: Annotated[int, keys.whole(1, 10_000)] = 10
-    session_ttl_hours: Annotated[float, keys.number(0.1, 87_600, "hours")] = 24
-    idle_timeout_seconds: Annotated[float, keys.number(1, 31_536_000, "seconds")] = 1800
-    workspace: Annotated[Path, keys.location("~/.local/state/acpbot/workspaces")]
-    workspace_mode: Annotated[Literal["thread", "shared"], keys.choice] = "thread"
-    remove_workspace: Switch = False
-    turn_timeout_seconds: Annotated[float, keys.number(1, 604_800, "seconds")] = 3600
-    stuck_after_seconds: Annotated[float, keys.number(1, 604_800, "seconds")] = 600
-    on_stuck: Annotated[Literal["notify", "cancel", "kill"], keys.choice] = "notify"
-    grace_seconds: Annotated[float, keys.number(0, 300, "seconds")] = 5
-    max_queued: Annotated[int, keys.whole(0, 1000)] = 10
+    max_sessions: Annotated[int, Meta(ge=1, le=10_000)] = 10
+    session_ttl_hours: Annotated[float, Meta(ge=0.1, le=87_600)] = 24
+    idle_timeout_seconds: Annotated[float, Meta(ge=1, le=31_536_000)] = 1800
+    workspace: Annotated[Path, ft.path, _path("~/.local/state/acpbot/workspaces")]
+    workspace_mode: Literal["thread", "shared"] = "thread"
+    remove_workspace: bool = False
+    turn_timeout_seconds: Annotated[float, Meta(ge=1, le=604_800)] = 3600
+    stuck_after_seconds: Annotated[float, Meta(ge=1, le=604_800)] = 600
+    on_stuck: Literal["notify", "cancel", "kill"] = "notify"
+    grace_seconds: Annotated[float, Meta(ge=0, le=300)] = 5
+    max_queued: Annotated[int, Meta(ge=0, le=1000)] = 10
 
 
 class PermissionSettings(Struct, frozen=True, kw_only=True):
-    """``[permissions]``: what an agent's permission request is answered; unanswered ones are rejected in time."""
+    """``[permissions]``: who answers a permission request; after ``timeout_seconds`` without an answer: rejected."""
 
-    policy: Annotated[Literal["ask", "allow", "deny"], keys.choice] = "ask"
-    timeout_seconds: Annotated[float, keys.number(1, 86_400, "seconds")] = 300
+    policy: Literal["ask", "allow", "deny"] = "ask"
+    timeout_seconds: Annotated[float, Meta(ge=1, le=86_400)] = 300
 
 
 class ProbeSettings(Struct, frozen=True, kw_only=True):
     """``[management.probes]``: the TCP shim for kubelets. ``host`` has no brackets; ``port`` 0 is any free one."""
 
-    enabled: Switch = False
-    bind: Annotated[str, keys.bind()] = "127.0.0.1:8090"
-    grace_seconds: Annotated[float, keys.number(0, 3600, "seconds")] = 15
+    enabled: bool = False
+    bind: Annotated[
+        str, ft.bind, Meta(description='"host:port" or "[IPv6 address]:port"', examples=["127.0.0.1:8090"])
+    ] = "127.0.0.1:8090"
+    grace_seconds: Annotated[float, Meta(ge=0, le=3600)] = 15
 
     @property
     def host(self) -> str:
         """The name or address to listen at."""
-        return keys.split_bind(self.bind)[0]
+        return ft.split_bind(self.bind)[0]
 
     @property
     def port(self) -> int:
         """The TCP port."""
-        return keys.split_bind(self.bind)[1]
+        return ft.split_bind(self.bind)[1]
 
 
 class ManagementSettings(Struct, frozen=True, kw_only=True):
@@ -136,12 +188,12 @@ class ManagementSettings(Struct, frozen=True, kw_only=True):
 
     NEEDS_RESTART: ClassVar = ("enabled", "socket", "socket_group", "admin_users", "probes")
 
-    enabled: Switch = True
-    socket: Annotated[Path | None, keys.location("/run/acpbot/acpbot.sock")] = None
-    socket_group: Annotated[str | None, keys.text("the name of a group", "acpbot", r"[^\s:@/]{1,64}")] = None
+    enabled: bool = True
+    socket: Annotated[Path, ft.path, _path("/run/acpbot/acpbot.sock")] | None = None
+    socket_group: GroupName | None = None
     admin_users: Annotated[
-        tuple[str, ...],
-        keys.many("user names, uids in quotes or @groups", keys.text("a name", "@wheel", r"@?[^\s:@/]{1,64}")),
+        tuple[Annotated[str, ft.text, Meta(pattern=r"\A@?[^\s:@/]{1,64}\Z", examples=["@wheel"])], ...],
+        Meta(description="a list of user names, uids in quotes or @groups", extra_json_schema=_ONCE),
     ] = ()
     probes: ProbeSettings = field(default_factory=ProbeSettings)
 
@@ -173,8 +225,8 @@ class TimingSettings(Struct, frozen=True, kw_only=True):
 class ReactionSettings(Struct, frozen=True, kw_only=True):
     """``[reactions]``: the emoji on a user's message."""
 
-    enabled: Switch = True
-    remove_after_reply: Switch = False
+    enabled: bool = True
+    remove_after_reply: bool = False
     emojis: EmojiSettings = field(default_factory=EmojiSettings)
     timing: TimingSettings = field(default_factory=TimingSettings)
 
@@ -182,7 +234,7 @@ class ReactionSettings(Struct, frozen=True, kw_only=True):
 class MarkdownSettings(Struct, frozen=True, kw_only=True):
     """``[markdown]``: Discord draws no tables; as aligned code, as bullets, or left as they are."""
 
-    tables: Annotated[Literal["code", "bullets", "off"], keys.choice] = "code"
+    tables: Literal["code", "bullets", "off"] = "code"
 
 
 class StoreSettings(Struct, frozen=True, kw_only=True):
@@ -190,7 +242,7 @@ class StoreSettings(Struct, frozen=True, kw_only=True):
 
     NEEDS_RESTART: ClassVar = ("path",)
 
-    path: Annotated[Path, keys.location("~/.local/state/acpbot/acpbot.sqlite3")]
+    path: Annotated[Path, ft.path, _path("~/.local/state/acpbot/acpbot.sqlite3")]
 
 
 class LogSettings(Struct, frozen=True, kw_only=True):
@@ -198,18 +250,18 @@ class LogSettings(Struct, frozen=True, kw_only=True):
 
     NEEDS_RESTART: ClassVar = ("format",)
 
-    level: Annotated[Literal["debug", "info", "warning", "error"], keys.choice] = "info"
-    format: Annotated[Literal["text", "json"], keys.choice] = "text"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
 
 
 class ShutdownSettings(Struct, frozen=True, kw_only=True):
     """``[shutdown]``: how long running turns may go on after SIGTERM."""
 
-    drain_seconds: Annotated[float, keys.number(0, 86_400, "seconds")] = 30
+    drain_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 30
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """All of it. ``discord`` is ``None`` where the chat is local; ``default_agent`` is a key of ``agents``.
+    """The whole configuration. ``discord`` is ``None`` for a local chat; ``default_agent`` is a key of ``agents``.
 
     ``warnings`` are sentences for a person: nothing is wrong, but something is probably not meant.
     """
@@ -229,7 +281,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
-# every table by its name, so that a key in the wrong one can be sent home; [agents.NAME] is as [agent]
+# Every table by its name, so that an error can name the table that a misplaced key belongs to; [agents.NAME] has the
+# keys of [agent].
 TABLES: Mapping[str, type[Struct]] = {
     "discord": DiscordSettings,
     "agent": AgentSettings,
@@ -245,3 +298,8 @@ TABLES: Mapping[str, type[Struct]] = {
     "log": LogSettings,
     "shutdown": ShutdownSettings,
 }
+
+
+def agent_table(name: str) -> str:
+    """The name of an agent's table."""
+    return "agent" if name == "default" else f"agents.{name}"

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from acpbot.chat.discord.discord_chat import DiscordChat
-    from acpbot.config.loader import Settings
+    from acpbot.config.settings import Settings
 
 log = get_logger(__name__)
 

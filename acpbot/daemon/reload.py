@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, structs
 
-from acpbot.config.keys import Kind, keys_of
+from acpbot.config.field_types import FieldType, keys_of
 from acpbot.errors import ConfigError
 from acpbot.logs import get_logger
 
@@ -62,9 +62,9 @@ def _named(settings: Settings) -> Iterator[tuple[str, Any]]:
 
 
 def _keys(table: str, struct: Struct) -> Iterator[tuple[str, Any]]:
-    for key, kind in keys_of(type(struct)).items():
+    for key, field_type in keys_of(type(struct)).items():
         value = getattr(struct, key)
-        if isinstance(kind, Kind):
+        if isinstance(field_type, FieldType):
             yield f"[{table}] {key}", value
         else:
             yield from _keys(f"{table}.{key}", value)

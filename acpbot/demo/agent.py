@@ -1,10 +1,10 @@
-"""An ACP agent without a model: it speaks the whole protocol, runs real subprocesses, and says what it is.
+"""An ACP agent without a model: it implements the whole protocol, runs real subprocesses, and says what it is.
 
-``python -m acpbot.demo.agent`` serves ACP version 1 (https://agentclientprotocol.com) on stdin and stdout. What a
-prompt makes it do is told by the prompt ``help``; see :mod:`acpbot.demo.agent_commands`. Standard library only and
-threads, so that it starts as fast as Python does. The environment: ``ACPBOT_DEMO_STATE`` is the
-folder of the sessions (``.demo-agent`` in the working directory), ``ACPBOT_DEMO_PACE`` the seconds between streamed
-chunks (0.01; 0 for none).
+``python -m acpbot.demo.agent`` serves ACP version 1 (https://agentclientprotocol.com) on stdin and stdout. The
+prompt ``help`` lists its commands; see :mod:`acpbot.demo.agent_commands`. It uses threads and only the standard
+library, so that it starts as fast as Python does. Environment variables: ``ACPBOT_DEMO_STATE`` is the folder of the
+sessions (default ``.demo-agent`` in the working directory), ``ACPBOT_DEMO_PACE`` the seconds between streamed chunks
+(default 0.01; 0 for none).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import sys
 import threading
 
 from acpbot import __version__
-from acpbot.demo.agent_commands import commands, perform, prompt_text
+from acpbot.demo.agent_commands import available_commands, perform, prompt_text
 from acpbot.demo.agent_input import lines
 from acpbot.demo.agent_session import MODELS, MODES, Session, Store
 from acpbot.demo.agent_turn import Cancelled, Children, Failed, Stop, Turn
 
-TYPE_CHECKING = False  # typing costs a fifth of the start-up
+TYPE_CHECKING = False  # importing typing takes a fifth of the start-up time
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import FrameType
@@ -45,12 +45,12 @@ USAGE = """\
 usage: python -m acpbot.demo.agent [--help | --version]
 
 An ACP agent without a model, for demonstrations and tests. It reads JSON-RPC messages from stdin, one a line, and
-writes its own to stdout; an ACP client is meant to talk to it. The prompt `help` lists what it can do.
+writes its own to stdout; an ACP client talks to it. The prompt `help` lists what it can do.
 
   ACPBOT_DEMO_STATE  folder of the sessions (default: .demo-agent in the working directory)
   ACPBOT_DEMO_PACE   seconds between streamed chunks (default: 0.01)
 """
-PERSON = """\
+TERMINAL_HINT = """\
 This is acpbot's demo agent: an ACP agent without a model. It expects JSON-RPC messages, one a line, from an ACP
 client. You can be the client; Ctrl-D ends it:
 {"jsonrpc":"2.0","id":1,"method":"session/new","params":{"cwd":"/tmp","mcpServers":[]}}
@@ -96,26 +96,26 @@ class Agent:
             "session/set_config_option": self._set_config_option,
         }
 
-    # Writing, by any thread.
+    # Writing: called by any thread.
 
     def send(self, message: dict[str, Any]) -> None:
         """Write one message."""
-        # A lone surrogate leaves as the JSON escape that it came in as.
+        # A lone surrogate is written as the JSON escape that it was read from.
         self.write(f"{_encode(message)}\n".encode(errors="backslashreplace"))
 
     def write(self, data: bytes) -> None:
-        """Write bytes as they are, whole, never mixed with another thread's."""
+        """Write all bytes as they are, not mixed with what another thread writes."""
         if self.silent:
             return
         try:
             with self._writing:
                 while data:
                     data = data[os.write(self._stdout, data) :]
-        except OSError:  # nobody reads any more
+        except OSError:  # the reader has closed the pipe
             self._input_ended()
 
     def request(self, method: str, params: Params, answered: Callable[[dict[str, Any]], None]) -> None:
-        """Ask the client; ``answered`` gets the whole answer, in the reading thread."""
+        """Send a request; the reading thread calls ``answered`` with the whole answer."""
         with self._writing:
             self._last_id += 1
             number = self._last_id
@@ -125,15 +125,15 @@ class Agent:
     def _refuse(self, request_id: Any, code: int, message: str) -> None:
         self.send({"jsonrpc": "2.0", "id": request_id, "error": {"code": code, "message": message}})
 
-    # Leaving.
+    # Exiting.
 
     def leave(self, code: int) -> NoReturn:
-        """End this process at once, and all that its tools started in their groups."""
+        """Exit at once, and kill the process groups of the tools."""
         self.children.end_all()
         os._exit(code)
 
-    def terminated(self, signum: int, _frame: FrameType | None) -> None:
-        """Obey SIGTERM, unless told to ignore it."""
+    def on_terminate(self, signum: int, _frame: FrameType | None) -> None:
+        """Exit at SIGTERM, unless the prompt `ignore` has been used."""
         if not self.ignoring:
             self.leave(128 + signum)
 
@@ -141,10 +141,10 @@ class Agent:
         if not self.ignoring:
             self.leave(0)
 
-    # Reading, by the main thread.
+    # Reading: called by the main thread.
 
     def serve(self, lines: Iterable[bytes]) -> None:
-        """Read until the end of stdin, and leave. Never returns."""
+        """Read until the end of stdin, then exit. Never returns."""
         try:
             for line in lines:
                 if not self.silent and line.strip():
@@ -197,14 +197,14 @@ class Agent:
         self.send({"jsonrpc": "2.0", "id": request_id, "result": result})
         if method in {"session/new", "session/load", "session/resume"}:
             session_id = result.get("sessionId") or params["sessionId"]
-            update = {"sessionUpdate": "available_commands_update", "availableCommands": commands()}
+            update = {"sessionUpdate": "available_commands_update", "availableCommands": available_commands()}
             self._update(session_id, update)
 
     def _update(self, session_id: str, update: dict[str, Any]) -> None:
         params = {"sessionId": session_id, "update": update}
         self.send({"jsonrpc": "2.0", "method": "session/update", "params": params})
 
-    # The methods. Each takes the params and gives the result. Raises Refused.
+    # The methods. Each takes the params and returns the result, or raises Refused.
 
     def _initialize(self, params: Params) -> dict[str, Any]:
         if not isinstance(params.get("protocolVersion"), int):
@@ -330,14 +330,14 @@ class Agent:
             answer = {"result": {"stopReason": self._perform(turn)}}
         except Failed as failed:
             answer = {"error": {"code": INTERNAL_ERROR, "message": str(failed)}}
-        except Exception as error:  # noqa: BLE001 - whatever went wrong in a word, the prompt is answered
+        except Exception as error:  # noqa: BLE001 - the prompt is answered whatever a command raises
             answer = {"error": {"code": INTERNAL_ERROR, "message": f"cannot finish the turn: {error!r}"}}
         session.add("agent", "".join(turn.said))
         self._store.save(session)
         usage = {"sessionUpdate": "usage_update", "used": session.characters, "size": CONTEXT_CHARACTERS}
         self._update(session.session_id, usage)
         turn.close()
-        # Before the answer: the client may send its next prompt as soon as it has it.
+        # Before the answer: the client may send its next prompt as soon as it reads the answer.
         del self._turns[session.session_id]
         self.send({"jsonrpc": "2.0", "id": turn.request_id, **answer})
         for text in turn.after:
@@ -385,12 +385,12 @@ def _cwd(params: Params) -> str:
     return cwd
 
 
-def _obey(_signum: int, _frame: FrameType | None) -> None:
-    """Do nothing at SIGINT: a handler, since an ignored signal would stay ignored in the tools (signal(7))."""
+def _on_interrupt(_signum: int, _frame: FrameType | None) -> None:
+    """Do nothing at SIGINT. A handler, because the tools would inherit an ignored signal (signal(7))."""
 
 
 def main(arguments: list[str]) -> int:
-    """Run the agent on this process's stdio; an exit code where it did not come to that."""
+    """Run the agent on this process's stdio; the exit code where it does not start."""
     if arguments in (["--version"], ["--help"], ["-h"]):
         sys.stdout.write(f"acpbot-demo-agent {__version__}\n" if arguments == ["--version"] else USAGE)
         return 0
@@ -405,10 +405,10 @@ def main(arguments: list[str]) -> int:
     folder = os.environ.get("ACPBOT_DEMO_STATE") or f"{os.getcwd()}/.demo-agent"  # noqa: PTH109 - pathlib costs start-up time
     agent = Agent(sys.stdout.fileno(), Store(folder), pace)
     for signum in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, agent.terminated)
-    signal.signal(signal.SIGINT, _obey)
+        signal.signal(signum, agent.on_terminate)
+    signal.signal(signal.SIGINT, _on_interrupt)
     if sys.stdin.isatty():
-        sys.stderr.write(PERSON)
+        sys.stderr.write(TERMINAL_HINT)
     agent.serve(lines(sys.stdin.fileno()))
     return 0
 

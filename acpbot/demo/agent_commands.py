@@ -1,7 +1,7 @@
-"""The words that the demo agent understands, and how a prompt is read.
+"""The commands of the demo agent, and how it parses a prompt.
 
-A prompt is words separated by line breaks, ``;`` or ``then``; an argument in double quotes is a JSON string and may
-hold any of these. What is not a word is echoed.
+A prompt is one command or several, separated by line breaks, ``;`` or ``then``. An argument in double quotes is a JSON
+string and may contain any separator. Text that is not a command is echoed.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _LINGER_SECONDS = "300"
 _FORK_MAX = 500
 
 
-class Word:
-    """One word: ``numbers`` is how many it takes (least, most), ``text`` whether it takes a text, and must."""
+class Command:
+    """One command. ``numbers``: how many it takes (least, most); ``text``: whether it takes a text, and needs one."""
 
     def __init__(self, action: Action, hint: str, numbers: tuple[int, int], text: tuple[bool, bool]) -> None:
         self.action = action
@@ -45,7 +45,7 @@ class Word:
         self._text, self._text_needed = text
 
     def arguments(self, rest: str) -> list[str] | None:
-        """The arguments, or ``None`` where the word can't take these: then it was a sentence."""
+        """The arguments in ``rest``, or ``None`` where they do not fit: then the prompt is a sentence to echo."""
         if self._text:
             return [rest] if rest or not self._text_needed else None
         numbers = rest.split()
@@ -54,44 +54,44 @@ class Word:
         return numbers if fits else None
 
 
-WORDS: dict[str, Word] = {}
+COMMANDS: dict[str, Command] = {}
 
 
-def _word(hint: str = "", *, numbers: tuple[int, int] = (0, 0)) -> Callable[[Action], Action]:
-    """Register a function as a word: its docstring is the help; a hint in capitals without numbers is a text."""
+def _command(hint: str = "", *, numbers: tuple[int, int] = (0, 0)) -> Callable[[Action], Action]:
+    """Register a function as a command. Its docstring is the help; with a hint but no ``numbers`` it takes a text."""
 
     def register(action: Action) -> Action:
-        word = Word(action, hint, numbers, (bool(hint) and numbers == (0, 0), not hint.startswith("[")))
-        WORDS[word.name] = word
+        command = Command(action, hint, numbers, (bool(hint) and numbers == (0, 0), not hint.startswith("[")))
+        COMMANDS[command.name] = command
         return action
 
     return register
 
 
-def parse(prompt: str) -> list[tuple[Word | None, list[str]]]:
-    """Read a prompt: words with their arguments, and ``(None, [text])`` for what is no word, in order."""
-    read: list[tuple[Word | None, list[str]]] = []
+def parse(prompt: str) -> list[tuple[Command | None, list[str]]]:
+    """Parse a prompt: commands with their arguments, and ``(None, [text])`` for each other text, in order."""
+    parsed: list[tuple[Command | None, list[str]]] = []
     echo_from = -1
     at = 0
     while at <= len(prompt):
-        word, arguments, end, following = _segment(prompt, at)
-        if word is not None:
-            read.append((word, arguments))
+        command, arguments, end, following = _segment(prompt, at)
+        if command is not None:
+            parsed.append((command, arguments))
             echo_from = -1
         elif prompt[at:end].strip():
             if echo_from >= 0:
-                read.pop()
+                parsed.pop()
             else:
                 echo_from = at
-            read.append((None, [prompt[echo_from:end].strip()]))
+            parsed.append((None, [prompt[echo_from:end].strip()]))
         at = following
-    return read
+    return parsed
 
 
-def _segment(prompt: str, at: int) -> tuple[Word | None, list[str], int, int]:
-    """The word at ``at`` with its arguments, where it ends, and where the next begins."""
+def _segment(prompt: str, at: int) -> tuple[Command | None, list[str], int, int]:
+    """The command at ``at`` with its arguments, where it ends, and where the next one begins."""
     quoted = _QUOTED.match(prompt, at)
-    if quoted is not None and (word := WORDS.get(quoted[1].strip().lstrip("/").lower())) is not None:
+    if quoted is not None and (command := COMMANDS.get(quoted[1].strip().lstrip("/").lower())) is not None:
         try:
             text, end = _DECODER.raw_decode(prompt, quoted.end())
         except ValueError:
@@ -99,45 +99,45 @@ def _segment(prompt: str, at: int) -> tuple[Word | None, list[str], int, int]:
         separator = _SEPARATOR.search(prompt, end) if end >= 0 else None
         following = separator.end() if separator else len(prompt) + 1
         if end >= 0 and not prompt[end : separator.start() if separator else None].strip():
-            arguments = word.arguments(text)
+            arguments = command.arguments(text)
             if arguments is not None:
-                return word, arguments, end, following
+                return command, arguments, end, following
     separator = _SEPARATOR.search(prompt, at)
     end = separator.start() if separator else len(prompt)
     following = separator.end() if separator else len(prompt) + 1
     name, _, rest = prompt[at:end].strip().partition(" ")
-    found = WORDS.get(name.removeprefix("/").lower())
+    found = COMMANDS.get(name.removeprefix("/").lower())
     arguments = found.arguments(rest.strip()) if found else None
     return (found, arguments, end, following) if arguments is not None else (None, [], end, following)
 
 
 def perform(turn: Turn) -> None:
-    """Do what the prompt says. Raises Cancelled, Stop, Failed."""
+    """Run the commands of the prompt. Raises Cancelled, Stop, Failed."""
     text = prompt_text(turn.blocks)
     if not text.strip():
         what(turn)
-    for word, arguments in parse(text):
-        if word is None:
+    for command, arguments in parse(text):
+        if command is None:
             _echo(turn, *arguments)
         else:
-            word.action(turn, *arguments)
+            command.action(turn, *arguments)
 
 
 def prompt_text(blocks: list[dict[str, Any]]) -> str:
-    """The person's own words: the last text block; what clients put before it is context."""
+    """What the person wrote: the last text block; clients put context before it."""
     texts = [block["text"] for block in blocks if block.get("type") == "text" and isinstance(block.get("text"), str)]
     return texts[-1] if texts else ""
 
 
-def commands() -> list[dict[str, Any]]:
-    """All words as slash commands (ACP, AvailableCommand)."""
+def available_commands() -> list[dict[str, Any]]:
+    """All commands as slash commands (ACP, AvailableCommand)."""
     return [
         {
-            "name": word.name,
-            "description": word.description,
-            **({"input": {"hint": word.hint}} if word.hint else {}),
+            "name": command.name,
+            "description": command.description,
+            **({"input": {"hint": command.hint}} if command.hint else {}),
         }
-        for word in WORDS.values()
+        for command in COMMANDS.values()
     ]
 
 
@@ -146,12 +146,12 @@ def _echo(turn: Turn, text: str) -> None:
     turn.line(f"I am the demo agent; I have no model. You said: {said}\nSay `help` to see what I can do.")
 
 
-@_word()
+@_command()
 def _help(turn: Turn) -> None:
-    """Lists all words."""
-    lines = [f"- `{f'{word.name} {word.hint}'.strip()}`: {word.description}" for word in WORDS.values()]
-    turn.line("I am the demo agent; I have no model. I do what these words say:\n")
-    turn.chunks([f"{line}\n" for line in lines])
+    """Lists all commands."""
+    lines = [f"- `{f'{item.name} {item.hint}'.strip()}`: {item.description}\n" for item in COMMANDS.values()]
+    turn.line("I am the demo agent; I have no model. These are my commands:\n")
+    turn.chunks(lines)
     turn.stream("Separate several by line breaks, `;` or `then`. An argument in double quotes is a JSON string.")
 
 
@@ -163,7 +163,7 @@ _DOCUMENT = (
 _FENCE = range(_DOCUMENT.index("```python\n"), _DOCUMENT.index("```\n"))
 
 
-@_word("[N]", numbers=(0, 1))
+@_command("[N]", numbers=(0, 1))
 def stream(turn: Turn, count: str = "40") -> None:
     """Streams N small chunks of markdown (40)."""
     pieces = [_DOCUMENT[number % len(_DOCUMENT)] for number in range(int(float(count)))]
@@ -172,14 +172,14 @@ def stream(turn: Turn, count: str = "40") -> None:
     turn.chunks(pieces)
 
 
-@_word("N [SIZE]", numbers=(1, 2))
+@_command("N [SIZE]", numbers=(1, 2))
 def blast(turn: Turn, count: str, size: str = "10") -> None:
     """Sends N numbered chunks of SIZE characters (10) as fast as it can."""
     width = max(int(float(size)) - 1, 0)
     params = {"sessionId": turn.session.session_id, "update": {"sessionUpdate": "agent_message_chunk"}}
     opening = json.dumps({"jsonrpc": "2.0", "method": "session/update", "params": params})[: -len("}}}")]
     head = f'{opening}, "content": {{"type": "text", "text": "'
-    tail = '\\n"}}}}\n'  # digits and dots need no escaping: json.dumps for each would halve the pace
+    tail = '\\n"}}}}\n'  # digits and dots need no escaping; json.dumps for each would halve the rate
     batch = max(1, _BATCH_BYTES // (len(head) + len(tail) + width))
     total = int(float(count))
     for first in range(0, total, batch):
@@ -189,7 +189,7 @@ def blast(turn: Turn, count: str, size: str = "10") -> None:
     turn.said.append(f"({total} chunks)\n")
 
 
-@_word("N", numbers=(1, 1))
+@_command("N", numbers=(1, 1))
 def long(turn: Turn, count: str) -> None:
     """Answers exactly N characters, in chunks of ten."""
     total = int(float(count))
@@ -198,20 +198,20 @@ def long(turn: Turn, count: str) -> None:
         turn.chunk(f"{first:09d}\n"[-10:][:size])
 
 
-@_word("TEXT")
+@_command("TEXT")
 def say(turn: Turn, text: str) -> None:
     """Streams exactly TEXT."""
     turn.stream(text)
 
 
-@_word()
+@_command()
 def think(turn: Turn) -> None:
     """Sends thought chunks."""
     turn.chunks(["I would think ", "about this, ", "but there is ", "no model here."], "agent_thought_chunk")
     turn.line("I sent a few thoughts. There is no model behind them.")
 
 
-@_word("[COMMAND]")
+@_command("[COMMAND]")
 def tool(turn: Turn, command: str = "") -> None:
     """Asks for permission, then runs COMMAND with sh (echo)."""
     command = command or "echo hello from a real subprocess"
@@ -225,13 +225,13 @@ def tool(turn: Turn, command: str = "") -> None:
     turn.run(call, ["sh", "-c", command])
 
 
-@_word("N", numbers=(1, 1))
+@_command("N", numbers=(1, 1))
 def sleep(turn: Turn, seconds: str) -> None:
     """Runs `sleep N` as a tool, without asking."""
     turn.run(turn.tool(f"sleep {seconds}", "execute", rawInput={"command": f"sleep {seconds}"}), ["sleep", seconds])
 
 
-@_word()
+@_command()
 def edit(turn: Turn) -> None:
     """Shows a diff; nothing is written."""
     path = os.path.join(turn.session.cwd, "greeting.txt")  # noqa: PTH118 - pathlib costs start-up time
@@ -241,7 +241,7 @@ def edit(turn: Turn) -> None:
     turn.line("I showed a diff; nothing was written.")
 
 
-@_word()
+@_command()
 def plan(turn: Turn) -> None:
     """Shows a plan of three entries that get done."""
     steps = ("Read the request", "Pretend to work", "Say so")
@@ -255,20 +255,20 @@ def plan(turn: Turn) -> None:
     turn.line("I showed a plan; nothing was done.")
 
 
-@_word()
+@_command()
 def hang(turn: Turn) -> None:
     """Stops answering for ever, any request and cancel too."""
     turn.host.silent = True
     threading.Event().wait()
 
 
-@_word("N", numbers=(1, 1))
+@_command("N", numbers=(1, 1))
 def stall(turn: Turn, seconds: str) -> None:
     """Is silent for N seconds, then goes on."""
     turn.pause(float(seconds))
 
 
-@_word("[N]", numbers=(0, 1))
+@_command("[N]", numbers=(0, 1))
 def stderr(turn: Turn, count: str = "20") -> None:
     """Writes N lines (20) with colours on stderr."""
     lines = [f"\x1b[3{1 + number % 6}mdemo agent: line {number + 1}\x1b[0m\n" for number in range(int(float(count)))]
@@ -278,7 +278,7 @@ def stderr(turn: Turn, count: str = "20") -> None:
 
 
 def _unkillable(turn: Turn, seconds: str) -> str:
-    """Start a sleeper that ignores SIGTERM, in a session of its own and reparented; its pid.
+    """Start a `sleep` that ignores SIGTERM, in a session of its own and reparented; return its pid.
 
     An ignored signal stays ignored across execve(2).
     """
@@ -287,13 +287,13 @@ def _unkillable(turn: Turn, seconds: str) -> str:
     return child.communicate()[0].decode().strip()
 
 
-@_word("[N]", numbers=(0, 1))
+@_command("[N]", numbers=(0, 1))
 def orphan(turn: Turn, seconds: str = _LINGER_SECONDS) -> None:
     """Leaves a `sleep N` (300) behind that survives this agent and ignores SIGTERM."""
     turn.line(f"The orphan's pid is {_unkillable(turn, seconds)}.")
 
 
-@_word("N [SECONDS]", numbers=(1, 2))
+@_command("N [SECONDS]", numbers=(1, 2))
 def fork(turn: Turn, count: str, seconds: str = _LINGER_SECONDS) -> None:
     """Starts N sleepers (of 300 s), each in a session of its own; they end with the agent."""
     wanted = min(int(float(count)), _FORK_MAX)
@@ -301,51 +301,51 @@ def fork(turn: Turn, count: str, seconds: str = _LINGER_SECONDS) -> None:
     turn.line(f"I started {len(pids)} sleepers: {' '.join(pids)}")
 
 
-@_word()
+@_command()
 def ignore(turn: Turn) -> None:
     """Ignores SIGTERM, the end of stdin and cancels from now on, and has a child that does."""
     turn.host.ignoring = True
     turn.line(f"From now on I ignore SIGTERM, cancels and the end of stdin, as does pid {_unkillable(turn, '300')}.")
 
 
-@_word("[CODE]", numbers=(0, 1))
+@_command("[CODE]", numbers=(0, 1))
 def crash(turn: Turn, code: str = "1") -> None:
     """Exits at once with CODE (1), in the middle of a line."""
     turn.host.write(b'{"jsonrpc":"2.0","method":"session/upd')
     os._exit(int(float(code)) & 0xFF)
 
 
-@_word()
+@_command()
 def _exit(turn: Turn) -> None:
     """Exits with status 0, without an answer."""
     turn.host.leave(0)
 
 
-@_word()
+@_command()
 def error(_turn: Turn) -> None:
     """Answers the prompt with an error."""
     raise Failed("cannot answer: this is the error that you asked for")
 
 
-@_word()
+@_command()
 def refuse(_turn: Turn) -> None:
     """Ends the turn with the stop reason refusal."""
     raise Stop("refusal")
 
 
-@_word()
+@_command()
 def _max(_turn: Turn) -> None:
     """Ends the turn with the stop reason max_tokens."""
     raise Stop("max_tokens")
 
 
-@_word()
+@_command()
 def _commands(turn: Turn) -> None:
     """Sends the list of commands again."""
-    turn.update("available_commands_update", availableCommands=commands())
+    turn.update("available_commands_update", availableCommands=available_commands())
 
 
-@_word("NAME")
+@_command("NAME")
 def mode(turn: Turn, name: str) -> None:
     """Changes the mode, to ask or auto."""
     if name not in MODES:
@@ -355,7 +355,7 @@ def mode(turn: Turn, name: str) -> None:
     turn.update("current_mode_update", currentModeId=name)
 
 
-@_word("NAME")
+@_command("NAME")
 def model(turn: Turn, name: str) -> None:
     """Changes how the echo is written, to plain or shout."""
     if name not in MODELS:
@@ -365,7 +365,7 @@ def model(turn: Turn, name: str) -> None:
     turn.update("config_option_update", configOptions=turn.session.config_options())
 
 
-@_word("TEXT")
+@_command("TEXT")
 def title(turn: Turn, text: str) -> None:
     """Changes the session's title."""
     turn.session.title = text
@@ -387,60 +387,60 @@ def _describe(block: dict[str, Any]) -> str:
     return f"{kind}, which I do not know"
 
 
-@_word()
+@_command()
 def what(turn: Turn) -> None:
     """Describes the content blocks of the prompt."""
     described = "; ".join(f"{number}. {_describe(block)}" for number, block in enumerate(turn.blocks, 1))
     turn.line(f"I received {described or 'nothing'}.")
 
 
-@_word()
+@_command()
 def image(turn: Turn) -> None:
     """Describes the content blocks of the prompt."""
     what(turn)
 
 
-@_word("TEXT")
+@_command("TEXT")
 def remember(turn: Turn, text: str) -> None:
-    """Keeps TEXT in the session."""
+    """Stores TEXT in the session."""
     turn.session.remembered.append(text)
     turn.line(f"I keep: {text}")
 
 
-@_word()
+@_command()
 def recall(turn: Turn) -> None:
-    """Says what the session keeps."""
-    kept = turn.session.remembered
-    turn.line(f"You told me to remember: {'; '.join(kept)}" if kept else "You told me to remember nothing.")
+    """Says what `remember` has stored."""
+    texts = turn.session.remembered
+    turn.line(f"You told me to remember: {'; '.join(texts)}" if texts else "You told me to remember nothing.")
 
 
-@_word()
+@_command()
 def env(turn: Turn) -> None:
     """Lists the names of its environment variables, and its working directory."""
     turn.line(f"Working directory: {os.getcwd()}\nVariables: {' '.join(sorted(os.environ))}")  # noqa: PTH109 - pathlib costs start-up time
 
 
-@_word()
+@_command()
 def pid(turn: Turn) -> None:
     """Says its process id."""
     turn.line(f"My pid is {os.getpid()}.")
 
 
-@_word()
+@_command()
 def garbage(turn: Turn) -> None:
-    """Writes noise that is no JSON-RPC to stdout, then goes on."""
-    noise = (b"this is no JSON", b"", b"   ", b'[1, 2, {"a": 3}]', b'"a string"', b"42", b"null", b"\xff\xfe\xfd", b"{")
-    turn.host.write(b"\n".join((*noise, b"")))
-    turn.line(f"I wrote {len(noise)} lines of noise.")
+    """Writes lines to stdout that are not JSON-RPC, then goes on."""
+    lines = (b"this is no JSON", b"", b"   ", b'[1, 2, {"a": 3}]', b'"a string"', b"42", b"null", b"\xff\xfe\xfd", b"{")
+    turn.host.write(b"\n".join((*lines, b"")))
+    turn.line(f"I wrote {len(lines)} lines of noise.")
 
 
-@_word()
+@_command()
 def late(turn: Turn) -> None:
     """Sends one more chunk after the answer to the prompt."""
     turn.after.append("This chunk comes late.")
 
 
-@_word()
+@_command()
 def permit(turn: Turn) -> None:
     """Asks for permission without a tool call before."""
     chosen = turn.ask(f"call-{turn.request_id}-permit", "Something that I only ask about")

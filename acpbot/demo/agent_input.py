@@ -1,7 +1,7 @@
-"""The lines of stdin, read so that a signal is obeyed at whatever moment it comes.
+"""Read the lines of stdin so that a signal is handled at once.
 
-Python runs a signal's handler between two steps of the main thread, so that one that comes right before a blocking
-read would wait until that returns (signal, 'Execution of Python signal handlers'). Here it wakes the wait for input.
+Python runs a signal handler between two instructions of the main thread. If the signal arrives right before a blocking
+read, the handler would wait for that read (signal, 'Execution of Python signal handlers'). Here it ends the wait.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import select
 import signal
 
-TYPE_CHECKING = False  # typing costs a fifth of the start-up
+TYPE_CHECKING = False  # importing typing takes a fifth of the start-up time
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -18,9 +18,9 @@ _CHUNK = 65_536
 
 
 def lines(stdin: int) -> Iterator[bytes]:
-    """The lines of a file descriptor, without their ends, and at last what has none; for the main thread, once.
+    """The lines of a file descriptor without their newlines, the last one also where it has none.
 
-    Raises OSError, as for a terminal that hung up.
+    Call it once, in the main thread. Raises OSError, for example where a terminal has hung up.
     """
     woken, wakes = os.pipe()
     os.set_blocking(wakes, False)

@@ -1,4 +1,4 @@
-"""What the demo agent keeps of a session: one JSON file each, so that another process can take it up again."""
+"""The sessions of the demo agent: each is stored in a JSON file, so that another process can load it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import os
 import sys
 import time
 
-# typing costs a fifth of the start-up; annotations are strings here (PEP 563).
+# importing typing takes a fifth of the start-up time; annotations are strings here (PEP 563).
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
 HISTORY_MAX = 200
-"""Messages that are kept of a session; the oldest go first, so that a file does not grow for ever."""
+"""Messages in a session's history; the oldest are dropped, so that a file does not grow without limit."""
 
 MODES = {
     "ask": "Asks before it runs the command of `tool`",
@@ -73,7 +73,7 @@ class Session:
         ]
 
     def models(self) -> dict[str, Any]:
-        """The ``models`` of a session answer, as agents gave them before ``configOptions``."""
+        """The ``models`` of a session answer, which agents sent before ``configOptions`` existed."""
         available = [{"modelId": name, "name": name.title(), "description": what} for name, what in MODELS.items()]
         return {"currentModelId": self.model, "availableModels": available}
 
@@ -93,7 +93,7 @@ class Store:
         return f"{self.folder}/{session_id}.json" if session_id and _ID_CHARACTERS.issuperset(session_id) else None
 
     def save(self, session: Session) -> None:
-        """Write the session. Where that fails, stderr says so once, and the agent goes on without."""
+        """Write the session. Where that fails, say so on stderr, once, and go on."""
         path = self._path(session.session_id)
         temporary = f"{path}.{os.getpid()}"
         try:
@@ -113,16 +113,16 @@ class Store:
             return None
         try:
             with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs start-up time
-                kept = json.load(file)
-            session = Session(kept["session_id"], kept["cwd"])
+                fields = json.load(file)
+            session = Session(fields["session_id"], fields["cwd"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        for name, value in kept.items():
+        for name, value in fields.items():
             setattr(session, name, value)
         return session
 
     def all(self) -> list[Session]:
-        """Every session that is kept, the one used last first."""
+        """All stored sessions, the last used first."""
         sessions = [session for name in self._names() if (session := self.load(name)) is not None]
         return sorted(sessions, key=lambda session: session.updated_at, reverse=True)
 

@@ -1,4 +1,4 @@
-"""One turn of the demo agent: what its words are made of, each of which a cancel stops at once."""
+"""One turn of the demo agent: the steps that its commands consist of. A cancel stops each of them at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 
-TYPE_CHECKING = False  # typing costs a fifth of the start-up
+TYPE_CHECKING = False  # importing typing takes a fifth of the start-up time
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from acpbot.demo.agent_session import Session
 
     class Host(Protocol):
-        """What a turn needs of the agent that it runs in."""
+        """What a turn uses of the agent."""
 
         pace: float
         children: Children
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
             """Write bytes as they are."""
 
         def request(self, method: str, params: dict[str, Any], answered: Callable[[dict[str, Any]], None]) -> None:
-            """Ask the client; ``answered`` gets its whole answer, in the reading thread."""
+            """Send a request; the reading thread calls ``answered`` with the whole answer."""
 
         def leave(self, code: int) -> None:
-            """End this process, and the children with it."""
+            """Exit, and kill the children."""
 
 
 OUTPUT_MAX = 10_000
 """Bytes of a command's output that are shown."""
 
 SAID_MAX = 200
-"""Characters of it that the answer repeats."""
+"""Characters of a command's output that the answer repeats."""
 
 OPTIONS = [
     {"optionId": "allow-once", "name": "Allow once", "kind": "allow_once"},
@@ -72,7 +72,7 @@ class Failed(Exception):
 def end_group(child: subprocess.Popen[bytes]) -> None:
     """Kill the child with its process group, and reap it.
 
-    The group is signalled before the leader is reaped: until then its id can't have been given to another.
+    The group is signalled before the leader is reaped: until then no other process can get its id.
     """
     if child.returncode is None:
         os.killpg(child.pid, signal.SIGKILL)
@@ -85,16 +85,16 @@ class Children:
     """The subprocesses of all turns, each the leader of a session and group of its own (setsid(2))."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # re-entrant: a signal handler may run while this very thread holds it
+        self._lock = threading.RLock()  # re-entrant: a signal handler may run while this thread holds it
         self._running: list[subprocess.Popen[bytes]] = []
         self._background: list[subprocess.Popen[bytes]] = []
 
     def start(self, argv: list[str], cwd: str, *, background: bool = False) -> subprocess.Popen[bytes]:
-        """Start a command; stdout and stderr are one pipe. One in the background has none. Raises `OSError`."""
-        import subprocess  # noqa: PLC0415 - 6 ms that only turns with a command pay
+        """Start a command; stdout and stderr are one pipe; for a background command there is none. Raises `OSError`."""
+        import subprocess  # noqa: PLC0415 - 6 ms that only turns with a tool need
 
         with self._lock:
-            # The others are reaped by the turns that wait for them.
+            # A turn reaps its own children, but not those in the background.
             self._background = [child for child in self._background if child.poll() is None]
             self._running = [child for child in self._running if child.returncode is None]
             child = subprocess.Popen(
@@ -111,7 +111,7 @@ class Children:
         return child
 
     def end_all(self) -> None:
-        """Kill them all; the caller exits at once, so that nobody starts another."""
+        """Kill them all. The caller exits at once, so no other is started: the lock stays held."""
         self._lock.acquire()
         for child in self._running:
             if child.returncode is None:
@@ -176,7 +176,7 @@ class Turn:
         self.wake()
 
     def wake(self) -> None:
-        """Let a waiting turn look again, from any thread."""
+        """Make a waiting turn check its condition, from any thread."""
         with self._lock:
             if self._wake >= 0:
                 os.eventfd_write(self._wake, 1)
@@ -187,7 +187,7 @@ class Turn:
             raise Cancelled
 
     def pause(self, seconds: float, *, until: Callable[[], bool] = lambda: False) -> bool:
-        """Wait so long, or until ``until()``; whether it came true. Raises Cancelled at once."""
+        """Wait ``seconds``, or until ``until()`` is true; whether it is. Raises Cancelled at once."""
         deadline = time.monotonic() + seconds
         for _ in self._wakings(deadline):
             self.check()
@@ -200,7 +200,7 @@ class Turn:
         poller.register(self._wake, select.POLLIN)
         yield
         while (left := deadline - time.monotonic()) > 0:
-            # poll(2) counts milliseconds in an int: a day is as good as for ever, since the loop comes round again.
+            # poll(2) counts milliseconds in an int: wait a day at most, the loop waits again.
             if poller.poll(min(left, 86_400) * 1000):
                 os.eventfd_read(self._wake)
             yield
@@ -239,7 +239,7 @@ class Turn:
         return next((option["kind"] for option in OPTIONS if option["optionId"] == chosen), None)
 
     def run(self, call: str, argv: list[str]) -> None:
-        """Run a command as the body of a tool call, until it has ended. Raises Cancelled, its group having ended."""
+        """Run a command as the body of a tool call until it exits. Raises Cancelled after its group has been killed."""
         self.update("tool_call_update", toolCallId=call, status="in_progress")
         try:
             child = self.start(argv)
@@ -269,7 +269,7 @@ class Turn:
         self.line(f"The command {status}{'' if code in {0, None} else f' with status {code}'}: {said or 'no output'}")
 
     def _output(self, child: subprocess.Popen[bytes]) -> Iterator[bytes]:
-        """What the command writes, until it has ended: a grandchild may hold the pipe for longer."""
+        """What the command writes until it exits: a grandchild may keep the pipe open for longer."""
         if child.stdout is None:
             return
         pidfd = os.pidfd_open(child.pid)
@@ -300,7 +300,7 @@ class Turn:
         return child
 
     def end_children(self) -> None:
-        """End all that this turn started, groups and all."""
+        """Kill the process groups of all that this turn started."""
         for child in self._started:
             end_group(child)
 

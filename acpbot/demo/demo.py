@@ -27,8 +27,8 @@ _START_SECONDS: Final = 30
 _STOP_SECONDS: Final = 30
 
 
-def play(agent: str | None) -> int:
-    """Run the demo until the person leaves or the tour is over; the exit status.
+def run_demo(agent: str | None) -> int:
+    """Run the demo until the person leaves or the tour ends; return the exit status.
 
     ``agent``: a command line that replaces the demo agent. Raises ConfigError, StartError.
     """
@@ -40,7 +40,7 @@ def play(agent: str | None) -> int:
         with _daemon(folder, path, command, environ):
             if sys.stdin.isatty() and sys.stdout.isatty():
                 return _chat(path, environ, found=found, demo_agent=agent is None)
-            return Tour(path, environ, folder, demo_agent=agent is None).play()
+            return Tour(path, environ, folder, demo_agent=agent is None).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -49,14 +49,14 @@ def _split(agent: str) -> list[str]:
     try:
         command = shlex.split(agent)
     except ValueError as error:
-        raise ConfigError(f"cannot use --agent {agent!r}: {error}; quote it as a shell would want it") from None
+        raise ConfigError(f"cannot use --agent {agent!r}: {error}; quote it as for a shell") from None
     if not command:
         raise ConfigError("cannot use --agent: it is empty; give the command that starts the agent")
     return command
 
 
 def _socket(folder: Path) -> tuple[Path, bool]:
-    """Where the demo's daemon binds, and whether acpctl will find it by itself: not where another daemon serves."""
+    """The socket for the demo's daemon, and whether it is acpctl's default: not where another daemon listens."""
     path = loader.socket_path(None, None, os.environ)
     with socket.socket(socket.AF_UNIX) as probe:
         try:
@@ -68,7 +68,7 @@ def _socket(folder: Path) -> tuple[Path, bool]:
 
 @contextlib.contextmanager
 def _daemon(folder: Path, path: Path, command: list[str], environ: dict[str, str]) -> Iterator[None]:
-    """A daemon that lives as long as this block, or as this process: it ends when its stdin closes."""
+    """A daemon that runs during this block. It also stops when this process ends: then its stdin is closed."""
     settings = folder / "config.toml"
     settings.write_text(_settings(folder, command))
     log = folder / "daemon.log"
@@ -101,7 +101,7 @@ def _stop(daemon: subprocess.Popen[bytes]) -> None:
     if daemon.stdin is not None:
         daemon.stdin.close()
     if daemon.returncode != 0:
-        # It could not tidy up; what the next daemon would find first is ended now.
+        # It did not end its agents; the next daemon would, but there may be none.
         kill_orphans()
 
 
@@ -116,7 +116,7 @@ def _settings(folder: Path, command: list[str]) -> str:
             "[store]",
             f"path = {json.dumps(str(folder / 'acpbot.sqlite3'))}",
             "[shutdown]",
-            "drain_seconds = 0",  # whoever leaves does not wait for the rest of an answer
+            "drain_seconds = 0",  # a person who leaves does not wait for the end of an answer
             "",
         ]
     )
@@ -131,8 +131,8 @@ def _wait_until_ready(daemon: subprocess.Popen[bytes], ready: socket.socket, log
             if daemon.poll() is not None:
                 break
     lines = log.read_text(errors="replace").splitlines()
-    told = next((line for line in reversed(lines) if "cannot" in line), lines[-1] if lines else "it said nothing")
-    raise StartError(f"cannot start the demo: {told.removeprefix('cannot start: ')}")
+    reason = next((line for line in reversed(lines) if "cannot" in line), lines[-1] if lines else "it said nothing")
+    raise StartError(f"cannot start the demo: {reason.removeprefix('cannot start: ')}")
 
 
 def _chat(path: Path, environ: dict[str, str], *, found: bool, demo_agent: bool) -> int:

@@ -1,6 +1,6 @@
-"""The guided tour: what a terminal user and an operator would see, played without a terminal.
+"""The guided tour: what a chat user and an operator see, shown without a terminal.
 
-It talks to the daemon as `acpctl chat` does, and runs the real `acpctl` for everything that an operator would type.
+It uses the daemon's socket as `acpctl chat` does, and runs the real `acpctl` for what an operator would type.
 """
 
 from __future__ import annotations
@@ -26,62 +26,62 @@ Event = dict[str, Any]
 
 
 class TourFailed(AcpbotError):
-    """A stop of the tour did not show what it should."""
+    """A step of the tour failed."""
 
 
 def say(text: str = "", *, end: str = "\n") -> None:
-    """Print at once, so that a person sees it grow."""
-    print(text, end=end, flush=True)  # noqa: T201 - this is what a person reads
+    """Print without buffering, so that a person sees the text grow."""
+    print(text, end=end, flush=True)  # noqa: T201 - the output of the command
 
 
 class Tour:
-    """``demo_agent``: the agent is our own, so its words can be used; else the prompts are plain sentences."""
+    """``demo_agent``: use the commands of the demo agent; else the prompts are plain sentences."""
 
     def __init__(self, path: Path, environ: dict[str, str], folder: Path, *, demo_agent: bool) -> None:
         self._environ = environ
         self._folder = folder
         self._demo_agent = demo_agent
         self._chat = Connection(str(path), timeout=_SECONDS)
-        self._stop = 0
+        self._step = 0
 
-    def play(self) -> int:
-        """Play it; 0. Raises TourFailed where something did not come as it should."""
+    def run(self) -> int:
+        """Show the tour; return 0. Raises TourFailed where a step fails."""
         say(f"acpbot demo: a daemon and an agent run in {self._folder}; both are gone when this ends.")
         try:
-            self._play()
+            self._show_all()
         except CliError as error:
             raise TourFailed(error.message) from None
         say("\nThat was the tour. On a terminal, `acpbot demo` opens the chat itself; README.md says how to go on.")
         return 0
 
-    def _play(self) -> None:
+    def _show_all(self) -> None:
         with self._chat:
             self._chat.call("chat.open", {"thread": THREAD})
             if self._demo_agent:
                 self._turn("A person writes, and the answer grows", "stream 24")
                 self._turn("The agent wants to run a tool, and asks first", "tool date -u")
-                self._look("sleep 60")
+                self._show_sessions("sleep 60")
             else:
                 self._turn("A person writes, and the answer grows", "Say hello in one short sentence.")
-                self._look("Count slowly from 1 to 200, one number a line.")
-            self._operator("Is all well?", "health")
+                self._show_sessions("Count slowly from 1 to 200, one number a line.")
+            self._run_acpctl("Is all well?", "health")
             self._kill()
-            self._turn("The next message in the same thread is answered", self._last_words)
+            self._turn("The next message in the same thread is answered", self._last_prompt)
 
     @property
-    def _last_words(self) -> str:
+    def _last_prompt(self) -> str:
         return "say Here I am again, in a new process." if self._demo_agent else "Are you still there?"
 
     def _title(self, title: str) -> None:
-        self._stop += 1
-        say(f"\n{self._stop}. {title}")
+        self._step += 1
+        say(f"\n{self._step}. {title}")
 
     def _events(self) -> Iterator[Event]:
         while messages := self._chat.receive(_SECONDS):
             for message in messages:
                 if message.get("method") == "chat.event":
                     yield message["params"]
-        raise TourFailed(f"cannot go on with the tour: nothing has come for {_SECONDS:g} s")
+        raise TourFailed(f"cannot go on with the tour: nothing has happened for {_SECONDS:g} s")
 
     def _send(self, prompt: str) -> None:
         say(f"you> {prompt}")
@@ -103,9 +103,9 @@ class Tour:
                 say(f"\n[{event['stop_reason']}: {len(event['text'])} characters in {pieces} pieces, {seconds:.1f} s]")
                 return
             else:
-                self._show(event)
+                self._print(event)
 
-    def _show(self, event: Event) -> None:
+    def _print(self, event: Event) -> None:
         match event["type"]:
             case "tool" if event.get("status"):
                 title = f" {event['title']}" if event.get("title") else ""
@@ -120,26 +120,26 @@ class Tour:
             case "notice":
                 say(f"[{event['text']}]")
 
-    def _look(self, prompt: str) -> None:
+    def _show_sessions(self, prompt: str) -> None:
         self._title("While a turn runs, an operator looks")
         self._send(prompt)
         wanted = "tool" if self._demo_agent else "text"
         for event in self._events():
-            self._show(event)
+            self._print(event)
             running = event["type"] == wanted and event.get("status") in {None, "in_progress"}
             if running or event["type"] == "turn_end":
                 break
         self._acpctl("sessions")
 
-    def _operator(self, title: str, *words: str) -> None:
+    def _run_acpctl(self, title: str, *words: str) -> None:
         self._title(title)
         self._acpctl(*words)
 
     def _kill(self) -> None:
-        self._title("The operator ends the session; asked on a terminal, said by --yes here")
+        self._title("The operator ends the session; acpctl asks on a terminal, --yes answers here")
         self._acpctl("kill", THREAD, "--yes")
         for event in self._events():
-            self._show(event)
+            self._print(event)
             if event["type"] == "notice":
                 return
 

@@ -13,6 +13,7 @@ from acpbot.commands.check_online import PERMISSIONS, PORTAL, try_token
 from acpbot.config import loader
 from tests.fakes.discord import rest
 from tests.fakes.discord.server import DiscordServer
+from tests.support.coverage_environ import COVERAGE_ENVIRON
 
 if TYPE_CHECKING:
     from acpbot.config.settings import Settings
@@ -30,21 +31,21 @@ def settings(api_base: str, token: str = TOKEN, **environ: str) -> Settings:
 
 
 async def tried(made: Settings, seconds: float = 10.0) -> tuple[bool, str]:
-    said: list[str] = []
-    well = await try_token(made, said.append, seconds=seconds)
-    assert all(line.isprintable() for line in said)
-    assert TOKEN not in "".join(said)
-    return well, "\n".join(said)
+    lines: list[str] = []
+    well = await try_token(made, lines.append, seconds=seconds)
+    assert all(line.isprintable() for line in lines)
+    assert TOKEN not in "".join(lines)
+    return well, "\n".join(lines)
 
 
 async def test_a_good_token_names_the_bot_and_its_invite_link():
     async with DiscordServer() as server:
-        well, said = await tried(settings(server.api_base))
+        well, output = await tried(settings(server.api_base))
     assert well
     bot = server.bot
     query = f"client_id={bot.id}&scope=bot+applications.commands&permissions=309237746752"
     link = f"https://discord.com/oauth2/authorize?{query}"
-    assert said.splitlines() == [
+    assert output.splitlines() == [
         f"discord: the token is taken; the bot is acpbot ({bot.id})",
         f"discord: invite it with {link}",
     ]
@@ -63,16 +64,16 @@ async def test_a_verified_application_has_the_other_flag():
         assert (await tried(settings(server.api_base)))[0]
 
 
-async def test_a_missing_intent_is_named_with_its_place():
+async def test_a_missing_intent_is_reported_with_the_page_to_set_it():
     async with DiscordServer(privileged=("members", "presences")) as server:
-        well, said = await tried(settings(server.api_base))
+        well, output = await tried(settings(server.api_base))
     assert not well
-    assert "cannot read messages: the application has no Message Content Intent" in said
-    assert f"{PORTAL}, Bot, Privileged Gateway Intents" in said
-    assert "invite it with" in said
+    assert "cannot read messages: the application has no Message Content Intent" in output
+    assert f"{PORTAL}, Bot, Privileged Gateway Intents" in output
+    assert "invite it with" in output
 
 
-async def test_a_refused_token_is_named_by_where_it_came_from(tmp_path):
+async def test_the_error_for_a_refused_token_names_its_source(tmp_path):
     async with DiscordServer(token="another") as server:
         plain = await tried(settings(server.api_base))
         variable = await tried(settings(server.api_base, "${OURS}", OURS=TOKEN))
@@ -88,44 +89,44 @@ async def test_a_refused_token_is_named_by_where_it_came_from(tmp_path):
     assert f"{start}bot_token_file, {tmp_path}/token; " in file[1]
 
 
-async def test_nobody_there_is_unreachable(unused_tcp_port):
-    well, said = await tried(settings(f"http://127.0.0.1:{unused_tcp_port}/api/v10"))
+async def test_an_unreachable_host_is_reported(unused_tcp_port):
+    well, output = await tried(settings(f"http://127.0.0.1:{unused_tcp_port}/api/v10"))
     assert not well
-    assert said.startswith(f"discord: cannot reach http://127.0.0.1:{unused_tcp_port}/api/v10: ")
-    assert said.endswith("; check the network and [discord] api_base")
+    assert output.startswith(f"discord: cannot reach http://127.0.0.1:{unused_tcp_port}/api/v10: ")
+    assert output.endswith("; check the network and [discord] api_base")
 
 
-async def test_no_answer_is_unreachable_after_the_limit():
+async def test_no_answer_within_the_timeout_is_reported():
     async with DiscordServer() as server:
         held = server.faults.hold("GET", rest.ME)
-        well, said = await tried(settings(server.api_base), seconds=0.2)
+        well, output = await tried(settings(server.api_base), seconds=0.2)
         held.release()
-    assert (well, said) == (
+    assert (well, output) == (
         False,
         f"discord: cannot reach {server.api_base}: no answer within 0.2 s; check the network and [discord] api_base",
     )
 
 
-async def test_a_cut_answer_is_unreachable():
+async def test_an_incomplete_answer_is_reported():
     async with DiscordServer() as server:
         server.faults.abort("GET", rest.APPLICATION, times=2)
-        well, said = await tried(settings(server.api_base))
+        well, output = await tried(settings(server.api_base))
     assert not well
-    assert said.startswith(f"discord: cannot reach {server.api_base}: ")
+    assert output.startswith(f"discord: cannot reach {server.api_base}: ")
 
 
-async def test_a_limit_and_a_broken_server_say_to_come_back():
+async def test_a_rate_limit_and_a_server_error_say_to_try_again_later():
     async with DiscordServer() as server:
         server.faults.too_many("GET", rest.ME, retry_after=6.5, times=1)
         assert (await tried(settings(server.api_base)))[1].endswith("takes no more requests for now; try again in 7 s")
         server.faults.status(502, "GET", rest.ME, times=1)
         assert (await tried(settings(server.api_base)))[1].endswith("answers 502; try again later")
-        said = (await tried(settings(f"{server.api_base}/elsewhere")))[1]
-    assert said.endswith("answers 404; correct [discord] api_base")
+        output = (await tried(settings(f"{server.api_base}/elsewhere")))[1]
+    assert output.endswith("answers 404; correct [discord] api_base")
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"id": "x"}', b"\xff", b"{" * 3_000_000])
-async def test_something_else_that_answers_is_said_to_be_that(body, unused_tcp_port):
+async def test_an_answer_that_is_not_from_discord_is_reported(body, unused_tcp_port):
     async def answer(_request: web.Request) -> web.Response:
         return web.Response(body=body)
 
@@ -135,14 +136,14 @@ async def test_something_else_that_answers_is_said_to_be_that(body, unused_tcp_p
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
     try:
-        well, said = await tried(settings(f"http://127.0.0.1:{unused_tcp_port}"))
+        well, output = await tried(settings(f"http://127.0.0.1:{unused_tcp_port}"))
     finally:
         await runner.cleanup()
     assert not well
-    assert said.endswith("does not answer as Discord's API; correct [discord] api_base")
+    assert output.endswith("does not answer as Discord's API; correct [discord] api_base")
 
 
-async def test_a_redirect_does_not_carry_the_token_away(unused_tcp_port):
+async def test_the_token_is_not_sent_to_a_redirect(unused_tcp_port):
     async def answer(_request: web.Request) -> web.Response:
         raise web.HTTPFound("http://127.0.0.1:1/")
 
@@ -152,17 +153,17 @@ async def test_a_redirect_does_not_carry_the_token_away(unused_tcp_port):
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
     try:
-        said = (await tried(settings(f"http://127.0.0.1:{unused_tcp_port}")))[1]
+        output = (await tried(settings(f"http://127.0.0.1:{unused_tcp_port}")))[1]
     finally:
         await runner.cleanup()
-    assert said.endswith("answers 302; correct [discord] api_base")
+    assert output.endswith("answers 302; correct [discord] api_base")
 
 
-async def test_a_password_in_the_address_is_not_shown(unused_tcp_port):
-    well, said = await tried(settings(f"http://ada:lovelace@127.0.0.1:{unused_tcp_port}/api"))
+async def test_a_password_in_api_base_is_not_shown(unused_tcp_port):
+    well, output = await tried(settings(f"http://ada:lovelace@127.0.0.1:{unused_tcp_port}/api"))
     assert not well
-    assert "lovelace" not in said
-    assert "api_base" in said
+    assert "lovelace" not in output
+    assert "api_base" in output
 
 
 @pytest.mark.parametrize(("privileged", "status"), [(("message_content",), 0), ((), 1)])
@@ -174,7 +175,7 @@ async def test_the_command_tries_the_agents_and_the_token(tmp_path, privileged, 
             sys.executable,
             *("-m", "acpbot", "check", "--online"),
             cwd=tmp_path,
-            env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "XDG_RUNTIME_DIR": str(tmp_path)},
+            env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "XDG_RUNTIME_DIR": str(tmp_path), **COVERAGE_ENVIRON},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -186,10 +187,10 @@ async def test_the_command_tries_the_agents_and_the_token(tmp_path, privileged, 
     assert TOKEN.encode() not in out + err
 
 
-def test_the_permissions_are_as_the_library_names_them():
+def test_the_permissions_have_the_values_of_discord_py():
     names = {name.lower().replace(" ", "_").replace("view_channels", "view_channel") for name in PERMISSIONS}
     assert discord.Permissions(**dict.fromkeys(names, True)).value == sum(PERMISSIONS.values())
 
 
-def test_the_portal_is_where_the_daemon_sends_people_too():
+def test_the_portal_url_is_the_same_in_the_daemon():
     assert PORTAL == supervisor.PORTAL

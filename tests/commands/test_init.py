@@ -21,6 +21,7 @@ from acpbot.commands.init import DEMO_AGENT, Answers, People, client_id_in, rend
 from acpbot.config import loader
 from acpbot.errors import AcpbotError, ConfigError
 from tests.support.configs import TOKEN, USER
+from tests.support.coverage_environ import COVERAGE_ENVIRON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
 LIMIT = 20.0
 ROLE, CHANNEL, CLIENT = "223456789012345678", "323456789012345678", "123456789012345678"
-# A controlling terminal, as a login has: without one Ctrl-C would be a character like any other. And SIGINT as a login
-# has it: what a shell starts in the background inherits that it is ignored.
+# A controlling terminal, as after a login: without one Ctrl-C would be an ordinary character. And SIGINT not ignored: a
+# shell starts background processes with SIGINT ignored.
 START = (
     "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
     "signal.signal(signal.SIGINT, signal.SIG_DFL);"
@@ -49,7 +50,14 @@ class Terminal:
         self.process = subprocess.Popen(
             [sys.executable, "-c", START, *args],
             cwd=folder,
-            env={"HOME": str(folder), "PATH": str(folder / "bin"), "LANG": "C.UTF-8", "TERM": "dumb", **(env or {})},
+            env={
+                "HOME": str(folder),
+                "PATH": str(folder / "bin"),
+                "LANG": "C.UTF-8",
+                "TERM": "dumb",
+                **COVERAGE_ENVIRON,
+                **(env or {}),
+            },
             stdin=follower,
             stdout=follower,
             stderr=follower,
@@ -67,7 +75,7 @@ class Terminal:
 
     def answer(self, prompt: str, text: str) -> str:
         before = self.until(prompt)
-        if prompt == HIDDEN:  # what is typed before echo is off would be shown, and then thrown away
+        if prompt == HIDDEN:  # what is typed before echo is off is shown, and then discarded
             self.until("): ")
         self.type(text + "\n")
         return before
@@ -76,7 +84,7 @@ class Terminal:
         os.write(self.leader, text.encode())
 
     def press(self, key: str, shows: str) -> None:
-        """Press a key until `shows` is there: a SIGINT in the moment before read(2) is seen only after the next."""
+        """Press a key until `shows` is there: a SIGINT right before read(2) is handled only after the next key."""
         end = time.monotonic() + LIMIT
         while shows not in self.shown[self._seen :]:
             self.type(key)
@@ -100,7 +108,7 @@ class Terminal:
             return False
         try:
             data = os.read(self.leader, 65536)
-        except OSError:  # EIO: nobody has the other side open any more
+        except OSError:  # EIO: the other side is closed
             return False
         self.shown += data.decode().replace("\r\n", "\n")
         return bool(data)
@@ -186,7 +194,7 @@ def test_an_empty_token_is_a_local_chat_with_the_demo_agent_and_passes_the_check
     assert (settings.agents["default"].command, *settings.agents["default"].args) == DEMO_AGENT
     check = subprocess.run(
         [sys.executable, "-m", "acpbot", "check", "--online", "--config", str(file)],
-        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(tmp_path)},
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(tmp_path), **COVERAGE_ENVIRON},
         capture_output=True,
         text=True,
         timeout=LIMIT,
@@ -208,7 +216,7 @@ def test_each_wrong_answer_gets_one_line_and_the_question_again(tmp_path, termin
     assert "is no user's id" in seat.answer(USERS, "")
     seat.answer(ROLES, "moderators")
     assert '"moderators" is no role\'s id' in seat.answer(ROLES, "")
-    assert "Warning: then everybody" in seat.answer(SURE, "yes")  # only the whole word agrees
+    assert "Warning: then everybody" in seat.answer(SURE, "yes")  # only the whole word is accepted
     seat.answer(USERS, "")
     seat.answer(ROLES, "")
     seat.answer(SURE, "everybody")
@@ -229,7 +237,7 @@ def test_each_wrong_answer_gets_one_line_and_the_question_again(tmp_path, termin
     assert settings.agents["default"].args == ("--say", "a ${HOME} b")
 
 
-def test_a_token_that_holds_no_id_makes_it_ask_for_the_application(tmp_path, terminals):
+def test_without_an_id_in_the_token_it_asks_for_the_application(tmp_path, terminals):
     terminals.append(seat := Terminal(tmp_path, "init"))
     seat.answer(HIDDEN, "a.made-up.token")
     seat.answer(USERS, USER)
@@ -244,7 +252,7 @@ def test_a_token_that_holds_no_id_makes_it_ask_for_the_application(tmp_path, ter
 
 @pytest.mark.parametrize(("key", "status"), [("\x03", 130), ("\x04", 1)])
 @pytest.mark.parametrize("prompt", [HIDDEN, AGENT])
-def test_leaving_by_a_key_writes_nothing(tmp_path, terminals, key, status, prompt):
+def test_ctrl_c_and_ctrl_d_write_nothing(tmp_path, terminals, key, status, prompt):
     terminals.append(seat := Terminal(tmp_path, "init"))
     if prompt != HIDDEN:
         seat.answer(HIDDEN, "")
@@ -258,7 +266,7 @@ def test_leaving_by_a_key_writes_nothing(tmp_path, terminals, key, status, promp
     assert ("cannot go on" in seat.shown) is (status == 1)
 
 
-def test_a_file_that_is_there_stays_and_nothing_is_asked(tmp_path, terminals):
+def test_an_existing_file_is_kept_and_nothing_is_asked(tmp_path, terminals):
     (tmp_path / "config.toml").symlink_to("nowhere")  # as a file: writing through it would make another
     terminals.append(seat := Terminal(tmp_path, "init"))
     assert seat.ended() == 1
@@ -268,7 +276,7 @@ def test_a_file_that_is_there_stays_and_nothing_is_asked(tmp_path, terminals):
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_file_that_appears_meanwhile_stays_too(tmp_path, terminals):
+def test_a_file_that_appears_during_the_questions_is_kept(tmp_path, terminals):
     terminals.append(seat := Terminal(tmp_path, "init", env={"ACPBOT_CONFIG": "named.toml"}))
     seat.answer(HIDDEN, "")
     seat.until(AGENT)
@@ -279,7 +287,7 @@ def test_a_file_that_appears_meanwhile_stays_too(tmp_path, terminals):
     assert (tmp_path / "named.toml").read_text() == "theirs"
 
 
-def test_without_a_folder_it_says_so_before_it_asks(tmp_path, terminals):
+def test_a_missing_folder_is_reported_before_the_first_question(tmp_path, terminals):
     terminals.append(seat := Terminal(tmp_path, "init", "--config", "none/config.toml"))
     assert seat.ended() == 1
     assert seat.shown.strip() == (
@@ -291,7 +299,7 @@ def test_without_a_terminal_it_does_not_ask(tmp_path):
     ended = subprocess.run(
         [sys.executable, "-m", "acpbot", "init"],
         cwd=tmp_path,
-        env={"HOME": str(tmp_path), "PATH": ""},
+        env={"HOME": str(tmp_path), "PATH": "", **COVERAGE_ENVIRON},
         input="x\n",
         capture_output=True,
         text=True,
@@ -313,14 +321,14 @@ def test_opencode_gets_a_password_of_its_own():
     assert "env" not in tomllib.loads(render(answers._replace(agent=("qwen", "--acp"))))["agent"]
 
 
-def test_what_can_not_be_loaded_is_taken_away_again(tmp_path):
+def test_a_written_file_that_can_not_be_loaded_is_removed(tmp_path):
     answers = Answers(TOKEN, People((USER,)), (), ("agent", "--token", TOKEN))  # the agent must not get it
     with pytest.raises(ConfigError, match="would give the bot token to the agent"):
         write(tmp_path / "config.toml", render(answers), {"HOME": "/home/u"})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_can_not_be_written_is_one_line(tmp_path):
+def test_a_file_that_can_not_be_written_is_an_error_of_one_line(tmp_path):
     with pytest.raises(AcpbotError, match=r"^cannot write .*/missing/c\.toml: No such file or directory; name another"):
         write(tmp_path / "missing" / "c.toml", "", {})
 
@@ -335,5 +343,5 @@ def test_a_place_that_can_not_be_written_is_one_line(tmp_path):
         (".x.y", None),
     ],
 )
-def test_the_first_part_of_a_token_is_the_application(token, found):
+def test_the_first_part_of_a_token_is_the_application_id(token, found):
     assert client_id_in(token) == found

@@ -1,4 +1,4 @@
-"""`acpbot install-service`, as a person at a terminal and as a script meets it."""
+"""`acpbot install-service`, used by a person at a terminal and by a script."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from acpbot.commands.install_service import out_of_reach
+from tests.support.coverage_environ import COVERAGE_ENVIRON
 from tests.support.packaging.units import Unit
 from tests.support.terminal import Terminal
 
@@ -35,7 +36,7 @@ def image(tmp_path):
 
 @pytest.fixture
 def environ(tmp_path):
-    return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LANG": "C.UTF-8", "TERM": "xterm"}
+    return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LANG": "C.UTF-8", "TERM": "xterm", **COVERAGE_ENVIRON}
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def refused(done: subprocess.CompletedProcess[str], status: int, *words: str) ->
         assert word in done.stderr
 
 
-def test_it_shows_asks_and_writes(tty, image):
+def test_it_shows_the_files_asks_and_writes_them(tty, image):
     terminal = tty("--root", str(image))
     shown = terminal.wait_for(WRITE)
     assert str(ACPBOT) in shown
@@ -118,7 +119,7 @@ def test_without_a_yes_nothing_is_written(tty, image, answer, status):
     terminal = tty("--root", str(image))
     terminal.wait_for(WRITE)
     terminal.type(answer)
-    while answer == "\x03" and not over(terminal):  # one in the moment before read(2) is seen after the next
+    while answer == "\x03" and not over(terminal):  # a SIGINT right before read(2) is handled after the next key
         terminal.type(answer)
     assert terminal.end() == status
     assert "nothing was written" in terminal.text()
@@ -126,7 +127,7 @@ def test_without_a_yes_nothing_is_written(tty, image, answer, status):
     assert not image.exists()
 
 
-def test_without_a_terminal_it_wants_yes(program, image):
+def test_without_a_terminal_it_needs_the_option_yes(program, image):
     refused(program("--root", str(image)), 2, "there is no terminal", "--yes")
     assert not image.exists()
 
@@ -152,7 +153,7 @@ def other(image):
     return unit
 
 
-def test_another_file_is_shown_and_replaced_only_after_an_answer_of_its_own(tty, image, other):
+def test_a_file_that_differs_is_replaced_only_after_its_own_question(tty, image, other):
     before = other.read_text()
     terminal = tty("--root", str(image))
     shown = terminal.wait_for(WRITE)
@@ -175,7 +176,7 @@ def test_another_file_is_shown_and_replaced_only_after_an_answer_of_its_own(tty,
     assert f"ExecStart={ACPBOT} run" in other.read_text()
 
 
-def test_yes_alone_does_not_replace_another_file(program, image, other):
+def test_the_option_yes_alone_replaces_no_file_that_differs(program, image, other):
     before = other.read_text()
     done = program("--root", str(image), "--yes")
     refused(done, 1, str(other), "--replace", "drop-in")
@@ -187,7 +188,7 @@ def test_yes_alone_does_not_replace_another_file(program, image, other):
     assert written(image) == FILES
 
 
-def test_a_masked_unit_stays_masked(program, image):
+def test_a_masked_unit_is_not_replaced(program, image):
     unit = image / "etc/systemd/system/acpbot.service"
     unit.parent.mkdir(parents=True)
     unit.symlink_to("/dev/null")
@@ -195,11 +196,11 @@ def test_a_masked_unit_stays_masked(program, image):
     assert unit.is_symlink()
 
 
-def test_a_place_that_can_not_be_written_is_told_before_a_question(program, tmp_path):
+def test_a_folder_that_is_not_writable_is_reported_before_a_question(program, tmp_path):
     place = tmp_path / "image"
     place.mkdir(mode=0o555)
-    argv = (str(ACPBOT),)
-    if os.geteuid() == 0:  # whom no mode keeps out
+    argv: tuple[str, ...] = (str(ACPBOT),)
+    if os.geteuid() == 0:  # file modes do not stop root
         mount = f'mount -t tmpfs -o ro tmpfs {place} && exec "$@"'
         argv = ("unshare", "--mount", "sh", "-c", mount, "sh", *argv)
         if shutil.which("unshare") is None or subprocess.run([*argv[:5], "sh", "true"], check=False).returncode:
@@ -207,12 +208,12 @@ def test_a_place_that_can_not_be_written_is_told_before_a_question(program, tmp_
     refused(program("--root", str(place), argv=argv), 1, f"you may not write in {place}", "--user")
 
 
-def test_a_file_in_the_way_of_a_folder_is_one_line(program, image):
+def test_a_file_where_a_folder_must_be_is_an_error_of_one_line(program, image):
     image.write_text("")
     refused(program("--root", str(image), "--yes"), 1, "cannot write", "Not a directory")
 
 
-def test_a_user_s_own_service(program, tmp_path, environ):
+def test_a_user_service_is_installed_below_the_home_directory(program, tmp_path, environ):
     done = program("--user", "--yes", PATH=f"{environ['PATH']}:relative:/odd%20one:/with space")
     assert (done.returncode, done.stderr) == (0, "")
     configuration = tmp_path / ".config"
@@ -232,13 +233,13 @@ def test_a_user_s_own_service(program, tmp_path, environ):
     assert written(elsewhere) == names
 
 
-def test_a_user_s_service_has_no_other_root(program, tmp_path):
+def test_user_and_root_exclude_each_other(program, tmp_path):
     done = program("--user", "--yes", "--root", str(tmp_path))
     assert done.returncode == 2
     assert "--root" in done.stderr
 
 
-def test_without_a_script_it_is_python_that_is_started(program, tmp_path, image):
+def test_without_a_script_the_unit_starts_python(program, tmp_path, image):
     python = tmp_path / "bin" / "python3"
     python.parent.mkdir()
     python.symlink_to(sys.executable)
@@ -249,7 +250,7 @@ def test_without_a_script_it_is_python_that_is_started(program, tmp_path, image)
     assert unit.one("ExecStart") == f"{python} -P -m acpbot run --config %E/acpbot/config.toml"
 
 
-def test_a_service_of_the_machine_must_be_able_to_read_the_program(tmp_path):
+def test_a_system_service_must_be_able_to_read_the_program(tmp_path):
     assert out_of_reach([Path("/bin/sh")]) == ""
     assert out_of_reach([Path("/home/ada/.local/bin/acpbot")]).endswith(
         "is in /home, which it does not see (ProtectHome=)"
@@ -261,7 +262,7 @@ def test_a_service_of_the_machine_must_be_able_to_read_the_program(tmp_path):
     assert "/home" in out_of_reach([link]) or "/tmp" in out_of_reach([link])
 
 
-def test_for_this_machine_it_refuses_a_program_that_a_service_can_not_read(program):
+def test_a_program_that_a_system_service_can_not_read_is_refused(program):
     reason = out_of_reach([ACPBOT, Path(sys.executable), Path(os.__file__)])
     if not reason:
         pytest.skip("this acpbot could be a service of this machine; nothing to refuse")

@@ -11,13 +11,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from acpbot.config import loader
+from acpbot.config.describe import describe
+from acpbot.config.paths import state_directory
 from acpbot.config.settings import AgentSettings, PoolSettings, Settings, StoreSettings
 from tests.support.configs import AGENT, DISCORD, ENVIRON, TOKEN, USER, all_keys, parse, problem
 
-# --- what is in force
+# --- settings and defaults
 
 
-def test_defaults():
+def test_the_defaults():
     settings = parse(AGENT)
     assert settings.discord is None
     assert settings.default_agent == "default"
@@ -37,7 +39,7 @@ def test_defaults():
     assert settings.warnings == ()
 
 
-def test_default_discord_gate():
+def test_by_default_only_the_listed_users_are_allowed():
     discord = parse(DISCORD + AGENT).discord
     assert discord is not None
     assert discord.bot_token == TOKEN
@@ -75,7 +77,7 @@ def test_ids_are_texts_and_whole_numbers_are_taken_too():
         ('"1048576"', 2**20),
     ],
 )
-def test_sizes(written: str, bytes_: int):
+def test_sizes_are_numbers_or_texts_with_a_unit(written: str, bytes_: int):
     assert parse(AGENT + f"memory_max = {written}").agents["default"].memory_max == bytes_
 
 
@@ -88,12 +90,12 @@ def test_sizes(written: str, bytes_: int):
         ("my-host.local:1", "my-host.local", 1),
     ],
 )
-def test_probes_bind(bind: str, host: str, port: int):
+def test_the_bind_address_of_the_probes_is_split(bind: str, host: str, port: int):
     probes = parse(AGENT + f'[management.probes]\nbind = "{bind}"').management.probes
     assert (probes.host, probes.port) == (host, port)
 
 
-def test_several_agents():
+def test_several_agents_and_their_default():
     text = '[agents.a]\ncommand = "/bin/a"\n[agents.b-2]\ncommand = "~/bin/b"\nargs = ["", "a b", "a b"]\n'
     settings = parse('default_agent = "b-2"\n' + text)
     assert settings.default_agent == "b-2"
@@ -115,7 +117,7 @@ def test_paths_may_begin_with_the_home_directory():
 def test_settings_are_frozen():
     settings = parse(DISCORD + AGENT + "env = { A = '1' }")
     with pytest.raises(AttributeError):
-        settings.pool.max_sessions = 1
+        settings.pool.max_sessions = 1  # type: ignore[misc]
     with pytest.raises(TypeError):
         settings.agents["default"].env["A"] = "2"  # type: ignore[index]
     with pytest.raises(TypeError):
@@ -164,7 +166,7 @@ def test_variables_work_in_every_text():
 # --- warnings
 
 
-def test_what_is_probably_not_meant_is_a_warning():
+def test_settings_that_are_probably_mistakes_give_warnings():
     settings = parse(
         '[discord]\nbot_token = "${DISCORD_BOT_TOKEN}"\nallowed_users = ["1"]\nadmin_users = ["223456789012345678"]\n'
         'api_base = "http://proxy.example/api/"\ngateway_url = "ws://127.0.0.1:1"\n'
@@ -192,7 +194,7 @@ def test_what_is_probably_not_meant_is_a_warning():
         (0o644, "${DISCORD_BOT_TOKEN}", False),
     ],
 )
-def test_a_literal_token_in_a_file_that_all_can_read(tmp_path: Path, mode: int, token: str, warned: bool):
+def test_a_literal_token_in_a_world_readable_file_gives_a_warning(tmp_path: Path, mode: int, token: str, warned: bool):
     path = tmp_path / "config.toml"
     path.write_text(f'[discord]\nbot_token = "{token}"\nallowed_users = ["{USER}"]\n{AGENT}')
     path.chmod(mode)
@@ -205,7 +207,7 @@ def test_a_literal_token_in_a_file_that_all_can_read(tmp_path: Path, mode: int, 
 # --- the token in a file
 
 
-def test_bot_token_file(tmp_path: Path):
+def test_the_bot_token_is_read_from_a_file(tmp_path: Path):
     credentials = tmp_path / "credentials"
     credentials.mkdir()
     (credentials / "token").write_text(f"  {TOKEN}\n")
@@ -218,8 +220,8 @@ def test_bot_token_file(tmp_path: Path):
     assert (beside.bot_token, beside.bot_token_file) == ("beside-the-configuration", tmp_path / "token")
     assert systemd.discord is not None
     assert (systemd.discord.bot_token, systemd.discord.bot_token_file) == (TOKEN, credentials / "token")
-    assert "bot_token =" not in loader.describe(systemd)
-    assert TOKEN not in loader.describe(systemd) + repr(systemd)
+    assert "bot_token =" not in describe(systemd)
+    assert TOKEN not in describe(systemd) + repr(systemd)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +235,7 @@ def test_bot_token_file(tmp_path: Path):
         (b"x" * 70_000, "it is larger than 65536 bytes; is it the right file?"),
     ],
 )
-def test_bad_bot_token_files(tmp_path: Path, content: bytes | None, expected: str):
+def test_an_unusable_token_file_is_refused(tmp_path: Path, content: bytes | None, expected: str):
     path = tmp_path / "token"
     if content is not None:
         path.write_bytes(content)
@@ -256,7 +258,7 @@ def test_describe_is_toml_that_makes_the_same_settings():
         "[pool]\ngrace_seconds = 0.5\n",
         environ,
     )
-    text = loader.describe(settings)
+    text = describe(settings)
     assert parse(text, environ) == settings
     assert "sk-secret" not in text + repr(settings)
     assert TOKEN not in text + repr(settings)
@@ -264,24 +266,24 @@ def test_describe_is_toml_that_makes_the_same_settings():
     assert "\ngrace_seconds = 0.5\n" in text
     assert "\nmemory_max = 1073741824\n" in text
     assert 'args = ["--key=${KEY}", ' in text
-    assert "# no [discord]: the chat is local" in loader.describe(parse(AGENT))
+    assert "# no [discord]: the chat is local" in describe(parse(AGENT))
 
 
 def test_describe_names_every_key():
     table, seen = "", set()
-    for line in loader.describe(parse(DISCORD + AGENT)).splitlines():
+    for line in describe(parse(DISCORD + AGENT)).splitlines():
         table = found[1] if (found := re.fullmatch(r"\[(.+)\]", line)) else table
         if found := re.fullmatch(r"(?:# )?(\w+) (?:= .*|is not set)", line):
             seen.add((table, found[1]))
     assert seen == {(name, key) for name, key in all_keys() if key != "default_agent"} | {("", "default_agent")}
 
 
-def test_describe_masks_secrets_of_settings_that_were_made_by_hand():
+def test_describe_masks_secrets_of_settings_that_no_file_made():
     agent = AgentSettings(name="default", command="a", env={"KEY": "plain-secret"})
     pool = PoolSettings(workspace=Path("/w"))
     store = StoreSettings(path=Path("/s"))
     settings = Settings(default_agent="default", agents={"default": agent}, pool=pool, store=store)
-    assert "plain-secret" not in loader.describe(settings)
+    assert "plain-secret" not in describe(settings)
 
 
 SECRETS = st.text(
@@ -300,15 +302,15 @@ def test_secrets_never_appear(token: str, literal: str, variable: str, password:
         {"HOME": "/", "V": variable},
     )
     assert settings.agents["default"].env["C"] == f"x{variable}"
-    shown = loader.describe(settings) + repr(settings) + "".join(settings.warnings)
+    shown = describe(settings) + repr(settings) + "".join(settings.warnings)
     for secret in (token, literal, variable, password):
         assert secret not in shown
 
 
-# --- what it does not do
+# --- no side effects
 
 
-def test_importing_it_loads_no_front_end():
+def test_importing_the_loader_imports_no_discord_and_no_asyncio():
     program = (
         "import sys, acpbot.config.loader; print({'discord', 'aiohttp', 'asyncio', 'typer', 'rich'} & set(sys.modules))"
     )
@@ -316,14 +318,14 @@ def test_importing_it_loads_no_front_end():
     assert run.stdout == "set()\n"
 
 
-def test_nothing_is_created(tmp_path: Path):
+def test_loading_creates_no_files(tmp_path: Path):
     (tmp_path / "config.toml").write_text(
         AGENT + f'working_dir = "{tmp_path}/a"\n[pool]\nworkspace = "{tmp_path}/b"\n[store]\npath = "{tmp_path}/c"\n'
         f'[management]\nsocket = "{tmp_path}/d/s"'
     )
     environ = {"HOME": str(tmp_path), "STATE_DIRECTORY": f"{tmp_path}/e", "TMPDIR": str(tmp_path)}
     settings = loader.load(None, environ, cwd=tmp_path)
-    loader.describe(settings)
-    loader.state_directory(environ)
+    describe(settings)
+    state_directory(environ)
     loader.socket_path(None, f"{tmp_path}/f/s", environ)
     assert [path.name for path in tmp_path.iterdir()] == ["config.toml"]

@@ -26,7 +26,7 @@ LINE = re.compile(r"^#?((?P<key>[a-z_]+) = .*|\[(?P<table>[a-z.]+)\])$")
 
 
 def example_lines() -> list[tuple[str, str, str, bool]]:
-    """Table, key, the line without its '#', and whether a reason stands on it or above it (or above its neighbour)."""
+    """Table, key, the line without its '#', and whether a comment is on it or above it (or above its neighbour)."""
     table, reason, found = "", False, []
     for line in EXAMPLE.read_text().splitlines():
         match = LINE.match(line)
@@ -58,7 +58,7 @@ def test_the_example_is_a_valid_starting_point():
     )
 
 
-def test_the_example_has_every_key_once_and_says_why():
+def test_the_example_has_every_key_once_with_a_comment():
     lines = [line for line in example_lines() if line[0] != "agents.claude"]
     keys = [(table, key) for table, key, _, _ in lines]
     assert len(keys) == len(set(keys))
@@ -83,7 +83,7 @@ def test_the_example_parses_with_all_its_lines(tmp_path: Path):
     assert from_file.discord.bot_token == "from-a-file"
 
 
-def test_the_example_shows_the_defaults_in_force():
+def test_the_example_shows_the_defaults():
     shown = example(without="bot_token_file")
     defaults = parse('[discord]\nbot_token = "t"\nallow_all_users = true\n' + AGENT, EXAMPLE_ENVIRON)
     compared = 0

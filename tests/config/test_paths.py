@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from acpbot.config import loader
-from acpbot.config.paths import SYSTEM_CONFIG, default_socket
+from acpbot.config.paths import SYSTEM_CONFIG, default_socket, find, state_directory
 from acpbot.errors import ConfigError
 from tests.support.configs import AGENT, ENVIRON, assert_one_line, parse
 
@@ -23,7 +23,7 @@ from tests.support.configs import AGENT, ENVIRON, assert_one_line, parse
         (b"#" * (1024 * 1024 + 1), "it is larger than 1048576 bytes; is it the right file?"),
     ],
 )
-def test_files_that_are_no_configuration(tmp_path: Path, content: bytes, expected: str):
+def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, content: bytes, expected: str):
     path = tmp_path / "config.toml"
     path.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
@@ -31,7 +31,7 @@ def test_files_that_are_no_configuration(tmp_path: Path, content: bytes, expecte
     assert str(caught.value) == f"cannot use {path}: {expected}"
 
 
-def test_a_directory_an_unreadable_file_and_none(tmp_path: Path):
+def test_a_directory_an_unreadable_and_a_missing_file_are_refused(tmp_path: Path):
     expected = {
         tmp_path: "it is a directory; name a file",
         Path("/proc/self/mem"): "it can't be read (Input/output error); correct its permissions or its path",
@@ -53,7 +53,7 @@ def test_one_mebibyte_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path:
     assert loader.load(path, ENVIRON).agents["default"].command == "agent"
 
 
-def test_the_order_of_places(tmp_path: Path):
+def test_the_configuration_is_searched_in_this_order(tmp_path: Path):
     home, cwd, xdg, named, explicit = (
         tmp_path / name for name in ("home", "cwd", "xdg", "named.toml", "explicit.toml")
     )
@@ -61,27 +61,27 @@ def test_the_order_of_places(tmp_path: Path):
     cwd.mkdir()
     environ = {"HOME": str(home)}
     with pytest.raises(ConfigError) as caught:
-        loader.find(None, environ, cwd)
+        find(None, environ, cwd)
     assert str(caught.value) == (
         f"cannot find a configuration: there is none at {cwd}/config.toml, {places[0]} and {SYSTEM_CONFIG}; "
-        "run `acpbot init`, or copy config.toml.example to one of these places"
+        "run `acpbot init`, or copy config.toml.example to one of these paths"
     )
     for place in places:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(AGENT)
-    assert loader.find(None, environ, cwd.parent) == places[0]
+    assert find(None, environ, cwd.parent) == places[0]
     environ["XDG_CONFIG_HOME"] = str(xdg)
-    assert loader.find(None, environ, cwd.parent) == places[1]
-    assert loader.find(None, environ, cwd) == places[2]
+    assert find(None, environ, cwd.parent) == places[1]
+    assert find(None, environ, cwd) == places[2]
     environ["ACPBOT_CONFIG"] = "../named.toml"
-    assert loader.find(None, environ, cwd).samefile(named)
-    assert loader.find(Path("../explicit.toml"), environ, cwd).samefile(explicit)
+    assert find(None, environ, cwd).samefile(named)
+    assert find(Path("../explicit.toml"), environ, cwd).samefile(explicit)
     assert loader.load(None, environ, cwd=cwd).source == str(cwd / "../named.toml")
     environ["ACPBOT_CONFIG"] = "/no/such.toml"
     with pytest.raises(ConfigError, match=r"cannot use /no/such.toml: there is no such file \(ACPBOT_CONFIG\);"):
-        loader.find(None, environ, cwd)
+        find(None, environ, cwd)
     environ |= {"ACPBOT_CONFIG": "", "XDG_CONFIG_HOME": "relative"}
-    assert loader.find(None, environ, cwd.parent) == places[0]
+    assert find(None, environ, cwd.parent) == places[0]
 
 
 @pytest.mark.parametrize(
@@ -92,19 +92,19 @@ def test_the_order_of_places(tmp_path: Path):
         ({"XDG_STATE_HOME": "relative", "HOME": "/h"}, "/h/.local/state/acpbot"),
     ],
 )
-def test_state_directory(environ: dict[str, str], expected: str):
-    assert loader.state_directory(environ) == Path(expected)
+def test_the_state_directory_follows_systemd_xdg_and_home(environ: dict[str, str], expected: str):
+    assert state_directory(environ) == Path(expected)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become a user whom the password database does not know")
-def test_a_user_without_a_home_is_told_what_to_set():
+def test_without_a_home_the_error_names_the_variable_to_set():
     program = (
-        "import os; from acpbot.config import loader; os.setuid(4_000_000)\n"
+        "import os; from acpbot.config import loader; from acpbot.errors import ConfigError; os.setuid(4_000_000)\n"
         "text = '[agent]\\ncommand = \"a\"\\n'\n"
         "print(loader.parse(text, 'c', {'STATE_DIRECTORY': '/s'}).store.path)\n"
         "for line in ('', 'working_dir = \"~/x\"'):\n"
         "    try: loader.parse(text + line, 'c', {})\n"
-        "    except loader.keys.ConfigError as error: print(error)\n"
+        "    except ConfigError as error: print(error)\n"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.splitlines() == [
@@ -114,12 +114,13 @@ def test_a_user_without_a_home_is_told_what_to_set():
     ]
 
 
-def test_a_working_directory_that_was_removed(tmp_path: Path):
+def test_a_removed_working_directory_is_no_crash(tmp_path: Path):
     program = (
-        "import os, pathlib; from acpbot.config import loader; os.rmdir(os.getcwd())\n"
+        "import os, pathlib; from acpbot.config import loader; from acpbot.errors import ConfigError\n"
+        "os.rmdir(os.getcwd())\n"
         "print(loader.socket_path(None, 's', {}))\n"
         "try: loader.load(pathlib.Path('c.toml'), {})\n"
-        "except loader.keys.ConfigError as error: print(error)\n"
+        "except ConfigError as error: print(error)\n"
     )
     gone = tmp_path / "gone"
     gone.mkdir()
@@ -132,7 +133,7 @@ def test_a_working_directory_that_was_removed(tmp_path: Path):
 # --- the socket
 
 
-def test_socket_path_order():
+def test_the_socket_path_is_chosen_in_this_order():
     environ = {"ACPBOT_SOCKET": "/env.sock", "HOME": "/home/u"}
     settings = parse(AGENT + '[management]\nsocket = "/set.sock"')
     assert loader.socket_path(settings, "/flag.sock", environ) == Path("/flag.sock")
@@ -143,19 +144,19 @@ def test_socket_path_order():
     assert loader.socket_path(None, None, {}) == default_socket({})
 
 
-def test_default_socket(tmp_path: Path):
+def test_the_default_socket_is_in_the_first_usable_directory(tmp_path: Path):
     run, runtime = tmp_path / "run" / "acpbot", tmp_path / "user"
     environ = {"XDG_RUNTIME_DIR": str(runtime), "TMPDIR": str(tmp_path)}
     temporary = tmp_path / f"acpbot-{os.getuid()}" / "acpbot.sock"
-    assert default_socket(environ, run=run) == temporary  # neither of the two stands
+    assert default_socket(environ, run=run) == temporary  # neither of the two exists
     runtime.mkdir()
     assert default_socket(environ, run=run) == runtime / "acpbot" / "acpbot.sock"
     assert default_socket({"XDG_RUNTIME_DIR": "user", "TMPDIR": str(tmp_path)}, run=run) == temporary
     assert default_socket({}, run=run) == Path(f"/tmp/acpbot-{os.getuid()}/acpbot.sock")
     run.parent.mkdir()
-    assert default_socket(environ, run=run) == run / "acpbot.sock"  # it can be made
+    assert default_socket(environ, run=run) == run / "acpbot.sock"  # it can be created
     run.touch()
-    assert default_socket(environ, run=run) == runtime / "acpbot" / "acpbot.sock"  # it is no folder
+    assert default_socket(environ, run=run) == runtime / "acpbot" / "acpbot.sock"  # it is not a folder
     run.unlink()
     run.mkdir()
     assert default_socket(environ, run=run) == run / "acpbot.sock"
@@ -163,7 +164,7 @@ def test_default_socket(tmp_path: Path):
     assert not list(runtime.iterdir())
 
 
-def test_a_run_directory_of_somebody_else_is_passed_over(tmp_path: Path):
+def test_a_run_directory_that_is_not_writable_is_skipped(tmp_path: Path):
     # /proc is a folder where not even root may make one
     assert default_socket({"TMPDIR": str(tmp_path)}, run=Path("/proc/acpbot/x")).is_relative_to(tmp_path)
     run = tmp_path / "run"
@@ -177,7 +178,7 @@ def test_a_run_directory_of_somebody_else_is_passed_over(tmp_path: Path):
     assert re.fullmatch(r"/t/acpbot-\d+/acpbot\.sock\n", done.stdout)
 
 
-def test_a_socket_path_is_counted_in_bytes(tmp_path: Path):
+def test_the_length_of_a_socket_path_is_counted_in_bytes(tmp_path: Path):
     fits = "/" + "é" * 53
     assert loader.socket_path(None, fits, {}) == Path(fits)
     environ = {"TMPDIR": "/" + "t" * 100, "XDG_RUNTIME_DIR": ""}

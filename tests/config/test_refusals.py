@@ -9,8 +9,11 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from acpbot.config import keys, loader
+from acpbot.config import loader
+from acpbot.config.describe import describe
+from acpbot.config.field_types import FieldType, keys_of
 from acpbot.config.settings import TABLES
+from acpbot.config.values import to_toml
 from acpbot.errors import ConfigError
 from tests.support.configs import AGENT, DISCORD, ENVIRON, TOKEN, USER, assert_one_line, parse, problem
 
@@ -65,9 +68,9 @@ BAD: list[tuple[str, str]] = [
     # sizes and addresses
     (
         '[agent]\nmemory_max = "512MB"',
-        'a number of bytes or a text such as "512M" (K, M, G, T: powers of 1024), not "512MB"; write for example',
+        'a number of bytes (or a text such as "512M": K, M, G, T are powers of 1024) from 1048576 to',
     ),
-    ("[agent]\nmemory_max = 5", "not 5; choose one from 1048576 to 1152921504606846976 bytes"),
+    ("[agent]\nmemory_max = 5", 'from 1048576 to 1152921504606846976, not 5; write for example memory_max = "512M"'),
     ("[agent]\nmemory_max = 1.5", "not 1.5;"),
     ("[agent]\npids_max = 0", "[agent] pids_max must be a whole number from 1 to 4194304, not 0"),
     (
@@ -89,12 +92,12 @@ BAD: list[tuple[str, str]] = [
     ("[management]\nbind = 'x'", "[management] has no key bind; it belongs into [management.probes]"),
     (
         "[pool]\ndefault_agent = 'x'",
-        "[pool] has no key default_agent; it stands at the top of the file, above the first [table]",
+        "[pool] has no key default_agent; it belongs at the top of the file, above the first [table]",
     ),
     ("[slack]\na = 1", "there is no table [slack]; the tables are [agents], [discord], [agent],"),
     ("[Discrod]\na = 1", "there is no table [Discrod]; did you mean [discord]?"),
     ("[[cronjobs]]\na = 1", "there is no table [cronjobs]; the tables are"),
-    # a table that is none
+    # not a table
     (
         "[management]\nprobes = 3",
         "[management.probes] must be a table, not 3; write [management.probes] and below it enabled = true",
@@ -218,13 +221,13 @@ BAD: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("text", "expected"), BAD)
-def test_what_is_wrong_is_said_with_its_mend(text: str, expected: str):
+def test_an_error_names_the_key_the_problem_and_the_fix(text: str, expected: str):
     head = "" if "[agent]\n" in text else "[agent]\n"
     text = text.replace("[agent]\n", AGENT) if not head else f"{text}\n{AGENT}"
     assert expected in problem(text, ENVIRON | {"COPY": TOKEN})
 
 
-def test_whole_message():
+def test_an_error_names_the_file():
     with pytest.raises(ConfigError) as caught:
         loader.parse('[agent]\ncommand = "x"\n[pool]\nmax_sessions = "ten"', "/path/config.toml", ENVIRON)
     assert str(caught.value) == (
@@ -240,7 +243,7 @@ def test_whole_message():
         ("agents = []\n", "[agents.NAME] must be a table, not a list;"),
         (
             "default_agent = 1\n",
-            'default_agent must be the name of an agent, not 1; write for example default_agent = "default"',
+            'default_agent must be "default", not 1; write default_agent = "default"',
         ),
         ('default_agent = "x"\n', 'default_agent must be "default", not "x"; write default_agent = "default"'),
         ('default_agnet = "x"\n', "there is no key default_agnet above the first [table]; did you mean default_agent?"),
@@ -248,11 +251,11 @@ def test_whole_message():
         ("zzz = 3\n", "there is no key zzz above the first [table]; the only one is default_agent"),
     ],
 )
-def test_what_is_wrong_above_the_first_table(text: str, expected: str):
+def test_errors_above_the_first_table(text: str, expected: str):
     assert expected in problem(text + AGENT)
 
 
-def test_no_agent_is_answered_with_lines_that_work():
+def test_without_an_agent_the_error_shows_lines_that_work():
     message = problem("")
     lines = re.search(r"add \[agent\] and below it (command = .*?) and (args = \[.*?\])", message)
     assert lines
@@ -261,7 +264,7 @@ def test_no_agent_is_answered_with_lines_that_work():
     assert settings.agents["default"].args == ("-m", "acpbot.demo.agent")
 
 
-def test_several_agents_without_a_default_are_told_the_line_to_add():
+def test_with_several_agents_and_no_default_the_error_shows_the_line_to_add():
     text = '[agents.a]\ncommand = "a"\n[agents.b]\ncommand = "b"\n'
     message = problem(text)
     assert message == 'it names 2 agents but no default; add default_agent = "a" as its first line'
@@ -293,7 +296,7 @@ def test_a_command_is_a_name_or_an_absolute_path(command: str, expected: str):
         ("[agent]\n[agent]", "not TOML at line 2, column 7: Cannot declare ('agent',) twice"),
         (
             "x = ${DISCORD_BOT_TOKEN}",
-            'not TOML at line 1, column 5: Invalid value; a variable stands in quotes: "${NAME}"',
+            'not TOML at line 1, column 5: Invalid value; a variable is written in quotes: "${NAME}"',
         ),
         ("a = " + "[" * 100_000, "nested too deeply"),
         ("a = " + "9" * 5000, "a number in it has too many digits"),
@@ -301,7 +304,7 @@ def test_a_command_is_a_name_or_an_absolute_path(command: str, expected: str):
         ("\0", "not TOML at line 1, column 1: "),
     ],
 )
-def test_what_is_not_toml_is_found_by_line_and_column(text: str, expected: str):
+def test_a_toml_error_has_line_and_column(text: str, expected: str):
     assert expected in problem(text)
 
 
@@ -326,9 +329,11 @@ def test_a_token_in_the_wrong_place_is_not_quoted():
         assert "***" in problem(AGENT + text)
 
 
-# --- anything at all
+# --- random input
 
-NAMES = [key for cls in TABLES.values() for key, kind in keys.keys_of(cls).items() if isinstance(kind, keys.Kind)]
+NAMES = [
+    key for cls in TABLES.values() for key, field_type in keys_of(cls).items() if isinstance(field_type, FieldType)
+]
 SCALARS = st.one_of(
     st.booleans(),
     st.integers(),
@@ -347,16 +352,16 @@ FRAGMENTS = [*"[]=\"'{}\n\r#.,\\\0", "${", "agent", "pool", "1", "nan", "é"]
 
 def toml(value: object) -> str:
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{keys.to_toml(key)} = {toml(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{to_toml(key)} = {toml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(toml, value)) + "]"
-    return keys.to_toml(value)
+    return to_toml(value)
 
 
 def refusal(text: str) -> str | None:
-    """What the one error that there may be says; ``None`` where the text is a configuration."""
+    """The text of the error; ``None`` where the text is a valid configuration."""
     try:
-        loader.describe(loader.parse(text, "/etc/c\n.toml", ENVIRON))
+        describe(loader.parse(text, "/etc/c\n.toml", ENVIRON))
     except ConfigError as error:
         return str(error)
     return None
@@ -380,7 +385,7 @@ def test_any_text_parses_or_is_refused_in_one_line(text: str):
 def test_any_values_parse_or_are_refused_in_one_line(tables: dict[str, dict[str, object]]):
     lines = []
     for head, pairs in tables.items():
-        lines += [f"[{head}]", *(f"{keys.to_toml(key)} = {toml(value)}" for key, value in pairs.items())]
+        lines += [f"[{head}]", *(f"{to_toml(key)} = {toml(value)}" for key, value in pairs.items())]
     text = "\n".join(lines)
     tomllib.loads(text)
     assert_parses_or_is_refused(text if "agent" in tables else f"{text}\n{AGENT}")
@@ -389,7 +394,7 @@ def test_any_values_parse_or_are_refused_in_one_line(tables: dict[str, dict[str,
 @given(st.sampled_from(sorted(TABLES)), st.data())
 @hypothesis_settings(max_examples=250, deadline=None)
 def test_one_key_with_any_value_parses_or_is_refused_by_its_name(table: str, data: st.DataObject):
-    key = data.draw(st.sampled_from(sorted(keys.keys_of(TABLES[table]))))
+    key = data.draw(st.sampled_from(sorted(keys_of(TABLES[table]))))
     line = f"{key} = {toml(data.draw(VALUES))}\n"
     text = f"[{table}]\n{line}{'' if table == 'agent' else AGENT}"
     if table == "agent" and key != "command":

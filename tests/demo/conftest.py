@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,7 +16,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
     """Start agents in the test's folder; they are killed at its end."""
     started: list[Driver] = []
 
-    def start(**settings: object) -> Driver:
+    def start(**settings: Any) -> Driver:
         driver = Driver(tmp_path, **settings)
         started.append(driver)
         driver.call("initialize", {"protocolVersion": 1})

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from acpbot.demo.agent_commands import WORDS, parse
+from acpbot.demo.agent_commands import COMMANDS, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,29 +45,29 @@ def read(prompt: str) -> list[tuple[str | None, list[str]]]:
         ("authentication", [(None, ["authentication"])]),
     ],
 )
-def test_how_a_prompt_is_read(prompt, expected):
+def test_how_a_prompt_is_parsed(prompt, expected):
     assert read(prompt) == expected
 
 
-def test_help_lists_every_word(agent: Driver):
+def test_help_lists_every_command(agent: Driver):
     text = agent.prompt(agent.new(), "help").text
     assert "I have no model" in text
-    assert {match.split()[0] for match in re.findall(r"^- `([^`]+)`", text, re.MULTILINE)} == set(WORDS)
+    assert {match.split()[0] for match in re.findall(r"^- `([^`]+)`", text, re.MULTILINE)} == set(COMMANDS)
 
 
-def test_other_text_is_echoed_honestly(agent: Driver):
+def test_other_text_is_echoed(agent: Driver):
     turn = agent.prompt(agent.new(), "Please write\na poem")
     assert turn.text.startswith("I am the demo agent; I have no model. You said: Please write\na poem\n")
     assert len(turn.chunks) > 10
 
 
-def test_the_last_text_block_is_the_persons(agent: Driver):
+def test_the_last_text_block_is_the_prompt(agent: Driver):
     session = agent.new()
     assert agent.finish(agent.start(session, "context; pid", "say mine")).text == "mine"
 
 
 @pytest.mark.parametrize("count", [1, 11, 16, 18, 40])
-def test_stream_is_markdown_in_exactly_so_many_chunks(agent: Driver, count):
+def test_stream_sends_markdown_in_exactly_n_chunks(agent: Driver, count):
     turn = agent.prompt(agent.new(), f"stream {count}")
     assert len(turn.chunks) == count
     assert turn.text.count("```") % 2 == 0
@@ -77,24 +77,24 @@ def test_stream_is_markdown_in_exactly_so_many_chunks(agent: Driver, count):
         assert "```python\n" in turn.text
 
 
-def test_blast_is_numbered_and_whole(agent: Driver):
+def test_blast_sends_all_numbered_chunks(agent: Driver):
     turn = agent.prompt(agent.new(), "blast 3000 20; say end")
     assert turn.chunks == [f"{n:.<19}\n" for n in range(3000)] + ["end"]
 
 
-def test_long_is_exact(agent: Driver):
+def test_long_sends_exactly_n_characters(agent: Driver):
     turn = agent.prompt(agent.new(), "long 1234")
     assert len(turn.text) == 1234
     assert [len(chunk) for chunk in turn.chunks] == [10] * 123 + [4]
     assert len(set(turn.chunks)) == 124
 
 
-def test_say_is_exact(agent: Driver):
+def test_say_sends_exactly_the_text(agent: Driver):
     text = "  two  blanks, \t a tab,\r\n```py\nx = 'é \U0001f468\u200d\U0001f469\u200d\U0001f467'\n```\n"
     assert agent.prompt(agent.new(), f"say {json.dumps(text)}").text == text
 
 
-def test_thoughts_are_no_answer(agent: Driver):
+def test_thoughts_are_not_part_of_the_answer(agent: Driver):
     turn = agent.prompt(agent.new(), "think")
     assert len(turn.kind("agent_thought_chunk")) == 4
     assert "thought" not in {chunk.strip() for chunk in turn.chunks}
@@ -114,14 +114,14 @@ def test_a_tool_asks_runs_and_shows_its_output(agent: Driver):
     assert kinds == {"allow_once", "allow_always", "reject_once", "reject_always"}
 
 
-def test_a_tool_that_fails_says_so(agent: Driver):
+def test_a_failed_tool_is_reported(agent: Driver):
     turn = agent.prompt(agent.new(), "tool echo oh no >&2 && exit 3")
     assert turn.tool_statuses[-1] == "failed"
     assert turn.kind("tool_call_update")[-1]["rawOutput"] == {"exitCode": 3}
     assert turn.text == "The command failed with status 3: oh no"
 
 
-def test_a_tool_whose_grandchild_holds_its_output_ends(agent: Driver):
+def test_a_tool_ends_while_a_grandchild_keeps_its_output_open(agent: Driver):
     turn = agent.prompt(agent.new(), "tool (setsid sleep 20 &) && echo started")
     assert turn.tool_statuses[-1] == "completed"
     assert turn.kind("tool_call_update")[-1]["content"][0]["content"]["text"] == "started\n"
@@ -142,14 +142,14 @@ def test_a_tool_that_is_not_allowed_is_not_run(agent: Driver, option):
     assert not (agent.cwd / "made").exists()
 
 
-def test_a_working_directory_that_is_gone(agent: Driver):
+def test_a_tool_in_a_removed_working_directory_fails(agent: Driver):
     session = agent.call("session/new", {"cwd": "/no/such/folder", "mcpServers": []})["result"]["sessionId"]
     turn = agent.prompt(session, "sleep 1")
     assert turn.tool_statuses[-1] == "failed"
     assert "cannot run sleep: No such file or directory" in turn.text
 
 
-def test_an_open_permission_that_the_client_cancels(agent: Driver):
+def test_a_permission_request_that_the_client_cancels(agent: Driver):
     agent.decide = lambda _params: None
     number = agent.start(agent.new(), "tool; permit")
     for _ in range(2):
@@ -174,7 +174,7 @@ def test_edit_shows_a_diff_and_writes_nothing(agent: Driver):
     assert not (agent.cwd / "greeting.txt").exists()
 
 
-def test_a_plan_gets_done(agent: Driver):
+def test_a_plan_completes_its_entries(agent: Driver):
     plans = [
         [entry["status"] for entry in update["entries"]] for update in agent.prompt(agent.new(), "plan").kind("plan")
     ]
@@ -186,7 +186,7 @@ def test_a_plan_gets_done(agent: Driver):
     ]
 
 
-def test_endings(agent: Driver):
+def test_error_refuse_and_max_end_the_turn(agent: Driver):
     session = agent.new()
     assert agent.prompt(session, "refuse; say never").stop == "refusal"
     maximum = agent.prompt(session, "say before; max")
@@ -196,16 +196,16 @@ def test_endings(agent: Driver):
     assert agent.prompt(session, "say still here").text == "still here"
 
 
-def test_updates_of_the_session(agent: Driver):
+def test_title_mode_model_and_commands_send_updates(agent: Driver):
     turn = agent.prompt(agent.new(), "title A name; mode auto; model shout; commands; mode none; model none")
     assert [update["title"] for update in turn.kind("session_info_update")][-1] == "A name"
     assert turn.kind("current_mode_update")[0]["currentModeId"] == "auto"
     assert turn.kind("config_option_update")[0]["configOptions"][0]["currentValue"] == "shout"
-    assert len(turn.kind("available_commands_update")[0]["availableCommands"]) == len(WORDS)
+    assert len(turn.kind("available_commands_update")[0]["availableCommands"]) == len(COMMANDS)
     assert "I have no mode 'none'" in turn.text
 
 
-def test_what_it_received(agent: Driver):
+def test_what_describes_the_content_blocks(agent: Driver):
     session = agent.new()
     blocks = [
         {"type": "image", "mimeType": "image/png", "data": "AAAA"},
@@ -222,7 +222,7 @@ def test_what_it_received(agent: Driver):
     assert agent.prompt(session, "image").text == "I received 1. text, 5 characters."
 
 
-def test_itself(start: Callable[..., Driver]):
+def test_env_and_pid_describe_the_process(start: Callable[..., Driver]):
     agent = start(env={"SECRET_TOKEN": "hunter2"})
     turn = agent.prompt(agent.new(), "pid then env")
     assert f"My pid is {agent.process.pid}." in turn.text
@@ -231,14 +231,14 @@ def test_itself(start: Callable[..., Driver]):
     assert "hunter2" not in turn.text
 
 
-def test_noise_on_stdout(agent: Driver):
+def test_garbage_writes_noise_on_stdout(agent: Driver):
     turn = agent.prompt(agent.new(), "garbage; say on")
     assert turn.text == "I wrote 9 lines of noise.on"
     assert len(agent.noise) == 9
     assert b"\xff\xfe\xfd\n" in agent.noise
 
 
-def test_lines_on_stderr(agent: Driver):
+def test_stderr_writes_lines_on_stderr(agent: Driver):
     agent.prompt(agent.new(), "stderr 5")
     agent.end_input()
     lines = agent.stderr().splitlines()

@@ -1,4 +1,4 @@
-"""What the demo agent reads, and when it obeys a signal."""
+"""How the demo agent reads stdin and handles signals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 import pytest
 
 ROUNDS = 20_000
-"""So often a signal comes just as reading begins again; it was missed once in about as many."""
+"""How many signals are sent right before a read; about one in so many was missed before."""
 
 ECHO = "import sys; from acpbot.demo.agent_input import lines; print([*lines(0)])"
 COUNTS = """
@@ -25,7 +25,7 @@ for _ in lines(0):
 
 
 @pytest.mark.parametrize(
-    ("said", "read"),
+    ("written", "read"),
     [
         (b"", []),
         (b"one\ntwo\n", [b"one", b"two"]),
@@ -34,12 +34,12 @@ for _ in lines(0):
     ],
     ids=["nothing", "lines", "no end", "long"],
 )
-def test_the_lines_of_stdin(said, read):
-    done = subprocess.run([sys.executable, "-c", ECHO], input=said, capture_output=True, check=True)
+def test_lines_reads_stdin_to_its_end(written, read):
+    done = subprocess.run([sys.executable, "-c", ECHO], input=written, capture_output=True, check=True)
     assert done.stdout.decode().strip() == repr(read)
 
 
-def test_a_signal_is_obeyed_at_once_whenever_it_comes():
+def test_a_signal_is_handled_at_once_whenever_it_comes():
     with subprocess.Popen([sys.executable, "-c", COUNTS], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdin is not None
         assert child.stdout is not None

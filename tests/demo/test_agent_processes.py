@@ -91,7 +91,7 @@ def test_a_cancel_ends_an_open_permission(agent: Driver):
     assert agent.prompt(session, "say next").text == "next"
 
 
-def test_what_a_tool_leaves_in_its_group_ends_with_it(agent: Driver):
+def test_processes_in_the_group_of_a_tool_end_with_it(agent: Driver):
     turn = agent.prompt(agent.new(), tool("sleep 600 & echo $!"))
     assert turn.tool_statuses[-1] == "completed"
     (left,) = pids(turn.kind("tool_call_update")[-1]["content"][0]["content"]["text"])
@@ -99,7 +99,7 @@ def test_what_a_tool_leaves_in_its_group_ends_with_it(agent: Driver):
 
 
 @pytest.mark.parametrize("way", ["eof", "sigterm", "exit", "sighup"])
-def test_its_end_ends_tools_and_sleepers(agent: Driver, way):
+def test_the_exit_of_the_agent_kills_tools_and_sleepers(agent: Driver, way):
     session = agent.new()
     sleepers = pids(agent.prompt(session, "fork 3").text)[1:]
     assert len(sleepers) == 3
@@ -120,14 +120,14 @@ def test_its_end_ends_tools_and_sleepers(agent: Driver, way):
     assert agent.stderr() == b""
 
 
-def test_sigint_is_ignored_by_it_and_not_by_its_tools(agent: Driver):
+def test_sigint_is_ignored_by_the_agent_but_not_by_its_tools(agent: Driver):
     session = agent.new()
     agent.process.send_signal(signal.SIGINT)
     turn = agent.prompt(session, tool("kill -INT $$; echo survived"))
     assert turn.kind("tool_call_update")[-1]["rawOutput"] == {"exitCode": -signal.SIGINT}
 
 
-def test_a_hanging_agent_answers_nothing_but_obeys_signals(agent: Driver):
+def test_a_hanging_agent_answers_nothing_but_exits_at_signals(agent: Driver):
     session = agent.new()
     agent.start(session, "say last words; hang")
     agent.until_update("agent_message_chunk", content={"type": "text", "text": "words"})
@@ -140,12 +140,12 @@ def test_a_hanging_agent_answers_nothing_but_obeys_signals(agent: Driver):
     assert agent.receive() is None
 
 
-def test_a_hanging_agent_obeys_the_end_of_stdin(agent: Driver):
+def test_a_hanging_agent_exits_at_the_end_of_stdin(agent: Driver):
     agent.start(agent.new(), "hang")
     assert agent.end_input() == 0
 
 
-def test_an_agent_that_ignores_everything(agent: Driver, doomed: list[int]):
+def test_ignore_makes_the_agent_ignore_sigterm_cancel_and_end_of_stdin(agent: Driver, doomed: list[int]):
     session = agent.new()
     said = agent.prompt(session, "ignore").text
     doomed += pids(said)
@@ -154,6 +154,7 @@ def test_an_agent_that_ignores_everything(agent: Driver, doomed: list[int]):
     agent.cancel(session)
     agent.process.send_signal(signal.SIGTERM)
     os.kill(doomed[0], signal.SIGTERM)
+    assert agent.process.stdin is not None
     agent.process.stdin.close()
     turn = agent.finish(number)
     assert turn.stop == "end_turn"
@@ -166,7 +167,7 @@ def test_an_agent_that_ignores_everything(agent: Driver, doomed: list[int]):
     assert alive(doomed[0])
 
 
-def test_an_orphan_survives_it(agent: Driver, doomed: list[int]):
+def test_an_orphan_survives_the_agent(agent: Driver, doomed: list[int]):
     doomed += pids(agent.prompt(agent.new(), "orphan").text)
     assert parent(doomed[0]) != agent.process.pid
     assert agent.end_input() == 0
@@ -175,13 +176,13 @@ def test_an_orphan_survives_it(agent: Driver, doomed: list[int]):
     assert os.getsid(doomed[0]) not in {doomed[0], os.getsid(0)}
 
 
-def test_an_orphan_ends_by_itself(agent: Driver):
+def test_an_orphan_exits_after_its_time(agent: Driver):
     (orphan,) = pids(agent.prompt(agent.new(), "orphan 0").text)
     assert ended(orphan)
 
 
 @pytest.mark.parametrize(("words", "code"), [("crash", 1), ("crash 42", 42)])
-def test_a_crash_leaves_half_a_line(agent: Driver, words, code):
+def test_a_crash_writes_half_a_line(agent: Driver, words, code):
     agent.start(agent.new(), f"say before; {words}; say never")
     assert [message["params"]["update"]["sessionUpdate"] for message in agent.messages()][-1] == "agent_message_chunk"
     assert agent.noise == [b'{"jsonrpc":"2.0","method":"session/upd']
@@ -189,7 +190,7 @@ def test_a_crash_leaves_half_a_line(agent: Driver, words, code):
     assert agent.stderr() == b""
 
 
-def test_a_client_that_stops_reading_ends_it(tmp_path: Path):
+def test_the_agent_exits_where_its_client_stops_reading(tmp_path: Path):
     reading, writing = os.pipe()
     command = [sys.executable, "-m", "acpbot.demo.agent"]
     with subprocess.Popen(

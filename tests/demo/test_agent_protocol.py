@@ -29,7 +29,7 @@ PROTOCOL = [
 ]
 
 
-def test_it_says_what_it_is(agent: Driver):
+def test_initialize_names_the_agent(agent: Driver):
     result = agent.call("initialize", {"protocolVersion": 99})["result"]
     assert result["protocolVersion"] == 1
     assert result["agentInfo"] == {
@@ -54,7 +54,9 @@ def test_bad_requests_get_an_error(agent: Driver, method, params, code):
 )
 def test_bad_lines_get_an_error_and_the_connection_goes_on(agent: Driver, line, code):
     agent.write(b"\n  \n" + line)
-    assert agent.receive()["error"]["code"] == code
+    refused = agent.receive()
+    assert refused is not None
+    assert refused["error"]["code"] == code
     assert "result" in agent.call("session/list")
 
 
@@ -106,7 +108,7 @@ def test_the_first_prompt_names_the_session(agent: Driver):
     assert agent.call("session/list", {"cwd": "/elsewhere"})["result"]["sessions"] == []
 
 
-def test_one_turn_at_a_time(agent: Driver):
+def test_a_session_runs_one_turn_at_a_time(agent: Driver):
     session = agent.new()
     number = agent.start(session, "say begun; stall 600")
     agent.until_update("agent_message_chunk")
@@ -168,7 +170,7 @@ def test_resume_replays_nothing(start: Callable[..., Driver]):
     assert [path.name for path in (second.cwd / "kept").iterdir()] == [f"{session}.json"]
 
 
-def test_a_state_folder_that_cannot_be_written_is_said_once(start: Callable[..., Driver]):
+def test_a_state_folder_that_cannot_be_written_is_reported_once(start: Callable[..., Driver]):
     agent = start(env={"ACPBOT_DEMO_STATE": "/proc/none"})
     session = agent.new()
     assert agent.prompt(session, "say works").text == "works"
@@ -182,7 +184,7 @@ def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 
 
-def test_flags():
+def test_the_command_line_options():
     version = run("--version")
     assert (version.returncode, version.stdout, version.stderr) == (0, f"acpbot-demo-agent {__version__}\n", "")
     usage = run("--help")
@@ -195,9 +197,9 @@ def test_flags():
     assert (pace.returncode, pace.stderr) == (2, "cannot start: ACPBOT_DEMO_PACE is not a number of seconds\n")
 
 
-def test_it_starts_light():
+def test_the_agent_imports_no_heavy_modules():
     code = "import acpbot.demo.agent, sys, json; print(json.dumps(sorted(sys.modules)))"
-    loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+    loaded = json.loads(subprocess.run([sys.executable, "-c", code], env={}, capture_output=True, check=True).stdout)
     heavy = {"asyncio", "typing", "subprocess", "pathlib", "dataclasses", "argparse", "msgspec", "socket", "tempfile"}
     assert heavy.isdisjoint(loaded)
     ours = {name for name in loaded if name.startswith("acpbot.")}
@@ -207,7 +209,7 @@ def test_it_starts_light():
     }
 
 
-def test_on_a_terminal_it_says_what_it_is(tmp_path: Path):
+def test_on_a_terminal_it_prints_a_hint(tmp_path: Path):
     import pty  # noqa: PLC0415 - only this test opens a terminal
 
     master, slave = pty.openpty()

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 LIMIT = 20.0
 
 
-class SdkClient(acp.Client):
-    """Collects updates, allows what it is asked."""
+class SdkClient:
+    """Implements the part of acp.Client that the agent calls: collects updates, allows every permission request."""
 
     def __init__(self) -> None:
         self.updates: list[Any] = []
@@ -44,7 +44,7 @@ class SdkClient(acp.Client):
         return "".join(update.content.text for update in self.of(kind))
 
 
-def spawn(client: SdkClient, cwd: Path) -> Any:
+def spawn(client: Any, cwd: Path) -> Any:
     env = {"PATH": os.environ["PATH"], "ACPBOT_DEMO_PACE": "0"}
     command = (sys.executable, "-m", "acpbot.demo.agent")
     return acp.spawn_agent_process(client, *command, env=env, cwd=cwd)
@@ -56,7 +56,7 @@ async def prompt(connection: Any, session: str, text: str) -> schema.PromptRespo
         return await connection.prompt(session_id=session, prompt=blocks)
 
 
-async def test_a_conversation(tmp_path: Path):
+async def test_a_conversation_with_the_sdk_client(tmp_path: Path):
     client = SdkClient()
     async with spawn(client, tmp_path) as (connection, process):
         initialized = await connection.initialize(protocol_version=acp.PROTOCOL_VERSION)
@@ -92,7 +92,7 @@ async def test_a_conversation(tmp_path: Path):
     assert process.returncode == 0
 
 
-async def test_a_cancel(tmp_path: Path):
+async def test_a_cancel_with_the_sdk_client(tmp_path: Path):
     client = SdkClient()
     async with spawn(client, tmp_path) as (connection, _process):
         await connection.initialize(protocol_version=acp.PROTOCOL_VERSION)
@@ -105,7 +105,7 @@ async def test_a_cancel(tmp_path: Path):
         assert client.of(schema.ToolCallProgress)[-1].status == "failed"
 
 
-async def test_another_process_takes_over(tmp_path: Path):
+async def test_another_process_loads_the_session(tmp_path: Path):
     first = SdkClient()
     async with spawn(first, tmp_path) as (connection, _process):
         await connection.initialize(protocol_version=acp.PROTOCOL_VERSION)

@@ -1,4 +1,4 @@
-"""`acpbot demo` as a newcomer runs it."""
+"""`acpbot demo` as a new user runs it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pytest
 from tests.fakes.agents import sdk_agent
 from tests.fakes.daemon import LIMIT, DaemonProcess, Wire, marked_processes
 from tests.fakes.no_discord import without_discord
+from tests.support.coverage_environ import COVERAGE_ENVIRON
 
 
 @pytest.fixture
@@ -26,6 +27,7 @@ def environ(tmp_path):
         "HOME": str(tmp_path),
         "ACPBOT_SOCKET": str(tmp_path / "run" / "acpbot.sock"),
         "PYTHONPATH": without_discord(tmp_path),
+        **COVERAGE_ENVIRON,
     }
 
 
@@ -102,19 +104,19 @@ def test_the_daemon_ends_when_the_demo_is_killed(environ, tmp_path):
         env=environ,
     )
     assert front.stdout is not None
-    said = b""
+    output = b""
     for line in front.stdout:
-        said += line
+        output += line
         if b"you>" in line:
             break
     daemon = os.pidfd_open(int((tmp_path / "run" / "acpbot.lock").read_text()))
     front.send_signal(signal.SIGKILL)
     front.wait(LIMIT)
-    assert select.select([daemon], [], [], LIMIT)[0], "the daemon lives on"
+    assert select.select([daemon], [], [], LIMIT)[0], "the daemon is still running"
     os.close(daemon)
     front.stdout.close()
-    # What is killed can't tidy up.
-    folder = re.search(rb"run in (/\S+);", said)
+    # A killed daemon can't clean up.
+    folder = re.search(rb"run in (/\S+);", output)
     assert folder is not None
     shutil.rmtree(folder[1])
 
@@ -138,10 +140,10 @@ def test_a_daemon_that_dies_leaves_nothing_of_the_demo(environ, tmp_path):
         session = wire.call("sessions.get", thread="demo")["session"]["session_id"]
         daemon = int((tmp_path / "run" / "acpbot.lock").read_text())
         os.kill(daemon, signal.SIGKILL)
-    said = front.stdout.read()
+    output = front.stdout.read()
     front.stdout.close()
     assert front.wait(LIMIT) == 1
-    assert "closed the connection" in said
+    assert "closed the connection" in output
     assert marked_processes([session]) == []
     folder = re.search(r"run in (/\S+);", "".join(lines))
     assert folder is not None

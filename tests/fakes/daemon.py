@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Self
 
+from tests.support.coverage_environ import COVERAGE_ENVIRON
+
 LIMIT = 20
 # What systemd does for a unit with a socket: the descriptor is number 3, and the variables name the process itself.
 HAND_OVER = (
@@ -115,6 +117,7 @@ class DaemonProcess:
         keep = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
         self.environ = {
             **keep,
+            **COVERAGE_ENVIRON,
             "HOME": str(folder),
             "XDG_STATE_HOME": str(folder / "state"),
             "NOTIFY_SOCKET": str(folder / "notify"),

@@ -1,6 +1,6 @@
-"""What `make dist` made, as those get it who install it: `make dist-check`.
+"""The archives that `make dist` builds, as a user installs them: `make dist-check`.
 
-Named so that the suite does not collect it: it installs from a package index, which takes a while.
+The suite does not collect this file by its name: it installs from a package index, which takes a while.
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import readme_renderer.markdown
 from packaging.metadata import Metadata
 
 from acpbot import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 NAME = f"acpbot-{__version__}"
@@ -31,14 +35,14 @@ print(*sys.path, *(module.__file__ for module in list(sys.modules.values()) if g
 
 
 @pytest.fixture(scope="module")
-def wheel() -> zipfile.ZipFile:
+def wheel() -> Iterator[zipfile.ZipFile]:
     with zipfile.ZipFile(WHEEL) as archive:
         yield archive
 
 
 @pytest.fixture(scope="module")
 def venv(tmp_path_factory) -> Path:
-    """A virtual environment with nothing but the wheel and what it needs."""
+    """A virtual environment with only the wheel and its dependencies."""
     folder = tmp_path_factory.mktemp("installed") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "--disable-pip-version-check"]
@@ -48,7 +52,7 @@ def venv(tmp_path_factory) -> Path:
 
 
 def run(venv: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """A program of the environment, in a folder and with variables that know nothing of the source tree."""
+    """Run a program of the environment, in a folder and with variables that do not refer to the source tree."""
     home = venv.parent / "home"
     home.mkdir(exist_ok=True)
     done = subprocess.run(
@@ -66,7 +70,7 @@ def run(venv: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def test_the_wheel_has_what_it_needs_and_no_more(wheel):
+def test_the_wheel_has_the_files_it_needs_and_no_others(wheel):
     names = set(wheel.namelist())
     assert {"acpbot/py.typed", "acpctl/py.typed"} <= names
     assert {name.split("/")[0] for name in names} == {"acpbot", "acpctl", f"{NAME}.dist-info", f"{NAME}.data"}
@@ -108,7 +112,9 @@ def test_the_metadata_are_valid_and_the_page_reads_well(wheel):
     raw = wheel.read(f"{NAME}.dist-info/METADATA")
     metadata = Metadata.from_email(raw, validate=True)
     assert (metadata.license_expression, str(metadata.requires_python)) == ("MIT", ">=3.11")
-    page = readme_renderer.markdown.render(email.message_from_bytes(raw).get_payload())
+    readme = email.message_from_bytes(raw).get_payload()
+    assert isinstance(readme, str)
+    page = readme_renderer.markdown.render(readme)
     assert page is not None
     assert re.search(r"<h1[^>]*>acpbot", page)
     assert page.count("<table>") == page.count("</table>") >= 1
@@ -116,18 +122,18 @@ def test_the_metadata_are_valid_and_the_page_reads_well(wheel):
     assert "```" not in page
 
 
-def test_it_runs_and_knows_nothing_of_the_source_tree(venv):
+def test_the_installed_package_does_not_use_the_source_tree(venv):
     places = run(venv, "python", "-c", OURS).stdout.split()
     assert any(place.startswith(str(venv)) and place.endswith("/acpbot/daemon/daemon.py") for place in places)
     assert [place for place in places if place.startswith(str(ROOT))] == []
 
 
-def test_the_programs_tell_their_version(venv):
+def test_the_programs_print_their_version(venv):
     for program in ("acpbot", "acpctl"):
         assert run(venv, program, "--version").stdout == f"{program} {__version__}\n"
 
 
-def test_the_demo_plays_from_the_wheel(venv):
+def test_the_demo_runs_from_the_wheel(venv):
     shown = run(venv, "acpbot", "demo").stdout
     assert "0 processes left" in shown
     assert "picks the conversation up again" in shown

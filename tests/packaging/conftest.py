@@ -1,4 +1,4 @@
-"""Everything is rendered once."""
+"""Renderings of the manifests, each made once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def helmed(helm_made) -> dict[str, Rendered]:
 
 
 @pytest.fixture(scope="session")
-def helm_told(helm_made) -> dict[str, dict[str, Any]]:
+def helm_outcomes(helm_made) -> dict[str, dict[str, Any]]:
     return helm_made[1]
 
 

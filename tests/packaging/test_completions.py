@@ -1,4 +1,4 @@
-"""The completions of acpctl that packages install: current, and understood by each shell that is here."""
+"""The installed completions of acpctl are current, and each shell on this machine accepts them."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def shell(name: str) -> str:
     return found
 
 
-def test_they_are_current():
+def test_the_completion_scripts_are_current():
     made = {name: GENERATOR["script"](shell) for name, shell in GENERATOR["FILES"].items()}
     assert {name: (FOLDER / name).read_text() for name in made} == made, "run: make completions"
 
 
-def test_a_script_per_shell_and_nothing_else():
+def test_there_is_one_script_per_shell():
     assert {path.name for path in FOLDER.iterdir() if path.is_file()} == {*GENERATOR["FILES"], "generate.py"}
 
 

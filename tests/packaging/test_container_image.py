@@ -1,4 +1,4 @@
-"""The image and compose.yaml: linted by the field's tools, and the entrypoint run as an engine would run it."""
+"""The image and compose.yaml: linted by the usual tools, and the entrypoint run as a container engine runs it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_every_rule_that_is_ignored_has_its_reason_above():
     assert all(re.match(r"# [A-Z]\w+: \w+", lines[number - 1]) for number in ignored)
 
 
-def test_compose_fits_its_schema():
+def test_compose_yaml_is_valid():
     found = tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE))
     assert found.returncode == 0, found.stdout
 
@@ -54,7 +54,7 @@ def test_compose_is_hardened():
     assert not {"privileged", "cap_add", "ports", "network_mode", "pid", "ipc", "environment", "init", "user"} & set(
         service
     )
-    # 30 s to drain, 5 s of grace, 12 s for what will not end, 5 s for last words.
+    # 30 s to drain, 5 s of grace, 12 s for agents that do not end, 5 s for the last messages.
     assert service["stop_grace_period"] == "60s"
 
 
@@ -70,7 +70,7 @@ def test_versions_are_pinned():
     assert any(one.startswith(f"{init};") for one in project["optional-dependencies"]["dev"]), "what is tested is used"
 
 
-def test_the_context_holds_what_the_wheel_is_made_of_and_no_more():
+def test_the_build_context_has_the_sources_of_the_wheel_and_no_others():
     patterns = [line for line in IGNORE.read_text().splitlines() if line and not line.startswith("#")]
     assert patterns[0] == "*"
     let_in = {line.removeprefix("!") for line in patterns if line.startswith("!")}
@@ -91,7 +91,7 @@ def test_the_healthcheck_is_patient_and_cheap():
     assert int(waits[1]) < seconds["timeout"], "acpctl says itself that it waits no longer"
 
 
-# The entrypoint, run.
+# Running the entrypoint.
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_it_runs_without_privileges_and_writes_only_in_its_volumes(run):
 
 
 @needs_namespaces
-def test_the_healthcheck_looks_at_the_daemon_and_not_at_discord(run):
+def test_the_healthcheck_asks_the_daemon_and_not_discord(run):
     container = run(ONLINE)
     container.wait_for("discord_attempt_failed")
     health = container.exec("acpctl", "health")
@@ -202,7 +202,7 @@ def test_a_sigterm_before_the_daemon_is_ready_needs_the_init(folder, with_init):
 
 
 @needs_namespaces
-def test_a_configuration_that_cannot_be_used_is_78(run):
+def test_an_unusable_configuration_exits_with_78(run):
     container = run(AGENT + "[pool]\nmax_session = 3\n")
     assert container.process.wait(LIMIT) == 78
     container.wait_for("did you mean max_sessions?")

@@ -1,4 +1,4 @@
-"""The chart alone: lint, refusals, and what its values become. What is true of kustomize too is in test_kubernetes."""
+"""The chart: lint, refused values, and what the values become. test_kubernetes tests what kustomize renders too."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from tests.support.packaging.rendered import CLAUDE, HELMED, WRONG
 
 
 @pytest.mark.parametrize("name", HELMED)
-def test_lint_finds_nothing_but_that_there_is_no_icon(helm_told, name):
-    assert helm_told[name]["lint"] == ["icon is recommended"]
+def test_lint_reports_only_the_missing_icon(helm_outcomes, name):
+    assert helm_outcomes[name]["lint"] == ["icon is recommended"]
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_bad_value_is_refused_with_its_place_and_reason(helm_told, name):
-    assert "files" not in helm_told[name]
-    assert WRONG[name][1] in helm_told[name]["error"]
+def test_a_bad_value_is_refused_with_its_path_and_reason(helm_outcomes, name):
+    assert "files" not in helm_outcomes[name]
+    assert WRONG[name][1] in helm_outcomes[name]["error"]
 
 
 def test_the_schema_is_current():
-    told = "config.toml has other keys now; run: python -m tests.support.packaging.values_schema"
-    assert values_schema.PLACE.read_text() == values_schema.text(), told
+    advice = "the keys of config.toml have changed; run: python -m tests.support.packaging.values_schema"
+    assert values_schema.PLACE.read_text() == values_schema.text(), advice
 
 
 def test_probes_are_derived_from_bind(helmed):
@@ -38,7 +38,7 @@ def test_probes_are_derived_from_bind(helmed):
     assert elsewhere.probes["livenessProbe"]["periodSeconds"] == 10
 
 
-def test_values_become_toml_of_the_same_kinds(helmed):
+def test_values_become_toml_of_the_same_types(helmed):
     config = helmed["all of it"].config
     assert config == {
         "default_agent": "claude",
@@ -53,7 +53,7 @@ def test_values_become_toml_of_the_same_kinds(helmed):
     assert helmed["all of it"].pod["terminationGracePeriodSeconds"] == 90 + 3 + 25
 
 
-def test_the_rest_of_the_values_arrives(helmed):
+def test_the_other_values_reach_the_manifests(helmed):
     full = helmed["all of it"]
     assert full.container["image"] == "registry.example/acpbot@sha256:" + "a" * 64
     assert helmed["off"].container["image"] == "acpbot:0.1.0"
@@ -70,7 +70,7 @@ def test_the_rest_of_the_values_arrives(helmed):
     assert {one["metadata"]["name"] for one in full.objects} == {"bot"}
 
 
-def test_where_the_token_comes_from(helmed):
+def test_the_token_comes_from_the_chart_or_an_existing_secret(helmed):
     created, standing, local = helmed["on, another port"], helmed["off"], helmed["local"]
     assert created.the("Secret")["metadata"]["name"] == "acpbot"
     assert not standing.all_of("Secret")
@@ -86,7 +86,7 @@ def _sources(rendered):
     return volume["projected"]["sources"]
 
 
-def test_where_the_state_is_kept(helmed):
+def test_the_state_is_in_a_volume_claim(helmed):
     def state(name: str) -> dict:
         (volume,) = [volume for volume in helmed[name].pod["volumes"] if volume["name"] == "state"]
         return volume
@@ -105,7 +105,7 @@ def test_where_the_state_is_kept(helmed):
     assert not helmed["nothing kept"].all_of("PersistentVolumeClaim")
 
 
-def test_a_new_configuration_or_token_makes_a_new_pod(helmed):
+def test_a_changed_configuration_or_token_replaces_the_pod(helmed):
     def checksums(name: str) -> dict[str, str]:
         annotations = helmed[name].the("Deployment")["spec"]["template"]["metadata"]["annotations"]
         return {key: value for key, value in annotations.items() if key.startswith("checksum/")}
@@ -127,7 +127,7 @@ def test_the_notes_say_how_to_operate_it(helmed):
     assert "Nobody may talk to it yet" not in helmed["all of it"].notes
 
 
-def test_the_configuration_says_where_it_comes_from(helmed):
+def test_the_configuration_names_the_chart_as_its_source(helmed):
     text = helmed["off"].config_text
     assert text.startswith("# Made by Helm")
     assert tomllib.loads(text)["shutdown"] == {"drain_seconds": 30}

@@ -1,4 +1,4 @@
-"""What kustomize and Helm render, held to what Kubernetes, the pod security standard and acpbot itself want of it."""
+"""What kustomize and Helm render is valid for Kubernetes, the pod security standard and acpbot itself."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import ipaddress
 import math
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import kubernetes_validate
+import kubernetes_validate  # type: ignore[import-untyped]  # it has no annotations
 import pytest
 import yaml
 
@@ -17,9 +18,12 @@ from acpbot.config import loader
 from tests.support.packaging.container import Container, Image, obstacle, pod_mounts
 from tests.support.packaging.rendered import HELMED, KUSTOMIZED, LIMIT, PACKAGING, TOKEN, Rendered, each
 
+if TYPE_CHECKING:
+    from acpbot.config.settings import Settings
+
 KUSTOMIZATIONS = [("kustomize", name) for name in (*KUSTOMIZED, "example")]
 CHARTS = [("helm", name) for name in HELMED]
-KUBERNETES = ("1.25", "1.37")  # the oldest that the chart takes, and the newest that the schemas know
+KUBERNETES = ("1.25", "1.37")  # the oldest that the chart supports, and the newest that the schemas include
 
 needs_namespaces = pytest.mark.skipif(obstacle() is not None, reason=f"no container can be had: {obstacle()}")
 
@@ -28,21 +32,21 @@ every = each(*KUSTOMIZATIONS, *CHARTS)
 
 
 @every
-def test_kubernetes_takes_every_object(rendered):
+def test_every_object_is_valid_for_kubernetes(rendered):
     for version in KUBERNETES:
         for one in rendered.objects:
             kubernetes_validate.validate(one, version, strict=True)
 
 
-def test_the_validation_can_fail(helmed):
+def test_the_validation_rejects_a_bad_object(helmed):
     wrong = helmed["on"].the("Deployment") | {"spec": {"replicas": "one"}}
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(wrong, KUBERNETES[-1], strict=True)
 
 
 @every
-def test_the_pod_fulfils_the_restricted_standard(rendered):
-    """As https://kubernetes.io/docs/concepts/security/pod-security-standards/ has it."""
+def test_the_pod_meets_the_restricted_security_standard(rendered):
+    """Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/."""
     pod, container = rendered.pod, rendered.container
     assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers", "ephemeralContainers"} & set(pod)
     kinds = {kind for volume in pod["volumes"] for kind in volume if kind != "name"}
@@ -90,7 +94,7 @@ def test_probes_are_there_if_and_only_if_the_shim_is_on(rendered, tmp_path):
 
 
 @each(("kustomize", "base"), ("kustomize", "network-policy"), ("helm", "off"), ("helm", "a policy without probes"))
-def test_they_are_off_unless_they_are_asked_for(rendered):
+def test_probes_are_off_by_default(rendered):
     assert rendered.probes == {}
     assert rendered.config.get("management", {}).get("probes", {"enabled": False})["enabled"] is False
 
@@ -108,8 +112,8 @@ def test_the_token_is_in_the_secret_only(rendered):
 
 
 @every
-def test_what_refers_to_a_name_finds_it(rendered):
-    """Names that are not rendered are those that the operator brings."""
+def test_every_reference_to_a_name_resolves(rendered):
+    """A name that is not rendered is of an object that the operator creates."""
     brought = {"acpbot-env", "token", "keys", "mine", "projects"} | (
         {"acpbot"} if rendered.name in KUSTOMIZED else set()
     )
@@ -127,7 +131,7 @@ def test_what_refers_to_a_name_finds_it(rendered):
 
 
 @every
-def test_a_network_policy_lets_out_dns_and_https_and_in_the_probes(rendered):
+def test_the_network_policy_allows_dns_and_https_out_and_probes_in(rendered):
     for policy in rendered.all_of("NetworkPolicy"):
         spec = policy["spec"]
         assert sorted(spec["policyTypes"]) == ["Egress", "Ingress"]
@@ -141,7 +145,7 @@ def test_a_network_policy_lets_out_dns_and_https_and_in_the_probes(rendered):
         assert let_in <= {"probes"}, "and nobody else; in a pod without such a port it means none"
 
 
-def test_which_renderings_have_a_network_policy(kustomized, helmed):
+def test_only_some_renderings_have_a_network_policy(kustomized, helmed):
     with_policy = {one.name for one in (*kustomized.values(), *helmed.values()) if one.all_of("NetworkPolicy")}
     assert with_policy == {
         *("network-policy", "both", "both, the other way round", "example"),
@@ -172,7 +176,7 @@ def test_the_example_has_its_own_configuration_with_the_probes_on(kustomized):
     assert {one["metadata"]["namespace"] for one in example.objects} == {"acpbot"}
 
 
-def test_versions_agree():
+def test_all_versions_are_the_same():
     chart = yaml.safe_load((PACKAGING / "helm" / "acpbot" / "Chart.yaml").read_text())
     assert chart["version"] == chart["appVersion"] == __version__
     example = yaml.safe_load((PACKAGING / "kubernetes" / "example" / "kustomization.yaml").read_text())
@@ -181,17 +185,17 @@ def test_versions_agree():
         assert f"image: acpbot:{__version__}\n" in (PACKAGING / file).read_text()
 
 
-# acpbot in the pods.
+# Running acpbot in the pods.
 
 
-def parsed(rendered: Rendered, folder: Path) -> loader.Settings:
-    """The configuration as acpbot reads it, the token beside it."""
+def parsed(rendered: Rendered, folder: Path) -> Settings:
+    """The configuration as acpbot reads it, with the token in the same folder."""
     (folder / "discord-token").write_text(TOKEN)
     return loader.parse(rendered.config_text, str(folder / "config.toml"), {"HOME": "/nowhere"})
 
 
 def configuration(rendered: Rendered) -> dict[tuple[str, str], dict[str, str]]:
-    """What ConfigMaps and Secrets hold; those that the operator brings hold the token."""
+    """The content of ConfigMaps and Secrets; those that the operator creates contain the token."""
     data = {("configMap", one["metadata"]["name"]): one["data"] for one in rendered.all_of("ConfigMap")}
     for one in rendered.all_of("Secret"):
         data["secret", one["metadata"]["name"]] = {
@@ -246,8 +250,8 @@ def test_the_configuration_passes_the_check_in_the_pod(rendered, folder):
 
 @needs_namespaces
 @each(("kustomize", "both"), ("helm", "on, another port"))
-def test_the_pod_lives_while_discord_is_away_and_is_not_ready(rendered, folder):
-    """There is no network at all in it."""
+def test_while_discord_is_down_the_pod_is_alive_but_not_ready(rendered, folder):
+    """The container has no network."""
     with pod(rendered, folder) as container:
         container.wait_for("discord_attempt_failed")
         ipv6 = rendered.config["management"]["probes"]["bind"].startswith("[::]")

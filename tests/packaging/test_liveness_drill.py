@@ -1,8 +1,8 @@
-"""The drill: Discord's gateway is away for five minutes, and a kubelet probes as the rendered manifests tell it to.
+"""A drill: Discord's gateway is down for five minutes while a kubelet probes as the rendered manifests say.
 
-Real are the probes' HTTP server, discord.py against the loopback server, the pool and its agents; only the minutes are
-not: the clocks are moved. Beside the kubelet stands one whose liveness probe was pointed at readiness, the mistake that
-restarts a pod at each outage: it shows that the drill would see a restart.
+The probes' HTTP server, discord.py with the loopback server, the pool and its agents are real; only the time is not:
+the test moves the clocks. A second kubelet has a liveness probe that asks for readiness, the mistake that
+restarts a pod at each outage: it shows that the drill can see a restart.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tests.support.discord_scene import staged
 from tests.support.packaging.rendered import TOKEN, each
 
 if TYPE_CHECKING:
+    from acpbot.config.settings import ProbeSettings
     from tests.support.discord_scene import Scene
 
 OUTAGE_SECONDS = 300
@@ -27,7 +28,7 @@ LIMIT = 20
 
 @dataclass
 class Probe:
-    """One probe of a container's manifest, and what the kubelet keeps of it."""
+    """One probe of a container's manifest, and the state that the kubelet keeps of it."""
 
     path: str
     period: int
@@ -41,7 +42,7 @@ class Probe:
 
 
 class Kubelet:
-    """Probes one container as kubernetes/pkg/kubelet/prober does, each second that it is told of."""
+    """Probes one container as kubernetes/pkg/kubelet/prober does, each second that the test reports to it."""
 
     def __init__(self, probes: dict[str, dict[str, Any]], address: tuple[str, int]) -> None:
         self.startup, self.liveness, self.readiness = (
@@ -71,7 +72,7 @@ class Kubelet:
             self.ready_at.append((now, ready))
 
     async def _passes(self, probe: Probe, now: int) -> bool | None:
-        """Whether it passed; ``None`` where it is not due."""
+        """Whether the probe passed; ``None`` where it is not due."""
         if now % probe.period:
             return None
         status = await self._get(probe.path)
@@ -91,7 +92,7 @@ class Kubelet:
 class Drill:
     """A scene, the probes of a daemon around it, and the time."""
 
-    def __init__(self, scene: Scene, settings: loader.ProbeSettings) -> None:
+    def __init__(self, scene: Scene, settings: ProbeSettings) -> None:
         self.scene = scene
         self.grace = settings.grace_seconds
         self.probes = Probes(lambda: health.readiness(self.facts()), "127.0.0.1", 0)
@@ -156,22 +157,22 @@ async def test_an_outage_of_the_gateway_restarts_nothing_and_loses_nothing(rende
             back = drill.now
             await drill.pass_seconds(60)
 
-            # Liveness: not one probe failed, before, in or after the outage.
+            # Liveness: no probe failed before, during or after the outage.
             assert {status for _, status in right.liveness.statuses} == {200}
             assert len(right.liveness.statuses) >= (60 + OUTAGE_SECONDS + 60) // right.liveness.period - 1
             assert right.restarts == 0
-            # Readiness: within the grace all is well; then it fails, and comes back by itself.
+            # Readiness: it passes within the grace, then fails, and passes again by itself.
             failed = [second for second, status in right.readiness.statuses if status != 200]
             assert lost + drill.grace - 1 <= min(failed) <= lost + drill.grace + right.readiness.period
             assert max(failed) <= back
             (_, gone), (_, came) = right.ready_at[2:]
             assert (gone, came) == (False, True)
             assert right.ready_at[3][0] <= back + right.readiness.period
-            # No session is lost: the same processes, the one with its memory and the other still at work.
+            # No session is lost: the same processes, one with its memory, the other still working.
             rows = {thread: scene.harness.row(thread) for thread in sessions}
             assert {thread: row.session_id for thread, row in rows.items()} == sessions
             assert [row.state for row in rows.values()] == ["idle", "busy"]
-            assert scene.text(idle).count("the blue door") == 2, "told again after the outage"
+            assert scene.text(idle).count("the blue door") == 2, "the answer was repeated after the outage"
             assert scene.harness.events.endings == []
             # And the other kubelet has restarted a healthy pod, again and again.
             assert mistaken.restarts > 1

@@ -1,4 +1,4 @@
-"""acpbot.service under systemd itself, on a machine of its own: what `acpbot install-service` says is what is run."""
+"""acpbot.service under systemd itself, on a separate machine: the tests run what `acpbot install-service` prints."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def machine(tmp_path):
         yield machine
 
 
-def next_commands(told: str) -> list[list[str]]:
-    """The commands that `acpbot install-service` says to run, word by word."""
-    _, _, lines = told.partition("\nNext:\n")
+def next_commands(output: str) -> list[list[str]]:
+    """The commands that `acpbot install-service` prints, split into words."""
+    _, _, lines = output.partition("\nNext:\n")
     return [shlex.split(line, comments=True) for line in lines.splitlines()]
 
 
@@ -48,10 +48,9 @@ KillMode=mixed
 
 
 def install(machine: Machine, config: str, *, starts: bool = True) -> None:
-    """What an administrator does: a configuration, `acpbot install-service`, and then what that says."""
+    """Install as an administrator does: write a configuration, run `acpbot install-service`, run what it prints."""
     machine.write("/etc/acpbot/config.toml", config, 0o600)
-    told = machine.run("acpbot", "install-service", "--yes").stdout
-    commands = next_commands(told)
+    commands = next_commands(machine.run("acpbot", "install-service", "--yes").stdout)
     assert ["systemctl", "enable", "--now", UNIT] in commands
     for command in commands:
         machine.run(*command, check=starts)
@@ -62,8 +61,8 @@ def journal(machine: Machine) -> str:
 
 
 def state(machine: Machine, *names: str) -> list[str]:
-    told = machine.run("systemctl", "show", UNIT, *(f"--property={name}" for name in names)).stdout
-    found = dict(line.split("=", 1) for line in told.splitlines())
+    shown = machine.run("systemctl", "show", UNIT, *(f"--property={name}" for name in names)).stdout
+    found = dict(line.split("=", 1) for line in shown.splitlines())
     return [found[name] for name in names]
 
 
@@ -84,13 +83,13 @@ async def test_a_bot_with_its_token_in_the_credential_store(machine):
         assert state(machine, "ActiveState", "Result", "ExecMainStatus") == ["inactive", "success", "0"]
         assert marked_processes([session]) == []
         assert not (machine.root / "run/acpbot").exists()
-        told = await asyncio.to_thread(journal, machine)
-    assert "kind=cgroup" in told
-    assert "Traceback" not in told
-    assert server.token not in told
+        logged = await asyncio.to_thread(journal, machine)
+    assert "kind=cgroup" in logged
+    assert "Traceback" not in logged
+    assert server.token not in logged
 
 
-def test_who_may_read_what(machine):
+def test_file_permissions_of_the_service(machine):
     install(machine, LOCAL + '[management]\nsocket_group = "acpbot"\n')
     machine.write("/etc/sysusers.d/people.conf", "u ada 2001 - /home/ada\nm ada acpbot\nu bob 2002 - /home/bob\n")
     machine.run("systemd-sysusers", "people.conf")
@@ -104,7 +103,7 @@ def test_who_may_read_what(machine):
 
 
 def tools(machine: Machine, commands: list[str]) -> dict[str, tuple[int, str]]:
-    """Have an agent's tool run shell commands, one after the other: the status of each, and what it said."""
+    """Let an agent's tool run shell commands, one after the other; the status and the output of each."""
     lines = [f"sh -c {shlex.quote(text)} > {n}.out 2>&1; echo $? > {n}.status" for n, text in enumerate(commands)]
     machine.write("/srv/try.sh", "\n".join(lines))
     with wire(machine) as chat:
@@ -117,7 +116,7 @@ def tools(machine: Machine, commands: list[str]) -> dict[str, tuple[int, str]]:
     }
 
 
-def test_what_an_agent_can_do_and_what_it_can_not(machine):
+def test_an_agent_can_write_only_where_it_should(machine):
     machine.write("/home/ada/code", "x")
     machine.write("/opt/acpbot/readable", "x")
     install(machine, LOCAL)
@@ -143,7 +142,7 @@ def test_what_an_agent_can_do_and_what_it_can_not(machine):
     assert {text: end for text, end in ended.items() if text in may_not and end[0] == 0} == {}
 
 
-def test_a_sandbox_of_the_agent_s_own_works_with_the_drop_in(machine):
+def test_an_agent_can_use_its_own_sandbox_with_the_drop_in(machine):
     drop_in = (FOLDER / "nested-sandbox.conf").read_text()
     place = next(word for word in drop_in.split() if word.startswith("/etc/")).rstrip(",")
     machine.write(place, drop_in)
@@ -152,13 +151,13 @@ def test_a_sandbox_of_the_agent_s_own_works_with_the_drop_in(machine):
     assert tools(machine, [NESTED]) == {NESTED: (0, "")}
 
 
-def test_a_configuration_that_is_wrong_is_not_tried_again(machine):
+def test_a_wrong_configuration_is_not_restarted(machine):
     install(machine, "x = [", starts=False)
     assert state(machine, "ActiveState", "ExecMainStatus", "NRestarts") == ["failed", "78", "0"]
     assert "cannot use /etc/acpbot/config.toml: not TOML at line 1" in journal(machine)
 
 
-def test_after_a_crash_it_is_started_again_and_nothing_is_left(machine):
+def test_after_a_crash_it_is_restarted_and_no_process_is_left(machine):
     machine.write(f"/etc/systemd/system/{UNIT}.d/soon.conf", "[Service]\nRestartSec=0\n")
     install(machine, LOCAL)
     with wire(machine) as chat:
@@ -187,7 +186,7 @@ def test_a_reload_reads_the_configuration_again(machine):
     assert state(machine, "ActiveState", "NRestarts") == ["active", "0"]
 
 
-def test_a_daemon_that_hangs_is_ended_and_started_again(machine):
+def test_a_daemon_that_hangs_is_killed_and_restarted(machine):
     machine.write(f"/etc/systemd/system/{UNIT}.d/soon.conf", "[Service]\nRestartSec=0\nWatchdogSec=500ms\n")
     install(machine, LOCAL)
     machine.run("systemctl", "kill", "--signal=STOP", "--kill-who=main", UNIT)
@@ -196,7 +195,7 @@ def test_a_daemon_that_hangs_is_ended_and_started_again(machine):
     assert state(machine, "ActiveState") == ["active"]
 
 
-def test_a_service_of_a_user_s_own(machine):
+def test_a_user_service_runs(machine):
     machine.write("/etc/sysusers.d/people.conf", "u ada 2001 - /home/ada\n")
     machine.run("systemd-sysusers", "people.conf")
     machine.write("/etc/systemd/system/manager.service", MANAGER)
@@ -204,8 +203,8 @@ def test_a_service_of_a_user_s_own(machine):
     own = {"user": "ada", "XDG_RUNTIME_DIR": "/run/user/2001"}
     machine.run("install", "-d", "/home/ada/.config/acpbot", **own)
     machine.write("/home/ada/.config/acpbot/config.toml", LOCAL)
-    told = machine.run("acpbot", "install-service", "--user", "--yes", **own).stdout
-    linger, *commands = next_commands(told)
+    output = machine.run("acpbot", "install-service", "--user", "--yes", **own).stdout
+    linger, *commands = next_commands(output)
     assert linger == ["loginctl", "enable-linger"]  # this machine has no logins
     for command in commands:
         machine.run(*command, **own)

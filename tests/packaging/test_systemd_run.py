@@ -1,4 +1,4 @@
-"""The daemon, started as acpbot.service says, where systemd itself may not be there."""
+"""The daemon, started as acpbot.service says, on a machine that may not have systemd."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def home():
 
 
 def below(folder: Path, home: Home) -> Service:
-    """The service with all its places below a folder, and a configuration there."""
+    """The service with all its folders below one folder, and a configuration there."""
     program = Path(sys.executable).with_name("acpbot")
     service = Service(Unit(TEXT.replace("/usr/bin/acpbot", str(program))), Channels.below(folder))
     etc = Path(service.places.configuration, "acpbot")
@@ -39,7 +39,7 @@ def below(folder: Path, home: Home) -> Service:
     return service
 
 
-async def test_as_this_user_below_a_folder(home, tmp_path):
+async def test_the_user_unit_runs_with_its_folders_below_a_directory(home, tmp_path):
     service = below(tmp_path, home)
     with await asyncio.to_thread(Running, service, tmp_path, SECRETS) as running:
         session = (await home.is_served(acpctl_at(running.socket)))["session_id"]
@@ -54,7 +54,7 @@ async def test_as_this_user_below_a_folder(home, tmp_path):
     assert home.server.token not in log
 
 
-async def test_as_its_own_user_where_all_else_is_read_only(home, tmp_path):
+async def test_the_system_unit_runs_as_its_own_user_on_a_read_only_file_system(home, tmp_path):
     (tmp_path / "try").mkdir()
     if reason := missing(tmp_path / "try", systemd=False):
         pytest.skip(f"the service can't be run apart: {reason}")
@@ -77,7 +77,7 @@ async def test_as_its_own_user_where_all_else_is_read_only(home, tmp_path):
 
 
 def assert_confined(pid: int) -> None:
-    """As systemd would have it: no root, no capabilities, and nothing to write but its own folders."""
+    """As under systemd: not root, no capabilities, and only its own folders are writable."""
     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     assert status["Uid"].split() == [str(UID)] * 4
     assert (int(status["CapBnd"], 16), int(status["CapPrm"], 16), status["NoNewPrivs"]) == (0, 0, "1")

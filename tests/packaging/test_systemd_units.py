@@ -1,4 +1,4 @@
-"""The units, as systemd's own tools judge them, and as the daemon's settings want them."""
+"""systemd's own tools accept the units, and the units match the daemon's settings."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ DROP_IN = FOLDER / "nested-sandbox.conf"
 
 @pytest.fixture
 def analyze(tmp_path):
-    """Run systemd-analyze; skips where there is none, or an older one than the units are for."""
+    """Run systemd-analyze; skip where it is missing or older than the units need."""
     program = shutil.which("systemd-analyze")
     if program is None:
         pytest.skip("there is no systemd-analyze; a package named systemd has it")
-    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
-    version = int(re.findall(r"\d+", told)[0])
+    output = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    version = int(re.findall(r"\d+", output)[0])
     if version < 252:
         pytest.skip(f"systemd-analyze is of systemd {version}; the units are for 252 or later")
     (tmp_path / "run").mkdir(mode=0o700)
@@ -48,7 +48,7 @@ def analyze(tmp_path):
 
 
 def installed(tmp_path: Path, unit: Path) -> Path:
-    """The unit with a program that is there."""
+    """The unit with a program that exists."""
     place = tmp_path / unit.parent.name / "acpbot.service"
     place.parent.mkdir()
     program = Path(sys.executable).with_name("acpbot")
@@ -58,13 +58,13 @@ def installed(tmp_path: Path, unit: Path) -> Path:
 
 
 @pytest.mark.parametrize(("unit", "manager"), [(SYSTEM, "--system"), (USER, "--user")])
-def test_systemd_finds_nothing_wrong(analyze, tmp_path, unit, manager):
+def test_systemd_analyze_verify_accepts_the_units(analyze, tmp_path, unit, manager):
     done = analyze(manager, "verify", str(installed(tmp_path, unit)))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("where", ["acpbot.service", "acpbot.service.d/more.conf"])
-def test_verify_would_find_something_wrong(analyze, tmp_path, where):
+def test_systemd_analyze_verify_rejects_a_bad_unit(analyze, tmp_path, where):
     place = installed(tmp_path, SYSTEM)
     file = place.parent / where
     file.parent.mkdir(exist_ok=True)
@@ -73,7 +73,7 @@ def test_verify_would_find_something_wrong(analyze, tmp_path, where):
     assert "Failed to parse protect system value" in analyze("verify", str(place)).stderr
 
 
-def test_the_exposure_is_low(analyze, tmp_path):
+def test_the_security_exposure_is_low(analyze, tmp_path):
     place = installed(tmp_path, SYSTEM)
     done = analyze("security", "--offline=true", str(place))
     found = re.search(r"Overall exposure level for acpbot\.service: ([\d.]+)", done.stdout)
@@ -84,7 +84,7 @@ def test_the_exposure_is_low(analyze, tmp_path):
     assert worst["name"] in {"PrivateNetwork=", "RestrictAddressFamilies=~AF_(INET|INET6)"}, "agents use the network"
 
 
-def test_the_drop_in_for_nested_sandboxes_is_understood(analyze, tmp_path):
+def test_the_drop_in_for_nested_sandboxes_is_valid(analyze, tmp_path):
     place = installed(tmp_path, SYSTEM)
     folder = place.with_name("acpbot.service.d")
     folder.mkdir()
@@ -103,14 +103,14 @@ def test_there_is_time_to_drain_and_to_end_agents(path):
 
 
 @pytest.mark.parametrize("path", [SYSTEM, USER], ids=["system", "user"])
-def test_a_restart_is_for_what_a_restart_can_mend(path):
+def test_the_unit_restarts_only_where_a_restart_can_help(path):
     unit = Unit(path.read_text())
     assert unit.one("Restart") == "on-failure"
     assert unit.one("RestartPreventExitStatus") == str(ConfigError.exit_code)
     assert (unit.one("Type"), unit.one("KillMode"), unit.one("Delegate")) == ("notify", "mixed", "yes")
 
 
-def test_the_user_and_the_folders_fit_together():
+def test_the_user_and_the_folders_match():
     unit = Unit(SYSTEM.read_text())
     (user,) = re.findall(r'^u (\S+) - ".*" (\S+)$', (FOLDER / "sysusers.d" / "acpbot.conf").read_text(), re.MULTILINE)
     assert user == (unit.one("User"), f"/var/lib/{unit.one('StateDirectory')}")
@@ -121,7 +121,7 @@ def test_the_user_and_the_folders_fit_together():
 
 
 @pytest.mark.parametrize("path", [path for path in FOLDER.rglob("*") if path.is_file()], ids=lambda path: path.name)
-def test_a_file_can_be_installed_as_it_is(path):
+def test_each_file_can_be_installed_without_a_change(path):
     assert stat.S_IMODE(path.stat().st_mode) & 0o111 == 0
     text = path.read_text()
     assert text.isascii()

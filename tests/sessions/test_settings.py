@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from acpbot.config import loader
-from acpbot.config.keys import keys_of
+from acpbot.config.field_types import keys_of
 from acpbot.config.settings import AgentSettings, PermissionSettings, PoolSettings
 from acpbot.errors import TooMany
 from acpbot.runtimes.local.launcher import choose_launcher

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from acpbot.config import keys, loader
+from acpbot.config import loader
+from acpbot.config.field_types import keys_of
 from acpbot.config.settings import TABLES, Settings
 from acpbot.errors import ConfigError
 
@@ -39,5 +40,5 @@ def assert_one_line(message: str) -> None:
 def all_keys() -> set[tuple[str, str]]:
     found = {("", "default_agent")}
     for name, cls in TABLES.items():
-        found |= {(name, key) for key in keys.keys_of(cls) if f"{name}.{key}" not in TABLES}
+        found |= {(name, key) for key in keys_of(cls) if f"{name}.{key}" not in TABLES}
     return found

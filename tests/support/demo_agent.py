@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from acp import schema
 
+from tests.support.coverage_environ import COVERAGE_ENVIRON
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -35,7 +37,7 @@ RESULTS = {
 
 
 def check(model: Any, value: dict[str, Any], *, beyond: frozenset[str] = frozenset()) -> None:
-    """Hold a value against the SDK's schema: nothing invalid, and (but for ``beyond``) nothing that it would drop."""
+    """Check a value against the SDK's schema: nothing invalid, and (but for ``beyond``) nothing that it would drop."""
     known = {key: item for key, item in value.items() if key not in beyond}
     read = model.model_validate(known).model_dump(mode="json", by_alias=True, exclude_unset=True)
     assert read == known
@@ -76,7 +78,7 @@ class Driver:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "acpbot.demo.agent"],
             cwd=cwd,
-            env={"PATH": os.environ["PATH"], "ACPBOT_DEMO_PACE": pace, **(env or {})},
+            env={"PATH": os.environ["PATH"], "ACPBOT_DEMO_PACE": pace, **COVERAGE_ENVIRON, **(env or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -96,7 +98,7 @@ class Driver:
 
     def send(self, method: str, params: dict[str, Any], *, notify: bool = False) -> int:
         self._last_id += 1
-        message = {"jsonrpc": "2.0", "method": method, "params": params}
+        message: dict[str, Any] = {"jsonrpc": "2.0", "method": method, "params": params}
         if not notify:
             message["id"] = self._last_id
             self._methods[self._last_id] = method
@@ -214,12 +216,13 @@ class Driver:
         self.process.wait(LIMIT)
         self._reader.join(LIMIT)
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert pipe is not None
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
 
 
 class Turn:
-    """What a prompt gave."""
+    """The answer and the updates of a prompt."""
 
     def __init__(self, answer: dict[str, Any], messages: list[dict[str, Any]]) -> None:
         self.answer = answer

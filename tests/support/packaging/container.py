@@ -35,8 +35,8 @@ UID: Final = 10001
 TOOLS: Final = ("unshare", "nsenter", "setpriv", "mount", "chroot", "env")
 NAMESPACES: Final = ("--mount", "--pid", "--net", "--ipc", "--uts")
 
-# Whatever becomes of the tests, no container outlives them: with PID 1 ends all that is in its pid namespace. For PID 1
-# it must come after the change of user, at which the kernel forgets it: prctl(2), PR_SET_PDEATHSIG.
+# No container outlives the tests: when PID 1 ends, its whole pid namespace ends. PID 1 must set this
+# after the change of user, which resets it: prctl(2), PR_SET_PDEATHSIG.
 DIES_WITH_PARENT: Final = ("setpriv", "--pdeathsig=SIGKILL")
 
 # Brings the loopback up: SIOCSIFFLAGS, IFF_UP; netdevice(7).
@@ -55,7 +55,7 @@ print(answer.status, answer.read().decode())
 
 @functools.cache
 def obstacle() -> str | None:
-    """Why no container can be had here; ``None`` where it can."""
+    """Why no container can run here; ``None`` where one can."""
     if os.geteuid() != 0:
         return "only root can start a container as another user"
     if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
@@ -68,7 +68,7 @@ def obstacle() -> str | None:
 
 @dataclass(frozen=True)
 class Image:
-    """What the last stage of the Dockerfile says about running it."""
+    """How to run the image, from the last stage of the Dockerfile."""
 
     entrypoint: list[str]
     command: list[str]
@@ -81,7 +81,8 @@ class Image:
 
     @classmethod
     def of(cls, dockerfile: Path = DOCKERFILE) -> Image:
-        parser = dockerfile_parse.DockerfileParser(fileobj=io.BytesIO(dockerfile.read_bytes()))
+        content = io.BytesIO(dockerfile.read_bytes())
+        parser = dockerfile_parse.DockerfileParser(fileobj=content)  # type: ignore[arg-type]  # the stub says text
         last: dict[str, str] = {}
         for step in parser.structure:
             last = {} if step["instruction"] == "FROM" else last | {step["instruction"]: step["value"]}
@@ -123,7 +124,7 @@ class Mount:
 
 @dataclass
 class Container:
-    """Runs until it is left. ``args`` take the place of CMD, ``environ`` comes over the image's."""
+    """Runs inside its ``with`` block. ``args`` replace CMD, ``environ`` overrides the image's."""
 
     image: Image
     folder: Path
@@ -161,7 +162,7 @@ class Container:
         if self.process.stdout is not None:
             self.process.stdout.close()
 
-    # What is in it.
+    # Its content.
 
     def _setup(self, root: Path) -> Iterator[str]:
         """The image's file system, and what is mounted over it."""
@@ -208,7 +209,7 @@ class Container:
         setpriv, *as_user = self._as_user(argv)
         return shlex.join(["exec", "chroot", str(root), setpriv, *DIES_WITH_PARENT[1:], *as_user])
 
-    # What it says.
+    # Its output.
 
     def _read(self, output: IO[str]) -> None:
         for line in output:
@@ -229,19 +230,19 @@ class Container:
         with self._news:
             self._news.wait_for(lambda: self._over or any(word in line for line in self.lines), LIMIT)
             found = next((line for line in self.lines if word in line), None)
-        assert found is not None, f"no {word!r} in what it said:\n{self.log}"
+        assert found is not None, f"no {word!r} in its output:\n{self.log}"
         return found
 
-    # What is done to it.
+    # Acting on it.
 
     @property
     def pid(self) -> int:
-        """Its PID 1, as this machine counts."""
+        """Its PID 1, as a pid of this machine."""
         (child,) = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return int(child)
 
     def exec(self, *argv: str, **more: Any) -> subprocess.CompletedProcess[str]:
-        """As `docker exec` and `kubectl exec`: the container's user, its environment, its privileges."""
+        """Run a command as `docker exec` does: as the container's user, with its environment and privileges."""
         enter = ["nsenter", "--target", str(self.pid), "--mount", "--pid", "--net", "--root", "--"]
         return subprocess.run(
             [*enter, *self._as_user(argv)],
@@ -254,13 +255,13 @@ class Container:
         )
 
     def get(self, port: int, path: str, *, ipv6: bool = False) -> tuple[int, str]:
-        """What a kubelet is answered: from outside, but in the container's network."""
+        """The answer to a kubelet's probe: sent from outside, but in the container's network."""
         enter = ["nsenter", "--target", str(self.pid), "--net", "--"]
         url = f"http://{'[::1]' if ipv6 else '127.0.0.1'}:{port}{path}"
-        told = subprocess.run(
+        output = subprocess.run(
             [*enter, sys.executable, "-c", GET, url], capture_output=True, text=True, timeout=LIMIT, check=True
         ).stdout
-        status, _, body = told.partition(" ")
+        status, _, body = output.partition(" ")
         return int(status), body.strip()
 
     def stop(self, within: float) -> int:
@@ -270,7 +271,7 @@ class Container:
 
 
 def owned(folder: Path, mode: int, uid: int = UID, gid: int = UID) -> Path:
-    """A new folder of that user's."""
+    """A new folder that this user owns."""
     folder.mkdir(parents=True)
     os.chown(folder, uid, gid)
     folder.chmod(mode)
@@ -278,7 +279,7 @@ def owned(folder: Path, mode: int, uid: int = UID, gid: int = UID) -> Path:
 
 
 def compose_mounts(folder: Path, config: str, token: str) -> list[Mount]:
-    """What compose.yaml gives the service, made in ``folder``: volumes, secrets and tmpfs as Docker makes them."""
+    """What compose.yaml mounts, created in ``folder``: volumes, secrets and tmpfs as Docker makes them."""
     compose = yaml.safe_load(COMPOSE.read_text())
     service = compose["services"]["acpbot"]
     mounts = []
@@ -302,7 +303,7 @@ def compose_mounts(folder: Path, config: str, token: str) -> list[Mount]:
 
 
 def pod_mounts(folder: Path, pod: dict[str, Any], data: dict[tuple[str, str], dict[str, str]]) -> list[Mount]:
-    """What the kubelet mounts into the pod's one container; ``data`` is what (kind, name) of configuration holds."""
+    """What the kubelet mounts into the pod's one container; ``data`` is the content of each (kind, name)."""
     group = pod["securityContext"]["fsGroup"]
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     mounts = []

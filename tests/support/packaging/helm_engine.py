@@ -1,4 +1,4 @@
-"""Helm's own engine, in a process of its own: the Go runtime in its library wants signals and threads of its own.
+"""Helm's own engine, in a process of its own: the Go runtime in its library uses signals and threads of its own.
 
 Reads a JSON object from stdin: for each case, the values. Writes for each what Helm made of it:
 ``{"lint": [...], "files": {template: text}}``, or ``{"lint": [...], "error": "..."}``.
@@ -18,12 +18,12 @@ CHART = Path(__file__).parents[3] / "packaging" / "helm" / "acpbot"
 
 def made(chart: helm_python.Chart, values: dict[str, Any]) -> dict[str, Any]:
     report = helm_python.lint(CHART, values, strict=True)
-    told = [message["error"] for message in report["messages"]] + report["errors"]
+    problems = [message["error"] for message in report["messages"]] + report["errors"]
     try:
         chart.validate_schema(values)
-        return {"lint": told, "files": chart.render(values, name="acpbot", namespace="bots")}
+        return {"lint": problems, "files": chart.render(values, name="acpbot", namespace="bots")}
     except helm_python.HelmError as error:
-        return {"lint": told, "error": str(error)}
+        return {"lint": problems, "error": str(error)}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A machine of its own, in namespaces: this one's programs, an installation in /opt/acpbot, and systemd as pid 1.
+"""A separate machine, in namespaces: the programs of this one, an installation in /opt/acpbot, and systemd as pid 1.
 
 Files are a copy-on-write view of this machine's, in memory; processes are in a pid namespace and below a cgroup of
 their own; the network is this machine's, so that a server of the test can be reached on the loopback. Nothing is left.
@@ -38,7 +38,7 @@ mount -t overlay -o "lowerdir=/,upperdir=$0/upper,workdir=$0/work" overlay "$0/r
 
 
 def missing(folder: Path, *, systemd: bool = True) -> str:
-    """Why no machine can be made here, or an empty string; what is tried is tried in ``folder``."""
+    """Why no machine can run here, or an empty string; ``folder`` is for the attempt."""
     if os.geteuid() != 0:
         return "only root makes such a machine"
     tools = ["unshare", "nsenter", "mount", "umount", "pivot_root", "setpriv"]
@@ -72,9 +72,9 @@ def _children(pid: int) -> list[int]:
 
 
 class Machine:
-    """Runs ``command`` as pid 1 of a machine, ready when it says so (sd_notify(3)): by default systemd.
+    """Runs ``command`` as pid 1 of a machine, ready when it reports so (sd_notify(3)): by default systemd.
 
-    ``told`` are the states that pid 1 told; ``root`` is its root directory, seen from here.
+    ``told`` are the states that pid 1 has reported; ``root`` is its root directory, seen from here.
     """
 
     def __init__(self, folder: Path, command: Sequence[str] = INIT, **environ: str) -> None:
@@ -106,17 +106,17 @@ class Machine:
         self.root = Path(f"/proc/{self.pid}/root")
 
     def children(self) -> list[int]:
-        """The children of its pid 1, as they are called here."""
+        """The children of its pid 1, as pids of this machine."""
         return _children(self.pid)
 
     def wait_for(self, state: str) -> None:
-        """Wait until pid 1 has told this state."""
+        """Wait until pid 1 has sent this state (sd_notify(3))."""
         while True:
             try:
-                told = self._notify.recv(4096).decode().split("\n")
+                states = self._notify.recv(4096).decode().split("\n")
             except TimeoutError:
                 raise AssertionError(f"no {state}; it says:\n{self.log.read_text(errors='replace')}") from None
-            if state in told:
+            if state in states:
                 return
 
     def run(self, *command: str, check: bool = True, user: str = "", **environ: str) -> subprocess.CompletedProcess:
@@ -177,7 +177,7 @@ class Machine:
         self.close()
 
     def close(self) -> None:
-        """End all that runs in it; the kernel takes the rest back."""
+        """Kill its pid 1, and with it all that runs there; the kernel frees the rest."""
         self.process.kill()
         self.process.wait(LIMIT)
         self._notify.close()

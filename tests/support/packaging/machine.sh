@@ -1,6 +1,6 @@
-# Makes a machine of its own out of this one's files and becomes its first program: machine.sh FOLDER PYTHON PREFIX
+# Sets up a separate machine from the files of this one and becomes its first program: machine.sh FOLDER PYTHON PREFIX
 # SITE_PACKAGES SOURCES COMMAND... Called in new mount, pid, cgroup, uts and ipc namespaces, as root.
-# Whatever is written there is in memory, and gone with it. /opt/acpbot is an installation as a virtual environment.
+# Files written there are in memory and disappear with it. /opt/acpbot is an installation as a virtual environment.
 set -e
 folder=$1 python=$2 prefix=$3 packages=$4 sources=$5
 shift 5

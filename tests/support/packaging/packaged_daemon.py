@@ -1,4 +1,4 @@
-"""What a packaged daemon must do, whatever started it: answer a person in Discord, and an operator's shell."""
+"""What a packaged daemon must do however it is started: answer a person in Discord, and an operator's shell."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ env = {{ ACPBOT_DEMO_PACE = "0" }}
 """
 
     async def is_served(self, acpctl: Callable[..., dict]) -> dict:
-        """Ada gets an answer, and acpctl tells of her session, which lives on: its row."""
+        """Ada gets an answer; the row of her session, which stays open, from acpctl."""
         await self.server.wait_until_connected()
         self.ada.says(self.channel, "say at your service", mentions=[self.server.bot])
         thread = await self.server.wait_for_thread(self.channel)

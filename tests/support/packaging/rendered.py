@@ -171,9 +171,9 @@ def kustomize_all(tmp_path: Path) -> dict[str, Rendered]:
 
 
 def helm_all() -> tuple[dict[str, Rendered], dict[str, dict[str, Any]]]:
-    """What Helm makes of each of HELMED, and what it says to each of HELMED and WRONG."""
+    """What Helm renders for each of HELMED, and its messages for each of HELMED and WRONG."""
     wrong = {name: {"existingSecret": "token"} | values for name, (values, _) in WRONG.items()}
-    told = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "tests.support.packaging.helm_engine"],
         input=json.dumps(HELMED | wrong),
         capture_output=True,
@@ -182,8 +182,8 @@ def helm_all() -> tuple[dict[str, Rendered], dict[str, dict[str, Any]]]:
         check=False,
         cwd=ROOT,
     )
-    assert told.returncode == 0, told.stderr
-    answers = json.loads(told.stdout)
+    assert process.returncode == 0, process.stderr
+    answers = json.loads(process.stdout)
     rendered = {}
     for name in HELMED:
         assert "files" in answers[name], answers[name]

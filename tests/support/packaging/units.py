@@ -16,12 +16,12 @@ from typing import Final, NamedTuple, Self
 LIMIT: Final = 20.0
 FOLDER: Final = Path(__file__).parents[3] / "packaging" / "systemd"
 _SECONDS: Final = {"": 1, "s": 1, "min": 60, "h": 3600}
-# The pid is known only once the program's process is there; execve(2) keeps it.
+# The pid is known only when the process of the program exists; execve(2) keeps it.
 _EXEC: Final = 'export WATCHDOG_PID=$$ SYSTEMD_EXEC_PID=$$; exec "$@"'
 
 
 class Unit:
-    """The settings of one file, by section; an empty assignment takes back those before it (systemd.syntax(7))."""
+    """The settings of one file, by section; an empty assignment resets those before it (systemd.syntax(7))."""
 
     def __init__(self, text: str) -> None:
         self._settings: dict[tuple[str, str], list[str]] = defaultdict(list)
@@ -78,7 +78,7 @@ class Service:
         self.credentials = f"{places.runtime}/credentials/{self.name}"
 
     def folders(self) -> dict[str, tuple[str, int]]:
-        """The folders that the service manager makes: (path, mode) by the variable that tells of it."""
+        """The folders that the service manager creates: (path, mode) by the name of the variable that has its path."""
         found = {}
         for kind, place in (("Runtime", self.places.runtime), ("State", self.places.state)):
             if name := self.unit.one(f"{kind}Directory"):
@@ -109,11 +109,14 @@ class Service:
         }
         for line in self.unit.all("Environment"):
             for word in shlex.split(self.places.expand(line)):
-                environ.update([word.split("=", 1)])
+                name, _, value = word.partition("=")
+                environ[name] = value
         file = Path(self.places.expand(self.unit.one("EnvironmentFile").removeprefix("-")))
         if file.is_file():
-            lines = (line for line in file.read_text().splitlines() if line and not line.startswith("#"))
-            environ.update(line.split("=", 1) for line in lines)
+            for line in file.read_text().splitlines():
+                name, separator, value = line.partition("=")
+                if separator and not line.startswith("#"):
+                    environ[name] = value
         return environ
 
     def script(self, uid: int, secrets: dict[str, str]) -> str:
@@ -157,7 +160,7 @@ class Service:
 
 
 class Running:
-    """The service as a process of this user, with its folders where ``places`` says; ready when that is told."""
+    """The service as a process of this user, with its folders where ``places`` says; ready after construction."""
 
     def __init__(self, service: Service, folder: Path, secrets: dict[str, str]) -> None:
         self.state = Path(service.folders()["STATE_DIRECTORY"][0])
@@ -176,7 +179,7 @@ class Running:
                 (credentials / name).write_text(secrets[source])
                 (credentials / name).chmod(0o400)
         environ = service.environ(str(folder / "notify"), str(self.state))
-        # Not part of the unit: its own place for the socket is /run/acpbot, which is not this test's to use.
+        # Not part of the unit: its own place for the socket is /run/acpbot, which a test must not use.
         self.socket = Path(environ["RUNTIME_DIRECTORY"], "acpbot.sock")
         environ["ACPBOT_SOCKET"] = str(self.socket)
         with self.log.open("wb") as log:
@@ -198,13 +201,13 @@ class Running:
             raise
 
     def wait_for(self, state: str) -> None:
-        """Wait until the service has told this state."""
+        """Wait until the service has sent this state."""
         while True:
             try:
-                told = self._notify.recv(4096).decode().split("\n")
+                states = self._notify.recv(4096).decode().split("\n")
             except TimeoutError:
                 raise AssertionError(f"no {state}; it says:\n{self.log.read_text(errors='replace')}") from None
-            if state in told:
+            if state in states:
                 return
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Makes the chart's values.schema.json from acpbot's settings: run `python -m tests.support.packaging.values_schema`.
+"""Writes the chart's values.schema.json from acpbot's settings: run `python -m tests.support.packaging.values_schema`.
 
 `acpbot.config.settings` alone defines what a table of config.toml may hold; a test checks that the file is current.
 """
@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from acpbot.config import keys
+from acpbot.config.field_types import FieldType, bind, discord_id, keys_of, size, variables
 from acpbot.config.settings import TABLES
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 PLACE: Final = Path(__file__).parents[3] / "packaging" / "helm" / "acpbot" / "values.schema.json"
 
-# The chart mounts the token beside the configuration, and the image names the socket in its environment, which wins.
+# The chart mounts the token beside the configuration; the image sets ACPBOT_SOCKET, which overrides the key.
 CHART_SETS: Final = {("discord", "bot_token"), ("discord", "bot_token_file"), ("management", "socket")}
 
 PORT: Final = "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
@@ -40,36 +39,33 @@ def closed(properties: Schema, **more: Any) -> Schema:
     return {"type": "object", "additionalProperties": False, "properties": properties, **more}
 
 
-def of_kind(kind: keys.Kind) -> Schema:
-    """What a key takes, by the words in which acpbot itself says it."""
-    want = kind.want
-    if limits := re.fullmatch(r"a (whole number|number of \w+) from ([0-9.]+) to ([0-9.]+)", want):
-        low, high = (json.loads(limit) for limit in limits.groups()[1:])
-        return {"type": "integer" if limits[1] == "whole number" else "number", "minimum": low, "maximum": high}
-    if re.fullmatch(r'("[a-z-]+"(, | or )?)+', want):
-        return {"enum": re.findall(r'"([a-z-]+)"', want)}
-    if want == "true or false":
+def of_field(field: FieldType) -> Schema:
+    """What a key takes."""
+    if field.annotation is bool:
         return SWITCH
-    if want.startswith("a number of bytes"):
+    if choices := field.choices():
+        return {"enum": list(choices)}
+    base = field.annotation.__origin__
+    if field.prepare is size:
         return {"type": ["integer", "string"], "pattern": "^[0-9]+ ?[KMGT]?$"}
-    if want.startswith("a list of Discord ids"):
-        # As a number in YAML it would lose its last digits on the way: Helm makes all numbers floats.
-        return {"type": "array", "uniqueItems": True, "items": DISCORD_ID}
-    if want.startswith("a list of"):
-        return {"type": "array", "items": TEXT}
-    if want.startswith("a table of"):
-        return TEXTS
-    if want.startswith('"host:port"'):
+    if base in {int, float}:
+        name = "integer" if base is int else "number"
+        return {"type": name, "minimum": field.meta.ge, "maximum": field.meta.le}
+    if field.prepare is bind:
         return {"type": "string", "pattern": BIND}
-    return NAME
+    if field.items is not None:
+        # As a number in YAML it would lose its last digits on the way: Helm makes all numbers floats.
+        ids = field.items.prepare is discord_id
+        return {"type": "array", "uniqueItems": True, "items": DISCORD_ID} if ids else {"type": "array", "items": TEXT}
+    return NAME if field.prepare is not variables else TEXTS
 
 
 def of_table(name: str, cls: type[Struct]) -> Schema:
     """A table of config.toml."""
     properties = {}
-    for key, kind in keys.keys_of(cls).items():
+    for key, field in keys_of(cls).items():
         if (name, key) not in CHART_SETS:
-            properties[key] = of_kind(kind) if isinstance(kind, keys.Kind) else of_table(f"{name}.{key}", kind)
+            properties[key] = of_field(field) if isinstance(field, FieldType) else of_table(f"{name}.{key}", field)
     return closed(properties)
 
 
@@ -99,7 +95,7 @@ def tables() -> Schema:
 
 
 def schema() -> Schema:
-    """The whole of it."""
+    """The whole schema."""
     chart: Schema = {
         "global": OBJECT,
         "existingSecret": TEXT,
@@ -131,7 +127,7 @@ def schema() -> Schema:
             }
         ),
         "resources": closed({"requests": OBJECT, "limits": OBJECT, "claims": OBJECTS}),
-        # No httpGet, so that what is asked stays what it is.
+        # No httpGet: what the probes request is fixed.
         "startupProbe": counted("initialDelaySeconds", "periodSeconds", "timeoutSeconds", "failureThreshold"),
         "livenessProbe": counted("initialDelaySeconds", "periodSeconds", "timeoutSeconds", "failureThreshold"),
         "readinessProbe": counted(
@@ -159,7 +155,7 @@ def schema() -> Schema:
 
 
 def text() -> str:
-    """The file."""
+    """The text of the file."""
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 

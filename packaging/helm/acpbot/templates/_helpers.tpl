@@ -57,16 +57,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- regexFind "[0-9]+$" $bind -}}
 {{- end -}}
 
-{{- /* drain_seconds for running turns, grace_seconds for the agents (5 where unset), and 25 for what a stubborn one, or a
-last message to Discord, may take beyond. */ -}}
+{{- /* drain_seconds for running turns, grace_seconds for the agents (5 where unset), and 25 for a stubborn agent or a
+last message to Discord. */ -}}
 {{- define "acpbot.terminationGracePeriodSeconds" -}}
 {{- $drain := dig "drain_seconds" 30 (default dict .Values.shutdown) -}}
 {{- $grace := dig "grace_seconds" 5 (default dict .Values.pool) -}}
 {{- add (ceil $drain) (ceil $grace) 25 -}}
 {{- end -}}
 
-{{- /* One value of TOML. JSON's strings and lists are TOML's too; its numbers are all floats here, and 10.0 is no whole
-number to acpbot. */ -}}
+{{- /* One value of TOML. JSON's strings and lists are TOML's too; all numbers are floats here, and acpbot does not
+accept 10.0 as a whole number. */ -}}
 {{- define "acpbot.tomlValue" -}}
 {{- if kindIs "slice" . -}}
 [{{ range $index, $item := . }}{{ if $index }}, {{ end }}{{ include "acpbot.tomlValue" $item }}{{ end }}]
@@ -81,7 +81,7 @@ number to acpbot. */ -}}
 {{- if regexMatch "^[A-Za-z0-9_-]+$" . }}{{ . }}{{ else }}{{ toRawJson . }}{{ end -}}
 {{- end -}}
 
-{{- /* A table of TOML and those below it; of (dict "path" "agents.default" "table" ...). */ -}}
+{{- /* A table of TOML and its subtables; called with (dict "path" "agents.default" "table" ...). */ -}}
 {{- define "acpbot.tomlTable" -}}
 {{- $path := .path }}
 {{- $plain := dict }}

@@ -1,0 +1,30 @@
+"""`acpbot run`: load the configuration and run the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from typing import TYPE_CHECKING
+
+from acpbot import logs
+from acpbot.config import loader
+from acpbot.config.paths import find
+from acpbot.daemon.daemon import Daemon
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+    from pathlib import Path
+
+
+def run(config: Path | None, socket: str | None, environ: MutableMapping[str, str], *, stop_at_eof: bool) -> None:
+    """Run the daemon until it is stopped. Raises ``ConfigError`` and ``StartError``.
+
+    ``config`` and ``socket`` are --config and --socket, or ``None``. At SIGHUP the daemon loads the same file again.
+    """
+    found = find(config, environ)
+    settings = loader.load(found, environ)
+    path = loader.socket_path(settings, socket, environ) if settings.management.enabled else None
+    token = () if settings.discord is None else (str(settings.discord.bot_token),)
+    logs.configure(settings.log.level, settings.log.format, secrets=token)
+    daemon = Daemon(settings, path, environ, reload=functools.partial(loader.load, found, environ))
+    asyncio.run(daemon.run(stop_at_eof=stop_at_eof))

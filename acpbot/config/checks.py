@@ -1,0 +1,87 @@
+"""Checks of settings that depend on each other: errors, and warnings about what is probably not meant."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from acpbot.config.settings import AgentSettings, DiscordSettings, agent_table
+from acpbot.config.values import Secret, config_error, quoted_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_TOKEN_VARIABLES = frozenset({"DISCORD_BOT_TOKEN", "DISCORD_TOKEN"})
+_TOKEN_LENGTH = 16
+_ID_LENGTH = 17
+
+
+def check_access(discord: DiscordSettings, source: str) -> None:
+    """Raise ``ConfigError`` where nobody is allowed to talk to the bot, or nowhere."""
+    if not (discord.allow_all_users or discord.allowed_users or discord.allowed_role_ids):
+        raise config_error(
+            source,
+            '[discord] lets nobody in; add allowed_users = ["YOUR ID"] (in Discord: Developer Mode, Copy User ID)'
+            ' or allowed_role_ids = ["A ROLE\'S ID"], or allow_all_users = true for everybody',
+        )
+    if not (discord.allow_all_channels or discord.allowed_channels or discord.allow_dm):
+        raise config_error(
+            source,
+            '[discord] allows no channel; add allowed_channels = ["A CHANNEL\'S ID"] or leave allow_all_channels out',
+        )
+
+
+def check_token_stays_secret(
+    agents: Mapping[str, AgentSettings], discord: DiscordSettings | None, source: str, environ: Mapping[str, str]
+) -> None:
+    """Raise ``ConfigError`` where an agent, which runs what a model writes, would get the bot token by any key."""
+    token = discord.bot_token if discord else ""
+    variables = _TOKEN_VARIABLES | (token.variables if isinstance(token, Secret) else frozenset())
+
+    def leaks(value: str) -> bool:
+        used = value.variables if isinstance(value, Secret) else frozenset()
+        return bool(used & variables) or (
+            bool(token) and (value == token or (len(token) >= _TOKEN_LENGTH and token in value))
+        )
+
+    for agent in agents.values():
+        values = [("args", value) for value in (agent.command, *agent.args)]
+        for name, value in agent.env.items():
+            values.append((f"env.{quoted_key(name)}", value))
+        for name in agent.inherit_env:
+            inherited = Secret(environ.get(name, ""), variables=frozenset({name}))
+            values.append((f"inherit_env with {quoted_key(name)}", inherited))
+        for key, value in values:
+            if leaks(value):
+                where = f"[{agent_table(agent.name)}] {key}"
+                raise config_error(source, f"{where} would give the bot token to the agent; leave it out")
+
+
+def warnings(
+    discord: DiscordSettings | None, agents: Mapping[str, AgentSettings], environ: Mapping[str, str]
+) -> Iterator[str]:
+    """What is probably not meant, one sentence each."""
+    for agent in agents.values():
+        for name in agent.inherit_env:
+            if name not in environ:
+                yield f"[{agent_table(agent.name)}] inherit_env names {name}, which is not set"
+    if discord is not None:
+        yield from _discord_warnings(discord)
+
+
+def _discord_warnings(discord: DiscordSettings) -> Iterator[str]:
+    for key in discord.__struct_fields__:
+        value = getattr(discord, key)
+        for item in value if isinstance(value, tuple) else ():
+            if len(item) < _ID_LENGTH:
+                yield f"[discord] {key} holds {item}, which is too short for a Discord id (17 to 20 digits)"
+    if discord.allow_all_users and (discord.allowed_users or discord.allowed_role_ids):
+        yield "[discord] allow_all_users = true lets everybody in: allowed_users and allowed_role_ids have no effect"
+    if discord.allow_all_channels and discord.allowed_channels:
+        yield "[discord] allow_all_channels = true: allowed_channels has no effect"
+    if not (discord.allow_all_users or discord.allowed_role_ids):
+        for admin in sorted(set(discord.admin_users) - set(discord.allowed_users)):
+            yield f"[discord] admin_users names {admin}, whom allowed_users does not let in"
+    for key in ("api_base", "gateway_url"):
+        if re.match(r"(http|ws)://(?!127\.|localhost\b|\[::1\])", getattr(discord, key) or ""):
+            yield f"[discord] {key} is not encrypted: whoever is on the way reads the bot token"

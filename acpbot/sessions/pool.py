@@ -71,7 +71,7 @@ class Pool:
         self._closing: dict[Session, None] = {}  # oldest first
         self._unverified: dict[Session, float] = {}  # they have ended and may have left processes; when to try again
         self._subscribers: list[Callable[[Change, Row], None]] = []
-        self._watchdog = Watchdog(clock, self._report_stuck)
+        self._watchdog = Watchdog(clock)
         self._quiet_check = asyncio.Event()
         if settings.pool.remove_workspace:
             log.warning("workspaces_are_removed", workspace=str(settings.pool.workspace), key="[pool] remove_workspace")
@@ -386,9 +386,8 @@ class Pool:
         if self._threads.by_id.get(thread.thread_id) is thread:
             self._threads.save(thread)
         try:
-            listener = self._threads.listeners.get(thread.platform)
-            if listener is not None:
-                listener.session_changed(thread.thread_id)
+            if session.listener is not None:
+                session.listener.session_changed(thread.thread_id)
         except Exception:
             # Every step of a session comes through here: a listener's defect must not stop it.
             log.exception("session_listener_failed", thread=thread.thread_id)
@@ -438,9 +437,8 @@ class Pool:
         thread.used_at = self._wall()
         self._publish("gone", session.row())
         try:
-            listener = self._threads.listeners.get(thread.platform)
-            if listener is not None and reason != "replaced":  # not reported where the turn goes on in another session
-                listener.session_ended(thread.thread_id, reason, detail, resumable=thread.resumable)
+            if session.listener is not None and reason != "replaced":  # then the turn goes on in another session
+                session.listener.session_ended(thread.thread_id, reason, detail, resumable=thread.resumable)
             if reason not in {"replaced", "stopped"} and thread.acp_session_id is not None:  # not where it is forgotten
                 self._threads.announce_removal(thread, pool, pool.session_ttl_hours * 3600)
         except Exception:
@@ -484,13 +482,6 @@ class Pool:
         for thread in [thread for thread in self._threads.by_id.values() if thread.used_at <= used_before]:
             if self._live(thread.thread_id) is None:
                 self._threads.expire(thread, pool)
-
-    def _report_stuck(self, session: Session) -> None:
-        thread, turns = session.thread, session.turns
-        listener = self._threads.listeners.get(thread.platform)
-        if listener is not None:
-            listener.session_stuck(thread.thread_id, turns.calls.activity, round(turns.silent_seconds, 1))
-        self.session_changed(session)
 
     async def sample(self) -> None:
         """Measure processes, memory and CPU of all sessions, in one look at the system, off the event loop."""

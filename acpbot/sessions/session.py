@@ -99,7 +99,7 @@ class Session:
         self._environ = environ
         self._launcher = launcher
         self._observer = observer
-        self._listener = listener
+        self.listener = listener
         self._clock = clock
         self._fields = {"thread": thread.thread_id, "session": self.session_id, "agent": thread.agent}
         self._on_change = partial(observer.session_changed, self)
@@ -196,6 +196,13 @@ class Session:
         self.thread.chosen = {**self.thread.chosen, category: value}
         self._on_change()
 
+    def report_stuck(self) -> None:
+        """Report to the thread that the agent is silent, and what it waits for."""
+        if self.listener is not None:
+            seconds, activity = round(self.turns.silent_seconds, 1), self.turns.calls.activity
+            self.listener.session_stuck(self.thread.thread_id, activity, seconds)
+        self._on_change()
+
     # Its start.
 
     def open(self, after: Sequence[asyncio.Task[Any]] = ()) -> None:
@@ -230,8 +237,8 @@ class Session:
             await agent.initialize()
             opened = await agent.open(cwd, thread.acp_session_id)
             self.turns.reopened = opened != "new"
-            if thread.acp_session_id is not None and opened == "new" and self._listener is not None:
-                self._listener.session_started_fresh(thread.thread_id)
+            if thread.acp_session_id is not None and opened == "new" and self.listener is not None:
+                self.listener.session_started_fresh(thread.thread_id)
             self.options.opened(agent.session)
             seconds = self._agent_settings.start_timeout_seconds
             for category in await self.options.restore(agent, thread.chosen, limit=seconds):
@@ -246,8 +253,8 @@ class Session:
         value = chosen.pop(category)
         self.thread.chosen = chosen
         log.warning("choice_dropped", **self._fields, category=category)
-        if self._listener is not None:
-            self._listener.choice_dropped(self.thread.thread_id, category, value)
+        if self.listener is not None:
+            self.listener.choice_dropped(self.thread.thread_id, category, value)
 
     def _stderr(self, lines: list[str]) -> None:
         for line in lines:
@@ -340,8 +347,8 @@ class Session:
         log.warning("session_replaced", **self._fields)
         if turn is self.turns.retried:
             self.thread.acp_session_id = None  # empty in a new process too: only a new conversation can help
-            if self._listener is not None:
-                self._listener.session_started_fresh(self.thread.thread_id)
+            if self.listener is not None:
+                self.listener.session_started_fresh(self.thread.thread_id)
         self.turns.give_back(turn)
         self.end("replaced")
 

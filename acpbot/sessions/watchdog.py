@@ -21,15 +21,11 @@ Verdict = Literal["notify", "cancel", "kill"]
 
 
 class Watchdog:
-    """Looks at sessions and acts on them. ``on_stuck`` is called once for each time that a turn needs attention.
+    """Looks at sessions and acts on them. ``reported``: the ids of those whose stuck turn was reported."""
 
-    ``reported``: the ids of the sessions for which it was.
-    """
-
-    def __init__(self, clock: Callable[[], float], on_stuck: Callable[[Session], None]) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self.reported: set[str] = set()
         self._clock = clock
-        self._on_stuck = on_stuck
 
     def check(self, sessions: Iterable[Session], settings: PoolSettings) -> None:
         """End the sessions that are idle too long, and review the turns that run."""
@@ -63,7 +59,7 @@ class Watchdog:
             fields = {"thread": session.thread.thread_id, "session": session.session_id, "verdict": verdict}
             log.warning("turn_stuck", **fields, silent_seconds=seconds, activity=activity)
             if verdict != "kill":
-                self._on_stuck(session)
+                session.report_stuck()
         if verdict == "cancel":
             turns.cancel()
         elif verdict == "kill":

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
 
 from acpbot.errors import Draining, InvalidParams
 from tests.support.pool import make_settings
-
-if TYPE_CHECKING:
-    from acpbot.config.settings import Settings
 
 PATIENCE = 20
 
@@ -135,12 +130,6 @@ async def test_while_draining_a_thread_with_a_session_can_be_opened(harness):
 # Other settings.
 
 
-def with_agent(harness, name: str) -> Settings:
-    """The harness's settings with another name for its only agent."""
-    agent = msgspec.structs.replace(harness.settings.agents["demo"], name=name)
-    return msgspec.structs.replace(harness.settings, agents={name: agent}, default_agent=name)
-
-
 async def test_new_settings_hold_for_the_pool_at_once_and_for_a_session_when_it_is_new(harness):
     listener = await waiting(harness, "1001")
     harness.pool.reconfigure(make_settings(harness.tmp_path, max_sessions=1, policy="allow"))
@@ -154,7 +143,7 @@ async def test_new_settings_hold_for_the_pool_at_once_and_for_a_session_when_it_
 
 async def test_an_agent_removed_from_the_settings_stays_for_its_threads(harness):
     await harness.turn("1001", "remember the blue door")
-    harness.pool.reconfigure(with_agent(harness, "new"))
+    harness.offer_agents("new")
     assert list(harness.pool.agents) == ["new"]
     assert (await harness.turn("1001", "say still here")).text == "still here"
     await asyncio.wait_for(harness.session("1001").end("expired"), PATIENCE)
@@ -166,12 +155,12 @@ async def test_an_agent_removed_from_the_settings_stays_for_its_threads(harness)
 
 async def test_an_agent_removed_from_the_settings_is_forgotten_once_no_thread_uses_it(harness):
     await harness.turn("1001", "say a")
-    harness.pool.reconfigure(with_agent(harness, "new"))
-    harness.pool.reconfigure(with_agent(harness, "newer"))
+    harness.offer_agents("new")
+    harness.offer_agents("newer")
     assert (await harness.turn("1001", "say b")).text == "b"
     await asyncio.wait_for(harness.session("1001").end("expired"), PATIENCE)
     assert harness.pool.forget("1001")
-    harness.pool.reconfigure(with_agent(harness, "newer"))
+    harness.offer_agents("newer")
     with pytest.raises(InvalidParams, match="the agents are newer"):
         harness.pool.ensure("1001", platform="test", agent="demo")
     assert harness.pool.ensure("1001", platform="test").thread.agent == "newer"

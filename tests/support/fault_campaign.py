@@ -116,7 +116,7 @@ async def column(tmp_path: Path, fault: str) -> dict[str, Outcome]:
     loud = Loud()
     logging.getLogger().addHandler(loud)
     try:
-        limits = {"max_sessions": 2 * len(ROWS), "session": {"grace_seconds": 1.0}}
+        limits = {"max_sessions": 2 * len(ROWS), "grace_seconds": 1.0}
         # Three seconds for an answer are little where all happens at once, on a machine that has other things to do.
         async with staged(
             tmp_path / "all", unit=0.02, limits=limits, prompt=0.5, interaction_seconds=WAIT_SECONDS

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from acpbot.config.settings import AgentSettings, PermissionSettings, PoolSettings, Settings, StoreSettings
 from acpbot.runtimes.local.launcher import choose_launcher
 from acpbot.sessions.pool import Pool
@@ -215,6 +217,12 @@ class Harness:
 
     def row(self, thread: str) -> Row:
         return self.pool.row(thread)
+
+    def offer_agents(self, *names: str) -> None:
+        """Reload the settings with the demo agent under each of these names; the first is the default."""
+        demo = next(iter(self.settings.agents.values()))
+        agents = {name: msgspec.structs.replace(demo, name=name) for name in names}
+        self.pool.reconfigure(msgspec.structs.replace(self.settings, agents=agents, default_agent=names[0]))
 
     def session(self, thread: str) -> Session:
         """The thread's session, which must be there."""

@@ -41,7 +41,7 @@ async def test_the_text_is_there_within_a_second_of_the_agent_s_first_word(tmp_p
         heard: list[float] = []
         session = await scene.server.wait_for(lambda: scene.pool.get(str(thread.id)))
         clock = scene.clock
-        session.output.follow(lambda _line: heard.append(clock()))
+        session.turns.output.follow(lambda _line: heard.append(clock()))
         message = await scene.server.wait_for_message(thread)
         assert heard
         assert message.versions[0].at - heard[0] <= 1.0

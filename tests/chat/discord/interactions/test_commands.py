@@ -76,8 +76,7 @@ async def test_model_and_mode_are_shown_proposed_and_chosen(scene: Scene):
 
 
 async def test_another_agent_starts_the_thread_over(scene: Scene):
-    choice = scene.pool.agents["demo"]
-    scene.pool._agents = {"demo": choice, "other": choice}
+    scene.harness.offer_agents("demo", "other")
     thread = await scene.opens("remember it")
     await scene.idle(thread, 1)
     assert "▶️ demo" in await told(scene, "agent", thread)
@@ -90,8 +89,7 @@ async def test_another_agent_starts_the_thread_over(scene: Scene):
 
 
 async def test_while_draining_the_agent_stays_and_with_it_the_conversation(scene: Scene):
-    choice = scene.pool.agents["demo"]
-    scene.pool._agents = {"demo": choice, "other": choice}
+    scene.harness.offer_agents("demo", "other")
     thread = await scene.opens("remember the blue door")
     await scene.idle(thread, 1)
     scene.pool.draining = True

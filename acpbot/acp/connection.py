@@ -180,10 +180,9 @@ class Connection:
                     append(schema.Update(params.session_id, kind, params.update))
             else:
                 self._handle(message)
-        if not self._items:
-            self._bytes = 0
-            return
         self._bytes += len(data)
+        if not self._items:
+            return
         self._news.set()
         full = self._bytes >= HIGH_WATER_BYTES or len(self._items) >= HIGH_WATER_ITEMS
         if full and not self.paused and self.stream is not None:

@@ -110,13 +110,13 @@ class _Run:
             return False
         return True
 
-    async def group_runs(self) -> bool:
-        """Look at all processes and remember them; whether one of the leader's group runs, or nobody can tell."""
+    async def group_runs(self) -> bool | None:
+        """Look and remember all processes; whether one of the leader's group runs, ``None`` where it can't look."""
         try:
             found = await self.process.look()
         except Exception:
             log.exception("termination_look_failed", pid=self.process.pid)
-            return True
+            return None
         groups = set()
         for info in found:
             self.seen.add((info.pid, info.start_time))
@@ -124,15 +124,15 @@ class _Run:
         return self.process.pid in groups
 
     async def group_ends(self) -> bool:
-        """Wait until the leader's group has ended; whether it did before the deadline.
+        """Wait until the leader's group has ended; whether it did before the deadline, and a look has shown it.
 
         A leader can be a wrapper that leaves its real child behind; that child gets the same time.
         """
-        while await self.group_runs():
-            if self.seconds_left() == 0:
-                return False
+        while True:
+            runs = await self.group_runs()
+            if not runs or self.seconds_left() == 0:
+                return runs is False
             await asyncio.sleep(_LOOK_SECONDS)
-        return True
 
     async def kill_container(self) -> KillReport | None:
         """Kill what is left; ``None`` where that failed and so nobody knows what is left."""
@@ -166,7 +166,7 @@ async def _ask_to_end(run: _Run, turn_over: asyncio.Event | None) -> None:
         with run.step("eof"):
             process.close_stdin()
             await run.exits(min(_EOF_SECONDS, run.seconds_left(_EOF_SHARE)))
-    if process.alive or await run.group_runs():
+    if process.alive or await run.group_runs() is not False:
         with run.step("sigterm"):
             process.terminate()
             if await run.exits(run.seconds_left()):

@@ -71,6 +71,15 @@ async def test_a_step_that_fails_is_logged_and_the_next_one_follows(runner, capl
     assert any(record.exc_info is not None and record.exc_info[1] is error for record in caplog.records)
 
 
+async def test_looks_that_fail_are_not_repeated_until_the_deadline(runner, caplog):
+    real, sink = await runner.sh("echo up; read _; exit 0")
+    await sink.line()
+    process = BrokenProcess(real, ("look",), OUT_OF_DESCRIPTORS)
+    result = await asyncio.wait_for(terminate(Agent(), process, grace=2 * LIMIT), LIMIT)
+    assert (result.reached, result.processes_left) == ("sigkill", 0)
+    assert caplog.messages.count("termination_look_failed") <= 5
+
+
 async def test_an_agent_that_obeys_ends_without_a_signal(runner):
     process, sink = await runner.sh("echo up; read _; exit 0")
     await sink.line()

@@ -135,8 +135,6 @@ class Daemon:
             await drain.finish(seconds)
             log.info("daemon_stopping", sessions=len(pool.sessions()))
             await pool.close()
-            if self._discord is not None:
-                await self._discord.close()
         log.info("daemon_stopped")
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> tuple[Pool, Drain, str | None]:
@@ -224,11 +222,12 @@ class Daemon:
             return
         from acpbot.chat.discord.discord_chat import DiscordChat  # noqa: PLC0415 - discord.py is loaded only where it is wanted
 
-        self._discord = DiscordChat(self._settings, pool)
-        self._discord.recover()
-        connected = asyncio.create_task(self._discord.run(), name="discord")
+        chat = self._discord = DiscordChat(self._settings, pool)
+        connected = asyncio.create_task(chat.run(), name="discord")
         connected.add_done_callback(lambda _: self._stop.set())
         stack.push_async_callback(_result, connected)
+        stack.push_async_callback(chat.close)  # before _result, also where the start fails: run() ends only then
+        chat.recover()
 
     def _keep_alive(self, address: str | None, stack: contextlib.AsyncExitStack) -> None:
         seconds = systemd_watchdog.interval(self._environ)

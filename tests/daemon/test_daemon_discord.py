@@ -8,15 +8,11 @@ import os
 import signal
 import subprocess
 import sys
-from typing import Any
 
 import pytest
 
-from acpbot.config.settings import AgentSettings, DiscordSettings, PoolSettings, Settings, StoreSettings
-from acpbot.daemon.daemon import Daemon
 from tests.fakes.daemon import DEMO_AGENT, LIMIT, DaemonProcess
 from tests.fakes.discord.server import DiscordServer
-from tests.support.discord_scene import default_addresses
 
 
 @pytest.fixture
@@ -149,30 +145,3 @@ async def test_a_refused_token_ends_it_with_78(server, tmp_path):
     assert "cannot log in to Discord" in log
     assert "wrong.token" not in log
     assert "Traceback" not in log
-
-
-class UnreadableWatchdog(dict[str, str]):
-    """An environment in which a start fails at its last step: systemd's watchdog is looked up after Discord."""
-
-    def get(self, key: str, default: Any = None) -> Any:
-        if key.startswith("WATCHDOG"):
-            raise OSError("cannot read the environment")
-        return super().get(key, default)
-
-
-async def test_a_start_that_fails_after_discord_has_started_ends_at_once(server, tmp_path):
-    settings = Settings(
-        default_agent="demo",
-        discord=DiscordSettings(
-            bot_token=server.token,
-            allow_all_users=True,
-            api_base=server.api_base,
-            gateway_url=server.gateway_url,
-        ),
-        agents={"demo": AgentSettings(name="demo", command="demo")},
-        pool=PoolSettings(workspace=tmp_path),
-        store=StoreSettings(path=tmp_path / "acpbot.sqlite3"),
-    )
-    daemon = Daemon(settings, None, UnreadableWatchdog(), reload=lambda: settings)
-    with default_addresses(), pytest.raises(OSError, match="cannot read the environment"):
-        await asyncio.wait_for(daemon.run(), 10)

@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 
 def reconfigure(scene: Scene, *, discord: dict | None = None, reactions: dict | None = None, **tables) -> None:
     before = scene.chat.settings
-    assert before.discord is not None
     scene.chat.reconfigure(
         structs.replace(
-            before,
+            scene.settings,
             discord=structs.replace(before.discord, **(discord or {})),
             reactions=structs.replace(before.reactions, **(reactions or {})),
             **tables,
@@ -84,4 +83,4 @@ async def test_bots_have_as_many_turns_as_the_new_settings_say(scene: Scene):
 
 async def test_a_chat_needs_its_settings(scene: Scene):
     with pytest.raises(ValueError, match=r"no \[discord\]"):
-        scene.chat.reconfigure(structs.replace(scene.chat.settings, discord=None))
+        scene.chat.reconfigure(structs.replace(scene.settings, discord=None))

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from acpbot.acp.schema import Update
 from acpbot.aio import Backoff
+from acpbot.chat.discord.channels import Channels
+from acpbot.chat.discord.current_settings import CurrentSettings
+from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
 from acpbot.chat.discord.outbound.channel_queue import NONCE_SECONDS
 from acpbot.chat.discord.outbound.outbox import Outbox
+from acpbot.chat.discord.outbound.reaction_updater import ReactionUpdater
 from acpbot.chat.discord.outbound.rest import File
 from acpbot.chat.discord.outbound.turn_view import DiscordTurnView
 from acpbot.chat.platform import IncomingMessage
 from acpbot.chat.rendering.live_message import LiveMessage
+from acpbot.config.settings import DiscordSettings, PoolSettings, ReactionSettings, Settings, StoreSettings
 from acpbot.sessions.turn import TurnEnd
 from acpbot.storage.records import PostRecord, TurnRecord
 from acpbot.storage.store import Store
 from tests.chat.discord.outbound.test_outbox import ME, Api
+from tests.support.pool import Harness
 from tests.support.pool_restarts import rows
+
+if TYPE_CHECKING:
+    from acpbot.sessions.pool import Pool
 
 
 @asynccontextmanager
@@ -33,20 +44,28 @@ async def life(api: Api, path):
     await asyncio.to_thread(store.close)
 
 
-class Chat:
-    """What a surface needs of the chat, without any."""
-
-    def __init__(self, outbox: Outbox) -> None:
-        self.outbox = outbox
-
-    def cwd(self, _thread_id) -> str:
-        return ""
-
-    def turn_ended(self, surface) -> None:
-        pass
-
-    def end_shown(self, surface) -> None:
-        pass
+def turn_view(outbox: Outbox, pool: Pool) -> DiscordTurnView:
+    """A view of one turn in thread 1, in a chat that ignores what it reports."""
+    settings = Settings(
+        default_agent="demo",
+        discord=DiscordSettings(bot_token="t"),
+        agents={},
+        pool=PoolSettings(workspace=Path("unused")),
+        reactions=ReactionSettings(enabled=False),
+        store=StoreSettings(path=Path("unused")),
+    )
+    return DiscordTurnView(
+        IncomingMessage(thread_id="1", text="", owner="7"),
+        outbox=outbox,
+        reactions=ReactionUpdater(outbox, settings.reactions, "1", "2"),
+        prompts=PermissionPrompts(CurrentSettings(settings), Channels(pool), outbox),
+        show_diffs=False,
+        cwd=lambda _thread_id: "",
+        deleted=(),
+        turn_started=lambda _view: None,
+        turn_over=lambda _view: None,
+        undelivered=lambda _view, _error: None,
+    )
 
 
 async def test_an_answer_is_left_for_delivery_or_its_turn_is_to_be_told_as_lost_and_never_both(tmp_path):
@@ -54,16 +73,18 @@ async def test_an_answer_is_left_for_delivery_or_its_turn_is_to_be_told_as_lost_
     store = Store.open(path)
     outbox = Outbox(Api(), Backoff(), store=store, own_id=lambda: ME)
     store.turn_queued(TurnRecord("t", "1", "discord", "running", b"{}"))
-    surface = DiscordTurnView(Chat(outbox), IncomingMessage(thread_id="1", text="", owner="7"), None, show_diffs=False)
+    harness = Harness(tmp_path)
+    view = turn_view(outbox, harness.pool)
     live = LiveMessage()
     live.append("the answer")
-    surface.on_update(live, Update(session_id="s", kind="agent_message_chunk", body={}))
-    surface.on_ended(live, TurnEnd("end_turn"), lambda: store.turn_settled("t"))
+    view.on_update(live, Update(session_id="s", kind="agent_message_chunk", body={}))
+    view.on_ended(live, TurnEnd("end_turn"), lambda: store.turn_settled("t"))
     outbox.post("1", "The agent ended unexpectedly.")
     store.close()  # in this very step of the loop: as if it were the last one
     assert [row["content"] for row in rows(path, "posts")] == ["the answer", "The agent ended unexpectedly."]
     assert rows(path, "turns") == []
     await outbox.close()
+    await harness.launcher.aclose()
 
 
 async def test_what_was_refused_and_said_anew_is_not_taken_for_what_was_to_be_taken_away(tmp_path):

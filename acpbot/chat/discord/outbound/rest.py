@@ -20,6 +20,8 @@ import discord
 import msgspec
 from discord.http import Route
 
+from acpbot.chat.discord import compat
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -123,14 +125,14 @@ class Rest:
     """The API, by whichever client is logged in; calls wait while none is."""
 
     def __init__(self, throttle: Throttle | None = None) -> None:
-        self._client: discord.Client | None = None
+        self.client: discord.Client | None = None
         self._there = asyncio.Event()
         self._throttle = throttle or Throttle()
         self._paces: dict[str, tuple[int, float]] = {}
 
     def use(self, client: discord.Client | None) -> None:
         """Send by this client from now on; ``None``: there is none."""
-        self._client = client
+        self.client = client
         if client is None:
             self._there.clear()
         else:
@@ -270,7 +272,7 @@ class Rest:
         await self._throttle.admit(urgent=urgent)
 
     async def _request(self, method: str, path: str, body: Any, file: File | None, **params: str) -> Any:
-        client = self._client
+        client = self.client
         if client is None:
             raise Unreachable("not logged in")
         route = Route(method, path, **params)
@@ -287,7 +289,7 @@ class Rest:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Unreachable(f"{type(error).__name__}: {error}"[:200]) from error
         except (RuntimeError, AttributeError) as error:
-            if self._client is client and not client.is_closed():
+            if self.client is client and not client.is_closed():
                 raise
             raise Unreachable("the HTTP session was closed") from error
 
@@ -326,9 +328,7 @@ async def _whole(http: discord.http.HTTPClient, route: Route, extra: dict[str, A
     try:
         return await http.request(route, **extra)
     except asyncio.CancelledError:
-        shut = getattr(http, "_global_over", None)  # private: it may be gone in a later version, and the fault with it
-        if isinstance(shut, asyncio.Event):
-            shut.set()
+        compat.open_global_gate(http)
         raise
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from acpbot.chat.discord.outbound.reactions import Event, end_event
 from acpbot.chat.discord.outbound.rest import BAD_REQUEST, File, Refused, Unreachable
@@ -14,14 +14,15 @@ from acpbot.logs import get_logger
 from acpbot.text import is_blank
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
     from typing import Any
 
     from acpbot.acp.schema import Update
+    from acpbot.chat.discord.current_settings import CurrentSettings
+    from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
     from acpbot.chat.discord.outbound.outbox import Outbox, Post
     from acpbot.chat.discord.outbound.reaction_updater import ReactionUpdater
     from acpbot.chat.platform import IncomingMessage
-    from acpbot.config.settings import Settings
     from acpbot.sessions.turn import PermissionRequest, TurnEnd
     from acpbot.storage.records import Fate
 
@@ -46,9 +47,8 @@ _STOPPED: Final = {
 class DiscordMessage(LiveMessage):
     """A live message whose tables are made fit for Discord as they come in."""
 
-    def __init__(self, settings: Settings) -> None:
-        display = "full" if settings.discord is None else settings.discord.tool_display
-        super().__init__(limit=LIMIT, tool_display=display)
+    def __init__(self, settings: CurrentSettings) -> None:
+        super().__init__(limit=LIMIT, tool_display=settings.discord.tool_display)
         self._tables = Tables(settings.markdown.tables)
 
     def append(self, text: str) -> None:
@@ -60,50 +60,41 @@ class DiscordMessage(LiveMessage):
         super().append(self._tables.finish())
 
 
-class Home(Protocol):
-    """What a surface needs of the chat."""
-
-    outbox: Outbox
-
-    def cwd(self, thread_id: str) -> str:
-        """Where the thread's agent works; empty where that is not known."""
-
-    def turn_started(self, surface: DiscordTurnView) -> None:
-        """The surface's turn waits no longer."""
-
-    def turn_ended(self, surface: DiscordTurnView) -> None:
-        """The surface's turn is over."""
-
-    def end_shown(self, surface: DiscordTurnView) -> None:
-        """How the surface's turn ended has been put into words."""
-
-    def was_deleted(self, message_id: str) -> bool:
-        """Whether somebody has taken that message away."""
-
-    def undelivered(self, surface: DiscordTurnView, error: Refused) -> None:
-        """The surface's answer, or a part of it, cannot be said in its thread."""
-
-    def asked(self, surface: DiscordTurnView, ask: PermissionRequest) -> None:
-        """A permission is wanted."""
-
-    def on_permission_resolved(self, ask: PermissionRequest) -> None:
-        """It is no longer."""
-
-
 class DiscordTurnView:
-    """One turn. Nothing here waits: what is to be seen is handed to the outbox, which paces itself."""
+    """One turn. Nothing here waits: what is to be seen is handed to the outbox, which paces itself.
+
+    ``cwd`` gives the folder in which the thread's agent works, empty where nobody knows; ``deleted`` holds the ids of
+    messages that somebody has deleted lately. ``turn_started`` and ``turn_over`` are called with the view when the turn
+    runs, and when it has ended. ``undelivered`` is called once where Discord takes no more messages in the thread.
+    """
 
     def __init__(
-        self, home: Home, incoming: IncomingMessage, marks: ReactionUpdater | None, *, show_diffs: bool
+        self,
+        incoming: IncomingMessage,
+        *,
+        outbox: Outbox,
+        reactions: ReactionUpdater,
+        prompts: PermissionPrompts,
+        show_diffs: bool,
+        cwd: Callable[[str], str],
+        deleted: Container[str],
+        turn_started: Callable[[DiscordTurnView], None],
+        turn_over: Callable[[DiscordTurnView], None],
+        undelivered: Callable[[DiscordTurnView, Refused], None],
     ) -> None:
         self.incoming = incoming
         self.thread_id = incoming.thread_id
         self.asker_id = incoming.owner
         self.end: TurnEnd | None = None
-        self._home = home
-        self._outbox = home.outbox
-        self._marks = marks
+        self._outbox = outbox
+        self._reactions = reactions
+        self._prompts = prompts
         self._show_diffs = show_diffs
+        self._cwd = cwd
+        self._deleted = deleted
+        self._turn_started = turn_started
+        self._turn_over = turn_over
+        self._on_undelivered = undelivered
         self._live: LiveMessage | None = None
         self._settled: Callable[[], None] | None = None
         self._posts: list[Post] = []
@@ -134,15 +125,14 @@ class DiscordTurnView:
         """The turn runs now."""
         self._started = True
         self._drop_note()
-        self._mark(Event.THINKING)
+        self._reactions.on(Event.THINKING)
         self._type()
-        self._home.turn_started(self)
+        self._turn_started(self)
 
     def on_update(self, live: LiveMessage, update: Update) -> None:
         """Something has been added."""
         self._live = live
-        if self._marks is not None:
-            self._marks.update(update)
+        self._reactions.update(update)
         if self._show_diffs and update.kind in {"tool_call", "tool_call_update"}:
             self._show(update.body)
         self._outbox.refresh(self.thread_id, self._render)
@@ -150,29 +140,30 @@ class DiscordTurnView:
     def on_permission_request(self, ask: PermissionRequest) -> None:
         """Show the buttons."""
         self._rest_typing()
-        self._mark(Event.ASKED)
+        self._reactions.on(Event.ASKED)
         if self._show_diffs:
             self._show(ask.asked.params.tool_call)
-        self._home.asked(self, ask)
+        self._prompts.asked(self.thread_id, self.asker_id, ask)
 
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
         """Take the buttons away."""
-        self._mark(Event.ANSWERED)
+        self._reactions.on(Event.ANSWERED)
         self._type()
-        self._home.on_permission_resolved(ask)
+        self._prompts.ended(ask)
 
     def on_ended(self, live: LiveMessage, end: TurnEnd, settled: Callable[[], None]) -> None:
         """Deliver all of it, in the loop's next step at the latest: what becomes of the session is told in this one."""
         self._live, self.end, self._settled = live, end, settled
         self._rest_typing()
         self._drop_note()
-        self._mark(end_event(end.stop_reason))
-        self._home.turn_ended(self)
+        self._reactions.on(end_event(end.stop_reason))
+        self._turn_over(self)
         asyncio.get_running_loop().call_soon(self._conclude)
 
     def on_deferred(self) -> None:
         """It is shown again when it runs."""
         self._drop_note()
+        self._turn_over(self)
 
     def _conclude(self) -> None:
         """Hand the whole answer over, if it was not yet: what is said of the session's end is said after it."""
@@ -203,7 +194,6 @@ class DiscordTurnView:
             self._live = None
             if self._settled is not None:  # in this very step: it is kept for delivery, or to be told as lost
                 self._settled()
-            self._home.end_shown(self)
 
     def _try_again(self) -> None:
         """At the end what was refused is tried once more, and what comes after it again: a permission may be back."""
@@ -247,7 +237,7 @@ class DiscordTurnView:
     def _body_failed(self, index: int) -> None:
         """Discord will not take a part. One whose edit is refused is said anew, once, unless people took it away."""
         post = self._posts[index]
-        if post.failed is None or (post.message_id is not None and self._home.was_deleted(post.message_id)):
+        if post.failed is None or (post.message_id is not None and post.message_id in self._deleted):
             return
         if post.failed.status == BAD_REQUEST:
             self._tell_loss(str(post.failed))
@@ -261,8 +251,8 @@ class DiscordTurnView:
         """Nothing can be said here any more."""
         if not self._loss_told:
             self._loss_told = True
-            self._mark(Event.ERROR)
-            self._home.undelivered(self, error)
+            self._reactions.on(Event.ERROR)
+            self._on_undelivered(self, error)
 
     def _tell_loss(self, reason: str) -> None:
         if not self._loss_told:
@@ -283,7 +273,7 @@ class DiscordTurnView:
 
     def _show(self, body: dict[str, Any]) -> None:
         """The file changes of a tool call, each once."""
-        for diff in diffs(_relative(body, self._home.cwd(self.thread_id))):
+        for diff in diffs(_relative(body, self._cwd(self.thread_id))):
             key = (diff.path, diff.text)
             if not diff.text or key in self._diffs or len(self._diffs) >= _DIFFS_MOST:
                 continue
@@ -304,10 +294,6 @@ class DiscordTurnView:
             self._note = None
 
     # Signs of life.
-
-    def _mark(self, event: Event) -> None:
-        if self._marks is not None:
-            self._marks.on(event)
 
     def _type(self) -> None:
         if self._typing is None and self.end is None:

@@ -9,6 +9,7 @@ from tests.fakes.discord import rest
 from tests.support.discord_scene import Scene, staged
 
 if TYPE_CHECKING:
+    from tests.fakes.discord.rest import Call
     from tests.fakes.discord.state import Channel, Message
 
 
@@ -102,6 +103,30 @@ async def test_a_channel_whose_history_is_closed_holds_up_no_other(scene: Scene)
         scene.asks("say missed")
     scene.ada.says(thread, "say two")
     await scene.says(thread, "two")
+
+
+async def test_a_channel_whose_history_cannot_be_fetched_delays_no_other(scene: Scene):
+    threads = []
+    for text in ("say one", "say two"):
+        mention = scene.asks(text)
+        threads.append(await thread_of(scene, mention))
+        await scene.idle(threads[-1], 1)
+    broken, fine = threads
+
+    def is_broken(call: Call) -> bool:
+        return call.number("channel_id") == broken.id
+
+    async with away(scene):
+        scene.ada.says(broken, "say late")
+        scene.ada.says(fine, "say missed")
+        down = scene.server.faults.status(503, "GET", rest.MESSAGES, times=10**6, where=is_broken)
+    scene.ada.says(fine, "say now")
+    await scene.says(fine, "missed", "now", seconds=5)
+    assert said(scene, fine) == ["two", "missed", "now"]
+    assert down.hits > 0
+    assert said(scene, broken) == ["one"]
+    scene.server.faults.clear()
+    await scene.says(broken, "late")
 
 
 async def test_roles_count_for_what_was_missed_too(tmp_path):

@@ -235,24 +235,6 @@ async def test_after_a_restart_the_bot_s_own_threads_are_heard_without_a_mention
         assert await scene.says(theirs, "here too") == "here too"
 
 
-@pytest.mark.parametrize("status", [500, 503, 403])
-async def test_a_thread_that_is_not_in_the_cache_is_looked_up_until_there_is_an_answer(tmp_path, status):
-    def before(scene: Scene) -> dict[str, object]:
-        asleep = scene.server.make_thread(scene.channel, scene.server.bot, "asleep")
-        asleep.archived = True  # so that it is not told of at the start
-        return {}
-
-    async with staged(tmp_path, setup=before) as scene:
-        (thread,) = scene.server.threads_of(scene.channel)
-        thread.archived = False  # and its waking is missed
-        scene.server.faults.status(status, "GET", rest.CHANNEL)
-        for text in ("say one", "say two"):
-            scene.ada.says(thread, text)
-        # With a 403 the first of them is taken for one from where the bot sees nothing.
-        await scene.idle(thread, 1 if status == 403 else 2)
-        assert scene.text(thread) == ("two" if status == 403 else "one\ntwo")
-
-
 @pytest.mark.parametrize("trusted", [False, True])
 async def test_a_webhook_is_heard_only_as_a_program_is(tmp_path, trusted):
     def by_id(scene: Scene) -> dict[str, object]:

@@ -24,8 +24,14 @@ CLIENT_LOGGER: Final = "discord.client"
 """The logger that gets a traceback for each failed connection of a client."""
 
 
-def use_addresses(api_base: str | None, gateway_url: str | None) -> None:
-    """Send REST and gateway of all clients of this process to these addresses; ``None``: to Discord's own."""
+def configure(api_base: str | None, gateway_url: str | None) -> None:
+    """Send REST and gateway of all clients of this process to these addresses; ``None``: to Discord's own.
+
+    Keep the library from warning of packages that only voice needs, and from logging a traceback of each failed
+    connection: acpbot logs one line.
+    """
+    discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
+    logging.getLogger(CLIENT_LOGGER).setLevel(logging.CRITICAL)
     if api_base is not None:
         Route.BASE = api_base
     if gateway_url is not None:
@@ -79,9 +85,3 @@ def open_global_gate(http: HTTPClient) -> None:
     gate = getattr(http, "_global_over", None)
     if isinstance(gate, asyncio.Event):
         gate.set()
-
-
-def silence_warnings() -> None:
-    """No warnings of packages that only voice needs; no traceback of each failed connection, which acpbot logs."""
-    discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
-    logging.getLogger(CLIENT_LOGGER).setLevel(logging.CRITICAL)

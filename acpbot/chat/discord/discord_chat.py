@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from acpbot.aio import Backoff
 from acpbot.chat.discord import compat
-from acpbot.chat.discord.channels import Channels
-from acpbot.chat.discord.current_settings import CurrentSettings
-from acpbot.chat.discord.discord_platform import DiscordPlatform
+from acpbot.chat.discord.access import Channels, CurrentSettings
+from acpbot.chat.discord.discord_platform import DiscordPlatform, PendingMessages
 from acpbot.chat.discord.gateway.client import Bot
 from acpbot.chat.discord.gateway.supervisor import SILENCE_SECONDS, GatewayStatus, IdentifyLimiter, Supervisor
 from acpbot.chat.discord.inbound.backfill import Backfill
 from acpbot.chat.discord.inbound.intake import Intake
-from acpbot.chat.discord.inbound.pending import PendingMessages
 from acpbot.chat.discord.inbound.read_cursor import ReadCursor
 from acpbot.chat.discord.interactions.commands import PROMPT_SECONDS, Commands
 from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
@@ -122,8 +120,7 @@ class DiscordChat:
 
     async def run(self) -> None:
         """Stay connected until :meth:`close`. Raises ConfigError, and nothing else."""
-        compat.silence_warnings()
-        compat.use_addresses(self.settings.discord.api_base, self.settings.discord.gateway_url)
+        compat.configure(self.settings.discord.api_base, self.settings.discord.gateway_url)
         await self._supervisor.run()
 
     def reconfigure(self, settings: Settings) -> None:

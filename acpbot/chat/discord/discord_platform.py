@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import enum
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,10 +13,9 @@ from discord.abc import PrivateChannel
 from acpbot.aio import TaskSet
 from acpbot.chat.conversation import Conversations
 from acpbot.chat.discord import access
-from acpbot.chat.discord.channels import PLATFORM, own_role_id
-from acpbot.chat.discord.inbound import attachments
-from acpbot.chat.discord.inbound.context import defuse
-from acpbot.chat.discord.inbound.pending import Stage
+from acpbot.chat.discord.access import PLATFORM, own_role_id
+from acpbot.chat.discord.inbound import content
+from acpbot.chat.discord.inbound.content import defuse
 from acpbot.chat.discord.outbound.reaction_updater import ReactionUpdater, end_reactions
 from acpbot.chat.discord.outbound.rest import ARCHIVED, FORBIDDEN, NOT_FOUND, Refused
 from acpbot.chat.discord.outbound.turn_view import DiscordMessage, DiscordTurnView
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
     import discord
 
     from acpbot.acp.schema import PromptCapabilities
-    from acpbot.chat.discord.channels import Channels
-    from acpbot.chat.discord.current_settings import CurrentSettings
-    from acpbot.chat.discord.inbound.pending import PendingMessage, PendingMessages
+    from acpbot.chat.discord.access import Channels, CurrentSettings
     from acpbot.chat.discord.interactions.commands import Commands
     from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
     from acpbot.chat.discord.outbound.outbox import Outbox
@@ -37,8 +36,82 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+_DELETED_MAX: Final = 200
 RECHECK_SECONDS: Final = 30.0
 """A message that waited over a restart runs as it was queued where Discord does not answer for so long."""
+
+
+class Stage(enum.Enum):
+    """How far a message is: it passes these stages in this order, but may leave some out."""
+
+    PREPARING = enum.auto()
+    """Its thread is opened and its files are downloaded."""
+    QUEUED = enum.auto()
+    """Its turn waits: an edit or a deletion still changes it."""
+    RUNNING = enum.auto()
+    ENDED = enum.auto()
+    """Its turn is over, run or not."""
+
+
+class PendingMessage:
+    """All that is known of one message.
+
+    ``key``: the message's id. ``text``: what it says, edits included. ``view`` is there from QUEUED on.
+    ``interrupted``: its turn was cut short because the daemon stops.
+    """
+
+    __slots__ = ("deleted", "interrupted", "key", "reactions", "stage", "text", "view")
+
+    def __init__(self, key: str, text: str) -> None:
+        self.key = key
+        self.text = text
+        self.stage = Stage.PREPARING
+        self.deleted = False
+        self.interrupted = False
+        self.reactions: ReactionUpdater | None = None
+        self.view: DiscordTurnView | None = None
+
+
+class PendingMessages:
+    """People's messages from when the bot accepts them until their turns have ended: ``by_key``, by their ids.
+
+    ``recently_deleted``: the ids of messages of anybody that were deleted; of more than 200 the first are forgotten.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self.by_key: dict[str, PendingMessage] = {}
+        self.recently_deleted: deque[str] = deque(maxlen=_DELETED_MAX)
+
+    def discard(self, message: PendingMessage) -> None:
+        """Forget a message; one whose turn was interrupted is kept for :meth:`was_interrupted`."""
+        if not message.interrupted and self.by_key.get(message.key) is message:
+            del self.by_key[message.key]
+
+    @staticmethod
+    def on_started(message: PendingMessage, _view: DiscordTurnView) -> None:
+        """The message's turn runs."""
+        message.stage = Stage.RUNNING
+
+    def on_over(self, message: PendingMessage, view: DiscordTurnView) -> None:
+        """The message's turn is over. It is pending until this step of the event loop ends, for :meth:`report_end`."""
+        message.stage = Stage.ENDED
+        stopped = view.end is not None and view.end.stop_reason in {"cancelled", "error"}
+        message.interrupted = self._pool.stopping and stopped
+        asyncio.get_running_loop().call_soon(self.discard, message)
+
+    def report_end(self, thread_id: str, text: str) -> None:
+        """The thread gets ``text`` now: a turn that has just ended need not show an error that is in it as well."""
+        for message in self.by_key.values():
+            if message.stage is Stage.ENDED and message.view is not None and message.view.thread_id == thread_id:
+                message.view.end_is_told(text)
+
+    def was_interrupted(self, thread_id: str) -> bool:
+        """Whether the stop of the daemon has cut a turn of this thread short."""
+        return any(
+            message.interrupted and message.view is not None and message.view.thread_id == thread_id
+            for message in self.by_key.values()
+        )
 
 
 def undelivered_text(thread_id: str, asker_id: str, error: Refused) -> str:
@@ -96,7 +169,7 @@ class DiscordPlatform:
 
     def surface(self, incoming: IncomingMessage) -> DiscordTurnView:
         """The view of this message's turn."""
-        message = self._messages.get(incoming.key) or self._messages.add(incoming.key, incoming.text)
+        message = self._messages.by_key.setdefault(incoming.key, PendingMessage(incoming.key, incoming.text))
         if message.reactions is None:  # it was queued before a restart
             channel_id = incoming.origin or incoming.thread_id
             message.reactions = ReactionUpdater(self._outbox, self._settings.reactions, channel_id, incoming.key)
@@ -130,7 +203,7 @@ class DiscordPlatform:
         self, incoming: IncomingMessage, blocks: list[dict[str, Any]], capabilities: PromptCapabilities
     ) -> list[dict[str, Any]]:
         """The prompt's blocks as far as the agent takes them; the thread learns what is left out."""
-        taken = attachments.fit(blocks, capabilities)
+        taken = content.fit(blocks, capabilities)
         if taken.notes:
             self._outbox.post(incoming.thread_id, "\n".join(taken.notes)[:2000])
         return taken.blocks
@@ -148,7 +221,7 @@ class DiscordPlatform:
             if error.status == NOT_FOUND:
                 self.withdraw(incoming.key)
             return
-        message, client = self._messages.get(incoming.key), self._outbox.rest.client
+        message, client = self._messages.by_key.get(incoming.key), self._outbox.rest.client
         if message is not None and client is not None and client.user is not None and found.get("edited_timestamp"):
             channel = client.get_channel(int(channel_id))
             guild = None if channel is None or isinstance(channel, PrivateChannel) else channel.guild
@@ -156,7 +229,7 @@ class DiscordPlatform:
 
     def interrupted(self, incoming: IncomingMessage, text: str) -> None:
         """Post ``text`` in the thread, and show on the message that its turn failed."""
-        message = self._messages.get(incoming.key)
+        message = self._messages.by_key.get(incoming.key)
         if message is not None:  # the pool has refused its turn
             self._messages.discard(message)
         self._outbox.post(incoming.thread_id, text)
@@ -191,7 +264,7 @@ class DiscordPlatform:
     def withdraw(self, message_id: str) -> None:
         """Somebody has deleted this message, whosever it is: its turn is not to run."""
         self._messages.recently_deleted.append(message_id)
-        message = self._messages.get(message_id)
+        message = self._messages.by_key.get(message_id)
         if message is None:
             return
         message.deleted = True

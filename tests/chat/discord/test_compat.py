@@ -22,14 +22,14 @@ def test_the_addresses_are_attributes_of_classes():
     assert Route.BASE.startswith("https://discord.com/")
     assert str(DiscordWebSocket.DEFAULT_GATEWAY).startswith("wss://gateway.discord.gg")
     with default_addresses():
-        compat.use_addresses("http://127.0.0.1:1/api", "ws://127.0.0.1:1")
+        compat.configure("http://127.0.0.1:1/api", "ws://127.0.0.1:1")
         assert Route("GET", "/users/@me").url == "http://127.0.0.1:1/api/users/@me"
         assert str(DiscordWebSocket.DEFAULT_GATEWAY) == "ws://127.0.0.1:1"
 
 
 def test_without_addresses_they_stay_discord_s_own():
     before = Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY
-    compat.use_addresses(None, None)
+    compat.configure(None, None)
     assert before == (Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY)
 
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from acpbot.acp.schema import Update
 from acpbot.aio import Backoff
-from acpbot.chat.discord.channels import Channels
-from acpbot.chat.discord.current_settings import CurrentSettings
+from acpbot.chat.discord.access import Channels, CurrentSettings
 from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
 from acpbot.chat.discord.outbound.channel_queue import NONCE_SECONDS
 from acpbot.chat.discord.outbound.outbox import Outbox

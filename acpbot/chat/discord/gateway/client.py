@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 import discord
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 FETCH_SECONDS: Final = 30.0
+_INTERACTIONS_MAX: Final = 1000
 _NOT_VISIBLE: Final = (discord.NotFound, discord.Forbidden, discord.InvalidData)
 
 
@@ -61,6 +63,7 @@ class Bot(discord.Client):
         self._threads = threads
         self._outbox = outbox
         self._fetches = KeyedLocks()
+        self._interactions: deque[int] = deque(maxlen=_INTERACTIONS_MAX)
 
     # The connection.
 
@@ -89,12 +92,12 @@ class Bot(discord.Client):
     async def on_resumed(self) -> None:
         """The old session goes on; what was missed follows as events."""
         if self._outbox.rest.client is self:
-            self._status.up()
+            self._status.set(connected=True)
             self._outbox.nudge()
 
     async def on_disconnect(self) -> None:
         """The connection is lost, or could not be made."""
-        self._status.down()
+        self._status.set(connected=False)
 
     async def on_guild_available(self, guild: discord.Guild) -> None:
         """A server that a new session begins with."""
@@ -188,6 +191,9 @@ class Bot(discord.Client):
 
     async def on_interaction(self, interaction: discord.Interaction) -> None:
         """Somebody has pressed a button, given a slash command, or is typing one."""
+        if interaction.id in self._interactions:
+            return  # the gateway may send one twice, and it must have its effect once
+        self._interactions.append(interaction.id)
         kind = discord.InteractionType
         if interaction.type is kind.component:
             await self._prompts.on_click(interaction)

@@ -65,16 +65,9 @@ class GatewayStatus:
         self.connected = False
         self.sessions = 0
 
-    def up(self) -> None:
-        """The gateway has sent READY or RESUMED."""
-        self.sessions += 1
-        self._set(connected=True)
-
-    def down(self) -> None:
-        """The connection is lost, or an attempt to connect has failed."""
-        self._set(connected=False)
-
-    def _set(self, *, connected: bool) -> None:
+    def set(self, *, connected: bool) -> None:
+        """The gateway has sent READY or RESUMED; or the connection is lost, or an attempt to connect has failed."""
+        self.sessions += connected
         if connected != self.connected:
             self.connected = connected
             self._changed_at = self._clock()
@@ -239,7 +232,7 @@ class Supervisor:
             await task
             raise ConnectionError("the gateway has closed")
         finally:
-            self._status.down()
+            self._status.set(connected=False)
             while not task.done():  # asyncio.wait_for of Python 3.11, which discord.py uses, may lose a cancellation
                 task.cancel()
                 await asyncio.wait([task], timeout=_CANCEL_SECONDS)

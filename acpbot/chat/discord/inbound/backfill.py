@@ -13,15 +13,14 @@ import discord
 
 from acpbot.aio import TaskSet
 from acpbot.chat.discord import access
-from acpbot.chat.discord.channels import PLATFORM
+from acpbot.chat.discord.access import PLATFORM
 from acpbot.chat.discord.outbound.rest import CLOSED, NO_ANSWER, SERVER_ERROR, TOO_MANY
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from acpbot.chat.discord.channels import Channels
-    from acpbot.chat.discord.current_settings import CurrentSettings
+    from acpbot.chat.discord.access import Channels, CurrentSettings
     from acpbot.chat.discord.inbound.intake import Intake
     from acpbot.chat.discord.inbound.read_cursor import ReadCursor
     from acpbot.chat.discord.outbound.outbox import Outbox
@@ -70,7 +69,9 @@ class Backfill:
         """A new gateway session begins: nobody knows what was missed. :meth:`start` follows for each server."""
         self._session += 1
         self._me = client.user
-        self._unread = {guild.id: asyncio.Event() for guild in client.guilds}
+        self._unread = {}
+        for guild in client.guilds:
+            self._unread[guild.id] = asyncio.Event()
         self._cursor.fall_behind(self._unread)
         if self._settings.discord.allow_dm:
             self._cursor.fall_behind([_DIRECT_MESSAGES])
@@ -145,9 +146,11 @@ class Backfill:
 
     async def _read_all(self, unread: Sequence[Unread], after: int, session: int) -> bool:
         """Read these channels, none of which waits for another; whether everything is read that may be."""
+        reads: list[asyncio.Task[bool]] = []
         async with asyncio.TaskGroup() as group:
-            reads = [group.create_task(self._read_channel(*one, after, session)) for one in unread]
-        return all(read.result() for read in reads)
+            for channel, is_read in unread:
+                reads.append(group.create_task(self._read_channel(channel, is_read, after, session)))
+        return all(map(asyncio.Task.result, reads))
 
     async def _read_channel(
         self, channel: discord.abc.Messageable, is_read: asyncio.Event, after: int, session: int

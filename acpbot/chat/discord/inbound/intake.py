@@ -9,9 +9,9 @@ import discord
 
 from acpbot.aio import KeyedLocks
 from acpbot.chat.discord import access
-from acpbot.chat.discord.access import Decision
-from acpbot.chat.discord.channels import PLATFORM, author_of, own_role_id
-from acpbot.chat.discord.inbound import attachments, context, download
+from acpbot.chat.discord.access import PLATFORM, Decision, author_of, own_role_id
+from acpbot.chat.discord.discord_platform import PendingMessage
+from acpbot.chat.discord.inbound import content, download
 from acpbot.chat.discord.outbound.reaction_updater import ReactionUpdater
 from acpbot.chat.discord.outbound.reactions import Event
 from acpbot.chat.discord.outbound.rest import FORBIDDEN, UNKNOWN_MESSAGE, Refused, Unreachable
@@ -23,11 +23,8 @@ from acpbot.sessions.views import Target
 from acpbot.text import is_blank
 
 if TYPE_CHECKING:
-    from acpbot.chat.discord.access import MessageSource
-    from acpbot.chat.discord.channels import Channels
-    from acpbot.chat.discord.current_settings import CurrentSettings
-    from acpbot.chat.discord.discord_platform import DiscordPlatform
-    from acpbot.chat.discord.inbound.pending import PendingMessage, PendingMessages
+    from acpbot.chat.discord.access import Channels, CurrentSettings, MessageSource
+    from acpbot.chat.discord.discord_platform import DiscordPlatform, PendingMessages
     from acpbot.chat.discord.inbound.read_cursor import ReadCursor
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.threads import Threads
@@ -102,7 +99,8 @@ class Intake:
     async def _accept(self, message: discord.Message, source: MessageSource, own_id: str) -> None:
         """Queue it, or say in the channel why not. Raises Draining."""
         key = str(message.id)
-        pending, queued = self._messages.add(key, message.content), False
+        pending = self._messages.by_key[key] = PendingMessage(key, message.content)
+        queued = False
         # In a thread the order of the messages is the order of the turns, however long a download takes.
         order = source.channel_id if source.is_thread or source.is_dm else key
         try:
@@ -143,7 +141,7 @@ class Intake:
             return False
         incoming = IncomingMessage(
             thread_id=thread_id,
-            text=context.defuse(access.without_mention(pending.text, own_id, own_role_id=own_role)),
+            text=content.defuse(access.without_mention(pending.text, own_id, own_role_id=own_role)),
             owner=str(message.author.id),
             key=pending.key,
             origin=source.channel_id,
@@ -186,11 +184,11 @@ class Intake:
         agent = None if session is None else session.agent
         capabilities = None if agent is None or agent.info is None else agent.capabilities.prompt_capabilities
         announced = [
-            attachments.Attachment(filename=file.filename, content_type=file.content_type, size=file.size, url=file.url)
+            content.Attachment(filename=file.filename, content_type=file.content_type, size=file.size, url=file.url)
             for file in files
         ]
         most = self._settings.discord.max_attachment_bytes
-        plan = attachments.plan(announced, capabilities, most)
+        plan = content.plan(announced, capabilities, most)
         blocks: list[dict[str, Any]] = []
         notes = list(plan.refused)
         for wanted in plan.accept:
@@ -201,7 +199,7 @@ class Intake:
                 reason = str(error) or f"it took more than {download.SECONDS:.0f} s"
                 notes.append(f"I did not pass on {code(wanted.filename)}: it could not be downloaded ({reason}).")
                 continue
-            taken = attachments.blocks(wanted.filename, data, capabilities, most)
+            taken = content.blocks(wanted.filename, data, capabilities, most)
             blocks += taken.blocks
             notes += taken.notes
         if notes:
@@ -212,7 +210,7 @@ class Intake:
 
     def edited(self, message: discord.Message, me: discord.ClientUser) -> None:
         """Replace the text of a message whose turn does not run yet."""
-        pending = self._messages.get(str(message.id))
+        pending = self._messages.by_key.get(str(message.id))
         if pending is None:
             return
         # An event without the member's roles says nothing new about them.
@@ -258,7 +256,7 @@ def _readable(message: discord.Message) -> str:
 def _context(message: discord.Message) -> str:
     channel = message.channel
     name = None if isinstance(channel, discord.DMChannel) else getattr(channel, "name", None)
-    return context.sender_context(
+    return content.sender_context(
         message.author.display_name,
         str(message.author.id),
         name,

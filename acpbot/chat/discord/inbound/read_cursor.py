@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final
 
-from acpbot.chat.discord.channels import PLATFORM
+from acpbot.chat.discord.access import PLATFORM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -120,5 +120,7 @@ class ReadCursor:
 
     def _move_to(self, position: int) -> None:
         self.position = position
-        self._handled = {message_id for message_id in self._handled if message_id > position}
+        for message_id in tuple(self._handled):
+            if message_id <= position:
+                self._handled.discard(message_id)
         self._store.read_up_to(PLATFORM, position)

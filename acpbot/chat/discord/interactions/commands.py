@@ -13,7 +13,7 @@ from discord import app_commands
 
 from acpbot.aio import TaskSet
 from acpbot.chat.discord import access
-from acpbot.chat.discord.channels import PLATFORM, author_of
+from acpbot.chat.discord.access import PLATFORM, author_of
 from acpbot.chat.discord.interactions.command_text import (
     AGENT_HELP,
     HELP,
@@ -23,7 +23,7 @@ from acpbot.chat.discord.interactions.command_text import (
     sessions_text,
     status_text,
 )
-from acpbot.chat.discord.interactions.respond import Seen, complete, respond, whisper
+from acpbot.chat.discord.interactions.respond import complete, respond, whisper
 from acpbot.chat.discord.outbound.rest import Refused, Unreachable
 from acpbot.errors import AcpbotError, Draining, InvalidParams
 from acpbot.logs import get_logger
@@ -32,8 +32,7 @@ from acpbot.sessions.views import Target
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from acpbot.chat.discord.channels import Channels
-    from acpbot.chat.discord.current_settings import CurrentSettings
+    from acpbot.chat.discord.access import Channels, CurrentSettings
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.session import Session
@@ -49,27 +48,33 @@ _ANSWER_LENGTH: Final = 2000
 _INTERNAL: Final = "I could not do that: internal error, see the log."
 
 
+_COMMANDS: Final = {
+    "status": "What the agent in this thread is doing",
+    "cancel": "Stop the running turn; the session stays",
+    "reset": "End this thread's session and forget it; the next message starts a new one",
+    "model": "Show the agent's models, or choose one",
+    "mode": "Show the agent's modes, or choose one",
+    "agent": "Show the agents, or start this thread over with another one",
+    "sessions": "Your sessions",
+    "help": "What I can do, and the agent's own commands",
+}
+_CHOICES: Final = {"model": "The model", "mode": "The mode", "agent": "The agent"}
+"""The description of the option ``name``, by commands that have one."""
+
+
 def definitions(*, dms: bool) -> list[dict[str, Any]]:
-    """The commands as Discord registers them (application commands)."""
+    """The commands as Discord registers them (https://discord.com/developers/docs/interactions/application-commands).
 
-    def command(name: str, description: str, *options: dict[str, Any]) -> dict[str, Any]:
-        contexts = [0, 1] if dms else [0]
-        body = {"name": name, "description": description, "type": 1, "options": list(options)}
-        return {**body, "contexts": contexts, "integration_types": [0]}
-
-    def choice(name: str, description: str) -> dict[str, Any]:
-        return {"name": name, "description": description, "type": 3, "required": False, "autocomplete": True}
-
-    return [
-        command("status", "What the agent in this thread is doing"),
-        command("cancel", "Stop the running turn; the session stays"),
-        command("reset", "End this thread's session and forget it; the next message starts a new one"),
-        command("model", "Show the agent's models, or choose one", choice("name", "The model")),
-        command("mode", "Show the agent's modes, or choose one", choice("name", "The mode")),
-        command("agent", "Show the agents, or start this thread over with another one", choice("name", "The agent")),
-        command("sessions", "Your sessions"),
-        command("help", "What I can do, and the agent's own commands"),
-    ]
+    Options and contexts: type 3 is a string; context 0 is a server, 1 a direct message with the bot.
+    """
+    made: list[dict[str, Any]] = []
+    for name, description in _COMMANDS.items():
+        command: dict[str, Any] = {"name": name, "description": description, "type": 1, "options": []}
+        if name in _CHOICES:
+            option = {"name": "name", "description": _CHOICES[name], "type": 3, "required": False, "autocomplete": True}
+            command["options"].append(option)
+        made.append({**command, "contexts": [0, 1] if dms else [0], "integration_types": [0]})
+    return made
 
 
 class Commands:
@@ -93,7 +98,6 @@ class Commands:
         self._outbox = outbox
         self._prompt = prompt
         self._ending: dict[str, str] = {}
-        self._seen = Seen()
         self._registering = TaskSet("discord commands")
         self._registered = False
         self._handlers: dict[str, Callable[[_Call], Awaitable[str]]] = {
@@ -141,8 +145,6 @@ class Commands:
 
     async def on_command(self, interaction: discord.Interaction) -> None:
         """Somebody has given a command, or is typing one and wants proposals."""
-        if not self._seen.is_new(interaction):
-            return
         me = interaction.client.user
         source = self._channels.source_of(interaction.channel, "" if me is None else str(me.id))
         call = _Call(interaction, source.channel_id)

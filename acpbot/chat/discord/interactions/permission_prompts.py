@@ -10,10 +10,10 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 from acpbot.chat.discord import access
-from acpbot.chat.discord.channels import author_of
+from acpbot.chat.discord.access import author_of
 from acpbot.chat.discord.interactions import buttons
 from acpbot.chat.discord.interactions.command_text import NOT_HERE
-from acpbot.chat.discord.interactions.respond import Seen, log_unanswered, respond, whisper
+from acpbot.chat.discord.interactions.respond import log_unanswered, respond, whisper
 from acpbot.chat.discord.outbound.rest import CLOSED, NO_ANSWER
 from acpbot.errors import Conflict, InvalidParams
 from acpbot.logs import get_logger
@@ -21,9 +21,7 @@ from acpbot.logs import get_logger
 if TYPE_CHECKING:
     import discord
 
-    from acpbot.chat.discord.access import Author
-    from acpbot.chat.discord.channels import Channels
-    from acpbot.chat.discord.current_settings import CurrentSettings
+    from acpbot.chat.discord.access import Author, Channels, CurrentSettings
     from acpbot.chat.discord.outbound.outbox import Outbox, Post
     from acpbot.sessions.turn import PermissionRequest
 
@@ -55,7 +53,6 @@ class PermissionPrompts:
         self._channels = channels
         self._outbox = outbox
         self._prompts: OrderedDict[str, _Prompt] = OrderedDict()
-        self._seen = Seen()
 
     def asked(self, thread_id: str, asker_id: str, ask: PermissionRequest, *, tries: int = 2) -> None:
         """Post a message with the agent's options as buttons. A request that Discord refuses to show is rejected."""
@@ -87,7 +84,7 @@ class PermissionPrompts:
         """Somebody has pressed a button."""
         data: Any = interaction.data or {}
         pressed = buttons.decode(str(data.get("custom_id")))
-        if pressed is None or not self._seen.is_new(interaction):
+        if pressed is None:
             return
         me = interaction.client.user
         author = author_of(interaction.user)

@@ -8,7 +8,6 @@ Source: https://discord.com/developers/docs/interactions/receiving-and-respondin
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 import discord
@@ -30,23 +29,6 @@ SOON: Final = (0.1, 0.3, 0.6)
 """Seconds between the tries of a first response; all of them must fit into three."""
 
 _FINAL: Final = frozenset({400, 401, 403, 404})
-_SEEN_MAX: Final = 1000
-
-
-class Seen:
-    """Which interactions have come; of more than 1,000 the first are forgotten."""
-
-    def __init__(self) -> None:
-        self._ids: OrderedDict[int, None] = OrderedDict()
-
-    def is_new(self, interaction: discord.Interaction) -> bool:
-        """Whether it comes for the first time: the gateway may send one twice, and it must have its effect once."""
-        if interaction.id in self._ids:
-            return False
-        self._ids[interaction.id] = None
-        if len(self._ids) > _SEEN_MAX:
-            self._ids.popitem(last=False)
-        return True
 
 
 async def respond(interaction: discord.Interaction, send: Callable[[], Awaitable[Any]]) -> bool:

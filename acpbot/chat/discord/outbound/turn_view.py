@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from acpbot.acp.schema import Update
-    from acpbot.chat.discord.current_settings import CurrentSettings
+    from acpbot.chat.discord.access import CurrentSettings
     from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
     from acpbot.chat.discord.outbound.outbox import Outbox, Post
     from acpbot.chat.discord.outbound.reaction_updater import ReactionUpdater

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acpbot.acp.schema import PromptCapabilities
-from acpbot.chat.discord.inbound.attachments import FILES_MAX, TEXT_MAX, Attachment, blocks, decode, fit, plan
+from acpbot.chat.discord.inbound.content import FILES_MAX, TEXT_MAX, Attachment, blocks, decode, fit, plan
 
 MIB = 1024 * 1024
 ALL = PromptCapabilities(image=True, embedded_context=True)

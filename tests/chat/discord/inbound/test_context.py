@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acpbot.chat.discord.inbound.context import defuse, sender_context
+from acpbot.chat.discord.inbound.content import defuse, sender_context
 
 AT = dt.datetime(2026, 11, 24, 3, 4, 5, 678, tzinfo=dt.timezone(dt.timedelta(hours=2)))
 OPEN, CLOSE = "<acpbot-context>\n", "\n</acpbot-context>"

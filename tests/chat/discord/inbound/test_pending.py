@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from acpbot.chat.discord.inbound.pending import PendingMessage
+from acpbot.chat.discord.discord_platform import PendingMessage
 from acpbot.chat.platform import IncomingMessage
 from acpbot.storage.store import Store
 from tests.support.discord_scene import Scene, staged

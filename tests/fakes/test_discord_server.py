@@ -166,6 +166,7 @@ async def test_a_message_comes_in_and_one_is_sent_edited_and_deleted(scene: Scen
     scene.ada.says(scene.channel, "fix the tests", mentions=[scene.server.bot])
     heard = await scene.hears()
     assert heard.content.endswith("fix the tests")
+    assert heard.guild is not None
     assert heard.mentions == [heard.guild.me]
     sent = await heard.channel.send("working")
     await sent.edit(content="  done\n")
@@ -234,6 +235,7 @@ async def test_replies_and_what_they_ping(scene: Scene) -> None:
     assert answer.reference is not None
     assert isinstance(answer.reference.resolved, discord.Message)
     assert answer.reference.resolved.content == "loud"
+    assert answer.guild is not None
     assert answer.mentions == [answer.guild.me]
 
 
@@ -283,6 +285,7 @@ async def test_reactions_are_kept_in_order(scene: Scene) -> None:
     heard = await scene.hears()
     await heard.add_reaction("👀")
     await heard.add_reaction("🤔")
+    assert heard.guild is not None
     await heard.remove_reaction("👀", heard.guild.me)
     assert [(r.added, r.emoji) for r in message.reaction_log] == [(True, "👀"), (True, "🤔"), (False, "👀")]
     assert message.shown_reactions == ["🤔"]
@@ -402,6 +405,7 @@ async def test_permissions_decide(scene: Scene) -> None:
     assert silent.value.code == 50013
     heard = scene.ada.says(scene.channel, "still heard")
     message = await scene.hears()
+    assert message.guild is not None
     assert not message.channel.permissions_for(message.guild.me).send_messages
     with pytest.raises(discord.Forbidden) as foreign:
         await message.edit(content="mine now")

@@ -39,9 +39,9 @@ async def test_the_text_is_there_within_a_second_of_the_agent_s_first_word(tmp_p
     async with staged(tmp_path, unit=1.0) as scene:
         thread = await scene.opens("stall 0.2; stream 20")
         heard: list[float] = []
-        await scene.server.wait_for(lambda: scene.pool.get(str(thread.id)))
+        session = await scene.server.wait_for(lambda: scene.pool.get(str(thread.id)))
         clock = scene.clock
-        scene.pool.get(str(thread.id)).output.follow(lambda _line: heard.append(clock()))
+        session.output.follow(lambda _line: heard.append(clock()))
         message = await scene.server.wait_for_message(thread)
         assert heard
         assert message.versions[0].at - heard[0] <= 1.0

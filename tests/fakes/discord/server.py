@@ -228,7 +228,7 @@ class DiscordServer:
         """Has the waits look again: for a predicate that asks something else than this server (what a client heard)."""
         self.world.notify()
 
-    async def wait_for(self, predicate: Callable[[], T], *, seconds: float = WAIT_SECONDS, what: str = "") -> T:
+    async def wait_for(self, predicate: Callable[[], T | None], *, seconds: float = WAIT_SECONDS, what: str = "") -> T:
         """The first true value of `predicate`, asked again after every change. AssertionError after `seconds`."""
 
         async def until() -> T:

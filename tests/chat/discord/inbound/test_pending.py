@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def kept(what: type, keys: set[str]) -> list[str]:
+def kept(what: type[IncomingMessage | PendingMessage], keys: set[str]) -> list[str]:
     """The ids of messages of which the process still has such an object."""
     gc.collect()
     return sorted(one.key for one in gc.get_objects() if isinstance(one, what) and one.key in keys)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tests.fakes.discord import rest
 from tests.support.discord_scene import Scene, staged
+
+if TYPE_CHECKING:
+    from tests.fakes.discord.state import Role, User
 
 
 async def busy(scene: Scene):
@@ -44,10 +49,12 @@ async def test_an_edit_of_a_queued_message_replaces_it_and_a_deletion_takes_it_b
 
 
 async def test_roles_are_looked_at_with_every_message_and_every_edit(tmp_path):
+    roles: list[Role] = []
+
     def by_role(scene: Scene) -> dict[str, object]:
-        scene.role = scene.server.make_role(scene.guild, "coders")
-        scene.server.give_roles(scene.guild, scene.eve, [scene.role])
-        return {"allowed_role_ids": (str(scene.role.id),)}
+        roles.append(scene.server.make_role(scene.guild, "coders"))
+        scene.server.give_roles(scene.guild, scene.eve, roles)
+        return {"allowed_role_ids": (str(roles[0].id),)}
 
     async with staged(tmp_path, setup=by_role) as scene:
         thread = await busy(scene)
@@ -60,7 +67,7 @@ async def test_roles_are_looked_at_with_every_message_and_every_edit(tmp_path):
         await scene.pool.cancel(str(thread.id))
         await scene.idle(thread, 2)
         assert scene.text(thread) == "first\n⏹️ Cancelled.\nallowed"
-        scene.server.give_roles(scene.guild, scene.eve, [scene.role])
+        scene.server.give_roles(scene.guild, scene.eve, roles)
         scene.eve.says(thread, "say back")
         await scene.says(thread, "back")
 
@@ -237,14 +244,16 @@ async def test_after_a_restart_the_bot_s_own_threads_are_heard_without_a_mention
 
 @pytest.mark.parametrize("trusted", [False, True])
 async def test_a_webhook_is_heard_only_as_a_program_is(tmp_path, trusted):
+    hooks: list[User] = []
+
     def by_id(scene: Scene) -> dict[str, object]:
-        scene.hook = scene.server.make_webhook(scene.ada.name)
-        heard = {"allow_bot_messages": "mentions", "trusted_bot_ids": (str(scene.hook.id),)}
+        hooks.append(scene.server.make_webhook(scene.ada.name))
+        heard = {"allow_bot_messages": "mentions", "trusted_bot_ids": (str(hooks[0].id),)}
         return {"allow_all_users": True, **(heard if trusted else {})}
 
     async with staged(tmp_path, setup=by_id) as scene:
         text = f"{scene.server.bot.mention} say from a hook"
-        message = scene.server.webhook_says(scene.hook, scene.channel, text)
+        message = scene.server.webhook_says(hooks[0], scene.channel, text)
         if trusted:
             thread = await scene.server.wait_for(lambda: message.thread)
             await scene.says(thread, "from a hook")

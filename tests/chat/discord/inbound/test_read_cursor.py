@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,26 +14,38 @@ from tests.support.discord_scene import staged
 from tests.support.pool import Clock
 from tests.support.pool_restarts import rows
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 HOME = 1
 
 
+class Restarts:
+    """Makes one cursor after the other on the same database, as a daemon that is started again does."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self.path = path
+        self.clock = clock
+        self._stores: list[Store] = []
+
+    async def __call__(self) -> ReadCursor:
+        await self.close()
+        self._stores.append(Store.open(self.path))
+        return ReadCursor(self._stores[0], self.clock)
+
+    async def close(self) -> None:
+        while self._stores:
+            await asyncio.to_thread(self._stores.pop().close)
+
+
 @pytest.fixture
-async def lives(tmp_path):
+async def restart(tmp_path):
     path = tmp_path / "acpbot.sqlite3"
     clock = Clock()
     clock.now = 1_800_000_000.0
-    stores = []
-
-    async def begin() -> ReadCursor:
-        while stores:
-            await asyncio.to_thread(stores.pop().close)
-        stores.append(Store.open(path))
-        return ReadCursor(stores[0], clock)
-
-    begin.clock, begin.path = clock, path
-    yield begin
-    while stores:
-        await asyncio.to_thread(stores.pop().close)
+    restarts = Restarts(path, clock)
+    yield restarts
+    await restarts.close()
 
 
 def at(clock: Clock, seconds: float) -> int:
@@ -40,46 +53,46 @@ def at(clock: Clock, seconds: float) -> int:
     return snowflake(clock.now + seconds) + 7
 
 
-async def test_what_was_there_before_the_first_start_is_not_read(lives):
-    cursor = await lives()
-    assert cursor.fall_behind([HOME]) == snowflake(lives.clock.now)
+async def test_what_was_there_before_the_first_start_is_not_read(restart):
+    cursor = await restart()
+    assert cursor.fall_behind([HOME]) == snowflake(restart.clock.now)
 
 
-async def test_a_message_is_taken_once_in_this_life_and_the_next(lives):
-    cursor = await lives()
+async def test_a_message_is_taken_once_in_this_life_and_the_next(restart):
+    cursor = await restart()
     cursor.fall_behind([])
-    message = at(lives.clock, 1)
+    message = at(restart.clock, 1)
     assert cursor.begin(message)
     assert not cursor.begin(message), "it is being taken"
     cursor.end(message, taken=True)
     assert not cursor.begin(message)
-    cursor = await lives()
+    cursor = await restart()
     assert cursor.fall_behind([HOME]) < message
     assert not cursor.begin(message)
 
 
-async def test_what_is_being_taken_or_held_back_is_found_again(lives):
-    cursor = await lives()
+async def test_what_is_being_taken_or_held_back_is_found_again(restart):
+    cursor = await restart()
     cursor.fall_behind([])
-    taken, held, later = (at(lives.clock, seconds) for seconds in (20, 30, 90))
+    taken, held, later = (at(restart.clock, seconds) for seconds in (20, 30, 90))
     assert cursor.begin(taken)
     assert cursor.begin(held)
     cursor.defer(held)
     assert cursor.begin(later)
     cursor.end(later, taken=True)
-    cursor = await lives()
+    cursor = await restart()
     assert cursor.fall_behind([HOME]) < taken
     assert cursor.begin(taken)
     assert cursor.begin(held)
     assert not cursor.begin(later)
 
 
-async def test_what_was_not_caught_up_with_is_not_passed_over_by_what_comes_now(lives):
+async def test_what_was_not_caught_up_with_is_not_passed_over_by_what_comes_now(restart):
     """Found by the crash campaign: the mark went past messages that were still to be looked at."""
-    cursor = await lives()
+    cursor = await restart()
     cursor.fall_behind([])
-    missed, now = at(lives.clock, 20), at(lives.clock, 300)
-    cursor = await lives()
+    missed, now = at(restart.clock, 20), at(restart.clock, 300)
+    cursor = await restart()
     cursor.fall_behind([HOME, 2])
     assert cursor.begin(now)
     cursor.end(now, taken=True)
@@ -90,16 +103,16 @@ async def test_what_was_not_caught_up_with_is_not_passed_over_by_what_comes_now(
     cursor.caught_up(HOME)
     assert not cursor.begin(missed), "another server is still looked through"
     cursor.caught_up(3)
-    cursor = await lives()
+    cursor = await restart()
     assert missed < cursor.fall_behind([HOME]) < now
     assert not cursor.begin(now)
 
 
 @pytest.mark.parametrize("how", ["deleted", "not for us any more", "too old", "away for good"])
-async def test_what_can_t_be_taken_any_more_holds_nothing_up(lives, how):
-    cursor = await lives()
+async def test_what_can_t_be_taken_any_more_holds_nothing_up(restart, how):
+    cursor = await restart()
     cursor.fall_behind([])
-    held, hours = at(lives.clock, 1), 1
+    held, hours = at(restart.clock, 1), 1
     assert cursor.begin(held)
     cursor.defer(held)
     match how:
@@ -113,30 +126,30 @@ async def test_what_can_t_be_taken_any_more_holds_nothing_up(lives, how):
             cursor.fall_behind([HOME])
             hours = 25
     for seconds in range(0, hours * 3600, 600):
-        message = at(lives.clock, seconds)
+        message = at(restart.clock, seconds)
         assert cursor.begin(message)
         cursor.end(message, taken=True)
     assert len(cursor._handled) <= (86_400 / 600 if hours > 24 else 1) + 1
 
 
-async def test_only_what_may_come_again_is_remembered(lives):
-    cursor = await lives()
+async def test_only_what_may_come_again_is_remembered(restart):
+    cursor = await restart()
     cursor.fall_behind([])
     for seconds in range(0, 1000, 10):
-        message = at(lives.clock, seconds)
+        message = at(restart.clock, seconds)
         assert cursor.begin(message)
         cursor.end(message, taken=True)
     assert len(cursor._handled) <= BEHIND_SECONDS
-    await lives()
-    assert len(rows(lives.path, "seen")) <= BEHIND_SECONDS
+    await restart()
+    assert len(rows(restart.path, "seen")) <= BEHIND_SECONDS
 
 
-async def test_what_is_older_than_a_day_is_not_answered_any_more(lives):
-    cursor = await lives()
+async def test_what_is_older_than_a_day_is_not_answered_any_more(restart):
+    cursor = await restart()
     cursor.fall_behind([])
-    lives.clock.move(3 * 86_400)
-    cursor = await lives()
-    assert cursor.fall_behind([HOME]) == snowflake(lives.clock.now - 86_400)
+    restart.clock.move(3 * 86_400)
+    cursor = await restart()
+    assert cursor.fall_behind([HOME]) == snowflake(restart.clock.now - 86_400)
 
 
 async def test_what_was_held_back_is_found_however_long_discord_does_not_tell_it(scene):
@@ -171,7 +184,11 @@ async def test_a_message_that_waits_to_be_looked_at_is_not_passed_over(tmp_path)
     async with staged(tmp_path, limits={"store": store}) as scene:
         thread = await scene.opens("say one")
         await scene.idle(thread, 1)
-        scene.chat.outbox.rest.client.get_guild(scene.guild.id)._threads.clear()
+        client = scene.chat.outbox.rest.client
+        assert client is not None
+        guild = client.get_guild(scene.guild.id)
+        assert guild is not None
+        guild._threads.clear()
         asked = scene.server.faults.hold("GET", rest.CHANNEL)
         message = scene.ada.says(thread, "say two")
         await asyncio.wait_for(asked.arrived.wait(), 10)

@@ -54,7 +54,7 @@ class Clock:
 
 
 class Scene:
-    """A guild with a channel, two people whom the gate lets in, and one whom it does not."""
+    """A server with a channel, two people who may use the bot, and one who may not."""
 
     def __init__(
         self,
@@ -173,7 +173,7 @@ class Scene:
 
 
 def beating() -> list[str]:
-    """The threads that would still send heartbeats for a client; each ends as soon as it is told to."""
+    """The threads that would still send heartbeats for a client; each ends soon after it is stopped."""
     loop = asyncio.get_running_loop()
     hearts = [one for one in threading.enumerate() if isinstance(one, KeepAliveHandler) and one.ws.loop is loop]
     for heart in hearts:

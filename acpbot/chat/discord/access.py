@@ -213,18 +213,18 @@ class BotTurns:
         """A person who may use the bot wrote in the channel, to the bot or not: programs may go on."""
         self._counts.pop(channel_id, None)
 
-    def take(self, channel_id: str, limit: int) -> Decision:
+    def count(self, channel_id: str, limit: int) -> Decision:
         """Count a program's message that :func:`decide` allows; ``limit`` is ``max_bot_turns``.
 
         ``DENY`` for the first one beyond the limit, so that people see why no answer follows; then ``IGNORE``.
         """
-        count = self._counts.pop(channel_id, 0)
-        self._counts[channel_id] = count + 1
+        before = self._counts.pop(channel_id, 0)
+        self._counts[channel_id] = before + 1
         if len(self._counts) > _CHANNELS_MAX:
             self._counts.popitem(last=False)
-        if count < limit:
+        if before < limit:
             return Decision.ALLOW
-        return Decision.DENY if count == limit else Decision.IGNORE
+        return Decision.DENY if before == limit else Decision.IGNORE
 
 
 def author_of(user: discord.User | discord.Member, *, webhook_id: int | None = None) -> Author:

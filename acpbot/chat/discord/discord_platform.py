@@ -254,7 +254,7 @@ class DiscordPlatform:
     def revise(
         self, message: PendingMessage, content: str, me: discord.ClientUser, guild: discord.Guild | None
     ) -> None:
-        """The message says ``content`` now; ``me`` and ``guild`` tell which mentions are the bot's."""
+        """The message says ``content`` now; ``me`` and ``guild`` say which mentions are the bot's."""
         message.text = content
         text = defuse(access.without_mention(content, str(me.id), own_role_id=own_role_id(guild)))
         view = message.view
@@ -262,7 +262,7 @@ class DiscordPlatform:
             view.incoming = self.conversations.revise(view.incoming, text) or view.incoming
 
     def withdraw(self, message_id: str) -> None:
-        """Somebody has deleted this message, whosever it is: its turn is not to run."""
+        """Somebody has deleted this message, or the bot's own: its turn is not to run."""
         self._messages.recently_deleted.append(message_id)
         message = self._messages.by_key.get(message_id)
         if message is None:

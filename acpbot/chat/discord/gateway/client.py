@@ -81,7 +81,7 @@ class Bot(discord.Client):
 
     async def before_identify_hook(self, _shard_id: int | None, *, initial: bool = False) -> None:  # noqa: ARG002 - the library's
         """In place of the library's 5 s before every new session but a client's first."""
-        await asyncio.sleep(self._identifies.take())
+        await asyncio.sleep(self._identifies.reserve())
 
     async def on_connect(self) -> None:
         """A new session begins (``on_ready`` comes two seconds later, when no more guilds follow)."""
@@ -134,7 +134,7 @@ class Bot(discord.Client):
                     return
                 message.channel = channel
             await self._backfill.may_go_on(message)
-            await self._intake.take(message, me)
+            await self._intake.handle(message, me)
 
     async def _fetch(self, channel_id: int) -> Any:
         """The channel, however long Discord takes to answer; ``None`` for one that the bot may not see."""

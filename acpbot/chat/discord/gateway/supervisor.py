@@ -47,7 +47,7 @@ class IdentifyLimiter:
         self._used = 0.0
         self._at = clock()
 
-    def take(self) -> float:
+    def reserve(self) -> float:
         """Count a new session; return the seconds to wait before it may begin."""
         now = self._clock()
         self._used = max(self._used - (now - self._at) / self._seconds, 0.0) + 1
@@ -216,7 +216,7 @@ class Supervisor:
 
     async def _connect(self, client: discord.Client) -> None:
         """Hold the gateway connection. Raises what ended it, TimeoutError after ``patience`` without a session."""
-        await asyncio.sleep(self._identifies.take())
+        await asyncio.sleep(self._identifies.reserve())
         task = asyncio.create_task(client.connect(), name="discord gateway")
         began = time.monotonic()
         try:

@@ -155,9 +155,9 @@ class Backfill:
     async def _read_channel(
         self, channel: discord.abc.Messageable, is_read: asyncio.Event, after: int, session: int
     ) -> bool:
-        """Take the channel's messages after ``after``, oldest first; whether all are read that may be.
+        """Handle the channel's messages after ``after``, oldest first; whether all are read that may be.
 
-        It takes as long as Discord needs to answer. A later gateway session reads anew, but takes no message twice.
+        It takes as long as Discord needs to answer. A later gateway session reads anew, but handles no message twice.
         """
         failures = 0
         try:
@@ -170,7 +170,7 @@ class Backfill:
                             await self._add_roles(message)
                             if session != self._session or self._me is None:
                                 return False
-                            await self._intake.take(message, self._me)
+                            await self._intake.handle(message, self._me)
                             after = message.id
                 except (*NO_ANSWER, CLOSED) as error:
                     if _is_refusal(error):

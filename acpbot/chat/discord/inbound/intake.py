@@ -66,7 +66,7 @@ class Intake:
 
     # Messages.
 
-    async def take(self, message: discord.Message, me: discord.ClientUser) -> None:
+    async def handle(self, message: discord.Message, me: discord.ClientUser) -> None:
         """Decide what to do with a message, and queue it where it is for the bot."""
         if message.type not in _PROMPTS:
             return
@@ -81,7 +81,7 @@ class Intake:
         if decision is Decision.ALLOW and not self._cursor.begin(message.id):
             return
         if decision is Decision.ALLOW and author.is_program:
-            decision = self._bot_turns.take(channel_id, settings.max_bot_turns)
+            decision = self._bot_turns.count(channel_id, settings.max_bot_turns)
         elif access.is_allowed(settings, author, source):
             self._bot_turns.reset(channel_id)
         if decision is Decision.DENY:
@@ -91,7 +91,7 @@ class Intake:
             if decision is Decision.ALLOW:
                 await self._accept(message, source, own_id)
         except Draining:
-            # Backfill finds it again: after a restart, or in this process if the drain is taken back.
+            # Backfill finds it again: after a restart, or in this process if the drain is cancelled.
             self._cursor.defer(message.id)
         else:
             self._cursor.end(message.id, taken=decision is Decision.ALLOW)
@@ -161,7 +161,7 @@ class Intake:
         return True
 
     async def _open_thread(self, message: discord.Message, own_id: str) -> str | None:
-        """The thread for a message in a channel; ``None`` where none can be opened, and the channel is told why."""
+        """The thread for a message in a channel; ``None`` where Discord opens none: the channel gets the reason."""
         title = access.without_mention(_readable(message), own_id)
         channel_id, key = str(message.channel.id), str(message.id)
         try:
@@ -179,7 +179,7 @@ class Intake:
         return None
 
     async def _download(self, thread_id: str, files: list[discord.Attachment]) -> list[dict[str, Any]]:
-        """The files as content blocks; the thread is told which are left out."""
+        """The files as content blocks; a message in the thread lists those that are left out."""
         session = self._pool.get(thread_id)
         agent = None if session is None else session.agent
         capabilities = None if agent is None or agent.info is None else agent.capabilities.prompt_capabilities
@@ -194,7 +194,7 @@ class Intake:
         for wanted in plan.accept:
             try:
                 async with asyncio.timeout(download.SECONDS):
-                    data = await download.fetch(wanted.url, most, self._outbox.pause)
+                    data = await download.fetch(wanted.url, most, self._outbox.backoff)
             except (download.NotFetched, TimeoutError) as error:
                 reason = str(error) or f"it took more than {download.SECONDS:.0f} s"
                 notes.append(f"I did not pass on {code(wanted.filename)}: it could not be downloaded ({reason}).")
@@ -245,7 +245,7 @@ def _why(error: Refused) -> str:
 
 
 def _readable(message: discord.Message) -> str:
-    """The text with names in place of mentions, as people see it, for the thread's title; our own stay as they are."""
+    """The text with names in place of mentions, for the thread's title; mentions of bots stay as they are."""
     text = message.content
     for user in message.mentions:
         if user.id != message.author.id and not user.bot:

@@ -6,12 +6,13 @@ Only the user of a command sees its answer. A command that takes longer is defer
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import discord
 from discord import app_commands
 
-from acpbot.aio import TaskSet
+from acpbot.aio import TaskSet, retry
 from acpbot.chat.discord import access
 from acpbot.chat.discord.access import PLATFORM, author_of
 from acpbot.chat.discord.interactions.command_text import (
@@ -124,18 +125,14 @@ class Commands:
 
     async def _register(self, application_id: str) -> None:
         body = definitions(dms=self._settings.discord.allow_dm)
-        failures = 0
-        while not self._registered:
-            try:
-                path = "/applications/{application_id}/commands"
-                await self._outbox.rest.call("PUT", path, body, application_id=application_id)
-                self._registered = True
-            except Refused as error:
-                log.warning("commands_refused", error=str(error))
-                return
-            except Unreachable:
-                failures += 1
-                await self._outbox.pause(failures)
+        path = "/applications/{application_id}/commands"
+        put = partial(self._outbox.rest.call, "PUT", path, body, application_id=application_id)
+        try:
+            await retry(put, on=(Unreachable,), backoff=self._outbox.backoff)
+        except Refused as error:
+            log.warning("commands_refused", error=str(error))
+        else:
+            self._registered = True
 
     async def close(self) -> None:
         """Stop registering."""
@@ -179,7 +176,7 @@ class Commands:
         except AcpbotError as error:
             words = f"{error}."
         except Exception:
-            # Whatever it was, the person is answered within Discord's three seconds.
+            # Broad, because the person must get an answer whatever has failed; the log has the traceback.
             log.exception("command_failed", **call.fields)
             words = _INTERNAL
         return words if len(words) <= _ANSWER_LENGTH else words[: _ANSWER_LENGTH - 1] + "…"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from acpbot.aio import KeyedLocks
 from tests.fakes.discord import rest
 from tests.support.discord_scene import Scene, staged
 
@@ -61,3 +63,23 @@ async def test_a_thread_that_cannot_be_fetched_delays_no_other_and_keeps_its_ord
         scene.server.faults.clear()
         await scene.idle(broken, 2)
         assert scene.text(broken) == "one\ntwo"
+
+
+async def test_a_lock_is_given_in_the_order_of_the_calls_and_delays_no_other_key() -> None:
+    locks, order = KeyedLocks(), []
+    first_runs, first_may_end = asyncio.Event(), asyncio.Event()
+
+    async def work(key: str, name: str) -> None:
+        async with locks.hold(key):
+            order.append(name)
+            if name == "first":
+                first_runs.set()
+                await first_may_end.wait()
+
+    tasks = [asyncio.create_task(work("a", name)) for name in ("first", "second", "third")]
+    await first_runs.wait()
+    await work("b", "other")
+    assert order == ["first", "other"]
+    first_may_end.set()
+    await asyncio.gather(*tasks)
+    assert order == ["first", "other", "second", "third"]

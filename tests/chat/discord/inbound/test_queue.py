@@ -1,4 +1,4 @@
-"""Messages that come while the agent works: queued, seen to be, edited, deleted; and who is heard at all."""
+"""Messages that come while the agent works: queued, edited, deleted; and who may write to the bot at all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def busy(scene: Scene):
     return thread
 
 
-async def test_a_queued_message_is_told_its_place_and_waits_its_turn(scene: Scene):
+async def test_a_queued_message_gets_a_note_and_runs_in_its_turn(scene: Scene):
     thread = await busy(scene)
     two = scene.ada.says(thread, "say second")
     scene.bob.says(thread, "say third")
@@ -35,7 +35,7 @@ async def test_a_queued_message_is_told_its_place_and_waits_its_turn(scene: Scen
     assert two.shown_reactions == ["🆗"]
 
 
-async def test_an_edit_of_a_queued_message_replaces_it_and_a_deletion_takes_it_back(scene: Scene):
+async def test_a_queued_message_can_be_edited_and_deleted(scene: Scene):
     thread = await busy(scene)
     two = scene.ada.says(thread, "say wrong")
     three = scene.ada.says(thread, "say never")
@@ -48,7 +48,7 @@ async def test_an_edit_of_a_queued_message_replaces_it_and_a_deletion_takes_it_b
     assert scene.text(thread) == "first\n⏹️ Cancelled.\nright"
 
 
-async def test_roles_are_looked_at_with_every_message_and_every_edit(tmp_path):
+async def test_roles_are_checked_with_every_message_and_edit(tmp_path):
     roles: list[Role] = []
 
     def by_role(scene: Scene) -> dict[str, object]:
@@ -61,7 +61,7 @@ async def test_roles_are_looked_at_with_every_message_and_every_edit(tmp_path):
         waiting = scene.eve.says(thread, "say allowed")
         await scene.says(thread, "Queued")
         scene.server.give_roles(scene.guild, scene.eve, [])
-        scene.eve.edits(waiting, "say changed when nobody heard her")
+        scene.eve.edits(waiting, "say changed when she was not allowed")
         denied = scene.eve.says(thread, "say never")
         await scene.server.wait_for(lambda: denied.shown_reactions == ["🚫"])
         await scene.pool.cancel(str(thread.id))
@@ -72,7 +72,7 @@ async def test_roles_are_looked_at_with_every_message_and_every_edit(tmp_path):
         await scene.says(thread, "back")
 
 
-async def test_a_member_who_left_is_out_and_a_turn_of_theirs_waits_for_nobody(tmp_path):
+async def test_a_member_who_left_is_denied_and_their_permission_request_expires(tmp_path):
     def by_role(scene: Scene) -> dict[str, object]:
         role = scene.server.make_role(scene.guild, "coders")
         scene.server.give_roles(scene.guild, scene.eve, [role])
@@ -104,7 +104,7 @@ async def test_an_edit_while_the_thread_opens_replaces_the_text(scene: Scene):
     assert await scene.says(thread, "right") == "right"
 
 
-async def test_without_the_right_to_read_the_history_nothing_is_a_reply(tmp_path):
+async def test_without_read_message_history_the_note_is_no_reply(tmp_path):
     async with staged(tmp_path) as scene:
         thread = await busy(scene)
         scene.server.set_permissions(scene.channel, scene.server.bot, deny=["READ_MESSAGE_HISTORY"])
@@ -114,7 +114,7 @@ async def test_without_the_right_to_read_the_history_nothing_is_a_reply(tmp_path
         await scene.says(thread, "second")
 
 
-async def test_an_edit_of_an_answered_message_asks_nothing_anew(scene: Scene):
+async def test_an_edit_of_an_answered_message_has_no_effect(scene: Scene):
     message = scene.asks("say one")
     thread = await scene.server.wait_for_thread(scene.channel)
     await scene.idle(thread, 1)
@@ -124,7 +124,7 @@ async def test_an_edit_of_an_answered_message_asks_nothing_anew(scene: Scene):
     assert scene.text(thread) == "one\nthree"
 
 
-async def test_a_full_queue_is_said(tmp_path):
+async def test_a_full_queue_is_reported(tmp_path):
     async with staged(tmp_path, limits={"session": {"max_queued": 1}}) as scene:
         thread = await busy(scene)
         scene.ada.says(thread, "say second")
@@ -134,7 +134,7 @@ async def test_a_full_queue_is_said(tmp_path):
         await scene.server.wait_for(lambda: refused.shown_reactions == ["😱"])
 
 
-async def test_an_exhausted_pool_is_said_in_the_thread(tmp_path):
+async def test_an_exhausted_pool_is_reported_in_the_thread(tmp_path):
     async with staged(tmp_path, limits={"max_sessions": 1}) as scene:
         await busy(scene)
         message = scene.asks("say no")
@@ -152,7 +152,7 @@ async def test_a_stranger_is_denied_by_one_reaction_and_nothing_else(scene: Scen
     assert scene.pool.rows() == []
 
 
-async def test_nobody_is_heard_without_a_mention_and_system_messages_never(scene: Scene):
+async def test_messages_without_a_mention_and_system_messages_are_ignored(scene: Scene):
     scene.ada.says(scene.channel, "say hello")
     scene.ada.starts_thread(scene.channel, "theirs")
     message = scene.asks("say now")
@@ -174,7 +174,7 @@ async def test_direct_messages_only_where_they_are_allowed(tmp_path, allowed):
             assert scene.bodies(channel) == []
 
 
-async def test_a_mention_alone_is_asked_for_more(scene: Scene):
+async def test_a_mention_without_text_gets_a_hint(scene: Scene):
     message = scene.asks("")
     hint = await scene.server.wait_for_message(scene.channel)
     assert hint.referenced is message
@@ -182,7 +182,7 @@ async def test_a_mention_alone_is_asked_for_more(scene: Scene):
     assert scene.server.threads_of(scene.channel) == []
 
 
-async def test_files_reach_the_agent_and_what_does_not_is_said(scene: Scene):
+async def test_files_reach_the_agent_or_are_named_as_left_out(scene: Scene):
     scene.asks("what", attachments={"notes.txt": "remember the milk", "data.bin": b"\x00\x01\x02" * 50})
     thread = await scene.server.wait_for_thread(scene.channel)
     await scene.idle(thread, 1)
@@ -191,15 +191,15 @@ async def test_files_reach_the_agent_and_what_does_not_is_said(scene: Scene):
     assert "I did not pass on `data.bin`" in text
 
 
-async def test_without_the_right_to_open_threads_the_channel_is_told(scene: Scene):
+async def test_a_missing_permission_to_open_threads_is_reported_in_the_channel(scene: Scene):
     scene.server.set_permissions(scene.channel, scene.guild.everyone, deny=["CREATE_PUBLIC_THREADS"])
     message = scene.asks("say hello")
-    told = await scene.server.wait_for_message(scene.channel)
-    assert "Create Public Threads" in told.content
+    hint = await scene.server.wait_for_message(scene.channel)
+    assert "Create Public Threads" in hint.content
     await scene.server.wait_for(lambda: message.shown_reactions == ["😱"])
 
 
-async def test_a_message_that_is_gone_before_its_thread_opens_is_not_answered(scene: Scene):
+async def test_a_message_deleted_before_its_thread_opens_is_not_answered(scene: Scene):
     held = scene.server.faults.hold("POST", rest.MESSAGE_THREADS)
     message = scene.asks("say never")
     await held.arrived.wait()
@@ -211,12 +211,12 @@ async def test_a_message_that_is_gone_before_its_thread_opens_is_not_answered(sc
     assert scene.bodies(scene.channel) == []
 
 
-async def test_a_channel_without_threads_is_told_so(scene: Scene):
+async def test_a_channel_without_threads_gets_a_hint(scene: Scene):
     scene.server.faults.status(400, "POST", rest.MESSAGE_THREADS, body={"code": 50024, "message": "Cannot execute"})
     scene.asks("say hello")
-    told = await scene.server.wait_for_message(scene.channel)
+    hint = await scene.server.wait_for_message(scene.channel)
     words = "I cannot open a thread here (400 Cannot execute (50024)). Mention me in a text channel, or in a thread."
-    assert told.content == words
+    assert hint.content == words
 
 
 async def test_a_deleted_thread_ends_its_session(scene: Scene):
@@ -225,7 +225,7 @@ async def test_a_deleted_thread_ends_its_session(scene: Scene):
     await scene.server.wait_for(lambda: not scene.pool.rows(suspended=True), what="no session, and nothing kept")
 
 
-async def test_after_a_restart_the_bot_s_own_threads_are_heard_without_a_mention(tmp_path):
+async def test_after_a_restart_the_bots_own_threads_need_no_mention(tmp_path):
     def before(scene: Scene) -> dict[str, object]:
         scene.server.make_thread(scene.channel, scene.server.bot, "from before")
         theirs = scene.server.make_thread(scene.channel, scene.ada, "somebody's")
@@ -243,7 +243,7 @@ async def test_after_a_restart_the_bot_s_own_threads_are_heard_without_a_mention
 
 
 @pytest.mark.parametrize("trusted", [False, True])
-async def test_a_webhook_is_heard_only_as_a_program_is(tmp_path, trusted):
+async def test_a_webhook_follows_the_rules_for_programs(tmp_path, trusted):
     hooks: list[User] = []
 
     def by_id(scene: Scene) -> dict[str, object]:
@@ -264,7 +264,7 @@ async def test_a_webhook_is_heard_only_as_a_program_is(tmp_path, trusted):
         assert bool(message.reaction_log) == trusted
 
 
-async def test_what_the_bot_says_itself_is_never_for_it(scene: Scene):
+async def test_the_bot_ignores_its_own_messages(scene: Scene):
     thread = await scene.opens(f'say "{scene.server.bot.mention} say never"')
     await scene.idle(thread, 1)
     scene.ada.says(thread, "say now")

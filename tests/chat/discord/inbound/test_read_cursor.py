@@ -1,4 +1,4 @@
-"""How far messages were read: none is taken twice, and none is passed over, whatever the order in which they come."""
+"""How far messages are read: none is handled twice, and none is skipped, in whatever order they come."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def at(clock: Clock, seconds: float) -> int:
     return snowflake(clock.now + seconds) + 7
 
 
-async def test_what_was_there_before_the_first_start_is_not_read(restart):
+async def test_messages_from_before_the_first_start_are_not_read(restart):
     cursor = await restart()
     assert cursor.fall_behind([HOME]) == snowflake(restart.clock.now)
 
 
-async def test_a_message_is_taken_once_in_this_life_and_the_next(restart):
+async def test_a_message_is_handled_once_also_after_a_restart(restart):
     cursor = await restart()
     cursor.fall_behind([])
     message = at(restart.clock, 1)
@@ -71,7 +71,7 @@ async def test_a_message_is_taken_once_in_this_life_and_the_next(restart):
     assert not cursor.begin(message)
 
 
-async def test_what_is_being_taken_or_held_back_is_found_again(restart):
+async def test_unfinished_and_deferred_messages_are_found_after_a_restart(restart):
     cursor = await restart()
     cursor.fall_behind([])
     taken, held, later = (at(restart.clock, seconds) for seconds in (20, 30, 90))
@@ -87,8 +87,8 @@ async def test_what_is_being_taken_or_held_back_is_found_again(restart):
     assert not cursor.begin(later)
 
 
-async def test_what_was_not_caught_up_with_is_not_passed_over_by_what_comes_now(restart):
-    """Found by the crash campaign: the mark went past messages that were still to be looked at."""
+async def test_new_messages_do_not_move_the_position_past_missed_ones(restart):
+    """Found by the crash campaign: the position went past messages that were still to be handled."""
     cursor = await restart()
     cursor.fall_behind([])
     missed, now = at(restart.clock, 20), at(restart.clock, 300)
@@ -109,7 +109,7 @@ async def test_what_was_not_caught_up_with_is_not_passed_over_by_what_comes_now(
 
 
 @pytest.mark.parametrize("how", ["deleted", "not for us any more", "too old", "away for good"])
-async def test_what_can_t_be_taken_any_more_holds_nothing_up(restart, how):
+async def test_a_message_that_cannot_be_handled_any_more_does_not_stop_the_position(restart, how):
     cursor = await restart()
     cursor.fall_behind([])
     held, hours = at(restart.clock, 1), 1
@@ -132,7 +132,7 @@ async def test_what_can_t_be_taken_any_more_holds_nothing_up(restart, how):
     assert len(cursor._handled) <= (86_400 / 600 if hours > 24 else 1) + 1
 
 
-async def test_only_what_may_come_again_is_remembered(restart):
+async def test_only_ids_after_the_position_are_stored(restart):
     cursor = await restart()
     cursor.fall_behind([])
     for seconds in range(0, 1000, 10):
@@ -144,7 +144,7 @@ async def test_only_what_may_come_again_is_remembered(restart):
     assert len(rows(restart.path, "seen")) <= BEHIND_SECONDS
 
 
-async def test_what_is_older_than_a_day_is_not_answered_any_more(restart):
+async def test_messages_older_than_a_day_are_not_answered(restart):
     cursor = await restart()
     cursor.fall_behind([])
     restart.clock.move(3 * 86_400)
@@ -152,7 +152,7 @@ async def test_what_is_older_than_a_day_is_not_answered_any_more(restart):
     assert cursor.fall_behind([HOME]) == snowflake(restart.clock.now - 86_400)
 
 
-async def test_what_was_held_back_is_found_however_long_discord_does_not_tell_it(scene):
+async def test_a_deferred_message_is_found_after_any_number_of_failures(scene):
     thread = await scene.opens("say one")
     await scene.idle(thread, 1)
     scene.pool.draining = True
@@ -166,7 +166,7 @@ async def test_what_was_held_back_is_found_however_long_discord_does_not_tell_it
     assert scene.text(thread) == "one\ntwo"
 
 
-async def test_what_was_held_back_is_found_behind_however_much_else(scene):
+async def test_a_deferred_message_is_found_behind_500_others(scene):
     scene.pool.draining = True
     for number in range(510):
         scene.eve.says(scene.channel, f"not for the bot: {number}")
@@ -178,7 +178,7 @@ async def test_what_was_held_back_is_found_behind_however_much_else(scene):
     await scene.says(thread, "two")
 
 
-async def test_a_message_that_waits_to_be_looked_at_is_not_passed_over(tmp_path):
+async def test_the_position_does_not_pass_a_message_whose_thread_is_being_fetched(tmp_path):
     """Of a thread that is not in the library's cache Discord is asked what it is: until then the message waits."""
     store = Store.open(tmp_path / "acpbot.sqlite3")
     async with staged(tmp_path, limits={"store": store}) as scene:

@@ -1,9 +1,10 @@
-"""Helpers for asyncio: waits between tries, repeated calls, and tasks whose failure is never silent."""
+"""Helpers for asyncio: waits between tries, repeated calls, locks by key, and tasks whose failure is never silent."""
 
 from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -12,7 +13,7 @@ import msgspec
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
 log = get_logger(__name__)
 
@@ -136,3 +137,25 @@ class TaskSet:
         log.error("task_crashed", exc_info=error, task=task.get_name())
         if on_crash is not None:
             on_crash(error)
+
+
+class KeyedLocks:
+    """One lock for each key, which its waiters get in the order of their calls. A lock that nobody holds is gone."""
+
+    def __init__(self) -> None:
+        self._locks: dict[object, tuple[asyncio.Lock, int]] = {}
+
+    @asynccontextmanager
+    async def hold(self, key: object) -> AsyncIterator[None]:
+        """Hold the key's lock within the block."""
+        lock, users = self._locks.get(key, (asyncio.Lock(), 0))
+        self._locks[key] = lock, users + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._locks[key]
+            if users == 1:
+                del self._locks[key]
+            else:
+                self._locks[key] = lock, users - 1

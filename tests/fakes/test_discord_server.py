@@ -166,6 +166,7 @@ async def test_a_message_comes_in_and_one_is_sent_edited_and_deleted(scene: Scen
     scene.ada.says(scene.channel, "fix the tests", mentions=[scene.server.bot])
     heard = await scene.hears()
     assert heard.content.endswith("fix the tests")
+    assert heard.guild is not None
     assert heard.mentions == [heard.guild.me]
     sent = await heard.channel.send("working")
     await sent.edit(content="  done\n")
@@ -234,6 +235,7 @@ async def test_replies_and_what_they_ping(scene: Scene) -> None:
     assert answer.reference is not None
     assert isinstance(answer.reference.resolved, discord.Message)
     assert answer.reference.resolved.content == "loud"
+    assert answer.guild is not None
     assert answer.mentions == [answer.guild.me]
 
 
@@ -257,7 +259,7 @@ async def test_a_thread_from_a_message(scene: Scene) -> None:
     assert (await scene.hears()).channel == thread
 
 
-async def test_an_archived_thread_wakes_for_a_message_only_and_a_locked_one_for_nothing(scene: Scene) -> None:
+async def test_a_message_unarchives_a_thread_unless_it_is_locked(scene: Scene) -> None:
     thread = await scene.there.create_thread(name="alone", type=discord.ChannelType.public_thread)
     kept = await scene.server.wait_for_thread(scene.channel)
     sent = await thread.send("hello")
@@ -283,6 +285,7 @@ async def test_reactions_are_kept_in_order(scene: Scene) -> None:
     heard = await scene.hears()
     await heard.add_reaction("👀")
     await heard.add_reaction("🤔")
+    assert heard.guild is not None
     await heard.remove_reaction("👀", heard.guild.me)
     assert [(r.added, r.emoji) for r in message.reaction_log] == [(True, "👀"), (True, "🤔"), (False, "👀")]
     assert message.shown_reactions == ["🤔"]
@@ -312,8 +315,8 @@ async def test_a_click_edits_the_message_that_has_the_button(scene: Scene) -> No
     with pytest.raises(LookupError, match="disabled"):
         scene.ada.clicks(asked, "never")
     refused = await scene.server.wait_for_answer(scene.ada.clicks(asked, label="Reject"))
-    await scene.server.wait_for(lambda: refused.told)
-    assert (refused.response_type, refused.told, refused.messages[0].visible_to) == (6, "not you", scene.ada)
+    await scene.server.wait_for(lambda: refused.answer_text)
+    assert (refused.response_type, refused.answer_text, refused.messages[0].visible_to) == (6, "not you", scene.ada)
     click = await scene.server.wait_for_answer(scene.ada.clicks(asked, "allow"))
     assert click.response_type == 7
     assert (asked.contents, asked.components) == (["may I?", "allowed"], [])
@@ -324,18 +327,18 @@ async def test_a_click_edits_the_message_that_has_the_button(scene: Scene) -> No
 async def test_slash_commands_answer_defer_and_follow_up(scene: Scene) -> None:
     run = scene.ada.slash("status", {"verbose": True}, channel=scene.channel)
     answered = await scene.server.wait_for_answer(run)
-    assert answered.told == "all well, verbose=True"
+    assert answered.answer_text == "all well, verbose=True"
     assert answered.messages[0].ephemeral
     assert answered.seconds is not None
     assert answered.seconds < 3
     late = await scene.server.wait_for_answer(scene.ada.slash("slow", channel=scene.channel))
     await scene.server.wait_for(lambda: len(late.messages) == 2)
-    assert late.told == "at last\nand more"
+    assert late.answer_text == "at last\nand more"
     assert late.original is not None
     assert late.original.ephemeral
     assert not late.original.loading
     named = scene.ada.slash("model", {"name": "fast"}, channel=scene.channel)
-    await scene.server.wait_for(lambda: named.told == "now fast")
+    await scene.server.wait_for(lambda: named.answer_text == "now fast")
     with pytest.raises(LookupError, match="has not registered it"):
         scene.ada.slash("nothing", channel=scene.channel)
 
@@ -347,7 +350,7 @@ async def test_autocomplete_and_a_modal(scene: Scene) -> None:
     shown = await scene.server.wait_for_answer(scene.ada.slash("ask", channel=scene.channel))
     assert shown.response_type == 9
     done = await scene.server.wait_for_answer(scene.ada.submits(shown, {"answer": "forty-two"}))
-    assert done.told == "you said forty-two"
+    assert done.answer_text == "you said forty-two"
 
 
 async def test_an_interaction_can_be_too_old_or_answered_already(scene: Scene) -> None:
@@ -402,6 +405,7 @@ async def test_permissions_decide(scene: Scene) -> None:
     assert silent.value.code == 50013
     heard = scene.ada.says(scene.channel, "still heard")
     message = await scene.hears()
+    assert message.guild is not None
     assert not message.channel.permissions_for(message.guild.me).send_messages
     with pytest.raises(discord.Forbidden) as foreign:
         await message.edit(content="mine now")

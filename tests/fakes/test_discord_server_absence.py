@@ -21,7 +21,7 @@ INTENTS = discord.Intents(guilds=True, guild_messages=True, message_content=True
 
 
 class Bot(discord.Client):
-    """A client that keeps the nonces it is told. It does not wait 5 s before an IDENTIFY: that hook is public."""
+    """A client that keeps the nonces it gets. It does not wait 5 s before an IDENTIFY: that hook is public."""
 
     def __init__(self) -> None:
         super().__init__(intents=INTENTS, guild_ready_timeout=0.05)
@@ -53,7 +53,7 @@ class Scene:
             yield bot
 
     def seen(self, bot: Bot) -> tuple[discord.TextChannel, discord.Thread]:
-        """The channel and the thread as GUILD_CREATE told them."""
+        """The channel and the thread as GUILD_CREATE had them."""
         channel, thread = bot.get_channel(self.channel.id), bot.get_channel(self.thread.id)
         assert isinstance(channel, discord.TextChannel)
         assert isinstance(thread, discord.Thread)
@@ -89,7 +89,7 @@ async def test_a_nonce_that_is_enforced_makes_one_message_across_clients() -> No
         assert [str(m.id) for m in one.server.messages_in(one.channel, by=one.server.bot)] == [elsewhere["id"]]
 
 
-async def test_a_nonce_is_told_once_and_not_kept() -> None:
+async def test_a_nonce_is_sent_once_and_not_kept() -> None:
     async with scene() as one, one.client() as bot:
         made = await create(bot, one.thread, content="hello", nonce="n-1", enforce_nonce=True)
         assert made["nonce"] == "n-1"
@@ -102,7 +102,7 @@ async def test_a_nonce_is_told_once_and_not_kept() -> None:
         assert {m.nonce async for m in thread.history()} == {None}
 
 
-async def test_the_last_message_of_each_channel_and_thread_is_told_on_connecting() -> None:
+async def test_the_last_message_of_each_channel_and_thread_is_sent_on_connecting() -> None:
     async with scene() as one:
         async with one.client() as bot:
             channel, thread = one.seen(bot)
@@ -124,7 +124,7 @@ async def test_the_last_message_of_a_channel_may_be_gone_and_is_never_an_ephemer
             tree.command(name="status", description="how it goes")(status)
             await tree.sync()
             run = await one.server.wait_for_answer(one.ada.slash("status", channel=one.channel))
-            assert (run.told, one.server.messages_in(one.channel)[-1].ephemeral) == ("all well", True)
+            assert (run.answer_text, one.server.messages_in(one.channel)[-1].ephemeral) == ("all well", True)
             fetched = await bot.fetch_channel(one.channel.id)
             assert isinstance(fetched, discord.TextChannel)
             assert fetched.last_message_id == last.id
@@ -147,7 +147,7 @@ async def test_messages_after_one_come_from_the_oldest_on_newest_first() -> None
         assert {"member", "guild_id"}.isdisjoint(found[0])  # a role is asked for at GET guild member
 
 
-async def test_whether_a_reaction_is_ones_own_is_told_with_the_message() -> None:
+async def test_a_message_says_which_reactions_are_ones_own() -> None:
     async with scene() as one, one.client() as bot:
         asked = one.ada.says(one.thread, "please")
         one.ada.reacts(asked, "👍")
@@ -168,7 +168,7 @@ async def test_a_message_from_which_a_thread_was_made_says_so() -> None:
         assert (opened.thread, opened.flags.has_thread) == (thread, True)
 
 
-async def test_active_threads_and_no_others_are_told_on_connecting() -> None:
+async def test_active_threads_and_no_others_are_sent_on_connecting() -> None:
     async with scene() as one:
         foreign = one.server.make_thread(one.channel, one.ada, "not the bot's")
         asleep = one.server.make_thread(one.channel, one.server.bot, "asleep")

@@ -66,7 +66,7 @@ class Scene:
         return found
 
     async def hears(self, *texts: str) -> None:
-        """Waits until the client has heard these, in this order and nothing else."""
+        """Waits until the client has got these, in this order and nothing else."""
         await self.server.wait_for(lambda: self.server.gateway.connected and len(self.bot.heard) >= len(texts))
         assert self.bot.heard == list(texts)
 

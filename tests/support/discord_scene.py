@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from discord.gateway import DiscordWebSocket, KeepAliveHandler
@@ -31,13 +31,12 @@ from tests.fakes.discord.server import DiscordServer
 from tests.support.pool import Harness
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from tests.fakes.discord.people import Author
     from tests.fakes.discord.state import Channel, Message
 
-    Timing = dict[str, float]
     Setup = Callable[["Scene"], dict[str, Any]]
 
 QUICK = Backoff(first=0.01, most=0.05)
@@ -55,7 +54,7 @@ class Clock:
 
 
 class Scene:
-    """A guild with a channel, two people whom the gate lets in, and one whom it does not."""
+    """A server with a channel, two people who may use the bot, and one who may not."""
 
     def __init__(
         self,
@@ -63,7 +62,7 @@ class Scene:
         harness: Harness,
         tmp_path: Path,
         setup: Setup,
-        timing: dict[str, float],
+        timing: dict[str, Any],
         **discord: Any,
     ) -> None:
         self.server = server
@@ -75,7 +74,7 @@ class Scene:
         self.bob: Author = server.make_user("bob", self.guild)
         self.eve: Author = server.make_user("eve", self.guild)
         discord |= setup(self)
-        allowed = {
+        allowed: dict[str, Any] = {
             "bot_token": server.token,
             "allow_all_channels": True,
             "allowed_users": (str(self.ada.id), str(self.bob.id)),
@@ -174,12 +173,22 @@ class Scene:
 
 
 def beating() -> list[str]:
-    """The threads that would still send heartbeats for a client; each ends as soon as it is told to."""
+    """The threads that would still send heartbeats for a client; each ends soon after it is stopped."""
     loop = asyncio.get_running_loop()
     hearts = [one for one in threading.enumerate() if isinstance(one, KeepAliveHandler) and one.ws.loop is loop]
     for heart in hearts:
         heart.join(0.2)
     return [heart.name for heart in hearts if heart.is_alive()]
+
+
+@contextmanager
+def default_addresses() -> Iterator[None]:
+    """Restore discord.py's own addresses of Discord afterwards: a chat changes them for the whole process."""
+    base, gateway = Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY
+    try:
+        yield
+    finally:
+        Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY = base, gateway
 
 
 @asynccontextmanager
@@ -203,29 +212,28 @@ async def staged(
 
     ``setup`` gives settings of [discord] that need to know the people.
     """
-    timing = {"patience": patience, "silence": silence, "prompt": prompt}
-    base, default = Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY
+    timing: dict[str, Any] = {"patience": patience, "silence": silence, "prompt": prompt}
     harness = Harness(tmp_path, **(limits or {}))
     try:
-        async with DiscordServer(
-            unit=unit,
-            privileged=privileged,
-            heartbeat_interval=heartbeat,
-            interaction_seconds=interaction_seconds,
-        ) as server:
-            faults(server)
-            scene = Scene(server, harness, tmp_path / "workspaces", setup, timing, **discord)
-            leave = harness.pool.subscribe(lambda _change, _row: server.notify())
-            try:
-                await scene.start(registered=registered)
-                yield scene
-            finally:
-                leave()
-                await harness.pool.close(grace_seconds=0.5)
-                await scene.stop()
-            assert server.unserved == []
-            assert server.rate_limited == []
-            assert beating() == []
+        with default_addresses():
+            async with DiscordServer(
+                unit=unit,
+                privileged=privileged,
+                heartbeat_interval=heartbeat,
+                interaction_seconds=interaction_seconds,
+            ) as server:
+                faults(server)
+                scene = Scene(server, harness, tmp_path / "workspaces", setup, timing, **discord)
+                leave = harness.pool.subscribe(lambda _change, _row: server.notify())
+                try:
+                    await scene.start(registered=registered)
+                    yield scene
+                finally:
+                    leave()
+                    await harness.pool.close(grace_seconds=0.5)
+                    await scene.stop()
+                assert server.unserved == []
+                assert server.rate_limited == []
+                assert beating() == []
     finally:
-        Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY = base, default
         await harness.launcher.aclose()

@@ -311,8 +311,8 @@ async def slow(case: Case, method: str, route: str) -> Outcome:
     case.mine.add(command.token)
     case.meets(method, route)
     await case.until(lambda: case.met[0].hits, "an answer, or a try")
-    await case.until(lambda: command.told or case.fault in {"403", "404"}, "an answer")
-    return "answered" if command.told else "reported"
+    await case.until(lambda: command.answer_text or case.fault in {"403", "404"}, "an answer")
+    return "answered" if command.answer_text else "reported"
 
 
 @row
@@ -339,5 +339,5 @@ async def explaining(case: Case) -> Outcome:
     await case.until(lambda: case.met[0].hits, "an explanation")
     await case.until(lambda: click.answered, "an answer")
     if case.fault in {"500 before", "429"}:
-        await case.until(lambda: click.told, "an explanation")
-    return "answered" if click.told.count("has ended already") == 1 else "survived"
+        await case.until(lambda: click.answer_text, "an explanation")
+    return "answered" if click.answer_text.count("has ended already") == 1 else "survived"

@@ -1,7 +1,8 @@
-"""Who is heard, where, and who may answer a permission request. Pure: plain values in and out.
+"""Whose messages the bot answers, where, and who may answer a permission request.
 
-Nothing is remembered of a person: roles are looked at with every message and every click, so that a role taken away, or
-a member who left (and has none), is out at once.
+The rules are pure: plain values in and out; :func:`author_of` and :class:`Channels` make these of discord.py's objects.
+Nothing is remembered of people. Their roles are looked at with every message and every click, so that somebody who
+loses a role, or leaves the server (and then has no roles), is denied at once.
 """
 
 from __future__ import annotations
@@ -9,24 +10,43 @@ from __future__ import annotations
 import enum
 import re
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import discord
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from acpbot.config.settings import DiscordSettings
+    from acpbot.config.settings import DiscordSettings, Settings
+    from acpbot.sessions.pool import Pool
 
-_THREADS_MAX: Final = 10_000
+PLATFORM: Final = "discord"
+
+_CHANNELS_MAX: Final = 10_000
 _ID: Final = re.compile(r"[0-9]{1,20}")
 
 
-class Verdict(enum.Enum):
-    """What becomes of a message.
+class CurrentSettings:
+    """A reload replaces the settings here, at once for every part of the chat."""
 
-    ``IGNORE``: it is not for us, and nothing shows that we saw it. ``DENY``: it is for us, but not allowed; told by one
-    🚫 on the message and by nothing else.
+    def __init__(self, settings: Settings) -> None:
+        self.replace(settings)
+
+    def replace(self, settings: Settings) -> None:
+        """Hold to ``settings`` from now on. Raises ValueError where they have no [discord]."""
+        if settings.discord is None:
+            raise ValueError("cannot run a Discord chat: the settings have no [discord]")
+        self.discord = settings.discord
+        self.reactions = settings.reactions
+        self.markdown = settings.markdown
+
+
+class Decision(enum.Enum):
+    """What the bot does with a message.
+
+    ``IGNORE``: it is not for the bot, which shows no reaction to it. ``DENY``: it is for the bot, but not allowed; the
+    bot puts one 🚫 on it and does nothing else.
     """
 
     ALLOW = enum.auto()
@@ -35,10 +55,10 @@ class Verdict(enum.Enum):
 
 
 class Author(msgspec.Struct, frozen=True, kw_only=True):
-    """Who wrote or clicked, as Discord tells it with the event.
+    """Who wrote or clicked, as the event from Discord describes them.
 
     ``role_ids`` is empty in direct messages and for those who left the server. A message of a webhook has
-    ``is_webhook``, whatever ``is_bot`` says, and the webhook's id.
+    ``is_webhook``, whatever ``is_bot`` is, and the webhook's id.
     """
 
     id: str
@@ -47,15 +67,15 @@ class Author(msgspec.Struct, frozen=True, kw_only=True):
     is_webhook: bool = False
 
     @property
-    def automatic(self) -> bool:
-        """Whether a program wrote it: a webhook counts as a bot, whatever name and face it shows."""
+    def is_program(self) -> bool:
+        """Whether a program wrote it: a webhook counts as a bot, whatever name and avatar it shows."""
         return self.is_bot or self.is_webhook
 
 
 class MessageSource(msgspec.Struct, frozen=True, kw_only=True):
-    """Where it happened.
+    """The channel in which somebody wrote or clicked.
 
-    ``channel_id`` is the thread's own id in a thread, and ``parent_id`` the channel that it belongs to. ``ours``: the
+    In a thread ``channel_id`` is the thread's own id, and ``parent_id`` the channel that it belongs to. ``ours``: the
     bot opened this thread or works in it. ``other_bots``: another bot has written in this thread.
     """
 
@@ -68,15 +88,14 @@ class MessageSource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_mentioned(
-    own_id: str, user_ids: Collection[str], role_ids: Collection[str] = (), *, own_role_id: str | None = None
+    own: object, users: Collection[object], roles: Collection[object] = (), *, own_role: object | None = None
 ) -> bool:
     """Whether a message that mentions these users and roles mentions the bot.
 
-    ``own_role_id`` is the role that Discord made for the bot (it has the same name, so that people pick it by
-    mistake). ``@everyone``, ``@here`` and other roles are no mention: Discord lists them apart, and they are not looked
-    at here.
+    ``own_role`` is the role that Discord made for the bot; it has the bot's name, so people pick it by mistake.
+    ``@everyone``, ``@here`` and other roles do not mention the bot; Discord does not list them among ``users``.
     """
-    return own_id in user_ids or (own_role_id is not None and own_role_id in role_ids)
+    return own in users or (own_role is not None and own_role in roles)
 
 
 def without_mention(text: str, own_id: str, *, own_role_id: str | None = None) -> str:
@@ -93,7 +112,7 @@ def without_mention(text: str, own_id: str, *, own_role_id: str | None = None) -
     leading = re.match(rf"\s*(?:(?:{mention})[\s,:]*)*", text)
     start, end = leading.end() if leading else 0, len(text.rstrip())
     trailing = re.compile(mention)
-    # A mention has at most 25 characters: only there is one looked for, so that a long text costs little.
+    # A mention has at most 25 characters. The search looks no further back, so a long text costs little.
     while (last := text.rfind("<", max(start, end - 25), end)) >= 0 and trailing.fullmatch(text, last, end):
         end = last
         while end > start and text[end - 1].isspace():
@@ -101,107 +120,163 @@ def without_mention(text: str, own_id: str, *, own_role_id: str | None = None) -
     return text[start:end]
 
 
-def may_use(settings: DiscordSettings, person: Author, place: MessageSource) -> bool:
-    """Whether this person may use the bot here at all: the gate of slash commands, and of messages that are for us.
+def is_allowed(settings: DiscordSettings, author: Author, source: MessageSource) -> bool:
+    """Whether this person may use the bot in this channel at all: for slash commands, clicks, and messages to the bot.
 
-    Programs never pass: they are heard by :func:`admits` only.
+    Programs never may: only :func:`decide` allows messages of theirs.
     """
-    return not person.automatic and _person_allowed(settings, person) and place_allowed(settings, place)
+    return not author.is_program and _is_author_allowed(settings, author) and is_source_allowed(settings, source)
 
 
-def admits(settings: DiscordSettings, person: Author, place: MessageSource, *, mentioned: bool, own_id: str) -> Verdict:
-    """What becomes of this message; ``mentioned`` as :func:`is_mentioned`.
+def decide(
+    settings: DiscordSettings, author: Author, source: MessageSource, *, mentioned: bool, own_id: str
+) -> Decision:
+    """What the bot does with this message; ``mentioned``: it mentions the bot (:func:`is_mentioned`).
 
-    In a channel, and in a thread that is not ours, it takes a mention. In a thread of ours ``allow_user_messages``
-    says what it takes. Programs are let in by ``allow_bot_messages`` and ``trusted_bot_ids`` alone, never in direct
-    messages, and are never told that they are denied; :class:`BotTurns` is theirs too. What we wrote is not for us.
+    A message in a channel, or in a thread that is not the bot's, must mention it. In a thread of the bot,
+    ``allow_user_messages`` says whether it must. Messages of programs are allowed by ``allow_bot_messages`` and
+    ``trusted_bot_ids`` alone, never in direct messages, and are ignored otherwise; :class:`BotTurns` limits them
+    further. The bot's own messages are ignored.
     """
-    if person.id == own_id:
-        return Verdict.IGNORE
-    if person.automatic:
-        return Verdict.ALLOW if _program_allowed(settings, person, place, mentioned=mentioned) else Verdict.IGNORE
-    if not (mentioned or place.is_dm or _listens(settings, place)):
-        return Verdict.IGNORE
-    return Verdict.ALLOW if may_use(settings, person, place) else Verdict.DENY
+    if author.id == own_id:
+        return Decision.IGNORE
+    if author.is_program:
+        return Decision.ALLOW if _is_program_allowed(settings, author, source, mentioned=mentioned) else Decision.IGNORE
+    if not (mentioned or source.is_dm or _needs_no_mention(settings, source)):
+        return Decision.IGNORE
+    return Decision.ALLOW if is_allowed(settings, author, source) else Decision.DENY
 
 
-def may_answer(settings: DiscordSettings, person: Author, asker_id: str) -> bool:
-    """Whether this person may answer a permission request of the turn that ``asker_id`` asked for.
+def may_answer(settings: DiscordSettings, author: Author, asker_id: str) -> bool:
+    """Whether this person may answer a permission request of a turn that ``asker_id`` asked for.
 
-    The asker and the admins may, as long as the gate lets them in: being an admin lets nobody in. Programs never may,
-    so that a turn that a bot asked for takes an admin.
+    The asker and the admins may, as long as they may use the bot: being an admin alone is not enough. Programs never
+    may, so a turn that a bot asked for needs an admin.
     """
-    if person.automatic or not _person_allowed(settings, person):
+    if author.is_program or not _is_author_allowed(settings, author):
         return False
-    return person.id == asker_id or is_admin(settings, person)
+    return author.id == asker_id or is_admin(settings, author)
 
 
-def is_admin(settings: DiscordSettings, person: Author) -> bool:
-    """Whether the person is named by ``admin_users`` or holds a role of ``admin_role_ids``."""
-    return person.id in settings.admin_users or not person.role_ids.isdisjoint(settings.admin_role_ids)
+def is_admin(settings: DiscordSettings, author: Author) -> bool:
+    """Whether ``admin_users`` names the person or ``admin_role_ids`` one of their roles."""
+    return author.id in settings.admin_users or not author.role_ids.isdisjoint(settings.admin_role_ids)
 
 
-def _person_allowed(settings: DiscordSettings, person: Author) -> bool:
-    return (
-        settings.allow_all_users
-        or person.id in settings.allowed_users
-        or not person.role_ids.isdisjoint(settings.allowed_role_ids)
-    )
-
-
-def place_allowed(settings: DiscordSettings, place: MessageSource) -> bool:
-    """Whether the bot listens here at all."""
-    if place.is_dm:
+def is_source_allowed(settings: DiscordSettings, source: MessageSource) -> bool:
+    """Whether the bot answers anybody in this channel."""
+    if source.is_dm:
         return settings.allow_dm
     return (
         settings.allow_all_channels
-        or place.channel_id in settings.allowed_channels
-        or place.parent_id in settings.allowed_channels
+        or source.channel_id in settings.allowed_channels
+        or source.parent_id in settings.allowed_channels
     )
 
 
-def _listens(settings: DiscordSettings, place: MessageSource) -> bool:
-    """Whether a person's message here is for us without a mention."""
-    if not (place.is_thread and place.ours):
+def _is_author_allowed(settings: DiscordSettings, author: Author) -> bool:
+    return (
+        settings.allow_all_users
+        or author.id in settings.allowed_users
+        or not author.role_ids.isdisjoint(settings.allowed_role_ids)
+    )
+
+
+def _needs_no_mention(settings: DiscordSettings, source: MessageSource) -> bool:
+    """Whether a person's message here is for the bot without a mention."""
+    if not (source.is_thread and source.ours):
         return False
     mode = settings.allow_user_messages
-    return mode == "involved" or (mode == "multibot-mentions" and not place.other_bots)
+    return mode == "involved" or (mode == "multibot-mentions" and not source.other_bots)
 
 
-def _program_allowed(settings: DiscordSettings, person: Author, place: MessageSource, *, mentioned: bool) -> bool:
-    if settings.allow_bot_messages == "off" or place.is_dm:
+def _is_program_allowed(settings: DiscordSettings, author: Author, source: MessageSource, *, mentioned: bool) -> bool:
+    if settings.allow_bot_messages == "off" or source.is_dm:
         return False
-    if settings.trusted_bot_ids and person.id not in settings.trusted_bot_ids:
+    if settings.trusted_bot_ids and author.id not in settings.trusted_bot_ids:
         return False
-    heard = mentioned or (settings.allow_bot_messages == "all" and place.is_thread and place.ours)
-    return heard and place_allowed(settings, place)
+    addressed = mentioned or (settings.allow_bot_messages == "all" and source.is_thread and source.ours)
+    return addressed and is_source_allowed(settings, source)
 
 
 class BotTurns:
-    """How many turns in a row programs had, by where they wrote: two bots that answer each other never end.
+    """Counts the turns in a row that programs asked for, by channel, so that two bots do not go on for ever.
 
-    ``limit`` is ``max_bot_turns``. Where: the thread's id, and the channel's for a message that opens a thread; else a
-    bot that opens one thread after another would never be counted. Of more than 10,000 places the one that was quiet
-    for longest is forgotten.
+    The channel is the thread, and the parent channel for a message that opens a thread: a bot that opens one thread
+    after another is counted too. Of more than 10,000 channels, the one that was quiet for longest is forgotten.
     """
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self) -> None:
         self._counts: OrderedDict[str, int] = OrderedDict()
 
-    def person_wrote(self, channel_id: str) -> None:
-        """A person whom :func:`may_use` lets in wrote there, to us or not: programs may go on."""
+    def reset(self, channel_id: str) -> None:
+        """A person who may use the bot wrote in the channel, to the bot or not: programs may go on."""
         self._counts.pop(channel_id, None)
 
-    def take(self, channel_id: str) -> Verdict:
-        """Count a program's message that :func:`admits` lets in.
+    def count(self, channel_id: str, limit: int) -> Decision:
+        """Count a program's message that :func:`decide` allows; ``limit`` is ``max_bot_turns``.
 
-        ``DENY`` for the first one beyond the limit, so that people see why nothing follows; then ``IGNORE``.
+        ``DENY`` for the first one beyond the limit, so that people see why no answer follows; then ``IGNORE``.
         """
-        count = self._counts.pop(channel_id, 0)
-        self._counts[channel_id] = count + 1
-        if len(self._counts) > _THREADS_MAX:
+        before = self._counts.pop(channel_id, 0)
+        self._counts[channel_id] = before + 1
+        if len(self._counts) > _CHANNELS_MAX:
             self._counts.popitem(last=False)
-        if count < self.limit:
-            return Verdict.ALLOW
-        return Verdict.DENY if count == self.limit else Verdict.IGNORE
+        if before < limit:
+            return Decision.ALLOW
+        return Decision.DENY if before == limit else Decision.IGNORE
+
+
+def author_of(user: discord.User | discord.Member, *, webhook_id: int | None = None) -> Author:
+    """Who wrote or clicked, with the roles that came with the event."""
+    roles = frozenset(str(role.id) for role in user.roles) if isinstance(user, discord.Member) else frozenset[str]()
+    return Author(id=str(user.id), role_ids=roles, is_bot=user.bot, is_webhook=webhook_id is not None)
+
+
+def own_role_id(guild: discord.Guild | None) -> str | None:
+    """The role that Discord made for the bot in this server."""
+    role = None if guild is None else guild.self_role
+    return None if role is None else str(role.id)
+
+
+class Channels:
+    """What the bot knows of channels: which threads are its own, their parents, and where other bots have written."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._with_bots: OrderedDict[str, None] = OrderedDict()
+        self._parents: OrderedDict[str, str] = OrderedDict()
+
+    def add_other_bot(self, channel_id: str) -> None:
+        """Another bot has written in this channel."""
+        self._with_bots[channel_id] = None
+        if len(self._with_bots) > _CHANNELS_MAX:
+            self._with_bots.popitem(last=False)
+
+    def add_thread(self, thread_id: str, parent_id: str) -> None:
+        """The thread belongs to the channel ``parent_id``."""
+        self._parents[thread_id] = parent_id
+        if len(self._parents) > _CHANNELS_MAX:
+            self._parents.popitem(last=False)
+
+    def parent_of(self, thread_id: str) -> str | None:
+        """The channel that a thread belongs to; ``None`` where the bot has seen nothing of the thread."""
+        return self._parents.get(thread_id)
+
+    def source_of(self, channel: Any, own_id: str) -> MessageSource:
+        """The channel of an event; ``channel`` is any messageable of discord.py, ``own_id`` the bot's user id."""
+        channel_id = str(channel.id)
+        if isinstance(channel, discord.DMChannel):
+            return MessageSource(channel_id=channel_id, is_dm=True)
+        if not isinstance(channel, discord.Thread):
+            return MessageSource(channel_id=channel_id)
+        parent_id = str(channel.parent_id)
+        self.add_thread(channel_id, parent_id)
+        thread = self._pool.thread(channel_id)
+        return MessageSource(
+            channel_id=channel_id,
+            parent_id=parent_id,
+            is_thread=True,
+            ours=str(channel.owner_id) == own_id or (thread is not None and thread.platform == PLATFORM),
+            other_bots=channel_id in self._with_bots,
+        )

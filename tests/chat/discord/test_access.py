@@ -10,19 +10,19 @@ from hypothesis import strategies as st
 from acpbot.chat.discord.access import (
     Author,
     BotTurns,
+    Decision,
     MessageSource,
-    Verdict,
-    admits,
+    decide,
     is_admin,
+    is_allowed,
     is_mentioned,
     may_answer,
-    may_use,
     without_mention,
 )
 from acpbot.config.settings import DiscordSettings
 
 OWN = "900"
-ALLOW, IGNORE, DENY = Verdict.ALLOW, Verdict.IGNORE, Verdict.DENY
+ALLOW, IGNORE, DENY = Decision.ALLOW, Decision.IGNORE, Decision.DENY
 
 CHANNEL = MessageSource(channel_id="10")
 THREAD = MessageSource(channel_id="11", parent_id="10", is_thread=True, ours=True)
@@ -43,109 +43,109 @@ def settings(**keys: Any) -> DiscordSettings:
     )
 
 
-def verdict(person: Author, place: MessageSource, *, mentioned: bool = False, **keys: Any) -> Verdict:
-    return admits(settings(**keys), person, place, mentioned=mentioned, own_id=OWN)
+def decision(person: Author, place: MessageSource, *, mentioned: bool = False, **keys: Any) -> Decision:
+    return decide(settings(**keys), person, place, mentioned=mentioned, own_id=OWN)
 
 
 def test_a_channel_takes_a_mention():
-    assert verdict(ANN, CHANNEL, mentioned=True) is ALLOW
-    assert verdict(ANN, CHANNEL) is IGNORE
-    assert verdict(ANN, CHANNEL, allow_user_messages="involved") is IGNORE
-    assert verdict(ANN, FOREIGN, allow_user_messages="involved") is IGNORE
-    assert verdict(ANN, FOREIGN, mentioned=True) is ALLOW
+    assert decision(ANN, CHANNEL, mentioned=True) is ALLOW
+    assert decision(ANN, CHANNEL) is IGNORE
+    assert decision(ANN, CHANNEL, allow_user_messages="involved") is IGNORE
+    assert decision(ANN, FOREIGN, allow_user_messages="involved") is IGNORE
+    assert decision(ANN, FOREIGN, mentioned=True) is ALLOW
 
 
 @pytest.mark.parametrize(
     ("mode", "alone", "shared"),
     [("involved", ALLOW, ALLOW), ("multibot-mentions", ALLOW, IGNORE), ("mentions", IGNORE, IGNORE)],
 )
-def test_a_thread_of_ours_listens_as_configured(mode, alone, shared):
-    assert verdict(ANN, THREAD, allow_user_messages=mode) is alone
-    assert verdict(ANN, SHARED, allow_user_messages=mode) is shared
+def test_a_thread_of_the_bot_needs_a_mention_as_configured(mode, alone, shared):
+    assert decision(ANN, THREAD, allow_user_messages=mode) is alone
+    assert decision(ANN, SHARED, allow_user_messages=mode) is shared
     for place in (THREAD, SHARED):
-        assert verdict(ANN, place, allow_user_messages=mode, mentioned=True) is ALLOW
+        assert decision(ANN, place, allow_user_messages=mode, mentioned=True) is ALLOW
 
 
-def test_nobody_is_in_by_default():
+def test_by_default_everybody_is_denied():
     nobody = DiscordSettings(bot_token="t", allow_all_channels=True)
-    assert admits(nobody, ANN, CHANNEL, mentioned=True, own_id=OWN) is DENY
+    assert decide(nobody, ANN, CHANNEL, mentioned=True, own_id=OWN) is DENY
     nowhere = DiscordSettings(bot_token="t", allow_all_users=True)
-    assert admits(nowhere, ANN, CHANNEL, mentioned=True, own_id=OWN) is DENY
-    assert admits(nowhere, ANN, DM, mentioned=False, own_id=OWN) is DENY
+    assert decide(nowhere, ANN, CHANNEL, mentioned=True, own_id=OWN) is DENY
+    assert decide(nowhere, ANN, DM, mentioned=False, own_id=OWN) is DENY
 
 
-def test_people_get_in_by_id_by_role_or_all_of_them():
-    assert verdict(ROLE, CHANNEL, mentioned=True) is ALLOW
-    assert verdict(STRANGER, CHANNEL, mentioned=True) is DENY
-    assert verdict(STRANGER, CHANNEL) is IGNORE
-    assert verdict(STRANGER, THREAD) is DENY
-    assert verdict(STRANGER, CHANNEL, mentioned=True, allow_all_users=True) is ALLOW
+def test_people_are_allowed_by_id_by_role_or_all_at_once():
+    assert decision(ROLE, CHANNEL, mentioned=True) is ALLOW
+    assert decision(STRANGER, CHANNEL, mentioned=True) is DENY
+    assert decision(STRANGER, CHANNEL) is IGNORE
+    assert decision(STRANGER, THREAD) is DENY
+    assert decision(STRANGER, CHANNEL, mentioned=True, allow_all_users=True) is ALLOW
 
 
-def test_a_role_taken_away_and_a_member_who_left_are_out_at_once():
+def test_who_loses_a_role_or_leaves_is_denied_at_once():
     for changed in (frozenset({"71"}), frozenset()):
         person = msgspec.structs.replace(ROLE, role_ids=changed)
-        assert verdict(person, THREAD) is DENY
-        assert not may_use(settings(), person, THREAD)
+        assert decision(person, THREAD) is DENY
+        assert not is_allowed(settings(), person, THREAD)
         assert not may_answer(settings(), person, person.id)
     assert may_answer(settings(), ROLE, ROLE.id)
 
 
-def test_being_an_admin_lets_nobody_in():
-    assert verdict(STRANGER, CHANNEL, mentioned=True, admin_users=("3",), admin_role_ids=("79",)) is DENY
+def test_an_admin_who_is_not_allowed_is_denied():
+    assert decision(STRANGER, CHANNEL, mentioned=True, admin_users=("3",), admin_role_ids=("79",)) is DENY
     assert not may_answer(settings(admin_users=("3",)), STRANGER, ANN.id)
     assert is_admin(settings(admin_role_ids=("79",)), STRANGER)
 
 
-def test_channels_hold_for_their_threads():
+def test_allowed_channels_apply_to_their_threads():
     keys: dict[str, Any] = {"allow_all_channels": False, "allowed_channels": ("10",)}
-    assert verdict(ANN, CHANNEL, mentioned=True, **keys) is ALLOW
-    assert verdict(ANN, THREAD, **keys) is ALLOW
+    assert decision(ANN, CHANNEL, mentioned=True, **keys) is ALLOW
+    assert decision(ANN, THREAD, **keys) is ALLOW
     elsewhere = MessageSource(channel_id="21", parent_id="20", is_thread=True, ours=True)
-    assert verdict(ANN, elsewhere, **keys) is DENY
-    assert verdict(ANN, elsewhere, **{**keys, "allowed_channels": ("21",)}) is ALLOW
-    assert not may_use(settings(**keys), ANN, elsewhere)
-    assert may_use(settings(**keys), ANN, THREAD)
+    assert decision(ANN, elsewhere, **keys) is DENY
+    assert decision(ANN, elsewhere, **{**keys, "allowed_channels": ("21",)}) is ALLOW
+    assert not is_allowed(settings(**keys), ANN, elsewhere)
+    assert is_allowed(settings(**keys), ANN, THREAD)
 
 
-def test_direct_messages_are_off_unless_allowed_and_need_no_mention():
-    assert verdict(ANN, DM) is DENY
-    assert verdict(ANN, DM, allow_dm=True) is ALLOW
-    assert verdict(ANN, DM, allow_dm=True, allow_all_channels=False, allowed_channels=("10",)) is ALLOW
-    assert verdict(STRANGER, DM, allow_dm=True) is DENY
-    assert verdict(ROLE, DM, allow_dm=True) is ALLOW
+def test_direct_messages_must_be_allowed_and_need_no_mention():
+    assert decision(ANN, DM) is DENY
+    assert decision(ANN, DM, allow_dm=True) is ALLOW
+    assert decision(ANN, DM, allow_dm=True, allow_all_channels=False, allowed_channels=("10",)) is ALLOW
+    assert decision(STRANGER, DM, allow_dm=True) is DENY
+    assert decision(ROLE, DM, allow_dm=True) is ALLOW
     without_roles = msgspec.structs.replace(ROLE, role_ids=frozenset())
-    assert verdict(without_roles, DM, allow_dm=True) is DENY
+    assert decision(without_roles, DM, allow_dm=True) is DENY
 
 
-def test_what_we_wrote_is_never_for_us():
+def test_the_bots_own_messages_are_ignored():
     keys: dict[str, Any] = {"allow_bot_messages": "all", "allow_all_users": True, "trusted_bot_ids": (OWN,)}
     for person in (Author(id=OWN, is_bot=True), Author(id=OWN), Author(id=OWN, is_webhook=True)):
         for place in (CHANNEL, THREAD, DM):
-            assert verdict(person, place, mentioned=True, **keys) is IGNORE
+            assert decision(person, place, mentioned=True, **keys) is IGNORE
 
 
 @pytest.mark.parametrize("program", [BOT, HOOK, Author(id="802", is_bot=True, is_webhook=True)])
-def test_programs_are_let_in_as_bots_and_never_told(program):
+def test_programs_are_allowed_by_the_rules_for_bots_and_never_denied(program):
     everybody: dict[str, Any] = {"allow_all_users": True, "allowed_users": (program.id,), "allow_dm": True}
     for place in (CHANNEL, THREAD, DM):
-        assert verdict(program, place, mentioned=True, **everybody) is IGNORE
+        assert decision(program, place, mentioned=True, **everybody) is IGNORE
     mentions: dict[str, Any] = {"allow_bot_messages": "mentions"}
-    assert verdict(program, CHANNEL, mentioned=True, **mentions) is ALLOW
-    assert verdict(program, THREAD, **mentions) is IGNORE
-    assert verdict(program, DM, mentioned=True, **mentions, allow_dm=True) is IGNORE
-    assert verdict(program, SHARED, allow_bot_messages="all") is ALLOW
-    assert verdict(program, CHANNEL, allow_bot_messages="all") is IGNORE
-    assert verdict(program, FOREIGN, allow_bot_messages="all") is IGNORE
-    assert verdict(program, CHANNEL, mentioned=True, allow_bot_messages="all", trusted_bot_ids=("5",)) is IGNORE
-    assert verdict(program, CHANNEL, mentioned=True, allow_bot_messages="all", trusted_bot_ids=(program.id,)) is ALLOW
+    assert decision(program, CHANNEL, mentioned=True, **mentions) is ALLOW
+    assert decision(program, THREAD, **mentions) is IGNORE
+    assert decision(program, DM, mentioned=True, **mentions, allow_dm=True) is IGNORE
+    assert decision(program, SHARED, allow_bot_messages="all") is ALLOW
+    assert decision(program, CHANNEL, allow_bot_messages="all") is IGNORE
+    assert decision(program, FOREIGN, allow_bot_messages="all") is IGNORE
+    assert decision(program, CHANNEL, mentioned=True, allow_bot_messages="all", trusted_bot_ids=("5",)) is IGNORE
+    assert decision(program, CHANNEL, mentioned=True, allow_bot_messages="all", trusted_bot_ids=(program.id,)) is ALLOW
     away: dict[str, Any] = {"allow_all_channels": False, "allowed_channels": ("99",)}
-    assert verdict(program, CHANNEL, mentioned=True, allow_bot_messages="all", **away) is IGNORE
-    assert not may_use(settings(**everybody), program, CHANNEL)
+    assert decision(program, CHANNEL, mentioned=True, allow_bot_messages="all", **away) is IGNORE
+    assert not is_allowed(settings(**everybody), program, CHANNEL)
     assert not may_answer(settings(**everybody, admin_users=(program.id,)), program, program.id)
 
 
-def test_the_asker_and_admins_answer():
+def test_the_asker_and_admins_may_answer():
     admins = settings(allow_all_users=True, admin_users=("4",), admin_role_ids=("71",))
     assert may_answer(admins, ANN, ANN.id)
     assert not may_answer(admins, ANN, ROLE.id)
@@ -185,48 +185,48 @@ _settings = st.builds(
 
 
 @given(_settings, _persons, _places, _bools)
-def test_who_is_let_in_could_also_use_it_and_a_mention_never_closes_a_door(keys, person, place, mentioned):
-    found = admits(keys, person, place, mentioned=mentioned, own_id=OWN)
+def test_who_is_allowed_may_use_commands_and_a_mention_never_makes_it_worse(keys, person, place, mentioned):
+    found = decide(keys, person, place, mentioned=mentioned, own_id=OWN)
     if person.id == OWN:
         assert found is IGNORE
-    elif person.automatic:
+    elif person.is_program:
         assert found is not DENY
     elif found is not IGNORE:
-        assert (found is ALLOW) == may_use(keys, person, place)
+        assert (found is ALLOW) == is_allowed(keys, person, place)
     if found is ALLOW:
-        assert admits(keys, person, place, mentioned=True, own_id=OWN) is ALLOW
+        assert decide(keys, person, place, mentioned=True, own_id=OWN) is ALLOW
         assert keys.allow_dm or not place.is_dm
 
 
-def test_two_bots_stop_and_are_told_once():
-    turns = BotTurns(3)
-    assert [turns.take("11") for _ in range(6)] == [ALLOW, ALLOW, ALLOW, DENY, IGNORE, IGNORE]
-    assert turns.take("12") is ALLOW
-    turns.person_wrote("11")
-    assert [turns.take("11") for _ in range(4)] == [ALLOW, ALLOW, ALLOW, DENY]
-    turns.person_wrote("never seen")
+def test_bots_that_answer_each_other_are_denied_once_and_then_ignored():
+    turns = BotTurns()
+    assert [turns.count("11", 3) for _ in range(6)] == [ALLOW, ALLOW, ALLOW, DENY, IGNORE, IGNORE]
+    assert turns.count("12", 3) is ALLOW
+    turns.reset("11")
+    assert [turns.count("11", 3) for _ in range(4)] == [ALLOW, ALLOW, ALLOW, DENY]
+    turns.reset("never seen")
 
 
-def test_turns_are_counted_for_a_bounded_number_of_places():
-    turns = BotTurns(1)
-    assert turns.take("busy") is ALLOW
+def test_turns_are_counted_for_a_bounded_number_of_channels():
+    turns = BotTurns()
+    assert turns.count("busy", 1) is ALLOW
     for number in range(20_000):
-        turns.take(str(number))
+        turns.count(str(number), 1)
         if number % 1000 == 0:
-            assert turns.take("busy") is not ALLOW
+            assert turns.count("busy", 1) is not ALLOW
     assert len(turns._counts) == 10_000
-    assert turns.take("0") is ALLOW
+    assert turns.count("0", 1) is ALLOW
 
 
-def test_everyone_and_other_roles_are_no_mention():
+def test_everyone_and_other_roles_do_not_mention_the_bot():
     assert is_mentioned(OWN, [OWN, "1"])
     assert not is_mentioned(OWN, [])
-    assert not is_mentioned(OWN, ["1"], ["5"], own_role_id="77")
-    assert is_mentioned(OWN, [], ["77"], own_role_id="77")
+    assert not is_mentioned(OWN, ["1"], ["5"], own_role="77")
+    assert is_mentioned(OWN, [], ["77"], own_role="77")
     assert not is_mentioned(OWN, [], [OWN])
 
 
-def test_mentions_at_the_ends_are_taken_off():
+def test_mentions_at_both_ends_are_removed():
     assert without_mention("<@900> fix it", OWN) == "fix it"
     assert without_mention("  <@!900>, <@900>: fix it <@900>\n", OWN) == "fix it"
     assert without_mention("<@&77> fix", OWN, own_role_id="77") == "fix"

@@ -1,4 +1,4 @@
-"""Texts that are made to break something, from people and from agents: what stands in the thread is what was said."""
+"""Texts that are made to break something, from people and from agents, are shown as they are."""
 
 from __future__ import annotations
 

@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 
 def reconfigure(scene: Scene, *, discord: dict | None = None, reactions: dict | None = None, **tables) -> None:
     before = scene.chat.settings
-    assert before.discord is not None
     scene.chat.reconfigure(
         structs.replace(
-            before,
+            scene.settings,
             discord=structs.replace(before.discord, **(discord or {})),
             reactions=structs.replace(before.reactions, **(reactions or {})),
             **tables,
@@ -26,7 +25,7 @@ def reconfigure(scene: Scene, *, discord: dict | None = None, reactions: dict | 
     )
 
 
-async def test_the_gate_is_another_one_from_the_next_message_on(scene: Scene):
+async def test_other_allowed_users_apply_from_the_next_message_on(scene: Scene):
     denied = scene.asks("say no", scene.eve)
     await scene.server.wait_for(lambda: denied.shown_reactions == ["🚫"])
     reconfigure(scene, discord={"allowed_users": (str(scene.eve.id),)})
@@ -36,20 +35,20 @@ async def test_the_gate_is_another_one_from_the_next_message_on(scene: Scene):
     denied = scene.asks("say no")
     await scene.server.wait_for(lambda: denied.shown_reactions == ["🚫"])
     command = scene.ada.slash("status", channel=scene.channel)
-    assert (await scene.server.wait_for_answer(command)).told == "You may not use me here. Nothing was changed."
+    assert (await scene.server.wait_for_answer(command)).answer_text == "You may not use me here. Nothing was changed."
 
 
-async def test_an_admin_of_today_answers_what_was_asked_yesterday(scene: Scene):
+async def test_a_new_admin_may_answer_an_older_permission_request(scene: Scene):
     thread = await scene.opens("tool echo hi")
     message = await scene.server.wait_for_message(thread, lambda one: one.buttons)
     refused = await scene.server.wait_for_answer(scene.bob.clicks(message, label="✅ Allow once"))
-    assert "or an admin" in refused.told
+    assert "or an admin" in refused.answer_text
     reconfigure(scene, discord={"admin_users": (str(scene.bob.id),)})
     scene.bob.clicks(message, label="✅ Allow once")
     await scene.says(thread, "The command completed: hi")
 
 
-async def test_answers_look_otherwise_from_the_next_turn_on(scene: Scene):
+async def test_other_display_settings_apply_from_the_next_turn_on(scene: Scene):
     first = scene.asks("say a; plan; tool echo")
     thread = await scene.server.wait_for_thread(scene.channel)
     message = await scene.server.wait_for_message(thread, lambda one: one.buttons)
@@ -70,7 +69,7 @@ async def test_answers_look_otherwise_from_the_next_turn_on(scene: Scene):
     assert "|---|---|" in scene.text(thread)
 
 
-async def test_bots_have_as_many_turns_as_the_new_settings_say(scene: Scene):
+async def test_a_new_limit_of_bot_turns_applies(scene: Scene):
     reconfigure(scene, discord={"allow_bot_messages": "all", "max_bot_turns": 1})
     robot = scene.server.make_user("robot", scene.guild)
     robot.bot = True
@@ -82,6 +81,6 @@ async def test_bots_have_as_many_turns_as_the_new_settings_say(scene: Scene):
     assert first.shown_reactions != ["🚫"]
 
 
-async def test_a_chat_needs_its_settings(scene: Scene):
+async def test_settings_without_discord_are_refused(scene: Scene):
     with pytest.raises(ValueError, match=r"no \[discord\]"):
-        scene.chat.reconfigure(structs.replace(scene.chat.settings, discord=None))
+        scene.chat.reconfigure(structs.replace(scene.settings, discord=None))

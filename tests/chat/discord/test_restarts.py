@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from acpbot.acp.schema import Update
 from acpbot.aio import Backoff
+from acpbot.chat.discord.access import Channels, CurrentSettings
 from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
 from acpbot.chat.discord.outbound.channel_queue import NONCE_SECONDS
 from acpbot.chat.discord.outbound.outbox import Outbox
@@ -15,12 +18,16 @@ from acpbot.chat.discord.outbound.rest import File
 from acpbot.chat.discord.turn_view import DiscordTurnView
 from acpbot.chat.platform import IncomingMessage
 from acpbot.chat.rendering.live_message import LiveMessage
-from acpbot.config.settings import DiscordSettings, ReactionSettings
+from acpbot.config.settings import DiscordSettings, PoolSettings, ReactionSettings, Settings, StoreSettings
 from acpbot.sessions.turn import TurnEnd
 from acpbot.storage.records import PostRecord, TurnRecord
 from acpbot.storage.store import Store
 from tests.chat.discord.outbound.test_outbox import ME, Api
+from tests.support.pool import Harness
 from tests.support.pool_restarts import rows
+
+if TYPE_CHECKING:
+    from acpbot.sessions.pool import Pool
 
 
 @asynccontextmanager
@@ -36,13 +43,21 @@ async def run(api: Api, path):
     await asyncio.to_thread(store.close)
 
 
-def turn_view(outbox: Outbox) -> DiscordTurnView:
+def turn_view(outbox: Outbox, pool: Pool) -> DiscordTurnView:
     """A view of one turn in thread 1, in a chat that ignores what it reports."""
+    settings = Settings(
+        default_agent="demo",
+        discord=DiscordSettings(bot_token="t"),
+        agents={},
+        pool=PoolSettings(workspace=Path("unused")),
+        reactions=ReactionSettings(enabled=False),
+        store=StoreSettings(path=Path("unused")),
+    )
     return DiscordTurnView(
         IncomingMessage(thread_id="1", text="", owner="7"),
         outbox=outbox,
-        reactions=ReactionUpdater(outbox, ReactionSettings(enabled=False), "1", "2"),
-        prompts=PermissionPrompts(outbox, DiscordSettings(bot_token="t")),
+        reactions=ReactionUpdater(outbox, settings.reactions, "1", "2"),
+        prompts=PermissionPrompts(CurrentSettings(settings), Channels(pool), outbox),
         diffs=None,
         deleted=(),
         turn_started=lambda _view: None,
@@ -56,7 +71,8 @@ async def test_an_answer_is_stored_in_the_step_in_which_its_turn_is_removed(tmp_
     store = Store.open(path)
     outbox = Outbox(Api(), Backoff(), store=store, own_id=lambda: ME)
     store.turn_queued(TurnRecord("t", "1", "discord", "running", b"{}"))
-    view = turn_view(outbox)
+    harness = Harness(tmp_path)
+    view = turn_view(outbox, harness.pool)
     live = LiveMessage()
     live.append("the answer")
     view.on_update(live, Update(session_id="s", kind="agent_message_chunk", body={}))
@@ -66,6 +82,7 @@ async def test_an_answer_is_stored_in_the_step_in_which_its_turn_is_removed(tmp_
     assert [row["content"] for row in rows(path, "posts")] == ["the answer", "The agent ended unexpectedly."]
     assert rows(path, "turns") == []
     await outbox.close()
+    await harness.launcher.aclose()
 
 
 async def test_a_refused_post_that_is_posted_anew_is_not_deleted_after_a_restart(tmp_path):

@@ -123,16 +123,16 @@ def _attachments(
     listed = data.get("attachments")
     had = {} if before is None else {str(one.id): one for one in before.attachments}
     if listed is None:
-        kept, told = list(had.values()), {}
+        kept, described = list(had.values()), {}
     else:
         kept = [had[str(one["id"])] for one in listed if str(one["id"]) in had]
-        told = {str(one["id"]): one for one in listed}
+        described = {str(one["id"]): one for one in listed}
     if len(kept) + len(call.uploads) > FILES_MAX:
         raise errors.too_many_files()
     if sum(len(one.data) for one in call.uploads.values()) > UPLOAD_MAX:
         raise errors.too_large()
     for index, upload in call.uploads.items():
-        about = told.get(index, {})
+        about = described.get(index, {})
         filename = about.get("filename") or upload.filename
         kept.append(world.attach(channel, filename, upload.data, content_type_of(filename), about.get("description")))
     return kept

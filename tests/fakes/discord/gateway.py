@@ -72,7 +72,7 @@ class Connection:
 
 
 class Gateway:
-    """Counters are plain attributes; every change of one is told to those who wait on the server."""
+    """Counters are plain attributes; every change of one wakes those who wait on the server."""
 
     def __init__(self, world: World, *, token: str, heartbeat_interval: float, privileged: set[str]) -> None:
         self.world = world

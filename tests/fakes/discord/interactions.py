@@ -48,7 +48,7 @@ class Interaction:
 
     def __repr__(self) -> str:
         asked = self.data.get("name") or self.data.get("custom_id")
-        return f"<{asked} by {self.user.name}, answered by type {self.response_type}: {self.told!r}>"
+        return f"<{asked} by {self.user.name}, answered by type {self.response_type}: {self.answer_text!r}>"
 
     @property
     def answered(self) -> bool:
@@ -66,12 +66,12 @@ class Interaction:
 
     @property
     def messages(self) -> list[Message]:
-        """What the user was told: the answer and its followups."""
+        """What the user gets: the answer and its followups."""
         own = [] if self.original is None or self.original is self.message else [self.original]
         return own + self.followups
 
     @property
-    def told(self) -> str:
+    def answer_text(self) -> str:
         """The text of all of that, one message a line; a deferral that nothing followed says nothing."""
         return "\n".join(one.content for one in self.messages if not one.loading)
 

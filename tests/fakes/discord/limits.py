@@ -45,7 +45,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class LimitResult:
     """What one call gets: its headers, and when it is refused the seconds until it may come back."""
 
     headers: dict[str, str]
@@ -99,22 +99,22 @@ class Limits:
             "X-RateLimit-Bucket": bucket,
         }
 
-    def _refusal(self, window: Window, headers: dict[str, str], scope: str) -> Verdict:
+    def _refusal(self, window: Window, headers: dict[str, str], scope: str) -> LimitResult:
         retry_after = up_to_ms(max(0.001, window.closes - self.clock()))
-        told = {**headers, "Retry-After": str(math.ceil(retry_after)), "X-RateLimit-Scope": scope}
+        sent = {**headers, "Retry-After": str(math.ceil(retry_after)), "X-RateLimit-Scope": scope}
         if scope == "global":
-            told["X-RateLimit-Global"] = "true"
-        return Verdict(told, retry_after, scope)
+            sent["X-RateLimit-Global"] = "true"
+        return LimitResult(sent, retry_after, scope)
 
-    def take_global(self) -> Verdict:
+    def take_global(self) -> LimitResult:
         """One call of the 50 a second that the whole application has."""
         window = self._window(GLOBAL, "")
         if not window.remaining:
             return self._refusal(window, {}, "global")
         window.used += 1
-        return Verdict({})
+        return LimitResult({})
 
-    def take(self, rule: Rule, major: str, sub: Rule | None = None) -> Verdict:
+    def take(self, rule: Rule, major: str, sub: Rule | None = None) -> LimitResult:
         """One call in the bucket `rule` of the channel `major`, and in the unannounced limit `sub`."""
         window = self._window(rule, major)
         if not window.remaining:
@@ -125,4 +125,4 @@ class Limits:
         window.used += 1
         if hidden is not None:
             hidden.used += 1
-        return Verdict(self._headers(window))
+        return LimitResult(self._headers(window))

@@ -182,7 +182,7 @@ def message(
 ) -> dict[str, Any]:
     """A message. Without `content` it is what an application sees that lacks the message content intent.
 
-    `created`: as it is told when it is made, with its nonce. Discord does not keep that: a message that is fetched or
+    `created`: as it is sent when it is made, with its nonce. Discord does not keep that: a message that is fetched or
     edited later has none (discord.py issue 2451).
     """
     guild_of = of.channel.guild

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aiohttp.multipart import BodyPartReader
 
     from tests.fakes.discord.faults import Fault, Faults
-    from tests.fakes.discord.limits import Limits, Rule, Verdict
+    from tests.fakes.discord.limits import LimitResult, Limits, Rule
     from tests.fakes.discord.world import World
 
 API = "/api/v10"
@@ -56,8 +56,8 @@ class Upload:
 
     @property
     def headers(self) -> dict[str, str]:
-        told = {"Content-Type": self.content_type, "Content-Encoding": self.encoding}
-        return {name: value for name, value in told.items() if value}
+        sent = {"Content-Type": self.content_type, "Content-Encoding": self.encoding}
+        return {name: value for name, value in sent.items() if value}
 
 
 @dataclass(eq=False, repr=False)
@@ -177,7 +177,7 @@ class Rest:
         if call.headers.get("Authorization") != f"Bot {self.token}":
             raise errors.unauthorized()
 
-    def _limit(self, call: Call, endpoint: Endpoint, headers: dict[str, str]) -> Verdict | None:
+    def _limit(self, call: Call, endpoint: Endpoint, headers: dict[str, str]) -> LimitResult | None:
         """Fills `headers`; the verdict when it is a refusal."""
         if not endpoint.bot:
             return None
@@ -212,17 +212,17 @@ class Rest:
     def _reply(call: Call, status: int, answer: Any, headers: dict[str, str]) -> web.StreamResponse:
         call.status, call.answer = status, answer
         call.code = answer.get("code") if status >= 400 and isinstance(answer, dict) else None
-        told = {"Via": "1.1 google", **headers}
-        told = {name: value for name, value in told.items() if value}
+        sent = {"Via": "1.1 google", **headers}
+        sent = {name: value for name, value in sent.items() if value}
         if isinstance(answer, Upload):
-            return web.Response(body=answer.data, headers={**told, **answer.headers})
+            return web.Response(body=answer.data, headers={**sent, **answer.headers})
         if answer is None:
-            return web.Response(status=status, headers=told)
+            return web.Response(status=status, headers=sent)
         if isinstance(answer, str):
-            return web.Response(status=status, text=answer, content_type="text/html", headers=told)
+            return web.Response(status=status, text=answer, content_type="text/html", headers=sent)
         # Without a charset: discord.py compares the header with "application/json" to the letter.
         body = json.dumps(answer).encode()
-        return web.Response(status=status, body=body, headers={**told, "Content-Type": "application/json"})
+        return web.Response(status=status, body=body, headers={**sent, "Content-Type": "application/json"})
 
 
 def cut(request: web.Request, *, reset: bool) -> None:

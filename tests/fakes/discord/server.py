@@ -266,7 +266,7 @@ class DiscordServer:
     async def wait_for_answer(self, interaction: Interaction, *, seconds: float = WAIT_SECONDS) -> Interaction:
         """The interaction, once the bot has said something to it: a deferral alone is no answer."""
         await self.wait_for(
-            lambda: interaction.answered and (interaction.response_type != 5 or bool(interaction.told)),
+            lambda: interaction.answered and (interaction.response_type != 5 or bool(interaction.answer_text)),
             seconds=seconds,
             what="an answer to the interaction",
         )

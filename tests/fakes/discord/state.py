@@ -310,6 +310,6 @@ class Message:
         return None
 
     def keep_version(self) -> None:
-        """Notes the message as it stands now."""
+        """Keeps a copy of the message as it is now."""
         names = tuple(attachment.filename for attachment in self.attachments)
         self.versions.append(Version(time.monotonic(), self.content, list(self.components), names, self.flags))

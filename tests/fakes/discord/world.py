@@ -53,7 +53,7 @@ class World:
     # events
 
     def _tell(self, channel: Channel, event: str, intents: tuple[int, int], data: Any) -> None:
-        """`intents` is the pair (in a guild, in a DM). A channel that the bot cannot see tells it nothing."""
+        """`intents` is the pair (in a guild, in a DM). A channel that the bot cannot see sends it nothing."""
         if channel.allows(self.bot, "VIEW_CHANNEL"):
             self.gateway.dispatch(event, intents[0] if channel.guild is not None else intents[1], data)
         self.notify()
@@ -121,7 +121,7 @@ class World:
         return message
 
     def edit(self, message: Message, **fields: Any) -> None:
-        """Sets `fields`, keeps the new version and tells it."""
+        """Sets `fields`, keeps the new version and sends it."""
         for name, value in fields.items():
             setattr(message, name, value)
         message.edited = state.now()

@@ -1,7 +1,8 @@
-"""How far people's messages were read, over restarts too: none is taken twice, and none is passed over.
+"""How far people's messages are read, over restarts too: none is handled twice, and none is skipped.
 
-Ids of messages tell their time (Discord, 'Snowflakes'), so that one number says up to which all were dealt with. It
-stays ten seconds behind, since channels are not told in one order; which of the later ones were dealt with is kept too.
+The id of a message contains its time (https://discord.com/developers/docs/reference#snowflakes), so one id, the
+position, says that all messages up to it are handled. The position stays ten seconds behind the newest message, since
+events of different channels come in any order; which later messages are handled is stored for each.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final
 
-from acpbot.chat.discord.channels import PLATFORM
+from acpbot.chat.discord.access import PLATFORM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
 
 BEHIND_SECONDS: Final = 10.0
 OLDEST_SECONDS: Final = 86_400.0
-"""A message is not answered any more when it has waited for longer than a day."""
+"""A message that has waited for longer than a day is not answered any more."""
 
-_STEP_SECONDS: Final = 5.0
 _EPOCH_MS: Final = 1_420_070_400_000
+# The difference of two ids whose times are so far apart.
+_BEHIND_IDS: Final = int(BEHIND_SECONDS * 1000) << 22
+_OLDEST_IDS: Final = int(OLDEST_SECONDS * 1000) << 22
+_STEP_IDS: Final = 5_000 << 22
+"""The position is stored again once it has moved by this."""
 
 
 def snowflake(seconds: float) -> int:
@@ -29,49 +34,44 @@ def snowflake(seconds: float) -> int:
     return max(0, int(seconds * 1000 - _EPOCH_MS)) << 22
 
 
-def _ids(seconds: float) -> int:
-    """How far two ids are apart that are so many seconds apart."""
-    return int(seconds * 1000) << 22
-
-
 class ReadCursor:
-    """Which messages were dealt with. ``wall``: Unix time."""
+    """Which messages are handled. ``wall``: Unix time."""
 
     def __init__(self, store: Store, wall: Callable[[], float]) -> None:
         self._store = store
         self._wall = wall
-        self._seen = store.restored.seen.get(PLATFORM, set())
-        self._mark = store.restored.read_up_to.get(PLATFORM)
-        self._newest = self._mark or 0
+        self._handled = store.restored.seen.get(PLATFORM, set())
+        self.position = store.restored.read_up_to.get(PLATFORM)
+        self._newest = self.position or 0
         self._arriving: set[int] = set()
         self._open: set[int] = set()
-        self._held: set[int] = set()
+        self._deferred: set[int] = set()
         self._behind: set[int] = set()
 
-    def fall_behind(self, places: Iterable[int]) -> int:
-        """In these places (ids of servers) messages may have been missed: those after the id that is given.
+    def fall_behind(self, servers: Iterable[int]) -> int:
+        """In these servers (ids) messages may have been missed: those after the id that is returned.
 
-        Until :meth:`caught_up` was called for each, what is read elsewhere says nothing of them, and which messages
-        were dealt with is not forgotten. What came before the first start is not read.
+        Until :meth:`caught_up` is called for each of them the position stays. Messages from before the first start are
+        not read.
         """
-        if self._mark is None:
-            self._write(snowflake(self._wall()))
-        self._behind.update(places)
-        return max(self._mark or 0, snowflake(self._wall() - OLDEST_SECONDS))
+        if self.position is None:
+            self._move_to(snowflake(self._wall()))
+        self._behind.update(servers)
+        return max(self.position or 0, snowflake(self._wall() - OLDEST_SECONDS))
 
-    def caught_up(self, place: int) -> None:
-        """What was missed there was found, and dealt with."""
-        self._behind.discard(place)
+    def caught_up(self, server: int) -> None:
+        """What was missed in this server is handled."""
+        self._behind.discard(server)
         self._advance()
 
     def saw(self, message_id: int) -> None:
-        """A message, whosever, is there."""
+        """A message of anybody exists."""
         self._newest = max(self._newest, message_id)
         self._advance()
 
     @contextlib.contextmanager
     def arriving(self, message_id: int) -> Iterator[None]:
-        """A message is there that has to wait before it can be looked at; :meth:`begin` comes within."""
+        """A message has come, but has to wait before it can be handled; :meth:`begin` is called within."""
         self._arriving.add(message_id)
         try:
             yield
@@ -79,42 +79,48 @@ class ReadCursor:
             self._arriving.discard(message_id)
 
     def begin(self, message_id: int) -> bool:
-        """Whether this message is to be taken; then :meth:`end` or :meth:`hold` must follow."""
-        if message_id in self._seen or message_id in self._open:
+        """Whether this message is to be handled; then :meth:`end` or :meth:`defer` must follow."""
+        if message_id in self._handled or message_id in self._open:
             return False
-        self._held.discard(message_id)
+        self._deferred.discard(message_id)
         self._open.add(message_id)
         return True
 
     def end(self, message_id: int, *, taken: bool) -> None:
-        """It was dealt with; ``taken``: with an effect that must not come again."""
+        """It is handled; ``taken``: with an effect that must not come again."""
         self._open.discard(message_id)
-        self._held.discard(message_id)
+        self._deferred.discard(message_id)
         if taken:
-            self._seen.add(message_id)
+            self._handled.add(message_id)
             self._store.message_seen(PLATFORM, message_id)
         self.saw(message_id)
 
-    def hold(self, message_id: int) -> None:
-        """It can't be taken now: it is to be found again."""
+    def defer(self, message_id: int) -> None:
+        """It can't be handled now: backfill is to find it again."""
         self._open.discard(message_id)
-        self._held.add(message_id)
+        self._deferred.add(message_id)
 
     def gone(self, message_id: int) -> None:
-        """Somebody has deleted it: it can't be found again."""
-        self._held.discard(message_id)
+        """Somebody has deleted it: backfill can't find it again."""
+        self._deferred.discard(message_id)
 
     def _advance(self) -> None:
-        if self._mark is None:
+        if self.position is None:
             return
-        waiting = (*self._arriving, *self._open, *self._held)
-        mark = self._mark if self._behind else min((self._newest - _ids(BEHIND_SECONDS), *(one - 1 for one in waiting)))
-        # What is that old is not answered any more, so that a server that stays away holds nothing up for good.
-        mark = max(mark, self._newest - _ids(OLDEST_SECONDS))
-        if mark - self._mark >= _ids(_STEP_SECONDS):
-            self._write(mark)
+        position = self.position
+        if not self._behind:
+            position = self._newest - _BEHIND_IDS
+            unhandled = (*self._arriving, *self._open, *self._deferred)
+            if unhandled:
+                position = min(position, min(unhandled) - 1)
+        # Older messages are not answered any more, so a server that stays away does not stop the position for ever.
+        position = max(position, self._newest - _OLDEST_IDS)
+        if position - self.position >= _STEP_IDS:
+            self._move_to(position)
 
-    def _write(self, mark: int) -> None:
-        self._mark = mark
-        self._seen = {message_id for message_id in self._seen if message_id > mark}
-        self._store.read_up_to(PLATFORM, mark)
+    def _move_to(self, position: int) -> None:
+        self.position = position
+        for message_id in tuple(self._handled):
+            if message_id <= position:
+                self._handled.discard(message_id)
+        self._store.read_up_to(PLATFORM, position)

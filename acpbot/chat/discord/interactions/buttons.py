@@ -1,7 +1,7 @@
-"""Permission requests as buttons, and every sentence around them. Pure: the components are made of these elsewhere.
+"""Permission requests as buttons, and every sentence around them. Pure.
 
-A button's ``custom_id`` names the request and the option's place in it, so that a click can be told apart after a
-restart without anything being remembered: requests are never reused, so an old one is simply not open any more.
+The ``custom_id`` of a button holds the name of the request and the option's index, so nothing need be stored to know
+what a click is for after a restart. Names of requests are never reused: an old request is not open any more.
 """
 
 from __future__ import annotations
@@ -164,12 +164,12 @@ def end_text(
 
 
 def lost_text(title: str) -> str:
-    """What the message says once the daemon that asked is gone, in place of the buttons."""
+    """What the message says after a restart of the daemon, in place of the buttons."""
     return f"⏹️ acpbot was restarted, so no answer is needed any more: {code(title, _TITLE_LINE_MAX)}"
 
 
 def unasked(title: str) -> str:
-    """What the thread is told where Discord has refused the message with the buttons."""
+    """What the thread gets where Discord has refused the message with the buttons."""
     return f"❌ I could not ask for this permission here, so it was rejected: {code(title, _TITLE_LINE_MAX)}"
 
 
@@ -203,6 +203,6 @@ def _title(title: str) -> str:
         " " * min(len(line) - len(line.lstrip()), _INDENT_MAX) + one_line(line, _TITLE_MAX)
         for line in whole[: 2 * _TITLE_MAX].split("\n")
     ]
-    # Parted backticks take room too.
-    room = _TITLE_MAX - min(whole[:_TITLE_MAX].count("`"), _TITLE_MAX // 2)
-    return "\n" + fence(shorten("\n".join(lines), room))
+    # fence() adds a character to each backtick.
+    budget = _TITLE_MAX - min(whole[:_TITLE_MAX].count("`"), _TITLE_MAX // 2)
+    return "\n" + fence(shorten("\n".join(lines), budget))

@@ -1,4 +1,4 @@
-"""What the slash commands answer, in words. Pure."""
+"""The texts of the answers to slash commands. Pure."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _STATES: Final = {
     "closing": "🚪 ending",
     "gone": "🚪 ended",
 }
-_ROWS_MOST: Final = 20
-_CHOICES_MOST: Final = 40
+_ROWS_MAX: Final = 20
+_CHOICES_MAX: Final = 40
 
 
-def status_words(row: Row, options: Options | None) -> str:
-    """One thread's row, a line for each thing worth telling."""
+def status_text(row: Row, options: Options | None) -> str:
+    """One thread's row, one line for each fact."""
     lines = [f"{_STATES[row.state]} · agent {code(row.agent)} · {row.turns} turn{'s' * (row.turns != 1)}"]
     if row.turn_seconds is not None:
         silent = f", silent for {short_duration(row.silent_seconds or 0)}"
@@ -67,22 +67,22 @@ def _usage(usage: dict[str, object]) -> list[str]:
     return []
 
 
-def sessions_words(rows: Sequence[Row]) -> str:
+def sessions_text(rows: Sequence[Row]) -> str:
     """A person's sessions, the newest first."""
     if not rows:
         return "You have no sessions. Mention me in a channel to begin one."
     newest = sorted(rows, key=lambda row: row.created_at, reverse=True)
     lines = [f"<#{row.thread_id}> {_STATES[row.state].partition(';')[0]} · {code(row.agent)}" for row in newest]
-    left = len(lines) - _ROWS_MOST
-    return "\n".join([*lines[:_ROWS_MOST], *([f"… and {left} more."] if left > 0 else [])])
+    left = len(lines) - _ROWS_MAX
+    return "\n".join([*lines[:_ROWS_MAX], *([f"… and {left} more."] if left > 0 else [])])
 
 
-def choices_words(category: str, choices: Sequence[Choice]) -> str:
+def choices_text(category: str, choices: Sequence[Choice]) -> str:
     """What can be chosen, and what is."""
     if not choices:
         return f"This agent offers no {category} to choose."
     lines = [
         f"{'▶️' if choice.current else '▫️'} {one_line(choice.name, 80)} ({code(choice.value)})"
-        for choice in choices[:_CHOICES_MOST]
+        for choice in choices[:_CHOICES_MAX]
     ]
     return "\n".join([*lines, f"`/{category} NAME` chooses one."])

@@ -1,28 +1,30 @@
-"""Slash commands: what is registered, who may use them, and how each is answered within Discord's three seconds.
+"""Slash commands: their definitions, who may use them, and the answer to each within Discord's three seconds.
 
-Every answer is for its user alone. A command that takes longer is deferred, and answered when it is done.
+Only the user of a command sees its answer. A command that takes longer is deferred, and answered when it is done.
 """
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import discord
 from discord import app_commands
 
+from acpbot.aio import TaskSet, retry
 from acpbot.chat.discord import access
-from acpbot.chat.discord.channels import PLATFORM, person_of
+from acpbot.chat.discord.access import PLATFORM, author_of
 from acpbot.chat.discord.interactions.command_text import (
     AGENT_HELP,
     HELP,
     NO_SESSION,
     NOT_HERE,
-    choices_words,
-    sessions_words,
-    status_words,
+    choices_text,
+    sessions_text,
+    status_text,
 )
-from acpbot.chat.discord.interactions.respond import answer, complete, whisper
+from acpbot.chat.discord.interactions.respond import complete, respond, whisper
 from acpbot.chat.discord.outbound.rest import Refused, Unreachable
 from acpbot.errors import AcpbotError, Draining, InvalidParams
 from acpbot.logs import get_logger
@@ -31,48 +33,53 @@ from acpbot.sessions.views import Target
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from acpbot.chat.discord.channels import Channels
+    from acpbot.chat.discord.access import Channels, CurrentSettings
     from acpbot.chat.discord.outbound.outbox import Outbox
-    from acpbot.config.settings import DiscordSettings
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.session import Session
 
 log = get_logger(__name__)
 
 PROMPT_SECONDS: Final = 1.5
-"""An answer that takes longer is deferred; Discord waits 3 s for the first word."""
+"""An answer that takes longer is deferred; Discord waits 3 s for the first response."""
 
-_CHOICES_MOST: Final = 25
+_CHOICES_MAX: Final = 25
 _CHOICE_LENGTH: Final = 100
 _ANSWER_LENGTH: Final = 2000
 _INTERNAL: Final = "I could not do that: internal error, see the log."
 
 
+_COMMANDS: Final = {
+    "status": "What the agent in this thread is doing",
+    "cancel": "Stop the running turn; the session stays",
+    "reset": "End this thread's session and forget it; the next message starts a new one",
+    "model": "Show the agent's models, or choose one",
+    "mode": "Show the agent's modes, or choose one",
+    "agent": "Show the agents, or start this thread over with another one",
+    "sessions": "Your sessions",
+    "help": "What I can do, and the agent's own commands",
+}
+_CHOICES: Final = {"model": "The model", "mode": "The mode", "agent": "The agent"}
+"""The description of the option ``name``, by commands that have one."""
+
+
 def definitions(*, dms: bool) -> list[dict[str, Any]]:
-    """The commands as Discord registers them (application commands)."""
+    """The commands as Discord registers them (https://discord.com/developers/docs/interactions/application-commands).
 
-    def command(name: str, description: str, *options: dict[str, Any]) -> dict[str, Any]:
-        contexts = [0, 1] if dms else [0]
-        told = {"name": name, "description": description, "type": 1, "options": list(options)}
-        return {**told, "contexts": contexts, "integration_types": [0]}
-
-    def choice(name: str, description: str) -> dict[str, Any]:
-        return {"name": name, "description": description, "type": 3, "required": False, "autocomplete": True}
-
-    return [
-        command("status", "What the agent in this thread is doing"),
-        command("cancel", "Stop the running turn; the session stays"),
-        command("reset", "End this thread's session and forget it; the next message starts a new one"),
-        command("model", "Show the agent's models, or choose one", choice("name", "The model")),
-        command("mode", "Show the agent's modes, or choose one", choice("name", "The mode")),
-        command("agent", "Show the agents, or start this thread over with another one", choice("name", "The agent")),
-        command("sessions", "Your sessions"),
-        command("help", "What I can do, and the agent's own commands"),
-    ]
+    Options and contexts: type 3 is a string; context 0 is a server, 1 a direct message with the bot.
+    """
+    made: list[dict[str, Any]] = []
+    for name, description in _COMMANDS.items():
+        command: dict[str, Any] = {"name": name, "description": description, "type": 1, "options": []}
+        if name in _CHOICES:
+            option = {"name": "name", "description": _CHOICES[name], "type": 3, "required": False, "autocomplete": True}
+            command["options"].append(option)
+        made.append({**command, "contexts": [0, 1] if dms else [0], "integration_types": [0]})
+    return made
 
 
 class Commands:
-    """Answers them. Places and people are looked at with every command, as with every message.
+    """Registers and answers them. Each command must pass the same access checks as a message.
 
     ``prompt``: seconds after which an answer is deferred.
     """
@@ -80,19 +87,19 @@ class Commands:
     def __init__(
         self,
         *,
-        settings: DiscordSettings,
+        settings: CurrentSettings,
         pool: Pool,
+        channels: Channels,
         outbox: Outbox,
-        places: Channels,
         prompt: float = PROMPT_SECONDS,
     ) -> None:
         self._settings = settings
         self._pool = pool
+        self._channels = channels
         self._outbox = outbox
-        self._places = places
         self._prompt = prompt
         self._ending: dict[str, str] = {}
-        self._registering: asyncio.Task[None] | None = None
+        self._registering = TaskSet("discord commands")
         self._registered = False
         self._handlers: dict[str, Callable[[_Call], Awaitable[str]]] = {
             "status": self._status,
@@ -105,54 +112,43 @@ class Commands:
             "help": self._help,
         }
 
-    def reconfigure(self, settings: DiscordSettings) -> None:
-        """Hold to other settings from now on."""
-        self._settings = settings
-
-    def words_for_end(self, thread_id: str) -> str | None:
-        """What a thread is told in place of the usual words, where a command has ended its session."""
+    def end_text(self, thread_id: str) -> str | None:
+        """The text about a session's end, in place of the usual one, where a command has ended it; given once."""
         return self._ending.pop(thread_id, None)
 
     # Registering.
 
     def register(self, client: discord.Client) -> None:
-        """Tell Discord of the commands, in the background: nothing else waits for it. Once a life, if it takes them."""
-        application = client.application_id
-        idle = self._registering is None or self._registering.done()
-        if application is not None and not self._registered and idle:
-            self._registering = asyncio.create_task(self._register(str(application)), name="discord commands")
+        """Register the commands with Discord in the background, once for the process if Discord takes them."""
+        if client.application_id is not None and not self._registered and not self._registering:
+            self._registering.start(self._register(str(client.application_id)), name="register")
 
     async def _register(self, application_id: str) -> None:
-        body = definitions(dms=self._settings.allow_dm)
-        failures = 0
-        while not self._registered:
-            try:
-                path = "/applications/{application_id}/commands"
-                await self._outbox.rest.call("PUT", path, body, application_id=application_id)
-                self._registered = True
-            except Refused as error:
-                log.warning("commands_refused", error=str(error))
-                return
-            except Unreachable:
-                failures += 1
-                await self._outbox.retries.pause(failures)
+        body = definitions(dms=self._settings.discord.allow_dm)
+        path = "/applications/{application_id}/commands"
+        put = partial(self._outbox.rest.call, "PUT", path, body, application_id=application_id)
+        try:
+            await retry(put, on=(Unreachable,), backoff=self._outbox.retries)
+        except Refused as error:
+            log.warning("commands_refused", error=str(error))
+        else:
+            self._registered = True
 
     async def close(self) -> None:
-        """Register no more."""
-        if self._registering is not None:
-            self._registering.cancel()
-            await asyncio.wait([self._registering])
+        """Stop registering."""
+        await self._registering.cancel()
 
     # Answering.
 
-    async def asked(self, interaction: discord.Interaction, own_id: str) -> None:
-        """A command, or a half-typed one that wants proposals."""
-        place = self._places.place_of(interaction.channel, own_id)
-        call = _Call(interaction, place.channel_id)
-        allowed = access.may_use(self._settings, person_of(interaction.user), place)
+    async def on_command(self, interaction: discord.Interaction) -> None:
+        """Somebody has given a command, or is typing one and wants proposals."""
+        me = interaction.client.user
+        source = self._channels.source_of(interaction.channel, "" if me is None else str(me.id))
+        call = _Call(interaction, source.channel_id)
+        allowed = access.is_allowed(self._settings.discord, author_of(interaction.user), source)
         if interaction.type is discord.InteractionType.autocomplete:
             proposals = self._proposals(call) if allowed else []
-            await answer(interaction, lambda: interaction.response.autocomplete(proposals))
+            await respond(interaction, lambda: interaction.response.autocomplete(proposals))
         elif not allowed:
             log.info("command_denied", **call.fields)
             await whisper(interaction, NOT_HERE)
@@ -166,8 +162,8 @@ class Commands:
         await asyncio.wait([work], timeout=self._prompt)
         if work.done():
             await whisper(interaction, work.result())
-        elif await answer(interaction, lambda: interaction.response.defer(ephemeral=True, thinking=True)):
-            await complete(interaction, await work, self._outbox.backoff)
+        elif await respond(interaction, lambda: interaction.response.defer(ephemeral=True, thinking=True)):
+            await complete(interaction, await work, self._outbox.retries)
         else:
             await work
 
@@ -180,7 +176,7 @@ class Commands:
         except AcpbotError as error:
             words = f"{error}."
         except Exception:
-            # Whatever it was, the person is answered within Discord's three seconds.
+            # Broad, because the person must get an answer whatever has failed; the log has the traceback.
             log.exception("command_failed", **call.fields)
             words = _INTERNAL
         return words if len(words) <= _ANSWER_LENGTH else words[: _ANSWER_LENGTH - 1] + "…"
@@ -196,7 +192,7 @@ class Commands:
         fits = [(name, value) for name, value in offered if typed in name.lower() or typed in value.lower()]
         return [
             app_commands.Choice(name=name[:_CHOICE_LENGTH], value=value)
-            for name, value in fits[:_CHOICES_MOST]
+            for name, value in fits[:_CHOICES_MAX]
             if len(value) <= _CHOICE_LENGTH
         ]
 
@@ -214,7 +210,7 @@ class Commands:
             counts = self._pool.counts()
             return f"I am here. {counts.sessions} of {counts.max} sessions run, {counts.busy} busy. {NO_SESSION}"
         session = self._session(call)
-        return status_words(self._pool.row(call.thread_id), None if session is None else session.options)
+        return status_text(self._pool.row(call.thread_id), None if session is None else session.options)
 
     async def _cancel(self, call: _Call) -> str:
         if not self._known(call.thread_id):
@@ -225,17 +221,17 @@ class Commands:
     async def _reset(self, call: _Call) -> str:
         if not self._known(call.thread_id):
             return NO_SESSION
-        told = f"<@{call.user_id}> has reset this session. The next message starts a new one."
-        ended = await self._end(call.thread_id, told)
+        text = f"<@{call.user_id}> has reset this session. The next message starts a new one."
+        ended = await self._end(call.thread_id, text)
         return "Done: the session was ended and forgotten." if ended else "Done: nothing is remembered."
 
-    async def _end(self, thread_id: str, told: str) -> bool:
+    async def _end(self, thread_id: str, text: str) -> bool:
         """End the thread's session and forget it; whether there was one."""
         session = self._pool.get(thread_id)
         if session is None:
             self._pool.forget(thread_id)
             return False
-        self._ending[thread_id] = told
+        self._ending[thread_id] = text
         try:
             await self._pool.kill([Target(thread_id=thread_id, session_id=session.session_id)], forget=True)
         finally:
@@ -247,7 +243,7 @@ class Commands:
         if session is None:
             return f"No agent runs here now, so there is no {call.name} to choose; send a message first."
         if call.option is None:
-            return choices_words(call.name, session.options.choices(call.name))
+            return choices_text(call.name, session.options.choices(call.name))
         choices = session.options.choices(call.name)
         value = next((c.value for c in choices if call.option in {c.value, c.name}), call.option)
         await session.choose(call.name, value)
@@ -268,16 +264,16 @@ class Commands:
             return f"This thread uses `{call.option}` already."
         if self._pool.draining:  # the old session would be gone, and no new one could be started
             raise Draining("cannot change the agent: acpbot is about to stop or restart; try again in a moment")
-        told = f"<@{call.user_id}> has changed the agent to `{call.option}`: it starts afresh."
+        text = f"<@{call.user_id}> has changed the agent to `{call.option}`: it starts afresh."
         owner = None if thread is None else thread.owner
-        if not await self._end(call.thread_id, told):
-            self._outbox.post(call.thread_id, told)
+        if not await self._end(call.thread_id, text):
+            self._outbox.post(call.thread_id, text)
         self._pool.ensure(call.thread_id, platform=PLATFORM, owner=owner, agent=call.option)
         return f"Done: `{call.option}` works in this thread from now on."
 
     async def _sessions(self, call: _Call) -> str:
         rows = self._pool.rows(suspended=True)
-        return sessions_words([row for row in rows if row.platform == PLATFORM and row.owner == call.user_id])
+        return sessions_text([row for row in rows if row.platform == PLATFORM and row.owner == call.user_id])
 
     async def _help(self, call: _Call) -> str:
         session = self._session(call)

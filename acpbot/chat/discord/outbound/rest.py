@@ -21,6 +21,8 @@ import discord
 import msgspec
 from discord.http import Route
 
+from acpbot.chat.discord import compat
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -278,11 +280,7 @@ class Rest:
             async with asyncio.timeout(REQUEST_SECONDS if file is None else UPLOAD_SECONDS):
                 return await client.http.request(route, **extra)
         except asyncio.CancelledError:
-            # While one request sleeps off a global rate limit, all others of discord.py 2.7.1 wait at a gate that only
-            # this one opens. It does not when it is cancelled. Until the limit is over our own throttle blocks.
-            gate = getattr(client.http, "_global_over", None)  # private: a later version may have no such fault
-            if isinstance(gate, asyncio.Event):
-                gate.set()
+            compat.open_global_gate(client.http)  # until the limit is over our own throttle blocks
             raise
         except discord.HTTPException as error:
             if error.status in _FINAL:

@@ -1,4 +1,4 @@
-"""What Discord does on a bad day: cuts, outages, refusals, lost answers. Nothing is lost, and nothing comes twice."""
+"""Cuts, outages, refusals and lost answers of Discord: nothing is lost, and nothing comes twice."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_a_cut_gateway_is_resumed_and_nothing_is_lost(scene: Scene):
     assert facts.since is not None
 
 
-async def test_an_outage_in_the_middle_of_an_answer(scene: Scene):
+async def test_an_outage_in_the_middle_of_an_answer_loses_nothing(scene: Scene):
     thread = await scene.opens(SLOWLY)
     await scene.says(thread, PARTS[0])
     await scene.server.stop()
@@ -77,7 +77,7 @@ async def test_a_thread_is_opened_once_where_the_answer_was_lost(scene: Scene):
     assert len(scene.server.threads_of(scene.channel)) == 1
 
 
-async def test_an_archived_thread_is_woken_for_the_end_of_the_answer(scene: Scene):
+async def test_a_thread_is_unarchived_for_the_end_of_the_answer(scene: Scene):
     thread = await scene.opens("say one; stall 0.1; say two")
     await scene.says(thread, "one")
     scene.ada.archives(thread)
@@ -85,7 +85,7 @@ async def test_an_archived_thread_is_woken_for_the_end_of_the_answer(scene: Scen
     assert scene.text(thread) == "onetwo"
 
 
-async def test_an_archived_thread_is_woken_for_the_last_reaction(scene: Scene):
+async def test_a_thread_is_unarchived_for_the_last_reaction(scene: Scene):
     thread = await scene.opens("say one")
     await scene.idle(thread, 1)
     message = scene.ada.says(thread, "stall 0.1; error")
@@ -95,14 +95,14 @@ async def test_an_archived_thread_is_woken_for_the_last_reaction(scene: Scene):
     assert message.shown_reactions == ["😱"]
 
 
-async def test_a_message_is_looked_for_among_all_that_came_after(scene: Scene):
+async def test_all_messages_after_a_message_are_found(scene: Scene):
     first = scene.ada.says(scene.channel, "one")
     later = [str(scene.ada.says(scene.channel, f"{number}").id) for number in range(230)]
     found = await scene.chat.outbox.rest.posted_since(str(scene.channel.id), str(first.id))
     assert [message["id"] for message in found] == later
 
 
-async def test_an_answer_that_is_none_of_discord_s_is_tried_again(scene: Scene):
+async def test_a_response_that_is_not_from_discord_is_tried_again(scene: Scene):
     for route in (rest.MESSAGE_THREADS, rest.MESSAGES):
         scene.server.faults.status(200, "POST", route, body="<html>Log in to this network</html>")
     thread = await scene.opens("say one")
@@ -137,12 +137,12 @@ async def test_a_missing_intent_is_a_configuration_error(tmp_path):
             pytest.fail("it is connected")
 
 
-@pytest.mark.parametrize("trouble", ["malformed", "closed", "unknown", "told to", "invalid"])
-async def test_the_gateway_comes_back(scene: Scene, trouble):
+@pytest.mark.parametrize("trouble", ["malformed", "closed", "unknown", "asked to reconnect", "invalid"])
+async def test_the_bot_reconnects_after_each_kind_of_trouble(scene: Scene, trouble):
     gateway = scene.server.gateway
     if trouble == "malformed":
         gateway.malformed()
-    elif trouble == "told to":
+    elif trouble == "asked to reconnect":
         await gateway.reconnect()
     elif trouble == "invalid":  # resumable: else discord.py waits five seconds before it identifies anew
         await gateway.invalidate(resumable=True)
@@ -166,7 +166,7 @@ async def test_the_first_connection_may_fail_again_and_again(tmp_path):
         assert len(scene.server.requests_to("GET", rest.ME)) == 3
 
 
-async def test_a_gateway_that_stays_away_is_tried_anew_and_again(tmp_path):
+async def test_a_gateway_that_refuses_connections_is_tried_again(tmp_path):
     async with staged(tmp_path, patience=0.3) as scene:
         gateway = scene.server.gateway
         gateway.refuse()
@@ -184,7 +184,7 @@ async def test_a_gateway_that_stays_away_is_tried_anew_and_again(tmp_path):
 
 
 @pytest.mark.parametrize("deaf", [False, True])
-async def test_a_gateway_that_falls_silent_is_left_and_its_session_resumed(tmp_path, deaf):
+async def test_a_silent_gateway_is_cut_off_and_its_session_resumed(tmp_path, deaf):
     """Half-open: nothing comes any more, and no end either. What was written meanwhile is answered, once."""
     async with staged(tmp_path, heartbeat=0.4, silence=0.15) as scene:
         gateway = scene.server.gateway
@@ -198,7 +198,7 @@ async def test_a_gateway_that_falls_silent_is_left_and_its_session_resumed(tmp_p
         assert (gateway.identifies, gateway.resumes) == (1, 1)
 
 
-async def test_a_gateway_that_answers_is_not_left_however_quiet_it_is_else(tmp_path):
+async def test_a_gateway_that_acknowledges_heartbeats_is_not_cut_off(tmp_path):
     async with staged(tmp_path, heartbeat=0.2, silence=0.9) as scene:
         gateway = scene.server.gateway
         await scene.server.wait_for(lambda: gateway.heartbeats >= 7)
@@ -210,7 +210,7 @@ class Heart:
         self._last_send = self._last_recv = time.perf_counter() - 100
 
 
-def test_silence_is_that_nothing_came_between_two_looks():
+def test_silence_counts_from_the_first_unanswered_heartbeat():
     heart, hearing = Heart(), SilenceDetector()
     assert hearing.silent_seconds(None) == 0
     assert hearing.silent_seconds(heart) == 0
@@ -231,17 +231,17 @@ def test_silence_is_that_nothing_came_between_two_looks():
 
 def test_no_more_new_sessions_are_begun_than_discord_allows():
     clock = Clock()
-    allowance = IdentifyLimiter(IDENTIFIES, IDENTIFY_SECONDS, clock)
+    limiter = IdentifyLimiter(IDENTIFIES, IDENTIFY_SECONDS, clock)
     begun, day = 0, 24 * 3600
     while clock.now < 1000 + day:
-        clock.move(allowance.take() + 0.5)
+        clock.move(limiter.reserve() + 0.5)
         begun += 1
     assert 700 < begun < 900
     clock.move(day)
-    assert [allowance.take() for _ in range(3)] == [0, 0, 0]
+    assert [limiter.reserve() for _ in range(3)] == [0, 0, 0]
 
 
-async def test_the_heart_is_told_of(tmp_path):
+async def test_latency_and_acknowledgement_of_heartbeats_are_reported(tmp_path):
     async with staged(tmp_path, heartbeat=0.05) as scene:
         await scene.server.wait_for(lambda: scene.server.gateway.heartbeats >= 2)
         thread = await scene.opens("say hello")
@@ -255,14 +255,14 @@ async def test_the_heart_is_told_of(tmp_path):
 
 
 @pytest.mark.parametrize(("method", "route", "times"), [("POST", rest.MESSAGES, 1), ("PATCH", rest.MESSAGE, 99)])
-async def test_a_part_that_discord_refuses_is_told(scene: Scene, method, route, times):
+async def test_a_refused_part_of_an_answer_is_reported(scene: Scene, method, route, times):
     scene.server.faults.status(400, method, route, times=times)
     thread = await scene.opens("say one; stall 0.1; say two")
     await scene.idle(thread, 1)
     assert "A part of the answer could not be shown: Discord refused it" in scene.text(thread)
 
 
-async def test_a_refused_step_does_not_cost_the_end(scene: Scene):
+async def test_a_refused_edit_does_not_lose_the_end_of_the_answer(scene: Scene):
     scene.server.faults.status(400, "PATCH", rest.MESSAGE)
     thread = await scene.opens("say one; stall 0.1; say two; stall 0.1; say three")
     await scene.idle(thread, 1)

@@ -1,4 +1,4 @@
-"""What people write while there is no gateway session, and no resuming of the old one either."""
+"""Messages that people write while there is no gateway session, and the old one is not resumed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tests.fakes.discord import rest
 from tests.support.discord_scene import Scene, staged
 
 if TYPE_CHECKING:
+    from tests.fakes.discord.rest import Call
     from tests.fakes.discord.state import Channel, Message
 
 
@@ -36,7 +37,7 @@ async def thread_of(scene: Scene, mention: Message) -> Channel:
     return await scene.server.wait_for(lambda: next((t for t in threads(scene.channel) if t.id == mention.id), None))
 
 
-async def test_all_that_was_written_meanwhile_is_answered_once_and_in_its_order(scene: Scene):
+async def test_missed_messages_are_answered_once_and_in_order(scene: Scene):
     thread = await scene.opens("say one")
     await scene.idle(thread, 1)
     async with away(scene):
@@ -58,7 +59,7 @@ async def test_all_that_was_written_meanwhile_is_answered_once_and_in_its_order(
     assert said(scene, thread) == ["one", "two", "three", "five", "six"]
 
 
-async def test_a_history_that_can_t_be_had_at_once_is_asked_for_again(scene: Scene):
+async def test_a_history_is_read_again_after_lost_connections(scene: Scene):
     thread = await scene.opens("say one")
     await scene.idle(thread, 1)
     async with away(scene):
@@ -68,17 +69,17 @@ async def test_a_history_that_can_t_be_had_at_once_is_asked_for_again(scene: Sce
     await scene.says(thread, "two")
 
 
-async def test_a_history_that_is_asked_for_too_often_is_asked_for_again(scene: Scene):
+async def test_a_history_is_read_again_after_a_429(scene: Scene):
     thread = await scene.opens("say one")
     await scene.idle(thread, 1)
     async with away(scene):
         scene.ada.says(thread, "say two")
-        # by what stands before Discord: the library gives up at once
+        # from a proxy in front of Discord: the library does not try again
         scene.server.faults.too_many("GET", rest.MESSAGES, retry_after=0.01, via=False, times=2)
     await scene.says(thread, "two")
 
 
-async def test_a_client_that_ends_while_it_reads_leaves_it_to_the_next(scene: Scene, caplog):
+async def test_the_next_client_reads_what_a_closed_one_has_not(scene: Scene, caplog):
     thread = await scene.opens("say one")
     await scene.idle(thread, 1)
     async with away(scene):
@@ -94,7 +95,7 @@ async def test_a_client_that_ends_while_it_reads_leaves_it_to_the_next(scene: Sc
     assert [record for record in caplog.records if record.exc_info] == []
 
 
-async def test_a_channel_whose_history_is_closed_holds_up_no_other(scene: Scene):
+async def test_a_channel_whose_history_is_forbidden_delays_no_other(scene: Scene):
     thread = await scene.opens("say one")
     await scene.idle(thread, 1)
     scene.server.set_permissions(scene.channel, scene.guild.everyone, deny=["READ_MESSAGE_HISTORY"])
@@ -104,7 +105,32 @@ async def test_a_channel_whose_history_is_closed_holds_up_no_other(scene: Scene)
     await scene.says(thread, "two")
 
 
-async def test_roles_count_for_what_was_missed_too(tmp_path):
+async def test_a_channel_whose_history_cannot_be_fetched_delays_no_other(scene: Scene):
+    threads = []
+    for text in ("say one", "say two"):
+        mention = scene.asks(text)
+        threads.append(await thread_of(scene, mention))
+        await scene.idle(threads[-1], 1)
+    broken, fine = threads
+
+    def is_broken(call: Call) -> bool:
+        return call.number("channel_id") == broken.id
+
+    async with away(scene):
+        scene.ada.says(broken, "say late")
+        scene.ada.says(fine, "say missed")
+        down = scene.server.faults.status(503, "GET", rest.MESSAGES, times=10**6, where=is_broken)
+    scene.ada.says(fine, "say now")
+    await scene.says(fine, "missed", "now")
+    await scene.idle(fine, 3)
+    assert said(scene, fine) == ["two", "missed", "now"]
+    assert down.hits > 0
+    assert said(scene, broken) == ["one"]
+    scene.server.faults.clear()
+    await scene.says(broken, "late")
+
+
+async def test_roles_are_checked_for_missed_messages(tmp_path):
     def by_role(scene: Scene) -> dict:
         role = scene.server.make_role(scene.guild, "friends")
         scene.server.give_roles(scene.guild, scene.eve, [role])
@@ -119,7 +145,7 @@ async def test_roles_count_for_what_was_missed_too(tmp_path):
         await scene.server.wait_for(lambda: denied.shown_reactions == ["🚫"])
 
 
-async def test_direct_messages_are_looked_through_too(tmp_path):
+async def test_missed_direct_messages_are_answered(tmp_path):
     async with staged(tmp_path, allow_dm=True) as scene:
         direct = scene.server.dm(scene.ada)
         scene.ada.says(direct, "say one")
@@ -132,7 +158,7 @@ async def test_direct_messages_are_looked_through_too(tmp_path):
         assert said(scene, direct) == ["one", "two"]
 
 
-async def test_a_drain_that_is_taken_back_takes_what_was_written_meanwhile(scene: Scene):
+async def test_after_a_cancelled_drain_deferred_messages_are_answered(scene: Scene):
     thread = await scene.opens("say one")
     await scene.idle(thread, 1)
     scene.pool.draining = True

@@ -10,6 +10,7 @@ import zipfile
 import pytest
 from aiohttp import web
 
+from acpbot.aio import Backoff
 from acpbot.chat.discord.inbound import download
 from tests.fakes.discord import rest
 from tests.support.discord_scene import Scene, staged
@@ -18,21 +19,21 @@ MIB = 1024 * 1024
 
 
 async def received(scene: Scene, files: dict[str, bytes | str], change=lambda _message: None) -> str:
-    """What the thread holds once the agent has told what it got of these files."""
+    """The text of the thread once the agent has listed what it got of these files."""
     change(scene.asks("what", attachments=files))
     thread = await scene.server.wait_for_thread(scene.channel)
     await scene.idle(thread, 1)
     return scene.text(thread)
 
 
-async def test_a_file_of_30_mb_is_not_even_asked_for(scene: Scene):
+async def test_a_file_of_30_mb_is_not_requested(scene: Scene):
     text = await received(scene, {"dump.txt": b"x" * 30 * MIB, "notes.txt": "the milk"})
     assert "I did not pass on `dump.txt`: it has 30 MiB, and 8 MiB is the most." in text
     assert "resource attachment:///notes.txt, text/plain, 8 characters" in text
     assert len(scene.server.requests_to("GET", rest.CDN)) == 1
 
 
-async def test_of_20_files_ten_are_taken_and_the_others_are_named(scene: Scene):
+async def test_of_20_files_ten_are_passed_on_and_the_others_are_named(scene: Scene):
     text = await received(scene, {f"part-{number:02d}.txt": f"part {number}" for number in range(20)})
     for number in range(20):
         taken = f"attachment:///part-{number:02d}.txt" in text
@@ -48,13 +49,13 @@ def zipped(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zipped])
-async def test_a_packed_file_that_calls_itself_a_text_is_not_unpacked(scene: Scene, pack):
+async def test_a_compressed_file_announced_as_text_is_not_decompressed(scene: Scene, pack):
     text = await received(scene, {"notes.txt": pack(b"\0" * 40 * MIB)})
     assert "I did not pass on `notes.txt`: it is no image and no text that I can read" in text
     assert "attachment:///" not in text
 
 
-async def test_a_text_that_the_server_packs_is_not_unpacked(scene: Scene):
+async def test_a_text_that_the_server_compresses_is_not_decompressed(scene: Scene):
     def pack(message) -> None:
         message.attachments[0].packed = True
 
@@ -62,7 +63,7 @@ async def test_a_text_that_the_server_packs_is_not_unpacked(scene: Scene):
     assert "I did not pass on `notes.txt`: it could not be downloaded (it came packed)." in text
 
 
-async def test_a_file_that_is_more_than_was_announced_is_cut_off(scene: Scene):
+async def test_a_file_larger_than_announced_is_not_passed_on(scene: Scene):
     def grow(message) -> None:
         message.attachments[0].data = b"x" * 9 * MIB
 
@@ -79,7 +80,7 @@ async def test_a_long_text_is_cut_and_says_so(scene: Scene):
 @pytest.mark.parametrize(
     ("status", "times", "words"), [(503, 2, ""), (503, 9, "Discord answered 503"), (404, 1, "404")]
 )
-async def test_a_file_that_cannot_be_had_at_first_or_at_all(scene: Scene, status, times, words):
+async def test_a_failed_download_is_tried_again_and_reported_in_the_end(scene: Scene, status, times, words):
     scene.server.faults.status(status, "GET", rest.CDN, times=times)
     text = await received(scene, {"notes.txt": "the milk"})
     assert ("attachment:///notes.txt" in text) == (not words)
@@ -88,12 +89,12 @@ async def test_a_file_that_cannot_be_had_at_first_or_at_all(scene: Scene, status
     assert "http://" not in text
 
 
-async def test_files_are_not_taken_where_that_is_configured(tmp_path):
+async def test_files_are_not_passed_on_where_the_limit_is_zero(tmp_path):
     async with staged(tmp_path, max_attachment_bytes=0) as scene:
         assert "I did not pass on `notes.txt`: files are not taken here." in await received(scene, {"notes.txt": "x"})
 
 
-async def test_an_endless_file_ends_after_what_is_wanted(unused_tcp_port):
+async def test_the_download_of_an_endless_file_stops_at_the_limit(unused_tcp_port):
     async def endless(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
@@ -106,7 +107,7 @@ async def test_an_endless_file_ends_after_what_is_wanted(unused_tcp_port):
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
     try:
-        fetched = download.fetch(f"http://127.0.0.1:{unused_tcp_port}/file", MIB, lambda _failures: asyncio.sleep(0))
+        fetched = download.fetch(f"http://127.0.0.1:{unused_tcp_port}/file", MIB, Backoff(first=0, most=0))
         data = await asyncio.wait_for(fetched, 5)
     finally:
         await runner.cleanup()

@@ -1,11 +1,16 @@
-"""Messages that come while the agent works: queued, seen to be, edited, deleted; and who is heard at all."""
+"""Messages that come while the agent works: queued, edited, deleted; and who may write to the bot at all."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.fakes.discord import rest
 from tests.support.discord_scene import Scene, staged
+
+if TYPE_CHECKING:
+    from tests.fakes.discord.state import Role, User
 
 
 async def busy(scene: Scene):
@@ -15,7 +20,7 @@ async def busy(scene: Scene):
     return thread
 
 
-async def test_a_queued_message_is_told_its_place_and_waits_its_turn(scene: Scene):
+async def test_a_queued_message_gets_a_note_and_runs_in_its_turn(scene: Scene):
     thread = await busy(scene)
     two = scene.ada.says(thread, "say second")
     scene.bob.says(thread, "say third")
@@ -30,7 +35,7 @@ async def test_a_queued_message_is_told_its_place_and_waits_its_turn(scene: Scen
     assert two.shown_reactions == ["🆗"]
 
 
-async def test_an_edit_of_a_queued_message_replaces_it_and_a_deletion_takes_it_back(scene: Scene):
+async def test_a_queued_message_can_be_edited_and_deleted(scene: Scene):
     thread = await busy(scene)
     two = scene.ada.says(thread, "say wrong")
     three = scene.ada.says(thread, "say never")
@@ -43,29 +48,31 @@ async def test_an_edit_of_a_queued_message_replaces_it_and_a_deletion_takes_it_b
     assert scene.text(thread) == "first\n⏹️ Cancelled.\nright"
 
 
-async def test_roles_are_looked_at_with_every_message_and_every_edit(tmp_path):
+async def test_roles_are_checked_with_every_message_and_edit(tmp_path):
+    roles: list[Role] = []
+
     def by_role(scene: Scene) -> dict[str, object]:
-        scene.role = scene.server.make_role(scene.guild, "coders")
-        scene.server.give_roles(scene.guild, scene.eve, [scene.role])
-        return {"allowed_role_ids": (str(scene.role.id),)}
+        roles.append(scene.server.make_role(scene.guild, "coders"))
+        scene.server.give_roles(scene.guild, scene.eve, roles)
+        return {"allowed_role_ids": (str(roles[0].id),)}
 
     async with staged(tmp_path, setup=by_role) as scene:
         thread = await busy(scene)
         waiting = scene.eve.says(thread, "say allowed")
         await scene.says(thread, "Queued")
         scene.server.give_roles(scene.guild, scene.eve, [])
-        scene.eve.edits(waiting, "say changed when nobody heard her")
+        scene.eve.edits(waiting, "say changed when she was not allowed")
         denied = scene.eve.says(thread, "say never")
         await scene.server.wait_for(lambda: denied.shown_reactions == ["🚫"])
         await scene.pool.cancel(str(thread.id))
         await scene.idle(thread, 2)
         assert scene.text(thread) == "first\n⏹️ Cancelled.\nallowed"
-        scene.server.give_roles(scene.guild, scene.eve, [scene.role])
+        scene.server.give_roles(scene.guild, scene.eve, roles)
         scene.eve.says(thread, "say back")
         await scene.says(thread, "back")
 
 
-async def test_a_member_who_left_is_out_and_a_turn_of_theirs_waits_for_nobody(tmp_path):
+async def test_a_member_who_left_is_denied_and_their_permission_request_expires(tmp_path):
     def by_role(scene: Scene) -> dict[str, object]:
         role = scene.server.make_role(scene.guild, "coders")
         scene.server.give_roles(scene.guild, scene.eve, [role])
@@ -97,7 +104,7 @@ async def test_an_edit_while_the_thread_opens_replaces_the_text(scene: Scene):
     assert await scene.says(thread, "right") == "right"
 
 
-async def test_without_the_right_to_read_the_history_nothing_is_a_reply(tmp_path):
+async def test_without_read_message_history_the_note_is_no_reply(tmp_path):
     async with staged(tmp_path) as scene:
         thread = await busy(scene)
         scene.server.set_permissions(scene.channel, scene.server.bot, deny=["READ_MESSAGE_HISTORY"])
@@ -107,7 +114,7 @@ async def test_without_the_right_to_read_the_history_nothing_is_a_reply(tmp_path
         await scene.says(thread, "second")
 
 
-async def test_an_edit_of_an_answered_message_asks_nothing_anew(scene: Scene):
+async def test_an_edit_of_an_answered_message_has_no_effect(scene: Scene):
     message = scene.asks("say one")
     thread = await scene.server.wait_for_thread(scene.channel)
     await scene.idle(thread, 1)
@@ -117,7 +124,7 @@ async def test_an_edit_of_an_answered_message_asks_nothing_anew(scene: Scene):
     assert scene.text(thread) == "one\nthree"
 
 
-async def test_a_full_queue_is_said(tmp_path):
+async def test_a_full_queue_is_reported(tmp_path):
     async with staged(tmp_path, limits={"max_queued": 1}) as scene:
         thread = await busy(scene)
         scene.ada.says(thread, "say second")
@@ -127,7 +134,7 @@ async def test_a_full_queue_is_said(tmp_path):
         await scene.server.wait_for(lambda: refused.shown_reactions == ["😱"])
 
 
-async def test_an_exhausted_pool_is_said_in_the_thread(tmp_path):
+async def test_an_exhausted_pool_is_reported_in_the_thread(tmp_path):
     async with staged(tmp_path, limits={"max_sessions": 1}) as scene:
         await busy(scene)
         message = scene.asks("say no")
@@ -145,7 +152,7 @@ async def test_a_stranger_is_denied_by_one_reaction_and_nothing_else(scene: Scen
     assert scene.pool.rows() == []
 
 
-async def test_nobody_is_heard_without_a_mention_and_system_messages_never(scene: Scene):
+async def test_messages_without_a_mention_and_system_messages_are_ignored(scene: Scene):
     scene.ada.says(scene.channel, "say hello")
     scene.ada.starts_thread(scene.channel, "theirs")
     message = scene.asks("say now")
@@ -167,7 +174,7 @@ async def test_direct_messages_only_where_they_are_allowed(tmp_path, allowed):
             assert scene.bodies(channel) == []
 
 
-async def test_a_mention_alone_is_asked_for_more(scene: Scene):
+async def test_a_mention_without_text_gets_a_hint(scene: Scene):
     message = scene.asks("")
     hint = await scene.server.wait_for_message(scene.channel)
     assert hint.referenced is message
@@ -175,7 +182,7 @@ async def test_a_mention_alone_is_asked_for_more(scene: Scene):
     assert scene.server.threads_of(scene.channel) == []
 
 
-async def test_files_reach_the_agent_and_what_does_not_is_said(scene: Scene):
+async def test_files_reach_the_agent_or_are_named_as_left_out(scene: Scene):
     scene.asks("what", attachments={"notes.txt": "remember the milk", "data.bin": b"\x00\x01\x02" * 50})
     thread = await scene.server.wait_for_thread(scene.channel)
     await scene.idle(thread, 1)
@@ -184,15 +191,15 @@ async def test_files_reach_the_agent_and_what_does_not_is_said(scene: Scene):
     assert "I did not pass on `data.bin`" in text
 
 
-async def test_without_the_right_to_open_threads_the_channel_is_told(scene: Scene):
+async def test_a_missing_permission_to_open_threads_is_reported_in_the_channel(scene: Scene):
     scene.server.set_permissions(scene.channel, scene.guild.everyone, deny=["CREATE_PUBLIC_THREADS"])
     message = scene.asks("say hello")
-    told = await scene.server.wait_for_message(scene.channel)
-    assert "Create Public Threads" in told.content
+    hint = await scene.server.wait_for_message(scene.channel)
+    assert "Create Public Threads" in hint.content
     await scene.server.wait_for(lambda: message.shown_reactions == ["😱"])
 
 
-async def test_a_message_that_is_gone_before_its_thread_opens_is_not_answered(scene: Scene):
+async def test_a_message_deleted_before_its_thread_opens_is_not_answered(scene: Scene):
     held = scene.server.faults.hold("POST", rest.MESSAGE_THREADS)
     message = scene.asks("say never")
     await held.arrived.wait()
@@ -204,12 +211,12 @@ async def test_a_message_that_is_gone_before_its_thread_opens_is_not_answered(sc
     assert scene.bodies(scene.channel) == []
 
 
-async def test_a_channel_without_threads_is_told_so(scene: Scene):
+async def test_a_channel_without_threads_gets_a_hint(scene: Scene):
     scene.server.faults.status(400, "POST", rest.MESSAGE_THREADS, body={"code": 50024, "message": "Cannot execute"})
     scene.asks("say hello")
-    told = await scene.server.wait_for_message(scene.channel)
+    hint = await scene.server.wait_for_message(scene.channel)
     words = "I cannot open a thread here (400 Cannot execute (50024)). Mention me in a text channel, or in a thread."
-    assert told.content == words
+    assert hint.content == words
 
 
 async def test_a_deleted_thread_ends_its_session(scene: Scene):
@@ -218,7 +225,7 @@ async def test_a_deleted_thread_ends_its_session(scene: Scene):
     await scene.server.wait_for(lambda: not scene.pool.rows(suspended=True), what="no session, and nothing kept")
 
 
-async def test_after_a_restart_the_bot_s_own_threads_are_heard_without_a_mention(tmp_path):
+async def test_after_a_restart_the_bots_own_threads_need_no_mention(tmp_path):
     def before(scene: Scene) -> dict[str, object]:
         scene.server.make_thread(scene.channel, scene.server.bot, "from before")
         theirs = scene.server.make_thread(scene.channel, scene.ada, "somebody's")
@@ -235,34 +242,18 @@ async def test_after_a_restart_the_bot_s_own_threads_are_heard_without_a_mention
         assert await scene.says(theirs, "here too") == "here too"
 
 
-@pytest.mark.parametrize("status", [500, 503, 403])
-async def test_a_thread_that_is_not_in_the_cache_is_looked_up_until_there_is_an_answer(tmp_path, status):
-    def before(scene: Scene) -> dict[str, object]:
-        asleep = scene.server.make_thread(scene.channel, scene.server.bot, "asleep")
-        asleep.archived = True  # so that it is not told of at the start
-        return {}
-
-    async with staged(tmp_path, setup=before) as scene:
-        (thread,) = scene.server.threads_of(scene.channel)
-        thread.archived = False  # and its waking is missed
-        scene.server.faults.status(status, "GET", rest.CHANNEL)
-        for text in ("say one", "say two"):
-            scene.ada.says(thread, text)
-        # With a 403 the first of them is taken for one from where the bot sees nothing.
-        await scene.idle(thread, 1 if status == 403 else 2)
-        assert scene.text(thread) == ("two" if status == 403 else "one\ntwo")
-
-
 @pytest.mark.parametrize("trusted", [False, True])
-async def test_a_webhook_is_heard_only_as_a_program_is(tmp_path, trusted):
+async def test_a_webhook_follows_the_rules_for_programs(tmp_path, trusted):
+    hooks: list[User] = []
+
     def by_id(scene: Scene) -> dict[str, object]:
-        scene.hook = scene.server.make_webhook(scene.ada.name)
-        heard = {"allow_bot_messages": "mentions", "trusted_bot_ids": (str(scene.hook.id),)}
+        hooks.append(scene.server.make_webhook(scene.ada.name))
+        heard = {"allow_bot_messages": "mentions", "trusted_bot_ids": (str(hooks[0].id),)}
         return {"allow_all_users": True, **(heard if trusted else {})}
 
     async with staged(tmp_path, setup=by_id) as scene:
         text = f"{scene.server.bot.mention} say from a hook"
-        message = scene.server.webhook_says(scene.hook, scene.channel, text)
+        message = scene.server.webhook_says(hooks[0], scene.channel, text)
         if trusted:
             thread = await scene.server.wait_for(lambda: message.thread)
             await scene.says(thread, "from a hook")
@@ -273,7 +264,7 @@ async def test_a_webhook_is_heard_only_as_a_program_is(tmp_path, trusted):
         assert bool(message.reaction_log) == trusted
 
 
-async def test_what_the_bot_says_itself_is_never_for_it(scene: Scene):
+async def test_the_bot_ignores_its_own_messages(scene: Scene):
     thread = await scene.opens(f'say "{scene.server.bot.mention} say never"')
     await scene.idle(thread, 1)
     scene.ada.says(thread, "say now")

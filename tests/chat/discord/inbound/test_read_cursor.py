@@ -1,8 +1,9 @@
-"""How far messages were read: none is taken twice, and none is passed over, whatever the order in which they come."""
+"""How far messages are read: none is handled twice, and none is skipped, in whatever order they come."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,26 +14,38 @@ from tests.support.discord_scene import staged
 from tests.support.pool import Clock
 from tests.support.pool_restarts import rows
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 HOME = 1
 
 
+class Restarts:
+    """Makes one cursor after the other on the same database, as a daemon that is started again does."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self.path = path
+        self.clock = clock
+        self._stores: list[Store] = []
+
+    async def __call__(self) -> ReadCursor:
+        await self.close()
+        self._stores.append(Store.open(self.path))
+        return ReadCursor(self._stores[0], self.clock)
+
+    async def close(self) -> None:
+        while self._stores:
+            await asyncio.to_thread(self._stores.pop().close)
+
+
 @pytest.fixture
-async def lives(tmp_path):
+async def restart(tmp_path):
     path = tmp_path / "acpbot.sqlite3"
     clock = Clock()
     clock.now = 1_800_000_000.0
-    stores = []
-
-    async def begin() -> ReadCursor:
-        while stores:
-            await asyncio.to_thread(stores.pop().close)
-        stores.append(Store.open(path))
-        return ReadCursor(stores[0], clock)
-
-    begin.clock, begin.path = clock, path
-    yield begin
-    while stores:
-        await asyncio.to_thread(stores.pop().close)
+    restarts = Restarts(path, clock)
+    yield restarts
+    await restarts.close()
 
 
 def at(clock: Clock, seconds: float) -> int:
@@ -40,106 +53,106 @@ def at(clock: Clock, seconds: float) -> int:
     return snowflake(clock.now + seconds) + 7
 
 
-async def test_what_was_there_before_the_first_start_is_not_read(lives):
-    reading = await lives()
-    assert reading.fall_behind([HOME]) == snowflake(lives.clock.now)
+async def test_messages_from_before_the_first_start_are_not_read(restart):
+    cursor = await restart()
+    assert cursor.fall_behind([HOME]) == snowflake(restart.clock.now)
 
 
-async def test_a_message_is_taken_once_in_this_life_and_the_next(lives):
-    reading = await lives()
-    reading.fall_behind([])
-    message = at(lives.clock, 1)
-    assert reading.begin(message)
-    assert not reading.begin(message), "it is being taken"
-    reading.end(message, taken=True)
-    assert not reading.begin(message)
-    reading = await lives()
-    assert reading.fall_behind([HOME]) < message
-    assert not reading.begin(message)
+async def test_a_message_is_handled_once_also_after_a_restart(restart):
+    cursor = await restart()
+    cursor.fall_behind([])
+    message = at(restart.clock, 1)
+    assert cursor.begin(message)
+    assert not cursor.begin(message), "it is being taken"
+    cursor.end(message, taken=True)
+    assert not cursor.begin(message)
+    cursor = await restart()
+    assert cursor.fall_behind([HOME]) < message
+    assert not cursor.begin(message)
 
 
-async def test_what_is_being_taken_or_held_back_is_found_again(lives):
-    reading = await lives()
-    reading.fall_behind([])
-    taken, held, later = (at(lives.clock, seconds) for seconds in (20, 30, 90))
-    assert reading.begin(taken)
-    assert reading.begin(held)
-    reading.hold(held)
-    assert reading.begin(later)
-    reading.end(later, taken=True)
-    reading = await lives()
-    assert reading.fall_behind([HOME]) < taken
-    assert reading.begin(taken)
-    assert reading.begin(held)
-    assert not reading.begin(later)
+async def test_unfinished_and_deferred_messages_are_found_after_a_restart(restart):
+    cursor = await restart()
+    cursor.fall_behind([])
+    taken, held, later = (at(restart.clock, seconds) for seconds in (20, 30, 90))
+    assert cursor.begin(taken)
+    assert cursor.begin(held)
+    cursor.defer(held)
+    assert cursor.begin(later)
+    cursor.end(later, taken=True)
+    cursor = await restart()
+    assert cursor.fall_behind([HOME]) < taken
+    assert cursor.begin(taken)
+    assert cursor.begin(held)
+    assert not cursor.begin(later)
 
 
-async def test_what_was_not_caught_up_with_is_not_passed_over_by_what_comes_now(lives):
-    """Found by the crash campaign: the mark went past messages that were still to be looked at."""
-    reading = await lives()
-    reading.fall_behind([])
-    missed, now = at(lives.clock, 20), at(lives.clock, 300)
-    reading = await lives()
-    reading.fall_behind([HOME, 2])
-    assert reading.begin(now)
-    reading.end(now, taken=True)
-    reading.caught_up(2)
-    assert reading.begin(missed)
-    reading.end(missed, taken=True)
-    reading.fall_behind([3])
-    reading.caught_up(HOME)
-    assert not reading.begin(missed), "another server is still looked through"
-    reading.caught_up(3)
-    reading = await lives()
-    assert missed < reading.fall_behind([HOME]) < now
-    assert not reading.begin(now)
+async def test_new_messages_do_not_move_the_position_past_missed_ones(restart):
+    """Found by the crash campaign: the position went past messages that were still to be handled."""
+    cursor = await restart()
+    cursor.fall_behind([])
+    missed, now = at(restart.clock, 20), at(restart.clock, 300)
+    cursor = await restart()
+    cursor.fall_behind([HOME, 2])
+    assert cursor.begin(now)
+    cursor.end(now, taken=True)
+    cursor.caught_up(2)
+    assert cursor.begin(missed)
+    cursor.end(missed, taken=True)
+    cursor.fall_behind([3])
+    cursor.caught_up(HOME)
+    assert not cursor.begin(missed), "another server is still looked through"
+    cursor.caught_up(3)
+    cursor = await restart()
+    assert missed < cursor.fall_behind([HOME]) < now
+    assert not cursor.begin(now)
 
 
 @pytest.mark.parametrize("how", ["deleted", "not for us any more", "too old", "away for good"])
-async def test_what_can_t_be_taken_any_more_holds_nothing_up(lives, how):
-    reading = await lives()
-    reading.fall_behind([])
-    held, hours = at(lives.clock, 1), 1
-    assert reading.begin(held)
-    reading.hold(held)
+async def test_a_message_that_cannot_be_handled_any_more_does_not_stop_the_position(restart, how):
+    cursor = await restart()
+    cursor.fall_behind([])
+    held, hours = at(restart.clock, 1), 1
+    assert cursor.begin(held)
+    cursor.defer(held)
     match how:
         case "deleted":
-            reading.gone(held)
+            cursor.gone(held)
         case "not for us any more":
-            reading.end(held, taken=False)
+            cursor.end(held, taken=False)
         case "too old":
             hours = 25
         case "away for good":
-            reading.fall_behind([HOME])
+            cursor.fall_behind([HOME])
             hours = 25
     for seconds in range(0, hours * 3600, 600):
-        message = at(lives.clock, seconds)
-        assert reading.begin(message)
-        reading.end(message, taken=True)
-    assert len(reading._seen) <= (86_400 / 600 if hours > 24 else 1) + 1
+        message = at(restart.clock, seconds)
+        assert cursor.begin(message)
+        cursor.end(message, taken=True)
+    assert len(cursor._handled) <= (86_400 / 600 if hours > 24 else 1) + 1
 
 
-async def test_only_what_may_come_again_is_remembered(lives):
-    reading = await lives()
-    reading.fall_behind([])
+async def test_only_ids_after_the_position_are_stored(restart):
+    cursor = await restart()
+    cursor.fall_behind([])
     for seconds in range(0, 1000, 10):
-        message = at(lives.clock, seconds)
-        assert reading.begin(message)
-        reading.end(message, taken=True)
-    assert len(reading._seen) <= BEHIND_SECONDS
-    await lives()
-    assert len(rows(lives.path, "seen")) <= BEHIND_SECONDS
+        message = at(restart.clock, seconds)
+        assert cursor.begin(message)
+        cursor.end(message, taken=True)
+    assert len(cursor._handled) <= BEHIND_SECONDS
+    await restart()
+    assert len(rows(restart.path, "seen")) <= BEHIND_SECONDS
 
 
-async def test_what_is_older_than_a_day_is_not_answered_any_more(lives):
-    reading = await lives()
-    reading.fall_behind([])
-    lives.clock.move(3 * 86_400)
-    reading = await lives()
-    assert reading.fall_behind([HOME]) == snowflake(lives.clock.now - 86_400)
+async def test_messages_older_than_a_day_are_not_answered(restart):
+    cursor = await restart()
+    cursor.fall_behind([])
+    restart.clock.move(3 * 86_400)
+    cursor = await restart()
+    assert cursor.fall_behind([HOME]) == snowflake(restart.clock.now - 86_400)
 
 
-async def test_what_was_held_back_is_found_however_long_discord_does_not_tell_it(scene):
+async def test_a_deferred_message_is_found_after_any_number_of_failures(scene):
     thread = await scene.opens("say one")
     await scene.idle(thread, 1)
     scene.pool.draining = True
@@ -153,7 +166,7 @@ async def test_what_was_held_back_is_found_however_long_discord_does_not_tell_it
     assert scene.text(thread) == "one\ntwo"
 
 
-async def test_what_was_held_back_is_found_behind_however_much_else(scene):
+async def test_a_deferred_message_is_found_behind_500_others(scene):
     scene.pool.draining = True
     for number in range(510):
         scene.eve.says(scene.channel, f"not for the bot: {number}")
@@ -165,17 +178,21 @@ async def test_what_was_held_back_is_found_behind_however_much_else(scene):
     await scene.says(thread, "two")
 
 
-async def test_a_message_that_waits_to_be_looked_at_is_not_passed_over(tmp_path):
+async def test_the_position_does_not_pass_a_message_whose_thread_is_being_fetched(tmp_path):
     """Of a thread that is not in the library's cache Discord is asked what it is: until then the message waits."""
     store = Store.open(tmp_path / "acpbot.sqlite3")
     async with staged(tmp_path, limits={"store": store}) as scene:
         thread = await scene.opens("say one")
         await scene.idle(thread, 1)
-        scene.chat._bot.get_guild(scene.guild.id)._threads.clear()
+        client = scene.chat.outbox.rest.client
+        assert client is not None
+        guild = client.get_guild(scene.guild.id)
+        assert guild is not None
+        guild._threads.clear()
         asked = scene.server.faults.hold("GET", rest.CHANNEL)
         message = scene.ada.says(thread, "say two")
         await asyncio.wait_for(asked.arrived.wait(), 10)
-        scene.chat.own_message(None, str(message.id + (60_000 << 22)))
+        scene.chat.cursor.saw(message.id + (60_000 << 22))
         await store.durable()
         assert rows(tmp_path / "acpbot.sqlite3", "marks")[0]["message_id"] < message.id
         asked.release()

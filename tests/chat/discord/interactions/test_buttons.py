@@ -42,7 +42,7 @@ def test_what_is_encoded_is_decoded(session, number, index):
         *("other:a:1", "acpbot:a:1e3", f"acpbot:{'a' * 90}:1", "x" * 10_000, "acpbot:a:1\u200b"),
     ],
 )
-def test_foreign_ids_are_nothing(foreign):
+def test_ids_of_other_makers_are_not_decoded(foreign):
     assert decode(foreign) is None
 
 
@@ -79,13 +79,13 @@ def test_labels_fit_and_are_one_line(kind, name, alone):
     assert not re.search("[\u202a-\u202e\u2066-\u2069\u200b\x00-\x1f]", label)
 
 
-def test_a_label_turned_around_or_torn_is_not_shown():
+def test_a_label_with_bidi_controls_or_half_characters_is_cleaned():
     assert label_for(option("allow_always", "Allow \u202eecno\u202c\u200b")) == "✅ Always allow: Allow ecno"
     long = label_for(option("x", "a" * 76 + "👨‍👩‍👧‍👦 and more"))
     assert long == "❔ " + "a" * 76 + "…"
 
 
-def test_styles():
+def test_styles_follow_the_kind():
     kinds = ["allow_once", "allow_always", "reject_once", "reject_always", "", "ALLOW_ONCE"]
     assert [style_for(kind) for kind in kinds] == ["success", "success", "danger", "danger", "secondary", "secondary"]
 
@@ -130,7 +130,7 @@ def test_an_ask_fits_and_has_one_block(title, seconds):
     assert "\u202e" not in text
 
 
-def test_how_it_ended():
+def test_the_end_text_says_how_the_request_ended():
     once, always = option("allow_once"), option("allow_always")
     assert end_text("selected", "ls", once, answered_by="7") == "✅ Allowed once by <@7>: `ls`"
     assert end_text("selected", "ls", always, answered_by="7") == "✅ Always allowed in this session by <@7>: `ls`"
@@ -141,7 +141,7 @@ def test_how_it_ended():
     assert end_text("cancelled", "@everyone\n`", None) == "⏹️ No answer is needed any more: `@everyone '`"
 
 
-def test_polite_answers():
+def test_answers_to_clicks_without_effect_say_why():
     assert buttons.not_yours("5") == "Only <@5> or an admin of the bot can answer this one. Nothing was changed."
     assert buttons.not_yours("") == "Only an admin of the bot can answer this one. Nothing was changed."
     assert buttons.answered_already("selected", "5") == "This was answered already by <@5>. Nothing was changed."

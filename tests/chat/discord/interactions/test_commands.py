@@ -11,13 +11,13 @@ from tests.fakes.discord import rest
 from tests.support.discord_scene import Scene, staged
 
 
-async def told(scene: Scene, command: str, channel, who=None, **options: str) -> str:
+async def answer_to(scene: Scene, command: str, channel, who=None, **options: str) -> str:
     """What the command answers; everything is for its user alone."""
     answer = await scene.server.wait_for_answer((who or scene.ada).slash(command, options, channel=channel), seconds=10)
     assert all(one.ephemeral for one in answer.messages)
     assert answer.seconds is not None
     assert answer.seconds < 3
-    return answer.told
+    return answer.answer_text
 
 
 async def test_all_commands_are_registered(scene: Scene):
@@ -26,34 +26,34 @@ async def test_all_commands_are_registered(scene: Scene):
     assert all(one["contexts"] == [0] for one in commands.definitions(dms=False))
 
 
-async def test_status_cancel_and_sessions(scene: Scene):
-    assert "There is no session here" in await told(scene, "status", scene.channel)
+async def test_status_cancel_and_sessions_answer(scene: Scene):
+    assert "There is no session here" in await answer_to(scene, "status", scene.channel)
     thread = await scene.opens("say first; sleep 60")
     await scene.says(thread, "first", "sleep 60")
-    status = await told(scene, "status", thread)
+    status = await answer_to(scene, "status", thread)
     assert "🔥 working · agent `demo`" in status
     assert "Running: `sleep 60`" in status
     assert "Model: " in status
-    assert thread.mention in await told(scene, "sessions", scene.channel)
-    assert "You have no sessions" in await told(scene, "sessions", scene.channel, scene.bob)
-    assert "asked to stop" in await told(scene, "cancel", thread)
+    assert thread.mention in await answer_to(scene, "sessions", scene.channel)
+    assert "You have no sessions" in await answer_to(scene, "sessions", scene.channel, scene.bob)
+    assert "asked to stop" in await answer_to(scene, "cancel", thread)
     await scene.idle(thread, 1)
-    assert "Nothing is running here." in await told(scene, "cancel", thread)
-    assert "💤 idle" in await told(scene, "status", thread)
+    assert "Nothing is running here." in await answer_to(scene, "cancel", thread)
+    assert "💤 idle" in await answer_to(scene, "status", thread)
 
 
 async def test_a_stranger_gets_one_line_and_changes_nothing(scene: Scene):
     thread = await scene.opens("say first; sleep 60")
     await scene.says(thread, "first")
     for name in ("cancel", "reset", "status"):
-        assert await told(scene, name, thread, scene.eve) == "You may not use me here. Nothing was changed."
+        assert await answer_to(scene, name, thread, scene.eve) == "You may not use me here. Nothing was changed."
     assert scene.harness.row(str(thread.id)).state == "busy"
 
 
 async def test_reset_starts_over(scene: Scene):
     thread = await scene.opens("remember it")
     await scene.idle(thread, 1)
-    assert await told(scene, "reset", thread) == "Done: the session was ended and forgotten."
+    assert await answer_to(scene, "reset", thread) == "Done: the session was ended and forgotten."
     await scene.says(thread, f"{scene.ada.mention} has reset this session. The next message starts a new one.")
     assert "operator" not in scene.text(thread)
     scene.ada.says(thread, "recall")
@@ -63,26 +63,26 @@ async def test_reset_starts_over(scene: Scene):
 async def test_model_and_mode_are_shown_proposed_and_chosen(scene: Scene):
     thread = await scene.opens("say first")
     await scene.idle(thread, 1)
-    assert "shout" in await told(scene, "model", thread)
+    assert "shout" in await answer_to(scene, "model", thread)
     typing = scene.ada.autocompletes("model", "name", "sho", channel=thread)
     await scene.server.wait_for(lambda: typing.answered)
     assert typing.response is not None
     assert [one["value"] for one in typing.response["choices"]] == ["shout"]
-    assert await told(scene, "model", thread, name="shout") == "The model is `shout` now."
+    assert await answer_to(scene, "model", thread, name="shout") == "The model is `shout` now."
     scene.ada.says(thread, "quietly")
     await scene.says(thread, "You said: QUIETLY")
-    assert await told(scene, "mode", thread, name="auto") == "The mode is `auto` now."
-    assert "cannot set mode to 'none'" in await told(scene, "mode", thread, name="none")
+    assert await answer_to(scene, "mode", thread, name="auto") == "The mode is `auto` now."
+    assert "cannot set mode to 'none'" in await answer_to(scene, "mode", thread, name="none")
 
 
 async def test_another_agent_starts_the_thread_over(scene: Scene):
     scene.harness.offer_agents("demo", "other")
     thread = await scene.opens("remember it")
     await scene.idle(thread, 1)
-    assert "▶️ demo" in await told(scene, "agent", thread)
-    assert "cannot use agent 'none'" in await told(scene, "agent", thread, name="none")
-    assert "`demo` already" in await told(scene, "agent", thread, name="demo")
-    assert "`other` works in this thread" in await told(scene, "agent", thread, name="other")
+    assert "▶️ demo" in await answer_to(scene, "agent", thread)
+    assert "cannot use agent 'none'" in await answer_to(scene, "agent", thread, name="none")
+    assert "`demo` already" in await answer_to(scene, "agent", thread, name="demo")
+    assert "`other` works in this thread" in await answer_to(scene, "agent", thread, name="other")
     assert scene.harness.row(str(thread.id)).agent == "other"
     scene.ada.says(thread, "recall")
     await scene.says(thread, "You told me to remember nothing.")
@@ -93,7 +93,7 @@ async def test_while_draining_the_agent_stays_and_with_it_the_conversation(scene
     thread = await scene.opens("remember the blue door")
     await scene.idle(thread, 1)
     scene.pool.draining = True
-    assert "cannot change the agent: acpbot is about to stop" in await told(scene, "agent", thread, name="other")
+    assert "cannot change the agent: acpbot is about to stop" in await answer_to(scene, "agent", thread, name="other")
     scene.pool.draining = False
     scene.ada.says(thread, "recall")
     await scene.says(thread, "the blue door")
@@ -102,12 +102,12 @@ async def test_while_draining_the_agent_stays_and_with_it_the_conversation(scene
 async def test_help_names_the_agent_s_own_commands(scene: Scene):
     thread = await scene.opens("commands")
     await scene.idle(thread, 1)
-    text = await told(scene, "help", thread)
+    text = await answer_to(scene, "help", thread)
     assert "`/reset`" in text
     assert "`/remember`" in text
 
 
-async def test_a_kill_from_the_shell_is_told_in_the_thread(scene: Scene):
+async def test_a_kill_by_an_operator_is_reported_in_the_thread(scene: Scene):
     thread = await scene.opens("say first; sleep 60")
     await scene.says(thread, "first")
     row = scene.harness.row(str(thread.id))
@@ -126,41 +126,41 @@ async def test_a_slow_command_is_deferred(tmp_path):
         answer = scene.ada.slash("reset", {}, channel=thread)
         await scene.server.wait_for(lambda: answer.deferred, what="a deferral")
         await scene.server.wait_for_answer(answer, seconds=10)
-        assert answer.told == "Done: the session was ended and forgotten."
+        assert answer.answer_text == "Done: the session was ended and forgotten."
 
 
-async def test_a_command_that_comes_twice_is_done_once(scene: Scene):
+async def test_a_command_that_comes_twice_runs_once(scene: Scene):
     thread = await scene.opens("remember it")
     await scene.idle(thread, 1)
     reset = scene.ada.slash("reset", {}, channel=thread)
     scene.server.interactions.tell(reset)
     await scene.server.wait_for_answer(reset)
-    assert "nothing" not in (await told(scene, "help", thread)), "all that came before was handled"
-    assert reset.told == "Done: the session was ended and forgotten."
+    assert "nothing" not in (await answer_to(scene, "help", thread)), "all that came before was handled"
+    assert reset.answer_text == "Done: the session was ended and forgotten."
     assert scene.text(thread).count("has reset this session") == 1
     assert len(scene.server.requests_to("POST", rest.CALLBACK)) == 2
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("how", ["503", "abort"])
-async def test_an_answer_that_may_be_lost_is_given_again(scene: Scene, how, when):
+async def test_a_response_that_may_be_lost_is_sent_again(scene: Scene, how, when):
     if how == "503":
         scene.server.faults.status(503, "POST", rest.CALLBACK, when=when)
     else:
         scene.server.faults.abort("POST", rest.CALLBACK, when=when)
-    assert "There is no session here" in await told(scene, "status", scene.channel)
+    assert "There is no session here" in await answer_to(scene, "status", scene.channel)
     second = await scene.server.wait_for_request("POST", rest.CALLBACK, 2)
     assert second.code == (40060 if when == "after" else None)
 
 
-async def test_what_follows_a_deferral_is_given_again(tmp_path):
+async def test_the_answer_after_a_deferral_is_sent_again(tmp_path):
     async with staged(tmp_path, prompt=0.1, limits={"grace_seconds": 0.5}) as scene:
         thread = await scene.opens("ignore; hang")
         await scene.says(thread, "I ignore SIGTERM")
         scene.server.faults.abort("PATCH", rest.ORIGINAL, when="after", times=2)
         answer = scene.ada.slash("reset", {}, channel=thread)
         await scene.server.wait_for_request("PATCH", rest.ORIGINAL, 3, seconds=10)
-        assert answer.told == "Done: the session was ended and forgotten."
+        assert answer.answer_text == "Done: the session was ended and forgotten."
         assert len(answer.messages) == 1
 
 
@@ -175,5 +175,5 @@ async def test_commands_that_were_refused_are_registered_with_the_next_connectio
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(1, "1 s"), (600, "10 min"), (7200, "2 h")])
-def test_durations(seconds, words):
+def test_durations_are_short_for_people(seconds, words):
     assert short_duration(seconds) == words

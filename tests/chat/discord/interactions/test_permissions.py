@@ -25,7 +25,7 @@ async def test_the_asker_allows_and_the_tool_runs(scene: Scene):
         "❌ Reject",
         "❌ Always reject",
     ]
-    assert scene.bodies(thread)[0].content == "🔧 `echo hi`", "what is to be permitted stands before the question"
+    assert scene.bodies(thread)[0].content == "🔧 `echo hi`", "the tool call comes before the question"
     assert not message.pings
     click = await scene.server.wait_for_answer(scene.ada.clicks(message, label="✅ Allow once"))
     assert click.response_type == 7
@@ -42,7 +42,7 @@ async def test_a_rejection_reaches_the_agent(scene: Scene):
     await scene.says(thread, "You did not allow it")
 
 
-async def test_always_is_remembered_for_the_session(scene: Scene):
+async def test_always_allow_holds_for_the_session(scene: Scene):
     thread, message = await asked(scene)
     scene.ada.clicks(message, label="✅ Always allow")
     await scene.idle(thread, 1)
@@ -56,10 +56,10 @@ async def test_only_the_asker_and_admins_may_answer(tmp_path):
     async with staged(tmp_path, admin_users=("1",)) as scene:
         thread, message = await asked(scene)
         other = await scene.server.wait_for_answer(scene.bob.clicks(message, label="✅ Allow once"))
-        assert "or an admin" in other.told
+        assert "or an admin" in other.answer_text
         assert other.messages[0].visible_to is scene.bob
         stranger = await scene.server.wait_for_answer(scene.eve.clicks(message, label="✅ Allow once"))
-        assert stranger.told == "You may not use me here. Nothing was changed."
+        assert stranger.answer_text == "You may not use me here. Nothing was changed."
         assert scene.harness.row(str(thread.id)).state == "waiting"
         assert message.buttons
 
@@ -77,16 +77,16 @@ async def test_an_admin_answers_for_others(tmp_path):
         assert scene.bob.mention in message.content
 
 
-async def test_the_second_click_is_told_so(scene: Scene):
+async def test_the_second_click_gets_an_explanation(scene: Scene):
     thread, message = await asked(scene)
     custom_id = message.buttons[0]["custom_id"]
     scene.ada.clicks(message, custom_id)
     await scene.idle(thread, 1)
     late = await scene.server.wait_for_answer(scene.ada.sends_click(message, custom_id))
-    assert "answered already" in late.told
+    assert "answered already" in late.answer_text
 
 
-async def test_a_cancel_takes_the_buttons_away(scene: Scene):
+async def test_a_cancel_removes_the_buttons(scene: Scene):
     thread, message = await asked(scene)
     await scene.pool.cancel(str(thread.id))
     await scene.idle(thread, 1)
@@ -94,7 +94,7 @@ async def test_a_cancel_takes_the_buttons_away(scene: Scene):
     assert "No answer is needed" in message.content
 
 
-async def test_an_expired_one_says_so(tmp_path):
+async def test_an_expired_request_says_so(tmp_path):
     async with staged(tmp_path, limits={"timeout_seconds": 0.2}) as scene:
         thread, message = await asked(scene)
         await scene.says(thread, "You did not allow it")
@@ -106,27 +106,27 @@ async def test_an_expired_one_says_so(tmp_path):
 async def test_buttons_from_before_a_restart_are_stale(scene: Scene):
     thread, message = await asked(scene)
     stale = await scene.server.wait_for_answer(scene.ada.sends_click(message, "acpbot:0123456789abcdef-1:0"))
-    await scene.server.wait_for(lambda: stale.told)
-    assert "has ended already" in stale.told
+    await scene.server.wait_for(lambda: stale.answer_text)
+    assert "has ended already" in stale.answer_text
     assert stale.messages[0].visible_to is scene.ada
     assert scene.harness.row(str(thread.id)).state == "waiting"
 
 
-async def test_a_button_that_is_days_old_and_from_before_a_crash_goes_when_it_is_clicked(scene: Scene):
+async def test_old_buttons_from_before_a_crash_are_removed_by_a_click(scene: Scene):
     thread, message = await asked(scene)
     await scene.restart()
     await scene.pool.cancel(str(thread.id))
     await scene.server.wait_for(lambda: scene.harness.row(str(thread.id)).state == "idle")
     assert message.buttons
     stale = await scene.server.wait_for_answer(scene.ada.clicks(message, label="✅ Allow once"))
-    await scene.server.wait_for(lambda: stale.told)
-    assert "has ended already" in stale.told
+    await scene.server.wait_for(lambda: stale.answer_text)
+    assert "has ended already" in stale.answer_text
     assert message.buttons == []
     scene.ada.says(thread, "say on")
     await scene.says(thread, "on")
 
 
-async def test_a_button_that_is_days_old_and_was_answered_says_so(scene: Scene):
+async def test_an_old_button_that_was_answered_says_so(scene: Scene):
     thread, message = await asked(scene)
     custom_id = message.buttons[0]["custom_id"]
     await scene.pool.cancel(str(thread.id))
@@ -135,7 +135,7 @@ async def test_a_button_that_is_days_old_and_was_answered_says_so(scene: Scene):
         scene.ada.says(thread, f"say {number}")
     await scene.idle(thread, 3)
     late = await scene.server.wait_for_answer(scene.ada.sends_click(message, custom_id))
-    assert late.told == "No answer is needed any more: the turn was cancelled."
+    assert late.answer_text == "No answer is needed any more: the turn was cancelled."
 
 
 async def test_a_click_that_comes_twice_counts_once(scene: Scene):
@@ -149,7 +149,7 @@ async def test_a_click_that_comes_twice_counts_once(scene: Scene):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_the_answer_to_the_click_is_given_again_where_it_may_be_lost(scene: Scene, when):
+async def test_a_response_to_a_click_is_sent_again_where_it_may_be_lost(scene: Scene, when):
     thread, message = await asked(scene)
     scene.server.faults.abort("POST", rest.CALLBACK, when=when)
     click = scene.ada.clicks(message, label="✅ Allow once")
@@ -158,7 +158,7 @@ async def test_the_answer_to_the_click_is_given_again_where_it_may_be_lost(scene
     assert len(message.versions) == 2, "the answer to the click is the only edit"
 
 
-async def test_the_answer_to_the_click_may_be_lost(scene: Scene):
+async def test_the_message_is_edited_where_the_response_to_a_click_is_lost(scene: Scene):
     thread, message = await asked(scene)
     scene.server.faults.status(404, "POST", rest.CALLBACK)
     scene.ada.clicks(message, label="✅ Allow once")
@@ -168,7 +168,7 @@ async def test_the_answer_to_the_click_may_be_lost(scene: Scene):
 
 
 @pytest.mark.parametrize("count", [3])
-async def test_several_threads_ask_at_once(tmp_path, count):
+async def test_several_threads_ask_for_permissions_at_once(tmp_path, count):
     async with staged(tmp_path) as scene:
         messages = [scene.asks(f"tool echo {number}") for number in range(count)]
         await scene.server.wait_for(lambda: len(scene.server.threads_of(scene.channel)) == count)

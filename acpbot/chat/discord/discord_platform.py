@@ -1,0 +1,279 @@
+"""Discord as a :class:`~acpbot.chat.platform.ChatPlatform`: what the conversations of its threads need."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from discord.abc import PrivateChannel
+
+from acpbot.aio import TaskSet
+from acpbot.chat.conversation import Conversations
+from acpbot.chat.discord import access
+from acpbot.chat.discord.access import PLATFORM, own_role_id
+from acpbot.chat.discord.inbound import content
+from acpbot.chat.discord.inbound.content import defuse
+from acpbot.chat.discord.outbound.diff_poster import DiffPoster
+from acpbot.chat.discord.outbound.reactions import ReactionUpdater, end_reactions
+from acpbot.chat.discord.outbound.rest import ARCHIVED, FORBIDDEN, NOT_FOUND, Refused
+from acpbot.chat.discord.turn_view import LIMIT, DiscordTurnView
+from acpbot.chat.rendering.live_message import LiveMessage
+from acpbot.logs import get_logger
+
+if TYPE_CHECKING:
+    import discord
+
+    from acpbot.acp.schema import PromptCapabilities
+    from acpbot.chat.discord.access import Channels, CurrentSettings
+    from acpbot.chat.discord.interactions.commands import Commands
+    from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
+    from acpbot.chat.discord.outbound.outbox import Outbox
+    from acpbot.chat.discord.outbound.threads import Threads
+    from acpbot.chat.platform import IncomingMessage
+    from acpbot.sessions.pool import Pool
+    from acpbot.sessions.views import Reason
+
+log = get_logger(__name__)
+
+_DELETED_MAX: Final = 200
+RECHECK_SECONDS: Final = 30.0
+"""A message that waited over a restart runs as it was queued where Discord does not answer for so long."""
+
+
+class Stage(enum.Enum):
+    """How far a message is: it passes these stages in this order, but may leave some out."""
+
+    PREPARING = enum.auto()
+    """Its thread is opened and its files are downloaded."""
+    QUEUED = enum.auto()
+    """Its turn waits: an edit or a deletion still changes it."""
+    RUNNING = enum.auto()
+    ENDED = enum.auto()
+    """Its turn is over, run or not."""
+
+
+class PendingMessage:
+    """All that is known of one message.
+
+    ``key``: the message's id. ``text``: what it says, edits included. ``view`` is there from QUEUED on.
+    ``interrupted``: its turn was cut short because the daemon stops.
+    """
+
+    __slots__ = ("deleted", "interrupted", "key", "reactions", "stage", "text", "view")
+
+    def __init__(self, key: str, text: str) -> None:
+        self.key = key
+        self.text = text
+        self.stage = Stage.PREPARING
+        self.deleted = False
+        self.interrupted = False
+        self.reactions: ReactionUpdater | None = None
+        self.view: DiscordTurnView | None = None
+
+
+class PendingMessages:
+    """People's messages from when the bot accepts them until their turns have ended: ``by_key``, by their ids.
+
+    ``recently_deleted``: the ids of messages of anybody that were deleted; of more than 200 the first are forgotten.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self.by_key: dict[str, PendingMessage] = {}
+        self.recently_deleted: deque[str] = deque(maxlen=_DELETED_MAX)
+
+    def discard(self, message: PendingMessage) -> None:
+        """Forget a message; one whose turn was interrupted is kept for :meth:`was_interrupted`."""
+        if not message.interrupted and self.by_key.get(message.key) is message:
+            del self.by_key[message.key]
+
+    @staticmethod
+    def on_started(message: PendingMessage, _view: DiscordTurnView) -> None:
+        """The message's turn runs."""
+        message.stage = Stage.RUNNING
+
+    def on_over(self, message: PendingMessage, view: DiscordTurnView) -> None:
+        """The message's turn is over. It is pending until this step of the event loop ends, for :meth:`report_end`."""
+        message.stage = Stage.ENDED
+        stopped = view.end is not None and view.end.stop_reason in {"cancelled", "error"}
+        message.interrupted = self._pool.stopping and stopped
+        asyncio.get_running_loop().call_soon(self.discard, message)
+
+    def report_end(self, thread_id: str, text: str) -> None:
+        """The thread gets ``text`` now: a turn that has just ended need not show an error that is in it as well."""
+        for message in self.by_key.values():
+            if message.stage is Stage.ENDED and message.view is not None and message.view.thread_id == thread_id:
+                message.view.end_is_reported(text)
+
+    def was_interrupted(self, thread_id: str) -> bool:
+        """Whether the stop of the daemon has cut a turn of this thread short."""
+        return any(
+            message.interrupted and message.view is not None and message.view.thread_id == thread_id
+            for message in self.by_key.values()
+        )
+
+
+def undelivered_text(thread_id: str, asker_id: str, error: Refused) -> str:
+    """What a channel says of an answer in one of its threads that Discord refuses there."""
+    why = "it is locked" if error.code == ARCHIVED else "I need the permission Send Messages in Threads"
+    return f"😱 <@{asker_id}> I could not say all of my answer in <#{thread_id}>: {why}. Mend that and ask again there."
+
+
+class _Conversations(Conversations):
+    """A thread learns of a stop of the daemon only where it interrupts a turn: there are too many idle threads."""
+
+    def __init__(self, pool: Pool, port: DiscordPlatform, settings: CurrentSettings, messages: PendingMessages) -> None:
+        super().__init__(pool, port, new_message=self._new_message)
+        self._settings = settings
+        self._messages = messages
+
+    def _new_message(self) -> LiveMessage:
+        settings = self._settings
+        return LiveMessage(limit=LIMIT, tool_display=settings.discord.tool_display, tables=settings.markdown.tables)
+
+    def session_ended(self, thread_id: str, reason: Reason, detail: str | None, *, resumable: bool) -> None:
+        """Say in the thread how its session ended, where that matters there."""
+        if reason != "stopped" or self._messages.was_interrupted(thread_id):
+            super().session_ended(thread_id, reason, detail, resumable=resumable)
+
+
+class DiscordPlatform:
+    """Makes the views of turns, and revises or withdraws messages whose turns do not run yet."""
+
+    platform = PLATFORM
+
+    def __init__(
+        self,
+        *,
+        settings: CurrentSettings,
+        pool: Pool,
+        messages: PendingMessages,
+        channels: Channels,
+        threads: Threads,
+        commands: Commands,
+        prompts: PermissionPrompts,
+        outbox: Outbox,
+    ) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._messages = messages
+        self._channels = channels
+        self._threads = threads
+        self._commands = commands
+        self._prompts = prompts
+        self._outbox = outbox
+        self._tasks = TaskSet("discord platform")
+        self.conversations = _Conversations(pool, self, settings, messages)
+
+    async def close(self) -> None:
+        """Cancel what runs in the background."""
+        await self._tasks.cancel()
+
+    # ChatPlatform.
+
+    def turn_view(self, incoming: IncomingMessage) -> DiscordTurnView:
+        """The view of this message's turn."""
+        message = self._messages.by_key.setdefault(incoming.key, PendingMessage(incoming.key, incoming.text))
+        if message.reactions is None:  # it was queued before a restart
+            channel_id = incoming.origin or incoming.thread_id
+            message.reactions = ReactionUpdater(self._outbox, self._settings.reactions, channel_id, incoming.key)
+        message.stage = Stage.QUEUED
+        message.view = DiscordTurnView(
+            incoming,
+            outbox=self._outbox,
+            reactions=message.reactions,
+            prompts=self._prompts,
+            diffs=self._diffs(incoming.thread_id),
+            deleted=self._messages.recently_deleted,
+            turn_started=partial(self._messages.on_started, message),
+            turn_over=partial(self._messages.on_over, message),
+            undelivered=self._report_undelivered,
+        )
+        return message.view
+
+    def _diffs(self, thread_id: str) -> DiffPoster | None:
+        show = self._settings.discord.tool_display == "full"
+        return DiffPoster(self._outbox, self._pool, thread_id) if show else None
+
+    def _report_undelivered(self, view: DiscordTurnView, error: Refused) -> None:
+        """Say in the parent channel that a thread takes no messages, unless the thread is gone."""
+        log.warning("answer_undelivered", thread=view.thread_id, user=view.asker_id, error=str(error))
+        parent = self._channels.parent_of(view.thread_id)
+        if parent is not None and error.status == FORBIDDEN:
+            self._outbox.post(parent, undelivered_text(view.thread_id, view.asker_id, error))
+
+    def adapt_blocks(
+        self, incoming: IncomingMessage, blocks: list[dict[str, Any]], capabilities: PromptCapabilities
+    ) -> list[dict[str, Any]]:
+        """The prompt's blocks as far as the agent takes them; the thread learns what is left out."""
+        taken = content.fit(blocks, capabilities)
+        if taken.notes:
+            self._outbox.post(incoming.thread_id, "\n".join(taken.notes)[:2000])
+        return taken.blocks
+
+    async def recheck(self, incoming: IncomingMessage) -> None:
+        """Revise or withdraw a message that waited over a restart, if its author edited or deleted it meanwhile."""
+        channel_id = incoming.origin or incoming.thread_id
+        try:
+            async with asyncio.timeout(RECHECK_SECONDS):
+                found = await self._outbox.message(channel_id, incoming.key)
+        except TimeoutError:
+            log.info("message_recheck_timed_out", thread=incoming.thread_id, message=incoming.key)
+            return
+        except Refused as error:
+            if error.status == NOT_FOUND:
+                self.withdraw(incoming.key)
+            return
+        message, client = self._messages.by_key.get(incoming.key), self._outbox.rest.client
+        if message is not None and client is not None and client.user is not None and found.get("edited_timestamp"):
+            channel = client.get_channel(int(channel_id))
+            guild = None if channel is None or isinstance(channel, PrivateChannel) else channel.guild
+            self.revise(message, str(found.get("content", "")), client.user, guild)
+
+    def interrupted(self, incoming: IncomingMessage, text: str) -> None:
+        """Post ``text`` in the thread, and show on the message that its turn failed."""
+        message = self._messages.by_key.get(incoming.key)
+        if message is not None:  # the pool has refused its turn
+            self._messages.discard(message)
+        self._outbox.post(incoming.thread_id, text)
+        channel_id = incoming.origin or incoming.thread_id
+        work = end_reactions(self._outbox, self._settings.reactions, channel_id, incoming.key)
+        self._tasks.start(work, name=f"reactions on {incoming.key}")
+
+    def notice(self, thread_id: str, text: str) -> None:
+        """Post one plain sentence of the bot's own in the thread."""
+        text = self._commands.end_text(thread_id) or text
+        self._messages.report_end(thread_id, text)
+        self._outbox.post(thread_id, text)
+
+    def session_changed(self, thread_id: str) -> None:
+        """The agent may have given its session another title."""
+        thread = self._pool.thread(thread_id)
+        if thread is not None and thread.title is not None:
+            self._threads.title(thread_id, thread.title)
+
+    # Messages whose turns do not run yet.
+
+    def revise(
+        self, message: PendingMessage, content: str, me: discord.ClientUser, guild: discord.Guild | None
+    ) -> None:
+        """The message says ``content`` now; ``me`` and ``guild`` say which mentions are the bot's."""
+        message.text = content
+        text = defuse(access.without_mention(content, str(me.id), own_role_id=own_role_id(guild)))
+        view = message.view
+        if view is not None and message.stage is Stage.QUEUED and text not in {"", view.incoming.text}:
+            view.incoming = self.conversations.revise(view.incoming, text) or view.incoming
+
+    def withdraw(self, message_id: str) -> None:
+        """Somebody has deleted this message, or the bot's own: its turn is not to run."""
+        self._messages.recently_deleted.append(message_id)
+        message = self._messages.by_key.get(message_id)
+        if message is None:
+            return
+        message.deleted = True
+        session = None if message.view is None else self._pool.get(message.view.thread_id)
+        if message.stage is Stage.QUEUED and session is not None:
+            session.turns.withdraw(message_id)

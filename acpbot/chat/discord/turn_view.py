@@ -267,7 +267,8 @@ class DiscordTurnView:
     # Typing.
 
     def _start_typing(self) -> None:
-        if not self._typing and self.end is None:
+        if self.end is None:
+            self._typing.cancel_soon()  # of two permission requests at once the first one's answer has started it again
             self._typing.start(self._keep_typing(), name=self.thread_id)
 
     async def _keep_typing(self) -> None:

@@ -61,7 +61,7 @@ class DiffPoster:
             self._seen.add(key)
             self._posted += 1
             made = asyncio.get_running_loop().run_in_executor(
-                None, _show, self._compute, path.removeprefix(folder), old, new
+                None, _render, self._compute, path.removeprefix(folder), old, new
             )
             post = self._outbox.post(self._thread_id, "", ready=made)
             made.add_done_callback(partial(self._computed, post))
@@ -83,8 +83,8 @@ class DiffPoster:
         post.show(text)
 
 
-def _show(compute: Compute, path: str, old: str | None, new: str) -> Shown:
-    """Runs in a thread: what names the diff, its message, and its file where the message is only its beginning."""
+def _render(compute: Compute, path: str, old: str | None, new: str) -> Shown:
+    """Runs in a thread: a key of the diff, its message, and its file where the message is only its beginning."""
     found = compute(path, old, new)
     if not found.text:
         return None

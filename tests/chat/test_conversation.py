@@ -39,6 +39,19 @@ def test_a_thread_reads_which_tool_its_silent_agent_waits_for():
     assert "waiting" not in stuck_text(None, 45)
 
 
+def test_a_thread_reads_which_folder_is_deleted_and_when():
+    assert conversation.removal_text("/srv/work/1001", 86_400) == (
+        "If nobody writes here in the next 24 hours, I forget this conversation and delete its folder `/srv/work/1001` "
+        "with all files in it. Push or copy what you want to keep."
+    )
+
+
+def test_a_thread_reads_which_choice_no_longer_holds():
+    assert conversation.choice_dropped_text("model", "large") == (
+        "The agent did not answer when I set its model to large again, so it keeps its own model."
+    )
+
+
 class Silent(TurnView):
     """A view that shows nothing."""
 

@@ -167,7 +167,7 @@ async def test_a_stop_is_shown_only_where_it_interrupts_a_turn(scene: Scene):
 
 
 async def test_nothing_is_held_for_a_message_that_the_queue_refused(tmp_path):
-    async with staged(tmp_path, limits={"session": {"max_queued": 1}}) as scene:
+    async with staged(tmp_path, limits={"max_queued": 1}) as scene:
         thread = await scene.opens("say first; sleep 60")
         await scene.says(thread, "first")
         scene.ada.says(thread, "say second")

@@ -212,6 +212,8 @@ def test_ctrl_c_cancels_the_turn_and_then_leaves(daemon, again):
     running = subprocess.Popen(
         [ACPCTL, "chat", "local-1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    assert running.stdin is not None
+    assert running.stdout is not None
     running.stdin.write("hang\n")
     running.stdin.flush()
     assert running.stdout.read(10) == "You said: "
@@ -231,6 +233,7 @@ def test_ctrl_c_while_nothing_runs_leaves():
     running = subprocess.Popen(
         [ACPCTL, "chat", "local-1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    assert running.stderr is not None
     assert running.stderr.readline() == "thread local-1\n"
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=10)

@@ -1,4 +1,4 @@
-"""A scripted daemon on a real Unix socket, as far as the management wire goes (DESIGN section 4).
+"""A scripted daemon on a real Unix socket, as far as the management wire goes.
 
 It knows nothing of the real one: what it says is what a test tells it to say.
 """

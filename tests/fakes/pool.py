@@ -10,7 +10,8 @@ import msgspec
 from acpbot.chat.platform import ChatFacts
 from acpbot.daemon import health
 from acpbot.errors import Ambiguous, Conflict, InvalidParams, NotFound
-from acpbot.sessions.views import Detail, KillResult, LimitNotHeld, PoolCounts, ProcessRow, Row, ToolCallRow
+from acpbot.runtimes.runtime import LimitNotHeld
+from acpbot.sessions.views import Detail, KillResult, PoolCounts, ProcessRow, Row, ToolCallRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

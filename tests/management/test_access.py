@@ -14,7 +14,6 @@ import threading
 
 import pytest
 
-from acpbot.management import access as access_module
 from acpbot.management.access import AccessRule, Peer, peer_of, user_name
 from acpbot.management.protocol import Limits
 from tests.support.management_server import LIMIT, THREAD
@@ -87,7 +86,7 @@ def test_the_group_of_the_process_alone_does_not_count():
 def test_a_user_is_an_admin_by_a_group_that_lists_it(monkeypatch):
     user, _ = next(users())
     listed = grp.struct_group(("operators", "x", STRANGER, ["somebody", user.pw_name]))
-    monkeypatch.setattr(access_module.grp, "getgrnam", {"operators": listed}.__getitem__)  # the system's database
+    monkeypatch.setattr(grp, "getgrnam", {"operators": listed}.__getitem__)  # the system's database
     assert AccessRule(["@operators"]).looked_up(Peer(1, user.pw_uid, user.pw_gid)) == "admin"
     assert AccessRule(["operators"]).looked_up(Peer(1, user.pw_uid, user.pw_gid)) == "read", "that is a user's name"
 

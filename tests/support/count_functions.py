@@ -91,10 +91,11 @@ def name_of(code: CodeType) -> str:
 
 def first_of_ours(frame: FrameType) -> CodeType:
     """The outermost function of ours in this step of the event loop, or in this thread."""
-    found, above = frame.f_code, frame
-    while (above := above.f_back) is not None and above.f_code is not LOOP_STEP:
+    found, above = frame.f_code, frame.f_back
+    while above is not None and above.f_code is not LOOP_STEP:
         if above.f_code.co_filename.startswith(OURS):
             found = above.f_code
+        above = above.f_back
     return found
 
 
@@ -120,8 +121,15 @@ async def watched(folder: Path, *words: str) -> AsyncIterator[Process]:
     environ["PATH"] = os.environ["PATH"]
     argv = [sys.executable, "-m", "tests.support.count_functions", "--child", *words]
     with log.open("ab") as errors:
-        pipes = {"stdin": asyncio.subprocess.DEVNULL, "stdout": asyncio.subprocess.PIPE, "stderr": errors}
-        process = await asyncio.create_subprocess_exec(*argv, **pipes, env=environ, cwd=folder, limit=1 << 24)
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=errors,
+            env=environ,
+            cwd=folder,
+            limit=1 << 24,
+        )
     try:
         yield process
     except BaseException:
@@ -144,6 +152,7 @@ async def end(process: Process) -> None:
 
 async def next_report(process: Process) -> set[Call]:
     """The calls that it reports next."""
+    assert process.stdout is not None
     line = await asyncio.wait_for(process.stdout.readline(), LIMIT)
     assert line, "it has ended without a report"
     return {(function, first) for function, first in json.loads(line)}

@@ -74,6 +74,7 @@ async def looking(tmp_path: Path, fault: str) -> dict[str, Outcome]:
         await scene.idle(thread, 1)
         scene.ada.says(thread, "tool true; edit")
         session = scene.pool.get(str(thread.id))
+        assert session is not None
         await scene.server.wait_for(lambda: session.permission_requests.open, what="a question")
         await scene.server.wait_for_message(thread, lambda one: one.buttons)
         lost = scene.server.faults.status(503, "POST", rest.MESSAGES, when="after", held=True)

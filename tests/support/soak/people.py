@@ -254,4 +254,4 @@ class People:
 
 def _answered_visibly(interaction: Interaction) -> bool:
     """Whether the person sees an answer: words, or a changed message."""
-    return interaction.answered and (interaction.response_type == UPDATED or bool(interaction.told))
+    return interaction.answered and (interaction.response_type == UPDATED or bool(interaction.answer_text))

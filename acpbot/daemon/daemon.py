@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from acpbot import __version__, logs
 from acpbot.aio import TaskSet
@@ -35,7 +35,7 @@ from acpbot.storage.store import Store
 
 if TYPE_CHECKING:
     import socket as socket_module
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
     from pathlib import Path
 
     from acpbot.chat.discord.discord_chat import DiscordChat
@@ -213,16 +213,15 @@ class Daemon:
         self._loop_lag = LoopLag()
         stack.callback(self._loop_lag.stop)
         stack.push_async_callback(self._tasks.cancel)
-        work = {
-            "tick": _every(TICK_SECONDS, partial(self._tick, pool)),
-            "sample": _every(SAMPLE_SECONDS, pool.sample),
-            "reload": self._reload.run(),
-        }
+        self._start_task("tick", _every(TICK_SECONDS, partial(self._tick, pool)))
+        self._start_task("sample", _every(SAMPLE_SECONDS, pool.sample))
+        self._start_task("reload", self._reload.run())
         seconds = watchdog_interval(self._environ)
         if seconds is not None:
-            work["watchdog"] = Watchdog(self._manager, address, seconds=seconds).run()
-        for name, coroutine in work.items():
-            self._tasks.start(coroutine, name=name, on_crash=partial(self._on_task_crash, name))
+            self._start_task("watchdog", Watchdog(self._manager, address, seconds=seconds).run())
+
+    def _start_task(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.start(work, name=name, on_crash=partial(self._on_task_crash, name))
 
     def _start_discord(self, pool: Pool, stack: contextlib.AsyncExitStack) -> None:
         """Connect in the background: the daemon is there and can be managed while Discord is not."""

@@ -138,7 +138,8 @@ class PoolSettings(Struct, frozen=True, kw_only=True):
 
     ``idle_timeout_seconds`` after its last turn a session's process is ended and the session suspended: the next
     message resumes it. ``session_ttl_hours`` after its last turn it is forgotten, and with ``remove_workspace`` its
-    own folder is removed. ``grace_seconds`` is the time of one step of the escalation that ends an agent.
+    own folder is removed. ``grace_seconds`` is the time for all steps before SIGKILL
+    together when an agent is ended.
     """
 
     NEEDS_RESTART: ClassVar = ("workspace", "workspace_mode", "remove_workspace")

@@ -1,4 +1,4 @@
-"""SIGHUP: read the configuration again, and put in force what can change without a restart.
+"""SIGHUP: read the configuration again; a key that ``NEEDS_RESTART`` of its settings lists keeps its old value.
 
 A bad configuration is refused as a whole. A changed key that needs a restart keeps its old value and is reported.
 """

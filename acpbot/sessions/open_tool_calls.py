@@ -1,4 +1,4 @@
-"""The tool calls of a running turn that have not ended."""
+"""The tool calls of a running turn that have not ended, and the time limits that they declare."""
 
 from __future__ import annotations
 

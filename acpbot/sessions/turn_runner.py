@@ -94,7 +94,7 @@ class TurnRunner:
 
     @property
     def turn_seconds(self) -> float:
-        """Since the running turn's prompt was sent."""
+        """Since the running turn left the queue; its prompt is sent once the database holds it."""
         return self._clock() - self._started_at
 
     @property

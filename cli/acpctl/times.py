@@ -43,7 +43,7 @@ def time_of_day(timestamp: str) -> str:
     """The local time of an RFC 3339 timestamp, as ``15:04:05``; ``timestamp`` itself where it is not one."""
     try:
         return datetime.fromisoformat(timestamp).astimezone().strftime(_TIME_OF_DAY)
-    except ValueError:
+    except (ValueError, OverflowError):  # not a timestamp, or beyond the year 9999 in our time zone
         return timestamp
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 
 import pytest
@@ -116,6 +117,17 @@ def test_durations_are_shown_in_two_units(seconds, expected):
 )
 def test_sizes_are_shown_in_one_unit(amount, expected):
     assert quantities.size(amount) == expected
+
+
+@pytest.mark.parametrize("timestamp", ["yesterday", "9999-12-31T23:59:59.999+00:00", "0001-01-01T00:00:00+00:00"])
+def test_a_timestamp_without_a_local_time_is_shown_as_it_is(monkeypatch, timestamp):
+    for zone in ("Etc/GMT-14", "Etc/GMT+12"):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        shown = times.time_of_day(timestamp)
+        assert shown == timestamp or len(shown) == len("15:04:05")
+    monkeypatch.undo()
+    time.tzset()
 
 
 def test_short_durations_keep_their_hundredths():

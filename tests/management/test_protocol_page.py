@@ -10,6 +10,7 @@ import pytest
 
 from acpbot import errors, jsonrpc
 from acpbot.management.protocol import PROTOCOL, Limits
+from acpbot.sessions.views import Row
 from tests.fakes.daemon import DaemonProcess
 from tests.fakes.pool import make_row
 from tests.support.management_server import THREAD
@@ -81,6 +82,12 @@ def test_every_error_is_documented():
     assert rows == {pair for pair in ours if pair[0] != jsonrpc.METHOD_NOT_FOUND} | codec | {
         (jsonrpc.LINE_TOO_LONG, "line_too_long")
     }
+
+
+def test_every_key_of_a_row_is_documented_in_order():
+    table = PAGE[PAGE.index("| `thread_id` | string |") :].partition("\n\n")[0]
+    keys = [key for cell in re.findall(r"^\| (`[^|]*) \|", table, re.MULTILINE) for key in re.findall(r"\w+", cell)]
+    assert tuple(keys) == Row.__struct_fields__
 
 
 def test_every_limit_is_documented():

@@ -25,7 +25,7 @@ demo: $(INSTALLED)  ## talk to an agent now; without a terminal: a short guided 
 	@$(BIN)/acpbot demo $(ARGS)
 
 test: $(READY)  ## the whole suite, on two cores
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 coverage: $(READY)  ## the whole suite with branch coverage, subprocesses too; a report, no threshold
 	@$(BIN)/coverage erase

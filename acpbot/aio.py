@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
@@ -93,10 +92,12 @@ class TaskSet:
     logged with it. All methods belong to the event loop's thread.
     """
 
+    __slots__ = ("_on_crash", "_owner", "_tasks")
+
     def __init__(self, owner: str, on_crash: Callable[[BaseException], object] | None = None) -> None:
         self._owner = owner
         self._on_crash = on_crash
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], Callable[[BaseException], object] | None] = {}
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -106,8 +107,8 @@ class TaskSet:
     ) -> asyncio.Task[T]:
         """Run ``work`` in the background. ``on_crash`` is called in place of the set's own."""
         task = asyncio.create_task(work, name=f"{self._owner}: {name}")
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._ended, on_crash or self._on_crash))
+        self._tasks[task] = on_crash or self._on_crash
+        task.add_done_callback(self._ended)
         return task
 
     async def cancel(self) -> None:
@@ -130,8 +131,8 @@ class TaskSet:
         _, running = await asyncio.wait(tuple(self._tasks), timeout=seconds)
         return not running
 
-    def _ended(self, on_crash: Callable[[BaseException], object] | None, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        on_crash = self._tasks.pop(task)
         if task.cancelled() or (error := task.exception()) is None:
             return
         log.error("task_crashed", exc_info=error, task=task.get_name())

@@ -101,7 +101,7 @@ class Connection:
         self._waiting: dict[int, asyncio.Future[msgspec.Raw]] = {}
         self._items: deque[Item] = deque()
         self._bytes = 0
-        self._news = asyncio.Event()
+        self._reader: asyncio.Future[None] | None = None
         self._muted_by: int | None = None
         self._decode_update = msgspec.json.Decoder(schema.UpdateParams).decode
 
@@ -151,8 +151,8 @@ class Connection:
     async def next_batch(self) -> list[Item]:
         """All that has come since the last call, in order; waits until there is something. One reader at a time."""
         while not self._items:
-            self._news.clear()
-            await self._news.wait()
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
         batch = list(self._items)
         self._items.clear()
         self._bytes = 0
@@ -183,7 +183,7 @@ class Connection:
         self._bytes += len(data)
         if not self._items:
             return
-        self._news.set()
+        self._wake_reader()
         full = self._bytes >= HIGH_WATER_BYTES or len(self._items) >= HIGH_WATER_ITEMS
         if full and not self.paused and self.stream is not None:
             self.paused = True
@@ -198,10 +198,14 @@ class Connection:
             if not future.done():
                 future.set_exception(AgentGone("cannot go on: the agent ended before it answered"))
         self._items.append(Closed())
-        self._news.set()
+        self._wake_reader()
 
     eof = close
     """The agent's stdout has ended."""
+
+    def _wake_reader(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
 
     def _handle(self, message: Request | Notification | Response | Answered | Malformed) -> None:
         match message:

@@ -14,7 +14,7 @@ from acpbot.logs import get_logger
 from acpbot.sessions.session import Session
 from acpbot.sessions.thread import ThreadRegistry, title_from
 from acpbot.sessions.turn import DEFERRED, TurnEnd
-from acpbot.sessions.views import Detail, KillResult, PoolCounts, Row, Target, suspended_row
+from acpbot.sessions.views import Detail, KillResult, PoolCounts, Row, Target, row_of
 from acpbot.sessions.watchdog import Watchdog
 from acpbot.sessions.workspace import check_thread_id, work_path
 from acpbot.storage.records import ProcessRecord, ThreadRecord, TurnRecord
@@ -127,7 +127,7 @@ class Pool:
         rows = [session.row() for session in self.sessions()]
         if suspended:
             running = {row.thread_id for row in rows}
-            rows += [suspended_row(thread) for key, thread in self._threads.by_id.items() if key not in running]
+            rows += [row_of(thread) for key, thread in self._threads.by_id.items() if key not in running]
         return sorted(rows, key=lambda row: (row.created_at, row.thread_id))
 
     def counts(self) -> PoolCounts:
@@ -174,7 +174,7 @@ class Pool:
             return session.row()
         if thread is None:
             raise NotFound(f"cannot find thread {thread_id[:80]!r}")
-        return suspended_row(thread)
+        return row_of(thread)
 
     async def detail(self, thread_id: str) -> Detail:
         """The thread's row and what takes a look at the system. Raises NotFound."""

@@ -23,7 +23,7 @@ from acpbot.sessions.launch import describe_exit, launch, start_error
 from acpbot.sessions.terminate import TerminationResult, terminate
 from acpbot.sessions.turn import Turn, TurnEnd
 from acpbot.sessions.turn_runner import TurnRunner
-from acpbot.sessions.views import Detail, Row, State, process_rows, suspended_row
+from acpbot.sessions.views import Detail, Row, State, process_rows, row_of
 from acpbot.sessions.workspace import make_folder
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Session:
         self._gone = False
         self._tasks = TaskSet(f"session {self.session_id}", self._crashed)
         self._main_task: asyncio.Task[None] | None = None
-        self._end_tasks = TaskSet(f"end of session {self.session_id}")
+        self._end_tasks: TaskSet | None = None
         self._end_task: asyncio.Task[TerminationResult] | None = None
 
     # What others see.
@@ -150,8 +150,8 @@ class Session:
         turns, process, usage = self.turns, self.process, self.usage
         in_turn = turns.turn is not None
         waiting = next(iter(self.permission_requests.open.values()), None)
-        return msgspec.structs.replace(
-            suspended_row(self.thread),
+        return row_of(
+            self.thread,
             session_id=self.session_id,
             state=self.state,
             alive=process is not None and process.alive,
@@ -288,10 +288,11 @@ class Session:
         seconds = self._settings.pool.grace_seconds if grace is None else grace
         if self._end_task is None:
             self.turns.ending = True
+            self._end_tasks = TaskSet(f"end of session {self.session_id}")
             self._end_task = self._end_tasks.start(self._end(reason, seconds, detail), name="first try")
             self._observer.session_ending(self)
             self._on_change()
-        elif self._end_task.done() and self.ending is not None and self.ending.processes_left:
+        elif self._end_tasks is not None and self._end_task.done() and self.ending and self.ending.processes_left:
             self._end_task = self._end_tasks.start(self._end(reason, seconds, detail), name="another try")
         return self._end_task
 

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from itertools import repeat
 from operator import attrgetter
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
 from acpbot.runtimes.runtime import LimitNotHeld  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.sessions.terminate import Step  # noqa: TC001 - msgspec resolves the annotation when it runs
+from acpbot.storage.records import ThreadRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from acpbot.runtimes.runtime import ProcessInfo
-    from acpbot.storage.records import ThreadRecord
 
 Reason = Literal["killed", "crashed", "start_failed", "evicted", "expired", "stuck", "stopped", "replaced"]
 """Why a session ended."""
@@ -131,9 +131,17 @@ class PoolCounts(msgspec.Struct, frozen=True, kw_only=True):
     queued: int
 
 
-def suspended_row(thread: ThreadRecord) -> Row:
-    """The row of a thread without a session."""
-    return msgspec.convert(thread, Row, from_attributes=True)
+_OF_THREAD: Final = tuple(name for name in Row.__struct_fields__ if name in ThreadRecord.__struct_fields__)
+_values_of_thread: Final = attrgetter(*_OF_THREAD)
+
+
+def row_of(thread: ThreadRecord, **members: Any) -> Row:
+    """The row of a thread; ``members`` are those of its session, where it has one.
+
+    What a thread record and a row have in common has the same names. A list of all sessions is made of hundreds of
+    rows; `msgspec.convert` would take three times as long.
+    """
+    return Row(**dict(zip(_OF_THREAD, _values_of_thread(thread), strict=True)), **members)
 
 
 def process_rows(found: Sequence[ProcessInfo]) -> list[ProcessRow]:

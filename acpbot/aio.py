@@ -85,6 +85,28 @@ async def retry(
         await backoff.pause(failures)
 
 
+class Wakeup:
+    """Lets one task wait until another part of the program calls :meth:`wake`; a tenth of the size of an Event.
+
+    Unlike an Event it is not set: a call that comes while nobody waits changes nothing, so look at the state first.
+    """
+
+    __slots__ = ("_waiter",)
+
+    def __init__(self) -> None:
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def wait(self) -> None:
+        """Wait for the next :meth:`wake`."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
+    def wake(self) -> None:
+        """Let the task that waits go on."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
 class TaskSet:
     """Background tasks of one owner. A task that raises is logged, and ``on_crash`` is called with its exception.
 

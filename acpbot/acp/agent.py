@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from acpbot import __version__
 from acpbot.acp import schema
-from acpbot.acp.connection import Connection
+from acpbot.acp.connection import AgentConnection
 from acpbot.errors import AgentError, AgentGone, AgentRefused, AgentStartError, AgentTimeout
 from acpbot.jsonrpc import encode_notification, encode_result
 from acpbot.logs import get_logger
@@ -24,7 +24,7 @@ CALL_SECONDS: Final = 20.0
 Opened = Literal["new", "resumed", "loaded"]
 
 
-class Agent(Connection):
+class Agent(AgentConnection):
     """One agent. ``session_id`` is set once a session is open in it, the capabilities after `initialize`.
 
     ``can_resume``: whether the agent says that it can continue a session in a new process. ``can_close``: whether it

@@ -1,8 +1,8 @@
 """One agent's stdin and stdout as a JSON-RPC connection: requests with time limits, and one ordered, bounded stream.
 
-Everything that belongs to a conversation comes out of :meth:`Connection.next_batch` in the order of the wire: updates,
-permission requests, the end of a prompt, the end of the agent. When nobody reads the batches, reading stops and the
-agent blocks on its stdout: memory stays bounded, nothing is dropped.
+Everything that belongs to a conversation comes out of :meth:`AgentConnection.next_batch` in the order of the wire:
+updates, permission requests, the end of a prompt, the end of the agent. When nobody reads the batches, reading stops
+and the agent blocks on its stdout: memory stays bounded, nothing is dropped.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 import msgspec
 
 from acpbot.acp import schema
+from acpbot.aio import Wakeup
 from acpbot.errors import AgentGone, AgentRefused, AgentTimeout
 from acpbot.jsonrpc import (
     METHOD_NOT_FOUND,
@@ -83,7 +84,7 @@ class Closed(msgspec.Struct, frozen=True):
 Item = schema.Update | PermissionAsked | RequestCancelled | PromptEnded | Closed
 
 
-class Connection:
+class AgentConnection:
     """The client's end of ACP over one agent's stdin and stdout.
 
     ``stream`` is set before anything is sent; whoever reads the agent's stdout calls `data_received` and `eof`.
@@ -101,7 +102,7 @@ class Connection:
         self._waiting: dict[int, asyncio.Future[msgspec.Raw]] = {}
         self._items: deque[Item] = deque()
         self._bytes = 0
-        self._reader: asyncio.Future[None] | None = None
+        self._news = Wakeup()
         self._muted_by: int | None = None
         self._decode_update = msgspec.json.Decoder(schema.UpdateParams).decode
 
@@ -151,8 +152,7 @@ class Connection:
     async def next_batch(self) -> list[Item]:
         """All that has come since the last call, in order; waits until there is something. One reader at a time."""
         while not self._items:
-            self._reader = asyncio.get_running_loop().create_future()
-            await self._reader
+            await self._news.wait()
         batch = list(self._items)
         self._items.clear()
         self._bytes = 0
@@ -183,7 +183,7 @@ class Connection:
         self._bytes += len(data)
         if not self._items:
             return
-        self._wake_reader()
+        self._news.wake()
         full = self._bytes >= HIGH_WATER_BYTES or len(self._items) >= HIGH_WATER_ITEMS
         if full and not self.paused and self.stream is not None:
             self.paused = True
@@ -198,14 +198,10 @@ class Connection:
             if not future.done():
                 future.set_exception(AgentGone("cannot go on: the agent ended before it answered"))
         self._items.append(Closed())
-        self._wake_reader()
+        self._news.wake()
 
     eof = close
     """The agent's stdout has ended."""
-
-    def _wake_reader(self) -> None:
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
 
     def _handle(self, message: Request | Notification | Response | Answered | Malformed) -> None:
         match message:

@@ -19,7 +19,7 @@ from acpbot.daemon import health
 from acpbot.daemon.drain import Drain
 from acpbot.daemon.loop_metrics import LoopLag, rss_bytes
 from acpbot.daemon.reload import Reload
-from acpbot.daemon.systemd import ServiceManager, Watchdog, watchdog_interval
+from acpbot.daemon.systemd import ServiceManager, SystemdWatchdog, watchdog_interval
 from acpbot.logs import get_logger
 from acpbot.management.access import AccessRule
 from acpbot.management.audit import Audit
@@ -218,7 +218,7 @@ class Daemon:
         self._start_task("reload", self._reload.run())
         seconds = watchdog_interval(self._environ)
         if seconds is not None:
-            self._start_task("watchdog", Watchdog(self._manager, address, seconds=seconds).run())
+            self._start_task("watchdog", SystemdWatchdog(self._manager, address, seconds=seconds).run())
 
     def _start_task(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.start(work, name=name, on_crash=partial(self._on_task_crash, name))

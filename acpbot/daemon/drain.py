@@ -15,7 +15,7 @@ from acpbot.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from acpbot.management.readiness import State
+    from acpbot.management.readiness import DaemonState
     from acpbot.sessions.pool import Pool
 
 log = get_logger(__name__)
@@ -36,7 +36,7 @@ class Drain:
         self._deadline: asyncio.TimerHandle | None = None
         self._stopping = False
 
-    def state(self) -> State:
+    def state(self) -> DaemonState:
         """The state of the daemon."""
         if not self.started:
             return "starting"
@@ -44,7 +44,7 @@ class Drain:
             return "stopping"
         return "draining" if self._pool.draining else "running"
 
-    def drain(self, *, on: bool, deadline_seconds: float | None) -> State:
+    def drain(self, *, on: bool, deadline_seconds: float | None) -> DaemonState:
         """Begin draining, or take new turns again; returns the state after it. Raises Conflict while the daemon stops.
 
         ``deadline_seconds`` from now, turns that still run are cancelled, and queued ones end with an error; ``None``

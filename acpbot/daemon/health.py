@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from acpbot.management.readiness import Check, Readiness, State, Status
+from acpbot.management.readiness import Check, DaemonState, Readiness, Status
 from acpbot.sessions.views import PoolCounts  # noqa: TC001 - msgspec reads the annotations when it encodes
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class HealthInputs(msgspec.Struct, frozen=True, kw_only=True):
     with an error.
     """
 
-    state: State
+    state: DaemonState
     version: str
     uptime_seconds: float
     chat: ChatFacts
@@ -65,7 +65,7 @@ class HealthReport(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[Check, ...]
     uptime_seconds: float
     version: str
-    state: State
+    state: DaemonState
     chat: ChatReport
     pool: PoolCounts
     loop_lag_ms: float | None
@@ -131,7 +131,7 @@ def report(inputs: HealthInputs) -> HealthReport:
     )
 
 
-def summary(state: State, pool: PoolCounts) -> str:
+def summary(state: DaemonState, pool: PoolCounts) -> str:
     """One line such as 'running: 3 sessions, 1 busy, 0 queued'."""
     line = f"{state}: {pool.sessions} session{'' if pool.sessions == 1 else 's'}, {pool.busy} busy"
     if pool.waiting:
@@ -165,7 +165,7 @@ def _pool_problem(pool: PoolCounts) -> str | None:
     return f"the pool is exhausted: all {pool.max} places are taken ({states})"
 
 
-def _drain_problem(state: State) -> str | None:
+def _drain_problem(state: DaemonState) -> str | None:
     match state:
         case "draining":
             return "acpbot is draining: it takes no new turns"

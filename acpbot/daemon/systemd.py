@@ -89,7 +89,7 @@ class _Unanswered(Exception):
     """The daemon has not answered in time, or not as it should."""
 
 
-class Watchdog:
+class SystemdWatchdog:
     """Pings the service manager every ``seconds``, as long as the daemon answers at ``socket`` within that time.
 
     Each ping follows a round trip that any client could make. So a daemon that runs but serves nobody sends none: its

@@ -18,8 +18,8 @@ import threading
 from acpbot import __version__
 from acpbot.demo.agent_commands import available_commands, perform, prompt_text
 from acpbot.demo.agent_input import lines
-from acpbot.demo.agent_session import MODELS, MODES, Session, Store
-from acpbot.demo.agent_turn import Cancelled, Children, Failed, Stop, Turn
+from acpbot.demo.agent_session import MODELS, MODES, DemoSession, SessionFiles
+from acpbot.demo.agent_turn import Cancelled, Children, DemoTurn, Failed, Stop
 
 TYPE_CHECKING = False  # importing typing takes a fifth of the start-up time
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ client. You can be the client; Ctrl-D ends it:
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-class Refused(Exception):
+class RpcError(Exception):
     """A request is answered with an error."""
 
     def __init__(self, code: int, message: str) -> None:
@@ -68,10 +68,10 @@ class Refused(Exception):
         self.code = code
 
 
-class Agent:
+class DemoAgent:
     """The agent: one reading thread, and one thread for each running turn."""
 
-    def __init__(self, stdout: int, store: Store, pace: float) -> None:
+    def __init__(self, stdout: int, store: SessionFiles, pace: float) -> None:
         self.pace = pace
         self.children = Children()
         self.ignoring = False
@@ -79,8 +79,8 @@ class Agent:
         self._stdout = stdout
         self._writing = threading.Lock()
         self._store = store
-        self._sessions: dict[str, Session] = {}
-        self._turns: dict[str, tuple[Turn, threading.Thread]] = {}
+        self._sessions: dict[str, DemoSession] = {}
+        self._turns: dict[str, tuple[DemoTurn, threading.Thread]] = {}
         self._asked: dict[int, Callable[[dict[str, Any]], None]] = {}
         self._last_id = 0
         self._methods: dict[str, Callable[[Params], dict[str, Any]]] = {
@@ -191,7 +191,7 @@ class Agent:
                 self._prompt(request_id, params)
                 return
             result = self._methods[method](params)
-        except Refused as refused:
+        except RpcError as refused:
             self._refuse(request_id, refused.code, str(refused))
             return
         self.send({"jsonrpc": "2.0", "id": request_id, "result": result})
@@ -208,7 +208,7 @@ class Agent:
 
     def _initialize(self, params: Params) -> dict[str, Any]:
         if not isinstance(params.get("protocolVersion"), int):
-            raise Refused(INVALID_PARAMS, "cannot initialize: params want a protocolVersion, a number")
+            raise RpcError(INVALID_PARAMS, "cannot initialize: params want a protocolVersion, a number")
         return {
             "protocolVersion": PROTOCOL_VERSION,
             "agentInfo": {
@@ -226,18 +226,18 @@ class Agent:
         }
 
     def _new(self, params: Params) -> dict[str, Any]:
-        session = Session(f"demo-{os.urandom(8).hex()}", _cwd(params))
+        session = DemoSession(f"demo-{os.urandom(8).hex()}", _cwd(params))
         self._sessions[session.session_id] = session
         self._store.save(session)
         return {"sessionId": session.session_id, **session.settings()}
 
-    def _reopen(self, params: Params) -> Session:
+    def _reopen(self, params: Params) -> DemoSession:
         session_id, cwd = _text(params, "sessionId"), _cwd(params)
         if session_id in self._turns:
-            raise Refused(INVALID_REQUEST, "cannot load the session: a turn runs in it")
+            raise RpcError(INVALID_REQUEST, "cannot load the session: a turn runs in it")
         session = self._store.load(session_id)
         if session is None:
-            raise Refused(NOT_FOUND, f"cannot find session {session_id[:80]!r} in {self._store.folder}")
+            raise RpcError(NOT_FOUND, f"cannot find session {session_id[:80]!r} in {self._store.folder}")
         session.cwd = cwd
         self._sessions[session_id] = session
         return session
@@ -297,11 +297,11 @@ class Agent:
         self._store.save(session)
         return {"configOptions": session.config_options()}
 
-    def _session(self, params: Params) -> Session:
+    def _session(self, params: Params) -> DemoSession:
         session_id = _text(params, "sessionId")
         session = self._sessions.get(session_id)
         if session is None:
-            raise Refused(NOT_FOUND, f"cannot find session {session_id[:80]!r}: it is not open here")
+            raise RpcError(NOT_FOUND, f"cannot find session {session_id[:80]!r}: it is not open here")
         return session
 
     # Turns.
@@ -315,15 +315,15 @@ class Agent:
         session = self._session(params)
         blocks = params.get("prompt")
         if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
-            raise Refused(INVALID_PARAMS, "cannot take the prompt: params want a prompt, an array of content blocks")
+            raise RpcError(INVALID_PARAMS, "cannot take the prompt: params want a prompt, an array of content blocks")
         if session.session_id in self._turns:
-            raise Refused(INVALID_REQUEST, "cannot take the prompt: a turn runs in this session")
-        turn = Turn(self, session, request_id, blocks)
+            raise RpcError(INVALID_REQUEST, "cannot take the prompt: a turn runs in this session")
+        turn = DemoTurn(self, session, request_id, blocks)
         thread = threading.Thread(target=self._run, args=(turn,), daemon=True)
         self._turns[session.session_id] = (turn, thread)
         thread.start()
 
-    def _run(self, turn: Turn) -> None:
+    def _run(self, turn: DemoTurn) -> None:
         session = turn.session
         answer: dict[str, Any]
         try:
@@ -343,7 +343,7 @@ class Agent:
         for text in turn.after:
             turn.send_update("agent_message_chunk", content={"type": "text", "text": text})
 
-    def _perform(self, turn: Turn) -> str:
+    def _perform(self, turn: DemoTurn) -> str:
         session = turn.session
         text = prompt_text(turn.blocks)
         first = session.title is None
@@ -367,21 +367,21 @@ class Agent:
 def _text(params: Params, name: str) -> str:
     value = params.get(name)
     if not isinstance(value, str):
-        raise Refused(INVALID_PARAMS, f"cannot go on: params want {name}, a string")
+        raise RpcError(INVALID_PARAMS, f"cannot go on: params want {name}, a string")
     return value
 
 
 def _choice(params: Params, name: str, choices: dict[str, str]) -> str:
     value = _text(params, name)
     if value not in choices:
-        raise Refused(INVALID_PARAMS, f"cannot set {name} to {value[:80]!r}: it is one of {', '.join(choices)}")
+        raise RpcError(INVALID_PARAMS, f"cannot set {name} to {value[:80]!r}: it is one of {', '.join(choices)}")
     return value
 
 
 def _cwd(params: Params) -> str:
     cwd = _text(params, "cwd")
     if not cwd.startswith("/"):
-        raise Refused(INVALID_PARAMS, "cannot open the session: cwd must be an absolute path")
+        raise RpcError(INVALID_PARAMS, "cannot open the session: cwd must be an absolute path")
     return cwd
 
 
@@ -403,7 +403,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write("cannot start: ACPBOT_DEMO_PACE is not a number of seconds\n")
         return 2
     folder = os.environ.get("ACPBOT_DEMO_STATE") or f"{os.getcwd()}/.demo-agent"  # noqa: PTH109 - pathlib costs start-up time
-    agent = Agent(sys.stdout.fileno(), Store(folder), pace)
+    agent = DemoAgent(sys.stdout.fileno(), SessionFiles(folder), pace)
     for signum in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, agent.on_terminate)
     signal.signal(signal.SIGINT, _on_interrupt)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from acpbot.demo.agent_turn import Turn
+    from acpbot.demo.agent_turn import DemoTurn
 
     Action = Callable[..., None]
 
@@ -111,7 +111,7 @@ def _segment(prompt: str, at: int) -> tuple[Command | None, list[str], int, int]
     return (found, arguments, end, following) if arguments is not None else (None, [], end, following)
 
 
-def perform(turn: Turn) -> None:
+def perform(turn: DemoTurn) -> None:
     """Run the commands of the prompt. Raises Cancelled, Stop, Failed."""
     text = prompt_text(turn.blocks)
     if not text.strip():
@@ -141,13 +141,13 @@ def available_commands() -> list[dict[str, Any]]:
     ]
 
 
-def _echo(turn: Turn, text: str) -> None:
+def _echo(turn: DemoTurn, text: str) -> None:
     said = text.upper() if turn.session.model == "shout" else text
     turn.line(f"I am the demo agent; I have no model. You said: {said}\nSay `help` to see what I can do.")
 
 
 @_command()
-def _help(turn: Turn) -> None:
+def _help(turn: DemoTurn) -> None:
     """Lists all commands."""
     lines = [f"- `{f'{item.name} {item.hint}'.strip()}`: {item.description}\n" for item in COMMANDS.values()]
     turn.line("I am the demo agent; I have no model. These are my commands:\n")
@@ -164,7 +164,7 @@ _FENCE = range(_DOCUMENT.index("```python\n"), _DOCUMENT.index("```\n"))
 
 
 @_command("[N]", numbers=(0, 1))
-def stream(turn: Turn, count: str = "40") -> None:
+def stream(turn: DemoTurn, count: str = "40") -> None:
     """Streams N small chunks of markdown (40)."""
     pieces = [_DOCUMENT[number % len(_DOCUMENT)] for number in range(int(float(count)))]
     if pieces and (len(pieces) - 1) % len(_DOCUMENT) in _FENCE:
@@ -173,7 +173,7 @@ def stream(turn: Turn, count: str = "40") -> None:
 
 
 @_command("N [SIZE]", numbers=(1, 2))
-def blast(turn: Turn, count: str, size: str = "10") -> None:
+def blast(turn: DemoTurn, count: str, size: str = "10") -> None:
     """Sends N numbered chunks of SIZE characters (10) as fast as it can."""
     width = max(int(float(size)) - 1, 0)
     params = {"sessionId": turn.session.session_id, "update": {"sessionUpdate": "agent_message_chunk"}}
@@ -190,7 +190,7 @@ def blast(turn: Turn, count: str, size: str = "10") -> None:
 
 
 @_command("N", numbers=(1, 1))
-def long(turn: Turn, count: str) -> None:
+def long(turn: DemoTurn, count: str) -> None:
     """Answers exactly N characters, in chunks of ten."""
     total = int(float(count))
     for first in range(0, total, 10):
@@ -199,20 +199,20 @@ def long(turn: Turn, count: str) -> None:
 
 
 @_command("TEXT")
-def say(turn: Turn, text: str) -> None:
+def say(turn: DemoTurn, text: str) -> None:
     """Streams exactly TEXT."""
     turn.stream(text)
 
 
 @_command()
-def think(turn: Turn) -> None:
+def think(turn: DemoTurn) -> None:
     """Sends thought chunks."""
     turn.chunks(["I would think ", "about this, ", "but there is ", "no model here."], "agent_thought_chunk")
     turn.line("I sent a few thoughts. There is no model behind them.")
 
 
 @_command("[COMMAND]")
-def tool(turn: Turn, command: str = "") -> None:
+def tool(turn: DemoTurn, command: str = "") -> None:
     """Asks for permission, then runs COMMAND with sh (echo)."""
     command = command or "echo hello from a real subprocess"
     call = turn.tool(command, "execute", rawInput={"command": command})
@@ -226,13 +226,13 @@ def tool(turn: Turn, command: str = "") -> None:
 
 
 @_command("N", numbers=(1, 1))
-def sleep(turn: Turn, seconds: str) -> None:
+def sleep(turn: DemoTurn, seconds: str) -> None:
     """Runs `sleep N` as a tool, without asking."""
     turn.run(turn.tool(f"sleep {seconds}", "execute", rawInput={"command": f"sleep {seconds}"}), ["sleep", seconds])
 
 
 @_command()
-def edit(turn: Turn) -> None:
+def edit(turn: DemoTurn) -> None:
     """Shows a diff; nothing is written."""
     path = os.path.join(turn.session.cwd, "greeting.txt")  # noqa: PTH118 - pathlib costs start-up time
     call = turn.tool("Show a diff of greeting.txt (nothing is written)", "edit", locations=[{"path": path}])
@@ -242,7 +242,7 @@ def edit(turn: Turn) -> None:
 
 
 @_command()
-def plan(turn: Turn) -> None:
+def plan(turn: DemoTurn) -> None:
     """Shows a plan of three entries that get done."""
     steps = ("Read the request", "Pretend to work", "Say so")
     for done in range(len(steps) + 1):
@@ -256,20 +256,20 @@ def plan(turn: Turn) -> None:
 
 
 @_command()
-def hang(turn: Turn) -> None:
+def hang(turn: DemoTurn) -> None:
     """Stops answering for ever, any request and cancel too."""
     turn.host.silent = True
     threading.Event().wait()
 
 
 @_command("N", numbers=(1, 1))
-def stall(turn: Turn, seconds: str) -> None:
+def stall(turn: DemoTurn, seconds: str) -> None:
     """Is silent for N seconds, then goes on."""
     turn.pause(float(seconds))
 
 
 @_command("[N]", numbers=(0, 1))
-def stderr(turn: Turn, count: str = "20") -> None:
+def stderr(turn: DemoTurn, count: str = "20") -> None:
     """Writes N lines (20) with colours on stderr."""
     lines = [f"\x1b[3{1 + number % 6}mdemo agent: line {number + 1}\x1b[0m\n" for number in range(int(float(count)))]
     sys.stderr.write("".join(lines))
@@ -277,7 +277,7 @@ def stderr(turn: Turn, count: str = "20") -> None:
     turn.line(f"I wrote {len(lines)} lines on stderr.")
 
 
-def _unkillable(turn: Turn, seconds: str) -> str:
+def _unkillable(turn: DemoTurn, seconds: str) -> str:
     """Start a `sleep` that ignores SIGTERM, in a session of its own and reparented; return its pid.
 
     An ignored signal stays ignored across execve(2).
@@ -288,13 +288,13 @@ def _unkillable(turn: Turn, seconds: str) -> str:
 
 
 @_command("[N]", numbers=(0, 1))
-def orphan(turn: Turn, seconds: str = _LINGER_SECONDS) -> None:
+def orphan(turn: DemoTurn, seconds: str = _LINGER_SECONDS) -> None:
     """Leaves a `sleep N` (300) behind that survives this agent and ignores SIGTERM."""
     turn.line(f"The orphan's pid is {_unkillable(turn, seconds)}.")
 
 
 @_command("N [SECONDS]", numbers=(1, 2))
-def fork(turn: Turn, count: str, seconds: str = _LINGER_SECONDS) -> None:
+def fork(turn: DemoTurn, count: str, seconds: str = _LINGER_SECONDS) -> None:
     """Starts N sleepers (of 300 s), each in a session of its own; they end with the agent."""
     wanted = min(int(float(count)), _FORK_MAX)
     pids = [str(turn.start(["sleep", seconds], background=True).pid) for _ in range(wanted)]
@@ -302,51 +302,51 @@ def fork(turn: Turn, count: str, seconds: str = _LINGER_SECONDS) -> None:
 
 
 @_command()
-def ignore(turn: Turn) -> None:
+def ignore(turn: DemoTurn) -> None:
     """Ignores SIGTERM, the end of stdin and cancels from now on, and has a child that does."""
     turn.host.ignoring = True
     turn.line(f"From now on I ignore SIGTERM, cancels and the end of stdin, as does pid {_unkillable(turn, '300')}.")
 
 
 @_command("[CODE]", numbers=(0, 1))
-def crash(turn: Turn, code: str = "1") -> None:
+def crash(turn: DemoTurn, code: str = "1") -> None:
     """Exits at once with CODE (1), in the middle of a line."""
     turn.host.write(b'{"jsonrpc":"2.0","method":"session/upd')
     os._exit(int(float(code)) & 0xFF)
 
 
 @_command()
-def _exit(turn: Turn) -> None:
+def _exit(turn: DemoTurn) -> None:
     """Exits with status 0, without an answer."""
     turn.host.leave(0)
 
 
 @_command()
-def error(_turn: Turn) -> None:
+def error(_turn: DemoTurn) -> None:
     """Answers the prompt with an error."""
     raise Failed("cannot answer: this is the error that you asked for")
 
 
 @_command()
-def refuse(_turn: Turn) -> None:
+def refuse(_turn: DemoTurn) -> None:
     """Ends the turn with the stop reason refusal."""
     raise Stop("refusal")
 
 
 @_command()
-def _max(_turn: Turn) -> None:
+def _max(_turn: DemoTurn) -> None:
     """Ends the turn with the stop reason max_tokens."""
     raise Stop("max_tokens")
 
 
 @_command()
-def _commands(turn: Turn) -> None:
+def _commands(turn: DemoTurn) -> None:
     """Sends the list of commands again."""
     turn.update("available_commands_update", availableCommands=available_commands())
 
 
 @_command("NAME")
-def mode(turn: Turn, name: str) -> None:
+def mode(turn: DemoTurn, name: str) -> None:
     """Changes the mode, to ask or auto."""
     if name not in MODES:
         turn.line(f"I have no mode {name!r}; there are: {', '.join(MODES)}.")
@@ -356,7 +356,7 @@ def mode(turn: Turn, name: str) -> None:
 
 
 @_command("NAME")
-def model(turn: Turn, name: str) -> None:
+def model(turn: DemoTurn, name: str) -> None:
     """Changes how the echo is written, to plain or shout."""
     if name not in MODELS:
         turn.line(f"I have no model, nor one called {name!r}; there are: {', '.join(MODELS)}.")
@@ -366,7 +366,7 @@ def model(turn: Turn, name: str) -> None:
 
 
 @_command("TEXT")
-def title(turn: Turn, text: str) -> None:
+def title(turn: DemoTurn, text: str) -> None:
     """Changes the session's title."""
     turn.session.title = text
     turn.update("session_info_update", title=text, updatedAt=turn.session.updated_at)
@@ -388,46 +388,46 @@ def _describe(block: dict[str, Any]) -> str:
 
 
 @_command()
-def what(turn: Turn) -> None:
+def what(turn: DemoTurn) -> None:
     """Describes the content blocks of the prompt."""
     described = "; ".join(f"{number}. {_describe(block)}" for number, block in enumerate(turn.blocks, 1))
     turn.line(f"I received {described or 'nothing'}.")
 
 
 @_command()
-def image(turn: Turn) -> None:
+def image(turn: DemoTurn) -> None:
     """Describes the content blocks of the prompt."""
     what(turn)
 
 
 @_command("TEXT")
-def remember(turn: Turn, text: str) -> None:
+def remember(turn: DemoTurn, text: str) -> None:
     """Stores TEXT in the session."""
     turn.session.remembered.append(text)
     turn.line(f"I keep: {text}")
 
 
 @_command()
-def recall(turn: Turn) -> None:
+def recall(turn: DemoTurn) -> None:
     """Says what `remember` has stored."""
     texts = turn.session.remembered
     turn.line(f"You told me to remember: {'; '.join(texts)}" if texts else "You told me to remember nothing.")
 
 
 @_command()
-def env(turn: Turn) -> None:
+def env(turn: DemoTurn) -> None:
     """Lists the names of its environment variables, and its working directory."""
     turn.line(f"Working directory: {os.getcwd()}\nVariables: {' '.join(sorted(os.environ))}")  # noqa: PTH109 - pathlib costs start-up time
 
 
 @_command()
-def pid(turn: Turn) -> None:
+def pid(turn: DemoTurn) -> None:
     """Says its process id."""
     turn.line(f"My pid is {os.getpid()}.")
 
 
 @_command()
-def garbage(turn: Turn) -> None:
+def garbage(turn: DemoTurn) -> None:
     """Writes lines to stdout that are not JSON-RPC, then goes on."""
     lines = (b"this is no JSON", b"", b"   ", b'[1, 2, {"a": 3}]', b'"a string"', b"42", b"null", b"\xff\xfe\xfd", b"{")
     turn.host.write(b"\n".join((*lines, b"")))
@@ -435,13 +435,13 @@ def garbage(turn: Turn) -> None:
 
 
 @_command()
-def late(turn: Turn) -> None:
+def late(turn: DemoTurn) -> None:
     """Sends one more chunk after the answer to the prompt."""
     turn.after.append("This chunk comes late.")
 
 
 @_command()
-def permit(turn: Turn) -> None:
+def permit(turn: DemoTurn) -> None:
     """Asks for permission without a tool call before."""
     chosen = turn.ask(f"call-{turn.request_id}-permit", "Something that I only ask about")
     turn.line(f"You chose: {chosen or 'none'}.")

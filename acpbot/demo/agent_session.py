@@ -31,7 +31,7 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-class Session:
+class DemoSession:
     """One conversation. ``history`` holds ``[role, text]`` pairs, the role being ``user`` or ``agent``."""
 
     def __init__(self, session_id: str, cwd: str) -> None:
@@ -82,7 +82,7 @@ class Session:
         return {"modes": self.modes(), "models": self.models(), "configOptions": self.config_options()}
 
 
-class Store:
+class SessionFiles:
     """The folder of session files. Each write replaces the file as a whole."""
 
     def __init__(self, folder: str) -> None:
@@ -92,7 +92,7 @@ class Store:
     def _path(self, session_id: str) -> str | None:
         return f"{self.folder}/{session_id}.json" if session_id and _ID_CHARACTERS.issuperset(session_id) else None
 
-    def save(self, session: Session) -> None:
+    def save(self, session: DemoSession) -> None:
         """Write the session. Where that fails, say so on stderr, once, and go on."""
         path = self._path(session.session_id)
         temporary = f"{path}.{os.getpid()}"
@@ -106,7 +106,7 @@ class Store:
                 self._warned = True
                 sys.stderr.write(f"cannot keep the history in {self.folder}: {error.strerror}\n")
 
-    def load(self, session_id: str) -> Session | None:
+    def load(self, session_id: str) -> DemoSession | None:
         """Read a session; ``None`` where there is none under this id, or none that can be read."""
         path = self._path(session_id)
         if path is None:
@@ -114,14 +114,14 @@ class Store:
         try:
             with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs start-up time
                 fields = json.load(file)
-            session = Session(fields["session_id"], fields["cwd"])
+            session = DemoSession(fields["session_id"], fields["cwd"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
         for name, value in fields.items():
             setattr(session, name, value)
         return session
 
-    def all(self) -> list[Session]:
+    def all(self) -> list[DemoSession]:
         """All stored sessions, the last used first."""
         sessions = [session for name in self._names() if (session := self.load(name)) is not None]
         return sorted(sessions, key=lambda session: session.updated_at, reverse=True)

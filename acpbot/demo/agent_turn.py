@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, Protocol
 
-    from acpbot.demo.agent_session import Session
+    from acpbot.demo.agent_session import DemoSession
 
     class Host(Protocol):
         """What a turn uses of the agent."""
@@ -118,10 +118,10 @@ class Children:
                 os.killpg(child.pid, signal.SIGKILL)
 
 
-class Turn:
+class DemoTurn:
     """One prompt and its answer. All but `cancel` is called by the turn's own thread."""
 
-    def __init__(self, host: Host, session: Session, request_id: Any, blocks: list[dict[str, Any]]) -> None:
+    def __init__(self, host: Host, session: DemoSession, request_id: Any, blocks: list[dict[str, Any]]) -> None:
         self.host = host
         self.session = session
         self.request_id = request_id

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from acpbot.errors import AcpbotError
-from acpctl.client import Connection
+from acpctl.client import DaemonConnection
 from acpctl.errors import CliError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Tour:
         self._environ = environ
         self._folder = folder
         self._demo_agent = demo_agent
-        self._chat = Connection(str(path), timeout=_SECONDS)
+        self._chat = DaemonConnection(str(path), timeout=_SECONDS)
         self._step = 0
 
     def run(self) -> int:

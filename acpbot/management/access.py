@@ -21,7 +21,7 @@ _UCRED: Final = struct.Struct("iII")
 _NOBODY_KNOWN: Final = 0xFFFFFFFF  # (uid_t) -1: the socket has no credentials
 
 
-class Peer(msgspec.Struct, frozen=True):
+class PeerCredentials(msgspec.Struct, frozen=True):
     """The process at the other end, as the kernel says it was when it connected."""
 
     pid: int
@@ -37,14 +37,14 @@ def user_name(uid: int) -> str:
         return str(uid)
 
 
-def peer_of(connection: socket.socket) -> Peer | None:
+def peer_of(connection: socket.socket) -> PeerCredentials | None:
     """The peer's credentials; ``None`` where the kernel gives none."""
     try:
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     except OSError:
         return None
     pid, uid, gid = _UCRED.unpack(credentials)
-    return None if uid == _NOBODY_KNOWN else Peer(pid, uid, gid)
+    return None if uid == _NOBODY_KNOWN else PeerCredentials(pid, uid, gid)
 
 
 class AccessRule:
@@ -56,13 +56,13 @@ class AccessRule:
     def __init__(self, admins: Sequence[str] = ()) -> None:
         self._admins = tuple(admins)
 
-    def at_once(self, peer: Peer) -> Access | None:
+    def at_once(self, peer: PeerCredentials) -> Access | None:
         """The peer's access where that needs no lookup of users; else ``None``."""
         if peer.uid in {0, os.geteuid()} or str(peer.uid) in self._admins:
             return "admin"
         return None if self._admins else "read"
 
-    def looked_up(self, peer: Peer) -> Access:
+    def looked_up(self, peer: PeerCredentials) -> Access:
         """The peer's access. Names are looked up each time, since they change; that may block."""
         known = self.at_once(peer)
         if known is not None:
@@ -74,7 +74,7 @@ class AccessRule:
         return list(filterfalse(_exists, self._admins))
 
     @staticmethod
-    def _names(peer: Peer, admin: str) -> bool:
+    def _names(peer: PeerCredentials, admin: str) -> bool:
         try:
             if not admin.startswith("@"):
                 return peer.uid == pwd.getpwnam(admin).pw_uid

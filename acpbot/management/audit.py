@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from acpbot.management.access import Peer
+    from acpbot.management.access import PeerCredentials
     from acpbot.storage.store import Store
 
 DENIED: Final = "denied"
@@ -23,7 +23,7 @@ class Audit:
         self._logger = logging.getLogger(LOGGER)
         self._logger.setLevel(logging.INFO)  # whatever [log] level says: nobody turns the audit off by accident
 
-    def record(self, peer: Peer | None, method: str, target: str, outcome: str) -> None:
+    def record(self, peer: PeerCredentials | None, method: str, target: str, outcome: str) -> None:
         """Write one entry. ``target``: the thread or session that was named; ``outcome``: what became of it."""
         uid, pid = (None, None) if peer is None else (peer.uid, peer.pid)
         target = target[:_TARGET_LENGTH]

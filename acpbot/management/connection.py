@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
     from acpbot.aio import TaskSet
     from acpbot.errors import WireError
-    from acpbot.management.access import Peer
+    from acpbot.management.access import PeerCredentials
     from acpbot.management.protocol import Access, Limits
     from acpbot.management.stream import Event
 
-    Begin = Callable[["Connection", jsonrpc.Request], "Answer | Coroutine[Any, Any, Answer]"]
+    Begin = Callable[["ClientConnection", jsonrpc.Request], "Answer | Coroutine[Any, Any, Answer]"]
 
     class ConnectionOwner(Protocol):
         """What a connection needs of its server. ``begin``: :meth:`acpbot.management.dispatch.Dispatcher.begin`."""
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
         tasks: TaskSet
         begin: Begin
 
-        def on_connected(self, connection: Connection, transport: asyncio.Transport) -> None:
+        def on_connected(self, connection: ClientConnection, transport: asyncio.Transport) -> None:
             """Welcome the client, now or later, or refuse it."""
 
-        def on_closed(self, connection: Connection) -> None:
+        def on_closed(self, connection: ClientConnection) -> None:
             """Forget the connection."""
 
 
@@ -60,7 +60,7 @@ class Answer(NamedTuple):
     opened: list[Stream]
 
 
-class Connection(asyncio.BufferedProtocol):
+class ClientConnection(asyncio.BufferedProtocol):
     """Serves one client. All methods belong to the event loop's thread.
 
     ``peer`` is the process at the other end, known once the client is welcome; ``access`` is ``None`` until then.
@@ -68,7 +68,7 @@ class Connection(asyncio.BufferedProtocol):
     requests.
     """
 
-    peer: Peer
+    peer: PeerCredentials
 
     def __init__(self, owner: ConnectionOwner) -> None:
         limits = owner.limits
@@ -110,7 +110,7 @@ class Connection(asyncio.BufferedProtocol):
         transport.set_write_buffer_limits(high=self._limits.unsent // 4, low=self._limits.unsent // 16)
         self._owner.on_connected(self, transport)
 
-    def welcome(self, peer: Peer, access: Access, hello: dict[str, Any]) -> None:
+    def welcome(self, peer: PeerCredentials, access: Access, hello: dict[str, Any]) -> None:
         """Send the first line and serve the client's requests."""
         if self._transport is None or self._closing:
             return

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
 
     from acpbot.jsonrpc import Request
-    from acpbot.management.connection import Connection
+    from acpbot.management.connection import ClientConnection
     from acpbot.management.method import Method, Services
 
 log = get_logger(__name__)
@@ -50,7 +50,7 @@ class Dispatcher:
         if services.chat is not None:
             self.methods |= chat.METHODS
 
-    def begin(self, client: Connection, request: Request) -> Answer | Coroutine[Any, Any, Answer]:
+    def begin(self, client: ClientConnection, request: Request) -> Answer | Coroutine[Any, Any, Answer]:
         """The answer, or the coroutine that returns it. Nothing is raised: an error is an answer too."""
         call = Call(self._services, client, request.method)
         try:

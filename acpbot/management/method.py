@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     from acpbot.management.access import AccessRule
     from acpbot.management.audit import Audit
-    from acpbot.management.connection import Connection
+    from acpbot.management.connection import ClientConnection
     from acpbot.management.protocol import Access
-    from acpbot.management.readiness import State
+    from acpbot.management.readiness import DaemonState
     from acpbot.management.stream import Event, Stream
     from acpbot.sessions.views import Detail, KillResult, Row, Target
 
@@ -89,13 +89,13 @@ class Services:
     """
 
     version: str
-    state: Callable[[], State]
+    state: Callable[[], DaemonState]
     health: Callable[[], msgspec.Struct]
     rule: AccessRule
     audit: Audit
     pool: Sessions
     chat: Chat | None = None
-    drain: Callable[..., State] | None = None
+    drain: Callable[..., DaemonState] | None = None
     is_of_an_agent: Callable[[int], bool] = lambda _pid: False
 
 
@@ -104,7 +104,7 @@ class Call:
     """One request, as its handler gets it. ``opened``: the streams that the handler opened."""
 
     services: Services
-    client: Connection
+    client: ClientConnection
     method: str
     opened: list[Stream] = field(default_factory=list)
 

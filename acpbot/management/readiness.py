@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 Status = Literal["ok", "not_ready"]
-State = Literal["starting", "running", "draining", "stopping"]
+DaemonState = Literal["starting", "running", "draining", "stopping"]
 
 
 class Check(msgspec.Struct, frozen=True):

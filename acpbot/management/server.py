@@ -12,14 +12,14 @@ from acpbot.errors import AccessDenied, TooMany
 from acpbot.logs import get_logger
 from acpbot.management.access import peer_of
 from acpbot.management.audit import DENIED
-from acpbot.management.connection import Connection
+from acpbot.management.connection import ClientConnection
 from acpbot.management.dispatch import Dispatcher
 from acpbot.management.protocol import PROTOCOL, SERVER, Limits
 
 if TYPE_CHECKING:
     import socket
 
-    from acpbot.management.access import Peer
+    from acpbot.management.access import PeerCredentials
     from acpbot.management.connection import Begin
     from acpbot.management.method import Services
     from acpbot.management.protocol import Access
@@ -40,7 +40,7 @@ class ManagementServer:
         self.tasks = TaskSet("management")
         self._services = services
         self._server: asyncio.Server | None = None
-        self._connections: set[Connection] = set()
+        self._connections: set[ClientConnection] = set()
         self._gone = asyncio.Event()
 
     async def start(self, listening: socket.socket) -> None:
@@ -48,7 +48,7 @@ class ManagementServer:
         for admin in await asyncio.to_thread(self._services.rule.unknown):
             log.warning("admin_unknown", admin=admin, hint="see [management] admin_users")
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(partial(Connection, self), sock=listening, **_KEEP_SOCKET)
+        self._server = await loop.create_unix_server(partial(ClientConnection, self), sock=listening, **_KEEP_SOCKET)
 
     async def close(self) -> None:
         """Accept no more; wait ``Limits.close_seconds`` for requests that are under way; close every connection."""
@@ -66,7 +66,7 @@ class ManagementServer:
 
     # What connections call (ConnectionOwner).
 
-    def on_connected(self, connection: Connection, transport: asyncio.Transport) -> None:
+    def on_connected(self, connection: ClientConnection, transport: asyncio.Transport) -> None:
         """Welcome a client, or refuse it."""
         if len(self._connections) >= self.limits.connections:
             connection.refuse(
@@ -90,12 +90,12 @@ class ManagementServer:
         else:
             self._welcome(connection, peer, access)
 
-    def on_closed(self, connection: Connection) -> None:
+    def on_closed(self, connection: ClientConnection) -> None:
         """Count the connection no more."""
         self._connections.discard(connection)
         self._gone.set()
 
-    async def _look_up(self, connection: Connection, peer: Peer) -> None:
+    async def _look_up(self, connection: ClientConnection, peer: PeerCredentials) -> None:
         """Find the peer's access in a thread: a directory service may be slow, and no other client waits for it."""
         access: Access = "read"
         try:
@@ -106,7 +106,7 @@ class ManagementServer:
             log.warning("admin_lookup_failed", uid=peer.uid, reason=reason)
         self._welcome(connection, peer, access)
 
-    def _welcome(self, connection: Connection, peer: Peer, access: Access) -> None:
+    def _welcome(self, connection: ClientConnection, peer: PeerCredentials, access: Access) -> None:
         hello = {
             "server": SERVER,
             "version": self._services.version,

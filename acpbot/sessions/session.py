@@ -23,7 +23,7 @@ from acpbot.sessions.launch import describe_exit, launch, start_error
 from acpbot.sessions.terminate import TerminationResult, terminate
 from acpbot.sessions.turn import Turn, TurnEnd
 from acpbot.sessions.turn_runner import TurnRunner
-from acpbot.sessions.views import Detail, Row, State, process_rows, row_of
+from acpbot.sessions.views import Detail, Row, SessionState, process_rows, row_of
 from acpbot.sessions.workspace import make_folder
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Session:
     # What others see.
 
     @property
-    def state(self) -> State:
+    def state(self) -> SessionState:
         """Its state as docs/protocol.md lists them; derived, so that it can't differ from the facts."""
         if self._gone:
             return "gone"

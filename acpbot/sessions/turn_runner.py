@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from acpbot.acp import permissions, schema
 from acpbot.acp.connection import PermissionAsked, PromptEnded, RequestCancelled
+from acpbot.aio import Wakeup
 from acpbot.errors import AgentError, AgentGone, TooMany
 from acpbot.logs import get_logger
 from acpbot.sessions.open_tool_calls import OpenToolCalls
@@ -87,7 +88,7 @@ class TurnRunner:
         self._on_starting = on_starting
         self._on_failure = on_failure
         self._on_empty_reply = on_empty_reply
-        self._more = asyncio.Event()
+        self._more = Wakeup()
         self._started_at = self._heard_at = 0.0
         self._has_content = False
         self._cancelled_before = False
@@ -117,7 +118,7 @@ class TurnRunner:
             words = "1 message already waits" if waiting == 1 else f"{waiting} messages already wait"
             raise TooMany(f"cannot queue: {words} in this thread; wait for an answer")
         self.queue.append(turn)
-        self._more.set()
+        self._more.wake()
         self._on_change()
         return before
 
@@ -125,7 +126,7 @@ class TurnRunner:
         """Queue, before all others, the turns of the session before; ``retried`` is the one that it gave back."""
         self.queue.extendleft(reversed(turns))
         self.retried = retried
-        self._more.set()
+        self._more.wake()
         self._on_change()
 
     def withdraw(self, key: str) -> bool:
@@ -170,7 +171,6 @@ class TurnRunner:
                 if self.queue:
                     await _check(self.queue[0])
                 else:
-                    self._more.clear()
                     await self._more.wait()
             await self._run_turn(agent, self.queue.popleft())
             if self.queue:

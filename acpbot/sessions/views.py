@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Reason = Literal["killed", "crashed", "start_failed", "evicted", "expired", "stuck", "stopped", "replaced"]
 """Why a session ended."""
-State = Literal["starting", "idle", "busy", "waiting", "stuck", "suspended", "closing", "gone"]
+SessionState = Literal["starting", "idle", "busy", "waiting", "stuck", "suspended", "closing", "gone"]
 Outcome = Literal["ended", "already_gone", "conflict", "failed"]
 
 
@@ -40,7 +40,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     session_id: str | None = None
     platform: str
     agent: str
-    state: State = "suspended"
+    state: SessionState = "suspended"
     alive: bool = False
     cwd: str
     title: str | None

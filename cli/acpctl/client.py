@@ -32,7 +32,7 @@ def objects(value: object) -> list[Message]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-class Connection:
+class DaemonConnection:
     """One connection to the daemon. Not thread-safe. Keeps notifications until :meth:`receive` is called.
 
     Connects at once and reads the daemon's hello; ``timeout`` seconds limit this and the first exchange. ``access``:

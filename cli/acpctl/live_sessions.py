@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from acpctl.quantities import number
 
 if TYPE_CHECKING:
-    from acpctl.client import Connection, Message
+    from acpctl.client import DaemonConnection, Message
 
 POLL_SECONDS: Final = 1.0
 _BATCH_SECONDS: Final = 0.1  # changes within this time count as one
@@ -22,7 +22,7 @@ class LiveSessions:
     ``poll_pushed``: ask every second too where changes are pushed, for values whose changes are not.
     """
 
-    def __init__(self, connection: Connection, params: dict[str, Any], *, poll_pushed: bool = False) -> None:
+    def __init__(self, connection: DaemonConnection, params: dict[str, Any], *, poll_pushed: bool = False) -> None:
         self.max_sessions: object = None
         self._connection = connection
         self._params = params

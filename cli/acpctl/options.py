@@ -40,9 +40,9 @@ class GlobalOptions(NamedTuple):
     timeout: float
     out: Output
 
-    def connect(self) -> client.Connection:
+    def connect(self) -> client.DaemonConnection:
         """Connect to the daemon. Raises ``CliError``."""
-        return client.Connection(socket_paths.find_socket(self.socket, os.environ), self.timeout)
+        return client.DaemonConnection(socket_paths.find_socket(self.socket, os.environ), self.timeout)
 
 
 def global_options(context: typer.Context) -> GlobalOptions:

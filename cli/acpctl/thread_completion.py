@@ -17,7 +17,7 @@ def complete_thread(context: typer.Context, incomplete: str) -> list[tuple[str, 
     option = context.find_root().params.get("socket")
     try:
         path = socket_paths.find_socket(option if isinstance(option, str) else None, os.environ)
-        with client.Connection(path, _SECONDS) as connection:
+        with client.DaemonConnection(path, _SECONDS) as connection:
             rows = connection.parse_rows(connection.call("sessions.list"), "sessions", "sessions.list")
             sessions = [(row.get("thread_id"), row.get("state")) for row in rows]
         return [

@@ -10,7 +10,7 @@ from acpctl.exit_codes import NOT_FOUND, USAGE
 from acpctl.text import clean
 
 if TYPE_CHECKING:
-    from acpctl.client import Connection
+    from acpctl.client import DaemonConnection
 
 _MAX_LENGTH: Final = 200
 _MIN_SUFFIX: Final = 4
@@ -49,7 +49,7 @@ def parse_thread(argument: str) -> ThreadRef:
     return ThreadRef(argument, text, exact=False)
 
 
-def fetch_session(connection: Connection, ref: ThreadRef) -> dict[str, Any]:
+def fetch_session(connection: DaemonConnection, ref: ThreadRef) -> dict[str, Any]:
     """The thread's session, as ``sessions.get`` returns it.
 
     Raises ``CliError`` (exit 5) where there is none, or where a suffix fits several threads.

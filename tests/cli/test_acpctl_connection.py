@@ -247,13 +247,13 @@ def test_an_answer_in_pieces_after_a_notification_is_read(daemon, path):
         raise Raw(b':1,"result":{"ok":1}}\n{"jsonrpc":"2.0","method":"x","params":{"seq":2}}\n')
 
     daemon.on("health.get", slow)
-    with client.Connection(str(path), 5) as connection:
+    with client.DaemonConnection(str(path), 5) as connection:
         assert connection.call("health.get") == {"ok": 1}
         assert connection.receive(5)[0]["params"] == {"seq": 1}
 
 
 def test_a_request_that_is_too_long_is_not_sent(daemon, path):
-    with client.Connection(str(path), 5) as connection:
+    with client.DaemonConnection(str(path), 5) as connection:
         with pytest.raises(CliError, match="acpbot takes 65,536"):
             connection.send("chat.send", {"text": "x" * 65_536})
         assert connection.call("sessions.list")["max_sessions"] == 32
@@ -261,7 +261,7 @@ def test_a_request_that_is_too_long_is_not_sent(daemon, path):
 
 
 def test_the_last_message_before_a_close_is_read(daemon, path):
-    with client.Connection(str(path), 5) as connection:
+    with client.DaemonConnection(str(path), 5) as connection:
         connection.call("sessions.list")
         daemon.clients[0].line(
             {"jsonrpc": "2.0", "id": None, "error": {"code": -32007, "message": "cannot read", "data": {}}}

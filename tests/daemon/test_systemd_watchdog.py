@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from acpbot.daemon.systemd import ServiceManager, Watchdog, watchdog_interval
+from acpbot.daemon.systemd import ServiceManager, SystemdWatchdog, watchdog_interval
 from acpbot.management.protocol import Limits
 from tests.fakes.daemon import DEMO_AGENT, LIMIT, DaemonProcess
 from tests.support.management_server import Harness
@@ -34,9 +34,9 @@ async def harness(tmp_path):
 
 @pytest.fixture
 def make(tmp_path, manager):  # noqa: ARG001 - it has to listen
-    def make(path, seconds: float = LIMIT) -> Watchdog:
+    def make(path, seconds: float = LIMIT) -> SystemdWatchdog:
         manager = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "notify")}, str)
-        return Watchdog(manager, None if path is None else str(path), seconds=seconds)
+        return SystemdWatchdog(manager, None if path is None else str(path), seconds=seconds)
 
     return make
 

@@ -16,7 +16,7 @@ from acpbot.sessions.views import Detail, KillResult, PoolCounts, ProcessRow, Ro
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from acpbot.management.readiness import State
+    from acpbot.management.readiness import DaemonState
     from acpbot.sessions.views import Target
 
 Event = dict[str, Any]
@@ -226,7 +226,7 @@ class FakeDrain:
     def __init__(self) -> None:
         self.asked: list[tuple[bool, float | None]] = []
 
-    def drain(self, *, on: bool, deadline_seconds: float | None) -> State:
+    def drain(self, *, on: bool, deadline_seconds: float | None) -> DaemonState:
         self.asked.append((on, deadline_seconds))
         return "draining" if on else "running"
 

@@ -14,7 +14,7 @@ import threading
 
 import pytest
 
-from acpbot.management.access import AccessRule, Peer, peer_of, user_name
+from acpbot.management.access import AccessRule, PeerCredentials, peer_of, user_name
 from acpbot.management.protocol import Limits
 from tests.support.management_server import LIMIT, THREAD
 
@@ -36,7 +36,7 @@ def users():
 def test_the_kernel_gives_the_peers_credentials():
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     with ours, theirs:
-        assert peer_of(ours) == Peer(os.getpid(), os.geteuid(), os.getegid())
+        assert peer_of(ours) == PeerCredentials(os.getpid(), os.geteuid(), os.getegid())
 
 
 def test_a_socket_without_credentials_has_no_peer():
@@ -47,52 +47,54 @@ def test_a_socket_without_credentials_has_no_peer():
 
 @pytest.mark.parametrize("uid", [0, os.geteuid()])
 def test_root_and_the_daemon_itself_are_admin_at_once(uid):
-    assert AccessRule().at_once(Peer(1, uid, 0)) == "admin"
-    assert AccessRule(["@no-such-group"]).at_once(Peer(1, uid, 0)) == "admin"
+    assert AccessRule().at_once(PeerCredentials(1, uid, 0)) == "admin"
+    assert AccessRule(["@no-such-group"]).at_once(PeerCredentials(1, uid, 0)) == "admin"
 
 
 def test_others_may_read():
-    peer = Peer(1, STRANGER, STRANGER)
+    peer = PeerCredentials(1, STRANGER, STRANGER)
     assert AccessRule().at_once(peer) == "read"
     assert AccessRule(["root"]).at_once(peer) is None, "a look at the users is needed"
     assert AccessRule(["root", "no-such-user", "@no-such-group", "7"]).looked_up(peer) == "read"
 
 
 def test_a_uid_is_an_admin_by_its_number():
-    assert AccessRule([str(STRANGER)]).at_once(Peer(1, STRANGER, 0)) == "admin"
-    assert AccessRule([str(STRANGER)]).looked_up(Peer(1, STRANGER - 1, 0)) == "read"
+    assert AccessRule([str(STRANGER)]).at_once(PeerCredentials(1, STRANGER, 0)) == "admin"
+    assert AccessRule([str(STRANGER)]).looked_up(PeerCredentials(1, STRANGER - 1, 0)) == "read"
 
 
 def test_a_user_is_an_admin_by_name():
     user, _ = next(users())
-    assert AccessRule([user.pw_name]).looked_up(Peer(1, user.pw_uid, user.pw_gid)) == "admin"
-    assert AccessRule([user.pw_name]).looked_up(Peer(1, STRANGER, user.pw_gid)) == "read"
+    assert AccessRule([user.pw_name]).looked_up(PeerCredentials(1, user.pw_uid, user.pw_gid)) == "admin"
+    assert AccessRule([user.pw_name]).looked_up(PeerCredentials(1, STRANGER, user.pw_gid)) == "read"
 
 
 def test_a_user_is_an_admin_by_its_primary_group():
     user, group = next(users())
     rule = AccessRule([f"@{group.gr_name}"])
-    assert rule.looked_up(Peer(1, user.pw_uid, STRANGER)) == "admin"
+    assert rule.looked_up(PeerCredentials(1, user.pw_uid, STRANGER)) == "admin"
 
 
 def test_the_group_of_the_process_alone_does_not_count():
     _, group = next(users())
     rule = AccessRule([f"@{group.gr_name}"])
-    assert rule.looked_up(Peer(1, STRANGER, group.gr_gid)) == "read"
+    assert rule.looked_up(PeerCredentials(1, STRANGER, group.gr_gid)) == "read"
     other = next(user for user, _ in users() if user.pw_gid != group.gr_gid and user.pw_name not in group.gr_mem)
-    assert rule.looked_up(Peer(1, other.pw_uid, group.gr_gid)) == "read"
+    assert rule.looked_up(PeerCredentials(1, other.pw_uid, group.gr_gid)) == "read"
 
 
 def test_a_user_is_an_admin_by_a_group_that_lists_it(monkeypatch):
     user, _ = next(users())
     listed = grp.struct_group(("operators", "x", STRANGER, ["somebody", user.pw_name]))
     monkeypatch.setattr(grp, "getgrnam", {"operators": listed}.__getitem__)  # the system's database
-    assert AccessRule(["@operators"]).looked_up(Peer(1, user.pw_uid, user.pw_gid)) == "admin"
-    assert AccessRule(["operators"]).looked_up(Peer(1, user.pw_uid, user.pw_gid)) == "read", "that is a user's name"
+    assert AccessRule(["@operators"]).looked_up(PeerCredentials(1, user.pw_uid, user.pw_gid)) == "admin"
+    assert AccessRule(["operators"]).looked_up(PeerCredentials(1, user.pw_uid, user.pw_gid)) == "read", (
+        "that is a user's name"
+    )
 
 
 def test_a_name_of_digits_is_a_uid_and_not_a_group():
-    assert AccessRule(["@0"]).looked_up(Peer(1, STRANGER, 0)) == "read"
+    assert AccessRule(["@0"]).looked_up(PeerCredentials(1, STRANGER, 0)) == "read"
 
 
 def test_unknown_admins_are_found():

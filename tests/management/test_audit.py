@@ -7,10 +7,10 @@ import pytest
 
 from acpbot import logs
 from acpbot.management import audit
-from acpbot.management.access import Peer
+from acpbot.management.access import PeerCredentials
 from acpbot.storage.store import Store
 
-PEER = Peer(pid=4711, uid=1000, gid=1000)
+PEER = PeerCredentials(pid=4711, uid=1000, gid=1000)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from tests.fakes.pool import FakeDrain, FakeHub, FakePool, make_health_inputs, m
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from acpbot.management.readiness import State
+    from acpbot.management.readiness import DaemonState
 
 LIMIT = 10
 THREAD = "1417221234567890123"
@@ -38,7 +38,7 @@ class Harness:
         self.pool = FakePool(make_row(THREAD))
         self.hub = FakeHub()
         self.drain = FakeDrain()
-        self.state: State = "running"
+        self.state: DaemonState = "running"
         self.limits = limits or Limits()
         members: dict[str, Any] = {
             "chat": self.hub,

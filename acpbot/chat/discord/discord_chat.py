@@ -15,7 +15,7 @@ from acpbot.chat.discord.gateway.supervisor import SILENCE_SECONDS, GatewayStatu
 from acpbot.chat.discord.inbound.backfill import Backfill
 from acpbot.chat.discord.inbound.intake import Intake
 from acpbot.chat.discord.inbound.read_cursor import ReadCursor
-from acpbot.chat.discord.interactions.commands import PROMPT_SECONDS, Commands
+from acpbot.chat.discord.interactions.commands import PROMPT_SECONDS, SlashCommands
 from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
 from acpbot.chat.discord.outbound.outbox import Outbox
 from acpbot.chat.discord.outbound.rest import Rest
@@ -40,7 +40,7 @@ class DiscordChat:
     """Threads of Discord. Everything runs in the loop that called :meth:`run`.
 
     ``delivery`` and ``reconnect`` are the waits between tries of requests and of connections; ``patience`` and
-    ``silence`` as :class:`Supervisor`'s, ``prompt`` as :class:`Commands`'; ``throttle`` keeps to the global limit.
+    ``silence`` as :class:`Supervisor`'s, ``prompt`` as :class:`SlashCommands`'; ``throttle`` keeps to the global limit.
     ``identify_seconds``: between two new sessions of the gateway.
     """
 
@@ -71,7 +71,9 @@ class DiscordChat:
         messages, channels = PendingMessages(pool), Channels(pool)
         self._threads = Threads(self.outbox, clock)
         prompts = PermissionPrompts(current, channels, self.outbox)
-        self._commands = Commands(settings=current, pool=pool, channels=channels, outbox=self.outbox, prompt=prompt)
+        self._commands = SlashCommands(
+            settings=current, pool=pool, channels=channels, outbox=self.outbox, prompt=prompt
+        )
         self._platform = DiscordPlatform(
             settings=current,
             pool=pool,

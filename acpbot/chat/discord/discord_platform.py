@@ -18,7 +18,7 @@ from acpbot.chat.discord.inbound import content
 from acpbot.chat.discord.inbound.content import defuse
 from acpbot.chat.discord.outbound.diff_poster import DiffPoster
 from acpbot.chat.discord.outbound.reactions import ReactionUpdater, end_reactions
-from acpbot.chat.discord.outbound.rest import ARCHIVED, FORBIDDEN, NOT_FOUND, Refused
+from acpbot.chat.discord.outbound.rest import ARCHIVED, FORBIDDEN, NOT_FOUND, RequestRefused
 from acpbot.chat.discord.turn_view import LIMIT, DiscordTurnView
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.logs import get_logger
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from acpbot.acp.schema import PromptCapabilities
     from acpbot.chat.discord.access import Channels, CurrentSettings
-    from acpbot.chat.discord.interactions.commands import Commands
+    from acpbot.chat.discord.interactions.commands import SlashCommands
     from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.threads import Threads
@@ -116,7 +116,7 @@ class PendingMessages:
         )
 
 
-def undelivered_text(thread_id: str, asker_id: str, error: Refused) -> str:
+def undelivered_text(thread_id: str, asker_id: str, error: RequestRefused) -> str:
     """What a channel says of an answer in one of its threads that Discord refuses there."""
     why = "it is locked" if error.code == ARCHIVED else "I need the permission Send Messages in Threads"
     return f"😱 <@{asker_id}> I could not say all of my answer in <#{thread_id}>: {why}. Mend that and ask again there."
@@ -153,7 +153,7 @@ class DiscordPlatform:
         messages: PendingMessages,
         channels: Channels,
         threads: Threads,
-        commands: Commands,
+        commands: SlashCommands,
         prompts: PermissionPrompts,
         outbox: Outbox,
     ) -> None:
@@ -198,7 +198,7 @@ class DiscordPlatform:
         show = self._settings.discord.tool_display == "full"
         return DiffPoster(self._outbox, self._pool, thread_id) if show else None
 
-    def _report_undelivered(self, view: DiscordTurnView, error: Refused) -> None:
+    def _report_undelivered(self, view: DiscordTurnView, error: RequestRefused) -> None:
         """Say in the parent channel that a thread takes no messages, unless the thread is gone."""
         log.warning("answer_undelivered", thread=view.thread_id, user=view.asker_id, error=str(error))
         parent = self._channels.parent_of(view.thread_id)
@@ -223,7 +223,7 @@ class DiscordPlatform:
         except TimeoutError:
             log.info("message_recheck_timed_out", thread=incoming.thread_id, message=incoming.key)
             return
-        except Refused as error:
+        except RequestRefused as error:
             if error.status == NOT_FOUND:
                 self.withdraw(incoming.key)
             return

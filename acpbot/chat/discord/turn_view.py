@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from acpbot.aio import TaskSet
-from acpbot.chat.discord.outbound.reactions import STOP_EVENTS, Event
-from acpbot.chat.discord.outbound.rest import BAD_REQUEST, FILE_BYTES_MOST, File, Refused, Unreachable
+from acpbot.chat.discord.outbound.reactions import STOP_EVENTS, ReactionEvent
+from acpbot.chat.discord.outbound.rest import BAD_REQUEST, FILE_BYTES_MOST, File, RequestRefused, Unreachable
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.logs import get_logger
 from acpbot.text import is_blank, split_bytes
@@ -61,7 +61,7 @@ class DiscordTurnView:
         deleted: Container[str],
         turn_started: Callable[[DiscordTurnView], None],
         turn_over: Callable[[DiscordTurnView], None],
-        undelivered: Callable[[DiscordTurnView, Refused], None],
+        undelivered: Callable[[DiscordTurnView, RequestRefused], None],
     ) -> None:
         self.incoming = incoming
         self.thread_id = incoming.thread_id
@@ -106,7 +106,7 @@ class DiscordTurnView:
         """The turn runs now."""
         self._started = True
         self._drop_queue_note()
-        self._reactions.on(Event.THINKING)
+        self._reactions.on(ReactionEvent.THINKING)
         self._start_typing()
         self._turn_started(self)
 
@@ -121,14 +121,14 @@ class DiscordTurnView:
     def on_permission_request(self, ask: PermissionRequest) -> None:
         """Show the buttons, after the file changes that they are about."""
         self._typing.cancel_soon()
-        self._reactions.on(Event.ASKED)
+        self._reactions.on(ReactionEvent.ASKED)
         if self._diffs is not None:
             self._diffs.show(ask.asked.params.tool_call)
         self._prompts.asked(self.thread_id, self.asker_id, ask)
 
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
         """Take the buttons away."""
-        self._reactions.on(Event.ANSWERED)
+        self._reactions.on(ReactionEvent.ANSWERED)
         self._start_typing()
         self._prompts.ended(ask)
 
@@ -140,7 +140,7 @@ class DiscordTurnView:
         self._live, self.end, self._on_persisted = live, end, on_persisted
         self._typing.cancel_soon()
         self._drop_queue_note()
-        self._reactions.on(STOP_EVENTS.get(end.stop_reason, Event.DONE))
+        self._reactions.on(STOP_EVENTS.get(end.stop_reason, ReactionEvent.DONE))
         self._turn_over(self)
         self._queue.refresh(self._render, urgent=True)
         asyncio.get_running_loop().call_soon(self._queue.bring_up_to_date)
@@ -236,10 +236,10 @@ class DiscordTurnView:
             self._reposted.add(index)
             self._posts[index] = self._post_body(index, post.wanted[0])
 
-    def _report_undelivered(self, error: Refused) -> None:
+    def _report_undelivered(self, error: RequestRefused) -> None:
         if not self._loss_reported:
             self._loss_reported = True
-            self._reactions.on(Event.ERROR)
+            self._reactions.on(ReactionEvent.ERROR)
             self._undelivered(self, error)
 
     def _report_loss(self, reason: str) -> None:
@@ -275,7 +275,7 @@ class DiscordTurnView:
         while True:
             try:
                 await self._outbox.rest.typing(self.thread_id)
-            except Refused:
+            except RequestRefused:
                 return
             except Unreachable as error:
                 log.debug("discord_typing_failed", thread=self.thread_id, error=str(error))

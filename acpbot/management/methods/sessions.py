@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from acpbot.errors import InvalidParams
 from acpbot.management.method import Call, Method, Params
-from acpbot.sessions.views import State, Target  # noqa: TC001 - msgspec resolves the annotations when it runs
+from acpbot.sessions.views import SessionState, Target  # noqa: TC001 - msgspec resolves the annotations when it runs
 
 MAX_TARGETS: Final = 1000
 MAX_GRACE_SECONDS: Final = 300
@@ -17,7 +17,7 @@ MAX_GRACE_SECONDS: Final = 300
 class SessionsList(Params, frozen=True):
     """``state``: only these. ``suspended``: those without a process too."""
 
-    state: State | None = None
+    state: SessionState | None = None
     suspended: bool = False
 
 

@@ -15,7 +15,7 @@ from acpbot.times import rfc3339
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from acpbot.management.connection import Connection
+    from acpbot.management.connection import ClientConnection
     from acpbot.management.method import Sessions
     from acpbot.management.stream import Event, Stream
     from acpbot.sessions.views import Row
@@ -47,7 +47,7 @@ class _Watch:
         self._leave: Callable[[], None] | None = None
         self._stream: Stream | None = None
 
-    def start(self, client: Connection) -> Stream:
+    def start(self, client: ClientConnection) -> Stream:
         self._stream = client.stream("watch", "sessions.event", self._snapshot, self._stop)
         self._leave = self._pool.subscribe(self._changed)
         return self._stream
@@ -102,7 +102,7 @@ class _Tail:
         self._leave_output = leave
         return recent
 
-    def start(self, client: Connection) -> Stream:
+    def start(self, client: ClientConnection) -> Stream:
         self._leave_pool = self._pool.subscribe(self._changed)
         try:
             self._stream = client.stream(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acpctl.chat.chat_view import ChatView
-    from acpctl.client import Connection, Message
+    from acpctl.client import DaemonConnection, Message
 
 _REDRAW_SECONDS: Final = 1.0  # a running turn shows its seconds
 
@@ -27,7 +27,7 @@ class ChatClient:
     The caller reads the connection: it passes every message to :meth:`handle`, and calls :meth:`check_timeouts`.
     """
 
-    def __init__(self, connection: Connection, thread: str, view: ChatView, *, timeout: float) -> None:
+    def __init__(self, connection: DaemonConnection, thread: str, view: ChatView, *, timeout: float) -> None:
         self.thread = thread
         self.row: Message = {}
         self.busy = False

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from acpctl.chat.chat_view import PermissionRequest, ToolCall
-    from acpctl.client import Connection, Message
+    from acpctl.client import DaemonConnection, Message
     from acpctl.errors import CliError
     from acpctl.options import GlobalOptions
     from acpctl.render.output import Output
@@ -156,7 +156,7 @@ class _StdinLines:
         return line.decode("utf-8", errors="replace").rstrip("\r")
 
 
-def run_plain_chat(options: GlobalOptions, connection: Connection, thread: str, agent: str | None) -> int:
+def run_plain_chat(options: GlobalOptions, connection: DaemonConnection, thread: str, agent: str | None) -> int:
     """Send the lines of stdin, wait for the end of the last turn, and return the exit code."""
     view = PlainView(options.out)
     client = ChatClient(connection, thread, view, timeout=options.timeout)
@@ -172,7 +172,7 @@ def run_plain_chat(options: GlobalOptions, connection: Connection, thread: str, 
     return view.status
 
 
-def _converse(connection: Connection, client: ChatClient, out: Output, interrupts: _Interrupts) -> None:
+def _converse(connection: DaemonConnection, client: ChatClient, out: Output, interrupts: _Interrupts) -> None:
     lines = _StdinLines()
     cancelled = False
     while not out.reader_gone:

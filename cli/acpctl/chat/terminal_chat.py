@@ -12,18 +12,18 @@ from acpctl.exit_codes import DONE, INTERRUPTED
 from acpctl.text import clean_lines
 
 if TYPE_CHECKING:
-    from acpctl.client import Connection, Message
+    from acpctl.client import DaemonConnection, Message
     from acpctl.options import GlobalOptions
     from acpctl.render.output import Output
 
 
-def run_terminal_chat(options: GlobalOptions, connection: Connection, thread: str, agent: str | None) -> int:
+def run_terminal_chat(options: GlobalOptions, connection: DaemonConnection, thread: str, agent: str | None) -> int:
     """Chat until the user leaves, and return the exit code. Raises ``CliError``."""
     return _TerminalChat(options, connection, thread).run(agent)
 
 
 class _TerminalChat:
-    def __init__(self, options: GlobalOptions, connection: Connection, thread: str) -> None:
+    def __init__(self, options: GlobalOptions, connection: DaemonConnection, thread: str) -> None:
         self._out: Output = options.out
         self._connection = connection
         self._editor = LineEditor(

@@ -63,7 +63,7 @@ def _examine(options: GlobalOptions, findings: list[Finding]) -> int:
         findings.append(Finding("daemon", ok=False, detail="no socket found", advice=socket_paths.UNREACHABLE_ADVICE))
         return UNREACHABLE
     try:
-        connection = client.Connection(found, options.timeout)
+        connection = client.DaemonConnection(found, options.timeout)
     except CliError as error:
         problem, _, advice = error.message.partition("; ")
         findings.append(Finding("daemon", ok=False, detail=problem, advice=advice))
@@ -106,7 +106,7 @@ def _check_candidate(candidate: socket_paths.Candidate, findings: list[Finding],
     return True
 
 
-def _check_daemon(connection: client.Connection, findings: list[Finding]) -> int:
+def _check_daemon(connection: client.DaemonConnection, findings: list[Finding]) -> int:
     state = clean(connection.hello.get("state"))
     findings.append(
         Finding(

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from acpctl.client import IN_TURN, Connection
+from acpctl.client import IN_TURN, DaemonConnection
 from acpctl.errors import CliError
 from acpctl.exit_codes import DONE, INTERRUPTED, NOT_FOUND, TIMED_OUT, USAGE
 from acpctl.options import GlobalOptions, OutputFormat, global_options
@@ -57,7 +57,7 @@ def run(
     return DONE
 
 
-def _wait_until_idle(connection: Connection, options: GlobalOptions, deadline: float | None) -> None:
+def _wait_until_idle(connection: DaemonConnection, options: GlobalOptions, deadline: float | None) -> None:
     """Return once no turn runs and none is queued.
 
     Raises ``CliError``: exit 7 where that takes longer than the deadline and one exchange, 5 where the drain ends.
@@ -81,7 +81,7 @@ def _wait_until_idle(connection: Connection, options: GlobalOptions, deadline: f
             connection.receive(_POLL_SECONDS)
 
 
-def _count_turns(connection: Connection) -> tuple[int, int]:
+def _count_turns(connection: DaemonConnection) -> tuple[int, int]:
     """How many turns run, and how many are queued."""
     connection.reset_deadline()
     health = connection.call("health.get")

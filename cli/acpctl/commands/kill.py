@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from acpctl.client import REQUEST_LIMIT, Connection
+from acpctl.client import REQUEST_LIMIT, DaemonConnection
 from acpctl.errors import CliError
 from acpctl.exit_codes import DENIED, DONE, FAILED, NOT_FOUND, USAGE
 from acpctl.options import GlobalOptions, OutputFormat, ThreadArguments, global_options
@@ -105,12 +105,12 @@ def _check_usage(threads: list[str], *, everything: bool, yes: bool, expect: int
         )
 
 
-def _running_sessions(connection: Connection) -> list[Row]:
+def _running_sessions(connection: DaemonConnection) -> list[Row]:
     rows = connection.parse_rows(connection.call("sessions.list"), "sessions", "sessions.list")
     return [row for row in rows if row.get("session_id") is not None]
 
 
-def _named_sessions(connection: Connection, refs: list[ThreadRef], *, exact: bool) -> list[Row]:
+def _named_sessions(connection: DaemonConnection, refs: list[ThreadRef], *, exact: bool) -> list[Row]:
     """The session of each thread, once. Raises one ``CliError`` for all threads whose session cannot be ended."""
     found: dict[str, Row] = {}
     problems: list[CliError] = []

@@ -10,13 +10,13 @@ from acpctl.options import GlobalOptions, global_options
 from acpctl.render.session_rows import session_table, summary
 from acpctl.text import clean
 
-State = Literal["starting", "idle", "busy", "waiting", "stuck", "suspended", "closing", "gone"]
+SessionState = Literal["starting", "idle", "busy", "waiting", "stuck", "suspended", "closing", "gone"]
 
 
 def run(
     context: typer.Context,
     *,
-    state: Annotated[State | None, typer.Option(metavar="STATE", help="Only those in this state.")] = None,
+    state: Annotated[SessionState | None, typer.Option(metavar="STATE", help="Only those in this state.")] = None,
     stuck: Annotated[bool, typer.Option("--stuck", help="The same as --state stuck.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Suspended ones too: no process, but resumable.")] = False,
     output: Annotated[

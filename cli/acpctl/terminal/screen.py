@@ -10,7 +10,7 @@ from acpctl.terminal.raw_terminal import RawTerminal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from acpctl.client import Connection
+    from acpctl.client import DaemonConnection
 
 _ENTER: Final = "\x1b[?1049h\x1b[?7l\x1b[?25l"  # the alternate screen, without line wrap and cursor
 _LEAVE: Final = "\x1b[?25h\x1b[?7h\x1b[?1049l"
@@ -34,7 +34,7 @@ class Screen(RawTerminal):
 
 
 def redraw_until_quit(
-    connection: Connection,
+    connection: DaemonConnection,
     lines: Callable[[], list[str]],
     refresh: Callable[[], None],
     *,

@@ -9,10 +9,10 @@ from acpbot.demo.agent import main
 from acpbot.demo.agent_commands import COMMANDS, Command
 
 if TYPE_CHECKING:
-    from acpbot.demo.agent_turn import Turn
+    from acpbot.demo.agent_turn import DemoTurn
 
 
-def kind(turn: Turn, kind: str) -> None:
+def kind(turn: DemoTurn, kind: str) -> None:
     """Sends a tool call of this kind."""
     call = turn.tool("x", kind)
     turn.update("tool_call_update", toolCallId=call, status="in_progress")

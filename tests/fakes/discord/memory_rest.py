@@ -12,7 +12,7 @@ from acpbot.chat.discord.outbound.rest import (
     BAD_REQUEST,
     NOT_FOUND,
     UNKNOWN_MESSAGE,
-    Refused,
+    RequestRefused,
     Rest,
     Unreachable,
 )
@@ -76,10 +76,10 @@ class MemoryRest(Rest):
 
     def _message(self, channel_id: str, message_id: str) -> dict[str, Any]:
         if channel_id in self._archived:
-            raise Refused(BAD_REQUEST, ARCHIVED, "Thread is archived")
+            raise RequestRefused(BAD_REQUEST, ARCHIVED, "Thread is archived")
         message = self.there.get(channel_id, {}).get(message_id)
         if message is None:
-            raise Refused(NOT_FOUND, UNKNOWN_MESSAGE, "Unknown Message")
+            raise RequestRefused(NOT_FOUND, UNKNOWN_MESSAGE, "Unknown Message")
         return message
 
     async def send(
@@ -137,7 +137,7 @@ class MemoryRest(Rest):
     async def react(self, channel_id: str, message_id: str, emoji: str, *, add: bool) -> None:
         await self._arrives()
         if channel_id in self._archived:
-            raise Refused(BAD_REQUEST, ARCHIVED, "Thread is archived")
+            raise RequestRefused(BAD_REQUEST, ARCHIVED, "Thread is archived")
         shown = self.reactions.setdefault(message_id, {})
         if add:
             shown[emoji] = None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.inbound.backfill import Backfill
     from acpbot.chat.discord.inbound.intake import Intake
     from acpbot.chat.discord.inbound.read_cursor import ReadCursor
-    from acpbot.chat.discord.interactions.commands import Commands
+    from acpbot.chat.discord.interactions.commands import SlashCommands
     from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.threads import Threads
@@ -41,7 +41,7 @@ class Bot(discord.Client):
         cursor: ReadCursor,
         backfill: Backfill,
         intake: Intake,
-        commands: Commands,
+        commands: SlashCommands,
         prompts: PermissionPrompts,
         threads: Threads,
         outbox: Outbox,

@@ -12,8 +12,8 @@ from acpbot.chat.discord import access
 from acpbot.chat.discord.access import PLATFORM, Decision, author_of, own_role_id
 from acpbot.chat.discord.discord_platform import PendingMessage
 from acpbot.chat.discord.inbound import content, download
-from acpbot.chat.discord.outbound.reactions import Event, ReactionUpdater
-from acpbot.chat.discord.outbound.rest import FORBIDDEN, UNKNOWN_MESSAGE, Refused, Unreachable
+from acpbot.chat.discord.outbound.reactions import ReactionEvent, ReactionUpdater
+from acpbot.chat.discord.outbound.rest import FORBIDDEN, UNKNOWN_MESSAGE, RequestRefused, Unreachable
 from acpbot.chat.platform import IncomingMessage
 from acpbot.chat.rendering.markdown import code
 from acpbot.errors import AgentError, Draining, WireError
@@ -136,7 +136,7 @@ class Intake:
             thread_id = await self._open_thread(message, own_id)
         blocks = await self._download(thread_id, files) if files and thread_id is not None else []
         if thread_id is None or pending.deleted:
-            reactions.on(Event.ERROR if thread_id is None else Event.CANCELLED)
+            reactions.on(ReactionEvent.ERROR if thread_id is None else ReactionEvent.CANCELLED)
             return False
         incoming = IncomingMessage(
             thread_id=thread_id,
@@ -152,7 +152,7 @@ class Intake:
         except Draining:
             raise
         except (WireError, AgentError) as error:
-            reactions.on(Event.ERROR)
+            reactions.on(ReactionEvent.ERROR)
             self._outbox.post(thread_id, f"{error}.")
             return False
         if before and pending.view is not None:
@@ -165,7 +165,7 @@ class Intake:
         channel_id, key = str(message.channel.id), str(message.id)
         try:
             thread_id = await self._threads.open(channel_id, key, title)
-        except Refused as error:
+        except RequestRefused as error:
             words = None if error.code == UNKNOWN_MESSAGE else f"I cannot open a thread here ({error}). {_why(error)}"
         except Unreachable as error:
             words = f"I cannot open a thread here: Discord does not answer ({error}). Try again in a moment."
@@ -236,7 +236,7 @@ class Intake:
         await self._pool.kill([Target(thread_id=thread_id, session_id=session.session_id)], forget=True)
 
 
-def _why(error: Refused) -> str:
+def _why(error: RequestRefused) -> str:
     """What can be done about a thread that Discord does not want to open."""
     if error.status == FORBIDDEN:
         return "I need the permissions View Channel, Send Messages in Threads and Create Public Threads."

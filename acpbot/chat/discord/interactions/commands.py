@@ -25,7 +25,7 @@ from acpbot.chat.discord.interactions.command_text import (
     status_text,
 )
 from acpbot.chat.discord.interactions.respond import complete, respond, whisper
-from acpbot.chat.discord.outbound.rest import Refused, Unreachable
+from acpbot.chat.discord.outbound.rest import RequestRefused, Unreachable
 from acpbot.errors import AcpbotError, Draining, InvalidParams
 from acpbot.logs import get_logger
 from acpbot.sessions.views import Target
@@ -78,7 +78,7 @@ def definitions(*, dms: bool) -> list[dict[str, Any]]:
     return made
 
 
-class Commands:
+class SlashCommands:
     """Registers and answers them. Each command must pass the same access checks as a message.
 
     ``prompt``: seconds after which an answer is deferred.
@@ -129,7 +129,7 @@ class Commands:
         put = partial(self._outbox.rest.call, "PUT", path, body, application_id=application_id)
         try:
             await retry(put, on=(Unreachable,), backoff=self._outbox.retries)
-        except Refused as error:
+        except RequestRefused as error:
             log.warning("commands_refused", error=str(error))
         else:
             self._registered = True

@@ -18,7 +18,7 @@ from discord.utils import time_snowflake
 
 from acpbot.aio import retry
 from acpbot.chat.discord.outbound.post import Post, PostState
-from acpbot.chat.discord.outbound.rest import ARCHIVED, Refused, Unreachable
+from acpbot.chat.discord.outbound.rest import ARCHIVED, RequestRefused, Unreachable
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ class ChannelQueue:
             if message_id is None:
                 self._unsent.appendleft(post)
                 raise
-        except Refused as error:
+        except RequestRefused as error:
             if post.reply_to is None:
                 self._refused(post, error)
             else:  # only the reply may be refused: it takes the permission to read the history
@@ -255,7 +255,7 @@ class ChannelQueue:
         after = self._last_id or str(max(0, time_snowflake(datetime.fromtimestamp(since, UTC))))
         try:
             found = await self._rest.posted_since(self._channel_id, after)
-        except Refused:  # not to send it might lose it
+        except RequestRefused:  # not to send it might lose it
             self._may_be_twice = True
             return None
         words = {post.sent[0].strip(), post.wanted[0].strip()}
@@ -289,7 +289,7 @@ class ChannelQueue:
         wall = self._delivery.wall()
         self.add(Post(self._channel_id, (MAY_BE_TWICE, ()), store=self._store, on_change=self.update, created_at=wall))
 
-    def _refused(self, post: Post, error: Refused) -> None:
+    def _refused(self, post: Post, error: RequestRefused) -> None:
         post.move_to(PostState.REFUSED)
         post.error = error
         post.file = None
@@ -324,7 +324,7 @@ class ChannelQueue:
         edit = partial(self._rest.edit, self._channel_id, post.message_id, latest, urgent=post.urgent)
         try:
             post.delivered = await self._unarchived(edit)
-        except Refused as error:
+        except RequestRefused as error:
             await self._edit_refused(post, error)
             return True
         except Unreachable:
@@ -343,7 +343,7 @@ class ChannelQueue:
         self.bring_up_to_date()
         return post.wanted
 
-    async def _edit_refused(self, post: Post, error: Refused) -> None:
+    async def _edit_refused(self, post: Post, error: RequestRefused) -> None:
         """Try again, a few times: the next text may be taken, or the server has made an error."""
         post.refused_edits += 1
         post.delivered = None
@@ -359,7 +359,7 @@ class ChannelQueue:
         """Make a request. Where the thread is archived, reopen it and make the request again."""
         try:
             return await request()
-        except Refused as error:
+        except RequestRefused as error:
             if error.code != ARCHIVED:
                 raise
         await self._rest.change_thread(self._channel_id, archived=False)
@@ -388,7 +388,7 @@ class ChannelQueue:
         except Unreachable:
             self._side_task = task
             raise
-        except Refused as error:
+        except RequestRefused as error:
             # This harms nobody: the message may be gone, or the permission.
             log.debug("discord_side_task_refused", channel=self._channel_id, error=str(error))
         if isinstance(task, Post):

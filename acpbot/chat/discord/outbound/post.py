@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
-    from acpbot.chat.discord.outbound.rest import Refused
+    from acpbot.chat.discord.outbound.rest import RequestRefused
     from acpbot.storage.store import Store
 
     Components = Sequence[dict[str, Any]]
@@ -135,7 +135,7 @@ class Post:
         self.sent: Content = wanted
         self.delivered: Content | None = None
         self.message_id: str | None = None
-        self.error: Refused | None = None
+        self.error: RequestRefused | None = None
         self.first_try = 0.0
         self.refused_edits = 0
         self.urgent = False

@@ -18,7 +18,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from acpbot.acp import schema
-from acpbot.chat.discord.outbound.rest import Refused
+from acpbot.chat.discord.outbound.rest import RequestRefused
 
 if TYPE_CHECKING:
     from acpbot.acp.schema import Update
@@ -40,7 +40,7 @@ _CODING_WORDS: Final = frozenset(
 )
 
 
-class Event(enum.Enum):
+class ReactionEvent(enum.Enum):
     """What a message's turn does now."""
 
     QUEUED = enum.auto()
@@ -58,10 +58,22 @@ class Event(enum.Enum):
     """The emoji is taken away: the turn was neither answered, nor did it fail."""
 
 
-_ENDS: Final = frozenset({Event.DONE, Event.ERROR, Event.CANCELLED})
-_SHOWN: Final = (Event.QUEUED, Event.THINKING, Event.TOOL, Event.CODING, Event.WEB, Event.DONE, Event.ERROR)
+_ENDS: Final = frozenset({ReactionEvent.DONE, ReactionEvent.ERROR, ReactionEvent.CANCELLED})
+_SHOWN: Final = (
+    ReactionEvent.QUEUED,
+    ReactionEvent.THINKING,
+    ReactionEvent.TOOL,
+    ReactionEvent.CODING,
+    ReactionEvent.WEB,
+    ReactionEvent.DONE,
+    ReactionEvent.ERROR,
+)
 """The states that have an emoji of their own in the settings."""
-STOP_EVENTS: Final = {"cancelled": Event.CANCELLED, "error": Event.ERROR, "refusal": Event.ERROR}
+STOP_EVENTS: Final = {
+    "cancelled": ReactionEvent.CANCELLED,
+    "error": ReactionEvent.ERROR,
+    "refusal": ReactionEvent.ERROR,
+}
 """How a turn ended, by :attr:`TurnEnd.stop_reason`; all other reasons are DONE."""
 
 
@@ -72,23 +84,23 @@ class Change(NamedTuple):
     emoji: str
 
 
-def tool_event(kind: str | None, title: str | None) -> Event:
+def tool_event(kind: str | None, title: str | None) -> ReactionEvent:
     """What a tool is to a reader: by ACP's tool kind, else by the words of its title.
 
     Source: https://agentclientprotocol.com/protocol/schema#toolkind.
     """
     if kind in _CODING_KINDS:
-        return Event.CODING
+        return ReactionEvent.CODING
     if kind == "fetch":
-        return Event.WEB
+        return ReactionEvent.WEB
     if kind == "think":
-        return Event.THINKING
+        return ReactionEvent.THINKING
     # camelCase and snake_case names are tools' names: webSearch, read_file.
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", (title or "")[:_TITLE_MAX]).lower()
     words = frozenset(_WORDS.findall(spaced))
     if words & _WEB_WORDS:
-        return Event.WEB
-    return Event.CODING if kind == "search" or words & _CODING_WORDS else Event.TOOL
+        return ReactionEvent.WEB
+    return ReactionEvent.CODING if kind == "search" or words & _CODING_WORDS else ReactionEvent.TOOL
 
 
 class Reactions:
@@ -101,7 +113,7 @@ class Reactions:
     def __init__(self, settings: ReactionSettings) -> None:
         timing = settings.timing
         emojis = settings.emojis
-        self._emojis: dict[Event | None, str] = {}
+        self._emojis: dict[ReactionEvent | None, str] = {}
         for event in _SHOWN:
             self._emojis[event] = getattr(emojis, event.name.lower())
         self._stall_emojis = emojis.stall_soft, emojis.stall_hard
@@ -110,8 +122,8 @@ class Reactions:
         self._debounce = timing.debounce_ms / 1000
         self._soft = timing.stall_soft_ms / 1000
         self._hard = timing.stall_hard_ms / 1000
-        self._hold = {Event.DONE: timing.done_hold_ms / 1000, Event.ERROR: timing.error_hold_ms / 1000}
-        self._state: Event | None = None
+        self._hold = {ReactionEvent.DONE: timing.done_hold_ms / 1000, ReactionEvent.ERROR: timing.error_hold_ms / 1000}
+        self._state: ReactionEvent | None = None
         self._since = 0.0  # the state's emoji has been the same
         self._heard = 0.0  # the last event
         self._now = 0.0  # the latest time that a caller gave
@@ -125,14 +137,14 @@ class Reactions:
         """Whether nothing is left to show or to remove."""
         return not self._enabled or (self._state in _ENDS and self._target(float("inf")) == self._shown)
 
-    def on(self, event: Event, now: float) -> None:
+    def on(self, event: ReactionEvent, now: float) -> None:
         """Handle what the turn does now; after an end nothing changes any more, unless it turns out to be an error."""
-        if self._state in _ENDS and (event is not Event.ERROR or self._state is Event.ERROR):
+        if self._state in _ENDS and (event is not ReactionEvent.ERROR or self._state is ReactionEvent.ERROR):
             return
         self._heard = self._now = now
-        if event is Event.ASKED:
+        if event is ReactionEvent.ASKED:
             self._asked += 1
-        elif event is Event.ANSWERED:
+        elif event is ReactionEvent.ANSWERED:
             self._asked = max(self._asked - 1, 0)
         else:
             if event in _ENDS or self._emojis.get(event) != self._emojis.get(self._state):
@@ -146,7 +158,7 @@ class Reactions:
             if call.status not in {"completed", "failed"} and len(self._running) < _RUNNING_MAX:
                 self._running[call.tool_call_id] = (call.kind or known[0], call.title or known[1])
         latest = next(reversed(self._running.values()), None)
-        self.on(Event.THINKING if latest is None else tool_event(*latest), now)
+        self.on(ReactionEvent.THINKING if latest is None else tool_event(*latest), now)
 
     def due(self, now: float) -> list[Change]:
         """What to do now, in this order: the new emoji is added before the old one is removed."""
@@ -193,7 +205,7 @@ class Reactions:
 
     def _stall(self, now: float) -> str | None:
         """The emoji for a silent agent, where it is silent that long at that time."""
-        if self._state is None or self._state in _ENDS or self._state is Event.QUEUED or self._asked:
+        if self._state is None or self._state in _ENDS or self._state is ReactionEvent.QUEUED or self._asked:
             return None
         soft, hard = self._stall_emojis
         if self._hard and now >= self._heard + self._hard:
@@ -210,9 +222,9 @@ class ReactionUpdater:
         self._reactions = Reactions(settings)
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self.on(Event.QUEUED)
+        self.on(ReactionEvent.QUEUED)
 
-    def on(self, event: Event) -> None:
+    def on(self, event: ReactionEvent) -> None:
         """Handle what the turn does now."""
         self._reactions.on(event, self._loop.time())
         self._apply()
@@ -244,7 +256,7 @@ async def end_reactions(outbox: Outbox, settings: ReactionSettings, channel_id: 
         return
     try:
         message = await outbox.message(channel_id, message_id)
-    except Refused:
+    except RequestRefused:
         return  # it is gone, or out of reach
     for reaction in message.get("reactions", ()):
         if reaction.get("me"):

@@ -1,7 +1,7 @@
 """Discord's REST API: two kinds of failure, and requests at the pace that the rate limits allow.
 
 The requests go through discord.py's HTTP client, which waits inside the call where a bucket of the rate limits is
-empty. This module adds three things: a failure is either final (:class:`Refused`) or worth another try
+empty. This module adds three things: a failure is either final (:class:`RequestRefused`) or worth another try
 (:class:`Unreachable`); the global limit is kept to before Discord enforces it; and the bucket of edits is read, so that
 they can be spread evenly.
 Source: https://discord.com/developers/docs/topics/rate-limits.
@@ -58,7 +58,7 @@ _PAGES_MOST: Final = 10
 _MALFORMED: Final = "an answer that is none of Discord's"
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """Discord's answer is no, and will stay so: HTTP's ``status``, Discord's own ``code``, and its text."""
 
     def __init__(self, status: int, code: int, text: str) -> None:
@@ -190,7 +190,7 @@ class Rest:
         path = "/channels/{channel_id}/messages/{message_id}"
         try:
             await self.call("DELETE", path, channel_id=channel_id, message_id=message_id)
-        except Refused as error:
+        except RequestRefused as error:
             if error.code != UNKNOWN_MESSAGE:
                 raise
 
@@ -231,7 +231,7 @@ class Rest:
         """Whether Discord has the channel, visible to us or not. False where Discord can't be asked now."""
         try:
             await self.call("GET", "/channels/{channel_id}", channel_id=channel_id)
-        except Refused as error:
+        except RequestRefused as error:
             return error.status == FORBIDDEN
         except Unreachable:
             return False
@@ -243,7 +243,7 @@ class Rest:
         body = {"name": name, "auto_archive_duration": 1440}
         try:
             answer = await self.call("POST", path, body, channel_id=channel_id, message_id=message_id)
-        except Refused as error:
+        except RequestRefused as error:
             if error.code != HAS_THREAD:
                 raise
             return message_id
@@ -284,7 +284,7 @@ class Rest:
             raise
         except discord.HTTPException as error:
             if error.status in _FINAL:
-                raise Refused(error.status, error.code, error.text[:300]) from error
+                raise RequestRefused(error.status, error.code, error.text[:300]) from error
             raise Unreachable(f"{error.status} {error.text[:100]}") from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Unreachable(f"{type(error).__name__}: {error}"[:200]) from error

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from acpbot.aio import TaskSet, retry
-from acpbot.chat.discord.outbound.rest import Refused, Unreachable
+from acpbot.chat.discord.outbound.rest import RequestRefused, Unreachable
 from acpbot.logs import get_logger
 from acpbot.sessions.thread import TITLE_LENGTH, title_from
 from acpbot.text import one_line
@@ -87,7 +87,7 @@ class Threads:
         try:
             while thread_id in self._wanted:
                 await retry(rename, on=(Unreachable,), backoff=self._outbox.retries, attempts=_RENAME_TRIES)
-        except Refused as error:
+        except RequestRefused as error:
             log.info("discord_rename_refused", thread=thread_id, error=str(error))
             self._names.pop(thread_id, None)
         except Unreachable as error:

@@ -12,7 +12,7 @@ from acpbot.chat.discord.gateway.supervisor import GatewayStatus
 from acpbot.chat.discord.outbound.channel_queue import MAY_BE_TWICE
 from acpbot.chat.discord.outbound.outbox import Outbox
 from acpbot.chat.discord.outbound.post import PostState
-from acpbot.chat.discord.outbound.rest import Refused, Rest, Throttle, Unreachable
+from acpbot.chat.discord.outbound.rest import RequestRefused, Rest, Throttle, Unreachable
 from acpbot.text import split_bytes
 from tests.support.pool import Clock
 
@@ -46,7 +46,7 @@ class Api(Rest):
         if trouble == "down":
             raise Unreachable("down")
         if trouble == "refused":
-            raise Refused(403, 50013, "Missing Permissions")
+            raise RequestRefused(403, 50013, "Missing Permissions")
         if trouble == "odd":
             raise ValueError(trouble)
         return trouble == "lost"

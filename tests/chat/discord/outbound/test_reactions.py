@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acpbot.chat.discord.outbound.reactions import STOP_EVENTS, Change, Event, Reactions, tool_event
+from acpbot.chat.discord.outbound.reactions import STOP_EVENTS, Change, ReactionEvent, Reactions, tool_event
 from acpbot.config.settings import EmojiSettings, ReactionSettings, TimingSettings
 
 E = EmojiSettings()
@@ -29,10 +29,10 @@ def test_one_turn_shows_one_emoji_after_the_other():
     state = reactions()
     assert state.due(0) == []
     assert state.next_wakeup() is None
-    state.on(Event.QUEUED, 1)
+    state.on(ReactionEvent.QUEUED, 1)
     assert state.due(1) == [add("👀")]
     assert state.next_wakeup() is None
-    state.on(Event.THINKING, 5)
+    state.on(ReactionEvent.THINKING, 5)
     assert state.due(5) == []
     assert state.next_wakeup() == 5.7
     assert state.due(5.7) == swap("🤔", "👀")
@@ -40,45 +40,45 @@ def test_one_turn_shows_one_emoji_after_the_other():
     assert state.due(6) == []
     assert state.due(6.7) == swap("👨‍💻", "🤔")
     state.update("tool_call_update", {"toolCallId": "1", "status": "completed"}, 7)
-    state.on(Event.DONE, 7.1)
+    state.on(ReactionEvent.DONE, 7.1)
     assert not state.finished
     assert state.due(7.1) == swap("🆗", "👨‍💻")
     assert state.next_wakeup() is None
     assert state.finished
-    state.on(Event.TOOL, 8)
+    state.on(ReactionEvent.TOOL, 8)
     state.update("agent_message_chunk", {}, 9)
     assert state.due(99) == []
 
 
 def test_an_end_may_turn_out_to_be_an_error():
     state = reactions()
-    for event in (Event.QUEUED, Event.DONE):
+    for event in (ReactionEvent.QUEUED, ReactionEvent.DONE):
         state.on(event, 0)
         state.due(0)
-    state.on(Event.ERROR, 1)
+    state.on(ReactionEvent.ERROR, 1)
     assert state.due(1) == swap("😱", "🆗")
-    state.on(Event.ERROR, 2)
-    state.on(Event.DONE, 2)
+    state.on(ReactionEvent.ERROR, 2)
+    state.on(ReactionEvent.DONE, 2)
     assert state.due(2) == []
 
 
 def test_a_state_shorter_than_the_debounce_is_not_shown():
     state = reactions()
-    state.on(Event.THINKING, 0)
+    state.on(ReactionEvent.THINKING, 0)
     assert state.due(0) == [add("🤔")]
     for number in range(20):
         now = 1 + number / 2
-        state.on(Event.WEB if number % 2 else Event.CODING, now)
+        state.on(ReactionEvent.WEB if number % 2 else ReactionEvent.CODING, now)
         assert state.due(now) == []
         assert state.next_wakeup() == pytest.approx(now + 0.7)
     # It was gone for a moment, and is back before that would have shown.
-    state.on(Event.THINKING, 11)
+    state.on(ReactionEvent.THINKING, 11)
     assert state.due(12) == []
 
 
 def test_a_silent_turn_is_slow_then_very_slow_until_the_next_update():
     state = reactions()
-    state.on(Event.THINKING, 0)
+    state.on(ReactionEvent.THINKING, 0)
     state.due(0)
     assert state.next_wakeup() == 10
     assert state.due(10) == swap("⏳", "🤔")
@@ -90,46 +90,48 @@ def test_a_silent_turn_is_slow_then_very_slow_until_the_next_update():
     assert state.next_wakeup() == 50
     assert state.due(50) == swap("⏳", "🤔")
     # What comes after silence may be something else: that shows once it lasts.
-    state.on(Event.WEB, 51)
+    state.on(ReactionEvent.WEB, 51)
     assert state.due(51) == swap("🤔", "⏳")
     assert state.due(51.7) == swap("⚡", "🤔")
 
 
 def test_a_turn_is_never_slow_in_the_queue_or_while_it_waits_for_a_person():
     state = reactions()
-    state.on(Event.QUEUED, 0)
+    state.on(ReactionEvent.QUEUED, 0)
     state.due(0)
     assert state.due(10_000) == []
-    state.on(Event.CODING, 10_000)
+    state.on(ReactionEvent.CODING, 10_000)
     assert state.due(10_000.7) == swap("👨‍💻", "👀")
-    state.on(Event.ASKED, 10_001)
-    state.on(Event.ASKED, 10_001)
+    state.on(ReactionEvent.ASKED, 10_001)
+    state.on(ReactionEvent.ASKED, 10_001)
     assert state.next_wakeup() is None
-    state.on(Event.ANSWERED, 10_100)
+    state.on(ReactionEvent.ANSWERED, 10_100)
     # Another tool goes on meanwhile.
     state.update("tool_call_update", {"toolCallId": "2", "kind": "execute"}, 10_101)
     assert state.due(20_000) == []
-    state.on(Event.ANSWERED, 20_000)
+    state.on(ReactionEvent.ANSWERED, 20_000)
     assert state.next_wakeup() == 20_010
     assert state.due(20_010) == swap("⏳", "👨‍💻")
-    state.on(Event.ANSWERED, 20_011)
+    state.on(ReactionEvent.ANSWERED, 20_011)
     assert state.due(20_011) == swap("👨‍💻", "⏳")
     assert state.next_wakeup() == 20_021
 
 
 def test_a_slow_turn_that_asks_is_not_slow_any_more():
     state = reactions()
-    state.on(Event.TOOL, 0)
+    state.on(ReactionEvent.TOOL, 0)
     state.due(0)
     assert state.due(12) == swap("⏳", "🔥")
-    state.on(Event.ASKED, 13)
+    state.on(ReactionEvent.ASKED, 13)
     assert state.due(13) == swap("🔥", "⏳")
 
 
-@pytest.mark.parametrize(("event", "hold", "emoji"), [(Event.DONE, 1.5, "🆗"), (Event.ERROR, 2.5, "😱")])
+@pytest.mark.parametrize(
+    ("event", "hold", "emoji"), [(ReactionEvent.DONE, 1.5, "🆗"), (ReactionEvent.ERROR, 2.5, "😱")]
+)
 def test_the_emoji_is_removed_after_the_reply_where_set(event, hold, emoji):
     state = reactions(remove_after_reply=True)
-    state.on(Event.THINKING, 0)
+    state.on(ReactionEvent.THINKING, 0)
     state.due(0)
     state.on(event, 100)
     assert state.due(100) == swap(emoji, "🤔")
@@ -142,21 +144,21 @@ def test_the_emoji_is_removed_after_the_reply_where_set(event, hold, emoji):
 
 def test_a_cancelled_turn_leaves_no_emoji():
     state = reactions()
-    state.on(Event.QUEUED, 0)
+    state.on(ReactionEvent.QUEUED, 0)
     state.due(0)
-    state.on(Event.CANCELLED, 1)
+    state.on(ReactionEvent.CANCELLED, 1)
     assert state.due(1) == [Change("remove", "👀")]
     assert state.finished
     assert state.next_wakeup() is None
     unseen = reactions()
-    unseen.on(Event.CANCELLED, 1)
+    unseen.on(ReactionEvent.CANCELLED, 1)
     assert unseen.due(1) == []
     assert unseen.finished
 
 
 def test_without_reactions_nothing_happens():
     state = reactions(enabled=False)
-    for event in Event:
+    for event in ReactionEvent:
         state.on(event, 1)
         assert state.due(2) == []
         assert state.next_wakeup() is None
@@ -166,11 +168,11 @@ def test_without_reactions_nothing_happens():
 def test_states_that_look_alike_change_nothing():
     same = msgspec.structs.replace(E, tool="🔥", coding="🔥", done="🔥")
     state = reactions(emojis=same)
-    state.on(Event.TOOL, 0)
+    state.on(ReactionEvent.TOOL, 0)
     state.due(0)
-    state.on(Event.CODING, 1)
+    state.on(ReactionEvent.CODING, 1)
     assert state.due(5) == []
-    state.on(Event.DONE, 6)
+    state.on(ReactionEvent.DONE, 6)
     assert state.due(6) == []
     assert state.finished
 
@@ -178,13 +180,13 @@ def test_states_that_look_alike_change_nothing():
 def test_zero_means_at_once_and_for_stalls_never():
     zero = TimingSettings(debounce_ms=0, stall_soft_ms=0, stall_hard_ms=0, done_hold_ms=0)
     state = reactions(timing=zero, remove_after_reply=True)
-    state.on(Event.QUEUED, 0)
+    state.on(ReactionEvent.QUEUED, 0)
     state.due(0)
-    state.on(Event.THINKING, 0)
+    state.on(ReactionEvent.THINKING, 0)
     assert state.due(0) == swap("🤔", "👀")
     assert state.next_wakeup() is None
     assert state.due(1e6) == []
-    state.on(Event.DONE, 1e6)
+    state.on(ReactionEvent.DONE, 1e6)
     assert state.due(1e6) == [Change("remove", "🤔")]
     assert state.finished
 
@@ -216,13 +218,29 @@ def test_an_agent_that_never_ends_its_calls_costs_bounded_memory():
 @pytest.mark.parametrize(
     ("kind", "title", "event"),
     [
-        *((kind, None, Event.CODING) for kind in ("read", "edit", "delete", "move", "execute", "search")),
-        *(("fetch", None, Event.WEB), ("think", "web", Event.THINKING), ("switch_mode", None, Event.TOOL)),
-        *((None, None, Event.TOOL), ("other", "", Event.TOOL), ("invented", "Deploy", Event.TOOL)),
-        *(("search", "Search the web for x", Event.WEB), ("execute", "curl https://a", Event.CODING)),
-        *((None, "webSearch", Event.WEB), ("other", "web_fetch", Event.WEB), (None, "Open https://a.b", Event.WEB)),
-        *((None, "read_file", Event.CODING), ("other", "Bash", Event.CODING), (None, "runCommand", Event.CODING)),
-        *((None, "Cobweb research", Event.TOOL), (None, "x" * 100_000 + " web", Event.TOOL)),
+        *((kind, None, ReactionEvent.CODING) for kind in ("read", "edit", "delete", "move", "execute", "search")),
+        *(
+            ("fetch", None, ReactionEvent.WEB),
+            ("think", "web", ReactionEvent.THINKING),
+            ("switch_mode", None, ReactionEvent.TOOL),
+        ),
+        *(
+            (None, None, ReactionEvent.TOOL),
+            ("other", "", ReactionEvent.TOOL),
+            ("invented", "Deploy", ReactionEvent.TOOL),
+        ),
+        *(("search", "Search the web for x", ReactionEvent.WEB), ("execute", "curl https://a", ReactionEvent.CODING)),
+        *(
+            (None, "webSearch", ReactionEvent.WEB),
+            ("other", "web_fetch", ReactionEvent.WEB),
+            (None, "Open https://a.b", ReactionEvent.WEB),
+        ),
+        *(
+            (None, "read_file", ReactionEvent.CODING),
+            ("other", "Bash", ReactionEvent.CODING),
+            (None, "runCommand", ReactionEvent.CODING),
+        ),
+        *((None, "Cobweb research", ReactionEvent.TOOL), (None, "x" * 100_000 + " web", ReactionEvent.TOOL)),
     ],
 )
 def test_a_tool_is_classified_by_kind_then_by_title(kind, title, event):
@@ -230,12 +248,17 @@ def test_a_tool_is_classified_by_kind_then_by_title(kind, title, event):
 
 
 def test_stop_reasons_are_done_cancelled_or_error():
-    ends = {"end_turn": Event.DONE, "max_tokens": Event.DONE, "new_reason": Event.DONE, "cancelled": Event.CANCELLED}
-    ends |= {"error": Event.ERROR, "refusal": Event.ERROR}
-    assert {reason: STOP_EVENTS.get(reason, Event.DONE) for reason in ends} == ends
+    ends = {
+        "end_turn": ReactionEvent.DONE,
+        "max_tokens": ReactionEvent.DONE,
+        "new_reason": ReactionEvent.DONE,
+        "cancelled": ReactionEvent.CANCELLED,
+    }
+    ends |= {"error": ReactionEvent.ERROR, "refusal": ReactionEvent.ERROR}
+    assert {reason: STOP_EVENTS.get(reason, ReactionEvent.DONE) for reason in ends} == ends
 
 
-_steps = st.lists(st.tuples(st.sampled_from(list(Event)), st.floats(0, 40), st.booleans()), max_size=30)
+_steps = st.lists(st.tuples(st.sampled_from(list(ReactionEvent)), st.floats(0, 40), st.booleans()), max_size=30)
 _timings = st.builds(
     TimingSettings,
     **dict.fromkeys(("debounce_ms", "stall_soft_ms", "stall_hard_ms", "done_hold_ms"), st.integers(0, 30_000)),
@@ -279,9 +302,9 @@ def test_never_two_emojis_and_every_wakeup_has_a_cause(steps, timing, remove):
 
 def test_an_end_that_looks_like_the_work_is_held_from_the_end():
     state = reactions(remove_after_reply=True, emojis=msgspec.structs.replace(E, thinking="🆗"))
-    state.on(Event.THINKING, 0)
+    state.on(ReactionEvent.THINKING, 0)
     state.due(0)
-    state.on(Event.DONE, 5)
+    state.on(ReactionEvent.DONE, 5)
     assert state.due(5) == []
     assert state.next_wakeup() == 6.5
     assert state.due(6.5) == [Change("remove", "🆗")]

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from acpbot.aio import Backoff, KeyedLocks, TaskSet, WakeableBackoff, Wakeup, retry
+
+NO_WAIT = Backoff(first=0, most=0)
+
+
+class Flaky:
+    """Fails as often as it is told to, then returns its number of calls."""
+
+    def __init__(self, failures: int, error: type[Exception] = OSError) -> None:
+        self.calls = 0
+        self._failures = failures
+        self._error = error
+
+    async def __call__(self) -> int:
+        self.calls += 1
+        if self.calls <= self._failures:
+            raise self._error(str(self.calls))
+        return self.calls
+
+
+async def test_a_call_is_repeated_until_it_succeeds_and_each_failure_is_reported():
+    failures: list[tuple[str, int]] = []
+    result = await retry(
+        Flaky(3), on=(OSError,), backoff=NO_WAIT, on_failure=lambda error, count: failures.append((str(error), count))
+    )
+    assert (result, failures) == (4, [("1", 1), ("2", 2), ("3", 3)])
+
+
+async def test_the_last_of_the_attempts_raises_its_error():
+    call = Flaky(9)
+    with pytest.raises(OSError, match="3"):
+        await retry(call, on=(OSError,), backoff=NO_WAIT, attempts=3)
+    assert call.calls == 3
+
+
+async def test_an_error_of_another_type_or_one_that_is_final_is_raised_at_once():
+    other, final = Flaky(1, ValueError), Flaky(1)
+    with pytest.raises(ValueError, match="1"):
+        await retry(other, on=(OSError,), backoff=NO_WAIT)
+    with pytest.raises(OSError, match="1"):
+        await retry(final, on=(OSError,), backoff=NO_WAIT, should_retry=lambda _: False)
+    assert (other.calls, final.calls) == (1, 1)
+
+
+async def test_a_wake_ends_the_waits_of_all_who_share_the_backoff():
+    shared = WakeableBackoff(Backoff(first=3600, most=3600))
+    calls = [Flaky(1), Flaky(1)]
+    tries = [asyncio.create_task(retry(call, on=(OSError,), backoff=shared)) for call in calls]
+    await asyncio.sleep(0)  # both calls fail in this step of the event loop
+    await asyncio.sleep(0)
+    shared.wake()
+    assert await asyncio.wait_for(asyncio.gather(*tries), 20) == [2, 2]
+
+
+async def test_a_crash_of_a_task_is_logged_and_reported_to_its_owner(caplog):
+    crashes: list[BaseException] = []
+    reported = asyncio.Event()
+
+    def on_crash(error: BaseException) -> None:
+        crashes.append(error)
+        reported.set()
+
+    async def crash() -> None:
+        raise RuntimeError("no")
+
+    tasks = TaskSet("owner", on_crash)
+    tasks.start(crash(), name="work")
+    await asyncio.wait_for(reported.wait(), 20)
+    assert [str(error) for error in crashes] == ["no"]
+    (record,) = [record for record in caplog.records if record.message == "task_crashed"]
+    assert record.fields == {"task": "owner: work"}
+    assert len(tasks) == 0
+
+
+async def test_a_task_that_ends_or_is_cancelled_is_no_crash(caplog):
+    tasks = TaskSet("owner", lambda error: pytest.fail(str(error)))
+    tasks.start(asyncio.sleep(0), name="short")
+    tasks.start(asyncio.Event().wait(), name="endless")
+    assert not await tasks.wait(0.01)
+    await tasks.cancel()
+    assert (await tasks.wait(), len(tasks)) == (True, 0)
+    assert "task_crashed" not in caplog.messages
+
+
+async def test_a_wakeup_lets_the_waiting_task_go_on_and_does_nothing_where_none_waits():
+    wakeup = Wakeup()
+    wakeup.wake()
+    waits = asyncio.create_task(wakeup.wait())
+    await asyncio.sleep(0)
+    assert not waits.done(), "the call before was for nobody"
+    wakeup.wake()
+    wakeup.wake()
+    await asyncio.wait_for(waits, 20)
+
+
+async def test_a_key_is_held_by_one_task_at_a_time_in_the_order_of_the_calls_and_keys_do_not_wait_for_each_other():
+    locks, order = KeyedLocks(), []
+    gate = asyncio.Event()
+
+    async def hold(key: str, number: int) -> None:
+        async with locks.hold(key):
+            if key == "slow":
+                await gate.wait()
+            order.append(number)
+
+    slow = [asyncio.create_task(hold("slow", number)) for number in (1, 2, 3)]
+    await asyncio.wait_for(hold("fast", 0), 20)
+    gate.set()
+    await asyncio.wait_for(asyncio.gather(*slow), 20)
+    assert order == [0, 1, 2, 3]

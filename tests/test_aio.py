@@ -10,7 +10,7 @@ NO_WAIT = Backoff(first=0, most=0)
 
 
 class Flaky:
-    """Fails as often as it is told to, then returns its number of calls."""
+    """Fails ``failures`` times, then returns its number of calls."""
 
     def __init__(self, failures: int, error: type[Exception] = OSError) -> None:
         self.calls = 0

@@ -28,8 +28,8 @@ def test_text_is_one_line_whatever_the_values(record):
 
 
 def test_json_is_one_object(record):
-    told = json.loads(logs.EventFormatter("json").format(record(thread="17", path={"a": 1})))
-    assert (told["level"], told["event"], told["thread"], told["path"]) == ("info", "session_opened", "17", {"a": 1})
+    line = json.loads(logs.EventFormatter("json").format(record(thread="17", path={"a": 1})))
+    assert (line["level"], line["event"], line["thread"], line["path"]) == ("info", "session_opened", "17", {"a": 1})
 
 
 @pytest.mark.parametrize("form", ["text", "json"])

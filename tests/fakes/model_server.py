@@ -1,6 +1,6 @@
 """A model without a model: OpenAI's Chat Completions and Responses on loopback, scripted by the words of the prompt.
 
-What it answers is told by the last line of the newest user message that begins with one of these words:
+It answers by the last line of the newest user message that begins with one of these words:
 
     say TEXT      TEXT, a word at a time
     run COMMAND   a call of the shell tool that the request offers; once its result is there, the result in words

@@ -96,7 +96,7 @@ class Stack:
         return result
 
     async def ended(self) -> None:
-        """Wait until the chat side is told that a session has ended."""
+        """Wait until the chat side learns that a session has ended."""
         await asyncio.wait_for(self._harness.events.ended.wait(), LIMIT)
 
     async def close(self) -> None:

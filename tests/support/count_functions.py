@@ -44,7 +44,7 @@ LOOP_STEP = asyncio.Handle._run.__code__
 LIMIT = 30.0  # seconds that anything may take
 QUIET = 0.2  # seconds: a daemon that has slept for so long has done what there was to do
 WATCHED = 7.0  # seconds: more than a daemon lets pass between two looks after itself
-PROMPT = 'say "hello "; stall 1; say world; stall 1'  # one after the other, so that a message that stands is edited
+PROMPT = 'say "hello "; stall 1; say world; stall 1'  # one after the other, so that a message is edited
 ANSWER = "hello world"
 DONE = "🆗"
 CONFIG = """
@@ -182,8 +182,8 @@ class Town:
         self.folder = folder
         self.channel = server.make_channel(server.make_guild())
         self.person = server.make_user("ada", self.channel.guild)
-        told = {"server": server, "person": self.person, "channel": self.channel, "sys": sys}
-        (folder / "config.toml").write_text(CONFIG.format(**told, ROOT=ROOT, DONE=DONE))
+        values = {"server": server, "person": self.person, "channel": self.channel, "sys": sys}
+        (folder / "config.toml").write_text(CONFIG.format(**values, ROOT=ROOT, DONE=DONE))
 
     @asynccontextmanager
     async def daemon(self) -> AsyncIterator[Process]:
@@ -204,7 +204,7 @@ class Town:
         return thread
 
     async def kill(self, thread: Channel) -> set[Call]:
-        """An operator ends the thread's session, and the thread is told; the calls of acpctl."""
+        """An operator ends the thread's session, and the thread reads so; the calls of acpctl."""
         async with watched(self.folder, "acpctl", "kill", str(thread.id), "--yes") as acpctl:
             calls = await next_report(acpctl)
             assert await acpctl.wait() == 0, "acpctl has failed"

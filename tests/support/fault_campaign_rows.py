@@ -270,10 +270,10 @@ async def whispering(case: Case) -> Outcome:
     click = case.scene.bob.clicks(asked, label="✅ Allow once")
     case.mine.add(click.token)
     case.meets("POST", rest.CALLBACK)
-    told = await answered(case, click)
+    outcome = await answered(case, click)
     case.scene.ada.clicks(asked, label="✅ Allow once")
     done = await permitted(case, thread, asked)
-    return told if done == "answered" else done
+    return outcome if done == "answered" else done
 
 
 async def answered(case: Case, interaction: Any) -> Outcome:

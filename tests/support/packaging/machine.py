@@ -74,7 +74,7 @@ def _children(pid: int) -> list[int]:
 class Machine:
     """Runs ``command`` as pid 1 of a machine, ready when it reports so (sd_notify(3)): by default systemd.
 
-    ``told`` are the states that pid 1 has reported; ``root`` is its root directory, seen from here.
+    ``reported`` are the states that pid 1 has reported; ``root`` is its root directory, seen from here.
     """
 
     def __init__(self, folder: Path, command: Sequence[str] = INIT, **environ: str) -> None:

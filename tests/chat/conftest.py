@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.pool import Harness
+from tests.support.pool import harnesses
 
 
 @pytest.fixture
 async def make_harness(tmp_path):
-    harnesses = []
-
-    def make(**limits):
-        harnesses.append(Harness(tmp_path, **limits))
-        return harnesses[-1]
-
-    yield make
-    for harness in harnesses:
-        await harness.pool.close(grace_seconds=0.5)
-        await harness.launcher.aclose()
+    async with harnesses(tmp_path) as make:
+        yield make
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from acpbot.sessions.turn import PermissionRequest, Turn, TurnEnd
 from acpbot.sessions.views import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from acpbot.acp.schema import Update
     from acpbot.runtimes.runtime import Launcher
@@ -239,3 +240,18 @@ class Harness:
 
 def faulty(quirk: str) -> tuple[str, ...]:
     return (sys.executable, "-S", str(FAULTY), *quirk.split(" "))
+
+
+@contextlib.asynccontextmanager
+async def harnesses(folder: Path) -> AsyncIterator[Callable[..., Harness]]:
+    """A function that makes harnesses in ``folder``; their pools are closed when the block is left."""
+    made: list[Harness] = []
+
+    def make(**limits: Any) -> Harness:
+        made.append(Harness(folder, **limits))
+        return made[-1]
+
+    yield make
+    for harness in made:
+        await harness.pool.close(grace_seconds=0.5)
+        await harness.launcher.aclose()

@@ -399,7 +399,7 @@ class Pool:
             try:
                 subscriber(change, row)
             except Exception:
-                # As above.
+                # One subscriber's defect must not keep the row from the others.
                 log.exception("session_listener_failed", thread=row.thread_id)
 
     def session_launched(self, session: Session) -> None:

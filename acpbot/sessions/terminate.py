@@ -95,7 +95,7 @@ class _Run:
         try:
             yield
         except Exception:
-            # Broad, as below: whatever fails, the later steps are still to be taken, and the caller gets a result.
+            # Broad: whatever fails, the later steps are still to be taken, and the caller gets a result.
             log.exception("termination_step_failed", step=step, pid=self.process.pid)
 
     def seconds_left(self, share: float = 1.0) -> float:
@@ -115,6 +115,7 @@ class _Run:
         try:
             found = await self.process.look()
         except Exception:
+            # Broad: any failure means the same, that nobody could look; the caller treats that as unknown.
             log.exception("termination_look_failed", pid=self.process.pid)
             return None
         groups = set()
@@ -139,6 +140,7 @@ class _Run:
         try:
             report = await self.process.kill_container(_CONTAINER_SECONDS)
         except Exception:
+            # Broad: any failure means the same, that nothing is proved; the caller counts at least one process as left.
             log.exception("termination_step_failed", step="container", pid=self.process.pid)
             self.reached = "container"
             return None

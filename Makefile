@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 READY     := $(VENV)/.ready
 
-.PHONY: demo test coverage test-agents soak fuzz lint types contracts check completions dist dist-check bench clean
+.PHONY: demo test coverage test-agents attacks soak fuzz lint types contracts check completions dist dist-check bench clean
 .DEFAULT_GOAL := demo
 
 $(INSTALLED): pyproject.toml
@@ -67,6 +67,9 @@ soak: $(READY)  ## 1,000 ends of an agent, 10,000 turns: nothing is left or grow
 	@$(BIN)/python -m tests.soak.soak_cycles
 	@$(BIN)/python -m tests.soak.soak_turns
 	@$(BIN)/python -m tests.soak.soak_restarts $(ARGS)
+
+attacks: $(READY)  ## attack a real daemon, as a hostile agent, user or neighbour would
+	@$(BIN)/python -m pytest -m attack tests/attacks $(ARGS)
 
 test-agents: $(READY)  ## the whole daemon with real agents, offline; npm is needed
 	@$(BIN)/python tests/agents/install.py

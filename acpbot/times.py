@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import Final
 
@@ -28,3 +29,8 @@ def long_duration(seconds: float) -> str:
         return f"{seconds:.0f} second{'s' * (round(seconds) != 1)}"
     minutes = round(seconds / 60)
     return f"{minutes} minutes" if minutes < _SECONDS_UP_TO else f"{minutes / 60:.0f} hours"
+
+
+def seconds_since_boot() -> float:
+    """Seconds since the machine started, its sleep included. Source: CLOCK_BOOTTIME in clock_gettime(2)."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acpbot.config.settings import AgentSettings, DiscordSettings, agent_table
@@ -57,11 +59,28 @@ def check_token_stays_secret(
                 raise config_error(source, f"{where} would give the bot token to the agent; leave it out")
 
 
+def check_apart(workspace: Path, file: Path, origin: str) -> None:
+    """Raise ``ConfigError`` where a file of the daemon's own lies in the folder in which agents work.
+
+    ``origin`` leads in the error: what named ``file``. Links are followed.
+    """
+    if _inside(file, workspace):
+        problem = f"{file} is inside {workspace}, where agents work, and they could change it"
+        raise config_error(origin, f"{problem}; name a path outside of it, or change [pool] workspace")
+
+
+def _inside(file: Path, folder: Path) -> bool:
+    return Path(os.path.realpath(file.parent)).is_relative_to(os.path.realpath(folder))
+
+
 def warnings(
-    discord: DiscordSettings | None, agents: Mapping[str, AgentSettings], environ: Mapping[str, str]
+    discord: DiscordSettings | None, agents: Mapping[str, AgentSettings], store: Path, environ: Mapping[str, str]
 ) -> Iterator[str]:
-    """What is probably not meant, one sentence each."""
+    """What is probably not meant, one sentence each. ``store``: the database's path."""
     for agent in agents.values():
+        if agent.working_dir is not None and _inside(store, agent.working_dir):
+            where = f"[{agent_table(agent.name)}] working_dir"
+            yield f"{where} {agent.working_dir} holds acpbot's own database {store}: name a folder below it"
         for name in agent.inherit_env:
             if name not in environ:
                 yield f"[{agent_table(agent.name)}] inherit_env names {name}, which is not set"

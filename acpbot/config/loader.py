@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, structs
 
-from acpbot.config.checks import check_access, check_token_stays_secret, warnings
+from acpbot.config.checks import check_access, check_apart, check_token_stays_secret, warnings
 from acpbot.config.field_types import FieldType, InvalidValue, KeyLocation, clean_token, keys_of
 from acpbot.config.paths import check_socket, current_directory, default_socket, find, read_file, state_directory
 from acpbot.config.settings import (
@@ -84,6 +84,8 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Settings:
     management = ManagementSettings(**reader.table(ManagementSettings, top.get("management", {}), "management"))
     if management.socket is not None:
         check_socket(management.socket, f"{source}: [management] socket")
+        check_apart(pool["workspace"], management.socket, f"{source}: [management] socket")
+    check_apart(pool["workspace"], store["path"], f"{source}: [store] path")
     reactions = ReactionSettings(**reader.table(ReactionSettings, top.get("reactions", {}), "reactions"))
     if reactions.timing.stall_hard_ms < reactions.timing.stall_soft_ms:
         fix = f"write stall_hard_ms = {reactions.timing.stall_soft_ms}"
@@ -101,7 +103,7 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Settings:
         store=StoreSettings(**store),
         log=LogSettings(**reader.table(LogSettings, top.get("log", {}), "log")),
         shutdown=ShutdownSettings(**reader.table(ShutdownSettings, top.get("shutdown", {}), "shutdown")),
-        warnings=tuple(map(operator_line, warnings(discord, agents, environ))),
+        warnings=tuple(map(operator_line, warnings(discord, agents, store["path"], environ))),
     )
 
 
@@ -111,12 +113,17 @@ def socket_path(settings: Settings | None, flag: str | None, environ: Mapping[st
     Absolute; ``ConfigError`` where a Unix socket can't be bound at so long a path (sun_path, unix(7)).
     """
     if flag is not None:  # an empty one too: it means the working directory, and the error says so
-        return check_socket(current_directory() / flag, "--socket")
-    if environ.get("ACPBOT_SOCKET"):
-        return check_socket(current_directory() / environ["ACPBOT_SOCKET"], "ACPBOT_SOCKET")
-    if settings is not None and settings.management.socket is not None:
-        return check_socket(settings.management.socket, f"{settings.source}: [management] socket")
-    return check_socket(default_socket(environ), "the default socket")
+        path, origin = current_directory() / flag, "--socket"
+    elif environ.get("ACPBOT_SOCKET"):
+        path, origin = current_directory() / environ["ACPBOT_SOCKET"], "ACPBOT_SOCKET"
+    elif settings is not None and settings.management.socket is not None:
+        path, origin = settings.management.socket, f"{settings.source}: [management] socket"
+    else:
+        path, origin = default_socket(environ), "the default socket"
+    check_socket(path, origin)
+    if settings is not None:
+        check_apart(settings.pool.workspace, path, origin)
+    return path
 
 
 @dataclass(frozen=True, slots=True)

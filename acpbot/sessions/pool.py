@@ -16,10 +16,10 @@ from acpbot.sessions.thread import ThreadRegistry, title_from
 from acpbot.sessions.turn import DEFERRED, TurnEnd
 from acpbot.sessions.views import Detail, KillResult, PoolCounts, Row, Target, row_of
 from acpbot.sessions.watchdog import Watchdog
-from acpbot.sessions.workspace import check_thread_id, work_path
+from acpbot.sessions.workspace import check_thread_id, work_folder
 from acpbot.storage.records import ProcessRecord, ThreadRecord, TurnRecord
 from acpbot.storage.store import Store
-from acpbot.times import rfc3339
+from acpbot.times import rfc3339, seconds_since_boot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,9 +43,10 @@ Change = Literal["changed", "gone"]
 class Pool:
     """The sessions of a daemon. All methods belong to the event loop's thread.
 
-    ``environ`` is the daemon's environment, ``clock`` gives monotonic seconds, ``wall`` Unix time. ``draining``: no new
-    turns are accepted, those that were go on. ``stopping``: every session ends, none is started. Several sessions of
-    one thread may be ending at once; the oldest alone has begun to, and the others wait for it.
+    ``environ`` is the daemon's environment, ``clock`` gives monotonic seconds, ``wall`` Unix time, ``boottime`` seconds
+    that count on while the machine sleeps. ``draining``: no new turns are accepted, those that were go on.
+    ``stopping``: every session ends, none is started. Several sessions of one thread may be ending at once; the oldest
+    alone has begun to, and the others wait for it.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Pool:
         store: Store | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        boottime: Callable[[], float] = seconds_since_boot,
     ) -> None:
         self.store = store or Store()
         self.draining = self.stopping = False
@@ -66,7 +68,7 @@ class Pool:
         self._environ = environ
         self._clock = clock
         self._wall = wall
-        self._threads = ThreadRegistry(self.store, wall)
+        self._threads = ThreadRegistry(self.store, wall, boottime)
         self._current: dict[str, Session] = {}
         self._closing: dict[Session, None] = {}  # oldest first
         self._unverified: dict[Session, float] = {}  # they have ended and may have left processes; when to try again
@@ -127,7 +129,11 @@ class Pool:
         rows = [session.row() for session in self.sessions()]
         if suspended:
             running = {row.thread_id for row in rows}
-            rows += [row_of(thread) for key, thread in self._threads.by_id.items() if key not in running]
+            rows += [
+                row_of(thread, work_folder(self._settings, thread))
+                for key, thread in self._threads.by_id.items()
+                if key not in running
+            ]
         return sorted(rows, key=lambda row: (row.created_at, row.thread_id))
 
     def counts(self) -> PoolCounts:
@@ -174,7 +180,7 @@ class Pool:
             return session.row()
         if thread is None:
             raise NotFound(f"cannot find thread {thread_id[:80]!r}")
-        return row_of(thread)
+        return row_of(thread, work_folder(self._settings, thread))
 
     async def detail(self, thread_id: str) -> Detail:
         """The thread's row and what takes a look at the system. Raises NotFound."""
@@ -238,9 +244,8 @@ class Pool:
             return session
         after = self._free_place(thread_id)
         if thread is None:
-            cwd = str(work_path(self._settings.pool, choice, check_thread_id(thread_id)))
-            now = self._wall()
-            thread = ThreadRecord(thread_id, platform, name, owner, cwd, None, rfc3339(), now)
+            check_thread_id(thread_id)
+            thread = ThreadRecord(thread_id, platform, name, owner, None, rfc3339(), self._wall())
             self._threads.by_id[thread_id] = thread
         session = self._current[thread_id] = Session(
             thread,
@@ -440,7 +445,7 @@ class Pool:
             if session.listener is not None and reason != "replaced":  # then the turn goes on in another session
                 session.listener.session_ended(thread.thread_id, reason, detail, resumable=thread.resumable)
             if reason not in {"replaced", "stopped"} and thread.acp_session_id is not None:  # not where it is forgotten
-                self._threads.announce_removal(thread, pool, pool.session_ttl_hours * 3600)
+                self._threads.announce_removal(thread, self._settings, pool.session_ttl_hours * 3600)
         except Exception:
             # The turns that wait must end all the same.
             log.exception("session_listener_failed", thread=thread.thread_id)
@@ -477,11 +482,11 @@ class Pool:
         for session, retry_at in list(self._unverified.items()):
             if now >= retry_at:
                 session.end("stopped", grace=0.0)
-        self._threads.check_clock(now)
+        self._threads.check_clock()
         used_before = self._wall() - pool.session_ttl_hours * 3600
         for thread in [thread for thread in self._threads.by_id.values() if thread.used_at <= used_before]:
             if self._live(thread.thread_id) is None:
-                self._threads.expire(thread, pool)
+                self._threads.expire(thread, self._settings)
 
     async def sample(self) -> None:
         """Measure processes, memory and CPU of all sessions, in one look at the system, off the event loop."""

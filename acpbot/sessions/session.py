@@ -17,14 +17,14 @@ import msgspec
 
 from acpbot.acp.connection import Closed
 from acpbot.aio import TaskSet
-from acpbot.errors import AcpbotError, AgentError, AgentGone, Conflict
+from acpbot.errors import AcpbotError, AgentError, AgentGone, Conflict, StartError
 from acpbot.logs import get_logger
 from acpbot.sessions.launch import describe_exit, launch, start_error
 from acpbot.sessions.terminate import TerminationResult, terminate
 from acpbot.sessions.turn import Turn, TurnEnd
 from acpbot.sessions.turn_runner import TurnRunner
 from acpbot.sessions.views import Detail, Row, SessionState, process_rows, row_of
-from acpbot.sessions.workspace import make_folder
+from acpbot.sessions.workspace import make_folder, work_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -71,7 +71,7 @@ class Session:
     """One agent process for one thread; ``session_id`` is never reused.
 
     In state ``starting`` until :meth:`open` has started it. All methods belong to the event loop's thread.
-    ``settings`` and ``agent_settings`` hold for the whole session. ``listener`` is the thread's chat platform.
+    ``settings``, ``agent_settings`` and ``cwd`` hold for the whole session. ``listener`` is the thread's chat platform.
     ``clock``: monotonic seconds; ``wall``: Unix time. ``ending``: how the last try to end it went, ``None`` before.
     """
 
@@ -90,6 +90,7 @@ class Session:
     ) -> None:
         self.thread = thread
         self.session_id = secrets.token_hex(8)
+        self.cwd = work_folder(settings, thread)
         self.agent: Agent | None = None
         self.process: AgentProcess | None = None
         self.usage: Usage | None = None
@@ -152,6 +153,7 @@ class Session:
         waiting = next(iter(self.permission_requests.open.values()), None)
         return row_of(
             self.thread,
+            self.cwd,
             session_id=self.session_id,
             state=self.state,
             alive=process is not None and process.alive,
@@ -223,8 +225,8 @@ class Session:
         await self.turns.run(agent)
 
     async def _start(self) -> Agent:
-        thread, cwd = self.thread, Path(self.thread.cwd)
-        make_folder(self._settings.pool, cwd)
+        thread, cwd = self.thread, Path(self.cwd)
+        await self._make_folder(cwd)
         process, agent = await launch(self._launcher, self._agent_settings, self._environ, cwd, self.session_id)
         self.process, self.agent, self.turns.agent = process, agent, agent
         process.stderr.listener = self._stderr
@@ -247,6 +249,17 @@ class Session:
             raise await start_error(self._agent_settings, process, error) from None
         thread.acp_session_id, thread.resumable = agent.session_id, agent.can_resume
         return agent
+
+    async def _make_folder(self, folder: Path) -> None:
+        """Make the folder beside the event loop: a file system may hang for minutes."""
+        seconds = self._agent_settings.start_timeout_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.to_thread(make_folder, self._settings.pool, folder)
+        except TimeoutError:
+            raise StartError(
+                f"cannot make the workspace {folder}: its file system has not answered for {seconds:g} s"
+            ) from None
 
     def _drop_choice(self, category: str) -> None:
         chosen = dict(self.thread.chosen)

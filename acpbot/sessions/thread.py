@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 from acpbot.aio import TaskSet
 from acpbot.errors import Ambiguous, NotFound
 from acpbot.logs import get_logger
-from acpbot.sessions.workspace import has_own_folder, remove_folder
+from acpbot.sessions.workspace import has_own_folder, remove_folder, work_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from acpbot.config.settings import PoolSettings
+    from acpbot.config.settings import Settings
     from acpbot.sessions.views import Reason
     from acpbot.storage.records import ThreadRecord
     from acpbot.storage.store import Store
@@ -61,17 +61,19 @@ class ThreadListener(Protocol):
 class ThreadRegistry:
     """All threads by id, restored from the store and kept in it; and the chat platforms that they are part of.
 
-    ``wall``: Unix time in seconds; after a restart a monotonic clock means nothing. ``listeners`` are by platform;
+    ``wall``: Unix time in seconds; after a restart a monotonic clock means nothing. ``boottime``: seconds since the
+    machine started, its sleep included. ``listeners`` are by platform;
     ``removals`` are the tasks that delete a folder, by thread id.
     """
 
-    def __init__(self, store: Store, wall: Callable[[], float]) -> None:
+    def __init__(self, store: Store, wall: Callable[[], float], boottime: Callable[[], float]) -> None:
         self.by_id: dict[str, ThreadRecord] = {}
         self.listeners: dict[str, ThreadListener] = {}
         self.removals: dict[str, asyncio.Task[None]] = {}
         self.tasks = TaskSet("threads")
         self._store = store
         self._wall = wall
+        self._boottime = boottime
         self._offset: float | None = None
         self._saved: dict[str, ThreadRecord] = {}
         for record in store.restored.threads:
@@ -105,47 +107,49 @@ class ThreadRegistry:
             raise Ambiguous(f"cannot tell which thread {text[:80]!r} is: {len(fits)} end so ({named}); give more of it")
         return fits[0]
 
-    def check_clock(self, monotonic: float) -> None:
+    def check_clock(self) -> None:
         """Where the wall clock was set, restart every thread's time to live: no thread is too old because of that.
 
-        A machine without a clock of its own may start in 1970 and learn the year much later.
+        A machine without a clock of its own may start in 1970 and learn the year much later. A machine that has slept
+        is none whose clock was set: its threads have been unused all the while.
         """
         now = self._wall()
-        offset = now - monotonic
+        offset = now - self._boottime()
         if self._offset is not None and abs(offset - self._offset) >= CLOCK_SET_SECONDS:
             log.warning("clock_set", seconds=round(offset - self._offset))
-            for thread in self.by_id.values():
+            # There may be 50,000 threads: one statement writes all of them.
+            self._store.clock_set(now)
+            for thread in (*self.by_id.values(), *self._saved.values()):
                 thread.used_at = now
                 if thread.removal_notice_at is not None:
                     thread.removal_notice_at = now
-                self.save(thread)
         self._offset = offset
 
     # The end of a thread.
 
-    def announce_removal(self, thread: ThreadRecord, pool: PoolSettings, seconds: float) -> None:
+    def announce_removal(self, thread: ThreadRecord, settings: Settings, seconds: float) -> None:
         """Announce to the thread, once, that its folder is deleted where nobody writes for so many seconds."""
         listener = self.listeners.get(thread.platform)
         is_known = self.by_id.get(thread.thread_id) is thread
         if listener is None or not is_known or thread.removal_notice_at is not None:
             return
-        if pool.remove_workspace and has_own_folder(pool, thread):
+        if settings.pool.remove_workspace and has_own_folder(settings, thread):
             thread.removal_notice_at = self._wall()
             self.save(thread)
-            listener.removal_planned(thread.thread_id, thread.cwd, seconds)
+            listener.removal_planned(thread.thread_id, work_folder(settings, thread), seconds)
 
-    def expire(self, thread: ThreadRecord, pool: PoolSettings) -> None:
+    def expire(self, thread: ThreadRecord, settings: Settings) -> None:
         """Forget a thread that nobody has used for its time to live, and delete its folder where that is configured.
 
         A thread that has not read of the deletion yet reads of it now, and keeps everything a while longer.
         """
-        notice = min(pool.session_ttl_hours * 3600, REMOVAL_NOTICE_SECONDS)
-        self.announce_removal(thread, pool, notice)
-        announced_at = thread.removal_notice_at if pool.remove_workspace else None
+        notice = min(settings.pool.session_ttl_hours * 3600, REMOVAL_NOTICE_SECONDS)
+        self.announce_removal(thread, settings, notice)
+        announced_at = thread.removal_notice_at if settings.pool.remove_workspace else None
         if announced_at is not None and self._wall() - announced_at < notice:
             return
         self.forget(thread)
         if announced_at is not None:
-            work = asyncio.to_thread(remove_folder, pool, thread)
+            work = asyncio.to_thread(remove_folder, settings, thread)
             removal = self.removals[thread.thread_id] = self.tasks.start(work, name=f"remove {thread.thread_id}")
             removal.add_done_callback(lambda _: self.removals.pop(thread.thread_id, None))

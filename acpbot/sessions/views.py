@@ -135,13 +135,13 @@ _OF_THREAD: Final = tuple(name for name in Row.__struct_fields__ if name in Thre
 _values_of_thread: Final = attrgetter(*_OF_THREAD)
 
 
-def row_of(thread: ThreadRecord, **members: Any) -> Row:
-    """The row of a thread; ``members`` are those of its session, where it has one.
+def row_of(thread: ThreadRecord, cwd: str, **members: Any) -> Row:
+    """The row of a thread that works in ``cwd``; ``members`` are those of its session, where it has one.
 
     What a thread record and a row have in common has the same names. A list of all sessions is made of hundreds of
     rows; `msgspec.convert` would take three times as long.
     """
-    return Row(**dict(zip(_OF_THREAD, _values_of_thread(thread), strict=True)), **members)
+    return Row(cwd=cwd, **dict(zip(_OF_THREAD, _values_of_thread(thread), strict=True)), **members)
 
 
 def process_rows(found: Sequence[ProcessInfo]) -> list[ProcessRow]:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
-from pathlib import Path
+import stat
 from typing import TYPE_CHECKING, Final
 
 from acpbot.errors import InvalidParams, StartError
 from acpbot.logs import get_logger
+from acpbot.text import operator_line
 
 if TYPE_CHECKING:
-    from acpbot.config.settings import AgentSettings, PoolSettings
+    from pathlib import Path
+
+    from acpbot.config.settings import PoolSettings, Settings
     from acpbot.storage.records import ThreadRecord
 
 log = get_logger(__name__)
 
 THREAD_ID: Final = re.compile(r"[0-9]{1,20}|[a-z0-9-]{1,64}")
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 def check_thread_id(thread_id: str) -> str:
@@ -26,43 +32,99 @@ def check_thread_id(thread_id: str) -> str:
     return thread_id
 
 
-def work_path(settings: PoolSettings, agent: AgentSettings, thread_id: str) -> Path:
-    """The directory in which this agent works for this thread; nothing is created.
+def work_folder(settings: Settings, thread: ThreadRecord) -> str:
+    """The folder in which the thread's agent works, as the settings are now; nothing is created.
 
     The thread id must be checked before: see :func:`check_thread_id`.
     """
-    if agent.working_dir is not None:
-        return agent.working_dir
-    return settings.workspace if settings.workspace_mode == "shared" else settings.workspace / thread_id
+    agent = settings.agents.get(thread.agent)
+    if agent is not None and agent.working_dir is not None:
+        return str(agent.working_dir)
+    pool = settings.pool
+    return str(pool.workspace) if pool.workspace_mode == "shared" else f"{pool.workspace}/{thread.thread_id}"
+
+
+def has_own_folder(settings: Settings, thread: ThreadRecord) -> bool:
+    """Whether the thread works in a folder that is meant for it alone. Looks at names only, not at the disk."""
+    return work_folder(settings, thread) == f"{settings.pool.workspace}/{thread.thread_id}"
 
 
 def make_folder(settings: PoolSettings, path: Path) -> None:
-    """Create a directory of ours, mode 0700. Raises StartError for one that is missing or can't be created. Blocks."""
+    """Make sure that an agent can work in ``path``. Blocks, for as long as the file system does.
+
+    A folder in ``[pool] workspace`` is made with mode 0700, and no link is followed. One that is there already must be
+    a directory of the daemon's own user; rights of others are taken away. A ``working_dir`` must be there. Raises
+    StartError.
+    """
+    workspace = settings.workspace
     try:
-        if path.is_relative_to(settings.workspace):
-            settings.workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path.mkdir(mode=0o700, exist_ok=True)
-        if not path.is_dir():
-            raise StartError(f"cannot work in {path}: it is not a directory; make it, or mend working_dir")
+        if path == workspace:
+            os.close(_open_workspace(workspace))
+        elif path.parent == workspace:
+            _make_in_workspace(workspace, path.name)
+        elif not path.is_dir():
+            raise StartError(f"cannot work in {path}: it is not a directory; make it, or change working_dir")
     except OSError as error:
         reason = error.strerror or error
-        raise StartError(f"cannot make the workspace {path}: {reason}; mend [pool] workspace") from None
+        raise _refused(path, f"{reason}; see [pool] workspace") from None
 
 
-def has_own_folder(settings: PoolSettings, thread: ThreadRecord) -> bool:
-    """Whether the thread works in a folder that is meant for it alone. Looks at names only, not at the disk."""
-    return settings.workspace_mode == "thread" and Path(thread.cwd) == settings.workspace / thread.thread_id
+def _make_in_workspace(workspace: Path, name: str) -> None:
+    root = _open_workspace(workspace)
+    try:
+        try:
+            os.mkdir(name, 0o700, dir_fd=root)
+        except FileExistsError:
+            _check_folder(workspace / name, os.stat(name, dir_fd=root, follow_symlinks=False))
+        folder = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=root)
+        try:
+            found = os.fstat(folder)
+            _check_folder(workspace / name, found)
+            if found.st_mode & _OTHERS:
+                log.warning("workspace_closed_to_others", folder=str(workspace / name), mode=oct(found.st_mode & 0o777))
+                os.fchmod(folder, stat.S_IMODE(found.st_mode) & ~_OTHERS)
+        finally:
+            os.close(folder)
+    finally:
+        os.close(root)
 
 
-def remove_folder(settings: PoolSettings, thread: ThreadRecord) -> None:
+def _open_workspace(workspace: Path) -> int:
+    """A descriptor of the folder of all workspaces, made where it is missing; links on the way are the operator's."""
+    workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
+    root = os.open(workspace, _FOLDER)
+    found = os.fstat(root)
+    if found.st_uid not in {0, os.geteuid()}:
+        os.close(root)
+        raise _refused(workspace, "it belongs to another user; name a folder of the daemon's user in [pool] workspace")
+    if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        os.close(root)
+        raise _refused(workspace, "every user may write there; run: chmod o-w on it, or change [pool] workspace")
+    return root
+
+
+def _check_folder(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISDIR(found.st_mode):
+        kind = "a link" if stat.S_ISLNK(found.st_mode) else "no directory"
+        raise _refused(path, f"there is {kind} of that name already; find out who made it, and remove it")
+    if found.st_uid != os.geteuid():
+        raise _refused(path, "it belongs to another user; find out who made it, and move it away")
+
+
+def _refused(path: Path, reason: str) -> StartError:
+    return StartError(operator_line(f"cannot make the workspace {path}: {reason}"))
+
+
+def remove_folder(settings: Settings, thread: ThreadRecord) -> None:
     """Remove a forgotten thread's own folder, and never anything else: no target of a link, no shared folder. Blocks.
 
     Raises nothing: what can't be removed stays, and is logged.
     """
-    folder = settings.workspace / thread.thread_id
+    workspace = settings.pool.workspace
+    folder = workspace / thread.thread_id
     if not has_own_folder(settings, thread) or folder.is_symlink() or not folder.is_dir():
         return
-    if folder.resolve() != settings.workspace.resolve() / thread.thread_id:
+    if folder.resolve() != workspace.resolve() / thread.thread_id:
         return
     try:
         # It works by descriptors: a link that replaces a folder meanwhile is not followed (shutil, Linux).

@@ -13,6 +13,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 from collections import deque
 from concurrent.futures import Future
 from pathlib import Path
@@ -48,11 +49,15 @@ class DiskLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What happens while the disk takes nothing.
 
     A write that failed is tried again every ``retry_seconds``; nobody waits longer than ``hang_seconds`` for one that
-    does not return. At most ``pending_most`` statements of ``pending_bytes`` wait in memory; the oldest go first.
+    does not return, nor :meth:`Database.close` longer than ``close_seconds``. Every ``look_seconds`` the
+    writer looks whether the file is still at its path. At most ``pending_most`` statements of ``pending_bytes`` wait
+    in memory; the oldest go first.
     """
 
     retry_seconds: float = 2.0
     hang_seconds: float = 10.0
+    close_seconds: float = 10.0
+    look_seconds: float = 10.0
     pending_most: int = 20_000
     pending_bytes: int = 256 * 1024 * 1024
 
@@ -60,9 +65,8 @@ class DiskLimits(msgspec.Struct, frozen=True, kw_only=True):
 class Database:
     """An open file, locked for this process. Read before :meth:`start`, then write.
 
-    A thread writes the steps in their order; those that wait are committed together. ``problem`` is a clause for people
-    while the disk takes nothing: the steps wait in memory, and are tried again. Raises StartError where the file can't
-    be used; a damaged, a foreign or a newer one is left as it is.
+    A thread writes the steps in their order; those that wait are committed together. Raises StartError where the file
+    can't be used; a damaged, a foreign or a newer one is left as it is.
     """
 
     def __init__(
@@ -75,7 +79,9 @@ class Database:
     ) -> None:
         # By its real name: under a link's name there would be a second lock, and two daemons on one database.
         self.path = path = Path(os.path.realpath(path))
-        self.problem: str | None = None
+        self._disk_problem: str | None = None
+        self._missing: str | None = None
+        self._lost = 0
         self._lock = _locked(path)
         try:
             self._connection = _open(path, application_id, migrations)
@@ -83,6 +89,8 @@ class Database:
             os.close(self._lock)
             raise
         self._limits = limits or DiskLimits()
+        self._files = {path: _identity(path)}
+        self._look_at = 0.0
         self._step: list[Statement] = []  # what this step of the event loop has written so far
         self._changed = threading.Condition()  # guards what follows
         self._steps: deque[list[Statement]] = deque()
@@ -90,6 +98,19 @@ class Database:
         self._waiting: list[tuple[int, Future[None]]] = []
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
+
+    @property
+    def problem(self) -> str | None:
+        """Why what happens now may not survive a restart, as a clause for people; ``None`` where all is well.
+
+        While the disk takes nothing, the steps wait in memory and are tried again.
+        """
+        if self._missing is not None:
+            return self._missing
+        if self._disk_problem is not None:
+            return self._disk_problem
+        changes = f"{self._lost} change{'s' * (self._lost != 1)}"
+        return f"{changes} could not be stored; see the log" if self._lost else None
 
     def read(self, sql: str) -> list[tuple[Any, ...]]:
         """All rows of a query; only before :meth:`start`."""
@@ -119,7 +140,7 @@ class Database:
         future: Future[None] = Future()
         future.set_running_or_notify_cancel()  # so that it can't be cancelled when the writer ends it
         with self._changed:
-            if self._done >= self._put or self.problem is not None:
+            if self._done >= self._put or self._disk_problem is not None:
                 return
             self._waiting.append((self._put, future))
         try:
@@ -128,16 +149,22 @@ class Database:
         except TimeoutError:
             # A disk that hangs must not hold a turn up for ever; once it takes the step, all is well again.
             log.warning("store_slow", seconds=self._limits.hang_seconds)
-            self.problem = f"the disk has not answered for {self._limits.hang_seconds:.0f} s: {_LOST}"
+            self._disk_problem = f"the disk has not answered for {self._limits.hang_seconds:.0f} s: {_LOST}"
 
     def close(self) -> None:
-        """Write what is left, and give the file back. Blocks; no more writes follow."""
+        """Write what is left, and give the file back. Blocks; no more writes follow.
+
+        A disk that does not answer within ``close_seconds`` keeps the file, until the process ends.
+        """
         self._hand_over()
         with self._changed:
             self._closing = True
             self._changed.notify()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(self._limits.close_seconds)
+        if self._thread.is_alive():
+            log.error("store_unwritten", steps=len(self._steps), reason="the disk does not answer")
+            return
         with contextlib.suppress(sqlite3.Error):  # a full disk: the next start does it
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._connection.close()
@@ -148,25 +175,26 @@ class Database:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._steps and not self._closing:
-                    self._changed.wait()
-                steps = list(self._steps)
-            if not steps:
+                if not self._steps and not self._closing:
+                    self._changed.wait(self._limits.look_seconds)
+                steps, closing = list(self._steps), self._closing
+            written = self._commit(steps) if steps else 0
+            self._look()
+            if closing and not steps:
                 return
-            written = self._commit(steps)
             with self._changed:
                 for _ in range(written):
                     self._steps.popleft()
                 self._done += written
                 waiting, self._waiting = self._waiting, []
                 for count, future in waiting:
-                    if count <= self._done or self.problem is not None:
+                    if count <= self._done or self._disk_problem is not None:
                         future.set_result(None)
                     else:
                         self._waiting.append((count, future))
-                if self.problem is not None:
+                if self._disk_problem is not None:
                     if self._closing:
-                        log.error("store_unwritten", steps=len(self._steps))
+                        log.error("store_unwritten", steps=len(self._steps), reason=self._disk_problem)
                         return
                     self._changed.wait_for(lambda: self._closing, self._limits.retry_seconds)
 
@@ -180,11 +208,12 @@ class Database:
             if len(steps) == 1:
                 # Our own defect: it is logged, and the steps after it must not be lost with it.
                 log.exception("store_step_failed", statements=len(steps[0]))
+                self._lost += 1
                 return 1
             return self._one_by_one(steps)
-        if self.problem is not None:
+        if self._disk_problem is not None:
             log.warning("store_works_again")
-            self.problem = None
+            self._disk_problem = None
         return len(steps)
 
     def _one_by_one(self, steps: list[list[Statement]]) -> int:
@@ -199,7 +228,11 @@ class Database:
         try:
             for step in steps:
                 for sql, values in step:
-                    execute(sql, values)
+                    try:
+                        execute(sql, values)
+                    except UnicodeEncodeError:
+                        # A lone surrogate: the text of a file name, or of a program, that is not UTF-8.
+                        execute(sql, tuple(map(_encodable, values)))
             execute("COMMIT")
         except Exception:
             if self._connection.in_transaction:  # some errors have rolled it back already
@@ -207,12 +240,13 @@ class Database:
             raise
 
     def _store_failed(self, error: Exception, steps: list[list[Statement]]) -> int:
-        if self.problem is None:
+        if self._disk_problem is None:
             log.warning("store_failed", error=str(error), next_try_in=self._limits.retry_seconds)
-        self.problem = f"the database can't be written ({error}): {_LOST}"
+        self._disk_problem = f"the database can't be written ({error}): {_LOST}"
         dropped = self._too_many(steps)
         if dropped:
             log.error("store_steps_lost", steps=dropped)
+            self._lost += dropped
         return dropped
 
     def _too_many(self, steps: list[list[Statement]]) -> int:
@@ -224,6 +258,36 @@ class Database:
             if statements > self._limits.pending_most or size > self._limits.pending_bytes:
                 return len(steps) - number
         return 0
+
+    def _look(self) -> None:
+        """Notice a database that is not at its path any more: the next daemon would find another one, or none."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + self._limits.look_seconds
+        # SQLite makes the log with the first write, and keeps it while the database is open.
+        log_path = self.path.with_name(f"{self.path.name}-wal")
+        if log_path not in self._files and (found := _identity(log_path)) is not None:
+            self._files[log_path] = found
+        moved = next((path for path, identity in self._files.items() if _identity(path) != identity), None)
+        missing = None if moved is None else f"{moved} was moved, replaced or deleted: {_LOST}; restart acpbot"
+        if missing is not None and self._missing is None:
+            log.error("store_moved", path=str(moved))
+        elif missing is None and self._missing is not None:
+            log.warning("store_works_again")
+        self._missing = missing
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _encodable(value: Any) -> Any:
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _is_storage(error: Exception) -> bool:

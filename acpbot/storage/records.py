@@ -13,7 +13,7 @@ Fate = Literal["deliver", "leave", "retract"]
 class ThreadRecord(msgspec.Struct, gc=False):
     """One chat thread: what is known of it while the daemon runs, and what is stored of it.
 
-    ``cwd``: where its agent works. ``acp_session_id`` is what a resume needs. ``created_at``: RFC 3339 UTC.
+    ``acp_session_id`` is what a resume needs. ``created_at``: RFC 3339 UTC.
     ``used_at``: when its last turn or session ended, or it began (Unix time, seconds). ``chosen``: what people set
     (``mode``, ``model`` or a config option) and the next session sets again; replaced, never changed in place.
     ``removal_notice_at``: when the thread read that its folder will be deleted (Unix time), ``None``: not yet.
@@ -25,7 +25,6 @@ class ThreadRecord(msgspec.Struct, gc=False):
     platform: str
     agent: str
     owner: str | None
-    cwd: str
     title: str | None
     created_at: str
     used_at: float

@@ -51,6 +51,7 @@ MIGRATIONS: Final = (
     """,
     "ALTER TABLE posts ADD COLUMN sent TEXT;",
     "ALTER TABLE threads ADD COLUMN removal_notice_at REAL;",
+    "ALTER TABLE threads DROP COLUMN cwd;",
 )
 
 _CHOSEN: Final = msgspec.json.Decoder(dict[str, str])
@@ -127,6 +128,11 @@ class Store:
     def process_started(self, record: ProcessRecord) -> None:
         """A session's leader runs."""
         self._write("INSERT OR REPLACE INTO processes VALUES (?, ?, ?, ?)", *msgspec.structs.astuple(record))
+
+    def clock_set(self, now: float) -> None:
+        """The wall clock was set: every thread counts as used ``now`` (Unix time)."""
+        self._write("UPDATE threads SET used_at = ?", now)
+        self._write("UPDATE threads SET removal_notice_at = ? WHERE removal_notice_at IS NOT NULL", now)
 
     def process_ended(self, session_id: str) -> None:
         """Nothing of a session's is left."""

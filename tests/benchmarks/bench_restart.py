@@ -32,7 +32,7 @@ ACPCTL = [str(Path(sys.executable).parent / "acpctl"), "sessions"]
 ALIKE = 1.1
 
 
-def thread(folder: Path, number: int) -> ThreadRecord:
+def thread(number: int) -> ThreadRecord:
     """As a day of a busy server leaves them, none of them so old that it is forgotten."""
     used_at = time.time() - 3600 * 20 * number / THREADS
     thread_id = str(1_417_221_234_567_890_123 + number * 4_194_304_007)
@@ -41,7 +41,6 @@ def thread(folder: Path, number: int) -> ThreadRecord:
         platform="local",
         agent="default",
         owner="80351110224678912",
-        cwd=str(folder / "state" / "acpbot" / "workspaces" / thread_id),
         title=f"Please find out why the tests of module {number} fail on a Tuesday",
         created_at=datetime.fromtimestamp(used_at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         used_at=used_at,
@@ -56,7 +55,7 @@ async def fill(folder: Path, count: int) -> None:
     """Write the threads into the store that the daemon of this folder will open."""
     store = await asyncio.to_thread(Store.open, folder / "state" / "acpbot" / "acpbot.sqlite3")
     for number in range(count):
-        store.save_thread(thread(folder, number))
+        store.save_thread(thread(number))
     await store.durable()
     await asyncio.to_thread(store.close)
 

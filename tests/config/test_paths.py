@@ -195,3 +195,36 @@ def test_the_length_of_a_socket_path_is_counted_in_bytes(tmp_path: Path):
     for flag in ("", "/a\0b", str(tmp_path)):
         with pytest.raises(ConfigError, match=r"cannot use --socket: .* can't be a socket; name a file"):
             loader.socket_path(None, flag, {})
+
+
+@pytest.mark.parametrize("link", [False, True])
+@pytest.mark.parametrize(
+    ("lines", "named"),
+    [
+        ('[store]\npath = "{w}/acpbot.sqlite3"', r"c: \[store\] path"),
+        ('[store]\npath = "{w}/1001/db/acpbot.sqlite3"', r"c: \[store\] path"),
+        ('[management]\nsocket = "{w}/s"', r"c: \[management\] socket"),
+    ],
+)
+def test_a_file_of_the_daemon_in_the_folder_of_the_agents_is_refused(
+    tmp_path: Path, lines: str, named: str, link: bool
+) -> None:
+    (tmp_path / "w").mkdir()
+    (tmp_path / "link").symlink_to("w")
+    text = lines.format(w=tmp_path / ("link" if link else "w"))
+    with pytest.raises(ConfigError, match=rf"^cannot use {named}: .* where agents work, and they could change it"):
+        loader.parse(f'[agent]\ncommand = "x"\n[pool]\nworkspace = "{tmp_path}/w"\n{text}', "c", ENVIRON)
+
+
+@pytest.mark.parametrize("named", ["--socket", "ACPBOT_SOCKET"])
+def test_a_socket_in_the_folder_of_the_agents_is_refused_however_it_is_named(tmp_path: Path, named: str) -> None:
+    settings = loader.parse(f'[agent]\ncommand = "x"\n[pool]\nworkspace = "{tmp_path}/w"', "c", ENVIRON)
+    path = f"{tmp_path}/w/s"
+    flag = path if named == "--socket" else None
+    with pytest.raises(ConfigError, match=f"^cannot use {named}: .* where agents work"):
+        loader.socket_path(settings, flag, ENVIRON if flag else {**ENVIRON, "ACPBOT_SOCKET": path})
+
+
+def test_an_agent_that_works_above_the_database_is_warned_of(tmp_path: Path) -> None:
+    text = f'[agent]\ncommand = "x"\nworking_dir = "{tmp_path}"\n[store]\npath = "{tmp_path}/state/db"'
+    assert any("holds acpbot's own database" in warning for warning in loader.parse(text, "c", ENVIRON).warnings)

@@ -212,9 +212,24 @@ async def test_a_wall_clock_that_is_set_makes_no_thread_too_old(tmp_path):
         assert harness.row("1001").state == "suspended"
         left = await harness.killed()
         assert rows(left, "threads")[0]["used_at"] == wall.now
+        assert rows(left, "threads")[0]["title"] == "say a"
         for moved in (9_999, 1):
             wall.move(moved)
             harness.clock.move(moved)
+            harness.pool.tick()
+        assert harness.pool.rows(suspended=True) == []
+
+
+async def test_a_thread_grows_old_while_the_machine_sleeps(tmp_path):
+    wall, boottime = Clock(), Clock()
+    async with started(tmp_path, session_ttl_hours=10_000 / 3600, wall=wall, boottime=boottime) as harness:
+        await harness.turn("1001", "say a")
+        await harness.pool.kill([harness.target("1001")])
+        harness.pool.tick()
+        for asleep in (9_999, 2):
+            assert harness.row("1001").state == "suspended"
+            wall.move(asleep)
+            boottime.move(asleep)
             harness.pool.tick()
         assert harness.pool.rows(suspended=True) == []
 
@@ -235,7 +250,8 @@ async def test_a_forgotten_threads_own_folder_is_removed_where_that_is_configure
             case "link within":
                 (folder / "link").symlink_to(precious)
             case "elsewhere":
-                harness.session("1001").thread.cwd = str(precious)
+                agent = msgspec.structs.replace(harness.settings.agents["demo"], working_dir=precious)
+                harness.pool.reconfigure(msgspec.structs.replace(harness.settings, agents={"demo": agent}))
         for name in ("1001", "1002"):
             await harness.pool.kill([harness.target(name)])
         harness.clock.move(500)

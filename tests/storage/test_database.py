@@ -14,7 +14,7 @@ import pytest
 
 from acpbot.errors import StartError
 from acpbot.storage.database import Database, DiskLimits
-from acpbot.storage.records import PostRecord
+from acpbot.storage.records import PostRecord, ThreadRecord
 from acpbot.storage.store import APPLICATION_ID, MIGRATIONS, Store
 
 TABLE = ("CREATE TABLE things (name TEXT PRIMARY KEY) STRICT",)
@@ -75,10 +75,75 @@ async def test_a_step_is_written_whole_or_not_at_all(things, path, caplog):
     await things.durable()
     assert names(path) == ["before", "after"]
     assert events(caplog) == ["store_step_failed"]
+    assert things.problem == "1 change could not be stored; see the log"
+
+
+async def test_a_text_that_is_not_utf_8_is_written_so_that_people_can_read_it(things, path):
+    things.write("INSERT INTO things VALUES (?)", "caf\udce9")
+    await things.durable()
+    assert names(path) == ["caf\\udce9"]
     assert things.problem is None
 
 
-@pytest.mark.parametrize("value", ["\ud800", 2**64, object()])
+async def test_a_store_whose_path_is_not_utf_8_keeps_what_is_written(tmp_path):
+    path = tmp_path / "caf\udce9" / "acpbot.sqlite3"
+    things = open_things(path)
+    things.start()
+    things.write("INSERT INTO things VALUES (?)", "one")
+    await things.durable()
+    assert things.problem is None
+    await asyncio.to_thread(things.close)
+    assert open_things(path).read("SELECT name FROM things") == [("one",)]
+
+
+async def look(things: Database) -> None:
+    """Have the writer look whether its file is in place, as it does every few seconds."""
+    things.write("DELETE FROM things WHERE name = 'nothing'")
+    await things.durable()
+    things.write("DELETE FROM things WHERE name = 'nothing'")
+    await things.durable()
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+@pytest.mark.parametrize("what", ["moved", "deleted", "replaced"])
+async def test_a_database_that_is_not_at_its_path_any_more_is_reported_until_it_is_back(path, caplog, suffix, what):
+    things = open_things(path, look_seconds=0.0)
+    things.start()
+    await look(things)
+    assert things.problem is None
+    file = path.with_name(path.name + suffix)
+    kept = path.with_name("kept")
+    kept.hardlink_to(file)
+    file.unlink()
+    if what == "replaced":
+        file.touch()
+    await look(things)
+    assert things.problem == (
+        f"{file} was moved, replaced or deleted: what happens now would not survive a restart; restart acpbot"
+    )
+    kept.replace(file)
+    await look(things)
+    assert things.problem is None
+    await asyncio.to_thread(things.close)
+    assert events(caplog) == ["store_moved", "store_works_again"]
+
+
+async def test_a_disk_that_hangs_does_not_hold_up_the_end(path, caplog):
+    things = open_things(path, close_seconds=0.05)
+    things.start()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        things.write("INSERT INTO things VALUES (?)", "one")
+        await asyncio.to_thread(things.close)
+        assert events(caplog) == ["store_unwritten"]
+        other.execute("ROLLBACK")
+    things._thread.join()
+    assert names(path) == ["one"]
+    things._connection.close()
+    os.close(things._lock)
+
+
+@pytest.mark.parametrize("value", [2**64, object()])
 async def test_a_value_that_can_t_be_written_stops_no_later_write(things, path, value):
     things.write("INSERT INTO things VALUES (?)", value)
     await asyncio.sleep(0)
@@ -260,7 +325,7 @@ async def test_a_disk_that_stays_full_costs_the_oldest_writes_and_no_more_memory
     await asyncio.to_thread(things.close)
     logged = {record.message: record.fields for record in caplog.records if hasattr(record, "fields")}
     assert logged["store_steps_lost"] == {"steps": 3}
-    assert logged["store_unwritten"] == {"steps": 3}
+    assert logged["store_unwritten"]["steps"] == 3
 
 
 def test_a_killed_process_leaves_a_consistent_file(path):
@@ -301,11 +366,17 @@ def test_the_contents_of_an_older_store_are_restored(path):
             "INSERT INTO posts (nonce, channel_id, fate, content, components, created_at)"
             " VALUES ('n', '1', 'deliver', 'words', x'5b5d', 5.0)"
         )
+        connection.execute(
+            "INSERT INTO threads"
+            " VALUES ('1001', 'test', 'demo', NULL, '/srv/old', 'a title', '2026', 5.0, 'acp', 1, 2, '{}')"
+        )
     connection.close()
     store = Store.open(path)
     store.close()
     wanted = PostRecord(nonce="n", channel_id="1", fate="deliver", content="words", created_at=5.0, sent=None)
     assert store.restored.posts == [wanted]
+    thread = ThreadRecord("1001", "test", "demo", None, "a title", "2026", 5.0, "acp", resumable=True, turns=2)
+    assert store.restored.threads == [thread]
 
 
 def test_a_new_store_has_the_current_schema(path):
@@ -321,7 +392,7 @@ def test_a_new_store_has_the_current_schema(path):
 def test_a_row_that_can_t_be_decoded_is_reported_as_damage(path, chosen):
     Store.open(path).close()
     with sqlite3.connect(path) as connection:
-        values = f"'1001', 'test', 'demo', NULL, '/', NULL, '2026', 0.0, NULL, 0, 0, {chosen}, NULL"
+        values = f"'1001', 'test', 'demo', NULL, NULL, '2026', 0.0, NULL, 0, 0, {chosen}, NULL"
         connection.execute(f"INSERT INTO threads VALUES ({values})")  # noqa: S608 - the test's own
     connection.close()
     for _ in range(2):

@@ -171,6 +171,7 @@ class Harness:
         *,
         store: Store | None = None,
         wall: Callable[[], float] | None = None,
+        boottime: Callable[[], float] | None = None,
         argv: Sequence[str] = (sys.executable, "-m", "acpbot.demo.agent"),
         env: Mapping[str, str] | None = None,
         settings: Settings | None = None,
@@ -193,6 +194,7 @@ class Harness:
             environ=os.environ,
             clock=self.clock,
             wall=wall or self.clock,
+            boottime=boottime or self.clock,
         )
         self.pool.attach("test", self.events)
 

@@ -46,8 +46,8 @@ class DiffPoster:
         """Post the changes in ``body`` (of a tool call, its update or a permission's tool call) that are new."""
         if self._posted >= _DIFFS_MOST:
             return
-        thread = self._pool.thread(self._thread_id)
-        folder = "" if thread is None else f"{thread.cwd}/"
+        session = self._pool.get(self._thread_id)
+        folder = "" if session is None else f"{session.cwd}/"
         for path, old, new in changes(body):
             # Comparing texts that are equal is much cheaper than hashing them; of very long ones only counts are shown.
             if (old or "") == new:

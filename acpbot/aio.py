@@ -1,11 +1,15 @@
-"""Helpers for asyncio: waits between tries, repeated calls, locks by key, and tasks whose failure is never silent."""
+"""Helpers for asyncio: waits between tries, repeated calls, locks by key, tasks that log their failure, and threads."""
 
 from __future__ import annotations
 
 import asyncio
 import random
+import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 import msgspec
 
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _DOUBLINGS_MAX: Final = 30
@@ -182,3 +187,88 @@ class KeyedLocks:
                 del self._locks[key]
             else:
                 self._locks[key] = lock, users - 1
+
+
+class Threads(ThreadPoolExecutor):
+    """At most ``most`` threads for blocking calls of one kind, so that a kind that hangs holds up no other kind.
+
+    They are daemon threads: the process ends although a call hangs, and :meth:`shutdown` waits for none. A thread is
+    started when it is needed. Of ThreadPoolExecutor only the type is used: asyncio takes no other default executor.
+    """
+
+    def __init__(self, name: str, most: int) -> None:
+        super().__init__(most)
+        self._name = name
+        self._most = most
+        self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._changed = threading.Condition()  # guards everything here
+        self._started = self._idle = 0
+        self._closed = False
+
+    def submit(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Call in a thread. Raises RuntimeError after :meth:`shutdown`, and where no thread can be started."""
+        future: Future[T] = Future()
+        with self._changed:
+            if self._closed:
+                raise RuntimeError(f"cannot call in a {self._name} thread: it was shut down")
+            if len(self._calls) >= self._idle and self._started < self._most:
+                self._start()
+            self._calls.append((future, partial(call, *args, **kwargs)))
+            self._changed.notify()
+        return future
+
+    async def run(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Await a call in a thread. A cancel takes back a call that waits; one that runs goes on."""
+        return await asyncio.get_running_loop().run_in_executor(self, partial(call, *args, **kwargs))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - its base's signature
+        """Take no more calls, and let the threads end once those that wait are done. Waits for nothing."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _start(self) -> None:
+        """Start a thread; where the system has none left, one that runs already has to do."""
+        name = f"{self._name}-{self._started}"
+        try:
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+        except RuntimeError:
+            if not self._started:
+                raise
+        else:
+            self._started += 1
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._idle += 1
+                self._changed.wait_for(lambda: self._calls or self._closed)
+                self._idle -= 1
+                if not self._calls:
+                    return
+                future, call = self._calls.popleft()
+            if future.set_running_or_notify_cancel():
+                _finish(future, call)
+            del future, call  # they must not stay until the next call
+
+
+def _finish(future: Future[T], call: Callable[[], T]) -> None:
+    try:
+        result = call()
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised where the result is awaited
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+async def in_thread(name: str, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Await one blocking call in a thread of its own, which waits for no other call."""
+    threads = Threads(name, 1)
+    try:
+        return await threads.run(call, *args, **kwargs)
+    finally:
+        threads.shutdown()
+
+
+DISK: Final = Threads("disk", 4)
+"""For calls that wait for a disk: its own threads, since a network file system may hang for ever."""

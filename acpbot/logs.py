@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from acpbot.times import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 Format = Literal["text", "json"]
 
@@ -49,6 +50,28 @@ class EventLogger:
     def exception(self, event: str, /, **fields: Any) -> None:
         """Log what has failed, with the traceback of the exception that is being handled."""
         self._logger.log(logging.ERROR, event, exc_info=sys.exception(), extra={"fields": fields}, stacklevel=2)
+
+
+class SeldomLogger:
+    """Logs what others can cause as often as they like: each event once in ``seconds``, with the number left out."""
+
+    def __init__(
+        self, logger: EventLogger, seconds: float = 60.0, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._logger = logger
+        self._seconds = seconds
+        self._clock = clock
+        self._events: dict[str, tuple[float, int]] = {}  # when it may be logged again, and how many were left out
+
+    def warning(self, event: str, /, **fields: Any) -> None:
+        """Log what an operator should look at."""
+        now = self._clock()
+        again, left_out = self._events.get(event, (now, 0))
+        if now < again:
+            self._events[event] = again, left_out + 1
+            return
+        self._events[event] = now + self._seconds, 0
+        self._logger.warning(event, **fields, **({"left_out": left_out} if left_out else {}))
 
 
 # A command without log lines prints its errors itself; without this handler, Python would print the events as well.

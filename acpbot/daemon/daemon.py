@@ -12,13 +12,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from acpbot import __version__, logs
-from acpbot.aio import TaskSet
+from acpbot.aio import TaskSet, Threads, in_thread
 from acpbot.chat.local import LocalChat
 from acpbot.chat.platform import ChatFacts
 from acpbot.daemon import health
 from acpbot.daemon.drain import Drain
 from acpbot.daemon.loop_metrics import LoopLag, rss_bytes
 from acpbot.daemon.reload import Reload
+from acpbot.daemon.stop_signals import StopSignals
 from acpbot.daemon.systemd import ServiceManager, SystemdWatchdog, watchdog_interval
 from acpbot.logs import get_logger
 from acpbot.management.access import AccessRule
@@ -45,6 +46,7 @@ log = get_logger(__name__)
 
 TICK_SECONDS: Final = 1.0
 SAMPLE_SECONDS: Final = 2.0
+_DEFAULT_THREADS: Final = 8  # for what libraries do in threads: name lookups (getaddrinfo)
 LOCAL: Final = ChatFacts(platform="local", connected=True)
 
 
@@ -74,8 +76,10 @@ class Daemon:
         self._tasks = TaskSet("daemon")
         self._crashed_tasks: list[str] = []
         self._store = Store()
+        self._audit = Audit(self._store)
         self._pool: Pool | None = None
         self._drain: Drain | None = None
+        self._server: ManagementServer | None = None
         self._loop_lag: LoopLag | None = None
         self._discord: DiscordChat | None = None
 
@@ -86,13 +90,10 @@ class Daemon:
         """
         async with contextlib.AsyncExitStack() as stack:
             loop = asyncio.get_running_loop()
-            for number, handler in (
-                (signal.SIGTERM, self.stop),
-                (signal.SIGINT, self.stop),
-                (signal.SIGHUP, self.reload),
-            ):
-                loop.add_signal_handler(number, handler)
-                stack.callback(loop.remove_signal_handler, number)
+            loop.set_default_executor(Threads("default", _DEFAULT_THREADS))
+            stack.callback(StopSignals(loop, self.stop).release)
+            loop.add_signal_handler(signal.SIGHUP, self.reload)
+            stack.callback(loop.remove_signal_handler, signal.SIGHUP)
             if stop_at_eof:
                 loop.add_reader(sys.stdin.fileno(), self._on_stdin)
 
@@ -139,10 +140,13 @@ class Daemon:
         settings = self._settings
         for warning in settings.warnings:
             log.warning("configuration", warning=warning)
-        listening, address = self._listen(stack)
-        store = self._store = await asyncio.to_thread(Store.open, settings.store.path)
-        stack.push_async_callback(asyncio.to_thread, store.close)
-        for left in await asyncio.to_thread(
+        listening, address = await self._listen(stack)
+        store = self._store = await in_thread("store", Store.open, settings.store.path)
+        stack.push_async_callback(in_thread, "store", store.close)
+        audit = self._audit = Audit(store)
+        stack.callback(audit.flush, everything=True)
+        for left in await in_thread(
+            "leftovers",
             kill_orphans,
             remembered=[
                 ProcessIdentity(found.pid, found.start_time, found.boot_id) for found in store.restored.processes
@@ -170,13 +174,13 @@ class Daemon:
                 state=drain.state,
                 health=lambda: health.report(self._health_inputs(pool, drain)),
                 rule=AccessRule(settings.management.admin_users),
-                audit=Audit(store),
+                audit=self._audit,
                 pool=pool,
                 chat=chat,
                 drain=drain.drain,
                 is_of_an_agent=is_of_an_agent,
             )
-            server = ManagementServer(services)
+            server = self._server = ManagementServer(services)
             await server.start(listening)
             stack.push_async_callback(server.close)
         if settings.management.probes.enabled:
@@ -187,7 +191,7 @@ class Daemon:
         store.clear_restored()
         return pool, drain, address
 
-    def _listen(self, stack: contextlib.AsyncExitStack) -> tuple[socket_module.socket | None, str | None]:
+    async def _listen(self, stack: contextlib.AsyncExitStack) -> tuple[socket_module.socket | None, str | None]:
         """The listening socket, and the path that clients connect to."""
         passed = inherited(self._environ)
         if passed is not None:
@@ -197,7 +201,8 @@ class Daemon:
             return None, None
         listener = Listener(self._socket, self._settings.management.socket_group)
         stack.callback(listener.close)
-        return listener.open(), str(listener.path)
+        # In a thread: a directory service may take its time to find the group.
+        return await in_thread("listener", listener.open), str(listener.path)
 
     async def _start_probes(self, pool: Pool, drain: Drain, stack: contextlib.AsyncExitStack) -> None:
         from acpbot.management.probes import Probes  # noqa: PLC0415 - aiohttp is loaded only where it is wanted
@@ -254,6 +259,7 @@ class Daemon:
 
     async def _tick(self, pool: Pool) -> None:
         pool.tick()
+        self._audit.flush()
         self._manager.tick()
 
     def _apply(self, settings: Settings) -> None:
@@ -285,6 +291,7 @@ class Daemon:
             grace_seconds=self._settings.management.probes.grace_seconds,
             config_problem=self._reload.problem,
             crashed_tasks=self._crashed_tasks,
+            lookup_problem=None if self._server is None else self._server.lookups.problem,
         )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, structs
 
+from acpbot.aio import DISK
 from acpbot.config.field_types import FieldType, keys_of
 from acpbot.errors import ConfigError
 from acpbot.logs import get_logger
@@ -102,7 +103,7 @@ class Reload:
             self._requested.clear()
             self._manager.reloading()
             try:
-                self._take(await asyncio.to_thread(self._load))
+                self._take(await DISK.run(self._load))
             except ConfigError as error:
                 self._refuse(str(error))
             except Exception as error:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from acpbot import jsonrpc
 from acpbot.errors import TimedOut, TooMany
 from acpbot.logs import get_logger
-from acpbot.management.access import user_name
 from acpbot.management.protocol import error_line, notification_line
 from acpbot.management.stream import Stream
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from acpbot.aio import TaskSet
     from acpbot.errors import WireError
+    from acpbot.logs import SeldomLogger
     from acpbot.management.access import PeerCredentials
     from acpbot.management.protocol import Access, Limits
     from acpbot.management.stream import Event
@@ -40,6 +40,10 @@ if TYPE_CHECKING:
         limits: Limits
         tasks: TaskSet
         begin: Begin
+        seldom_log: SeldomLogger
+
+        async def user_name(self, uid: int) -> str:
+            """The user's name, or the uid."""
 
         def on_connected(self, connection: ClientConnection, transport: asyncio.Transport) -> None:
             """Welcome the client, now or later, or refuse it."""
@@ -64,6 +68,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     """Serves one client. All methods belong to the event loop's thread.
 
     ``peer`` is the process at the other end, known once the client is welcome; ``access`` is ``None`` until then.
+    ``access_problem`` says why nobody knows whether the client is an admin, where that is so.
     ``running`` counts requests under way. ``in_order`` is held by methods that take effect in the order of their
     requests.
     """
@@ -79,6 +84,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self.access: Access | None = None
+        self.access_problem: str | None = None
+        self._idle_since = self._loop.time()
         self._user: str | None = None
         self._requests: deque[jsonrpc.Message] = deque()
         self.running = 0
@@ -95,9 +102,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.in_order = asyncio.Lock()
 
     async def user(self) -> str:
-        """The peer's user name, or the uid; looked up once, beside the event loop, since it may take its time."""
+        """The peer's user name, or the uid; looked up once."""
         if self._user is None:
-            self._user = await asyncio.to_thread(user_name, self.peer.uid)
+            self._user = await self._owner.user_name(self.peer.uid)
         return self._user
 
     # Open and close.
@@ -124,6 +131,12 @@ class ClientConnection(asyncio.BufferedProtocol):
         """Send the error, and close."""
         self._queue(error_line(None, error))
         self.close()
+
+    def make_room(self, error: WireError) -> None:
+        """Refuse the client at once, without a wait for what it has not read."""
+        self.refuse(error)
+        if self._transport is not None and self._transport.get_write_buffer_size():
+            self._transport.abort()
 
     def close(self) -> None:
         """Serve no more; close once the client has read everything, at the latest after ``Limits.close_seconds``."""
@@ -164,7 +177,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._owner.on_closed(self)
 
     def _abort(self, reason: str) -> None:
-        log.warning("client_disconnected", uid=self.peer.uid, pid=self.peer.pid, reason=reason)
+        self._owner.seldom_log.warning("client_disconnected", uid=self.peer.uid, pid=self.peer.pid, reason=reason)
         self._closing = True
         self._requests.clear()
         if self._transport is not None:
@@ -211,6 +224,13 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     # Serving.
 
+    @property
+    def idle_since(self) -> float | None:
+        """When the last request was answered, or the client connected; ``None`` while a request or stream is open."""
+        if self.running or (self._requests and self.access is not None):
+            return None
+        return None if any(not stream.closed for stream in self._streams.values()) else self._idle_since
+
     def _serve(self) -> None:
         """Begin the requests that wait, as far as the client reads its answers."""
         if self.access is None:
@@ -234,6 +254,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             return
         if not isinstance(message, jsonrpc.Request):
             raise TypeError(f"cannot answer a {type(message).__name__}")
+        self._idle_since = self._loop.time()
         answer = self._owner.begin(self, message)
         if isinstance(answer, tuple):
             self._answer(answer)
@@ -246,6 +267,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             answer = await work
         finally:
             self.running -= 1
+            self._idle_since = self._loop.time()
         if not self._closing:
             self._answer(answer)
             self._serve()

@@ -17,6 +17,7 @@ from acpbot.management.connection import Answer
 from acpbot.management.method import Call
 from acpbot.management.methods import chat, daemon, health, sessions, watch
 from acpbot.management.protocol import error_line, result_line
+from acpbot.storage.store import DENIED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
@@ -64,10 +65,7 @@ class Dispatcher:
             name = request.method[:_SHOWN]
             raise _NoMethod(f"cannot call {name!r}: there is no such method here; hello lists those that there are")
         if method.access == "admin" and client.access != "admin":
-            raise AccessDenied(
-                f"cannot call {request.method}: uid {client.peer.uid} may only read; "
-                "run as an admin, or name the user in [management] admin_users"
-            )
+            raise _denied(request, client)
         params = _convert(method, request)
         if not inspect.iscoroutinefunction(method.handler):
             return Answer(result_line(request.id, method.handler(call, params)), call.opened)
@@ -93,9 +91,22 @@ class Dispatcher:
         answer = _wire_error(request, error)
         method = self.methods.get(request.method)
         if method is not None and method.access == "admin" and answer.kind != "invalid":
-            outcome = audit.DENIED if isinstance(error, AccessDenied) else answer.kind
+            outcome = DENIED if isinstance(error, AccessDenied) else answer.kind
             call.audit(audit.target_of(request.params), outcome)
         return Answer(error_line(request.id, answer), [])
+
+
+def _denied(request: Request, client: ClientConnection) -> AccessDenied:
+    uid, problem = client.peer.uid, client.access_problem
+    if problem is not None:
+        return AccessDenied(
+            f"cannot call {request.method}: whether uid {uid} is an admin could not be looked up ({problem}); "
+            "connect again, or run as root"
+        )
+    return AccessDenied(
+        f"cannot call {request.method}: uid {uid} may only read; "
+        "run as an admin, or name the user in [management] admin_users"
+    )
 
 
 def _wire_error(request: Request, error: Exception) -> WireError:

@@ -21,6 +21,8 @@ Access = Literal["read", "admin"]
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits of a client; the defaults are the documented ones. Sizes are bytes, times are seconds.
 
+    ``admin_connections``: how many of ``connections`` only admins get. ``uid_connections``: how many one user may have
+    who may only read.
     ``line_seconds``: from a line's first byte to its newline. ``running``: requests of one connection that may be
     under way at a time. ``streams``: subscriptions of one connection. ``unsent``: how much a client may leave unread
     before its connection is aborted; streams skip events from half of it on. ``stall_seconds``: how long a client that
@@ -31,6 +33,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_line: int = 65_536
     max_depth: int = 32
     connections: int = 32
+    admin_connections: int = 8
+    uid_connections: int = 8
     running: int = 16
     streams: int = 64
     line_seconds: float = 10.0

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 from acpbot.aio import TaskSet
 from acpbot.errors import AccessDenied, TooMany
-from acpbot.logs import get_logger
+from acpbot.logs import SeldomLogger, get_logger
+from acpbot.management.acceptor import Acceptor
 from acpbot.management.access import peer_of
-from acpbot.management.audit import DENIED
 from acpbot.management.connection import ClientConnection
 from acpbot.management.dispatch import Dispatcher
+from acpbot.management.lookups import CannotLookUp, UserLookups
 from acpbot.management.protocol import PROTOCOL, SERVER, Limits
+from acpbot.management.seats import Seats
+from acpbot.storage.store import DENIED
 
 if TYPE_CHECKING:
     import socket
@@ -26,9 +28,6 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-# From Python 3.13 on asyncio unlinks a server's socket when it closes; ours is the listener's, or systemd's.
-_KEEP_SOCKET: Final[dict[str, Any]] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
-
 
 class ManagementServer:
     """Serves a listening Unix socket. All methods belong to the event loop's thread."""
@@ -38,22 +37,23 @@ class ManagementServer:
         self.dispatcher = Dispatcher(services, running=self.limits.running)
         self.begin: Begin = self.dispatcher.begin
         self.tasks = TaskSet("management")
+        self.lookups = UserLookups(services.rule, self.limits.lookup_seconds)
+        self.seldom_log = SeldomLogger(log)
         self._services = services
-        self._server: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
         self._connections: set[ClientConnection] = set()
+        self._seats: Seats[ClientConnection] = Seats(self.limits)
         self._gone = asyncio.Event()
 
     async def start(self, listening: socket.socket) -> None:
         """Accept connections from now on."""
-        for admin in await asyncio.to_thread(self._services.rule.unknown):
-            log.warning("admin_unknown", admin=admin, hint="see [management] admin_users")
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(partial(ClientConnection, self), sock=listening, **_KEEP_SOCKET)
+        self._acceptor = Acceptor(listening, partial(ClientConnection, self), name="management")
+        self.tasks.start(self.lookups.report_unknown_admins(), name="look up the admins")
 
     async def close(self) -> None:
         """Accept no more; wait ``Limits.close_seconds`` for requests that are under way; close every connection."""
-        if self._server is not None:
-            self._server.close()
+        if self._acceptor is not None:
+            self._acceptor.close()
         for connection in tuple(self._connections):
             connection.pause()
         if not await self.tasks.wait(self.limits.close_seconds):
@@ -63,16 +63,17 @@ class ManagementServer:
         while self._connections:
             self._gone.clear()
             await self._gone.wait()
+        self.lookups.close()
 
     # What connections call (ConnectionOwner).
 
+    async def user_name(self, uid: int) -> str:
+        """The user's name, or the uid."""
+        return await self.lookups.name(uid)
+
     def on_connected(self, connection: ClientConnection, transport: asyncio.Transport) -> None:
         """Welcome a client, or refuse it."""
-        if len(self._connections) >= self.limits.connections:
-            connection.refuse(
-                TooMany(f"cannot serve another connection: {self.limits.connections} are open; close one, or wait")
-            )
-            return
+        self._connections.add(connection)
         peer = peer_of(transport.get_extra_info("socket"))
         if peer is None:
             self._services.audit.record(None, "connect", "", DENIED)
@@ -83,8 +84,9 @@ class ManagementServer:
             self._services.audit.record(peer, "connect", "", DENIED)
             connection.refuse(AccessDenied("cannot serve you: an agent's tools may not manage acpbot"))
             return
-        self._connections.add(connection)
         access = self._services.rule.at_once(peer)
+        if not self._admit(connection, peer, access):
+            return
         if access is None:
             self.tasks.start(self._look_up(connection, peer), name="look up the user")
         else:
@@ -93,17 +95,52 @@ class ManagementServer:
     def on_closed(self, connection: ClientConnection) -> None:
         """Count the connection no more."""
         self._connections.discard(connection)
+        self._seats.leave(connection)
         self._gone.set()
+        if self._acceptor is not None and self._acceptor.short:
+            # In the next pass: this one still has the connection's descriptor.
+            asyncio.get_running_loop().call_soon(self._acceptor.refill)
+
+    # Seats.
+
+    def _admit(self, connection: ClientConnection, peer: PeerCredentials, access: Access | None) -> bool:
+        """Give the client a seat, or refuse it; returns whether it has one."""
+        acceptor = self._acceptor
+        short = acceptor is not None and acceptor.short
+        if acceptor is not None and acceptor.exhausted:
+            access = None  # the last descriptor stays reserved for refusals
+        try:
+            leaves = self._seats.admit(connection, peer.uid, access, short=short)
+        except TooMany as error:
+            self._refuse(connection, peer, error)
+            return False
+        self._make_room(leaves)
+        return True
+
+    def _refuse(self, connection: ClientConnection, peer: PeerCredentials, error: TooMany) -> None:
+        self.seldom_log.warning("client_refused", uid=peer.uid, pid=peer.pid, reason=str(error))
+        connection.make_room(error)
+
+    def _make_room(self, leaves: ClientConnection | None) -> None:
+        if leaves is not None:
+            leaves.make_room(TooMany("cannot keep this connection: it was idle, and another client needs its place"))
+
+    # Access.
 
     async def _look_up(self, connection: ClientConnection, peer: PeerCredentials) -> None:
         """Find the peer's access in a thread: a directory service may be slow, and no other client waits for it."""
         access: Access = "read"
         try:
-            rule = self._services.rule
-            access = await asyncio.wait_for(asyncio.to_thread(rule.looked_up, peer), self.limits.lookup_seconds)
-        except (OSError, TimeoutError) as error:
-            reason = str(error) or f"no answer in {self.limits.lookup_seconds:g} s"
-            log.warning("admin_lookup_failed", uid=peer.uid, reason=reason)
+            access = await self.lookups.access(peer)
+        except CannotLookUp as error:
+            connection.access_problem = str(error)
+        try:
+            leaves = self._seats.settle(connection, access)
+        except TooMany as error:
+            self._seats.leave(connection)
+            self._refuse(connection, peer, error)
+            return
+        self._make_room(leaves)
         self._welcome(connection, peer, access)
 
     def _welcome(self, connection: ClientConnection, peer: PeerCredentials, access: Access) -> None:

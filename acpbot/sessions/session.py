@@ -19,12 +19,12 @@ from acpbot.acp.connection import Closed
 from acpbot.aio import TaskSet
 from acpbot.errors import AcpbotError, AgentError, AgentGone, Conflict, StartError
 from acpbot.logs import get_logger
+from acpbot.sessions import workspace
 from acpbot.sessions.launch import describe_exit, launch, start_error
 from acpbot.sessions.terminate import TerminationResult, terminate
 from acpbot.sessions.turn import Turn, TurnEnd
 from acpbot.sessions.turn_runner import TurnRunner
 from acpbot.sessions.views import Detail, Row, SessionState, process_rows, row_of
-from acpbot.sessions.workspace import make_folder, work_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -90,7 +90,7 @@ class Session:
     ) -> None:
         self.thread = thread
         self.session_id = secrets.token_hex(8)
-        self.cwd = work_folder(settings, thread)
+        self.cwd = workspace.work_folder(settings, thread)
         self.agent: Agent | None = None
         self.process: AgentProcess | None = None
         self.usage: Usage | None = None
@@ -255,7 +255,7 @@ class Session:
         seconds = self._agent_settings.start_timeout_seconds
         try:
             async with asyncio.timeout(seconds):
-                await asyncio.to_thread(make_folder, self._settings.pool, folder)
+                await workspace.THREADS.run(workspace.make_folder, self._settings.pool, folder)
         except TimeoutError:
             raise StartError(
                 f"cannot make the workspace {folder}: its file system has not answered for {seconds:g} s"

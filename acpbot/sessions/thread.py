@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 from typing import TYPE_CHECKING, Final, Protocol
 
-from acpbot.aio import TaskSet
+from acpbot.aio import DISK, TaskSet
 from acpbot.errors import Ambiguous, NotFound
 from acpbot.logs import get_logger
 from acpbot.sessions.workspace import has_own_folder, remove_folder, work_folder
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from acpbot.config.settings import Settings
@@ -150,6 +150,6 @@ class ThreadRegistry:
             return
         self.forget(thread)
         if announced_at is not None:
-            work = asyncio.to_thread(remove_folder, settings, thread)
+            work = DISK.run(remove_folder, settings, thread)
             removal = self.removals[thread.thread_id] = self.tasks.start(work, name=f"remove {thread.thread_id}")
             removal.add_done_callback(lambda _: self.removals.pop(thread.thread_id, None))

@@ -8,6 +8,7 @@ import shutil
 import stat
 from typing import TYPE_CHECKING, Final
 
+from acpbot.aio import Threads
 from acpbot.errors import InvalidParams, StartError
 from acpbot.logs import get_logger
 from acpbot.text import operator_line
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 THREAD_ID: Final = re.compile(r"[0-9]{1,20}|[a-z0-9-]{1,64}")
+THREADS: Final = Threads("workspace", 64)
+"""For making folders: a file system that hangs may hold up many sessions, and no session elsewhere."""
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 APPLICATION_ID: Final = 0x61637062  # 'acpb', so that file(1) and we can tell it from other databases
-AUDIT_MOST: Final = 10_000
+DENIED: Final = "denied"
+"""The outcome of a request, or a connection, that was refused for want of rights."""
+AUDIT_MOST: Final = {"done": 10_000, "denied": 1_000, "automatic": 10_000}
+"""How many rows of each kind are kept; no kind takes the place of another.
+
+``denied``: what was refused. ``automatic``: what acpbot did by itself, as agents can make it do. ``done``: the rest.
+"""
 
 MIGRATIONS: Final = (
     """
@@ -52,6 +58,12 @@ MIGRATIONS: Final = (
     "ALTER TABLE posts ADD COLUMN sent TEXT;",
     "ALTER TABLE threads ADD COLUMN removal_notice_at REAL;",
     "ALTER TABLE threads DROP COLUMN cwd;",
+    """
+    ALTER TABLE audit ADD COLUMN kind TEXT NOT NULL DEFAULT 'done';
+    ALTER TABLE audit ADD COLUMN times INTEGER NOT NULL DEFAULT 1;
+    UPDATE audit SET kind = 'denied' WHERE outcome = 'denied';
+    CREATE INDEX audit_kind ON audit (kind, sequence);
+    """,
 )
 
 _CHOSEN: Final = msgspec.json.Decoder(dict[str, str])
@@ -188,12 +200,25 @@ class Store:
     # Audit.
 
     def audited(self, uid: int | None, pid: int | None, method: str, target: str, outcome: str) -> None:
-        """Who did what; the last 10,000 are kept."""
+        """Who did what; the last rows of each kind are kept (``AUDIT_MOST``). ``uid`` ``None``: acpbot by itself."""
+        kind = "denied" if outcome == DENIED else "automatic" if uid is None else "done"
         self._write(
-            "INSERT INTO audit (at, uid, pid, method, target, outcome) VALUES (?, ?, ?, ?, ?, ?)",
-            *(time.time(), uid, pid, method, target, outcome),
+            "INSERT INTO audit (at, uid, pid, method, target, outcome, kind) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            *(time.time(), uid, pid, method, target, outcome, kind),
         )
-        self._write("DELETE FROM audit WHERE sequence <= (SELECT max(sequence) FROM audit) - ?", AUDIT_MOST)
+        self._write(
+            "DELETE FROM audit WHERE kind = ? AND sequence <= "
+            "(SELECT sequence FROM audit WHERE kind = ? ORDER BY sequence DESC LIMIT 1 OFFSET ?)",
+            *(kind, kind, AUDIT_MOST[kind]),
+        )
+
+    def denied_again(self, uid: int | None, pid: int | None, method: str, times: int) -> None:
+        """The newest denial of these was repeated so many times."""
+        self._write(
+            "UPDATE audit SET times = times + ? WHERE sequence = (SELECT max(sequence) FROM audit "
+            "WHERE kind = 'denied' AND uid IS ? AND pid IS ? AND method = ?)",
+            *(times, uid, pid, method),
+        )
 
 
 def _keep_nothing(_sql: str, *_values: Any) -> None:

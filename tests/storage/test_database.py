@@ -15,7 +15,7 @@ import pytest
 from acpbot.errors import StartError
 from acpbot.storage.database import Database, DiskLimits
 from acpbot.storage.records import PostRecord, ThreadRecord
-from acpbot.storage.store import APPLICATION_ID, MIGRATIONS, Store
+from acpbot.storage.store import APPLICATION_ID, AUDIT_MOST, MIGRATIONS, Store
 
 TABLE = ("CREATE TABLE things (name TEXT PRIMARY KEY) STRICT",)
 
@@ -398,3 +398,59 @@ def test_a_row_that_can_t_be_decoded_is_reported_as_damage(path, chosen):
     for _ in range(2):
         with pytest.raises(StartError, match="is damaged"):
             Store.open(path)
+
+
+def audit_rows(path) -> list[tuple]:
+    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
+        rows = connection.execute("SELECT uid, pid, method, target, outcome, times FROM audit ORDER BY sequence")
+        found = list(rows)
+    connection.close()
+    return found
+
+
+async def test_neither_denials_nor_what_acpbot_does_by_itself_push_out_what_was_done(path, monkeypatch):
+    for kind, most in (("done", 3), ("denied", 2), ("automatic", 2)):
+        monkeypatch.setitem(AUDIT_MOST, kind, most)
+    store = Store.open(path)
+    for number in range(5):
+        store.audited(0, 7, "sessions.kill", f"done {number}", "ended")
+        for other in range(10):
+            store.audited(1000, 8, "sessions.kill", f"denied {number}.{other}", "denied")
+            store.audited(None, None, "permission", f"automatic {number}.{other}", "allowed by policy")
+    await store.durable()
+    store.close()
+    assert [target for _, _, _, target, _, _ in audit_rows(path)] == [
+        *("done 2", "done 3", "done 4"),
+        *("denied 4.8", "automatic 4.8", "denied 4.9", "automatic 4.9"),
+    ]
+
+
+async def test_repeated_denials_are_counted_in_the_row_of_the_first(path):
+    store = Store.open(path)
+    store.audited(1000, 8, "connect", "", "denied")
+    store.audited(1000, 9, "connect", "", "denied")
+    store.audited(None, None, "connect", "", "denied")
+    store.denied_again(1000, 8, "connect", 10_499)
+    store.denied_again(None, None, "connect", 1)
+    await store.durable()
+    store.close()
+    assert [(uid, pid, times) for uid, pid, *_, times in audit_rows(path)] == [
+        (1000, 8, 10_500),
+        (1000, 9, 1),
+        (None, None, 2),
+    ]
+
+
+def test_the_denials_of_an_older_audit_are_found_to_be_denials(path):
+    Database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS[:3]).close()
+    with sqlite3.connect(path) as connection:
+        for outcome in ("denied", "ended"):
+            connection.execute(
+                "INSERT INTO audit (at, uid, pid, method, target, outcome) VALUES (1.0, 0, 1, 'm', 't', ?)", (outcome,)
+            )
+    connection.close()
+    Store.open(path).close()
+    with sqlite3.connect(path) as connection:
+        rows = list(connection.execute("SELECT outcome, kind, times FROM audit ORDER BY sequence"))
+    connection.close()
+    assert rows == [("denied", "denied", 1), ("ended", "done", 1)]

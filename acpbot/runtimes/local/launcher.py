@@ -12,11 +12,10 @@ import re
 import shutil
 import subprocess
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from acpbot.aio import TaskSet
+from acpbot.aio import TaskSet, Threads
 from acpbot.errors import AgentStartError, StartError
 from acpbot.logs import get_logger
 from acpbot.runtimes.local import procfs
@@ -79,7 +78,7 @@ class LocalLauncher:
         self._owns_children = owns_children
         self._daemon = str(identity)
         self._boot_id = procfs.boot_id()
-        self._threads = ThreadPoolExecutor(_STARTS_AT_ONCE, thread_name_prefix="agent-start")
+        self._threads = Threads("agent-start", _STARTS_AT_ONCE)
         self._running: set[LocalProcess] = set()
         self._discards = TaskSet("launcher")
         self._closed = False

@@ -28,10 +28,10 @@ import operator
 import os
 import signal
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
+from acpbot.aio import Threads
 from acpbot.errors import AgentError
 from acpbot.logs import get_logger
 from acpbot.runtimes.local import procfs
@@ -118,7 +118,7 @@ class ProcessTracker:
         self._unreaped: set[subprocess.Popen[bytes]] = set()
         self._zombies_since: dict[ProcessKey, float] = {}
         self._next: asyncio.Future[Scan] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="process-tracker")
+        self._thread = Threads("process-tracker", 1)
         self._thread.submit(int)  # starts the thread
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from acpbot.aio import Threads
 from acpbot.chat.discord.outbound.rest import FILE_BYTES_MOST, File
 from acpbot.chat.rendering.diffs import COMPARED_MAX, changes, diff
 from acpbot.logs import get_logger
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 _DIFFS_MOST: Final = 10
+_THREADS: Final = Threads("diff", 2)
 
 
 class DiffPoster:
@@ -60,9 +62,7 @@ class DiffPoster:
                 return
             self._seen.add(key)
             self._posted += 1
-            made = asyncio.get_running_loop().run_in_executor(
-                None, _render, self._compute, path.removeprefix(folder), old, new
-            )
+            made = asyncio.wrap_future(_THREADS.submit(_render, self._compute, path.removeprefix(folder), old, new))
             post = self._outbox.post(self._thread_id, "", ready=made)
             made.add_done_callback(partial(self._computed, post))
 

@@ -1,0 +1,118 @@
+"""Accepts the connections of a listening socket, a few in each pass of the event loop, also when descriptors run out.
+
+asyncio's own servers accept a hundred connections in one pass, and where no descriptor is left they log a hundred
+errors a second and leave every client without an answer. Source: accept(2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from typing import TYPE_CHECKING, Final
+
+from acpbot.aio import TaskSet
+from acpbot.logs import SeldomLogger, get_logger
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+log = get_logger(__name__)
+
+OUT_OF_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+_AT_ONCE: Final = 8
+_RESERVED: Final = 4
+_PAUSE_SECONDS: Final = 1.0
+
+
+class Acceptor:
+    """Serves each connection with a protocol that ``factory`` makes, until :meth:`close`.
+
+    A few descriptors are reserved for the time when no other is left. Connections accepted then find :attr:`short`
+    true; an owner that closes most of them goes on answering. It calls :meth:`refill` when a connection has ended.
+    """
+
+    def __init__(self, listening: socket.socket, factory: Callable[[], asyncio.BaseProtocol], *, name: str) -> None:
+        self._listening = listening
+        self._factory = factory
+        self._name = name
+        self._loop = asyncio.get_running_loop()
+        self._tasks = TaskSet(name)
+        self._log = SeldomLogger(log)
+        self._reserve: list[int] = []
+        self._resume: asyncio.TimerHandle | None = None
+        self._closed = False
+        self.refill()
+        self._loop.add_reader(listening.fileno(), self._accept)
+
+    def close(self) -> None:
+        """Accept no more, and close the listening socket."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._resume is not None:
+            self._resume.cancel()
+        else:
+            self._loop.remove_reader(self._listening.fileno())
+        self._listening.close()
+        self._tasks.cancel_soon()
+        while self._reserve:
+            os.close(self._reserve.pop())
+
+    @property
+    def short(self) -> bool:
+        """Whether descriptors of the reserve are in use: there are no others left."""
+        return len(self._reserve) < _RESERVED
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the reserve is empty: unless a connection closes, the next client gets no answer."""
+        return not self._reserve
+
+    def refill(self) -> None:
+        """Reserve descriptors again, as far as there are any."""
+        try:
+            while self.short and not self._closed:
+                self._reserve.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as error:
+            self._log.warning("descriptors_exhausted", socket=self._name, reason=error.strerror)
+
+    def _accept(self) -> None:
+        if self.short:
+            self.refill()
+        for _ in range(_AT_ONCE):
+            try:
+                connection, _address = self._listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in OUT_OF_DESCRIPTORS:
+                    raise
+                self._accept_from_reserve(error)
+                return
+            self._serve(connection)
+
+    def _accept_from_reserve(self, error: OSError) -> None:
+        """Accept one connection with a reserved descriptor; where that fails too, pause."""
+        self._log.warning("descriptors_exhausted", socket=self._name, reason=error.strerror)
+        if self._reserve:
+            os.close(self._reserve.pop())
+            try:
+                connection, _address = self._listening.accept()
+            except OSError:
+                pass  # another process was faster, or the client has gone: the pause is the answer to both
+            else:
+                self._serve(connection)
+                return
+        self._loop.remove_reader(self._listening.fileno())
+        self._resume = self._loop.call_later(_PAUSE_SECONDS, self._on_resume)
+
+    def _on_resume(self) -> None:
+        self._resume = None
+        self._loop.add_reader(self._listening.fileno(), self._accept)
+
+    def _serve(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self._tasks.start(self._loop.connect_accepted_socket(self._factory, connection), name="accept")

@@ -68,6 +68,8 @@ class Dispatcher:
                 f"cannot call {request.method}: uid {client.peer.uid} may only read; "
                 "run as an admin, or name the user in [management] admin_users"
             )
+        if method.access == "admin" and client.peer_ended:
+            raise AccessDenied(f"cannot call {request.method}: the process that connected has ended; connect again")
         params = _convert(method, request)
         if not inspect.iscoroutinefunction(method.handler):
             return Answer(result_line(request.id, method.handler(call, params)), call.opened)

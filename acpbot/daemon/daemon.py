@@ -29,7 +29,7 @@ from acpbot.management.method import Services
 from acpbot.management.server import ManagementServer
 from acpbot.runtimes.local.launcher import choose_launcher
 from acpbot.runtimes.local.leftovers import kill_orphans
-from acpbot.runtimes.local.process_tracker import is_of_an_agent
+from acpbot.runtimes.local.peer import is_of_an_agent
 from acpbot.runtimes.runtime import ProcessIdentity
 from acpbot.sessions.pool import Pool
 from acpbot.storage.store import Store

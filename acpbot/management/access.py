@@ -1,10 +1,15 @@
-"""Peer credentials, and the access that they give. Source: SO_PEERCRED in unix(7)."""
+"""The process at the other end of a connection, and the access that its credentials give.
+
+Source: SO_PEERCRED in unix(7), SO_PEERPIDFD (Linux 6.5), pidfd_open(2).
+"""
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
+import select
 import socket
 import struct
 from itertools import filterfalse
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
     from acpbot.management.protocol import Access
 
 _UCRED: Final = struct.Struct("iII")
+_SO_PEERPIDFD: Final = 77  # asm-generic/socket.h; Python has no name for it
 _NOBODY_KNOWN: Final = 0xFFFFFFFF  # (uid_t) -1: the socket has no credentials
 
 
@@ -45,6 +51,54 @@ def peer_of(connection: socket.socket) -> PeerCredentials | None:
         return None
     pid, uid, gid = _UCRED.unpack(credentials)
     return None if uid == _NOBODY_KNOWN else PeerCredentials(pid, uid, gid)
+
+
+def may_be_an_agents(peer: PeerCredentials) -> bool:
+    """Whether a process of an agent can have these credentials: agents run as the daemon's user; root takes any uid.
+
+    pid 0 stands for a process outside our pid namespace. No process gets out of its own (pid_namespaces(7)), so an
+    agent's can't be there. Where it has our uid it is suspected all the same: containers share uids.
+    """
+    us = os.geteuid()
+    return peer.uid == us or (us == 0 and peer.pid != 0)
+
+
+class PeerProcess:
+    """A hold on the process that connected: its pid can't come to mean another one unnoticed. ``close`` releases it.
+
+    Create it as soon as the connection is accepted. Before Linux 6.5 the kernel gives no pidfd of the peer itself: then
+    a process that has got the peer's pid between connecting and accepting is taken for it.
+    """
+
+    def __init__(self, connection: socket.socket, pid: int) -> None:
+        self._pidfd = _open_pidfd(connection, pid)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it certainly runs; ``False`` also where there is no hold on it."""
+        if self._pidfd is None:
+            return False
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return not poll.poll(0)
+
+    def close(self) -> None:
+        """Release it. A second call does nothing."""
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
+
+
+def _open_pidfd(connection: socket.socket, pid: int) -> int | None:
+    try:
+        return connection.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
+    except OSError as error:
+        if error.errno != errno.ENOPROTOOPT or pid <= 0:
+            return None  # it has ended and was reaped, or there is no free descriptor
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
 
 
 class AccessRule:

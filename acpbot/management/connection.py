@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from acpbot.aio import TaskSet
     from acpbot.errors import WireError
     from acpbot.logs import SeldomLogger
-    from acpbot.management.access import PeerCredentials
+    from acpbot.management.access import PeerCredentials, PeerProcess
     from acpbot.management.protocol import Access, Limits
     from acpbot.management.stream import Event
 
@@ -99,6 +99,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._unread = False
         self._ended = False
         self._closing = False
+        self._process: PeerProcess | None = None
         self.in_order = asyncio.Lock()
 
     async def user(self) -> str:
@@ -116,6 +117,18 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._transport = transport
         transport.set_write_buffer_limits(high=self._limits.unsent // 4, low=self._limits.unsent // 16)
         self._owner.on_connected(self, transport)
+
+    def hold(self, process: PeerProcess) -> None:
+        """Keep the hold on the peer's process for as long as the connection lasts."""
+        self._process = process
+
+    @property
+    def peer_ended(self) -> bool:
+        """Whether the process that was admitted has ended, and somebody else has the connection now.
+
+        It can't have become an agent's since it was admitted: nothing becomes a descendant of another process later.
+        """
+        return self._process is not None and not self._process.alive
 
     def welcome(self, peer: PeerCredentials, access: Access, hello: dict[str, Any]) -> None:
         """Send the first line and serve the client's requests."""
@@ -174,6 +187,8 @@ class ClientConnection(asyncio.BufferedProtocol):
             except Exception:
                 # A stream of any method, and the other streams must be closed too.
                 log.exception("stream_not_closed")
+        if self._process is not None:
+            self._process.close()
         self._owner.on_closed(self)
 
     def _abort(self, reason: str) -> None:

@@ -66,6 +66,8 @@ class Dispatcher:
             raise _NoMethod(f"cannot call {name!r}: there is no such method here; hello lists those that there are")
         if method.access == "admin" and client.access != "admin":
             raise _denied(request, client)
+        if method.access == "admin" and client.peer_ended:
+            raise AccessDenied(f"cannot call {request.method}: the process that connected has ended; connect again")
         params = _convert(method, request)
         if not inspect.iscoroutinefunction(method.handler):
             return Answer(result_line(request.id, method.handler(call, params)), call.opened)

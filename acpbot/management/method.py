@@ -85,7 +85,8 @@ class Services:
     """Everything that the daemon lends to the wire. Methods whose service is ``None`` are not served.
 
     ``health``: the result of ``health.get``. ``drain``: :meth:`acpbot.daemon.drain.Drain.drain`. ``is_of_an_agent``:
-    whether an agent started the process of this pid; such a process must not manage the daemon.
+    whether an agent started the process of this pid (such a process must not manage the daemon), ``None`` where nobody
+    can tell; it may block.
     """
 
     version: str
@@ -96,7 +97,7 @@ class Services:
     pool: Sessions
     chat: Chat | None = None
     drain: Callable[..., DaemonState] | None = None
-    is_of_an_agent: Callable[[int], bool] = lambda _pid: False
+    is_of_an_agent: Callable[[int], bool | None] = lambda _pid: False
 
 
 @dataclass(frozen=True)

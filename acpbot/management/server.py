@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from acpbot.aio import TaskSet
+from acpbot.aio import TaskSet, Threads
 from acpbot.errors import AccessDenied, TooMany
 from acpbot.logs import SeldomLogger, get_logger
 from acpbot.management.acceptor import Acceptor
-from acpbot.management.access import peer_of
+from acpbot.management.access import PeerProcess, may_be_an_agents, peer_of
 from acpbot.management.connection import ClientConnection
 from acpbot.management.dispatch import Dispatcher
 from acpbot.management.lookups import CannotLookUp, UserLookups
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+_ENDED: Final = "the process that connected has ended; connect from one that goes on running"
+_UNKNOWN: Final = (
+    "acpbot can't see which process started yours, and an agent's tools may not manage it; "
+    "run acpctl in the container that acpbot runs in, or as another user that [management] admin_users names"
+)
+
 
 class ManagementServer:
     """Serves a listening Unix socket. All methods belong to the event loop's thread."""
@@ -44,6 +50,8 @@ class ManagementServer:
         self._connections: set[ClientConnection] = set()
         self._seats: Seats[ClientConnection] = Seats(self.limits)
         self._gone = asyncio.Event()
+        self._looks = Threads("peer-look", 1)
+        self._looks.submit(int)  # starts the thread: a peer is looked at also where no other thread can be started
 
     async def start(self, listening: socket.socket) -> None:
         """Accept connections from now on."""
@@ -64,6 +72,7 @@ class ManagementServer:
             self._gone.clear()
             await self._gone.wait()
         self.lookups.close()
+        self._looks.shutdown()
 
     # What connections call (ConnectionOwner).
 
@@ -79,18 +88,13 @@ class ManagementServer:
             self._services.audit.record(None, "connect", "", DENIED)
             connection.refuse(AccessDenied("cannot serve you: the system does not say who you are"))
             return
-        if self._services.is_of_an_agent(peer.pid):
-            # It has the daemon's uid: it could permit its own tools, and read and end other people's sessions.
-            self._services.audit.record(peer, "connect", "", DENIED)
-            connection.refuse(AccessDenied("cannot serve you: an agent's tools may not manage acpbot"))
-            return
-        access = self._services.rule.at_once(peer)
-        if not self._admit(connection, peer, access):
-            return
-        if access is None:
-            self.tasks.start(self._look_up(connection, peer), name="look up the user")
-        else:
-            self._welcome(connection, peer, access)
+        process = None
+        if may_be_an_agents(peer):
+            process = PeerProcess(transport.get_extra_info("socket"), peer.pid)
+            connection.hold(process)
+        # An agent's process may have an admin's uid; it has an admin's place until it is looked at, for milliseconds.
+        if self._take_seat(connection, peer, self._services.rule.at_once(peer)):
+            self.tasks.start(self._admit(connection, peer, process), name="admit a client")
 
     def on_closed(self, connection: ClientConnection) -> None:
         """Count the connection no more."""
@@ -103,7 +107,7 @@ class ManagementServer:
 
     # Seats.
 
-    def _admit(self, connection: ClientConnection, peer: PeerCredentials, access: Access | None) -> bool:
+    def _take_seat(self, connection: ClientConnection, peer: PeerCredentials, access: Access | None) -> bool:
         """Give the client a seat, or refuse it; returns whether it has one."""
         acceptor = self._acceptor
         short = acceptor is not None and acceptor.short
@@ -127,13 +131,18 @@ class ManagementServer:
 
     # Access.
 
-    async def _look_up(self, connection: ClientConnection, peer: PeerCredentials) -> None:
-        """Find the peer's access in a thread: a directory service may be slow, and no other client waits for it."""
-        access: Access = "read"
-        try:
-            access = await self.lookups.access(peer)
-        except CannotLookUp as error:
-            connection.access_problem = str(error)
+    async def _admit(self, connection: ClientConnection, peer: PeerCredentials, process: PeerProcess | None) -> None:
+        """Welcome a client, or refuse it. What can block is done in threads, and no other client waits for it."""
+        problem = await self._objection(peer, process)
+        if problem is not None:
+            # It has the daemon's uid: it could permit its own tools, and read and end other people's sessions.
+            self._services.audit.record(peer, "connect", "", DENIED)
+            self._seats.leave(connection)
+            connection.make_room(AccessDenied(f"cannot serve you: {problem}"))
+            return
+        access = self._services.rule.at_once(peer)
+        if access is None:
+            access = await self._look_up(connection, peer)
         try:
             leaves = self._seats.settle(connection, access)
         except TooMany as error:
@@ -142,6 +151,34 @@ class ManagementServer:
             return
         self._make_room(leaves)
         self._welcome(connection, peer, access)
+
+    async def _objection(self, peer: PeerCredentials, process: PeerProcess | None) -> str | None:
+        """Why the peer may not connect. Where an agent's process could have its uid (``process``), unknown is a no."""
+        if process is not None and not process.alive:
+            return _ENDED
+        of_an_agent = await self._is_of_an_agent(peer)
+        if of_an_agent:
+            return "an agent's tools may not manage acpbot"
+        if process is None:
+            return None
+        if not process.alive:  # what was looked at may be a later process with its pid
+            return _ENDED
+        return _UNKNOWN if of_an_agent is None else None
+
+    async def _is_of_an_agent(self, peer: PeerCredentials) -> bool | None:
+        try:
+            async with asyncio.timeout(self.limits.lookup_seconds):
+                return await self._looks.run(self._services.is_of_an_agent, peer.pid)
+        except TimeoutError:
+            log.warning("peer_not_examined", pid=peer.pid, reason=f"no answer in {self.limits.lookup_seconds:g} s")
+            return None
+
+    async def _look_up(self, connection: ClientConnection, peer: PeerCredentials) -> Access:
+        try:
+            return await self.lookups.access(peer)
+        except CannotLookUp as error:
+            connection.access_problem = str(error)
+            return "read"
 
     def _welcome(self, connection: ClientConnection, peer: PeerCredentials, access: Access) -> None:
         hello = {

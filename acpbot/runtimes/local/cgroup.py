@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import itertools
 import os
 import re
 import subprocess
@@ -58,6 +59,16 @@ def own_path(cgroup: str) -> str | None:
 def directory_name(daemon: Identity) -> str:
     """Return the name of the directory that holds a daemon's sessions."""
     return f"acpbot-{daemon.namespace}-{daemon.pid}-{daemon.start_time}"
+
+
+def session_directories(path: str) -> set[str]:
+    """Return the session directories, of whatever daemon, that a process's path (`path_of`) leads through."""
+    steps = path.removesuffix(" (deleted)").split("/")
+    return {
+        f"{daemon}/{session}"
+        for daemon, session in itertools.pairwise(steps)
+        if _DIRECTORY.fullmatch(daemon) and session and not session.startswith("_")
+    }
 
 
 def path_of(pid: int) -> str:

@@ -33,9 +33,8 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from acpbot.aio import Threads
 from acpbot.errors import AgentError
-from acpbot.logs import get_logger
 from acpbot.runtimes.local import procfs
-from acpbot.runtimes.local.cgroup import directory_name, path_of
+from acpbot.runtimes.local.cgroup import path_of
 from acpbot.runtimes.runtime import ProcessInfo, Usage
 
 if TYPE_CHECKING:
@@ -45,8 +44,6 @@ if TYPE_CHECKING:
 
     from acpbot.runtimes.local.cgroup import Cgroup
     from acpbot.runtimes.local.procfs import Identity, ProcessKey, Stat
-
-log = get_logger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -401,22 +398,3 @@ def _describe(stats: Iterable[Stat]) -> list[ProcessInfo]:
         )
         infos.append(info)
     return infos
-
-
-def is_of_an_agent(pid: int) -> bool:
-    """Whether an agent of this process started process ``pid``, as far as that can be seen now.
-
-    By its cgroup, by its ancestors, or by the marker in its environment. Where it can't look, it says yes.
-    """
-    try:
-        own = procfs.Identity.own()
-        if pid == own.pid:
-            return False
-        inside = f"/{directory_name(own)}/"
-        path = f"{path_of(pid)}/"
-        if inside in path and not path.partition(inside)[2].startswith("_"):
-            return True
-        return own.pid in procfs.with_ancestors(pid) or procfs.read_markers(pid)[1] == own
-    except OSError as error:
-        log.warning("peer_not_examined", pid=pid, reason=error.strerror)
-        return True

@@ -68,7 +68,7 @@ async def test_sessions_begin_and_end_while_a_scan_runs(runner, tmp_path):
 OUT_OF_DESCRIPTORS = """
 import asyncio, os, resource, signal
 from pathlib import Path
-from acpbot.runtimes.local import cgroup, leftovers, process_tracker, procfs
+from acpbot.runtimes.local import cgroup, leftovers, peer, procfs
 from acpbot.runtimes.local.launcher import choose_launcher
 from acpbot.runtimes.local.procfs import Identity
 from acpbot.runtimes.runtime import LaunchSpec
@@ -114,7 +114,7 @@ async def main():
     await raised("members", lambda: cgroup.Cgroup(Path.cwd()).members())
     await raised("sessions_of", lambda: cgroup.sessions_of(Path.cwd()))
     await raised("leftovers", lambda: cgroup.leftovers(Path.cwd(), own))
-    print("is_of_an_agent", process_tracker.is_of_an_agent(os.getppid()))
+    print("is_of_an_agent", peer.is_of_an_agent(os.getppid()))
     try: leftovers.kill_orphans()
     except Exception as error: print("kill_orphans", type(error).__name__)
     report = await process.kill_container()
@@ -136,7 +136,7 @@ def test_without_a_free_descriptor_no_look_says_that_nothing_is_there(tmp_path):
     looks += ["boot_id", "members", "sessions_of", "leftovers"]
     assert result.stdout.splitlines() == [
         *(f"{name} OSError" for name in looks),
-        "is_of_an_agent True",
+        "is_of_an_agent None",
         "kill_orphans StartError",
         "kill_container () True False",
     ], result.stderr

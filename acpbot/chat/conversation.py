@@ -36,6 +36,7 @@ _SILENT: Final = frozenset({"evicted", "expired"})
 
 _ENDS: Final = {
     "killed": "An operator ended this session.",
+    "suspended": "This session was closed.",
     "crashed": "The agent ended unexpectedly.",
     "start_failed": "The agent could not be started.",
     "stuck": "The agent did not finish in time, so its session was ended.",

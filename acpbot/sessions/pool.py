@@ -1,4 +1,4 @@
-"""All sessions: capacity, eviction, expiry, kill. Nothing here waits for a running turn."""
+"""All sessions: what there is, people's messages, and what sessions report. Nothing here waits for a running turn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import msgspec
 
 from acpbot.errors import Conflict, Draining, InvalidParams, NotFound, TooMany
 from acpbot.logs import get_logger
+from acpbot.sessions.capacity import Capacity
+from acpbot.sessions.ending import KILLED, SUSPENDED, SessionEnder
 from acpbot.sessions.session import Session
+from acpbot.sessions.session_table import SessionTable
 from acpbot.sessions.thread import ThreadRegistry, title_from
 from acpbot.sessions.turn import DEFERRED, TurnEnd
 from acpbot.sessions.views import Detail, KillResult, PoolCounts, Row, Target, row_of
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
 
     from acpbot.config.settings import AgentSettings, Settings
     from acpbot.runtimes.runtime import Launcher
-    from acpbot.sessions.terminate import TerminationResult
     from acpbot.sessions.thread import ThreadListener
     from acpbot.sessions.turn import Turn
     from acpbot.sessions.views import Reason
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 _DRAINING: Final = "cannot start a turn: acpbot is about to stop or restart; try again in a moment"
-_LATE_SECONDS: Final = 0.25
 _END_RETRY_SECONDS: Final = 30.0
 
 Change = Literal["changed", "gone"]
@@ -44,8 +45,7 @@ class Pool:
     """The sessions of a daemon. All methods belong to the event loop's thread.
 
     ``environ`` is the daemon's environment, ``clock`` gives monotonic seconds, ``wall`` Unix time. ``draining``: no new
-    turns are accepted, those that were go on. ``stopping``: every session ends, none is started. Several sessions of
-    one thread may be ending at once; the oldest alone has begun to, and the others wait for it.
+    turns are accepted, those that were go on. ``stopping``: every session ends, none is started.
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class Pool:
         self._clock = clock
         self._wall = wall
         self._threads = ThreadRegistry(self.store, wall)
-        self._current: dict[str, Session] = {}
-        self._closing: dict[Session, None] = {}  # oldest first
-        self._unverified: dict[Session, float] = {}  # they have ended and may have left processes; when to try again
+        self._table = SessionTable()
+        self._capacity = Capacity(self._table)
+        self._ender = SessionEnder(self._table, self._threads, self.session_changed)
         self._subscribers: list[Callable[[Change, Row], None]] = []
         self._watchdog = Watchdog(clock)
         self._quiet_check = asyncio.Event()
@@ -117,10 +117,7 @@ class Pool:
 
     def sessions(self) -> list[Session]:
         """The session of each thread that has one, be it closing."""
-        sessions: dict[str, Session] = {}
-        for session in (*reversed(self._closing), *self._current.values()):
-            sessions[session.thread.thread_id] = session
-        return list(sessions.values())
+        return self._table.of_threads()
 
     def rows(self, *, suspended: bool = False) -> list[Row]:
         """A row for each session, oldest thread first; with ``suspended`` the threads without a process too."""
@@ -157,7 +154,7 @@ class Pool:
 
     def get(self, thread_id: str) -> Session | None:
         """The thread's session, where it has one that is not ending."""
-        return self._current.get(thread_id)
+        return self._table.current.get(thread_id)
 
     def thread(self, thread_id: str) -> ThreadRecord | None:
         """What is known of a thread."""
@@ -169,7 +166,7 @@ class Pool:
 
     def row(self, thread_id: str) -> Row:
         """The thread's row. Raises NotFound."""
-        session, thread = self._live(thread_id), self._threads.by_id.get(thread_id)
+        session, thread = self._table.of_thread(thread_id), self._threads.by_id.get(thread_id)
         if session is not None:
             return session.row()
         if thread is None:
@@ -178,22 +175,17 @@ class Pool:
 
     async def detail(self, thread_id: str) -> Detail:
         """The thread's row and what takes a look at the system. Raises NotFound."""
-        session = self._live(thread_id)
+        session = self._table.of_thread(thread_id)
         return Detail(**msgspec.structs.asdict(self.row(thread_id))) if session is None else await session.detail()
 
     def tail(
         self, thread_id: str, callback: Callable[[dict[str, Any]], None]
     ) -> tuple[list[dict[str, Any]], Callable[[], None]]:
         """Recent output of the thread's session, then each new piece to ``callback``. Raises NotFound."""
-        session = self._live(thread_id)
+        session = self._table.of_thread(thread_id)
         if session is None:
             raise NotFound(f"cannot tail {thread_id}: no agent runs for it now")
         return session.turns.output.follow(callback)
-
-    def _live(self, thread_id: str) -> Session | None:
-        if thread_id in self._current:
-            return self._current[thread_id]
-        return next((session for session in self._closing if session.thread.thread_id == thread_id), None)
 
     # People's messages.
 
@@ -217,7 +209,7 @@ class Pool:
 
     def ensure(self, thread_id: str, *, platform: str, owner: str | None = None, agent: str | None = None) -> Session:
         """The thread's session; a new one is started where there is none. Raises as :meth:`submit`."""
-        if self.draining and thread_id not in self._current:
+        if self.draining and thread_id not in self._table.current:
             raise Draining(_DRAINING)
         return self._ensure(thread_id, platform=platform, owner=owner, agent=agent)
 
@@ -229,20 +221,22 @@ class Pool:
             choice = self._removed_agents.get(name)
         if choice is None:
             raise InvalidParams(f"cannot use agent {name[:40]!r}: the agents are {', '.join(sorted(agents))}")
-        session = self._current.get(thread_id)
+        session = self._table.current.get(thread_id)
         if thread is not None and thread.agent != name:
             if session is not None:
                 raise Conflict(f"cannot change the agent of {thread_id} to {name!r}: {thread.agent!r} runs in it")
             thread = None
         if session is not None:
             return session
-        after = self._free_place(thread_id)
+        after = self._capacity.free_place(thread_id, self._settings.pool)
+        if (removal := self._threads.removals.get(thread_id)) is not None:
+            after.append(removal)
         if thread is None:
             cwd = str(work_path(self._settings.pool, choice, check_thread_id(thread_id)))
             now = self._wall()
             thread = ThreadRecord(thread_id, platform, name, owner, cwd, None, rfc3339(), now)
             self._threads.by_id[thread_id] = thread
-        session = self._current[thread_id] = Session(
+        session = self._table.current[thread_id] = Session(
             thread,
             settings=self._settings,
             agent_settings=choice,
@@ -257,27 +251,6 @@ class Pool:
         self.session_changed(session)
         return session
 
-    def _free_place(self, thread_id: str) -> list[asyncio.Task[Any]]:
-        """What a new session must wait for: the end of its thread's last ones, and of others where all are too many.
-
-        Raises TooMany.
-        """
-        most = self._settings.pool.max_sessions
-        if len(self._current) >= most:
-            idle = [session for session in self._current.values() if session.evictable]
-            if not idle:
-                way_out = "wait for one to finish, or raise [pool] max_sessions"
-                raise TooMany(f"cannot start: pool exhausted, all {most} sessions are busy; {way_out}")
-            min(idle, key=lambda session: session.turns.idle_since).end("evicted")
-        full = len(self._current) + len(self._closing) >= most
-        after: list[asyncio.Task[Any]] = [
-            session.end("evicted")
-            for session in (*self._closing, *self._unverified)
-            if session.thread.thread_id == thread_id or (full and session in self._closing)
-        ]
-        removal = self._threads.removals.get(thread_id)
-        return after if removal is None else [*after, removal]
-
     # Ending.
 
     async def kill(
@@ -288,35 +261,20 @@ class Pool:
         ``forget``: drop what would let the thread's next message resume. A session that has ended and may have left
         processes is ended once more.
         """
-        kills = [self._kill(target, grace_seconds, forget=forget) for target in targets]
+        kills = [self._ender.end(each, "killed", KILLED, grace=grace_seconds, forget=forget) for each in targets]
         return await asyncio.gather(*kills)
 
-    async def _kill(self, target: Target, grace: float | None, *, forget: bool) -> KillResult:
-        thread_id, session_id = target.thread_id, target.session_id
-        for session in (*self._current.values(), *self._closing, *self._unverified):
-            if session.session_id == session_id and session.thread.thread_id == thread_id:
-                break
-        else:
-            outcome: Literal["conflict", "already_gone"] = "conflict" if thread_id in self._current else "already_gone"
-            return KillResult(thread_id=thread_id, session_id=session_id, outcome=outcome)
-        thread = session.thread
-        if forget:  # now: neither a message that comes meanwhile nor a restart may resume it
-            thread.acp_session_id, thread.resumable = None, False
-            self.session_changed(session)
-        ending = await asyncio.shield(session.end("killed", grace=grace, detail="An operator ended this session."))
-        if forget and self._threads.by_id.get(thread_id) is thread and thread_id not in self._current:
-            self._threads.forget(thread)
-        return KillResult(
-            thread_id=thread_id,
-            session_id=session_id,
-            outcome="failed" if ending.processes_left else "ended",
-            resumable=thread.resumable and not forget,
-            **msgspec.structs.asdict(ending) | {"seconds": round(ending.seconds, 3)},
-        )
+    async def suspend(self, thread_id: str, session_id: str, *, grace_seconds: float | None = None) -> KillResult:
+        """End exactly this session, a running turn and those that wait too, and keep the thread's conversation.
+
+        The thread's next message resumes it, where the agent can (``resumable``). Answers as :meth:`kill`.
+        """
+        target = Target(thread_id=thread_id, session_id=session_id)
+        return await self._ender.end(target, "suspended", SUSPENDED, grace=grace_seconds)
 
     async def cancel(self, thread_id: str, session_id: str | None = None) -> Literal["cancelled", "idle"]:
         """Ask the thread's agent to stop its turn; answers at once. Raises NotFound, Conflict."""
-        session = self._current.get(thread_id)
+        session = self._table.current.get(thread_id)
         if session is None:
             if thread_id not in self._threads.by_id:
                 raise NotFound(f"cannot find thread {thread_id[:80]!r}")
@@ -329,49 +287,36 @@ class Pool:
     async def quiet(self) -> None:
         """Wait until no turn runs and none is queued; or until every session ends anyway."""
         while not self.stopping and any(
-            session.turns.turn is not None or session.turns.queue
-            for session in (*self._current.values(), *self._closing)
+            session.turns.turn is not None or session.turns.queue for session in self._table.with_turns()
         ):
             self._quiet_check.clear()
             await self._quiet_check.wait()
 
     def end_turns(self, reason: str) -> None:
         """Cancel every running turn, and end those that are queued with an error: ``reason``, a sentence for people."""
-        for session in (*self._current.values(), *self._closing):
+        for session in self._table.with_turns():
             session.turns.refuse_queued(reason)
             session.turns.cancel()
 
     async def close(self, grace_seconds: float | None = None) -> None:
         """End every session, side by side; one that was ending already gets no more time than the others."""
-        if ends := self._end_all(grace_seconds):
-            grace = self._settings.pool.grace_seconds if grace_seconds is None else grace_seconds
-            _, late = await asyncio.wait(ends, timeout=grace + _LATE_SECONDS)
-            if late:
-                self.force()
-                await asyncio.wait(late)
+        self._stop()
+        await self._ender.end_all(self._settings.pool.grace_seconds if grace_seconds is None else grace_seconds)
         await self._threads.tasks.wait()
-
-    def _end_all(self, grace_seconds: float | None) -> list[asyncio.Task[TerminationResult]]:
-        self.draining = self.stopping = True
-        self._quiet_check.set()
-        sessions = (*self._current.values(), *self._closing, *self._unverified)
-        return [session.end("stopped", grace=grace_seconds, detail="acpbot is stopping.") for session in sessions]
 
     def force(self) -> None:
         """End every session, and kill the leaders of all agents now, so that no end needs any more grace."""
-        self._end_all(0.0)
-        for session in self._closing:
-            try:
-                if session.process is not None:
-                    session.process.kill()
-            except Exception:
-                # The others must be killed all the same; this one's end goes on by itself.
-                log.exception("session_kill_failed", session=session.session_id)
+        self._stop()
+        self._ender.force()
+
+    def _stop(self) -> None:
+        self.draining = self.stopping = True
+        self._quiet_check.set()
 
     def forget(self, thread_id: str) -> bool:
         """Drop what would let a thread resume whose session has ended or is ending; whether there was anything."""
         thread = self._threads.by_id.get(thread_id)
-        if thread is None or thread_id in self._current:
+        if thread is None or thread_id in self._table.current:
             return False
         thread.acp_session_id, thread.resumable = None, False
         self._threads.forget(thread)
@@ -391,7 +336,7 @@ class Pool:
         except Exception:
             # Every step of a session comes through here: a listener's defect must not stop it.
             log.exception("session_listener_failed", thread=thread.thread_id)
-        if self._subscribers and (live := self._live(thread.thread_id)) is not None:
+        if self._subscribers and (live := self._table.of_thread(thread.thread_id)) is not None:
             self._publish("changed", live.row())
 
     def _publish(self, change: Change, row: Row) -> None:
@@ -418,21 +363,21 @@ class Pool:
 
     def session_ending(self, session: Session) -> None:
         """Let the thread's next message start another session."""
-        if self._current.get(session.thread.thread_id) is session:
-            del self._current[session.thread.thread_id]
-        self._closing[session] = None
+        if self._table.current.get(session.thread.thread_id) is session:
+            del self._table.current[session.thread.thread_id]
+        self._table.closing[session] = None
 
     def session_ended(self, session: Session, reason: Reason, detail: str | None, queued: list[Turn]) -> None:
         """Free the session's place, suspend its thread, carry its waiting turns over or end them."""
         thread, pool = session.thread, self._settings.pool
-        is_retry = self._unverified.pop(session, None) is not None
+        is_retry = self._table.unverified.pop(session, None) is not None
         if session.ending is None or session.ending.processes_left:
-            self._unverified[session] = self._clock() + _END_RETRY_SECONDS
+            self._table.unverified[session] = self._clock() + _END_RETRY_SECONDS
         else:
             self.store.process_ended(session.session_id)
         if is_retry:
             return
-        self._closing.pop(session, None)
+        self._table.closing.pop(session, None)
         self._watchdog.reported.discard(session.session_id)
         thread.used_at = self._wall()
         self._publish("gone", session.row())
@@ -455,7 +400,7 @@ class Pool:
                 )
                 turn.finish(TurnEnd(DEFERRED))
             else:
-                turn.finish(TurnEnd("cancelled" if reason == "killed" else "error", detail))
+                turn.finish(TurnEnd("cancelled" if reason in {"killed", "suspended"} else "error", detail))
 
     def _carry_over(self, session: Session, queued: Sequence[Turn]) -> None:
         if not queued:
@@ -473,14 +418,14 @@ class Pool:
     def tick(self) -> None:
         """Look at every session once: expiry, stuck turns, turns over their limit. Called about once a second."""
         now, pool = self._clock(), self._settings.pool
-        self._watchdog.check(list(self._current.values()), pool)
-        for session, retry_at in list(self._unverified.items()):
+        self._watchdog.check(list(self._table.current.values()), pool)
+        for session, retry_at in list(self._table.unverified.items()):
             if now >= retry_at:
                 session.end("stopped", grace=0.0)
         self._threads.check_clock(now)
         used_before = self._wall() - pool.session_ttl_hours * 3600
         for thread in [thread for thread in self._threads.by_id.values() if thread.used_at <= used_before]:
-            if self._live(thread.thread_id) is None:
+            if self._table.of_thread(thread.thread_id) is None:
                 self._threads.expire(thread, pool)
 
     async def sample(self) -> None:

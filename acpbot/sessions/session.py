@@ -317,7 +317,7 @@ class Session:
             log.exception("session_end_failed", **self._fields)
         self._tasks.cancel_soon()
         try:
-            end = TurnEnd("cancelled" if reason == "killed" else "error", detail)
+            end = TurnEnd("cancelled" if reason in {"killed", "suspended"} else "error", detail)
             turns.end(end if turns.answer is None or reason == "crashed" else turns.answer)
         finally:
             self._gone = True

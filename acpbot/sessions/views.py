@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from acpbot.runtimes.runtime import ProcessInfo
 
-Reason = Literal["killed", "crashed", "start_failed", "evicted", "expired", "stuck", "stopped", "replaced"]
+Reason = Literal["killed", "suspended", "crashed", "start_failed", "evicted", "expired", "stuck", "stopped", "replaced"]
 """Why a session ended."""
 SessionState = Literal["starting", "idle", "busy", "waiting", "stuck", "suspended", "closing", "gone"]
 Outcome = Literal["ended", "already_gone", "conflict", "failed"]

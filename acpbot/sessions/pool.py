@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from acpbot.errors import Conflict, Draining, InvalidParams, NotFound, TooMany
+from acpbot.config.in_force import SettingsInForce
+from acpbot.errors import AgentRemoved, Conflict, Draining, InvalidParams, NotFound, TooMany
 from acpbot.logs import get_logger
 from acpbot.sessions.capacity import Capacity
 from acpbot.sessions.ending import KILLED, SUSPENDED, SessionEnder
@@ -17,7 +18,7 @@ from acpbot.sessions.session import Session
 from acpbot.sessions.session_table import SessionTable
 from acpbot.sessions.thread import ThreadRegistry, title_from
 from acpbot.sessions.turn import DEFERRED, TurnEnd
-from acpbot.sessions.views import Detail, KillResult, PoolCounts, Row, Target, row_of
+from acpbot.sessions.views import Detail, KillResult, OutdatedSessions, PoolCounts, Row, Target, changed_keys, row_of
 from acpbot.sessions.watchdog import Watchdog
 from acpbot.sessions.workspace import check_thread_id, work_path
 from acpbot.storage.records import ProcessRecord, ThreadRecord, TurnRecord
@@ -60,7 +61,7 @@ class Pool:
     ) -> None:
         self.store = store or Store()
         self.draining = self.stopping = False
-        self._settings = settings
+        self._settings = SettingsInForce(settings)
         self._removed_agents: dict[str, AgentSettings] = {}
         self._launcher = launcher
         self._environ = environ
@@ -68,7 +69,7 @@ class Pool:
         self._wall = wall
         self._threads = ThreadRegistry(self.store, wall)
         self._table = SessionTable()
-        self._capacity = Capacity(self._table)
+        self._capacity = Capacity(self._table, self._threads, self._settings)
         self._ender = SessionEnder(self._table, self._threads, self.session_changed)
         self._subscribers: list[Callable[[Change, Row], None]] = []
         self._watchdog = Watchdog(clock)
@@ -79,26 +80,36 @@ class Pool:
     @property
     def max_sessions(self) -> int:
         """How many sessions may have a process at once."""
-        return self._settings.pool.max_sessions
+        return self._settings.now.pool.max_sessions
 
     @property
     def agents(self) -> Mapping[str, AgentSettings]:
         """The agents that threads may use, by name."""
-        return self._settings.agents
+        return self._settings.now.agents
 
     def reconfigure(self, settings: Settings) -> None:
-        """Hold to other settings from now on; a session that runs keeps its agent and its own limits.
+        """Hold to other settings from now on; a session that runs keeps its agent and that agent's limits.
 
-        Nobody can choose an agent any more that is gone from the settings; threads that have it keep it.
+        See :meth:`outdated`. Nobody can choose an agent any more that is gone from the settings; threads that have it
+        keep it until acpbot is started again.
         """
         used = {thread.agent for thread in self._threads.by_id.values()}
         known = self._removed_agents | dict(self.agents)
         self._removed_agents = {name: known[name] for name in used - settings.agents.keys() if name in known}
-        self._settings = settings
+        self._settings.replace(settings)
+        for session in self._table.with_turns():
+            session.permission_requests.apply_policy()
+            if session.agent_settings.name not in settings.agents:
+                session.report_agent_removed()
 
-    def attach(self, platform: str, listener: ThreadListener) -> None:
-        """Report to ``listener`` on the sessions of its platform that start from now on."""
+    def attach(self, platform: str, listener: ThreadListener, *, limits_people: bool = True) -> None:
+        """Report to ``listener`` on the sessions of its platform that start from now on.
+
+        ``limits_people``: ``[pool] max_sessions_per_user`` and ``max_queued_per_user`` hold for its users.
+        """
         self._threads.listeners[platform] = listener
+        if not limits_people:
+            self._threads.unlimited.add(platform)
 
     def subscribe(self, callback: Callable[[Change, Row], None]) -> Callable[[], None]:
         """Report every change of a thread's row, and each session that is gone; return a function that ends this.
@@ -187,6 +198,20 @@ class Pool:
             raise NotFound(f"cannot tail {thread_id}: no agent runs for it now")
         return session.turns.output.follow(callback)
 
+    def outdated(self) -> list[OutdatedSessions]:
+        """The sessions that still use earlier settings of their agents: only their end changes that."""
+        found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        for session in self._table.current.values():
+            agent = session.agent_settings.name
+            if keys := changed_keys(session.agent_settings, self.agents.get(agent)):
+                found.setdefault((agent, keys), []).append(session.thread.thread_id)
+        return [OutdatedSessions(agent, keys, tuple(threads)) for (agent, keys), threads in found.items()]
+
+    def removed_agents(self) -> dict[str, int]:
+        """How many threads use each agent that is no longer in the configuration."""
+        used = collections.Counter(thread.agent for thread in self._threads.by_id.values())
+        return {name: count for name, count in used.items() if name not in self.agents}
+
     # People's messages.
 
     def submit(
@@ -198,6 +223,9 @@ class Pool:
         """
         if self.draining:
             raise Draining(_DRAINING)
+        current = self._table.current.get(thread_id)
+        if current is not None and (current.turns.turn is not None or current.turns.queue):
+            self._capacity.check_queue(turn, platform)
         session = self._ensure(thread_id, platform=platform, owner=owner, agent=agent)
         thread = session.thread
         if thread.title is None:
@@ -214,11 +242,18 @@ class Pool:
         return self._ensure(thread_id, platform=platform, owner=owner, agent=agent)
 
     def _ensure(self, thread_id: str, *, platform: str, owner: str | None = None, agent: str | None = None) -> Session:
-        thread, agents = self._threads.by_id.get(thread_id), self._settings.agents
-        name = agent or (self._settings.default_agent if thread is None else thread.agent)
+        thread, agents = self._threads.by_id.get(thread_id), self._settings.now.agents
+        name = agent or (self._settings.now.default_agent if thread is None else thread.agent)
         choice = agents.get(name)
         if choice is None and thread is not None and thread.agent == name:
             choice = self._removed_agents.get(name)
+        if choice is None and thread is not None and thread.agent == name:
+            way_out = (
+                f"choose {', '.join(sorted(agents))} by /agent in Discord, or by `acpctl chat {thread_id} --agent NAME`"
+            )
+            raise AgentRemoved(
+                f"cannot use agent {name[:40]!r} of {thread_id}: it is no longer in the configuration; {way_out}", name
+            )
         if choice is None:
             raise InvalidParams(f"cannot use agent {name[:40]!r}: the agents are {', '.join(sorted(agents))}")
         session = self._table.current.get(thread_id)
@@ -228,11 +263,11 @@ class Pool:
             thread = None
         if session is not None:
             return session
-        after = self._capacity.free_place(thread_id, self._settings.pool)
+        after = self._capacity.free_place(thread_id, platform, owner if thread is None else thread.owner)
         if (removal := self._threads.removals.get(thread_id)) is not None:
             after.append(removal)
         if thread is None:
-            cwd = str(work_path(self._settings.pool, choice, check_thread_id(thread_id)))
+            cwd = str(work_path(self._settings.now.pool, choice, check_thread_id(thread_id)))
             now = self._wall()
             thread = ThreadRecord(thread_id, platform, name, owner, cwd, None, rfc3339(), now)
             self._threads.by_id[thread_id] = thread
@@ -249,6 +284,8 @@ class Pool:
         )
         session.open(after)
         self.session_changed(session)
+        if name not in agents:
+            session.report_agent_removed()
         return session
 
     # Ending.
@@ -301,7 +338,7 @@ class Pool:
     async def close(self, grace_seconds: float | None = None) -> None:
         """End every session, side by side; one that was ending already gets no more time than the others."""
         self._stop()
-        await self._ender.end_all(self._settings.pool.grace_seconds if grace_seconds is None else grace_seconds)
+        await self._ender.end_all(self._settings.now.pool.grace_seconds if grace_seconds is None else grace_seconds)
         await self._threads.tasks.wait()
 
     def force(self) -> None:
@@ -369,7 +406,7 @@ class Pool:
 
     def session_ended(self, session: Session, reason: Reason, detail: str | None, queued: list[Turn]) -> None:
         """Free the session's place, suspend its thread, carry its waiting turns over or end them."""
-        thread, pool = session.thread, self._settings.pool
+        thread, pool = session.thread, self._settings.now.pool
         is_retry = self._table.unverified.pop(session, None) is not None
         if session.ending is None or session.ending.processes_left:
             self._table.unverified[session] = self._clock() + _END_RETRY_SECONDS
@@ -417,8 +454,9 @@ class Pool:
 
     def tick(self) -> None:
         """Look at every session once: expiry, stuck turns, turns over their limit. Called about once a second."""
-        now, pool = self._clock(), self._settings.pool
+        now, pool = self._clock(), self._settings.now.pool
         self._watchdog.check(list(self._table.current.values()), pool)
+        self._capacity.converge()
         for session, retry_at in list(self._table.unverified.items()):
             if now >= retry_at:
                 session.end("stopped", grace=0.0)

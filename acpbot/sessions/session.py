@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from acpbot.acp.agent import Agent
-    from acpbot.config.settings import AgentSettings, Settings
+    from acpbot.config.in_force import SettingsInForce
+    from acpbot.config.settings import AgentSettings
     from acpbot.runtimes.runtime import AgentProcess, Launcher, Usage
     from acpbot.sessions.thread import ThreadListener
     from acpbot.sessions.views import Reason
@@ -71,15 +72,16 @@ class Session:
     """One agent process for one thread; ``session_id`` is never reused.
 
     In state ``starting`` until :meth:`open` has started it. All methods belong to the event loop's thread.
-    ``settings`` and ``agent_settings`` hold for the whole session. ``listener`` is the thread's chat platform.
-    ``clock``: monotonic seconds; ``wall``: Unix time. ``ending``: how the last try to end it went, ``None`` before.
+    ``agent_settings`` hold for the whole session, ``settings`` is read at each use. ``listener`` is the thread's chat
+    platform. ``clock``: monotonic seconds; ``wall``: Unix time. ``ending``: how the last try to end it went, ``None``
+    before.
     """
 
     def __init__(
         self,
         thread: ThreadRecord,
         *,
-        settings: Settings,
+        settings: SettingsInForce,
         agent_settings: AgentSettings,
         environ: Mapping[str, str],
         launcher: Launcher,
@@ -95,7 +97,7 @@ class Session:
         self.usage: Usage | None = None
         self.ending: TerminationResult | None = None
         self._settings = settings
-        self._agent_settings = agent_settings
+        self.agent_settings = agent_settings
         self._environ = environ
         self._launcher = launcher
         self._observer = observer
@@ -203,6 +205,11 @@ class Session:
             self.listener.session_stuck(self.thread.thread_id, activity, seconds)
         self._on_change()
 
+    def report_agent_removed(self) -> None:
+        """Report to the thread that its agent is no longer in the configuration."""
+        if self.listener is not None:
+            self.listener.agent_removed(self.thread.thread_id, self.thread.agent)
+
     # Its start.
 
     def open(self, after: Sequence[asyncio.Task[Any]] = ()) -> None:
@@ -224,8 +231,8 @@ class Session:
 
     async def _start(self) -> Agent:
         thread, cwd = self.thread, Path(self.thread.cwd)
-        make_folder(self._settings.pool, cwd)
-        process, agent = await launch(self._launcher, self._agent_settings, self._environ, cwd, self.session_id)
+        make_folder(self._settings.now.pool, cwd)
+        process, agent = await launch(self._launcher, self.agent_settings, self._environ, cwd, self.session_id)
         self.process, self.agent, self.turns.agent = process, agent, agent
         process.stderr.listener = self._stderr
         self._tasks.start(self._read_updates(agent), name="reader", on_crash=self._reader_crashed)
@@ -240,11 +247,11 @@ class Session:
             if thread.acp_session_id is not None and opened == "new" and self.listener is not None:
                 self.listener.session_started_fresh(thread.thread_id)
             self.options.opened(agent.session)
-            seconds = self._agent_settings.start_timeout_seconds
+            seconds = self.agent_settings.start_timeout_seconds
             for category in await self.options.restore(agent, thread.chosen, limit=seconds):
                 self._drop_choice(category)
         except AgentError as error:
-            raise await start_error(self._agent_settings, process, error) from None
+            raise await start_error(self.agent_settings, process, error) from None
         thread.acp_session_id, thread.resumable = agent.session_id, agent.can_resume
         return agent
 
@@ -285,7 +292,7 @@ class Session:
         While it ends, and once nothing is left of it, further calls return the same task. Where something may be left,
         the next call tries again.
         """
-        seconds = self._settings.pool.grace_seconds if grace is None else grace
+        seconds = self._settings.now.pool.grace_seconds if grace is None else grace
         if self._end_task is None:
             self.turns.ending = True
             self._end_tasks = TaskSet(f"end of session {self.session_id}")

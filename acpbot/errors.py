@@ -8,6 +8,7 @@
      |-- CannotAsk                exit 2: a question needs a terminal, and there is none
      |-- WireError                an error answer on the management socket: code and data.kind
      |    |-- InvalidParams       -32602 invalid
+     |    |    `-- AgentRemoved   the thread's agent is no longer in the configuration
      |    |-- NotFound            -32001 not_found
      |    |-- Ambiguous           -32002 ambiguous
      |    |-- Conflict            -32003 conflict
@@ -26,7 +27,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 
 class AcpbotError(Exception):
@@ -63,6 +64,14 @@ class InvalidParams(WireError):
 
     code = -32602
     kind = "invalid"
+
+
+class AgentRemoved(InvalidParams):
+    """The thread's ``agent`` is no longer in the configuration: another one must be chosen there."""
+
+    def __init__(self, message: str, agent: str) -> None:
+        super().__init__(message)
+        self.agent = agent
 
 
 class NotFound(WireError):
@@ -107,11 +116,24 @@ class TimedOut(WireError):
     kind = "timeout"
 
 
+Limit = Literal["sessions", "sessions_of_person", "queue", "queue_of_person"]
+
+
 class TooMany(WireError):
-    """A limit is reached: sessions, queued messages, connections."""
+    """A limit is reached: sessions, queued messages, connections.
+
+    ``limit`` names it where people in a chat can reach it; ``count`` is how many there are, and ``person`` the id of
+    the user who has them, where the limit is one person's.
+    """
 
     code = -32008
     kind = "too_many"
+
+    def __init__(self, message: str, *, limit: Limit | None = None, count: int = 0, person: str | None = None) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.count = count
+        self.person = person
 
 
 class AgentError(AcpbotError):

@@ -36,9 +36,10 @@ _SILENT: Final = frozenset({"evicted", "expired"})
 
 _ENDS: Final = {
     "killed": "An operator ended this session.",
+    "suspended": "This session was closed.",
     "crashed": "The agent ended unexpectedly.",
     "start_failed": "The agent could not be started.",
-    "stuck": "The agent did not finish in time, so its session was ended.",
+    "stuck": "The agent did not stop when it was asked to, so I ended its session.",
     "stopped": "acpbot is stopping.",
 }
 
@@ -48,7 +49,9 @@ def end_text(reason: Reason, detail: str | None, *, resumable: bool) -> str | No
     if reason in _SILENT:
         return None
     sentence = _ENDS[reason]
-    if detail is not None and reason in {"crashed", "start_failed"}:
+    if detail is not None and reason == "stuck":
+        sentence = detail
+    elif detail is not None and reason in {"crashed", "start_failed"}:
         # An error of our own is a whole sentence.
         own = detail.startswith("cannot ")
         sentence = f"{detail[:1].upper()}{detail[1:]}." if own else f"{sentence[:-1]}: {detail}."
@@ -68,6 +71,11 @@ def stuck_text(activity: str | None, seconds: float) -> str:
 def choice_dropped_text(category: str, value: str) -> str:
     """What a thread reads about a choice that the agent did not take again."""
     return f"The agent did not answer when I set its {category} to {value} again, so it keeps its own {category}."
+
+
+def agent_removed_text(agent: str) -> str:
+    """What a thread reads whose agent is no longer in the configuration."""
+    return f"An admin has removed the agent {agent}. It works here until my next restart; pick another one with /agent."
 
 
 def removal_text(folder: str, seconds: float) -> str:
@@ -139,7 +147,7 @@ class Conversations:
         self._platform = platform
         self._new_message = new_message
         self.session_changed = platform.session_changed
-        pool.attach(platform.platform, self)
+        pool.attach(platform.platform, self, limits_people=platform.limits_people)
 
     def receive(self, incoming: IncomingMessage, *, recovered_turn: str | None = None) -> int:
         """Queue a message as a turn; how many turns are before it. Raises as :meth:`Pool.submit`.
@@ -153,11 +161,12 @@ class Conversations:
             Conversation(view, self._new_message(), partial(self._pool.store.turn_settled, turn_id)),
             text=incoming.text,
             key=incoming.key,
+            asker=incoming.owner,
             fit=partial(self._platform.adapt_blocks, incoming),
             message=msgspec.json.encode(incoming),
             turn_id=turn_id,
             recovered=recovered_turn is not None,
-            check=None if recovered_turn is None else partial(self._platform.recheck, incoming),
+            check=partial(self._platform.recheck, incoming, recovered=recovered_turn is not None),
         )
         try:
             return self._pool.submit(
@@ -188,7 +197,7 @@ class Conversations:
             try:
                 self.receive(incoming, recovered_turn=record.turn_id)
             except WireError as error:
-                self._platform.interrupted(incoming, f"{error}.")
+                self._platform.interrupted(incoming, self._platform.refusal_text(incoming, error))
                 self._pool.store.turn_settled(record.turn_id)
 
     def revise(self, incoming: IncomingMessage, text: str) -> IncomingMessage | None:
@@ -219,6 +228,10 @@ class Conversations:
     def choice_dropped(self, thread_id: str, category: str, value: str) -> None:
         """Post in the thread that its choice no longer holds."""
         self._platform.notice(thread_id, choice_dropped_text(category, value))
+
+    def agent_removed(self, thread_id: str, agent: str) -> None:
+        """Post in the thread that it needs another agent."""
+        self._platform.notice(thread_id, agent_removed_text(agent))
 
     def removal_planned(self, thread_id: str, folder: str, seconds: float) -> None:
         """Post in the thread which folder is deleted, and when."""

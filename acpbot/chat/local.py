@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from acpbot.acp.schema import PromptCapabilities, Update
     from acpbot.chat.rendering.live_message import LiveMessage
+    from acpbot.errors import WireError
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.turn import PermissionRequest, TurnEnd
     from acpbot.sessions.views import Row
@@ -34,6 +35,7 @@ class LocalChat:
     """Threads of the terminal. ``emit`` callbacks take the params of one ``chat.event`` and may not block."""
 
     platform = "local"
+    limits_people = False
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -117,8 +119,13 @@ class LocalChat:
         """All of it: a terminal sends text, which every agent takes."""
         return blocks
 
-    async def recheck(self, _incoming: IncomingMessage) -> None:
-        """What was typed into a terminal stays as it is."""
+    async def recheck(self, _incoming: IncomingMessage, *, recovered: bool) -> None:
+        """What an operator typed into a terminal stays as it is, and may run."""
+        del recovered
+
+    def refusal_text(self, _incoming: IncomingMessage, error: WireError) -> str:
+        """An operator reads the error as it is."""
+        return f"{error}."
 
     def interrupted(self, incoming: IncomingMessage, text: str) -> None:
         """Nobody has a thread open when a daemon starts: whoever opens it gets ``text``."""

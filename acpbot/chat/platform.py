@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from acpbot.acp.schema import PromptCapabilities, Update
     from acpbot.chat.rendering.live_message import LiveMessage
+    from acpbot.errors import WireError
     from acpbot.sessions.turn import PermissionRequest, TurnEnd
 
 
@@ -91,8 +92,18 @@ class ChatPlatform(Protocol):
     ) -> list[dict[str, Any]]:
         """The prompt's blocks as far as the agent takes them; asked right before it is sent."""
 
-    async def recheck(self, incoming: IncomingMessage) -> None:
-        """A message that waited over a restart is about to run: revise or withdraw it if its author has meanwhile."""
+    @property
+    def limits_people(self) -> bool:
+        """Whether the limits of ``[pool]`` for one person hold for its users; not where they are operators."""
+
+    async def recheck(self, incoming: IncomingMessage, *, recovered: bool) -> str | None:
+        """Return why a message that is about to run may not run, a sentence for people; ``None`` where it may.
+
+        ``recovered``: it waited over a restart; revise or withdraw it if its author has meanwhile.
+        """
+
+    def refusal_text(self, incoming: IncomingMessage, error: WireError) -> str:
+        """What the author of a message reads that is refused with this error."""
 
     def interrupted(self, incoming: IncomingMessage, text: str) -> None:
         """Post ``text`` in the thread: this message's turn ended with an earlier run of the daemon."""

@@ -139,7 +139,8 @@ class PoolSettings(Struct, frozen=True, kw_only=True):
     ``idle_timeout_seconds`` after its last turn a session's process is ended and the session suspended: the next
     message resumes it. ``session_ttl_hours`` after its last turn it is forgotten, and with ``remove_workspace`` its
     own folder is removed. ``grace_seconds`` is the time for all steps before SIGKILL
-    together when an agent is ended.
+    together when an agent is ended. ``max_sessions_per_user`` counts the sessions of threads that one person owns, and
+    ``max_queued_per_user`` the waiting turns that one person asked for, in all threads; 0 sets no limit.
     """
 
     NEEDS_RESTART: ClassVar = ("workspace", "workspace_mode", "remove_workspace")
@@ -155,6 +156,8 @@ class PoolSettings(Struct, frozen=True, kw_only=True):
     on_stuck: Literal["notify", "cancel", "kill"] = "notify"
     grace_seconds: Annotated[float, Meta(ge=0, le=300)] = 5
     max_queued: Annotated[int, Meta(ge=0, le=1000)] = 10
+    max_sessions_per_user: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    max_queued_per_user: Annotated[int, Meta(ge=0, le=100_000)] = 0
 
 
 class PermissionSettings(Struct, frozen=True, kw_only=True):

@@ -290,6 +290,8 @@ class Daemon:
             store_problem=self._store.problem,
             grace_seconds=self._settings.management.probes.grace_seconds,
             config_problem=self._reload.problem,
+            outdated=pool.outdated(),
+            removed_agents=pool.removed_agents(),
             crashed_tasks=self._crashed_tasks,
             lookup_problem=None if self._server is None else self._server.lookups.problem,
         )

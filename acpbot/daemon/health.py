@@ -14,12 +14,16 @@ from acpbot.management.readiness import Check, DaemonState, Readiness, Status
 from acpbot.sessions.views import PoolCounts  # noqa: TC001 - msgspec reads the annotations when it encodes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from acpbot.chat.platform import ChatFacts
+    from acpbot.sessions.views import OutdatedSessions
 
 HEARTBEAT_SECONDS: Final = 90.0  # acknowledged longer ago: the gateway counts as disconnected
 LOOP_LAG_MS: Final = 1000.0  # more than this is reported
+
+_NAMED_MOST: Final = 5
+_PROBLEMS_MOST: Final = 10
 
 _READINESS: Final = ("chat", "pool", "drain")
 
@@ -29,8 +33,10 @@ class HealthInputs(msgspec.Struct, frozen=True, kw_only=True):
 
     ``grace_seconds``: how long a disconnect may last before it counts. ``config_problem``: why the configuration that
     was read last is not in force, or which keys of it are not. ``store_problem``: why nothing can be written to the
-    database. Both are ``None`` where there is no problem. ``crashed_tasks``: names of background tasks that have ended
-    with an error. ``lookup_problem``: why users can't be looked up.
+    database. Both are ``None`` where there is no problem. ``outdated``: sessions that use earlier settings of their
+    agents; ``removed_agents``: how many threads use each agent that is no longer in the configuration.
+    ``crashed_tasks``: names of background tasks that have ended with an error. ``lookup_problem``: why users can't be
+    looked up.
     """
 
     state: DaemonState
@@ -43,6 +49,8 @@ class HealthInputs(msgspec.Struct, frozen=True, kw_only=True):
     rss_bytes: int | None = None
     store_problem: str | None = None
     config_problem: str | None = None
+    outdated: Sequence[OutdatedSessions] = ()
+    removed_agents: Mapping[str, int] = msgspec.field(default_factory=dict)
     crashed_tasks: Sequence[str] = ()
     lookup_problem: str | None = None
 
@@ -81,6 +89,7 @@ def checks(inputs: HealthInputs) -> tuple[Check, ...]:
         "drain": _drain_problem(inputs.state),
         "loop": _loop_problem(inputs.loop_lag_ms),
         "config": inputs.config_problem,
+        "agents": _agents_problem(inputs),
         "store": inputs.store_problem,
         "tasks": _task_problem(inputs.crashed_tasks),
         "users": inputs.lookup_problem,
@@ -180,6 +189,30 @@ def _loop_problem(lag_ms: float | None) -> str | None:
     if lag_ms is None or lag_ms <= LOOP_LAG_MS:
         return None
     return f"the event loop was {lag_ms / 1000:.1f} s late"
+
+
+def _agents_problem(inputs: HealthInputs) -> str | None:
+    problems = [
+        f"{_count(len(used.threads), 'session')} still {'uses' if len(used.threads) == 1 else 'use'} the earlier "
+        f"{', '.join(used.keys)} of agent {used.agent!r} ({_some(used.threads)}): kill or suspend "
+        f"{'it' if len(used.threads) == 1 else 'them'}"
+        for used in inputs.outdated
+    ]
+    problems += [
+        f"{_count(count, 'thread')} {'has' if count == 1 else 'have'} agent {name!r}, which is no longer in the "
+        "configuration: choose another one there by /agent"
+        for name, count in inputs.removed_agents.items()
+    ]
+    return "; ".join(problems[:_PROBLEMS_MOST]) or None
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _some(threads: Sequence[str]) -> str:
+    named = ", ".join(threads[:_NAMED_MOST])
+    return named if len(threads) <= _NAMED_MOST else f"{named} and {len(threads) - _NAMED_MOST} more"
 
 
 def _task_problem(crashed: Sequence[str]) -> str | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from acpbot.acp.connection import PermissionAsked
     from acpbot.acp.schema import PermissionOption
-    from acpbot.config.settings import PermissionSettings
+    from acpbot.config.in_force import SettingsInForce
     from acpbot.jsonrpc import Id
 
 
@@ -34,7 +34,7 @@ class PermissionRequests:
 
     def __init__(
         self,
-        settings: PermissionSettings,
+        settings: SettingsInForce,
         *,
         prefix: str,
         answer: Callable[[PermissionRequest, PermissionOption | None], None],
@@ -52,13 +52,14 @@ class PermissionRequests:
     def add(self, asked: PermissionAsked, *, refuse: bool) -> PermissionRequest | None:
         """Decide, or open a request and return it. ``refuse``: there is nobody to ask, the answer is ``cancelled``."""
         name = f"{self._prefix}-{next(self._numbers)}"
-        seconds = self._settings.timeout_seconds
+        settings = self._settings.now.permissions
+        seconds = settings.timeout_seconds
         request = PermissionRequest(name, asked, timeout_seconds=seconds, on_resolved=self._resolved)
         if refuse:
             request.resolve("cancelled", None)
-        elif self._settings.policy == "allow" or (request.kind, request.title) in self._remembered:
+        elif settings.policy == "allow" or (settings.policy == "ask" and self._is_remembered(request)):
             request.resolve("selected", permissions.choose(request.options, permissions.ALLOW))
-        elif self._settings.policy == "deny" or len(self.open) >= MOST_OPEN:
+        elif settings.policy == "deny" or len(self.open) >= MOST_OPEN:
             request.reject("selected")
         else:
             self._timers[name] = asyncio.get_running_loop().call_later(seconds, request.reject, "expired")
@@ -71,6 +72,15 @@ class PermissionRequests:
         if request not in self.open:
             raise NotFound(f"cannot answer: no permission request {request[:80]!r} is open in this session")
         return self.open[request]
+
+    def apply_policy(self) -> None:
+        """Reject the open requests where the policy has become ``deny``: nobody may answer them any more."""
+        if self._settings.now.permissions.policy == "deny":
+            for request in tuple(self.open.values()):
+                request.reject("cancelled")
+
+    def _is_remembered(self, request: PermissionRequest) -> bool:
+        return (request.kind, request.title) in self._remembered
 
     def cancel_all(self) -> None:
         """Answer every open request ``cancelled``."""

@@ -1,4 +1,4 @@
-"""All sessions: capacity, eviction, expiry, kill. Nothing here waits for a running turn."""
+"""All sessions: what there is, people's messages, and what sessions report. Nothing here waits for a running turn."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from acpbot.errors import Conflict, Draining, InvalidParams, NotFound, TooMany
+from acpbot.config.in_force import SettingsInForce
+from acpbot.errors import AgentRemoved, Conflict, Draining, InvalidParams, NotFound, TooMany
 from acpbot.logs import get_logger
+from acpbot.sessions.capacity import Capacity
+from acpbot.sessions.ending import KILLED, SUSPENDED, SessionEnder
 from acpbot.sessions.session import Session
+from acpbot.sessions.session_table import SessionTable
 from acpbot.sessions.thread import ThreadRegistry, title_from
 from acpbot.sessions.turn import DEFERRED, TurnEnd
-from acpbot.sessions.views import Detail, KillResult, PoolCounts, Row, Target, row_of
+from acpbot.sessions.views import Detail, KillResult, OutdatedSessions, PoolCounts, Row, Target, changed_keys, row_of
 from acpbot.sessions.watchdog import Watchdog
 from acpbot.sessions.workspace import check_thread_id, work_folder
 from acpbot.storage.records import ProcessRecord, ThreadRecord, TurnRecord
@@ -26,7 +30,6 @@ if TYPE_CHECKING:
 
     from acpbot.config.settings import AgentSettings, Settings
     from acpbot.runtimes.runtime import Launcher
-    from acpbot.sessions.terminate import TerminationResult
     from acpbot.sessions.thread import ThreadListener
     from acpbot.sessions.turn import Turn
     from acpbot.sessions.views import Reason
@@ -34,7 +37,6 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 _DRAINING: Final = "cannot start a turn: acpbot is about to stop or restart; try again in a moment"
-_LATE_SECONDS: Final = 0.25
 _END_RETRY_SECONDS: Final = 30.0
 
 Change = Literal["changed", "gone"]
@@ -45,8 +47,7 @@ class Pool:
 
     ``environ`` is the daemon's environment, ``clock`` gives monotonic seconds, ``wall`` Unix time, ``boottime`` seconds
     that count on while the machine sleeps. ``draining``: no new turns are accepted, those that were go on.
-    ``stopping``: every session ends, none is started. Several sessions of one thread may be ending at once; the oldest
-    alone has begun to, and the others wait for it.
+    ``stopping``: every session ends, none is started.
     """
 
     def __init__(
@@ -62,16 +63,16 @@ class Pool:
     ) -> None:
         self.store = store or Store()
         self.draining = self.stopping = False
-        self._settings = settings
+        self._settings = SettingsInForce(settings)
         self._removed_agents: dict[str, AgentSettings] = {}
         self._launcher = launcher
         self._environ = environ
         self._clock = clock
         self._wall = wall
         self._threads = ThreadRegistry(self.store, wall, boottime)
-        self._current: dict[str, Session] = {}
-        self._closing: dict[Session, None] = {}  # oldest first
-        self._unverified: dict[Session, float] = {}  # they have ended and may have left processes; when to try again
+        self._table = SessionTable()
+        self._capacity = Capacity(self._table, self._threads, self._settings)
+        self._ender = SessionEnder(self._table, self._threads, self.session_changed)
         self._subscribers: list[Callable[[Change, Row], None]] = []
         self._watchdog = Watchdog(clock)
         self._quiet_check = asyncio.Event()
@@ -81,26 +82,36 @@ class Pool:
     @property
     def max_sessions(self) -> int:
         """How many sessions may have a process at once."""
-        return self._settings.pool.max_sessions
+        return self._settings.now.pool.max_sessions
 
     @property
     def agents(self) -> Mapping[str, AgentSettings]:
         """The agents that threads may use, by name."""
-        return self._settings.agents
+        return self._settings.now.agents
 
     def reconfigure(self, settings: Settings) -> None:
-        """Hold to other settings from now on; a session that runs keeps its agent and its own limits.
+        """Hold to other settings from now on; a session that runs keeps its agent and that agent's limits.
 
-        Nobody can choose an agent any more that is gone from the settings; threads that have it keep it.
+        See :meth:`outdated`. Nobody can choose an agent any more that is gone from the settings; threads that have it
+        keep it until acpbot is started again.
         """
         used = {thread.agent for thread in self._threads.by_id.values()}
         known = self._removed_agents | dict(self.agents)
         self._removed_agents = {name: known[name] for name in used - settings.agents.keys() if name in known}
-        self._settings = settings
+        self._settings.replace(settings)
+        for session in self._table.with_turns():
+            session.permission_requests.apply_policy()
+            if session.agent_settings.name not in settings.agents:
+                session.report_agent_removed()
 
-    def attach(self, platform: str, listener: ThreadListener) -> None:
-        """Report to ``listener`` on the sessions of its platform that start from now on."""
+    def attach(self, platform: str, listener: ThreadListener, *, limits_people: bool = True) -> None:
+        """Report to ``listener`` on the sessions of its platform that start from now on.
+
+        ``limits_people``: ``[pool] max_sessions_per_user`` and ``max_queued_per_user`` hold for its users.
+        """
         self._threads.listeners[platform] = listener
+        if not limits_people:
+            self._threads.unlimited.add(platform)
 
     def subscribe(self, callback: Callable[[Change, Row], None]) -> Callable[[], None]:
         """Report every change of a thread's row, and each session that is gone; return a function that ends this.
@@ -119,10 +130,7 @@ class Pool:
 
     def sessions(self) -> list[Session]:
         """The session of each thread that has one, be it closing."""
-        sessions: dict[str, Session] = {}
-        for session in (*reversed(self._closing), *self._current.values()):
-            sessions[session.thread.thread_id] = session
-        return list(sessions.values())
+        return self._table.of_threads()
 
     def rows(self, *, suspended: bool = False) -> list[Row]:
         """A row for each session, oldest thread first; with ``suspended`` the threads without a process too."""
@@ -130,7 +138,7 @@ class Pool:
         if suspended:
             running = {row.thread_id for row in rows}
             rows += [
-                row_of(thread, work_folder(self._settings, thread))
+                row_of(thread, work_folder(self._settings.now, thread))
                 for key, thread in self._threads.by_id.items()
                 if key not in running
             ]
@@ -163,7 +171,7 @@ class Pool:
 
     def get(self, thread_id: str) -> Session | None:
         """The thread's session, where it has one that is not ending."""
-        return self._current.get(thread_id)
+        return self._table.current.get(thread_id)
 
     def thread(self, thread_id: str) -> ThreadRecord | None:
         """What is known of a thread."""
@@ -175,31 +183,40 @@ class Pool:
 
     def row(self, thread_id: str) -> Row:
         """The thread's row. Raises NotFound."""
-        session, thread = self._live(thread_id), self._threads.by_id.get(thread_id)
+        session, thread = self._table.of_thread(thread_id), self._threads.by_id.get(thread_id)
         if session is not None:
             return session.row()
         if thread is None:
             raise NotFound(f"cannot find thread {thread_id[:80]!r}")
-        return row_of(thread, work_folder(self._settings, thread))
+        return row_of(thread, work_folder(self._settings.now, thread))
 
     async def detail(self, thread_id: str) -> Detail:
         """The thread's row and what takes a look at the system. Raises NotFound."""
-        session = self._live(thread_id)
+        session = self._table.of_thread(thread_id)
         return Detail(**msgspec.structs.asdict(self.row(thread_id))) if session is None else await session.detail()
 
     def tail(
         self, thread_id: str, callback: Callable[[dict[str, Any]], None]
     ) -> tuple[list[dict[str, Any]], Callable[[], None]]:
         """Recent output of the thread's session, then each new piece to ``callback``. Raises NotFound."""
-        session = self._live(thread_id)
+        session = self._table.of_thread(thread_id)
         if session is None:
             raise NotFound(f"cannot tail {thread_id}: no agent runs for it now")
         return session.turns.output.follow(callback)
 
-    def _live(self, thread_id: str) -> Session | None:
-        if thread_id in self._current:
-            return self._current[thread_id]
-        return next((session for session in self._closing if session.thread.thread_id == thread_id), None)
+    def outdated(self) -> list[OutdatedSessions]:
+        """The sessions that still use earlier settings of their agents: only their end changes that."""
+        found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        for session in self._table.current.values():
+            agent = session.agent_settings.name
+            if keys := changed_keys(session.agent_settings, self.agents.get(agent)):
+                found.setdefault((agent, keys), []).append(session.thread.thread_id)
+        return [OutdatedSessions(agent, keys, tuple(threads)) for (agent, keys), threads in found.items()]
+
+    def removed_agents(self) -> dict[str, int]:
+        """How many threads use each agent that is no longer in the configuration."""
+        used = collections.Counter(thread.agent for thread in self._threads.by_id.values())
+        return {name: count for name, count in used.items() if name not in self.agents}
 
     # People's messages.
 
@@ -212,6 +229,9 @@ class Pool:
         """
         if self.draining:
             raise Draining(_DRAINING)
+        current = self._table.current.get(thread_id)
+        if current is not None and (current.turns.turn is not None or current.turns.queue):
+            self._capacity.check_queue(turn, platform)
         session = self._ensure(thread_id, platform=platform, owner=owner, agent=agent)
         thread = session.thread
         if thread.title is None:
@@ -223,31 +243,40 @@ class Pool:
 
     def ensure(self, thread_id: str, *, platform: str, owner: str | None = None, agent: str | None = None) -> Session:
         """The thread's session; a new one is started where there is none. Raises as :meth:`submit`."""
-        if self.draining and thread_id not in self._current:
+        if self.draining and thread_id not in self._table.current:
             raise Draining(_DRAINING)
         return self._ensure(thread_id, platform=platform, owner=owner, agent=agent)
 
     def _ensure(self, thread_id: str, *, platform: str, owner: str | None = None, agent: str | None = None) -> Session:
-        thread, agents = self._threads.by_id.get(thread_id), self._settings.agents
-        name = agent or (self._settings.default_agent if thread is None else thread.agent)
+        thread, agents = self._threads.by_id.get(thread_id), self._settings.now.agents
+        name = agent or (self._settings.now.default_agent if thread is None else thread.agent)
         choice = agents.get(name)
         if choice is None and thread is not None and thread.agent == name:
             choice = self._removed_agents.get(name)
+        if choice is None and thread is not None and thread.agent == name:
+            way_out = (
+                f"choose {', '.join(sorted(agents))} by /agent in Discord, or by `acpctl chat {thread_id} --agent NAME`"
+            )
+            raise AgentRemoved(
+                f"cannot use agent {name[:40]!r} of {thread_id}: it is no longer in the configuration; {way_out}", name
+            )
         if choice is None:
             raise InvalidParams(f"cannot use agent {name[:40]!r}: the agents are {', '.join(sorted(agents))}")
-        session = self._current.get(thread_id)
+        session = self._table.current.get(thread_id)
         if thread is not None and thread.agent != name:
             if session is not None:
                 raise Conflict(f"cannot change the agent of {thread_id} to {name!r}: {thread.agent!r} runs in it")
             thread = None
         if session is not None:
             return session
-        after = self._free_place(thread_id)
+        after = self._capacity.free_place(thread_id, platform, owner if thread is None else thread.owner)
+        if (removal := self._threads.removals.get(thread_id)) is not None:
+            after.append(removal)
         if thread is None:
             check_thread_id(thread_id)
             thread = ThreadRecord(thread_id, platform, name, owner, None, rfc3339(), self._wall())
             self._threads.by_id[thread_id] = thread
-        session = self._current[thread_id] = Session(
+        session = self._table.current[thread_id] = Session(
             thread,
             settings=self._settings,
             agent_settings=choice,
@@ -260,28 +289,9 @@ class Pool:
         )
         session.open(after)
         self.session_changed(session)
+        if name not in agents:
+            session.report_agent_removed()
         return session
-
-    def _free_place(self, thread_id: str) -> list[asyncio.Task[Any]]:
-        """What a new session must wait for: the end of its thread's last ones, and of others where all are too many.
-
-        Raises TooMany.
-        """
-        most = self._settings.pool.max_sessions
-        if len(self._current) >= most:
-            idle = [session for session in self._current.values() if session.evictable]
-            if not idle:
-                way_out = "wait for one to finish, or raise [pool] max_sessions"
-                raise TooMany(f"cannot start: pool exhausted, all {most} sessions are busy; {way_out}")
-            min(idle, key=lambda session: session.turns.idle_since).end("evicted")
-        full = len(self._current) + len(self._closing) >= most
-        after: list[asyncio.Task[Any]] = [
-            session.end("evicted")
-            for session in (*self._closing, *self._unverified)
-            if session.thread.thread_id == thread_id or (full and session in self._closing)
-        ]
-        removal = self._threads.removals.get(thread_id)
-        return after if removal is None else [*after, removal]
 
     # Ending.
 
@@ -293,35 +303,20 @@ class Pool:
         ``forget``: drop what would let the thread's next message resume. A session that has ended and may have left
         processes is ended once more.
         """
-        kills = [self._kill(target, grace_seconds, forget=forget) for target in targets]
+        kills = [self._ender.end(each, "killed", KILLED, grace=grace_seconds, forget=forget) for each in targets]
         return await asyncio.gather(*kills)
 
-    async def _kill(self, target: Target, grace: float | None, *, forget: bool) -> KillResult:
-        thread_id, session_id = target.thread_id, target.session_id
-        for session in (*self._current.values(), *self._closing, *self._unverified):
-            if session.session_id == session_id and session.thread.thread_id == thread_id:
-                break
-        else:
-            outcome: Literal["conflict", "already_gone"] = "conflict" if thread_id in self._current else "already_gone"
-            return KillResult(thread_id=thread_id, session_id=session_id, outcome=outcome)
-        thread = session.thread
-        if forget:  # now: neither a message that comes meanwhile nor a restart may resume it
-            thread.acp_session_id, thread.resumable = None, False
-            self.session_changed(session)
-        ending = await asyncio.shield(session.end("killed", grace=grace, detail="An operator ended this session."))
-        if forget and self._threads.by_id.get(thread_id) is thread and thread_id not in self._current:
-            self._threads.forget(thread)
-        return KillResult(
-            thread_id=thread_id,
-            session_id=session_id,
-            outcome="failed" if ending.processes_left else "ended",
-            resumable=thread.resumable and not forget,
-            **msgspec.structs.asdict(ending) | {"seconds": round(ending.seconds, 3)},
-        )
+    async def suspend(self, thread_id: str, session_id: str, *, grace_seconds: float | None = None) -> KillResult:
+        """End exactly this session, a running turn and those that wait too, and keep the thread's conversation.
+
+        The thread's next message resumes it, where the agent can (``resumable``). Answers as :meth:`kill`.
+        """
+        target = Target(thread_id=thread_id, session_id=session_id)
+        return await self._ender.end(target, "suspended", SUSPENDED, grace=grace_seconds)
 
     async def cancel(self, thread_id: str, session_id: str | None = None) -> Literal["cancelled", "idle"]:
         """Ask the thread's agent to stop its turn; answers at once. Raises NotFound, Conflict."""
-        session = self._current.get(thread_id)
+        session = self._table.current.get(thread_id)
         if session is None:
             if thread_id not in self._threads.by_id:
                 raise NotFound(f"cannot find thread {thread_id[:80]!r}")
@@ -334,49 +329,36 @@ class Pool:
     async def quiet(self) -> None:
         """Wait until no turn runs and none is queued; or until every session ends anyway."""
         while not self.stopping and any(
-            session.turns.turn is not None or session.turns.queue
-            for session in (*self._current.values(), *self._closing)
+            session.turns.turn is not None or session.turns.queue for session in self._table.with_turns()
         ):
             self._quiet_check.clear()
             await self._quiet_check.wait()
 
     def end_turns(self, reason: str) -> None:
         """Cancel every running turn, and end those that are queued with an error: ``reason``, a sentence for people."""
-        for session in (*self._current.values(), *self._closing):
+        for session in self._table.with_turns():
             session.turns.refuse_queued(reason)
             session.turns.cancel()
 
     async def close(self, grace_seconds: float | None = None) -> None:
         """End every session, side by side; one that was ending already gets no more time than the others."""
-        if ends := self._end_all(grace_seconds):
-            grace = self._settings.pool.grace_seconds if grace_seconds is None else grace_seconds
-            _, late = await asyncio.wait(ends, timeout=grace + _LATE_SECONDS)
-            if late:
-                self.force()
-                await asyncio.wait(late)
+        self._stop()
+        await self._ender.end_all(self._settings.now.pool.grace_seconds if grace_seconds is None else grace_seconds)
         await self._threads.tasks.wait()
-
-    def _end_all(self, grace_seconds: float | None) -> list[asyncio.Task[TerminationResult]]:
-        self.draining = self.stopping = True
-        self._quiet_check.set()
-        sessions = (*self._current.values(), *self._closing, *self._unverified)
-        return [session.end("stopped", grace=grace_seconds, detail="acpbot is stopping.") for session in sessions]
 
     def force(self) -> None:
         """End every session, and kill the leaders of all agents now, so that no end needs any more grace."""
-        self._end_all(0.0)
-        for session in self._closing:
-            try:
-                if session.process is not None:
-                    session.process.kill()
-            except Exception:
-                # The others must be killed all the same; this one's end goes on by itself.
-                log.exception("session_kill_failed", session=session.session_id)
+        self._stop()
+        self._ender.force()
+
+    def _stop(self) -> None:
+        self.draining = self.stopping = True
+        self._quiet_check.set()
 
     def forget(self, thread_id: str) -> bool:
         """Drop what would let a thread resume whose session has ended or is ending; whether there was anything."""
         thread = self._threads.by_id.get(thread_id)
-        if thread is None or thread_id in self._current:
+        if thread is None or thread_id in self._table.current:
             return False
         thread.acp_session_id, thread.resumable = None, False
         self._threads.forget(thread)
@@ -396,7 +378,7 @@ class Pool:
         except Exception:
             # Every step of a session comes through here: a listener's defect must not stop it.
             log.exception("session_listener_failed", thread=thread.thread_id)
-        if self._subscribers and (live := self._live(thread.thread_id)) is not None:
+        if self._subscribers and (live := self._table.of_thread(thread.thread_id)) is not None:
             self._publish("changed", live.row())
 
     def _publish(self, change: Change, row: Row) -> None:
@@ -423,21 +405,21 @@ class Pool:
 
     def session_ending(self, session: Session) -> None:
         """Let the thread's next message start another session."""
-        if self._current.get(session.thread.thread_id) is session:
-            del self._current[session.thread.thread_id]
-        self._closing[session] = None
+        if self._table.current.get(session.thread.thread_id) is session:
+            del self._table.current[session.thread.thread_id]
+        self._table.closing[session] = None
 
     def session_ended(self, session: Session, reason: Reason, detail: str | None, queued: list[Turn]) -> None:
         """Free the session's place, suspend its thread, carry its waiting turns over or end them."""
-        thread, pool = session.thread, self._settings.pool
-        is_retry = self._unverified.pop(session, None) is not None
+        thread, pool = session.thread, self._settings.now.pool
+        is_retry = self._table.unverified.pop(session, None) is not None
         if session.ending is None or session.ending.processes_left:
-            self._unverified[session] = self._clock() + _END_RETRY_SECONDS
+            self._table.unverified[session] = self._clock() + _END_RETRY_SECONDS
         else:
             self.store.process_ended(session.session_id)
         if is_retry:
             return
-        self._closing.pop(session, None)
+        self._table.closing.pop(session, None)
         self._watchdog.reported.discard(session.session_id)
         thread.used_at = self._wall()
         self._publish("gone", session.row())
@@ -445,7 +427,7 @@ class Pool:
             if session.listener is not None and reason != "replaced":  # then the turn goes on in another session
                 session.listener.session_ended(thread.thread_id, reason, detail, resumable=thread.resumable)
             if reason not in {"replaced", "stopped"} and thread.acp_session_id is not None:  # not where it is forgotten
-                self._threads.announce_removal(thread, self._settings, pool.session_ttl_hours * 3600)
+                self._threads.announce_removal(thread, self._settings.now, pool.session_ttl_hours * 3600)
         except Exception:
             # The turns that wait must end all the same.
             log.exception("session_listener_failed", thread=thread.thread_id)
@@ -460,7 +442,7 @@ class Pool:
                 )
                 turn.finish(TurnEnd(DEFERRED))
             else:
-                turn.finish(TurnEnd("cancelled" if reason == "killed" else "error", detail))
+                turn.finish(TurnEnd("cancelled" if reason in {"killed", "suspended"} else "error", detail))
 
     def _carry_over(self, session: Session, queued: Sequence[Turn]) -> None:
         if not queued:
@@ -477,16 +459,17 @@ class Pool:
 
     def tick(self) -> None:
         """Look at every session once: expiry, stuck turns, turns over their limit. Called about once a second."""
-        now, pool = self._clock(), self._settings.pool
-        self._watchdog.check(list(self._current.values()), pool)
-        for session, retry_at in list(self._unverified.items()):
+        now, pool = self._clock(), self._settings.now.pool
+        self._watchdog.check(list(self._table.current.values()), pool)
+        self._capacity.converge()
+        for session, retry_at in list(self._table.unverified.items()):
             if now >= retry_at:
                 session.end("stopped", grace=0.0)
         self._threads.check_clock()
         used_before = self._wall() - pool.session_ttl_hours * 3600
         for thread in [thread for thread in self._threads.by_id.values() if thread.used_at <= used_before]:
-            if self._live(thread.thread_id) is None:
-                self._threads.expire(thread, self._settings)
+            if self._table.of_thread(thread.thread_id) is None:
+                self._threads.expire(thread, self._settings.now)
 
     async def sample(self) -> None:
         """Measure processes, memory and CPU of all sessions, in one look at the system, off the event loop."""

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from acpbot.acp.agent import Agent
-    from acpbot.config.settings import AgentSettings, Settings
+    from acpbot.config.in_force import SettingsInForce
+    from acpbot.config.settings import AgentSettings
     from acpbot.runtimes.runtime import AgentProcess, Launcher, Usage
     from acpbot.sessions.thread import ThreadListener
     from acpbot.sessions.views import Reason
@@ -71,15 +72,16 @@ class Session:
     """One agent process for one thread; ``session_id`` is never reused.
 
     In state ``starting`` until :meth:`open` has started it. All methods belong to the event loop's thread.
-    ``settings``, ``agent_settings`` and ``cwd`` hold for the whole session. ``listener`` is the thread's chat platform.
-    ``clock``: monotonic seconds; ``wall``: Unix time. ``ending``: how the last try to end it went, ``None`` before.
+    ``agent_settings`` and ``cwd`` hold for the whole session, ``settings`` is read at each use. ``listener`` is the
+    thread's chat platform. ``clock``: monotonic seconds; ``wall``: Unix time. ``ending``: how the last try to end it
+    went, ``None`` before.
     """
 
     def __init__(
         self,
         thread: ThreadRecord,
         *,
-        settings: Settings,
+        settings: SettingsInForce,
         agent_settings: AgentSettings,
         environ: Mapping[str, str],
         launcher: Launcher,
@@ -90,13 +92,13 @@ class Session:
     ) -> None:
         self.thread = thread
         self.session_id = secrets.token_hex(8)
-        self.cwd = workspace.work_folder(settings, thread)
+        self.cwd = workspace.work_folder(settings.now, thread)
         self.agent: Agent | None = None
         self.process: AgentProcess | None = None
         self.usage: Usage | None = None
         self.ending: TerminationResult | None = None
         self._settings = settings
-        self._agent_settings = agent_settings
+        self.agent_settings = agent_settings
         self._environ = environ
         self._launcher = launcher
         self._observer = observer
@@ -205,6 +207,11 @@ class Session:
             self.listener.session_stuck(self.thread.thread_id, activity, seconds)
         self._on_change()
 
+    def report_agent_removed(self) -> None:
+        """Report to the thread that its agent is no longer in the configuration."""
+        if self.listener is not None:
+            self.listener.agent_removed(self.thread.thread_id, self.thread.agent)
+
     # Its start.
 
     def open(self, after: Sequence[asyncio.Task[Any]] = ()) -> None:
@@ -227,7 +234,7 @@ class Session:
     async def _start(self) -> Agent:
         thread, cwd = self.thread, Path(self.cwd)
         await self._make_folder(cwd)
-        process, agent = await launch(self._launcher, self._agent_settings, self._environ, cwd, self.session_id)
+        process, agent = await launch(self._launcher, self.agent_settings, self._environ, cwd, self.session_id)
         self.process, self.agent, self.turns.agent = process, agent, agent
         process.stderr.listener = self._stderr
         self._tasks.start(self._read_updates(agent), name="reader", on_crash=self._reader_crashed)
@@ -242,20 +249,20 @@ class Session:
             if thread.acp_session_id is not None and opened == "new" and self.listener is not None:
                 self.listener.session_started_fresh(thread.thread_id)
             self.options.opened(agent.session)
-            seconds = self._agent_settings.start_timeout_seconds
+            seconds = self.agent_settings.start_timeout_seconds
             for category in await self.options.restore(agent, thread.chosen, limit=seconds):
                 self._drop_choice(category)
         except AgentError as error:
-            raise await start_error(self._agent_settings, process, error) from None
+            raise await start_error(self.agent_settings, process, error) from None
         thread.acp_session_id, thread.resumable = agent.session_id, agent.can_resume
         return agent
 
     async def _make_folder(self, folder: Path) -> None:
         """Make the folder beside the event loop: a file system may hang for minutes."""
-        seconds = self._agent_settings.start_timeout_seconds
+        seconds = self.agent_settings.start_timeout_seconds
         try:
             async with asyncio.timeout(seconds):
-                await workspace.THREADS.run(workspace.make_folder, self._settings.pool, folder)
+                await workspace.THREADS.run(workspace.make_folder, self._settings.now.pool, folder)
         except TimeoutError:
             raise StartError(
                 f"cannot make the workspace {folder}: its file system has not answered for {seconds:g} s"
@@ -298,7 +305,7 @@ class Session:
         While it ends, and once nothing is left of it, further calls return the same task. Where something may be left,
         the next call tries again.
         """
-        seconds = self._settings.pool.grace_seconds if grace is None else grace
+        seconds = self._settings.now.pool.grace_seconds if grace is None else grace
         if self._end_task is None:
             self.turns.ending = True
             self._end_tasks = TaskSet(f"end of session {self.session_id}")
@@ -330,7 +337,7 @@ class Session:
             log.exception("session_end_failed", **self._fields)
         self._tasks.cancel_soon()
         try:
-            end = TurnEnd("cancelled" if reason == "killed" else "error", detail)
+            end = TurnEnd("cancelled" if reason in {"killed", "suspended"} else "error", detail)
             turns.end(end if turns.answer is None or reason == "crashed" else turns.answer)
         finally:
             self._gone = True

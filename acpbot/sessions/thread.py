@@ -51,6 +51,9 @@ class ThreadListener(Protocol):
     def session_stuck(self, thread_id: str, activity: str | None, seconds: float) -> None:
         """The agent has been silent too long; ``activity`` is the tool that it waits for."""
 
+    def agent_removed(self, thread_id: str, agent: str) -> None:
+        """The thread's agent is no longer in the configuration: it works until acpbot is started again."""
+
     def choice_dropped(self, thread_id: str, category: str, value: str) -> None:
         """The agent did not answer when the thread's choice, such as its ``model``, was set again."""
 
@@ -62,13 +65,14 @@ class ThreadRegistry:
     """All threads by id, restored from the store and kept in it; and the chat platforms that they are part of.
 
     ``wall``: Unix time in seconds; after a restart a monotonic clock means nothing. ``boottime``: seconds since the
-    machine started, its sleep included. ``listeners`` are by platform;
-    ``removals`` are the tasks that delete a folder, by thread id.
+    machine started, its sleep included. ``listeners`` are by platform; ``removals`` are the tasks that delete a folder,
+    by thread id. ``unlimited``: platforms whose users are operators.
     """
 
     def __init__(self, store: Store, wall: Callable[[], float], boottime: Callable[[], float]) -> None:
         self.by_id: dict[str, ThreadRecord] = {}
         self.listeners: dict[str, ThreadListener] = {}
+        self.unlimited: set[str] = set()
         self.removals: dict[str, asyncio.Task[None]] = {}
         self.tasks = TaskSet("threads")
         self._store = store

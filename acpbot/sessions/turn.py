@@ -113,10 +113,12 @@ class PermissionRequest:
 class Turn:
     """A prompt on its way. ``key`` names the chat message that it came from; ``text`` is what a person typed.
 
+    ``asker`` is the platform's id of the person who asked for it; ``None``: an operator, whom no limit counts.
+
     ``fit`` makes of the blocks those that the agent takes, once the agent's capabilities are known. ``message`` is what
     the chat needs to make the turn again after a restart; ``None``: a restart loses it. ``turn_id`` stays the same over
-    restarts; ``recovered``: an earlier daemon accepted it. ``check`` is awaited once before the turn runs, and may
-    revise or withdraw it.
+    restarts; ``recovered``: an earlier daemon accepted it. ``check`` is awaited before the turn runs, and may revise or
+    withdraw it; it returns why the turn may not run, a sentence for people, or ``None``.
     """
 
     blocks: Blocks
@@ -124,16 +126,19 @@ class Turn:
     _: KW_ONLY
     text: str
     key: str = ""
+    asker: str | None = None
     fit: Fit | None = None
     message: bytes | None = None
     turn_id: str = field(default_factory=partial(secrets.token_hex, 8))
     recovered: bool = False
-    check: Callable[[], Awaitable[None]] | None = None
+    check: Callable[[], Awaitable[str | None]] | None = None
     started: bool = False
     """Whether its listener knows that it has started."""
     prompt_id: int | None = None
     """The request that the agent is to answer, once it was sent."""
     cancelled_at: float | None = None
+    cancel_reason: str | None = None
+    """Why it was cancelled, a sentence for people; ``None``: a person asked for it."""
     end: TurnEnd | None = None
 
     def finish(self, end: TurnEnd) -> None:
@@ -151,7 +156,7 @@ class Turn:
 def end_of(turn: Turn, ended: PromptEnded) -> TurnEnd:
     """How a turn ended that the agent has answered."""
     if turn.cancelled_at is not None:
-        return TurnEnd("cancelled")  # as ACP requires; some agents say end_turn or answer with an error
+        return TurnEnd("cancelled", turn.cancel_reason)  # as ACP requires; some say end_turn or answer with an error
     if ended.error is None:
         return TurnEnd(ended.stop_reason or "end_turn")
     if ended.error.code == CANCELLED_ERROR:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from acpbot.acp.agent import Agent
     from acpbot.acp.connection import Item
-    from acpbot.config.settings import Settings
+    from acpbot.config.in_force import SettingsInForce
     from acpbot.storage.records import ThreadRecord
 
 log = get_logger(__name__)
@@ -49,7 +49,7 @@ class TurnRunner:
         self,
         thread: ThreadRecord,
         session_id: str,
-        settings: Settings,
+        settings: SettingsInForce,
         *,
         clock: Callable[[], float],
         wall: Callable[[], float],
@@ -65,7 +65,7 @@ class TurnRunner:
         self.calls = OpenToolCalls(clock)
         self.output = OutputRing(thread.thread_id, session_id)
         self.permission_requests = PermissionRequests(
-            settings.permissions, prefix=session_id, answer=self._answer, on_closed=self._permission_closed
+            settings, prefix=session_id, answer=self._answer, on_closed=self._permission_closed
         )
         self.idle_since = clock()
         self.over = asyncio.Event()
@@ -81,7 +81,7 @@ class TurnRunner:
         """The turn that this session gave back."""
         self._fields = {"thread": thread.thread_id, "session": session_id, "agent": thread.agent}
         self._thread = thread
-        self._settings = settings.pool
+        self._settings = settings
         self._clock = clock
         self._wall = wall
         self._on_change = on_change
@@ -106,7 +106,7 @@ class TurnRunner:
     @property
     def is_stuck(self) -> bool:
         """Silent too long; a running tool counts as activity up to the limit that the agent itself gave it."""
-        return self.silent_seconds >= self._settings.stuck_after_seconds and not self.calls.within_limit
+        return self.silent_seconds >= self._settings.now.pool.stuck_after_seconds and not self.calls.within_limit
 
     # Queued turns.
 
@@ -114,9 +114,9 @@ class TurnRunner:
         """Queue a turn; how many are before it, the running one included. Raises TooMany when the queue is full."""
         waiting = len(self.queue)
         before = waiting + (self.turn is not None)
-        if before and waiting >= self._settings.max_queued and not turn.recovered:
+        if before and waiting >= self._settings.now.pool.max_queued and not turn.recovered:
             words = "1 message already waits" if waiting == 1 else f"{waiting} messages already wait"
-            raise TooMany(f"cannot queue: {words} in this thread; wait for an answer")
+            raise TooMany(f"cannot queue: {words} in this thread; wait for an answer", limit="queue", count=waiting)
         self.queue.append(turn)
         self._more.wake()
         self._on_change()
@@ -169,12 +169,25 @@ class TurnRunner:
             self._on_change()
             while not self.queue or self.queue[0].check is not None:
                 if self.queue:
-                    await _check(self.queue[0])
+                    await self._check(self.queue[0])
                 else:
                     await self._more.wait()
             await self._run_turn(agent, self.queue.popleft())
             if self.queue:
                 await asyncio.sleep(_SETTLE_SECONDS)
+
+    async def _check(self, turn: Turn) -> None:
+        """Await the turn's check; where it may not run, end it. A check that is cut short is made again later."""
+        try:
+            refusal = None if turn.check is None else await turn.check()
+        except Exception as error:
+            # Broad: whatever has failed, nobody knows whether the turn may run, so it does not.
+            log.exception("turn_check_failed", turn=turn.turn_id)
+            refusal = f"cannot check whether this message may run: internal error ({type(error).__name__}), see the log"
+        turn.check = None
+        if refusal is not None and turn in self.queue:
+            self.queue.remove(turn)
+            turn.finish(TurnEnd("error", refusal))
 
     async def _run_turn(self, agent: Agent, turn: Turn) -> None:
         self.over.clear()
@@ -184,7 +197,7 @@ class TurnRunner:
         self.turn = turn
         await self._on_starting(turn)
         if turn.cancelled_at is not None:
-            self.end(TurnEnd("cancelled"))
+            self.end(TurnEnd("cancelled", turn.cancel_reason))
             return
         try:
             blocks = turn.blocks if turn.fit is None else turn.fit(turn.blocks, agent.capabilities.prompt_capabilities)
@@ -213,13 +226,16 @@ class TurnRunner:
         self.turn, self.returned = None, turn
         self.queue.appendleft(turn)
 
-    def cancel(self) -> bool:
-        """Ask the agent to stop the running turn; whether there was one. Open permissions are answered `cancelled`."""
+    def cancel(self, reason: str | None = None) -> bool:
+        """Ask the agent to stop the running turn; whether there was one. Open permissions are answered `cancelled`.
+
+        ``reason`` is a sentence for people about a turn that nobody has cancelled; the first cancel's holds.
+        """
         turn = self.turn
         if turn is None or self.agent is None:
             return False
         if turn.cancelled_at is None:
-            turn.cancelled_at = self._clock()
+            turn.cancelled_at, turn.cancel_reason = self._clock(), reason
         if turn.prompt_id is not None:
             # In this order, as ACP has it: an agent whose permission is answered first goes on with the turn.
             self.agent.cancel()
@@ -327,13 +343,3 @@ class TurnRunner:
         is_empty = ended.stop_reason == "end_turn" and not self._has_content and turn.cancelled_at is None
         is_suspect = self._cancelled_before or (self.reopened and turn is self.retried)
         return is_empty and is_suspect and self.turn_seconds < _AT_ONCE_SECONDS
-
-
-async def _check(turn: Turn) -> None:
-    check, turn.check = turn.check, None
-    try:
-        if check is not None:
-            await check()
-    except Exception:
-        # The turn then runs as it was accepted.
-        log.exception("turn_check_failed", turn=turn.turn_id)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from itertools import repeat
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -18,9 +18,10 @@ from acpbot.storage.records import ThreadRecord
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from acpbot.config.settings import AgentSettings
     from acpbot.runtimes.runtime import ProcessInfo
 
-Reason = Literal["killed", "crashed", "start_failed", "evicted", "expired", "stuck", "stopped", "replaced"]
+Reason = Literal["killed", "suspended", "crashed", "start_failed", "evicted", "expired", "stuck", "stopped", "replaced"]
 """Why a session ended."""
 SessionState = Literal["starting", "idle", "busy", "waiting", "stuck", "suspended", "closing", "gone"]
 Outcome = Literal["ended", "already_gone", "conflict", "failed"]
@@ -129,6 +130,26 @@ class PoolCounts(msgspec.Struct, frozen=True, kw_only=True):
     stuck: int
     suspended: int
     queued: int
+
+
+class OutdatedSessions(NamedTuple):
+    """Sessions, named by their threads, that still use earlier values of these keys of their agent's settings."""
+
+    agent: str
+    keys: tuple[str, ...]
+    threads: tuple[str, ...]
+
+
+# Used while an agent starts, and never again.
+_OF_A_START: Final = frozenset({"name", "start_timeout_seconds"})
+
+
+def changed_keys(used: AgentSettings, now: AgentSettings | None) -> tuple[str, ...]:
+    """The keys of an agent whose values ``now`` differ from those that a session uses; none where it is removed."""
+    if now is None or used == now:
+        return ()
+    keys = (key for key in used.__struct_fields__ if key not in _OF_A_START)
+    return tuple(key for key in keys if getattr(used, key) != getattr(now, key))
 
 
 _OF_THREAD: Final = tuple(name for name in Row.__struct_fields__ if name in ThreadRecord.__struct_fields__)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from acpbot.logs import get_logger
+from acpbot.times import long_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -17,11 +18,11 @@ log = get_logger(__name__)
 CANCEL_PATIENCE_SECONDS: Final = 30.0
 """How long after a cancel an agent may take to end its turn; the slowest that obeys was measured at 6 s."""
 
-Verdict = Literal["notify", "cancel", "kill"]
+_NOT_STOPPED: Final = "The agent did not stop when it was asked to, so I ended its session."
 
 
 class Watchdog:
-    """Looks at sessions and acts on them. ``reported``: the ids of those whose stuck turn was reported."""
+    """Looks at sessions and acts on them. ``reported``: the ids of those whose silent turn was reported."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.reported: set[str] = set()
@@ -42,25 +43,34 @@ class Watchdog:
         A cancelled turn that does not end is ended with its session, so that the thread can go on.
         """
         turns = session.turns
-        cancelled_at = None if turns.turn is None else turns.turn.cancelled_at
-        verdict: Verdict
-        if cancelled_at is not None and self._clock() - cancelled_at >= CANCEL_PATIENCE_SECONDS:
-            verdict = "kill"
-        elif cancelled_at is None and turns.turn_seconds >= settings.turn_timeout_seconds:
-            verdict = "cancel"
-        elif cancelled_at is None and session.state == "stuck":
-            verdict = settings.on_stuck
+        turn = turns.turn
+        if turn is None:
+            return
+        fields = {"thread": session.thread.thread_id, "session": session.session_id}
+        if turn.cancelled_at is not None:
+            if self._clock() - turn.cancelled_at >= CANCEL_PATIENCE_SECONDS:
+                log.warning("cancel_ignored", **fields, seconds=round(self._clock() - turn.cancelled_at, 1))
+                reason = f"{turn.cancel_reason} " if turn.cancel_reason else ""
+                session.end("stuck", detail=f"{reason}{_NOT_STOPPED}")
+        elif turns.turn_seconds >= settings.turn_timeout_seconds:
+            log.warning("turn_timed_out", **fields, turn_seconds=round(turns.turn_seconds, 1))
+            limit = long_duration(settings.turn_timeout_seconds)
+            turns.cancel(f"This took longer than {limit}, the limit for one answer.")
+        elif session.state == "stuck":
+            self._on_silence(session, settings, fields)
         else:
             self.reported.discard(session.session_id)
-            return
+
+    def _on_silence(self, session: Session, settings: PoolSettings, fields: dict[str, str]) -> None:
+        turns, verdict = session.turns, settings.on_stuck
+        seconds = round(turns.silent_seconds, 1)
+        reason = f"The agent said nothing for {long_duration(seconds)}"
         if session.session_id not in self.reported:
             self.reported.add(session.session_id)
-            seconds, activity = round(turns.silent_seconds, 1), turns.calls.activity
-            fields = {"thread": session.thread.thread_id, "session": session.session_id, "verdict": verdict}
-            log.warning("turn_stuck", **fields, silent_seconds=seconds, activity=activity)
-            if verdict != "kill":
+            log.warning("turn_stuck", **fields, verdict=verdict, silent_seconds=seconds, activity=turns.calls.activity)
+            if verdict == "notify":
                 session.report_stuck()
         if verdict == "cancel":
-            turns.cancel()
+            turns.cancel(f"{reason}, which is too long.")
         elif verdict == "kill":
-            session.end("stuck", detail="The agent did not finish in time and was ended.")
+            session.end("stuck", detail=f"{reason}, so I ended its session.")

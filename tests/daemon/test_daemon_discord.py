@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+from acpbot.chat.discord.inbound.recheck import NO_ACCESS
 from tests.fakes.daemon import DEMO_AGENT, LIMIT, DaemonProcess
 from tests.fakes.discord.server import DiscordServer
 
@@ -21,7 +22,7 @@ async def server():
         yield server
 
 
-def config(server, ada, **more: str) -> str:
+def config(server, ada, **more: object) -> str:
     discord = {
         "bot_token": server.token,
         "allowed_users": [str(ada.id)],
@@ -132,6 +133,30 @@ async def test_a_running_turn_ends_before_the_stop_and_later_messages_wait_for_t
     with daemon:
         await server.wait_for_message(thread, lambda message: message.content == "not too late")
         assert await asyncio.to_thread(daemon.stop) == 0
+
+
+async def test_messages_of_a_person_who_is_taken_out_do_not_run_after_a_restart(server, tmp_path):
+    guild = server.make_guild("home")
+    channel = server.make_channel(guild, "general")
+    ada, eve = server.make_user("ada", guild), server.make_user("eve", guild)
+    both = config(server, ada, allowed_users=[str(ada.id), str(eve.id)]) + "[shutdown]\ndrain_seconds = 0\n"
+    daemon = await asyncio.to_thread(DaemonProcess, tmp_path / "d", both)
+    with daemon:
+        await server.wait_until_connected()
+        ada.says(channel, "say first; stall 60", mentions=[server.bot])
+        thread = await server.wait_for_thread(channel)
+        await server.wait_for_message(thread, lambda message: message.content == "first")
+        for who, text in ((eve, "say one of eve"), (eve, "say two of eve"), (ada, "say ada goes on")):
+            who.says(thread, text)
+        await server.wait_for_message(thread, lambda message: "3 messages are before" in message.content)
+        assert await asyncio.to_thread(daemon.stop) == 0
+    daemon = await asyncio.to_thread(DaemonProcess, tmp_path / "d", config(server, ada))
+    with daemon:
+        await server.wait_for_message(thread, lambda message: message.content == "ada goes on")
+        answers = [message.content for message in server.messages_in(thread, by=server.bot)]
+        assert await asyncio.to_thread(daemon.stop) == 0
+    assert sum(NO_ACCESS in answer for answer in answers) == 2
+    assert not any("of eve" in answer for answer in answers)
 
 
 async def test_a_refused_token_ends_the_daemon_with_exit_code_78(server, tmp_path):

@@ -82,10 +82,14 @@ def test_the_build_context_has_the_sources_of_the_wheel_and_no_others():
     assert missing == [], "the wheel needs it, and the image is made of the wheel: name it in Dockerfile.dockerignore"
 
 
-def test_the_healthcheck_is_patient_and_cheap():
+def test_the_healthcheck_finds_a_daemon_that_hangs_within_a_minute_and_is_cheap():
     image = Image.of()
     seconds = {name: int(value) for name, value in re.findall(r"--(\w[\w-]*)=(\d+)s", image.arguments)}
-    assert seconds["interval"] >= 30
+    retries = re.search(r"--retries=(\d+)", image.arguments)
+    assert retries is not None
+    assert seconds["interval"] >= 10, "each check costs the start of an acpctl"
+    assert int(retries[1]) * (seconds["interval"] + seconds["timeout"]) <= 60
+    assert int(retries[1]) >= 3, "one slow answer is no hang"
     waits = re.search(r"--timeout (\d+) health", image.healthcheck[-1])
     assert waits is not None
     assert int(waits[1]) < seconds["timeout"], "acpctl says itself that it waits no longer"

@@ -35,7 +35,7 @@ def test_probes_are_derived_from_bind(helmed):
     assert off.probes == {}
     assert "ports" not in off.container
     assert elsewhere.probes["livenessProbe"]["failureThreshold"] == 9
-    assert elsewhere.probes["livenessProbe"]["periodSeconds"] == 10
+    assert elsewhere.probes["livenessProbe"]["periodSeconds"] == 5
 
 
 def test_values_become_toml_of_the_same_types(helmed):

@@ -93,6 +93,16 @@ def test_probes_are_there_if_and_only_if_the_shim_is_on(rendered, tmp_path):
     }
 
 
+@each(("kustomize", "probes"), ("kustomize", "example"), ("helm", "on"))
+def test_a_daemon_that_hangs_is_replaced_within_a_minute_and_a_slow_one_is_not(rendered):
+    liveness = rendered.probes["livenessProbe"]
+    unanswered = liveness["failureThreshold"] * max(liveness["periodSeconds"], liveness["timeoutSeconds"])
+    until_it_is_killed = liveness["periodSeconds"] + unanswered + liveness["terminationGracePeriodSeconds"]
+    assert until_it_is_killed <= 55, "the rest of the minute is for the start of the next one"
+    assert unanswered >= 30, "a loaded node, a slow disk: such a daemon answers again"
+    assert "terminationGracePeriodSeconds" not in rendered.probes["readinessProbe"], "Kubernetes refuses it there"
+
+
 @each(("kustomize", "base"), ("kustomize", "network-policy"), ("helm", "off"), ("helm", "a policy without probes"))
 def test_probes_are_off_by_default(rendered):
     assert rendered.probes == {}

@@ -406,7 +406,8 @@ async def test_an_agent_that_reads_nothing_blocks_nobody_and_is_ended_in_time(fa
         harness.clock.move(seconds)
         harness.pool.tick()
     await two.ends()
-    assert one.end.error == "The agent did not finish in time and was ended."
+    limit = "This took longer than 2 minutes, the limit for one answer."
+    assert one.end.error == f"{limit} The agent did not stop when it was asked to, so I ended its session."
     assert two.text == "two"
 
 

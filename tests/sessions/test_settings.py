@@ -77,6 +77,16 @@ async def accepts_a_second_message(harness: Harness) -> bool:
     return True
 
 
+async def accepts_a_third_message(harness: Harness) -> bool:
+    await harness.tool("1001")
+    harness.send("1001", "say a")
+    try:
+        harness.send("1001", "say b")
+    except TooMany:
+        return False
+    return True
+
+
 async def is_known_after_an_hour(harness: Harness) -> bool:
     await harness.turn("1001", "say a")
     await kill(harness, "1001")
@@ -171,6 +181,8 @@ CASES: list[tuple[str, str, str, Observe, Any, Any]] = [
     ("pool", "on_stuck", '"cancel"', is_cancelled_when_it_is_stuck, False, True),
     ("pool", "grace_seconds", "0", last_step_of_a_kill, "eof", "sigkill"),
     ("pool", "max_queued", "0", accepts_a_second_message, True, False),
+    ("pool", "max_sessions_per_user", "1", accepts_a_second_session, True, False),
+    ("pool", "max_queued_per_user", "1", accepts_a_third_message, True, False),
     ("permissions", "policy", '"allow"', permissions_asked, 1, 0),
     ("permissions", "timeout_seconds", "7", time_to_answer_a_permission, 300, 7),
     ("agent", "command", '"/no/such/agent"', error, "", "cannot start"),

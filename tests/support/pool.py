@@ -114,6 +114,7 @@ class ThreadEvents:
         self.stuck: list[tuple[str, str | None, float]] = []
         self.started_fresh: list[str] = []
         self.dropped: list[tuple[str, str, str]] = []
+        self.removed: list[tuple[str, str]] = []
         self.removals: list[tuple[str, str, float]] = []
         self.changes = 0
         self.ended = asyncio.Event()
@@ -133,6 +134,9 @@ class ThreadEvents:
 
     def choice_dropped(self, thread_id: str, category: str, value: str) -> None:
         self.dropped.append((thread_id, category, value))
+
+    def agent_removed(self, thread_id: str, agent: str) -> None:
+        self.removed.append((thread_id, agent))
 
     def removal_planned(self, thread_id: str, folder: str, seconds: float) -> None:
         self.removals.append((thread_id, folder, seconds))
@@ -198,21 +202,20 @@ class Harness:
         )
         self.pool.attach("test", self.events)
 
-    def send(self, thread: str, text: str) -> Listener:
+    def send(self, thread: str, text: str, *, asker: str = "7") -> Listener:
         listener = Listener()
-        self.position = self.pool.submit(
-            thread, Turn([{"type": "text", "text": text}], listener, text=text, key=text), platform="test", owner="7"
-        )
+        turn = Turn([{"type": "text", "text": text}], listener, text=text, key=text, asker=asker)
+        self.position = self.pool.submit(thread, turn, platform="test", owner=asker)
         return listener
 
-    async def turn(self, thread: str, text: str) -> Listener:
-        listener = self.send(thread, text)
+    async def turn(self, thread: str, text: str, *, asker: str = "7") -> Listener:
+        listener = self.send(thread, text, asker=asker)
         await asyncio.wait_for(listener.over.wait(), 20)
         return listener
 
-    async def tool(self, thread: str) -> Listener:
+    async def tool(self, thread: str, *, asker: str = "7") -> Listener:
         """A turn in which a tool runs, permitted, for a minute."""
-        listener = self.send(thread, "tool echo up && exec sleep 60")
+        listener = self.send(thread, "tool echo up && exec sleep 60", asker=asker)
         await asyncio.wait_for(listener.wants_permission.wait(), 20)
         listener.asks[0].select(next(o.option_id for o in listener.asks[0].options if o.kind == "allow_once"))
         await asyncio.wait_for(listener.tool_spoke.wait(), 20)
@@ -220,6 +223,17 @@ class Harness:
 
     def row(self, thread: str) -> Row:
         return self.pool.row(thread)
+
+    def reload(self, **keys: Any) -> None:
+        """Reload the settings with these keys of [pool] and [permissions] changed."""
+        changes: dict[str, dict[str, Any]] = {"pool": {}, "permissions": {}}
+        for key, value in keys.items():
+            changes["permissions" if key in PermissionSettings.__struct_fields__ else "pool"][key] = value
+        replaced = {
+            table: msgspec.structs.replace(getattr(self.settings, table), **values) for table, values in changes.items()
+        }
+        self.settings = msgspec.structs.replace(self.settings, **replaced)
+        self.pool.reconfigure(self.settings)
 
     def offer_agents(self, *names: str) -> None:
         """Reload the settings with the demo agent under each of these names; the first is the default."""

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import discord
 import msgspec
 
+from acpbot.config.in_force import SettingsInForce
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -27,16 +29,14 @@ _CHANNELS_MAX: Final = 10_000
 _ID: Final = re.compile(r"[0-9]{1,20}")
 
 
-class CurrentSettings:
-    """A reload replaces the settings here, at once for every part of the chat."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.replace(settings)
+class CurrentSettings(SettingsInForce):
+    """The settings in force, which have a [discord], for every part of the chat."""
 
     def replace(self, settings: Settings) -> None:
         """Hold to ``settings`` from now on. Raises ValueError where they have no [discord]."""
         if settings.discord is None:
             raise ValueError("cannot run a Discord chat: the settings have no [discord]")
+        super().replace(settings)
         self.discord = settings.discord
         self.reactions = settings.reactions
         self.markdown = settings.markdown
@@ -145,6 +145,13 @@ def decide(
     if not (mentioned or source.is_dm or _needs_no_mention(settings, source)):
         return Decision.IGNORE
     return Decision.ALLOW if is_allowed(settings, author, source) else Decision.DENY
+
+
+def may_still_run(settings: DiscordSettings, author: Author, source: MessageSource) -> bool:
+    """Whether a message that was accepted may run under these settings, which may have changed while it waited."""
+    if author.is_program:
+        return _is_program_allowed(settings, author, source, mentioned=True)
+    return is_allowed(settings, author, source)
 
 
 def may_answer(settings: DiscordSettings, author: Author, asker_id: str) -> bool:

@@ -16,6 +16,8 @@ from acpbot.chat.discord import access
 from acpbot.chat.discord.access import PLATFORM, own_role_id
 from acpbot.chat.discord.inbound import content
 from acpbot.chat.discord.inbound.content import defuse
+from acpbot.chat.discord.inbound.recheck import RECHECK_SECONDS, AccessRecheck
+from acpbot.chat.discord.inbound.refusal_text import refusal_text
 from acpbot.chat.discord.outbound.diff_poster import DiffPoster
 from acpbot.chat.discord.outbound.reactions import ReactionUpdater, end_reactions
 from acpbot.chat.discord.outbound.rest import ARCHIVED, FORBIDDEN, NOT_FOUND, RequestRefused
@@ -28,19 +30,19 @@ if TYPE_CHECKING:
 
     from acpbot.acp.schema import PromptCapabilities
     from acpbot.chat.discord.access import Channels, CurrentSettings
+    from acpbot.chat.discord.inbound.recheck import AskedBy
     from acpbot.chat.discord.interactions.commands import SlashCommands
     from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.threads import Threads
     from acpbot.chat.platform import IncomingMessage
+    from acpbot.errors import WireError
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.views import Reason
 
 log = get_logger(__name__)
 
 _DELETED_MAX: Final = 200
-RECHECK_SECONDS: Final = 30.0
-"""A message that waited over a restart runs as it was queued where Discord does not answer for so long."""
 
 
 class Stage(enum.Enum):
@@ -59,15 +61,16 @@ class PendingMessage:
     """All that is known of one message.
 
     ``key``: the message's id. ``text``: what it says, edits included. ``view`` is there from QUEUED on.
-    ``interrupted``: its turn was cut short because the daemon stops.
+    ``interrupted``: its turn was cut short because the daemon stops. ``asked_by`` is ``None`` after a restart.
     """
 
-    __slots__ = ("deleted", "interrupted", "key", "reactions", "stage", "text", "view")
+    __slots__ = ("asked_by", "deleted", "interrupted", "key", "reactions", "stage", "text", "view")
 
     def __init__(self, key: str, text: str) -> None:
         self.key = key
         self.text = text
         self.stage = Stage.PREPARING
+        self.asked_by: AskedBy | None = None
         self.deleted = False
         self.interrupted = False
         self.reactions: ReactionUpdater | None = None
@@ -144,6 +147,7 @@ class DiscordPlatform:
     """Makes the views of turns, and revises or withdraws messages whose turns do not run yet."""
 
     platform = PLATFORM
+    limits_people = True
 
     def __init__(
         self,
@@ -165,6 +169,7 @@ class DiscordPlatform:
         self._commands = commands
         self._prompts = prompts
         self._outbox = outbox
+        self._access = AccessRecheck(settings, outbox)
         self._tasks = TaskSet("discord platform")
         self.conversations = _Conversations(pool, self, settings, messages)
 
@@ -214,24 +219,40 @@ class DiscordPlatform:
             self._outbox.post(incoming.thread_id, "\n".join(taken.notes)[:2000])
         return taken.blocks
 
-    async def recheck(self, incoming: IncomingMessage) -> None:
-        """Revise or withdraw a message that waited over a restart, if its author edited or deleted it meanwhile."""
+    async def recheck(self, incoming: IncomingMessage, *, recovered: bool) -> str | None:
+        """Why a message whose turn has come may not run; one that waited over a restart is revised or withdrawn."""
+        found = await self._changed(incoming) if recovered else None
+        message = self._messages.by_key.get(incoming.key)
+        if message is not None and message.deleted:
+            return None
+        return await self._access.refusal(incoming, None if message is None else message.asked_by, found)
+
+    async def _changed(self, incoming: IncomingMessage) -> dict[str, Any] | None:
+        """Revise or withdraw a message if its author edited or deleted it meanwhile; the message as it is now.
+
+        It runs as it was queued where Discord does not answer in time.
+        """
         channel_id = incoming.origin or incoming.thread_id
         try:
             async with asyncio.timeout(RECHECK_SECONDS):
                 found = await self._outbox.message(channel_id, incoming.key)
         except TimeoutError:
             log.info("message_recheck_timed_out", thread=incoming.thread_id, message=incoming.key)
-            return
+            return None
         except RequestRefused as error:
             if error.status == NOT_FOUND:
                 self.withdraw(incoming.key)
-            return
+            return None
         message, client = self._messages.by_key.get(incoming.key), self._outbox.rest.client
         if message is not None and client is not None and client.user is not None and found.get("edited_timestamp"):
             channel = client.get_channel(int(channel_id))
             guild = None if channel is None or isinstance(channel, PrivateChannel) else channel.guild
             self.revise(message, str(found.get("content", "")), client.user, guild)
+        return found
+
+    def refusal_text(self, incoming: IncomingMessage, error: WireError) -> str:
+        """Friendly, and with the way out."""
+        return refusal_text(error, incoming.owner)
 
     def interrupted(self, incoming: IncomingMessage, text: str) -> None:
         """Post ``text`` in the thread, and show on the message that its turn failed."""
@@ -245,8 +266,8 @@ class DiscordPlatform:
 
     def notice(self, thread_id: str, text: str) -> None:
         """Post one plain sentence of the bot's own in the thread."""
-        text = self._commands.end_text(thread_id) or text
-        self._messages.report_end(thread_id, text)
+        usual, text = text, self._commands.end_text(thread_id) or text
+        self._messages.report_end(thread_id, f"{usual} {text}")
         self._outbox.post(thread_id, text)
 
     def session_changed(self, thread_id: str) -> None:

@@ -202,6 +202,8 @@ class DiscordTurnView:
         elif end.stop_reason == "cancelled":
             if self._started and end.error is None:
                 live.notice(_STOPPED["cancelled"])
+            elif end.error is not None and not self._end_reported:
+                live.notice(f"⏹️ {end.error}")
         elif end.stop_reason in _STOPPED:
             live.notice(_STOPPED[end.stop_reason])
         elif end.stop_reason != "end_turn":

@@ -70,4 +70,6 @@ def stop_text(stop_reason: str, error: str) -> str:
         return ""
     if stop_reason == "error":
         return error or "the turn failed"
+    if stop_reason == "cancelled" and error:
+        return error
     return _STOP_REASONS.get(stop_reason, f"the turn ended: {stop_reason}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec import structs
 
+from acpbot.chat.discord.inbound.recheck import NO_ACCESS
 from acpbot.config.settings import MarkdownSettings
 
 if TYPE_CHECKING:
@@ -36,6 +37,30 @@ async def test_other_allowed_users_apply_from_the_next_message_on(scene: Scene):
     await scene.server.wait_for(lambda: denied.shown_reactions == ["🚫"])
     command = scene.ada.slash("status", channel=scene.channel)
     assert (await scene.server.wait_for_answer(command)).answer_text == "You may not use me here. Nothing was changed."
+
+
+async def test_messages_that_wait_end_with_a_notice_where_their_author_is_taken_out(scene: Scene):
+    thread = await scene.opens("say first; stall 60")
+    await scene.says(thread, "first")
+    for who, text in ((scene.bob, "say one of bob"), (scene.bob, "say two of bob"), (scene.ada, "say ada goes on")):
+        who.says(thread, text)
+    await scene.server.wait_for(lambda: scene.harness.row(str(thread.id)).queued == 3)
+    reconfigure(scene, discord={"allowed_users": (str(scene.ada.id),)})
+    await scene.pool.cancel(str(thread.id))
+    await scene.says(thread, "ada goes on")
+    assert await scene.chat.outbox.flush(5)
+    assert scene.text(thread).count(NO_ACCESS) == 2
+    assert "of bob" not in scene.text(thread)
+
+
+async def test_a_channel_that_is_taken_out_takes_its_waiting_messages_along(scene: Scene):
+    thread = await scene.opens("say first; stall 60")
+    await scene.says(thread, "first")
+    scene.ada.says(thread, "say second")
+    await scene.says(thread, "Queued")
+    reconfigure(scene, discord={"allow_all_channels": False, "allowed_channels": ("1",)})
+    await scene.pool.cancel(str(thread.id))
+    await scene.says(thread, NO_ACCESS)
 
 
 async def test_a_new_admin_may_answer_an_older_permission_request(scene: Scene):

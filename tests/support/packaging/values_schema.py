@@ -129,7 +129,13 @@ def schema() -> Schema:
         "resources": closed({"requests": OBJECT, "limits": OBJECT, "claims": OBJECTS}),
         # No httpGet: what the probes request is fixed.
         "startupProbe": counted("initialDelaySeconds", "periodSeconds", "timeoutSeconds", "failureThreshold"),
-        "livenessProbe": counted("initialDelaySeconds", "periodSeconds", "timeoutSeconds", "failureThreshold"),
+        "livenessProbe": counted(
+            "initialDelaySeconds",
+            "periodSeconds",
+            "timeoutSeconds",
+            "failureThreshold",
+            "terminationGracePeriodSeconds",
+        ),
         "readinessProbe": counted(
             "initialDelaySeconds", "periodSeconds", "timeoutSeconds", "failureThreshold", "successThreshold"
         ),

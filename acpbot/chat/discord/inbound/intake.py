@@ -12,6 +12,8 @@ from acpbot.chat.discord import access
 from acpbot.chat.discord.access import PLATFORM, Decision, author_of, own_role_id
 from acpbot.chat.discord.discord_platform import PendingMessage
 from acpbot.chat.discord.inbound import content, download
+from acpbot.chat.discord.inbound.recheck import AskedBy
+from acpbot.chat.discord.inbound.refusal_text import refusal_text
 from acpbot.chat.discord.outbound.reactions import ReactionEvent, ReactionUpdater
 from acpbot.chat.discord.outbound.rest import FORBIDDEN, UNKNOWN_MESSAGE, RequestRefused, Unreachable
 from acpbot.chat.platform import IncomingMessage
@@ -99,12 +101,14 @@ class Intake:
         """Queue it, or say in the channel why not. Raises Draining."""
         key = str(message.id)
         pending = self._messages.by_key[key] = PendingMessage(key, message.content)
+        asked_by = pending.asked_by = AskedBy(author_of(message.author, webhook_id=message.webhook_id), source)
         queued = False
         # In a thread the order of the messages is the order of the turns, however long a download takes.
         order = source.channel_id if source.is_thread or source.is_dm else key
         try:
             async with self._locks.hold(order):
-                queued = await self._queue(message, source, own_id, pending)
+                before = await self._queue(message, source, own_id, pending)
+                queued, asked_by.waited = before is not None, bool(before)
         except Draining:
             raise
         except Exception:
@@ -117,15 +121,15 @@ class Intake:
 
     async def _queue(
         self, message: discord.Message, source: MessageSource, own_id: str, pending: PendingMessage
-    ) -> bool:
-        """Prepare the message and queue its turn. Return whether there is a turn. Raises Draining."""
+    ) -> int | None:
+        """Queue the message's turn; return how many are before it, `None` where there is no turn. Raises Draining."""
         own_role = own_role_id(message.guild)
         files = list(message.attachments)
         for forwarded in message.message_snapshots:
             files += forwarded.attachments
         if is_blank(access.without_mention(pending.text, own_id, own_role_id=own_role)) and not files:
             self._outbox.post(source.channel_id, _EMPTY, reply_to=pending.key)
-            return False
+            return None
         reactions = pending.reactions = ReactionUpdater(
             self._outbox, self._settings.reactions, source.channel_id, pending.key
         )
@@ -137,7 +141,7 @@ class Intake:
         blocks = await self._download(thread_id, files) if files and thread_id is not None else []
         if thread_id is None or pending.deleted:
             reactions.on(ReactionEvent.ERROR if thread_id is None else ReactionEvent.CANCELLED)
-            return False
+            return None
         incoming = IncomingMessage(
             thread_id=thread_id,
             text=content.defuse(access.without_mention(pending.text, own_id, own_role_id=own_role)),
@@ -153,11 +157,11 @@ class Intake:
             raise
         except (WireError, AgentError) as error:
             reactions.on(ReactionEvent.ERROR)
-            self._outbox.post(thread_id, f"{error}.")
-            return False
+            self._outbox.post(thread_id, refusal_text(error, incoming.owner))
+            return None
         if before and pending.view is not None:
             pending.view.show_queued(before)
-        return True
+        return before
 
     async def _open_thread(self, message: discord.Message, own_id: str) -> str | None:
         """The thread for a message in a channel; ``None`` where Discord opens none: the channel gets the reason."""

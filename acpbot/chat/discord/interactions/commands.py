@@ -15,6 +15,7 @@ from discord import app_commands
 from acpbot.aio import TaskSet, retry
 from acpbot.chat.discord import access
 from acpbot.chat.discord.access import PLATFORM, author_of
+from acpbot.chat.discord.inbound.refusal_text import refusal_text
 from acpbot.chat.discord.interactions.command_text import (
     AGENT_HELP,
     HELP,
@@ -174,7 +175,7 @@ class SlashCommands:
         try:
             words = await handler(call)
         except AcpbotError as error:
-            words = f"{error}."
+            words = refusal_text(error, call.user_id)
         except Exception:
             # Broad, because the person must get an answer whatever has failed; the log has the traceback.
             log.exception("command_failed", **call.fields)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from acpbot.chat.discord.inbound.recheck import NO_ACCESS
 from tests.fakes.discord import rest
 from tests.support.discord_scene import Scene, staged
 
@@ -65,8 +66,8 @@ async def test_roles_are_checked_with_every_message_and_edit(tmp_path):
         denied = scene.eve.says(thread, "say never")
         await scene.server.wait_for(lambda: denied.shown_reactions == ["🚫"])
         await scene.pool.cancel(str(thread.id))
-        await scene.idle(thread, 2)
-        assert scene.text(thread) == "first\n⏹️ Cancelled.\nallowed"
+        await scene.says(thread, NO_ACCESS)
+        assert scene.text(thread) == f"first\n⏹️ Cancelled.\n😱 {NO_ACCESS}"
         scene.server.give_roles(scene.guild, scene.eve, roles)
         scene.eve.says(thread, "say back")
         await scene.says(thread, "back")
@@ -130,7 +131,7 @@ async def test_a_full_queue_is_reported(tmp_path):
         scene.ada.says(thread, "say second")
         await scene.says(thread, "Queued")
         refused = scene.ada.says(thread, "say third")
-        await scene.says(thread, "cannot queue: 1 message already waits in this thread; wait for an answer.")
+        await scene.says(thread, "The queue is full (1 waiting). Please resend once I have answered one.")
         await scene.server.wait_for(lambda: refused.shown_reactions == ["😱"])
 
 
@@ -140,7 +141,7 @@ async def test_an_exhausted_pool_is_reported_in_the_thread(tmp_path):
         message = scene.asks("say no")
         await scene.server.wait_for(lambda: len(scene.server.threads_of(scene.channel)) == 2)
         (thread,) = [one for one in scene.server.threads_of(scene.channel) if one.id == message.id]
-        await scene.says(thread, "pool exhausted")
+        await scene.says(thread, "My only agent is busy. Please try again in a while.")
 
 
 async def test_a_stranger_is_denied_by_one_reaction_and_nothing_else(scene: Scene):

@@ -173,7 +173,7 @@ async def test_nothing_is_held_for_a_message_that_the_queue_refused(tmp_path):
         scene.ada.says(thread, "say second")
         await scene.says(thread, "Queued")
         refused = scene.ada.says(thread, "say third")
-        await scene.says(thread, "cannot queue")
+        await scene.says(thread, "The queue is full")
         await scene.server.wait_for(lambda: refused.shown_reactions == ["😱"])
         gc.collect()
         views = [one for one in gc.get_objects() if isinstance(one, DiscordTurnView)]

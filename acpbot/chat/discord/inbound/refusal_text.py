@@ -1,0 +1,30 @@
+"""What people read whose message is refused: friendly, and with the way out. Pure."""
+
+from __future__ import annotations
+
+from acpbot.chat.rendering.markdown import code
+from acpbot.errors import AcpbotError, AgentRemoved, TooMany
+
+
+def refusal_text(error: AcpbotError, asker: str) -> str:
+    """One or two sentences; ``asker`` is the id of the person who reads it."""
+    match error:
+        case AgentRemoved():
+            return f"This thread's agent {code(error.agent)} is no longer available. Pick another one with /agent."
+        case TooMany(limit="sessions"):
+            busy = "My only agent is" if error.count == 1 else f"All {error.count} agents are"
+            return f"{busy} busy. Please try again in a while."
+        case TooMany(limit="sessions_of_person"):
+            who = "You already have" if error.person == asker else "The person who began this thread already has"
+            agents = "1 busy agent" if error.count == 1 else f"{error.count} busy agents"
+            return f"{who} {agents}, and that is the limit. Wait for an answer, or free one with /close in its thread."
+        case TooMany(limit="queue"):
+            return f"The queue is full ({error.count} waiting). Please resend once I have answered one."
+        case TooMany(limit="queue_of_person"):
+            messages = "1 message" if error.count == 1 else f"{error.count} messages"
+            return (
+                f"You already have {messages} waiting, and that is the limit. Please resend once I have answered one, "
+                "or free a thread with /close."
+            )
+        case _:
+            return f"{error}."

@@ -1,0 +1,84 @@
+"""Ends sessions: one that an operator names, and all of them when the daemon stops."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+from acpbot.logs import get_logger
+from acpbot.sessions.views import KillResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from acpbot.sessions.session import Session
+    from acpbot.sessions.session_table import SessionTable
+    from acpbot.sessions.terminate import TerminationResult
+    from acpbot.sessions.thread import ThreadRegistry
+    from acpbot.sessions.views import Reason, Target
+
+log = get_logger(__name__)
+
+KILLED: Final = "An operator ended this session."
+SUSPENDED: Final = "This session was closed."
+_LATE_SECONDS: Final = 0.25
+
+
+class SessionEnder:
+    """Ends sessions of ``table``. ``on_change``: something that the session's row shows has changed."""
+
+    def __init__(self, table: SessionTable, threads: ThreadRegistry, on_change: Callable[[Session], None]) -> None:
+        self._table = table
+        self._threads = threads
+        self._on_change = on_change
+
+    async def end(
+        self, target: Target, reason: Reason, detail: str, *, grace: float | None = None, forget: bool = False
+    ) -> KillResult:
+        """End exactly this session; the answer follows once its end is verified. Parameters as :meth:`Pool.kill`'s."""
+        thread_id, session_id = target.thread_id, target.session_id
+        session = self._table.find(target)
+        if session is None:
+            running = thread_id in self._table.current
+            outcome: Literal["conflict", "already_gone"] = "conflict" if running else "already_gone"
+            return KillResult(thread_id=thread_id, session_id=session_id, outcome=outcome)
+        thread = session.thread
+        if forget:  # now: neither a message that comes meanwhile nor a restart may resume it
+            thread.acp_session_id, thread.resumable = None, False
+            self._on_change(session)
+        ending = await asyncio.shield(session.end(reason, grace=grace, detail=detail))
+        if forget and self._threads.by_id.get(thread_id) is thread and thread_id not in self._table.current:
+            self._threads.forget(thread)
+        return KillResult(
+            thread_id=thread_id,
+            session_id=session_id,
+            outcome="failed" if ending.processes_left else "ended",
+            resumable=thread.resumable and not forget,
+            **msgspec.structs.asdict(ending) | {"seconds": round(ending.seconds, 3)},
+        )
+
+    async def end_all(self, grace: float) -> None:
+        """End every session, side by side; one that was ending already gets no more time than the others."""
+        if ends := self._begin_all(grace):
+            _, late = await asyncio.wait(ends, timeout=grace + _LATE_SECONDS)
+            if late:
+                self.force()
+                await asyncio.wait(late)
+
+    def force(self) -> None:
+        """End every session, and kill the leaders of all agents now, so that no end needs any more grace."""
+        self._begin_all(0.0)
+        for session in self._table.closing:
+            try:
+                if session.process is not None:
+                    session.process.kill()
+            except Exception:
+                # The others must be killed all the same; this one's end goes on by itself.
+                log.exception("session_kill_failed", session=session.session_id)
+
+    def _begin_all(self, grace: float) -> list[asyncio.Task[TerminationResult]]:
+        table = self._table
+        sessions = (*table.current.values(), *table.closing, *table.unverified)
+        return [session.end("stopped", grace=grace, detail="acpbot is stopping.") for session in sessions]

@@ -1,0 +1,46 @@
+"""Which sessions there are: those that run, those that end, and those that have ended and may have left processes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from acpbot.sessions.session import Session
+    from acpbot.sessions.views import Target
+
+
+class SessionTable:
+    """Several sessions of one thread may be ending at once; the oldest alone has begun to, and the others wait for it.
+
+    ``current``: by thread id, those that are not ending. ``closing``: those that end, oldest first. ``unverified``:
+    those that have ended and may have left processes, and when (monotonic seconds) to try again.
+    """
+
+    def __init__(self) -> None:
+        self.current: dict[str, Session] = {}
+        self.closing: dict[Session, None] = {}
+        self.unverified: dict[Session, float] = {}
+
+    def of_threads(self) -> list[Session]:
+        """The session of each thread that has one, be it closing."""
+        sessions: dict[str, Session] = {}
+        for session in (*reversed(self.closing), *self.current.values()):
+            sessions[session.thread.thread_id] = session
+        return list(sessions.values())
+
+    def of_thread(self, thread_id: str) -> Session | None:
+        """The thread's session, be it closing."""
+        if thread_id in self.current:
+            return self.current[thread_id]
+        return next((session for session in self.closing if session.thread.thread_id == thread_id), None)
+
+    def with_turns(self) -> tuple[Session, ...]:
+        """All sessions that may have turns: those that run and those that end."""
+        return (*self.current.values(), *self.closing)
+
+    def find(self, target: Target) -> Session | None:
+        """Exactly this session, also one that ends or that has ended and may have left processes."""
+        for session in (*self.current.values(), *self.closing, *self.unverified):
+            if session.session_id == target.session_id and session.thread.thread_id == target.thread_id:
+                return session
+        return None

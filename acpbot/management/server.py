@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,11 @@ from acpbot.errors import AccessDenied, TooMany
 from acpbot.logs import SeldomLogger, get_logger
 from acpbot.management.acceptor import Acceptor
 from acpbot.management.access import peer_of
+from acpbot.management.connect_rate import ConnectRate
 from acpbot.management.connection import ClientConnection
 from acpbot.management.dispatch import Dispatcher
 from acpbot.management.lookups import CannotLookUp, UserLookups
-from acpbot.management.protocol import PROTOCOL, SERVER, Limits
+from acpbot.management.protocol import PROTOCOL, SERVER, Limits, error_line
 from acpbot.management.seats import Seats
 from acpbot.storage.store import DENIED
 
@@ -42,12 +44,15 @@ class ManagementServer:
         self._services = services
         self._acceptor: Acceptor | None = None
         self._connections: set[ClientConnection] = set()
+        self._rate = ConnectRate()
         self._seats: Seats[ClientConnection] = Seats(self.limits)
         self._gone = asyncio.Event()
 
     async def start(self, listening: socket.socket) -> None:
         """Accept connections from now on."""
-        self._acceptor = Acceptor(listening, partial(ClientConnection, self), name="management")
+        self._acceptor = Acceptor(
+            listening, partial(ClientConnection, self), name="management", refusal=self._refuse_early
+        )
         self.tasks.start(self.lookups.report_unknown_admins(), name="look up the admins")
 
     async def close(self) -> None:
@@ -79,7 +84,7 @@ class ManagementServer:
             self._services.audit.record(None, "connect", "", DENIED)
             connection.refuse(AccessDenied("cannot serve you: the system does not say who you are"))
             return
-        if self._services.is_of_an_agent(peer.pid):
+        if self._is_of_an_agent(peer):
             # It has the daemon's uid: it could permit its own tools, and read and end other people's sessions.
             self._services.audit.record(peer, "connect", "", DENIED)
             connection.refuse(AccessDenied("cannot serve you: an agent's tools may not manage acpbot"))
@@ -102,6 +107,15 @@ class ManagementServer:
             asyncio.get_running_loop().call_soon(self._acceptor.refill)
 
     # Seats.
+
+    def _refuse_early(self, accepted: socket.socket) -> bytes | None:
+        """The line for a client that connects too often; it costs next to nothing, as it must."""
+        peer = peer_of(accepted)
+        if peer is None or self._rate.allows(peer):
+            return None
+        error = TooMany("cannot serve you so often: you connect too many times a second; keep a connection open")
+        self.seldom_log.warning("client_refused", uid=peer.uid, pid=peer.pid, reason=str(error))
+        return error_line(None, error)
 
     def _admit(self, connection: ClientConnection, peer: PeerCredentials, access: Access | None) -> bool:
         """Give the client a seat, or refuse it; returns whether it has one."""
@@ -126,6 +140,11 @@ class ManagementServer:
             leaves.make_room(TooMany("cannot keep this connection: it was idle, and another client needs its place"))
 
     # Access.
+
+    def _is_of_an_agent(self, peer: PeerCredentials) -> bool:
+        """The look needs descriptors, and one that fails says yes: it must not keep admins out when none are left."""
+        with contextlib.nullcontext() if self._acceptor is None else self._acceptor.lend():
+            return self._services.is_of_an_agent(peer.pid)
 
     async def _look_up(self, connection: ClientConnection, peer: PeerCredentials) -> None:
         """Find the peer's access in a thread: a directory service may be slow, and no other client waits for it."""

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
-from acpbot.aio import Backoff, KeyedLocks, TaskSet, WakeableBackoff, Wakeup, retry
+from acpbot.aio import Backoff, KeyedLocks, TaskSet, Threads, WakeableBackoff, Wakeup, in_thread, retry
 
 NO_WAIT = Backoff(first=0, most=0)
 
@@ -114,3 +115,49 @@ async def test_a_key_is_held_by_one_task_at_a_time_in_the_order_of_the_calls_and
     gate.set()
     await asyncio.wait_for(asyncio.gather(*slow), 20)
     assert order == [0, 1, 2, 3]
+
+
+async def test_calls_that_hang_hold_up_only_calls_of_their_own_kind():
+    free = threading.Event()
+    slow, fast = Threads("slow", 2), Threads("fast", 2)
+    hung = [asyncio.create_task(slow.run(free.wait, 20)) for _ in range(2)]
+    waits = asyncio.create_task(slow.run(str, 1))
+    assert await asyncio.wait_for(fast.run(str, 2), 20) == "2"
+    assert not waits.done()
+    free.set()
+    assert await asyncio.wait_for(waits, 20) == "1"
+    await asyncio.gather(*hung)
+
+
+async def test_a_call_that_waits_for_a_thread_can_be_taken_back():
+    free = threading.Event()
+    called: list[int] = []
+    threads = Threads("test", 1)
+    hung = asyncio.create_task(threads.run(free.wait, 20))
+    waits = asyncio.create_task(threads.run(called.append, 1))
+    await asyncio.sleep(0)
+    waits.cancel()
+    await asyncio.wait([waits])
+    free.set()
+    await hung
+    await threads.run(called.append, 2)
+    assert called == [2]
+
+
+async def test_an_error_is_raised_where_the_result_is_awaited_and_no_call_follows_a_shutdown():
+    threads = Threads("test", 1)
+    with pytest.raises(ValueError, match="invalid literal"):
+        await threads.run(int, "x")
+    threads.shutdown()
+    with pytest.raises(RuntimeError, match="cannot call in a test thread: it was shut down"):
+        threads.submit(int)
+    assert await in_thread("test", int, "7") == 7
+
+
+async def test_threads_are_started_when_they_are_needed_and_not_before():
+    threads = Threads("counted", 4)
+    for _ in range(20):
+        await threads.run(int)
+    named = [thread.name for thread in threading.enumerate() if thread.name.startswith("counted-")]
+    assert named == ["counted-0"]
+    threads.shutdown()

@@ -58,3 +58,15 @@ def test_configure_sets_the_level_of_acpbot_and_of_libraries():
         root.setLevel(level)
         logging.getLogger("acpbot").setLevel(ours)
     assert [line.split()[2] for line in stream.getvalue().splitlines()] == ["ours"]
+
+
+def test_an_event_that_others_cause_without_end_is_logged_once_in_a_while_with_the_number_of_the_others(caplog):
+    now = 0.0
+    seldom = logs.SeldomLogger(logs.get_logger("acpbot.test"), 60.0, clock=lambda: now)
+    for _ in range(100):
+        seldom.warning("refused", uid=7)
+    seldom.warning("another")
+    now = 60.0
+    seldom.warning("refused", uid=8)
+    logged = [(record.message, record.__dict__["fields"]) for record in caplog.records]
+    assert logged == [("refused", {"uid": 7}), ("another", {}), ("refused", {"uid": 8, "left_out": 99})]

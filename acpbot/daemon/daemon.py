@@ -15,7 +15,7 @@ from acpbot import __version__, logs
 from acpbot.aio import TaskSet, Threads, in_thread
 from acpbot.chat.local import LocalChat
 from acpbot.chat.platform import ChatFacts
-from acpbot.daemon import health
+from acpbot.daemon import descriptors, health
 from acpbot.daemon.drain import Drain
 from acpbot.daemon.loop_metrics import LoopLag, rss_bytes
 from acpbot.daemon.reload import Reload
@@ -140,6 +140,8 @@ class Daemon:
         settings = self._settings
         for warning in settings.warnings:
             log.warning("configuration", warning=warning)
+        open_files = descriptors.raise_limit()
+        descriptors.warn_if_few(settings.pool.max_sessions)
         listening, address = await self._listen(stack)
         store = self._store = await in_thread("store", Store.open, settings.store.path)
         stack.push_async_callback(in_thread, "store", store.close)
@@ -160,7 +162,7 @@ class Daemon:
                 ended=left.ended,
             )
         store.forget_processes()
-        launcher, reason = choose_launcher("auto", owns_children=True)
+        launcher, reason = choose_launcher("auto", owns_children=True, open_files=open_files)
         stack.push_async_callback(launcher.aclose)
         log.info("containment", kind=launcher.kind, reason=reason)
         pool = self._pool = Pool(settings, launcher=launcher, store=store, environ=self._environ)
@@ -266,6 +268,7 @@ class Daemon:
         """Hold to other settings, as far as that goes while everything runs."""
         self._settings = settings
         logs.set_level(settings.log.level)
+        descriptors.warn_if_few(settings.pool.max_sessions)
         if self._pool is not None:
             self._pool.reconfigure(settings)
         if self._discord is not None:
@@ -293,6 +296,7 @@ class Daemon:
             outdated=pool.outdated(),
             removed_agents=pool.removed_agents(),
             crashed_tasks=self._crashed_tasks,
+            open_files=descriptors.open_files(),
             lookup_problem=None if self._server is None else self._server.lookups.problem,
         )
 

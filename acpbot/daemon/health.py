@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from acpbot.daemon.descriptors import FEW_LEFT
 from acpbot.management.readiness import Check, DaemonState, Readiness, Status
 from acpbot.sessions.views import PoolCounts  # noqa: TC001 - msgspec reads the annotations when it encodes
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from acpbot.chat.platform import ChatFacts
+    from acpbot.daemon.descriptors import OpenFiles
     from acpbot.sessions.views import OutdatedSessions
 
 HEARTBEAT_SECONDS: Final = 90.0  # acknowledged longer ago: the gateway counts as disconnected
@@ -53,6 +55,7 @@ class HealthInputs(msgspec.Struct, frozen=True, kw_only=True):
     removed_agents: Mapping[str, int] = msgspec.field(default_factory=dict)
     crashed_tasks: Sequence[str] = ()
     lookup_problem: str | None = None
+    open_files: OpenFiles | None = None
 
 
 class ChatReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +96,7 @@ def checks(inputs: HealthInputs) -> tuple[Check, ...]:
         "store": inputs.store_problem,
         "tasks": _task_problem(inputs.crashed_tasks),
         "users": inputs.lookup_problem,
+        "descriptors": _descriptor_problem(inputs.open_files),
     }
     return tuple(Check(name, reason is None, reason) for name, reason in problems.items())
 
@@ -219,6 +223,12 @@ def _task_problem(crashed: Sequence[str]) -> str | None:
     if not crashed:
         return None
     return f"background tasks have ended with an error: {', '.join(crashed)}; see the log, and restart acpbot"
+
+
+def _descriptor_problem(files: OpenFiles | None) -> str | None:
+    if files is None or files.limit - files.used >= FEW_LEFT:
+        return None
+    return f"{files.used} of {files.limit} open files are in use; raise LimitNOFILE= (ulimit -n), and restart acpbot"
 
 
 def _rounded(value: float | None) -> float | None:

@@ -1,6 +1,6 @@
 """SIGTERM and SIGINT: the first one asks the daemon to stop; after a second one the kernel ends it, whatever hangs.
 
-Source: signal(7), alarm(2).
+Source: signal(7), setitimer(2).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-FORCED_SECONDS: Final = 10
+FORCED_SECONDS: Final = 10.0
 """How long a daemon that was asked twice may take to kill its agents and to close its database."""
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -24,7 +24,10 @@ class StopSignals:
     The handlers are Python's and not asyncio's: those would wait for an event loop that hangs.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, stop: Callable[[], None], *, forced_seconds: float = FORCED_SECONDS
+    ) -> None:
+        self._forced_seconds = forced_seconds
         self._loop = loop
         self._stop = stop
         self._count = 0
@@ -40,5 +43,5 @@ class StopSignals:
         if self._count == 2:  # noqa: PLR2004 - the second
             # A timer of the kernel's: no thread that hangs can delay it, and none has to be started for it.
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(FORCED_SECONDS)
+            signal.setitimer(signal.ITIMER_REAL, self._forced_seconds)
         self._loop.call_soon_threadsafe(self._stop)

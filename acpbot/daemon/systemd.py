@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import socket
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from acpbot.aio import Backoff, retry
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ log = get_logger(__name__)
 EXTEND_SECONDS: Final = 15.0
 """How much time each message of a stop that goes on asks for; the next message follows after a second."""
 
+_FULL_BACKLOG: Final = Backoff(first=0.05, most=0.05)
 _REQUEST: Final = b'{"jsonrpc":"2.0","id":1,"method":"health.get"}\n'
 
 
@@ -132,6 +135,8 @@ class SystemdWatchdog:
         except TimeoutError:
             raise _Unanswered(f"no answer within {self._seconds:g} s") from None
         except (OSError, ValueError, RecursionError) as error:  # no JSON, or a line without an end
+            if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
+                return  # there is no descriptor for our side; a restart would end every session
             raise _Unanswered(str(error)) from None
         if (took := loop.time() - started) > self._seconds:
             raise _Unanswered(f"the answer took {took:.1f} s")
@@ -139,7 +144,7 @@ class SystemdWatchdog:
 
 async def _round_trip(path: str) -> None:
     """Connect as any client does, read hello, and have one request answered."""
-    reader, writer = await asyncio.open_unix_connection(path)
+    reader, writer = await asyncio.open_unix_connection(sock=await _connect(path))
     try:
         hello = await _read(reader)
         if _error_kind(hello) == "too_many":
@@ -154,6 +159,21 @@ async def _round_trip(path: str) -> None:
             raise _Unanswered("an error in answer to health.get")
     finally:
         writer.close()
+
+
+async def _connect(path: str) -> socket.socket:
+    """Connect, also where many others do: a full backlog fails at once, and is tried again (unix(7), EAGAIN)."""
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+
+    async def attempt() -> None:
+        client.connect(path)
+
+    try:
+        await retry(attempt, on=(BlockingIOError,), backoff=_FULL_BACKLOG)
+    except BaseException:
+        client.close()
+        raise
+    return client
 
 
 async def _read(reader: asyncio.StreamReader) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import re
+import socket
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +20,7 @@ from aiohttp import web
 
 from acpbot.errors import StartError
 from acpbot.logs import get_logger
+from acpbot.management.acceptor import Acceptor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 _METHODS: Final = ("GET", "HEAD")
+_BACKLOG: Final = 1024
 _END_OF_HEAD: Final = re.compile(rb"\r?\n\r?\n")
 _HEADERS: Final = {
     "Server": "acpbot",  # no versions: they would help an attacker
@@ -38,12 +42,14 @@ _HEADERS: Final = {
 class ProbeLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits of a client.
 
-    ``head_bytes``: a request's line and headers. ``head_seconds``: how long a client may take to send them, and how
-    long a connection may be idle between two requests. ``linger_seconds``: after its answer, how long a client's bytes
-    are read and dropped, so that it can read the answer.
+    ``connections``: beyond so many, the oldest one that has not sent a whole request makes room, but not before it was
+    silent for ``kept_seconds``. ``head_bytes``: a request's line and headers. ``head_seconds``: how long a client may
+    take to send them, and how long a connection may be idle between two requests. ``linger_seconds``: after its answer,
+    how long a client's bytes are read and dropped, so that it can read the answer.
     """
 
     connections: int = 64
+    kept_seconds: float = 0.05
     head_bytes: int = 8192
     head_seconds: float = 5.0
     linger_seconds: float = 0.5
@@ -60,35 +66,38 @@ class Probes:
         self._host = host
         self._port = port
         self._web: _Web | None = None
-        self._server: asyncio.Server | None = None
+        self._listening: list[socket.socket] = []
         self._paths = {"/livez": self._livez, "/readyz": self._readyz, "/healthz": self._healthz}
 
     @property
     def address(self) -> tuple[str, int]:
         """The host and the port."""
-        if self._server is None or not self._server.sockets:
+        if not self._listening:
             return (self._host, self._port)
-        host, port, *_ = self._server.sockets[0].getsockname()
+        host, port, *_ = self._listening[0].getsockname()
         return (host, port)
 
     async def start(self) -> None:
         """Serve. Raises StartError where the address can't be used."""
-        self._web = _Web(self._answer, self.limits)
-        loop = asyncio.get_running_loop()
+        web_ = self._web = _Web(self._answer, self.limits)
         try:
-            self._server = await loop.create_server(self._web, self._host, self._port, reuse_address=True)
+            self._listening = await _listen(self._host, self._port)
         except OSError as error:
             host = f"[{self._host}]" if ":" in self._host else self._host
             raise StartError(
                 f"cannot serve probes at {host}:{self._port}: {error.strerror or error}; "
                 "change [management.probes] bind, or set enabled = false"
             ) from None
+        web_.acceptors = [
+            Acceptor(listening, web_, name="probes", wait=web_.seconds_until_room) for listening in self._listening
+        ]
 
     async def close(self) -> None:
         """Serve no more."""
-        if self._server is not None:
-            self._server.close()
+        self._listening.clear()
         if self._web is not None:
+            for acceptor in self._web.acceptors:
+                acceptor.close()
             self._web.pre_shutdown()
             await self._web.shutdown(self.limits.linger_seconds)
 
@@ -143,16 +152,81 @@ def _text(status: HTTPStatus, text: str | None = None) -> web.Response:
     return web.Response(status=status, text=status.phrase.lower() if text is None else text, headers=_HEADERS)
 
 
+async def _listen(host: str, port: int) -> list[socket.socket]:
+    """Listen at each address of the host. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    listening: list[socket.socket] = []
+    failed: OSError | None = None
+    for family, _type, _protocol, _name, address in dict.fromkeys(found):
+        try:
+            listening.append(_listen_at(family, address))
+        except OSError as error:
+            failed = error
+            if error.errno not in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:  # a host may have no IPv6
+                break
+    if failed is not None and (not listening or failed.errno == errno.EADDRINUSE):
+        for opened in listening:
+            opened.close()
+        raise failed
+    return listening
+
+
+def _listen_at(family: int, address: Any) -> socket.socket:
+    listening = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind(address)
+        listening.listen(_BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
 class _Web(web.Server):
-    """aiohttp's low-level server, with our connections: no routes, no middleware, no access log."""
+    """aiohttp's low-level server, with our connections: no routes, no middleware, no access log.
+
+    ``silent`` are the connections that wait for a head, and ``answering`` the others; those that have waited longest
+    come first.
+    """
 
     def __init__(self, answer: Callable[[web.BaseRequest], Any], limits: ProbeLimits) -> None:
         super().__init__(answer)
         self.limits = limits
-        self.open = 0
+        self.acceptors: list[Acceptor] = []
+        self.silent: dict[_Connection, None] = {}
+        self.answering: dict[_Connection, None] = {}
 
     def __call__(self) -> _Connection:
         return _Connection(self, self.limits)
+
+    def make_room(self) -> None:
+        """Drop the oldest silent connection where there are too many, else the one that takes its answer slowest."""
+        short = any(acceptor.short for acceptor in self.acceptors)
+        if short or len(self.silent) + len(self.answering) >= self.limits.connections:
+            for oldest in (*self.silent, *self.answering)[:1]:
+                self.forget(oldest)
+                oldest.drop()
+
+    def seconds_until_room(self) -> float:
+        """How long the next client has to wait, so that each one has a moment to send its request."""
+        if len(self.silent) + len(self.answering) < self.limits.connections or not self.silent:
+            return 0.0
+        oldest = next(iter(self.silent))
+        return oldest.silent_since + self.limits.kept_seconds - asyncio.get_running_loop().time()
+
+    def forget(self, connection: _Connection) -> None:
+        """Count a connection no more."""
+        self.silent.pop(connection, None)
+        self.answering.pop(connection, None)
+
+    def refill(self) -> None:
+        """Reserve descriptors again, now that a connection has closed."""
+        for acceptor in self.acceptors:
+            acceptor.refill()
 
 
 class _Connection(web.RequestHandler):
@@ -171,6 +245,7 @@ class _Connection(web.RequestHandler):
         )
         self._web = server
         self._limits = limits
+        self.silent_since = self._events.time()
         self._head = b""
         self._busy = False
         self._last = False
@@ -178,18 +253,21 @@ class _Connection(web.RequestHandler):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._web.open += 1
-        if self._web.open > self._limits.connections:
-            self._refused = True
-            transport.close()
-            return
+        self._web.make_room()
         super().connection_made(transport)
         self._expect_head()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._web.open -= 1
+        self._web.forget(self)
         self._stop_timer()
         super().connection_lost(exc)
+        if any(acceptor.short for acceptor in self._web.acceptors):
+            self._events.call_soon(self._web.refill)  # in the next pass: this one still has the descriptor
+
+    def drop(self) -> None:
+        """Close at once, whatever the client has not sent or not read yet."""
+        if isinstance(self.transport, asyncio.Transport):
+            self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -211,6 +289,8 @@ class _Connection(web.RequestHandler):
         else:
             self._head = b""
             self._busy = True
+            self._web.forget(self)
+            self._web.answering[self] = None
             self._last = end.end() < len(head)
             super().data_received(head[: end.end()])
 
@@ -241,6 +321,9 @@ class _Connection(web.RequestHandler):
 
     def _expect_head(self) -> None:
         """Wait for a head and its answer: a head that aiohttp makes no request of must not stay for ever."""
+        self._web.forget(self)
+        self._web.silent[self] = None
+        self.silent_since = self._events.time()
         self._stop_timer()
         self._timer = self._events.call_later(self._limits.head_seconds, self._on_timeout)
 
@@ -248,7 +331,7 @@ class _Connection(web.RequestHandler):
         if self._head:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
         else:
-            self.force_close()
+            self.drop()  # not a close, which would wait until the client has read everything
 
     def _refuse(self, status: HTTPStatus) -> None:
         """Answer without aiohttp, and close; bytes that still come are dropped, so that the answer arrives."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -11,10 +12,11 @@ from acpbot.errors import AccessDenied, TooMany
 from acpbot.logs import SeldomLogger, get_logger
 from acpbot.management.acceptor import Acceptor
 from acpbot.management.access import PeerProcess, may_be_an_agents, peer_of
+from acpbot.management.connect_rate import ConnectRate
 from acpbot.management.connection import ClientConnection
 from acpbot.management.dispatch import Dispatcher
 from acpbot.management.lookups import CannotLookUp, UserLookups
-from acpbot.management.protocol import PROTOCOL, SERVER, Limits
+from acpbot.management.protocol import PROTOCOL, SERVER, Limits, error_line
 from acpbot.management.seats import Seats
 from acpbot.storage.store import DENIED
 
@@ -48,6 +50,7 @@ class ManagementServer:
         self._services = services
         self._acceptor: Acceptor | None = None
         self._connections: set[ClientConnection] = set()
+        self._rate = ConnectRate()
         self._seats: Seats[ClientConnection] = Seats(self.limits)
         self._gone = asyncio.Event()
         self._looks = Threads("peer-look", 1)
@@ -55,7 +58,9 @@ class ManagementServer:
 
     async def start(self, listening: socket.socket) -> None:
         """Accept connections from now on."""
-        self._acceptor = Acceptor(listening, partial(ClientConnection, self), name="management")
+        self._acceptor = Acceptor(
+            listening, partial(ClientConnection, self), name="management", refusal=self._refuse_early
+        )
         self.tasks.start(self.lookups.report_unknown_admins(), name="look up the admins")
 
     async def close(self) -> None:
@@ -90,7 +95,8 @@ class ManagementServer:
             return
         process = None
         if may_be_an_agents(peer):
-            process = PeerProcess(transport.get_extra_info("socket"), peer.pid)
+            with self._lend():
+                process = PeerProcess(transport.get_extra_info("socket"), peer.pid)
             connection.hold(process)
         # An agent's process may have an admin's uid; it has an admin's place until it is looked at, for milliseconds.
         if self._take_seat(connection, peer, self._services.rule.at_once(peer)):
@@ -106,6 +112,15 @@ class ManagementServer:
             asyncio.get_running_loop().call_soon(self._acceptor.refill)
 
     # Seats.
+
+    def _refuse_early(self, accepted: socket.socket) -> bytes | None:
+        """The line for a client that connects too often; it costs next to nothing, as it must."""
+        peer = peer_of(accepted)
+        if peer is None or self._rate.allows(peer):
+            return None
+        error = TooMany("cannot serve you so often: you connect too many times a second; keep a connection open")
+        self.seldom_log.warning("client_refused", uid=peer.uid, pid=peer.pid, reason=str(error))
+        return error_line(None, error)
 
     def _take_seat(self, connection: ClientConnection, peer: PeerCredentials, access: Access | None) -> bool:
         """Give the client a seat, or refuse it; returns whether it has one."""
@@ -165,10 +180,15 @@ class ManagementServer:
             return _ENDED
         return _UNKNOWN if of_an_agent is None else None
 
+    def _lend(self) -> contextlib.AbstractContextManager[None]:
+        """Lend descriptors to a look at a peer: one that fails would keep admins out when none are left."""
+        return contextlib.nullcontext() if self._acceptor is None else self._acceptor.lend()
+
     async def _is_of_an_agent(self, peer: PeerCredentials) -> bool | None:
         try:
-            async with asyncio.timeout(self.limits.lookup_seconds):
-                return await self._looks.run(self._services.is_of_an_agent, peer.pid)
+            with self._lend():
+                async with asyncio.timeout(self.limits.lookup_seconds):
+                    return await self._looks.run(self._services.is_of_an_agent, peer.pid)
         except TimeoutError:
             log.warning("peer_not_examined", pid=peer.pid, reason=f"no answer in {self.limits.lookup_seconds:g} s")
             return None

@@ -8,6 +8,7 @@ import pytest
 
 from acpbot.chat.platform import ChatFacts
 from acpbot.daemon import health
+from acpbot.daemon.descriptors import OpenFiles
 from acpbot.management.readiness import Check
 from acpbot.sessions.views import PoolCounts
 
@@ -72,6 +73,15 @@ def check(name: str, of: health.HealthInputs) -> Check:
             inputs(crashed_tasks=["reload", "tick"]),
             "tasks",
             "background tasks have ended with an error: reload, tick; see the log, and restart acpbot",
+        ),
+        (inputs(), "users", None),
+        (inputs(lookup_problem="a lookup hangs"), "users", "a lookup hangs"),
+        (inputs(), "descriptors", None),
+        (inputs(open_files=OpenFiles(1008, 1024)), "descriptors", None),
+        (
+            inputs(open_files=OpenFiles(1009, 1024)),
+            "descriptors",
+            "1009 of 1024 open files are in use; raise LimitNOFILE= (ulimit -n), and restart acpbot",
         ),
     ],
 )

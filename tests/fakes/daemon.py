@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,13 @@ class Wire:
     def __init__(self, path: Path | str) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(LIMIT)
-        self.socket.connect(str(path))
+        try:
+            self.socket.connect(str(path))
+        except BlockingIOError:  # a full backlog (unix(7)): a socket that blocks waits for its turn
+            self.socket.settimeout(None)
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", LIMIT, 0))
+            self.socket.connect(str(path))
+            self.socket.settimeout(LIMIT)
         self.lines = self.socket.makefile("rb")
         self.notifications: list[dict] = []
         self.last = 0

@@ -226,7 +226,7 @@ async def test_bytes_that_are_no_http_get_a_400_and_no_traceback(daemon, caplog,
     answer = await daemon.exchange(garbage, eof=True)
     assert not answer or parsed(answer)[0] == 400
     assert (await daemon.get("/livez"))[0] == 200
-    assert caplog.records == []
+    assert [record for record in caplog.records if not record.message.startswith("Executing ")] == []  # a slow machine
 
 
 @pytest.mark.parametrize(
@@ -311,20 +311,22 @@ async def test_a_head_in_single_bytes_times_out(make_daemon):
     writer.close()
 
 
-async def test_a_connection_beyond_the_limit_is_closed_at_once(make_daemon):
-    daemon = await make_daemon(ProbeLimits(head_seconds=LIMIT))
-    held = [await daemon.connect() for _ in range(64)]
-    held[0][1].write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert parsed(await one_answer(held[0][0]))[0] == 200, "all 64 are in"
-    for _ in range(10):
-        assert await daemon.exchange(b"") == b""
-    for _, writer in held[32:]:
-        writer.close()
-        await writer.wait_closed()
-    while (answer := await daemon.exchange(b"GET /livez HTTP/1.0\r\n\r\n")) == b"":
-        pass
-    assert parsed(answer)[::2] == (200, "ok")
-    for _, writer in held[:32]:
+REQUEST = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+async def test_the_oldest_silent_connection_makes_room_for_another_one(make_daemon):
+    daemon = await make_daemon(ProbeLimits(connections=4, head_seconds=LIMIT))
+    held = [await daemon.connect() for _ in range(4)]
+    held[1][1].write(b"GET /livez HT")  # half a head is silence too
+    held[0][1].write(REQUEST)
+    assert parsed(await one_answer(held[0][0]))[0] == 200, "it is not the oldest any more"
+    for number in (1, 2, 3):
+        assert (await daemon.get("/livez"))[0] == 200
+        held.append(await daemon.connect())
+        assert await asyncio.wait_for(held[number][0].read(), LIMIT) == b"", f"connection {number} was closed"
+    held[0][1].write(REQUEST)
+    assert parsed(await one_answer(held[0][0]))[0] == 200, "the others were not"
+    for _, writer in held:
         writer.close()
 
 
@@ -332,7 +334,7 @@ async def test_many_clients_are_served_at_once_and_no_connection_stays(daemon):
     answers = await asyncio.gather(*(daemon.get("/readyz") for _ in range(60)))
     assert {answer[0] for answer in answers} == {200}
     assert daemon.probes._web is not None
-    while daemon.probes._web.open > 1:  # the one that asks
+    while len(daemon.probes._web.silent) + len(daemon.probes._web.answering) > 1:  # the one that asks
         await daemon.get("/livez")
     assert len(daemon.probes._web.connections) <= 1
 

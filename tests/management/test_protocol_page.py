@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from acpbot import errors, jsonrpc
+from acpbot.daemon.descriptors import FEW_LEFT
+from acpbot.management.connect_rate import OF_PROCESS, OF_USER
 from acpbot.management.protocol import PROTOCOL, Limits
 from acpbot.sessions.views import Row
+from acpbot.storage.store import AUDIT_MOST
 from tests.fakes.daemon import DaemonProcess
 from tests.fakes.pool import make_row
 from tests.support.management_server import THREAD
@@ -96,6 +99,14 @@ def test_every_limit_is_documented():
         f"| {limits.max_line:,} bytes | `line_too_long`",
         f"| brackets in each other | {limits.max_depth} |",
         f"| connections | {limits.connections} |",
+        f"| connections of all clients that may only read | {limits.connections - limits.admin_connections} |",
+        f": {limits.admin_connections} are kept for admins",
+        f"| connections of one user who may only read | {limits.uid_connections} |",
+        f"| {OF_PROCESS.per_second} a second after a burst of {OF_PROCESS.burst}, ",
+        f", {OF_USER.per_second} after {OF_USER.burst} |",
+        f"within {limits.lookup_seconds:g} s, its access is `read`",
+        f"fewer than {FEW_LEFT} more files",
+        f"the last {AUDIT_MOST['denied']:,} denials",
         f"| from a line's first byte to its newline | {limits.line_seconds:g} s |",
         f"| requests of one connection under way | {limits.running} |",
         f"| streams of one connection | {limits.streams} |",

@@ -9,6 +9,7 @@ import errno
 import operator
 import os
 import re
+import resource
 import shutil
 import subprocess
 import threading
@@ -61,13 +62,21 @@ class LocalLauncher:
     With ``cgroups`` each session gets a cgroup; without, its processes are found as `process_tracker` says. In both
     cases this process is a child subreaper until `aclose`. An agent in a cgroup is started through /bin/sh, which may
     add PWD to its environment. ``owns_children`` says that this process starts no children but agents (see
-    `ProcessTracker`); at most one launcher of a process may have it.
+    `ProcessTracker`); at most one launcher of a process may have it. ``open_files``: the soft and the hard limit of
+    open files that agents get, where the daemon has others.
 
     The constructor raises `OSError` without a readable /proc, and `StartError` where the kernel or a limit of threads
     forbids it.
     """
 
-    def __init__(self, *, cgroups: Cgroups | None = None, owns_children: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        cgroups: Cgroups | None = None,
+        owns_children: bool = False,
+        open_files: tuple[int, int] | None = None,
+    ) -> None:
+        self._open_files = open_files
         self.kind = "subreaper" if cgroups is None else "cgroup"
         identity = Identity.own()
         try:
@@ -222,6 +231,8 @@ class LocalLauncher:
             raise AssertionError("Popen makes every pipe that it is asked for")
         try:
             self._tracker.started(session, popen.pid)
+            if self._open_files is not None:
+                _set_open_files(popen.pid, self._open_files)
             pidfd = os.pidfd_open(popen.pid)
         except OSError:
             with popen:  # closes the pipes and waits
@@ -230,6 +241,16 @@ class LocalLauncher:
         leader = session.leader
         identity = None if leader is None else ProcessIdentity(leader.pid, leader.start_time, self._boot_id)
         return Spawned(popen, stdin, stdout, stderr, pidfd, identity, limits_not_held)
+
+
+def _set_open_files(pid: int, limits: tuple[int, int]) -> None:
+    """Give a program that has just begun its limits of open files; what it starts gets them from it (prlimit(2))."""
+    try:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    except ProcessLookupError:
+        return  # it has ended already
+    except PermissionError:
+        log.warning("open_files_not_set", pid=pid, reason="it runs as another user")
 
 
 class _NoSink:
@@ -283,7 +304,9 @@ def is_subreaper() -> bool:
     return bool(value.value)
 
 
-def choose_launcher(mode: Mode = "auto", *, owns_children: bool = False) -> tuple[LocalLauncher, str]:
+def choose_launcher(
+    mode: Mode = "auto", *, owns_children: bool = False, open_files: tuple[int, int] | None = None
+) -> tuple[LocalLauncher, str]:
     """Return the launcher for this machine, and why it is that one, in one line.
 
     Raises `StartError` where ``mode`` asks for what is not there, or the kernel is too old for either.
@@ -305,7 +328,7 @@ def choose_launcher(mode: Mode = "auto", *, owns_children: bool = False) -> tupl
     except OSError as error:
         raise StartError(_cannot_contain(error)) from error
     try:
-        return LocalLauncher(cgroups=cgroups, owns_children=owns_children), reason
+        return LocalLauncher(cgroups=cgroups, owns_children=owns_children, open_files=open_files), reason
     except OSError as error:
         raise StartError(_cannot_contain(error)) from error
 

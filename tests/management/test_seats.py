@@ -1,0 +1,100 @@
+"""Who gets a connection, and who makes room: pure decisions."""
+
+from __future__ import annotations
+
+import pytest
+
+from acpbot.errors import TooMany
+from acpbot.management.protocol import Limits
+from acpbot.management.seats import Seats
+
+
+class Client:
+    """A connection; ``idle_since`` is ``None`` while a request or a stream is open."""
+
+    def __init__(self, idle_since: float | None = None) -> None:
+        self.idle_since = idle_since
+
+
+def make_seats(**limits) -> Seats[Client]:
+    return Seats(Limits(**{"connections": 8, "admin_connections": 3, "uid_connections": 2} | limits))
+
+
+def fill(seats: Seats[Client], count: int, uid: int, access="read", idle_since=None) -> list[Client]:
+    clients = [Client(idle_since) for _ in range(count)]
+    for client in clients:
+        assert seats.admit(client, uid, access) is None
+    return clients
+
+
+def test_the_oldest_idle_connection_of_a_user_makes_room_for_its_next_one():
+    seats = make_seats()
+    busy, older, newer = Client(), Client(5.0), Client(9.0)
+    for client in (newer, older):
+        assert seats.admit(client, 1000, "read") is None
+    assert seats.admit(busy, 1000, "read") is older
+    assert seats.admit(Client(), 1000, "read") is newer
+    with pytest.raises(TooMany, match="uid 1000 has 2 open, which is its share; close one, or wait"):
+        seats.admit(Client(), 1000, "read")
+    assert seats.admit(Client(), 1001, "read") is None, "another user has a share of its own"
+
+
+def test_clients_who_may_only_read_leave_places_for_admins():
+    seats = make_seats()
+    for uid in (1000, 1001):
+        fill(seats, 2, uid)
+    fill(seats, 1, 1002)
+    with pytest.raises(TooMany, match="all 5 places of clients that may only read are in use"):
+        seats.admit(Client(), 1003, "read")
+    fill(seats, 3, 0, "admin")
+    with pytest.raises(TooMany, match="8 are open"):
+        seats.admit(Client(), 0, "admin")
+
+
+def test_the_oldest_idle_reader_makes_room_for_a_reader_of_another_user_and_for_an_admin():
+    seats = make_seats()
+    (oldest, _), (second, _) = fill(seats, 2, 1000, idle_since=1.0), fill(seats, 2, 1001, idle_since=2.0)
+    fill(seats, 1, 1002, idle_since=3.0)
+    assert seats.admit(Client(4.0), 1003, "read") is oldest
+    fill(seats, 3, 0, "admin", idle_since=0.0)
+    assert seats.admit(Client(), 0, "admin") is not None
+    assert seats.admit(Client(), 0, "admin") is second, "an admin's own idle connections stay"
+
+
+def test_a_client_that_is_being_looked_up_finds_a_place_among_those_of_admins():
+    seats = make_seats()
+    for uid in (1000, 1001):
+        fill(seats, 2, uid)
+    fill(seats, 1, 1002)
+    known, unknown = Client(5.0), Client(5.0)
+    assert seats.admit(known, 1003, None) is None
+    assert seats.settle(known, "admin") is None
+    assert seats.admit(unknown, 1004, None) is None
+    with pytest.raises(TooMany, match="all 5 places"):
+        seats.settle(unknown, "read")
+
+
+def test_clients_that_are_being_looked_up_make_room_and_are_counted_in_the_share_of_their_user():
+    seats = make_seats()
+    first, *_ = [*fill(seats, 2, 1000, None, 1.0), *fill(seats, 2, 1001, None, 2.0), *fill(seats, 2, 1002, None, 3.0)]
+    fill(seats, 2, 1003, None, 4.0)
+    assert seats.admit(Client(), 0, "admin") is first
+    assert seats.admit(Client(), 1001, None) is not None
+    assert seats.settle(first, "read") is None, "it has left"
+
+
+def test_a_place_that_was_left_is_free():
+    seats = make_seats()
+    one, _ = fill(seats, 2, 1000)
+    seats.leave(one)
+    seats.leave(one)
+    fill(seats, 1, 1000)
+
+
+def test_without_descriptors_only_admins_get_in_and_an_idle_reader_leaves():
+    seats = make_seats()
+    (reader,) = fill(seats, 1, 1000, idle_since=1.0)
+    with pytest.raises(TooMany, match="no open files left"):
+        seats.admit(Client(), 1001, "read", short=True)
+    assert seats.admit(Client(), 0, "admin", short=True) is reader
+    assert seats.admit(Client(), 0, "admin", short=True) is None

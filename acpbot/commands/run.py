@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from typing import TYPE_CHECKING
 
 from acpbot import logs
 from acpbot.config import loader
 from acpbot.config.checks import token_variables
-from acpbot.config.paths import find
 from acpbot.daemon.daemon import Daemon
 from acpbot.daemon.hardening import forget_variables, protect_memory
 
@@ -26,11 +24,11 @@ def run(config: Path | None, socket: str | None, environ: MutableMapping[str, st
     """
     protect_memory()
     variables = dict(environ)  # what ${NAME} means, also when the configuration is read again
-    found = find(config, variables)
-    settings = loader.load(found, variables)
+    load = loader.reader(config, variables)
+    settings = load()
     forget_variables(environ, token_variables(settings.discord))
     path = loader.socket_path(settings, socket, environ) if settings.management.enabled else None
     token = () if settings.discord is None else (str(settings.discord.bot_token),)
     logs.configure(settings.log.level, settings.log.format, secrets=token)
-    daemon = Daemon(settings, path, environ, reload=functools.partial(loader.load, found, variables))
+    daemon = Daemon(settings, path, environ, reload=load)
     asyncio.run(daemon.run(stop_at_eof=stop_at_eof))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from typing import TYPE_CHECKING
 
 from acpbot import logs
 from acpbot.config import loader
-from acpbot.config.paths import find
+from acpbot.config.checks import token_variables
 from acpbot.daemon.daemon import Daemon
+from acpbot.daemon.hardening import forget_variables, protect_memory
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -20,11 +20,15 @@ def run(config: Path | None, socket: str | None, environ: MutableMapping[str, st
     """Run the daemon until it is stopped. Raises ``ConfigError`` and ``StartError``.
 
     ``config`` and ``socket`` are --config and --socket, or ``None``. At SIGHUP the daemon loads the same file again.
+    The bot token leaves ``environ``, of which agents inherit what their settings name.
     """
-    found = find(config, environ)
-    settings = loader.load(found, environ)
+    protect_memory()
+    variables = dict(environ)  # what ${NAME} means, also when the configuration is read again
+    load = loader.reader(config, variables)
+    settings = load()
+    forget_variables(environ, token_variables(settings.discord))
     path = loader.socket_path(settings, socket, environ) if settings.management.enabled else None
     token = () if settings.discord is None else (str(settings.discord.bot_token),)
     logs.configure(settings.log.level, settings.log.format, secrets=token)
-    daemon = Daemon(settings, path, environ, reload=functools.partial(loader.load, found, environ))
+    daemon = Daemon(settings, path, environ, reload=load)
     asyncio.run(daemon.run(stop_at_eof=stop_at_eof))

@@ -33,12 +33,18 @@ def check_access(discord: DiscordSettings, source: str) -> None:
         )
 
 
+def token_variables(discord: DiscordSettings | None) -> frozenset[str]:
+    """The environment variables that hold the bot token, or usually do."""
+    token = discord.bot_token if discord else ""
+    return _TOKEN_VARIABLES | (token.variables if isinstance(token, Secret) else frozenset())
+
+
 def check_token_stays_secret(
     agents: Mapping[str, AgentSettings], discord: DiscordSettings | None, source: str, environ: Mapping[str, str]
 ) -> None:
     """Raise ``ConfigError`` where an agent, which runs what a model writes, would get the bot token by any key."""
     token = discord.bot_token if discord else ""
-    variables = _TOKEN_VARIABLES | (token.variables if isinstance(token, Secret) else frozenset())
+    variables = token_variables(discord)
 
     def leaks(value: str) -> bool:
         used = value.variables if isinstance(value, Secret) else frozenset()

@@ -8,6 +8,7 @@ that uses it.
 
 from __future__ import annotations
 
+import functools
 import re
 import stat
 import sys
@@ -21,7 +22,15 @@ from msgspec import Struct, structs
 
 from acpbot.config.checks import check_access, check_apart, check_token_stays_secret, warnings
 from acpbot.config.field_types import FieldType, InvalidValue, KeyLocation, clean_token, keys_of
-from acpbot.config.paths import check_socket, current_directory, default_socket, find, read_file, state_directory
+from acpbot.config.paths import (
+    check_not_a_strangers,
+    check_socket,
+    current_directory,
+    default_socket,
+    find,
+    read_file,
+    state_directory,
+)
 from acpbot.config.settings import (
     TABLES,
     AgentSettings,
@@ -40,7 +49,7 @@ from acpbot.config.values import Secret, config_error, nearest, quoted_key, show
 from acpbot.text import HIDDEN, operator_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from acpbot.errors import ConfigError
 
@@ -52,8 +61,23 @@ _TOML_ERROR = re.compile(r"(?s)(.*) \(at (?:line (\d+), column (\d+)|end of docu
 
 def load(path: Path | None, environ: Mapping[str, str], *, cwd: Path | None = None) -> Settings:
     """Read the configuration at ``path``, else where ``find`` finds it; ``ConfigError`` for all that is wrong."""
+    return reader(path, environ, cwd=cwd)()
+
+
+def reader(path: Path | None, environ: Mapping[str, str], *, cwd: Path | None = None) -> Callable[[], Settings]:
+    """A function that does what ``load`` does, with the file that is found now. Raises ``ConfigError`` without one."""
     found = find(path, environ, cwd)
+    here = current_directory() if cwd is None else cwd
+    named = path is not None or bool(environ.get("ACPBOT_CONFIG"))
+    return functools.partial(_read, found, environ, named=named or found.parent != here)
+
+
+def _read(found: Path, environ: Mapping[str, str], *, named: bool) -> Settings:
+    if not named:
+        check_not_a_strangers(found)  # before it is opened: it could be a pipe that never ends
     text, status = read_file(found, _FILE_LIMIT)
+    if not named:
+        check_not_a_strangers(found, status)  # and what was opened: the file can be replaced at any time
     settings = parse(text, str(found), environ)
     discord = settings.discord
     if discord is None or discord.bot_token_file is not None or not status.st_mode & stat.S_IROTH:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,8 @@ def find(explicit: Path | None, environ: Mapping[str, str], cwd: Path | None = N
 
     Those are ``CWD/config.toml``, ``$XDG_CONFIG_HOME/acpbot/config.toml`` and
     ``/etc/acpbot/config.toml``.
-    ``ConfigError`` where there is none: the error names every path that was tried.
+    ``ConfigError`` where there is none: the error names every path that was tried. For the first of these see
+    ``check_not_a_strangers``.
     """
     here = current_directory() if cwd is None else cwd
     named = str(explicit or environ.get("ACPBOT_CONFIG", ""))
@@ -66,6 +68,29 @@ def find(explicit: Path | None, environ: Mapping[str, str], cwd: Path | None = N
             "run `acpbot init`, or copy config.toml.example to one of these paths"
         )
     )
+
+
+def check_not_a_strangers(path: Path, opened: os.stat_result | None = None) -> None:
+    """Raise ``ConfigError`` where somebody else may have put ``path`` into the current folder.
+
+    A configuration names commands that are run, so a file that nobody named is used only where it is the caller's or
+    root's, and nobody else can write it. The caller's own group counts as the caller: many systems have one for each
+    user. ``opened``: the status of the file that was opened; else the path is looked at, and what a symbolic link leads
+    to.
+    """
+    try:
+        statuses = [path.lstat(), path.stat()] if opened is None else [opened]
+    except OSError:
+        return  # reading it raises the error
+    way_out = "name it with --config if you trust it"
+    for status in statuses:
+        if status.st_uid not in {0, os.geteuid()}:
+            problem = f"it belongs to uid {status.st_uid}, and was found only because it is in the current folder"
+            raise config_error(str(path), f"{problem}; {way_out}")
+    groups_write = status.st_mode & stat.S_IWGRP and status.st_gid not in {0, os.getegid()}
+    if status.st_mode & stat.S_IWOTH or groups_write:
+        problem = "others can write it, and it was found only because it is in the current folder"
+        raise config_error(str(path), f"{problem}; run chmod go-w on it, or {way_out}")
 
 
 def state_directory(environ: Mapping[str, str]) -> Path:

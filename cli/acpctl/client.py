@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 from acpctl import __version__
 from acpctl.errors import CliError, DaemonError
 from acpctl.exit_codes import FAILED, TIMED_OUT, UNREACHABLE
-from acpctl.socket_paths import unreachable
+from acpctl.socket_paths import check_server, foreign_link, unreachable
 from acpctl.text import clean
 
 if TYPE_CHECKING:
@@ -99,6 +99,16 @@ class DaemonConnection:
             )
 
     def _connect(self) -> None:
+        """Connect, and send nothing to a stranger's socket."""
+        try:
+            if reason := foreign_link(self.path):
+                raise CliError(f"cannot use the socket at {clean(self.path)}: {reason}; remove that link", UNREACHABLE)
+            self._connect_socket()
+            check_server(self.path, self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        except OSError as error:
+            raise unreachable(self.path, error) from None
+
+    def _connect_socket(self) -> None:
         self._socket.settimeout(self._seconds_left("connect"))
         try:
             self._socket.connect(self.path)
@@ -117,8 +127,6 @@ class DaemonConnection:
                 self._raise_timeout("connect")
         except TimeoutError:
             self._raise_timeout("connect")
-        except OSError as error:
-            raise unreachable(self.path, error) from None
 
     def _not_acpbot(self) -> CliError:
         advice = "name acpbot's socket with --socket or ACPBOT_SOCKET"

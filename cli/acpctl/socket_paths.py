@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -44,7 +45,7 @@ def candidates(option: str | None, environ: Mapping[str, str]) -> list[Candidate
     if (runtime := environ.get("XDG_RUNTIME_DIR", "")).startswith("/"):
         paths.append(str(Path(runtime, "acpbot", "acpbot.sock")))
     temporary = environ.get("TMPDIR", "")
-    folder = temporary if temporary.startswith("/") else "/tmp"  # noqa: S108 - `is_trusted` checks the folder's owner
+    folder = temporary if temporary.startswith("/") else "/tmp"  # noqa: S108 - `distrust` checks the folder's owner
     paths.append(str(Path(folder, f"acpbot-{os.getuid()}", "acpbot.sock")))
     return [Candidate(path, "default") for path in paths if len(os.fsencode(path)) <= PATH_LIMIT]
 
@@ -54,18 +55,20 @@ def find_socket(option: str | None, environ: Mapping[str, str]) -> str:
     tried = candidates(option, environ)
     if tried[0].named:
         return tried[0].path
-    denied = ""
+    denied = distrusted = ""
     for candidate in tried:
         try:
-            if is_socket(candidate.path) and is_trusted(candidate.path):
-                return candidate.path
+            if is_socket(candidate.path):
+                if not (reason := distrust(candidate.path)):
+                    return candidate.path
+                distrusted = distrusted or f"acpctl stays away from {clean(candidate.path)}: {reason}; "
         except PermissionError:
             denied = denied or candidate.path
     if denied:
         raise unreachable(denied, PermissionError())
     *others, last = [clean(candidate.path) for candidate in tried]
     where = f"{', '.join(others)} or {last}" if others else last
-    raise CliError(f"cannot reach acpbot at {where}: no such file; {UNREACHABLE_ADVICE}", UNREACHABLE)
+    raise CliError(f"cannot reach acpbot at {where}: no such file; {distrusted}{UNREACHABLE_ADVICE}", UNREACHABLE)
 
 
 def is_socket(path: str) -> bool:
@@ -78,9 +81,40 @@ def is_socket(path: str) -> bool:
         return False
 
 
-def is_trusted(path: str) -> bool:
-    """Whether we or root own the folder of a default path: anybody can create a folder in /tmp before the daemon."""
-    return path == SYSTEM_PATH or Path(path).parent.stat().st_uid in (0, os.getuid())
+def distrust(path: str) -> str:
+    """Why a stranger may have made the folder of a default path, as a clause; empty where we or root own it.
+
+    Anybody can create a folder in /tmp before the daemon does, or a symbolic link. Raises ``OSError``.
+    """
+    if reason := foreign_link(path):
+        return reason
+    owner = Path(path).parent.stat().st_uid
+    return "" if path == SYSTEM_PATH or owner in (0, os.getuid()) else f"its folder belongs to uid {owner}"
+
+
+def foreign_link(path: str) -> str:
+    """Which symbolic link to the socket, or to its folder, is a stranger's, as a clause; empty where none is."""
+    for name, place in (("its folder", Path(path).parent), ("it", Path(path))):
+        status = place.lstat()
+        if stat.S_ISLNK(status.st_mode) and status.st_uid not in (0, os.getuid()):
+            return f"{name} is a symbolic link of uid {status.st_uid}"
+    return ""
+
+
+def check_server(path: str, credentials: bytes) -> None:
+    """Raise ``CliError`` (exit 6) where a stranger may listen at ``path``.
+
+    ``credentials``: of whoever listens, as SO_PEERCRED gives them (unix(7)): pid, uid, gid. Trusted are root, this
+    user, and the owner of the socket's folder: where others can write, as in /tmp, anybody can put a socket there.
+    """
+    uid = int.from_bytes(credentials[4:8], sys.byteorder)
+    if uid in (0, os.getuid()):
+        return
+    owner = Path(os.path.realpath(path)).parent.stat().st_uid
+    if uid != owner:
+        problem = f"it is a socket of uid {uid} in a folder of uid {owner}, so a stranger may have put it there"
+        advice = "let acpbot have its socket in a folder of its own, such as /run/acpbot"
+        raise CliError(f"cannot trust what listens at {clean(path)}: {problem}; {advice}", UNREACHABLE)
 
 
 def unreachable(path: str, error: OSError) -> CliError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -89,17 +91,100 @@ def test_the_default_paths_are_tried_in_order(acpctl, tmp_path, monkeypatch):
             assert acpctl("sessions", "-q").out == "first-1\n"
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+
+
+@as_root
 def test_a_default_folder_of_another_user_is_not_trusted(acpctl, tmp_path, monkeypatch):
     monkeypatch.delenv("ACPBOT_SOCKET")
     place = tmp_path / f"acpbot-{os.getuid()}" / "acpbot.sock"
     place.parent.mkdir()
     with FakeDaemon(place, row("evil-1")):
         os.chown(place.parent, 12345, 12345)
-        check_error(acpctl("sessions"), 6, "no such file")
+        check_error(acpctl("sessions"), 6, "no such file", f"stays away from {place}: its folder belongs to uid 12345;")
         result = acpctl("doctor")
         assert result.code == 6
         assert "somebody else made it" in result.out
+
+
+@as_root
+def test_a_default_folder_that_is_a_strangers_link_to_a_trusted_folder_is_not_followed(acpctl, tmp_path, monkeypatch):
+    """As /tmp/acpbot-0 -> /tmp would be, where the stranger has put a socket too."""
+    monkeypatch.delenv("ACPBOT_SOCKET")
+    link = tmp_path / f"acpbot-{os.getuid()}"
+    link.symlink_to(".")
+    with FakeDaemon(tmp_path / "acpbot.sock", row("evil-1")):
+        assert acpctl("sessions", "-q").out == "evil-1\n", "a link of one's own is followed"
+        os.chown(link, 12345, 12345, follow_symlinks=False)
+        check_error(acpctl("sessions"), 6, "no such file", "its folder is a symbolic link of uid 12345;")
+        check_error(
+            acpctl("--socket", str(link / "acpbot.sock"), "sessions"), 6, "its folder is a symbolic link of uid 12345;"
+        )
+
+
+@as_root
+def test_a_link_of_a_stranger_to_a_socket_is_not_followed(acpctl, tmp_path):
+    link = tmp_path / "link.sock"
+    with FakeDaemon(tmp_path / "acpbot.sock", row("thread-1")):
+        link.symlink_to("acpbot.sock")
+        assert acpctl("--socket", str(link), "sessions", "-q").out == "thread-1\n"
+        os.chown(link, 12345, 12345, follow_symlinks=False)
+        check_error(acpctl("--socket", str(link), "sessions"), 6, "it is a symbolic link of uid 12345;")
+
+
+LISTEN_AS = """
+import os, socket, sys
+listening = socket.socket(socket.AF_UNIX)
+listening.bind(sys.argv[1])
+os.chmod(sys.argv[1], 0o666)
+os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[2]))
+listening.listen()
+print(flush=True)
+while True:
+    connection, _ = listening.accept()
+    print(connection.recv(100) == b"", flush=True)
+"""
+
+
+@pytest.fixture
+def listen_as():
+    """Listen at a path as another user; each line of the process's output says whether a client sent nothing."""
+    started = []
+
+    def start(path, uid: int) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", LISTEN_AS, str(path), str(uid)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout is not None
+        process.stdout.readline()
+        return process
+
+    yield start
+    for process in started:
+        with process:
+            process.kill()
+
+
+@as_root
+def test_a_strangers_socket_is_told_nothing(acpctl, tmp_path, listen_as):
+    """Where everybody can write, anybody can put a socket at acpbot's place while acpbot does not run."""
+    tmp_path.chmod(0o1777)
+    path = tmp_path / "acpbot.sock"
+    stranger = listen_as(path, 12345)
+    check_error(
+        acpctl("--socket", str(path), "kill", "1", "--yes"), 6,
+        f"cannot trust what listens at {path}: it is a socket of uid 12345 in a folder of uid 0, ",
+    )  # fmt: skip
+    assert stranger.stdout.readline() == "True\n"
+
+
+@as_root
+def test_a_socket_in_a_folder_of_its_own_user_is_used(acpctl, tmp_path, listen_as):
+    os.chown(tmp_path, 12345, 12345)
+    listen_as(tmp_path / "acpbot.sock", 12345)
+    (tmp_path / "link").symlink_to("acpbot.sock")
+    for name in ("acpbot.sock", "link"):
+        check_error(acpctl("--timeout", "0.2", "--socket", str(tmp_path / name), "sessions"), 7, "within 0.2 s")
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,85 @@ def test_the_configuration_is_searched_in_this_order(tmp_path: Path):
     assert find(None, environ, cwd.parent) == places[0]
 
 
+STRANGER = 65534
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of others")
+
+
+def stranger_refusal(folder: Path) -> str:
+    """Why the configuration in the current folder is not used; named, it is."""
+    with pytest.raises(ConfigError) as caught:
+        loader.load(None, ENVIRON, cwd=folder)
+    assert_one_line(str(caught.value))
+    assert loader.load(folder / "config.toml", ENVIRON).agents
+    assert loader.load(None, {**ENVIRON, "ACPBOT_CONFIG": "config.toml"}, cwd=folder).agents
+    return str(caught.value).removeprefix(f"cannot use {folder}/config.toml: ")
+
+
+@as_root
+def test_a_strangers_configuration_in_the_current_folder_is_used_only_where_it_is_named(tmp_path: Path):
+    path = tmp_path / "config.toml"
+    path.write_text(AGENT)
+    os.chown(path, STRANGER, 0)
+    assert stranger_refusal(tmp_path) == (
+        f"it belongs to uid {STRANGER}, and was found only because it is in the current folder; "
+        "name it with --config if you trust it"
+    )
+
+
+@as_root
+@pytest.mark.parametrize("part", ["link", "file"])
+def test_a_link_of_a_stranger_is_refused_and_so_is_a_link_to_a_strangers_file(tmp_path: Path, part: str):
+    (tmp_path / "file").write_text(AGENT)
+    (tmp_path / "config.toml").symlink_to("file")
+    os.chown(tmp_path / {"link": "config.toml", "file": "file"}[part], STRANGER, 0, follow_symlinks=False)
+    assert stranger_refusal(tmp_path).startswith(f"it belongs to uid {STRANGER}, ")
+
+
+@pytest.mark.parametrize(("mode", "allowed"), [(0o602, False), (0o666, False), (0o644, True), (0o664, True)])
+def test_a_configuration_in_the_current_folder_that_everybody_can_write_is_refused(
+    tmp_path: Path, mode: int, allowed: bool
+):
+    path = tmp_path / "config.toml"
+    path.write_text(AGENT)
+    os.chown(path, -1, os.getegid())
+    path.chmod(mode)
+    if allowed:
+        assert loader.load(None, ENVIRON, cwd=tmp_path).agents
+    else:
+        assert stranger_refusal(tmp_path) == (
+            "others can write it, and it was found only because it is in the current folder; "
+            "run chmod go-w on it, or name it with --config if you trust it"
+        )
+
+
+@as_root
+def test_a_configuration_that_another_group_can_write_is_refused(tmp_path: Path):
+    path = tmp_path / "config.toml"
+    path.write_text(AGENT)
+    os.chown(path, -1, STRANGER)
+    path.chmod(0o660)
+    assert stranger_refusal(tmp_path).startswith("others can write it, ")
+
+
+@as_root
+def test_a_strangers_pipe_in_the_current_folder_is_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "config.toml")
+    os.chown(tmp_path / "config.toml", STRANGER, 0)
+    with pytest.raises(ConfigError, match=f"it belongs to uid {STRANGER}"):
+        loader.load(None, ENVIRON, cwd=tmp_path)
+
+
+@as_root
+def test_a_file_that_becomes_a_strangers_is_not_read_again(tmp_path: Path):
+    path = tmp_path / "config.toml"
+    path.write_text(AGENT)
+    read = loader.reader(None, ENVIRON, cwd=tmp_path)
+    assert read().agents
+    os.chown(path, STRANGER, 0)
+    with pytest.raises(ConfigError, match=f"it belongs to uid {STRANGER}"):
+        read()
+
+
 @pytest.mark.parametrize(
     ("environ", "expected"),
     [
@@ -112,6 +191,21 @@ def test_without_a_home_the_error_names_the_variable_to_set():
         "cannot find a place for the state: neither STATE_DIRECTORY nor HOME is set; set one of them",
         "cannot use c: [agent] working_dir begins with ~, but HOME is not set; set HOME or write an absolute path",
     ]
+
+
+@as_root
+def test_no_command_that_searches_runs_a_strangers_agent(tmp_path: Path):
+    path = tmp_path / "config.toml"
+    path.write_text(f'[agent]\ncommand = "touch"\nargs = ["{tmp_path}/ran"]\n')
+    os.chown(path, STRANGER, 0)
+    for command in ("check", "run"):
+        argv = [sys.executable, "-m", "acpbot", command]
+        run = subprocess.run(
+            argv, cwd=tmp_path, env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}, stderr=-1, check=False
+        )
+        assert run.returncode == 78
+        assert run.stderr.decode().startswith(f"cannot use {path}: it belongs to uid {STRANGER}, ")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_removed_working_directory_is_no_crash(tmp_path: Path):

@@ -79,15 +79,17 @@ def test_only_the_owner_may_use_the_socket_and_its_folder(daemon):
     assert stat.S_IMODE(daemon.socket.parent.stat().st_mode) == 0o700
 
 
-def test_no_tcp_port_is_open_by_default(daemon):
-    inodes = set()
-    for entry in os.listdir(f"/proc/{daemon.process.pid}/fd"):  # noqa: PTH208 - names are enough
-        with contextlib.suppress(OSError):
-            inodes.add(os.readlink(f"/proc/{daemon.process.pid}/fd/{entry}"))  # noqa: PTH115 - a plain link
-    for table in ("tcp", "tcp6"):
-        with open(f"/proc/{daemon.process.pid}/net/{table}") as lines:  # noqa: PTH123 - a plain look
-            listening = {f"socket:[{line.split()[9]}]" for line in list(lines)[1:]}
-        assert not inodes & listening
+def test_no_tcp_port_is_open_by_default(tmp_path):
+    """The daemon itself records what it binds: nobody else of its user may look at its descriptors."""
+    for name, probes, expected in (
+        ("off", "", 0),
+        ("on", '[management.probes]\nenabled = true\nbind = "127.0.0.1:0"\n', 1),
+    ):
+        bound = tmp_path / f"{name}.bound"
+        bound.touch()
+        config = DEMO_AGENT + probes
+        with DaemonProcess(tmp_path / name, config, module="tests.support.tcp_recording_daemon", BOUND=str(bound)):
+            assert len(bound.read_text().splitlines()) == expected
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])

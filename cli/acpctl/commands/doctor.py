@@ -94,8 +94,8 @@ def _check_candidate(candidate: socket_paths.Candidate, findings: list[Finding],
         return False
     detail = f"{_owner(status.st_uid)} {stat.S_IMODE(status.st_mode):04o}"
     detail += f", folder {_owner(folder.st_uid)} {stat.S_IMODE(folder.st_mode):04o}"
-    if not candidate.named and not socket_paths.is_trusted(candidate.path):
-        advice = "somebody else made it; acpctl stays away from it"
+    if not candidate.named and (reason := socket_paths.distrust(candidate.path)):
+        advice = f"somebody else made it ({reason}); acpctl stays away from it"
         findings.append(Finding(f"socket {name}", ok=False, detail=detail, advice=advice))
         return False
     others = status.st_mode & 0o002 or folder.st_mode & 0o002

@@ -57,10 +57,11 @@ class Acceptor:
         self._tasks = TaskSet(name)
         self._log = SeldomLogger(log)
         self._reserve: list[int] = []
+        self._loans = 0
         self._resume: asyncio.TimerHandle | None = None
         self._closed = False
         self.refill()
-        self._loop.add_reader(listening.fileno(), self._accept)
+        self._update_reading()
 
     def close(self) -> None:
         """Accept no more, and close the listening socket."""
@@ -69,8 +70,7 @@ class Acceptor:
         self._closed = True
         if self._resume is not None:
             self._resume.cancel()
-        else:
-            self._loop.remove_reader(self._listening.fileno())
+        self._update_reading()
         self._listening.close()
         self._tasks.cancel_soon()
         while self._reserve:
@@ -88,18 +88,30 @@ class Acceptor:
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[None]:
-        """Leave some of the reserve to the code in the block, if there are no other descriptors."""
-        if self.short:
+        """Leave some of the reserve to the code in the block, if there are no other descriptors.
+
+        Nothing is accepted meanwhile: it would use them up. Blocks that overlap share them.
+        """
+        if not self.short and _are_free(_LENT):
+            yield
+            return
+        self._loans += 1
+        if self._loans == 1:
+            self._update_reading()
             for descriptor in self._reserve[:_LENT]:
                 os.close(descriptor)
             del self._reserve[:_LENT]
         try:
             yield
         finally:
+            self._loans -= 1
             self.refill()
+            self._update_reading()
 
     def refill(self) -> None:
         """Reserve descriptors again, as far as there are any."""
+        if self._loans:
+            return
         try:
             while self.short and not self._closed:
                 self._reserve.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
@@ -142,12 +154,18 @@ class Acceptor:
         self._pause(_PAUSE_SECONDS)
 
     def _pause(self, seconds: float) -> None:
-        self._loop.remove_reader(self._listening.fileno())
         self._resume = self._loop.call_later(seconds, self._on_resume)
+        self._update_reading()
 
     def _on_resume(self) -> None:
         self._resume = None
-        self._loop.add_reader(self._listening.fileno(), self._accept)
+        self._update_reading()
+
+    def _update_reading(self) -> None:
+        if self._closed or self._loans or self._resume is not None:
+            self._loop.remove_reader(self._listening.fileno())
+        else:
+            self._loop.add_reader(self._listening.fileno(), self._accept)
 
     def _serve(self, connection: socket.socket) -> bool:
         """Serve the connection, or refuse it; returns whether it is served."""
@@ -159,3 +177,17 @@ class Acceptor:
             return False
         self._tasks.start(self._loop.connect_accepted_socket(self._factory, connection), name="accept")
         return True
+
+
+def _are_free(count: int) -> bool:
+    """Whether so many descriptors can be opened now."""
+    opened: list[int] = []
+    try:
+        while len(opened) < count:
+            opened.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+    return True

@@ -122,6 +122,11 @@ class ClientConnection(asyncio.BufferedProtocol):
         """Keep the hold on the peer's process for as long as the connection lasts."""
         self._process = process
 
+    def release(self) -> None:
+        """Hold the peer's process no longer: its client may only read, and a hold costs a descriptor."""
+        if self._process is not None:
+            self._process.close()
+
     @property
     def peer_ended(self) -> bool:
         """Whether the process that was admitted has ended, and somebody else has the connection now.
@@ -187,8 +192,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             except Exception:
                 # A stream of any method, and the other streams must be closed too.
                 log.exception("stream_not_closed")
-        if self._process is not None:
-            self._process.close()
+        self.release()
         self._owner.on_closed(self)
 
     def _abort(self, reason: str) -> None:

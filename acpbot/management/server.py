@@ -53,8 +53,13 @@ class ManagementServer:
         self._rate = ConnectRate()
         self._seats: Seats[ClientConnection] = Seats(self.limits)
         self._gone = asyncio.Event()
-        self._looks = Threads("peer-look", 1)
-        self._looks.submit(int)  # starts the thread: a peer is looked at also where no other thread can be started
+        self._admissions: dict[ClientConnection, asyncio.Task[None]] = {}
+        # Two threads, so that a crowd of users who may only read does not delay an admin. They are started now: a peer
+        # is looked at also where no other thread can be started.
+        self._looks: dict[bool, Threads] = {}
+        for of_admin in (False, True):
+            self._looks[of_admin] = Threads("peer-look", 1)
+            self._looks[of_admin].submit(int)
 
     async def start(self, listening: socket.socket) -> None:
         """Accept connections from now on."""
@@ -77,7 +82,8 @@ class ManagementServer:
             self._gone.clear()
             await self._gone.wait()
         self.lookups.close()
-        self._looks.shutdown()
+        for looks in self._looks.values():
+            looks.shutdown()
 
     # What connections call (ConnectionOwner).
 
@@ -100,12 +106,15 @@ class ManagementServer:
             connection.hold(process)
         # An agent's process may have an admin's uid; it has an admin's place until it is looked at, for milliseconds.
         if self._take_seat(connection, peer, self._services.rule.at_once(peer)):
-            self.tasks.start(self._admit(connection, peer, process), name="admit a client")
+            admission = self._admit(connection, peer, process)
+            self._admissions[connection] = self.tasks.start(admission, name="admit a client")
 
     def on_closed(self, connection: ClientConnection) -> None:
         """Count the connection no more."""
         self._connections.discard(connection)
         self._seats.leave(connection)
+        if (admission := self._admissions.pop(connection, None)) is not None:
+            admission.cancel()  # a look that waits for its turn is not needed any more
         self._gone.set()
         if self._acceptor is not None and self._acceptor.short:
             # In the next pass: this one still has the connection's descriptor.
@@ -165,6 +174,8 @@ class ManagementServer:
             self._refuse(connection, peer, error)
             return
         self._make_room(leaves)
+        if access != "admin":
+            connection.release()
         self._welcome(connection, peer, access)
 
     async def _objection(self, peer: PeerCredentials, process: PeerProcess | None) -> str | None:
@@ -188,9 +199,11 @@ class ManagementServer:
         try:
             with self._lend():
                 async with asyncio.timeout(self.limits.lookup_seconds):
-                    return await self._looks.run(self._services.is_of_an_agent, peer.pid)
+                    looks = self._looks[self._services.rule.at_once(peer) == "admin"]
+                    return await looks.run(self._services.is_of_an_agent, peer.pid)
         except TimeoutError:
-            log.warning("peer_not_examined", pid=peer.pid, reason=f"no answer in {self.limits.lookup_seconds:g} s")
+            reason = f"no answer in {self.limits.lookup_seconds:g} s"
+            self.seldom_log.warning("peer_not_examined", uid=peer.uid, pid=peer.pid, reason=reason)
             return None
 
     async def _look_up(self, connection: ClientConnection, peer: PeerCredentials) -> Access:

@@ -209,7 +209,7 @@ def test_a_root_tool_does_not_as_a_user_whom_the_configuration_names() -> None:
 def test_a_connection_is_no_operators_any_more_once_its_process_has_ended(tmp_path: Path) -> None:
     """An operator's process hands its connection to another one and ends: the next change is refused."""
     script = """
-        import os, socket, sys
+        import os, select, socket, sys
         wire = socket.socket(socket.AF_UNIX)
         wire.connect(sys.argv[1])
         assert b'"admin"' in wire.recv(65536)
@@ -217,10 +217,9 @@ def test_a_connection_is_no_operators_any_more_once_its_process_has_ended(tmp_pa
         request = b'{"jsonrpc":"2.0","id":1,"method":"sessions.cancel","params":{"thread":"none"}}\\n'
         wire.sendall(request)
         assert b"not_found" in lines.readline()
-        done, work = os.pipe()
+        parent = os.pidfd_open(os.getpid())
         if os.fork() == 0:
-            os.close(work)
-            os.read(done, 1)  # the end of the parent
+            select.select([parent], [], [])  # its end
             wire.sendall(request)
             print(lines.readline().decode(), flush=True)
     """

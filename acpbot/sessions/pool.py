@@ -314,6 +314,11 @@ class Pool:
             **msgspec.structs.asdict(ending) | {"seconds": round(ending.seconds, 3)},
         )
 
+    async def suspend(self, thread_id: str, session_id: str, *, grace_seconds: float | None = None) -> KillResult:
+        """End exactly this session, a running turn and those that wait too, and keep the thread's conversation."""
+        (result,) = await self.kill([Target(thread_id=thread_id, session_id=session_id)], grace_seconds=grace_seconds)
+        return result
+
     async def cancel(self, thread_id: str, session_id: str | None = None) -> Literal["cancelled", "idle"]:
         """Ask the thread's agent to stop its turn; answers at once. Raises NotFound, Conflict."""
         session = self._current.get(thread_id)

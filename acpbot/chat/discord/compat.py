@@ -89,6 +89,11 @@ def message_of(channel: discord.abc.Messageable, data: dict[str, Any]) -> discor
     return found
 
 
+def member_of(guild: discord.Guild, data: dict[str, Any]) -> discord.Member:
+    """The member that Discord describes. Raises what the library raises for data that it can't read."""
+    return discord.Member(data=data, guild=guild, state=guild._state)  # type: ignore[arg-type]  # noqa: SLF001
+
+
 def open_global_gate(http: HTTPClient) -> None:
     """Let requests go on that wait because one of them has met the global rate limit.
 

@@ -16,6 +16,7 @@ from acpbot.chat.discord.inbound.backfill import Backfill
 from acpbot.chat.discord.inbound.intake import Intake
 from acpbot.chat.discord.inbound.read_cursor import ReadCursor
 from acpbot.chat.discord.interactions.commands import PROMPT_SECONDS, SlashCommands
+from acpbot.chat.discord.interactions.gate import InteractionGate
 from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
 from acpbot.chat.discord.outbound.outbox import Outbox
 from acpbot.chat.discord.outbound.rest import Rest
@@ -72,7 +73,12 @@ class DiscordChat:
         self._threads = Threads(self.outbox, clock)
         prompts = PermissionPrompts(current, channels, self.outbox)
         self._commands = SlashCommands(
-            settings=current, pool=pool, channels=channels, outbox=self.outbox, prompt=prompt
+            settings=current,
+            pool=pool,
+            channels=channels,
+            outbox=self.outbox,
+            asker_of=messages.asker_of,
+            prompt=prompt,
         )
         self._platform = DiscordPlatform(
             settings=current,
@@ -93,6 +99,7 @@ class DiscordChat:
             channels=channels,
             threads=self._threads,
             outbox=self.outbox,
+            clock=clock,
         )
         self._backfill = Backfill(
             settings=current, pool=pool, channels=channels, outbox=self.outbox, cursor=self.cursor, intake=intake
@@ -106,6 +113,7 @@ class DiscordChat:
             cursor=self.cursor,
             backfill=self._backfill,
             intake=intake,
+            gate=InteractionGate(current, channels, clock),
             commands=self._commands,
             prompts=prompts,
             threads=self._threads,

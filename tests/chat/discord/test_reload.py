@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec import structs
 
+from acpbot.chat.discord.interactions.command_text import NOT_HERE
 from acpbot.config.settings import MarkdownSettings
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ async def test_other_allowed_users_apply_from_the_next_message_on(scene: Scene):
     denied = scene.asks("say no")
     await scene.server.wait_for(lambda: denied.shown_reactions == ["🚫"])
     command = scene.ada.slash("status", channel=scene.channel)
-    assert (await scene.server.wait_for_answer(command)).answer_text == "You may not use me here. Nothing was changed."
+    assert (await scene.server.wait_for_answer(command)).answer_text == NOT_HERE
 
 
 async def test_a_new_admin_may_answer_an_older_permission_request(scene: Scene):

@@ -119,6 +119,10 @@ class Outbox:
         """Put a reaction on a message or take it off: see :meth:`ChannelQueue.react`."""
         self.queue(channel_id).react(message_id, emoji, add=add)
 
+    def deny(self, channel_id: str, message_id: str, emoji: str) -> None:
+        """Put a reaction on a stranger's message: see :meth:`ChannelQueue.deny`."""
+        self.queue(channel_id).deny(message_id, emoji)
+
     def recover(self, records: Sequence[PostRecord]) -> None:
         """Finish the posts of an earlier run of the daemon."""
         for record in records:

@@ -247,19 +247,15 @@ class Rest:
         later = [message for message in found if int(message["id"]) > int(message_id)]
         return sorted(later, key=lambda message: int(message["id"]))
 
-    async def role_ids(self, guild_id: str, user_id: str) -> frozenset[str]:
-        """The ids of the roles that somebody has in a server; none for who is no member of it."""
+    async def member(self, guild_id: str, user_id: str) -> dict[str, Any]:
+        """A member of a server. RequestRefused with NOT_FOUND: the person is none."""
         path = "/guilds/{guild_id}/members/{user_id}"
+        answer = await self.call("GET", path, urgent=False, guild_id=guild_id, user_id=user_id)
         try:
-            answer = await self.call("GET", path, urgent=False, guild_id=guild_id, user_id=user_id)
-            # Everybody has the role whose id is the server's.
-            return frozenset([guild_id, *msgspec.convert(answer, _Member).roles])
-        except RequestRefused as error:
-            if error.status == NOT_FOUND:
-                return frozenset()
-            raise
+            msgspec.convert(answer, _Member)
         except msgspec.ValidationError as error:
             raise Unreachable(_MALFORMED) from error
+        return dict(answer)
 
     # Threads.
 
@@ -369,6 +365,11 @@ class _WithId(msgspec.Struct):
     id: str
 
 
+class _User(_WithId):
+    username: str
+    discriminator: str
+
+
 class _NamedFile(msgspec.Struct):
     filename: str
 
@@ -384,7 +385,11 @@ class _Reaction(msgspec.Struct):
 
 
 class _Member(msgspec.Struct):
+    """The fields of a member that discord.py needs."""
+
+    user: _User
     roles: list[str]
+    flags: int
 
 
 class _Message(_WithId):

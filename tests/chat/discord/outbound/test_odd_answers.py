@@ -39,7 +39,7 @@ REQUESTS: list[Request] = [
     ("GET", rest.MESSAGES, lambda api: api.posted_since("1", "2")),
     ("POST", rest.MESSAGE_THREADS, lambda api: api.open_thread("1", "2", "name")),
     ("PATCH", rest.CHANNEL, lambda api: api.change_thread("1", name="name")),
-    ("GET", rest.MEMBER, lambda api: api.role_ids("1", "2")),
+    ("GET", rest.MEMBER, lambda api: api.member("1", "2")),
 ]
 
 

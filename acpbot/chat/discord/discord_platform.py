@@ -24,6 +24,8 @@ from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import discord
 
     from acpbot.acp.schema import PromptCapabilities
@@ -164,6 +166,7 @@ class DiscordPlatform:
         commands: SlashCommands,
         prompts: PermissionPrompts,
         outbox: Outbox,
+        on_crash: Callable[[BaseException], object] | None = None,
     ) -> None:
         self._settings = settings
         self._pool = pool
@@ -173,7 +176,8 @@ class DiscordPlatform:
         self._commands = commands
         self._prompts = prompts
         self._outbox = outbox
-        self._tasks = TaskSet("discord platform")
+        self._on_crash = on_crash
+        self._tasks = TaskSet("discord platform", on_crash)
         self.conversations = _Conversations(pool, self, settings, messages)
 
     async def close(self) -> None:
@@ -200,6 +204,7 @@ class DiscordPlatform:
             turn_started=partial(self._messages.on_started, message),
             turn_over=partial(self._messages.on_over, message),
             undelivered=self._report_undelivered,
+            on_crash=self._on_crash,
         )
         return message.view
 

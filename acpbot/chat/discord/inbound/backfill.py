@@ -21,7 +21,7 @@ from acpbot.chat.discord.outbound.rest import CLOSED, NO_ANSWER, NOT_FOUND, PAGE
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from acpbot.chat.discord.access import Channels, CurrentSettings
     from acpbot.chat.discord.inbound.intake import Intake
@@ -96,6 +96,7 @@ class Backfill:
         outbox: Outbox,
         cursor: ReadCursor,
         intake: Intake,
+        on_crash: Callable[[BaseException], object] = lambda _error: None,
     ) -> None:
         self._settings = settings
         self._pool = pool
@@ -103,6 +104,7 @@ class Backfill:
         self._outbox = outbox
         self._cursor = cursor
         self._intake = intake
+        self._on_crash = on_crash
         self._session = 0
         self._me: discord.ClientUser | None = None
         self._unread: dict[int, asyncio.Event] = {}
@@ -145,10 +147,11 @@ class Backfill:
         """Read no more."""
         await self._tasks.cancel()
 
-    def _crashed(self, _error: BaseException) -> None:
+    def _crashed(self, error: BaseException) -> None:
         """Let new messages through, in an order that may be wrong: what this task should have read is missing."""
         for event in self._unread.values():
             event.set()
+        self._on_crash(error)
 
     async def _read_guild(self, guild: discord.Guild) -> None:
         session, known = self._session, self._unread.get(guild.id)

@@ -98,6 +98,7 @@ class SlashCommands:
         outbox: Outbox,
         asker_of: Callable[[str], str | None],
         prompt: float = PROMPT_SECONDS,
+        on_crash: Callable[[BaseException], object] | None = None,
     ) -> None:
         self._settings = settings
         self._pool = pool
@@ -106,7 +107,8 @@ class SlashCommands:
         self._asker_of = asker_of
         self._prompt = prompt
         self._ending: dict[str, str] = {}
-        self._registering = TaskSet("discord commands")
+        self._registering = TaskSet("discord commands", on_crash)
+        self._answering = TaskSet("discord answers", on_crash)
         self._registered = False
         self._handlers: dict[str, Callable[[_Call], Awaitable[str]]] = {
             "status": self._status,
@@ -143,8 +145,9 @@ class SlashCommands:
             self._registered = True
 
     async def close(self) -> None:
-        """Stop registering."""
+        """Stop registering and answering."""
         await self._registering.cancel()
+        await self._answering.cancel()
 
     # Answering.
 
@@ -161,7 +164,7 @@ class SlashCommands:
     async def _answer(self, call: _Call) -> None:
         log.info("command", **call.fields)
         interaction = call.interaction
-        work = asyncio.create_task(self._work(call), name=f"discord /{call.name}")
+        work = self._answering.start(self._work(call), name=call.name[:40])
         await asyncio.wait([work], timeout=self._prompt)
         if work.done():
             await whisper(interaction, work.result())

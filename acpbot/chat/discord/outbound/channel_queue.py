@@ -132,7 +132,11 @@ class ChannelQueue:
         while self._sources:
             source = next(iter(self._sources))
             del self._sources[source]
-            source()
+            try:
+                source()
+            except Exception:
+                # Broad: what one source has to show must not stop the deliveries of others.
+                log.exception("discord_source_failed", channel=self._channel_id)
 
     def react(self, message_id: str, emoji: str, *, add: bool, repeated: bool = False) -> None:
         """Put a reaction on a message or take it off, in order. Two that wait and undo each other are dropped.

@@ -52,13 +52,14 @@ class Outbox:
         store: Store | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        on_crash: Callable[[BaseException], object] | None = None,
     ) -> None:
         self.rest = rest
         self.backoff = backoff
         self.retries = WakeableBackoff(backoff)
         self._store = store or Store()
         self._wall = wall
-        self._tasks = TaskSet("discord delivery")
+        self._tasks = TaskSet("discord delivery", on_crash)
         self._echoes: dict[str, str] = {}
         self._delivery = Delivery(
             rest=rest,

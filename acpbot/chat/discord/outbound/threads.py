@@ -38,7 +38,12 @@ def name_for(text: str) -> str:
 class Threads:
     """Opens and renames. ``clock``: monotonic seconds."""
 
-    def __init__(self, outbox: Outbox, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        clock: Callable[[], float],
+        on_crash: Callable[[BaseException], object] | None = None,
+    ) -> None:
         self._outbox = outbox
         self._rest: Rest = outbox.rest
         self._clock = clock
@@ -46,7 +51,7 @@ class Threads:
         self._wanted: dict[str, str] = {}
         self._renames: dict[str, deque[float]] = {}
         self._renaming: set[str] = set()
-        self._tasks = TaskSet("discord rename")
+        self._tasks = TaskSet("discord rename", on_crash)
 
     async def open(self, channel_id: str, message_id: str, text: str) -> str:
         """A thread from this message; its id. Raises Refused, and Unreachable after many tries."""

@@ -149,6 +149,20 @@ async def test_a_source_is_asked_only_when_something_can_be_sent(api, outbox):
     assert len(asked) == 1
 
 
+async def test_a_source_that_fails_stops_no_other(api, outbox, caplog):
+    asked = []
+
+    def broken() -> None:
+        raise RuntimeError("a defect")
+
+    outbox.queue("1").refresh(broken)
+    outbox.queue("1").refresh(lambda: asked.append("other"))
+    outbox.post("1", "next")
+    assert await outbox.flush(5)
+    assert (asked, api.log) == (["other"], [("send", "next")])
+    assert "discord_source_failed" in caplog.text
+
+
 async def test_a_refused_post_is_reported_and_the_next_one_is_sent(api, outbox):
     refused = []
     api.trouble.extend(["refused"])

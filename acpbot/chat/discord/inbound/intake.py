@@ -119,6 +119,8 @@ class Intake:
         except Exception:
             # Broad, because an odd message must not stop the messages that follow; its channel is informed.
             log.exception("message_lost", message=key, channel=source.channel_id)
+            if pending.reactions is not None:
+                pending.reactions.on(ReactionEvent.ERROR)
             self._explain(message, source.channel_id, _INTERNAL)
         finally:
             if not queued:
@@ -176,7 +178,9 @@ class Intake:
         title = access.without_mention(_readable(message), own_id)
         channel_id, key = str(message.channel.id), str(message.id)
         try:
-            thread_id = await self._threads.open(channel_id, key, title)
+            # One person's threads are opened one by one: many of them must not keep others waiting.
+            async with self._locks.hold((channel_id, message.author.id)):
+                thread_id = await self._threads.open(channel_id, key, title)
         except RequestRefused as error:
             words = None if error.code == UNKNOWN_MESSAGE else f"I cannot open a thread here ({error}). {_why(error)}"
         except Unreachable as error:

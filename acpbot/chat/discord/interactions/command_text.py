@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from acpbot.sessions.options import Choice, Options
     from acpbot.sessions.views import Row
 
+NOT_ENDED: Final = (
+    "I closed the session, but I could not make sure that nothing of it is left. An admin can check the log."
+)
 NOT_HERE: Final = "You don't have access to this bot here. Ask an admin."
 NO_SESSION: Final = "There is no session here: mention me in a channel with what you want done, or write in a thread."
 AGENT_HELP: Final = "`/agent NAME` starts this thread over with another one."

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import discord
 from discord import app_commands
@@ -19,6 +19,7 @@ from acpbot.chat.discord.interactions.command_text import (
     AGENT_HELP,
     HELP,
     NO_SESSION,
+    NOT_ENDED,
     choices_text,
     next_text,
     not_yours_text,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from acpbot.sessions.session import Session
 
 log = get_logger(__name__)
+T = TypeVar("T")
 
 PROMPT_SECONDS: Final = 1.5
 """An answer that takes longer is deferred; Discord waits 3 s for the first response."""
@@ -243,8 +245,8 @@ class SlashCommands:
             return f"No agent runs here now. {next_text(resumable=thread.resumable)}"
         what_next = next_text(resumable=thread.resumable)
         end = partial(self._pool.suspend, call.thread_id, session.session_id)
-        await self._end(call.thread_id, f"<@{call.user_id}> closed this session. {what_next}", end)
-        return f"Done. {what_next}"
+        result = await self._end(call.thread_id, f"<@{call.user_id}> closed this session. {what_next}", end)
+        return f"Done. {what_next}" if result.outcome != "failed" else f"{NOT_ENDED} {what_next}"
 
     async def _reset(self, call: _Call) -> str:
         if not self._known(call.thread_id):
@@ -263,11 +265,11 @@ class SlashCommands:
         await self._end(thread_id, text, partial(self._pool.kill, [target], forget=True))
         return True
 
-    async def _end(self, thread_id: str, text: str, end: Callable[[], Awaitable[object]]) -> None:
-        """End the thread's session by ``end``; the thread reads ``text`` about it."""
+    async def _end(self, thread_id: str, text: str, end: Callable[[], Awaitable[T]]) -> T:
+        """End the thread's session by ``end``, whose result is returned; the thread reads ``text`` about it."""
         self._ending[thread_id] = text
         try:
-            await end()
+            return await end()
         finally:
             self._ending.pop(thread_id, None)
 

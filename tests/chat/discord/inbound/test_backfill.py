@@ -169,12 +169,17 @@ async def test_after_a_cancelled_drain_deferred_messages_are_answered(scene: Sce
     await scene.server.wait_for(lambda: waits.shown_reactions == mention.shown_reactions == ["👀"])
     assert len(scene.server.threads_of(scene.channel)) == 1
     scene.pool.draining = False
+    busy = scene.server.faults.hold("PUT", rest.REACTION)
+    scene.chat.outbox.react(str(thread.id), str(waits.id), "👍", add=True)
+    await busy.arrived.wait()
     scene.chat.go_on()
     await scene.says(thread, "two")
+    busy.release()
     other = await thread_of(scene, mention)
     await scene.says(other, "three")
     await scene.idle(thread, 2)
     assert said(scene, thread) == ["one", "two"]
+    assert set(waits.shown_reactions) == {"👍", "🆗"}, "the reaction of before is taken off"
 
 
 async def test_slow_histories_hold_up_no_channel_that_needs_none(scene: Scene):

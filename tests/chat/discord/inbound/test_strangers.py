@@ -90,3 +90,17 @@ async def test_mentions_without_a_task_are_explained_once(scene: Scene):
     await scene.idle(thread, 1)
     assert await scene.chat.outbox.flush(10)
     assert sum("Mention me with a task" in one.content for one in scene.bodies(scene.channel)) == 1
+
+
+async def test_the_thread_of_one_person_does_not_wait_for_many_of_another(scene: Scene):
+    first = scene.server.faults.hold("POST", rest.MESSAGE_THREADS)
+    mentions = [scene.asks(f"say {number}") for number in range(10)]
+    await first.arrived.wait()
+    other = scene.asks("say other", scene.bob)
+    await scene.server.wait_for(lambda: other.shown_reactions == ["👀"])
+    first.release()
+    last = await scene.server.wait_for(lambda: mentions[-1].thread)
+    await scene.says(last, "9")
+    opened = [call.number("message_id") for call in scene.server.requests_to("POST", rest.MESSAGE_THREADS)]
+    assert len(opened) == 11
+    assert opened.index(other.id) == 1

@@ -424,7 +424,7 @@ class ChannelQueue:
 
     async def _deny_next(self) -> bool:
         """React to one stranger's message, in one try, while no side task waits; return whether there was one."""
-        while (side_task := self.running.get("side task")) is not None:
+        while (side_task := self.running.get("side task")) is not None and not side_task.done():
             await asyncio.wait([side_task])
         if not self._denials:
             return False

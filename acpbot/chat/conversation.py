@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +18,7 @@ from acpbot.sessions.turn import DEFERRED, Turn
 from acpbot.times import long_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from acpbot.acp.schema import Update
     from acpbot.chat.platform import ChatPlatform, TurnView
@@ -32,6 +33,9 @@ TEXT_LIMIT: Final = 4 * 1024 * 1024
 AFRESH: Final = "The agent could not pick the earlier conversation up again: it starts afresh and knows nothing of it."
 INTERRUPTED: Final = "⚠️ acpbot was restarted in the middle of this answer, and the agent was stopped with it."
 UNREADABLE: Final = "⚠️ acpbot was restarted and cannot read a message any more that waited here: send it again."
+INCOMPLETE: Final = (
+    "😱 Something went wrong on my side: the answer to this message may be incomplete. An admin can check the log."
+)
 _SILENT: Final = frozenset({"evicted", "expired"})
 
 _ENDS: Final = {
@@ -89,21 +93,46 @@ def removal_text(folder: str, seconds: float) -> str:
 class Conversation:
     """One turn: listens to the session, keeps the live message, and has a view show it.
 
-    ``on_persisted`` as in :meth:`TurnView.on_ended`.
+    A defect in the live message or the view costs at most what it was about: the turn goes on, and the thread reads at
+    the turn's end that its answer may be incomplete. ``on_persisted`` as in :meth:`TurnView.on_ended`; ``report`` posts
+    a sentence in the thread.
     """
 
-    def __init__(self, view: TurnView, live: LiveMessage, on_persisted: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        view: TurnView,
+        live: LiveMessage,
+        on_persisted: Callable[[], None] = lambda: None,
+        report: Callable[[str], None] = lambda _text: None,
+    ) -> None:
         self.live = live
         self._view = view
         self._on_persisted = on_persisted
+        self._report = report
         self._budget = TEXT_LIMIT
+        self._is_incomplete = False
 
     def on_started(self) -> None:
         """The prompt has been sent."""
-        self._view.on_started()
+        with self._guarded():
+            self._view.on_started()
 
     def on_update(self, update: Update) -> None:
         """Add a piece of the answer and show it."""
+        with self._guarded():
+            self._add(update)
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception:
+            # Broad: the agent works on, other pieces follow, and the session must go on. The first defect is logged.
+            if not self._is_incomplete:
+                self._is_incomplete = True
+                log.exception("answer_incomplete")
+
+    def _add(self, update: Update) -> None:
         body = update.body
         if update.kind == "agent_message_chunk":
             kept = schema.chunk_text(body)[: self._budget]
@@ -130,8 +159,15 @@ class Conversation:
         """Deliver the whole."""
         if end.stop_reason == DEFERRED:
             self._view.on_deferred()
-        else:
+            return
+        is_shown = False
+        with self._guarded():
             self._view.on_ended(self.live, end, self._on_persisted)
+            is_shown = True
+        if not is_shown:
+            self._on_persisted()
+        if self._is_incomplete:
+            self._report(INCOMPLETE)
 
 
 class Conversations:
@@ -158,7 +194,12 @@ class Conversations:
         view = self._platform.turn_view(incoming)
         turn = Turn(
             _blocks(incoming),
-            Conversation(view, self._new_message(), partial(self._pool.store.turn_settled, turn_id)),
+            Conversation(
+                view,
+                self._new_message(),
+                partial(self._pool.store.turn_settled, turn_id),
+                partial(self._platform.notice, incoming.thread_id),
+            ),
             text=incoming.text,
             key=incoming.key,
             asker=incoming.owner,

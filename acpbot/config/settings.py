@@ -73,9 +73,9 @@ class DiscordSettings(Struct, frozen=True, kw_only=True):
     A person is allowed by ``allowed_users``, by holding a role of ``allowed_role_ids``, or by ``allow_all_users``; the
     channel by ``allowed_channels`` or ``allow_all_channels``, which is true where it is left out and
     ``allowed_channels`` is empty. ``admin_users`` and ``admin_role_ids`` allow nobody: whoever is allowed and is named
-    there may also answer the permission requests of others. ``max_attachment_bytes`` holds for each file; 0
-    accepts none. ``api_base`` and ``gateway_url`` are ``None`` where Discord's own addresses are used; ``api_base`` has
-    no slash at its end.
+    there may also control the threads of others and answer permission requests there. ``max_attachment_bytes`` holds
+    for each file; 0 accepts none. ``api_base`` and ``gateway_url`` are ``None`` where Discord's own addresses are used;
+    ``api_base`` has no slash at its end.
     """
 
     NEEDS_RESTART: ClassVar = ("bot_token", "allow_dm", "api_base", "gateway_url")

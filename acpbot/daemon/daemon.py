@@ -234,7 +234,7 @@ class Daemon:
         """Connect in the background: the daemon is there and can be managed while Discord is not."""
         from acpbot.chat.discord.discord_chat import DiscordChat  # noqa: PLC0415 - discord.py is loaded only where it is wanted
 
-        discord = self._discord = DiscordChat(self._settings, pool)
+        discord = self._discord = DiscordChat(self._settings, pool, on_crash=partial(self._on_task_crash, "discord"))
         discord.recover()
         connection = asyncio.create_task(discord.run(), name="discord")
         connection.add_done_callback(self._on_discord_ended)

@@ -6,9 +6,10 @@ import pytest
 
 from acpbot.acp.schema import Update
 from acpbot.chat import conversation
-from acpbot.chat.conversation import Conversation, end_text, stuck_text
+from acpbot.chat.conversation import INCOMPLETE, Conversation, end_text, stuck_text
 from acpbot.chat.platform import TurnView
 from acpbot.chat.rendering.live_message import LiveMessage
+from acpbot.sessions.turn import TurnEnd
 
 
 @pytest.mark.parametrize(
@@ -103,3 +104,58 @@ def test_an_endless_answer_is_cut_and_says_so():
         shown.on_update(text(piece))
     assert len(shown.live.text) == conversation.TEXT_LIMIT
     assert "cut" in shown.live.bodies()[-1]
+
+
+class Broken(Silent):
+    """A view with a defect in one place."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        self.ended = 0
+
+    def _fail(self, place: str) -> None:
+        if place == self.place:
+            raise RuntimeError("a defect")
+
+    def on_started(self) -> None:
+        self._fail("start")
+
+    def on_update(self, live, update) -> None:
+        del live, update
+        self._fail("update")
+
+    def on_ended(self, live, end, on_persisted) -> None:
+        del live, end
+        self.ended += 1
+        self._fail("end")
+        on_persisted()
+
+
+@pytest.mark.parametrize("place", ["start", "update", "end"])
+def test_a_defect_in_a_view_ends_no_turn_and_is_reported_once_in_the_thread(place, caplog):
+    view = Broken(place)
+    settled: list[int] = []
+    reports: list[str] = []
+    shown = Conversation(view, LiveMessage(), lambda: settled.append(1), reports.append)
+    shown.on_started()
+    shown.on_update(text("one"))
+    shown.on_update(text("two"))
+    shown.on_ended(TurnEnd("end_turn"))
+    assert shown.live.text == "onetwo"
+    assert (view.ended, settled, reports) == (1, [1], [INCOMPLETE])
+    assert [record.message for record in caplog.records] == ["answer_incomplete"]
+
+
+class Unreadable(LiveMessage):
+    """A live message that can't read any text."""
+
+    def append(self, _text: str) -> None:
+        raise ValueError("a defect")
+
+
+def test_a_defect_in_the_live_message_is_reported_in_the_thread():
+    reports: list[str] = []
+    shown = Conversation(Silent(), Unreadable(), report=reports.append)
+    shown.on_update(text("one"))
+    shown.on_ended(TurnEnd("end_turn"))
+    assert reports == [INCOMPLETE]

@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
     from tests.fakes.discord.faults import Fault
 
-FAULTS = ("500 before", "500 after", "503", "dropped", "dropped after", "403", "404", "429")
+FAULTS = (
+    *("500 before", "500 after", "503", "dropped", "dropped after"),
+    *("403", "404", "429", "empty 502", "garbled after"),
+)
 AT_START = {("GET", rest.ME), ("GET", rest.APPLICATION), ("PUT", rest.COMMANDS)}
 AFTER_AN_OUTAGE = {("GET", rest.MESSAGES)}
 

@@ -25,6 +25,10 @@ def arrange(faults: Faults, fault: str, method: str, route: str, where: Callable
     match fault.split():
         case ["dropped", *after]:
             return faults.abort(method, route, times=again, when="after" if after else "before", where=where)
+        case ["empty", status]:  # what a proxy in front of Discord sends: a type without the content that belongs to it
+            return faults.status(int(status), method, route, body=b"", where=where)
+        case ["garbled", "after"]:
+            return faults.status(200, method, route, body=b'{"id": "1', when="after", where=where)
         case ["429"]:
             return faults.too_many(method, route, retry_after=0.05, where=where)
         case [status, when]:

@@ -1,15 +1,15 @@
-"""Whose messages the bot answers, where, and who may answer a permission request.
+"""Whose messages the bot answers, where, and who may control a thread's session.
 
 The rules are pure: plain values in and out; :func:`author_of` and :class:`Channels` make these of discord.py's objects.
-Nothing is remembered of people. Their roles are looked at with every message and every click, so that somebody who
-loses a role, or leaves the server (and then has no roles), is denied at once.
+Nothing is remembered of people but who was told no in the last minute. Their roles are looked at with every message
+and every click, so that somebody who loses a role, or leaves the server (and then has no roles), is denied at once.
 """
 
 from __future__ import annotations
 
 import enum
 import re
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any, Final
 
 import discord
@@ -18,13 +18,16 @@ import msgspec
 from acpbot.config.in_force import SettingsInForce
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from acpbot.config.settings import DiscordSettings, Settings
     from acpbot.sessions.pool import Pool
 
 PLATFORM: Final = "discord"
 
+ANSWER_SECONDS: Final = 60.0
+_ANSWERS_OF_PERSON: Final = 5
+_ANSWERS_OF_ALL: Final = 60
 _CHANNELS_MAX: Final = 10_000
 _ID: Final = re.compile(r"[0-9]{1,20}")
 
@@ -76,7 +79,8 @@ class MessageSource(msgspec.Struct, frozen=True, kw_only=True):
     """The channel in which somebody wrote or clicked.
 
     In a thread ``channel_id`` is the thread's own id, and ``parent_id`` the channel that it belongs to. ``ours``: the
-    bot opened this thread or works in it. ``other_bots``: another bot has written in this thread.
+    bot opened this thread or works in it. ``other_bots``: another bot has written in this thread. ``owner_id``: who
+    began the conversation in it, ``None`` where there is none.
     """
 
     channel_id: str
@@ -85,6 +89,7 @@ class MessageSource(msgspec.Struct, frozen=True, kw_only=True):
     is_thread: bool = False
     ours: bool = False
     other_bots: bool = False
+    owner_id: str | None = None
 
 
 def is_mentioned(
@@ -154,15 +159,16 @@ def may_still_run(settings: DiscordSettings, author: Author, source: MessageSour
     return is_allowed(settings, author, source)
 
 
-def may_answer(settings: DiscordSettings, author: Author, asker_id: str) -> bool:
-    """Whether this person may answer a permission request of a turn that ``asker_id`` asked for.
+def may_control(settings: DiscordSettings, author: Author, source: MessageSource, asker_id: str | None) -> bool:
+    """Whether this person may control the session of the thread ``source``: end it, change it, answer its permissions.
 
-    The asker and the admins may, as long as they may use the bot: being an admin alone is not enough. Programs never
-    may, so a turn that a bot asked for needs an admin.
+    These people may: the thread's owner; ``asker_id``, who asked for the turn that runs or waits for the permission;
+    the admins. All of them only as long as they may use the bot there. Programs never may, so a turn that a bot asked
+    for needs the owner or an admin.
     """
-    if author.is_program or not _is_author_allowed(settings, author):
+    if not is_allowed(settings, author, source):
         return False
-    return author.id == asker_id or is_admin(settings, author)
+    return author.id in {source.owner_id, asker_id} or is_admin(settings, author)
 
 
 def is_admin(settings: DiscordSettings, author: Author) -> bool:
@@ -234,6 +240,31 @@ class BotTurns:
         return Decision.DENY if before == limit else Decision.IGNORE
 
 
+class AnswerLimit:
+    """Limits how often people get an answer that tells them no: a flood of messages must not keep the bot busy.
+
+    In any minute a person gets ``of_key`` answers about the same thing and five in all, and all people together get 60.
+    ``clock``: monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float], *, of_key: int = 1) -> None:
+        self._clock = clock
+        self._of_key = of_key
+        self._given: deque[tuple[float, str, str]] = deque()
+
+    def take(self, user_id: str, key: str) -> bool:
+        """Whether the person gets an answer about ``key`` now, a channel for instance; it is counted then."""
+        now = self._clock()
+        while self._given and now - self._given[0][0] >= ANSWER_SECONDS:
+            self._given.popleft()
+        mine = [about for _, user, about in self._given if user == user_id]
+        full = len(mine) >= _ANSWERS_OF_PERSON or len(self._given) >= _ANSWERS_OF_ALL
+        if full or mine.count(key) >= self._of_key:
+            return False
+        self._given.append((now, user_id, key))
+        return True
+
+
 def author_of(user: discord.User | discord.Member, *, webhook_id: int | None = None) -> Author:
     """Who wrote or clicked, with the roles that came with the event."""
     roles = frozenset(str(role.id) for role in user.roles) if isinstance(user, discord.Member) else frozenset[str]()
@@ -273,17 +304,20 @@ class Channels:
     def source_of(self, channel: Any, own_id: str) -> MessageSource:
         """The channel of an event; ``channel`` is any messageable of discord.py, ``own_id`` the bot's user id."""
         channel_id = str(channel.id)
+        thread = self._pool.thread(channel_id)
+        known = thread is not None and thread.platform == PLATFORM
+        owner_id = thread.owner if thread is not None and known else None
         if isinstance(channel, discord.DMChannel):
-            return MessageSource(channel_id=channel_id, is_dm=True)
+            return MessageSource(channel_id=channel_id, is_dm=True, owner_id=owner_id)
         if not isinstance(channel, discord.Thread):
-            return MessageSource(channel_id=channel_id)
+            return MessageSource(channel_id=channel_id, owner_id=owner_id)
         parent_id = str(channel.parent_id)
         self.add_thread(channel_id, parent_id)
-        thread = self._pool.thread(channel_id)
         return MessageSource(
             channel_id=channel_id,
             parent_id=parent_id,
             is_thread=True,
-            ours=str(channel.owner_id) == own_id or (thread is not None and thread.platform == PLATFORM),
+            ours=known or str(channel.owner_id) == own_id,
             other_bots=channel_id in self._with_bots,
+            owner_id=owner_id,
         )

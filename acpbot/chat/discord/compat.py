@@ -76,6 +76,24 @@ def cut(gateway: DiscordWebSocket) -> None:
             connection.shutdown(socket.SHUT_RDWR)
 
 
+def to_json(value: Any) -> str:
+    """The JSON text that the library sends for a request's body. Raises TypeError, ValueError."""
+    text: str = discord.utils._to_json(value)  # noqa: SLF001 - no public function does the same
+    return text
+
+
+def message_of(channel: discord.abc.Messageable, data: dict[str, Any]) -> discord.Message:
+    """The message that a channel's history describes. Raises what the library raises for data that it can't read."""
+    state: Any = getattr(channel, "_state")  # noqa: B009 - no type of the library promises it
+    found: discord.Message = state.create_message(channel=channel, data=data)
+    return found
+
+
+def member_of(guild: discord.Guild, data: dict[str, Any]) -> discord.Member:
+    """The member that Discord describes. Raises what the library raises for data that it can't read."""
+    return discord.Member(data=data, guild=guild, state=guild._state)  # type: ignore[arg-type]  # noqa: SLF001
+
+
 def open_global_gate(http: HTTPClient) -> None:
     """Let requests go on that wait because one of them has met the global rate limit.
 

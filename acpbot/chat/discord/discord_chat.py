@@ -16,6 +16,7 @@ from acpbot.chat.discord.inbound.backfill import Backfill
 from acpbot.chat.discord.inbound.intake import Intake
 from acpbot.chat.discord.inbound.read_cursor import ReadCursor
 from acpbot.chat.discord.interactions.commands import PROMPT_SECONDS, SlashCommands
+from acpbot.chat.discord.interactions.gate import InteractionGate
 from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
 from acpbot.chat.discord.outbound.outbox import Outbox
 from acpbot.chat.discord.outbound.rest import Rest
@@ -41,7 +42,8 @@ class DiscordChat:
 
     ``delivery`` and ``reconnect`` are the waits between tries of requests and of connections; ``patience`` and
     ``silence`` as :class:`Supervisor`'s, ``prompt`` as :class:`SlashCommands`'; ``throttle`` keeps to the global limit.
-    ``identify_seconds``: between two new sessions of the gateway.
+    ``identify_seconds``: between two new sessions of the gateway. ``on_crash`` is called with the first error that ends
+    a background task of the chat.
     """
 
     def __init__(
@@ -58,21 +60,36 @@ class DiscordChat:
         silence: float = SILENCE_SECONDS,
         prompt: float = PROMPT_SECONDS,
         throttle: Throttle | None = None,
+        on_crash: Callable[[BaseException], object] = lambda _error: None,
     ) -> None:
+        self._crashed = False
+        self._report_crash = on_crash
         self.settings = current = CurrentSettings(settings)
         discord = current.discord
         self._pool = pool
         self._rest = Rest(throttle)
         self.outbox = Outbox(
-            self._rest, delivery or Backoff(), store=pool.store, clock=clock, wall=wall, own_id=self._own_id
+            self._rest,
+            delivery or Backoff(),
+            store=pool.store,
+            clock=clock,
+            wall=wall,
+            own_id=self._own_id,
+            on_crash=self._on_crash,
         )
         self._status = GatewayStatus(clock)
         self.cursor = ReadCursor(pool.store, wall)
         messages, channels = PendingMessages(pool), Channels(pool)
-        self._threads = Threads(self.outbox, clock)
+        self._threads = Threads(self.outbox, clock, self._on_crash)
         prompts = PermissionPrompts(current, channels, self.outbox)
         self._commands = SlashCommands(
-            settings=current, pool=pool, channels=channels, outbox=self.outbox, prompt=prompt
+            settings=current,
+            pool=pool,
+            channels=channels,
+            outbox=self.outbox,
+            asker_of=messages.asker_of,
+            prompt=prompt,
+            on_crash=self._on_crash,
         )
         self._platform = DiscordPlatform(
             settings=current,
@@ -83,6 +100,7 @@ class DiscordChat:
             commands=self._commands,
             prompts=prompts,
             outbox=self.outbox,
+            on_crash=self._on_crash,
         )
         intake = Intake(
             settings=current,
@@ -93,9 +111,16 @@ class DiscordChat:
             channels=channels,
             threads=self._threads,
             outbox=self.outbox,
+            clock=clock,
         )
         self._backfill = Backfill(
-            settings=current, pool=pool, channels=channels, outbox=self.outbox, cursor=self.cursor, intake=intake
+            settings=current,
+            pool=pool,
+            channels=channels,
+            outbox=self.outbox,
+            cursor=self.cursor,
+            intake=intake,
+            on_crash=self._on_crash,
         )
         make_client = partial(
             Bot,
@@ -106,6 +131,7 @@ class DiscordChat:
             cursor=self.cursor,
             backfill=self._backfill,
             intake=intake,
+            gate=InteractionGate(current, channels, clock),
             commands=self._commands,
             prompts=prompts,
             threads=self._threads,
@@ -151,6 +177,11 @@ class DiscordChat:
     def facts(self) -> ChatFacts:
         """The connection, for health."""
         return self._status.facts(self._supervisor.client)
+
+    def _on_crash(self, error: BaseException) -> None:
+        if not self._crashed:
+            self._crashed = True
+            self._report_crash(error)
 
     def _own_id(self) -> str:
         client = self._rest.client

@@ -19,13 +19,15 @@ from acpbot.chat.discord.inbound.content import defuse
 from acpbot.chat.discord.inbound.recheck import RECHECK_SECONDS, AccessRecheck
 from acpbot.chat.discord.inbound.refusal_text import refusal_text
 from acpbot.chat.discord.outbound.diff_poster import DiffPoster
-from acpbot.chat.discord.outbound.reactions import ReactionUpdater, end_reactions
+from acpbot.chat.discord.outbound.reactions import ReactionEvent, ReactionUpdater, end_reactions
 from acpbot.chat.discord.outbound.rest import ARCHIVED, FORBIDDEN, NOT_FOUND, RequestRefused
 from acpbot.chat.discord.turn_view import LIMIT, DiscordTurnView
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import discord
 
     from acpbot.acp.schema import PromptCapabilities
@@ -61,14 +63,16 @@ class PendingMessage:
     """All that is known of one message.
 
     ``key``: the message's id. ``text``: what it says, edits included. ``view`` is there from QUEUED on.
-    ``interrupted``: its turn was cut short because the daemon stops. ``asked_by`` is ``None`` after a restart.
+    ``interrupted``: its turn was cut short because the daemon stops. ``missed``: it was found in a channel's history.
+    ``asked_by`` is ``None`` after a restart.
     """
 
-    __slots__ = ("asked_by", "deleted", "interrupted", "key", "reactions", "stage", "text", "view")
+    __slots__ = ("asked_by", "deleted", "interrupted", "key", "missed", "reactions", "stage", "text", "view")
 
-    def __init__(self, key: str, text: str) -> None:
+    def __init__(self, key: str, text: str, *, missed: bool = False) -> None:
         self.key = key
         self.text = text
+        self.missed = missed
         self.stage = Stage.PREPARING
         self.asked_by: AskedBy | None = None
         self.deleted = False
@@ -110,6 +114,13 @@ class PendingMessages:
         for message in self.by_key.values():
             if message.stage is Stage.ENDED and message.view is not None and message.view.thread_id == thread_id:
                 message.view.end_is_reported(text)
+
+    def asker_of(self, thread_id: str) -> str | None:
+        """Who asked for the turn that runs in a thread; ``None`` where none runs, or nobody of Discord asked for it."""
+        for message in self.by_key.values():
+            if message.stage is Stage.RUNNING and message.view is not None and message.view.thread_id == thread_id:
+                return message.view.asker_id
+        return None
 
     def was_interrupted(self, thread_id: str) -> bool:
         """Whether the stop of the daemon has cut a turn of this thread short."""
@@ -160,6 +171,7 @@ class DiscordPlatform:
         commands: SlashCommands,
         prompts: PermissionPrompts,
         outbox: Outbox,
+        on_crash: Callable[[BaseException], object] | None = None,
     ) -> None:
         self._settings = settings
         self._pool = pool
@@ -170,7 +182,8 @@ class DiscordPlatform:
         self._prompts = prompts
         self._outbox = outbox
         self._access = AccessRecheck(settings, outbox)
-        self._tasks = TaskSet("discord platform")
+        self._on_crash = on_crash
+        self._tasks = TaskSet("discord platform", on_crash)
         self.conversations = _Conversations(pool, self, settings, messages)
 
     async def close(self) -> None:
@@ -184,7 +197,8 @@ class DiscordPlatform:
         message = self._messages.by_key.setdefault(incoming.key, PendingMessage(incoming.key, incoming.text))
         if message.reactions is None:  # it was queued before a restart
             channel_id = incoming.origin or incoming.thread_id
-            message.reactions = ReactionUpdater(self._outbox, self._settings.reactions, channel_id, incoming.key)
+            settings = self._settings.reactions
+            message.reactions = ReactionUpdater(self._outbox, settings, channel_id, incoming.key, again=True)
         message.stage = Stage.QUEUED
         message.view = DiscordTurnView(
             incoming,
@@ -196,6 +210,7 @@ class DiscordPlatform:
             turn_started=partial(self._messages.on_started, message),
             turn_over=partial(self._messages.on_over, message),
             undelivered=self._report_undelivered,
+            on_crash=self._on_crash,
         )
         return message.view
 
@@ -256,10 +271,12 @@ class DiscordPlatform:
 
     def interrupted(self, incoming: IncomingMessage, text: str) -> None:
         """Post ``text`` in the thread, and show on the message that its turn failed."""
-        message = self._messages.by_key.get(incoming.key)
-        if message is not None:  # the pool has refused its turn
-            self._messages.discard(message)
         self._outbox.post(incoming.thread_id, text)
+        message = self._messages.by_key.get(incoming.key)
+        if message is not None and message.reactions is not None:  # the pool has refused its turn
+            self._messages.discard(message)
+            message.reactions.on(ReactionEvent.ERROR)
+            return
         channel_id = incoming.origin or incoming.thread_id
         work = end_reactions(self._outbox, self._settings.reactions, channel_id, incoming.key)
         self._tasks.start(work, name=f"reactions on {incoming.key}")

@@ -33,6 +33,11 @@ LIMIT: Final = 2000
 _FALLBACK_BODIES: Final = 50
 _TYPING_SECONDS: Final = 8.0
 
+NOT_SHOWN: Final = (
+    "😱 Something went wrong on my side, so I can't show this answer here. What there is of it follows as a file. "
+    "An admin can check the log."
+)
+
 _STOPPED: Final = {
     "cancelled": "⏹️ Cancelled.",
     "refusal": "The agent refused to go on.",
@@ -47,7 +52,7 @@ class DiscordTurnView:
     ``diffs`` is ``None`` where file changes are not to be shown; ``deleted`` holds the ids of messages that somebody
     has deleted lately. ``turn_started`` and ``turn_over`` are called with the view when the turn runs, and when it has
     ended, was deferred or was refused. ``undelivered`` is called once where Discord takes no more messages in the
-    thread.
+    thread, and ``on_crash`` where the task that shows that something is being written crashes.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class DiscordTurnView:
         turn_started: Callable[[DiscordTurnView], None],
         turn_over: Callable[[DiscordTurnView], None],
         undelivered: Callable[[DiscordTurnView, RequestRefused], None],
+        on_crash: Callable[[BaseException], object] | None = None,
     ) -> None:
         self.incoming = incoming
         self.thread_id = incoming.thread_id
@@ -80,11 +86,12 @@ class DiscordTurnView:
         self._on_persisted: Callable[[], None] | None = None
         self._posts: list[Post] = []
         self._queue_note: Post | None = None
-        self._typing = TaskSet("discord typing")
+        self._typing = TaskSet("discord typing", on_crash)
         self._started = False
         self._body_was_refused = False
         self._end_reported = False
         self._loss_reported = False
+        self._show_failed = False
         self._reposted: set[int] = set()
 
     # What the chat calls.
@@ -138,12 +145,13 @@ class DiscordTurnView:
         In the present one the chat may post why the session has ended (:meth:`end_is_reported`).
         """
         self._live, self.end, self._on_persisted = live, end, on_persisted
+        # First what must not be lost, whatever fails below.
+        self._queue.refresh(self._render, urgent=True)
+        asyncio.get_running_loop().call_soon(self._queue.bring_up_to_date)
         self._typing.cancel_soon()
         self._drop_queue_note()
         self._reactions.on(STOP_EVENTS.get(end.stop_reason, ReactionEvent.DONE))
         self._turn_over(self)
-        self._queue.refresh(self._render, urgent=True)
-        asyncio.get_running_loop().call_soon(self._queue.bring_up_to_date)
 
     def on_deferred(self) -> None:
         """The next run of the daemon shows the turn."""
@@ -161,6 +169,31 @@ class DiscordTurnView:
         live = self._live
         if live is None:
             return
+        try:
+            self._show(live)
+        except Exception:
+            # Broad: whatever fails here, the turn must end, and the person must get the answer or read why not.
+            if not self._show_failed:
+                self._show_failed = True
+                log.exception("answer_not_shown", thread=self.thread_id)
+            if self.end is not None:
+                self._deliver_plainly(live)
+
+    def _deliver_plainly(self, live: LiveMessage) -> None:
+        """Deliver the whole text as a file: it can't be shown as messages."""
+        self._live = None
+        self._reactions.on(ReactionEvent.ERROR)
+        self._outbox.post(self.thread_id, NOT_SHOWN)
+        if not is_blank(live.text):
+            self._attach(live.text)
+        self._persisted()
+
+    def _persisted(self) -> None:
+        """Report that all is saved that is to be delivered; in the very step in which it is."""
+        if self._on_persisted is not None:
+            self._on_persisted()
+
+    def _show(self, live: LiveMessage) -> None:
         if self.end is not None:
             self._add_end_notice(live, self.end)
             if self._body_was_refused:
@@ -179,8 +212,7 @@ class DiscordTurnView:
             if overflow is not None:
                 self._attach(overflow)
             self._live = None
-            if self._on_persisted is not None:  # in this very step, in which the posts are saved
-                self._on_persisted()
+            self._persisted()
 
     def _repost_refused(self) -> None:
         """At the end, post once more what was refused, and all after it: the permission may be back."""

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from acpbot.chat.discord.access import (
+    AnswerLimit,
     Author,
     BotTurns,
     Decision,
@@ -16,10 +17,11 @@ from acpbot.chat.discord.access import (
     is_admin,
     is_allowed,
     is_mentioned,
-    may_answer,
+    may_control,
     without_mention,
 )
 from acpbot.config.settings import DiscordSettings
+from tests.support.pool import Clock
 
 OWN = "900"
 ALLOW, IGNORE, DENY = Decision.ALLOW, Decision.IGNORE, Decision.DENY
@@ -87,13 +89,13 @@ def test_who_loses_a_role_or_leaves_is_denied_at_once():
         person = msgspec.structs.replace(ROLE, role_ids=changed)
         assert decision(person, THREAD) is DENY
         assert not is_allowed(settings(), person, THREAD)
-        assert not may_answer(settings(), person, person.id)
-    assert may_answer(settings(), ROLE, ROLE.id)
+        assert not may_control(settings(), person, THREAD, person.id)
+    assert may_control(settings(), ROLE, THREAD, ROLE.id)
 
 
 def test_an_admin_who_is_not_allowed_is_denied():
     assert decision(STRANGER, CHANNEL, mentioned=True, admin_users=("3",), admin_role_ids=("79",)) is DENY
-    assert not may_answer(settings(admin_users=("3",)), STRANGER, ANN.id)
+    assert not may_control(settings(admin_users=("3",)), STRANGER, THREAD, ANN.id)
     assert is_admin(settings(admin_role_ids=("79",)), STRANGER)
 
 
@@ -142,20 +144,50 @@ def test_programs_are_allowed_by_the_rules_for_bots_and_never_denied(program):
     away: dict[str, Any] = {"allow_all_channels": False, "allowed_channels": ("99",)}
     assert decision(program, CHANNEL, mentioned=True, allow_bot_messages="all", **away) is IGNORE
     assert not is_allowed(settings(**everybody), program, CHANNEL)
-    assert not may_answer(settings(**everybody, admin_users=(program.id,)), program, program.id)
+    assert not may_control(settings(**everybody, admin_users=(program.id,)), program, THREAD, program.id)
 
 
-def test_the_asker_and_admins_may_answer():
+def test_the_owner_the_asker_and_admins_may_control_a_thread_and_nobody_else():
     admins = settings(allow_all_users=True, admin_users=("4",), admin_role_ids=("71",))
-    assert may_answer(admins, ANN, ANN.id)
-    assert not may_answer(admins, ANN, ROLE.id)
-    assert may_answer(admins, ROLE, ANN.id)
-    assert may_answer(admins, Author(id="4"), ANN.id)
-    assert not may_answer(admins, STRANGER, ANN.id)
-    assert not may_answer(admins, STRANGER, "")
+    of_ann = msgspec.structs.replace(THREAD, owner_id=ANN.id)
+    assert may_control(admins, ANN, of_ann, None)
+    assert may_control(admins, ANN, of_ann, STRANGER.id)
+    assert may_control(admins, STRANGER, of_ann, STRANGER.id)
+    assert may_control(admins, ROLE, of_ann, None)
+    assert may_control(admins, Author(id="4"), of_ann, ANN.id)
+    assert not may_control(admins, STRANGER, of_ann, None)
+    assert not may_control(admins, STRANGER, of_ann, ANN.id)
+    assert not may_control(admins, STRANGER, THREAD, None)
+    assert not may_control(admins, STRANGER, THREAD, "")
     # A turn that a bot asked for.
-    assert may_answer(admins, Author(id="4"), BOT.id)
-    assert not may_answer(admins, ANN, BOT.id)
+    assert may_control(admins, Author(id="4"), THREAD, BOT.id)
+    assert not may_control(admins, STRANGER, THREAD, BOT.id)
+
+
+def test_the_owner_of_a_thread_must_be_allowed_where_it_is():
+    of_ann = msgspec.structs.replace(THREAD, owner_id=ANN.id)
+    away: dict[str, Any] = {"allow_all_channels": False, "allowed_channels": ("99",), "admin_users": (ANN.id,)}
+    assert not may_control(settings(**away), ANN, of_ann, ANN.id)
+
+
+def test_a_person_reads_no_once_a_minute_in_a_channel_and_five_times_in_all():
+    clock = Clock()
+    limit = AnswerLimit(clock)
+    assert [limit.take("1", "10") for _ in range(150)].count(True) == 1
+    assert [limit.take("1", str(channel)) for channel in range(10, 500)].count(True) == 4
+    assert limit.take("2", "10")
+    clock.move(59)
+    assert not limit.take("1", "10")
+    clock.move(1)
+    assert limit.take("1", "10")
+
+
+def test_all_people_together_read_no_a_limited_number_of_times():
+    clock = Clock()
+    limit = AnswerLimit(clock)
+    assert [limit.take(str(person), "10") for person in range(1000)].count(True) == 60
+    clock.move(60)
+    assert limit.take("1", "10")
 
 
 _bools = st.booleans()

@@ -8,6 +8,7 @@ import logging
 from typing import TYPE_CHECKING
 
 import discord
+import pytest
 from discord.gateway import DiscordWebSocket, KeepAliveHandler
 from discord.http import HTTPClient, Route
 
@@ -77,3 +78,23 @@ def test_the_warnings_about_voice_can_be_switched_off():
 def test_failed_connections_are_logged_where_acpbot_silences_them():
     assert compat.CLIENT_LOGGER in logging.root.manager.loggerDict
     assert discord.client._log.name == compat.CLIENT_LOGGER
+
+
+async def test_messages_and_members_are_made_of_discord_s_own_data(scene: Scene):
+    said = scene.asks("say hello")
+    api = scene.chat.outbox.rest
+    assert api.client is not None
+    guild, channel = api.client.get_guild(scene.guild.id), api.client.get_channel(scene.channel.id)
+    assert guild is not None
+    assert isinstance(channel, discord.TextChannel)
+    message = compat.message_of(channel, await api.message(str(channel.id), str(said.id)))
+    assert (message.id, message.channel, message.guild) == (said.id, channel, guild)
+    member = compat.member_of(guild, await api.member(str(guild.id), str(scene.ada.id)))
+    assert (member.id, member.guild) == (scene.ada.id, guild)
+
+
+def test_a_body_that_is_no_json_is_found_before_it_is_sent():
+    assert compat.to_json({"content": "é"}).startswith("{")
+    for body in ({"content": object()}, {1: {2}}):
+        with pytest.raises((TypeError, ValueError)):
+            compat.to_json(body)

@@ -33,7 +33,10 @@ REFUSED = {
 }
 # An explanation is not given again: it would be there twice.
 UNEXPLAINED = {"explain an old button": "survived"}
-EXPECTED = {"403": REFUSED, "404": REFUSED, "503": UNEXPLAINED, "dropped": UNEXPLAINED}
+EXPECTED = {
+    **dict.fromkeys(("403", "404"), REFUSED),
+    **dict.fromkeys(("503", "dropped", "empty 502"), UNEXPLAINED),
+}
 
 
 @pytest.mark.parametrize("fault", fault_campaign.FAULTS)

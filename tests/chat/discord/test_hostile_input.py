@@ -65,7 +65,7 @@ async def test_a_prompt_of_50_000_characters_is_answered_whole(scene: Scene):
 async def test_a_prompt_of_nothing_is_asked_for_more(scene: Scene, text):
     scene.asks(text)
     hint = await scene.server.wait_for_message(scene.channel)
-    assert "Tell me in the same message what you want done." in hint.content
+    assert "Mention me with a task" in hint.content
 
 
 @pytest.mark.parametrize("text", [" ", "\n\n \t\n", " \u200b ", "\u2060\ufeff", "\u3000"])

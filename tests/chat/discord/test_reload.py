@@ -8,6 +8,7 @@ import pytest
 from msgspec import structs
 
 from acpbot.chat.discord.inbound.recheck import NO_ACCESS
+from acpbot.chat.discord.interactions.command_text import NOT_HERE
 from acpbot.config.settings import MarkdownSettings
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ async def test_other_allowed_users_apply_from_the_next_message_on(scene: Scene):
     denied = scene.asks("say no")
     await scene.server.wait_for(lambda: denied.shown_reactions == ["🚫"])
     command = scene.ada.slash("status", channel=scene.channel)
-    assert (await scene.server.wait_for_answer(command)).answer_text == "You may not use me here. Nothing was changed."
+    assert (await scene.server.wait_for_answer(command)).answer_text == NOT_HERE
 
 
 async def test_messages_that_wait_end_with_a_notice_where_their_author_is_taken_out(scene: Scene):

@@ -15,7 +15,7 @@ from acpbot.chat.discord.outbound.channel_queue import NONCE_SECONDS
 from acpbot.chat.discord.outbound.outbox import Outbox
 from acpbot.chat.discord.outbound.reactions import ReactionUpdater
 from acpbot.chat.discord.outbound.rest import File
-from acpbot.chat.discord.turn_view import DiscordTurnView
+from acpbot.chat.discord.turn_view import NOT_SHOWN, DiscordTurnView
 from acpbot.chat.platform import IncomingMessage
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.config.settings import DiscordSettings, PoolSettings, ReactionSettings, Settings, StoreSettings
@@ -82,6 +82,33 @@ async def test_an_answer_is_stored_in_the_step_in_which_its_turn_is_removed(tmp_
     assert [row["content"] for row in rows(path, "posts")] == ["the answer", "The agent ended unexpectedly."]
     assert rows(path, "turns") == []
     await outbox.close()
+    await harness.launcher.aclose()
+
+
+class Unshowable(LiveMessage):
+    """A live message that can't be made into bodies."""
+
+    def bodies(self) -> list[str]:
+        raise RuntimeError("a defect")
+
+
+async def test_an_answer_that_cannot_be_shown_is_delivered_as_a_file(tmp_path, caplog):
+    path, api = tmp_path / "acpbot.sqlite3", Api()
+    harness = Harness(tmp_path)
+    async with run(api, path) as outbox:
+        view, live, settled = turn_view(outbox, harness.pool), Unshowable(), []
+        live.append("the answer")
+        update = Update(session_id="s", kind="agent_message_chunk", body={})
+        view.on_update(live, update)
+        assert await outbox.flush(5)
+        view.on_update(live, update)
+        view.on_ended(live, TurnEnd("end_turn"), lambda: settled.append("t"))
+        outbox.post("1", "what comes next")
+        assert await outbox.flush(5)
+    assert api.log == [("send", NOT_SHOWN), ("send", ""), ("send", "what comes next")]
+    assert [one["attachments"] for one in api.there.values()] == [[], [{"filename": "answer.txt"}], []]
+    assert settled == ["t"]
+    assert [record.message for record in caplog.records].count("answer_not_shown") == 1
     await harness.launcher.aclose()
 
 

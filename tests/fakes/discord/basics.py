@@ -29,7 +29,7 @@ class Basics:
             ("GET", "/guilds/{guild_id}"): Endpoint(self.guild),
             ("GET", "/guilds/{guild_id}/channels"): Endpoint(self.channels),
             ("GET", "/guilds/{guild_id}/roles"): Endpoint(self.roles),
-            ("GET", "/guilds/{guild_id}/members/{user_id}"): Endpoint(self.member),
+            ("GET", rest.MEMBER): Endpoint(self.member),
             ("GET", "/guilds/{guild_id}/threads/active"): Endpoint(self.active_threads),
             ("GET", rest.CDN): Endpoint(self.download, bot=False),
         }

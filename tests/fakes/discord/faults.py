@@ -39,6 +39,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     abort: bool = False
     reset: bool = False
+    cut_short: bool = False
     delay: float = 0.0
     held: bool = False
     matched: int = 0
@@ -82,7 +83,10 @@ class Faults:
         return fault
 
     def status(self, status: int, method: str, route: str, *, body: Any = None, **options: Any) -> Fault:
-        """Answers `status`, with Discord's JSON or `body`; `when` is "before" or "after" the effect."""
+        """Answers `status`, with Discord's JSON or `body`; `when` is "before" or "after" the effect.
+
+        A `body` of bytes is sent as it is, as `application/json`; with ``cut_short`` the connection ends within it.
+        """
         if body is None:
             code, message = MESSAGES.get(status, (0, f"{status}: Error"))
             body = {"message": message, "code": code}

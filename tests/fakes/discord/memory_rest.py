@@ -134,7 +134,8 @@ class MemoryRest(Rest):
             del self.there[channel_id][message_id]
         await self._answers()
 
-    async def react(self, channel_id: str, message_id: str, emoji: str, *, add: bool) -> None:
+    async def react(self, channel_id: str, message_id: str, emoji: str, *, add: bool, spare: bool = False) -> None:
+        del spare
         await self._arrives()
         if channel_id in self._archived:
             raise RequestRefused(BAD_REQUEST, ARCHIVED, "Thread is archived")

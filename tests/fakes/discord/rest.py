@@ -36,6 +36,7 @@ CHANNEL = "/channels/{channel_id}"
 TYPING = "/channels/{channel_id}/typing"
 ME = "/users/@me"
 APPLICATION = "/oauth2/applications/@me"
+MEMBER = "/guilds/{guild_id}/members/{user_id}"
 COMMANDS = "/applications/{application_id}/commands"
 GUILD_COMMANDS = "/applications/{application_id}/guilds/{guild_id}/commands"
 CALLBACK = "/interactions/{interaction_id}/{token}/callback"
@@ -206,6 +207,8 @@ class Rest:
             return web.Response()
         if fault.status is None:
             return None
+        if fault.cut_short:
+            return await send_half(request, fault)
         return self._reply(call, fault.status, fault.body, fault.headers)
 
     @staticmethod
@@ -220,9 +223,21 @@ class Rest:
             return web.Response(status=status, headers=sent)
         if isinstance(answer, str):
             return web.Response(status=status, text=answer, content_type="text/html", headers=sent)
+        if isinstance(answer, bytes):  # an odd body: sent as it is, with the type that Discord's answers have
+            return web.Response(status=status, body=answer, headers={"Content-Type": "application/json", **sent})
         # Without a charset: discord.py compares the header with "application/json" to the letter.
         body = json.dumps(answer).encode()
         return web.Response(status=status, body=body, headers={**sent, "Content-Type": "application/json"})
+
+
+async def send_half(request: web.Request, fault: Fault) -> web.StreamResponse:
+    """Begins an answer, and drops the connection before the end that its Content-Length announces."""
+    answer = web.StreamResponse(status=fault.status or 200, headers={"Content-Type": "application/json"})
+    answer.content_length = len(fault.body) + 100
+    await answer.prepare(request)
+    await answer.write(fault.body)
+    cut(request, reset=False)
+    return answer
 
 
 def cut(request: web.Request, *, reset: bool) -> None:

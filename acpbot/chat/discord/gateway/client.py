@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.inbound.intake import Intake
     from acpbot.chat.discord.inbound.read_cursor import ReadCursor
     from acpbot.chat.discord.interactions.commands import SlashCommands
+    from acpbot.chat.discord.interactions.gate import InteractionGate
     from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.threads import Threads
@@ -41,6 +42,7 @@ class Bot(discord.Client):
         cursor: ReadCursor,
         backfill: Backfill,
         intake: Intake,
+        gate: InteractionGate,
         commands: SlashCommands,
         prompts: PermissionPrompts,
         threads: Threads,
@@ -58,6 +60,7 @@ class Bot(discord.Client):
         self._cursor = cursor
         self._backfill = backfill
         self._intake = intake
+        self._gate = gate
         self._commands = commands
         self._prompts = prompts
         self._threads = threads
@@ -194,6 +197,8 @@ class Bot(discord.Client):
         if interaction.id in self._interactions:
             return  # the gateway may send one twice, and it must have its effect once
         self._interactions.append(interaction.id)
+        if not await self._gate.admits(interaction):
+            return
         kind = discord.InteractionType
         if interaction.type is kind.component:
             await self._prompts.on_click(interaction)

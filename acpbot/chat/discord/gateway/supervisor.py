@@ -196,7 +196,11 @@ class Supervisor:
                 seconds = self._backoff.seconds(failures)
                 reason = f"{type(error).__name__}: {error}"[:300]
                 log.warning("discord_attempt_failed", error=reason, next_in=round(seconds, 1))
-                await self._close_connection()
+                try:
+                    await self._close_connection()
+                except Exception:
+                    # Broad for the same reason; the next try is made all the same.
+                    log.exception("discord_close_failed")
                 await asyncio.sleep(seconds)
 
     async def _logged_in(self) -> discord.Client:

@@ -1,24 +1,27 @@
 """What people wrote while there was no gateway session: read from the channels' histories, oldest first.
 
 A resumed session repeats what was missed; a new one does not. What people write in a channel meanwhile waits until its
-history is read, so that the order stays.
+history is read, so that the order stays; no channel waits for another. The histories are read side by side, those first
+that people wrote in last, and before them those for which a new message waits.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from collections import OrderedDict
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
 
 import discord
 
 from acpbot.aio import TaskSet
-from acpbot.chat.discord import access
+from acpbot.chat.discord import access, compat
 from acpbot.chat.discord.access import PLATFORM
-from acpbot.chat.discord.outbound.rest import CLOSED, NO_ANSWER, SERVER_ERROR, TOO_MANY
+from acpbot.chat.discord.outbound.rest import CLOSED, NO_ANSWER, NOT_FOUND, PAGE, RequestRefused, Unreachable
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from acpbot.chat.discord.access import Channels, CurrentSettings
     from acpbot.chat.discord.inbound.intake import Intake
@@ -26,7 +29,8 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.sessions.pool import Pool
 
-    Unread = tuple[discord.TextChannel | discord.VoiceChannel | discord.Thread | discord.DMChannel, asyncio.Event]
+    Channel = discord.TextChannel | discord.VoiceChannel | discord.Thread | discord.DMChannel
+    Unread = tuple[Channel, asyncio.Event]
 
 log = get_logger(__name__)
 
@@ -35,8 +39,49 @@ _DIRECT_MESSAGES: Final = 0
 
 _WAIT_SECONDS: Final = 30.0
 _DMS_MAX: Final = 50
-_READS_MAX: Final = 4
-"""Histories that are read at once, at most."""
+_READS_MAX: Final = 32
+"""Requests for histories at once, at most: each holds a connection open for as long as Discord takes to answer."""
+
+
+class Places:
+    """A limited number of places. Who waits for one gets it in the order of the calls, but for :meth:`hurry`."""
+
+    def __init__(self, free: int) -> None:
+        self._free = free
+        self._waiting: OrderedDict[int, asyncio.Future[None]] = OrderedDict()
+
+    @asynccontextmanager
+    async def hold(self, key: int) -> AsyncIterator[None]:
+        """Hold a place within the block; ``key`` names who waits for it."""
+        if self._free:
+            self._free -= 1
+        else:
+            given = self._waiting[key] = asyncio.get_running_loop().create_future()
+            try:
+                await given
+            except asyncio.CancelledError:
+                if self._waiting.get(key) is given:
+                    del self._waiting[key]
+                elif given.done() and not given.cancelled():
+                    self._release()
+                raise
+        try:
+            yield
+        finally:
+            self._release()
+
+    def hurry(self, key: int) -> None:
+        """Who waits by this name is the next one."""
+        if key in self._waiting:
+            self._waiting.move_to_end(key, last=False)
+
+    def _release(self) -> None:
+        while self._waiting:
+            _, given = self._waiting.popitem(last=False)
+            if not given.done():
+                given.set_result(None)
+                return
+        self._free += 1
 
 
 class Backfill:
@@ -51,6 +96,7 @@ class Backfill:
         outbox: Outbox,
         cursor: ReadCursor,
         intake: Intake,
+        on_crash: Callable[[BaseException], object] = lambda _error: None,
     ) -> None:
         self._settings = settings
         self._pool = pool
@@ -58,18 +104,21 @@ class Backfill:
         self._outbox = outbox
         self._cursor = cursor
         self._intake = intake
+        self._on_crash = on_crash
         self._session = 0
         self._me: discord.ClientUser | None = None
         self._unread: dict[int, asyncio.Event] = {}
         """By ids of servers and channels: set once the channels of the server are known, the history of one is read."""
-        self._reads = asyncio.Semaphore(_READS_MAX)
-        self._tasks = TaskSet("discord backfill")
+        self._reads = Places(_READS_MAX)
+        self._members: dict[tuple[int, int], discord.Member | None] = {}
+        self._tasks = TaskSet("discord backfill", self._crashed)
 
     def begin(self, client: discord.Client) -> None:
         """A new gateway session begins: nobody knows what was missed. :meth:`start` follows for each server."""
         self._session += 1
         self._me = client.user
         self._unread = {}
+        self._members = {}
         for guild in client.guilds:
             self._unread[guild.id] = asyncio.Event()
         self._cursor.fall_behind(self._unread)
@@ -87,6 +136,7 @@ class Backfill:
             event = None if place is None else self._unread.get(place)
             if event is None or event.is_set():
                 continue
+            self._reads.hurry(message.channel.id)
             try:
                 async with asyncio.timeout(_WAIT_SECONDS):
                     await event.wait()
@@ -96,6 +146,12 @@ class Backfill:
     async def close(self) -> None:
         """Read no more."""
         await self._tasks.cancel()
+
+    def _crashed(self, error: BaseException) -> None:
+        """Let new messages through, in an order that may be wrong: what this task should have read is missing."""
+        for event in self._unread.values():
+            event.set()
+        self._on_crash(error)
 
     async def _read_guild(self, guild: discord.Guild) -> None:
         session, known = self._session, self._unread.get(guild.id)
@@ -114,6 +170,7 @@ class Backfill:
         finally:
             if known is not None:
                 known.set()
+        unread.sort(key=lambda one: getattr(one[0], "last_message_id", None) or 0, reverse=True)
         if await self._read_all(unread, after, session) and session == self._session:
             self._cursor.caught_up(guild.id)
 
@@ -152,50 +209,64 @@ class Backfill:
                 reads.append(group.create_task(self._read_channel(channel, is_read, after, session)))
         return all(map(asyncio.Task.result, reads))
 
-    async def _read_channel(
-        self, channel: discord.abc.Messageable, is_read: asyncio.Event, after: int, session: int
-    ) -> bool:
+    async def _read_channel(self, channel: Channel, is_read: asyncio.Event, after: int, session: int) -> bool:
         """Handle the channel's messages after ``after``, oldest first; whether all are read that may be.
 
         It takes as long as Discord needs to answer. A later gateway session reads anew, but handles no message twice.
         """
         failures = 0
         try:
-            while session == self._session:
+            while session == self._session and self._me is not None:
                 try:
-                    async with self._reads:
-                        async for message in channel.history(
-                            limit=None, after=discord.Object(after), oldest_first=True
-                        ):
-                            await self._add_roles(message)
-                            if session != self._session or self._me is None:
-                                return False
-                            await self._intake.handle(message, self._me)
-                            after = message.id
-                except (*NO_ANSWER, CLOSED) as error:
-                    if _is_refusal(error):
-                        log.info("backfill_refused", channel=str(channel), error=str(error))
-                        return True
+                    async with self._reads.hold(channel.id):
+                        page = await self._outbox.rest.page_after(str(channel.id), str(after), urgent=False)
+                    for data in page:
+                        await self._handle(channel, data, session)
+                        if session != self._session:
+                            return False
+                        after = int(data["id"])
+                except RequestRefused as error:
+                    log.info("backfill_refused", channel=str(channel), error=str(error))
+                    return True
+                except Unreachable as error:
                     failures += 1
                     log.failed_try("backfill_failed", failures, channel=str(channel), error=str(error))
                     await self._outbox.retries.pause(failures)
                 else:
-                    return True
+                    failures = 0
+                    if len(page) < PAGE:
+                        return True
             return False
         finally:
             is_read.set()
 
+    async def _handle(self, channel: Channel, data: dict[str, Any], session: int) -> None:
+        """Handle one message of a history. Raises RequestRefused, Unreachable: its author's roles are not known."""
+        try:
+            message = compat.message_of(channel, data)
+            await self._add_roles(message)
+            if session == self._session and self._me is not None:
+                await self._intake.handle(message, self._me, missed=True)
+        except (RequestRefused, Unreachable):
+            raise
+        except Exception:
+            # Broad, because an odd message must not hide those after it.
+            log.exception("missed_message_lost", message=str(data["id"]), channel=str(channel.id))
+
     async def _add_roles(self, message: discord.Message) -> None:
         """Look up the roles of the author, where roles matter: a message of the history does not have them."""
-        roles_matter = self._settings.discord.allowed_role_ids or self._settings.discord.admin_role_ids
-        if message.guild is None or not roles_matter or not isinstance(message.author, discord.User):
+        settings, guild = self._settings.discord, message.guild
+        roles_matter = settings.allowed_role_ids or settings.admin_role_ids
+        if guild is None or not roles_matter or not isinstance(message.author, discord.User):
             return
-        try:
-            message.author = await message.guild.fetch_member(message.author.id)
-        except discord.NotFound:
-            return  # they left, and have no roles any more
-
-
-def _is_refusal(error: Exception) -> bool:
-    """Whether Discord's answer is no, and would be again."""
-    return isinstance(error, discord.HTTPException) and error.status < SERVER_ERROR and error.status != TOO_MANY
+        key = guild.id, message.author.id
+        if key not in self._members:
+            try:
+                found = await self._outbox.rest.member(str(guild.id), str(message.author.id))
+            except RequestRefused as error:
+                if error.status != NOT_FOUND:
+                    raise
+                self._members[key] = None  # they left, and have no roles any more
+            else:
+                self._members[key] = compat.member_of(guild, found)
+        message.author = self._members[key] or message.author

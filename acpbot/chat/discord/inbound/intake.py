@@ -24,6 +24,8 @@ from acpbot.sessions.views import Target
 from acpbot.text import is_blank
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from acpbot.chat.discord.access import Channels, CurrentSettings, MessageSource
     from acpbot.chat.discord.discord_platform import DiscordPlatform, PendingMessages
     from acpbot.chat.discord.inbound.read_cursor import ReadCursor
@@ -36,11 +38,12 @@ log = get_logger(__name__)
 DENIED: Final = "🚫"
 
 _PROMPTS: Final = frozenset({discord.MessageType.default, discord.MessageType.reply})
-_EMPTY: Final = "Tell me in the same message what you want done."
+_EMPTY: Final = 'Hi! Mention me with a task, e.g. "@acpbot fix the failing test".'
+_INTERNAL: Final = "I could not take this message. Something went wrong on my side. An admin can check the log."
 
 
 class Intake:
-    """Makes turns of the messages that are for the bot."""
+    """Makes turns of the messages that are for the bot. ``clock``: monotonic seconds."""
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class Intake:
         channels: Channels,
         threads: Threads,
         outbox: Outbox,
+        clock: Callable[[], float],
     ) -> None:
         self._settings = settings
         self._pool = pool
@@ -63,12 +67,17 @@ class Intake:
         self._threads = threads
         self._outbox = outbox
         self._bot_turns = access.BotTurns()
+        self._denials = access.AnswerLimit(clock)
+        self._explanations = access.AnswerLimit(clock)
         self._locks = KeyedLocks()
 
     # Messages.
 
-    async def handle(self, message: discord.Message, me: discord.ClientUser) -> None:
-        """Decide what to do with a message, and queue it where it is for the bot."""
+    async def handle(self, message: discord.Message, me: discord.ClientUser, *, missed: bool = False) -> None:
+        """Decide what to do with a message, and queue it where it is for the bot.
+
+        ``missed``: it comes from a channel's history.
+        """
         if message.type not in _PROMPTS:
             return
         own_id, channel_id = str(me.id), str(message.channel.id)
@@ -85,22 +94,22 @@ class Intake:
             decision = self._bot_turns.count(channel_id, settings.max_bot_turns)
         elif access.is_allowed(settings, author, source):
             self._bot_turns.reset(channel_id)
-        if decision is Decision.DENY:
+        if decision is Decision.DENY and self._denials.take(author.id, channel_id):
             log.info("message_denied", user=author.id, channel=channel_id)
-            self._outbox.react(channel_id, str(message.id), DENIED, add=True)
+            self._outbox.deny(channel_id, str(message.id), DENIED)
         try:
             if decision is Decision.ALLOW:
-                await self._accept(message, source, own_id)
+                await self._accept(message, source, own_id, missed=missed)
         except Draining:
             # Backfill finds it again: after a restart, or in this process if the drain is cancelled.
             self._cursor.defer(message.id)
         else:
             self._cursor.end(message.id, taken=decision is Decision.ALLOW)
 
-    async def _accept(self, message: discord.Message, source: MessageSource, own_id: str) -> None:
+    async def _accept(self, message: discord.Message, source: MessageSource, own_id: str, *, missed: bool) -> None:
         """Queue it, or say in the channel why not. Raises Draining."""
         key = str(message.id)
-        pending = self._messages.by_key[key] = PendingMessage(key, message.content)
+        pending = self._messages.by_key[key] = PendingMessage(key, message.content, missed=missed)
         asked_by = pending.asked_by = AskedBy(author_of(message.author, webhook_id=message.webhook_id), source)
         queued = False
         # In a thread the order of the messages is the order of the turns, however long a download takes.
@@ -114,7 +123,9 @@ class Intake:
         except Exception:
             # Broad, because an odd message must not stop the messages that follow; its channel is informed.
             log.exception("message_lost", message=key, channel=source.channel_id)
-            self._outbox.post(source.channel_id, "I could not take this message: internal error, see the log.")
+            if pending.reactions is not None:
+                pending.reactions.on(ReactionEvent.ERROR)
+            self._explain(message, source.channel_id, _INTERNAL)
         finally:
             if not queued:
                 self._messages.discard(pending)
@@ -128,10 +139,10 @@ class Intake:
         for forwarded in message.message_snapshots:
             files += forwarded.attachments
         if is_blank(access.without_mention(pending.text, own_id, own_role_id=own_role)) and not files:
-            self._outbox.post(source.channel_id, _EMPTY, reply_to=pending.key)
+            self._explain(message, source.channel_id, _EMPTY, reply=True)
             return None
         reactions = pending.reactions = ReactionUpdater(
-            self._outbox, self._settings.reactions, source.channel_id, pending.key
+            self._outbox, self._settings.reactions, source.channel_id, pending.key, again=pending.missed
         )
         if self._pool.draining:
             raise Draining("cannot take a message: acpbot is about to stop or restart")
@@ -156,8 +167,11 @@ class Intake:
         except Draining:
             raise
         except (WireError, AgentError) as error:
-            reactions.on(ReactionEvent.ERROR)
-            self._outbox.post(thread_id, refusal_text(error, incoming.owner))
+            if self._explain(message, thread_id, refusal_text(error, incoming.owner)):
+                reactions.on(ReactionEvent.ERROR)
+            else:
+                reactions.on(ReactionEvent.CANCELLED)
+                self._outbox.deny(source.channel_id, pending.key, self._settings.reactions.emojis.error)
             return None
         if before and pending.view is not None:
             pending.view.show_queued(before)
@@ -168,7 +182,9 @@ class Intake:
         title = access.without_mention(_readable(message), own_id)
         channel_id, key = str(message.channel.id), str(message.id)
         try:
-            thread_id = await self._threads.open(channel_id, key, title)
+            # One person's threads are opened one by one: many of them must not keep others waiting.
+            async with self._locks.hold((channel_id, message.author.id)):
+                thread_id = await self._threads.open(channel_id, key, title)
         except RequestRefused as error:
             words = None if error.code == UNKNOWN_MESSAGE else f"I cannot open a thread here ({error}). {_why(error)}"
         except Unreachable as error:
@@ -178,8 +194,15 @@ class Intake:
             return thread_id
         log.warning("thread_not_opened", channel=channel_id, reason=words or "it is deleted")
         if words is not None:
-            self._outbox.post(channel_id, words, reply_to=key)
+            self._explain(message, channel_id, words, reply=True)
         return None
+
+    def _explain(self, message: discord.Message, channel_id: str, text: str, *, reply: bool = False) -> bool:
+        """Post why a message is not taken; not again and again to the same person. Return whether it is posted."""
+        if not self._explanations.take(str(message.author.id), f"{channel_id} {text}"):
+            return False
+        self._outbox.post(channel_id, text, reply_to=str(message.id) if reply else None)
+        return True
 
     async def _download(self, thread_id: str, files: list[discord.Attachment]) -> list[dict[str, Any]]:
         """The files as content blocks; a message in the thread lists those that are left out."""

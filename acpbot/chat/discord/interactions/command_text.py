@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from acpbot.sessions.options import Choice, Options
     from acpbot.sessions.views import Row
 
-NOT_HERE: Final = "You may not use me here. Nothing was changed."
+NOT_ENDED: Final = (
+    "I closed the session, but I could not make sure that nothing of it is left. An admin can check the log."
+)
+NOT_HERE: Final = "You don't have access to this bot here. Ask an admin."
 NO_SESSION: Final = "There is no session here: mention me in a channel with what you want done, or write in a thread."
 AGENT_HELP: Final = "`/agent NAME` starts this thread over with another one."
 HELP: Final = """\
 Mention me in a channel with what you want done: a thread opens, and an agent works in it. \
 In the thread just write on; what you write while it works waits its turn, and can be edited or deleted until then.
-`/status` what it is doing · `/cancel` stop the running turn · `/reset` start over
+`/status` what it is doing · `/cancel` stop the current answer · `/close` free its place · `/reset` start over
 `/model`, `/mode` show or choose · `/agent` another agent · `/sessions` yours"""
 
 _STATES: Final = {
@@ -35,6 +38,17 @@ _STATES: Final = {
 }
 _ROWS_MAX: Final = 20
 _CHOICES_MAX: Final = 40
+
+
+def not_yours_text(*people: str | None) -> str:
+    """Answer to a command that only these people (ids, perhaps unknown) and admins may give."""
+    named = [f"<@{person}>" for person in dict.fromkeys(people) if person]
+    return f"Only {' or '.join([*named, 'an admin'])} can do this here."
+
+
+def next_text(*, resumable: bool) -> str:
+    """What the next message in a thread does whose session has ended."""
+    return f"Your next message {'continues the conversation' if resumable else 'starts a new conversation'}."
 
 
 def status_text(row: Row, options: Options | None) -> str:

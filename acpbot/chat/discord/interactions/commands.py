@@ -1,4 +1,4 @@
-"""Slash commands: their definitions, who may use them, and the answer to each within Discord's three seconds.
+"""Slash commands: their definitions, and the answer to each within Discord's three seconds.
 
 Only the user of a command sees its answer. A command that takes longer is deferred, and answered when it is done.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import discord
 from discord import app_commands
@@ -20,8 +20,10 @@ from acpbot.chat.discord.interactions.command_text import (
     AGENT_HELP,
     HELP,
     NO_SESSION,
-    NOT_HERE,
+    NOT_ENDED,
     choices_text,
+    next_text,
+    not_yours_text,
     sessions_text,
     status_text,
 )
@@ -34,12 +36,13 @@ from acpbot.sessions.views import Target
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from acpbot.chat.discord.access import Channels, CurrentSettings
+    from acpbot.chat.discord.access import Channels, CurrentSettings, MessageSource
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.session import Session
 
 log = get_logger(__name__)
+T = TypeVar("T")
 
 PROMPT_SECONDS: Final = 1.5
 """An answer that takes longer is deferred; Discord waits 3 s for the first response."""
@@ -52,14 +55,17 @@ _INTERNAL: Final = "I could not do that: internal error, see the log."
 
 _COMMANDS: Final = {
     "status": "What the agent in this thread is doing",
-    "cancel": "Stop the running turn; the session stays",
+    "cancel": "Stop the current answer",
+    "close": "End this thread's session to free its place; the conversation is kept",
     "reset": "End this thread's session and forget it; the next message starts a new one",
     "model": "Show the agent's models, or choose one",
     "mode": "Show the agent's modes, or choose one",
     "agent": "Show the agents, or start this thread over with another one",
-    "sessions": "Your sessions",
+    "sessions": "List your sessions",
     "help": "What I can do, and the agent's own commands",
 }
+_CONTROLS: Final = frozenset({"cancel", "close", "reset"})
+"""They change the session, and so do those of :data:`_CHOICES` when they choose."""
 _CHOICES: Final = {"model": "The model", "mode": "The mode", "agent": "The agent"}
 """The description of the option ``name``, by commands that have one."""
 
@@ -80,9 +86,10 @@ def definitions(*, dms: bool) -> list[dict[str, Any]]:
 
 
 class SlashCommands:
-    """Registers and answers them. Each command must pass the same access checks as a message.
+    """Registers and answers them, for people who may use the bot in the channel.
 
-    ``prompt``: seconds after which an answer is deferred.
+    ``asker_of`` says who asked for the turn that runs in a thread. ``prompt``: seconds after which an answer is
+    deferred.
     """
 
     def __init__(
@@ -92,19 +99,24 @@ class SlashCommands:
         pool: Pool,
         channels: Channels,
         outbox: Outbox,
+        asker_of: Callable[[str], str | None],
         prompt: float = PROMPT_SECONDS,
+        on_crash: Callable[[BaseException], object] | None = None,
     ) -> None:
         self._settings = settings
         self._pool = pool
         self._channels = channels
         self._outbox = outbox
+        self._asker_of = asker_of
         self._prompt = prompt
         self._ending: dict[str, str] = {}
-        self._registering = TaskSet("discord commands")
+        self._registering = TaskSet("discord commands", on_crash)
+        self._answering = TaskSet("discord answers", on_crash)
         self._registered = False
         self._handlers: dict[str, Callable[[_Call], Awaitable[str]]] = {
             "status": self._status,
             "cancel": self._cancel,
+            "close": self._close,
             "reset": self._reset,
             "model": self._choose,
             "mode": self._choose,
@@ -136,30 +148,26 @@ class SlashCommands:
             self._registered = True
 
     async def close(self) -> None:
-        """Stop registering."""
+        """Stop registering and answering."""
         await self._registering.cancel()
+        await self._answering.cancel()
 
     # Answering.
 
     async def on_command(self, interaction: discord.Interaction) -> None:
         """Somebody has given a command, or is typing one and wants proposals."""
         me = interaction.client.user
-        source = self._channels.source_of(interaction.channel, "" if me is None else str(me.id))
-        call = _Call(interaction, source.channel_id)
-        allowed = access.is_allowed(self._settings.discord, author_of(interaction.user), source)
+        call = _Call(interaction, self._channels.source_of(interaction.channel, "" if me is None else str(me.id)))
         if interaction.type is discord.InteractionType.autocomplete:
-            proposals = self._proposals(call) if allowed else []
+            proposals = self._proposals(call)
             await respond(interaction, lambda: interaction.response.autocomplete(proposals))
-        elif not allowed:
-            log.info("command_denied", **call.fields)
-            await whisper(interaction, NOT_HERE)
         else:
             await self._answer(call)
 
     async def _answer(self, call: _Call) -> None:
         log.info("command", **call.fields)
         interaction = call.interaction
-        work = asyncio.create_task(self._work(call), name=f"discord /{call.name}")
+        work = self._answering.start(self._work(call), name=call.name[:40])
         await asyncio.wait([work], timeout=self._prompt)
         if work.done():
             await whisper(interaction, work.result())
@@ -173,7 +181,7 @@ class SlashCommands:
         if handler is None:
             return f"I do not know /{call.name[:40]}; see /help."
         try:
-            words = await handler(call)
+            words = self._not_yours(call) or await handler(call)
         except AcpbotError as error:
             words = refusal_text(error, call.user_id)
         except Exception:
@@ -181,6 +189,16 @@ class SlashCommands:
             log.exception("command_failed", **call.fields)
             words = _INTERNAL
         return words if len(words) <= _ANSWER_LENGTH else words[: _ANSWER_LENGTH - 1] + "…"
+
+    def _not_yours(self, call: _Call) -> str | None:
+        """Why the person may not give this command; ``None`` where they may."""
+        if not call.changes_session or not self._known(call.thread_id):
+            return None
+        asker_id = self._asker_of(call.thread_id)
+        if access.may_control(self._settings.discord, author_of(call.interaction.user), call.source, asker_id):
+            return None
+        log.info("command_denied", **call.fields)
+        return not_yours_text(call.source.owner_id, asker_id)
 
     def _proposals(self, call: _Call) -> list[app_commands.Choice[str]]:
         if call.name == "agent":
@@ -219,25 +237,42 @@ class SlashCommands:
         outcome = await self._pool.cancel(call.thread_id)
         return "⏹️ The agent was asked to stop." if outcome == "cancelled" else "Nothing is running here."
 
+    async def _close(self, call: _Call) -> str:
+        thread = self._pool.thread(call.thread_id)
+        if thread is None or not self._known(call.thread_id):
+            return NO_SESSION
+        session = self._pool.get(call.thread_id)
+        if session is None:
+            return f"No agent runs here now. {next_text(resumable=thread.resumable)}"
+        what_next = next_text(resumable=thread.resumable)
+        end = partial(self._pool.suspend, call.thread_id, session.session_id)
+        result = await self._end(call.thread_id, f"<@{call.user_id}> closed this session. {what_next}", end)
+        return f"Done. {what_next}" if result.outcome != "failed" else f"{NOT_ENDED} {what_next}"
+
     async def _reset(self, call: _Call) -> str:
         if not self._known(call.thread_id):
             return NO_SESSION
         text = f"<@{call.user_id}> has reset this session. The next message starts a new one."
-        ended = await self._end(call.thread_id, text)
+        ended = await self._forget(call.thread_id, text)
         return "Done: the session was ended and forgotten." if ended else "Done: nothing is remembered."
 
-    async def _end(self, thread_id: str, text: str) -> bool:
+    async def _forget(self, thread_id: str, text: str) -> bool:
         """End the thread's session and forget it; whether there was one."""
         session = self._pool.get(thread_id)
         if session is None:
             self._pool.forget(thread_id)
             return False
+        target = Target(thread_id=thread_id, session_id=session.session_id)
+        await self._end(thread_id, text, partial(self._pool.kill, [target], forget=True))
+        return True
+
+    async def _end(self, thread_id: str, text: str, end: Callable[[], Awaitable[T]]) -> T:
+        """End the thread's session by ``end``, whose result is returned; the thread reads ``text`` about it."""
         self._ending[thread_id] = text
         try:
-            await self._pool.kill([Target(thread_id=thread_id, session_id=session.session_id)], forget=True)
+            return await end()
         finally:
             self._ending.pop(thread_id, None)
-        return True
 
     async def _choose(self, call: _Call) -> str:
         session = self._session(call)
@@ -267,7 +302,7 @@ class SlashCommands:
             raise Draining("cannot change the agent: acpbot is about to stop or restart; try again in a moment")
         text = f"<@{call.user_id}> has changed the agent to `{call.option}`: it starts afresh."
         owner = None if thread is None else thread.owner
-        if not await self._end(call.thread_id, text):
+        if not await self._forget(call.thread_id, text):
             self._outbox.post(call.thread_id, text)
         self._pool.ensure(call.thread_id, platform=PLATFORM, owner=owner, agent=call.option)
         return f"Done: `{call.option}` works in this thread from now on."
@@ -286,14 +321,20 @@ class SlashCommands:
 class _Call:
     """One command, as it was given."""
 
-    def __init__(self, interaction: discord.Interaction, thread_id: str) -> None:
+    def __init__(self, interaction: discord.Interaction, source: MessageSource) -> None:
         data: Any = interaction.data or {}
         options: list[dict[str, Any]] = data.get("options") or []
         self.interaction = interaction
-        self.thread_id = thread_id
+        self.source = source
+        self.thread_id = source.channel_id
         self.user_id = str(interaction.user.id)
         self.name = str(data.get("name", ""))
         self.option: str | None = next((str(option.get("value")) for option in options), None)
+
+    @property
+    def changes_session(self) -> bool:
+        """Whether it changes the session of the thread."""
+        return self.name in _CONTROLS or (self.name in _CHOICES and self.option is not None)
 
     @property
     def fields(self) -> dict[str, str]:

@@ -96,7 +96,7 @@ class PermissionPrompts:
             await whisper(interaction, NOT_HERE)
         elif prompt is None:
             await self._remove_old_buttons(interaction)
-        elif not access.may_answer(self._settings.discord, author, prompt.asker_id):
+        elif not access.may_control(self._settings.discord, author, source, prompt.asker_id):
             await whisper(interaction, buttons.not_yours(prompt.asker_id))
         elif prompt.ask.outcome is not None:
             await whisper(interaction, buttons.answered_already(prompt.ask.outcome, prompt.answered_by))

@@ -38,6 +38,9 @@ NONCE_SECONDS: Final = 120.0
 MAY_BE_TWICE: Final = (
     "⚠️ My last message may be here twice: I may not read this channel's history, to see if it had arrived."
 )
+DENIALS_MOST: Final = 3
+"""Reactions to strangers' messages that wait in a channel; further ones are dropped."""
+
 REFUSED_EDITS_MOST: Final = 3
 """Refused edits of a message before we give up: somebody may have deleted it."""
 
@@ -66,15 +69,19 @@ class Delivery:
 
 
 class _Reaction(NamedTuple):
-    """A reaction of ours to put on a message, or to take off."""
+    """A reaction of ours to put on a message, or to take off. ``repeated``: it may be as wanted already."""
 
     message_id: str
     emoji: str
     add: bool
+    repeated: bool = False
 
 
 class ChannelQueue:
-    """What is to be delivered to one channel. ``running`` are its tasks, by what they do: send, edit, side task."""
+    """What is to be delivered to one channel. ``running`` are its tasks by what they do.
+
+    They are send, edit, side task, and denial: a task of its own, so that no side task waits for one.
+    """
 
     def __init__(self, channel_id: str, delivery: Delivery) -> None:
         self._channel_id = channel_id
@@ -85,6 +92,7 @@ class ChannelQueue:
         self._edits: dict[Post, None] = {}
         self._deletions: deque[Post] = deque()
         self._reactions: deque[_Reaction] = deque()
+        self._denials: deque[_Reaction] = deque()
         self._side_task: Post | _Reaction | None = None  # one that has failed, to be tried again
         self._sources: dict[Callable[[], None], None] = {}
         self._last_id: str | None = None
@@ -124,16 +132,28 @@ class ChannelQueue:
         while self._sources:
             source = next(iter(self._sources))
             del self._sources[source]
-            source()
+            try:
+                source()
+            except Exception:
+                # Broad: what one source has to show must not stop the deliveries of others.
+                log.exception("discord_source_failed", channel=self._channel_id)
 
-    def react(self, message_id: str, emoji: str, *, add: bool) -> None:
-        """Put a reaction on a message or take it off, in order. Two that wait and undo each other are dropped."""
-        opposite = _Reaction(message_id, emoji, not add)
-        if opposite not in self._reactions:
-            self._reactions.append(_Reaction(message_id, emoji, add))
+    def react(self, message_id: str, emoji: str, *, add: bool, repeated: bool = False) -> None:
+        """Put a reaction on a message or take it off, in order. Two that wait and undo each other are dropped.
+
+        ``repeated``: an earlier try, or an earlier run of the daemon, may have done the same. Then the opposite is sent
+        in any case.
+        """
+        wanted = _Reaction(message_id, emoji, add, repeated)
+        waiting = next((one for one in self._reactions if one[:3] == (message_id, emoji, not add)), None)
+        if waiting is None or waiting.repeated:
+            if waiting is not None:
+                self._reactions.remove(waiting)
+                wanted = wanted._replace(repeated=True)
+            self._reactions.append(wanted)
             self._wake("side task", self._do_side_task)
             return
-        at = self._reactions.index(opposite)
+        at = self._reactions.index(waiting)
         del self._reactions[at]
         # The next reaction to the message takes its place, so that the message always has one.
         for later in list(self._reactions)[at:]:
@@ -141,6 +161,12 @@ class ChannelQueue:
                 self._reactions.remove(later)
                 self._reactions.insert(at, later)
                 return
+
+    def deny(self, message_id: str, emoji: str) -> None:
+        """Put a reaction on a stranger's message when nothing else waits; it is dropped where several wait already."""
+        if len(self._denials) < DENIALS_MOST:
+            self._denials.append(_Reaction(message_id, emoji, add=True))
+            self._wake("denial", self._deny_next)
 
     def update(self, post: Post) -> None:
         """Plan what is left to do for a post: delete it, edit it, or forget it as it shows what is wanted for good."""
@@ -394,6 +420,19 @@ class ChannelQueue:
         if isinstance(task, Post):
             task.move_to(PostState.DELETED)
             self._store.post_settled(task.nonce)
+        return True
+
+    async def _deny_next(self) -> bool:
+        """React to one stranger's message, in one try, while no side task waits; return whether there was one."""
+        while (side_task := self.running.get("side task")) is not None and not side_task.done():
+            await asyncio.wait([side_task])
+        if not self._denials:
+            return False
+        denial = self._denials.popleft()
+        try:
+            await self._rest.react(self._channel_id, denial.message_id, denial.emoji, add=True, spare=True)
+        except (RequestRefused, Unreachable) as error:
+            log.debug("discord_denial_lost", channel=self._channel_id, error=str(error))
         return True
 
 

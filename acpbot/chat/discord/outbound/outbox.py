@@ -52,13 +52,14 @@ class Outbox:
         store: Store | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        on_crash: Callable[[BaseException], object] | None = None,
     ) -> None:
         self.rest = rest
         self.backoff = backoff
         self.retries = WakeableBackoff(backoff)
         self._store = store or Store()
         self._wall = wall
-        self._tasks = TaskSet("discord delivery")
+        self._tasks = TaskSet("discord delivery", on_crash)
         self._echoes: dict[str, str] = {}
         self._delivery = Delivery(
             rest=rest,
@@ -118,6 +119,10 @@ class Outbox:
     def react(self, channel_id: str, message_id: str, emoji: str, *, add: bool) -> None:
         """Put a reaction on a message or take it off: see :meth:`ChannelQueue.react`."""
         self.queue(channel_id).react(message_id, emoji, add=add)
+
+    def deny(self, channel_id: str, message_id: str, emoji: str) -> None:
+        """Put a reaction on a stranger's message: see :meth:`ChannelQueue.deny`."""
+        self.queue(channel_id).deny(message_id, emoji)
 
     def recover(self, records: Sequence[PostRecord]) -> None:
         """Finish the posts of an earlier run of the daemon."""

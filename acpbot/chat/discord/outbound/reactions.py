@@ -214,11 +214,17 @@ class Reactions:
 
 
 class ReactionUpdater:
-    """Shows how far the answer to one message is, by reactions on it. It begins with QUEUED."""
+    """Shows how far the answer to one message is, by reactions on it. It begins with QUEUED.
 
-    def __init__(self, outbox: Outbox, settings: ReactionSettings, channel_id: str, message_id: str) -> None:
+    ``again``: an earlier run of the daemon, or an earlier updater, may have shown QUEUED on the message.
+    """
+
+    def __init__(
+        self, outbox: Outbox, settings: ReactionSettings, channel_id: str, message_id: str, *, again: bool = False
+    ) -> None:
         self._queue = outbox.queue(channel_id)
         self._message_id = message_id
+        self._again = again
         self._reactions = Reactions(settings)
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -237,7 +243,8 @@ class ReactionUpdater:
     def _apply(self) -> None:
         """Make the changes that are due, and come back for the next ones."""
         for change in self._reactions.due(self._loop.time()):
-            self._queue.react(self._message_id, change.emoji, add=change.action == "add")
+            self._queue.react(self._message_id, change.emoji, add=change.action == "add", repeated=self._again)
+            self._again = False
         wakeup = self._reactions.next_wakeup()
         if self._timer is not None and (wakeup is None or wakeup < self._timer.when()):
             self._timer.cancel()

@@ -22,14 +22,20 @@ import msgspec
 from discord.http import Route
 
 from acpbot.chat.discord import compat
+from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+log = get_logger(__name__)
 
 REQUEST_SECONDS: Final = 30.0
 UPLOAD_SECONDS: Final = 180.0
 FILE_BYTES_MOST: Final = 8 * 1024 * 1024
 """Of one attached file; Discord takes 10 MiB."""
+
+PAGE: Final = 100
+"""Messages in one answer."""
 
 GLOBAL_LIMIT: Final = 45
 """Requests in a second; Discord allows a bot 50 in all."""
@@ -44,8 +50,15 @@ ARCHIVED: Final = 50083
 HAS_THREAD: Final = 160004
 NOBODY: Final[dict[str, list[str]]] = {"parse": []}
 
-NO_ANSWER: Final = (discord.HTTPException, aiohttp.ClientError, OSError, TimeoutError)
-"""What discord.py's own calls raise where Discord does not answer, or answers with an error."""
+NO_ANSWER: Final = (
+    *(discord.HTTPException, aiohttp.ClientError, OSError, TimeoutError),
+    *(ValueError, LookupError, TypeError, AttributeError),
+)
+"""What discord.py's own calls raise where Discord does not answer, or answers with an error.
+
+The second line is what they raise for a body that is not what its status and type announce: an empty or truncated one,
+one that is not UTF-8, a proxy's page, an object without a field.
+"""
 
 CLOSED: Final = RuntimeError
 """What they raise where the client has been closed."""
@@ -53,7 +66,6 @@ CLOSED: Final = RuntimeError
 _EDIT: Final = re.compile(r"/channels/(\d+)/messages/\d+$")
 _FINAL: Final = frozenset({400, 403, 404, 405, 413})
 _PACES_MOST: Final = 4096
-_PAGE: Final = 100
 _PAGES_MOST: Final = 10
 _MALFORMED: Final = "an answer that is none of Discord's"
 
@@ -79,20 +91,21 @@ class File(msgspec.Struct, frozen=True):
 
 
 class Throttle:
-    """Admits ``limit`` requests in any ``per`` seconds; urgent ones before others, each kind in order."""
+    """Admits ``limit`` requests in any ``per`` seconds: urgent ones first, spare ones last, each kind in order."""
 
     def __init__(self, limit: int = GLOBAL_LIMIT, per: float = 1.0) -> None:
         self._limit = limit
         self._per = per
         self._admitted: deque[float] = deque()
         self._blocked_until = 0.0
-        self._waiting: tuple[deque[asyncio.Future[None]], deque[asyncio.Future[None]]] = (deque(), deque())
+        # Those that are urgent, the others, and those for which nobody waits.
+        self._waiting: tuple[deque[asyncio.Future[None]], ...] = (deque(), deque(), deque())
         self._timer: asyncio.TimerHandle | None = None
 
-    async def admit(self, *, urgent: bool) -> None:
-        """Return when a request may be sent."""
+    async def admit(self, *, urgent: bool, spare: bool = False) -> None:
+        """Return when a request may be sent. ``spare``: after all others that wait."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[0 if urgent else 1].append(future)
+        self._waiting[0 if urgent else 2 if spare else 1].append(future)
         self._admit_next()
         await future
 
@@ -182,7 +195,7 @@ class Rest:
         content, components = latest()
         body = {"content": content, "components": list(components), "allowed_mentions": NOBODY}
         path = "/channels/{channel_id}/messages/{message_id}"
-        await self._request("PATCH", path, body, None, channel_id=channel_id, message_id=message_id)
+        _id_in(await self._request("PATCH", path, body, None, channel_id=channel_id, message_id=message_id))
         return content, components
 
     async def delete(self, channel_id: str, message_id: str) -> None:
@@ -194,12 +207,17 @@ class Rest:
             if error.code != UNKNOWN_MESSAGE:
                 raise
 
-    async def react(self, channel_id: str, message_id: str, emoji: str, *, add: bool) -> None:
-        """Put a reaction of ours on a message, or take it off; a custom emoji is ``<:name:id>``, or ``name:id``."""
+    async def react(self, channel_id: str, message_id: str, emoji: str, *, add: bool, spare: bool = False) -> None:
+        """Put a reaction of ours on a message, or take it off; a custom emoji is ``<:name:id>``, or ``name:id``.
+
+        ``spare``: after all other requests that wait.
+        """
         emoji = emoji.strip("<>").removeprefix("a:").removeprefix(":")
         path = "/channels/{channel_id}/messages/{message_id}/reactions/{emoji}/@me"
         method = "PUT" if add else "DELETE"
-        await self.call(method, path, urgent=False, channel_id=channel_id, message_id=message_id, emoji=emoji)
+        await self.call(
+            method, path, urgent=False, spare=spare, channel_id=channel_id, message_id=message_id, emoji=emoji
+        )
 
     async def typing(self, channel_id: str) -> None:
         """Show for 10 s that something is being written."""
@@ -208,22 +226,36 @@ class Rest:
     async def message(self, channel_id: str, message_id: str) -> dict[str, Any]:
         """A message as it is now."""
         path = "/channels/{channel_id}/messages/{message_id}"
-        found: dict[str, Any] = await self.call("GET", path, urgent=False, channel_id=channel_id, message_id=message_id)
-        return found
+        found = await self.call("GET", path, urgent=False, channel_id=channel_id, message_id=message_id)
+        return _messages_in([found])[0]
 
     async def posted_since(self, channel_id: str, message_id: str) -> list[dict[str, Any]]:
         """The messages after this one, oldest first, 1,000 at most."""
         messages: list[dict[str, Any]] = []
         for _ in range(_PAGES_MOST):
-            path = f"/channels/{{channel_id}}/messages?after={message_id}&limit={_PAGE}"
-            found = await self.call("GET", path, channel_id=channel_id)
-            if not isinstance(found, list):
-                raise Unreachable(_MALFORMED)
-            messages += sorted(found, key=lambda message: int(message["id"]))
-            if len(found) < _PAGE:
+            found = await self.page_after(channel_id, message_id)
+            messages += found
+            if len(found) < PAGE:
                 break
             message_id = str(messages[-1]["id"])
         return messages
+
+    async def page_after(self, channel_id: str, message_id: str, *, urgent: bool = True) -> list[dict[str, Any]]:
+        """The first messages after this one, oldest first: :data:`PAGE` of them where there are more."""
+        path = f"/channels/{{channel_id}}/messages?after={message_id}&limit={PAGE}"
+        found = _messages_in(await self.call("GET", path, urgent=urgent, channel_id=channel_id))
+        later = [message for message in found if int(message["id"]) > int(message_id)]
+        return sorted(later, key=lambda message: int(message["id"]))
+
+    async def member(self, guild_id: str, user_id: str) -> dict[str, Any]:
+        """A member of a server. RequestRefused with NOT_FOUND: the person is none."""
+        path = "/guilds/{guild_id}/members/{user_id}"
+        answer = await self.call("GET", path, urgent=False, guild_id=guild_id, user_id=user_id)
+        try:
+            msgspec.convert(answer, _Member)
+        except msgspec.ValidationError as error:
+            raise Unreachable(_MALFORMED) from error
+        return dict(answer)
 
     # Threads.
 
@@ -251,7 +283,7 @@ class Rest:
 
     async def change_thread(self, thread_id: str, **fields: Any) -> None:
         """Rename a thread (``name``), or reopen an archived one (``archived=False``)."""
-        await self.call("PATCH", "/channels/{channel_id}", fields, channel_id=thread_id)
+        _id_in(await self.call("PATCH", "/channels/{channel_id}", fields, channel_id=thread_id))
 
     async def call(
         self,
@@ -261,11 +293,12 @@ class Rest:
         *,
         file: File | None = None,
         urgent: bool = True,
+        spare: bool = False,
         **params: str,
     ) -> Any:
-        """One request, its JSON answer. Raises Refused, Unreachable."""
+        """One request, its JSON answer; an empty text where there is none. Raises RequestRefused, Unreachable."""
         await self._logged_in.wait()
-        await self._throttle.admit(urgent=urgent)
+        await self._throttle.admit(urgent=urgent, spare=spare)
         return await self._request(method, path, body, file, **params)
 
     async def _request(self, method: str, path: str, body: Any, file: File | None, **params: str) -> Any:
@@ -277,8 +310,12 @@ class Rest:
         if file is not None:
             extra = _multipart(body, file)
         try:
+            compat.to_json(body)
+        except (TypeError, ValueError) as error:  # such as half of a surrogate pair: no other try would be better
+            raise RequestRefused(BAD_REQUEST, 0, f"the text cannot be sent: {error}"[:300]) from error
+        try:
             async with asyncio.timeout(REQUEST_SECONDS if file is None else UPLOAD_SECONDS):
-                return await client.http.request(route, **extra)
+                answer = await client.http.request(route, **extra)
         except asyncio.CancelledError:
             compat.open_global_gate(client.http)  # until the limit is over our own throttle blocks
             raise
@@ -286,12 +323,11 @@ class Rest:
             if error.status in _FINAL:
                 raise RequestRefused(error.status, error.code, error.text[:300]) from error
             raise Unreachable(f"{error.status} {error.text[:100]}") from error
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except (*NO_ANSWER, CLOSED) as error:
             raise Unreachable(f"{type(error).__name__}: {error}"[:200]) from error
-        except (RuntimeError, AttributeError) as error:
-            if self.client is client and not client.is_closed():
-                raise
-            raise Unreachable("the HTTP session was closed") from error
+        if isinstance(answer, str) and answer:
+            raise Unreachable(_MALFORMED)  # a page of some proxy
+        return answer
 
     # The pace of edits.
 
@@ -305,6 +341,12 @@ class Rest:
         return left / max(remaining, 1) if left > 0 else 0.0
 
     async def _seen(self, _session: aiohttp.ClientSession, _context: Any, done: aiohttp.TraceRequestEndParams) -> None:
+        try:
+            self._read_limits(done)
+        except ValueError as error:  # no number: the answer itself is read all the same
+            log.debug("discord_limits_unreadable", error=str(error))
+
+    def _read_limits(self, done: aiohttp.TraceRequestEndParams) -> None:
         if done.response.status == TOO_MANY and done.response.headers.get("X-RateLimit-Scope") == "global":
             self._throttle.block(float(done.response.headers.get("Retry-After", "1")))
         if done.method != "PATCH" or (found := _EDIT.search(done.url.path)) is None:
@@ -319,11 +361,62 @@ class Rest:
             self._paces = {channel: pace for channel, pace in self._paces.items() if pace[1] > now}
 
 
+class _WithId(msgspec.Struct):
+    id: str
+
+
+class _User(_WithId):
+    username: str
+    discriminator: str
+
+
+class _NamedFile(msgspec.Struct):
+    filename: str
+
+
+class _Emoji(msgspec.Struct):
+    name: str | None
+    id: str | None = None
+
+
+class _Reaction(msgspec.Struct):
+    emoji: _Emoji
+    me: bool = False
+
+
+class _Member(msgspec.Struct):
+    """The fields of a member that discord.py needs."""
+
+    user: _User
+    roles: list[str]
+    flags: int
+
+
+class _Message(_WithId):
+    """The fields of a message that acpbot reads."""
+
+    content: str
+    author: _WithId
+    attachments: list[_NamedFile]
+    reactions: list[_Reaction] = []
+
+
 def _id_in(answer: Any) -> str:
-    """The id in Discord's answer."""
-    if not isinstance(answer, dict) or "id" not in answer:
-        raise Unreachable(_MALFORMED)
-    return str(answer["id"])
+    """The id in Discord's answer. Raises Unreachable."""
+    try:
+        return msgspec.convert(answer, _WithId).id
+    except msgspec.ValidationError as error:
+        raise Unreachable(_MALFORMED) from error
+
+
+def _messages_in(answer: Any) -> list[dict[str, Any]]:
+    """The messages of Discord's answer, each with the fields of :class:`_Message`. Raises Unreachable."""
+    try:
+        if all(message.id.isdecimal() for message in msgspec.convert(answer, list[_Message])):
+            return list(answer)
+    except msgspec.ValidationError as error:
+        raise Unreachable(_MALFORMED) from error
+    raise Unreachable(_MALFORMED)
 
 
 def _multipart(body: dict[str, Any] | None, file: File) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from acpbot.aio import TaskSet, retry
+from acpbot.aio import KeyedLocks, TaskSet, retry
 from acpbot.chat.discord.outbound.rest import RequestRefused, Unreachable
 from acpbot.logs import get_logger
 from acpbot.sessions.thread import TITLE_LENGTH, title_from
@@ -38,7 +38,12 @@ def name_for(text: str) -> str:
 class Threads:
     """Opens and renames. ``clock``: monotonic seconds."""
 
-    def __init__(self, outbox: Outbox, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        clock: Callable[[], float],
+        on_crash: Callable[[BaseException], object] | None = None,
+    ) -> None:
         self._outbox = outbox
         self._rest: Rest = outbox.rest
         self._clock = clock
@@ -46,15 +51,21 @@ class Threads:
         self._wanted: dict[str, str] = {}
         self._renames: dict[str, deque[float]] = {}
         self._renaming: set[str] = set()
-        self._tasks = TaskSet("discord rename")
+        self._opening = KeyedLocks()
+        self._tasks = TaskSet("discord rename", on_crash)
 
     async def open(self, channel_id: str, message_id: str, text: str) -> str:
         """A thread from this message; its id. Raises Refused, and Unreachable after many tries."""
         name = name_for(text)
-        opened = partial(self._rest.open_thread, channel_id, message_id, name)
+        opened = partial(self._open_once, channel_id, message_id, name)
         thread_id = await retry(opened, on=(Unreachable,), backoff=self._outbox.retries, attempts=_OPEN_TRIES)
         self.named(thread_id, name)
         return thread_id
+
+    async def _open_once(self, channel_id: str, message_id: str, name: str) -> str:
+        # One after the other in the order of the calls: where a limit is reached, discord.py does not keep the order.
+        async with self._opening.hold(channel_id):
+            return await self._rest.open_thread(channel_id, message_id, name)
 
     def named(self, thread_id: str, name: str) -> None:
         """Note the name of a thread of ours; one that somebody else renames is left alone from then on."""

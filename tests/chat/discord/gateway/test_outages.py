@@ -257,7 +257,9 @@ async def test_latency_and_acknowledgement_of_heartbeats_are_reported(tmp_path):
 @pytest.mark.parametrize(("method", "route", "times"), [("POST", rest.MESSAGES, 1), ("PATCH", rest.MESSAGE, 99)])
 async def test_a_refused_part_of_an_answer_is_reported(scene: Scene, method, route, times):
     scene.server.faults.status(400, method, route, times=times)
-    thread = await scene.opens("say one; stall 0.1; say two")
+    thread = await scene.opens("say one; tool true; say two")
+    asked = await scene.server.wait_for_message(thread, lambda one: one.buttons)
+    scene.ada.clicks(asked, label="✅ Allow once")
     await scene.idle(thread, 1)
     assert "A part of the answer could not be shown: Discord refused it" in scene.text(thread)
 

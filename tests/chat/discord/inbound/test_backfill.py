@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from tests.fakes.discord import rest
+from acpbot.chat.discord.inbound.backfill import Places
+from tests.fakes.discord import payloads, rest
 from tests.support.discord_scene import Scene, staged
 
 if TYPE_CHECKING:
@@ -167,9 +169,77 @@ async def test_after_a_cancelled_drain_deferred_messages_are_answered(scene: Sce
     await scene.server.wait_for(lambda: waits.shown_reactions == mention.shown_reactions == ["👀"])
     assert len(scene.server.threads_of(scene.channel)) == 1
     scene.pool.draining = False
+    busy = scene.server.faults.hold("PUT", rest.REACTION)
+    scene.chat.outbox.react(str(thread.id), str(waits.id), "👍", add=True)
+    await busy.arrived.wait()
     scene.chat.go_on()
     await scene.says(thread, "two")
+    busy.release()
     other = await thread_of(scene, mention)
     await scene.says(other, "three")
     await scene.idle(thread, 2)
     assert said(scene, thread) == ["one", "two"]
+    assert set(waits.shown_reactions) == {"👍", "🆗"}, "the reaction of before is taken off"
+
+
+async def test_slow_histories_hold_up_no_channel_that_needs_none(scene: Scene):
+    busy = [scene.server.make_channel(scene.guild, f"busy-{number}") for number in range(40)]
+    quiet = scene.server.make_channel(scene.guild, "quiet")
+    async with away(scene):
+        for channel in busy:
+            scene.eve.says(channel, "news")
+        slow = scene.server.faults.hold("GET", rest.MESSAGES, times=10**6)
+    reads = scene.server.requests_to
+    await scene.server.wait_for(lambda: len(reads("GET", rest.MESSAGES)) == 32, what="as many reads as there may be")
+    read = [call.number("channel_id") for call in reads("GET", rest.MESSAGES)]
+    assert read == [channel.id for channel in reversed(busy[8:])], "first where people wrote last"
+    mention = scene.ada.says(quiet, "say at once", mentions=[scene.server.bot])
+    thread = await scene.server.wait_for(lambda: mention.thread)
+    await scene.says(thread, "at once")
+    slow.release()
+
+
+async def test_the_history_that_a_new_message_waits_for_is_read_next():
+    places, got = Places(1), []
+
+    async def read(key: int) -> None:
+        async with places.hold(key):
+            got.append(key)
+
+    async with places.hold(0):
+        reads = [asyncio.create_task(read(key)) for key in (1, 2, 3, 4)]
+        await asyncio.sleep(0)
+        places.hurry(3)
+        places.hurry(99)
+        reads[1].cancel()
+    await asyncio.wait(reads)
+    assert got == [3, 1, 4]
+    await read(5)
+
+
+async def test_a_place_that_is_given_to_a_cancelled_read_goes_to_the_next_one():
+    places = Places(1)
+    held = places.hold(0)
+    await held.__aenter__()
+    waiting = asyncio.create_task(places.hold(1).__aenter__())
+    await asyncio.sleep(0)
+    await held.__aexit__(None, None, None)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    async with asyncio.timeout(5), places.hold(2):
+        pass
+
+
+async def test_a_message_that_cannot_be_read_hides_none_after_it(scene: Scene, caplog):
+    thread = await scene.opens("say one")
+    await scene.idle(thread, 1)
+    async with away(scene):
+        odd = scene.ada.says(thread, "say odd")
+        scene.ada.says(thread, "say two")
+        missed = [one for one in scene.server.messages_in(thread) if one.id >= odd.id]
+        cdn, bot = scene.server.world.cdn, scene.server.bot
+        page = [payloads.message(one, cdn, bot, gateway=False) for one in reversed(missed)]
+        page[-1]["embeds"] = ["no object"]
+        scene.server.faults.status(200, "GET", rest.MESSAGES, body=page)
+    await scene.says(thread, "two")
+    assert "missed_message_lost" in caplog.text

@@ -179,7 +179,7 @@ async def test_a_mention_without_text_gets_a_hint(scene: Scene):
     message = scene.asks("")
     hint = await scene.server.wait_for_message(scene.channel)
     assert hint.referenced is message
-    assert "what you want done" in hint.content
+    assert "Mention me with a task" in hint.content
     assert scene.server.threads_of(scene.channel) == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from acpbot.chat.discord.interactions import commands
+from acpbot.chat.discord.interactions.command_text import NOT_HERE
 from acpbot.sessions.views import Target
 from acpbot.times import short_duration
 from tests.fakes.discord import rest
@@ -22,7 +23,7 @@ async def answer_to(scene: Scene, command: str, channel, who=None, **options: st
 
 async def test_all_commands_are_registered(scene: Scene):
     names = {one["name"] for one in scene.server.commands()}
-    assert names == {"status", "cancel", "reset", "model", "mode", "agent", "sessions", "help"}
+    assert names == {"status", "cancel", "close", "reset", "model", "mode", "agent", "sessions", "help"}
     assert all(one["contexts"] == [0] for one in commands.definitions(dms=False))
 
 
@@ -46,7 +47,7 @@ async def test_a_stranger_gets_one_line_and_changes_nothing(scene: Scene):
     thread = await scene.opens("say first; sleep 60")
     await scene.says(thread, "first")
     for name in ("cancel", "reset", "status"):
-        assert await answer_to(scene, name, thread, scene.eve) == "You may not use me here. Nothing was changed."
+        assert await answer_to(scene, name, thread, scene.eve) == NOT_HERE
     assert scene.harness.row(str(thread.id)).state == "busy"
 
 

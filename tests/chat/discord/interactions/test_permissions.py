@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from acpbot.chat.discord.interactions.command_text import NOT_HERE
 from tests.fakes.discord import rest
 from tests.support.discord_scene import Scene, staged
 
@@ -59,9 +60,18 @@ async def test_only_the_asker_and_admins_may_answer(tmp_path):
         assert "or an admin" in other.answer_text
         assert other.messages[0].visible_to is scene.bob
         stranger = await scene.server.wait_for_answer(scene.eve.clicks(message, label="✅ Allow once"))
-        assert stranger.answer_text == "You may not use me here. Nothing was changed."
+        assert stranger.answer_text == NOT_HERE
         assert scene.harness.row(str(thread.id)).state == "waiting"
         assert message.buttons
+
+
+async def test_the_owner_of_the_thread_answers_for_others(scene: Scene):
+    thread = await scene.opens("say first")
+    await scene.idle(thread, 1)
+    scene.bob.says(thread, "tool echo hi")
+    message = await scene.server.wait_for_message(thread, lambda one: one.buttons)
+    scene.ada.clicks(message, label="✅ Allow once")
+    await scene.says(thread, "The command completed: hi")
 
 
 async def test_an_admin_answers_for_others(tmp_path):

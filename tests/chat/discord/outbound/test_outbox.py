@@ -9,10 +9,12 @@ import pytest
 
 from acpbot.aio import Backoff
 from acpbot.chat.discord.gateway.supervisor import GatewayStatus
-from acpbot.chat.discord.outbound.channel_queue import MAY_BE_TWICE
+from acpbot.chat.discord.outbound.channel_queue import DENIALS_MOST, MAY_BE_TWICE
 from acpbot.chat.discord.outbound.outbox import Outbox
 from acpbot.chat.discord.outbound.post import PostState
+from acpbot.chat.discord.outbound.reactions import ReactionEvent, ReactionUpdater
 from acpbot.chat.discord.outbound.rest import RequestRefused, Rest, Throttle, Unreachable
+from acpbot.config.settings import ReactionSettings, TimingSettings
 from acpbot.text import split_bytes
 from tests.support.pool import Clock
 
@@ -83,7 +85,8 @@ class Api(Rest):
         del self.there[message_id]
         self.log.append(("delete", message_id))
 
-    async def react(self, _channel, _message, emoji, *, add) -> None:
+    async def react(self, _channel, _message, emoji, *, add, spare=False) -> None:
+        assert isinstance(spare, bool)
         lost = await self._meet()
         self.log.append(("+" if add else "-", emoji))
         if lost:
@@ -144,6 +147,20 @@ async def test_a_source_is_asked_only_when_something_can_be_sent(api, outbox):
     assert await outbox.flush(5)
     assert api.log == [("send", "made by the source"), ("send", "after it")]
     assert len(asked) == 1
+
+
+async def test_a_source_that_fails_stops_no_other(api, outbox, caplog):
+    asked = []
+
+    def broken() -> None:
+        raise RuntimeError("a defect")
+
+    outbox.queue("1").refresh(broken)
+    outbox.queue("1").refresh(lambda: asked.append("other"))
+    outbox.post("1", "next")
+    assert await outbox.flush(5)
+    assert (asked, api.log) == (["other"], [("send", "next")])
+    assert "discord_source_failed" in caplog.text
 
 
 async def test_a_refused_post_is_reported_and_the_next_one_is_sent(api, outbox):
@@ -215,6 +232,55 @@ async def test_reactions_that_undo_each_other_while_they_wait_are_not_sent(api, 
     assert api.log == [("+", "👀"), ("+", "🆗")]
 
 
+async def test_a_reaction_that_an_earlier_run_has_made_is_taken_off_in_any_case(api, outbox):
+    """The emoji of a message that waited over a restart is there, whether or not this run has sent it again."""
+    api.gate.clear()
+    outbox.react("1", "6", "👀", add=True)
+    await api.entered.wait()
+    updater = ReactionUpdater(outbox, ReactionSettings(timing=TimingSettings(debounce_ms=0)), "1", "5", again=True)
+    updater.on(ReactionEvent.THINKING)
+    updater.on(ReactionEvent.DONE)
+    api.gate.set()
+    assert await outbox.flush(5)
+    done = ReactionSettings().emojis.done
+    assert api.log == [("+", "👀"), ("+", done), ("-", "👀")]
+
+
+async def test_a_repeated_reaction_that_is_put_on_again_is_sent(api, outbox):
+    api.gate.clear()
+    outbox.react("1", "6", "🚫", add=True)
+    await api.entered.wait()
+    queue = outbox.queue("1")
+    for add in (True, False, True):
+        queue.react("5", "👀", add=add, repeated=True)
+    queue.react("5", "👀", add=False)
+    api.gate.set()
+    assert await outbox.flush(5)
+    assert api.log == [("+", "🚫"), ("-", "👀")]
+
+
+async def test_reactions_to_strangers_wait_for_all_others_and_are_few(api, outbox):
+    api.gate.clear()
+    outbox.react("1", "5", "👀", add=True)
+    await api.entered.wait()
+    for message in range(150):
+        outbox.deny("1", str(message), "🚫")
+    for emoji in "🤔🔥👍":
+        outbox.react("1", "5", emoji, add=True)
+    api.gate.set()
+    assert await outbox.flush(5)
+    assert [emoji for _, emoji in api.log] == ["👀", "🤔", "🔥", "👍", *"🚫" * DENIALS_MOST]
+
+
+async def test_a_reaction_to_a_stranger_is_tried_once(api, outbox):
+    api.trouble.extend(["down", "refused"])
+    outbox.deny("1", "5", "🚫")
+    outbox.deny("1", "6", "🚫")
+    outbox.deny("1", "7", "🚫")
+    assert await outbox.flush(5)
+    assert api.log == [("+", "🚫")]
+
+
 async def test_a_message_always_has_one_reaction(api, outbox):
     outbox.react("1", "5", "👀", add=True)
     assert await outbox.flush(5)
@@ -275,6 +341,17 @@ async def test_the_throttle_lets_urgent_ones_go_first():
     assert names == ["edit 0", "edit 1", "answer", "end", "edit 2", "edit 3"]
     assert order[2][1] - began >= 0.05
     assert order[4][1] - began >= 0.1
+
+
+async def test_the_throttle_lets_spare_requests_go_last():
+    throttle, order = Throttle(limit=1, per=0.01), []
+
+    async def one(name: str, *, spare: bool = False) -> None:
+        await throttle.admit(urgent=False, spare=spare)
+        order.append(name)
+
+    await asyncio.gather(one("first"), one("denial", spare=True), one("reaction"), one("typing"))
+    assert order == ["first", "reaction", "typing", "denial"]
 
 
 def test_backoff_grows_to_its_end():

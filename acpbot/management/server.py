@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from acpbot.aio import TaskSet
-from acpbot.errors import AccessDenied, TooMany
+from acpbot.errors import AccessDenied, TooMany, WireError
 from acpbot.logs import get_logger
 from acpbot.management.access import peer_of
 from acpbot.management.audit import DENIED
@@ -86,7 +86,9 @@ class ManagementServer:
         self._connections.add(connection)
         access = self._services.rule.at_once(peer)
         if access is None:
-            self.tasks.start(self._look_up(connection, peer), name="look up the user")
+            crashed = WireError("cannot serve you: an internal error; see acpbot's log")
+            work = self._look_up(connection, peer)
+            self.tasks.start(work, name="look up the user", on_crash=lambda _: connection.refuse(crashed))
         else:
             self._welcome(connection, peer, access)
 

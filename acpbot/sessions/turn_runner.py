@@ -180,7 +180,10 @@ class TurnRunner:
         """Await the turn's check; where it may not run, end it. A check that is cut short is made again later."""
         try:
             refusal = None if turn.check is None else await turn.check()
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
             # Broad: whatever has failed, nobody knows whether the turn may run, so it does not.
             log.exception("turn_check_failed", turn=turn.turn_id)
             refusal = f"cannot check whether this message may run: internal error ({type(error).__name__}), see the log"

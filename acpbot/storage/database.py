@@ -13,6 +13,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 from collections import deque
 from concurrent.futures import Future
 from pathlib import Path
@@ -146,6 +147,18 @@ class Database:
     # The writer's thread.
 
     def _run(self) -> None:
+        while True:
+            try:
+                self._write_steps()
+            except Exception:
+                # Broad: without this thread nothing would be written any more, and nobody would see that.
+                log.exception("store_writer_crashed")
+                self.problem = f"the writer of the database has failed, see the log: {_LOST}"
+                time.sleep(self._limits.retry_seconds)
+            else:
+                return
+
+    def _write_steps(self) -> None:
         while True:
             with self._changed:
                 while not self._steps and not self._closing:

@@ -143,7 +143,19 @@ class DiscordTurnView:
         self._reactions.on(STOP_EVENTS.get(end.stop_reason, ReactionEvent.DONE))
         self._turn_over(self)
         self._queue.refresh(self._render, urgent=True)
-        asyncio.get_running_loop().call_soon(self._queue.bring_up_to_date)
+        asyncio.get_running_loop().call_soon(self._conclude)
+
+    def _conclude(self) -> None:
+        """Show the end; where that fails, post the answer as a file: it must not be lost."""
+        self._queue.bring_up_to_date()
+        if self._live is None:
+            return
+        text, self._live = self._live.text, None
+        self._report_loss("internal error, see the log")
+        if text:
+            self._attach(text)
+        if self._on_persisted is not None:
+            self._on_persisted()
 
     def on_deferred(self) -> None:
         """The next run of the daemon shows the turn."""
@@ -231,7 +243,7 @@ class DiscordTurnView:
         if post.error is None or (post.message_id is not None and post.message_id in self._deleted):
             return
         if post.error.status == BAD_REQUEST:
-            self._report_loss(str(post.error))
+            self._report_loss(f"Discord refused it ({post.error})")
         elif index in self._reposted:
             self._report_undelivered(post.error)
         elif post.message_id is not None or self.end is not None:
@@ -247,7 +259,7 @@ class DiscordTurnView:
     def _report_loss(self, reason: str) -> None:
         if not self._loss_reported:
             self._loss_reported = True
-            words = f"😱 A part of the answer could not be shown: Discord refused it ({reason})."
+            words = f"😱 A part of the answer could not be shown: {reason}."
             self._outbox.post(self.thread_id, words)
 
     def _post_as_text(self, rest: str) -> None:

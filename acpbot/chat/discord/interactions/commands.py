@@ -101,6 +101,7 @@ class SlashCommands:
         self._prompt = prompt
         self._ending: dict[str, str] = {}
         self._registering = TaskSet("discord commands")
+        self._working = TaskSet("discord")
         self._registered = False
         self._handlers: dict[str, Callable[[_Call], Awaitable[str]]] = {
             "status": self._status,
@@ -122,7 +123,7 @@ class SlashCommands:
     def register(self, client: discord.Client) -> None:
         """Register the commands with Discord in the background, once for the process if Discord takes them."""
         if client.application_id is not None and not self._registered and not self._registering:
-            self._registering.start(self._register(str(client.application_id)), name="register")
+            self._registering.keep(partial(self._register, str(client.application_id)), name="register")
 
     async def _register(self, application_id: str) -> None:
         body = definitions(dms=self._settings.discord.allow_dm)
@@ -136,8 +137,9 @@ class SlashCommands:
             self._registered = True
 
     async def close(self) -> None:
-        """Stop registering."""
+        """Stop registering, and give up the commands that still run."""
         await self._registering.cancel()
+        await self._working.cancel()
 
     # Answering.
 
@@ -159,14 +161,12 @@ class SlashCommands:
     async def _answer(self, call: _Call) -> None:
         log.info("command", **call.fields)
         interaction = call.interaction
-        work = asyncio.create_task(self._work(call), name=f"discord /{call.name}")
+        work = self._working.start(self._work(call), name=f"/{call.name}")
         await asyncio.wait([work], timeout=self._prompt)
         if work.done():
             await whisper(interaction, work.result())
         elif await respond(interaction, lambda: interaction.response.defer(ephemeral=True, thinking=True)):
-            await complete(interaction, await work, self._outbox.retries)
-        else:
-            await work
+            await complete(interaction, await asyncio.shield(work), self._outbox.retries)
 
     async def _work(self, call: _Call) -> str:
         handler = self._handlers.get(call.name)
@@ -176,8 +176,9 @@ class SlashCommands:
             words = await handler(call)
         except AcpbotError as error:
             words = refusal_text(error, call.user_id)
-        except Exception:
-            # Broad, because the person must get an answer whatever has failed; the log has the traceback.
+        except (Exception, asyncio.CancelledError):
+            # Broad, because the person must get an answer whatever has failed, also where what the command waits for is
+            # cancelled; the log has the traceback.
             log.exception("command_failed", **call.fields)
             words = _INTERNAL
         return words if len(words) <= _ANSWER_LENGTH else words[: _ANSWER_LENGTH - 1] + "…"

@@ -339,7 +339,10 @@ class Session:
         self.ending = ending
         try:
             end = TurnEnd("cancelled" if reason in {"killed", "suspended"} else "error", detail)
-            turns.end(end if turns.answer is None or reason == "crashed" else turns.answer)
+            answer = turns.answer
+            if answer is None or reason == "crashed" or (reason == "stuck" and answer.stop_reason == "cancelled"):
+                answer = end
+            turns.end(answer)
         except Exception:
             # Broad: it is a defect, and the thread must be able to go on.
             log.exception("session_end_failed", **self._fields)

@@ -340,8 +340,10 @@ class Session:
         try:
             end = TurnEnd("cancelled" if reason in {"killed", "suspended"} else "error", detail)
             answer = turns.answer
-            if answer is None or reason == "crashed" or (reason == "stuck" and answer.stop_reason == "cancelled"):
+            if answer is None or reason == "crashed":
                 answer = end
+            elif reason == "stuck" and answer.stop_reason == "cancelled":
+                answer = TurnEnd("cancelled", detail)
             turns.end(answer)
         except Exception:
             # Broad: it is a defect, and the thread must be able to go on.

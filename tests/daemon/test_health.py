@@ -40,6 +40,9 @@ def check(name: str, of: health.HealthInputs) -> Check:
     return found
 
 
+REMOVED = "which is no longer in the configuration: choose another one there by /agent"
+
+
 @pytest.mark.parametrize(
     ("of", "name", "reason"),
     [
@@ -80,8 +83,7 @@ def check(name: str, of: health.HealthInputs) -> Check:
             "agents",
             (
                 "7 sessions still use the earlier args of agent 'pi' (a, b, c, d, e and 2 more): kill or suspend them; "
-                "2 threads have agent 'old', which is no longer in the configuration: choose another one there by /agent; "
-                "1 thread has agent 'rare', which is no longer in the configuration: choose another one there by /agent"
+                f"2 threads have agent 'old', {REMOVED}; 1 thread has agent 'rare', {REMOVED}"
             ),
         ),
         (inputs(), "tasks", None),

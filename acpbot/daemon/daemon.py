@@ -273,12 +273,11 @@ class Daemon:
             self._crashed_tasks.append(name)
 
     def _on_loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """A callback of the event loop has failed, or a task that nobody awaits: nobody else reports it."""
-        failed = context.get("handle") or context.get("task") or context.get("future") or context.get("protocol")
-        log.error(
-            "callback_crashed", exc_info=context.get("exception"), message=context["message"], where=repr(failed)[:300]
-        )
-        self._on_task_crash("a callback of the event loop", RuntimeError())
+        """Log what nobody else reports (loop.call_exception_handler of asyncio); health names failed callbacks."""
+        error, failed = context.get("exception"), context.get("handle") or context.get("task") or context.get("future")
+        log.error("event_loop_error", exc_info=error, message=context["message"], where=repr(failed)[:300])
+        if error is not None and "handle" in context:
+            self._on_task_crash("a callback of the event loop", error)
 
     async def _tick(self, pool: Pool) -> None:
         pool.tick()

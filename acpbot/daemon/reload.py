@@ -105,6 +105,8 @@ class Reload:
                 self._take(await asyncio.to_thread(self._load))
             except ConfigError as error:
                 self._refuse(str(error))
+            except asyncio.CancelledError:
+                raise
             except BaseException as error:
                 # Broad: whatever failed, the problem is reported. What is no Exception ends this task, which the daemon
                 # starts again.

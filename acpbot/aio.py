@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
@@ -40,6 +41,10 @@ class Backoff(msgspec.Struct, frozen=True):
     async def pause(self, failures: int) -> None:
         """Wait so long."""
         await asyncio.sleep(self.seconds(failures))
+
+
+RESTARTS: Final = Backoff(first=0.5, most=60.0)
+"""The pauses before a task that has crashed is started again."""
 
 
 class WakeableBackoff:
@@ -112,59 +117,148 @@ class Wakeup:
             self._waiter.set_result(None)
 
 
-class TaskSet:
-    """Background tasks of one owner. A task that raises is logged, and ``on_crash`` is called with its exception.
+class UnexpectedEnd(Exception):
+    """A task has ended though nobody has asked for that: it was cancelled, or it returned and must not."""
 
-    Without this class an exception in a task nobody awaits is lost until the task is garbage-collected. ``owner`` is
-    logged with it. All methods belong to the event loop's thread.
+
+@dataclass(eq=False, slots=True)
+class _Started:
+    """A task's start. ``again`` makes its work once more; ``endless``: it must not return."""
+
+    name: str
+    on_crash: Callable[[BaseException], object] | None
+    endless: bool
+    again: Callable[[], Coroutine[Any, Any, Any]] | None
+    began: float = 0.0
+    failures: int = 0
+    may_end: bool = False
+
+
+class TaskSet:
+    """Background tasks of one owner: none of them ends unseen. All methods belong to the event loop's thread.
+
+    A task that raises, that is cancelled by anything but a method of this class, or that returns where it must not, is
+    logged with ``owner``, and ``on_crash`` is called with the exception. asyncio reports nothing of this kind: the
+    exception of a task that nobody awaits is lost until it is garbage-collected, a cancellation for good.
     """
 
-    __slots__ = ("_on_crash", "_owner", "_tasks")
+    __slots__ = ("_backoff", "_on_crash", "_owner", "_restarts", "_tasks")
 
-    def __init__(self, owner: str, on_crash: Callable[[BaseException], object] | None = None) -> None:
+    def __init__(
+        self,
+        owner: str,
+        on_crash: Callable[[BaseException], object] | None = None,
+        *,
+        backoff: Backoff = RESTARTS,
+    ) -> None:
         self._owner = owner
         self._on_crash = on_crash
-        self._tasks: dict[asyncio.Task[Any], Callable[[BaseException], object] | None] = {}
+        self._backoff = backoff
+        self._tasks: dict[asyncio.Task[Any], _Started] = {}
+        self._restarts: dict[_Started, asyncio.TimerHandle] = {}
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return len(self._tasks) + len(self._restarts)
 
     def start(
-        self, work: Coroutine[Any, Any, T], *, name: str, on_crash: Callable[[BaseException], object] | None = None
+        self,
+        work: Coroutine[Any, Any, T],
+        *,
+        name: str,
+        on_crash: Callable[[BaseException], object] | None = None,
+        endless: bool = False,
     ) -> asyncio.Task[T]:
         """Run ``work`` in the background. ``on_crash`` is called in place of the set's own."""
-        task = asyncio.create_task(work, name=f"{self._owner}: {name}")
-        self._tasks[task] = on_crash or self._on_crash
-        task.add_done_callback(self._ended)
-        return task
+        return self._start(work, _Started(name, on_crash or self._on_crash, endless, None))
+
+    def keep(
+        self,
+        make_work: Callable[[], Coroutine[Any, Any, T]],
+        *,
+        name: str,
+        on_crash: Callable[[BaseException], object] | None = None,
+        endless: bool = False,
+    ) -> asyncio.Task[T]:
+        """Run ``make_work()`` as :meth:`start` does, and again, after a pause, each time that it ends unexpectedly."""
+        return self._start(make_work(), _Started(name, on_crash or self._on_crash, endless, make_work))
+
+    def release(self) -> None:
+        """From now on each of these tasks may be cancelled and may return: their owner ends."""
+        for started in self._tasks.values():
+            started.may_end = True
+        for timer in self._restarts.values():
+            timer.cancel()
+        self._restarts.clear()
+
+    def cancel_one(self, task: asyncio.Task[Any]) -> None:
+        """Cancel one of the tasks; do not wait. Nothing happens where it has ended."""
+        if task in self._tasks:
+            self._tasks[task].may_end = True
+            task.cancel()
 
     async def cancel(self) -> None:
         """Cancel every task and wait until all have ended."""
         tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
+        self.cancel_soon()
         if tasks:
             await asyncio.wait(tasks)
 
     def cancel_soon(self) -> None:
         """Cancel every task; do not wait."""
+        self.release()
         for task in tuple(self._tasks):
             task.cancel()
 
     async def wait(self, seconds: float | None = None) -> bool:
         """Wait up to ``seconds`` until every task has ended; return whether they have."""
+        if not self._tasks and self._restarts:
+            due = min(timer.when() for timer in self._restarts.values()) - asyncio.get_running_loop().time()
+            await asyncio.sleep(max(0.0, due if seconds is None else min(due, seconds)))
+            return False
         if not self._tasks:
             return True
         _, running = await asyncio.wait(tuple(self._tasks), timeout=seconds)
         return not running
 
+    def _start(self, work: Coroutine[Any, Any, T], started: _Started) -> asyncio.Task[T]:
+        task = asyncio.create_task(work, name=f"{self._owner}: {started.name}")
+        started.began = asyncio.get_running_loop().time()
+        self._tasks[task] = started
+        task.add_done_callback(self._ended)
+        return task
+
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        on_crash = self._tasks.pop(task)
-        if task.cancelled() or (error := task.exception()) is None:
+        started = self._tasks.pop(task)
+        error = _unexpected_end(task, started)
+        if error is None:
             return
         log.error("task_crashed", exc_info=error, task=task.get_name())
-        if on_crash is not None:
-            on_crash(error)
+        if started.again is not None and not started.may_end:
+            loop = asyncio.get_running_loop()
+            started.failures = 1 if loop.time() - started.began > self._backoff.most else started.failures + 1
+            seconds = self._backoff.seconds(started.failures)
+            self._restarts[started] = loop.call_later(seconds, self._restart, started)
+        if started.on_crash is None:
+            return
+        try:
+            started.on_crash(error)
+        except Exception:
+            # Broad: this is a callback of the event loop, where nobody else would log it.
+            log.exception("crash_handler_failed", task=task.get_name())
+
+    def _restart(self, started: _Started) -> None:
+        del self._restarts[started]
+        if started.again is not None:
+            self._start(started.again(), started)
+
+
+def _unexpected_end(task: asyncio.Task[Any], started: _Started) -> BaseException | None:
+    if task.cancelled():
+        return None if started.may_end else UnexpectedEnd("the task was cancelled")
+    error = task.exception()
+    if error is None and started.endless and not started.may_end:
+        return UnexpectedEnd("the task has returned")
+    return error
 
 
 class KeyedLocks:

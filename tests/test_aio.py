@@ -5,7 +5,17 @@ import threading
 
 import pytest
 
-from acpbot.aio import Backoff, KeyedLocks, TaskSet, Threads, WakeableBackoff, Wakeup, in_thread, retry
+from acpbot.aio import (
+    Backoff,
+    KeyedLocks,
+    TaskSet,
+    Threads,
+    UnexpectedEnd,
+    WakeableBackoff,
+    Wakeup,
+    in_thread,
+    retry,
+)
 
 NO_WAIT = Backoff(first=0, most=0)
 
@@ -161,3 +171,92 @@ async def test_threads_are_started_when_they_are_needed_and_not_before():
     named = [thread.name for thread in threading.enumerate() if thread.name.startswith("counted-")]
     assert named == ["counted-0"]
     threads.shutdown()
+
+
+class Crash(BaseException):
+    """What no `except Exception` stops."""
+
+
+QUICK = Backoff(first=0.001, most=0.001)
+
+
+async def cancelled_by_a_future() -> None:
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    future.cancel()
+    await future
+
+
+async def raises() -> None:
+    raise Crash
+
+
+async def returns() -> None:
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("work", [cancelled_by_a_future, raises, returns])
+async def test_every_end_of_an_endless_task_is_reported_and_it_is_started_again(caplog, work):
+    crashes: list[BaseException] = []
+    runs = 0
+    third = asyncio.Event()
+
+    async def thrice() -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 3:
+            third.set()
+            await asyncio.Event().wait()
+        await work()
+
+    tasks = TaskSet("owner", crashes.append, backoff=QUICK)
+    tasks.keep(thrice, name="work", endless=True)
+    await asyncio.wait_for(third.wait(), 20)
+    assert len(crashes) == caplog.messages.count("task_crashed") == 2
+    await tasks.cancel()
+    assert (len(crashes), runs, len(tasks)) == (2, 3, 0)
+
+
+async def test_a_task_that_somebody_else_cancels_has_crashed():
+    crashes: list[BaseException] = []
+    tasks = TaskSet("owner", crashes.append)
+    task = tasks.start(asyncio.Event().wait(), name="work")
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert [type(error) for error in crashes] == [UnexpectedEnd]
+
+
+async def test_the_tasks_of_an_owner_that_ends_may_return_and_be_cancelled(caplog):
+    tasks = TaskSet("owner", lambda error: pytest.fail(str(error)))
+    gate = asyncio.Event()
+    first = tasks.keep(gate.wait, name="one", endless=True)
+    second = tasks.start(asyncio.Event().wait(), name="two", endless=True)
+    tasks.release()
+    gate.set()
+    second.cancel()
+    await asyncio.wait([first, second])
+    assert "task_crashed" not in caplog.messages
+
+
+async def test_a_restart_that_is_due_is_forgotten_by_a_cancel():
+    runs = 0
+
+    async def crash() -> None:
+        nonlocal runs
+        runs += 1
+        raise Crash
+
+    tasks = TaskSet("owner", backoff=Backoff(first=0.01, most=0.01))
+    await asyncio.wait([tasks.keep(crash, name="work")])
+    assert len(tasks) == 1, "a restart is due"
+    await tasks.cancel()
+    assert (len(tasks), runs) == (0, 1)
+
+
+async def test_a_crash_handler_that_fails_is_logged(caplog):
+    def fail(_: BaseException) -> None:
+        raise RuntimeError
+
+    tasks = TaskSet("owner", fail)
+    await asyncio.wait([tasks.start(raises(), name="work")])
+    assert "crash_handler_failed" in caplog.messages

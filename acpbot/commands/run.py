@@ -10,10 +10,14 @@ from acpbot.config import loader
 from acpbot.config.checks import token_variables
 from acpbot.daemon.daemon import Daemon
 from acpbot.daemon.hardening import forget_variables, protect_memory
+from acpbot.errors import AcpbotError, StartError
+from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
     from pathlib import Path
+
+log = get_logger(__name__)
 
 
 def run(config: Path | None, socket: str | None, environ: MutableMapping[str, str], *, stop_at_eof: bool) -> None:
@@ -31,4 +35,11 @@ def run(config: Path | None, socket: str | None, environ: MutableMapping[str, st
     token = () if settings.discord is None else (str(settings.discord.bot_token),)
     logs.configure(settings.log.level, settings.log.format, secrets=token)
     daemon = Daemon(settings, path, environ, reload=load)
-    asyncio.run(daemon.run(stop_at_eof=stop_at_eof))
+    try:
+        asyncio.run(daemon.run(stop_at_eof=stop_at_eof))
+    except (AcpbotError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        # Broad: the traceback belongs into the log, and a person at a terminal must get a sentence.
+        log.exception("daemon_crashed")
+        raise StartError(f"cannot go on: internal error ({type(error).__name__}), see the log") from None

@@ -21,6 +21,7 @@ from acpbot.daemon.loop_metrics import LoopLag, rss_bytes
 from acpbot.daemon.reload import Reload
 from acpbot.daemon.stop_signals import StopSignals
 from acpbot.daemon.systemd import ServiceManager, SystemdWatchdog, watchdog_interval
+from acpbot.errors import AcpbotError, StartError
 from acpbot.logs import get_logger
 from acpbot.management.access import AccessRule
 from acpbot.management.audit import Audit
@@ -91,11 +92,12 @@ class Daemon:
         async with contextlib.AsyncExitStack() as stack:
             loop = asyncio.get_running_loop()
             loop.set_default_executor(Threads("default", _DEFAULT_THREADS))
+            loop.set_exception_handler(self._on_loop_error)
             stack.callback(StopSignals(loop, self.stop).release)
             loop.add_signal_handler(signal.SIGHUP, self.reload)
             stack.callback(loop.remove_signal_handler, signal.SIGHUP)
             if stop_at_eof:
-                loop.add_reader(sys.stdin.fileno(), self._on_stdin)
+                self._watch_stdin(loop)
 
             pool, drain, address = await self._start(stack)
             drain.started = True
@@ -216,19 +218,19 @@ class Daemon:
         log.info("probes_running", address="{}:{}".format(*probes.address))
 
     def _start_tasks(self, pool: Pool, address: str | None, stack: contextlib.AsyncExitStack) -> None:
-        """Start the background tasks. None of them ends by itself; one that crashes is named by health."""
+        """Start the background tasks. One that ends by itself is named by health and started again."""
         self._loop_lag = LoopLag()
         stack.callback(self._loop_lag.stop)
         stack.push_async_callback(self._tasks.cancel)
-        self._start_task("tick", _every(TICK_SECONDS, partial(self._tick, pool)))
-        self._start_task("sample", _every(SAMPLE_SECONDS, pool.sample))
-        self._start_task("reload", self._reload.run())
+        self._start_task("tick", partial(_every, TICK_SECONDS, partial(self._tick, pool)))
+        self._start_task("sample", partial(_every, SAMPLE_SECONDS, pool.sample))
+        self._start_task("reload", self._reload.run)
         seconds = watchdog_interval(self._environ)
         if seconds is not None:
-            self._start_task("watchdog", SystemdWatchdog(self._manager, address, seconds=seconds).run())
+            self._start_task("watchdog", SystemdWatchdog(self._manager, address, seconds=seconds).run)
 
-    def _start_task(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.start(work, name=name, on_crash=partial(self._on_task_crash, name))
+    def _start_task(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._tasks.keep(work, name=name, on_crash=partial(self._on_task_crash, name), endless=True)
 
     def _start_discord(self, pool: Pool, stack: contextlib.AsyncExitStack) -> None:
         """Connect in the background: the daemon is there and can be managed while Discord is not."""
@@ -242,14 +244,31 @@ class Daemon:
 
     # What others call while the daemon runs.
 
+    def _watch_stdin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Stop when stdin closes. Raises StartError where it can't be watched (epoll_ctl(2), EPERM)."""
+        try:
+            loop.add_reader(sys.stdin.fileno(), self._on_stdin)
+        except (OSError, ValueError) as error:
+            raise StartError(
+                f"cannot wait for the end of stdin: {error}; --stop-at-eof needs a pipe or a terminal there"
+            ) from None
+
     def _on_stdin(self) -> None:
-        if not os.read(sys.stdin.fileno(), 4096):
+        try:
+            ended = not os.read(sys.stdin.fileno(), 4096)
+        except OSError as error:
+            log.warning("stdin_failed", reason=str(error))
+            ended = True
+        if ended:
             asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
             self.stop()
 
     def _on_discord_ended(self, connection: asyncio.Task[None]) -> None:
-        if not connection.cancelled() and (error := connection.exception()) is not None:
-            log.error("discord_failed", reason=str(error) or type(error).__name__)
+        """The daemon without its chat ends; the service manager starts it again."""
+        error = asyncio.CancelledError() if connection.cancelled() else connection.exception()
+        if error is not None:
+            traceback = None if isinstance(error, AcpbotError) else error
+            log.error("discord_failed", exc_info=traceback, reason=str(error) or type(error).__name__)
         self._stop.set()
 
     def _on_drain_ended(self) -> None:
@@ -257,7 +276,15 @@ class Daemon:
             self._discord.go_on()
 
     def _on_task_crash(self, name: str, _error: BaseException) -> None:
-        self._crashed_tasks.append(name)
+        if name not in self._crashed_tasks:
+            self._crashed_tasks.append(name)
+
+    def _on_loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log what nobody else reports (loop.call_exception_handler of asyncio); health names failed callbacks."""
+        error, failed = context.get("exception"), context.get("handle") or context.get("task") or context.get("future")
+        log.error("event_loop_error", exc_info=error, message=context["message"], where=repr(failed)[:300])
+        if error is not None and "handle" in context:
+            self._on_task_crash("a callback of the event loop", error)
 
     async def _tick(self, pool: Pool) -> None:
         pool.tick()
@@ -314,4 +341,9 @@ async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
 async def _close_discord(discord: DiscordChat, connection: asyncio.Task[None]) -> None:
     """Close Discord, and wait for its task; an error of the task is the daemon's error."""
     await discord.close()
-    await connection
+    await asyncio.wait([connection])
+    error = asyncio.CancelledError() if connection.cancelled() else connection.exception()
+    if isinstance(error, AcpbotError):
+        raise error
+    if error is not None:
+        raise StartError(f"cannot go on without Discord: internal error ({type(error).__name__}), see the log")

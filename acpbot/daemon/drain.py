@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+CUT_OFF: Final = "I am about to restart, so this answer is incomplete."
 REFUSED: Final = "cannot run this message: acpbot is draining and its deadline has passed; send it again in a while"
 
 
@@ -88,7 +89,7 @@ class Drain:
         counts = self._pool.counts()
         running = counts.busy + counts.waiting + counts.stuck
         log.warning("drain_deadline", running=running, queued=counts.queued)
-        self._pool.end_turns(REFUSED)
+        self._pool.end_turns(REFUSED, CUT_OFF)
 
     def _cancel_deadline(self) -> None:
         if self._deadline is not None:

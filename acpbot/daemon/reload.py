@@ -97,20 +97,26 @@ class Reload:
         self._requested.set()
 
     async def run(self) -> None:
-        """Serve requests until cancelled. No error ends it, and the service manager always gets READY again."""
+        """Serve requests until cancelled. The service manager gets READY again whatever happens."""
         while True:
             await self._requested.wait()
             self._requested.clear()
-            self._manager.reloading()
             try:
+                self._manager.reloading()
                 self._take(await DISK.run(self._load))
             except ConfigError as error:
                 self._refuse(str(error))
-            except Exception as error:
-                # Whatever failed, this task must serve the next request.
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:
+                # Broad: whatever failed, the problem is reported. What is no Exception ends this task, which the daemon
+                # starts again.
                 log.exception("reload_crashed")
                 self._refuse(f"cannot use the configuration: internal error ({type(error).__name__}), see the log")
-            self._manager.ready()
+                if not isinstance(error, Exception):
+                    raise
+            finally:
+                self._manager.ready()
 
     def _refuse(self, problem: str) -> None:
         self.problem = problem

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from acpbot import jsonrpc
@@ -279,7 +280,8 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._answer(answer)
         else:
             self.running += 1
-            self._owner.tasks.start(self._run(answer), name=message.method)
+            crashed = partial(self._abort, "its request has failed")
+            self._owner.tasks.start(self._run(answer), name=message.method, on_crash=lambda _: crashed())
 
     async def _run(self, work: Coroutine[Any, Any, Answer]) -> None:
         try:

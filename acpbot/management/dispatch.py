@@ -82,6 +82,10 @@ class Dispatcher:
         try:
             return Answer(result_line(request.id, await result), call.opened)
         except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or not task.cancelling():  # something that the handler waited for was cancelled
+                log.exception("method_crashed", method=request.method)
+                return self._failed(request, call, WireError(_INTERNAL.format(request.method)))
             # The server closes and has waited long enough; what the handler began goes on without an answer.
             return self._failed(request, call, Draining(f"cannot wait for {request.method}: acpbot is stopping"))
         except Exception as error:  # noqa: BLE001 - every failure is answered; one that is a defect is logged
@@ -119,9 +123,10 @@ def _wire_error(request: Request, error: Exception) -> WireError:
         log.warning("method_failed", method=request.method, reason=str(error))
         return WireError(str(error))
     log.error("method_crashed", exc_info=error, method=request.method)
-    return WireError(f"cannot answer {request.method}: an internal error; see acpbot's log")
+    return WireError(_INTERNAL.format(request.method))
 
 
+_INTERNAL: Final = "cannot answer {}: an internal error; see acpbot's log"
 _PROBLEM: Final = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?", re.DOTALL)
 _FIELD: Final = re.compile(r"Object (?P<how>missing required|contains unknown) field `(?P<name>.*)`", re.DOTALL)
 _TYPES: Final = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from acpbot.aio import TaskSet, Threads
-from acpbot.errors import AccessDenied, TooMany
+from acpbot.errors import AccessDenied, TooMany, WireError
 from acpbot.logs import SeldomLogger, get_logger
 from acpbot.management.acceptor import Acceptor
 from acpbot.management.access import PeerProcess, may_be_an_agents, peer_of
@@ -106,15 +106,19 @@ class ManagementServer:
             connection.hold(process)
         # An agent's process may have an admin's uid; it has an admin's place until it is looked at, for milliseconds.
         if self._take_seat(connection, peer, self._services.rule.at_once(peer)):
-            admission = self._admit(connection, peer, process)
-            self._admissions[connection] = self.tasks.start(admission, name="admit a client")
+            crashed = WireError("cannot serve you: an internal error; see acpbot's log")
+            self._admissions[connection] = self.tasks.start(
+                self._admit(connection, peer, process),
+                name="admit a client",
+                on_crash=lambda _: connection.refuse(crashed),
+            )
 
     def on_closed(self, connection: ClientConnection) -> None:
         """Count the connection no more."""
         self._connections.discard(connection)
         self._seats.leave(connection)
         if (admission := self._admissions.pop(connection, None)) is not None:
-            admission.cancel()  # a look that waits for its turn is not needed any more
+            self.tasks.cancel_one(admission)  # a look that waits for its turn is not needed any more
         self._gone.set()
         if self._acceptor is not None and self._acceptor.short:
             # In the next pass: this one still has the connection's descriptor.

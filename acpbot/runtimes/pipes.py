@@ -12,12 +12,15 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from acpbot.errors import AgentGone, AgentTimeout
+from acpbot.logs import get_logger
 from acpbot.text import terminal_text
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
     from typing import IO
+
+log = get_logger(__name__)
 
 MAX_BACKLOG: Final = 8 * 1024 * 1024
 """Bytes that an agent may leave unread on its stdin."""
@@ -84,17 +87,29 @@ class PipeReader:
             data = os.read(self._descriptor, self._size)
         except BlockingIOError:
             return 0
+        except OSError as error:
+            log.warning("pipe_failed", reason=str(error))
+            data = b""
         if not data:
-            self.close()
-            if self._on_eof is not None:
-                self._on_eof()
+            self._end()
             return 0
         if len(data) == _READ_BYTES == self._size:
             self._size = _BURST_BYTES
             with contextlib.suppress(OSError):  # the user's allowance is used up: the pipe works as it is
                 fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, _BURST_BYTES)
-        self._on_data(data)
+        try:
+            self._on_data(data)
+        except Exception:
+            # Broad: a callback of the event loop fails unseen, and what follows in the stream can't be trusted.
+            log.exception("pipe_reader_failed")
+            if self._on_eof is not None:
+                self._end()
         return len(data)
+
+    def _end(self) -> None:
+        self.close()
+        if self._on_eof is not None:
+            self._on_eof()
 
 
 class PipeWriter:

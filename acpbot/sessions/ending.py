@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from acpbot.logs import get_logger
+from acpbot.sessions.terminate import UNVERIFIED
 from acpbot.sessions.views import KillResult
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ class SessionEnder:
         if forget:  # now: neither a message that comes meanwhile nor a restart may resume it
             thread.acp_session_id, thread.resumable = None, False
             self._on_change(session)
-        ending = await asyncio.shield(session.end(reason, grace=grace, detail=detail))
+        await asyncio.wait([session.end(reason, grace=grace, detail=detail)])
+        ending = session.ending or UNVERIFIED
         if forget and self._threads.by_id.get(thread_id) is thread and thread_id not in self._table.current:
             self._threads.forget(thread)
         return KillResult(

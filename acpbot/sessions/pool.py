@@ -334,11 +334,18 @@ class Pool:
             self._quiet_check.clear()
             await self._quiet_check.wait()
 
-    def end_turns(self, reason: str) -> None:
-        """Cancel every running turn, and end those that are queued with an error: ``reason``, a sentence for people."""
+    def end_turns(self, reason: str, cut_off: str | None = None) -> None:
+        """Cancel every running turn, and end those that are queued with an error: ``reason``, a sentence for people.
+
+        ``cut_off`` says why to those who read a running turn.
+        """
         for session in self._table.with_turns():
-            session.turns.refuse_queued(reason)
-            session.turns.cancel()
+            try:
+                session.turns.refuse_queued(reason)
+                session.turns.cancel(cut_off)
+            except Exception:
+                # Broad: a defect in one session must not keep the turns of the others going.
+                log.exception("turns_not_ended", session=session.session_id)
 
     async def close(self, grace_seconds: float | None = None) -> None:
         """End every session, side by side; one that was ending already gets no more time than the others."""

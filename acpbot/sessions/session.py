@@ -21,7 +21,7 @@ from acpbot.errors import AcpbotError, AgentError, AgentGone, Conflict, StartErr
 from acpbot.logs import get_logger
 from acpbot.sessions import workspace
 from acpbot.sessions.launch import describe_exit, launch, start_error
-from acpbot.sessions.terminate import TerminationResult, terminate
+from acpbot.sessions.terminate import UNVERIFIED, TerminationResult, terminate
 from acpbot.sessions.turn import Turn, TurnEnd
 from acpbot.sessions.turn_runner import TurnRunner
 from acpbot.sessions.views import Detail, Row, SessionState, process_rows, row_of
@@ -41,9 +41,9 @@ log = get_logger(__name__)
 
 # A leader that has exited writes nothing more; where reading was paused, this much time is left to read the rest.
 _LAST_OUTPUT_SECONDS: Final = 0.25
+# A task that is cancelled ends at once; where it does not, its session ends all the same.
+_MAIN_SECONDS: Final = 2.0
 _NOTHING_RAN: Final = TerminationResult(reached=None, processes_ended=0, processes_left=0, seconds=0.0)
-# Nobody could look: at least one process may be left.
-_UNVERIFIED: Final = TerminationResult(reached=None, processes_ended=0, processes_left=1, seconds=0.0)
 
 
 class SessionObserver(Protocol):
@@ -216,7 +216,7 @@ class Session:
 
     def open(self, after: Sequence[asyncio.Task[Any]] = ()) -> None:
         """Start it; ``after`` are tasks that must end before, such as the end of the session whose place it takes."""
-        self._main_task = self._tasks.start(self._run(after), name="main")
+        self._main_task = self._tasks.start(self._run(after), name="main", endless=True)
 
     async def _run(self, after: Sequence[asyncio.Task[Any]]) -> None:
         if after:
@@ -300,7 +300,7 @@ class Session:
     def end(
         self, reason: Reason, *, grace: float | None = None, detail: str | None = None
     ) -> asyncio.Task[TerminationResult]:
-        """Begin to end the session, whatever it does now; the task returns how it went, and never fails.
+        """Begin to end the session, whatever it does now. Once the task has ended, :attr:`ending` says how it went.
 
         While it ends, and once nothing is left of it, further calls return the same task. Where something may be left,
         the next call tries again.
@@ -308,7 +308,9 @@ class Session:
         seconds = self._settings.now.pool.grace_seconds if grace is None else grace
         if self._end_task is None:
             self.turns.ending = True
-            self._end_tasks = TaskSet(f"end of session {self.session_id}")
+            self._tasks.release()
+            on_crash = partial(self._end_crashed, reason, detail)
+            self._end_tasks = TaskSet(f"end of session {self.session_id}", on_crash)
             self._end_task = self._end_tasks.start(self._end(reason, seconds, detail), name="first try")
             self._observer.session_ending(self)
             self._on_change()
@@ -317,33 +319,63 @@ class Session:
         return self._end_task
 
     async def _end(self, reason: Reason, grace: float, detail: str | None) -> TerminationResult:
-        if self._main_task is not None:
-            self._main_task.cancel()
-            await asyncio.wait([self._main_task])
         turns = self.turns
-        if turns.turn is not None and turns.turn.prompt_id is None:
-            turns.queue.appendleft(turns.turn)  # the agent has not received it
-            turns.turn = None
-        self.ending = _UNVERIFIED
         try:
+            await self._stop_turns()
+            self.ending = UNVERIFIED
             turns.permission_requests.cancel_all()
             if self.agent is None or self.process is None:
                 self.ending = _NOTHING_RAN
             else:
                 over = None if turns.turn is None or self.agent.closed else turns.over
                 self.ending = await terminate(self.agent, self.process, grace=grace, turn_over=over)
-        except Exception:
-            # Whatever fails, no descriptors or no threads left for instance: the session and its turn end all the same.
+        except (Exception, asyncio.CancelledError):
+            # Whatever fails, no descriptors or no threads left for instance, and even where somebody cancels this task:
+            # the session and its turn end all the same.
             log.exception("session_end_failed", **self._fields)
         self._tasks.cancel_soon()
+        return self._conclude(reason, detail)
+
+    async def _stop_turns(self) -> None:
+        """Stop the task that runs the turns; a prompt that the agent has not received waits again."""
+        if self._main_task is not None:
+            self._main_task.cancel()
+            await asyncio.wait([self._main_task], timeout=_MAIN_SECONDS)
+        turns = self.turns
+        if turns.turn is not None and turns.turn.prompt_id is None:
+            turns.queue.appendleft(turns.turn)
+            turns.turn = None
+
+    def _conclude(self, reason: Reason, detail: str | None) -> TerminationResult:
+        """End the turn and report that the session is gone, whatever fails on the way."""
+        turns, ending = self.turns, self.ending or UNVERIFIED
+        self.ending = ending
         try:
             end = TurnEnd("cancelled" if reason in {"killed", "suspended"} else "error", detail)
-            turns.end(end if turns.answer is None or reason == "crashed" else turns.answer)
-        finally:
-            self._gone = True
-            log.info("session_ended", **self._fields, reason=reason, **msgspec.to_builtins(self.ending))
-            self._observer.session_ended(self, reason, detail, turns.take_queued())
-        return self.ending
+            answer = turns.answer
+            if answer is None or reason == "crashed":
+                answer = end
+            elif reason == "stuck" and answer.stop_reason == "cancelled":
+                answer = TurnEnd("cancelled", detail)
+            turns.end(answer)
+        except Exception:
+            # Broad: it is a defect, and the thread must be able to go on.
+            log.exception("session_end_failed", **self._fields)
+        self._gone = True
+        log.info("session_ended", **self._fields, reason=reason, **msgspec.to_builtins(ending))
+        queued = turns.take_queued()
+        try:
+            self._observer.session_ended(self, reason, detail, queued)
+        except Exception as error:
+            # Broad, for the same reason; who waits for an answer must read that none comes.
+            log.exception("session_end_failed", **self._fields)
+            for turn in queued:
+                turn.finish(TurnEnd("error", _internal_error("go on", error)))
+        return ending
+
+    def _end_crashed(self, reason: Reason, detail: str | None, _error: BaseException) -> None:
+        if not self._gone:
+            self._conclude(reason, detail)
 
     def _fail(self, reason: Reason, detail: str) -> None:
         if self._end_task is None:
@@ -353,8 +385,7 @@ class Session:
 
     def _crashed(self, error: BaseException) -> None:
         """A task of the session has raised what it should never raise: nobody would run turns any more."""
-        action = "go on" if self._opened else "start the agent"
-        detail = f"cannot {action}: internal error ({type(error).__name__}), see the log"
+        detail = _internal_error("go on" if self._opened else "start the agent", error)
         self._fail("crashed" if self._opened else "start_failed", detail)
 
     def _reader_crashed(self, error: BaseException) -> None:
@@ -378,3 +409,7 @@ class Session:
             self.turns.over.set()  # the answer to the running prompt won't come: nothing to wait for
         elif self._opened and self.process is not None:
             self._fail("crashed", f"cannot go on: the agent {await describe_exit(self.process)}")
+
+
+def _internal_error(action: str, error: BaseException) -> str:
+    return f"cannot {action}: internal error ({type(error).__name__}), see the log"

@@ -45,6 +45,10 @@ class TerminationResult(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
+UNVERIFIED: Final = TerminationResult(reached=None, processes_ended=0, processes_left=1, seconds=0.0)
+"""Nobody could look: at least one process may be left."""
+
+
 async def terminate(
     agent: Agent, process: AgentProcess, *, grace: float, turn_over: asyncio.Event | None = None
 ) -> TerminationResult:

@@ -167,27 +167,32 @@ class TurnRunner:
         """Run the turns that come, one after the other, until cancelled."""
         while True:
             self._on_change()
-            while not self.queue or self.queue[0].check is not None:
-                if self.queue:
-                    await self._check(self.queue[0])
-                else:
-                    await self._more.wait()
-            await self._run_turn(agent, self.queue.popleft())
+            while not self.queue:
+                await self._more.wait()
+            turn = self.queue[0]
+            if not await self._may_run(turn):
+                continue
+            self.queue.popleft()
+            await self._run_turn(agent, turn)
             if self.queue:
                 await asyncio.sleep(_SETTLE_SECONDS)
 
-    async def _check(self, turn: Turn) -> None:
-        """Await the turn's check; where it may not run, end it. A check that is cut short is made again later."""
+    async def _may_run(self, turn: Turn) -> bool:
+        """Whether the first turn that waits may run now; one that its check refuses is ended here."""
         try:
             refusal = None if turn.check is None else await turn.check()
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
             # Broad: whatever has failed, nobody knows whether the turn may run, so it does not.
             log.exception("turn_check_failed", turn=turn.turn_id)
             refusal = f"cannot check whether this message may run: internal error ({type(error).__name__}), see the log"
-        turn.check = None
-        if refusal is not None and turn in self.queue:
-            self.queue.remove(turn)
+        is_first = bool(self.queue) and self.queue[0] is turn  # it may have been withdrawn meanwhile
+        if refusal is not None and is_first:
+            self.queue.popleft()
             turn.finish(TurnEnd("error", refusal))
+        return refusal is None and is_first
 
     async def _run_turn(self, agent: Agent, turn: Turn) -> None:
         self.over.clear()

@@ -174,6 +174,18 @@ class Database:
 
     def _run(self) -> None:
         while True:
+            try:
+                self._write_steps()
+            except Exception:
+                # Broad: without this thread nothing would be written any more, and nobody would see that.
+                log.exception("store_writer_crashed")
+                self._disk_problem = f"the writer of the database has failed, see the log: {_LOST}"
+                time.sleep(self._limits.retry_seconds)
+            else:
+                return
+
+    def _write_steps(self) -> None:
+        while True:
             with self._changed:
                 if not self._steps and not self._closing:
                     self._changed.wait(self._limits.look_seconds)

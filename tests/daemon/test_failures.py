@@ -79,16 +79,27 @@ async def test_probes_whose_port_is_taken_end_the_daemon(tmp_path: Path) -> None
     assert not path.exists()
 
 
-async def test_health_names_a_background_task_that_has_crashed(tmp_path: Path, manager: socket.socket) -> None:
+def named(name: str) -> list[asyncio.Task]:
+    """The tasks of that name that run."""
+    return [task for task in asyncio.all_tasks() if task.get_name() == name]
+
+
+async def test_a_background_task_that_has_ended_is_named_by_health_and_started_again(
+    tmp_path: Path, manager: socket.socket
+) -> None:
     class Crash(BaseException):
         """What no task survives."""
 
+    settings, crashes = load(tmp_path, DEMO_AGENT), [Crash()]
+
     def crash() -> Settings:
-        raise Crash
+        if crashes:
+            raise crashes.pop()
+        return settings
 
     path = tmp_path / "run" / "acpbot.sock"
     environ = {"PATH": os.environ["PATH"], "NOTIFY_SOCKET": str(tmp_path / "notify")}
-    daemon = Daemon(load(tmp_path, DEMO_AGENT), path, environ, reload=crash)
+    daemon = Daemon(settings, path, environ, reload=crash)
     running = asyncio.create_task(daemon.run())
     await wait_for(manager, "READY=1")
     client = Client(*await asyncio.open_unix_connection(str(path)))
@@ -104,6 +115,19 @@ async def test_health_names_a_background_task_that_has_crashed(tmp_path: Path, m
         pass
     assert found["reason"] == "background tasks have ended with an error: reload; see the log, and restart acpbot"
     assert (await client.call("health.get"))["ready"]
+    await wait_for(manager, "READY=1")
+    daemon.reload()
+    await wait_for(manager, "RELOADING=1")
+    await wait_for(manager, "READY=1")
+    (tick,) = named("daemon: tick")
+    tick.cancel()
+    await asyncio.wait([tick])
+    while not named("daemon: tick"):
+        await check()
+    assert (await check())["reason"].startswith("background tasks have ended with an error: reload, tick;")
+    asyncio.get_running_loop().call_soon(divmod, 1, 0)
+    while "a callback of the event loop" not in (await check())["reason"]:
+        pass
     await client.close()
     daemon.stop()
     await asyncio.wait_for(running, LIMIT)

@@ -10,7 +10,7 @@ from acpbot.chat.platform import ChatFacts
 from acpbot.daemon import health
 from acpbot.daemon.descriptors import OpenFiles
 from acpbot.management.readiness import Check
-from acpbot.sessions.views import PoolCounts
+from acpbot.sessions.views import OutdatedSessions, PoolCounts
 
 LOCAL = ChatFacts(platform="local", connected=True)
 DISCORD = ChatFacts(platform="discord", connected=True, since="2026-11-24T00:00:00Z", heartbeat_ack_seconds=12)
@@ -41,6 +41,9 @@ def check(name: str, of: health.HealthInputs) -> Check:
     return found
 
 
+REMOVED = "which is no longer in the configuration: choose another one there by /agent"
+
+
 @pytest.mark.parametrize(
     ("of", "name", "reason"),
     [
@@ -68,6 +71,22 @@ def check(name: str, of: health.HealthInputs) -> Check:
         (inputs(loop_lag_ms=1400), "loop", "the event loop was 1.4 s late"),
         (inputs(), "config", None),
         (inputs(config_problem="cannot use it"), "config", "cannot use it"),
+        (inputs(), "agents", None),
+        (
+            inputs(outdated=[OutdatedSessions("pi", ("memory_max", "env"), ("1001",))]),
+            "agents",
+            "1 session still uses the earlier memory_max, env of agent 'pi' (1001): kill or suspend it",
+        ),
+        (
+            inputs(
+                outdated=[OutdatedSessions("pi", ("args",), tuple("abcdefg"))], removed_agents={"old": 2, "rare": 1}
+            ),
+            "agents",
+            (
+                "7 sessions still use the earlier args of agent 'pi' (a, b, c, d, e and 2 more): kill or suspend them; "
+                f"2 threads have agent 'old', {REMOVED}; 1 thread has agent 'rare', {REMOVED}"
+            ),
+        ),
         (inputs(), "tasks", None),
         (
             inputs(crashed_tasks=["reload", "tick"]),

@@ -6,6 +6,8 @@ import contextlib
 import re
 import signal
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from datetime import datetime
@@ -48,6 +50,17 @@ def logged_seconds(daemon: DaemonProcess, first: str, last: str) -> float:
         time, _, event, *_ = line.split()
         at[event] = datetime.fromisoformat(time)
     return (at[last] - at[first]).total_seconds()
+
+
+def test_a_stdin_that_can_t_be_watched_is_refused_in_one_line(tmp_path):
+    config = tmp_path / "config.toml"
+    paths = f'[pool]\nworkspace = "{tmp_path}/w"\n[store]\npath = "{tmp_path}/db"\n[management]\nenabled = false\n'
+    config.write_text(DEMO_AGENT + paths)
+    argv = [sys.executable, "-m", "acpbot", "run", "--stop-at-eof", "--config", str(config)]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("cannot wait for the end of stdin: ")
+    assert "Traceback" not in done.stderr
 
 
 def test_systemd_gets_the_states_from_start_to_stop_in_order(tmp_path):

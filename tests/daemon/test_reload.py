@@ -195,6 +195,55 @@ def test_keys_that_need_a_restart_are_named_and_the_others_change(tmp_path):
         assert wire.call("sessions.list")["max_sessions"] == 10
 
 
+def test_what_a_reload_can_t_change_in_running_sessions_is_named_until_they_end(tmp_path):
+    with DaemonProcess(tmp_path / "d", DEMO_AGENT) as daemon, daemon.wire() as wire:
+        wire.call("chat.open", thread="one")
+        wire.turn("one", "say a")
+        text = daemon.config.read_text()
+        reload(daemon, text.replace("[agent]\n", "[agent]\nmemory_max = 1073741824\npids_max = 512\n"))
+        reason = "1 session still uses the earlier memory_max, pids_max of agent 'default' (one): kill or suspend it"
+        assert check(wire, "agents") == {"name": "agents", "ok": False, "reason": reason}
+        assert wire.call("health.get")["ready"]
+        session = wire.call("sessions.get", thread="one")["session"]["session_id"]
+        wire.call("sessions.kill", targets=[{"thread_id": "one", "session_id": session}])
+        assert check(wire, "agents")["ok"]
+
+
+def test_a_thread_whose_agent_was_removed_is_named_with_the_way_out_also_after_a_restart(tmp_path):
+    first, second = DEMO_AGENT, DEMO_AGENT.replace("[agent]", "[agents.second]")
+    reason = "1 thread has agent 'default', which is no longer in the configuration: choose another one there by /agent"
+    with DaemonProcess(tmp_path / "d", f'default_agent = "default"\n{first}{second}') as daemon, daemon.wire() as wire:
+        wire.call("chat.open", thread="one")
+        wire.turn("one", "say a")
+        reload(daemon, second)
+        notice = wire.event("notice")["text"]
+        assert notice.startswith("An admin has removed the agent default.")
+        assert check(wire, "agents")["reason"] == reason
+        assert daemon.stop() == 0
+    with DaemonProcess(tmp_path / "d", second) as daemon, daemon.wire() as wire:
+        assert check(wire, "agents")["reason"] == reason
+        error = wire.refused("chat.open", thread="one")
+        assert error["message"].startswith("cannot use agent 'default' of one: it is no longer in the configuration; ")
+        assert wire.call("chat.open", thread="one", agent="second")["session"]["agent"] == "second"
+        assert check(wire, "agents")["ok"]
+
+
+def test_a_smaller_pool_and_a_policy_that_becomes_deny_hold_within_two_seconds(tmp_path):
+    with (
+        DaemonProcess(tmp_path / "d", DEMO_AGENT + '[permissions]\npolicy = "allow"\n') as daemon,
+        daemon.wire() as wire,
+    ):
+        for thread in ("one", "two", "three"):
+            wire.call("chat.open", thread=thread)
+            wire.turn(thread, "say a")
+        reload(daemon, DEMO_AGENT + '[permissions]\npolicy = "deny"\n[pool]\nmax_sessions = 1\n')
+        began = time.monotonic()
+        while len(wire.call("sessions.list")["sessions"]) > 1:
+            assert time.monotonic() - began < 2
+        (left,) = wire.call("sessions.list")["sessions"]
+        assert "did not allow" in wire.turn(left["thread_id"], "tool true")["text"]
+
+
 def test_a_reload_reads_the_file_that_the_start_found(tmp_path):
     elsewhere = tmp_path / "elsewhere.toml"
     elsewhere.write_text(DEMO_AGENT)

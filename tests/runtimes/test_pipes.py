@@ -196,6 +196,20 @@ async def test_a_paused_reader_leaves_data_in_the_pipe():
     reader.close()
 
 
+async def test_a_reader_whose_data_can_t_be_handled_ends_the_stream(caplog):
+    read, write = os.pipe()
+    ended = asyncio.Event()
+
+    def fail(_: bytes) -> None:
+        raise RuntimeError
+
+    PipeReader(asyncio.get_running_loop(), io.FileIO(read, "r"), fail, ended.set)
+    os.write(write, b"one\n")
+    await asyncio.wait_for(ended.wait(), LIMIT)
+    os.close(write)
+    assert "pipe_reader_failed" in caplog.messages
+
+
 async def test_a_closed_reader_calls_nothing_more():
     read, write = os.pipe()
     sink = Sink()

@@ -130,6 +130,58 @@ async def test_a_pool_closes_whose_sessions_can_t_be_ended(make_harness):
     assert (listener.end.stop_reason, harness.pool.rows()) == ("cancelled", [])
 
 
+def task_named(name: str) -> asyncio.Task[Any]:
+    (task,) = [task for task in asyncio.all_tasks() if task.get_name() == name]
+    return task
+
+
+async def test_a_session_whose_task_is_cancelled_by_nobody_ends_and_another_one_runs_what_waits(harness):
+    await harness.turn("1001", "remember the blue door")
+    before = harness.session("1001")
+    task_named(f"session {before.session_id}: main").cancel()
+    assert "the blue door" in (await harness.turn("1001", "recall")).text
+    assert harness.session("1001") is not before
+    assert harness.events.endings == [("1001", "crashed", True)]
+
+
+@pytest.mark.parametrize("task", ["main", "reader"])
+async def test_a_turn_ends_where_a_task_of_its_session_is_cancelled_by_nobody(harness, task):
+    listener = await harness.tool("1001")
+    task_named(f"session {harness.session('1001').session_id}: {task}").cancel()
+    await within(listener.over.wait())
+    assert listener.error == "cannot go on: internal error (UnexpectedEnd), see the log"
+    assert (await harness.turn("1001", "say on")).text == "on"
+
+
+async def test_a_check_of_a_turn_that_is_cancelled_by_nobody_ends_the_turn_and_not_the_session(harness):
+    async def cancelled() -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    listener = Listener()
+    turn = Turn([{"type": "text", "text": "say a"}], listener, text="say a", check=cancelled)
+    harness.pool.submit("1001", turn, platform="test")
+    await within(listener.over.wait())
+    assert "internal error (CancelledError)" in listener.error
+    assert harness.row("1001").state == "idle"
+
+
+async def test_the_end_of_a_session_that_is_cancelled_by_nobody_ends_it_all_the_same(harness):
+    listener = await harness.tool("1001")
+    session, target = harness.session("1001"), harness.target("1001")
+    pid = harness.row("1001").pid
+    kill = asyncio.create_task(harness.pool.kill([target]))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task_named(f"end of session {session.session_id}: first try").cancel()
+    (result,) = await within(kill)
+    assert (result.outcome, listener.end.stop_reason) == ("failed", "cancelled")
+    assert harness.row("1001").state == "suspended"
+    (again,) = await within(harness.pool.kill([target]))
+    assert (again.outcome, again.processes_left, exists(pid)) == ("ended", 0, False)
+
+
 class FailingListener(Listener):
     """Raises where ``at`` says."""
 

@@ -263,7 +263,7 @@ class DiscordTurnView:
         if post.error is None or (post.message_id is not None and post.message_id in self._deleted):
             return
         if post.error.status == BAD_REQUEST:
-            self._report_loss(str(post.error))
+            self._report_loss(f"Discord refused it ({post.error})")
         elif index in self._reposted:
             self._report_undelivered(post.error)
         elif post.message_id is not None or self.end is not None:
@@ -279,7 +279,7 @@ class DiscordTurnView:
     def _report_loss(self, reason: str) -> None:
         if not self._loss_reported:
             self._loss_reported = True
-            words = f"😱 A part of the answer could not be shown: Discord refused it ({reason})."
+            words = f"😱 A part of the answer could not be shown: {reason}."
             self._outbox.post(self.thread_id, words)
 
     def _post_as_text(self, rest: str) -> None:

@@ -114,12 +114,14 @@ class ProcessTracker:
         self._sessions: dict[str, TrackedSession] = {}
         self._unreaped: set[subprocess.Popen[bytes]] = set()
         self._zombies_since: dict[ProcessKey, float] = {}
+        self._closed = False
         self._next: asyncio.Future[Scan] | None = None
         self._thread = Threads("process-tracker", 1)
         self._thread.submit(int)  # starts the thread
 
     def close(self) -> None:
         """Let the thread end. Later looks raise `AgentError`."""
+        self._closed = True
         self._thread.shutdown(wait=False)
 
     # What starts and ends sessions calls these; they return at once, whatever the tracker's thread does.
@@ -159,7 +161,8 @@ class ProcessTracker:
         try:
             future = self._thread.submit(work, *args, **kwargs)
         except RuntimeError as error:
-            raise AgentError(f"cannot look at the agents' processes: {error}; the daemon is stopping") from error
+            way_out = "the daemon is stopping" if self._closed else "raise the limit of processes (TasksMax=, pids.max)"
+            raise AgentError(f"cannot look at the agents' processes: {error}; {way_out}") from error
         return await asyncio.wrap_future(future)
 
     async def scan(self) -> Scan:
@@ -167,7 +170,13 @@ class ProcessTracker:
         scan = self._next
         if scan is None:
             scan = self._next = asyncio.ensure_future(self.run(self._scan))
+            scan.add_done_callback(self._scan_ended)
         return await asyncio.shield(scan)
+
+    def _scan_ended(self, scan: asyncio.Future[Scan]) -> None:
+        """A look that could not even begin must not be the next one too."""
+        if self._next is scan:
+            self._next = None
 
     async def sample(self, session_ids: Iterable[str]) -> dict[str, Usage]:
         """Return what each of these sessions uses, from one look. Raises `OSError`."""

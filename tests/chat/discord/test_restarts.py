@@ -170,3 +170,23 @@ async def test_a_message_with_unreadable_buttons_is_delivered_without_them(tmp_p
     async with run(api, path) as outbox:
         assert await outbox.flush(5)
     assert [one["content"] for one in api.there.values()] == ["a", "b"]
+
+
+async def test_an_answer_that_can_t_be_rendered_is_posted_as_a_file(tmp_path):
+    class Broken(LiveMessage):
+        def bodies(self) -> list[str]:
+            raise RuntimeError
+
+    api, harness, persisted = Api(), Harness(tmp_path), asyncio.Event()
+    async with run(api, tmp_path / "acpbot.sqlite3") as outbox:
+        view, live = turn_view(outbox, harness.pool), Broken()
+        live.append("the whole answer")
+        view.on_started()
+        view.on_ended(live, TurnEnd("end_turn"), persisted.set)
+        await asyncio.wait_for(persisted.wait(), 5)
+        assert await outbox.flush(5)
+    await harness.pool.close()
+    await harness.launcher.aclose()
+    (reason, attached) = api.there.values()
+    assert "could not be shown: internal error, see the log" in reason["content"]
+    assert attached["attachments"] == [{"filename": "answer.txt"}]

@@ -191,7 +191,10 @@ class Supervisor:
                     "cannot connect to Discord: the application may not read messages; switch on the Message Content "
                     f"Intent at {PORTAL}, Bot, Privileged Gateway Intents"
                 ) from None
-            except Exception as error:  # noqa: BLE001 - an odd message makes discord.py raise anything; it is logged
+            except (Exception, asyncio.CancelledError) as error:  # an odd message makes discord.py raise anything
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
                 failures = 1 if self._status.sessions > sessions else failures + 1
                 seconds = self._backoff.seconds(failures)
                 reason = f"{type(error).__name__}: {error}"[:300]

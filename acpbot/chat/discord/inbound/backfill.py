@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import discord
@@ -124,11 +125,12 @@ class Backfill:
         self._cursor.fall_behind(self._unread)
         if self._settings.discord.allow_dm:
             self._cursor.fall_behind([_DIRECT_MESSAGES])
-            self._tasks.start(self._read_direct_messages(client, list(self._unread.values())), name="direct messages")
+            read = partial(self._read_direct_messages, client, list(self._unread.values()))
+            self._tasks.keep(read, name="direct messages")
 
     def start(self, guild: discord.Guild) -> None:
         """Read what was missed in a server, in the background."""
-        self._tasks.start(self._read_guild(guild), name=f"server {guild.id}")
+        self._tasks.keep(partial(self._read_guild, guild), name=f"server {guild.id}")
 
     async def may_go_on(self, message: discord.Message) -> None:
         """Return once the older messages of the channel are read, or 30 s have passed: late is better than never."""

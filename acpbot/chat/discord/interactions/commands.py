@@ -134,7 +134,7 @@ class SlashCommands:
     def register(self, client: discord.Client) -> None:
         """Register the commands with Discord in the background, once for the process if Discord takes them."""
         if client.application_id is not None and not self._registered and not self._registering:
-            self._registering.start(self._register(str(client.application_id)), name="register")
+            self._registering.keep(partial(self._register, str(client.application_id)), name="register")
 
     async def _register(self, application_id: str) -> None:
         body = definitions(dms=self._settings.discord.allow_dm)
@@ -172,9 +172,7 @@ class SlashCommands:
         if work.done():
             await whisper(interaction, work.result())
         elif await respond(interaction, lambda: interaction.response.defer(ephemeral=True, thinking=True)):
-            await complete(interaction, await work, self._outbox.retries)
-        else:
-            await work
+            await complete(interaction, await asyncio.shield(work), self._outbox.retries)
 
     async def _work(self, call: _Call) -> str:
         handler = self._handlers.get(call.name)
@@ -184,8 +182,9 @@ class SlashCommands:
             words = self._not_yours(call) or await handler(call)
         except AcpbotError as error:
             words = refusal_text(error, call.user_id)
-        except Exception:
-            # Broad, because the person must get an answer whatever has failed; the log has the traceback.
+        except (Exception, asyncio.CancelledError):
+            # Broad, because the person must get an answer whatever has failed, also where what the command waits for is
+            # cancelled; the log has the traceback.
             log.exception("command_failed", **call.fields)
             words = _INTERNAL
         return words if len(words) <= _ANSWER_LENGTH else words[: _ANSWER_LENGTH - 1] + "…"

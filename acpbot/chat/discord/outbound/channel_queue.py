@@ -135,7 +135,7 @@ class ChannelQueue:
             try:
                 source()
             except Exception:
-                # Broad: what one source has to show must not stop the deliveries of others.
+                # Broad: a source that fails must not keep the others, nor the posts that wait, from the channel.
                 log.exception("discord_source_failed", channel=self._channel_id)
 
     def react(self, message_id: str, emoji: str, *, add: bool, repeated: bool = False) -> None:
@@ -192,21 +192,19 @@ class ChannelQueue:
     def _wake(self, what: str, step: Callable[[], Awaitable[bool]]) -> None:
         if what not in self.running:
             name = f"{what} {self._channel_id}"
-            self.running[what] = self._delivery.tasks.start(self._run(what, step), name=name)
+            self.running[what] = self._delivery.tasks.keep(partial(self._run, what, step), name=name)
 
     async def _run(self, what: str, step: Callable[[], Awaitable[bool]]) -> None:
         """Await ``step()`` until it returns false, through outages of any length."""
         log_failure = partial(self._log_failure, what)
         more = True
-        try:
-            while more:
-                try:
-                    more = await retry(step, on=(Unreachable,), backoff=self._delivery.backoff, on_failure=log_failure)
-                except Exception:
-                    # Broad: a defect loses what the step was about, and must not lose what comes after it.
-                    log.exception("discord_delivery_crashed", channel=self._channel_id, what=what)
-        finally:
-            del self.running[what]
+        while more:
+            try:
+                more = await retry(step, on=(Unreachable,), backoff=self._delivery.backoff, on_failure=log_failure)
+            except Exception:
+                # Broad: a defect loses what the step was about, and must not lose what comes after it.
+                log.exception("discord_delivery_crashed", channel=self._channel_id, what=what)
+        del self.running[what]  # not after a crash: the task is then started again
 
     def _log_failure(self, what: str, error: BaseException, failures: int) -> None:
         log.failed_try("discord_retry", failures, channel=self._channel_id, what=what, error=str(error))
@@ -219,6 +217,13 @@ class ChannelQueue:
         if not self._unsent:
             return False
         post = self._unsent.popleft()
+        try:
+            return await self._deliver(post)
+        except asyncio.CancelledError:  # perhaps not by us: the task is then started again, and must find the post
+            self._unsent.appendleft(post)
+            raise
+
+    async def _deliver(self, post: Post) -> bool:
         if post.ready is not None:
             await asyncio.wait([post.ready])
         echo = None if post.state is PostState.QUEUED else self._delivery.echoes.get(post.nonce)
@@ -341,9 +346,9 @@ class ChannelQueue:
             post = self._most_urgent()
             if post is None:
                 return True
-        del self._edits[post]
         if post.urgent:
             await self._store.durable()
+        self._edits.pop(post, None)
         if post.state is not PostState.SENT or post.message_id is None:  # retracted meanwhile
             return True
         latest = partial(self._latest, post)
@@ -353,7 +358,7 @@ class ChannelQueue:
         except RequestRefused as error:
             await self._edit_refused(post, error)
             return True
-        except Unreachable:
+        except (Unreachable, asyncio.CancelledError):
             self.update(post)
             raise
         self.update(post)
@@ -411,7 +416,7 @@ class ChannelQueue:
             request = partial(self._rest.react, self._channel_id, task.message_id, task.emoji, add=task.add)
         try:
             await self._unarchived(request)
-        except Unreachable:
+        except (Unreachable, asyncio.CancelledError):
             self._side_task = task
             raise
         except RequestRefused as error:

@@ -119,6 +119,34 @@ async def test_posts_are_sent_in_order_through_every_failure(api, outbox):
     assert api.log == [("send", "one"), ("send", "two"), ("send", "four")]
 
 
+@pytest.mark.parametrize("what", ["send", "edit", "side task"])
+async def test_a_delivery_that_is_cancelled_by_nobody_goes_on(api, outbox, what):
+    post = outbox.post("1", "one")
+    assert await outbox.flush(5)
+    api.gate.clear()
+    api.entered.clear()
+    if what == "send":
+        outbox.post("1", "two")
+    elif what == "edit":
+        post.show("two", last=True)
+    else:
+        outbox.react("1", "9", "two", add=True)
+    await api.entered.wait()
+    (task,) = [task for task in asyncio.all_tasks() if task.get_name() == f"discord delivery: {what} 1"]
+    task.cancel()
+    await asyncio.wait([task])
+    api.gate.set()
+    assert await outbox.flush(5)
+    assert api.log == [("send", "one"), ("+" if what == "side task" else what, "two")]
+
+
+async def test_a_source_that_fails_keeps_nothing_else_from_the_channel(api, outbox):
+    outbox.queue("1").refresh(lambda: 1 // 0)
+    outbox.post("1", "one")
+    assert await outbox.flush(5)
+    assert api.log == [("send", "one")]
+
+
 async def test_an_edit_carries_the_newest_text_only(api, outbox):
     post = outbox.post("1", "a")
     assert await outbox.flush(5)

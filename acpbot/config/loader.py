@@ -246,8 +246,9 @@ def _agents(top: dict[str, Any], reader: _Reader) -> Mapping[str, AgentSettings]
         fields = reader.table(AgentSettings, table, where)
         if "command" not in fields:
             raise config_error(reader.source, f'[{where}] has no command; add for example command = "claude-agent-acp"')
-        if "env" in fields:
-            fields["env"] = types.MappingProxyType(fields["env"])
+        for key in ("env", "options"):
+            if key in fields:
+                fields[key] = types.MappingProxyType(fields[key])
         agents[name] = AgentSettings(name=name, **fields)
     if not agents:
         python = to_toml(sys.executable or "python3")

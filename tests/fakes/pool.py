@@ -11,6 +11,7 @@ from acpbot.chat.platform import ChatFacts
 from acpbot.daemon import health
 from acpbot.errors import Ambiguous, Conflict, InvalidParams, NotFound
 from acpbot.runtimes.runtime import LimitNotHeld
+from acpbot.sessions.options import NotSet
 from acpbot.sessions.views import Detail, KillResult, PoolCounts, ProcessRow, Row, ToolCallRow
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def make_row(thread: str = "1417221234567890123", **changes: Any) -> Row:
         "waiting_for": None,
         "queued": 1,
         "turns": 3,
+        "mode": "ask",
+        "model": "opus",
         "pid": 4242,
         "processes": 3,
         "rss_bytes": 73_400_320,
@@ -104,6 +107,7 @@ class FakePool:
             tool_calls=[tool],
             process_tree=[process],
             limits_not_held=(LimitNotHeld("memory_max", "agents run without a cgroup here"),),
+            options_not_set=(NotSet("effort", "high", "it has no effort 'high', it offers nothing"),),
         )
 
     async def kill(

@@ -114,6 +114,7 @@ class ThreadEvents:
         self.stuck: list[tuple[str, str | None, float]] = []
         self.started_fresh: list[str] = []
         self.dropped: list[tuple[str, str, str]] = []
+        self.not_set: list[tuple[str, str, str]] = []
         self.removals: list[tuple[str, str, float]] = []
         self.changes = 0
         self.ended = asyncio.Event()
@@ -133,6 +134,9 @@ class ThreadEvents:
 
     def choice_dropped(self, thread_id: str, category: str, value: str) -> None:
         self.dropped.append((thread_id, category, value))
+
+    def option_not_set(self, thread_id: str, option: str, value: str) -> None:
+        self.not_set.append((thread_id, option, value))
 
     def removal_planned(self, thread_id: str, folder: str, seconds: float) -> None:
         self.removals.append((thread_id, folder, seconds))

@@ -53,9 +53,11 @@ def status_text(row: Row, options: Options | None) -> str:
         lines.append(f"{row.queued} message{'s' * (row.queued != 1)} queued")
     if options is not None:
         for category in ("model", "mode"):
-            current = next((choice.name for choice in options.choices(category) if choice.current), None)
+            current = options.current(category)
             if current is not None:
-                lines.append(f"{category.capitalize()}: {code(current)}")
+                lines.append(f"{category.capitalize()}: {code(current.name)}")
+        if options.unasked is not None:
+            lines.append("In this mode the agent doesn't always ask before it acts.")
         lines += _usage(options.usage)
     return "\n".join(lines)
 

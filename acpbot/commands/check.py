@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acpbot.commands.check_online import try_token
-from acpbot.config import loader
+from acpbot.config import loader, security
 from acpbot.config.describe import describe
 from acpbot.errors import AgentError
 from acpbot.runtimes.local.launcher import choose_launcher
@@ -44,6 +45,10 @@ async def _check(settings: Settings, environ: Mapping[str, str], say: Callable[[
     say(f"\nsocket: {socket if settings.management.enabled else 'off'}")
     launcher, reason = choose_launcher("auto")
     say(f"containment: {launcher.kind} ({reason})")
+    uid, gid = os.geteuid(), os.getegid()
+    files = security.look(settings, uid, gid)
+    for finding in security.findings(settings, files, uid=uid, gid=gid, containment=launcher.kind):
+        say(f"security: {finding.level}: {finding}")
     try:
         asks = settings.permissions.policy == "ask"
         results = [await _try_agent(launcher, agent, environ, say, asks=asks) for agent in settings.agents.values()]

@@ -15,6 +15,7 @@ from acpbot import __version__, logs
 from acpbot.aio import TaskSet
 from acpbot.chat.local import LocalChat
 from acpbot.chat.platform import ChatFacts
+from acpbot.config import security
 from acpbot.daemon import health
 from acpbot.daemon.drain import Drain
 from acpbot.daemon.loop_metrics import LoopLag, rss_bytes
@@ -45,6 +46,8 @@ log = get_logger(__name__)
 
 TICK_SECONDS: Final = 1.0
 SAMPLE_SECONDS: Final = 2.0
+SECURITY_SECONDS: Final = 10.0
+SECURITY_WAIT_SECONDS: Final = 1.0  # a file system that hangs does not keep the daemon from its start
 LOCAL: Final = ChatFacts(platform="local", connected=True)
 
 
@@ -73,6 +76,7 @@ class Daemon:
         self._stop_requested = False
         self._tasks = TaskSet("daemon")
         self._crashed_tasks: list[str] = []
+        self._security: tuple[security.Finding, ...] = ()
         self._store = Store()
         self._pool: Pool | None = None
         self._drain: Drain | None = None
@@ -182,6 +186,10 @@ class Daemon:
         if settings.management.probes.enabled:
             await self._start_probes(pool, drain, stack)
         self._start_tasks(pool, address, stack)
+        look = partial(self._look_at_security, launcher.kind)
+        first = self._tasks.start(look(), name="first security")
+        await asyncio.wait([first], timeout=SECURITY_WAIT_SECONDS)
+        self._start_task("security", _every(SECURITY_SECONDS, look))
         if settings.discord is not None:
             self._start_discord(pool, stack)
         store.clear_restored()
@@ -267,6 +275,21 @@ class Daemon:
 
     # Health.
 
+    async def _look_at_security(self, containment: str) -> None:
+        settings, uid, gid = self._settings, os.geteuid(), os.getegid()
+        files = await asyncio.to_thread(security.look, settings, uid, gid)
+        found = tuple(security.findings(settings, files, uid=uid, gid=gid, containment=containment))
+        for finding in found:
+            if finding.level == "warning" and finding not in self._security:
+                log.warning("security", finding=finding.name, detail=finding.detail, advice=finding.advice)
+        self._security = found
+
+    def _unasked_modes(self, pool: Pool) -> list[security.Finding]:
+        if self._settings.permissions.policy != "ask":
+            return []
+        sessions = [session for session in pool.sessions() if session.options.unasked is not None]
+        return security.unasked_modes((session.thread.agent, session.options.mode) for session in sessions)
+
     def _summary(self) -> str:
         if self._pool is None or self._drain is None:
             return "starting"
@@ -285,6 +308,7 @@ class Daemon:
             grace_seconds=self._settings.management.probes.grace_seconds,
             config_problem=self._reload.problem,
             crashed_tasks=self._crashed_tasks,
+            security=(*self._security, *self._unasked_modes(pool)),
         )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from acpbot.config.security import Finding  # noqa: TC001 - msgspec reads the annotations when it encodes
 from acpbot.management.readiness import Check, DaemonState, Readiness, Status
 from acpbot.sessions.views import PoolCounts  # noqa: TC001 - msgspec reads the annotations when it encodes
 
@@ -30,7 +31,7 @@ class HealthInputs(msgspec.Struct, frozen=True, kw_only=True):
     ``grace_seconds``: how long a disconnect may last before it counts. ``config_problem``: why the configuration that
     was read last is not in force, or which keys of it are not. ``store_problem``: why nothing can be written to the
     database. Both are ``None`` where there is no problem. ``crashed_tasks``: names of background tasks that have ended
-    with an error.
+    with an error. ``security``: what `acpctl doctor` shows of the installation's security.
     """
 
     state: DaemonState
@@ -44,6 +45,7 @@ class HealthInputs(msgspec.Struct, frozen=True, kw_only=True):
     store_problem: str | None = None
     config_problem: str | None = None
     crashed_tasks: Sequence[str] = ()
+    security: tuple[Finding, ...] = ()
 
 
 class ChatReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +59,7 @@ class ChatReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HealthReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of ``health.get``, in the order of its keys."""
+    """The result of ``health.get``, in the order of its keys; ``security`` is ``None`` for those who may only read."""
 
     status: Status
     live: bool
@@ -70,6 +72,7 @@ class HealthReport(msgspec.Struct, frozen=True, kw_only=True):
     pool: PoolCounts
     loop_lag_ms: float | None
     rss_bytes: int | None
+    security: tuple[Finding, ...] | None
 
 
 def checks(inputs: HealthInputs) -> tuple[Check, ...]:
@@ -128,6 +131,7 @@ def report(inputs: HealthInputs) -> HealthReport:
         pool=inputs.pool,
         loop_lag_ms=_rounded(inputs.loop_lag_ms),
         rss_bytes=inputs.rss_bytes,
+        security=inputs.security,
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from acpbot.chat.platform import ChatFacts
+from acpbot.config.security import Finding
 from acpbot.daemon import health
 from acpbot.errors import Ambiguous, Conflict, InvalidParams, NotFound
 from acpbot.runtimes.runtime import LimitNotHeld
@@ -251,5 +252,13 @@ def make_health_inputs(**changes: Any) -> health.HealthInputs:
         "pool": PoolCounts(sessions=1, max=10, starting=0, idle=0, busy=1, waiting=0, stuck=0, suspended=0, queued=1),
         "loop_lag_ms": 0.4,
         "rss_bytes": 73_400_320,
+        "security": (
+            Finding(
+                name="root",
+                level="warning",
+                detail="acpbot runs as root, and so does everything that an agent runs",
+                advice="run it as a user of its own; `acpbot install-service` makes one",
+            ),
+        ),
     }
     return health.HealthInputs(**members | changes)

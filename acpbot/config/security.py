@@ -6,6 +6,7 @@ warnings and gives all of them to `acpctl doctor`. Source: inode(7), credentials
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import stat
 from itertools import zip_longest
@@ -29,10 +30,11 @@ WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _READ: Final = stat.S_IRGRP | stat.S_IROTH
 # In a user namespace, files of users that it does not map belong to this one (user_namespaces(7)): nobody is known.
 _UNMAPPED: Final = 65534
-_KEY_NAME: Final = re.compile(r"(?i)(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$")
+_KEY_NAME: Final = re.compile(r"(?i)(?:(?:^|_)(?:KEY|TOKEN|SECRET)|APIKEY|PASSWORD|PASSWD|CREDENTIALS?)$")
+# acpbot init makes this one up: it protects a port of the loopback, and is worth nothing elsewhere.
+_MADE_UP: Final = frozenset({"OPENCODE_SERVER_PASSWORD"})
 _KEY_ARGUMENT: Final = re.compile(r"(?i)^--?[a-z0-9-]*(?:key|token|secret|password)(?:=(?P<value>.+))?$")
 _MODES: Final = {"state_folder": "700"}
-_EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -175,7 +177,7 @@ def _who(facts: FileFacts, uid: int, gid: int, bits: int) -> str | None:
 
 def _of_agent(agent: AgentSettings) -> Iterator[Finding]:
     table = agent_table(agent.name)
-    keys = [key for key, value in agent.env.items() if value and _KEY_NAME.search(key) and _is_literal(value)]
+    keys = [key for key in _literal_keys(agent) if key not in _MADE_UP]
     if keys:
         names = ", ".join(map(quoted_key, keys))
         advice = f'write {quoted_key(keys[0])} = "${{{keys[0]}}}", or name it in inherit_env'
@@ -202,7 +204,7 @@ def _of_daemon(settings: Settings, uid: int, containment: str | None) -> Iterato
         detail = '[permissions] policy = "allow": whatever an agent wants to run is run, and nobody is asked'
         yield _warning("policy", detail, 'write policy = "ask", unless agents run where they can do no harm')
     probes = settings.management.probes
-    if probes.enabled and probes.host in _EVERYWHERE:
+    if probes.enabled and _is_everywhere(probes.host):
         detail = f"[management.probes] bind = {probes.bind}: everybody who reaches this machine can read the probes"
         yield _warning("probes", detail, "bind 127.0.0.1, or let only the kubelet in by a network policy")
     if uid == 0:
@@ -224,8 +226,22 @@ _CONTAINMENT: Final = {
 
 
 def _holds_secrets(settings: Settings) -> bool:
-    values = [value for agent in settings.agents.values() for key, value in agent.env.items() if _KEY_NAME.search(key)]
-    return literal_token(settings.discord) or any(_is_literal(value) for value in values if value)
+    return literal_token(settings.discord) or any(map(_literal_keys, settings.agents.values()))
+
+
+def _literal_keys(agent: AgentSettings) -> list[str]:
+    """The variables of an agent that hold a key or a token as it is written in the configuration."""
+    return [key for key, value in agent.env.items() if value and _KEY_NAME.search(key) and _is_literal(value)]
+
+
+def _is_everywhere(host: str) -> bool:
+    """Whether a server that binds to this address listens on all addresses of the machine."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return address.is_unspecified or (mapped is not None and mapped.is_unspecified)
 
 
 def _is_literal(value: str) -> bool:

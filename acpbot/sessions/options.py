@@ -123,19 +123,26 @@ class Options:
             self._required_mode = None  # a person's choice goes before the configuration
 
     async def apply(
-        self, agent: Agent, settings: AgentSettings, chosen: Mapping[str, str], *, limit: float
+        self, agent: Agent, settings: AgentSettings, chosen: Mapping[str, str], *, limit: float, reopened: bool = False
     ) -> list[NotSet]:
         """Set what people ``chose`` before, and else what the configuration wants, in a session that was just opened.
 
-        The agent may take ``limit`` seconds for each, 20 at most. Return the choices that it did not take; what it did
+        The agent may take ``limit`` seconds for each, 20 at most. ``reopened``: the session is an earlier one, and the
+        agent need not have listed its options again. Return the choices that it did not take; what it did
         not take of the configuration is in ``not_set``. Raises AgentGone, and AgentStartError where it does not take
         the mode of the configuration: that may be there for safety, so the session must not run in another one.
         """
         limit = min(limit, CALL_SECONDS)
+        if reopened and not self.choices("mode"):
+            self._modes = {
+                "availableModes": [{"id": str(mode)} for mode in (chosen.get("mode"), settings.mode) if mode]
+            }
         wanted = {self._category(option): value for option, value in configured(settings).items()}
         people = {self._category(option): (option, value) for option, value in chosen.items()}
         dropped, not_set = [], []
         for category in sorted(wanted | people, key=lambda category: _ORDER.get(category, 1)):
+            if reopened and not self.choices(category):
+                continue  # the agent has it from before
             if category in people:
                 option, value = people[category]
                 reason = await self._set(agent, category, value, limit)

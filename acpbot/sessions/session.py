@@ -243,20 +243,21 @@ class Session:
             if thread.acp_session_id is not None and opened == "new" and self.listener is not None:
                 self.listener.session_started_fresh(thread.thread_id)
             self.options.opened(agent.session)
-            await self._set_options(agent)
+            await self._set_options(agent, reopened=opened != "new")
         except AgentError as error:
             raise await start_error(self._agent_settings, process, error) from None
         thread.acp_session_id, thread.resumable = agent.session_id, agent.can_resume
         return agent
 
-    async def _set_options(self, agent: Agent) -> None:
+    async def _set_options(self, agent: Agent, *, reopened: bool) -> None:
         """Set the mode, model and options of the configuration and of the thread; report what the agent did not take.
 
         Raises AgentStartError (the mode of the configuration), AgentGone.
         """
         thread, options = self.thread, self.options
         seconds = self._agent_settings.start_timeout_seconds
-        for choice in await options.apply(agent, self._agent_settings, thread.chosen, limit=seconds):
+        applied = options.apply(agent, self._agent_settings, thread.chosen, limit=seconds, reopened=reopened)
+        for choice in await applied:
             thread.chosen = {option: value for option, value in thread.chosen.items() if option != choice.option}
             log.warning("choice_dropped", **self._fields, category=choice.option, reason=choice.reason)
             if self.listener is not None:

@@ -45,6 +45,8 @@ def facts(role: security.Role, mode: int, uid: int = UID, gid: int = GID, **chan
         (AGENT + '[permissions]\npolicy = "allow"', "policy", "nobody is asked"),
         (AGENT + '[management.probes]\nenabled = true\nbind = "0.0.0.0:1"', "probes", "bind 127.0.0.1"),
         (AGENT + '[management.probes]\nenabled = true\nbind = "[::]:1"', "probes", "can read the probes"),
+        (AGENT + '[management.probes]\nenabled = true\nbind = "[::ffff:0.0.0.0]:1"', "probes", "can read the probes"),
+        (AGENT + 'env = { PGPASSWORD = "p" }', "keys_in_env", "env holds PGPASSWORD itself"),
         (AGENT + 'env = { MODEL_API_KEY = "sk-1" }', "keys_in_env", "[agent] env holds MODEL_API_KEY itself; write"),
         (AGENT + 'env = { A_TOKEN = "t", B_SECRET = "s" }', "keys_in_env", "env holds A_TOKEN, B_SECRET itself"),
         (AGENT + 'env = { db_password = "x-${NAME}-y", KEY = "k" }', "keys_in_env", "env holds KEY itself"),
@@ -65,6 +67,8 @@ def test_a_setting_that_lets_others_in_is_found_with_the_way_out(text: str, name
         AGENT + '[management.probes]\nbind = "0.0.0.0:1"',
         AGENT + "[management.probes]\nenabled = true",
         AGENT + 'env = { MODEL_API_KEY = "${NAME}", KEYBOARD = "us", TOKENS_MAX = "9", EMPTY_KEY = "" }',
+        AGENT + 'env = { OPENCODE_SERVER_PASSWORD = "as acpbot init makes it up" }',
+        AGENT + '[management.probes]\nenabled = true\nbind = "localhost:1"',
         AGENT + 'args = ["--tokens=9", "--key", "--verbose", "--no-token"]',
     ],
 )

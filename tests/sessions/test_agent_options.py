@@ -82,8 +82,9 @@ async def test_an_agent_that_does_not_go_back_to_its_mode_gets_no_further_prompt
     assert listener.error.startswith("cannot go on: the agent has left its mode, and it did not take the mode 'ask'")
 
 
-async def test_the_mode_is_set_again_when_the_conversation_is_resumed(faulty_harness):
-    harness = faulty_harness("modes auto", mode="ask")
+@pytest.mark.parametrize("how", ["takes", "forgets"])
+async def test_the_mode_is_set_again_when_the_conversation_is_resumed(faulty_harness, how):
+    harness = faulty_harness(f"modes auto {how}", mode="ask")
     for text in "xy":
         assert (await harness.turn("1001", text)).text == "ask"
         await kill(harness, "1001")
@@ -108,6 +109,17 @@ async def test_a_person_s_choice_that_the_agent_does_not_have_any_more_gives_way
     assert harness.row("1001").mode == "auto"
     assert harness.events.dropped == [("1001", "mode", "of-yesterday")]
     assert harness.pool.thread("1001").chosen == {}
+
+
+async def test_a_choice_is_kept_where_a_resumed_agent_does_not_list_its_options_again(faulty_harness):
+    harness = faulty_harness("modes ask forgets", model="large")
+    await harness.turn("1001", "x")
+    assert harness.events.not_set == [("1001", "model", "large")]
+    harness.pool.thread("1001").chosen = {"model": "small"}
+    await kill(harness, "1001")
+    assert (await harness.turn("1001", "y")).text == "ask"
+    assert harness.pool.thread("1001").chosen == {"model": "small"}
+    assert (harness.events.dropped, len(harness.events.not_set)) == ([], 1)
 
 
 async def test_the_mode_is_set_after_the_model_which_may_change_it(faulty_harness):

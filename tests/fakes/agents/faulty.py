@@ -312,7 +312,7 @@ def modes(agent: Agent, first: str, how: str = "takes") -> None:
     """It has the modes ask and auto and begins in ``first``; it answers each prompt with its mode.
 
     It ``takes`` another mode, ``refuses`` it, or is ``silent``; ``leaves`` and ``defiant`` go to auto in the first
-    prompt, and ``defiant`` refuses to go back.
+    prompt, and ``defiant`` refuses to go back. One that ``forgets`` lists its modes in a new session only.
     """
     agent.offers("resume")
     now = {"mode": first, "left": False}
@@ -322,7 +322,8 @@ def modes(agent: Agent, first: str, how: str = "takes") -> None:
         session = request["params"].get("sessionId", agent.session)
         agent.session = session
         state = {"currentModeId": now["mode"], "availableModes": available}
-        agent.answer(request, {"sessionId": session, "modes": state})
+        listed = how != "forgets" or request["method"] == "session/new"
+        agent.answer(request, {"sessionId": session, **({"modes": state} if listed else {})})
 
     def change(mode: str) -> None:
         now["mode"] = mode

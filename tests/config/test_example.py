@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 UNSET = {
     "discord": {"bot_token", "bot_token_file", "allowed_users", "api_base", "gateway_url"},
     "agent": {"command", "args", "working_dir", "mode", "model", "memory_max", "pids_max"},
-    "agents.claude": {"command"},
+    "agents.claude": {"command", "mode"},
     "management": {"socket", "socket_group"},
 }
 EXAMPLE_ENVIRON = {"HOME": "/home/u", "DISCORD_BOT_TOKEN": "from-the-environment"}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 NOT_HERE: Final = "You may not use me here. Nothing was changed."
 NO_SESSION: Final = "There is no session here: mention me in a channel with what you want done, or write in a thread."
+UNASKED: Final = "In this mode the agent doesn't always ask before it acts."
 AGENT_HELP: Final = "`/agent NAME` starts this thread over with another one."
 HELP: Final = """\
 Mention me in a channel with what you want done: a thread opens, and an agent works in it. \
@@ -57,7 +58,7 @@ def status_text(row: Row, options: Options | None) -> str:
             if current is not None:
                 lines.append(f"{category.capitalize()}: {code(current.name)}")
         if options.unasked is not None:
-            lines.append("In this mode the agent doesn't always ask before it acts.")
+            lines.append(UNASKED)
         lines += _usage(options.usage)
     return "\n".join(lines)
 

@@ -128,9 +128,9 @@ class Options:
         """Set what people ``chose`` before, and else what the configuration wants, in a session that was just opened.
 
         The agent may take ``limit`` seconds for each, 20 at most. ``reopened``: the session is an earlier one, and the
-        agent need not have listed its options again. Return the choices that it did not take; what it did
-        not take of the configuration is in ``not_set``. Raises AgentGone, and AgentStartError where it does not take
-        the mode of the configuration: that may be there for safety, so the session must not run in another one.
+        agent need not have listed its options again. Return the choices that it did not take; what it did not take of
+        the configuration is in ``not_set``. Raises AgentGone, and AgentStartError where it does not take the mode of
+        the configuration: that may be there for safety, so the session must not run in another one.
         """
         limit = min(limit, CALL_SECONDS)
         if reopened and not self.choices("mode"):
@@ -231,7 +231,7 @@ class Options:
         """Note the mode that is in force: an agent may list its modes as a config option too."""
         self._modes = {**self._modes, "currentModeId": mode}
         option = self._option("mode")
-        if option is not None and self._find("mode", mode) is not None:
+        if option is not None:
             changed = {**option, "currentValue": mode}
             self._config = [changed if known is option else known for known in self._config]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from acpbot.acp.schema import SessionResult, Update
@@ -84,7 +86,12 @@ def test_an_option_that_is_on_or_off_has_two_choices():
 
 def test_what_an_agent_sends_in_place_of_options_is_passed_over():
     options = Options()
-    odd = [{"id": "a", "category": ["mode"], "options": {"value": "x"}}, {"id": ["mode"]}, {"category": "mode"}, 7]
+    odd: list[Any] = [
+        {"id": "a", "category": ["mode"], "options": {"value": "x"}},
+        {"id": ["mode"]},
+        {"category": "mode"},
+        7,
+    ]
     options.opened(SessionResult(session_id="s", config_options=odd, modes={"availableModes": [{"id": 3}, {"id": ""}]}))
     assert [options.choices(category) for category in ("mode", "model", "a")] == [[], [], []]
     assert (options.mode, options.model) == (None, None)

@@ -185,10 +185,10 @@ class Daemon:
             stack.push_async_callback(server.close)
         if settings.management.probes.enabled:
             await self._start_probes(pool, drain, stack)
-        self._start_tasks(pool, address, stack)
         look = partial(self._look_at_security, launcher.kind)
         first = self._tasks.start(look(), name="first security")
         await asyncio.wait([first], timeout=SECURITY_WAIT_SECONDS)
+        self._start_tasks(pool, address, stack)
         self._start_task("security", _every(SECURITY_SECONDS, look))
         if settings.discord is not None:
             self._start_discord(pool, stack)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +14,8 @@ from tests.support.module_tree import PAGE, ROOT, module_tree, page_with
 if TYPE_CHECKING:
     from pathlib import Path
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+SECURITY = ROOT / "SECURITY.md"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", SECURITY, *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def modules_of(package: str) -> list[Path]:
@@ -60,3 +63,35 @@ def test_every_module_that_the_architecture_page_names_exists():
         name for name in sorted(named) if not any(module == name or module.endswith(f"/{name}") for module in modules)
     ]
     assert missing == []
+
+
+def promises() -> list[str]:
+    """What SECURITY.md promises, an item of a list each."""
+    section = SECURITY.read_text().partition("\n## Promises\n")[2].partition("\n## ")[0]
+    return re.findall(r"^- .*(?:\n  .*)*", section, re.MULTILINE)
+
+
+def named_tests(text: str) -> list[tuple[str, str]]:
+    """The tests that a text names, each as file and function."""
+    return re.findall(r"`(tests/[^`:]*)::([^`]*)`", text)
+
+
+def test_every_promise_of_the_security_page_names_its_test():
+    assert len(promises()) > 20
+    assert [promise for promise in promises() if not named_tests(promise)] == []
+
+
+def test_every_test_that_the_security_page_names_exists():
+    missing = []
+    for file, name in named_tests(SECURITY.read_text()):
+        path = ROOT / file
+        tree = ast.parse(path.read_text()) if path.is_file() else ast.Module([], [])
+        functions = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
+        if name not in functions:
+            missing.append(f"{file}::{name}")
+    assert missing == []
+
+
+def test_the_security_page_says_where_to_report():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"<{project['urls']['Source']}/security/advisories/new>" in SECURITY.read_text()

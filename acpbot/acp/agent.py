@@ -46,7 +46,12 @@ class Agent(AgentConnection):
         params = {
             "protocolVersion": schema.PROTOCOL_VERSION,
             # The agent works in its own directory: it gets neither our file system nor our terminals.
-            "clientCapabilities": {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False},
+            # Without the last one, an agent may not offer options that are on or off.
+            "clientCapabilities": {
+                "fs": {"readTextFile": False, "writeTextFile": False},
+                "terminal": False,
+                "session": {"configOptions": {"boolean": {}}},
+            },
             "clientInfo": {"name": "acpbot", "title": "acpbot", "version": __version__},
         }
         result = await self.request("initialize", params, schema.InitializeResult, limit=self._start_timeout)

@@ -74,7 +74,12 @@ def stuck_text(activity: str | None, seconds: float) -> str:
 
 def choice_dropped_text(category: str, value: str) -> str:
     """What a thread reads about a choice that the agent did not take again."""
-    return f"The agent did not answer when I set its {category} to {value} again, so it keeps its own {category}."
+    return f"I couldn't set the agent's {category} to {value} again, so it uses its default."
+
+
+def option_not_set_text(option: str, value: str) -> str:
+    """What a thread reads about an option of the configuration that the agent does not take."""
+    return f"The agent doesn't take {value} as its {option}, so it uses its own default. An admin can change that."
 
 
 def agent_removed_text(agent: str) -> str:
@@ -273,6 +278,10 @@ class Conversations:
     def agent_removed(self, thread_id: str, agent: str) -> None:
         """Post in the thread that it needs another agent."""
         self._platform.notice(thread_id, agent_removed_text(agent))
+
+    def option_not_set(self, thread_id: str, option: str, value: str) -> None:
+        """Post in the thread that the agent does not have what the configuration gives it."""
+        self._platform.notice(thread_id, option_not_set_text(option, value))
 
     def removal_planned(self, thread_id: str, folder: str, seconds: float) -> None:
         """Post in the thread which folder is deleted, and when."""

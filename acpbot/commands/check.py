@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acpbot.commands.check_online import try_token
-from acpbot.config import loader
+from acpbot.config import loader, security
 from acpbot.config.describe import describe
 from acpbot.errors import AgentError
 from acpbot.runtimes.local.launcher import choose_launcher
 from acpbot.sessions.launch import launch, start_error
+from acpbot.sessions.modes import does_not_ask
+from acpbot.sessions.options import Options
 from acpbot.sessions.terminate import terminate
+from acpbot.text import one_line, operator_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from acpbot.acp.agent import Agent
     from acpbot.config.settings import AgentSettings, Settings
     from acpbot.runtimes.runtime import Launcher
+    from acpbot.sessions.options import Choice
 
 
 def check(path: Path | None, environ: Mapping[str, str], say: Callable[[str], None], *, online: bool) -> bool:
@@ -40,8 +45,13 @@ async def _check(settings: Settings, environ: Mapping[str, str], say: Callable[[
     say(f"\nsocket: {socket if settings.management.enabled else 'off'}")
     launcher, reason = choose_launcher("auto")
     say(f"containment: {launcher.kind} ({reason})")
+    uid, gid = os.geteuid(), os.getegid()
+    files = security.look(settings, uid, gid)
+    for finding in security.findings(settings, files, uid=uid, gid=gid, containment=launcher.kind):
+        say(f"security: {finding.level}: {finding}")
     try:
-        results = [await _try_agent(launcher, agent, environ, say) for agent in settings.agents.values()]
+        asks = settings.permissions.policy == "ask"
+        results = [await _try_agent(launcher, agent, environ, say, asks=asks) for agent in settings.agents.values()]
     finally:
         await launcher.aclose()
     if online:
@@ -50,7 +60,12 @@ async def _check(settings: Settings, environ: Mapping[str, str], say: Callable[[
 
 
 async def _try_agent(
-    launcher: Launcher, settings: AgentSettings, environ: Mapping[str, str], say: Callable[[str], None]
+    launcher: Launcher,
+    settings: AgentSettings,
+    environ: Mapping[str, str],
+    say: Callable[[str], None],
+    *,
+    asks: bool,
 ) -> bool:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="acpbot-check-") as folder:
@@ -64,6 +79,11 @@ async def _try_agent(
             await agent.initialize()
             await agent.open(cwd)
             say(f"agent {settings.name}: ok in {time.monotonic() - started:.2f} s; {_advertised(agent)}")
+            options = Options()
+            options.opened(agent.session)
+            await options.apply(agent, settings, {}, limit=settings.start_timeout_seconds)
+            for line in _options_in_force(options, asks=asks):
+                say(f"agent {settings.name}: {line}")
             for limit in process.limits_not_held:
                 say(f"agent {settings.name}: {limit}")
         except AgentError as error:
@@ -74,6 +94,38 @@ async def _try_agent(
     if ending.processes_left:
         say(f"agent {settings.name}: cannot end it: {ending.processes_left} processes are left")
     return not ending.processes_left
+
+
+def _options_in_force(options: Options, *, asks: bool) -> Iterator[str]:
+    """The mode and model in force, what the agent did not take, and a warning where it does not ask though it should.
+
+    ``asks``: [permissions] policy is "ask".
+    """
+    mode, model = options.current("mode"), options.current("model")
+    if mode is None:
+        yield "mode: it offers none; whether it asks before it acts is up to its own configuration"
+    else:
+        yield f"mode: {_named(mode)}"
+    if model is not None:
+        yield f"model: {_named(model)}"
+    for missing in options.not_set:
+        yield f"warning: {missing.option} is not set: {operator_line(missing.reason)}"
+    if asks and mode is not None and options.unasked is not None:
+        others = [choice for choice in options.choices("mode") if not _does_not_ask(choice)]
+        names = ", ".join(operator_line(choice.value[:80]) for choice in others[:5])
+        way_out = f"set its mode to one of {names}" if names else "it has no other mode"
+        problem = f'[permissions] policy is "ask", but in this mode it does not always ask ("{options.unasked}")'
+        yield f"warning: {problem}; {way_out}"
+
+
+def _does_not_ask(choice: Choice) -> bool:
+    return does_not_ask(choice.value, choice.name, choice.description) is not None
+
+
+def _named(choice: Choice) -> str:
+    parts = [choice.value, *([f"({choice.name})"] if choice.name != choice.value else [])]
+    text = f"{' '.join(parts)}: {choice.description}" if choice.description else " ".join(parts)
+    return operator_line(one_line(text, 300))
 
 
 def _advertised(agent: Agent) -> str:

@@ -56,6 +56,9 @@ def check_token_stays_secret(
         values = [("args", value) for value in (agent.command, *agent.args)]
         for name, value in agent.env.items():
             values.append((f"env.{quoted_key(name)}", value))
+        for name, option in (("mode", agent.mode), ("model", agent.model), *agent.options.items()):
+            if isinstance(option, str):
+                values.append((name if name in {"mode", "model"} else f"options.{quoted_key(name)}", option))
         for name in agent.inherit_env:
             inherited = Secret(environ.get(name, ""), variables=frozenset({name}))
             values.append((f"inherit_env with {quoted_key(name)}", inherited))

@@ -361,3 +361,25 @@ def variables(value: object, location: KeyLocation) -> dict[str, str]:
             raise InvalidValue(f"one where {shown} is {invalid.got or 'no text'}", f'write {shown} = "..."') from None
         made[name] = conceal(expanded, item, expanded)
     return made
+
+
+def agent_options(value: object, location: KeyLocation) -> dict[str, bool | str]:
+    """A table of an agent's config options by id; the mode and the model have keys of their own."""
+    if not isinstance(value, dict):
+        raise InvalidValue
+    made: dict[str, bool | str] = {}
+    for name, item in value.items():
+        shown = quoted_key(name)
+        if name in {"mode", "model"}:
+            raise InvalidValue(f"one with {shown}", f'write {shown} = "..." beside it')
+        if not name.strip():
+            raise InvalidValue("one with an empty name")
+        if isinstance(item, bool):
+            made[name] = item
+            continue
+        try:
+            made[name] = location.expand(item)
+        except InvalidValue as invalid:
+            got = invalid.got or show(item)
+            raise InvalidValue(f"one where {shown} is {got}", f'write {shown} = "..." or true') from None
+    return made

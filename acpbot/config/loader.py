@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct, structs
-
 from acpbot.config.checks import check_access, check_apart, check_token_stays_secret, warnings
 from acpbot.config.field_types import FieldType, InvalidValue, KeyLocation, clean_token, keys_of
 from acpbot.config.paths import (
@@ -31,6 +29,7 @@ from acpbot.config.paths import (
     read_file,
     state_directory,
 )
+from acpbot.config.security import WRITE, literal_token
 from acpbot.config.settings import (
     TABLES,
     AgentSettings,
@@ -46,10 +45,13 @@ from acpbot.config.settings import (
     StoreSettings,
 )
 from acpbot.config.values import Secret, config_error, nearest, quoted_key, show, to_toml
-from acpbot.text import HIDDEN, operator_line
+from acpbot.text import operator_line
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Mapping
+
+    from msgspec import Struct
 
     from acpbot.errors import ConfigError
 
@@ -79,13 +81,9 @@ def _read(found: Path, environ: Mapping[str, str], *, named: bool) -> Settings:
     if not named:
         check_not_a_strangers(found, status)  # and what was opened: the file can be replaced at any time
     settings = parse(text, str(found), environ)
-    discord = settings.discord
-    if discord is None or discord.bot_token_file is not None or not status.st_mode & stat.S_IROTH:
-        return settings
-    if not (isinstance(discord.bot_token, Secret) and discord.bot_token.shown == HIDDEN):
-        return settings
-    warning = f'{found} holds bot_token and every user can read it; run chmod 600, or write "${{DISCORD_BOT_TOKEN}}"'
-    return structs.replace(settings, warnings=(*settings.warnings, operator_line(warning)))
+    if literal_token(settings.discord):
+        _check_token_is_ours("it holds bot_token, and", found, status, str(found))
+    return settings
 
 
 def parse(text: str, source: str, environ: Mapping[str, str]) -> Settings:
@@ -253,12 +251,21 @@ def _token_file(path: Path, reader: _Reader) -> tuple[Path, Secret]:
     """The file's absolute path and the token in it; relative to systemd's credentials, else to the configuration."""
     folder = Path(reader.environ.get("CREDENTIALS_DIRECTORY") or Path(reader.source).parent)
     found = current_directory() / folder / path
-    text, _ = read_file(found, _TOKEN_FILE_LIMIT, f"{reader.source}: [discord] bot_token_file")
+    text, status = read_file(found, _TOKEN_FILE_LIMIT, f"{reader.source}: [discord] bot_token_file")
+    _check_token_is_ours(f"[discord] bot_token_file {found}:", found, status, reader.source)
     try:
         return found, Secret(clean_token(text))
     except InvalidValue as invalid:
         problem = f"[discord] bot_token_file {found} {invalid.got}; put only the token into it"
         raise config_error(reader.source, problem) from None
+
+
+def _check_token_is_ours(begin: str, path: Path, status: os.stat_result, source: str) -> None:
+    """Raise ``ConfigError`` where others can write the token: they would decide as which bot acpbot speaks."""
+    if status.st_mode & WRITE:
+        who = "every user" if status.st_mode & stat.S_IWOTH else f"its group (gid {status.st_gid})"
+        problem = f"{begin} {who} can write it (mode {stat.S_IMODE(status.st_mode):04o}); run chmod go-w {path}"
+        raise config_error(source, problem)
 
 
 def _agents(top: dict[str, Any], reader: _Reader) -> Mapping[str, AgentSettings]:
@@ -277,8 +284,9 @@ def _agents(top: dict[str, Any], reader: _Reader) -> Mapping[str, AgentSettings]
         fields = reader.table(AgentSettings, table, where)
         if "command" not in fields:
             raise config_error(reader.source, f'[{where}] has no command; add for example command = "claude-agent-acp"')
-        if "env" in fields:
-            fields["env"] = types.MappingProxyType(fields["env"])
+        for key in ("env", "options"):
+            if key in fields:
+                fields[key] = types.MappingProxyType(fields[key])
         agents[name] = AgentSettings(name=name, **fields)
     if not agents:
         python = to_toml(sys.executable or "python3")

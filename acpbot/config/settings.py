@@ -52,6 +52,7 @@ GroupName = Annotated[
     str, ft.text, Meta(pattern=r"\A[^\s:@/]{1,64}\Z", description="the name of a group", examples=["acpbot"])
 ]
 Milliseconds = Annotated[int, Meta(ge=0, le=3_600_000)]
+_OFFERED = r"\A\S(?:[^\x00-\x1f\x7f]{0,198}\S)?\Z"
 
 
 def _size(low: int, high: int) -> Meta:
@@ -107,7 +108,8 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
 
     ``working_dir`` is the cwd of all its sessions; ``None``: the workspace rules of ``[pool]`` hold. Of ``env`` and
     ``inherit_env``, ``env`` wins. ``memory_max`` is in bytes. ``start_timeout_seconds`` bounds initialize and
-    session/new, each.
+    session/new, each. ``mode`` and ``model`` are an id or a name that the agent offers; ``options`` are its other
+    config options by id. They are set in every session, unless a person has chosen otherwise in the thread.
     """
 
     name: str
@@ -128,6 +130,19 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
         tuple[Annotated[str, ft.text, Meta(pattern=r"\A[^=\s]+\Z", examples=["HTTPS_PROXY"])], ...],
         Meta(description="a list of names of environment variables", extra_json_schema=_ONCE),
     ] = ()
+    mode: (
+        Annotated[str, ft.masked_text, Meta(pattern=_OFFERED, description="a mode of the agent", examples=["plan"])]
+        | None
+    ) = None
+    model: (
+        Annotated[str, ft.masked_text, Meta(pattern=_OFFERED, description="a model of the agent", examples=["opus"])]
+        | None
+    ) = None
+    options: Annotated[
+        Mapping[str, bool | str],
+        ft.agent_options,
+        Meta(description="a table of texts, true and false", examples=[{"effort": "high"}]),
+    ] = types.MappingProxyType({})
     memory_max: Annotated[int, ft.size, _size(1024**2, 2**60)] | None = None
     pids_max: Annotated[int, Meta(ge=1, le=4_194_304)] | None = None
     start_timeout_seconds: Annotated[float, Meta(ge=1, le=3600)] = 60

@@ -12,9 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from acpbot import __version__, logs
-from acpbot.aio import TaskSet, Threads, in_thread
+from acpbot.aio import DISK, TaskSet, Threads, in_thread
 from acpbot.chat.local import LocalChat
 from acpbot.chat.platform import ChatFacts
+from acpbot.config import security
 from acpbot.daemon import descriptors, health
 from acpbot.daemon.drain import Drain
 from acpbot.daemon.loop_metrics import LoopLag, rss_bytes
@@ -48,6 +49,8 @@ log = get_logger(__name__)
 TICK_SECONDS: Final = 1.0
 SAMPLE_SECONDS: Final = 2.0
 _DEFAULT_THREADS: Final = 8  # for what libraries do in threads: name lookups (getaddrinfo)
+SECURITY_SECONDS: Final = 10.0
+SECURITY_WAIT_SECONDS: Final = 1.0  # a file system that hangs does not keep the daemon from its start
 LOCAL: Final = ChatFacts(platform="local", connected=True)
 
 
@@ -76,6 +79,7 @@ class Daemon:
         self._stop_requested = False
         self._tasks = TaskSet("daemon")
         self._crashed_tasks: list[str] = []
+        self._security: tuple[security.Finding, ...] = ()
         self._store = Store()
         self._audit = Audit(self._store)
         self._pool: Pool | None = None
@@ -189,7 +193,11 @@ class Daemon:
             stack.push_async_callback(server.close)
         if settings.management.probes.enabled:
             await self._start_probes(pool, drain, stack)
+        look = partial(self._look_at_security, launcher.kind)
+        first = self._tasks.start(look(), name="first security")
+        await asyncio.wait([first], timeout=SECURITY_WAIT_SECONDS)
         self._start_tasks(pool, address, stack)
+        self._start_task("security", partial(_every, SECURITY_SECONDS, look))
         if settings.discord is not None:
             self._start_discord(pool, stack)
         store.clear_restored()
@@ -303,6 +311,21 @@ class Daemon:
 
     # Health.
 
+    async def _look_at_security(self, containment: str) -> None:
+        settings, uid, gid = self._settings, os.geteuid(), os.getegid()
+        files = await DISK.run(security.look, settings, uid, gid)
+        found = tuple(security.findings(settings, files, uid=uid, gid=gid, containment=containment))
+        for finding in found:
+            if finding.level == "warning" and finding not in self._security:
+                log.warning("security", finding=finding.name, detail=finding.detail, advice=finding.advice)
+        self._security = found
+
+    def _unasked_modes(self, pool: Pool) -> list[security.Finding]:
+        if self._settings.permissions.policy != "ask":
+            return []
+        sessions = [session for session in pool.sessions() if session.options.unasked is not None]
+        return security.unasked_modes((session.thread.agent, session.options.mode) for session in sessions)
+
     def _summary(self) -> str:
         if self._pool is None or self._drain is None:
             return "starting"
@@ -325,6 +348,7 @@ class Daemon:
             crashed_tasks=self._crashed_tasks,
             open_files=descriptors.open_files(),
             lookup_problem=None if self._server is None else self._server.lookups.problem,
+            security=(*self._security, *self._unasked_modes(pool)),
         )
 
 

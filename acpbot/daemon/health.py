@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from acpbot.config.security import Finding  # noqa: TC001 - msgspec reads the annotations when it encodes
 from acpbot.daemon.descriptors import FEW_LEFT
 from acpbot.management.readiness import Check, DaemonState, Readiness, Status
 from acpbot.sessions.views import PoolCounts  # noqa: TC001 - msgspec reads the annotations when it encodes
@@ -38,7 +39,7 @@ class HealthInputs(msgspec.Struct, frozen=True, kw_only=True):
     database. Both are ``None`` where there is no problem. ``outdated``: sessions that use earlier settings of their
     agents; ``removed_agents``: how many threads use each agent that is no longer in the configuration.
     ``crashed_tasks``: names of background tasks that have ended with an error. ``lookup_problem``: why users can't be
-    looked up.
+    looked up. ``security``: what `acpctl doctor` shows of the installation's security.
     """
 
     state: DaemonState
@@ -56,6 +57,7 @@ class HealthInputs(msgspec.Struct, frozen=True, kw_only=True):
     crashed_tasks: Sequence[str] = ()
     lookup_problem: str | None = None
     open_files: OpenFiles | None = None
+    security: tuple[Finding, ...] = ()
 
 
 class ChatReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +71,7 @@ class ChatReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HealthReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of ``health.get``, in the order of its keys."""
+    """The result of ``health.get``, in the order of its keys; ``security`` is ``None`` for those who may only read."""
 
     status: Status
     live: bool
@@ -82,6 +84,7 @@ class HealthReport(msgspec.Struct, frozen=True, kw_only=True):
     pool: PoolCounts
     loop_lag_ms: float | None
     rss_bytes: int | None
+    security: tuple[Finding, ...] | None
 
 
 def checks(inputs: HealthInputs) -> tuple[Check, ...]:
@@ -143,6 +146,7 @@ def report(inputs: HealthInputs) -> HealthReport:
         pool=inputs.pool,
         loop_lag_ms=_rounded(inputs.loop_lag_ms),
         rss_bytes=inputs.rss_bytes,
+        security=inputs.security,
     )
 
 

@@ -18,7 +18,7 @@ import threading
 from acpbot import __version__
 from acpbot.demo.agent_commands import available_commands, perform, prompt_text
 from acpbot.demo.agent_input import lines
-from acpbot.demo.agent_session import MODELS, MODES, DemoSession, SessionFiles
+from acpbot.demo.agent_session import EFFORTS, MODELS, MODES, DemoSession, SessionFiles
 from acpbot.demo.agent_turn import Cancelled, Children, DemoTurn, Failed, Stop
 
 TYPE_CHECKING = False  # importing typing takes a fifth of the start-up time
@@ -76,6 +76,7 @@ class DemoAgent:
         self.children = Children()
         self.ignoring = False
         self.silent = False
+        self.boolean = False
         self._stdout = stdout
         self._writing = threading.Lock()
         self._store = store
@@ -209,6 +210,7 @@ class DemoAgent:
     def _initialize(self, params: Params) -> dict[str, Any]:
         if not isinstance(params.get("protocolVersion"), int):
             raise RpcError(INVALID_PARAMS, "cannot initialize: params want a protocolVersion, a number")
+        self.boolean = _takes_booleans(params.get("clientCapabilities"))
         return {
             "protocolVersion": PROTOCOL_VERSION,
             "agentInfo": {
@@ -229,7 +231,7 @@ class DemoAgent:
         session = DemoSession(f"demo-{os.urandom(8).hex()}", _cwd(params))
         self._sessions[session.session_id] = session
         self._store.save(session)
-        return {"sessionId": session.session_id, **session.settings()}
+        return {"sessionId": session.session_id, **session.settings(boolean=self.boolean)}
 
     def _reopen(self, params: Params) -> DemoSession:
         session_id, cwd = _text(params, "sessionId"), _cwd(params)
@@ -247,10 +249,10 @@ class DemoAgent:
         for role, text in session.history:
             kind = f"{role}_message_chunk"
             self._update(session.session_id, {"sessionUpdate": kind, "content": {"type": "text", "text": text}})
-        return session.settings()
+        return session.settings(boolean=self.boolean)
 
     def _resume(self, params: Params) -> dict[str, Any]:
-        return self._reopen(params).settings()
+        return self._reopen(params).settings(boolean=self.boolean)
 
     def _list(self, params: Params) -> dict[str, Any]:
         cwd = params.get("cwd")
@@ -292,10 +294,17 @@ class DemoAgent:
 
     def _set_config_option(self, params: Params) -> dict[str, Any]:
         session = self._session(params)
-        _choice(params, "configId", {"model": ""})
-        session.model = _choice(params, "value", MODELS)
+        option = _choice(params, "configId", {"model": "", "effort": "", "footer": ""})
+        if option == "model":
+            session.model = _choice(params, "value", MODELS)
+        elif option == "effort":
+            session.effort = _choice(params, "value", EFFORTS)
+        elif params.get("type") == "boolean" and isinstance(params.get("value"), bool):
+            session.footer = params["value"]
+        else:
+            raise RpcError(INVALID_PARAMS, "cannot set footer: params want type boolean, and true or false as value")
         self._store.save(session)
-        return {"configOptions": session.config_options()}
+        return {"configOptions": session.config_options(boolean=self.boolean)}
 
     def _session(self, params: Params) -> DemoSession:
         session_id = _text(params, "sessionId")
@@ -355,6 +364,8 @@ class DemoAgent:
             if first:
                 turn.update("session_info_update", title=session.title, updatedAt=session.updated_at)
             perform(turn)
+            if session.footer:
+                turn.line(f"(mode {session.mode}, model {session.model}, effort {session.effort})")
             turn.check()
         except Cancelled:
             turn.end_children()
@@ -362,6 +373,14 @@ class DemoAgent:
         except Stop as stop:
             return stop.reason
         return "end_turn"
+
+
+def _takes_booleans(capabilities: Any) -> bool:
+    """Whether a client declares ``session.configOptions.boolean``. Source: ACP, SessionConfigOptionsCapabilities."""
+    found = capabilities
+    for name in ("session", "configOptions", "boolean"):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found is not None
 
 
 def _text(params: Params, name: str) -> str:

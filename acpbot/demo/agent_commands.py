@@ -142,6 +142,8 @@ def available_commands() -> list[dict[str, Any]]:
 
 
 def _echo(turn: DemoTurn, text: str) -> None:
+    if turn.session.effort == "high":
+        turn.chunks(["I have no model, ", "so this is all that I think."], "agent_thought_chunk")
     said = text.upper() if turn.session.model == "shout" else text
     turn.line(f"I am the demo agent; I have no model. You said: {said}\nSay `help` to see what I can do.")
 
@@ -362,7 +364,8 @@ def model(turn: DemoTurn, name: str) -> None:
         turn.line(f"I have no model, nor one called {name!r}; there are: {', '.join(MODELS)}.")
         return
     turn.session.model = name
-    turn.update("config_option_update", configOptions=turn.session.config_options())
+    options = turn.session.config_options(boolean=turn.host.boolean)
+    turn.update("config_option_update", configOptions=options)
 
 
 @_command("TEXT")

@@ -24,6 +24,10 @@ MODELS = {
     "plain": "No model: the echo repeats your words",
     "shout": "No model either: the echo repeats them in capitals",
 }
+EFFORTS = {
+    "low": "Answers at once",
+    "high": "Sends thoughts before it answers a text that is no command",
+}
 _ID_CHARACTERS = frozenset("0123456789abcdefghijklmnopqrstuvwxyz-")
 
 
@@ -41,6 +45,8 @@ class DemoSession:
         self.updated_at = _now()
         self.mode = "ask"
         self.model = "plain"
+        self.effort = "low"
+        self.footer = False
         self.remembered: list[str] = []
         self.history: list[list[str]] = []
         self.characters = 0
@@ -57,10 +63,12 @@ class DemoSession:
         available = [{"id": name, "name": name.title(), "description": what} for name, what in MODES.items()]
         return {"currentModeId": self.mode, "availableModes": available}
 
-    def config_options(self) -> list[dict[str, Any]]:
-        """The ``configOptions`` of a session answer (ACP, SessionConfigOption): the model, as a select."""
-        options = [{"value": name, "name": name.title(), "description": what} for name, what in MODELS.items()]
-        return [
+    def config_options(self, *, boolean: bool = False) -> list[dict[str, Any]]:
+        """The ``configOptions`` of a session answer (ACP, SessionConfigOption): the model and the effort, as selects.
+
+        ``boolean``: the client takes options that are on or off too.
+        """
+        found = [
             {
                 "type": "select",
                 "id": "model",
@@ -68,18 +76,40 @@ class DemoSession:
                 "description": "There is no model behind it; it changes how the echo is written",
                 "category": "model",
                 "currentValue": self.model,
-                "options": options,
-            }
+                "options": _values(MODELS),
+            },
+            {
+                "type": "select",
+                "id": "effort",
+                "name": "Effort",
+                "description": "Whether it sends thoughts",
+                "category": "thought_level",
+                "currentValue": self.effort,
+                "options": _values(EFFORTS),
+            },
         ]
+        footer: dict[str, Any] = {
+            "type": "boolean",
+            "id": "footer",
+            "name": "Footer",
+            "description": "Ends each answer with the mode, the model and the options that are in force",
+            "currentValue": self.footer,
+        }
+        return [*found, footer] if boolean else found
 
     def models(self) -> dict[str, Any]:
         """The ``models`` of a session answer, which agents sent before ``configOptions`` existed."""
         available = [{"modelId": name, "name": name.title(), "description": what} for name, what in MODELS.items()]
         return {"currentModelId": self.model, "availableModels": available}
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self, *, boolean: bool = False) -> dict[str, Any]:
         """What the answers to session/new, session/load and session/resume have in common."""
-        return {"modes": self.modes(), "models": self.models(), "configOptions": self.config_options()}
+        options = self.config_options(boolean=boolean)
+        return {"modes": self.modes(), "models": self.models(), "configOptions": options}
+
+
+def _values(choices: dict[str, str]) -> list[dict[str, str]]:
+    return [{"value": name, "name": name.title(), "description": what} for name, what in choices.items()]
 
 
 class SessionFiles:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         children: Children
         ignoring: bool
         silent: bool
+        boolean: bool
 
         def send(self, message: dict[str, Any]) -> None:
             """Write one message."""

@@ -7,19 +7,29 @@ Source: https://agentclientprotocol.com/protocol/session-config-options, .../ses
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from acpbot.acp.agent import CALL_SECONDS
-from acpbot.errors import AgentRefused, AgentTimeout, InvalidParams
+from acpbot.errors import AgentRefused, AgentStartError, AgentTimeout, InvalidParams
 from acpbot.logs import get_logger
+from acpbot.sessions.modes import does_not_ask
+from acpbot.text import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from acpbot.acp.agent import Agent
     from acpbot.acp.schema import SessionResult, Update
+    from acpbot.config.settings import AgentSettings
 
 log = get_logger(__name__)
+
+_SHOWN: Final = 100
+_LISTED: Final = 20
+# A model may allow other modes and options than the one before, so the model is set first and the mode last.
+_ORDER: Final = {"model": 0, "mode": 2}
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -28,14 +38,33 @@ class Choice(msgspec.Struct, frozen=True):
     value: str
     name: str
     current: bool
+    description: str = ""
+
+
+class NotSet(msgspec.Struct, frozen=True):
+    """A value that could not be set: ``option`` is ``mode``, ``model`` or the id of a config option."""
+
+    option: str
+    value: str
+    reason: str
 
 
 @dataclass
 class Options:
-    """The state of one session's options, kept up to date by its updates."""
+    """The state of one session's options, kept up to date by its updates.
+
+    ``mode`` and ``model`` are the ids of those in force, ``None`` where the agent names none. ``unasked``: the words by
+    which the mode in force says that it does not ask before it acts, ``None`` where it has none. ``not_set``: what the
+    configuration wants and the agent did not take.
+    """
 
     commands: list[dict[str, Any]] = field(default_factory=list)
     usage: dict[str, Any] = field(default_factory=dict)
+    mode: str | None = None
+    model: str | None = None
+    unasked: str | None = None
+    not_set: tuple[NotSet, ...] = ()
+    _required_mode: str | None = None
     _modes: dict[str, Any] = field(default_factory=dict)
     _models: dict[str, Any] = field(default_factory=dict)
     _config: list[dict[str, Any]] = field(default_factory=list)
@@ -46,6 +75,7 @@ class Options:
         self._models = result.models or self._models
         if result.config_options is not None:
             self._config = _objects(result.config_options)
+        self._note()
 
     def handle(self, update: Update) -> None:
         """Note an update about options; others change nothing."""
@@ -54,9 +84,11 @@ class Options:
             case "available_commands_update":
                 self.commands = _objects(body.get("availableCommands"))
             case "current_mode_update" if isinstance(mode := body.get("currentModeId"), str):
-                self._modes = {**self._modes, "currentModeId": mode}
+                self._mode_is(mode)
+                self._note()
             case "config_option_update":
                 self._config = _objects(body.get("configOptions"))
+                self._note()
             case "usage_update":
                 self.usage = body
 
@@ -65,61 +97,174 @@ class Options:
         option = self._option(category)
         if option is not None:
             current = option.get("currentValue")
-            values = _flat(option.get("options"))
-            return [_choice(value, "value", current) for value in values if isinstance(value.get("value"), str)]
+            if option.get("type") == "boolean":
+                return [Choice("true", "On", current=current is True), Choice("false", "Off", current=current is False)]
+            return _choices(_flat(option.get("options")), "value", current)
         if category == "mode":
-            modes = _objects(self._modes.get("availableModes"))
-            return [_choice(mode, "id", self._modes.get("currentModeId")) for mode in modes if mode.get("id")]
+            return _choices(_objects(self._modes.get("availableModes")), "id", self._modes.get("currentModeId"))
         if category == "model":
             models = _objects(self._models.get("availableModels"))
-            current = self._models.get("currentModelId")
-            return [_choice(model, "modelId", current) for model in models if model.get("modelId")]
+            return _choices(models, "modelId", self._models.get("currentModelId"))
         return []
 
+    def current(self, category: str) -> Choice | None:
+        """What is in force for ``mode``, ``model`` or a config option; ``None`` where the agent names nothing."""
+        return next((choice for choice in self.choices(category) if choice.current), None)
+
     async def choose(self, agent: Agent, category: str, value: str, *, limit: float = CALL_SECONDS) -> None:
-        """Set it in the agent, which may take ``limit`` seconds.
+        """Set it in the agent, which may take ``limit`` seconds: what a person chooses.
 
         Raises InvalidParams (not offered), AgentRefused, AgentTimeout, AgentGone.
         """
-        offered = [choice.value for choice in self.choices(category)]
-        if value not in offered:
-            choices = ", ".join(offered[:20]) or "nothing"
-            raise InvalidParams(f"cannot set {category} to {value[:80]!r}: this agent offers {choices}")
+        if value not in [choice.value for choice in self.choices(category)]:
+            raise InvalidParams(f"cannot set {category} to {value[:80]!r}: this agent offers {self._offers(category)}")
+        await self._send(agent, category, value, limit)
+        if self._category(category) == "mode":
+            self._required_mode = None  # a person's choice goes before the configuration
+
+    async def apply(
+        self, agent: Agent, settings: AgentSettings, chosen: Mapping[str, str], *, limit: float, reopened: bool = False
+    ) -> list[NotSet]:
+        """Set what people ``chose`` before, and else what the configuration wants, in a session that was just opened.
+
+        The agent may take ``limit`` seconds for each, 20 at most. ``reopened``: the session is an earlier one, and the
+        agent need not have listed its options again. Return the choices that it did not take; what it did not take of
+        the configuration is in ``not_set``. Raises AgentGone, and AgentStartError where it does not take the mode of
+        the configuration: that may be there for safety, so the session must not run in another one.
+        """
+        limit = min(limit, CALL_SECONDS)
+        if reopened and not self.choices("mode"):
+            self._modes = {
+                "availableModes": [{"id": str(mode)} for mode in (chosen.get("mode"), settings.mode) if mode]
+            }
+        wanted = {self._category(option): value for option, value in configured(settings).items()}
+        people = {self._category(option): (option, value) for option, value in chosen.items()}
+        dropped, not_set = [], []
+        for category in sorted(wanted | people, key=lambda category: _ORDER.get(category, 1)):
+            if reopened and not self.choices(category):
+                continue  # the agent has it from before
+            if category in people:
+                option, value = people[category]
+                reason = await self._set(agent, category, value, limit)
+                if reason is None:
+                    continue
+                dropped.append(NotSet(option, value, reason))
+            if category not in wanted:
+                continue
+            value = wanted[category]
+            reason = await self._set(agent, category, value, limit)
+            if reason is not None and self._category(category) == "mode":
+                raise AgentStartError(f"cannot start agent {settings.name!r}: {reason}")
+            if reason is not None:
+                not_set.append(NotSet(category, value, reason))
+            elif category == "mode":
+                self._required_mode = self.mode_id()
+        self.not_set = tuple(not_set)
+        return dropped
+
+    async def hold_mode(self, agent: Agent) -> None:
+        """Set the mode of the configuration again where the agent has left it by itself. Called before each turn.
+
+        Raises AgentRefused (the agent does not take it any more), AgentGone.
+        """
+        required = self._required_mode
+        if required is None or self.mode_id() == required:
+            return
+        log.warning("mode_left", agent=agent.name, mode=self.mode, required=required)
+        reason = await self._set(agent, "mode", required, CALL_SECONDS)
+        if reason is not None:
+            raise AgentRefused(f"cannot go on: the agent has left its mode, and {reason}", code=0)
+
+    def mode_id(self) -> str | None:
+        """The whole id of the mode in force; ``mode`` is the same, cut where it is very long."""
+        current = self.current("mode")
+        return None if current is None else current.value
+
+    async def _set(self, agent: Agent, category: str, value: str, limit: float) -> str | None:
+        """Set a value, by its id or its name, where it is not in force; why that is not possible, else ``None``."""
+        choice = self._find(category, value)
+        if choice is None:
+            return f"it has no {category} {value[:80]!r}, it offers {self._offers(category)}"
+        if choice.current:
+            return None
+        try:
+            await self._send(agent, category, choice.value, limit)
+        except (AgentRefused, AgentTimeout) as error:
+            reason = str(error).removeprefix("cannot go on: ")
+            return f"it did not take the {category} {choice.value[:80]!r} ({reason})"
+        now = self.current(category)
+        if now is None or now.value != choice.value:
+            kept = "none" if now is None else repr(now.value[:80])
+            return f"it did not take the {category} {choice.value[:80]!r}, and has {kept}"
+        return None
+
+    async def _send(self, agent: Agent, category: str, value: str, limit: float) -> None:
         option = self._option(category)
         if option is not None:
-            answer = await agent.call("session/set_config_option", limit=limit, configId=option["id"], value=value)
+            is_boolean = option.get("type") == "boolean"
+            typed: Any = value == "true" if is_boolean else value
+            extra = {"type": "boolean"} if is_boolean else {}
+            method = "session/set_config_option"
+            answer = await agent.call(method, limit=limit, configId=option["id"], value=typed, **extra)
             self._config = _objects(answer.get("configOptions")) or [
-                {**known, "currentValue": value} if known is option else known for known in self._config
+                {**known, "currentValue": typed} if known is option else known for known in self._config
             ]
         elif category == "mode":
             await agent.call("session/set_mode", limit=limit, modeId=value)
-            self._modes = {**self._modes, "currentModeId": value}
+            self._mode_is(value)
         else:
             await agent.call("session/set_model", limit=limit, modelId=value)
             self._models = {**self._models, "currentModelId": value}
+        self._note()
 
-    async def restore(self, agent: Agent, chosen: dict[str, str], *, limit: float) -> list[str]:
-        """Set again what was chosen before the agent was restarted, as far as it is still offered.
+    def _find(self, category: str, value: str) -> Choice | None:
+        choices = self.choices(category)
+        by_id = next((choice for choice in choices if choice.value == value), None)
+        return by_id or next((choice for choice in choices if choice.name == value), None)
 
-        The agent may take ``limit`` seconds for each, 20 at most. Return the categories whose setting it did not answer
-        in time. Raises AgentGone.
-        """
-        unanswered = []
-        for category, value in chosen.items():
-            for choice in self.choices(category):
-                if choice.value == value and not choice.current:
-                    try:
-                        await self.choose(agent, category, value, limit=min(limit, CALL_SECONDS))
-                    except AgentRefused as error:
-                        log.info("choice_refused", category=category, reason=str(error))
-                    except AgentTimeout:
-                        unanswered.append(category)
-                    break
-        return unanswered
+    def _offers(self, category: str) -> str:
+        choices = self.choices(category)
+        values = ", ".join(one_line(choice.value, 80) for choice in choices[:_LISTED])
+        return (f"{values}, ..." if choices[_LISTED:] else values) or "nothing"
+
+    def _mode_is(self, mode: str) -> None:
+        """Note the mode that is in force: an agent may list its modes as a config option too."""
+        self._modes = {**self._modes, "currentModeId": mode}
+        option = self._option("mode")
+        if option is not None:
+            changed = {**option, "currentValue": mode}
+            self._config = [changed if known is option else known for known in self._config]
+
+    def _note(self) -> None:
+        mode, model = self.current("mode"), self.current("model")
+        self.mode = None if mode is None else one_line(mode.value, _SHOWN)
+        self.model = None if model is None else one_line(model.value, _SHOWN)
+        self.unasked = None if mode is None else does_not_ask(mode.value, mode.name, mode.description)
+
+    def _category(self, option: str) -> str:
+        """``mode`` or ``model`` where this config option is the agent's mode or model, else its own id."""
+        found = self._option(option)
+        category = None if found is None else found.get("category")
+        return category if isinstance(category, str) and category in _ORDER else option
 
     def _option(self, category: str) -> dict[str, Any] | None:
-        fits = (option for option in self._config if category in {option.get("id"), option.get("category")})
-        return next((option for option in fits if isinstance(option.get("id"), str)), None)
+        for key in ("id", "category"):
+            for option in self._config:
+                if option.get(key) == category and isinstance(option.get("id"), str):
+                    return option
+        return None
+
+
+def configured(settings: AgentSettings) -> dict[str, str]:
+    """The options that the configuration of an agent wants in every session, by id or ``mode`` and ``model``."""
+    wanted: dict[str, str] = {}
+    for option, value in settings.options.items():
+        wanted[option] = str(value) if isinstance(value, str) else str(value).lower()
+    if settings.model is not None:
+        wanted["model"] = str(settings.model)
+    if settings.mode is not None:
+        wanted["mode"] = str(settings.mode)
+    return wanted
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:
@@ -127,13 +272,19 @@ def _objects(value: Any) -> list[dict[str, Any]]:
 
 
 def _flat(options: Any) -> list[dict[str, Any]]:
-    """The values of a select, groups opened."""
+    """The values of a select, groups opened; a group holds values only."""
     flat: list[dict[str, Any]] = []
     for option in _objects(options):
-        flat += _flat(option["options"]) if "options" in option else [option]
+        flat += _objects(option["options"]) if "options" in option else [option]
     return flat
 
 
-def _choice(value: dict[str, Any], key: str, current: Any) -> Choice:
-    name = value.get("name")
-    return Choice(value[key], name if isinstance(name, str) and name else value[key], current=value[key] == current)
+def _choices(values: list[dict[str, Any]], key: str, current: Any) -> list[Choice]:
+    made = []
+    for item in values:
+        value, name, description = item.get(key), item.get("name"), item.get("description")
+        if isinstance(value, str) and value:
+            shown = name if isinstance(name, str) and name else value
+            text = description if isinstance(description, str) else ""
+            made.append(Choice(value, shown, current=value == current, description=text))
+    return made

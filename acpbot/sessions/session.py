@@ -165,6 +165,8 @@ class Session:
             activity=turns.calls.activity,
             waiting_for=None if waiting is None else waiting.title,
             queued=len(turns.queue),
+            mode=self.options.mode,
+            model=self.options.model,
             pid=None if process is None else process.pid,
             processes=None if usage is None else usage.processes,
             rss_bytes=None if usage is None else usage.rss_bytes,
@@ -187,6 +189,7 @@ class Session:
             tool_calls=self.turns.calls.rows(),
             process_tree=tree,
             limits_not_held=() if self.process is None else self.process.limits_not_held,
+            options_not_set=self.options.not_set,
         )
 
     async def choose(self, category: str, value: str) -> None:
@@ -249,9 +252,7 @@ class Session:
             if thread.acp_session_id is not None and opened == "new" and self.listener is not None:
                 self.listener.session_started_fresh(thread.thread_id)
             self.options.opened(agent.session)
-            seconds = self.agent_settings.start_timeout_seconds
-            for category in await self.options.restore(agent, thread.chosen, limit=seconds):
-                self._drop_choice(category)
+            await self._set_options(agent, reopened=opened != "new")
         except AgentError as error:
             raise await start_error(self.agent_settings, process, error) from None
         thread.acp_session_id, thread.resumable = agent.session_id, agent.can_resume
@@ -268,13 +269,25 @@ class Session:
                 f"cannot make the workspace {folder}: its file system has not answered for {seconds:g} s"
             ) from None
 
-    def _drop_choice(self, category: str) -> None:
-        chosen = dict(self.thread.chosen)
-        value = chosen.pop(category)
-        self.thread.chosen = chosen
-        log.warning("choice_dropped", **self._fields, category=category)
-        if self.listener is not None:
-            self.listener.choice_dropped(self.thread.thread_id, category, value)
+    async def _set_options(self, agent: Agent, *, reopened: bool) -> None:
+        """Set the mode, model and options of the configuration and of the thread; report what the agent did not take.
+
+        Raises AgentStartError (the mode of the configuration), AgentGone.
+        """
+        thread, options = self.thread, self.options
+        seconds = self.agent_settings.start_timeout_seconds
+        applied = options.apply(agent, self.agent_settings, thread.chosen, limit=seconds, reopened=reopened)
+        for choice in await applied:
+            thread.chosen = {option: value for option, value in thread.chosen.items() if option != choice.option}
+            log.warning("choice_dropped", **self._fields, category=choice.option, reason=choice.reason)
+            if self.listener is not None:
+                self.listener.choice_dropped(thread.thread_id, choice.option, choice.value)
+        for missing in options.not_set:
+            log.warning("option_not_set", **self._fields, **msgspec.structs.asdict(missing))
+            if self.listener is not None:
+                self.listener.option_not_set(thread.thread_id, missing.option, missing.value)
+        if options.unasked is not None and self._settings.now.permissions.policy == "ask":
+            log.warning("mode_does_not_ask", **self._fields, mode=options.mode)
 
     def _stderr(self, lines: list[str]) -> None:
         for line in lines:

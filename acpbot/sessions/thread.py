@@ -55,7 +55,10 @@ class ThreadListener(Protocol):
         """The thread's agent is no longer in the configuration: it works until acpbot is started again."""
 
     def choice_dropped(self, thread_id: str, category: str, value: str) -> None:
-        """The agent did not answer when the thread's choice, such as its ``model``, was set again."""
+        """The agent did not take the thread's choice, such as its ``model``, when it was set again."""
+
+    def option_not_set(self, thread_id: str, option: str, value: str) -> None:
+        """The agent does not take the ``model``, or another option, that the configuration gives it."""
 
     def removal_planned(self, thread_id: str, folder: str, seconds: float) -> None:
         """The thread's folder will be deleted with all files in it, if nobody writes there for so many seconds."""

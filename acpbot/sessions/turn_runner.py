@@ -200,6 +200,11 @@ class TurnRunner:
         self._started_at = self._heard_at = self._clock()
         turn.prompt_id = None
         self.turn = turn
+        try:
+            await self.options.hold_mode(agent)
+        except AgentError as error:
+            self._not_sent(turn, error)
+            return
         await self._on_starting(turn)
         if turn.cancelled_at is not None:
             self.end(TurnEnd("cancelled", turn.cancel_reason))
@@ -208,11 +213,7 @@ class TurnRunner:
             blocks = turn.blocks if turn.fit is None else turn.fit(turn.blocks, agent.capabilities.prompt_capabilities)
             turn.prompt_id = agent.prompt(blocks)
         except AgentError as error:
-            if isinstance(error, AgentGone) and turn is not self.retried:
-                self.give_back(turn)
-            else:
-                self.end(TurnEnd("error", str(error)))
-            self._on_failure(str(error))
+            self._not_sent(turn, error)
             return
         except Exception as error:
             # A prompt that can't be made costs its own turn, not all that come after it in the thread.
@@ -225,6 +226,14 @@ class TurnRunner:
             turn.listener.on_started()
         self._on_change()
         await self.over.wait()
+
+    def _not_sent(self, turn: Turn, error: AgentError) -> None:
+        """The running turn could not be sent, and the session fails: another one runs it where its agent was gone."""
+        if isinstance(error, AgentGone) and turn is not self.retried:
+            self.give_back(turn)
+        else:
+            self.end(TurnEnd("error", str(error)))
+        self._on_failure(str(error))
 
     def give_back(self, turn: Turn) -> None:
         """Put the running turn back to the head of the queue, for the session after this one."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 import msgspec
 
 from acpbot.runtimes.runtime import LimitNotHeld  # noqa: TC001 - msgspec resolves the annotation when it runs
+from acpbot.sessions.options import NotSet  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.sessions.terminate import Step  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.storage.records import ThreadRecord
 
@@ -34,7 +35,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     Durations are seconds, ``created_at`` is RFC 3339 UTC. ``turn_seconds`` and ``silent_seconds`` are
     ``None`` outside a turn; ``idle_seconds`` is 0 in a turn and restarts when one ends; ``queued`` leaves out the
-    running turn; ``turns`` counts finished ones; ``activity`` is the running tool's title.
+    running turn; ``turns`` counts finished ones; ``activity`` is the running tool's title; ``mode`` and ``model`` are
+    the agent's ids of those in force.
     """
 
     thread_id: str
@@ -54,6 +56,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     waiting_for: str | None = None
     queued: int = 0
     turns: int
+    mode: str | None = None
+    model: str | None = None
     pid: int | None = None
     processes: int | None = None
     rss_bytes: int | None = None
@@ -86,12 +90,16 @@ class ProcessRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Detail(Row, frozen=True, kw_only=True):
-    """A row and what only ``sessions.get`` has: recent stderr, open tool calls, the process tree, limits not held."""
+    """A row and what only ``sessions.get`` has.
+
+    Recent stderr, open tool calls, the process tree, and the limits and options of the configuration that do not hold.
+    """
 
     stderr: list[str] = []
     tool_calls: list[ToolCallRow] = []
     process_tree: list[ProcessRow] = []
     limits_not_held: tuple[LimitNotHeld, ...] = ()
+    options_not_set: tuple[NotSet, ...] = ()
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

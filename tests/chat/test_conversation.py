@@ -49,7 +49,10 @@ def test_a_thread_reads_which_folder_is_deleted_and_when():
 
 def test_a_thread_reads_which_choice_no_longer_holds():
     assert conversation.choice_dropped_text("model", "large") == (
-        "The agent did not answer when I set its model to large again, so it keeps its own model."
+        "I couldn't set the agent's model to large again, so it uses its default."
+    )
+    assert conversation.option_not_set_text("model", "large") == (
+        "The agent doesn't take large as its model, so it uses its own default. An admin can change that."
     )
 
 

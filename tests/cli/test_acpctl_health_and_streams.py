@@ -102,6 +102,30 @@ def test_doctor_says_what_to_do(path, acpctl):
     assert {"name": "access", "ok": None, "detail": "read"}.items() <= answer["checks"][2].items()
 
 
+FINDINGS = [
+    {"name": "root", "level": "warning", "detail": "acpbot runs as root", "advice": "run it as another user"},
+    {"name": "containment", "level": "note", "detail": "a cgroup \x1b[31mfor each session", "advice": ""},
+]
+
+
+def test_doctor_shows_what_the_daemon_finds_of_its_security(daemon, acpctl):
+    daemon.on("health.get", lambda _, __: health(security=FINDINGS))
+    result = acpctl("doctor")
+    assert result.code == 0, "a warning is no failure"
+    assert "warn  security: root  acpbot runs as root\n      run it as another user\n" in result.out
+    assert "-     security: containment  a cgroup for each session\n" in result.out
+    shown = [check for check in json.loads(acpctl("doctor", "-o", "json").out)["checks"] if check["level"]]
+    assert [(check["name"], check["level"], check["ok"]) for check in shown] == [
+        ("security: root", "warning", None),
+        ("security: containment", "note", None),
+    ]
+
+
+def test_doctor_says_who_sees_the_security_part(daemon, acpctl):
+    daemon.on("health.get", lambda _, __: health(security=None))
+    assert "-     security  only admins see this part\n" in acpctl("doctor").out
+
+
 def test_doctor_checks_every_default_path(acpctl, tmp_path, monkeypatch):
     monkeypatch.delenv("ACPBOT_SOCKET")
     result = acpctl("doctor")

@@ -135,13 +135,19 @@ def test_quiet_excludes_other_formats(acpctl):
 
 def test_show_prints_all_parts_of_a_session(daemon, acpctl):
     call = {"tool_call_id": "c", "title": "pytest -q", "kind": "execute", "status": "in_progress", "seconds": 62.0}
-    daemon.details["1310203040506071234"] = detail(daemon.rows[0], tool_calls=[call])
+    held = {"limits_not_held": [{"limit": "pids_max", "reason": "agents run without a cgroup here"}]}
+    unset = {"options_not_set": [{"option": "effort", "value": "high", "reason": "it offers low"}]}
+    daemon.details["1310203040506071234"] = detail(daemon.rows[0], tool_calls=[call], **held, **unset)
     result = acpctl("show", "1234")
     assert (result.code, result.err) == (0, "")
     assert result.out.startswith("1310203040506071234  busy\n")
     for expected in (
         "title        Fix the pool\n",
         "cwd          /home/op/work\n",
+        "mode         ask\n",
+        "model        opus\n",
+        "not set      pids_max: agents run without a cgroup here\n",
+        "not set      effort: it offers low\n",
         "turn         running for 3m12s, silent for 12s\n",
         "  pytest -q (execute), in_progress for 1m02s\n",
         "  4251  R  39M   2s  3m10s    - node server.js\n",

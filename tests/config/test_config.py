@@ -185,25 +185,6 @@ def test_settings_that_are_probably_mistakes_give_warnings():
     assert "allow_all_users = true lets everybody in" in everybody.warnings[0]
 
 
-@pytest.mark.parametrize(
-    ("mode", "token", "warned"),
-    [
-        (0o644, "a-literal-token", True),
-        (0o640, "a-literal-token", False),
-        (0o600, "a-literal-token", False),
-        (0o644, "${DISCORD_BOT_TOKEN}", False),
-    ],
-)
-def test_a_literal_token_in_a_world_readable_file_gives_a_warning(tmp_path: Path, mode: int, token: str, warned: bool):
-    path = tmp_path / "config.toml"
-    path.write_text(f'[discord]\nbot_token = "{token}"\nallowed_users = ["{USER}"]\n{AGENT}')
-    path.chmod(mode)
-    warnings = loader.load(path, ENVIRON).warnings
-    assert bool(warnings) is warned
-    if warned:
-        assert warnings[0].startswith(f"{path} holds bot_token and every user can read it; run chmod 600")
-
-
 # --- the token in a file
 
 

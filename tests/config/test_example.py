@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 # these have no default: what the example shows for them is an example
 UNSET = {
     "discord": {"bot_token", "bot_token_file", "allowed_users", "api_base", "gateway_url"},
-    "agent": {"command", "args", "working_dir", "memory_max", "pids_max"},
-    "agents.claude": {"command"},
+    "agent": {"command", "args", "working_dir", "mode", "model", "memory_max", "pids_max"},
+    "agents.claude": {"command", "mode"},
     "management": {"socket", "socket_group"},
 }
 EXAMPLE_ENVIRON = {"HOME": "/home/u", "DISCORD_BOT_TOKEN": "from-the-environment"}

@@ -72,6 +72,12 @@ BAD: list[tuple[str, str]] = [
     ),
     ("[agent]\nmemory_max = 5", 'from 1048576 to 1152921504606846976, not 5; write for example memory_max = "512M"'),
     ("[agent]\nmemory_max = 1.5", "not 1.5;"),
+    ("[agent]\nmode = 3", '[agent] mode must be a mode of the agent, not 3; write for example mode = "plan"'),
+    ('[agent]\nmode = ""', 'not ""; write for example mode = "plan"'),
+    ('[agent]\nmodel = "a\\nb"', 'must be a model of the agent, not "a\\nb"'),
+    ("[agent]\noptions = 3", "[agent] options must be a table of texts, true and false, not 3;"),
+    ("[agent]\noptions = { fast = 1 }", 'not one where fast is 1; write fast = "..." or true'),
+    ('[agent]\noptions = { mode = "a" }', 'not one with mode; write mode = "..." beside it'),
     ("[agent]\npids_max = 0", "[agent] pids_max must be a whole number from 1 to 4194304, not 0"),
     (
         '[management.probes]\nbind = "8090"',
@@ -203,6 +209,8 @@ BAD: list[tuple[str, str]] = [
         f'[discord]\nbot_token = "{TOKEN}"\nallow_all_users = true\n[agent]\nenv = {{ T = "Bot {TOKEN}" }}',
         "[agent] env.T would give the bot token to the agent;",
     ),
+    ('[agent]\nmode = "${DISCORD_BOT_TOKEN}"', "[agent] mode would give the bot token to the agent;"),
+    ('[agent]\noptions = { x = "${DISCORD_BOT_TOKEN}" }', "[agent] options.x would give the bot token to"),
     (
         f'[discord]\nbot_token = "{TOKEN}"\nallow_all_users = true\n[agent]\nargs = ["--token={TOKEN}"]',
         "[agent] args would give the bot token to the agent;",

@@ -53,6 +53,8 @@ def row(thread_id: str, state: str = "idle", **other: Any) -> Message:
         "waiting_for": None,
         "queued": 0,
         "turns": 3,
+        "mode": None if state == "suspended" else "ask",
+        "model": None if state == "suspended" else "opus",
         "pid": None if state == "suspended" else 4242,
         "processes": None if state == "suspended" else 3,
         "rss_bytes": None if state == "suspended" else 123_731_968,

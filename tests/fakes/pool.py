@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from acpbot.chat.platform import ChatFacts
+from acpbot.config.security import Finding
 from acpbot.daemon import health
 from acpbot.errors import Ambiguous, Conflict, InvalidParams, NotFound
 from acpbot.runtimes.runtime import LimitNotHeld
+from acpbot.sessions.options import NotSet
 from acpbot.sessions.views import Detail, KillResult, PoolCounts, ProcessRow, Row, ToolCallRow
 
 if TYPE_CHECKING:
@@ -42,6 +44,8 @@ def make_row(thread: str = "1417221234567890123", **changes: Any) -> Row:
         "waiting_for": None,
         "queued": 1,
         "turns": 3,
+        "mode": "ask",
+        "model": "opus",
         "pid": 4242,
         "processes": 3,
         "rss_bytes": 73_400_320,
@@ -104,6 +108,7 @@ class FakePool:
             tool_calls=[tool],
             process_tree=[process],
             limits_not_held=(LimitNotHeld("memory_max", "agents run without a cgroup here"),),
+            options_not_set=(NotSet("effort", "high", "it has no effort 'high', it offers nothing"),),
         )
 
     async def kill(
@@ -247,5 +252,13 @@ def make_health_inputs(**changes: Any) -> health.HealthInputs:
         "pool": PoolCounts(sessions=1, max=10, starting=0, idle=0, busy=1, waiting=0, stuck=0, suspended=0, queued=1),
         "loop_lag_ms": 0.4,
         "rss_bytes": 73_400_320,
+        "security": (
+            Finding(
+                name="root",
+                level="warning",
+                detail="acpbot runs as root, and so does everything that an agent runs",
+                advice="run it as a user of its own; `acpbot install-service` makes one",
+            ),
+        ),
     }
     return health.HealthInputs(**members | changes)

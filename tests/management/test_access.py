@@ -181,6 +181,7 @@ async def test_another_user_may_only_read(public_harness, audit_log):
     assert hello["params"]["access"] == "read"
     assert "sessions.kill" in hello["params"]["capabilities"], "capabilities are what is served, not what is allowed"
     assert ["result" in answer for answer in answers] == [True] * 3 + [False] * 8
+    assert answers[1]["result"]["security"] is None, "what an attacker would look for is for admins"
     for answer in answers[3:]:
         assert (answer["error"]["code"], answer["error"]["data"]) == (-32004, {"kind": "access_denied"})
     assert answers[3]["error"]["message"].startswith(f"cannot call sessions.kill: uid {NOBODY} may only read; ")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from acpbot.acp.schema import SessionResult, Update
@@ -61,6 +63,38 @@ def test_config_options_with_groups_come_first():
     options.handle(Update("s", "config_option_update", {"configOptions": config}))
     assert [(choice.value, choice.current) for choice in options.choices("model")] == [("x", False), ("y", True)]
     assert options.choices("m") == options.choices("model")
+
+
+def test_a_mode_that_the_agent_reports_counts_also_where_its_modes_are_a_config_option():
+    options = Options()
+    values = [{"value": "ask", "name": "Ask"}, {"value": "auto", "name": "Auto"}]
+    config = [{"id": "approval", "category": "mode", "currentValue": "ask", "options": values}]
+    options.opened(SessionResult(session_id="s", config_options=config))
+    seen = []
+    for mode in ("auto", "of-its-own", "ask"):
+        options.handle(Update("s", "current_mode_update", {"currentModeId": mode}))
+        seen.append((options.mode, options.unasked))
+    assert seen == [("auto", "auto"), (None, None), ("ask", None)]
+
+
+def test_an_option_that_is_on_or_off_has_two_choices():
+    options = Options()
+    config = [{"type": "boolean", "id": "fast", "name": "Fast", "currentValue": True}]
+    options.opened(SessionResult(session_id="s", config_options=config))
+    assert options.choices("fast") == [Choice("true", "On", current=True), Choice("false", "Off", current=False)]
+
+
+def test_what_an_agent_sends_in_place_of_options_is_passed_over():
+    options = Options()
+    odd: list[Any] = [
+        {"id": "a", "category": ["mode"], "options": {"value": "x"}},
+        {"id": ["mode"]},
+        {"category": "mode"},
+        7,
+    ]
+    options.opened(SessionResult(session_id="s", config_options=odd, modes={"availableModes": [{"id": 3}, {"id": ""}]}))
+    assert [options.choices(category) for category in ("mode", "model", "a")] == [[], [], []]
+    assert (options.mode, options.model) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,20 @@ async def error(harness: Harness) -> str:
     return (await harness.turn("1001", "say a")).end.error or ""
 
 
+async def mode(harness: Harness) -> str | None:
+    await harness.turn("1001", "say a")
+    return harness.row("1001").mode
+
+
+async def model(harness: Harness) -> str | None:
+    await harness.turn("1001", "say a")
+    return harness.row("1001").model
+
+
+async def has_a_footer(harness: Harness) -> bool:
+    return "effort" in (await harness.turn("1001", "say a")).text
+
+
 async def sees_its_variable(harness: Harness) -> bool:
     return "TESTED" in (await harness.turn("1001", "env")).text
 
@@ -190,6 +204,9 @@ CASES: list[tuple[str, str, str, Observe, Any, Any]] = [
     ("agent", "working_dir", '"/tmp"', cwd, "1001", "tmp"),
     ("agent", "env", '{ TESTED = "1", ACPBOT_DEMO_PACE = "0" }', sees_its_variable, False, True),
     ("agent", "inherit_env", '["TESTED"]', sees_its_variable, False, True),
+    ("agent", "mode", '"auto"', mode, "ask", "auto"),
+    ("agent", "model", '"shout"', model, "plain", "shout"),
+    ("agent", "options", "{ footer = true }", has_a_footer, False, True),
     ("agent", "memory_max", '"2G"', limits, [], ["memory_max"]),
     ("agent", "pids_max", "512", limits, [], ["pids_max"]),
 ]

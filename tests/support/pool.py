@@ -115,6 +115,7 @@ class ThreadEvents:
         self.started_fresh: list[str] = []
         self.dropped: list[tuple[str, str, str]] = []
         self.removed: list[tuple[str, str]] = []
+        self.not_set: list[tuple[str, str, str]] = []
         self.removals: list[tuple[str, str, float]] = []
         self.changes = 0
         self.ended = asyncio.Event()
@@ -137,6 +138,9 @@ class ThreadEvents:
 
     def agent_removed(self, thread_id: str, agent: str) -> None:
         self.removed.append((thread_id, agent))
+
+    def option_not_set(self, thread_id: str, option: str, value: str) -> None:
+        self.not_set.append((thread_id, option, value))
 
     def removal_planned(self, thread_id: str, folder: str, seconds: float) -> None:
         self.removals.append((thread_id, folder, seconds))

@@ -26,12 +26,16 @@ _STATE_ADVICE: Final = {
 
 
 class Finding(NamedTuple):
-    """A line of the checklist. ``ok`` is None where nothing is wrong or right; ``advice`` says what to do."""
+    """A line of the checklist. ``ok`` is None where nothing is wrong or right; ``advice`` says what to do.
+
+    ``level`` is that of the daemon's security findings, ``warning`` or ``note``; a warning alone does not fail.
+    """
 
     name: str
     ok: bool | None
     detail: str
     advice: str = ""
+    level: str = ""
 
 
 def run(context: typer.Context, *, output: OutputFormat = "table") -> int:
@@ -150,8 +154,19 @@ def _check_health(health: dict[str, Any], findings: list[Finding]) -> None:
         advice = "" if passed else "see `acpctl health` and acpbot's log"
         name = f"health: {clean(check.get('name'))}"
         findings.append(Finding(name, ok=passed, detail=reason or ("ok" if passed else "failed"), advice=advice))
+    _list_security(health, findings)
     if health.get("ready") is not True and not any(finding.ok is False for finding in findings):
         findings.append(Finding("health", ok=False, detail="not ready", advice="see `acpctl health`"))
+
+
+def _list_security(health: dict[str, Any], findings: list[Finding]) -> None:
+    """The daemon's own findings; it alone knows its configuration and where its files are."""
+    if health.get("security", ()) is None:
+        findings.append(Finding("security", ok=None, detail="only admins see this part"))
+    for found in client.objects(health.get("security")):
+        level = clean(found.get("level"))
+        name, detail, advice = (clean(found.get(key)) for key in ("name", "detail", "advice"))
+        findings.append(Finding(f"security: {name}", ok=None, detail=detail, advice=advice, level=level))
 
 
 def _owner(uid: int) -> str:
@@ -167,11 +182,12 @@ def _checklist(findings: list[Finding], out: Output) -> list[str]:
         glyph, word, style = {
             True: ("✓", "ok", "green"),
             False: ("✗", "fail", "alert"),
-            None: ("·", "-", "dim"),
+            None: ("!", "warn", "yellow") if finding.level == "warning" else ("·", "-", "dim"),
         }[finding.ok]
         symbol = out.paint(out.terminal_glyph(glyph, f"{word:<4}"), style)
         lines.append(f"{symbol}  {out.paint(finding.name, 'bold')}  {finding.detail}")
         if finding.advice:
             indent = " " * (3 if out.terminal else 6)
-            lines.append(out.paint(f"{indent}{finding.advice}", "yellow" if finding.ok is False else "dim"))
+            important = finding.ok is False or finding.level == "warning"
+            lines.append(out.paint(f"{indent}{finding.advice}", "yellow" if important else "dim"))
     return lines

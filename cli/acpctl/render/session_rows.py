@@ -144,6 +144,9 @@ def session_fields(row: Row, out: Renderer) -> list[tuple[str, Cell]]:
         ("turns", (f"{count(row.get('turns'))} finished", "")),
         ("cwd", (abbreviate_home(clean(row.get("cwd")), out.home) if out.terminal else clean(row.get("cwd")), "blue")),
         ("agent", (clean(row.get("agent")), "")),
+        ("mode", (clean(row.get("mode")), "")),
+        ("model", (clean(row.get("model")), "")),
+        *_not_as_configured(row),
         ("owner", (f"{owner} on {platform}" if owner else platform, "")),
         ("process", (f"pid {count(row.get('pid'))}, {alive}" if row.get("pid") is not None else alive, "")),
         ("resources", (resources, "")),
@@ -153,6 +156,13 @@ def session_fields(row: Row, out: Renderer) -> list[tuple[str, Cell]]:
         ("created", (clean(row.get("created_at")), "")),
     ]
     return [(name, cell) for name, cell in pairs if cell[0]]
+
+
+def _not_as_configured(row: Row) -> list[tuple[str, Cell]]:
+    """What of the agent's configuration does not hold in this session, in an answer to ``sessions.get``."""
+    held = [(limit.get("limit"), limit.get("reason")) for limit in objects(row.get("limits_not_held"))]
+    held += [(option.get("option"), option.get("reason")) for option in objects(row.get("options_not_set"))]
+    return [("not set", (f"{clean(name)}: {clean(reason)}", "yellow")) for name, reason in held]
 
 
 def process_table(processes: Sequence[Row], out: Renderer, *, indent: int = 0) -> list[str]:

@@ -304,6 +304,93 @@ def silent(agent: Agent) -> None:
             agent.end(request)
 
 
+# Modes and options.
+
+
+@quirk
+def modes(agent: Agent, first: str, how: str = "takes") -> None:
+    """It has the modes ask and auto and begins in ``first``; it answers each prompt with its mode.
+
+    It ``takes`` another mode, ``refuses`` it, or is ``silent``; ``leaves`` and ``defiant`` go to auto in the first
+    prompt, and ``defiant`` refuses to go back. One that ``forgets`` lists its modes in a new session only.
+    """
+    agent.offers("resume")
+    now = {"mode": first, "left": False}
+    available = [{"id": "ask", "name": "Ask me"}, {"id": "auto", "name": "Auto"}]
+
+    def opened(request) -> None:
+        session = request["params"].get("sessionId", agent.session)
+        agent.session = session
+        state = {"currentModeId": now["mode"], "availableModes": available}
+        listed = how != "forgets" or request["method"] == "session/new"
+        agent.answer(request, {"sessionId": session, **({"modes": state} if listed else {})})
+
+    def change(mode: str) -> None:
+        now["mode"] = mode
+        agent.update("current_mode_update", currentModeId=mode)
+
+    def set_mode(request) -> None:
+        if how == "refuses" or (how == "defiant" and now["left"]):
+            agent.refuse(request, -32603, "not in this folder")
+        elif how != "silent":
+            now["mode"] = request["params"]["modeId"]
+            agent.answer(request, {})
+
+    def prompt(request) -> None:
+        agent.say(now["mode"])
+        if how in {"leaves", "defiant"} and not now["left"]:
+            now["left"] = True
+            change("auto")
+        agent.end(request)
+
+    for method in ("session/new", "session/resume"):
+        agent.on(method)(opened)
+    agent.on("session/set_mode")(set_mode)
+    agent.on("session/prompt")(prompt)
+
+
+@quirk
+def config_modes(agent: Agent, how: str = "takes") -> None:
+    """Its modes and models are config options, and a model has a mode of its own; it answers with its mode and model.
+
+    How it answers what is set: it ``takes`` it, ``keeps`` what it had, or ``forgets`` to list its options.
+    """
+    state = {"approval": "auto", "engine": "small", "quick": False}
+
+    def options() -> list:
+        selects = [("approval", "mode", ["ask", "auto"]), ("engine", "model", ["small", "large"])]
+        listed = [
+            {
+                "type": "select",
+                "id": name,
+                "name": name,
+                "category": category,
+                "currentValue": state[name],
+                "options": [{"group": "g", "name": "G", "options": [{"value": v, "name": v.title()} for v in values]}],
+            }
+            for name, category, values in selects
+        ]
+        return [*listed, {"type": "boolean", "id": "quick", "name": "Quick", "currentValue": state["quick"]}]
+
+    def set_option(request) -> None:
+        params = request["params"]
+        if how != "keeps":
+            state[params["configId"]] = params["value"]
+            if params["configId"] == "engine":
+                state["approval"] = "auto"
+        agent.answer(request, {} if how == "forgets" else {"configOptions": options()})
+
+    agent.on("session/new")(
+        lambda request: agent.answer(request, {"sessionId": agent.session, "configOptions": options()})
+    )
+    agent.on("session/set_config_option")(set_option)
+
+    @agent.on("session/prompt")
+    def _(request):
+        agent.say(f"{state['approval']} {state['engine']} {state['quick']}")
+        agent.end(request)
+
+
 # Answers.
 
 

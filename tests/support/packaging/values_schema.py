@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from acpbot.config.field_types import FieldType, bind, discord_id, keys_of, size, variables
+from acpbot.config.field_types import FieldType, agent_options, bind, discord_id, keys_of, size, variables
 from acpbot.config.settings import TABLES
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ def of_field(field: FieldType) -> Schema:
         # As a number in YAML it would lose its last digits on the way: Helm makes all numbers floats.
         ids = field.items.prepare is discord_id
         return {"type": "array", "uniqueItems": True, "items": DISCORD_ID} if ids else {"type": "array", "items": TEXT}
+    if field.prepare is agent_options:
+        return {"type": "object", "additionalProperties": {"type": ["string", "boolean"]}}
     return NAME if field.prepare is not variables else TEXTS
 
 

@@ -19,6 +19,7 @@ NOT_ENDED: Final = (
 )
 NOT_HERE: Final = "You don't have access to this bot here. Ask an admin."
 NO_SESSION: Final = "There is no session here: mention me in a channel with what you want done, or write in a thread."
+UNASKED: Final = "In this mode the agent doesn't always ask before it acts."
 AGENT_HELP: Final = "`/agent NAME` starts this thread over with another one."
 HELP: Final = """\
 Mention me in a channel with what you want done: a thread opens, and an agent works in it. \
@@ -67,9 +68,11 @@ def status_text(row: Row, options: Options | None) -> str:
         lines.append(f"{row.queued} message{'s' * (row.queued != 1)} queued")
     if options is not None:
         for category in ("model", "mode"):
-            current = next((choice.name for choice in options.choices(category) if choice.current), None)
+            current = options.current(category)
             if current is not None:
-                lines.append(f"{category.capitalize()}: {code(current)}")
+                lines.append(f"{category.capitalize()}: {code(current.name)}")
+        if options.unasked is not None:
+            lines.append(UNASKED)
         lines += _usage(options.usage)
     return "\n".join(lines)
 

@@ -21,6 +21,7 @@ from acpbot.chat.discord.interactions.command_text import (
     HELP,
     NO_SESSION,
     NOT_ENDED,
+    UNASKED,
     choices_text,
     next_text,
     not_yours_text,
@@ -282,6 +283,8 @@ class SlashCommands:
         choices = session.options.choices(call.name)
         value = next((c.value for c in choices if call.option in {c.value, c.name}), call.option)
         await session.choose(call.name, value)
+        if call.name == "mode" and session.options.unasked is not None:  # it concerns everybody in the thread
+            self._outbox.post(call.thread_id, f"<@{call.user_id}> switched the mode to `{value[:100]}`. {UNASKED}")
         return f"The {call.name} is `{value[:200]}` now."
 
     async def _agent(self, call: _Call) -> str:

@@ -72,7 +72,11 @@ async def test_model_and_mode_are_shown_proposed_and_chosen(scene: Scene):
     assert await answer_to(scene, "model", thread, name="shout") == "The model is `shout` now."
     scene.ada.says(thread, "quietly")
     await scene.says(thread, "You said: QUIETLY")
+    assert "Mode: `Ask`" in await answer_to(scene, "status", thread)
     assert await answer_to(scene, "mode", thread, name="auto") == "The mode is `auto` now."
+    unasked = "In this mode the agent doesn't always ask before it acts."
+    await scene.says(thread, f"{scene.ada.mention} switched the mode to `auto`. {unasked}")
+    assert f"Mode: `Auto`\n{unasked}" in await answer_to(scene, "status", thread)
     assert "cannot set mode to 'none'" in await answer_to(scene, "mode", thread, name="none")
 
 

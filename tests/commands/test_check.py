@@ -1,0 +1,80 @@
+"""`acpbot check`: what is said of each agent, and of the installation's security."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from acpbot.commands.check import check
+from tests.support.pool import faulty
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEMO = (sys.executable, "-m", "acpbot.demo.agent")
+
+
+def checked(folder: Path, keys: str = "", *, argv: tuple[str, ...] = DEMO, more: str = "") -> tuple[bool, list[str]]:
+    """Whether all is well, and the lines that are about the agent, without its name."""
+    path = folder / "config.toml"
+    path.write_text(f"[agent]\ncommand = {json.dumps(argv[0])}\nargs = {json.dumps(argv[1:])}\n{keys}\n{more}")
+    path.chmod(0o600)
+    lines: list[str] = []
+    environ = {"HOME": str(folder), "PATH": os.environ["PATH"], "ACPBOT_SOCKET": str(folder / "s")}
+    well = check(path, environ, lines.append, online=False)
+    return well, [line.removeprefix("agent default: ") for line in lines if line.startswith("agent ")]
+
+
+def test_the_mode_and_the_model_in_force_are_named(tmp_path: Path):
+    well, lines = checked(tmp_path, 'model = "Shout"')
+    assert well
+    assert lines[1:] == [
+        "mode: ask (Ask): Asks before it runs the command of `tool`",
+        "model: shout (Shout): No model either: the echo repeats them in capitals",
+    ]
+
+
+def test_a_mode_that_does_not_ask_is_warned_of_with_those_that_do(tmp_path: Path):
+    well, lines = checked(tmp_path, 'mode = "auto"')
+    assert well
+    assert lines[-1] == (
+        'warning: [permissions] policy is "ask", but in this mode it does not always ask ("auto"); '
+        "set its mode to one of ask"
+    )
+    assert "mode: auto (Auto): Runs the command of `tool` without asking" in lines
+
+
+def test_the_agent_s_own_first_mode_is_warned_of_too(tmp_path: Path):
+    argv = faulty("modes auto")
+    _, lines = checked(tmp_path, argv=argv)
+    assert [line for line in lines if line.startswith("warning: ")]
+    _, lines = checked(tmp_path, 'mode = "Ask me"', argv=argv)
+    assert [line for line in lines if line.startswith("warning: ")] == []
+    assert "mode: ask (Ask me)" in lines
+
+
+@pytest.mark.parametrize("policy", ["allow", "deny"])
+def test_a_mode_that_does_not_ask_is_no_surprise_where_people_are_not_asked(tmp_path: Path, policy: str):
+    _, lines = checked(tmp_path, 'mode = "auto"', more=f'[permissions]\npolicy = "{policy}"')
+    assert [line for line in lines if line.startswith("warning: ")] == []
+
+
+def test_a_mode_that_the_agent_does_not_have_is_an_error_with_those_that_it_has(tmp_path: Path):
+    well, lines = checked(tmp_path, 'mode = "plan"')
+    assert not well
+    assert lines[-1] == "cannot start agent 'default': it has no mode 'plan', it offers ask, auto"
+
+
+def test_an_option_that_the_agent_does_not_take_is_a_warning(tmp_path: Path):
+    well, lines = checked(tmp_path, 'options = { effort = "huge", footer = true }')
+    assert well
+    assert lines[-1] == "warning: effort is not set: it has no effort 'huge', it offers low, high"
+
+
+def test_an_agent_without_modes_is_said_to_have_none(tmp_path: Path):
+    _, lines = checked(tmp_path, argv=faulty("sound"))
+    assert "mode: it offers none; whether it asks before it acts is up to its own configuration" in lines

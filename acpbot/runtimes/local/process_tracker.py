@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from acpbot.aio import Threads
 from acpbot.errors import AgentError
-from acpbot.logs import get_logger
+from acpbot.logs import SeldomLogger, get_logger
 from acpbot.runtimes.local import procfs
 from acpbot.runtimes.local.cgroup import directory_name, path_of
 from acpbot.runtimes.runtime import ProcessInfo, Usage
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from acpbot.runtimes.local.procfs import Identity, ProcessKey, Stat
 
 log = get_logger(__name__)
+_seldom_log: Final = SeldomLogger(log)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -418,5 +419,5 @@ def is_of_an_agent(pid: int) -> bool:
             return True
         return own.pid in procfs.with_ancestors(pid) or procfs.read_markers(pid)[1] == own
     except OSError as error:
-        log.warning("peer_not_examined", pid=pid, reason=error.strerror)
+        _seldom_log.warning("peer_not_examined", pid=pid, reason=error.strerror)
         return True

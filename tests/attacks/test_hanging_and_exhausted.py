@@ -168,7 +168,7 @@ def test_the_daemon_has_more_open_files_than_its_agents(folder: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     with daemon, daemon.wire() as wire:
-        assert resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE) == (before[1], before[1])
+        assert resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE)[0] == min(before[1], 65_536)
         wire.call("chat.open", thread="1")
         (folder / "d" / "limits.py").write_text(
             f"open({str(folder / 'said')!r}, 'w').write(str(__import__('resource').getrlimit(7)))"

@@ -304,7 +304,7 @@ class Threads(ThreadPoolExecutor):
         future: Future[T] = Future()
         with self._changed:
             if self._closed:
-                raise RuntimeError(f"cannot call in a {self._name} thread: it was shut down")
+                raise RuntimeError(f"the {self._name} threads were shut down")
             if len(self._calls) >= self._idle and self._started < self._most:
                 self._start()
             self._calls.append((future, partial(call, *args, **kwargs)))

@@ -353,13 +353,20 @@ class Daemon:
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    failures = 0
     while True:
         await asyncio.sleep(seconds)
         try:
             await work()
-        except Exception:
-            # One failure must not end all later calls.
-            log.exception("periodic_work_failed")
+        except Exception as error:
+            # One failure must not end all later calls; many of a kind must not fill the log.
+            failures += 1
+            if failures == 1:
+                log.exception("periodic_work_failed")
+            else:
+                log.failed_try("periodic_work_failed", failures, reason=str(error))
+        else:
+            failures = 0
 
 
 async def _close_discord(discord: DiscordChat, connection: asyncio.Task[None]) -> None:

@@ -21,6 +21,8 @@ PER_SESSION: Final = 4
 OWN: Final = 14
 """What acpbot itself needs: the database, the sockets, the event loop, the log."""
 FEW_LEFT: Final = 16
+ENOUGH: Final = 65_536
+"""As many as 16,000 sessions need. Some systems allow a thousand million, and there are loops over all of them."""
 
 _UNUSED_RUN: Final = 1024
 
@@ -33,14 +35,15 @@ class OpenFiles(msgspec.Struct, frozen=True):
 
 
 def raise_limit() -> tuple[int, int]:
-    """Raise the soft limit of open files to the hard one; return both as they were, which agents are to get.
+    """Raise the soft limit of open files towards the hard one; return both as they were, which agents are to get.
 
     The kernel's default of 1,024 is for programs that use select(2); those also slow down where it is high.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
+    wanted = min(hard, ENOUGH)
+    if soft < wanted:
         try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         except (OSError, ValueError) as error:  # ValueError: Python's word for EPERM here
             log.warning("descriptors_not_raised", limit=soft, reason=str(error))
     return soft, hard

@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import time
+import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from acpbot.aio import Backoff, retry
@@ -40,6 +41,9 @@ class ServiceManager:
         address = environ.get("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._status = status
+        # Opened once: a service that has no descriptor left must still report that it works.
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        weakref.finalize(self, self._socket.close)
         self._sent_status = ""
         self._stopping = False
 
@@ -66,9 +70,8 @@ class ServiceManager:
         if not self._address:
             return
         lines = "\n".join(f"{name}={' '.join(value.split())}" for name, value in state.items())
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as to:
-            to.setblocking(False)
-            to.sendto(lines.encode(), self._address)
+        with contextlib.suppress(OSError):
+            self._socket.sendto(lines.encode(), self._address)
 
     def _send_status(self, **state: str) -> None:
         if self._stopping:

@@ -34,18 +34,18 @@ class _Bucket(msgspec.Struct):
 class ConnectRate:
     """A token bucket for each process and each user that has connected lately.
 
-    A process is limited more than its user: so a tool of an agent does not use up what its user's shell needs, though
-    both have the daemon's uid.
+    Users who may only read are limited together with all their processes. Of admins each process is limited for itself:
+    agents' tools have the daemon's uid, and must not use up what the operator's shell needs.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._buckets: dict[tuple[int, int | None], _Bucket] = {}
 
-    def allows(self, peer: PeerCredentials) -> bool:
+    def allows(self, peer: PeerCredentials, *, is_admin: bool) -> bool:
         """Count a connect; returns whether the peer may have it now."""
         # The user's bucket is left alone where the process has used up its own.
-        return self._take((peer.uid, peer.pid), OF_PROCESS) and self._take((peer.uid, None), OF_USER)
+        return self._take((peer.uid, peer.pid), OF_PROCESS) and (is_admin or self._take((peer.uid, None), OF_USER))
 
     def _take(self, key: tuple[int, int | None], rate: Rate) -> bool:
         now = self._clock()

@@ -5,7 +5,8 @@ Three measures keep a client from costing more than its share:
 - The daemon holds up to ``Limits.unsent`` bytes that the client has not read. From a quarter of that on, its requests
   wait and nothing more is read from it; from a half on, its streams skip events (a snapshot follows); an answer beyond
   the whole ends the connection.
-- The daemon reads 16 KiB at a time, so that other clients have their turn in between.
+- The daemon reads 16 KiB at a time, and serves its requests for a millisecond at a time, so that other clients have
+  their turn in between.
 - A line must end in time after its first byte, and a client whose requests wait must read its answers in time.
 """
 
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 READ_SIZE: Final = 16 * 1024
+TURN_SECONDS: Final = 0.001
 
 
 class Answer(NamedTuple):
@@ -94,6 +96,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._lines: list[bytes] = []
         self._line_bytes = 0
         self._flush_soon: asyncio.Handle | None = None
+        self._next_turn: asyncio.Handle | None = None
         self._line_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._close_timer: asyncio.TimerHandle | None = None
@@ -183,7 +186,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._requests.clear()
         self._lines.clear()
         self._stop_timers()
-        for handle in (self._flush_soon, self._close_timer):
+        for handle in (self._flush_soon, self._next_turn, self._close_timer):
             if handle is not None:
                 handle.cancel()
         streams, self._streams = self._streams, {}
@@ -255,7 +258,11 @@ class ClientConnection(asyncio.BufferedProtocol):
         """Begin the requests that wait, as far as the client reads its answers."""
         if self.access is None:
             return
+        until = self._loop.time() + TURN_SECONDS
         while self._requests and not self._closing:
+            if self._loop.time() > until:
+                self._wait_for_turn()
+                return
             if self._unsent > self._limits.unsent // 4:
                 self._flush()
             if self._unread:
@@ -265,6 +272,25 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._flush()
         if self._ended and not self.running:
             self.close()
+
+    def _wait_for_turn(self) -> None:
+        """Let others have their turn; until ours comes, nothing more is read from the client."""
+        self._flush()
+        if self._next_turn is None and self._transport is not None:
+            self._transport.pause_reading()
+            self._stop_timers()
+            self._next_turn = self._loop.call_soon(self._on_turn)
+
+    def _on_turn(self) -> None:
+        self._next_turn = None
+        self._serve()
+        if not self._requests and self._stall_timer is None:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        if self._transport is not None and not self._closing and not self._ended:
+            self._transport.resume_reading()
+            self._time_line(restart=False)
 
     def _begin(self, message: jsonrpc.Message) -> None:
         if isinstance(message, jsonrpc.Malformed):
@@ -344,11 +370,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         """The client has read most of the buffers: go on with its streams and its requests."""
         self._unread = False
         self._catch_up()
-        if self._stall_timer is not None and self._transport is not None and not self._closing:
+        if self._stall_timer is not None and not self._closing:
             self._stop_timers()
-            if not self._ended:
-                self._transport.resume_reading()
-                self._time_line(restart=False)
+            self._read_on()
             self._serve()
 
     def _stop_timers(self) -> None:

@@ -129,7 +129,10 @@ class ManagementServer:
     def _refuse_early(self, accepted: socket.socket) -> bytes | None:
         """The line for a client that connects too often; it costs next to nothing, as it must."""
         peer = peer_of(accepted)
-        if peer is None or self._rate.allows(peer):
+        if peer is None:
+            return None
+        is_admin = self._services.rule.at_once(peer) == "admin"
+        if self._rate.allows(peer, is_admin=is_admin):
             return None
         error = TooMany("cannot serve you so often: you connect too many times a second; keep a connection open")
         self.seldom_log.warning("client_refused", uid=peer.uid, pid=peer.pid, reason=str(error))

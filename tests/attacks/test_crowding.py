@@ -147,15 +147,82 @@ def test_a_neighbour_who_connects_without_end_does_not_delay_an_admin(daemon: Da
         target = busy_session(chat)
         for _ in range(3):
             assert stack.enter_context(Neighbour(FLOOD, str(daemon.socket))).line() == "begun"
-        slowest = 0.0
-        for _ in range(20):
-            began = time.monotonic()
-            with daemon.wire() as root:
-                assert root.call("health.get")["live"]
-            slowest = max(slowest, time.monotonic() - began)
-        assert slowest < 2
+        check_that_an_admin_is_answered_soon(daemon, 2)
         check_that_an_admin_can_kill(daemon, target)
     assert daemon.log.stat().st_size < 50_000
+
+
+def check_that_an_admin_is_answered_soon(daemon: DaemonProcess, seconds: float) -> None:
+    slowest = 0.0
+    for _ in range(20):
+        began = time.monotonic()
+        with daemon.wire() as root:
+            assert root.call("health.get")["live"]
+        slowest = max(slowest, time.monotonic() - began)
+    assert slowest < seconds
+
+
+ASK = """
+    one = b'{"jsonrpc":"2.0","id":1,"method":"sessions.list","params":{"suspended":true}}\\n'
+    def read(wire):
+        while wire.recv(1 << 20):
+            pass
+    def ask(wire):
+        while True:
+            wire.sendall(one * 1000)
+    for _ in range(8):
+        wire = connect(sys.argv[1])
+        wire.settimeout(None)
+        for side in (read, ask):
+            threading.Thread(target=side, args=[wire], daemon=True).start()
+    said("begun")
+    time.sleep(60)
+"""
+
+
+@as_root
+def test_a_neighbour_who_asks_without_end_does_not_delay_an_admin(daemon: DaemonProcess) -> None:
+    with daemon.wire() as chat:
+        for number in range(8):
+            chat.call("chat.open", thread=f"t-{number}")
+        with Neighbour(ASK, str(daemon.socket)) as neighbour:
+            assert neighbour.line() == "begun"
+            check_that_an_admin_is_answered_soon(daemon, 0.6)
+            lag = chat.call("health.get")["loop_lag_ms"]
+            assert lag < 200, "the time for which nothing else was done"
+
+
+FORKS = """
+import os, socket, sys, time
+open(sys.argv[2], "w").close()
+until = time.monotonic() + 8
+while time.monotonic() < until:
+    if (child := os.fork()) == 0:
+        try:
+            with socket.socket(socket.AF_UNIX) as wire:
+                wire.connect(sys.argv[1])
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+def test_a_tool_that_connects_from_ever_new_processes_does_not_delay_an_admin(daemon: DaemonProcess) -> None:
+    script, begun = daemon.folder / "forks.py", daemon.folder / "begun"
+    script.write_text(FORKS)
+    with daemon.wire() as chat:
+        chat.call("chat.open", thread="1")
+        chat.call("chat.send", thread="1", text=f"tool {sys.executable} {script} {daemon.socket} {begun}")
+        permission = chat.event("permission")
+        option = next(one["option_id"] for one in permission["options"] if one["kind"] == "allow_once")
+        chat.call("chat.permit", thread="1", request=permission["request"], option=option)
+        while not begun.exists():
+            time.sleep(0.01)
+        before = daemon.log.stat().st_size
+        check_that_an_admin_is_answered_soon(daemon, 2)
+        (row,) = chat.call("sessions.list")["sessions"]
+        check_that_an_admin_can_kill(daemon, {"thread_id": "1", "session_id": row["session_id"]})
+    assert daemon.log.stat().st_size - before < 30_000
 
 
 # The probes.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import socket
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from acpbot.config import loader
-from acpbot.daemon.daemon import Daemon
+from acpbot.daemon.daemon import Daemon, _every
 from acpbot.daemon.reload import Reload
 from acpbot.daemon.systemd import ServiceManager
 from acpbot.errors import StartError
@@ -53,6 +54,24 @@ def load(folder: Path, text: str) -> Settings:
 
 def not_asked() -> Settings:
     raise AssertionError("nobody has asked for a reload")
+
+
+async def test_what_fails_every_second_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    calls, enough = 0, asyncio.Event()
+
+    async def fail() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            enough.set()
+        raise OSError("too many open files")
+
+    repeated = asyncio.create_task(_every(0, fail))
+    await asyncio.wait_for(enough.wait(), LIMIT)
+    repeated.cancel()
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == [
+        "periodic_work_failed"
+    ]
 
 
 async def test_a_failure_after_discord_has_started_ends_the_daemon(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from acpbot.daemon.systemd import ServiceManager, SystemdWatchdog, watchdog_inte
 from acpbot.management.protocol import Limits
 from tests.fakes.daemon import DEMO_AGENT, LIMIT, DaemonProcess
 from tests.support.management_server import Harness
+from tests.support.open_files import no_more_files
 
 
 @pytest.fixture
@@ -80,6 +81,29 @@ async def test_a_daemon_without_free_connections_still_pings(tmp_path, make, man
     harness = Harness(tmp_path / "full", Limits(connections=0))
     await harness.start()
     assert await make(harness.path).beat()
+    assert pings(manager) == [b"WATCHDOG=1"]
+    await harness.stop()
+
+
+async def test_a_daemon_without_descriptors_still_pings(harness, make, manager):
+    watchdog = make(harness.path)
+    with no_more_files():
+        assert await watchdog.beat()
+    assert pings(manager) == [b"WATCHDOG=1"]
+
+
+async def test_a_ping_waits_for_its_turn_where_many_clients_connect(tmp_path, make, manager):
+    path = tmp_path / "crowded"
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    listening.bind(str(path))
+    listening.listen(0)
+    with socket.socket(socket.AF_UNIX) as crowd:
+        crowd.connect(str(path))  # the backlog is full
+        beat = asyncio.create_task(make(path).beat())
+        await asyncio.sleep(0)
+        harness = Harness(tmp_path / "late")
+        await harness.server.start(listening)
+        assert await beat
     assert pings(manager) == [b"WATCHDOG=1"]
     await harness.stop()
 

@@ -10,7 +10,7 @@ from typing import Self
 LIMIT = 20
 NOBODY = 65534
 _BECOME = """
-import json, os, socket, sys, time
+import json, os, socket, sys, threading, time  # before: who it becomes may not read our Python
 uid, gid = int(sys.argv.pop(1)), int(sys.argv.pop(1))
 os.setgroups([]); os.setgid(gid); os.setuid(uid)
 

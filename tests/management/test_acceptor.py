@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import socket
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from acpbot.management.acceptor import Acceptor
+from tests.support.open_files import no_more_files
 
 LIMIT = 10
 
@@ -65,25 +64,6 @@ def clients(count: int):
     finally:
         for one in sockets:
             one.close()
-
-
-@contextmanager
-def no_more_files():
-    """Let this process open no file above those that it has."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
-    fill = []
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, before[1]))
-        try:
-            while True:
-                fill.append(os.open(os.devnull, os.O_RDONLY))
-        except OSError:
-            yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
-        for descriptor in fill:
-            os.close(descriptor)
 
 
 async def said_to(client: socket.socket) -> bytes:

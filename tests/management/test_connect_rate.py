@@ -20,7 +20,7 @@ def peer(pid: int, uid: int = 1000) -> PeerCredentials:
 
 
 def allowed(rate: ConnectRate, count: int, *args: int) -> int:
-    return sum(rate.allows(peer(*args)) for _ in range(count))
+    return sum(rate.allows(peer(*args), is_admin=False) for _ in range(count))
 
 
 def test_a_process_may_connect_in_a_burst_and_then_at_its_rate():
@@ -34,17 +34,23 @@ def test_a_process_may_connect_in_a_burst_and_then_at_its_rate():
 def test_a_process_that_floods_leaves_connects_for_its_user():
     rate = ConnectRate(clock=Clock())
     allowed(rate, 10_000, 1)
-    assert rate.allows(peer(2))
+    assert rate.allows(peer(2), is_admin=False)
 
 
 def test_a_user_whose_many_processes_flood_leaves_connects_for_other_users():
     rate = ConnectRate(clock=Clock())
-    assert sum(rate.allows(peer(pid)) for pid in range(5000)) == OF_USER.burst
-    assert rate.allows(peer(2, uid=1001))
+    assert sum(rate.allows(peer(pid), is_admin=False) for pid in range(5000)) == OF_USER.burst
+    assert rate.allows(peer(2, uid=1001), is_admin=False)
+
+
+def test_processes_of_an_admin_are_limited_each_for_itself():
+    rate = ConnectRate(clock=Clock())
+    assert all(rate.allows(peer(pid, uid=0), is_admin=True) for pid in range(5000))
+    assert sum(rate.allows(peer(1, uid=0), is_admin=True) for _ in range(5000)) <= OF_PROCESS.burst
 
 
 def test_only_the_last_processes_are_remembered():
     rate = ConnectRate(clock=Clock())
     for uid in range(100_000):
-        rate.allows(peer(1, uid))
+        rate.allows(peer(1, uid), is_admin=False)
     assert len(rate._buckets) <= 1024

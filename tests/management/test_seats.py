@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from acpbot.errors import TooMany
+from acpbot.management.access import AccessRule
 from acpbot.management.protocol import Limits
 from acpbot.management.seats import Seats
 
@@ -98,3 +99,40 @@ def test_without_descriptors_only_admins_get_in_and_an_idle_reader_leaves():
         seats.admit(Client(), 1001, "read", short=True)
     assert seats.admit(Client(), 0, "admin", short=True) is reader
     assert seats.admit(Client(), 0, "admin", short=True) is None
+
+
+class Readers(AccessRule):
+    """Everybody may read, and nobody more."""
+
+    def at_once(self, _peer):
+        return "read"
+
+
+async def test_the_oldest_idle_client_is_told_why_it_is_closed_and_one_with_a_stream_stays(make_harness):
+    harness = await make_harness(rule=Readers())
+    clients = [await harness.client() for _ in range(8)]
+    await clients[0].call("sessions.watch")
+    await harness.client()
+    line = await clients[1].read()
+    assert (line["id"], line["error"]["data"]) == (None, {"kind": "too_many"})
+    assert line["error"]["message"] == "cannot keep this connection: it was idle, and another client needs its place"
+    assert await clients[1].closed()
+    assert (await clients[0].call("health.get"))["live"]
+    assert (await clients[2].call("health.get"))["live"], "it is the one that was idle for the shortest time now"
+    await harness.client()
+    assert (await clients[3].read())["error"]["data"] == {"kind": "too_many"}
+
+
+async def test_clients_that_are_not_idle_keep_their_places(make_harness, caplog):
+    harness = await make_harness(rule=Readers())
+    clients = [await harness.client() for _ in range(8)]
+    for client in clients:
+        await client.call("sessions.watch")
+    for _ in range(5):
+        late = await harness.client(hello=False)
+        assert "uid" in (await late.read())["error"]["message"]
+        assert await late.closed()
+    assert [record.message for record in caplog.records if record.name.startswith("acpbot")] == ["client_refused"]
+    await clients[0].close()
+    while (first := await (await harness.client(hello=False)).read()).get("method") != "hello":
+        assert first["error"]["data"] == {"kind": "too_many"}, "the server has not seen the end yet"

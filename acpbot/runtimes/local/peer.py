@@ -18,12 +18,12 @@ import ctypes
 import os
 from typing import Final
 
-from acpbot.logs import get_logger
+from acpbot.logs import SeldomLogger, get_logger
 from acpbot.runtimes.local import procfs
 from acpbot.runtimes.local.cgroup import path_of, session_directories
 from acpbot.runtimes.local.procfs import DAEMON_MARKER, Identity
 
-log = get_logger(__name__)
+_seldom_log: Final = SeldomLogger(get_logger(__name__))
 
 _TRIES: Final = 20
 _DEPTH: Final = 1_000
@@ -50,7 +50,7 @@ def is_of_an_agent(pid: int) -> bool | None:
         reason = error.strerror or str(error)
     except _Unknown as unknown:
         reason = str(unknown)
-    log.warning("peer_not_examined", pid=pid, reason=reason)
+    _seldom_log.warning("peer_not_examined", pid=pid, reason=reason)
     return None
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 
 import pytest
 
 from acpbot.errors import AgentGone, AgentStartError, AgentTimeout
 from acpbot.runtimes.local import procfs
+from acpbot.runtimes.local.launcher import choose_launcher
 from acpbot.runtimes.runtime import AgentProcess, Launcher, LimitNotHeld
-from tests.support.launched_agents import LIMIT, Sink, Watch, open_descriptors, stat_of
+from tests.support.launched_agents import LIMIT, AgentRunner, Sink, Watch, open_descriptors, stat_of
 
 
 def write_on(process, data: bytes) -> None:
@@ -354,3 +356,13 @@ async def test_the_environment_of_the_daemon_is_not_inherited(runner, monkeypatc
     process, sink = await runner.sh('echo "${DISCORD_TOKEN:-nothing}"')
     assert await sink.line() == "nothing"
     await waited(process)
+
+
+async def test_an_agent_gets_the_limit_of_open_files_that_the_launcher_was_given(tmp_path):
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    launcher, _ = choose_launcher("subreaper", open_files=(200, hard))
+    runner = AgentRunner(launcher, tmp_path)
+    process, sink = await runner.sh("read _; ulimit -S -n; ulimit -H -n")
+    process.write(b"\n")
+    assert [await sink.line(), await sink.line()] == ["200", str(hard)]
+    await runner.aclose()

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from acpbot import __version__, logs
@@ -23,9 +24,10 @@ from acpbot.daemon.systemd import ServiceManager, SystemdWatchdog, watchdog_inte
 from acpbot.logs import get_logger
 from acpbot.management.access import AccessRule
 from acpbot.management.audit import Audit
-from acpbot.management.listener import Listener, inherited
+from acpbot.management.listener import Listener, PassedSocket, inherited
 from acpbot.management.method import Services
 from acpbot.management.server import ManagementServer
+from acpbot.management.socket_watch import SocketWatch
 from acpbot.runtimes.local.launcher import choose_launcher
 from acpbot.runtimes.local.leftovers import kill_orphans
 from acpbot.runtimes.local.peer import is_of_an_agent
@@ -36,7 +38,6 @@ from acpbot.storage.store import Store
 if TYPE_CHECKING:
     import socket as socket_module
     from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
-    from pathlib import Path
 
     from acpbot.chat.discord.discord_chat import DiscordChat
     from acpbot.config.settings import Settings
@@ -45,6 +46,7 @@ log = get_logger(__name__)
 
 TICK_SECONDS: Final = 1.0
 SAMPLE_SECONDS: Final = 2.0
+SOCKET_SECONDS: Final = 1.0
 LOCAL: Final = ChatFacts(platform="local", connected=True)
 
 
@@ -78,6 +80,7 @@ class Daemon:
         self._drain: Drain | None = None
         self._loop_lag: LoopLag | None = None
         self._discord: DiscordChat | None = None
+        self._socket_watch: SocketWatch | None = None
 
     async def run(self, *, stop_at_eof: bool = False) -> None:
         """Start, serve, drain, and stop. ``stop_at_eof``: stop when stdin closes.
@@ -139,7 +142,8 @@ class Daemon:
         settings = self._settings
         for warning in settings.warnings:
             log.warning("configuration", warning=warning)
-        listening, address = self._listen(stack)
+        listening, bound = self._listen(stack)
+        address = None if bound is None else str(bound.path)
         store = self._store = await asyncio.to_thread(Store.open, settings.store.path)
         stack.push_async_callback(asyncio.to_thread, store.close)
         for left in await asyncio.to_thread(
@@ -164,7 +168,7 @@ class Daemon:
         drain = self._drain = Drain(pool, self._on_drain_ended)
         chat = LocalChat(pool)
         chat.recover()
-        if listening is not None:
+        if listening is not None and bound is not None:
             services = Services(
                 version=__version__,
                 state=drain.state,
@@ -179,6 +183,7 @@ class Daemon:
             server = ManagementServer(services)
             await server.start(listening)
             stack.push_async_callback(server.close)
+            self._socket_watch = SocketWatch(bound, server.serve)
         if settings.management.probes.enabled:
             await self._start_probes(pool, drain, stack)
         self._start_tasks(pool, address, stack)
@@ -187,17 +192,20 @@ class Daemon:
         store.clear_restored()
         return pool, drain, address
 
-    def _listen(self, stack: contextlib.AsyncExitStack) -> tuple[socket_module.socket | None, str | None]:
-        """The listening socket, and the path that clients connect to."""
+    def _listen(
+        self, stack: contextlib.AsyncExitStack
+    ) -> tuple[socket_module.socket | None, Listener | PassedSocket | None]:
+        """The listening socket, and what knows the path that clients connect to."""
         passed = inherited(self._environ)
         if passed is not None:
             stack.callback(passed.close)
-            return passed, str(passed.getsockname())
+            return passed, PassedSocket(Path(passed.getsockname()))
         if self._socket is None:
             return None, None
-        listener = Listener(self._socket, self._settings.management.socket_group)
+        group = self._settings.management.socket_group
+        listener = Listener(self._socket, group, is_of_an_agent=is_of_an_agent)
         stack.callback(listener.close)
-        return listener.open(), str(listener.path)
+        return listener.open(), listener
 
     async def _start_probes(self, pool: Pool, drain: Drain, stack: contextlib.AsyncExitStack) -> None:
         from acpbot.management.probes import Probes  # noqa: PLC0415 - aiohttp is loaded only where it is wanted
@@ -216,6 +224,8 @@ class Daemon:
         self._start_task("tick", _every(TICK_SECONDS, partial(self._tick, pool)))
         self._start_task("sample", _every(SAMPLE_SECONDS, pool.sample))
         self._start_task("reload", self._reload.run())
+        if self._socket_watch is not None:
+            self._start_task("socket", _every(SOCKET_SECONDS, self._socket_watch.look))
         seconds = watchdog_interval(self._environ)
         if seconds is not None:
             self._start_task("watchdog", SystemdWatchdog(self._manager, address, seconds=seconds).run())
@@ -285,6 +295,7 @@ class Daemon:
             grace_seconds=self._settings.management.probes.grace_seconds,
             config_problem=self._reload.problem,
             crashed_tasks=self._crashed_tasks,
+            socket_problem=None if self._socket_watch is None else self._socket_watch.problem,
         )
 
 

@@ -29,8 +29,8 @@ class HealthInputs(msgspec.Struct, frozen=True, kw_only=True):
 
     ``grace_seconds``: how long a disconnect may last before it counts. ``config_problem``: why the configuration that
     was read last is not in force, or which keys of it are not. ``store_problem``: why nothing can be written to the
-    database. Both are ``None`` where there is no problem. ``crashed_tasks``: names of background tasks that have ended
-    with an error.
+    database. ``socket_problem``: why clients do not reach the management socket. These are ``None`` where there is no
+    problem. ``crashed_tasks``: names of background tasks that have ended with an error.
     """
 
     state: DaemonState
@@ -44,6 +44,7 @@ class HealthInputs(msgspec.Struct, frozen=True, kw_only=True):
     store_problem: str | None = None
     config_problem: str | None = None
     crashed_tasks: Sequence[str] = ()
+    socket_problem: str | None = None
 
 
 class ChatReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +83,7 @@ def checks(inputs: HealthInputs) -> tuple[Check, ...]:
         "config": inputs.config_problem,
         "store": inputs.store_problem,
         "tasks": _task_problem(inputs.crashed_tasks),
+        "socket": inputs.socket_problem,
     }
     return tuple(Check(name, reason is None, reason) for name, reason in problems.items())
 

@@ -56,8 +56,15 @@ class ManagementServer:
         """Accept connections from now on."""
         for admin in await asyncio.to_thread(self._services.rule.unknown):
             log.warning("admin_unknown", admin=admin, hint="see [management] admin_users")
+        await self.serve(listening)
+
+    async def serve(self, listening: socket.socket) -> None:
+        """Accept connections at this socket from now on, and at the one before no more; open ones stay."""
         loop = asyncio.get_running_loop()
+        before = self._server
         self._server = await loop.create_unix_server(partial(ClientConnection, self), sock=listening, **_KEEP_SOCKET)
+        if before is not None:
+            before.close()
 
     async def close(self) -> None:
         """Accept no more; wait ``Limits.close_seconds`` for requests that are under way; close every connection."""

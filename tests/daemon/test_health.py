@@ -67,6 +67,8 @@ def check(name: str, of: health.HealthInputs) -> Check:
         (inputs(loop_lag_ms=1400), "loop", "the event loop was 1.4 s late"),
         (inputs(), "config", None),
         (inputs(config_problem="cannot use it"), "config", "cannot use it"),
+        (inputs(), "socket", None),
+        (inputs(socket_problem="it was removed"), "socket", "it was removed"),
         (inputs(), "tasks", None),
         (
             inputs(crashed_tasks=["reload", "tick"]),

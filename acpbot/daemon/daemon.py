@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from acpbot import __version__, logs
@@ -26,9 +27,10 @@ from acpbot.errors import AcpbotError, StartError
 from acpbot.logs import get_logger
 from acpbot.management.access import AccessRule
 from acpbot.management.audit import Audit
-from acpbot.management.listener import Listener, inherited
+from acpbot.management.listener import Listener, PassedSocket, inherited
 from acpbot.management.method import Services
 from acpbot.management.server import ManagementServer
+from acpbot.management.socket_watch import SocketWatch
 from acpbot.runtimes.local.launcher import choose_launcher
 from acpbot.runtimes.local.leftovers import kill_orphans
 from acpbot.runtimes.local.peer import is_of_an_agent
@@ -39,7 +41,6 @@ from acpbot.storage.store import Store
 if TYPE_CHECKING:
     import socket as socket_module
     from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
-    from pathlib import Path
 
     from acpbot.chat.discord.discord_chat import DiscordChat
     from acpbot.config.settings import Settings
@@ -51,6 +52,7 @@ SAMPLE_SECONDS: Final = 2.0
 _DEFAULT_THREADS: Final = 8  # for what libraries do in threads: name lookups (getaddrinfo)
 SECURITY_SECONDS: Final = 10.0
 SECURITY_WAIT_SECONDS: Final = 1.0  # a file system that hangs does not keep the daemon from its start
+SOCKET_SECONDS: Final = 1.0
 LOCAL: Final = ChatFacts(platform="local", connected=True)
 
 
@@ -87,6 +89,7 @@ class Daemon:
         self._server: ManagementServer | None = None
         self._loop_lag: LoopLag | None = None
         self._discord: DiscordChat | None = None
+        self._socket_watch: SocketWatch | None = None
 
     async def run(self, *, stop_at_eof: bool = False) -> None:
         """Start, serve, drain, and stop. ``stop_at_eof``: stop when stdin closes.
@@ -148,7 +151,8 @@ class Daemon:
             log.warning("configuration", warning=warning)
         open_files = descriptors.raise_limit()
         descriptors.warn_if_few(settings.pool.max_sessions)
-        listening, address = await self._listen(stack)
+        listening, bound = await self._listen(stack)
+        address = None if bound is None else str(bound.path)
         store = self._store = await in_thread("store", Store.open, settings.store.path)
         stack.push_async_callback(in_thread, "store", store.close)
         audit = self._audit = Audit(store)
@@ -176,7 +180,7 @@ class Daemon:
         drain = self._drain = Drain(pool, self._on_drain_ended)
         chat = LocalChat(pool)
         chat.recover()
-        if listening is not None:
+        if listening is not None and bound is not None:
             services = Services(
                 version=__version__,
                 state=drain.state,
@@ -191,6 +195,7 @@ class Daemon:
             server = self._server = ManagementServer(services)
             await server.start(listening)
             stack.push_async_callback(server.close)
+            self._socket_watch = SocketWatch(bound, server.serve)
         if settings.management.probes.enabled:
             await self._start_probes(pool, drain, stack)
         look = partial(self._look_at_security, launcher.kind)
@@ -203,18 +208,21 @@ class Daemon:
         store.clear_restored()
         return pool, drain, address
 
-    async def _listen(self, stack: contextlib.AsyncExitStack) -> tuple[socket_module.socket | None, str | None]:
-        """The listening socket, and the path that clients connect to."""
+    async def _listen(
+        self, stack: contextlib.AsyncExitStack
+    ) -> tuple[socket_module.socket | None, Listener | PassedSocket | None]:
+        """The listening socket, and what knows the path that clients connect to."""
         passed = inherited(self._environ)
         if passed is not None:
             stack.callback(passed.close)
-            return passed, str(passed.getsockname())
+            return passed, PassedSocket(Path(passed.getsockname()))
         if self._socket is None:
             return None, None
-        listener = Listener(self._socket, self._settings.management.socket_group)
+        group = self._settings.management.socket_group
+        listener = Listener(self._socket, group, is_of_an_agent=is_of_an_agent)
         stack.callback(listener.close)
         # In a thread: a directory service may take its time to find the group.
-        return await in_thread("listener", listener.open), str(listener.path)
+        return await in_thread("listener", listener.open), listener
 
     async def _start_probes(self, pool: Pool, drain: Drain, stack: contextlib.AsyncExitStack) -> None:
         from acpbot.management.probes import Probes  # noqa: PLC0415 - aiohttp is loaded only where it is wanted
@@ -233,6 +241,8 @@ class Daemon:
         self._start_task("tick", partial(_every, TICK_SECONDS, partial(self._tick, pool)))
         self._start_task("sample", partial(_every, SAMPLE_SECONDS, pool.sample))
         self._start_task("reload", self._reload.run)
+        if self._socket_watch is not None:
+            self._start_task("socket", partial(_every, SOCKET_SECONDS, self._socket_watch.look))
         seconds = watchdog_interval(self._environ)
         if seconds is not None:
             self._start_task("watchdog", SystemdWatchdog(self._manager, address, seconds=seconds).run)
@@ -349,6 +359,7 @@ class Daemon:
             open_files=descriptors.open_files(),
             lookup_problem=None if self._server is None else self._server.lookups.problem,
             security=(*self._security, *self._unasked_modes(pool)),
+            socket_problem=None if self._socket_watch is None else self._socket_watch.problem,
         )
 
 

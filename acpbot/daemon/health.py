@@ -36,10 +36,11 @@ class HealthInputs(msgspec.Struct, frozen=True, kw_only=True):
 
     ``grace_seconds``: how long a disconnect may last before it counts. ``config_problem``: why the configuration that
     was read last is not in force, or which keys of it are not. ``store_problem``: why nothing can be written to the
-    database. Both are ``None`` where there is no problem. ``outdated``: sessions that use earlier settings of their
-    agents; ``removed_agents``: how many threads use each agent that is no longer in the configuration.
-    ``crashed_tasks``: names of background tasks that have ended with an error. ``lookup_problem``: why users can't be
-    looked up. ``security``: what `acpctl doctor` shows of the installation's security.
+    database. ``socket_problem``: why clients do not reach the management socket. These are ``None`` where there is no
+    problem. ``outdated``: sessions that use earlier settings of their agents; ``removed_agents``: how many threads use
+    each agent that is no longer in the configuration. ``crashed_tasks``: names of background tasks that have ended with
+    an error. ``lookup_problem``: why users can't be looked up. ``security``: what `acpctl doctor` shows of the
+    installation's security.
     """
 
     state: DaemonState
@@ -58,6 +59,7 @@ class HealthInputs(msgspec.Struct, frozen=True, kw_only=True):
     lookup_problem: str | None = None
     open_files: OpenFiles | None = None
     security: tuple[Finding, ...] = ()
+    socket_problem: str | None = None
 
 
 class ChatReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +102,7 @@ def checks(inputs: HealthInputs) -> tuple[Check, ...]:
         "tasks": _task_problem(inputs.crashed_tasks),
         "users": inputs.lookup_problem,
         "descriptors": _descriptor_problem(inputs.open_files),
+        "socket": inputs.socket_problem,
     }
     return tuple(Check(name, reason is None, reason) for name, reason in problems.items())
 

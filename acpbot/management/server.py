@@ -63,10 +63,16 @@ class ManagementServer:
 
     async def start(self, listening: socket.socket) -> None:
         """Accept connections from now on."""
+        await self.serve(listening)
+        self.tasks.start(self.lookups.report_unknown_admins(), name="look up the admins")
+
+    async def serve(self, listening: socket.socket) -> None:
+        """Accept connections at this socket from now on, and at the one before no more; open ones stay."""
+        if self._acceptor is not None:
+            self._acceptor.close()
         self._acceptor = Acceptor(
             listening, partial(ClientConnection, self), name="management", refusal=self._refuse_early
         )
-        self.tasks.start(self.lookups.report_unknown_admins(), name="look up the admins")
 
     async def close(self) -> None:
         """Accept no more; wait ``Limits.close_seconds`` for requests that are under way; close every connection."""

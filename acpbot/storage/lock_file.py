@@ -32,7 +32,7 @@ def take_lock(folder: int, path: Path, busy: str, way_out: str) -> int:
             except BlockingIOError:
                 holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
                 raise StartError(operator_line(busy.replace("{pid}", holder))) from None
-            if _is_at(lock, path.name, folder):
+            if is_at(lock, path.name, folder):
                 os.ftruncate(lock, 0)
                 os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
                 return lock
@@ -50,7 +50,8 @@ def _check(lock: int, path: Path, way_out: str) -> None:
         raise StartError(operator_line(f"cannot use {path}: it is not a plain file of ours; remove it {way_out}"))
 
 
-def _is_at(descriptor: int, name: str, folder: int) -> bool:
+def is_at(descriptor: int, name: str, folder: int) -> bool:
+    """Whether the file of this name in the folder (a descriptor) is the one that ``descriptor`` has open."""
     try:
         there = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:

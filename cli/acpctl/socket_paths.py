@@ -110,7 +110,10 @@ def check_server(path: str, credentials: bytes) -> None:
     uid = int.from_bytes(credentials[4:8], sys.byteorder)
     if uid in (0, os.getuid()):
         return
-    owner = Path(os.path.realpath(path)).parent.stat().st_uid
+    place = Path(path)
+    while place.is_symlink():  # not by realpath: that does not follow /proc/PID/root as the kernel does
+        place = place.parent / place.readlink()
+    owner = place.parent.stat().st_uid
     if uid != owner:
         problem = f"it is a socket of uid {uid} in a folder of uid {owner}, so a stranger may have put it there"
         advice = "let acpbot have its socket in a folder of its own, such as /run/acpbot"

@@ -87,6 +87,8 @@ REMOVED = "which is no longer in the configuration: choose another one there by 
                 f"2 threads have agent 'old', {REMOVED}; 1 thread has agent 'rare', {REMOVED}"
             ),
         ),
+        (inputs(), "socket", None),
+        (inputs(socket_problem="it was removed"), "socket", "it was removed"),
         (inputs(), "tasks", None),
         (
             inputs(crashed_tasks=["reload", "tick"]),

@@ -176,20 +176,25 @@ async def test_without_a_management_socket_a_pass_of_the_loop_is_enough(make, ma
     assert fields == {"seconds": 60, "asks": "the event loop only: the management socket is off"}
 
 
-def test_a_real_daemon_sends_no_ping_while_its_socket_is_missing(tmp_path):
+def test_a_real_daemon_sends_no_ping_while_its_socket_is_missing_and_binds_it_again(tmp_path):
     with DaemonProcess(tmp_path / "d", WATCHDOG_USEC="100000") as daemon, daemon.wire() as wire:
         wire.call("chat.open", thread="demo")
         daemon.wait_for(b"WATCHDOG=1")
-        away = daemon.socket.with_name("away.sock")
-        daemon.socket.rename(away)
+        daemon.socket.unlink()
+        daemon.socket.write_text("a file, which acpbot does not replace")
         wire.turn("demo", "say a")  # a ping whose round trip had begun is through by then
         daemon.messages()
         wire.turn("demo", "sleep 0.4")
         assert not any("WATCHDOG" in message for message in daemon.messages())
         assert "watchdog_unanswered" in daemon.log.read_text()
-        away.rename(daemon.socket)
+        daemon.socket.unlink()
         daemon.wait_for(b"WATCHDOG=1")
+        with daemon.wire() as again:
+            assert {"name": "socket", "ok": True, "reason": None} in again.call("health.get")["checks"]
+        assert "socket_bound_again" in daemon.log.read_text()
+        assert wire.call("health.get")["live"], "the connection from before is still served"
         assert daemon.stop() == 0
+        assert not daemon.socket.exists()
 
 
 def test_the_watchdog_uses_the_socket_that_systemd_passed(tmp_path):

@@ -26,11 +26,15 @@ CONTENT_KINDS: Final = frozenset(
 
 
 class Update(msgspec.Struct, frozen=True, gc=False):
-    """One ``session/update``: ``kind`` is its ``sessionUpdate``, ``body`` the whole update as the agent sent it."""
+    """One ``session/update``: ``kind`` is its ``sessionUpdate``, ``body`` the whole update as the agent sent it.
+
+    ``cut``: something of it was left out when it was decoded.
+    """
 
     session_id: str
     kind: str
     body: dict[str, Any]
+    cut: bool = False
 
 
 class Implementation(msgspec.Struct, frozen=True):
@@ -95,6 +99,59 @@ class PermissionParams(msgspec.Struct, frozen=True, rename="camel"):
     session_id: str
     options: list[PermissionOption] = []
     tool_call: dict[str, Any] = {}
+
+
+class _LargeToolCall(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    tool_call_id: Any = None
+    title: Any = None
+    kind: Any = None
+
+
+class _LargePermissionParams(msgspec.Struct, frozen=True, rename="camel"):
+    session_id: str
+    options: list[PermissionOption] = []
+    tool_call: _LargeToolCall = _LargeToolCall()
+
+
+PERMISSION_BYTES_MOST: Final = 1024 * 1024
+"""Of the parameters of a permission request that is kept whole."""
+
+_OPTIONS_MOST: Final = 64
+_OPTION_ID_MOST: Final = 1000
+_OPTION_NAME_MOST: Final = 200
+_TITLE_MOST: Final = 1000
+_decode_permission: Final = msgspec.json.Decoder(PermissionParams).decode
+_decode_large_permission: Final = msgspec.json.Decoder(_LargePermissionParams).decode
+
+
+def permission_params(params: msgspec.Raw) -> tuple[PermissionParams, bool]:
+    """The parameters of a permission request, and whether they are whole.
+
+    Of those over :data:`PERMISSION_BYTES_MOST` only the options, and the id, title and kind of the tool call are kept.
+    Raises msgspec.MsgspecError, UnicodeDecodeError, RecursionError.
+    """
+    whole = len(bytes(params)) <= PERMISSION_BYTES_MOST
+    if whole:
+        found = _decode_permission(params)
+    else:
+        large = _decode_large_permission(params)
+        call = msgspec.to_builtins(large.tool_call)
+        known = {key: value[:_TITLE_MOST] for key, value in call.items() if isinstance(value, str)}
+        found = PermissionParams(large.session_id, large.options, known)
+    return msgspec.structs.replace(found, options=_usable_options(found.options)), whole
+
+
+def _usable_options(options: list[PermissionOption]) -> list[PermissionOption]:
+    """The options without those of which nobody can say what they do: one id for several kinds. 64 at most."""
+    kinds: dict[str, set[str]] = {}
+    for option in options:
+        kinds.setdefault(option.option_id, set()).add(option.kind)
+    found: dict[str, PermissionOption] = {}
+    for option in options:
+        if len(option.option_id) <= _OPTION_ID_MOST and len(kinds[option.option_id]) == 1:
+            named = msgspec.structs.replace(option, name=option.name[:_OPTION_NAME_MOST], kind=option.kind[:40])
+            found.setdefault(option.option_id, named)
+    return list(found.values())[:_OPTIONS_MOST]
 
 
 class UpdateParams(msgspec.Struct, frozen=True, rename="camel", gc=False):

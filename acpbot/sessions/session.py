@@ -23,7 +23,7 @@ from acpbot.sessions.launch import describe_exit, launch, start_error
 from acpbot.sessions.terminate import TerminationResult, terminate
 from acpbot.sessions.turn import Turn, TurnEnd
 from acpbot.sessions.turn_runner import TurnRunner
-from acpbot.sessions.views import Detail, Row, SessionState, process_rows, row_of
+from acpbot.sessions.views import Detail, Row, SessionState, permission_row, process_rows, row_of
 from acpbot.sessions.workspace import make_folder
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from acpbot.config.settings import AgentSettings, Settings
     from acpbot.runtimes.runtime import AgentProcess, Launcher, Usage
     from acpbot.sessions.thread import ThreadListener
+    from acpbot.sessions.turn import PermissionNote
     from acpbot.sessions.views import Reason
     from acpbot.storage.records import ThreadRecord
 
@@ -56,6 +57,9 @@ class SessionObserver(Protocol):
 
     async def turn_starting(self, turn: Turn) -> None:
         """A turn's prompt is sent once this returns."""
+
+    def permission_answered(self, session: Session, note: PermissionNote) -> None:
+        """A permission request was answered, and no person did it."""
 
     def session_ending(self, session: Session) -> None:
         """It begins to end, and accepts no more turns."""
@@ -113,6 +117,8 @@ class Session:
             on_starting=observer.turn_starting,
             on_failure=partial(self._fail, "crashed"),
             on_empty_reply=self._replace,
+            on_permission_note=self._report_permission_note,
+            on_permission_record=partial(observer.permission_answered, self),
         )
         self.options = self.turns.options
         self.permission_requests = self.turns.permission_requests
@@ -159,7 +165,7 @@ class Session:
             turn_seconds=round(turns.turn_seconds, 3) if in_turn else None,
             silent_seconds=round(turns.silent_seconds, 3) if in_turn else None,
             activity=turns.calls.activity,
-            waiting_for=None if waiting is None else waiting.title,
+            waiting_for=None if waiting is None else waiting.line,
             queued=len(turns.queue),
             pid=None if process is None else process.pid,
             processes=None if usage is None else usage.processes,
@@ -170,6 +176,7 @@ class Session:
     async def detail(self) -> Detail:
         """A snapshot with stderr, open tool calls and the process tree as they are now."""
         process = self.process
+        waiting = next(iter(self.permission_requests.open.values()), None)
         tree = [] if process is None else process_rows(await process.look())
         members = msgspec.structs.asdict(self.row())
         if tree:
@@ -182,6 +189,7 @@ class Session:
             stderr=[] if process is None else process.stderr.lines(),
             tool_calls=self.turns.calls.rows(),
             process_tree=tree,
+            permission=None if waiting is None else permission_row(waiting),
             limits_not_held=() if self.process is None else self.process.limits_not_held,
         )
 
@@ -202,6 +210,10 @@ class Session:
             seconds, activity = round(self.turns.silent_seconds, 1), self.turns.calls.activity
             self.listener.session_stuck(self.thread.thread_id, activity, seconds)
         self._on_change()
+
+    def _report_permission_note(self, note: PermissionNote) -> None:
+        if self.listener is not None:
+            self.listener.permission_answered(self.thread.thread_id, note)
 
     # Its start.
 
@@ -316,6 +328,7 @@ class Session:
             # Whatever fails, no descriptors or no threads left for instance: the session and its turn end all the same.
             log.exception("session_end_failed", **self._fields)
         self._tasks.cancel_soon()
+        turns.permission_notes.flush()
         try:
             end = TurnEnd("cancelled" if reason == "killed" else "error", detail)
             turns.end(end if turns.answer is None or reason == "crashed" else turns.answer)

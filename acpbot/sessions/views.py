@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from itertools import repeat
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import msgspec
 
 from acpbot.runtimes.runtime import LimitNotHeld  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.sessions.terminate import Step  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.storage.records import ThreadRecord
+from acpbot.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from acpbot.runtimes.runtime import ProcessInfo
+    from acpbot.sessions.turn import PermissionRequest
 
 Reason = Literal["killed", "crashed", "start_failed", "evicted", "expired", "stuck", "stopped", "replaced"]
 """Why a session ended."""
@@ -33,7 +35,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     Durations are seconds, ``created_at`` is RFC 3339 UTC. ``turn_seconds`` and ``silent_seconds`` are
     ``None`` outside a turn; ``idle_seconds`` is 0 in a turn and restarts when one ends; ``queued`` leaves out the
-    running turn; ``turns`` counts finished ones; ``activity`` is the running tool's title.
+    running turn; ``turns`` counts finished ones; ``activity`` is the running tool's title, ``waiting_for``
+    what a permission is wanted for, on one line.
     """
 
     thread_id: str
@@ -61,6 +64,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     resumable: bool
 
 
+RowOf = TypeVar("RowOf", bound=Row)
+
+
 class ToolCallRow(msgspec.Struct, frozen=True, kw_only=True):
     """A tool call of the running turn that has not ended; ``seconds`` since its first update."""
 
@@ -84,13 +90,42 @@ class ProcessRow(msgspec.Struct, frozen=True, kw_only=True):
     age_seconds: float
 
 
+class PermissionOptionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One answer to a permission request; ``kind`` as in ACP."""
+
+    option_id: str
+    name: str
+    kind: str
+
+
+class PermissionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The oldest open permission request.
+
+    ``title`` is the agent's own, ``question`` and ``action`` are what is shown to people; ``withheld``: why it can't be
+    allowed, ``None`` where it can. ``action`` and ``raw_input`` are ``None`` for those who may only read.
+    """
+
+    request: str
+    title: str
+    question: str
+    options: list[PermissionOptionRow]
+    withheld: str | None = None
+    expires_at: str
+    action: str | None = None
+    raw_input: Any = None
+
+
 class Detail(Row, frozen=True, kw_only=True):
-    """A row and what only ``sessions.get`` has: recent stderr, open tool calls, the process tree, limits not held."""
+    """A row and what only ``sessions.get`` has: recent stderr, open tool calls, the process tree, limits not held.
+
+    ``permission``: the permission request that waits, the oldest of several.
+    """
 
     stderr: list[str] = []
     tool_calls: list[ToolCallRow] = []
     process_tree: list[ProcessRow] = []
     limits_not_held: tuple[LimitNotHeld, ...] = ()
+    permission: PermissionRow | None = None
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -142,6 +177,36 @@ def row_of(thread: ThreadRecord, **members: Any) -> Row:
     rows; `msgspec.convert` would take three times as long.
     """
     return Row(**dict(zip(_OF_THREAD, _values_of_thread(thread), strict=True)), **members)
+
+
+def permission_row(ask: PermissionRequest) -> PermissionRow:
+    """An open permission request, whole."""
+    return PermissionRow(
+        request=ask.request,
+        title=ask.title,
+        question=ask.action.question,
+        options=option_rows(ask),
+        withheld=ask.withheld,
+        expires_at=rfc3339(ask.expires_at),
+        action=ask.action.text(),
+        raw_input=ask.action.raw_input,
+    )
+
+
+def option_rows(ask: PermissionRequest) -> list[PermissionOptionRow]:
+    """The answers that a person may choose."""
+    return [PermissionOptionRow(option_id=one.option_id, name=one.name, kind=one.kind) for one in ask.options]
+
+
+def for_readers(row: RowOf) -> RowOf:
+    """The row, or the detail, without what only admins may see: what a permission is wanted for beyond its title."""
+    if row.waiting_for is None:
+        return row
+    shown = msgspec.structs.replace(row, waiting_for=row.activity or "a permission")
+    if isinstance(shown, Detail) and shown.permission is not None:
+        permission = msgspec.structs.replace(shown.permission, action=None, raw_input=None)
+        return msgspec.structs.replace(shown, permission=permission)
+    return shown
 
 
 def process_rows(found: Sequence[ProcessInfo]) -> list[ProcessRow]:

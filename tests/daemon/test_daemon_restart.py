@@ -208,7 +208,7 @@ async def test_buttons_from_before_the_restart_are_removed(town):
     async with town.daemon():
         await town.says(thread, f"{INTERRUPTED} {AGAIN}")
         await town.server.wait_for(lambda: not asked.components, what="no buttons")
-    assert "acpbot was restarted, so no answer is needed any more" in asked.content
+    assert "I was restarted, so this is no longer needed" in asked.content
 
 
 async def test_a_message_edited_during_the_absence_runs_as_edited(town):

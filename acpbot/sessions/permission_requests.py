@@ -148,8 +148,13 @@ class PermissionRequests:
 
     def tool_changed(self, body: dict[str, Any], *, cut: bool) -> None:
         """Reject the open requests for this tool call if the update says something else than what was shown."""
+        identity = body.get("toolCallId")
         for request in tuple(self.open.values()):
-            if request.tool_call_id == body.get("toolCallId") and _differs(request, body, cut=cut):
+            if (
+                request.tool_call_id is not None
+                and request.tool_call_id == identity
+                and _differs(request, body, cut=cut)
+            ):
                 request.reject("selected", "changed")
 
     def _remembered_answer(self, request: PermissionRequest, owner: str | None) -> PermissionOption | None:

@@ -43,6 +43,7 @@ Fit = Callable[[Blocks, PromptCapabilities], Blocks]
 
 
 _LINE_MAX: Final = 200
+_TITLE_MAX: Final = 1000
 
 DEFERRED: Final = "kept"
 """The stop reason of a turn that is deferred until the daemon's next start; the value is the wire's."""
@@ -119,7 +120,7 @@ class PermissionRequest:
         self.line = action.line(_LINE_MAX)
         self.withheld = action.cut
         self.tool_call_id = None if call is None else call.tool_call_id
-        self.title = action.title or "a tool"
+        self.title = action.title[:_TITLE_MAX] or "a tool"
         self.kind = action.kind
         self.timeout_seconds = timeout_seconds
         self.expires_at = expires_at

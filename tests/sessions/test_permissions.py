@@ -222,6 +222,31 @@ async def test_a_request_stays_open_where_what_was_shown_does_not_change(harness
     assert listener.text == "selected once\n"
 
 
+async def test_requests_that_the_agent_takes_back_do_not_flood_the_thread(harness):
+    listener = send(harness, STATUS, withdraw=True, times=40)
+    notes = await ended(listener)
+    assert len(listener.asks) == 32
+    assert notes[0] == "Rejected since there are too many requests: git status"
+    listener, ask = await asked(harness, STATUS)
+    ask.select("no", by="7")
+    await ended(listener)
+
+
+async def test_a_tool_call_of_another_session_fills_nothing_in(harness):
+    listener, ask = await asked(harness, {"toolCallId": "t"}, before=STATUS, session="a sub-agent")
+    assert ask.action.text() == "The agent does not say what it wants to do."
+    ask.select("no", by="7")
+    await ended(listener)
+
+
+async def test_a_long_title_is_cut_beside_the_action(harness):
+    listener, ask = await asked(harness, {**STATUS, "title": "x" * 50_000})
+    assert len(ask.title) == 1000
+    assert ask.line == "git status"
+    ask.select("no", by="7")
+    await ended(listener)
+
+
 async def test_two_requests_with_one_id_are_both_cancelled(harness):
     listener, ask = await asked(harness, STATUS, twice=REMOVE)
     notes = await ended(listener)

@@ -2,7 +2,8 @@
 
 ``before`` is a tool call that it reports first, ``ask`` the request's tool call, ``while_open`` an update before the
 answer. ``options`` are ``kind:id``. ``run`` is the command. ``pad``: so many characters are added to the raw input's
-command. ``times``: it asks so often. ``twice``: another request, with the same id. ``params``: sent in place of all.
+command. ``times``: it asks so often. ``twice``: another request, with the same id.
+``withdraw``: it takes the request back at once. ``session``: of which the request is. ``params``: sent in place of all.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def params(agent: Agent, wanted: dict, call: dict) -> dict:
     if "pad" in wanted:
         raw = {"command": "", **call.get("rawInput", {})}
         call = {**call, "rawInput": {**raw, "command": raw["command"] + "x" * wanted["pad"]}}
-    return {"sessionId": agent.session, "options": options, "toolCall": call}
+    return {"sessionId": wanted.get("session", agent.session), "options": options, "toolCall": call}
 
 
 def report(agent: Agent, kind: str, call: dict) -> None:
@@ -45,6 +46,8 @@ def main() -> None:
                 agent.send(id=identity, method="session/request_permission", params=asked)
             if "while_open" in wanted:
                 report(agent, "tool_call_update", wanted["while_open"])
+            if "withdraw" in wanted:
+                agent.send(method="$/cancel_request", params={"requestId": identity})
             answer = chosen(agent.wait_for(identity))
             if "run" in wanted and answer in {"selected once", "selected always"}:
                 subprocess.run(["sh", "-c", wanted["run"]], check=False)

@@ -34,7 +34,7 @@ MOST_WITHDRAWN: Final = 32
 """Requests of one turn that the agent takes back or changes: each of them is a message that people read for nothing."""
 
 _REMEMBERED_MOST: Final = 1000
-_TOO_LARGE: Final = "it is larger than 1 MiB"
+_TOO_LARGE: Final = "it is larger than 1 MiB, or has too many parts"
 _CUT_BEFORE: Final = "the agent reported a part of it that was too large to keep"
 
 _Remembered = dict[tuple[str, bytes], tuple[str, ...]]
@@ -71,12 +71,17 @@ class PermissionRequests:
         self._withdrawn = 0
 
     def add(
-        self, asked: PermissionAsked, earlier: OpenToolCall | None, *, owner: str | None, refuse: bool
+        self,
+        asked: PermissionAsked,
+        earlier: Callable[[str], OpenToolCall | None],
+        *,
+        owner: str | None,
+        refuse: bool,
     ) -> PermissionRequest | None:
         """Decide, or open a request and return it.
 
-        ``earlier``: the tool call as it was reported before. ``owner``: the chat user whose turn it is. ``refuse``:
-        there is nobody to ask, the answer is ``cancelled``.
+        ``earlier``: the tool call of an id as it was reported before. ``owner``: the chat user whose turn it is.
+        ``refuse``: there is nobody to ask, the answer is ``cancelled``.
         """
         request = self._make(asked, earlier)
         same_id = [one for one in self.open.values() if one.asked.request_id == asked.request_id]
@@ -107,18 +112,22 @@ class PermissionRequests:
             return request
         return None
 
-    def _make(self, asked: PermissionAsked, earlier: OpenToolCall | None) -> PermissionRequest:
-        call, before, cut = asked.params.tool_call, {}, None if asked.whole else _TOO_LARGE
-        if earlier is not None:
-            title = None if earlier.title == call.get("toolCallId") else earlier.title
-            before = {"title": title, "kind": earlier.kind, "rawInput": earlier.raw_input, "content": earlier.content}
-            if earlier.cut and not (call.get("rawInput") and call.get("content")):
+    def _make(self, asked: PermissionAsked, earlier: Callable[[str], OpenToolCall | None]) -> PermissionRequest:
+        call, before, cut = asked.params.decoded_call(), {}, None if asked.whole else _TOO_LARGE
+        identity = call.get("toolCallId")
+        if not isinstance(identity, str):
+            identity = None
+        elif (known := earlier(identity)) is not None:
+            title = None if known.title == identity else known.title
+            before = {"title": title, "kind": known.kind, "rawInput": known.raw_input, "content": known.content}
+            if known.cut and not (call.get("rawInput") and call.get("content")):
                 cut = cut or _CUT_BEFORE
         seconds = self._settings.timeout_seconds
         return PermissionRequest(
             f"{self._prefix}-{next(self._numbers)}",
             asked,
             action_of(call, before, cut),
+            tool_call_id=identity,
             timeout_seconds=seconds,
             expires_at=self._wall() + seconds,
             on_resolved=self._resolved,

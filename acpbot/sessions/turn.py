@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 import msgspec
 
 from acpbot.acp import permissions
-from acpbot.acp.schema import CANCELLED_ERROR, PermissionOption, PromptCapabilities, tool_call
+from acpbot.acp.schema import CANCELLED_ERROR, PermissionOption, PromptCapabilities
 from acpbot.errors import Conflict, InvalidParams
 from acpbot.logs import get_logger
+from acpbot.sessions.permission_action import Action
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from acpbot.acp.connection import PermissionAsked, PromptEnded
     from acpbot.acp.schema import Update
-    from acpbot.sessions.permission_action import Action
 
 log = get_logger(__name__)
 
@@ -96,9 +96,8 @@ class TurnListener(Protocol):
 class PermissionRequest:
     """One permission request. ``request`` is the daemon's own name for it, never reused.
 
-    ``action`` is what it is for, ``line`` the same on one line.
-    ``withheld``: why it can't be allowed, as a clause; then ``options`` are rejections
-    only. ``expires_at``: Unix time. ``reason``: why acpbot has answered it by itself, ``None`` where it has not.
+    ``line`` is what it is for, on one line. ``withheld``: why it can't be allowed, as a clause; then ``options`` are
+    rejections only. ``expires_at``: Unix time. ``reason``: why acpbot has answered it by itself, ``None`` where it has not.
     ``answered_by``: the chat user who has answered it. ``opened``: people were asked. ``on_resolved`` is called once,
     with the option that was chosen (``None``: cancelled).
     """
@@ -109,17 +108,17 @@ class PermissionRequest:
         asked: PermissionAsked,
         action: Action,
         *,
+        tool_call_id: str | None,
         timeout_seconds: float,
         expires_at: float,
         on_resolved: Callable[[PermissionRequest, PermissionOption | None], None],
     ) -> None:
-        call = tool_call(asked.params.tool_call)
         self.request = request
         self.asked = asked
-        self.action = action
+        self._action = msgspec.json.encode(action)  # decoded it takes many times the memory
         self.line = action.line(_LINE_MAX)
         self.withheld = action.cut
-        self.tool_call_id = None if call is None else call.tool_call_id
+        self.tool_call_id = tool_call_id
         self.title = action.title[:_TITLE_MAX] or "a tool"
         self.kind = action.kind
         self.timeout_seconds = timeout_seconds
@@ -130,6 +129,11 @@ class PermissionRequest:
         self.answered_by: str | None = None
         self.opened = False
         self._on_resolved = on_resolved
+
+    @property
+    def action(self) -> Action:
+        """What it is for; made anew at each access."""
+        return msgspec.json.decode(self._action, type=Action)
 
     @property
     def options(self) -> Sequence[PermissionOption]:

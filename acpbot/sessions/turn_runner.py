@@ -308,11 +308,10 @@ class TurnRunner:
         self._has_content = True
         turn = self.turn
         refuse = turn is None or turn.prompt_id is None or turn.cancelled_at is not None or self.ending
-        identity = asked.params.tool_call.get("toolCallId")
         own = self.agent is not None and asked.params.session_id == self.agent.session_id
-        earlier = self.calls.get(identity) if own and isinstance(identity, str) else None
         owner = None if turn is None else turn.owner
-        request = self.permission_requests.add(asked, earlier, owner=owner, refuse=refuse)
+        known = self.calls.get if own else _nothing_known
+        request = self.permission_requests.add(asked, known, owner=owner, refuse=refuse)
         if request is not None and turn is not None:
             turn.listener.on_permission_request(request)
             self._on_change()
@@ -362,6 +361,10 @@ class TurnRunner:
         is_empty = ended.stop_reason == "end_turn" and not self._has_content and turn.cancelled_at is None
         is_suspect = self._cancelled_before or (self.reopened and turn is self.retried)
         return is_empty and is_suspect and self.turn_seconds < _AT_ONCE_SECONDS
+
+
+def _nothing_known(_tool_call_id: str) -> None:
+    """A sub-agent's tool calls are not part of this conversation."""
 
 
 async def _check(turn: Turn) -> None:

@@ -151,9 +151,17 @@ async def test_an_always_for_a_request_that_says_nothing_is_not_remembered(harne
 async def test_a_request_over_a_mebibyte_can_only_be_rejected(harness):
     listener, ask = await asked(harness, STATUS, pad=1024 * 1024)
     assert [option.option_id for option in ask.options] == ["no", "never"]
-    with pytest.raises(InvalidParams, match="cannot allow this request: it is larger than 1 MiB"):
+    with pytest.raises(InvalidParams, match="cannot allow this request: it is larger than 1 MiB, "):
         ask.select("once", by="7")
     assert ask.action.digest is None
+    ask.select("no", by="7")
+    await ended(listener)
+
+
+async def test_a_request_of_very_many_parts_can_only_be_rejected(harness):
+    listener, ask = await asked(harness, STATUS, parts=100_000)
+    assert [option.option_id for option in ask.options] == ["no", "never"]
+    assert ask.line == "stub"
     ask.select("no", by="7")
     await ended(listener)
 

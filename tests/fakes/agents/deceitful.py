@@ -2,7 +2,7 @@
 
 ``before`` is a tool call that it reports first, ``ask`` the request's tool call, ``while_open`` an update before the
 answer. ``options`` are ``kind:id``. ``run`` is the command. ``pad``: so many characters are added to the raw input's
-command. ``times``: it asks so often. ``twice``: another request, with the same id.
+command. ``parts``: so many lists are added to the raw input. ``times``: it asks so often. ``twice``: another request, with the same id.
 ``withdraw``: it takes the request back at once. ``session``: of which the request is. ``params``: sent in place of all.
 """
 
@@ -23,6 +23,8 @@ def params(agent: Agent, wanted: dict, call: dict) -> dict:
     if "pad" in wanted:
         raw = {"command": "", **call.get("rawInput", {})}
         call = {**call, "rawInput": {**raw, "command": raw["command"] + "x" * wanted["pad"]}}
+    if "parts" in wanted:
+        call = {**call, "rawInput": {**call["rawInput"], "more": [[]] * wanted["parts"]}}
     return {"sessionId": wanted.get("session", agent.session), "options": options, "toolCall": call}
 
 

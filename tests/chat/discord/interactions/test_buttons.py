@@ -114,12 +114,13 @@ def test_of_many_options_a_rejection_is_always_shown():
 
 
 def asked(call: dict, *options: PermissionOption, cut: str | None = None) -> PermissionRequest:
-    params = PermissionParams("s", list(options) or [option("allow_once"), option("reject_once", "", "no")], call)
+    params = PermissionParams("s", list(options) or [option("allow_once"), option("reject_once", "", "no")])
     action = action_of(call, {}, cut)
     return PermissionRequest(
         REQUEST,
         PermissionAsked(1, params),
         action,
+        tool_call_id="t",
         timeout_seconds=300,
         expires_at=1_800_000_000.4,
         on_resolved=lambda *_: None,

@@ -97,7 +97,7 @@ class PermissionRequest:
     """One permission request. ``request`` is the daemon's own name for it, never reused.
 
     ``line`` is what it is for, on one line. ``withheld``: why it can't be allowed, as a clause; then ``options`` are
-    rejections only. ``expires_at``: Unix time. ``reason``: why acpbot has answered it by itself, ``None`` where it has not.
+    rejections only. ``expires_at``: Unix time. ``reason``: why acpbot has answered it by itself, else ``None``.
     ``answered_by``: the chat user who has answered it. ``opened``: people were asked. ``on_resolved`` is called once,
     with the option that was chosen (``None``: cancelled).
     """

@@ -2,7 +2,8 @@
 
 ``before`` is a tool call that it reports first, ``ask`` the request's tool call, ``while_open`` an update before the
 answer. ``options`` are ``kind:id``. ``run`` is the command. ``pad``: so many characters are added to the raw input's
-command. ``parts``: so many lists are added to the raw input. ``times``: it asks so often. ``twice``: another request, with the same id.
+command. ``parts``: so many lists are added to the raw input. ``times``: it asks so often. ``twice``: another request,
+with the same id.
 ``withdraw``: it takes the request back at once. ``session``: of which the request is. ``params``: sent in place of all.
 """
 

@@ -43,6 +43,7 @@ _QUESTIONS: Final = {
 _VERBS: Final = {"edit": "Edit", "delete": "Delete", "move": "Move", "read": "Read"}
 _NOTHING: Final = "The agent does not say what it wants to do."
 _ONLY_TITLE: Final = "(The agent says no more than this title.)"
+_NOT_KNOWN: Final = "(What else the agent says of it is not shown.)"
 _CONTEXT: Final = 3
 _MEMBERS_MOST: Final = 256
 """Of the raw input and of the content, each with lines of its own; more are shown as JSON."""
@@ -103,7 +104,8 @@ class Action(msgspec.Struct, frozen=True):
         """All of it, on lines."""
         lines = list(self._lines())
         if not lines:
-            lines = [*_block("title", visible(self.title)), _ONLY_TITLE] if self.title else [_NOTHING]
+            title = _block("title", visible(self.title)) if self.title else []
+            lines = [*title, _NOT_KNOWN if self.cut is not None else _ONLY_TITLE if title else _NOTHING]
         words = mixed_words("\n".join(lines))
         if words:
             lines += ["", f"Note: letters or marks of different alphabets look alike here: {', '.join(words)}"]

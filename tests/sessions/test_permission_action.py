@@ -168,7 +168,9 @@ def test_every_part_decides_whether_an_action_is_the_same():
 
 
 def test_what_is_not_known_whole_is_the_same_as_nothing():
-    assert action_of({"title": "t"}, {}, "it is too large").digest is None
+    large = action_of({"title": "t"}, {}, "it is too large")
+    assert large.digest is None
+    assert large.text() == "title: t\n(What else the agent says of it is not shown.)"
     assert action().digest is None
     assert action({"command": "\ud800"}).digest is None
 

@@ -35,12 +35,11 @@ class Option(NamedTuple):
     @property
     def label(self) -> str:
         """What it does, and what the agent calls it where that says more."""
-        name = self.name or self.option_id
         known = _KINDS.get(self.kind)
         if known is None:
-            return name
-        plain = _PLAIN.issuperset(name.lower().split())
-        return known if plain else f"{known.removesuffix(' this')}: {name}"
+            return self.name or self.option_id
+        plain = _PLAIN.issuperset(self.name.lower().split())
+        return known if plain else f"{known.removesuffix(' this')}: {self.name}"
 
 
 class PermissionRequest(NamedTuple):

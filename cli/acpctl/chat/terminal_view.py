@@ -81,8 +81,8 @@ class TerminalView:
     def permission_ended(self, request: PermissionRequest, outcome: str, reason: str) -> None:
         """Say how it ended, where that was not an answer."""
         if outcome != "selected" or reason:
-            why = f" ({reason})" if reason else ""
-            self._add(f"permission {outcome}{why}: {request.summary}", "dim")
+            what = "closed" if outcome == "selected" else outcome
+            self._add(f"permission {what}{f', {reason}' if reason else ''}: {request.summary}", "dim")
 
     def notice(self, text: str) -> None:
         """Show it."""

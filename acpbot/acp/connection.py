@@ -57,10 +57,21 @@ class ByteStream(Protocol):
 
 
 class PermissionAsked(msgspec.Struct, frozen=True):
-    """The agent waits for an answer to ``session/request_permission``; see :meth:`Agent.answer_permission`."""
+    """The agent waits for an answer to ``session/request_permission``; see :meth:`Agent.answer_permission`.
+
+    ``whole``: ``params`` are all that it sent. ``size``: bytes of what is kept of them.
+    """
 
     request_id: Id
     params: schema.PermissionParams
+    whole: bool = True
+    size: int = 0
+
+
+class PermissionUnreadable(msgspec.Struct, frozen=True):
+    """The agent asked for a permission in a form that is not ACP's; it has been answered with an error."""
+
+    reason: str
 
 
 class RequestCancelled(msgspec.Struct, frozen=True):
@@ -81,7 +92,7 @@ class Closed(msgspec.Struct, frozen=True):
     """The last item: nothing more will come."""
 
 
-Item = schema.Update | PermissionAsked | RequestCancelled | PromptEnded | Closed
+Item = schema.Update | PermissionAsked | PermissionUnreadable | RequestCancelled | PromptEnded | Closed
 
 
 class AgentConnection:
@@ -256,11 +267,13 @@ class AgentConnection:
     def _handle_request(self, message: Request) -> None:
         if message.method == "session/request_permission":
             try:
-                params = msgspec.json.decode(message.params, type=schema.PermissionParams)
+                params, whole = schema.permission_params(message.params)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 self._refuse(message.id, -32602, f"cannot take these params: {error}")
+                self._items.append(PermissionUnreadable(str(error)[:_DETAIL_LENGTH]))
             else:
-                self._items.append(PermissionAsked(message.id, params))
+                size = len(bytes(message.params)) if whole else 0
+                self._items.append(PermissionAsked(message.id, params, whole, size))
             return
         self._refuse(message.id, METHOD_NOT_FOUND, f"cannot serve {message.method[:80]}: not offered here")
 

@@ -26,11 +26,15 @@ CONTENT_KINDS: Final = frozenset(
 
 
 class Update(msgspec.Struct, frozen=True, gc=False):
-    """One ``session/update``: ``kind`` is its ``sessionUpdate``, ``body`` the whole update as the agent sent it."""
+    """One ``session/update``: ``kind`` is its ``sessionUpdate``, ``body`` the whole update as the agent sent it.
+
+    ``cut``: something of it was left out when it was decoded.
+    """
 
     session_id: str
     kind: str
     body: dict[str, Any]
+    cut: bool = False
 
 
 class Implementation(msgspec.Struct, frozen=True):
@@ -89,12 +93,87 @@ class PermissionOption(msgspec.Struct, frozen=True, rename="camel"):
     kind: str = ""
 
 
+_NULL: Final = msgspec.Raw(b"null")
+_NO_OPTIONS: Final = msgspec.Raw(b"[]")
+_NO_MEMBERS: Final = msgspec.Raw(b"{}")
+
+
 class PermissionParams(msgspec.Struct, frozen=True, rename="camel"):
     """The parameters of ``session/request_permission``."""
 
     session_id: str
     options: list[PermissionOption] = []
-    tool_call: dict[str, Any] = {}
+    tool_call: msgspec.Raw = _NO_MEMBERS
+
+    def decoded_call(self) -> dict[str, Any]:
+        """The tool call. It is decoded when it is needed, because that takes many times the memory."""
+        return _decode_object(self.tool_call)
+
+
+class _LargeToolCall(msgspec.Struct, frozen=True, rename="camel"):
+    tool_call_id: msgspec.Raw = _NULL
+    title: msgspec.Raw = _NULL
+    kind: msgspec.Raw = _NULL
+
+
+class _LargePermissionParams(msgspec.Struct, frozen=True, rename="camel"):
+    session_id: str
+    options: msgspec.Raw = _NO_OPTIONS
+    tool_call: _LargeToolCall = _LargeToolCall()
+
+
+PERMISSION_BYTES_MOST: Final = 1024 * 1024
+"""Of the parameters of a permission request that is kept whole."""
+
+_CONTAINERS_MOST: Final = 50_000  # a byte of JSON may become 30 bytes of memory
+_OPTIONS_BYTES_MOST: Final = 65_536
+_OPTIONS_MOST: Final = 64
+_OPTION_ID_MOST: Final = 1000
+_OPTION_NAME_MOST: Final = 200
+_TITLE_MOST: Final = 1000
+_decode_permission: Final = msgspec.json.Decoder(PermissionParams).decode
+_decode_large_permission: Final = msgspec.json.Decoder(_LargePermissionParams).decode
+_decode_options: Final = msgspec.json.Decoder(list[PermissionOption]).decode
+_decode_object: Final = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def permission_params(params: msgspec.Raw) -> tuple[PermissionParams, bool]:
+    """The parameters of a permission request, and whether they are whole.
+
+    Of those over :data:`PERMISSION_BYTES_MOST`, or with very many objects and arrays, only the options, and the id,
+    title and kind of the tool call are kept. Raises msgspec.MsgspecError, UnicodeDecodeError, RecursionError.
+    """
+    data = bytes(params)
+    whole = len(data) <= PERMISSION_BYTES_MOST and data.count(b"{") + data.count(b"[") <= _CONTAINERS_MOST
+    if whole:
+        found = _decode_permission(data)
+        _decode_object(found.tool_call)  # whether it can be decoded later
+        options, call = found.options, found.tool_call.copy()  # without the data around it
+    else:
+        large = _decode_large_permission(data)
+        session_id, raw = large.session_id, large.options
+        options = _decode_options(raw) if len(bytes(raw)) <= _OPTIONS_BYTES_MOST else []
+        members = {
+            "toolCallId": large.tool_call.tool_call_id,
+            "title": large.tool_call.title,
+            "kind": large.tool_call.kind,
+        }
+        known = {key: value for key, value in members.items() if len(bytes(value)) <= _TITLE_MOST}
+        found, call = PermissionParams(session_id), msgspec.Raw(msgspec.json.encode(known))
+    return msgspec.structs.replace(found, options=_usable_options(options), tool_call=call), whole
+
+
+def _usable_options(options: list[PermissionOption]) -> list[PermissionOption]:
+    """The options without those of which nobody can say what they do: one id for several kinds. 64 at most."""
+    kinds: dict[str, set[str]] = {}
+    for option in options:
+        kinds.setdefault(option.option_id, set()).add(option.kind)
+    found: dict[str, PermissionOption] = {}
+    for option in options:
+        if len(option.option_id) <= _OPTION_ID_MOST and len(kinds[option.option_id]) == 1:
+            named = msgspec.structs.replace(option, name=option.name[:_OPTION_NAME_MOST], kind=option.kind[:40])
+            found.setdefault(option.option_id, named)
+    return list(found.values())[:_OPTIONS_MOST]
 
 
 class UpdateParams(msgspec.Struct, frozen=True, rename="camel", gc=False):

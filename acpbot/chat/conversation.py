@@ -12,6 +12,7 @@ import msgspec
 from acpbot.acp import schema
 from acpbot.chat.platform import IncomingMessage
 from acpbot.chat.rendering.live_message import LiveMessage
+from acpbot.chat.rendering.markdown import code
 from acpbot.errors import WireError
 from acpbot.logs import get_logger
 from acpbot.sessions.turn import DEFERRED, Turn
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
     from acpbot.acp.schema import Update
     from acpbot.chat.platform import ChatPlatform, TurnView
     from acpbot.sessions.pool import Pool
-    from acpbot.sessions.turn import PermissionRequest, TurnEnd
+    from acpbot.sessions.turn import PermissionNote, PermissionRequest, TurnEnd
     from acpbot.sessions.views import Reason
 
 log = get_logger(__name__)
 
 _INCOMING: Final = msgspec.json.Decoder(IncomingMessage)
+_ACTION_MAX: Final = 150
 TEXT_LIMIT: Final = 4 * 1024 * 1024
 AFRESH: Final = "The agent could not pick the earlier conversation up again: it starts afresh and knows nothing of it."
 INTERRUPTED: Final = "⚠️ acpbot was restarted in the middle of this answer, and the agent was stopped with it."
@@ -95,6 +97,11 @@ def removal_text(folder: str, seconds: float) -> str:
     )
 
 
+def note_text(note: PermissionNote) -> str:
+    """One line about a permission request that acpbot has answered by itself."""
+    return f"🔐 {note.text}: {code(note.action, _ACTION_MAX)}" if note.action else f"🔐 {note.text}."
+
+
 class Conversation:
     """One turn: listens to the session, keeps the live message, and has a view show it.
 
@@ -159,6 +166,11 @@ class Conversation:
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
         """Show that it is no longer."""
         self._view.on_permission_resolved(ask)
+
+    def on_permission_note(self, note: PermissionNote) -> None:
+        """Show that acpbot has answered a permission request by itself."""
+        self.live.notice(note_text(note))
+        self._view.on_permission_note(self.live, note)
 
     def on_ended(self, end: TurnEnd) -> None:
         """Deliver the whole."""
@@ -282,6 +294,10 @@ class Conversations:
     def option_not_set(self, thread_id: str, option: str, value: str) -> None:
         """Post in the thread that the agent does not have what the configuration gives it."""
         self._platform.notice(thread_id, option_not_set_text(option, value))
+
+    def permission_answered(self, thread_id: str, note: PermissionNote) -> None:
+        """Post in the thread that acpbot has answered a permission request by itself."""
+        self._platform.notice(thread_id, note_text(note))
 
     def removal_planned(self, thread_id: str, folder: str, seconds: float) -> None:
         """Post in the thread which folder is deleted, and when."""

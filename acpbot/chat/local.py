@@ -13,6 +13,8 @@ from acpbot.acp import schema
 from acpbot.chat.conversation import Conversations
 from acpbot.chat.platform import IncomingMessage
 from acpbot.errors import InvalidParams, NotFound
+from acpbot.sessions.permission_notes import because
+from acpbot.sessions.views import option_rows
 from acpbot.sessions.workspace import check_thread_id
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from acpbot.chat.rendering.live_message import LiveMessage
     from acpbot.errors import WireError
     from acpbot.sessions.pool import Pool
-    from acpbot.sessions.turn import PermissionRequest, TurnEnd
+    from acpbot.sessions.turn import PermissionNote, PermissionRequest, TurnEnd
     from acpbot.sessions.views import Row
 
 Event = dict[str, Any]
@@ -78,12 +80,12 @@ class LocalChat:
             raise NotFound(f"cannot send: thread {thread[:80]!r} is not open here; chat.open it first")
         return self._conversations.receive(IncomingMessage(thread_id=thread, text=text, owner=owner))
 
-    def permit(self, thread: str, request: str, option: str) -> None:
-        """Answer a permission request. Raises NotFound, Conflict, InvalidParams."""
+    def permit(self, thread: str, request: str, option: str, user: str) -> None:
+        """Answer a permission request as ``user``. Raises NotFound, Conflict, InvalidParams."""
         session = self._pool.get(thread)
         if session is None or thread not in self._listeners:
             raise NotFound(f"cannot answer: thread {thread[:80]!r} is not open here")
-        session.permission_requests.get(request).select(option)
+        session.permission_requests.get(request).select(option, by=user)
 
     def leave(self, thread: str, emit: Callable[[Event], None]) -> None:
         """Send nothing more to ``emit``; the session goes on."""
@@ -192,7 +194,11 @@ class _LocalTurnView:
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
         chosen = None if ask.chosen is None else ask.chosen.option_id
         event = {"type": "permission_end", "request": ask.request, "outcome": ask.outcome, "option_id": chosen}
-        self._emit(event)
+        self._emit({**event, "reason": None if ask.reason is None else because(ask.reason)})
+
+    def on_permission_note(self, live: LiveMessage, note: PermissionNote) -> None:
+        self._live = live
+        self._emit({"type": "notice", "text": note.line})
 
     def on_ended(self, live: LiveMessage, end: TurnEnd, on_persisted: Callable[[], None]) -> None:
         self._live = None
@@ -225,13 +231,15 @@ class _LocalTurnView:
 
 def asked_event(ask: PermissionRequest) -> Event:
     """A ``permission`` event."""
-    options = [{"option_id": option.option_id, "name": option.name, "kind": option.kind} for option in ask.options]
     return {
         "type": "permission",
         "request": ask.request,
         "title": ask.title,
         "tool_call_id": ask.tool_call_id,
-        "options": options,
+        "question": ask.action.question,
+        "action": ask.action.text(),
+        "withheld": ask.withheld,
+        "options": msgspec.to_builtins(option_rows(ask)),
         "timeout_seconds": ask.timeout_seconds,
     }
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from acpbot.acp.schema import PromptCapabilities, Update
     from acpbot.chat.rendering.live_message import LiveMessage
     from acpbot.errors import WireError
-    from acpbot.sessions.turn import PermissionRequest, TurnEnd
+    from acpbot.sessions.turn import PermissionNote, PermissionRequest, TurnEnd
 
 
 class ChatFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +62,9 @@ class TurnView(Protocol):
 
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
         """A permission request needs no more answer."""
+
+    def on_permission_note(self, live: LiveMessage, note: PermissionNote) -> None:
+        """A permission request was answered, and no person did it; the live message has a line about it."""
 
     def on_ended(self, live: LiveMessage, end: TurnEnd, on_persisted: Callable[[], None]) -> None:
         """The turn is over: the live message is complete and is to be delivered, whatever was delivered so far.

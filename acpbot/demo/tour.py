@@ -113,7 +113,7 @@ class Tour:
             case "permission":
                 option = next((o for o in event["options"] if o["kind"].startswith("allow")), event["options"][0])
                 names = ", ".join(o["name"] or o["option_id"] for o in event["options"])
-                say(f"[permission wanted for: {event['title']}; options: {names}]")
+                say(f"[{event['question']} {event['action']}; options: {names}]")
                 say(f"you> {option['name'] or option['option_id']}")
                 params = {"thread": THREAD, "request": event["request"], "option": option["option_id"]}
                 self._chat.call("chat.permit", params)

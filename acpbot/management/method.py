@@ -70,8 +70,8 @@ class Chat(Protocol):
     async def send(self, thread: str, text: str, owner: str) -> int:
         """Queue a prompt; returns how many turns are before it."""
 
-    def permit(self, thread: str, request: str, option: str) -> None:
-        """Answer a permission request. Raises NotFound, Conflict, InvalidParams."""
+    def permit(self, thread: str, request: str, option: str, user: str) -> None:
+        """Answer a permission request as ``user``. Raises NotFound, Conflict, InvalidParams."""
 
     def leave(self, thread: str, emit: Callable[[Event], None]) -> None:
         """Call ``emit`` no more; nothing happens where it was not in use."""

@@ -16,12 +16,20 @@ _LONGEST_MS: Final = 4 * 3600 * 1000
 
 
 @dataclass(slots=True)
-class _Call:
+class OpenToolCall:
+    """A tool call that has not ended; ``raw_input`` and ``content`` are ACP's, ``None`` where it has none.
+
+    ``cut``: a part of ``raw_input`` or ``content`` is left out.
+    """
+
     since: float
     title: str
     kind: str | None = None
     status: str | None = None
     limit_seconds: float | None = None
+    raw_input: Any = None
+    content: Any = None
+    cut: bool = False
 
 
 class OpenToolCalls:
@@ -29,7 +37,7 @@ class OpenToolCalls:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._calls: dict[str, _Call] = {}
+        self._calls: dict[str, OpenToolCall] = {}
 
     @property
     def activity(self) -> str | None:
@@ -46,8 +54,15 @@ class OpenToolCalls:
             call.limit_seconds is not None and now - call.since < call.limit_seconds for call in self._calls.values()
         )
 
-    def handle(self, body: dict[str, Any]) -> str | None:
-        """Note an update; return a line for the record where a call starts or ends, else ``None``."""
+    def get(self, tool_call_id: str) -> OpenToolCall | None:
+        """The open call of that id, as far as it was reported."""
+        return self._calls.get(tool_call_id)
+
+    def handle(self, body: dict[str, Any], *, cut: bool = False) -> str | None:
+        """Note an update; return a line for the record where a call starts or ends, else ``None``.
+
+        ``cut``: a part of the update was left out.
+        """
         update = schema.tool_call(body)
         if update is None:
             return None
@@ -59,11 +74,14 @@ class OpenToolCalls:
         if call is None:
             if len(self._calls) >= _MOST:
                 return None
-            call = self._calls[update.tool_call_id] = _Call(self._clock(), update.title or update.tool_call_id)
+            call = self._calls[update.tool_call_id] = OpenToolCall(self._clock(), update.title or update.tool_call_id)
             line = f"running: {call.title}"
         call.title = update.title or call.title
         call.kind = update.kind or call.kind
         call.status = update.status or call.status
+        call.raw_input = body.get("rawInput") or call.raw_input
+        call.content = body.get("content") or call.content
+        call.cut = call.cut or cut
         call.limit_seconds = _declared_limit(body.get("rawInput")) or call.limit_seconds
         return line
 

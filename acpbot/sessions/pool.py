@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from acpbot.config.settings import AgentSettings, Settings
     from acpbot.runtimes.runtime import Launcher
     from acpbot.sessions.thread import ThreadListener
-    from acpbot.sessions.turn import Turn
+    from acpbot.sessions.turn import PermissionNote, Turn
     from acpbot.sessions.views import Reason
 
 log = get_logger(__name__)
@@ -409,6 +409,13 @@ class Pool:
         if turn.message is not None:
             self.store.turn_started(turn.turn_id)
             await self.store.durable()
+
+    def permission_answered(self, session: Session, note: PermissionNote) -> None:
+        """Log and audit what was answered without a person."""
+        thread_id = session.thread.thread_id
+        outcome = f"{note.line[:1].lower()}{note.line[1:]}"
+        log.info("permission_answered", thread=thread_id, session=session.session_id, outcome=outcome)
+        self.store.audited(None, None, "permission", thread_id, outcome)
 
     def session_ending(self, session: Session) -> None:
         """Let the thread's next message start another session."""

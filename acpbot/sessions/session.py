@@ -24,7 +24,7 @@ from acpbot.sessions.launch import describe_exit, launch, start_error
 from acpbot.sessions.terminate import UNVERIFIED, TerminationResult, terminate
 from acpbot.sessions.turn import Turn, TurnEnd
 from acpbot.sessions.turn_runner import TurnRunner
-from acpbot.sessions.views import Detail, Row, SessionState, process_rows, row_of
+from acpbot.sessions.views import Detail, Row, SessionState, permission_row, process_rows, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from acpbot.config.settings import AgentSettings
     from acpbot.runtimes.runtime import AgentProcess, Launcher, Usage
     from acpbot.sessions.thread import ThreadListener
+    from acpbot.sessions.turn import PermissionNote
     from acpbot.sessions.views import Reason
     from acpbot.storage.records import ThreadRecord
 
@@ -57,6 +58,9 @@ class SessionObserver(Protocol):
 
     async def turn_starting(self, turn: Turn) -> None:
         """A turn's prompt is sent once this returns."""
+
+    def permission_answered(self, session: Session, note: PermissionNote) -> None:
+        """A permission request was answered, and no person did it."""
 
     def session_ending(self, session: Session) -> None:
         """It begins to end, and accepts no more turns."""
@@ -116,6 +120,8 @@ class Session:
             on_starting=observer.turn_starting,
             on_failure=partial(self._fail, "crashed"),
             on_empty_reply=self._replace,
+            on_permission_note=self._report_permission_note,
+            on_permission_record=partial(observer.permission_answered, self),
         )
         self.options = self.turns.options
         self.permission_requests = self.turns.permission_requests
@@ -163,7 +169,7 @@ class Session:
             turn_seconds=round(turns.turn_seconds, 3) if in_turn else None,
             silent_seconds=round(turns.silent_seconds, 3) if in_turn else None,
             activity=turns.calls.activity,
-            waiting_for=None if waiting is None else waiting.title,
+            waiting_for=None if waiting is None else waiting.line,
             queued=len(turns.queue),
             mode=self.options.mode,
             model=self.options.model,
@@ -176,6 +182,7 @@ class Session:
     async def detail(self) -> Detail:
         """A snapshot with stderr, open tool calls and the process tree as they are now."""
         process = self.process
+        waiting = next(iter(self.permission_requests.open.values()), None)
         tree = [] if process is None else process_rows(await process.look())
         members = msgspec.structs.asdict(self.row())
         if tree:
@@ -188,6 +195,7 @@ class Session:
             stderr=[] if process is None else process.stderr.lines(),
             tool_calls=self.turns.calls.rows(),
             process_tree=tree,
+            permission=None if waiting is None else permission_row(waiting),
             limits_not_held=() if self.process is None else self.process.limits_not_held,
             options_not_set=self.options.not_set,
         )
@@ -214,6 +222,10 @@ class Session:
         """Report to the thread that its agent is no longer in the configuration."""
         if self.listener is not None:
             self.listener.agent_removed(self.thread.thread_id, self.thread.agent)
+
+    def _report_permission_note(self, note: PermissionNote) -> None:
+        if self.listener is not None:
+            self.listener.permission_answered(self.thread.thread_id, note)
 
     # Its start.
 
@@ -347,6 +359,7 @@ class Session:
             # the session and its turn end all the same.
             log.exception("session_end_failed", **self._fields)
         self._tasks.cancel_soon()
+        turns.permission_notes.flush()
         return self._conclude(reason, detail)
 
     async def _stop_turns(self) -> None:

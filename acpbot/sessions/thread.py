@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acpbot.config.settings import Settings
+    from acpbot.sessions.turn import PermissionNote
     from acpbot.sessions.views import Reason
     from acpbot.storage.records import ThreadRecord
     from acpbot.storage.store import Store
@@ -59,6 +60,9 @@ class ThreadListener(Protocol):
 
     def option_not_set(self, thread_id: str, option: str, value: str) -> None:
         """The agent does not take the ``model``, or another option, that the configuration gives it."""
+
+    def permission_answered(self, thread_id: str, note: PermissionNote) -> None:
+        """The agent asked for a permission outside a turn, and got an answer without a person."""
 
     def removal_planned(self, thread_id: str, folder: str, seconds: float) -> None:
         """The thread's folder will be deleted with all files in it, if nobody writes there for so many seconds."""

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 import msgspec
 
 from acpbot.acp import permissions
-from acpbot.acp.schema import CANCELLED_ERROR, PermissionOption, PromptCapabilities, tool_call
+from acpbot.acp.schema import CANCELLED_ERROR, PermissionOption, PromptCapabilities
 from acpbot.errors import Conflict, InvalidParams
 from acpbot.logs import get_logger
+from acpbot.sessions.permission_action import Action
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,9 +25,25 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 PermissionOutcome = Literal["selected", "cancelled", "expired"]
+AnswerReason = Literal[
+    "policy",
+    "always",
+    "timeout",
+    "too_many",
+    "no_turn",
+    "no_options",
+    "unshown",
+    "changed",
+    "repeated_id",
+    "unreadable",
+]
+"""Why acpbot answers a permission request by itself."""
 Blocks = list[dict[str, Any]]
 Fit = Callable[[Blocks, PromptCapabilities], Blocks]
 
+
+_LINE_MAX: Final = 200
+_TITLE_MAX: Final = 1000
 
 DEFERRED: Final = "kept"
 """The stop reason of a turn that is deferred until the daemon's next start; the value is the wire's."""
@@ -40,6 +57,18 @@ class TurnEnd(msgspec.Struct, frozen=True):
 
     stop_reason: str
     error: str | None = None
+
+
+class PermissionNote(msgspec.Struct, frozen=True):
+    """``text`` is a clause of our own (``Allowed by policy``), ``action`` the agent's text that it is about."""
+
+    text: str
+    action: str = ""
+
+    @property
+    def line(self) -> str:
+        """Both on one line, without markup."""
+        return f"{self.text}: {self.action}" if self.action else f"{self.text}."
 
 
 class TurnListener(Protocol):
@@ -57,6 +86,9 @@ class TurnListener(Protocol):
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
         """A permission request was answered, or no longer needs an answer; ``ask.outcome`` says which."""
 
+    def on_permission_note(self, note: PermissionNote) -> None:
+        """A permission request was answered, and no person did it."""
+
     def on_ended(self, end: TurnEnd) -> None:
         """The turn is over; nothing follows. Called once for every turn that was accepted, run or not."""
 
@@ -64,48 +96,81 @@ class TurnListener(Protocol):
 class PermissionRequest:
     """One permission request. ``request`` is the daemon's own name for it, never reused.
 
-    ``on_resolved`` is called once, with the option that was chosen (``None``: cancelled).
+    ``line`` is what it is for, on one line. ``withheld``: why it can't be allowed, as a clause; then ``options`` are
+    rejections only. ``expires_at``: Unix time. ``reason``: why acpbot has answered it by itself, else ``None``.
+    ``answered_by``: the chat user who has answered it. ``opened``: people were asked. ``on_resolved`` is called once,
+    with the option that was chosen (``None``: cancelled).
     """
 
     def __init__(
         self,
         request: str,
         asked: PermissionAsked,
+        action: Action,
         *,
+        tool_call_id: str | None,
         timeout_seconds: float,
+        expires_at: float,
         on_resolved: Callable[[PermissionRequest, PermissionOption | None], None],
     ) -> None:
-        call = tool_call(asked.params.tool_call)
         self.request = request
         self.asked = asked
-        self.options: Sequence[PermissionOption] = asked.params.options
-        self.tool_call_id = None if call is None else call.tool_call_id
-        self.titled = call is not None and bool(call.title)
-        self.title = (call.title if call is not None else None) or "a tool"
-        self.kind = None if call is None else call.kind
+        self._action = msgspec.json.encode(action)  # decoded it takes many times the memory
+        self.line = action.line(_LINE_MAX)
+        self.withheld = action.cut
+        self.tool_call_id = tool_call_id
+        self.title = action.title[:_TITLE_MAX] or "a tool"
+        self.kind = action.kind
         self.timeout_seconds = timeout_seconds
+        self.expires_at = expires_at
         self.outcome: PermissionOutcome | None = None
         self.chosen: PermissionOption | None = None
+        self.reason: AnswerReason | None = None
+        self.answered_by: str | None = None
+        self.opened = False
         self._on_resolved = on_resolved
 
-    def select(self, option_id: str) -> None:
-        """Answer with an option. Raises Conflict (answered already), InvalidParams (no such option)."""
+    @property
+    def action(self) -> Action:
+        """What it is for; made anew at each access."""
+        return msgspec.json.decode(self._action, type=Action)
+
+    @property
+    def options(self) -> Sequence[PermissionOption]:
+        """The answers that a person may choose."""
+        offered = self.asked.params.options
+        return offered if self.withheld is None else [one for one in offered if one.kind in permissions.REJECT]
+
+    def withhold(self, why: str) -> None:
+        """Let nobody allow it: the person who would could not see all of it. ``why``: a clause for people."""
+        self.withheld = self.withheld or why
+
+    def select(self, option_id: str, *, by: str | None = None) -> None:
+        """Answer with an option. ``by``: the chat user who does; ``None`` is nobody whom acpbot knows.
+
+        Raises Conflict (answered already), InvalidParams (no such option, or it can't be allowed).
+        """
         option = next((option for option in self.options if option.option_id == option_id), None)
         if option is None:
+            if self.withheld is not None and any(one.option_id == option_id for one in self.asked.params.options):
+                raise InvalidParams(f"cannot allow this request: {self.withheld}")
             offered = ", ".join(option.option_id for option in self.options)
             raise InvalidParams(f"cannot choose {option_id!r}: the options are {offered or 'none'}")
         if self.outcome is not None:
             raise Conflict(f"cannot answer: this permission request was already {self.outcome}")
+        self.answered_by = by
         self.resolve("selected", option)
 
-    def reject(self, outcome: PermissionOutcome) -> None:
+    def reject(self, outcome: PermissionOutcome, reason: AnswerReason) -> None:
         """Answer with the mildest rejection on offer (``cancelled`` to the agent where there is none)."""
-        self.resolve(outcome, permissions.choose(self.options, permissions.REJECT))
+        self.resolve(outcome, permissions.choose(self.options, permissions.REJECT), reason)
 
-    def resolve(self, outcome: PermissionOutcome, option: PermissionOption | None) -> None:
-        """Send the answer, once; later calls change nothing."""
+    def resolve(
+        self, outcome: PermissionOutcome, option: PermissionOption | None, reason: AnswerReason | None = None
+    ) -> None:
+        """Send the answer, once; later calls change nothing. ``reason``: why acpbot answers by itself."""
         if self.outcome is None:
-            self.outcome, self.chosen = outcome, option
+            self.outcome, self.chosen, self.reason = outcome, option, reason
             self._on_resolved(self, option)
 
 

@@ -7,15 +7,16 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from acpbot.acp import permissions, schema
-from acpbot.acp.connection import PermissionAsked, PromptEnded, RequestCancelled
+from acpbot.acp.connection import PermissionAsked, PermissionUnreadable, PromptEnded, RequestCancelled
 from acpbot.aio import Wakeup
 from acpbot.errors import AgentError, AgentGone, TooMany
 from acpbot.logs import get_logger
 from acpbot.sessions.open_tool_calls import OpenToolCalls
 from acpbot.sessions.options import Options
 from acpbot.sessions.output import OutputRing
+from acpbot.sessions.permission_notes import PermissionNotes
 from acpbot.sessions.permission_requests import PermissionRequests
-from acpbot.sessions.turn import PermissionRequest, Turn, TurnEnd, end_of
+from acpbot.sessions.turn import PermissionNote, PermissionRequest, Turn, TurnEnd, end_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -43,6 +44,8 @@ class TurnRunner:
     sent. ``on_failure``: the agent can't be prompted any more, for this reason. ``on_empty_reply``: this turn should be
     tried by another session. A prompt that ends empty right after a cancel is tried once more in a new process that
     resumes the conversation, and if it ends empty there too, in a new conversation: so at most twice.
+    ``on_permission_note``: acpbot has answered a permission request by itself while no turn ran that could show it.
+    ``on_permission_record``: the same for the log and the audit, whether a turn runs or not.
     """
 
     def __init__(
@@ -57,6 +60,8 @@ class TurnRunner:
         on_starting: Callable[[Turn], Awaitable[None]],
         on_failure: Callable[[str], None],
         on_empty_reply: Callable[[Turn], None],
+        on_permission_note: Callable[[PermissionNote], None],
+        on_permission_record: Callable[[PermissionNote], None],
     ) -> None:
         self.agent: Agent | None = None
         self.turn: Turn | None = None
@@ -65,8 +70,13 @@ class TurnRunner:
         self.calls = OpenToolCalls(clock)
         self.output = OutputRing(thread.thread_id, session_id)
         self.permission_requests = PermissionRequests(
-            settings, prefix=session_id, answer=self._answer, on_closed=self._permission_closed
+            settings,
+            prefix=session_id,
+            wall=wall,
+            answer=self._answer,
+            on_closed=self._permission_closed,
         )
+        self.permission_notes = PermissionNotes(self._show_permission_note, on_permission_record)
         self.idle_since = clock()
         self.over = asyncio.Event()
         """Set when the running prompt has been answered, or can't be answered any more."""
@@ -88,6 +98,7 @@ class TurnRunner:
         self._on_starting = on_starting
         self._on_failure = on_failure
         self._on_empty_reply = on_empty_reply
+        self._on_permission_note = on_permission_note
         self._more = Wakeup()
         self._started_at = self._heard_at = 0.0
         self._has_content = False
@@ -199,6 +210,7 @@ class TurnRunner:
         self._has_content = False
         self._started_at = self._heard_at = self._clock()
         turn.prompt_id = None
+        self.permission_notes.flush()
         self.turn = turn
         try:
             await self.options.hold_mode(agent)
@@ -258,9 +270,11 @@ class TurnRunner:
 
     def end(self, end: TurnEnd) -> None:
         """End the running turn, if there is one."""
-        turn, self.turn = self.turn, None
+        turn = self.turn
         if turn is None:
             return
+        self.permission_notes.flush()
+        self.turn = None
         self._cancelled_before = turn.cancelled_at is not None or (self._cancelled_before and not self._has_content)
         self.permission_requests.cancel_all()
         self.calls.clear()
@@ -281,6 +295,9 @@ class TurnRunner:
                 self._update(item)
             case PermissionAsked():
                 self._permission_asked(item)
+            case PermissionUnreadable():
+                log.warning("permission_unreadable", **self._fields, reason=item.reason)
+                self.permission_notes.unreadable()
             case RequestCancelled():
                 self.permission_requests.withdraw(item.request_id)
             case PromptEnded():
@@ -301,14 +318,16 @@ class TurnRunner:
         if self.turn is None or self.turn.prompt_id is None:
             return
         if update.kind in {"tool_call", "tool_call_update"}:
-            self._tool_update(update.body)
+            self._tool_update(update)
         elif update.kind == "agent_message_chunk":
             self.output.text(schema.chunk_text(update.body))
         self.turn.listener.on_update(update)
 
-    def _tool_update(self, body: dict[str, Any]) -> None:
+    def _tool_update(self, update: schema.Update) -> None:
         before = self.calls.activity
-        line = self.calls.handle(body)
+        if self.permission_requests.open:
+            self.permission_requests.tool_changed(update.body, cut=update.cut)
+        line = self.calls.handle(update.body, cut=update.cut)
         if line is not None:
             self.output.line("tool", line)
         if line is not None or self.calls.activity != before:
@@ -319,7 +338,10 @@ class TurnRunner:
         self._has_content = True
         turn = self.turn
         refuse = turn is None or turn.prompt_id is None or turn.cancelled_at is not None or self.ending
-        request = self.permission_requests.add(asked, refuse=refuse)
+        own = self.agent is not None and asked.params.session_id == self.agent.session_id
+        owner = None if turn is None else turn.asker
+        known = self.calls.get if own else _nothing_known
+        request = self.permission_requests.add(asked, known, owner=owner, refuse=refuse)
         if request is not None and turn is not None:
             turn.listener.on_permission_request(request)
             self._on_change()
@@ -328,6 +350,18 @@ class TurnRunner:
         self._heard_at = self._clock()
         if self.agent is not None:
             self.agent.answer_permission(request.asked.request_id, permissions.outcome(option))
+        self.permission_notes.answered(request)
+
+    def _show_permission_note(self, note: PermissionNote) -> None:
+        self.output.line("notice", f"{note.text}.")  # readers see it, so without the action
+        if self.turn is None or self.turn.prompt_id is None:
+            self._on_permission_note(note)
+            return
+        try:
+            self.turn.listener.on_permission_note(note)
+        except Exception:
+            # The answer to a permission request comes through here: a listener's defect must not stop it.
+            log.exception("turn_listener_failed", turn=self.turn.turn_id)
 
     def _permission_closed(self, request: PermissionRequest) -> None:
         if self.turn is None:
@@ -357,3 +391,7 @@ class TurnRunner:
         is_empty = ended.stop_reason == "end_turn" and not self._has_content and turn.cancelled_at is None
         is_suspect = self._cancelled_before or (self.reopened and turn is self.retried)
         return is_empty and is_suspect and self.turn_seconds < _AT_ONCE_SECONDS
+
+
+def _nothing_known(_tool_call_id: str) -> None:
+    """A sub-agent's tool calls are not part of this conversation."""

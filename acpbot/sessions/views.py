@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from itertools import repeat
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -15,12 +15,14 @@ from acpbot.runtimes.runtime import LimitNotHeld  # noqa: TC001 - msgspec resolv
 from acpbot.sessions.options import NotSet  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.sessions.terminate import Step  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.storage.records import ThreadRecord
+from acpbot.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from acpbot.config.settings import AgentSettings
     from acpbot.runtimes.runtime import ProcessInfo
+    from acpbot.sessions.turn import PermissionRequest
 
 Reason = Literal["killed", "suspended", "crashed", "start_failed", "evicted", "expired", "stuck", "stopped", "replaced"]
 """Why a session ended."""
@@ -35,8 +37,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     Durations are seconds, ``created_at`` is RFC 3339 UTC. ``turn_seconds`` and ``silent_seconds`` are
     ``None`` outside a turn; ``idle_seconds`` is 0 in a turn and restarts when one ends; ``queued`` leaves out the
-    running turn; ``turns`` counts finished ones; ``activity`` is the running tool's title; ``mode`` and ``model`` are
-    the agent's ids of those in force.
+    running turn; ``turns`` counts finished ones; ``activity`` is the running tool's title, ``waiting_for`` what a
+    permission is wanted for, on one line; ``mode`` and ``model`` are the agent's ids of those in force.
     """
 
     thread_id: str
@@ -66,6 +68,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     resumable: bool
 
 
+RowOf = TypeVar("RowOf", bound=Row)
+
+
 class ToolCallRow(msgspec.Struct, frozen=True, kw_only=True):
     """A tool call of the running turn that has not ended; ``seconds`` since its first update."""
 
@@ -89,10 +94,36 @@ class ProcessRow(msgspec.Struct, frozen=True, kw_only=True):
     age_seconds: float
 
 
+class PermissionOptionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One answer to a permission request; ``kind`` as in ACP."""
+
+    option_id: str
+    name: str
+    kind: str
+
+
+class PermissionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The oldest open permission request.
+
+    ``title`` is the agent's own, ``question`` and ``action`` are what is shown to people; ``withheld``: why it can't be
+    allowed, ``None`` where it can. ``action`` and ``raw_input`` are ``None`` for those who may only read.
+    """
+
+    request: str
+    title: str
+    question: str
+    options: list[PermissionOptionRow]
+    withheld: str | None = None
+    expires_at: str
+    action: str | None = None
+    raw_input: Any = None
+
+
 class Detail(Row, frozen=True, kw_only=True):
     """A row and what only ``sessions.get`` has.
 
-    Recent stderr, open tool calls, the process tree, and the limits and options of the configuration that do not hold.
+    Recent stderr, open tool calls, the process tree, the limits and options of the configuration that do not hold, and
+    the permission request that waits, the oldest of several.
     """
 
     stderr: list[str] = []
@@ -100,6 +131,7 @@ class Detail(Row, frozen=True, kw_only=True):
     process_tree: list[ProcessRow] = []
     limits_not_held: tuple[LimitNotHeld, ...] = ()
     options_not_set: tuple[NotSet, ...] = ()
+    permission: PermissionRow | None = None
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -171,6 +203,36 @@ def row_of(thread: ThreadRecord, cwd: str, **members: Any) -> Row:
     rows; `msgspec.convert` would take three times as long.
     """
     return Row(cwd=cwd, **dict(zip(_OF_THREAD, _values_of_thread(thread), strict=True)), **members)
+
+
+def permission_row(ask: PermissionRequest) -> PermissionRow:
+    """An open permission request, whole."""
+    return PermissionRow(
+        request=ask.request,
+        title=ask.title,
+        question=ask.action.question,
+        options=option_rows(ask),
+        withheld=ask.withheld,
+        expires_at=rfc3339(ask.expires_at),
+        action=ask.action.text(),
+        raw_input=ask.action.raw_input,
+    )
+
+
+def option_rows(ask: PermissionRequest) -> list[PermissionOptionRow]:
+    """The answers that a person may choose."""
+    return [PermissionOptionRow(option_id=one.option_id, name=one.name, kind=one.kind) for one in ask.options]
+
+
+def for_readers(row: RowOf) -> RowOf:
+    """The row, or the detail, without what only admins may see: what a permission is wanted for beyond its title."""
+    if row.waiting_for is None:
+        return row
+    shown = msgspec.structs.replace(row, waiting_for=row.activity or "a permission")
+    if isinstance(shown, Detail) and shown.permission is not None:
+        permission = msgspec.structs.replace(shown.permission, action=None, raw_input=None)
+        return msgspec.structs.replace(shown, permission=permission)
+    return shown
 
 
 def process_rows(found: Sequence[ProcessInfo]) -> list[ProcessRow]:

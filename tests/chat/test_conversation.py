@@ -71,6 +71,9 @@ class Silent(TurnView):
     def on_permission_resolved(self, ask) -> None:
         pass
 
+    def on_permission_note(self, live, note) -> None:
+        pass
+
     def on_ended(self, live, end, on_persisted) -> None:
         pass
 

@@ -68,14 +68,14 @@ async def test_a_permission_is_asked_and_answered_once(chat, reader):
     asked = await reader.until("permission")
     kinds = {option["kind"]: option["option_id"] for option in asked["options"]}
     with pytest.raises(InvalidParams):
-        chat.permit("demo", asked["request"], "nonsense")
+        chat.permit("demo", asked["request"], "nonsense", "me")
     with pytest.raises(NotFound):
-        chat.permit("demo", "nothing", kinds["allow_once"])
-    chat.permit("demo", asked["request"], kinds["reject_once"])
+        chat.permit("demo", "nothing", kinds["allow_once"], "me")
+    chat.permit("demo", asked["request"], kinds["reject_once"], "me")
     closed = await reader.until("permission_end")
     assert (closed["outcome"], closed["option_id"]) == ("selected", kinds["reject_once"])
     with pytest.raises((Conflict, NotFound)):
-        chat.permit("demo", asked["request"], kinds["allow_once"])
+        chat.permit("demo", asked["request"], kinds["allow_once"], "me")
     await reader.until("turn_end")
 
 

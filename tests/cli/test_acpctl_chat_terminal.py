@@ -77,12 +77,15 @@ def test_a_permission_request_is_shown_and_answered(daemon, terminal, typed, cho
     screen.wait_for("\n>")
     screen.type("ask\n")
     shown = screen.wait_for("1-3, y or n >")
-    assert "Permission: rm -rf build/\n  1  Allow\n  2  Always allow\n  3  Do not\n1-3, y or n >" in shown
+    assert "Run this command?\n  rm -rf build/\nThe agent calls it: Clean up\nAlways covers exactly this" in shown
+    assert shown.endswith(
+        "Run this command? rm -rf build/\n  1  Allow once\n  2  Always allow this\n  3  Reject: Do not\n1-3, y or n >"
+    )
     screen.type(typed + "\n")
     shown = screen.wait_for("ask\n>")
     assert agent.answers == [chosen]
-    assert "rm -rf build/: " in shown
-    assert "Permission:" not in shown
+    assert ": rm -rf build/" in shown
+    assert "1-3, y or n" not in shown
 
 
 def test_an_answer_that_matches_no_option_is_not_sent(daemon, terminal):
@@ -465,6 +468,53 @@ def test_the_daemon_goes_away(daemon, terminal):
     assert screen.modes() & termios.ECHO
 
 
+def test_the_label_of_an_option_says_what_its_kind_does_whatever_the_agent_calls_it():
+    assert Option("a", "Reject", "allow_always").label == "Always allow this"
+    assert Option("a", "Yes, all git commands", "allow_always").label == "Always allow: Yes, all git commands"
+    assert Option("a", "", "odd").label == "a"
+
+
+def test_an_answer_that_was_typed_for_a_request_that_has_ended_does_not_answer_the_next(daemon, terminal):
+    def open_two(params, client):
+        def ask(request, action):
+            shown = {"question": "Run this command?", "action": action, "withheld": None}
+            client.chat(
+                "local-1", "permission", request=request, title="", timeout_seconds=60, options=OPTIONS, **shown
+            )
+
+        client.afterwards += [lambda: ask("r1", "git status"), lambda: ask("r2", "rm -rf build/")]
+        return {"session": row(params["thread"], "waiting")}
+
+    daemon.on("chat.open", open_two)
+    screen = terminal("chat", "local-1")
+    shown = screen.wait_for("1-3, y or n >")
+    assert "git status" in shown
+    assert "rm -rf" not in shown, "it is shown once it is the one that an answer is for"
+    screen.type("y")
+    screen.wait_for("1-3, y or n > y")
+    daemon.clients[0].chat("local-1", "permission_end", request="r1", outcome="expired", option_id=None, reason=None)
+    screen.wait_for("Run this command? rm -rf build/")
+    screen.type("\n")
+    screen.wait_for("answer 1 to 3, y or n")
+    assert daemon.asked("chat.permit") == []
+
+
+def test_a_request_that_can_not_be_allowed_says_why(daemon, terminal):
+    def ask(params, client):
+        withheld = {"question": "Run this command?", "action": "title: x", "withheld": "it is larger than 1 MiB"}
+        options = [option for option in OPTIONS if option["kind"].startswith("reject")]
+        event = {"request": "r1", "title": "x", "timeout_seconds": 60, "options": options, **withheld}
+        client.afterwards.append(lambda: client.chat("local-1", "permission", **event))
+        return {"session": row(params["thread"], "waiting")}
+
+    daemon.on("chat.open", ask)
+    screen = terminal("chat", "local-1")
+    screen.wait_for("It can't be allowed: it is larger than 1 MiB.")
+    screen.type("y\n")
+    screen.wait_for("answer 1 to 1, y or n")
+    assert daemon.asked("chat.permit") == []
+
+
 def test_yes_and_no_mean_options_by_their_kinds():
     options = (Option("a", "Sure", "allow_always"), Option("b", "Nope", "reject_always"), Option("c", "7", "odd"))
     request = PermissionRequest("r", "t", options, None)
@@ -474,4 +524,7 @@ def test_yes_and_no_mean_options_by_their_kinds():
     assert request.match("3") == options[2]
     assert [request.match(answer) for answer in ("", "0", "4", "9999", "x")] == [None] * 5
     assert PermissionRequest("r", "t", options[2:], None).match("y") is None
+    tricky = (Option("n", "no", "allow_once"), Option("y", "yes", "reject_once"))
+    assert PermissionRequest("r", "t", tricky, None).match("n") == tricky[1]
+    assert PermissionRequest("r", "t", tricky, None).match("yes") == tricky[0]
     assert PermissionRequest("r", "t", options[2:], None).rejection is None

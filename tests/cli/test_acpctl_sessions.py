@@ -225,3 +225,48 @@ def test_cancel_of_a_replaced_session_exits_with_5(daemon, acpctl):
 
     daemon.on("sessions.cancel", replaced)
     assert acpctl("cancel", "1234").code == 5
+
+
+PERMISSION = {
+    "request": "p1",
+    "title": "Tidy up",
+    "question": "Run this command?",
+    "options": [{"option_id": "a", "name": "Yes", "kind": "allow_once"}],
+    "withheld": None,
+    "expires_at": "2026-11-24T08:05:00.000Z",
+    "action": "command: rm -rf data\ncwd: /srv\x9b",
+    "raw_input": {"command": "rm -rf data"},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [
+        (
+            {},
+            [
+                "  Run this command?",
+                "    command: rm -rf data",
+                r"    cwd: /srv\x9b",
+                "  The agent calls it: Tidy up",
+                "  Answers: allow_once; it expires at 2026-11-24T08:05:00.000Z.",
+            ],
+        ),
+        (
+            {"withheld": "it is larger than 1 MiB", "options": [], "action": None, "raw_input": None},
+            [
+                "  Run this command?",
+                "  The agent calls it: Tidy up",
+                "  It can't be allowed: it is larger than 1 MiB.",
+                "  Answers: none; it expires at 2026-11-24T08:05:00.000Z.",
+            ],
+        ),
+    ],
+    ids=["an admin", "a reader"],
+)
+def test_show_says_what_a_permission_is_wanted_for(daemon, acpctl, changes, lines):
+    waiting = {**detail(daemon.rows[0]), "permission": {**PERMISSION, **changes}}
+    daemon.on("sessions.get", lambda _params, _client: {"session": waiting})
+    shown = acpctl("show", "1234").out.splitlines()
+    start = shown.index("PERMISSION")
+    assert shown[start + 1 : start + 1 + len(lines)] == lines

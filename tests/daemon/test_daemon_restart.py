@@ -202,13 +202,13 @@ async def test_a_partly_delivered_answer_is_completed_and_not_repeated(town):
 async def test_buttons_from_before_the_restart_are_removed(town):
     async with town.daemon() as daemon:
         thread = await town.opens("tool echo hello")
-        await town.says_part(thread, "🔐 The agent asks")
+        await town.says_part(thread, "🔐 **Run this command?** `echo hello`")
         await town.kill(daemon)
     (asked,) = [one for one in town.server.messages_in(thread, by=town.server.bot) if one.components]
     async with town.daemon():
         await town.says(thread, f"{INTERRUPTED} {AGAIN}")
         await town.server.wait_for(lambda: not asked.components, what="no buttons")
-    assert "acpbot was restarted, so no answer is needed any more" in asked.content
+    assert "I was restarted, so this is no longer needed" in asked.content
 
 
 async def test_a_message_edited_during_the_absence_runs_as_edited(town):

@@ -49,7 +49,7 @@ def test_the_tour_shows_everything_in_order_and_leaves_nothing(environ, tmp_path
     assert result.returncode == 0, result.stdout
     wanted = [
         r"\[end_turn: \d+ characters in \d\d pieces",
-        r"permission wanted for: date -u",
+        r"Run this command\? date -u",
         r"tool: completed",
         r"\$ acpctl sessions\nTHREAD +STATE +IDLE .*ACTIVITY.*CWD",
         r"demo +busy .*sleep 60 .*/workspaces/demo",

@@ -13,7 +13,16 @@ from acpbot.daemon import health
 from acpbot.errors import Ambiguous, Conflict, InvalidParams, NotFound
 from acpbot.runtimes.runtime import LimitNotHeld
 from acpbot.sessions.options import NotSet
-from acpbot.sessions.views import Detail, KillResult, PoolCounts, ProcessRow, Row, ToolCallRow
+from acpbot.sessions.views import (
+    Detail,
+    KillResult,
+    PermissionOptionRow,
+    PermissionRow,
+    PoolCounts,
+    ProcessRow,
+    Row,
+    ToolCallRow,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,6 +63,20 @@ def make_row(thread: str = "1417221234567890123", **changes: Any) -> Row:
         "resumable": True,
     }
     return Row(**members | changes)
+
+
+def make_permission() -> PermissionRow:
+    """An open permission request, every key filled."""
+    return PermissionRow(
+        request="s-0123-1",
+        title="Run the tests",
+        question="Run this command?",
+        options=[PermissionOptionRow(option_id="allow", name="Allow", kind="allow_once")],
+        withheld="it is larger than 1 MiB",
+        expires_at="2026-11-24T08:05:00.000Z",
+        action="command: pytest -q",
+        raw_input={"command": "pytest -q", "timeout": 5000},
+    )
 
 
 class FakePool:
@@ -109,6 +132,7 @@ class FakePool:
             process_tree=[process],
             limits_not_held=(LimitNotHeld("memory_max", "agents run without a cgroup here"),),
             options_not_set=(NotSet("effort", "high", "it has no effort 'high', it offers nothing"),),
+            permission=make_permission() if self.by_thread[thread_id].state == "waiting" else None,
         )
 
     async def kill(
@@ -205,11 +229,12 @@ class FakeHub:
         self.sent.append((thread, text, owner))
         return len(self.sent) - 1
 
-    def permit(self, thread: str, request: str, option: str) -> None:
+    def permit(self, thread: str, request: str, option: str, user: str) -> None:
         if request != "p1":
             raise NotFound(f"cannot find the request {request[:40]!r}")
         if option != "allow":
             raise InvalidParams(f"cannot select {option[:40]!r}")
+        assert user
         self.permitted.append((thread, request, option))
 
     def leave(self, thread: str, emit: Callable[[Event], None]) -> None:

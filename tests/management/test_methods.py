@@ -6,13 +6,18 @@ import asyncio
 import pwd
 import socket
 from os import getpid, getuid
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
 from acpbot.errors import AgentGone, Conflict, Draining
+from acpbot.management.access import AccessRule
 from tests.fakes.pool import make_row
 from tests.support.management_server import THREAD
+
+if TYPE_CHECKING:
+    from acpbot.management.protocol import Access
 
 OTHER = "1417221234567890999"
 
@@ -54,6 +59,32 @@ async def test_a_method_without_its_service_is_not_served(make_harness):
 async def test_hello_has_the_state(harness):
     harness.state = "draining"
     assert (await harness.client()).hello["params"]["state"] == "draining"
+
+
+class Readers(AccessRule):
+    """Everybody may read, and nobody more."""
+
+    def at_once(self, _peer) -> Access:
+        return "read"
+
+
+@pytest.mark.parametrize(("rule", "is_admin"), [(None, True), (Readers(), False)])
+async def test_only_admins_see_what_a_permission_is_wanted_for(make_harness, rule, is_admin):
+    harness = await make_harness(rule=rule)
+    waiting = make_row(THREAD, state="waiting", waiting_for="pytest -q --token x", activity="Run the tests")
+    harness.pool.change(waiting)
+    client = await harness.client()
+    assert client.hello["params"]["access"] == ("admin" if is_admin else "read")
+    seen = "pytest -q --token x" if is_admin else "Run the tests"
+    (listed,) = (await client.call("sessions.list"))["sessions"]
+    (watched,) = (await client.call("sessions.watch"))["sessions"]
+    harness.pool.change(msgspec.structs.replace(waiting, turns=4))
+    changed = (await client.notified())["session"]
+    detail = (await client.call("sessions.get", thread=THREAD))["session"]
+    assert [row["waiting_for"] for row in (listed, watched, changed, detail)] == [seen] * 4
+    permission = detail["permission"]
+    assert (permission["request"], permission["title"]) == ("s-0123-1", "Run the tests")
+    assert (permission["action"] is not None, permission["raw_input"] is not None) == (is_admin, is_admin)
 
 
 async def test_params_may_be_left_out_where_nothing_is_required(client):

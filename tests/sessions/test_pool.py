@@ -122,15 +122,6 @@ async def test_a_policy_answers_without_asking(make_harness, policy, ran):
     assert listener.tool_spoke.is_set() is ran
 
 
-async def test_allow_always_is_remembered_for_the_session(harness):
-    listener = harness.send("1001", "tool")
-    await listener.wants_permission.wait()
-    always = next(option for option in listener.asks[0].options if option.kind == "allow_always")
-    listener.asks[0].select(always.option_id)
-    await listener.over.wait()
-    assert (await harness.turn("1001", "tool")).asks == []
-
-
 async def test_a_full_pool_evicts_the_longest_idle_and_refuses_when_all_are_busy(make_harness):
     harness = make_harness(max_sessions=2)
     await harness.turn("1001", "say a")

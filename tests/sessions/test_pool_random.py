@@ -45,6 +45,9 @@ class RecordedTurn:
         assert ask.outcome is not None
         self.open.remove(ask)
 
+    def on_permission_note(self, note) -> None:
+        assert not self.ends, note
+
     def on_ended(self, end) -> None:
         assert not self.open, "no permission is open after the turn"
         self.ends.append(end)

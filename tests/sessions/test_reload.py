@@ -32,7 +32,8 @@ async def test_a_policy_that_becomes_deny_holds_in_a_session_that_runs(make_harn
 async def test_a_policy_that_becomes_deny_holds_for_what_was_allowed_always(harness):
     first = harness.send("1001", "tool")
     await first.wants_permission.wait()
-    first.asks[0].select(next(option.option_id for option in first.asks[0].options if option.kind == "allow_always"))
+    always = next(option.option_id for option in first.asks[0].options if option.kind == "allow_always")
+    first.asks[0].select(always, by="7")
     await first.over.wait()
     harness.reload(policy="deny")
     assert "completed" not in (await harness.turn("1001", "tool")).statuses

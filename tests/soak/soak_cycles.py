@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from acpbot.runtimes.local.launcher import choose_launcher
 from acpbot.sessions.pool import Pool
-from acpbot.sessions.turn import PermissionRequest, Turn, TurnEnd
+from acpbot.sessions.turn import PermissionNote, PermissionRequest, Turn, TurnEnd
 from acpbot.sessions.views import Target
 from tests.support.pool import make_settings
 
@@ -40,6 +40,8 @@ class Listener:
     def on_permission_request(self, ask: PermissionRequest) -> None: ...
 
     def on_permission_resolved(self, ask: PermissionRequest) -> None: ...
+
+    def on_permission_note(self, note: PermissionNote) -> None: ...
 
     def on_ended(self, end: TurnEnd) -> None:
         del end

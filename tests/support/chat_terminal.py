@@ -71,8 +71,9 @@ class ScriptedAgent:
                 say("tool", tool_call_id="2", title="cat nope", kind="read", status="pending")
                 say("tool", tool_call_id="2", title=None, kind=None, status="failed")
             if "ask" in prompt:
-                asked = {"request": "r1", "title": "rm -rf build/", "tool_call_id": "1", "timeout_seconds": 60}
-                say("permission", **asked, options=self._options)
+                asked = {"request": "r1", "title": "Clean up", "tool_call_id": "1", "timeout_seconds": 60}
+                shown = {"question": "Run this command?", "action": "rm -rf build/", "withheld": None}
+                say("permission", **asked, **shown, options=self._options)
                 self._answered.wait(10)
                 chosen = self.answers[-1] if self.answers else None
                 outcome = "selected" if chosen else "cancelled"

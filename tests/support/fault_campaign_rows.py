@@ -340,4 +340,4 @@ async def explaining(case: Case) -> Outcome:
     await case.until(lambda: click.answered, "an answer")
     if case.fault in {"500 before", "429"}:
         await case.until(lambda: click.answer_text, "an explanation")
-    return "answered" if click.answer_text.count("has ended already") == 1 else "survived"
+    return "answered" if click.answer_text.count("has expired") == 1 else "survived"

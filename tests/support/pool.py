@@ -14,7 +14,7 @@ import msgspec
 from acpbot.config.settings import AgentSettings, PermissionSettings, PoolSettings, Settings, StoreSettings
 from acpbot.runtimes.local.launcher import choose_launcher
 from acpbot.sessions.pool import Pool
-from acpbot.sessions.turn import PermissionRequest, Turn, TurnEnd
+from acpbot.sessions.turn import PermissionNote, PermissionRequest, Turn, TurnEnd
 from acpbot.sessions.views import Target
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Listener:
         self.statuses: list[str | None] = []
         self.bodies = ""
         self.asks: list[PermissionRequest] = []
+        self.notes: list[PermissionNote] = []
         self._end: TurnEnd | None = None
         self.running = asyncio.Event()
         self.over = asyncio.Event()
@@ -100,6 +101,9 @@ class Listener:
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
         self.ask_outcomes.append(ask.outcome)
 
+    def on_permission_note(self, note: PermissionNote) -> None:
+        self.notes.append(note)
+
     def on_ended(self, end: TurnEnd) -> None:
         assert self._end is None, "a turn ends once"
         self._end = end
@@ -117,8 +121,10 @@ class ThreadEvents:
         self.removed: list[tuple[str, str]] = []
         self.not_set: list[tuple[str, str, str]] = []
         self.removals: list[tuple[str, str, float]] = []
+        self.permission_notes: list[tuple[str, PermissionNote]] = []
         self.changes = 0
         self.ended = asyncio.Event()
+        self.noted = asyncio.Event()
 
     def session_changed(self, _thread_id: str) -> None:
         self.changes += 1
@@ -141,6 +147,10 @@ class ThreadEvents:
 
     def option_not_set(self, thread_id: str, option: str, value: str) -> None:
         self.not_set.append((thread_id, option, value))
+
+    def permission_answered(self, thread_id: str, note: PermissionNote) -> None:
+        self.permission_notes.append((thread_id, note))
+        self.noted.set()
 
     def removal_planned(self, thread_id: str, folder: str, seconds: float) -> None:
         self.removals.append((thread_id, folder, seconds))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acpbot.acp import schema
-from acpbot.sessions.turn import PermissionRequest, Turn, TurnEnd
+from acpbot.sessions.turn import PermissionNote, PermissionRequest, Turn, TurnEnd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +27,7 @@ class AnyListener:
         self.pieces: list[str] = []
         self.kinds: list[str] = []
         self.asks: list[PermissionRequest] = []
+        self.notes: list[PermissionNote] = []
         self.outcomes: list[str | None] = []
         self.starts = 0
         self._end: TurnEnd | None = None
@@ -66,6 +67,9 @@ class AnyListener:
 
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
         self.outcomes.append(ask.outcome)
+
+    def on_permission_note(self, note: PermissionNote) -> None:
+        self.notes.append(note)
 
     def on_ended(self, end: TurnEnd) -> None:
         assert self._end is None, "a turn ends once"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.outbound.post import OnRestart, Post
     from acpbot.chat.discord.outbound.reactions import ReactionUpdater
     from acpbot.chat.platform import IncomingMessage
-    from acpbot.sessions.turn import PermissionRequest, TurnEnd
+    from acpbot.sessions.turn import PermissionNote, PermissionRequest, TurnEnd
 
 log = get_logger(__name__)
 
@@ -126,11 +126,9 @@ class DiscordTurnView:
         self._queue.refresh(self._render)
 
     def on_permission_request(self, ask: PermissionRequest) -> None:
-        """Show the buttons, after the file changes that they are about."""
+        """Show what it is about, with buttons."""
         self._typing.cancel_soon()
         self._reactions.on(ReactionEvent.ASKED)
-        if self._diffs is not None:
-            self._diffs.show(ask.asked.params.tool_call)
         self._prompts.asked(self.thread_id, self.asker_id, ask)
 
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
@@ -138,6 +136,12 @@ class DiscordTurnView:
         self._reactions.on(ReactionEvent.ANSWERED)
         self._start_typing()
         self._prompts.ended(ask)
+
+    def on_permission_note(self, live: LiveMessage, note: PermissionNote) -> None:
+        """The live message has a line about an answer of acpbot's own."""
+        del note
+        self._live = live
+        self._queue.refresh(self._render)
 
     def on_ended(self, live: LiveMessage, end: TurnEnd, on_persisted: Callable[[], None]) -> None:
         """Deliver all of it, in the next step of the event loop.

@@ -97,7 +97,8 @@ async def send(call: Call, params: ChatSend) -> dict[str, Any]:
 async def permit(call: Call, params: ChatPermit) -> dict[str, Any]:
     """Answer a permission request."""
     async with call.client.in_order:
-        _hub_of_open_thread(call, params.thread).permit(params.thread, params.request, params.option)
+        hub = _hub_of_open_thread(call, params.thread)
+        hub.permit(params.thread, params.request, params.option, await call.client.user())
     call.audit(params.thread, f"selected {params.option}")
     return {}
 

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from acpbot.errors import InvalidParams
 from acpbot.management.method import Call, Method, Params
-from acpbot.sessions.views import SessionState, Target  # noqa: TC001 - msgspec resolves the annotations when it runs
+from acpbot.sessions.views import SessionState, Target, for_readers
 
 MAX_TARGETS: Final = 1000
 MAX_GRACE_SECONDS: Final = 300
@@ -48,13 +48,16 @@ def list_sessions(call: Call, params: SessionsList) -> dict[str, Any]:
     rows = pool.rows(suspended=params.suspended or params.state == "suspended")
     if params.state is not None:
         rows = [row for row in rows if row.state == params.state]
+    if call.client.access != "admin":
+        rows = list(map(for_readers, rows))
     return {"sessions": rows, "max_sessions": pool.max_sessions}
 
 
 async def get(call: Call, params: SessionsGet) -> dict[str, Any]:
     """One session whole."""
     pool = call.services.pool
-    return {"session": await pool.detail(pool.resolve(params.thread))}
+    detail = await pool.detail(pool.resolve(params.thread))
+    return {"session": detail if call.client.access == "admin" else for_readers(detail)}
 
 
 async def kill(call: Call, params: SessionsKill) -> dict[str, Any]:

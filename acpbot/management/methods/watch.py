@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from acpbot.errors import NotFound
 from acpbot.management.method import Call, Method, NoParams, Params
+from acpbot.sessions.views import for_readers
 from acpbot.times import rfc3339
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class SessionsTail(Params, frozen=True):
 
 def watch(call: Call, _params: NoParams) -> dict[str, Any]:
     """Rows now, then numbered events."""
-    watching = _Watch(call.services.pool)
+    watching = _Watch(call.services.pool, admin=call.client.access == "admin")
     call.opened.append(watching.start(call.client))
     return {**watching.rows(), "seq": 0}
 
@@ -41,8 +42,9 @@ def watch(call: Call, _params: NoParams) -> dict[str, Any]:
 class _Watch:
     """Numbers the changes of all rows; a number that a reader did not see was missed, and a snapshot follows."""
 
-    def __init__(self, pool: Sessions) -> None:
+    def __init__(self, pool: Sessions, *, admin: bool) -> None:
         self._pool = pool
+        self._view: Callable[[Row], Row] = (lambda row: row) if admin else for_readers
         self._seq = 0
         self._leave: Callable[[], None] | None = None
         self._stream: Stream | None = None
@@ -53,11 +55,11 @@ class _Watch:
         return self._stream
 
     def rows(self) -> dict[str, Any]:
-        return {"sessions": self._pool.rows(), "max_sessions": self._pool.max_sessions}
+        return {"sessions": list(map(self._view, self._pool.rows())), "max_sessions": self._pool.max_sessions}
 
     def _changed(self, change: str, row: Row) -> None:
         if self._stream is not None:
-            self._stream.send(self._numbered({"event": change, "session": row}))
+            self._stream.send(self._numbered({"event": change, "session": self._view(row)}))
 
     def _snapshot(self) -> list[Event]:
         return [self._numbered({"event": "snapshot", **self.rows()})]

@@ -241,7 +241,15 @@ class ChatClient:
             for option in objects(event.get("options"))
         )
         title = clean(event.get("title")) or "a tool"
-        permission = PermissionRequest(request, title, options, number(event.get("timeout_seconds")))
+        permission = PermissionRequest(
+            request,
+            title,
+            options,
+            number(event.get("timeout_seconds")),
+            question=clean(event.get("question")) or "Allow this?",
+            action=clean_lines(event.get("action")),
+            withheld=clean(event.get("withheld")),
+        )
         self._permissions[request] = permission
         self._view.permission_requested(permission)
 
@@ -250,7 +258,7 @@ class ChatClient:
         permission = self._permissions.pop(request, None)
         self._answered.discard(request)
         if permission is not None:
-            self._view.permission_ended(permission, clean(event.get("outcome")))
+            self._view.permission_ended(permission, clean(event.get("outcome")), clean(event.get("reason")))
 
     def _on_notice(self, event: Message) -> None:
         self._view.notice(clean(event.get("text")))

@@ -7,6 +7,20 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 if TYPE_CHECKING:
     from acpctl.errors import CliError
 
+ALWAYS: Final = (
+    "Always covers exactly this, in your own turns of this session.",
+    "The agent gets the answer too: it may apply it to more, and then it does not ask.",
+)
+_KINDS: Final = {
+    "allow_once": "Allow once",
+    "allow_always": "Always allow this",
+    "reject_once": "Reject",
+    "reject_always": "Always reject this",
+}
+# A name made of nothing but these says no more than the kind does.
+_PLAIN: Final = frozenset(
+    {"accept", "allow", "allowed", "always", "approve", "cancel", "deny", "no", "once", "reject", "this", "time", "yes"}
+)
 _ALLOW: Final = ("allow_once", "allow_always")
 _REJECT: Final = ("reject_once", "reject_always")
 
@@ -18,14 +32,46 @@ class Option(NamedTuple):
     name: str
     kind: str
 
+    @property
+    def label(self) -> str:
+        """What it does, and what the agent calls it where that says more."""
+        known = _KINDS.get(self.kind)
+        if known is None:
+            return self.name or self.option_id
+        plain = _PLAIN.issuperset(self.name.lower().split())
+        return known if plain else f"{known.removesuffix(' this')}: {self.name}"
+
 
 class PermissionRequest(NamedTuple):
-    """An open permission request."""
+    """An open permission request.
+
+    ``question`` and ``action`` (of one line or many) say what it is for; ``title`` is the agent's own. ``withheld``:
+    why it can't be allowed, empty where it can.
+    """
 
     request: str
     title: str
     options: tuple[Option, ...]
     timeout_seconds: float | None
+    question: str = "Allow this?"
+    action: str = ""
+    withheld: str = ""
+
+    @property
+    def summary(self) -> str:
+        """What it is for, on one line."""
+        return " ".join(self.action.split()) or self.title
+
+    def lines(self) -> list[str]:
+        """All that a person must see before an answer; ``action`` begins in the third column, and nothing else does."""
+        lines = [self.question, *(f"  {line}" for line in (self.action or self.title).split("\n"))]
+        if self.title and self.title not in self.action:
+            lines.append(f"The agent calls it: {self.title}")
+        if self.withheld:
+            lines.append(f"It can't be allowed: {self.withheld}.")
+        elif any(option.kind == "allow_always" for option in self.options):
+            lines += ALWAYS
+        return lines
 
     @property
     def rejection(self) -> Option | None:
@@ -38,12 +84,14 @@ class PermissionRequest(NamedTuple):
         if word.isascii() and word.isdigit() and len(word) < 4:  # noqa: PLR2004 - a number of an option
             index = int(word) - 1
             return self.options[index] if 0 <= index < len(self.options) else None
+        if word in {"y", "yes"}:  # before ids and names, which are the agent's
+            return self._first_of(_ALLOW)
+        if word in {"n", "no"}:
+            return self.rejection
         for option in self.options:
             if word in {option.option_id.casefold(), option.name.casefold(), option.kind}:
                 return option
-        if word in {"y", "yes"}:
-            return self._first_of(_ALLOW)
-        return self.rejection if word in {"n", "no"} else None
+        return None
 
     def _first_of(self, kinds: tuple[str, ...]) -> Option | None:
         return next((option for kind in kinds for option in self.options if option.kind == kind), None)
@@ -83,8 +131,11 @@ class ChatView(Protocol):
     def permission_requested(self, request: PermissionRequest) -> None:
         """The agent asks for a permission."""
 
-    def permission_ended(self, request: PermissionRequest, outcome: str) -> None:
-        """A request is no longer open; ``outcome``: ``selected``, ``cancelled`` or ``expired``."""
+    def permission_ended(self, request: PermissionRequest, outcome: str, reason: str) -> None:
+        """A request is no longer open; ``outcome``: ``selected``, ``cancelled`` or ``expired``.
+
+        ``reason``: why the daemon answered it by itself, empty where it did not.
+        """
 
     def notice(self, text: str) -> None:
         """The daemon has a message for the user."""

@@ -112,6 +112,15 @@ class LineEditor:
         """How many columns a row may take: all but the last, so that no terminal wraps it."""
         return max(_MIN_COLUMNS, self._output.get_size().columns) - 1
 
+    @property
+    def text(self) -> str:
+        """What is typed so far."""
+        return self._buffer.text
+
+    def clear(self) -> None:
+        """Drop what is typed so far."""
+        self._buffer.reset()
+
     def run(self, descriptor: int, on_readable: Callable[[], None]) -> int:
         """Edit lines until :meth:`exit`, and return its ``status``.
 

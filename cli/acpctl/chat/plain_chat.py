@@ -68,14 +68,22 @@ class PlainView:
         if self.client is None:
             return
         if (option := request.rejection) is not None:
-            self._out.note(f"permission refused, there is no terminal to ask at: {request.title} ({option.name})")
+            self._show(request)
+            self._out.note(f"permission refused, there is no terminal to ask at: {request.summary} ({option.label})")
             self.client.answer_permission(request, option)
         else:
             reason = "there is no terminal to ask at and no option that refuses"
-            self._out.note(f"turn cancelled, {reason}: {request.title}")
+            self._show(request)
+            self._out.note(f"turn cancelled, {reason}: {request.summary}")
             self.client.cancel()
 
-    def permission_ended(self, request: PermissionRequest, outcome: str) -> None:
+    def _show(self, request: PermissionRequest) -> None:
+        """Write what the agent wants to do, where it is more than the line that follows says."""
+        if "\n" in request.action or request.withheld:
+            for line in request.lines():
+                self._out.note(line)
+
+    def permission_ended(self, request: PermissionRequest, outcome: str, reason: str) -> None:
         """Nothing: :meth:`permission_requested` has said it."""
 
     def notice(self, text: str) -> None:

@@ -36,6 +36,7 @@ class _TerminalChat:
         self._client = ChatClient(connection, thread, self._view, timeout=options.timeout)
         self._view.client = self._client
         self._cancelled = False  # the running turn
+        self._permission = ""  # the request that the last frame showed
 
     def run(self, agent: str | None) -> int:
         client, out = self._client, self._out
@@ -62,7 +63,17 @@ class _TerminalChat:
         bell, self._view.rings = self._view.rings, False
         label = self._out.paint(self._view.label(), "cyan")
         seconds = self._client.seconds_until_due()
-        return Frame(self._view.take_finished(), self._view.live_rows(), label, bell=bell, seconds=seconds)
+        finished = self._view.take_finished()
+        self._drop_early_answer()
+        return Frame(finished, self._view.live_rows(), label, bell=bell, seconds=seconds)
+
+    def _drop_early_answer(self) -> None:
+        """Another request is shown now: what is typed already was not meant for it."""
+        if self._view.shown_permission == self._permission:
+            return
+        self._permission = self._view.shown_permission
+        if self._client.open_permissions and self._client.open_permissions[0].match(self._editor.text) is not None:
+            self._editor.clear()
 
     def _interrupt(self) -> None:
         if self._cancelled or not self._client.busy:
@@ -96,9 +107,11 @@ class _TerminalChat:
 
     def _answer_permission(self, line: str) -> None:
         request = self._client.open_permissions[0]
+        if request.request != self._view.shown_permission:
+            return  # the answer was for one that has ended since
         option = request.match(line)
         if option is None:
             self._view.hint(f"answer 1 to {len(request.options)}, y or n; /cancel stops the turn")
             return
-        self._view.permission_answered(request, option.name or option.option_id)
+        self._view.permission_answered(request, option.label)
         self._client.answer_permission(request, option)

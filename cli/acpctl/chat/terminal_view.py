@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from acpctl.chat.chat_text import plan_lines, stop_text, tool_mark
 from acpctl.chat.word_wrap import WrappedText
 from acpctl.quantities import plural
-from acpctl.text import clean, clean_lines, truncate, width
+from acpctl.text import clean, clean_lines, exceeds, prefix, truncate, width
 from acpctl.times import duration
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class TerminalView:
         self._plan: list[tuple[str, str]] = []
         self._shown_prompts: list[str] = []  # shown when they were typed, so not again when their turn starts
         self._hint = ""
+        self._shown_permission = ""
 
     # ChatView.
 
@@ -72,15 +73,16 @@ class TerminalView:
         self._plan = entries
 
     def permission_requested(self, request: PermissionRequest) -> None:
-        """Ring the bell; the request is in live rows until it ends."""
+        """Ring the bell; what it is for is shown once it is the first that waits."""
         del request
         self._flush()
         self.rings = True
 
-    def permission_ended(self, request: PermissionRequest, outcome: str) -> None:
+    def permission_ended(self, request: PermissionRequest, outcome: str, reason: str) -> None:
         """Say how it ended, where that was not an answer."""
-        if outcome != "selected":
-            self._add(f"permission {outcome}: {request.title}", "dim")
+        if outcome != "selected" or reason:
+            what = "closed" if outcome == "selected" else outcome
+            self._add(f"permission {what}{f', {reason}' if reason else ''}: {request.summary}", "dim")
 
     def notice(self, text: str) -> None:
         """Show it."""
@@ -122,7 +124,7 @@ class TerminalView:
 
     def permission_answered(self, request: PermissionRequest, name: str) -> None:
         """Show the chosen option."""
-        self._add(f"{request.title}: {name}", "magenta")
+        self._add(f"{name}: {request.summary}", "magenta")
 
     def add_lines(self, lines: list[str] | tuple[str, ...]) -> None:
         """Show the answer to a command of the chat."""
@@ -133,6 +135,7 @@ class TerminalView:
 
     def take_finished(self) -> list[str]:
         """The rows that have been finished since the last call."""
+        self._show_permission()
         finished, self._finished = self._finished, []
         return finished
 
@@ -158,9 +161,9 @@ class TerminalView:
         lines = [(f"queued: {clean(text)}", "dim") for text in waiting[:_MAX_ROWS_EACH]]
         if client.open_permissions:
             request = client.open_permissions[0]
-            lines.append((f"Permission: {request.title}", "yellow"))
+            lines.append((f"{request.question} {request.summary}", "yellow"))
             for number, option in enumerate(request.options, 1):
-                lines.append((f"  {number}  {option.name or option.option_id}", "bold"))
+                lines.append((f"  {number}  {option.label}", "bold"))
         if self._hint:
             lines.append((self._hint, "dim"))
         return rows + [self._out.paint(truncate(line, columns), style) for line, style in lines]
@@ -173,6 +176,22 @@ class TerminalView:
         if client is not None and client.busy:
             return f"{duration(time.monotonic() - client.turn_started)} > "
         return "> "
+
+    @property
+    def shown_permission(self) -> str:
+        """The request that is shown whole and may be answered; empty where none is."""
+        return self._shown_permission
+
+    def _show_permission(self) -> None:
+        """Show all of the request that an answer is for; the next one only after it has ended."""
+        request = next(iter(self.client.open_permissions), None) if self.client is not None else None
+        if request is None or request.request == self._shown_permission:
+            return
+        self._shown_permission = request.request
+        self._flush()
+        columns = self._columns()
+        for line in request.lines():
+            self._finished += [self._out.paint(row, "yellow") for row in _cut_rows(line, columns)]
 
     def _tool_row(self, call: ToolCall, note: str) -> str:
         mark = tool_mark(call, self._out)
@@ -210,3 +229,15 @@ def _wrap(text: str, columns: int) -> list[str]:
     wrapped.add(text, columns)
     wrapped.end()
     return wrapped.take_rows()
+
+
+def _cut_rows(line: str, columns: int) -> list[str]:
+    """A line as rows, with all of its white space; further rows are indented."""
+    rows = []
+    while exceeds(line, columns):
+        row = prefix(line, columns) or line[:1]
+        rows.append(row)
+        line = "    " + line[len(row) :]
+        if columns <= 5:  # noqa: PLR2004 - no room for the indentation
+            line = line[4:]
+    return [*rows, line]

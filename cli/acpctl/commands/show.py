@@ -9,7 +9,7 @@ from acpctl.exit_codes import DONE
 from acpctl.options import OutputFormat, ThreadArgument, global_options
 from acpctl.quantities import plural
 from acpctl.render.output import Output
-from acpctl.render.session_rows import open_tool_calls, process_table, session_fields, state_cell
+from acpctl.render.session_rows import open_tool_calls, permission_lines, process_table, session_fields, state_cell
 from acpctl.text import clean, truncate
 from acpctl.thread_refs import fetch_session, parse_thread
 
@@ -44,6 +44,8 @@ def _page(row: dict[str, Any], out: Output, stderr_lines: int) -> list[str]:
     state, style = state_cell(row, out)
     page = [f"{out.paint(clean(row.get('thread_id')), 'bold')}  {out.paint(state, style)}", ""]
     page += out.fields(session_fields(row, out))
+    if permission := permission_lines(row):
+        page += ["", out.paint("PERMISSION", "head"), *(f"  {line}" for line in permission)]
     if calls := open_tool_calls(row):
         page += ["", out.paint("TOOL CALLS", "head"), *(f"  {call}" for call in calls)]
     if processes := objects(row.get("process_tree")):

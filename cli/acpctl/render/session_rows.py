@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from acpctl.client import IN_TURN, objects
 from acpctl.quantities import count, number, plural, size, whole_number
 from acpctl.render.table import Cell, Column
-from acpctl.text import abbreviate_home, clean, clean_cell
+from acpctl.text import abbreviate_home, clean, clean_cell, clean_lines
 from acpctl.times import duration
 
 if TYPE_CHECKING:
@@ -183,6 +183,23 @@ def process_table(processes: Sequence[Row], out: Renderer, *, indent: int = 0) -
             ]
         )
     return out.table(_PROCESS_COLUMNS, cells, indent=indent)
+
+
+def permission_lines(row: Row) -> list[str]:
+    """The permission request in an answer to ``sessions.get``; readers are not told what it is for."""
+    permission = row.get("permission")
+    if not isinstance(permission, dict):
+        return []
+    lines = [clean(permission.get("question")) or "Allow this?"]
+    action, title = clean_lines(permission.get("action")), clean(permission.get("title"))
+    if action:
+        lines += [f"  {line}" for line in action.split("\n")]
+    if title and title not in action:
+        lines.append(f"The agent calls it: {title}")
+    if withheld := clean(permission.get("withheld")):
+        lines.append(f"It can't be allowed: {withheld}.")
+    options = ", ".join(clean(one.get("kind")) or "unknown" for one in objects(permission.get("options")))
+    return [*lines, f"Answers: {options or 'none'}; it expires at {clean(permission.get('expires_at'))}."]
 
 
 def open_tool_calls(row: Row) -> list[str]:

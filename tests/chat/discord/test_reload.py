@@ -84,14 +84,16 @@ async def test_other_display_settings_apply_from_the_next_turn_on(scene: Scene):
         reactions={"enabled": False},
         markdown=MarkdownSettings(tables="off"),
     )
-    scene.ada.clicks(message, label="✅ Always allow")
+    scene.ada.clicks(message, label="✅ Always allow this")
     await scene.idle(thread, 1)
     assert first.shown_reactions == ["🆗"]
     assert "✅ `echo`" in scene.text(thread)
     second = scene.ada.says(thread, 'tool echo; say "| a | b |\\n|---|---|\\n| 1 | 2 |"')
     await scene.idle(thread, 2)
     assert second.shown_reactions == []
-    assert scene.text(thread).count("`echo`") == 2  # the line of the first turn, and its question
+    assert (
+        scene.text(thread).count("`echo`") == 3
+    )  # the line of the first turn, its question, and what an Always answers
     assert "|---|---|" in scene.text(thread)
 
 

@@ -188,5 +188,5 @@ async def test_an_answer_that_can_t_be_rendered_is_posted_as_a_file(tmp_path):
     await harness.pool.close()
     await harness.launcher.aclose()
     (reason, attached) = api.there.values()
-    assert "could not be shown: internal error, see the log" in reason["content"]
+    assert "I can't show this answer here" in reason["content"]
     assert attached["attachments"] == [{"filename": "answer.txt"}]

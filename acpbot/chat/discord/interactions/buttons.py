@@ -13,14 +13,15 @@ import msgspec
 
 from acpbot.acp import permissions
 from acpbot.chat.rendering.markdown import code, fence
-from acpbot.text import one_line, shorten
-from acpbot.times import long_duration
+from acpbot.sessions.permission_notes import because, verb
+from acpbot.text import can_break, one_line, shorten, units
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from acpbot.acp.schema import PermissionOption
-    from acpbot.sessions.turn import PermissionOutcome
+    from acpbot.sessions.permission_action import Action
+    from acpbot.sessions.turn import PermissionOutcome, PermissionRequest
 
 Style = Literal["success", "danger", "secondary"]
 
@@ -32,35 +33,45 @@ ROW_MAX: Final = 5
 
 _LABEL_MAX: Final = 80
 _TITLE_LINE_MAX: Final = 100
-_TITLE_MAX: Final = 1200
-_INDENT_MAX: Final = 40
+_BLOCK_MAX: Final = 1200
+_LINES_MAX: Final = 40
+# Of what does not fit: so much of its beginning and of its end.
+_HEAD_MAX: Final = 800
+_HEAD_LINES: Final = 25
+_TAIL_MAX: Final = 300
+_TAIL_LINES: Final = 10
+_NOT_INLINE: Final = re.compile(r"[`\n\t]|  |^\s|\s$")
 # Of 92 characters at most: Discord takes 100.
 _CUSTOM_ID: Final = re.compile(r"acpbot:([A-Za-z0-9_.-]{1,80}):(0|[1-9][0-9]{0,3})")
 _ID: Final = re.compile(r"[0-9]{1,20}")
 
 _LABELS: Final = {
     "allow_once": "✅ Allow once",
-    "allow_always": "✅ Always allow",
+    "allow_always": "✅ Always allow this",
     "reject_once": "❌ Reject",
-    "reject_always": "❌ Always reject",
+    "reject_always": "❌ Always reject this",
 }
 _ENDS: Final = {
     "allow_once": "✅ Allowed once",
-    "allow_always": "✅ Always allowed in this session",
+    "allow_always": "✅ Allowed for this session",
     "reject_once": "❌ Rejected",
-    "reject_always": "❌ Rejected, always",
+    "reject_always": "❌ Always rejected",
 }
 # A name made of nothing but these says no more than the kind does.
 _PLAIN: Final = frozenset(
     {"accept", "allow", "allowed", "always", "approve", "cancel", "deny", "no", "once", "reject", "this", "time", "yes"}
 )
 
-STALE: Final = (
-    "This request has ended already: its turn is over, or acpbot was started again since. Nothing was changed."
+ALWAYS: Final = (
+    "Always covers exactly this, in your own turns of this session. The agent gets the answer too: "
+    "it may apply it to more, and then it doesn't ask."
 )
+"""What 'Always' covers, where the agent offers it."""
+
+STALE: Final = "This request has expired."
 """Answer to a click on a button whose request is not open any more."""
 
-NOT_OFFERED: Final = "The agent does not offer this answer any more. Nothing was changed."
+NOT_OFFERED: Final = "The agent doesn't offer this answer any more."
 """Answer to a click whose option the request does not have."""
 
 
@@ -104,7 +115,7 @@ def label_for(option: PermissionOption, *, alone: bool = True) -> str:
     name = one_line(option.name, _LABEL_MAX)
     if not name or (alone and _PLAIN.issuperset(re.findall(r"\w+", name.lower()))):
         return known
-    return shorten(f"{known}: {name}", _LABEL_MAX)
+    return shorten(f"{known.removesuffix(' this')}: {name}", _LABEL_MAX)
 
 
 def style_for(kind: str) -> Style:
@@ -134,75 +145,140 @@ def buttons_for(request: str, options: Sequence[PermissionOption]) -> list[Butto
     ]
 
 
-def ask_text(title: str, timeout_seconds: float, asker_id: str) -> str:
-    """The message that carries the buttons; ``title`` is the tool's, in full as far as it fits.
+class Shown(msgspec.Struct, frozen=True):
+    """An action as a message shows it: a question, and the action as inline code or as a block.
 
-    It names the asker by mention: whether that pings is for the sender to say. 1,500 UTF-16 code units at most.
+    ``title``: the agent's own, where it says something else. ``whole``: all of the action, where only its beginning and
+    its end are here; else empty. ``left_out``: how many characters are not here.
     """
-    who = f"{_mention(asker_id)} or an admin can answer" if _ID.fullmatch(asker_id) else "An admin can answer"
-    return f"🔐 The agent asks to use{_title(title)}\n{who}; after {long_duration(timeout_seconds)} it is rejected."
+
+    question: str
+    inline: str = ""
+    block: str = ""
+    title: str = ""
+    whole: str = ""
+    left_out: int = 0
 
 
-def end_text(
-    outcome: PermissionOutcome | None, title: str, chosen: PermissionOption | None, *, answered_by: str | None = None
-) -> str:
-    """What the message says once the request has ended, in place of the buttons.
+def shown(action: Action) -> Shown:
+    """The action in 1,400 UTF-16 code units at most; where not all of it fits, its beginning and its end."""
+    text = action.text()
+    title = one_line(action.title, _TITLE_LINE_MAX)
+    part = _shown(action, text)
+    return msgspec.structs.replace(part, title="" if title in text else title, whole=text if part.left_out else "")
 
-    ``answered_by``: the Discord id of who clicked; ``None`` where nobody did (an operator answered at a shell).
+
+def _shown(action: Action, text: str) -> Shown:
+    question = f"**{action.question}**"
+    word, path = action.heading
+    if word and _is_short(path):
+        if text == path:
+            return Shown(f"**{word}**", inline=code(path))
+        question = f"**{word}** {code(path)}?"
+    elif _is_short(text):
+        return Shown(question, inline=code(text))
+    language = "diff" if action.has_changes else ""
+    block = fence(text, language)
+    lines = text.split("\n")
+    if units(block) <= _BLOCK_MAX and len(lines) <= _LINES_MAX:
+        return Shown(question, block=block)
+    begin, end = "\n".join(lines[:_HEAD_LINES]), "\n".join(lines[-_TAIL_LINES:])
+    # fence() adds a character to a backtick.
+    head = shorten(begin, _HEAD_MAX - min(begin[:_HEAD_MAX].count("`"), _HEAD_MAX // 2))
+    tail = _end(end, _TAIL_MAX - min(end[-_TAIL_MAX:].count("`"), _TAIL_MAX // 2))
+    ellipses = (head != begin) + (tail != end)
+    left = len(text) - len(head) - len(tail) + ellipses
+    block = f"{fence(head, language)}\n… {left:,} characters …\n{fence(tail, language)}"
+    return Shown(question, block=block, left_out=left)
+
+
+def _is_short(text: str) -> bool:
+    """Whether it is the same as inline code, which changes backticks and white space at the ends."""
+    return bool(text) and units(text) <= _TITLE_LINE_MAX and not _NOT_INLINE.search(text)
+
+
+def ask_text(ask: PermissionRequest, part: Shown, asker_id: str) -> str:
+    """The message that carries the buttons: what it is about, who may answer, and until when.
+
+    ``part`` is :func:`shown` of its action. It names the asker by mention: whether that pings is for the sender to say.
+    2,000 UTF-16 code units at most.
     """
-    what = code(title, _TITLE_LINE_MAX)
-    if outcome == "expired":
-        return f"⌛ Nobody answered in time, so it was rejected: {what}"
-    if outcome != "selected":
-        return f"⏹️ No answer is needed any more: {what}"
-    who = f" by {_mention(answered_by)}" if answered_by is not None else " by an operator"
-    kind = "" if chosen is None else chosen.kind
+    what = f" {part.inline}" if part.inline else f"\n{part.block}"
+    lines = [f"🔐 {part.question}{what}"]
+    if part.title:
+        lines.append(f"The agent calls it {code(part.title)}.")
+    if ask.withheld is not None:
+        lines.append(f"⚠️ It can't be allowed: {ask.withheld}.")
+    else:
+        if part.left_out:
+            lines.append(f"The attached file has all of it, {part.left_out:,} characters more than you see here.")
+        if any(option.kind == "allow_always" for option in ask.options):
+            lines.append(ALWAYS)
+    who = f"{_mention(asker_id)} or an admin" if _ID.fullmatch(asker_id) else "an admin"
+    lines.append(f"Waiting for {who}. Expires <t:{ask.expires_at:.0f}:R>.")
+    return "\n".join(lines)
+
+
+def end_text(ask: PermissionRequest, part: Shown, asker_id: str) -> str:
+    """What the message says once the request has ended, in place of the buttons; what was shown stays."""
+    return f"{_end_words(ask, asker_id)}:{f' {part.inline}' if part.inline else chr(10) + part.block}"
+
+
+def _end_words(ask: PermissionRequest, asker_id: str) -> str:
+    if ask.outcome == "expired":
+        return "⌛ Timed out, so it wasn't run"
+    if ask.reason is not None:
+        return f"⏹️ {verb(ask.chosen)} {because(ask.reason)}"
+    if ask.outcome != "selected":
+        return "⏹️ No longer needed"
+    by = ask.answered_by
+    who = "an operator" if by is None else _mention(by)
+    kind = "" if ask.chosen is None else ask.chosen.kind
+    if kind == "allow_always" and by != asker_id:
+        return f"✅ Allowed by {who}, whose Always holds for their own turns"
     if kind in _ENDS:
-        return f"{_ENDS[kind]}{who}: {what}"
-    name = "" if chosen is None else one_line(chosen.name, _LABEL_MAX)
-    return f"❔ Answered{f' {code(name)}' if name else ''}{who}: {what}"
+        return f"{_ENDS[kind]} by {who}"
+    name = "" if ask.chosen is None else one_line(ask.chosen.name, _LABEL_MAX)
+    return f"❔ Answered{f' {code(name)}' if name else ''} by {who}"
 
 
-def lost_text(title: str) -> str:
+def lost_text(ask: PermissionRequest) -> str:
     """What the message says after a restart of the daemon, in place of the buttons."""
-    return f"⏹️ acpbot was restarted, so no answer is needed any more: {code(title, _TITLE_LINE_MAX)}"
+    return f"⏹️ I was restarted, so this is no longer needed: {code(ask.line, _TITLE_LINE_MAX)}"
 
 
-def unasked(title: str) -> str:
+def unasked(ask: PermissionRequest) -> str:
     """What the thread gets where Discord has refused the message with the buttons."""
-    return f"❌ I could not ask for this permission here, so it was rejected: {code(title, _TITLE_LINE_MAX)}"
+    return f"❌ I couldn't ask for this permission here, so it was rejected: {code(ask.line, _TITLE_LINE_MAX)}"
 
 
 def not_yours(asker_id: str) -> str:
     """Answer to a click of somebody who may not answer this request."""
     if not _ID.fullmatch(asker_id):
-        return "Only an admin of the bot can answer this one. Nothing was changed."
-    return f"Only {_mention(asker_id)} or an admin of the bot can answer this one. Nothing was changed."
+        return "Only an admin of the bot can answer this one."
+    return f"Only {_mention(asker_id)} or an admin of the bot can answer this one."
 
 
 def answered_already(outcome: PermissionOutcome, answered_by: str | None = None) -> str:
     """Answer to a click that came second."""
     if outcome == "expired":
-        return "You are a little late: nobody answered in time, so it was rejected."
+        return "Too late: this request timed out."
     if outcome == "cancelled":
-        return "No answer is needed any more: the turn was cancelled."
+        return "This request is no longer needed."
     who = f" by {_mention(answered_by)}" if answered_by is not None else ""
-    return f"This was answered already{who}. Nothing was changed."
+    return f"This was answered already{who}."
 
 
 def _mention(user_id: str) -> str:
     return f"<@{user_id}>"
 
 
-def _title(title: str) -> str:
-    """On one line where it fits there; else as a block, since it is what the permission is for."""
-    whole = title.strip()
-    if len(whole) <= _TITLE_LINE_MAX and "\n" not in whole:
-        return f" {code(whole, _TITLE_LINE_MAX)}"
-    lines = [
-        " " * min(len(line) - len(line.lstrip()), _INDENT_MAX) + one_line(line, _TITLE_MAX)
-        for line in whole[: 2 * _TITLE_MAX].split("\n")
-    ]
-    # fence() adds a character to each backtick.
-    budget = _TITLE_MAX - min(whole[:_TITLE_MAX].count("`"), _TITLE_MAX // 2)
-    return "\n" + fence(shorten("\n".join(lines), budget))
+def _end(text: str, limit: int) -> str:
+    """The text, or an ellipsis and its end where it has more than ``limit`` UTF-16 code units."""
+    if units(text) <= limit:
+        return text
+    kept = text[-(limit - 1) :]
+    while units(kept) > limit - 1:
+        kept = kept[max(1, (units(kept) - limit + 2) // 2) :]
+    start = next((at for at in range(len(text) - len(kept), len(text)) if can_break(text, at)), len(text))
+    return f"…{text[start:]}"

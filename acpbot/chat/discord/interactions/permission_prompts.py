@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from acpbot.chat.discord import access
 from acpbot.chat.discord.access import author_of
 from acpbot.chat.discord.interactions import buttons
 from acpbot.chat.discord.interactions.command_text import NOT_HERE
 from acpbot.chat.discord.interactions.respond import log_unanswered, respond, whisper
-from acpbot.chat.discord.outbound.rest import CLOSED, NO_ANSWER
+from acpbot.chat.discord.outbound.rest import CLOSED, FILE_BYTES_MOST, NO_ANSWER, File
 from acpbot.errors import Conflict, InvalidParams
 from acpbot.logs import get_logger
 
@@ -33,17 +35,16 @@ _PROMPTS_MAX: Final = 1000
 
 
 class _Prompt:
-    """One request, and the message with its buttons."""
+    """One request, what is shown of it, and the message with its buttons."""
 
-    def __init__(self, ask: PermissionRequest, asker_id: str, post: Post) -> None:
+    def __init__(self, ask: PermissionRequest, part: buttons.Shown, asker_id: str, post: Post) -> None:
         self.ask = ask
+        self.part = msgspec.structs.replace(part, whole="")
         self.asker_id = asker_id
         self.post = post
-        self.answered_by: str | None = None
 
     def end_text(self) -> str:
-        ask = self.ask
-        return buttons.end_text(ask.outcome, ask.title, ask.chosen, answered_by=self.answered_by)
+        return buttons.end_text(self.ask, self.part, self.asker_id)
 
 
 class PermissionPrompts:
@@ -56,22 +57,38 @@ class PermissionPrompts:
         self._prompts: OrderedDict[str, _Prompt] = OrderedDict()
 
     def asked(self, thread_id: str, asker_id: str, ask: PermissionRequest, *, tries: int = 2) -> None:
-        """Post a message with the agent's options as buttons. A request that Discord refuses to show is rejected."""
+        """Post a message with the agent's options as buttons, and a file where the message can't hold the whole action.
+
+        Where Discord refuses the file, nobody can allow the request; where it refuses the message, it is rejected.
+        """
+        part = buttons.shown(ask.action)
+        file = _file(ask, part.whole) if ask.withheld is None and part.whole else None
+        if file is not None and len(file.data) > FILE_BYTES_MOST:
+            file = None
+            ask.withhold("it is too large for a file here")
 
         def refused() -> None:
             if ask.outcome is not None:
                 return
             if tries > 1:
                 self.asked(thread_id, asker_id, ask, tries=tries - 1)
+            elif file is not None:
+                ask.withhold("I couldn't attach the file that shows all of it")
+                self.asked(thread_id, asker_id, ask)
             else:
                 log.warning("permission_unasked", thread=thread_id, request=ask.request)
-                ask.reject("cancelled")
-                self._outbox.post(thread_id, buttons.unasked(ask.title))
+                ask.reject("cancelled", "unshown")
+                self._outbox.post(thread_id, buttons.unasked(ask))
 
-        text = buttons.ask_text(ask.title, ask.timeout_seconds, asker_id)
-        lost = buttons.lost_text(ask.title)
-        post = self._outbox.post(thread_id, text, components=_components(ask), on_refused=refused, restart_content=lost)
-        self._prompts[ask.request] = _Prompt(ask, asker_id, post)
+        post = self._outbox.post(
+            thread_id,
+            buttons.ask_text(ask, part, asker_id),
+            components=_components(ask),
+            file=file,
+            on_refused=refused,
+            restart_content=buttons.lost_text(ask),
+        )
+        self._prompts[ask.request] = _Prompt(ask, part, asker_id, post)
         if len(self._prompts) > _PROMPTS_MAX:
             self._prompts.popitem(last=False)
 
@@ -99,18 +116,17 @@ class PermissionPrompts:
         elif not access.may_control(self._settings.discord, author, source, prompt.asker_id):
             await whisper(interaction, buttons.not_yours(prompt.asker_id))
         elif prompt.ask.outcome is not None:
-            await whisper(interaction, buttons.answered_already(prompt.ask.outcome, prompt.answered_by))
+            await whisper(interaction, buttons.answered_already(prompt.ask.outcome, prompt.ask.answered_by))
         elif pressed.index >= len(prompt.ask.options):
             await whisper(interaction, buttons.NOT_OFFERED)
         else:
             await self._answer(interaction, author, prompt, prompt.ask.options[pressed.index].option_id)
 
     async def _answer(self, interaction: discord.Interaction, author: Author, prompt: _Prompt, option_id: str) -> None:
-        prompt.answered_by = author.id
         prompt.post.freeze()  # the response to the click changes the message, and at once
         shown = False
         try:
-            prompt.ask.select(option_id)
+            prompt.ask.select(option_id, by=author.id)
             log.info("permission_answered", user=author.id, request=prompt.ask.request, option=option_id)
             text = prompt.end_text()
             shown = await respond(interaction, lambda: interaction.response.edit_message(content=text, view=None))
@@ -127,6 +143,10 @@ class PermissionPrompts:
             await interaction.followup.send(buttons.STALE, ephemeral=True)
         except (*NO_ANSWER, CLOSED) as error:
             log_unanswered(interaction, error)
+
+
+def _file(ask: PermissionRequest, whole: str) -> File:
+    return File("request.diff" if ask.action.has_changes else "request.txt", whole.encode())
 
 
 def _components(ask: PermissionRequest) -> list[dict[str, Any]]:

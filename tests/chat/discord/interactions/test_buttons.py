@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acpbot.acp.schema import PermissionOption
+from acpbot.acp.connection import PermissionAsked
+from acpbot.acp.schema import PermissionOption, PermissionParams
 from acpbot.chat.discord.interactions import buttons
 from acpbot.chat.discord.interactions.buttons import (
     Pressed,
@@ -18,6 +19,8 @@ from acpbot.chat.discord.interactions.buttons import (
     label_for,
     style_for,
 )
+from acpbot.sessions.permission_action import action_of
+from acpbot.sessions.turn import PermissionOutcome, PermissionRequest
 from acpbot.text import units
 
 REQUEST = "0123456789abcdef-12"
@@ -60,11 +63,11 @@ def test_a_name_that_does_not_fit_is_refused(request_name):
 
 def test_labels_say_what_the_kind_does():
     assert label_for(option("allow_once", "Allow")) == "✅ Allow once"
-    assert label_for(option("allow_always", "Always allow")) == "✅ Always allow"
+    assert label_for(option("allow_always", "Always allow")) == "✅ Always allow this"
     assert label_for(option("reject_once", "No")) == "❌ Reject"
-    assert label_for(option("reject_always")) == "❌ Always reject"
+    assert label_for(option("reject_always")) == "❌ Always reject this"
     # An agent may name it as it likes; what it does is shown all the same.
-    assert label_for(option("allow_always", "Reject")) == "✅ Always allow"
+    assert label_for(option("allow_always", "Reject")) == "✅ Always allow this"
     assert label_for(option("allow_always", "Yes, all `git` commands")) == "✅ Always allow: Yes, all `git` commands"
     assert label_for(option("allow_once", "Allow"), alone=False) == "✅ Allow once: Allow"
     assert label_for(option("someday", "Ask\nlater")) == "❔ Ask later"
@@ -110,43 +113,143 @@ def test_of_many_options_a_rejection_is_always_shown():
     assert len({b.custom_id for b in shown}) == 25
 
 
-def test_the_ask_names_the_tool_and_who_can_answer():
-    assert ask_text("Run `ls`", 300, "42") == (
-        "🔐 The agent asks to use `Run 'ls'`\n<@42> or an admin can answer; after 5 minutes it is rejected."
-    )
-    assert ask_text("x", 1, "not an id").endswith("\nAn admin can answer; after 1 second it is rejected.")
-    assert ask_text("x", 86_400, "1").endswith("after 24 hours it is rejected.")
-    assert ask_text("rm -rf /\n  cd x", 60, "1") == (
-        "🔐 The agent asks to use\n```\nrm -rf /\n  cd x\n```\n"
-        "<@1> or an admin can answer; after 60 seconds it is rejected."
+def asked(call: dict, *options: PermissionOption, cut: str | None = None) -> PermissionRequest:
+    params = PermissionParams("s", list(options) or [option("allow_once"), option("reject_once", "", "no")])
+    action = action_of(call, {}, cut)
+    return PermissionRequest(
+        REQUEST,
+        PermissionAsked(1, params),
+        action,
+        tool_call_id="t",
+        timeout_seconds=300,
+        expires_at=1_800_000_000.4,
+        on_resolved=lambda *_: None,
     )
 
 
-@given(st.text(st.sampled_from("a`\n\u202e👨 é@"), max_size=4000) | st.text(), st.floats(1, 86_400))
-def test_an_ask_fits_and_has_one_block(title, seconds):
-    text = ask_text(title, seconds, "1")
-    assert units(text) <= 1500
-    assert text.count("```") in {0, 2}
-    assert "\u202e" not in text
+def text_of(ask: PermissionRequest, asker: str) -> str:
+    return ask_text(ask, buttons.shown(ask.action), asker)
+
+
+def end_of(ask: PermissionRequest, asker: str) -> str:
+    return end_text(ask, buttons.shown(ask.action), asker)
+
+
+def command(text: str, **more) -> dict:
+    return {"toolCallId": "t", "title": "stub", "kind": "execute", "rawInput": {"command": text, **more}}
+
+
+def test_the_ask_shows_the_command_who_can_answer_and_until_when():
+    assert text_of(asked(command("git status")), "42") == (
+        "🔐 **Run this command?** `git status`\nThe agent calls it `stub`.\n"
+        "Waiting for <@42> or an admin. Expires <t:1800000000:R>."
+    )
+    assert "\nWaiting for an admin. Expires" in text_of(asked(command("ls")), "not an id")
+    assert text_of(asked(command("echo `id`\nrm -rf /")), "1").startswith(
+        "🔐 **Run this command?**\n```\necho `id`\nrm -rf /\n```\n"
+    )
+
+
+def test_the_ask_for_a_file_names_the_file():
+    change = {"type": "diff", "path": "/w/calc.py", "oldText": "a\n", "newText": "b\n"}
+    text = text_of(asked({"toolCallId": "t", "kind": "edit", "content": [change]}), "1")
+    assert text.startswith(
+        "🔐 **Edit** `/w/calc.py`?\n```diff\n--- /w/calc.py\n+++ /w/calc.py\n@@ -1,1 +1,1 @@\n-a\n+b\n```\n"
+    )
+    deletion = {"toolCallId": "t", "kind": "delete", "rawInput": {"path": "/etc/passwd"}}
+    assert text_of(asked(deletion), "1").startswith("🔐 **Delete** `/etc/passwd`\n")
+
+
+def test_the_ask_says_what_an_always_covers():
+    always = asked(command("ls"), option("allow_once"), option("allow_always", "", "always"))
+    assert buttons.ALWAYS in text_of(always, "1")
+    assert buttons.ALWAYS not in text_of(asked(command("ls")), "1")
+
+
+def test_a_long_command_is_shown_from_both_ends_and_says_where_all_of_it_is():
+    ask = asked(command("git status #" + "x" * 5000 + "; rm -rf ~"))
+    part = buttons.shown(ask.action)
+    assert part.left_out > 3000
+    text = text_of(ask, "1")
+    assert "git status #" in text
+    assert "; rm -rf ~\n" in text
+    assert f"The attached file has all of it, {part.left_out:,} characters more than you see here." in text
+
+
+def test_many_lines_do_not_push_the_question_out_of_sight():
+    part = buttons.shown(asked(command("\n".join(map(str, range(100))) + "\nrm -rf ~")).action)
+    assert part.block.startswith("```\n0\n1\n")
+    assert part.block.endswith("\n98\n99\nrm -rf ~\n```")
+    assert part.block.count("\n") < 45
+    assert part.left_out == len("\n".join(map(str, range(25, 91)))) + 2
+
+
+def test_what_can_not_be_allowed_says_why():
+    ask = asked(command("ls"), option("allow_always"), option("reject_once", "", "no"), cut="it is larger than 1 MiB")
+    text = text_of(ask, "1")
+    assert "⚠️ It can't be allowed: it is larger than 1 MiB.\n" in text
+    assert buttons.ALWAYS not in text
+    assert [one.style for one in buttons_for(REQUEST, ask.options)] == ["danger"]
+
+
+HOSTILE = st.text(st.sampled_from("a`\n\u202e\u200b👨 é@\r\x1b~"), max_size=4000) | st.text()
+
+
+@given(HOSTILE, HOSTILE, HOSTILE)
+def test_an_ask_and_its_end_fit_whatever_the_agent_sends(title, text, content):
+    change = {"type": "diff", "path": title, "oldText": text, "newText": content}
+    for call in (
+        {**command(text, other=content), "title": title},
+        {"title": title, "content": [change], "rawInput": {"path": text}},
+        {"title": title},
+    ):
+        always = option("allow_always", "", "always")
+        ask = asked(call, always)
+        shown = text_of(ask, "1" * 20)
+        ask.select("always", by="2" * 20)
+        ended = end_of(ask, "1" * 20)
+        for message in (shown, ended, buttons.lost_text(ask), buttons.unasked(ask)):
+            assert units(message) <= 2000
+            assert message.count("```") % 2 == 0
+            assert "\u202e" not in message
+            assert "\r" not in message
+            assert "\x1b" not in message
+
+
+def ended(kind: str | None, *, by: str | None = None, name: str = "", outcome: PermissionOutcome = "selected") -> str:
+    ask = asked(command("ls"))
+    ask.answered_by = by
+    ask.resolve(outcome, None if kind is None else option(kind, name))
+    return end_of(ask, "7")
 
 
 def test_the_end_text_says_how_the_request_ended():
-    once, always = option("allow_once"), option("allow_always")
-    assert end_text("selected", "ls", once, answered_by="7") == "✅ Allowed once by <@7>: `ls`"
-    assert end_text("selected", "ls", always, answered_by="7") == "✅ Always allowed in this session by <@7>: `ls`"
-    assert end_text("selected", "ls", option("reject_once")) == "❌ Rejected by an operator: `ls`"
-    assert end_text("selected", "ls", option("?", "Plan B"), answered_by="7") == "❔ Answered `Plan B` by <@7>: `ls`"
-    assert end_text("selected", "ls", None) == "❔ Answered by an operator: `ls`"
-    assert end_text("expired", "ls", option("reject_once")) == "⌛ Nobody answered in time, so it was rejected: `ls`"
-    assert end_text("cancelled", "@everyone\n`", None) == "⏹️ No answer is needed any more: `@everyone '`"
+    assert ended("allow_once", by="7") == "✅ Allowed once by <@7>: `ls`"
+    assert ended("allow_always", by="7") == "✅ Allowed for this session by <@7>: `ls`"
+    assert ended("allow_always", by="8") == "✅ Allowed by <@8>, whose Always holds for their own turns: `ls`"
+    assert ended("reject_once") == "❌ Rejected by an operator: `ls`"
+    assert ended("reject_always", by="7") == "❌ Always rejected by <@7>: `ls`"
+    assert ended("?", by="7", name="Plan B") == "❔ Answered `Plan B` by <@7>: `ls`"
+    assert ended(None) == "❔ Answered by an operator: `ls`"
+    assert ended("reject_once", outcome="expired") == "⌛ Timed out, so it wasn't run: `ls`"
+    assert ended(None, outcome="cancelled") == "⏹️ No longer needed: `ls`"
+    changed = asked(command("ls"))
+    changed.reject("selected", "changed")
+    assert end_of(changed, "7") == "⏹️ Rejected since the agent changed it after it was shown: `ls`"
+
+
+def test_what_was_shown_stays_when_the_request_has_ended():
+    ask = asked(command("ls\nrm -rf ~"))
+    ask.select("o", by="7")
+    assert end_of(ask, "7") == "✅ Allowed once by <@7>:\n```\nls\nrm -rf ~\n```"
 
 
 def test_answers_to_clicks_without_effect_say_why():
-    assert buttons.not_yours("5") == "Only <@5> or an admin of the bot can answer this one. Nothing was changed."
-    assert buttons.not_yours("") == "Only an admin of the bot can answer this one. Nothing was changed."
-    assert buttons.answered_already("selected", "5") == "This was answered already by <@5>. Nothing was changed."
-    assert buttons.answered_already("selected") == "This was answered already. Nothing was changed."
-    assert "rejected" in buttons.answered_already("expired")
-    assert "cancelled" in buttons.answered_already("cancelled")
+    assert buttons.not_yours("5") == "Only <@5> or an admin of the bot can answer this one."
+    assert buttons.not_yours("") == "Only an admin of the bot can answer this one."
+    assert buttons.answered_already("selected", "5") == "This was answered already by <@5>."
+    assert buttons.answered_already("selected") == "This was answered already."
+    assert buttons.answered_already("expired") == "Too late: this request timed out."
+    assert buttons.answered_already("cancelled") == "This request is no longer needed."
     for sentence in (buttons.STALE, buttons.NOT_OFFERED):
         assert units(sentence) < 200

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -22,9 +25,9 @@ async def test_the_asker_allows_and_the_tool_runs(scene: Scene):
     thread, message = await asked(scene)
     assert [one["label"] for one in message.buttons] == [
         "✅ Allow once",
-        "✅ Always allow",
+        "✅ Always allow this",
         "❌ Reject",
-        "❌ Always reject",
+        "❌ Always reject this",
     ]
     assert scene.bodies(thread)[0].content == "🔧 `echo hi`", "the tool call comes before the question"
     assert not message.pings
@@ -45,7 +48,7 @@ async def test_a_rejection_reaches_the_agent(scene: Scene):
 
 async def test_always_allow_holds_for_the_session(scene: Scene):
     thread, message = await asked(scene)
-    scene.ada.clicks(message, label="✅ Always allow")
+    scene.ada.clicks(message, label="✅ Always allow this")
     await scene.idle(thread, 1)
     scene.ada.says(thread, "tool echo hi")
     await scene.idle(thread, 2)
@@ -101,7 +104,7 @@ async def test_a_cancel_removes_the_buttons(scene: Scene):
     await scene.pool.cancel(str(thread.id))
     await scene.idle(thread, 1)
     assert message.buttons == []
-    assert "No answer is needed" in message.content
+    assert message.content == "⏹️ No longer needed: `echo hi`"
 
 
 async def test_an_expired_request_says_so(tmp_path):
@@ -109,7 +112,7 @@ async def test_an_expired_request_says_so(tmp_path):
         thread, message = await asked(scene)
         await scene.says(thread, "You did not allow it")
         await scene.idle(thread, 1)
-        assert "Nobody answered in time" in message.content
+        assert message.content == "⌛ Timed out, so it wasn't run: `echo hi`"
         assert message.buttons == []
 
 
@@ -117,7 +120,7 @@ async def test_buttons_from_before_a_restart_are_stale(scene: Scene):
     thread, message = await asked(scene)
     stale = await scene.server.wait_for_answer(scene.ada.sends_click(message, "acpbot:0123456789abcdef-1:0"))
     await scene.server.wait_for(lambda: stale.answer_text)
-    assert "has ended already" in stale.answer_text
+    assert stale.answer_text == "This request has expired."
     assert stale.messages[0].visible_to is scene.ada
     assert scene.harness.row(str(thread.id)).state == "waiting"
 
@@ -130,7 +133,7 @@ async def test_old_buttons_from_before_a_crash_are_removed_by_a_click(scene: Sce
     assert message.buttons
     stale = await scene.server.wait_for_answer(scene.ada.clicks(message, label="✅ Allow once"))
     await scene.server.wait_for(lambda: stale.answer_text)
-    assert "has ended already" in stale.answer_text
+    assert stale.answer_text == "This request has expired."
     assert message.buttons == []
     scene.ada.says(thread, "say on")
     await scene.says(thread, "on")
@@ -145,7 +148,7 @@ async def test_an_old_button_that_was_answered_says_so(scene: Scene):
         scene.ada.says(thread, f"say {number}")
     await scene.idle(thread, 3)
     late = await scene.server.wait_for_answer(scene.ada.sends_click(message, custom_id))
-    assert late.answer_text == "No answer is needed any more: the turn was cancelled."
+    assert late.answer_text == "This request is no longer needed."
 
 
 async def test_a_click_that_comes_twice_counts_once(scene: Scene):
@@ -189,3 +192,82 @@ async def test_several_threads_ask_for_permissions_at_once(tmp_path, count):
             scene.ada.clicks(ask, label="✅ Allow once")
         for thread in threads:
             await scene.says(thread, "The command completed")
+
+
+AGENT = str(Path(__file__).parents[3] / "fakes" / "agents" / "deceitful.py")
+DECEITFUL = {"argv": (sys.executable, "-S", AGENT)}
+COMMAND = {"toolCallId": "t", "title": "stub", "kind": "execute", "rawInput": {"command": "git status"}}
+
+
+def prompt(call: dict, **more) -> str:
+    return json.dumps({"ask": call, **more})
+
+
+async def test_the_prompt_shows_the_command_and_not_only_the_title(tmp_path):
+    async with staged(tmp_path, limits=DECEITFUL) as scene:
+        hidden = {**COMMAND, "rawInput": {"command": "git status" + " " * 2000 + "\u202e; rm -rf ~", "cwd": "/srv"}}
+        thread, message = await asked(scene, prompt(hidden))
+        assert message.content.startswith(
+            "🔐 **Run this command?**\n```\ncommand: git status⟨2000 spaces⟩\\u202e; rm -rf ~\ncwd: /srv\n```\n"
+            "The agent calls it `stub`.\nAlways covers exactly this"
+        )
+        assert f"\nWaiting for {scene.ada.mention} or an admin. Expires <t:" in message.content
+        scene.ada.clicks(message, label="✅ Allow once")
+        await scene.says(thread, "selected once")
+        assert "rm -rf ~" in message.content, "what was allowed stays in the thread"
+
+
+async def test_what_does_not_fit_is_attached_as_a_file(tmp_path):
+    async with staged(tmp_path, limits=DECEITFUL) as scene:
+        command = "git status\n" + "x" * 1500 + "; rm -rf ~"
+        thread, message = await asked(scene, prompt({**COMMAND, "rawInput": {"command": command}}))
+        assert "; rm -rf ~" in message.content
+        (file,) = message.attachments
+        assert (file.filename, file.data.decode()) == ("request.txt", command)
+        scene.ada.clicks(message, label="✅ Allow once")
+        await scene.says(thread, "selected once")
+
+
+async def test_without_the_file_nobody_can_allow_it(tmp_path):
+    async with staged(tmp_path, limits=DECEITFUL) as scene:
+        scene.server.set_permissions(scene.channel, scene.guild.everyone, deny=["ATTACH_FILES"])
+        long = {**COMMAND, "rawInput": {"command": "x" * 1500}}
+        thread, message = await asked(scene, prompt(long))
+        assert "⚠️ It can't be allowed: I couldn't attach the file that shows all of it." in message.content
+        assert [one["label"] for one in message.buttons] == ["❌ Reject", "❌ Always reject this"]
+        scene.ada.clicks(message, label="❌ Reject")
+        await scene.says(thread, "selected no")
+
+
+async def test_an_always_of_one_person_does_not_answer_for_another(tmp_path):
+    async with staged(tmp_path, limits=DECEITFUL, admin_users=("1",)) as scene:
+        thread, message = await asked(scene, prompt(COMMAND))
+        scene.ada.clicks(message, label="✅ Always allow this")
+        await scene.idle(thread, 1)
+        assert message.content.startswith(f"✅ Allowed for this session by {scene.ada.mention}:")
+        scene.bob.says(thread, prompt(COMMAND))
+        again = await scene.server.wait_for_message(thread, lambda one: one.buttons)
+        scene.bob.clicks(again, label="❌ Reject")
+        await scene.idle(thread, 2)
+        scene.ada.says(thread, prompt(COMMAND))
+        await scene.says(thread, "🔐 Allowed by an earlier Always: `git status`")
+
+
+async def test_a_request_that_changes_after_it_was_shown_says_so(tmp_path):
+    async with staged(tmp_path, limits=DECEITFUL) as scene:
+        change = {"toolCallId": "t", "rawInput": {"command": "rm -rf ~"}}
+        thread = await scene.opens(prompt(COMMAND, while_open=change))
+        await scene.says(
+            thread, "⏹️ Rejected since the agent changed it after it was shown: `git status`", "selected no"
+        )
+
+
+async def test_what_a_policy_answers_is_one_line_of_the_answer(tmp_path):
+    async with staged(tmp_path, limits={**DECEITFUL, "policy": "allow"}) as scene:
+        link = {**COMMAND, "rawInput": {"command": "[click](https://x.test) `<@1>`"}}
+        thread = await scene.opens(prompt(link, times=50))
+        await scene.idle(thread, 1)
+        line = "🔐 Allowed by policy: `[click](https://x.test) '<@1>'`"
+        text = scene.text(thread)
+        assert text.endswith(f"{line}\n{line}\n{line}\n🔐 47 more permission requests: 47 allowed by policy.")
+        assert len(scene.bodies(thread)) == 1

@@ -98,7 +98,7 @@ async def test_a_permission_is_rejected_where_nobody_can_be_asked(scene: Scene):
     scene.server.faults.status(403, "POST", rest.MESSAGES, times=2, where=lambda call: bool(call.body["components"]))
     thread = await scene.opens("tool echo hi")
     await scene.says(thread, "You did not allow it, so nothing was run.")
-    await scene.says(thread, "❌ I could not ask for this permission here, so it was rejected: `echo hi`")
+    await scene.says(thread, "❌ I couldn't ask for this permission here, so it was rejected: `echo hi`")
 
 
 async def test_a_permission_prompt_that_is_refused_once_is_posted_again(scene: Scene):

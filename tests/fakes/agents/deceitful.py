@@ -1,0 +1,66 @@
+"""An agent whose prompt, a JSON object, says how it asks for a permission; where it is allowed, it runs a command.
+
+``before`` is a tool call that it reports first, ``ask`` the request's tool call, ``while_open`` an update before the
+answer. ``options`` are ``kind:id``. ``run`` is the command. ``pad``: so many characters are added to the raw input's
+command. ``parts``: so many lists are added to the raw input. ``times``: it asks so often. ``twice``: another request,
+with the same id.
+``withdraw``: it takes the request back at once. ``session``: of which the request is. ``params``: sent in place of all.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+from sound import Agent, chosen, words  # type: ignore[import-not-found]  # a script has its own folder on the path
+
+OPTIONS = ("allow_once:once", "allow_always:always", "reject_once:no", "reject_always:never")
+
+
+def params(agent: Agent, wanted: dict, call: dict) -> dict:
+    if "params" in wanted:
+        return {"sessionId": agent.session, **wanted["params"]}
+    options = [dict(zip(("kind", "optionId"), one.split(":"), strict=True)) for one in wanted.get("options", OPTIONS)]
+    if "pad" in wanted:
+        raw = {"command": "", **call.get("rawInput", {})}
+        call = {**call, "rawInput": {**raw, "command": raw["command"] + "x" * wanted["pad"]}}
+    if "parts" in wanted:
+        call = {**call, "rawInput": {**call["rawInput"], "more": [[]] * wanted["parts"]}}
+    return {"sessionId": wanted.get("session", agent.session), "options": options, "toolCall": call}
+
+
+def report(agent: Agent, kind: str, call: dict) -> None:
+    update = {"sessionUpdate": kind, **call}
+    agent.send(method="session/update", params={"sessionId": agent.session, "update": update})
+
+
+def main() -> None:
+    agent = Agent()
+
+    @agent.on("session/prompt")
+    def _(request: dict) -> None:
+        wanted = json.loads(words(request))
+        for _ in range(wanted.get("times", 1)):
+            if "before" in wanted:
+                report(agent, "tool_call", wanted["before"])
+            identity = agent.call("session/request_permission", params(agent, wanted, wanted.get("ask", {})))
+            if "twice" in wanted:
+                asked = params(agent, wanted, wanted["twice"])
+                agent.send(id=identity, method="session/request_permission", params=asked)
+            if "while_open" in wanted:
+                report(agent, "tool_call_update", wanted["while_open"])
+            if "withdraw" in wanted:
+                agent.send(method="$/cancel_request", params={"requestId": identity})
+            answer = chosen(agent.wait_for(identity))
+            if "run" in wanted and answer in {"selected once", "selected always"}:
+                subprocess.run(["sh", "-c", wanted["run"]], check=False)
+            if "twice" in wanted:
+                answer += f" {chosen(agent.wait_for(identity))}"
+            agent.say(f"{answer}\n")
+        agent.end(request)
+
+    agent.serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -10,7 +10,7 @@ import operator
 import os
 import re
 import shutil
-import subprocess
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,17 +20,19 @@ from acpbot.aio import TaskSet
 from acpbot.errors import AgentStartError, StartError
 from acpbot.logs import get_logger
 from acpbot.runtimes.local import procfs
-from acpbot.runtimes.local.cgroup import ENTER_SCRIPT, Cgroups, Unavailable
+from acpbot.runtimes.local.cgroup import Cgroups, Unavailable
 from acpbot.runtimes.local.process import LocalProcess, Spawned, kill_and_wait
 from acpbot.runtimes.local.process_tracker import ProcessTracker
 from acpbot.runtimes.local.procfs import DAEMON_MARKER, SESSION_MARKER, Identity
+from acpbot.runtimes.local.spawner import Spawner
 from acpbot.runtimes.runtime import LimitNotHeld, ProcessIdentity
 from acpbot.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from acpbot.runtimes.local.process_tracker import TrackedSession
+    from acpbot.runtimes.local.attribution import TrackedSession
+    from acpbot.runtimes.local.spawner import Child
     from acpbot.runtimes.runtime import AgentProcess, LaunchSpec, ProcessInfo, StdoutSink, Usage
 
 log = get_logger(__name__)
@@ -38,10 +40,9 @@ log = get_logger(__name__)
 Mode = Literal["auto", "cgroup", "subreaper"]
 
 _SESSION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-_SHELL_NAME: Final = re.compile(r"(?!SHELLOPTS$|BASHOPTS$)[A-Za-z_][A-Za-z0-9_]*")
-_UNOWNED_SECONDS: Final = 0.25
+_STRAY_SECONDS: Final = 0.25
 _STARTS_AT_ONCE: Final = 8
-_CLOSED: Final = operator.attrgetter("closed")
+_SETTLED: Final = operator.attrgetter("settled")
 _NO_CGROUP: Final = "agents run without a cgroup here"
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _PR_GET_CHILD_SUBREAPER: Final = 37
@@ -59,10 +60,10 @@ _WAYS_OUT: Final = {
 class LocalLauncher:
     """An `acpbot.runtimes.runtime.Launcher` for processes of this machine.
 
-    With ``cgroups`` each session gets a cgroup; without, its processes are found as `process_tracker` says. In both
-    cases this process is a child subreaper until `aclose`. An agent in a cgroup is started through /bin/sh, which may
-    add PWD to its environment. ``owns_children`` says that this process starts no children but agents (see
-    `ProcessTracker`); at most one launcher of a process may have it.
+    With ``cgroups`` each session gets a cgroup, for limits and for kills at once. In both
+    cases each agent has a supervisor (`spawn_server`), and this process is a child subreaper until `aclose`.
+    ``owns_children`` says that this process starts no children but agents (see `ProcessTracker`); at most one launcher
+    of a process may have it.
 
     The constructor raises `OSError` without a readable /proc, and `StartError` where the kernel or a limit of threads
     forbids it.
@@ -72,7 +73,8 @@ class LocalLauncher:
         self.kind = "subreaper" if cgroups is None else "cgroup"
         identity = Identity.own()
         try:
-            self._tracker = ProcessTracker(identity, owns_children=owns_children)
+            self._spawner = Spawner(str(identity))
+            self._tracker = ProcessTracker(identity, owns_children=owns_children, server=lambda: self._spawner.pid)
         except RuntimeError as error:
             raise StartError(f"cannot run agents: {error}; {_WAYS_OUT[errno.EAGAIN]}") from error
         self._cgroups = cgroups
@@ -112,7 +114,7 @@ class LocalLauncher:
             await self._discard(future, session)
             raise AgentStartError("cannot start the agent: the daemon is stopping")
         process = LocalProcess(spawned, stdout, session, self._tracker)
-        self._running.difference_update(tuple(filter(_CLOSED, self._running)))
+        self._running.difference_update(tuple(filter(_SETTLED, self._running)))
         self._running.add(process)
         return process
 
@@ -123,12 +125,17 @@ class LocalLauncher:
         """
         return await self._tracker.sample([process.session_id for process in processes])
 
-    async def unowned(self) -> list[ProcessInfo]:
-        """Return our living children that belong to no session and are no agent (see `process_tracker`)."""
-        return await self._tracker.describe((await self._tracker.scan()).unowned)
+    @property
+    def strays(self) -> int:
+        """How many processes of no known session the last look has found (see `attribution`)."""
+        return self._tracker.strays
+
+    async def look_for_strays(self) -> list[ProcessInfo]:
+        """Return our living descendants that belong to no session. Raises `OSError`."""
+        return await self._tracker.describe(stat for stat, _ in (await self._tracker.scan()).strays)
 
     async def aclose(self) -> None:
-        """End what still runs, also unowned processes where the children are ours; remove the cgroups."""
+        """End what still runs, also strays where the children are ours; remove the cgroups."""
         if self._closed:
             return
         self._closed = True
@@ -139,21 +146,22 @@ class LocalLauncher:
                 if isinstance(result, Exception):
                     log.error("agent_not_closed", exc_info=result)
             if self._owns_children:
-                await self._kill_unowned()
+                await self._kill_strays()
             if self._cgroups is not None:
                 await self._tracker.run(self._cgroups.close)
         finally:
             self._tracker.close()
+            self._spawner.close()
             self._threads.shutdown(wait=False)
             release_subreaper()
 
-    async def _kill_unowned(self) -> None:
+    async def _kill_strays(self) -> None:
         for _ in range(3):
-            unowned = (await self._tracker.scan()).unowned
-            if not unowned:
+            strays = (await self._tracker.scan()).strays
+            if not strays:
                 return
-            log.info("unowned_processes_ended", count=len(unowned))
-            await kill_and_wait(self._tracker, [stat.key for stat in unowned], _UNOWNED_SECONDS)
+            log.info("stray_processes_ended", count=len(strays))
+            await kill_and_wait(self._tracker, [stat.key for stat, _ in strays], _STRAY_SECONDS)
 
     async def _discard(self, future: asyncio.Future[Spawned], session: TrackedSession) -> None:
         """End an agent whose start was cancelled, in a task of its own: the caller may be cancelled a second time."""
@@ -171,25 +179,24 @@ class LocalLauncher:
         """Start the leader. Runs in a thread: a child that is slow to exec delays only itself."""
         if session.closed:
             raise AgentStartError("cannot start the agent: the start was given up")
+        child: Child | None = None
         try:
             argv = [_resolve(spec), *spec.argv[1:]]
             env = {**spec.env, SESSION_MARKER: spec.session_id, DAEMON_MARKER: self._daemon}
             if self._cgroups is None:
                 limits = [("memory_max", spec.memory_max), ("pids_max", spec.pids_max)]
                 not_held = tuple(LimitNotHeld(name, _NO_CGROUP) for name, value in limits if value is not None)
-                return self._start(session, argv, spec.cwd, env, not_held)
-            cgroup = self._cgroups.create(spec.session_id, memory_max=spec.memory_max, pids_max=spec.pids_max)
-            session.cgroup = cgroup
-            # A shell may drop variables whose names it can't spell (dash does), and obeys some (bash does): then we
-            # move the child ourselves, a moment late.
-            through_shell = all(map(_SHELL_NAME.fullmatch, env))
-            if through_shell:
-                argv = ["/bin/sh", "-c", ENTER_SCRIPT, str(cgroup.path / "cgroup.procs"), *argv]
-            spawned = self._start(session, argv, spec.cwd, env, cgroup.limits_not_held)
-            if not through_shell:
-                with contextlib.suppress(OSError):  # it has ended already, or runs outside and is tracked all the same
-                    cgroup.enter(spawned.popen.pid)
+                child = self._spawner.start(argv, spec.cwd, env)
+            else:
+                cgroup = self._cgroups.create(spec.session_id, memory_max=spec.memory_max, pids_max=spec.pids_max)
+                session.cgroup = cgroup
+                not_held = cgroup.limits_not_held
+                child = self._spawner.start(argv, spec.cwd, env, cgroup.path / "cgroup.procs")
+            self._tracker.started(session, child)
         except (OSError, ValueError) as error:
+            if child is not None:
+                os.kill(child.pid, signal.SIGKILL)
+                child.close()
             unused, session.cgroup = session.cgroup, None
             if unused is not None:
                 try:
@@ -197,40 +204,9 @@ class LocalLauncher:
                 except OSError as not_removed:
                     log.warning("cgroup_not_removed", path=str(unused.path), reason=not_removed.strerror)
             raise _start_error(spec, error) from error
-        return spawned
-
-    def _start(
-        self,
-        session: TrackedSession,
-        argv: list[str],
-        cwd: Path,
-        env: dict[str, str],
-        limits_not_held: tuple[LimitNotHeld, ...],
-    ) -> Spawned:
-        """Start a process in a Unix session of its own, with three pipes. Raises `OSError`, `ValueError`."""
-        popen = subprocess.Popen(
-            argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            cwd=cwd,
-            env=env,
-            start_new_session=True,
-        )
-        stdin, stdout, stderr = popen.stdin, popen.stdout, popen.stderr
-        if stdin is None or stdout is None or stderr is None:
-            raise AssertionError("Popen makes every pipe that it is asked for")
-        try:
-            self._tracker.started(session, popen.pid)
-            pidfd = os.pidfd_open(popen.pid)
-        except OSError:
-            with popen:  # closes the pipes and waits
-                popen.kill()
-            raise
         leader = session.leader
         identity = None if leader is None else ProcessIdentity(leader.pid, leader.start_time, self._boot_id)
-        return Spawned(popen, stdin, stdout, stderr, pidfd, identity, limits_not_held)
+        return Spawned(child, identity, not_held)
 
 
 class _NoSink:
@@ -250,8 +226,8 @@ _subreaper_holders = 0
 def hold_subreaper() -> None:
     """Make this process a child subreaper (prctl(2)), until as many `release_subreaper` calls.
 
-    Orphans of our descendants then become our children, not those of init. A tool of an agent that daemonizes loses its
-    parent, and with it the one link to the agent that can't be forged; as our child it is still found and reaped.
+    What a supervisor leaves, because somebody killed it, then becomes our child, and not that of init: as our child it
+    is still found and reaped.
     Raises `StartError` where the kernel refuses.
     """
     global _subreaper_holders  # noqa: PLW0603 - the attribute belongs to the whole process, so does its counter

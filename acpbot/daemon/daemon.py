@@ -285,6 +285,7 @@ class Daemon:
             grace_seconds=self._settings.management.probes.grace_seconds,
             config_problem=self._reload.problem,
             crashed_tasks=self._crashed_tasks,
+            strays=pool.strays,
         )
 
 

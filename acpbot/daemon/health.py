@@ -30,7 +30,7 @@ class HealthInputs(msgspec.Struct, frozen=True, kw_only=True):
     ``grace_seconds``: how long a disconnect may last before it counts. ``config_problem``: why the configuration that
     was read last is not in force, or which keys of it are not. ``store_problem``: why nothing can be written to the
     database. Both are ``None`` where there is no problem. ``crashed_tasks``: names of background tasks that have ended
-    with an error.
+    with an error. ``strays``: how many processes of no known session run.
     """
 
     state: DaemonState
@@ -44,6 +44,7 @@ class HealthInputs(msgspec.Struct, frozen=True, kw_only=True):
     store_problem: str | None = None
     config_problem: str | None = None
     crashed_tasks: Sequence[str] = ()
+    strays: int = 0
 
 
 class ChatReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +71,7 @@ class HealthReport(msgspec.Struct, frozen=True, kw_only=True):
     pool: PoolCounts
     loop_lag_ms: float | None
     rss_bytes: int | None
+    strays: int
 
 
 def checks(inputs: HealthInputs) -> tuple[Check, ...]:
@@ -82,6 +84,7 @@ def checks(inputs: HealthInputs) -> tuple[Check, ...]:
         "config": inputs.config_problem,
         "store": inputs.store_problem,
         "tasks": _task_problem(inputs.crashed_tasks),
+        "strays": _stray_problem(inputs.strays),
     }
     return tuple(Check(name, reason is None, reason) for name, reason in problems.items())
 
@@ -128,6 +131,7 @@ def report(inputs: HealthInputs) -> HealthReport:
         pool=inputs.pool,
         loop_lag_ms=_rounded(inputs.loop_lag_ms),
         rss_bytes=inputs.rss_bytes,
+        strays=inputs.strays,
     )
 
 
@@ -184,6 +188,14 @@ def _task_problem(crashed: Sequence[str]) -> str | None:
     if not crashed:
         return None
     return f"background tasks have ended with an error: {', '.join(crashed)}; see the log, and restart acpbot"
+
+
+def _stray_problem(strays: int) -> str | None:
+    if not strays:
+        return None
+    return (
+        f"{strays} process{'' if strays == 1 else 'es'} of no known session: acpbot ends them once it may; see the log"
+    )
 
 
 def _rounded(value: float | None) -> float | None:

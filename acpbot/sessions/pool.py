@@ -11,10 +11,11 @@ import msgspec
 
 from acpbot.errors import Conflict, Draining, InvalidParams, NotFound, TooMany
 from acpbot.logs import get_logger
+from acpbot.sessions.leftovers import Leftovers, kill_result
 from acpbot.sessions.session import Session
 from acpbot.sessions.thread import ThreadRegistry, title_from
 from acpbot.sessions.turn import DEFERRED, TurnEnd
-from acpbot.sessions.views import Detail, KillResult, PoolCounts, Row, Target, row_of
+from acpbot.sessions.views import Detail, PoolCounts, Row, row_of
 from acpbot.sessions.watchdog import Watchdog
 from acpbot.sessions.workspace import check_thread_id, work_path
 from acpbot.storage.records import ProcessRecord, ThreadRecord, TurnRecord
@@ -29,13 +30,12 @@ if TYPE_CHECKING:
     from acpbot.sessions.terminate import TerminationResult
     from acpbot.sessions.thread import ThreadListener
     from acpbot.sessions.turn import Turn
-    from acpbot.sessions.views import Reason
+    from acpbot.sessions.views import KillResult, Reason, Target
 
 log = get_logger(__name__)
 
 _DRAINING: Final = "cannot start a turn: acpbot is about to stop or restart; try again in a moment"
 _LATE_SECONDS: Final = 0.25
-_END_RETRY_SECONDS: Final = 30.0
 
 Change = Literal["changed", "gone"]
 
@@ -69,7 +69,7 @@ class Pool:
         self._threads = ThreadRegistry(self.store, wall)
         self._current: dict[str, Session] = {}
         self._closing: dict[Session, None] = {}  # oldest first
-        self._unverified: dict[Session, float] = {}  # they have ended and may have left processes; when to try again
+        self._leftovers = Leftovers(launcher, self.store)
         self._subscribers: list[Callable[[Change, Row], None]] = []
         self._watchdog = Watchdog(clock)
         self._quiet_check = asyncio.Event()
@@ -150,6 +150,11 @@ class Pool:
             suspended=suspended,
             queued=queued,
         )
+
+    @property
+    def strays(self) -> int:
+        """How many processes belong to no session, or are left of one that has ended, as far as is known."""
+        return self._leftovers.count
 
     def resolve(self, thread: str) -> str:
         """The thread id that ``thread`` names: itself, or a unique suffix of it. Raises NotFound, Ambiguous."""
@@ -272,7 +277,7 @@ class Pool:
         full = len(self._current) + len(self._closing) >= most
         after: list[asyncio.Task[Any]] = [
             session.end("evicted")
-            for session in (*self._closing, *self._unverified)
+            for session in (*self._closing, *self._leftovers.retry_at)
             if session.thread.thread_id == thread_id or (full and session in self._closing)
         ]
         removal = self._threads.removals.get(thread_id)
@@ -293,12 +298,11 @@ class Pool:
 
     async def _kill(self, target: Target, grace: float | None, *, forget: bool) -> KillResult:
         thread_id, session_id = target.thread_id, target.session_id
-        for session in (*self._current.values(), *self._closing, *self._unverified):
+        for session in (*self._current.values(), *self._closing, *self._leftovers.retry_at):
             if session.session_id == session_id and session.thread.thread_id == thread_id:
                 break
         else:
-            outcome: Literal["conflict", "already_gone"] = "conflict" if thread_id in self._current else "already_gone"
-            return KillResult(thread_id=thread_id, session_id=session_id, outcome=outcome)
+            return self._leftovers.untouched(target, "conflict" if thread_id in self._current else "already_gone")
         thread = session.thread
         if forget:  # now: neither a message that comes meanwhile nor a restart may resume it
             thread.acp_session_id, thread.resumable = None, False
@@ -306,13 +310,7 @@ class Pool:
         ending = await asyncio.shield(session.end("killed", grace=grace, detail="An operator ended this session."))
         if forget and self._threads.by_id.get(thread_id) is thread and thread_id not in self._current:
             self._threads.forget(thread)
-        return KillResult(
-            thread_id=thread_id,
-            session_id=session_id,
-            outcome="failed" if ending.processes_left else "ended",
-            resumable=thread.resumable and not forget,
-            **msgspec.structs.asdict(ending) | {"seconds": round(ending.seconds, 3)},
-        )
+        return kill_result(target, ending, resumable=thread.resumable and not forget)
 
     async def cancel(self, thread_id: str, session_id: str | None = None) -> Literal["cancelled", "idle"]:
         """Ask the thread's agent to stop its turn; answers at once. Raises NotFound, Conflict."""
@@ -354,7 +352,7 @@ class Pool:
     def _end_all(self, grace_seconds: float | None) -> list[asyncio.Task[TerminationResult]]:
         self.draining = self.stopping = True
         self._quiet_check.set()
-        sessions = (*self._current.values(), *self._closing, *self._unverified)
+        sessions = (*self._current.values(), *self._closing, *self._leftovers.retry_at)
         return [session.end("stopped", grace=grace_seconds, detail="acpbot is stopping.") for session in sessions]
 
     def force(self) -> None:
@@ -425,12 +423,7 @@ class Pool:
     def session_ended(self, session: Session, reason: Reason, detail: str | None, queued: list[Turn]) -> None:
         """Free the session's place, suspend its thread, carry its waiting turns over or end them."""
         thread, pool = session.thread, self._settings.pool
-        is_retry = self._unverified.pop(session, None) is not None
-        if session.ending is None or session.ending.processes_left:
-            self._unverified[session] = self._clock() + _END_RETRY_SECONDS
-        else:
-            self.store.process_ended(session.session_id)
-        if is_retry:
+        if self._leftovers.session_ended(session, self._clock()):
             return
         self._closing.pop(session, None)
         self._watchdog.reported.discard(session.session_id)
@@ -474,7 +467,7 @@ class Pool:
         """Look at every session once: expiry, stuck turns, turns over their limit. Called about once a second."""
         now, pool = self._clock(), self._settings.pool
         self._watchdog.check(list(self._current.values()), pool)
-        for session, retry_at in list(self._unverified.items()):
+        for session, retry_at in list(self._leftovers.retry_at.items()):
             if now >= retry_at:
                 session.end("stopped", grace=0.0)
         self._threads.check_clock(now)
@@ -490,3 +483,4 @@ class Pool:
         found = await self._launcher.sample(processes)
         for session in sessions:
             session.usage = found.get(session.session_id, session.usage)
+        self._leftovers.remember_strays()

@@ -20,7 +20,7 @@ from acpbot.aio import TaskSet
 from acpbot.errors import AcpbotError, AgentError, AgentGone, Conflict
 from acpbot.logs import get_logger
 from acpbot.sessions.launch import describe_exit, launch, start_error
-from acpbot.sessions.terminate import TerminationResult, terminate
+from acpbot.sessions.terminate import NOTHING_RAN, UNVERIFIED, TerminationResult, terminate
 from acpbot.sessions.turn import Turn, TurnEnd
 from acpbot.sessions.turn_runner import TurnRunner
 from acpbot.sessions.views import Detail, Row, SessionState, process_rows, row_of
@@ -40,9 +40,6 @@ log = get_logger(__name__)
 
 # A leader that has exited writes nothing more; where reading was paused, this much time is left to read the rest.
 _LAST_OUTPUT_SECONDS: Final = 0.25
-_NOTHING_RAN: Final = TerminationResult(reached=None, processes_ended=0, processes_left=0, seconds=0.0)
-# Nobody could look: at least one process may be left.
-_UNVERIFIED: Final = TerminationResult(reached=None, processes_ended=0, processes_left=1, seconds=0.0)
 
 
 class SessionObserver(Protocol):
@@ -292,7 +289,7 @@ class Session:
             self._end_task = self._end_tasks.start(self._end(reason, seconds, detail), name="first try")
             self._observer.session_ending(self)
             self._on_change()
-        elif self._end_tasks is not None and self._end_task.done() and self.ending and self.ending.processes_left:
+        elif self._end_tasks is not None and self._end_task.done() and self.ending and not self.ending.ended:
             self._end_task = self._end_tasks.start(self._end(reason, seconds, detail), name="another try")
         return self._end_task
 
@@ -304,11 +301,11 @@ class Session:
         if turns.turn is not None and turns.turn.prompt_id is None:
             turns.queue.appendleft(turns.turn)  # the agent has not received it
             turns.turn = None
-        self.ending = _UNVERIFIED
+        self.ending = UNVERIFIED
         try:
             turns.permission_requests.cancel_all()
             if self.agent is None or self.process is None:
-                self.ending = _NOTHING_RAN
+                self.ending = self._not_launched()
             else:
                 over = None if turns.turn is None or self.agent.closed else turns.over
                 self.ending = await terminate(self.agent, self.process, grace=grace, turn_over=over)
@@ -324,6 +321,15 @@ class Session:
             log.info("session_ended", **self._fields, reason=reason, **msgspec.to_builtins(self.ending))
             self._observer.session_ended(self, reason, detail, turns.take_queued())
         return self.ending
+
+    def _not_launched(self) -> TerminationResult:
+        """How it ended where it has no process: a start that was given up may have left one that could not be ended.
+
+        The launcher counts what that has left as strays, and ends it.
+        """
+        task = self._main_task
+        failed = task is not None and task.done() and not task.cancelled() and task.exception() is not None
+        return msgspec.structs.replace(UNVERIFIED, ended=True) if failed else NOTHING_RAN
 
     def _fail(self, reason: Reason, detail: str) -> None:
         if self._end_task is None:

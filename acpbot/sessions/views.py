@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from acpbot.runtimes.runtime import LimitNotHeld  # noqa: TC001 - msgspec resolves the annotation when it runs
-from acpbot.sessions.terminate import Step  # noqa: TC001 - msgspec resolves the annotation when it runs
+from acpbot.sessions.terminate import Proof, Step  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.storage.records import ThreadRecord
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class KillResult(msgspec.Struct, frozen=True, kw_only=True):
     """How one target ended.
 
     ``reached`` is the last step that was needed (``None`` where nothing was touched), ``processes_left`` how many a
-    look at the system found afterwards: the promise is 0.
+    look found afterwards: the promise is 0. It is ``None`` where nobody could look; ``proof`` says who has.
     """
 
     thread_id: str
@@ -112,7 +112,8 @@ class KillResult(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
     reached: Step | None = None
     processes_ended: int = 0
-    processes_left: int = 0
+    processes_left: int | None = 0
+    proof: Proof = "system"
     seconds: float = 0.0
     resumable: bool = False
 

@@ -106,6 +106,10 @@ class FakePool:
             limits_not_held=(LimitNotHeld("memory_max", "agents run without a cgroup here"),),
         )
 
+    @property
+    def strays(self) -> int:
+        return 0
+
     async def kill(
         self, targets: Sequence[Target], *, grace_seconds: float | None = None, forget: bool = False
     ) -> list[KillResult]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from acpbot.aio import TaskSet
 from acpbot.errors import AgentStartError, StartError
 from acpbot.logs import get_logger
+from acpbot.runtimes.far_side import far_side
 from acpbot.runtimes.local import procfs
 from acpbot.runtimes.local.cgroup import Cgroups, Unavailable
 from acpbot.runtimes.local.process import LocalProcess, Spawned, kill_and_wait
@@ -31,6 +32,7 @@ from acpbot.text import printable
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from acpbot.runtimes.far_side import FarSide
     from acpbot.runtimes.local.attribution import TrackedSession
     from acpbot.runtimes.local.spawner import Child
     from acpbot.runtimes.runtime import AgentProcess, LaunchSpec, ProcessInfo, StdoutSink, Usage
@@ -126,9 +128,9 @@ class LocalLauncher:
         return await self._tracker.sample([process.session_id for process in processes])
 
     @property
-    def strays(self) -> int:
-        """How many processes of no known session the last look has found (see `attribution`)."""
-        return self._tracker.strays
+    def strays(self) -> list[ProcessIdentity]:
+        """The processes of no known session that the last look has found (see `attribution`)."""
+        return [ProcessIdentity(pid, start_time, self._boot_id) for pid, start_time in self._tracker.strays]
 
     async def look_for_strays(self) -> list[ProcessInfo]:
         """Return our living descendants that belong to no session. Raises `OSError`."""
@@ -183,14 +185,16 @@ class LocalLauncher:
         try:
             argv = [_resolve(spec), *spec.argv[1:]]
             env = {**spec.env, SESSION_MARKER: spec.session_id, DAEMON_MARKER: self._daemon}
+            found = far_side(spec.argv)
+            elsewhere = None if found is None or found.visible else found.program
+            not_held = () if found is None else _not_held(spec, _limits_end(found))
             if self._cgroups is None:
-                limits = [("memory_max", spec.memory_max), ("pids_max", spec.pids_max)]
-                not_held = tuple(LimitNotHeld(name, _NO_CGROUP) for name, value in limits if value is not None)
+                not_held = not_held or _not_held(spec, _NO_CGROUP)
                 child = self._spawner.start(argv, spec.cwd, env)
             else:
                 cgroup = self._cgroups.create(spec.session_id, memory_max=spec.memory_max, pids_max=spec.pids_max)
                 session.cgroup = cgroup
-                not_held = cgroup.limits_not_held
+                not_held = not_held or cgroup.limits_not_held
                 child = self._spawner.start(argv, spec.cwd, env, cgroup.path / "cgroup.procs")
             self._tracker.started(session, child)
         except (OSError, ValueError) as error:
@@ -206,7 +210,7 @@ class LocalLauncher:
             raise _start_error(spec, error) from error
         leader = session.leader
         identity = None if leader is None else ProcessIdentity(leader.pid, leader.start_time, self._boot_id)
-        return Spawned(child, identity, not_held)
+        return Spawned(child, identity, not_held, elsewhere)
 
 
 class _NoSink:
@@ -289,6 +293,17 @@ def choose_launcher(mode: Mode = "auto", *, owns_children: bool = False) -> tupl
 
 def _cannot_contain(error: OSError) -> str:
     return f"cannot contain agents: {error.strerror or error}; Linux 5.3 or later with /proc mounted is needed"
+
+
+def _not_held(spec: LaunchSpec, reason: str) -> tuple[LimitNotHeld, ...]:
+    limits = (("memory_max", spec.memory_max), ("pids_max", spec.pids_max))
+    return tuple(LimitNotHeld(name, reason) for name, value in limits if value is not None)
+
+
+def _limits_end(found: FarSide) -> str:
+    if found.visible:
+        return f"{found.program} runs the agent in a cgroup of its own"
+    return f"{found.program} runs the agent elsewhere"
 
 
 def _resolve(spec: LaunchSpec) -> str:

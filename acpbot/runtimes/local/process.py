@@ -51,6 +51,7 @@ class Spawned(NamedTuple):
     child: Child
     identity: ProcessIdentity | None
     limits_not_held: tuple[LimitNotHeld, ...]
+    elsewhere: str | None
 
 
 class LocalProcess:
@@ -68,6 +69,7 @@ class LocalProcess:
         self.pid: int | None = child.pid
         self.identity = spawned.identity
         self.limits_not_held = spawned.limits_not_held
+        self.elsewhere = spawned.elsewhere
         self.stderr = StderrRing()
         self.alive = True
         self.returncode: int | None = None

@@ -60,8 +60,8 @@ class ProcessTracker:
         self, identity: Identity, *, owns_children: bool = False, server: Callable[[], int | None] = lambda: None
     ) -> None:
         self.identity = identity
-        self.strays = 0
-        """How many processes of no known session the last look has found."""
+        self.strays: tuple[ProcessKey, ...] = ()
+        """The processes of no known session that the last look has found."""
         self._owns_children = owns_children
         self._server = server
         self._sessions: dict[str, TrackedSession] = {}
@@ -196,7 +196,7 @@ class ProcessTracker:
         for stat in procfs.newest_first():
             table[stat.pid] = stat
         self._attribution.fill(scan, table, sessions, self._server())
-        self.strays = len(scan.strays)
+        self.strays = tuple(stat.key for stat, _ in scan.strays)
         self._reap(scan.ended)
         return scan
 

@@ -149,6 +149,13 @@ class _Look:
         self._ignored = ignored
         self._owners: dict[int, TrackedSession | None] = {}
         self._inside: dict[int, TrackedSession] = {}
+        self._below: set[int] = set()
+        self._above = {self.us}
+        """This process and its ancestors: whoever may write cgroups can put them into a session's, and they are spared."""
+        step = table.get(self.us)
+        while step is not None:
+            self._above.add(step.pid)
+            step = table.get(step.ppid)
         self.strays: set[int] = set()
         self.supervisors: set[int] = set()
         self.leaders: set[ProcessKey | None] = set()
@@ -176,15 +183,15 @@ class _Look:
         path = []
         step: Stat | None = stat
         owner: TrackedSession | None = None
-        stray = False
-        while step is not None and step.pid != self.us:
+        below = stray = False
+        while step is not None:
             if step.pid in self._owners:
                 owner = self._owners[step.pid]
-                stray = step.pid in self.strays
+                below, stray = step.pid in self._below, step.pid in self.strays
                 break
             path.append(step.pid)
             if step.ppid == self.us:
-                owner = self._orphan_owner(step)
+                owner, below = self._orphan_owner(step), True
                 stray = owner is None and step.pid not in self._ignored
                 break
             parent = self._table.get(step.ppid)
@@ -193,7 +200,9 @@ class _Look:
         self._owners.update(dict.fromkeys(path, owner))
         if stray:
             self.strays.update(path)
-        elif owner is None and (owner := self._inside.get(stat.pid)) is not None:
+        if below:
+            self._below.update(path)
+        elif owner is None and stat.pid not in self._above and (owner := self._inside.get(stat.pid)) is not None:
             self._owners[stat.pid] = owner
         return owner
 

@@ -163,6 +163,7 @@ class LocalProcess:
         if self.settled:
             return
         self.settled = True
+        self._on_exit(_EXIT_CODE_LOST)  # nothing happens where the exit code is known
         self._loop.remove_reader(self._control)
         if self._pidfd is not None:
             self._loop.remove_reader(self._pidfd)
@@ -269,7 +270,7 @@ async def kill_session(tracker: ProcessTracker, session: TrackedSession, deadlin
         rounds += 1
         keys = [stat.key for stat in found]
         killed.update(keys)
-        at_once = session.cgroup is not None and await tracker.run(session.cgroup.kill)
+        at_once = await tracker.kill_cgroup(session)
         signalled = bool(keys) and await kill_and_wait(tracker, keys, _EXIT_SECONDS)
         if (unseen and not at_once) or rounds > _STORM_AFTER_ROUNDS:
             await tracker.kill_fork_storm(session, min(deadline, time.monotonic() + _STORM_SECONDS), killed)

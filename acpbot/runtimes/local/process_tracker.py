@@ -32,6 +32,7 @@ from acpbot.runtimes.runtime import ProcessInfo, Usage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from acpbot.runtimes.local.cgroup import Cgroup
     from acpbot.runtimes.local.procfs import Identity, ProcessKey, Stat
     from acpbot.runtimes.local.spawner import Child
 
@@ -135,6 +136,13 @@ class ProcessTracker:
             before = len(killed)
             await self.run(self._kill_newest, session, until, killed)
 
+    async def kill_cgroup(self, session: TrackedSession) -> bool:
+        """Let the kernel kill everything in the session's cgroup at once; ``False`` where that is not possible.
+
+        It is not where others are inside: whoever may write cgroups can put this process there. Raises `OSError`.
+        """
+        return session.cgroup is not None and await self.run(self._kill_cgroup, session, session.cgroup)
+
     async def describe(self, stats: Iterable[Stat]) -> list[ProcessInfo]:
         """Return what people are shown of these processes, in their order. Raises `OSError`."""
         return await self.run(_describe, tuple(stats))
@@ -218,6 +226,17 @@ class ProcessTracker:
         for session in filter(None, asked):
             session.reap_zombies()
         self._zombies_since = since
+
+    def _kill_cgroup(self, session: TrackedSession, cgroup: Cgroup) -> bool:
+        others = {os.getpid(), self._server()}
+        for other in tuple(self._sessions.values()):
+            others.update(pid for pid, _ in filter(None, [other.supervisor]))
+            if other is not session:
+                others.update(other.known)
+        if others.isdisjoint(cgroup.members()):
+            return cgroup.kill()
+        log.warning("cgroup_holds_others", path=str(cgroup.path))
+        return False
 
     def _kill_newest(self, session: TrackedSession, until: float, killed: set[ProcessKey]) -> None:
         leader = session.leader

@@ -151,7 +151,7 @@ class _Look:
         self._inside: dict[int, TrackedSession] = {}
         self._below: set[int] = set()
         self._above = {self.us}
-        """This process and its ancestors: whoever may write cgroups can put them into a session's, and they are spared."""
+        """This process and its ancestors. They are spared: a tool may have put them into its session's cgroup."""
         step = table.get(self.us)
         while step is not None:
             self._above.add(step.pid)

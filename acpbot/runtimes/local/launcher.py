@@ -24,7 +24,7 @@ from acpbot.runtimes.local import procfs
 from acpbot.runtimes.local.cgroup import Cgroups, Unavailable
 from acpbot.runtimes.local.process import LocalProcess, Spawned, kill_and_wait
 from acpbot.runtimes.local.process_tracker import ProcessTracker
-from acpbot.runtimes.local.procfs import DAEMON_MARKER, SESSION_MARKER, Identity
+from acpbot.runtimes.local.procfs import DAEMON_MARKER, INSTANCE_MARKER, SESSION_MARKER, Identity
 from acpbot.runtimes.local.spawner import Spawner
 from acpbot.runtimes.runtime import LimitNotHeld, ProcessIdentity
 from acpbot.text import printable
@@ -65,23 +65,27 @@ class LocalLauncher:
     With ``cgroups`` each session gets a cgroup, for limits and for kills at once. In both
     cases each agent has a supervisor (`spawn_server`), and this process is a child subreaper until `aclose`.
     ``owns_children`` says that this process starts no children but agents (see `ProcessTracker`); at most one launcher
-    of a process may have it.
+    of a process may have it. ``instance``: the id of the daemon's database, which agents carry.
 
     The constructor raises `OSError` without a readable /proc, and `StartError` where the kernel or a limit of threads
     forbids it.
     """
 
-    def __init__(self, *, cgroups: Cgroups | None = None, owns_children: bool = False) -> None:
+    def __init__(
+        self, *, cgroups: Cgroups | None = None, owns_children: bool = False, instance: str | None = None
+    ) -> None:
         self.kind = "subreaper" if cgroups is None else "cgroup"
         identity = Identity.own()
         try:
-            self._spawner = Spawner(str(identity))
+            self._markers = {DAEMON_MARKER: str(identity)}
+            if instance is not None:
+                self._markers[INSTANCE_MARKER] = instance
+            self._spawner = Spawner(self._markers)
             self._tracker = ProcessTracker(identity, owns_children=owns_children, server=lambda: self._spawner.pid)
         except RuntimeError as error:
             raise StartError(f"cannot run agents: {error}; {_WAYS_OUT[errno.EAGAIN]}") from error
         self._cgroups = cgroups
         self._owns_children = owns_children
-        self._daemon = str(identity)
         self._boot_id = procfs.boot_id()
         self._threads = ThreadPoolExecutor(_STARTS_AT_ONCE, thread_name_prefix="agent-start")
         self._running: set[LocalProcess] = set()
@@ -184,7 +188,7 @@ class LocalLauncher:
         child: Child | None = None
         try:
             argv = [_resolve(spec), *spec.argv[1:]]
-            env = {**spec.env, SESSION_MARKER: spec.session_id, DAEMON_MARKER: self._daemon}
+            env = {**spec.env, SESSION_MARKER: spec.session_id, **self._markers}
             found = far_side(spec.argv)
             elsewhere = None if found is None or found.visible else found.program
             not_held = () if found is None else _not_held(spec, _limits_end(found))
@@ -264,8 +268,10 @@ def is_subreaper() -> bool:
     return bool(value.value)
 
 
-def choose_launcher(mode: Mode = "auto", *, owns_children: bool = False) -> tuple[LocalLauncher, str]:
-    """Return the launcher for this machine, and why it is that one, in one line.
+def choose_launcher(
+    mode: Mode = "auto", *, owns_children: bool = False, instance: str | None = None
+) -> tuple[LocalLauncher, str]:
+    """Return the launcher for this machine, and why it is that one, in one line. ``instance``: the database's id.
 
     Raises `StartError` where ``mode`` asks for what is not there, or the kernel is too old for either.
     """
@@ -286,7 +292,7 @@ def choose_launcher(mode: Mode = "auto", *, owns_children: bool = False) -> tupl
     except OSError as error:
         raise StartError(_cannot_contain(error)) from error
     try:
-        return LocalLauncher(cgroups=cgroups, owns_children=owns_children), reason
+        return LocalLauncher(cgroups=cgroups, owns_children=owns_children, instance=instance), reason
     except OSError as error:
         raise StartError(_cannot_contain(error)) from error
 

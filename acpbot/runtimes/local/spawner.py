@@ -13,7 +13,6 @@ import threading
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from acpbot.runtimes.local import spawn_server
-from acpbot.runtimes.local.procfs import DAEMON_MARKER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,13 +47,13 @@ class Child(NamedTuple):
 class Spawner:
     """Starts programs through one server process, which begins with the first of them. Any thread may call it.
 
-    ``daemon``: what the environment of the server and of all supervisors names, so that a later daemon finds them.
+    ``markers``: the environment of the server and of all supervisors, so that a later daemon finds them.
     ``pid`` is the server's process id, ``None`` while there is none.
     """
 
-    def __init__(self, daemon: str) -> None:
+    def __init__(self, markers: Mapping[str, str]) -> None:
         self.pid: int | None = None
-        self._daemon = daemon
+        self._markers = markers
         self._lock = threading.Lock()
         self._server: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
@@ -136,7 +135,7 @@ class Spawner:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     cwd="/",
-                    env={DAEMON_MARKER: self._daemon},
+                    env=self._markers,
                     pass_fds=[theirs.fileno()],
                 )
             except OSError:

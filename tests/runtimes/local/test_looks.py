@@ -80,9 +80,10 @@ class Sink:
 
 def take_all():
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    taken = []
     while True:
-        try: os.open("/dev/null", os.O_RDONLY)
-        except OSError: return
+        try: taken.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError: return taken
 
 async def raised(name, look):
     try: result = look()
@@ -117,6 +118,11 @@ async def main():
     print("is_of_an_agent", process_tracker.is_of_an_agent(os.getppid()))
     try: leftovers.kill_orphans()
     except Exception as error: print("kill_orphans", type(error).__name__)
+    launcher._tracker._free_reserve()
+    taken = take_all()
+    await raised("kill without a reserve", process.kill_container)
+    await raised("aclose without a reserve", process.aclose)
+    for descriptor in taken: os.close(descriptor)
     report = await process.kill_container()
     print("kill_container", report.left, report.proven, procfs.living(tool.key))
     await process.aclose()
@@ -127,7 +133,10 @@ asyncio.run(main())
 
 
 def test_without_a_free_descriptor_no_look_says_that_nothing_is_there(tmp_path):
-    """The tracker's own looks and kills use reserved descriptors, and are still a proof."""
+    """The tracker's own looks and kills use reserved descriptors, and are still a proof.
+
+    Where even those are gone, a kill that failed is not followed by one that finds nothing.
+    """
     command = [sys.executable, "-c", OUT_OF_DESCRIPTORS]
     result = subprocess.run(
         command, env=PYTHON_ENV, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT, check=False
@@ -140,5 +149,7 @@ def test_without_a_free_descriptor_no_look_says_that_nothing_is_there(tmp_path):
         *(f"{name} OSError" for name in looks),
         "is_of_an_agent True",
         "kill_orphans StartError",
+        "kill without a reserve OSError",
+        "aclose without a reserve OSError",
         "kill_container () True False",
     ], result.stderr

@@ -51,7 +51,7 @@ class LaunchSpec:
     ``argv`` is the command, looked up in ``env``'s PATH. ``env`` is the whole environment, except for the two markers
     that the launcher adds. ``session_id`` may hold letters, digits, ``_``, ``.`` and ``-``. ``memory_max`` (bytes) and
     ``pids_max`` limit the session's processes together; `AgentProcess.limits_not_held` names those that can't be
-    applied.
+    applied. ``process_namespace``: it must run in a process namespace of its own.
     """
 
     argv: tuple[str, ...]
@@ -60,6 +60,7 @@ class LaunchSpec:
     session_id: str
     memory_max: int | None = None
     pids_max: int | None = None
+    process_namespace: bool = False
 
 
 class LimitNotHeld(msgspec.Struct, frozen=True):

@@ -23,6 +23,7 @@ from acpbot.runtimes.far_side import far_side
 from acpbot.runtimes.local import procfs
 from acpbot.runtimes.local.cgroup import Cgroups, Unavailable
 from acpbot.runtimes.local.process import LocalProcess, Spawned, kill_and_wait
+from acpbot.runtimes.local.process_namespace import NoNamespace, command_prefix
 from acpbot.runtimes.local.process_tracker import ProcessTracker
 from acpbot.runtimes.local.procfs import DAEMON_MARKER, INSTANCE_MARKER, SESSION_MARKER, Identity
 from acpbot.runtimes.local.spawner import Spawner
@@ -188,6 +189,8 @@ class LocalLauncher:
         child: Child | None = None
         try:
             argv = [_resolve(spec), *spec.argv[1:]]
+            if spec.process_namespace:
+                argv = [*command_prefix(), *argv]
             env = {**spec.env, SESSION_MARKER: spec.session_id, **self._markers}
             found = far_side(spec.argv)
             elsewhere = None if found is None or found.visible else found.program
@@ -212,6 +215,10 @@ class LocalLauncher:
                 except OSError as not_removed:
                     log.warning("cgroup_not_removed", path=str(unused.path), reason=not_removed.strerror)
             raise _start_error(spec, error) from error
+        except NoNamespace as error:
+            raise AgentStartError(
+                f"cannot start the agent: process_namespace can't be made here: {error}; or set it to false"
+            ) from error
         leader = session.leader
         identity = None if leader is None else ProcessIdentity(leader.pid, leader.start_time, self._boot_id)
         return Spawned(child, identity, not_held, elsewhere)

@@ -11,10 +11,11 @@ import time
 
 import pytest
 
-from acpbot.errors import StartError
+from acpbot.errors import AgentStartError, StartError
 from acpbot.runtimes.local import cgroup, procfs
 from acpbot.runtimes.local.cgroup import Cgroup, Cgroups, Unavailable
 from acpbot.runtimes.local.launcher import choose_launcher, hold_subreaper, is_subreaper, release_subreaper
+from acpbot.runtimes.local.process_namespace import NoNamespace, command_prefix
 from tests.support.launched_agents import LIMIT, PYTHON_ENV, Daemon, Watch, pipe_of, stat_of
 
 # A storm that ends by itself: a test that fails must not take the machine along.
@@ -501,6 +502,32 @@ def test_what_a_killed_supervisor_leaves_is_a_stray_and_ends_with_its_session(tm
         assert daemon.ask("close-session") == "closed"
         assert stray.ended()
         assert daemon.ask("strays") == "strays"
+
+
+async def test_everything_in_a_process_namespace_ends_with_it(runner):
+    try:
+        command_prefix()
+    except NoNamespace as reason:
+        pytest.skip(str(reason))
+    script = (
+        "trap 'echo heard; exit 5' TERM; env -i setsid -f sh -c 'trap \"\" TERM; exec sleep 7770002'; "
+        "cat /proc/1/cmdline | tr '\\0' ' '; echo; while :; do sleep 0.02; done"
+    )
+    process, sink = await runner.sh(script, process_namespace=True, env={"npm.config": "x"})
+    assert "namespace_init.py" in await sink.line()
+    process.terminate()
+    assert await sink.line() == "heard"
+    assert await asyncio.wait_for(process.wait(), LIMIT) == 5
+    await ended(process)
+    assert [stat for stat in procfs.newest_first() if procfs.command_of(stat) == "sleep 7770002"] == []
+
+
+async def test_a_process_namespace_that_can_t_be_made_is_named_in_the_error(runner, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    command_prefix.cache_clear()
+    with pytest.raises(AgentStartError, match="process_namespace can't be made here: there is no unshare"):
+        await runner.sh("read _", process_namespace=True)
+    command_prefix.cache_clear()
 
 
 async def test_a_stopped_supervisor_delays_no_kill_for_long(runner):

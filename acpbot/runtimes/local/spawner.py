@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _READ_BYTES: Final = 4096
 _TRIES: Final = 2
+_ANSWER_SECONDS: Final = 5.0
 _START_SECONDS: Final = 30.0
 _END_SECONDS: Final = 1.0
 
@@ -74,7 +75,7 @@ class Spawner:
             child = self._try(payload)
             if child is not None:
                 return child
-        raise ChildProcessError(None, "the process that starts agents was ended again and again")
+        raise ChildProcessError(None, "the process that starts agents was ended or stopped again and again")
 
     def close(self) -> None:
         """End the server; what it started goes on."""
@@ -93,10 +94,15 @@ class Spawner:
                 theirs.enter_context(far)
                 if not self._send(payload, [read_end, write_end, error_end, far.fileno()]):
                     return None
-            control.settimeout(_START_SECONDS)
-            answer = control.recv(_READ_BYTES)
+            control.settimeout(_ANSWER_SECONDS)
+            try:
+                answer = control.recv(_READ_BYTES)
+            except TimeoutError:  # somebody has stopped the server
+                self.close()
+                return None
             if not answer:
                 return None
+            control.settimeout(_START_SECONDS)
             supervisor, pid, *problem = json.loads(answer)
             if pid:
                 try:
@@ -121,7 +127,7 @@ class Spawner:
                 head = len(payload).to_bytes(spawn_server.LENGTH_BYTES, "big")
                 socket.send_fds(self._connection, [head], descriptors)
                 self._connection.sendall(payload)
-            except (BrokenPipeError, ConnectionResetError):
+            except (BrokenPipeError, ConnectionResetError, TimeoutError):
                 self._stop()
                 return False
             return True
@@ -142,6 +148,7 @@ class Spawner:
                 ours.close()
                 raise
         self.pid = self._server.pid
+        ours.settimeout(_ANSWER_SECONDS)
         return ours
 
     def _stop(self) -> None:

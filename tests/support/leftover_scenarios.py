@@ -151,7 +151,7 @@ def daemon_of_another_namespace(_directory: Path) -> None:
 def leftovers_of_another_database(_directory: Path) -> None:
     """They are for the next daemon that has it."""
     env = {"PATH": PATH} | DEAD | {"ACPBOT_INSTANCE": "theirs"}
-    with subprocess.Popen(["sleep", "1000"], env=env) as other:
+    with subprocess.Popen(["sleep", "20"], env=env) as other:  # not longer: a failed assertion waits for it
         assert kill_orphans(instance="ours") == kill_orphans() == []
         assert other.poll() is None
         assert [left.pid for left in kill_orphans(instance="theirs")] == [other.pid]

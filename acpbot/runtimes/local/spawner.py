@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import IO
 
 _READ_BYTES: Final = 4096
-_TRIES: Final = 2
+_TRIES: Final = 3
 _ANSWER_SECONDS: Final = 5.0
 _START_SECONDS: Final = 30.0
 _END_SECONDS: Final = 1.0

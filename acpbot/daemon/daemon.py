@@ -147,7 +147,6 @@ class Daemon:
             remembered=[
                 ProcessIdentity(found.pid, found.start_time, found.boot_id) for found in store.restored.processes
             ],
-            instance=store.instance,
         ):
             log.warning(
                 "orphan_process_ended",
@@ -157,7 +156,7 @@ class Daemon:
                 ended=left.ended,
             )
         store.forget_processes()
-        launcher, reason = choose_launcher("auto", owns_children=True, instance=store.instance)
+        launcher, reason = choose_launcher("auto", owns_children=True)
         stack.push_async_callback(launcher.aclose)
         log.info("containment", kind=launcher.kind, reason=reason)
         pool = self._pool = Pool(settings, launcher=launcher, store=store, environ=self._environ)

@@ -73,9 +73,10 @@ _SAVE_POST: Final = (
 class Store:
     """Writes what happens; ``restored`` is what an earlier daemon stored, until :meth:`clear_restored`.
 
-    ``instance`` is an id of this database file, by its device and inode: what a daemon starts carries it, and a copy of
-    the file gets another one. Without a database it keeps nothing. What one step of the event loop writes is written
-    whole or not at all. All methods belong to the loop's thread, but :meth:`open` and :meth:`close`, which block.
+    ``instance`` is an id of this database file, by its device and inode. A copy of the file gets another one, and
+    restores no processes: they are those of the daemon that has the original. Without a database it keeps nothing. What
+    one step of the event loop writes is written whole or not at all. All methods belong to the loop's thread, but
+    :meth:`open` and :meth:`close`, which block.
     """
 
     def __init__(self, database: Database | None = None) -> None:

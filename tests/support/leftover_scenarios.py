@@ -148,16 +148,6 @@ def daemon_of_another_namespace(_directory: Path) -> None:
             other.kill()
 
 
-def leftovers_of_another_database(_directory: Path) -> None:
-    """They are for the next daemon that has it."""
-    env = {"PATH": PATH} | DEAD | {"ACPBOT_INSTANCE": "theirs"}
-    with subprocess.Popen(["sleep", "20"], env=env) as other:  # not longer: a failed assertion waits for it
-        assert kill_orphans(instance="ours") == kill_orphans() == []
-        assert other.poll() is None
-        assert [left.pid for left in kill_orphans(instance="theirs")] == [other.pid]
-        assert other.wait(LIMIT) == -signal.SIGKILL
-
-
 def descendant_without_a_marker(_directory: Path) -> None:
     env = PYTHON_ENV | DEAD
     script = "setsid env -i /bin/sh -c 'echo $$; exec sleep 1000' & wait"

@@ -25,7 +25,7 @@ from acpbot.runtimes.local.cgroup import Cgroups, Unavailable
 from acpbot.runtimes.local.process import LocalProcess, Spawned, kill_and_wait
 from acpbot.runtimes.local.process_namespace import NoNamespace, command_prefix
 from acpbot.runtimes.local.process_tracker import ProcessTracker
-from acpbot.runtimes.local.procfs import DAEMON_MARKER, INSTANCE_MARKER, SESSION_MARKER, Identity
+from acpbot.runtimes.local.procfs import DAEMON_MARKER, SESSION_MARKER, Identity
 from acpbot.runtimes.local.spawner import Spawner
 from acpbot.runtimes.runtime import LimitNotHeld, ProcessIdentity
 from acpbot.text import printable
@@ -66,21 +66,17 @@ class LocalLauncher:
     With ``cgroups`` each session gets a cgroup, for limits and for kills at once. In both
     cases each agent has a supervisor (`spawn_server`), and this process is a child subreaper until `aclose`.
     ``owns_children`` says that this process starts no children but agents (see `ProcessTracker`); at most one launcher
-    of a process may have it. ``instance``: the id of the daemon's database, which agents carry.
+    of a process may have it.
 
     The constructor raises `OSError` without a readable /proc, and `StartError` where the kernel or a limit of threads
     forbids it.
     """
 
-    def __init__(
-        self, *, cgroups: Cgroups | None = None, owns_children: bool = False, instance: str | None = None
-    ) -> None:
+    def __init__(self, *, cgroups: Cgroups | None = None, owns_children: bool = False) -> None:
         self.kind = "subreaper" if cgroups is None else "cgroup"
         identity = Identity.own()
         try:
             self._markers = {DAEMON_MARKER: str(identity)}
-            if instance is not None:
-                self._markers[INSTANCE_MARKER] = instance
             self._spawner = Spawner(self._markers)
             self._tracker = ProcessTracker(identity, owns_children=owns_children, server=lambda: self._spawner.pid)
         except RuntimeError as error:
@@ -275,10 +271,8 @@ def is_subreaper() -> bool:
     return bool(value.value)
 
 
-def choose_launcher(
-    mode: Mode = "auto", *, owns_children: bool = False, instance: str | None = None
-) -> tuple[LocalLauncher, str]:
-    """Return the launcher for this machine, and why it is that one, in one line. ``instance``: the database's id.
+def choose_launcher(mode: Mode = "auto", *, owns_children: bool = False) -> tuple[LocalLauncher, str]:
+    """Return the launcher for this machine, and why it is that one, in one line.
 
     Raises `StartError` where ``mode`` asks for what is not there, or the kernel is too old for either.
     """
@@ -299,7 +293,7 @@ def choose_launcher(
     except OSError as error:
         raise StartError(_cannot_contain(error)) from error
     try:
-        return LocalLauncher(cgroups=cgroups, owns_children=owns_children, instance=instance), reason
+        return LocalLauncher(cgroups=cgroups, owns_children=owns_children), reason
     except OSError as error:
         raise StartError(_cannot_contain(error)) from error
 

@@ -40,9 +40,7 @@ class OrphanProcess:
     """Whether it is gone; another user's (``sudo``) may not be ours to kill."""
 
 
-def kill_orphans(
-    *, remembered: Iterable[ProcessIdentity] = (), instance: str | None = None, deadline_seconds: float = 5.0
-) -> list[OrphanProcess]:
+def kill_orphans(*, remembered: Iterable[ProcessIdentity] = (), deadline_seconds: float = 5.0) -> list[OrphanProcess]:
     """Kill the processes that dead daemons left, and remove their cgroups; return what was found. Blocks.
 
     Found are: processes whose environment names a daemon of our pid namespace that no longer runs (also those in a
@@ -50,14 +48,14 @@ def kill_orphans(
     processes of this boot, for those whose environment was cleared. A supervisor (`spawn_server`) is such a process,
     so what an agent started is found below it. Supervisors are killed last, and are not returned.
 
-    Never touched are processes that name another database than ``instance``, a living daemon, what descends from it or
-    names it (also where it is ``remembered``, or in the cgroup of a dead one), processes of a daemon in another pid
-    namespace, this process, its ancestors, and a process that got a leftover's pid.
+    Never touched are a living daemon, what descends from it or names it (also where it is ``remembered``, or in the
+    cgroup of a dead one), processes of a daemon in another pid namespace, this process, its ancestors, and a process
+    that got a leftover's pid.
 
     Raises `StartError` where it can't look: what runs on would meet the sessions of the new daemon.
     """
     try:
-        return _kill_orphans(remembered, instance, time.monotonic() + deadline_seconds)
+        return _kill_orphans(remembered, time.monotonic() + deadline_seconds)
     except OSError as error:
         reason = f"{error.filename or 'the processes of this machine'} can't be read: {error.strerror or error}"
         raise StartError(
@@ -66,7 +64,7 @@ def kill_orphans(
         ) from error
 
 
-def _kill_orphans(remembered: Iterable[ProcessIdentity], instance: str | None, deadline: float) -> list[OrphanProcess]:
+def _kill_orphans(remembered: Iterable[ProcessIdentity], deadline: float) -> list[OrphanProcess]:
     own = Identity.own()
     boot_id = procfs.boot_id()
     known: set[ProcessKey] = set()
@@ -82,7 +80,7 @@ def _kill_orphans(remembered: Iterable[ProcessIdentity], instance: str | None, d
     clean = 0
     while clean < procfs.LOOKS_THAT_PROVE and time.monotonic() < deadline:
         groups, inside = _cgroups_in(directories)
-        look = _Look(own, instance, spared)
+        look = _Look(own, spared)
         stats = look.find(own, known, inside)
         clean = 0 if stats else clean + 1
         agents = [stat for stat in stats if stat.pid not in look.helpers]
@@ -121,7 +119,7 @@ def _cgroups_in(directories: Iterable[Path]) -> tuple[list[cgroup.Cgroup], set[i
 class _Look:
     """One look over /proc. ``spared``: pids that are never touched, to begin with this process and its ancestors."""
 
-    def __init__(self, own: Identity, instance: str | None, spared: set[int]) -> None:
+    def __init__(self, own: Identity, spared: set[int]) -> None:
         self.spared = set(spared)
         self.helpers: set[int] = set()
         """Processes of acpbot itself: their environment names a daemon and no session."""
@@ -132,15 +130,14 @@ class _Look:
         for stat in procfs.newest_first():
             self._table[stat.pid] = stat
             if not stat.ended:
-                self._read(stat, own, instance)
+                self._read(stat, own)
 
-    def _read(self, stat: Stat, own: Identity, instance: str | None) -> None:
+    def _read(self, stat: Stat, own: Identity) -> None:
         session_id, daemon = _markers(stat)
         if daemon is None:
             return
         if daemon not in self._dead:
-            dead = daemon.namespace == own.namespace and not daemon.alive
-            self._dead[daemon] = dead and procfs.read_instance(stat.pid) in {instance, None}
+            self._dead[daemon] = daemon.namespace == own.namespace and not daemon.alive
         self._daemons[stat.pid] = daemon
         self._sessions[stat.pid] = session_id
         if session_id is None:

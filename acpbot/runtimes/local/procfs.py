@@ -26,8 +26,6 @@ SESSION_MARKER: Final = "ACPBOT_SESSION"
 """In each agent's environment: the session_id."""
 DAEMON_MARKER: Final = "ACPBOT_DAEMON"
 """In each agent's environment: the daemon's `Identity`."""
-INSTANCE_MARKER: Final = "ACPBOT_INSTANCE"
-"""In each agent's environment: the id of the database that the daemon has, where it has one."""
 
 LOOKS_THAT_PROVE: Final = 2
 """So many looks in a row that find nothing prove that nothing is left."""
@@ -239,15 +237,6 @@ def read_markers(pid: int) -> tuple[str | None, Identity | None]:
             elif name == DAEMON_MARKER:
                 daemon = Identity.parse(value)
     return session, daemon
-
-
-def read_instance(pid: int) -> str | None:
-    """Return the id of a daemon's database that the process's environment names, ``None`` where it names none."""
-    head = INSTANCE_MARKER.encode() + b"="
-    for entry in (read_file(f"/proc/{pid}/environ", 65_536) or b"").split(b"\0"):
-        if entry.startswith(head):
-            return entry[len(head) :].decode(errors="replace")
-    return None
 
 
 def begins_program(stat: Stat) -> bool:

@@ -498,6 +498,9 @@ def test_what_a_killed_supervisor_leaves_is_a_stray_and_ends_with_its_session(tm
     leave = f"echo 0 > {cgroup.find_base()}/cgroup.procs; " if kind == "cgroup" else ""
     script = f"read _; kill -9 $PPID; ({leave}setsid env -i /bin/sh -c 'echo $$; exec sleep 1000' &); read _"
     with Daemon(kind, script, tmp_path) as daemon, Watch(int(daemon.ask("write"))) as stray:
+        deadline = time.monotonic() + LIMIT
+        while stat_of(stray.key.pid).ppid != daemon.popen.pid:  # until then it descends from its session's leader
+            assert time.monotonic() < deadline
         assert daemon.ask("strays") == f"strays {stray.key.pid}"
         assert daemon.ask("close-session") == "closed"
         assert stray.ended()

@@ -43,7 +43,7 @@ async def _check(settings: Settings, environ: Mapping[str, str], say: Callable[[
         say(f"warning: {warning}")
     socket = loader.socket_path(settings, None, environ)
     say(f"\nsocket: {socket if settings.management.enabled else 'off'}")
-    launcher, reason = choose_launcher("auto")
+    launcher, reason = choose_launcher("auto", owns_children=True)
     say(f"containment: {launcher.kind} ({reason})")
     uid, gid = os.geteuid(), os.getegid()
     files = security.look(settings, uid, gid)
@@ -91,9 +91,16 @@ async def _try_agent(
             return False
         finally:
             ending = await terminate(agent, process, grace=2.0)
-    if ending.processes_left:
-        say(f"agent {settings.name}: cannot end it: {ending.processes_left} processes are left")
-    return not ending.processes_left
+    if process.elsewhere is not None:
+        say(
+            f"warning: agent {settings.name}: {process.elsewhere} runs it elsewhere, where acpbot can't see it: "
+            "a kill can't verify that nothing is left there"
+        )
+    elif ending.processes_left != 0:
+        left = "some processes may be" if ending.processes_left is None else f"{ending.processes_left} processes are"
+        say(f"agent {settings.name}: cannot end it: {left} left")
+        return False
+    return ending.ended
 
 
 def _options_in_force(options: Options, *, asks: bool) -> Iterator[str]:

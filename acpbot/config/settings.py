@@ -107,9 +107,10 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     """``[agent]`` (named ``default``) or ``[agents.NAME]``: a command that speaks ACP on its stdin and stdout.
 
     ``working_dir`` is the cwd of all its sessions; ``None``: the workspace rules of ``[pool]`` hold. Of ``env`` and
-    ``inherit_env``, ``env`` wins. ``memory_max`` is in bytes. ``start_timeout_seconds`` bounds initialize and
-    session/new, each. ``mode`` and ``model`` are an id or a name that the agent offers; ``options`` are its other
-    config options by id. They are set in every session, unless a person has chosen otherwise in the thread.
+    ``inherit_env``, ``env`` wins. ``memory_max`` is in bytes. ``process_namespace``: each session gets a process
+    namespace of its own. ``start_timeout_seconds`` bounds initialize and session/new, each. ``mode`` and ``model`` are
+    an id or a name that the agent offers; ``options`` are its other config options by id. They are set in every
+    session, unless a person has chosen otherwise in the thread.
     """
 
     name: str
@@ -145,6 +146,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     ] = types.MappingProxyType({})
     memory_max: Annotated[int, ft.size, _size(1024**2, 2**60)] | None = None
     pids_max: Annotated[int, Meta(ge=1, le=4_194_304)] | None = None
+    process_namespace: bool = False
     start_timeout_seconds: Annotated[float, Meta(ge=1, le=3600)] = 60
 
 

@@ -360,6 +360,7 @@ class Daemon:
             lookup_problem=None if self._server is None else self._server.lookups.problem,
             security=(*self._security, *self._unasked_modes(pool)),
             socket_problem=None if self._socket_watch is None else self._socket_watch.problem,
+            strays=pool.strays,
         )
 
 

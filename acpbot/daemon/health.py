@@ -40,7 +40,7 @@ class HealthInputs(msgspec.Struct, frozen=True, kw_only=True):
     problem. ``outdated``: sessions that use earlier settings of their agents; ``removed_agents``: how many threads use
     each agent that is no longer in the configuration. ``crashed_tasks``: names of background tasks that have ended with
     an error. ``lookup_problem``: why users can't be looked up. ``security``: what `acpctl doctor` shows of the
-    installation's security.
+    installation's security. ``strays``: how many processes of no known session run.
     """
 
     state: DaemonState
@@ -60,6 +60,7 @@ class HealthInputs(msgspec.Struct, frozen=True, kw_only=True):
     open_files: OpenFiles | None = None
     security: tuple[Finding, ...] = ()
     socket_problem: str | None = None
+    strays: int = 0
 
 
 class ChatReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +88,7 @@ class HealthReport(msgspec.Struct, frozen=True, kw_only=True):
     loop_lag_ms: float | None
     rss_bytes: int | None
     security: tuple[Finding, ...] | None
+    strays: int
 
 
 def checks(inputs: HealthInputs) -> tuple[Check, ...]:
@@ -103,6 +105,7 @@ def checks(inputs: HealthInputs) -> tuple[Check, ...]:
         "users": inputs.lookup_problem,
         "descriptors": _descriptor_problem(inputs.open_files),
         "socket": inputs.socket_problem,
+        "strays": _stray_problem(inputs.strays),
     }
     return tuple(Check(name, reason is None, reason) for name, reason in problems.items())
 
@@ -150,6 +153,7 @@ def report(inputs: HealthInputs) -> HealthReport:
         loop_lag_ms=_rounded(inputs.loop_lag_ms),
         rss_bytes=inputs.rss_bytes,
         security=inputs.security,
+        strays=inputs.strays,
     )
 
 
@@ -236,6 +240,14 @@ def _descriptor_problem(files: OpenFiles | None) -> str | None:
     if files is None or files.limit - files.used >= FEW_LEFT:
         return None
     return f"{files.used} of {files.limit} open files are in use; raise LimitNOFILE= (ulimit -n), and restart acpbot"
+
+
+def _stray_problem(strays: int) -> str | None:
+    if not strays:
+        return None
+    return (
+        f"{strays} process{'' if strays == 1 else 'es'} of no known session: acpbot ends them once it may; see the log"
+    )
 
 
 def _rounded(value: float | None) -> float | None:

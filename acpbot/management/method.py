@@ -43,6 +43,10 @@ class Sessions(Protocol):
     async def detail(self, thread_id: str) -> Detail:
         """One session whole. Raises NotFound."""
 
+    @property
+    def strays(self) -> int:
+        """How many processes of no known session run."""
+
     async def kill(
         self, targets: Sequence[Target], *, grace_seconds: float | None = None, forget: bool = False
     ) -> list[KillResult]:

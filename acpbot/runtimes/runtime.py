@@ -15,7 +15,8 @@ set, nor that a signal can reach anything.
     await process.aclose()
 
 **"Cannot look" is never "is gone".** `look`, `kill_container`, `aclose` and `Launcher.sample` raise `OSError` where the
-system can't be asked (no descriptor, no /proc, no thread). They never report an empty result instead.
+system can't be asked (no descriptor, no /proc, no thread). They never report an empty result instead. Where a command
+takes its program elsewhere, a look shows the client alone: `AgentProcess.elsewhere` says so.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from acpbot.runtimes.pipes import StderrRing
@@ -50,7 +51,7 @@ class LaunchSpec:
     ``argv`` is the command, looked up in ``env``'s PATH. ``env`` is the whole environment, except for the two markers
     that the launcher adds. ``session_id`` may hold letters, digits, ``_``, ``.`` and ``-``. ``memory_max`` (bytes) and
     ``pids_max`` limit the session's processes together; `AgentProcess.limits_not_held` names those that can't be
-    applied.
+    applied. ``process_namespace``: it must run in a process namespace of its own.
     """
 
     argv: tuple[str, ...]
@@ -59,6 +60,7 @@ class LaunchSpec:
     session_id: str
     memory_max: int | None = None
     pids_max: int | None = None
+    process_namespace: bool = False
 
 
 class LimitNotHeld(msgspec.Struct, frozen=True):
@@ -142,6 +144,8 @@ class AgentProcess(Protocol):
     stderr: StderrRing
     limits_not_held: tuple[LimitNotHeld, ...]
     """The limits of the `LaunchSpec` that don't hold for this session."""
+    elsewhere: str | None
+    """The program that takes the agent to where no look of this process can see it, such as ssh; else ``None``."""
 
     @property
     def alive(self) -> bool:
@@ -193,9 +197,10 @@ class AgentProcess(Protocol):
         """
 
     async def aclose(self) -> None:
-        """End what still runs and release pipes, descriptors and the container. May be called twice.
+        """End what still runs and release pipes, descriptors and the container. May be called again.
 
-        Everything that can be released is released, also where it raises `OSError` because it can't look.
+        Everything that can be released is released, also where it raises `OSError` because it can't look. What may be
+        left stays known: `kill_container` can be called again.
         """
 
 
@@ -203,6 +208,10 @@ class Launcher(Protocol):
     """Starts agents."""
 
     kind: str
+
+    @property
+    def strays(self) -> Sequence[ProcessIdentity]:
+        """The processes of no known session that the last look has found; no call is needed to end them."""
 
     async def launch(self, spec: LaunchSpec, stdout: StdoutSink, /) -> AgentProcess:
         """Start an agent. Cancelled, it leaves no process behind.

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Literal
-
-import msgspec
+from typing import TYPE_CHECKING, Final
 
 from acpbot.logs import get_logger
+from acpbot.sessions.leftovers import kill_result
 from acpbot.sessions.terminate import UNVERIFIED
-from acpbot.sessions.views import KillResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from acpbot.sessions.leftovers import Leftovers
     from acpbot.sessions.session import Session
     from acpbot.sessions.session_table import SessionTable
     from acpbot.sessions.terminate import TerminationResult
     from acpbot.sessions.thread import ThreadRegistry
-    from acpbot.sessions.views import Reason, Target
+    from acpbot.sessions.views import KillResult, Reason, Target
 
 log = get_logger(__name__)
 
@@ -30,8 +29,15 @@ _LATE_SECONDS: Final = 0.25
 class SessionEnder:
     """Ends sessions of ``table``. ``on_change``: something that the session's row shows has changed."""
 
-    def __init__(self, table: SessionTable, threads: ThreadRegistry, on_change: Callable[[Session], None]) -> None:
+    def __init__(
+        self,
+        table: SessionTable,
+        threads: ThreadRegistry,
+        leftovers: Leftovers,
+        on_change: Callable[[Session], None],
+    ) -> None:
         self._table = table
+        self._leftovers = leftovers
         self._threads = threads
         self._on_change = on_change
 
@@ -39,12 +45,11 @@ class SessionEnder:
         self, target: Target, reason: Reason, detail: str, *, grace: float | None = None, forget: bool = False
     ) -> KillResult:
         """End exactly this session; the answer follows once its end is verified. Parameters as :meth:`Pool.kill`'s."""
-        thread_id, session_id = target.thread_id, target.session_id
+        thread_id = target.thread_id
         session = self._table.find(target)
         if session is None:
             running = thread_id in self._table.current
-            outcome: Literal["conflict", "already_gone"] = "conflict" if running else "already_gone"
-            return KillResult(thread_id=thread_id, session_id=session_id, outcome=outcome)
+            return self._leftovers.untouched(target, "conflict" if running else "already_gone")
         thread = session.thread
         if forget:  # now: neither a message that comes meanwhile nor a restart may resume it
             thread.acp_session_id, thread.resumable = None, False
@@ -53,13 +58,7 @@ class SessionEnder:
         ending = session.ending or UNVERIFIED
         if forget and self._threads.by_id.get(thread_id) is thread and thread_id not in self._table.current:
             self._threads.forget(thread)
-        return KillResult(
-            thread_id=thread_id,
-            session_id=session_id,
-            outcome="failed" if ending.processes_left else "ended",
-            resumable=thread.resumable and not forget,
-            **msgspec.structs.asdict(ending) | {"seconds": round(ending.seconds, 3)},
-        )
+        return kill_result(target, ending, resumable=thread.resumable and not forget)
 
     async def end_all(self, grace: float) -> None:
         """End every session, side by side; one that was ending already gets no more time than the others."""

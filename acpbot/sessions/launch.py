@@ -47,6 +47,7 @@ async def launch(
         session_id=session_id,
         memory_max=settings.memory_max,
         pids_max=settings.pids_max,
+        process_namespace=settings.process_namespace,
     )
     process = await launcher.launch(spec, agent)
     agent.stream = process

@@ -14,6 +14,7 @@ from acpbot.errors import AgentRemoved, Conflict, Draining, InvalidParams, NotFo
 from acpbot.logs import get_logger
 from acpbot.sessions.capacity import Capacity
 from acpbot.sessions.ending import KILLED, SUSPENDED, SessionEnder
+from acpbot.sessions.leftovers import Leftovers
 from acpbot.sessions.session import Session
 from acpbot.sessions.session_table import SessionTable
 from acpbot.sessions.thread import ThreadRegistry, title_from
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 _DRAINING: Final = "cannot start a turn: acpbot is about to stop or restart; try again in a moment"
-_END_RETRY_SECONDS: Final = 30.0
 
 Change = Literal["changed", "gone"]
 
@@ -71,8 +71,9 @@ class Pool:
         self._wall = wall
         self._threads = ThreadRegistry(self.store, wall, boottime)
         self._table = SessionTable()
+        self._leftovers = Leftovers(launcher, self.store, self._table)
         self._capacity = Capacity(self._table, self._threads, self._settings)
-        self._ender = SessionEnder(self._table, self._threads, self.session_changed)
+        self._ender = SessionEnder(self._table, self._threads, self._leftovers, self.session_changed)
         self._subscribers: list[Callable[[Change, Row], None]] = []
         self._watchdog = Watchdog(clock)
         self._quiet_check = asyncio.Event()
@@ -164,6 +165,11 @@ class Pool:
             suspended=suspended,
             queued=queued,
         )
+
+    @property
+    def strays(self) -> int:
+        """How many processes belong to no session, or are left of one that has ended, as far as is known."""
+        return self._leftovers.count
 
     def resolve(self, thread: str) -> str:
         """The thread id that ``thread`` names: itself, or a unique suffix of it. Raises NotFound, Ambiguous."""
@@ -426,12 +432,7 @@ class Pool:
     def session_ended(self, session: Session, reason: Reason, detail: str | None, queued: list[Turn]) -> None:
         """Free the session's place, suspend its thread, carry its waiting turns over or end them."""
         thread, pool = session.thread, self._settings.now.pool
-        is_retry = self._table.unverified.pop(session, None) is not None
-        if session.ending is None or session.ending.processes_left:
-            self._table.unverified[session] = self._clock() + _END_RETRY_SECONDS
-        else:
-            self.store.process_ended(session.session_id)
-        if is_retry:
+        if self._leftovers.session_ended(session, self._clock()):
             return
         self._table.closing.pop(session, None)
         self._watchdog.reported.discard(session.session_id)
@@ -492,3 +493,4 @@ class Pool:
         found = await self._launcher.sample(processes)
         for session in sessions:
             session.usage = found.get(session.session_id, session.usage)
+        self._leftovers.remember_strays()

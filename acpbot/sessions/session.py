@@ -21,7 +21,7 @@ from acpbot.errors import AcpbotError, AgentError, AgentGone, Conflict, StartErr
 from acpbot.logs import get_logger
 from acpbot.sessions import workspace
 from acpbot.sessions.launch import describe_exit, launch, start_error
-from acpbot.sessions.terminate import UNVERIFIED, TerminationResult, terminate
+from acpbot.sessions.terminate import NOTHING_RAN, UNVERIFIED, TerminationResult, terminate
 from acpbot.sessions.turn import Turn, TurnEnd
 from acpbot.sessions.turn_runner import TurnRunner
 from acpbot.sessions.views import Detail, Row, SessionState, permission_row, process_rows, row_of
@@ -44,7 +44,6 @@ log = get_logger(__name__)
 _LAST_OUTPUT_SECONDS: Final = 0.25
 # A task that is cancelled ends at once; where it does not, its session ends all the same.
 _MAIN_SECONDS: Final = 2.0
-_NOTHING_RAN: Final = TerminationResult(reached=None, processes_ended=0, processes_left=0, seconds=0.0)
 
 
 class SessionObserver(Protocol):
@@ -339,7 +338,7 @@ class Session:
             self._end_task = self._end_tasks.start(self._end(reason, seconds, detail), name="first try")
             self._observer.session_ending(self)
             self._on_change()
-        elif self._end_tasks is not None and self._end_task.done() and self.ending and self.ending.processes_left:
+        elif self._end_tasks is not None and self._end_task.done() and self.ending and not self.ending.ended:
             self._end_task = self._end_tasks.start(self._end(reason, seconds, detail), name="another try")
         return self._end_task
 
@@ -350,7 +349,7 @@ class Session:
             self.ending = UNVERIFIED
             turns.permission_requests.cancel_all()
             if self.agent is None or self.process is None:
-                self.ending = _NOTHING_RAN
+                self.ending = self._not_launched()
             else:
                 over = None if turns.turn is None or self.agent.closed else turns.over
                 self.ending = await terminate(self.agent, self.process, grace=grace, turn_over=over)
@@ -402,6 +401,15 @@ class Session:
     def _end_crashed(self, reason: Reason, detail: str | None, _error: BaseException) -> None:
         if not self._gone:
             self._conclude(reason, detail)
+
+    def _not_launched(self) -> TerminationResult:
+        """How it ended where it has no process: a start that was given up may have left one that could not be ended.
+
+        The launcher counts what that has left as strays, and ends it.
+        """
+        task = self._main_task
+        failed = task is not None and task.done() and not task.cancelled() and task.exception() is not None
+        return msgspec.structs.replace(UNVERIFIED, ended=True) if failed else NOTHING_RAN
 
     def _fail(self, reason: Reason, detail: str) -> None:
         if self._end_task is None:

@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from acpbot.logs import get_logger
+from acpbot.runtimes.far_side import far_side
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from acpbot.acp.agent import Agent
+    from acpbot.runtimes.far_side import FarSide
     from acpbot.runtimes.runtime import AgentProcess, KillReport
 
 log = get_logger(__name__)
 
 Step = Literal["cancel", "close", "eof", "sigterm", "sigkill", "container"]
+Proof = Literal["system", "engine", "none"]
+"""Who has looked for what is left: this machine's system, the engine that runs the agent, or nobody who could."""
 
 # What each step before SIGTERM may take of the time that is then left; SIGTERM gets the rest. Agents that obey need a
 # few hundredths of a second for each, so the shares matter only for those that don't.
@@ -36,17 +40,27 @@ class TerminationResult(msgspec.Struct, frozen=True, kw_only=True):
     """How an agent ended.
 
     ``reached``: the last step that was needed, ``None`` where the agent had ended by itself. ``processes_left``: how
-    many a look at the system found afterwards; at least 1 where no look could prove that there are none.
+    many a look found afterwards, ``None`` where nobody could look (``proof`` is then ``none``). ``ended``: nothing can
+    be done that has not been; where it is false, another try may find and end more. ``alive``: whether the agent itself
+    may still run.
     """
 
     reached: Step | None
     processes_ended: int
-    processes_left: int
+    processes_left: int | None
+    proof: Proof
     seconds: float
+    ended: bool
+    alive: bool = False
 
 
-UNVERIFIED: Final = TerminationResult(reached=None, processes_ended=0, processes_left=1, seconds=0.0)
-"""Nobody could look: at least one process may be left."""
+NOTHING_RAN: Final = TerminationResult(
+    reached=None, processes_ended=0, processes_left=0, proof="system", seconds=0.0, ended=True
+)
+UNVERIFIED: Final = TerminationResult(
+    reached=None, processes_ended=0, processes_left=None, proof="none", seconds=0.0, ended=False, alive=True
+)
+"""Nobody could look."""
 
 
 async def terminate(
@@ -73,12 +87,25 @@ async def terminate(
     with run.step(run.reached):
         agent.close()
         await process.aclose()
+    left, proof = _left(run, report)
     return TerminationResult(
         reached=run.reached,
         processes_ended=0 if report is None else max(0, len(run.seen) - len(report.left)),
-        processes_left=1 if report is None else max(len(report.left), int(not report.proven)),
+        processes_left=left,
+        proof=proof,
         seconds=now() - started,
+        ended=report is not None and report.proven,
+        alive=process.alive,
     )
+
+
+def _left(run: _Run, report: KillReport | None) -> tuple[int | None, Proof]:
+    """Return how many processes are left, and who says so."""
+    if report is None or run.process.elsewhere is not None or run.elsewhere is not None:
+        return None, "none"
+    if report.proven or report.left:
+        return len(report.left), "system"
+    return None, "none"  # processes that no look has caught may run
 
 
 @dataclass
@@ -90,6 +117,8 @@ class _Run:
     deadline: float
     reached: Step | None = None
     seen: set[tuple[int, int]] = field(default_factory=set)
+    elsewhere: FarSide | None = None
+    """Where the leader has become a program that runs the agent elsewhere: a script can do that."""
 
     @contextlib.contextmanager
     def step(self, step: Step | None) -> Iterator[None]:
@@ -126,6 +155,9 @@ class _Run:
         for info in found:
             self.seen.add((info.pid, info.start_time))
             groups.add(info.pgid)
+            if info.pid == self.process.pid:
+                client = far_side(info.command.split())
+                self.elsewhere = client if client is not None and not client.visible else self.elsewhere
         return self.process.pid in groups
 
     async def group_ends(self) -> bool:
@@ -144,7 +176,7 @@ class _Run:
         try:
             report = await self.process.kill_container(_CONTAINER_SECONDS)
         except Exception:
-            # Broad: any failure means the same, that nothing is proved; the caller counts at least one process as left.
+            # Broad: any failure means the same, that nothing is proved; the result says so.
             log.exception("termination_step_failed", step="container", pid=self.process.pid)
             self.reached = "container"
             return None

@@ -13,7 +13,7 @@ import msgspec
 
 from acpbot.runtimes.runtime import LimitNotHeld  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.sessions.options import NotSet  # noqa: TC001 - msgspec resolves the annotation when it runs
-from acpbot.sessions.terminate import Step  # noqa: TC001 - msgspec resolves the annotation when it runs
+from acpbot.sessions.terminate import Proof, Step  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.storage.records import ThreadRecord
 from acpbot.times import rfc3339
 
@@ -145,7 +145,7 @@ class KillResult(msgspec.Struct, frozen=True, kw_only=True):
     """How one target ended.
 
     ``reached`` is the last step that was needed (``None`` where nothing was touched), ``processes_left`` how many a
-    look at the system found afterwards: the promise is 0.
+    look found afterwards: the promise is 0. It is ``None`` where nobody could look; ``proof`` says who has.
     """
 
     thread_id: str
@@ -153,7 +153,8 @@ class KillResult(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
     reached: Step | None = None
     processes_ended: int = 0
-    processes_left: int = 0
+    processes_left: int | None = 0
+    proof: Proof = "system"
     seconds: float = 0.0
     resumable: bool = False
 

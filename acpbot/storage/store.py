@@ -7,6 +7,8 @@ So at whatever moment a daemon ends, the next one finds each prompt either waiti
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 import sqlite3
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -64,6 +66,7 @@ MIGRATIONS: Final = (
     UPDATE audit SET kind = 'denied' WHERE outcome = 'denied';
     CREATE INDEX audit_kind ON audit (kind, sequence);
     """,
+    "CREATE TABLE instance (id TEXT PRIMARY KEY, file TEXT NOT NULL) STRICT, WITHOUT ROWID;",
 )
 
 _CHOSEN: Final = msgspec.json.Decoder(dict[str, str])
@@ -83,16 +86,22 @@ _SAVE_POST: Final = (
 class Store:
     """Writes what happens; ``restored`` is what an earlier daemon stored, until :meth:`clear_restored`.
 
-    Without a database it keeps nothing. What one step of the event loop writes is written whole or not at all. All
-    methods belong to the loop's thread, but :meth:`open` and :meth:`close`, which block.
+    ``instance`` is an id of this database file, by its device and inode. A copy of the file gets another one, and
+    restores no processes: they are those of the daemon that has the original. Without a database it keeps nothing. What
+    one step of the event loop writes is written whole or not at all. All methods belong to the loop's thread, but
+    :meth:`open` and :meth:`close`, which block.
     """
 
     def __init__(self, database: Database | None = None) -> None:
         self._database = database
         self._write = _keep_nothing if database is None else database.write
         self.restored = RestoredState()
+        self.instance = secrets.token_hex(8)
         if database is not None:
             self.restored = _restored(database)
+            self.instance, is_copy = _instance(database)
+            if is_copy:  # they are processes of the daemon that has the original
+                self.restored.processes.clear()
             database.start()
 
     @classmethod
@@ -223,6 +232,20 @@ class Store:
 
 def _keep_nothing(_sql: str, *_values: Any) -> None:
     """Write nothing: there is no database."""
+
+
+def _instance(database: Database) -> tuple[str, bool]:
+    """The id of the database file, and whether it is a copy of the file that had another one."""
+    status = database.path.stat()
+    file = f"{status.st_dev}:{status.st_ino}"
+    known = database.read("SELECT id, file FROM instance")
+    if known and known[0][1] == file:
+        return known[0][0], False
+    fresh = secrets.token_hex(8)
+    with contextlib.suppress(sqlite3.OperationalError):  # the disk is full: the next start makes another id
+        database.read("DELETE FROM instance")
+        database.read(f"INSERT INTO instance VALUES ('{fresh}', '{file}')")  # noqa: S608 - digits and our own id
+    return fresh, bool(known)
 
 
 def _restored(database: Database) -> RestoredState:

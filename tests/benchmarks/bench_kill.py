@@ -56,7 +56,7 @@ async def measure(mode: Literal["cgroup", "subreaper"], prompt: str) -> tuple[fl
         session = pool.row("1").session_id or ""
         (result,) = await pool.kill([Target(thread_id="1", session_id=session)])
         await launcher.aclose()
-        return result.seconds, result.processes_left, result.reached or "-"
+        return result.seconds, result.processes_left or 0, result.reached or "-"
 
 
 def main() -> None:

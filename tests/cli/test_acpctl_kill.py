@@ -138,7 +138,13 @@ def test_all_without_any_session_succeeds(daemon, acpctl):
         ([ended(BUSY), ended(IDLE, "conflict")], 5, "1 replaced meanwhile by a new session, which was not touched"),
         ([ended(BUSY, "failed"), ended(IDLE, "conflict")], 1, "1 failed"),
         ([ended(BUSY, processes_left=1), ended(IDLE)], 1, "1 process left"),
-        ([ended(BUSY, processes_left=None), ended(IDLE)], 1, "1 process left"),
+        ([ended(BUSY, processes_left=None), ended(IDLE)], 1, "could not verify that nothing of 1 session is left"),
+        (
+            [ended(one, processes_left=None, proof="none") for one in (BUSY, IDLE)],
+            1,
+            "; acpbot could not verify that nothing is left",
+        ),
+        ([ended(BUSY, proof="system"), ended(IDLE, proof="system")], 0, "; 0 processes left"),
         ([ended(BUSY), ended(IDLE, "outcome of tomorrow")], 1, "1 session"),
     ],
 )
@@ -150,6 +156,15 @@ def test_kill_succeeds_only_where_no_process_is_left(daemon, acpctl, results, co
     result = acpctl("kill", "--all", "--yes", "--expect", "2", "-o", "json")
     assert (result.code, result.err) == (code, "")
     assert json.loads(result.out) == {"results": results}
+
+
+def test_processes_of_no_known_session_are_named_and_change_no_exit_code(daemon, acpctl):
+    results = [ended(BUSY), ended(IDLE)]
+    daemon.on("sessions.kill", lambda _, __: {"results": results, "strays": 2})
+    result = acpctl("kill", "--all", "--yes", "--expect", "2")
+    assert (result.code, "0 processes left; 2 processes of no known session" in result.err) == (0, True)
+    result = acpctl("kill", "--all", "--yes", "--expect", "2", "-o", "json")
+    assert json.loads(result.out) == {"results": results, "strays": 2}
 
 
 def test_an_answer_without_a_session_exits_with_1(daemon, acpctl):

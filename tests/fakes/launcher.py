@@ -38,6 +38,7 @@ class MemoryAgent:
     """One agent: an ``AgentProcess`` that answers by itself. ``heard``: its prompts' texts."""
 
     limits_not_held: tuple[LimitNotHeld, ...] = ()
+    elsewhere: str | None = None
 
     def __init__(self, pid: int, spec: LaunchSpec, sink: StdoutSink, nature: str, harness: MemoryLauncher) -> None:
         self.pid: int | None = pid
@@ -222,6 +223,10 @@ class MemoryLauncher:
     agents: list[MemoryAgent] = field(default_factory=list)
     heard: dict[str, list[str]] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
+
+    @property
+    def strays(self) -> tuple[ProcessIdentity, ...]:
+        return ()
 
     def living(self) -> list[MemoryAgent]:
         return [agent for agent in self.agents if agent.alive]

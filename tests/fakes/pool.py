@@ -135,6 +135,10 @@ class FakePool:
             permission=make_permission() if self.by_thread[thread_id].state == "waiting" else None,
         )
 
+    @property
+    def strays(self) -> int:
+        return 0
+
     async def kill(
         self, targets: Sequence[Target], *, grace_seconds: float | None = None, forget: bool = False
     ) -> list[KillResult]:

@@ -211,6 +211,7 @@ async def test_kill_answers_each_pair(harness, client, audit_log):
         "reached": "sigterm",
         "processes_ended": 3,
         "processes_left": 0,
+        "proof": "system",
         "seconds": 0.087,
         "resumable": False,
     }

@@ -18,7 +18,7 @@ from tests.support.pool_restarts import rows, started
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from acpbot.runtimes.runtime import AgentProcess, LaunchSpec, StdoutSink, Usage
+    from acpbot.runtimes.runtime import AgentProcess, LaunchSpec, ProcessIdentity, StdoutSink, Usage
     from acpbot.sessions.turn import PermissionRequest, TurnEnd
 
 FAILURES = [OSError(errno.EMFILE, "Too many open files"), RuntimeError("can't start new thread")]
@@ -52,6 +52,10 @@ class BlindLauncher:
         self._failure = failure
         self._launcher, _ = choose_launcher("auto")
 
+    @property
+    def strays(self) -> list[ProcessIdentity]:
+        return self._launcher.strays
+
     async def launch(self, spec: LaunchSpec, stdout: StdoutSink) -> Any:
         self.processes.append(BlindProcess(await self._launcher.launch(spec, stdout), self._failure))
         return self.processes[-1]
@@ -76,7 +80,7 @@ async def test_a_session_whose_end_fails_ends_and_the_next_kill_ends_its_agent(t
         row = harness.row("1001")
         target = harness.target("1001")
         (first,) = await within(harness.pool.kill([target]))
-        assert (first.outcome, first.processes_left) == ("failed", 1)
+        assert (first.outcome, first.processes_left, first.proof) == ("failed", None, "none")
         assert (running.end.stop_reason, waiting.end.stop_reason) == ("cancelled", "cancelled")
         assert (harness.row("1001").state, harness.pool.rows()) == ("suspended", [])
         assert harness.events.endings == [("1001", "killed", True)]
@@ -88,7 +92,7 @@ async def test_a_session_whose_end_fails_ends_and_the_next_kill_ends_its_agent(t
         assert again.outcome == "failed"
         launcher.processes[0].failure = None
         (last,) = await within(harness.pool.kill([target]))
-        assert (last.outcome, last.processes_left) == ("ended", 0)
+        assert (last.outcome, last.processes_left, last.proof) == ("ended", 0, "system")
         assert not exists(row.pid)
         assert (await harness.pool.kill([target]))[0].outcome == "already_gone"
         assert harness.events.endings == [("1001", "killed", True)]
@@ -101,7 +105,7 @@ async def test_what_a_failed_end_left_is_ended_before_the_threads_next_session_s
     harness = make_harness(launcher=launcher)
     await harness.turn("1001", "say a")
     pid = harness.row("1001").pid
-    assert (await within(harness.session("1001").end("evicted"))).processes_left == 1
+    assert (await within(harness.session("1001").end("evicted"))).processes_left is None
     launcher.processes[0].failure = None
     assert (await harness.turn("1001", "say b")).text == "b"
     assert not exists(pid)

@@ -17,6 +17,7 @@ from acpbot.config.field_types import keys_of
 from acpbot.config.settings import AgentSettings, PermissionSettings, PoolSettings
 from acpbot.errors import TooMany
 from acpbot.runtimes.local.launcher import choose_launcher
+from acpbot.runtimes.local.process_namespace import NoNamespace, command_prefix
 from tests.fakes.daemon import DEMO_AGENT, DaemonProcess
 from tests.sessions.test_pool import kill
 from tests.support.pool import Harness
@@ -183,6 +184,15 @@ async def limits(harness: Harness) -> list[str]:
     return [held.limit for held in (await harness.pool.detail("1001")).limits_not_held]
 
 
+async def runs_in_a_namespace(harness: Harness) -> bool:
+    try:
+        command_prefix()
+    except NoNamespace as reason:
+        pytest.skip(str(reason))
+    await harness.turn("1001", "say a")
+    return "namespace_init" in (await harness.pool.detail("1001")).process_tree[0].command
+
+
 CASES: list[tuple[str, str, str, Observe, Any, Any]] = [
     ("pool", "max_sessions", "1", accepts_a_second_session, True, False),
     ("pool", "session_ttl_hours", "1", is_known_after_an_hour, True, False),
@@ -209,6 +219,7 @@ CASES: list[tuple[str, str, str, Observe, Any, Any]] = [
     ("agent", "options", "{ footer = true }", has_a_footer, False, True),
     ("agent", "memory_max", '"2G"', limits, [], ["memory_max"]),
     ("agent", "pids_max", "512", limits, [], ["pids_max"]),
+    ("agent", "process_namespace", "true", runs_in_a_namespace, False, True),
 ]
 
 

@@ -379,6 +379,28 @@ def test_the_contents_of_an_older_store_are_restored(path):
     assert store.restored.threads == [thread]
 
 
+def test_an_older_store_and_its_copy_get_ids_of_their_own_and_only_the_original_names_processes(path, tmp_path):
+    Database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS[:1]).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("INSERT INTO processes VALUES ('s', 4711, 5, 'boot')")
+    connection.close()
+    first = Store.open(path)
+    first.close()
+    again = Store.open(path)
+    again.close()
+    assert [one.pid for one in first.restored.processes] == [one.pid for one in again.restored.processes] == [4711]
+    assert first.instance == again.instance
+    copied = tmp_path / "copy.sqlite3"
+    copied.write_bytes(path.read_bytes())
+    copy = Store.open(copied)
+    copy.close()
+    assert copy.restored.processes == []
+    assert copy.instance != first.instance
+    second = Store.open(copied)
+    second.close()
+    assert second.instance == copy.instance
+
+
 def test_a_new_store_has_the_current_schema(path):
     Store.open(path).close()
     with sqlite3.connect(path) as connection:

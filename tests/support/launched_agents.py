@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acpbot.runtimes.local import procfs
+from acpbot.runtimes.local.procfs import Identity
 from acpbot.runtimes.runtime import LaunchSpec
 
 if TYPE_CHECKING:
@@ -156,11 +157,13 @@ async def main(kind, script):
     words = asyncio.Queue()
     loop.add_reader(0, lambda: words.put_nowait(os.read(0, 100).decode().strip()))
     while (word := await words.get()):
-        if word == "unowned":
-            print("unowned", *(info.pid for info in await launcher.unowned()), flush=True)
+        if word == "strays":
+            print("strays", *(info.pid for info in await launcher.look_for_strays()), flush=True)
         elif word == "sample":
             usage = await launcher.sample([process])
             print("sampled", usage["left-over"].processes, flush=True)
+        elif word == "write":
+            process.write(b"\\n")
         elif word == "close-session":
             await process.aclose()
             print("closed", flush=True)
@@ -185,6 +188,7 @@ class Daemon:
             bufsize=1,
         )
         self.start_time = stat_of(self.popen.pid).start_time
+        self.identity = Identity.own()._replace(pid=self.popen.pid, start_time=self.start_time)
 
     def line(self) -> str:
         return pipe_of(self.popen.stdout).readline().strip()

@@ -40,8 +40,10 @@ def _killed_daemon(kind: str, directory: Path) -> None:
     assert {left.pid for left in found} <= {int(line[-1]) for line in lines}
     pids = {int(line[1]) for line in lines if line[0] == "tool"}
     tools = [left for left in found if left.pid in pids]
+    supervised = [stat for stat in procfs.newest_first() if procfs.read_markers(stat.pid) == (None, daemon.identity)]
+    assert supervised == [], "supervisors end too"
     assert [(left.session_id, left.ended) for left in tools] == [("left-over", True)] * 2
-    assert {left.daemon for left in tools} == {f"{Identity.own().namespace}:{daemon.popen.pid}:{daemon.start_time}"}
+    assert {left.daemon for left in tools} == {str(daemon.identity)}
 
 
 def killed_daemon_with_cgroups(directory: Path) -> None:
@@ -65,6 +67,55 @@ def scrubbed_tool_in_a_dead_daemons_cgroup(directory: Path) -> None:
             assert tool.key.pid in {left.pid for left in kill_orphans()}
             assert tool.ended()
         assert not path.exists()
+
+
+def scrubbed_tool_of_a_dead_daemon_without_cgroups(directory: Path) -> None:
+    """It is below its supervisor, which the dead daemon's name identifies."""
+    script = "(setsid env -i /bin/sh -c 'echo $$; exec sleep 1000' &); read _"
+    with Daemon("subreaper", script, directory) as daemon, Watch(int(daemon.line())) as tool:
+        daemon.popen.kill()
+        daemon.popen.wait()
+        assert tool.key.pid in {left.pid for left in kill_orphans()}
+        assert tool.ended()
+
+
+def tool_that_is_about_to_begin_another_program(_directory: Path) -> None:
+    """For a moment in execve(2) a process shows no environment; here it is in that moment almost all the time."""
+    again = '[ -e stop ] || exec sh -c "$0" "$0"'
+    with subprocess.Popen(["sh", "-c", again, again], env={"PATH": PATH} | DEAD) as tool:
+        (left,) = kill_orphans()
+        assert (left.pid, left.session_id, left.ended) == (tool.pid, "s", True)
+        assert tool.wait(LIMIT) == -signal.SIGKILL
+
+
+def remembered_processes_of_a_living_daemon(directory: Path) -> None:
+    """Its database was copied: what the copy names is not ours, not even what names no daemon."""
+    script = "(setsid env -i /bin/sh -c 'echo $$; exec sleep 1000' &); echo $$; read _"
+    with Daemon("subreaper", script, directory) as daemon:
+        boot = procfs.boot_id()
+        watches = [Watch(int(daemon.line())) for _ in range(2)]
+        copied = [ProcessIdentity(*watch.key, boot) for watch in watches]
+        copied.append(ProcessIdentity(daemon.popen.pid, daemon.start_time, boot))
+        assert kill_orphans(remembered=copied) == []
+        for watch in watches:
+            with watch:
+                assert not watch.ended()
+
+
+def living_process_in_a_dead_daemons_cgroup(directory: Path) -> None:
+    """Whoever may write cgroups can put processes into one that has the name of a dead daemon."""
+    base = Cgroups(Identity.own()).base
+    dead = base / f"acpbot-{Identity.own().namespace}-{Identity.own().pid}-1" / "s"
+    dead.mkdir(parents=True)
+    with Daemon("subreaper", "echo $$; read _", directory) as daemon, Watch(int(daemon.line())) as agent:
+        for pid in (agent.key.pid, daemon.popen.pid):
+            (dead / "cgroup.procs").write_text(str(pid))
+        assert kill_orphans() == []
+        assert daemon.ask("sample") == "sampled 1"
+        for pid in (agent.key.pid, daemon.popen.pid):
+            (base / "cgroup.procs").write_text(str(pid))
+    dead.rmdir()
+    dead.parent.rmdir()
 
 
 def _living_daemon(kind: str, directory: Path) -> None:

@@ -67,7 +67,7 @@ async def kill(call: Call, params: SessionsKill) -> dict[str, Any]:
     results = await call.services.pool.kill(params.targets, grace_seconds=params.grace_seconds, forget=params.forget)
     for result in results:
         call.audit(f"{result.thread_id}/{result.session_id}", result.outcome)
-    return {"results": results}
+    return {"results": results, "strays": call.services.pool.strays}
 
 
 async def cancel(call: Call, params: SessionsCancel) -> dict[str, Any]:

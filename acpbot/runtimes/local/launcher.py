@@ -9,9 +9,8 @@ import errno
 import operator
 import os
 import re
-import resource
 import shutil
-import subprocess
+import signal
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -19,18 +18,23 @@ from typing import TYPE_CHECKING, Final, Literal
 from acpbot.aio import TaskSet, Threads
 from acpbot.errors import AgentStartError, StartError
 from acpbot.logs import get_logger
+from acpbot.runtimes.far_side import far_side
 from acpbot.runtimes.local import procfs
-from acpbot.runtimes.local.cgroup import ENTER_SCRIPT, Cgroups, Unavailable
+from acpbot.runtimes.local.cgroup import Cgroups, Unavailable
 from acpbot.runtimes.local.process import LocalProcess, Spawned, kill_and_wait
+from acpbot.runtimes.local.process_namespace import NoNamespace, command_prefix
 from acpbot.runtimes.local.process_tracker import ProcessTracker
 from acpbot.runtimes.local.procfs import DAEMON_MARKER, SESSION_MARKER, Identity
+from acpbot.runtimes.local.spawner import Spawner
 from acpbot.runtimes.runtime import LimitNotHeld, ProcessIdentity
 from acpbot.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from acpbot.runtimes.local.process_tracker import TrackedSession
+    from acpbot.runtimes.far_side import FarSide
+    from acpbot.runtimes.local.attribution import TrackedSession
+    from acpbot.runtimes.local.spawner import Child
     from acpbot.runtimes.runtime import AgentProcess, LaunchSpec, ProcessInfo, StdoutSink, Usage
 
 log = get_logger(__name__)
@@ -38,10 +42,9 @@ log = get_logger(__name__)
 Mode = Literal["auto", "cgroup", "subreaper"]
 
 _SESSION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-_SHELL_NAME: Final = re.compile(r"(?!SHELLOPTS$|BASHOPTS$)[A-Za-z_][A-Za-z0-9_]*")
-_UNOWNED_SECONDS: Final = 0.25
+_STRAY_SECONDS: Final = 0.25
 _STARTS_AT_ONCE: Final = 8
-_CLOSED: Final = operator.attrgetter("closed")
+_SETTLED: Final = operator.attrgetter("settled")
 _NO_CGROUP: Final = "agents run without a cgroup here"
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _PR_GET_CHILD_SUBREAPER: Final = 37
@@ -59,11 +62,11 @@ _WAYS_OUT: Final = {
 class LocalLauncher:
     """An `acpbot.runtimes.runtime.Launcher` for processes of this machine.
 
-    With ``cgroups`` each session gets a cgroup; without, its processes are found as `process_tracker` says. In both
-    cases this process is a child subreaper until `aclose`. An agent in a cgroup is started through /bin/sh, which may
-    add PWD to its environment. ``owns_children`` says that this process starts no children but agents (see
-    `ProcessTracker`); at most one launcher of a process may have it. ``open_files``: the soft and the hard limit of
-    open files that agents get, where the daemon has others.
+    With ``cgroups`` each session gets a cgroup, for limits and for kills at once. In both
+    cases each agent has a supervisor (`spawn_server`), and this process is a child subreaper until `aclose`.
+    ``owns_children`` says that this process starts no children but agents (see `ProcessTracker`); at most one launcher
+    of a process may have it. ``open_files``: the soft and the hard limit of open files that agents get, where the
+    daemon has others.
 
     The constructor raises `OSError` without a readable /proc, and `StartError` where the kernel or a limit of threads
     forbids it.
@@ -76,16 +79,16 @@ class LocalLauncher:
         owns_children: bool = False,
         open_files: tuple[int, int] | None = None,
     ) -> None:
-        self._open_files = open_files
         self.kind = "subreaper" if cgroups is None else "cgroup"
         identity = Identity.own()
         try:
-            self._tracker = ProcessTracker(identity, owns_children=owns_children)
+            self._markers = {DAEMON_MARKER: str(identity)}
+            self._spawner = Spawner(self._markers, open_files)
+            self._tracker = ProcessTracker(identity, owns_children=owns_children, server=lambda: self._spawner.pid)
         except RuntimeError as error:
             raise StartError(f"cannot run agents: {error}; {_WAYS_OUT[errno.EAGAIN]}") from error
         self._cgroups = cgroups
         self._owns_children = owns_children
-        self._daemon = str(identity)
         self._boot_id = procfs.boot_id()
         self._threads = Threads("agent-start", _STARTS_AT_ONCE)
         self._running: set[LocalProcess] = set()
@@ -120,7 +123,7 @@ class LocalLauncher:
             await self._discard(future, session)
             raise AgentStartError("cannot start the agent: the daemon is stopping")
         process = LocalProcess(spawned, stdout, session, self._tracker)
-        self._running.difference_update(tuple(filter(_CLOSED, self._running)))
+        self._running.difference_update(tuple(filter(_SETTLED, self._running)))
         self._running.add(process)
         return process
 
@@ -131,12 +134,17 @@ class LocalLauncher:
         """
         return await self._tracker.sample([process.session_id for process in processes])
 
-    async def unowned(self) -> list[ProcessInfo]:
-        """Return our living children that belong to no session and are no agent (see `process_tracker`)."""
-        return await self._tracker.describe((await self._tracker.scan()).unowned)
+    @property
+    def strays(self) -> list[ProcessIdentity]:
+        """The processes of no known session that the last look has found (see `attribution`)."""
+        return [ProcessIdentity(pid, start_time, self._boot_id) for pid, start_time in self._tracker.strays]
+
+    async def look_for_strays(self) -> list[ProcessInfo]:
+        """Return our living descendants that belong to no session. Raises `OSError`."""
+        return await self._tracker.describe(stat for stat, _ in (await self._tracker.scan()).strays)
 
     async def aclose(self) -> None:
-        """End what still runs, also unowned processes where the children are ours; remove the cgroups."""
+        """End what still runs, also strays where the children are ours; remove the cgroups."""
         if self._closed:
             return
         self._closed = True
@@ -147,21 +155,22 @@ class LocalLauncher:
                 if isinstance(result, Exception):
                     log.error("agent_not_closed", exc_info=result)
             if self._owns_children:
-                await self._kill_unowned()
+                await self._kill_strays()
             if self._cgroups is not None:
                 await self._tracker.run(self._cgroups.close)
         finally:
             self._tracker.close()
+            self._spawner.close()
             self._threads.shutdown(wait=False)
             release_subreaper()
 
-    async def _kill_unowned(self) -> None:
+    async def _kill_strays(self) -> None:
         for _ in range(3):
-            unowned = (await self._tracker.scan()).unowned
-            if not unowned:
+            strays = (await self._tracker.scan()).strays
+            if not strays:
                 return
-            log.info("unowned_processes_ended", count=len(unowned))
-            await kill_and_wait(self._tracker, [stat.key for stat in unowned], _UNOWNED_SECONDS)
+            log.info("stray_processes_ended", count=len(strays))
+            await kill_and_wait(self._tracker, [stat.key for stat, _ in strays], _STRAY_SECONDS)
 
     async def _discard(self, future: asyncio.Future[Spawned], session: TrackedSession) -> None:
         """End an agent whose start was cancelled, in a task of its own: the caller may be cancelled a second time."""
@@ -179,25 +188,28 @@ class LocalLauncher:
         """Start the leader. Runs in a thread: a child that is slow to exec delays only itself."""
         if session.closed:
             raise AgentStartError("cannot start the agent: the start was given up")
+        child: Child | None = None
         try:
             argv = [_resolve(spec), *spec.argv[1:]]
-            env = {**spec.env, SESSION_MARKER: spec.session_id, DAEMON_MARKER: self._daemon}
+            if spec.process_namespace:
+                argv = [*command_prefix(), *argv]
+            env = {**spec.env, SESSION_MARKER: spec.session_id, **self._markers}
+            found = far_side(spec.argv)
+            elsewhere = None if found is None or found.visible else found.program
+            not_held = () if found is None else _not_held(spec, _limits_end(found))
             if self._cgroups is None:
-                limits = [("memory_max", spec.memory_max), ("pids_max", spec.pids_max)]
-                not_held = tuple(LimitNotHeld(name, _NO_CGROUP) for name, value in limits if value is not None)
-                return self._start(session, argv, spec.cwd, env, not_held)
-            cgroup = self._cgroups.create(spec.session_id, memory_max=spec.memory_max, pids_max=spec.pids_max)
-            session.cgroup = cgroup
-            # A shell may drop variables whose names it can't spell (dash does), and obeys some (bash does): then we
-            # move the child ourselves, a moment late.
-            through_shell = all(map(_SHELL_NAME.fullmatch, env))
-            if through_shell:
-                argv = ["/bin/sh", "-c", ENTER_SCRIPT, str(cgroup.path / "cgroup.procs"), *argv]
-            spawned = self._start(session, argv, spec.cwd, env, cgroup.limits_not_held)
-            if not through_shell:
-                with contextlib.suppress(OSError):  # it has ended already, or runs outside and is tracked all the same
-                    cgroup.enter(spawned.popen.pid)
+                not_held = not_held or _not_held(spec, _NO_CGROUP)
+                child = self._spawner.start(argv, spec.cwd, env)
+            else:
+                cgroup = self._cgroups.create(spec.session_id, memory_max=spec.memory_max, pids_max=spec.pids_max)
+                session.cgroup = cgroup
+                not_held = not_held or cgroup.limits_not_held
+                child = self._spawner.start(argv, spec.cwd, env, cgroup.path / "cgroup.procs")
+            self._tracker.started(session, child)
         except (OSError, ValueError) as error:
+            if child is not None:
+                os.kill(child.pid, signal.SIGKILL)
+                child.close()
             unused, session.cgroup = session.cgroup, None
             if unused is not None:
                 try:
@@ -205,52 +217,13 @@ class LocalLauncher:
                 except OSError as not_removed:
                     log.warning("cgroup_not_removed", path=str(unused.path), reason=not_removed.strerror)
             raise _start_error(spec, error) from error
-        return spawned
-
-    def _start(
-        self,
-        session: TrackedSession,
-        argv: list[str],
-        cwd: Path,
-        env: dict[str, str],
-        limits_not_held: tuple[LimitNotHeld, ...],
-    ) -> Spawned:
-        """Start a process in a Unix session of its own, with three pipes. Raises `OSError`, `ValueError`."""
-        popen = subprocess.Popen(
-            argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            cwd=cwd,
-            env=env,
-            start_new_session=True,
-        )
-        stdin, stdout, stderr = popen.stdin, popen.stdout, popen.stderr
-        if stdin is None or stdout is None or stderr is None:
-            raise AssertionError("Popen makes every pipe that it is asked for")
-        try:
-            self._tracker.started(session, popen.pid)
-            if self._open_files is not None:
-                _set_open_files(popen.pid, self._open_files)
-            pidfd = os.pidfd_open(popen.pid)
-        except OSError:
-            with popen:  # closes the pipes and waits
-                popen.kill()
-            raise
+        except NoNamespace as error:
+            raise AgentStartError(
+                f"cannot start the agent: process_namespace can't be made here: {error}; or set it to false"
+            ) from error
         leader = session.leader
         identity = None if leader is None else ProcessIdentity(leader.pid, leader.start_time, self._boot_id)
-        return Spawned(popen, stdin, stdout, stderr, pidfd, identity, limits_not_held)
-
-
-def _set_open_files(pid: int, limits: tuple[int, int]) -> None:
-    """Give a program that has just begun its limits of open files; what it starts gets them from it (prlimit(2))."""
-    try:
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
-    except ProcessLookupError:
-        return  # it has ended already
-    except PermissionError:
-        log.warning("open_files_not_set", pid=pid, reason="it runs as another user")
+        return Spawned(child, identity, not_held, elsewhere)
 
 
 class _NoSink:
@@ -270,8 +243,8 @@ _subreaper_holders = 0
 def hold_subreaper() -> None:
     """Make this process a child subreaper (prctl(2)), until as many `release_subreaper` calls.
 
-    Orphans of our descendants then become our children, not those of init. A tool of an agent that daemonizes loses its
-    parent, and with it the one link to the agent that can't be forged; as our child it is still found and reaped.
+    What a supervisor leaves, because somebody killed it, then becomes our child, and not that of init: as our child it
+    is still found and reaped.
     Raises `StartError` where the kernel refuses.
     """
     global _subreaper_holders  # noqa: PLW0603 - the attribute belongs to the whole process, so does its counter
@@ -335,6 +308,17 @@ def choose_launcher(
 
 def _cannot_contain(error: OSError) -> str:
     return f"cannot contain agents: {error.strerror or error}; Linux 5.3 or later with /proc mounted is needed"
+
+
+def _not_held(spec: LaunchSpec, reason: str) -> tuple[LimitNotHeld, ...]:
+    limits = (("memory_max", spec.memory_max), ("pids_max", spec.pids_max))
+    return tuple(LimitNotHeld(name, reason) for name, value in limits if value is not None)
+
+
+def _limits_end(found: FarSide) -> str:
+    if found.visible:
+        return f"{found.program} runs the agent in a cgroup of its own"
+    return f"{found.program} runs the agent elsewhere"
 
 
 def _resolve(spec: LaunchSpec) -> str:

@@ -13,7 +13,7 @@ from acpbot.runtimes.local import cgroup, procfs
 from acpbot.runtimes.local.procfs import Identity, ProcessKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from acpbot.runtimes.local.procfs import Stat
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _AGE: Final = operator.attrgetter("start_time", "pid")
 _PAUSE_SECONDS: Final = 0.01
+_EXEC_SECONDS: Final = 0.1
+_EXEC_PAUSE_SECONDS: Final = 0.001
+_KERNEL_THREADS: Final = 2  # kthreadd, the parent of all threads of the kernel
 _CGROUP_SECONDS: Final = 1.0
 
 
@@ -42,11 +45,12 @@ def kill_orphans(*, remembered: Iterable[ProcessIdentity] = (), deadline_seconds
 
     Found are: processes whose environment names a daemon of our pid namespace that no longer runs (also those in a
     sandbox, a pid namespace below ours), their descendants, what is in such a daemon's cgroups, and ``remembered``
-    processes of this boot, for those whose environment was cleared: the caller must know that the daemon that stored
-    them is dead.
+    processes of this boot, for those whose environment was cleared. A supervisor (`spawn_server`) is such a process,
+    so what an agent started is found below it. Supervisors are killed last, and are not returned.
 
-    Never touched are processes of a living daemon or of a daemon in another pid namespace, this process, its
-    ancestors, and a process that got a leftover's pid.
+    Never touched are a living daemon, what descends from it or names it (also where it is ``remembered``, or in the
+    cgroup of a dead one), processes of a daemon in another pid namespace, this process, its ancestors, and a process
+    that got a leftover's pid.
 
     Raises `StartError` where it can't look: what runs on would meet the sessions of the new daemon.
     """
@@ -76,13 +80,15 @@ def _kill_orphans(remembered: Iterable[ProcessIdentity], deadline: float) -> lis
     clean = 0
     while clean < procfs.LOOKS_THAT_PROVE and time.monotonic() < deadline:
         groups, inside = _cgroups_in(directories)
-        stats = _find(own, spared, known, inside)
+        look = _Look(own, spared)
+        stats = look.find(own, known, inside)
         clean = 0 if stats else clean + 1
-        for stat in stats:
+        agents = [stat for stat in stats if stat.pid not in look.helpers]
+        for stat in agents:
             if stat.key not in found:
-                found[stat.key] = _orphan(stat)
+                found[stat.key] = look.orphan(stat)
         if stats:
-            _kill(stats, groups, spared)
+            _kill(agents or stats, groups, look.spared)
     for directory in directories:
         cgroup.Cgroup(directory).remove(_CGROUP_SECONDS)
     for key, orphan in found.items():
@@ -99,12 +105,6 @@ def _kill(stats: Iterable[Stat], groups: Iterable[cgroup.Cgroup], spared: set[in
     time.sleep(_PAUSE_SECONDS)
 
 
-def _orphan(stat: Stat) -> OrphanProcess:
-    session_id, daemon = procfs.read_markers(stat.pid)
-    command = procfs.command_of(stat)
-    return OrphanProcess(stat.pid, stat.start_time, command, session_id, str(daemon) if daemon else None, ended=False)
-
-
 def _cgroups_in(directories: Iterable[Path]) -> tuple[list[cgroup.Cgroup], set[int]]:
     """Return the sessions' cgroups in daemons' directories, and the pids in them."""
     groups: list[cgroup.Cgroup] = []
@@ -116,33 +116,92 @@ def _cgroups_in(directories: Iterable[Path]) -> tuple[list[cgroup.Cgroup], set[i
     return groups, pids
 
 
-def _find(own: Identity, spared: set[int], remembered: set[ProcessKey], inside: set[int]) -> list[Stat]:
-    """Return the living processes of dead daemons, as one look over /proc shows them; parents first."""
-    table: dict[int, Stat] = {}
-    dead: dict[Identity, bool] = {own: False}
-    left: dict[int, bool] = {}
-    for stat in procfs.newest_first():
-        table[stat.pid] = stat
-        if stat.pid in spared:
-            left[stat.pid] = False
-        elif stat.pid in inside or stat.key in remembered:
-            left[stat.pid] = True
-        elif (daemon := procfs.read_markers(stat.pid)[1]) is not None:
-            if daemon not in dead:
-                dead[daemon] = daemon.namespace == own.namespace and not daemon.alive
-            left[stat.pid] = dead[daemon]
-    return _with_descendants(table, left)
+class _Look:
+    """One look over /proc. ``spared``: pids that are never touched, to begin with this process and its ancestors."""
+
+    def __init__(self, own: Identity, spared: set[int]) -> None:
+        self.spared = set(spared)
+        self.helpers: set[int] = set()
+        """Processes of acpbot itself: their environment names a daemon and no session."""
+        self._table: dict[int, Stat] = {}
+        self._sessions: dict[int, str | None] = {}
+        self._daemons: dict[int, Identity] = {}
+        self._dead: dict[Identity, bool] = {own: False}
+        for stat in procfs.newest_first():
+            self._table[stat.pid] = stat
+            if not stat.ended:
+                self._read(stat, own)
+
+    def _read(self, stat: Stat, own: Identity) -> None:
+        session_id, daemon = _markers(stat)
+        if daemon is None:
+            return
+        if daemon not in self._dead:
+            self._dead[daemon] = daemon.namespace == own.namespace and not daemon.alive
+        self._daemons[stat.pid] = daemon
+        self._sessions[stat.pid] = session_id
+        if session_id is None:
+            self.helpers.add(stat.pid)
+        if not self._dead[daemon]:
+            self.spared.add(stat.pid)
+
+    def find(self, own: Identity, remembered: set[ProcessKey], inside: set[int]) -> list[Stat]:
+        """Return the living processes of dead daemons; parents first: they might start more."""
+        others = {one.pid for one, dead in self._dead.items() if not dead and one.namespace == own.namespace} - {
+            own.pid
+        }
+        others.update(pid for pid, daemon in self._daemons.items() if not self._dead[daemon])
+        self.spared |= others
+        left: dict[int, bool] = {}
+        for stat in self._table.values():
+            if stat.pid in self.spared:
+                left[stat.pid] = False
+            elif stat.pid in self._daemons:
+                left[stat.pid] = True
+            elif stat.pid in inside or stat.key in remembered:
+                # What descends from a living daemon is its own, even where our database names it: that may be a copy.
+                left[stat.pid] = others.isdisjoint(_line_of(stat, self._table))
+        return _with_descendants(self._table, left)
+
+    def orphan(self, stat: Stat) -> OrphanProcess:
+        """Return what is told of a process that is left."""
+        daemon = self._daemons.get(stat.pid)
+        name = str(daemon) if daemon else None
+        command, session_id = procfs.command_of(stat), self._sessions.get(stat.pid)
+        return OrphanProcess(stat.pid, stat.start_time, command, session_id, name, ended=False)
+
+
+def _markers(stat: Stat) -> tuple[str | None, Identity | None]:
+    """Return what the environment names; a process that is about to begin another program is waited for."""
+    markers = procfs.read_markers(stat.pid)
+    until = time.monotonic() + _EXEC_SECONDS
+    while markers == (None, None) and not _is_kernels(stat) and procfs.begins_program(stat):
+        if time.monotonic() >= until:
+            break
+        time.sleep(_EXEC_PAUSE_SECONDS)
+        markers = procfs.read_markers(stat.pid)
+    return markers
+
+
+def _is_kernels(stat: Stat) -> bool:
+    return _KERNEL_THREADS in (stat.pid, stat.ppid)
+
+
+def _line_of(stat: Stat, table: dict[int, Stat]) -> Iterator[int]:
+    """Yield the pids of a process and of its ancestors."""
+    step: Stat | None = stat
+    while step is not None:
+        yield step.pid
+        parent = table.get(step.ppid)
+        # A parent that is younger has got the pid of one that is gone.
+        step = parent if parent is not None and parent.start_time <= step.start_time else None
 
 
 def _with_descendants(table: dict[int, Stat], left: dict[int, bool]) -> list[Stat]:
     """Return the living processes that are left, or whose nearest ancestor in ``left`` is; parents first."""
     found = []
-    for stat in sorted(table.values(), key=_AGE):  # parents first: they might start more
-        step: Stat | None = stat
-        while step is not None and step.pid not in left:
-            parent = table.get(step.ppid)
-            # A parent that is younger has got the pid of one that is gone.
-            step = parent if parent is not None and parent.start_time <= step.start_time else None
-        if step is not None and left[step.pid] and not stat.ended:
+    for stat in sorted(table.values(), key=_AGE):
+        nearest = next(filter(left.__contains__, _line_of(stat, table)), None)
+        if nearest is not None and left[nearest] and not stat.ended:
             found.append(stat)
     return found

@@ -7,9 +7,10 @@ while the look runs. It is not in that look's list then; its child is in the nex
 from __future__ import annotations
 
 import asyncio
-import errno
+import contextlib
 import os
 import signal
+import socket
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -20,13 +21,14 @@ from acpbot.runtimes.pipes import PipeReader, PipeWriter, StderrRing
 from acpbot.runtimes.runtime import KillReport, exit_text
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable, Iterable
-    from typing import IO, Never
+    from typing import Never
 
+    from acpbot.runtimes.local.attribution import TrackedSession
     from acpbot.runtimes.local.cgroup import Cgroup
-    from acpbot.runtimes.local.process_tracker import ProcessTracker, TrackedSession
+    from acpbot.runtimes.local.process_tracker import ProcessTracker
     from acpbot.runtimes.local.procfs import ProcessKey
+    from acpbot.runtimes.local.spawner import Child
     from acpbot.runtimes.runtime import LimitNotHeld, ProcessIdentity, ProcessInfo, StdoutSink
 
 log = get_logger(__name__)
@@ -38,54 +40,59 @@ _PAUSE_SECONDS: Final = 0.01
 _LAST_TRY_SECONDS: Final = 1.0
 _CGROUP_SECONDS: Final = 1.0
 _RETRY_SECONDS: Final = 0.005
+_SUPERVISOR_SECONDS: Final = 1.0
+_REPORT_BYTES: Final = 64
 _EXIT_CODE_LOST: Final = 255
 
 
 class Spawned(NamedTuple):
-    """A child as the spawning thread returns it. ``pidfd`` becomes readable once the child has ended."""
+    """An agent as the spawning thread returns it."""
 
-    popen: subprocess.Popen[bytes]
-    stdin: IO[bytes]
-    stdout: IO[bytes]
-    stderr: IO[bytes]
-    pidfd: int
+    child: Child
     identity: ProcessIdentity | None
     limits_not_held: tuple[LimitNotHeld, ...]
+    elsewhere: str | None
 
 
 class LocalProcess:
     """An `acpbot.runtimes.runtime.AgentProcess` in a Unix session of its own.
 
     A leader that has ended is not reaped at once: as a zombie it keeps its pid, group and session number from being
-    given to others, so that no signal reaches another process while the rest is being ended. `kill_container` reaps it
-    once nothing is left, and so does `aclose`.
+    given to others, so that no signal reaches another process while the rest is being ended. `kill_container` lets its
+    supervisor reap it once nothing is left. Until then the tracker knows the session, also after `aclose`.
     """
 
     def __init__(self, spawned: Spawned, stdout: StdoutSink, session: TrackedSession, tracker: ProcessTracker) -> None:
         loop = asyncio.get_running_loop()
+        child = spawned.child
         self.session_id = session.session_id
-        self.pid: int | None = spawned.popen.pid
+        self.pid: int | None = child.pid
         self.identity = spawned.identity
         self.limits_not_held = spawned.limits_not_held
+        self.elsewhere = spawned.elsewhere
         self.stderr = StderrRing()
         self.alive = True
         self.returncode: int | None = None
-        self.closed = False
+        self.settled = False
+        """Whether nothing is left of it, as a look has proved, and nothing is held any more."""
         self._loop = loop
-        self._popen = spawned.popen
-        self._pidfd = spawned.pidfd
+        self._leader = child.pid
+        self._control = child.control
+        self._pidfd: int | None = None
         self._session = session
         self._tracker = tracker
         self._exited = asyncio.Event()
-        self._reaped = False
-        self._stdin = PipeWriter(loop, spawned.stdin)
-        self._stdout = PipeReader(loop, spawned.stdout, stdout.data_received, stdout.eof)
-        self._stderr = PipeReader(loop, spawned.stderr, self.stderr.feed)
+        self._supervisor_ended = asyncio.Event()
+        self._closed = False
+        self._stdin = PipeWriter(loop, child.stdin)
+        self._stdout = PipeReader(loop, child.stdout, stdout.data_received, stdout.eof)
+        self._stderr = PipeReader(loop, child.stderr, self.stderr.feed)
         self.write: Callable[[bytes], None] = self._stdin.write
         self.close_stdin = self._stdin.close
         self.pause_reading = self._stdout.pause
         self.resume_reading = self._stdout.resume
-        loop.add_reader(spawned.pidfd, self._on_exit)
+        child.control.setblocking(False)
+        loop.add_reader(child.control, self._on_report)
 
     async def wait(self) -> int:
         """Wait until the leader ends; return its exit code."""
@@ -103,53 +110,68 @@ class LocalProcess:
         self._signal_group(signal.SIGKILL)
 
     def _signal_group(self, signum: int) -> None:
-        if self._reaped:  # until then no other group can get the number
+        if self.settled:  # until then no other group can get the number
             return
         try:
-            os.killpg(self._popen.pid, signum)
+            os.killpg(self._leader, signum)
         except ProcessLookupError:
             return  # it is empty, which is what the caller wants
         except PermissionError:
-            log.warning("group_not_signalled", pid=self._popen.pid, reason="it runs as another user")
+            log.warning("group_not_signalled", pid=self._leader, reason="it runs as another user")
 
     async def look(self) -> list[ProcessInfo]:
         """Take a fresh look; calls made at the same time share one."""
         scan = await self._tracker.scan()
-        return await self._tracker.describe(scan.living.get(self.session_id, []))
+        return await self._tracker.describe(scan.of(self._session))
 
     async def kill_container(self, deadline_seconds: float = 5.0) -> KillReport:
-        """Kill everything; reap the leader once nothing is left. Where descriptors run out, the pipes' are used."""
-        try:
-            report = await kill_session(self._tracker, self._session, deadline_seconds)
-        except OSError as error:
-            if error.errno not in {errno.EMFILE, errno.ENFILE}:
-                raise
-            log.warning("kill_needs_descriptors", session=self.session_id, reason=error.strerror)
-            self._close_pipes()
-            report = await kill_session(self._tracker, self._session, deadline_seconds)
-        if report.proven:
-            self._on_exit()
-            self._reaped = self._reaped or self._tracker.reap_leader(self._session, self._popen)
+        """Kill everything; let the supervisor reap the leader once nothing is left."""
+        report = await kill_session(self._tracker, self._session, deadline_seconds)
+        if report.proven and not self.settled:
+            await self._let_supervisor_go()
+            self._settle()
         return report
 
     async def aclose(self) -> None:
-        """Kill what is left and release everything."""
-        if self.closed:
+        """Release the pipes, kill what is left, and release everything else once nothing is."""
+        if self.settled and self._closed:
             return
+        self._close_pipes()
         try:
-            if not self._reaped:
+            if not self.settled:
                 await self.kill_container(_LAST_TRY_SECONDS)
         finally:
-            if not self.closed:  # a second call may have been faster
-                self.closed = True
-                self._reaped = self._reaped or self._tracker.reap_leader(self._session, self._popen)
-                self._close_pipes()
-                self._loop.remove_reader(self._pidfd)
-                os.close(self._pidfd)
-                self._tracker.unregister(self._session, None if self._reaped else self._popen)
-                self._exited.set()
-                if self._session.cgroup is not None:
-                    await self._remove(self._session.cgroup)
+            self._closed = True
+            self._exited.set()
+        if self._session.cgroup is not None and self.settled:
+            await self._remove(self._session.cgroup)
+
+    async def _let_supervisor_go(self) -> None:
+        """Get the exit code, and wait until the supervisor has reaped everything and ended."""
+        try:
+            async with asyncio.timeout(_SUPERVISOR_SECONDS):
+                await self._exited.wait()
+                with contextlib.suppress(OSError):  # it has ended already
+                    self._control.shutdown(socket.SHUT_WR)
+                await self._supervisor_ended.wait()
+        except TimeoutError:
+            log.warning("supervisor_late", session=self.session_id)
+            if self._session.supervisor is not None:
+                await kill_and_wait(self._tracker, [self._session.supervisor], _EXIT_SECONDS)
+
+    def _settle(self) -> None:
+        if self.settled:
+            return
+        self.settled = True
+        self._on_exit(_EXIT_CODE_LOST)  # nothing happens where the exit code is known
+        self._loop.remove_reader(self._control)
+        if self._pidfd is not None:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = None
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._leader, os.WNOHANG)
+        self._tracker.unregister(self._session)
 
     async def _remove(self, cgroup: Cgroup) -> None:
         deadline = self._loop.time() + _CGROUP_SECONDS
@@ -168,20 +190,50 @@ class LocalProcess:
         how = "" if self.returncode is None else f" ({exit_text(self.returncode)})"
         raise AgentGone(f"cannot write to the agent: it has ended{how}; start a new session")
 
-    def _on_exit(self) -> None:
-        """Note the leader's exit without reaping it (waitid(2)); what it wrote last is delivered first."""
-        if self.returncode is not None or self.closed:
+    def _on_report(self) -> None:
+        """Read the exit code from the supervisor. Where somebody has killed that, the agent is our child now."""
+        try:
+            report = self._control.recv(_REPORT_BYTES)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            report = b""
+        if report:
+            self._on_exit(int(report))
+            return
+        self._loop.remove_reader(self._control)
+        self._supervisor_ended.set()
+        if self.returncode is not None:
+            return
+        log.warning("supervisor_ended", session=self.session_id, pid=self._leader, reason="another process killed it")
+        try:
+            self._pidfd = os.pidfd_open(self._leader)
+        except OSError as error:
+            log.warning("exit_code_lost", session=self.session_id, reason=error.strerror)
+            self._on_exit(_EXIT_CODE_LOST)
+        else:
+            self._loop.add_reader(self._pidfd, self._on_child_exit)
+
+    def _on_child_exit(self) -> None:
+        """Note the exit of a leader that is our child, without reaping it (waitid(2))."""
+        if self._pidfd is None:
             return
         try:
             result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
-            log.warning("exit_code_lost", reason="another part of this process has reaped the agent")
-            returncode = _EXIT_CODE_LOST
+            log.warning("exit_code_lost", session=self.session_id, reason="another part of this process has reaped it")
+            code = _EXIT_CODE_LOST
         else:
             if result is None:
                 return
-            returncode = result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
+            code = result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
         self._loop.remove_reader(self._pidfd)
+        self._on_exit(code)
+
+    def _on_exit(self, returncode: int) -> None:
+        """Note the leader's exit; what it wrote last is delivered first."""
+        if self.returncode is not None:
+            return
         try:
             self._stderr.drain()
             self._stdout.drain()
@@ -207,7 +259,7 @@ async def kill_session(tracker: ProcessTracker, session: TrackedSession, deadlin
     while True:
         scan = await tracker.scan()
         looks += 1
-        found = scan.living.get(session.session_id, [])
+        found = scan.of(session)
         unseen = scan.ended_unseen(session.session_id, since, killed)
         since = scan.began
         clean = 0 if found or unseen else clean + 1
@@ -218,7 +270,7 @@ async def kill_session(tracker: ProcessTracker, session: TrackedSession, deadlin
         rounds += 1
         keys = [stat.key for stat in found]
         killed.update(keys)
-        at_once = session.cgroup is not None and await tracker.run(session.cgroup.kill)
+        at_once = await tracker.kill_cgroup(session)
         signalled = bool(keys) and await kill_and_wait(tracker, keys, _EXIT_SECONDS)
         if (unseen and not at_once) or rounds > _STORM_AFTER_ROUNDS:
             await tracker.kill_fork_storm(session, min(deadline, time.monotonic() + _STORM_SECONDS), killed)

@@ -239,6 +239,14 @@ def read_markers(pid: int) -> tuple[str | None, Identity | None]:
     return session, daemon
 
 
+def begins_program(stat: Stat) -> bool:
+    """Whether the process is in the middle of execve(2): for that moment it shows no environment and no arguments.
+
+    True for the threads of the kernel too, which have neither at any time.
+    """
+    return not (read_file(f"/proc/{stat.pid}/environ", 65_536) or read_file(f"/proc/{stat.pid}/cmdline"))
+
+
 def command_of(stat: Stat) -> str:
     """Return the command line, else ``[comm]``; one printable line of at most 1,000 characters."""
     words = (read_file(f"/proc/{stat.pid}/cmdline") or b"").rstrip(b"\0").replace(b"\0", b" ")

@@ -147,6 +147,7 @@ def _end(options: GlobalOptions, rows: list[Row], *, grace: float | None, forget
         out.note("no sessions: there is nothing to end")
         return DONE
     results: list[Row] = []
+    strays: int | None = None
     problem: CliError | None = None
     try:
         for batch in _batches(targets):
@@ -154,13 +155,15 @@ def _end(options: GlobalOptions, rows: list[Row], *, grace: float | None, forget
                 connection.reset_deadline((_ASSUMED_GRACE if grace is None else grace) + options.timeout)
                 answer = connection.call("sessions.kill", {"targets": batch, **settings})
                 results += connection.parse_rows(answer, "results", "sessions.kill")
+                found = number(answer.get("strays"))
+                strays = None if found is None else int(found)
     except CliError as error:
         if not results:
             raise
         problem = error  # raised after the results of the earlier batches are printed
     if output == "json":
-        out.json({"results": results})
-    status = _report(out, results, table=output != "json")
+        out.json({"results": results} if strays is None else {"results": results, "strays": strays})
+    status = _report(out, results, strays or 0, table=output != "json")
     if problem is not None:
         raise problem
     _check_complete(targets, results)
@@ -182,34 +185,39 @@ def _batches(targets: list[Row]) -> Iterator[list[Row]]:
         yield batch
 
 
-def _report(out: Output, results: list[Row], *, table: bool) -> int:
+def _report(out: Output, results: list[Row], strays: int, *, table: bool) -> int:
     """Print a table of ``results`` and a summary (with ``table``); return the exit code.
 
-    Where the daemon does not say how many processes are left, that counts as 1: unknown is not 0.
+    Where nobody could look, or the daemon does not say how many processes are left, that is not 0.
     """
     cells: list[list[Cell]] = []
     outcomes: Counter[str] = Counter()
-    ended = left = 0
+    ended = left = unverified = 0
     for result in results:
         outcome = clean(result.get("outcome")) or "-"
         remaining = number(result.get("processes_left"))
         outcomes[outcome] += 1
         ended += int(number(result.get("processes_ended")) or 0)
-        left += 1 if remaining is None else int(remaining)
+        left += int(remaining or 0)
+        unverified += remaining is None
         cells.append(
             [
                 (clean(result.get("thread_id")) or "-", "bold"),
                 (outcome, _OUTCOME_STYLES.get(outcome, "")),
                 (clean(result.get("reached")) or "-", ""),
                 (count(result.get("processes_ended")), ""),
-                (count(remaining), "" if remaining == 0 else "alert"),
+                ("unknown" if remaining is None else count(remaining), "" if remaining == 0 else "alert"),
                 (precise_duration(result.get("seconds")), ""),
             ]
         )
-    parts = [
-        f"{plural(outcomes['ended'], 'session')} and {plural(ended, 'process', 'processes')} ended",
-        f"{plural(left, 'process', 'processes')} left",
-    ]
+    parts = [f"{plural(outcomes['ended'], 'session')} and {plural(ended, 'process', 'processes')} ended"]
+    if left or not unverified:
+        parts.append(f"{plural(left, 'process', 'processes')} left")
+    if unverified:
+        of = "" if unverified == len(results) else f" of {plural(unverified, 'session')}"
+        parts.append(f"acpbot could not verify that nothing{of} is left")
+    if strays:
+        parts.append(f"{plural(strays, 'process', 'processes')} of no known session, see `acpctl health`")
     if outcomes["already_gone"]:
         parts.append(f"{outcomes['already_gone']} had already gone")
     if outcomes["conflict"]:
@@ -219,7 +227,8 @@ def _report(out: Output, results: list[Row], *, table: bool) -> int:
     if table:
         out.lines(out.table(_COLUMNS, cells))
         out.note("; ".join(parts))
-    if left or outcomes["ended"] + outcomes["already_gone"] + outcomes["conflict"] < len(results):
+    done = outcomes["ended"] + outcomes["already_gone"] + outcomes["conflict"]
+    if left or unverified or done < len(results):
         return FAILED
     return NOT_FOUND if outcomes["conflict"] else DONE
 

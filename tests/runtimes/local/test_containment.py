@@ -11,10 +11,11 @@ import time
 
 import pytest
 
-from acpbot.errors import StartError
-from acpbot.runtimes.local import procfs
-from acpbot.runtimes.local.cgroup import Cgroup
+from acpbot.errors import AgentStartError, StartError
+from acpbot.runtimes.local import cgroup, procfs
+from acpbot.runtimes.local.cgroup import Cgroup, Cgroups, Unavailable
 from acpbot.runtimes.local.launcher import choose_launcher, hold_subreaper, is_subreaper, release_subreaper
+from acpbot.runtimes.local.process_namespace import NoNamespace, command_prefix
 from tests.support.launched_agents import LIMIT, PYTHON_ENV, Daemon, Watch, pipe_of, stat_of
 
 # A storm that ends by itself: a test that fails must not take the machine along.
@@ -429,17 +430,115 @@ async def test_choose_launcher_explains_its_choice():
         await launcher.aclose()
 
 
-def test_an_unowned_process_is_listed_and_killed_when_the_daemon_stops(tmp_path):
-    """The documented limit of the subreaper: no marker, a session of its own, no parent, and never seen before."""
-    script = "(setsid env -i /bin/sh -c 'echo $$; exec sleep 1000' &); read _"
-    with Daemon("subreaper", script, tmp_path) as daemon, Watch(int(daemon.line())) as stray:
-        assert daemon.ask("sample") == "sampled 1"
-        assert daemon.ask("unowned") == f"unowned {stray.key.pid}"
+SCRUBBED = "(setsid env -i /bin/sh -c 'echo $$; exec sleep 1000' &)"
+"""A tool without a marker, in a Unix session of its own, without a parent; no look has seen it before."""
+
+
+async def test_a_kill_ends_a_daemonized_tool_with_a_clean_environment_that_no_look_saw(runner):
+    process, sink = await runner.sh(f"{SCRUBBED}; exec sleep 1000")
+    with Watch(int(await sink.line())) as tool:
+        await ended(process, killed=2)
+        assert tool.ended()
+
+
+async def test_a_kill_ends_a_tool_that_killed_its_leader_first(runner):
+    process, sink = await runner.sh('setsid env -i /bin/sh -c "kill -9 $$; echo \\$\\$; exec sleep 1000" & wait')
+    with Watch(int(await sink.line())) as tool:
+        assert await asyncio.wait_for(process.wait(), LIMIT) == -signal.SIGKILL
+        await ended(process, killed=1)
+        assert tool.ended()
+
+
+async def test_a_kill_ends_what_a_tool_collects_that_is_a_subreaper_itself(runner):
+    script = (
+        "import ctypes, os, subprocess\n"
+        "ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)\n"
+        "subprocess.run(['sh', '-c', \"setsid env -i /bin/sh -c 'echo $$; exec sleep 1000' & :\"])\n"
+        "input()\n"
+    )
+    process, sink = await runner.python(script)
+    with Watch(int(await sink.line())) as tool:
+        await ended(process, killed=2)
+        assert tool.ended()
+
+
+async def test_a_process_that_moved_to_the_cgroup_of_another_session_is_not_that_sessions(cgroup_runner):
+    other, _ = await cgroup_runner.sh("read _")
+    procs = other._session.cgroup.path / "cgroup.procs"
+    script = f"(setsid env -i /bin/sh -c 'echo 0 > {procs}; echo $$; exec sleep 1000' &); read _; exit 0"
+    process, sink = await cgroup_runner.sh(script)
+    with Watch(int(await sink.line())) as tool:
+        assert tool.key.pid in {info.pid for info in await process.look()}
+        assert tool.key.pid not in {info.pid for info in await other.look()}
+        await ended(process, killed=2)
+        assert tool.ended()
+    assert other.alive
+
+
+async def test_orphans_that_end_leave_no_zombies_below_an_agent_that_reaps_none(runner):
+    """Zombies count against the limit of processes."""
+    script = f"{SCRUBBED.replace('exec sleep 1000', 'exit 0')}; {SCRUBBED.replace('exec sleep 1000', 'exit 0')}; read _"
+    process, sink = await runner.sh(script)
+    pids = [int(await sink.line()) for _ in range(2)]
+    deadline = time.monotonic() + LIMIT
+    while any(procfs.read_stat(pid) is not None for pid in pids):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0)
+    assert process.alive
+
+
+@pytest.mark.parametrize("kind", ["subreaper", "cgroup"])
+def test_what_a_killed_supervisor_leaves_is_a_stray_and_ends_with_its_session(tmp_path, kind):
+    """The one link that a tool of the same user can cut."""
+    if kind == "cgroup":
+        try:
+            Cgroups(procfs.Identity.own()).close()
+        except Unavailable as reason:
+            pytest.skip(str(reason))
+    leave = f"echo 0 > {cgroup.find_base()}/cgroup.procs; " if kind == "cgroup" else ""
+    script = f"read _; kill -9 $PPID; ({leave}setsid env -i /bin/sh -c 'echo $$; exec sleep 1000' &); read _"
+    with Daemon(kind, script, tmp_path) as daemon, Watch(int(daemon.ask("write"))) as stray:
+        deadline = time.monotonic() + LIMIT
+        while stat_of(stray.key.pid).ppid != daemon.popen.pid:  # until then it descends from its session's leader
+            assert time.monotonic() < deadline
+        assert daemon.ask("strays") == f"strays {stray.key.pid}"
         assert daemon.ask("close-session") == "closed"
-        assert not stray.ended()
-        pipe_of(daemon.popen.stdin).close()
-        assert daemon.line() == "stopped"
         assert stray.ended()
+        assert daemon.ask("strays") == "strays"
+
+
+async def test_everything_in_a_process_namespace_ends_with_it(runner):
+    try:
+        command_prefix()
+    except NoNamespace as reason:
+        pytest.skip(str(reason))
+    script = (
+        "trap 'echo heard; exit 5' TERM; env -i setsid -f sh -c 'trap \"\" TERM; exec sleep 7770002'; "
+        "cat /proc/1/cmdline | tr '\\0' ' '; echo; while :; do sleep 0.02; done"
+    )
+    process, sink = await runner.sh(script, process_namespace=True, env={"npm.config": "x"})
+    assert "namespace_init.py" in await sink.line()
+    process.terminate()
+    assert await sink.line() == "heard"
+    assert await asyncio.wait_for(process.wait(), LIMIT) == 5
+    await ended(process)
+    assert [stat for stat in procfs.newest_first() if procfs.command_of(stat) == "sleep 7770002"] == []
+
+
+async def test_a_process_namespace_that_can_t_be_made_is_named_in_the_error(runner, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    command_prefix.cache_clear()
+    with pytest.raises(AgentStartError, match="process_namespace can't be made here: there is no unshare"):
+        await runner.sh("read _", process_namespace=True)
+    command_prefix.cache_clear()
+
+
+async def test_a_stopped_supervisor_delays_no_kill_for_long(runner):
+    process, sink = await runner.sh("read _; kill -STOP $PPID; echo up; read _")
+    process.write(b"\n")
+    await sink.line()
+    await ended(process, killed=1)
+    assert process.settled
 
 
 def test_a_process_that_outlives_its_session_is_killed_when_it_is_seen(tmp_path):
@@ -454,7 +553,7 @@ async def main():
     env = {"PATH": os.environ["PATH"], "ACPBOT_SESSION": "closed", "ACPBOT_DAEMON": str(Identity.own())}
     late = subprocess.Popen(["sleep", "1000"], env=env, start_new_session=True)
     other = subprocess.Popen(["sleep", "1000"], start_new_session=True)
-    print([info.pid for info in await launcher.unowned()] == [late.pid, other.pid])
+    print([info.pid for info in await launcher.look_for_strays()] == [late.pid, other.pid])
     await launcher.sample(())
     print(late.wait(), other.poll())
     await launcher.aclose()
@@ -467,17 +566,3 @@ asyncio.run(main())
         command, env=PYTHON_ENV, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT, check=False
     )
     assert result.stdout.splitlines() == ["True", "-9 None", "-9"], result.stderr
-
-
-def test_unowned_zombies_are_reaped_where_all_children_are_ours(tmp_path):
-    """A tool that scrubbed its environment, left its session and ended between two looks."""
-    script = "i=0; while [ $i -lt 5 ]; do (setsid env -i /bin/sh -c : &); i=$((i+1)); done; echo up; read _"
-    with Daemon("subreaper", script, tmp_path) as daemon:
-        assert daemon.line() == "up"
-        deadline = time.monotonic() + LIMIT
-        while True:
-            sampled = daemon.ask("sample")
-            if [stat.ended for stat in procfs.newest_first() if stat.ppid == daemon.popen.pid] == [False]:
-                assert sampled == "sampled 1"
-                break
-            assert time.monotonic() < deadline

@@ -50,7 +50,7 @@ async def test_sessions_begin_and_end_while_a_scan_runs(runner, tmp_path):
 
     def begin_and_end() -> None:
         tracker.unregister(tracker.register("meanwhile"))
-        assert tracker.reap_leader(ended._session, ended._popen)
+        tracker.unregister(ended._session)
 
     async with scan_held_open(process, folder) as scan:
         worker = threading.Thread(target=begin_and_end, daemon=True)
@@ -80,9 +80,10 @@ class Sink:
 
 def take_all():
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    taken = []
     while True:
-        try: os.open("/dev/null", os.O_RDONLY)
-        except OSError: return
+        try: taken.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError: return taken
 
 async def raised(name, look):
     try: result = look()
@@ -104,8 +105,8 @@ async def main():
     tool = next(stat for stat in procfs.newest_first() if stat.ppid == process.pid)
     os.mkdir("acpbot-1-2-3")
     take_all()
-    await raised("look", process.look)
-    await raised("sample", lambda: launcher.sample([process]))
+    print("look", len(await process.look()))
+    print("sample", (await launcher.sample([process]))["poor"].processes)
     await raised("read_stat", lambda: procfs.read_stat(process.pid))
     await raised("living", lambda: procfs.living(key))
     await raised("read_markers", lambda: procfs.read_markers(process.pid))
@@ -117,6 +118,11 @@ async def main():
     print("is_of_an_agent", peer.is_of_an_agent(os.getppid()))
     try: leftovers.kill_orphans()
     except Exception as error: print("kill_orphans", type(error).__name__)
+    launcher._tracker._free_reserve()
+    taken = take_all()
+    await raised("kill without a reserve", process.kill_container)
+    await raised("aclose without a reserve", process.aclose)
+    for descriptor in taken: os.close(descriptor)
     report = await process.kill_container()
     print("kill_container", report.left, report.proven, procfs.living(tool.key))
     await process.aclose()
@@ -127,16 +133,23 @@ asyncio.run(main())
 
 
 def test_without_a_free_descriptor_no_look_says_that_nothing_is_there(tmp_path):
-    """A kill then uses the descriptors of the agent's own pipes, and is still a proof."""
+    """The tracker's own looks and kills use reserved descriptors, and are still a proof.
+
+    Where even those are gone, a kill fails; to close the process frees its pipes, and is a proof again.
+    """
     command = [sys.executable, "-c", OUT_OF_DESCRIPTORS]
     result = subprocess.run(
         command, env=PYTHON_ENV, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT, check=False
     )
-    looks = ["look", "sample", "read_stat", "living", "read_markers", "signal_process"]
+    looks = ["read_stat", "living", "read_markers", "signal_process"]
     looks += ["boot_id", "members", "sessions_of", "leftovers"]
     assert result.stdout.splitlines() == [
+        "look 2",
+        "sample 2",
         *(f"{name} OSError" for name in looks),
         "is_of_an_agent None",
         "kill_orphans StartError",
+        "kill without a reserve OSError",
+        "aclose without a reserve None",
         "kill_container () True False",
     ], result.stderr

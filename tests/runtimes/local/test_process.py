@@ -366,3 +366,16 @@ async def test_an_agent_gets_the_limit_of_open_files_that_the_launcher_was_given
     process.write(b"\n")
     assert [await sink.line(), await sink.line()] == ["200", str(hard)]
     await runner.aclose()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_spawn_server_that_somebody_has_ended_or_stopped_is_replaced(runner, monkeypatch, signum):
+    monkeypatch.setattr("acpbot.runtimes.local.spawner._ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("acpbot.runtimes.local.spawner._END_SECONDS", 0.0)
+    await runner.sh("read _")
+    server = runner.launcher._spawner.pid
+    os.kill(server, signum)
+    process, sink = await runner.sh("echo up; read _")
+    assert await sink.line() == "up"
+    assert runner.launcher._spawner.pid != server
+    assert process.alive

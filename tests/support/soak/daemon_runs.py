@@ -203,4 +203,4 @@ class DaemonRun:
 
     def sessions(self) -> set[str]:
         """The session ids that its living processes carry."""
-        return {one.session for one in leftovers.marked() if one.daemon == self.key}
+        return {one.session for one in leftovers.marked() if one.daemon == self.key and one.session}

@@ -1,7 +1,7 @@
 """The ACP messages that acpbot uses, as msgspec structs (protocol version 1).
 
-What an agent adds to them is kept: an update has its whole body as decoded JSON, unknown kinds and fields included,
-and the typed views below are made from it where they are needed.
+What an agent adds to them is kept: an update has its body as decoded JSON, unknown kinds and fields included, and the
+typed views below are made from it where they are needed.
 Source: https://agentclientprotocol.com/protocol/schema.
 """
 
@@ -26,11 +26,15 @@ CONTENT_KINDS: Final = frozenset(
 
 
 class Update(msgspec.Struct, frozen=True, gc=False):
-    """One ``session/update``: ``kind`` is its ``sessionUpdate``, ``body`` the whole update as the agent sent it."""
+    """One ``session/update``: ``kind`` is its ``sessionUpdate``, ``body`` what is kept of it.
+
+    :mod:`acpbot.acp.bounds` says what that is. ``cut``: something of it was left out, since it was too long.
+    """
 
     session_id: str
     kind: str
     body: dict[str, Any]
+    cut: bool = False
 
 
 class Implementation(msgspec.Struct, frozen=True):

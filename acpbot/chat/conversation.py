@@ -11,6 +11,7 @@ import msgspec
 from acpbot.acp import schema
 from acpbot.chat.platform import IncomingMessage
 from acpbot.chat.rendering.live_message import LiveMessage
+from acpbot.chat.rendering.markdown import code
 from acpbot.errors import WireError
 from acpbot.logs import get_logger
 from acpbot.sessions.turn import DEFERRED, Turn
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 _INCOMING: Final = msgspec.json.Decoder(IncomingMessage)
-TEXT_LIMIT: Final = 4 * 1024 * 1024
+TEXT_LIMIT: Final = 1024 * 1024
+"""Characters of one answer."""
 AFRESH: Final = "The agent could not pick the earlier conversation up again: it starts afresh and knows nothing of it."
 INTERRUPTED: Final = "⚠️ acpbot was restarted in the middle of this answer, and the agent was stopped with it."
 UNREADABLE: Final = "⚠️ acpbot was restarted and cannot read a message any more that waited here: send it again."
@@ -48,7 +50,7 @@ def end_text(reason: Reason, detail: str | None, *, resumable: bool) -> str | No
     if reason in _SILENT:
         return None
     sentence = _ENDS[reason]
-    if detail is not None and reason in {"crashed", "start_failed"}:
+    if detail and reason in {"crashed", "start_failed"}:
         # An error of our own is a whole sentence.
         own = detail.startswith("cannot ")
         sentence = f"{detail[:1].upper()}{detail[1:]}." if own else f"{sentence[:-1]}: {detail}."
@@ -98,6 +100,8 @@ class Conversation:
         """Add a piece of the answer and show it."""
         body = update.body
         if update.kind == "agent_message_chunk":
+            if update.cut:
+                self.live.notice("A part of the answer was too long, so the end of that part is left out.")
             kept = schema.chunk_text(body)[: self._budget]
             if kept:
                 self._budget -= len(kept)
@@ -204,7 +208,8 @@ class Conversations:
 
     def session_ended(self, thread_id: str, reason: Reason, detail: str | None, *, resumable: bool) -> None:
         """Post why in the thread, and what its next message does, unless that is of no interest."""
-        text = end_text(reason, detail, resumable=resumable)
+        shown = None if detail is None else self._platform.plain(detail)
+        text = end_text(reason, shown, resumable=resumable)
         if text is not None:
             self._platform.notice(thread_id, text)
 
@@ -214,11 +219,12 @@ class Conversations:
 
     def session_stuck(self, thread_id: str, activity: str | None, seconds: float) -> None:
         """Post in the thread which tool blocks."""
-        self._platform.notice(thread_id, stuck_text(activity, seconds))
+        shown = None if activity is None else code(activity)
+        self._platform.notice(thread_id, stuck_text(shown, seconds))
 
     def choice_dropped(self, thread_id: str, category: str, value: str) -> None:
         """Post in the thread that its choice no longer holds."""
-        self._platform.notice(thread_id, choice_dropped_text(category, value))
+        self._platform.notice(thread_id, choice_dropped_text(code(category), code(value)))
 
     def removal_planned(self, thread_id: str, folder: str, seconds: float) -> None:
         """Post in the thread which folder is deleted, and when."""

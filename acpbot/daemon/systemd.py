@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from acpbot.logs import get_logger
+from acpbot.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,6 +24,7 @@ log = get_logger(__name__)
 EXTEND_SECONDS: Final = 15.0
 """How much time each message of a stop that goes on asks for; the next message follows after a second."""
 
+_VALUE_MAX: Final = 1000
 _REQUEST: Final = b'{"jsonrpc":"2.0","id":1,"method":"health.get"}\n'
 
 
@@ -59,10 +61,10 @@ class ServiceManager:
             self._send_status()
 
     def send(self, **state: str) -> None:
-        """Send lines such as ``READY="1"``; newlines in values become spaces."""
+        """Send lines such as ``READY="1"``; each value is one clean line."""
         if not self._address:
             return
-        lines = "\n".join(f"{name}={' '.join(value.split())}" for name, value in state.items())
+        lines = "\n".join(f"{name}={one_line(value, _VALUE_MAX)}" for name, value in state.items())
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as to:
             to.setblocking(False)
             to.sendto(lines.encode(), self._address)

@@ -1,35 +1,53 @@
-"""The tool calls of a running turn that have not ended, and the time limits that they declare."""
+"""The tool calls of a running turn that have not ended, what they are about, and the time limits that they declare."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from acpbot.acp import schema
+import msgspec
+
+from acpbot.acp import bounds, schema
 from acpbot.sessions.views import ToolCallRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MOST: Final = 256
+_KEPT_MOST: Final = 64 * 1024
+"""Bytes of JSON of a call's input, and of its content, that are kept; so many for all calls together:"""
+_ALL_KEPT_MOST: Final = 256 * 1024
 _LONGEST_MS: Final = 4 * 3600 * 1000
 
 
 @dataclass(slots=True)
-class _Call:
+class OpenCall:
+    """What is known of an open call from all of its updates.
+
+    ``cut``: something of it was too long to be kept, so it is not the whole of what the agent said.
+    """
+
     since: float
     title: str
     kind: str | None = None
     status: str | None = None
+    raw_input: Any = None
+    content: list[dict[str, Any]] | None = None
+    cut: bool = False
     limit_seconds: float | None = None
+    size: int = 0
 
 
 class OpenToolCalls:
-    """Keeps at most 256 open calls; agents report a call by ``tool_call``, or only by ``tool_call_update``."""
+    """Keeps at most 256 open calls; agents report a call by ``tool_call``, or only by ``tool_call_update``.
+
+    The inputs and contents of all together take 256 KiB of JSON at most; past that a call is kept without them.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._calls: dict[str, _Call] = {}
+        self._calls: dict[str, OpenCall] = {}
+        self._size = 0
 
     @property
     def activity(self) -> str | None:
@@ -46,30 +64,54 @@ class OpenToolCalls:
             call.limit_seconds is not None and now - call.since < call.limit_seconds for call in self._calls.values()
         )
 
-    def handle(self, body: dict[str, Any]) -> str | None:
-        """Note an update; return a line for the record where a call starts or ends, else ``None``."""
+    def get(self, tool_call_id: str) -> OpenCall | None:
+        """The open call of that id."""
+        return self._calls.get(bounds.identity(tool_call_id))
+
+    def handle(self, body: dict[str, Any], *, cut: bool = False) -> str | None:
+        """Note an update; return a line for the record where a call starts or ends, else ``None``.
+
+        ``cut`` as in :class:`~acpbot.acp.schema.Update`.
+        """
         update = schema.tool_call(body)
         if update is None:
             return None
         if update.status in {"completed", "failed"}:
             ended = self._calls.pop(update.tool_call_id, None)
+            self._size -= 0 if ended is None else ended.size
             return None if ended is None else f"{update.status}: {update.title or ended.title}"
         call = self._calls.get(update.tool_call_id)
         line = None
         if call is None:
             if len(self._calls) >= _MOST:
                 return None
-            call = self._calls[update.tool_call_id] = _Call(self._clock(), update.title or update.tool_call_id)
+            call = self._calls[update.tool_call_id] = OpenCall(self._clock(), update.title or update.tool_call_id)
             line = f"running: {call.title}"
         call.title = update.title or call.title
         call.kind = update.kind or call.kind
         call.status = update.status or call.status
+        call.cut = call.cut or cut
+        self._keep(call, body)
         call.limit_seconds = _declared_limit(body.get("rawInput")) or call.limit_seconds
         return line
 
     def clear(self) -> None:
         """Forget all calls: their turn is over."""
         self._calls.clear()
+        self._size = 0
+
+    def _keep(self, call: OpenCall, body: dict[str, Any]) -> None:
+        raw_input = body.get("rawInput", call.raw_input)
+        content = body["content"] if isinstance(body.get("content"), list) else call.content
+        if raw_input is call.raw_input and content is call.content:
+            return
+        sizes = _size(raw_input), _size(content)
+        added = sum(sizes) - call.size
+        if max(sizes) > _KEPT_MOST or self._size + added > _ALL_KEPT_MOST:
+            raw_input, content, call.cut, added = None, None, True, -call.size
+        call.raw_input, call.content = raw_input, content
+        call.size += added
+        self._size += added
 
     def rows(self) -> list[ToolCallRow]:
         """A snapshot, oldest first."""
@@ -82,6 +124,10 @@ class OpenToolCalls:
             )
             rows.append(row)
         return rows
+
+
+def _size(value: Any) -> int:
+    return 0 if value is None else len(msgspec.json.encode(value))
 
 
 def _declared_limit(raw_input: Any) -> float | None:

@@ -16,6 +16,7 @@ from acpbot.sessions.options import Options
 from acpbot.sessions.output import OutputRing
 from acpbot.sessions.permission_requests import PermissionRequests
 from acpbot.sessions.turn import PermissionRequest, Turn, TurnEnd, end_of
+from acpbot.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -266,19 +267,19 @@ class TurnRunner:
         else:
             self.options.handle(update)
             if update.kind == "session_info_update" and isinstance(title := update.body.get("title"), str) and title:
-                self._thread.title = title[:200]
+                self._thread.title = one_line(title, 200)
             self._on_change()
         if self.turn is None or self.turn.prompt_id is None:
             return
         if update.kind in {"tool_call", "tool_call_update"}:
-            self._tool_update(update.body)
+            self._tool_update(update)
         elif update.kind == "agent_message_chunk":
             self.output.text(schema.chunk_text(update.body))
         self.turn.listener.on_update(update)
 
-    def _tool_update(self, body: dict[str, Any]) -> None:
+    def _tool_update(self, update: schema.Update) -> None:
         before = self.calls.activity
-        line = self.calls.handle(body)
+        line = self.calls.handle(update.body, cut=update.cut)
         if line is not None:
             self.output.line("tool", line)
         if line is not None or self.calls.activity != before:

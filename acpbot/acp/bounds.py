@@ -76,7 +76,8 @@ def identity(tool_call_id: str) -> str:
 class UpdateBounds:
     """Bounds the bodies of one connection's updates; chunks of text are cleaned as the one text that they are.
 
-    ``last``: the last character before the next chunk, as far as it matters whether a joiner may follow it. A character that several chunks make up, such as an emoji with joiners, stays whole.
+    A character that several chunks make up, such as an emoji with joiners, stays whole. ``last``: the character before
+    the next chunk, as far as it matters whether a joiner may follow it.
     """
 
     def __init__(self) -> None:

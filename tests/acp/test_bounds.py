@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -34,8 +35,17 @@ def test_a_shortened_text_is_json_with_its_outer_members_whatever_the_pieces(fir
     text = json.dumps(value, ensure_ascii=ascii_only).encode()
     short, cut = shorten(text, step)
     assert (short, cut) == shorten(text, len(text))
+    assert short is not None
     kept = json.loads(short)
     assert kept == value if not cut else (kept["end"], kept["params"]["update"]["last"]) == (2, "yes")
+
+
+async def items(connection: AgentConnection) -> list[Any]:
+    return [*await connection.next_batch()]
+
+
+def kept_of(calls: OpenToolCalls, tool_call_id: str) -> Any:
+    return calls.get(tool_call_id)
 
 
 _M = 256 * 1024
@@ -67,7 +77,7 @@ async def test_a_long_input_of_a_tool_is_cut_and_what_follows_it_is_read(name, m
     line = update("tool_call", b'"toolCallId":"t","rawInput":' + LONG[name] + b',"status":"completed"')
     for start in range(0, len(line), 65_536):
         connection.data_received(line[start : start + 65_536])
-    (item,) = await connection.next_batch()
+    (item,) = await items(connection)
     assert item.body["status"] == "completed"
     assert item.cut == (max_line < bounds.LINE_MOST or name not in {"one string", "escapes", "white space"})
     assert len(json.dumps(item.body["rawInput"])) <= 2 * _M
@@ -79,10 +89,10 @@ def count(value) -> int:
     return 1 + sum(map(count, members))
 
 
-async def one(line: bytes):
+async def one(line: bytes) -> Any:
     connection = AgentConnection()
     connection.data_received(line)
-    (item,) = await connection.next_batch()
+    (item,) = await items(connection)
     return item
 
 
@@ -117,7 +127,7 @@ async def test_an_answer_is_cleaned_as_one_text_however_it_is_cut_into_chunks(si
         for start in range(0, len(text), size):
             content = json.dumps({"type": "text", "text": text[start : start + size]}, ensure_ascii=False).encode()
             connection.data_received(update("agent_message_chunk", b'"content":' + content))
-        said = "".join([item.body["content"]["text"] for item in await connection.next_batch()])
+        said = "".join([item.body["content"]["text"] for item in await items(connection)])
         assert hides_nothing(said)
         if text in ORDINARY:
             assert said == text
@@ -132,12 +142,12 @@ async def test_a_stop_reason_and_an_error_are_one_clean_line():
     connection.stream = Stream()  # type: ignore[assignment]  # nothing else of it is used here
     asked = connection._peer.request("session/prompt", {})[0]
     connection.data_received(b'{"id":%d,"result":{"stopReason":"a\\u202e\\n%b"}}\n' % (asked, b"x" * 5000))
-    (ended,) = await connection.next_batch()
+    (ended,) = await items(connection)
     assert len(ended.stop_reason) == bounds.REASON_MOST
     assert hides_nothing(ended.stop_reason)
     asked = connection._peer.request("session/prompt", {})[0]
     connection.data_received(b'{"id":%d,"error":{"code":1,"message":"a\\u009b\\n%b"}}\n' % (asked, b"x" * 500_000))
-    (ended,) = await connection.next_batch()
+    (ended,) = await items(connection)
     assert len(str(ended.error)) < 1000
     assert hides_nothing(str(ended.error))
 
@@ -146,18 +156,18 @@ def test_open_calls_keep_what_they_are_about_within_a_budget():
     calls = OpenToolCalls(lambda: 0.0)
     calls.handle({"toolCallId": "a", "title": "t", "rawInput": {"command": "ls"}, "content": [{"type": "x"}]})
     calls.handle({"toolCallId": "a", "status": "in_progress"})
-    call = calls.get("a")
+    call = kept_of(calls, "a")
     assert (call.title, call.status, call.raw_input, call.content, call.cut) == (
         *("t", "in_progress", {"command": "ls"}),
         *([{"type": "x"}], False),
     )
     for number in range(300):
         calls.handle({"toolCallId": str(number), "rawInput": "x" * 60_000})
-    kept = [calls.get(str(number)) for number in range(255)]
+    kept = [kept_of(calls, str(number)) for number in range(255)]
     assert sum(len(call.raw_input or "") for call in kept) <= 256 * 1024
     assert all(call.cut == (call.raw_input is None) for call in kept)
-    assert calls.get("299") is None
+    assert kept_of(calls, "299") is None
     for number in range(300):
         calls.handle({"toolCallId": str(number), "status": "completed"})
     calls.handle({"toolCallId": "again", "rawInput": "x" * 60_000})
-    assert calls.get("again").raw_input is not None
+    assert kept_of(calls, "again").raw_input is not None

@@ -39,6 +39,8 @@ _SUSPECT_ASCII: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 _REMOVED: Final = re.compile(
     f"(\U0001f3f4[\U000e0061-\U000e007a]{{2}}[\U000e0030-\U000e0039\U000e0061-\U000e007a]{{1,3}}\U000e007f)|[{_UNSAFE}]"
 )
+# What may be unprintable, but for joiners and the tags of flags: those that are left belong to what people see.
+_UNPRINTABLE: Final = re.compile(f"[^ -~{_JOINERS}\U000e0020-\U000e007f]")
 # One selector after a character chooses its form; more of them can only hide something. The grapheme joiner has a
 # meaning before a combining mark.
 _EXTRA: Final = re.compile(f"(?<=[{_SELECTORS}])[{_SELECTORS}]+|\u034f(?![\u0300-\u036f\u0591-\u05c7])")
@@ -94,6 +96,11 @@ def escaped(line: str) -> str:
     line = _CONTROL.sub(_json_escape, line)
     line = _REMOVED.sub(lambda found: found[1] or _json_escape(found), line)
     return _LONELY.sub(_json_escape, _EXTRA.sub(_json_escape, line))
+
+
+def _escape_unprintable(found: re.Match[str]) -> str:
+    visible = found[0].isprintable() or unicodedata.category(found[0]) == "Cf"
+    return found[0] if visible else _json_escape(found)
 
 
 def _json_escape(found: re.Match[str]) -> str:
@@ -216,5 +223,6 @@ def size_words(size: int) -> str:
 
 
 def operator_line(text: str) -> str:
-    """One line for an operator: nothing in it acts on a terminal, and what looks like a Discord token is hidden."""
-    return escaped(_TOKEN_LIKE.sub(HIDDEN, text))
+    """One line for an operator: what can't be printed is escaped, and what looks like a Discord token is hidden."""
+    line = escaped(_TOKEN_LIKE.sub(HIDDEN, text))
+    return line if line.isprintable() else _UNPRINTABLE.sub(_escape_unprintable, line)

@@ -15,9 +15,16 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
+
+from acpbot.lines import PREVIEW, LineSplitter, Overlong
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from acpbot.lines import LineShortener
 
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
@@ -27,6 +34,12 @@ INTERNAL_ERROR: Final = -32603
 LINE_TOO_LONG: Final = -32007
 
 Id = int | str
+
+ID_MOST: Final = 1024
+"""Characters of a request's id that we keep to send it back."""
+PLAIN_MOST: Final = 8 * 1024
+"""Bytes of a line that is taken as it is."""
+_ERROR_MOST: Final = 64 * 1024
 
 
 class ErrorObject(msgspec.Struct, frozen=True):
@@ -38,18 +51,27 @@ class ErrorObject(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A call that needs an answer. ``params``: a dict (strict), or undecoded JSON (lenient)."""
+    """A call that needs an answer. ``params``: a dict (strict), or undecoded JSON (lenient).
+
+    ``cut``: the line was too long, and is here without some of its members or parts of its strings.
+    """
 
     id: Id
     method: str
     params: Any
+    cut: bool = False
 
 
 class Notification(msgspec.Struct, frozen=True):
-    """A call that gets no answer. ``params`` as in :class:`Request`."""
+    """A call that gets no answer. ``params`` and ``cut`` as in :class:`Request`.
+
+    ``plain``: the line is short ASCII without any escape, so that nothing in it needs to be cut or cleaned.
+    """
 
     method: str
     params: Any
+    plain: bool = False
+    cut: bool = False
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -78,7 +100,6 @@ class Malformed(msgspec.Struct, frozen=True):
 
 Message = Request | Notification | Response | Malformed
 
-_PREVIEW = 120
 _dump = msgspec.json.Encoder().encode
 
 
@@ -103,56 +124,6 @@ def encode_error(request_id: Id | None, code: int, message: str, kind: str | Non
     if kind is not None:
         error["data"] = {"kind": kind}
     return b'{"jsonrpc":"2.0","id":%b,"error":%b}\n' % (_dump(request_id), _dump(error))
-
-
-class Overlong(msgspec.Struct, frozen=True):
-    """A line is longer than the limit; all of it up to its newline is dropped."""
-
-    preview: bytes
-
-
-class LineSplitter:
-    """Splits a byte stream at newlines; buffers at most one unfinished line of ``limit`` bytes (newline included)."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._parts: list[bytes] = []
-        self._size = 0
-        self._skipping = False
-
-    @property
-    def mid_line(self) -> bool:
-        """Whether part of a line has been received, but not its newline."""
-        return self._size > 0 or self._skipping
-
-    def feed(self, data: bytes) -> list[bytes | Overlong]:
-        """The lines that ``data`` completes, without their newlines, in order."""
-        *whole, rest = data.split(b"\n")
-        lines: list[bytes | Overlong] = []
-        for piece in whole:
-            if self._skipping:
-                self._skipping = False
-            elif self._size + len(piece) >= self._limit:
-                lines.append(self._overflow(piece))
-            elif self._parts:
-                self._parts.append(piece)
-                lines.append(b"".join(self._parts))
-            else:
-                lines.append(piece)
-            if self._parts:
-                self._parts = []
-            self._size = 0
-        if rest and not self._skipping:
-            if self._size + len(rest) >= self._limit:
-                lines.append(self._overflow(rest))
-                self._parts, self._size, self._skipping = [], 0, True
-            else:
-                self._parts.append(rest)
-                self._size += len(rest)
-        return lines
-
-    def _overflow(self, piece: bytes) -> Overlong:
-        return Overlong(preview=(b"".join(self._parts[:1]) + piece[:_PREVIEW])[:_PREVIEW])
 
 
 class _InvalidJson(ValueError):
@@ -252,7 +223,7 @@ class StrictDecoder:
             value = self._parse(line)
         except (ValueError, RecursionError) as error:
             reason = f"cannot read a line as JSON: {error}"
-            return Malformed(PARSE_ERROR, "invalid", reason, preview=line[:_PREVIEW])
+            return Malformed(PARSE_ERROR, "invalid", reason, preview=line[:PREVIEW])
         return _strict_request(value, line)
 
     def _parse(self, line: bytes) -> Any:
@@ -284,7 +255,7 @@ _ENVELOPE = frozenset({"jsonrpc", "id", "method", "params"})
 
 def _strict_request(value: Any, line: bytes) -> Message:
     def refuse(reason: str, request_id: Id | None = None) -> Malformed:
-        return Malformed(INVALID_REQUEST, "invalid", reason, id=request_id, preview=line[:_PREVIEW])
+        return Malformed(INVALID_REQUEST, "invalid", reason, id=request_id, preview=line[:PREVIEW])
 
     if isinstance(value, list):
         return refuse("cannot take a batch: send one object a line")
@@ -305,7 +276,7 @@ def _strict_request(value: Any, line: bytes) -> Message:
     params = value.get("params", {})
     if not isinstance(params, dict):
         reason = "cannot take these params: they are an object"
-        return Malformed(INVALID_PARAMS, "invalid", reason, id=request_id, preview=line[:_PREVIEW])
+        return Malformed(INVALID_PARAMS, "invalid", reason, id=request_id, preview=line[:PREVIEW])
     return Request(request_id, method, params)
 
 
@@ -321,24 +292,28 @@ def _replace_half_pair(escape: re.Match[bytes]) -> bytes:
 _ABSENT = msgspec.Raw(b"")
 
 
+def _is_plain(line: bytes) -> bool:
+    return len(line) <= PLAIN_MOST and line.isascii() and b"\\" not in line and b"\x7f" not in line
+
+
 class _Envelope(msgspec.Struct, frozen=True, gc=False):
     method: str | None = None
     params: msgspec.Raw = _ABSENT
-    id: Any = msgspec.UNSET
+    id: msgspec.Raw = _ABSENT
     result: msgspec.Raw = _ABSENT
-    error: Any = None
+    error: msgspec.Raw = _ABSENT
 
 
 class LenientDecoder:
     """Decodes what an agent writes on its stdout: it reports a bad line and goes on with the next.
 
-    ``max_line`` is in bytes, newline included; a longer line is dropped while it arrives, not buffered.
-    ``params`` and ``result`` are :class:`msgspec.Raw` (empty where absent).
+    ``max_line`` is in bytes, newline included; a longer line is dropped while it arrives, or shortened by what
+    ``shortener`` returns. ``params`` and ``result`` are :class:`msgspec.Raw` (empty where absent).
     """
 
-    def __init__(self, *, max_line: int = 32 * 1024 * 1024) -> None:
+    def __init__(self, *, max_line: int = 1024 * 1024, shortener: Callable[[], LineShortener] | None = None) -> None:
         self._max_line = max_line
-        self._lines = LineSplitter(max_line)
+        self._lines = LineSplitter(max_line, shortener)
         self._decode = msgspec.json.Decoder(_Envelope).decode
 
     def receive(self, data: bytes) -> list[Message]:
@@ -349,26 +324,31 @@ class LenientDecoder:
             try:
                 envelope = decode(line)  # type: ignore[arg-type]  # an Overlong is not bytes: TypeError below
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError) as error:
-                repaired = self._repair(line)
-                if repaired is None:
-                    if (malformed := self._malformed(line, error)) is not None:
-                        append(malformed)
-                    continue
-                envelope = repaired
-            if envelope.method is not None and envelope.id is msgspec.UNSET:
-                append(Notification(envelope.method, envelope.params))
+                if (unusual := self._unusual(line, error)) is not None:
+                    append(unusual)
+                continue
+            if envelope.method is not None and envelope.id is _ABSENT:
+                append(Notification(envelope.method, envelope.params, _is_plain(line)))  # type: ignore[arg-type]  # the same
             else:
                 append(_answer_or_request(envelope, line))
         return messages
 
-    def _repair(self, line: bytes | Overlong) -> _Envelope | None:
-        """The message with U+FFFD for each half of a surrogate pair: agents in JavaScript cut strings inside a pair."""
-        if isinstance(line, Overlong) or (whole := _ESCAPES.sub(_replace_half_pair, line)) == line:
-            return None
+    def _unusual(self, line: bytes | Overlong, error: Exception) -> Message | None:
+        """What a line says that is too long or holds half of a surrogate pair; ``None`` for a blank one.
+
+        Agents in JavaScript cut strings inside a pair: each half becomes U+FFFD.
+        """
+        text = line.short if isinstance(line, Overlong) else line
+        if text is None:
+            return self._malformed(line, error)
+        whole = _ESCAPES.sub(_replace_half_pair, text)
+        if whole == line:
+            return self._malformed(line, error)
         try:
-            return self._decode(whole)
+            envelope = self._decode(whole)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return None
+            return self._malformed(line, error)
+        return _answer_or_request(envelope, whole, cut=isinstance(line, Overlong))
 
     def _malformed(self, line: bytes | Overlong, error: Exception) -> Malformed | None:
         if isinstance(line, Overlong):
@@ -376,27 +356,48 @@ class LenientDecoder:
             return Malformed(LINE_TOO_LONG, "line_too_long", reason, preview=line.preview)
         if not line.strip():
             return None
-        return Malformed(PARSE_ERROR, "invalid", f"not a JSON-RPC message: {error}", preview=line[:_PREVIEW])
+        return Malformed(PARSE_ERROR, "invalid", f"not a JSON-RPC message: {error}", preview=line[:PREVIEW])
 
 
-def _answer_or_request(envelope: _Envelope, line: Any) -> Message:
-    """All but notifications. An error that is not a JSON-RPC error object is kept as far as possible."""
-    request_id = None if envelope.id is msgspec.UNSET else envelope.id
-    if request_id is not None and (isinstance(request_id, bool) or not isinstance(request_id, int | str)):
-        return Malformed(INVALID_REQUEST, "invalid", "an id is a string or an integer", preview=line[:_PREVIEW])
+def _answer_or_request(envelope: _Envelope, line: Any, *, cut: bool = False) -> Message:
+    """A message of any kind. An error that is not a JSON-RPC error object is kept as far as possible."""
+    try:
+        request_id = _id_of(envelope.id)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return Malformed(INVALID_REQUEST, "invalid", "an id is a string or an integer", preview=line[:PREVIEW])
     if envelope.method is not None:
         if request_id is None:
-            return Notification(envelope.method, envelope.params)
-        return Request(request_id, envelope.method, envelope.params)
-    if envelope.error is not None:
+            return Notification(envelope.method, envelope.params, cut=cut)
+        return Request(request_id, envelope.method, envelope.params, cut)
+    if envelope.error is not _ABSENT and bytes(envelope.error) != b"null":
         return Response(request_id, error=_error_object(envelope.error))
     if envelope.result is _ABSENT:
         reason = "neither a method nor a result nor an error"
-        return Malformed(INVALID_REQUEST, "invalid", reason, id=request_id, preview=line[:_PREVIEW])
+        return Malformed(INVALID_REQUEST, "invalid", reason, id=request_id, preview=line[:PREVIEW])
     return Response(request_id, envelope.result)
 
 
-def _error_object(error: Any) -> ErrorObject:
+_decode_id = msgspec.json.Decoder(int | Annotated[str, msgspec.Meta(max_length=ID_MOST)] | None).decode
+
+
+def _id_of(raw: msgspec.Raw) -> Id | None:
+    return None if raw is _ABSENT else _decode_id(raw)
+
+
+class _LongError(msgspec.Struct, frozen=True):
+    code: int = INTERNAL_ERROR
+    message: str = "an error that is too long to be read"
+
+
+def _error_object(raw: msgspec.Raw) -> ErrorObject:
+    """The error; what is no error object becomes its message. One that is very long is read without its data."""
+    if memoryview(raw).nbytes > _ERROR_MOST:
+        try:
+            long = msgspec.json.decode(raw, type=_LongError)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            long = _LongError()
+        return ErrorObject(long.code, long.message[:_ERROR_MOST])
+    error = msgspec.json.decode(raw)
     if not isinstance(error, dict):
         return ErrorObject(INTERNAL_ERROR, str(error), None)
     code, message = error.get("code"), error.get("message")

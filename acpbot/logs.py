@@ -12,6 +12,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from acpbot.text import escaped
 from acpbot.times import rfc3339
 
 if TYPE_CHECKING:
@@ -84,7 +85,10 @@ def get_logger(name: str) -> EventLogger:
 
 
 class EventFormatter(logging.Formatter):
-    """Formats a record as one line; every occurrence of a secret is replaced."""
+    """Formats a record as one line; every occurrence of a secret is replaced.
+
+    Whatever a field holds, nothing in the line acts on a terminal: see :func:`acpbot.text.escaped`.
+    """
 
     def __init__(self, form: Format, secrets: Sequence[str] = ()) -> None:
         super().__init__()
@@ -101,10 +105,10 @@ class EventFormatter(logging.Formatter):
             members = {"at": at, "level": record.levelname.lower(), "logger": record.name, "event": record.getMessage()}
             line = json.dumps(members | fields, ensure_ascii=False, default=str)
         else:
-            event = record.getMessage().replace("\n", "\\n")
-            line = f"{at} {record.levelname.lower():<7} {event}"
+            line = f"{at} {record.levelname.lower():<7} {record.getMessage()}"
             for name, value in fields.items():
                 line += f" {name}={_quoted(value)}"
+        line = escaped(line)
         for secret in self._secrets:
             line = line.replace(secret, "[secret]")
         return line

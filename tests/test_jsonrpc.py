@@ -14,15 +14,14 @@ from acpbot.jsonrpc import (
     Answered,
     ErrorObject,
     LenientDecoder,
-    LineSplitter,
     Malformed,
     Notification,
-    Overlong,
     Peer,
     Request,
     Response,
     StrictDecoder,
 )
+from acpbot.lines import LineSplitter, Overlong
 
 REQUEST = b'{"jsonrpc":"2.0","id":1,"method":"m","params":{}}\n'
 

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 THEIRS = ("tests/chat/discord", "tests/fakes/test_discord_server.py", "tests/fakes/test_discord_server_*.py")
 THEIRS_TOO = (
     "tests/daemon/test_daemon_discord.py",
+    "tests/daemon/test_daemon_restart.py",
     "tests/commands/test_check_online.py",
     "tests/packaging/test_liveness_drill.py",
 )

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from acpbot import __version__
-from acpbot.acp import schema
+from acpbot.acp import bounds, schema
 from acpbot.acp.connection import AgentConnection
 from acpbot.errors import AgentError, AgentGone, AgentRefused, AgentStartError, AgentTimeout
 from acpbot.jsonrpc import encode_notification, encode_result
@@ -60,7 +60,7 @@ class Agent(AgentConnection):
                 f"cannot start agent {self.name!r}: it speaks ACP version {result.protocol_version}, "
                 f"acpbot speaks {schema.PROTOCOL_VERSION}; use a release of it that does"
             )
-        self.info = result.agent_info
+        self.info = None if result.agent_info is None else bounds.implementation(result.agent_info)
         self.capabilities = result.agent_capabilities
         offered = self.capabilities.session_capabilities
         self.can_resume = self.capabilities.load_session or offered.get("resume") is not None

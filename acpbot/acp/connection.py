@@ -2,7 +2,8 @@
 
 Everything that belongs to a conversation comes out of :meth:`AgentConnection.next_batch` in the order of the wire:
 updates, permission requests, the end of a prompt, the end of the agent. When nobody reads the batches, reading stops
-and the agent blocks on its stdout: memory stays bounded, nothing is dropped.
+and the agent blocks on its stdout: memory stays bounded, nothing is dropped. Updates wait undecoded, since decoded they
+may take twenty times as much; :mod:`acpbot.acp.bounds` says what is kept of each.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import msgspec
 
-from acpbot.acp import schema
+from acpbot.acp import bounds, schema
 from acpbot.aio import Wakeup
 from acpbot.errors import AgentGone, AgentRefused, AgentTimeout
 from acpbot.jsonrpc import (
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 HIGH_WATER_ITEMS: Final = 4096
-HIGH_WATER_BYTES: Final = 8 * 1024 * 1024
+HIGH_WATER_BYTES: Final = 2 * 1024 * 1024
+BATCH_BYTES: Final = 256 * 1024
+"""Bytes of the lines in one batch, the last one not counted."""
 _LOGGED_SINGLY: Final = 4
 _DETAIL_LENGTH: Final = 300
 
@@ -104,18 +107,19 @@ class AgentConnection:
     thread.
     """
 
-    def __init__(self, *, max_line: int = 32 * 1024 * 1024) -> None:
+    def __init__(self, *, max_line: int = bounds.LINE_MOST) -> None:
         self.stream: ByteStream | None = None
         self.closed = False
         self.paused = False
         self.malformed = 0
-        self._peer = Peer(LenientDecoder(max_line=max_line))
+        self._peer = Peer(LenientDecoder(max_line=max_line, shortener=bounds.line_shortener))
         self._waiting: dict[int, asyncio.Future[msgspec.Raw]] = {}
-        self._items: deque[Item] = deque()
+        self._items: deque[Item | Notification] = deque()
         self._bytes = 0
         self._news = Wakeup()
         self._muted_by: int | None = None
         self._decode_update = msgspec.json.Decoder(schema.UpdateParams).decode
+        self._bounds = bounds.UpdateBounds()
 
     # To the agent.
 
@@ -151,7 +155,8 @@ class AgentConnection:
     @staticmethod
     def _decode(raw: msgspec.Raw, result: type[T], method: str) -> T:
         # Some agents answer null where ACP has an object without members.
-        whole = b"{}" if bytes(raw) == b"null" else raw
+        whole, _ = bounds.compact(bytes(raw))
+        whole = b"{}" if whole == b"null" else whole
         try:
             return msgspec.json.decode(whole, type=result)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -161,15 +166,32 @@ class AgentConnection:
     # From the agent.
 
     async def next_batch(self) -> list[Item]:
-        """All that has come since the last call, in order; waits until there is something. One reader at a time."""
-        while not self._items:
-            await self._news.wait()
-        batch = list(self._items)
-        self._items.clear()
-        self._bytes = 0
-        if self.paused and self.stream is not None:
-            self.paused = False
-            self.stream.resume_reading()
+        """The next items that have come, in order; waits until there are some. One reader at a time."""
+        while True:
+            if self._items:
+                await asyncio.sleep(0)  # a flood must not keep the event loop from others
+            while not self._items:
+                await self._news.wait()
+            batch = self._take_batch()
+            if not self._items:
+                self._bytes = 0
+                if self.paused and self.stream is not None:
+                    self.paused = False
+                    self.stream.resume_reading()
+            if batch:
+                return batch
+
+    def _take_batch(self) -> list[Item]:
+        batch: list[Item] = []
+        items, left = self._items, BATCH_BYTES
+        while items and left > 0:
+            item = items.popleft()
+            if type(item) is not Notification:
+                batch.append(item)  # type: ignore[arg-type]  # all but notifications are items
+                continue
+            left -= len(memoryview(item.params))
+            if (update := self._update(item)) is not None:
+                batch.append(update)
         return batch
 
     def data_received(self, data: bytes) -> None:
@@ -179,26 +201,42 @@ class AgentConnection:
         append = self._items.append
         for message in self._peer.receive(data):
             if type(message) is Notification and message.method == "session/update":
-                try:
-                    params = self._decode_update(message.params)
-                    kind = params.update["sessionUpdate"]
-                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError) as error:
-                    self._note_malformed(f"session/update: {error!r}", b"")
-                    continue
-                if not isinstance(kind, str):
-                    self._note_malformed("session/update: its kind is not a string", b"")
-                elif self._muted_by is None or kind not in schema.CONTENT_KINDS:
-                    append(schema.Update(params.session_id, kind, params.update))
+                if self._muted_by is None:
+                    append(message)
+                elif (update := self._update(message)) is not None and update.kind not in schema.CONTENT_KINDS:
+                    append(update)
             else:
                 self._handle(message)
-        self._bytes += len(data)
         if not self._items:
             return
+        self._bytes += len(data)
         self._news.wake()
         full = self._bytes >= HIGH_WATER_BYTES or len(self._items) >= HIGH_WATER_ITEMS
         if full and not self.paused and self.stream is not None:
             self.paused = True
             self.stream.pause_reading()
+
+    def _update(self, message: Notification) -> schema.Update | None:
+        """Decode an update; ``None``, and a line in the log, where it is none."""
+        raw, cut = message.params, message.cut
+        try:
+            if not message.plain:
+                raw, shortened = bounds.compact(bytes(raw))
+                cut = cut or shortened
+            params = self._decode_update(raw)
+            body = params.update
+            kind = body["sessionUpdate"]
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError) as error:
+            self._note_malformed(f"session/update: {error!r}", b"")
+            return None
+        if message.plain and kind == "agent_message_chunk" and self._bounds.idle:
+            self._bounds.last = "x"
+            return schema.Update(params.session_id, kind, body)
+        if not isinstance(kind, str):
+            self._note_malformed("session/update: its kind is not a string", b"")
+            return None
+        cut = self._bounds.bound(params.session_id, kind, body, cut=cut)
+        return schema.Update(params.session_id, kind, body, cut)
 
     def close(self) -> None:
         """End the stream: open requests fail with AgentGone, the reader gets :class:`Closed` after what has come."""
@@ -240,6 +278,7 @@ class AgentConnection:
             if error is None:
                 try:
                     reason = self._decode(message.result, schema.PromptResult, message.method).stop_reason
+                    reason = bounds.reason(reason)
                 except AgentRefused as unusable:
                     error = unusable
             self._items.append(PromptEnded(message.id, stop_reason=reason, error=error))
@@ -267,13 +306,16 @@ class AgentConnection:
     def _handle_request(self, message: Request) -> None:
         if message.method == "session/request_permission":
             try:
-                params, whole = schema.permission_params(message.params)
+                params, whole = schema.permission_params(message.params, cut=message.cut)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 self._refuse(message.id, -32602, f"cannot take these params: {error}")
                 self._items.append(PermissionUnreadable(str(error)[:_DETAIL_LENGTH]))
             else:
                 size = len(bytes(message.params)) if whole else 0
                 self._items.append(PermissionAsked(message.id, params, whole, size))
+            return
+        if message.cut:
+            self._refuse(message.id, -32602, f"cannot take a request of more than {bounds.LINE_MOST:,} bytes")
             return
         self._refuse(message.id, METHOD_NOT_FOUND, f"cannot serve {message.method[:80]}: not offered here")
 
@@ -303,7 +345,8 @@ class AgentConnection:
 
 def _refused(method: str, error: ErrorObject) -> AgentRefused:
     detail = _detail(error.data)
-    message = f"{error.message}: {detail}" if detail and detail not in error.message else error.message
+    message = one_line(error.message, bounds.ERROR_MOST)
+    message = f"{message}: {detail}" if detail and detail not in message else message
     way_out = "; sign in first: run its own login once, as this user" if error.code == schema.AUTH_REQUIRED else ""
     reason = f"cannot go on: the agent refused {method}: {message} ({error.code}){way_out}"
     return AgentRefused(reason, code=error.code, data=error.data)

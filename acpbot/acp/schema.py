@@ -1,7 +1,7 @@
 """The ACP messages that acpbot uses, as msgspec structs (protocol version 1).
 
-What an agent adds to them is kept: an update has its whole body as decoded JSON, unknown kinds and fields included,
-and the typed views below are made from it where they are needed.
+What an agent adds to them is kept: an update has its body as decoded JSON, unknown kinds and fields included, and the
+typed views below are made from it where they are needed.
 Source: https://agentclientprotocol.com/protocol/schema.
 """
 
@@ -26,9 +26,9 @@ CONTENT_KINDS: Final = frozenset(
 
 
 class Update(msgspec.Struct, frozen=True, gc=False):
-    """One ``session/update``: ``kind`` is its ``sessionUpdate``, ``body`` the whole update as the agent sent it.
+    """One ``session/update``: ``kind`` is its ``sessionUpdate``, ``body`` what is kept of it.
 
-    ``cut``: something of it was left out when it was decoded.
+    :mod:`acpbot.acp.bounds` says what that is. ``cut``: something of it was left out, since it was too long.
     """
 
     session_id: str
@@ -137,14 +137,16 @@ _decode_options: Final = msgspec.json.Decoder(list[PermissionOption]).decode
 _decode_object: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-def permission_params(params: msgspec.Raw) -> tuple[PermissionParams, bool]:
+def permission_params(params: msgspec.Raw, *, cut: bool = False) -> tuple[PermissionParams, bool]:
     """The parameters of a permission request, and whether they are whole.
 
-    Of those over :data:`PERMISSION_BYTES_MOST`, or with very many objects and arrays, only the options, and the id,
-    title and kind of the tool call are kept. Raises msgspec.MsgspecError, UnicodeDecodeError, RecursionError.
+    Of those that were ``cut`` before, over :data:`PERMISSION_BYTES_MOST`, or with very many objects and arrays, only
+    the options, and the id, title and kind of the tool call are kept. Raises msgspec.MsgspecError, UnicodeDecodeError,
+    RecursionError.
     """
     data = bytes(params)
-    whole = len(data) <= PERMISSION_BYTES_MOST and data.count(b"{") + data.count(b"[") <= _CONTAINERS_MOST
+    few = data.count(b"{") + data.count(b"[") <= _CONTAINERS_MOST
+    whole = not cut and len(data) <= PERMISSION_BYTES_MOST and few
     if whole:
         found = _decode_permission(data)
         _decode_object(found.tool_call)  # whether it can be decoded later

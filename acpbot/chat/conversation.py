@@ -31,7 +31,8 @@ log = get_logger(__name__)
 
 _INCOMING: Final = msgspec.json.Decoder(IncomingMessage)
 _ACTION_MAX: Final = 150
-TEXT_LIMIT: Final = 4 * 1024 * 1024
+TEXT_LIMIT: Final = 1024 * 1024
+"""Characters of one answer."""
 AFRESH: Final = "The agent could not pick the earlier conversation up again: it starts afresh and knows nothing of it."
 INTERRUPTED: Final = "⚠️ acpbot was restarted in the middle of this answer, and the agent was stopped with it."
 UNREADABLE: Final = "⚠️ acpbot was restarted and cannot read a message any more that waited here: send it again."
@@ -55,9 +56,9 @@ def end_text(reason: Reason, detail: str | None, *, resumable: bool) -> str | No
     if reason in _SILENT:
         return None
     sentence = _ENDS[reason]
-    if detail is not None and reason == "stuck":
+    if detail and reason == "stuck":
         sentence = detail
-    elif detail is not None and reason in {"crashed", "start_failed"}:
+    elif detail and reason in {"crashed", "start_failed"}:
         # An error of our own is a whole sentence.
         own = detail.startswith("cannot ")
         sentence = f"{detail[:1].upper()}{detail[1:]}." if own else f"{sentence[:-1]}: {detail}."
@@ -147,6 +148,8 @@ class Conversation:
     def _add(self, update: Update) -> None:
         body = update.body
         if update.kind == "agent_message_chunk":
+            if update.cut:
+                self.live.notice("A part of the answer was too long, so the end of that part is left out.")
             kept = schema.chunk_text(body)[: self._budget]
             if kept:
                 self._budget -= len(kept)
@@ -271,7 +274,8 @@ class Conversations:
 
     def session_ended(self, thread_id: str, reason: Reason, detail: str | None, *, resumable: bool) -> None:
         """Post why in the thread, and what its next message does, unless that is of no interest."""
-        text = end_text(reason, detail, resumable=resumable)
+        shown = None if detail is None else self._platform.plain(detail)
+        text = end_text(reason, shown, resumable=resumable)
         if text is not None:
             self._platform.notice(thread_id, text)
 
@@ -281,11 +285,12 @@ class Conversations:
 
     def session_stuck(self, thread_id: str, activity: str | None, seconds: float) -> None:
         """Post in the thread which tool blocks."""
-        self._platform.notice(thread_id, stuck_text(activity, seconds))
+        shown = None if activity is None else code(activity)
+        self._platform.notice(thread_id, stuck_text(shown, seconds))
 
     def choice_dropped(self, thread_id: str, category: str, value: str) -> None:
         """Post in the thread that its choice no longer holds."""
-        self._platform.notice(thread_id, choice_dropped_text(category, value))
+        self._platform.notice(thread_id, choice_dropped_text(code(category), code(value)))
 
     def agent_removed(self, thread_id: str, agent: str) -> None:
         """Post in the thread that it needs another agent."""

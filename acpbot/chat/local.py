@@ -31,6 +31,7 @@ Event = dict[str, Any]
 
 _MISSED_THREADS: Final = 100
 _MISSED_EVENTS: Final = 10
+_MISSED_TEXT: Final = 64 * 1024
 
 
 class LocalChat:
@@ -133,6 +134,10 @@ class LocalChat:
         """Nobody has a thread open when a daemon starts: whoever opens it gets ``text``."""
         self._keep_for_next_reader(incoming.thread_id, {"type": "notice", "text": text})
 
+    def plain(self, text: str) -> str:
+        """The text as it is: a terminal shows no markup."""
+        return text
+
     def notice(self, thread_id: str, text: str) -> None:
         """Send the thread one plain sentence."""
         self.emit(thread_id, {"type": "notice", "text": text})
@@ -154,7 +159,8 @@ class LocalChat:
 
     def _keep_for_next_reader(self, thread_id: str, *events: Event) -> None:
         missed = self._missed.pop(thread_id, [])
-        self._missed[thread_id] = [*missed, *events][-_MISSED_EVENTS:]
+        short = [{**event, "text": event["text"][:_MISSED_TEXT]} if "text" in event else event for event in events]
+        self._missed[thread_id] = [*missed, *short][-_MISSED_EVENTS:]
         if len(self._missed) > _MISSED_THREADS:
             del self._missed[next(iter(self._missed))]
 

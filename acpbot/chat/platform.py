@@ -111,6 +111,9 @@ class ChatPlatform(Protocol):
     def interrupted(self, incoming: IncomingMessage, text: str) -> None:
         """Post ``text`` in the thread: this message's turn ended with an earlier run of the daemon."""
 
+    def plain(self, text: str) -> str:
+        """Text of an agent for a sentence of the bot's own: no markup, link or mention in it has any effect."""
+
     def notice(self, thread_id: str, text: str) -> None:
         """Post one plain sentence of the bot's own in the thread."""
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from acpbot.aio import Backoff, retry
 from acpbot.logs import get_logger
+from acpbot.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,6 +28,7 @@ EXTEND_SECONDS: Final = 15.0
 """How much time each message of a stop that goes on asks for; the next message follows after a second."""
 
 _FULL_BACKLOG: Final = Backoff(first=0.05, most=0.05)
+_VALUE_MAX: Final = 1000
 _REQUEST: Final = b'{"jsonrpc":"2.0","id":1,"method":"health.get"}\n'
 
 
@@ -66,10 +68,10 @@ class ServiceManager:
             self._send_status()
 
     def send(self, **state: str) -> None:
-        """Send lines such as ``READY="1"``; newlines in values become spaces."""
+        """Send lines such as ``READY="1"``; each value is one clean line."""
         if not self._address:
             return
-        lines = "\n".join(f"{name}={' '.join(value.split())}" for name, value in state.items())
+        lines = "\n".join(f"{name}={one_line(value, _VALUE_MAX)}" for name, value in state.items())
         with contextlib.suppress(OSError):
             self._socket.sendto(lines.encode(), self._address)
 

@@ -1,43 +1,53 @@
-"""The tool calls of a running turn that have not ended, and the time limits that they declare."""
+"""The tool calls of a running turn that have not ended, what they are about, and the time limits that they declare."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from acpbot.acp import schema
+import msgspec
+
+from acpbot.acp import bounds, schema
 from acpbot.sessions.views import ToolCallRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MOST: Final = 256
+_KEPT_MOST: Final = 64 * 1024
+"""Bytes of JSON of a call's input, and of its content, that are kept; so many for all calls together:"""
+_ALL_KEPT_MOST: Final = 256 * 1024
 _LONGEST_MS: Final = 4 * 3600 * 1000
 
 
 @dataclass(slots=True)
 class OpenToolCall:
-    """A tool call that has not ended; ``raw_input`` and ``content`` are ACP's, ``None`` where it has none.
+    """What is known of an open call from all of its updates; ``raw_input`` and ``content`` are ACP's.
 
-    ``cut``: a part of ``raw_input`` or ``content`` is left out.
+    ``cut``: something of it was too long to be kept, so it is not the whole of what the agent said.
     """
 
     since: float
     title: str
     kind: str | None = None
     status: str | None = None
-    limit_seconds: float | None = None
     raw_input: Any = None
-    content: Any = None
+    content: list[dict[str, Any]] | None = None
     cut: bool = False
+    limit_seconds: float | None = None
+    size: int = 0
 
 
 class OpenToolCalls:
-    """Keeps at most 256 open calls; agents report a call by ``tool_call``, or only by ``tool_call_update``."""
+    """Keeps at most 256 open calls; agents report a call by ``tool_call``, or only by ``tool_call_update``.
+
+    The inputs and contents of all together take 256 KiB of JSON at most; past that a call is kept without them.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._calls: dict[str, OpenToolCall] = {}
+        self._size = 0
 
     @property
     def activity(self) -> str | None:
@@ -56,18 +66,19 @@ class OpenToolCalls:
 
     def get(self, tool_call_id: str) -> OpenToolCall | None:
         """The open call of that id, as far as it was reported."""
-        return self._calls.get(tool_call_id)
+        return self._calls.get(bounds.identity(tool_call_id))
 
     def handle(self, body: dict[str, Any], *, cut: bool = False) -> str | None:
         """Note an update; return a line for the record where a call starts or ends, else ``None``.
 
-        ``cut``: a part of the update was left out.
+        ``cut`` as in :class:`~acpbot.acp.schema.Update`.
         """
         update = schema.tool_call(body)
         if update is None:
             return None
         if update.status in {"completed", "failed"}:
             ended = self._calls.pop(update.tool_call_id, None)
+            self._size -= 0 if ended is None else ended.size
             return None if ended is None else f"{update.status}: {update.title or ended.title}"
         call = self._calls.get(update.tool_call_id)
         line = None
@@ -79,15 +90,28 @@ class OpenToolCalls:
         call.title = update.title or call.title
         call.kind = update.kind or call.kind
         call.status = update.status or call.status
-        call.raw_input = body.get("rawInput") or call.raw_input
-        call.content = body.get("content") or call.content
         call.cut = call.cut or cut
+        self._keep(call, body)
         call.limit_seconds = _declared_limit(body.get("rawInput")) or call.limit_seconds
         return line
 
     def clear(self) -> None:
         """Forget all calls: their turn is over."""
         self._calls.clear()
+        self._size = 0
+
+    def _keep(self, call: OpenToolCall, body: dict[str, Any]) -> None:
+        raw_input = body.get("rawInput", call.raw_input)
+        content = body["content"] if isinstance(body.get("content"), list) else call.content
+        if raw_input is call.raw_input and content is call.content:
+            return
+        sizes = _size(raw_input), _size(content)
+        added = sum(sizes) - call.size
+        if max(sizes) > _KEPT_MOST or self._size + added > _ALL_KEPT_MOST:
+            raw_input, content, call.cut, added = None, None, True, -call.size
+        call.raw_input, call.content = raw_input, content
+        call.size += added
+        self._size += added
 
     def rows(self) -> list[ToolCallRow]:
         """A snapshot, oldest first."""
@@ -100,6 +124,10 @@ class OpenToolCalls:
             )
             rows.append(row)
         return rows
+
+
+def _size(value: Any) -> int:
+    return 0 if value is None else len(msgspec.json.encode(value))
 
 
 def _declared_limit(raw_input: Any) -> float | None:

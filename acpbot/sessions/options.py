@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from acpbot.acp import bounds
 from acpbot.acp.agent import CALL_SECONDS
 from acpbot.errors import AgentRefused, AgentStartError, AgentTimeout, InvalidParams
 from acpbot.logs import get_logger
@@ -71,10 +72,10 @@ class Options:
 
     def opened(self, result: SessionResult) -> None:
         """Note what the agent offered when the session was opened."""
-        self._modes = result.modes or self._modes
-        self._models = result.models or self._models
+        self._modes = bounds.modes(result.modes, "availableModes", "id") or self._modes
+        self._models = bounds.modes(result.models, "availableModels", "modelId") or self._models
         if result.config_options is not None:
-            self._config = _objects(result.config_options)
+            self._config, _ = bounds.config_options(result.config_options)
         self._note()
 
     def handle(self, update: Update) -> None:
@@ -90,7 +91,7 @@ class Options:
                 self._config = _objects(body.get("configOptions"))
                 self._note()
             case "usage_update":
-                self.usage = body
+                self.usage = {key: body[key] for key in ("used", "size", "cost") if key in body}
 
     def choices(self, category: str) -> list[Choice]:
         """What can be set for ``mode`` or ``model`` (or any config option, by id or category); empty: nothing."""
@@ -206,7 +207,8 @@ class Options:
             extra = {"type": "boolean"} if is_boolean else {}
             method = "session/set_config_option"
             answer = await agent.call(method, limit=limit, configId=option["id"], value=typed, **extra)
-            self._config = _objects(answer.get("configOptions")) or [
+            options, _ = bounds.config_options(answer.get("configOptions"))
+            self._config = options or [
                 {**known, "currentValue": typed} if known is option else known for known in self._config
             ]
         elif category == "mode":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from acpbot.text import clean
 from acpbot.times import rfc3339
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class OutputRing:
             "thread": self._thread_id,
             "session_id": self._session_id,
             "kind": kind,
-            "text": text[:_LINE_LENGTH],
+            "text": clean(text[:_LINE_LENGTH]),
             "at": rfc3339(),
         }
         self._ring.append(output)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from acpbot.acp import permissions
+from acpbot.acp import bounds, permissions
 from acpbot.acp.schema import PERMISSION_BYTES_MOST
 from acpbot.errors import NotFound
 from acpbot.sessions.permission_action import action_of
@@ -128,7 +128,7 @@ class PermissionRequests:
             f"{self._prefix}-{next(self._numbers)}",
             asked,
             action_of(call, before, cut),
-            tool_call_id=identity,
+            tool_call_id=None if identity is None else bounds.identity(identity),
             timeout_seconds=seconds,
             expires_at=self._wall() + seconds,
             on_resolved=self._resolved,

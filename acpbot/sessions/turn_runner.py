@@ -17,6 +17,7 @@ from acpbot.sessions.output import OutputRing
 from acpbot.sessions.permission_notes import PermissionNotes
 from acpbot.sessions.permission_requests import PermissionRequests
 from acpbot.sessions.turn import PermissionNote, PermissionRequest, Turn, TurnEnd, end_of
+from acpbot.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -313,7 +314,7 @@ class TurnRunner:
         else:
             self.options.handle(update)
             if update.kind == "session_info_update" and isinstance(title := update.body.get("title"), str) and title:
-                self._thread.title = title[:200]
+                self._thread.title = one_line(title, 200)
             self._on_change()
         if self.turn is None or self.turn.prompt_id is None:
             return

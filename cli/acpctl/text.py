@@ -6,15 +6,30 @@ import json
 import re
 from typing import Final
 
-# ECMA-48: CSI, OSC, the other strings, two-character escapes. Agents colour their logs; we drop the colours.
+# ECMA-48: CSI, OSC, the other strings, two-character escapes. Agents colour their logs; we drop the colours. A string
+# without an end is shown: to drop it would hide the rest of the text.
 _ESCAPE_SEQUENCES: Final = (
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-Z\\\\-~])"
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)|[PX^_][^\x1b\n]*\x1b\\|[ -/]*[0-OQ-WYZ\\`-~])"
 )
 # DEL, C1, zero-width and bidirectional controls, line separators, tags, surrogates: a terminal acts on them, and JSON
-# lets them through. ZWJ and variation selectors are not here: emoji consist of them.
+# lets them through. Joiners, variation selectors and the tags of flags are below: emoji and some scripts need them.
 _UNSAFE_IN_JSON: Final = (
     "\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
-    "\ufeff\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff"
+    "\ufeff\ufff0-\ufffb\U000e0000-\U000e00ff\U000e01f0-\U000e0fff\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff"
+)
+# A black flag, tags and their end: England, Scotland, Wales (UTS 51, section 3.3).
+_FLAG: Final = "\U0001f3f4[\U000e0061-\U000e007a]{2}[\U000e0030-\U000e0039\U000e0061-\U000e007a]{1,3}\U000e007f"
+# Joiners that join nothing (RFC 5892, appendix A.1 and A.2, and emoji), and selectors after a selector.
+_SCRIPTS: Final = (
+    "\u0590-\u109f\u1700-\u1cff\ua800-\uabff\ufb1d-\ufdcf\ufdf0-\ufdff\ufe70-\ufefc"
+    "\U00010a00-\U00011fff\U0001e900-\U0001e95f"
+)
+_EMOJI: Final = "\xa9\xae\u203c-\u27bf\u2900-\u297f\u2b00-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001fbff"
+_SELECTORS: Final = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
+_NOT_JOINING: Final = (
+    f"(?<=[{_SELECTORS}])[{_SELECTORS}]|\u034f(?![\u0300-\u036f\u0591-\u05c7])"
+    f"|[\u200c\u200d](?!(?<=[{_SCRIPTS}].)(?:[\\w{_SCRIPTS}]|(?<=[\u094d\u09cd\u0d4d\u0dca].)(?![\u200c\u200d])))"
+    f"(?!(?<=\\w.)[{_SCRIPTS}])(?!(?<=[{_EMOJI}\ufe0f].)[{_EMOJI}])"
 )
 _UNSAFE: Final = f"[\x00-\x1f{_UNSAFE_IN_JSON}]"
 _OUR_SYMBOLS: Final = "●○…"  # most tables have no other character that needs unicodedata
@@ -26,20 +41,19 @@ _EMOJI_STYLE: Final = "\ufe0f"
 def clean(value: object) -> str:
     """``value`` as one line that is safe to print: without escape sequences, other unsafe characters escaped."""
     text = value if isinstance(value, str) else "" if value is None else str(value)
-    if text.isprintable():
+    if text.isascii() and text.isprintable():
         return text
     text = re.sub(_ESCAPE_SEQUENCES, "", text).strip("\r\n")
-    text = re.sub(r"\s*[\r\n]\s*|\t", " ", text)
-    return re.sub(_UNSAFE, _escape, text)
+    return _escape_unsafe(re.sub(r"\s*[\r\n]\s*|\t", " ", text))
 
 
 def clean_lines(value: object) -> str:
     """The same for text of several lines: newlines stay, tabs become spaces; empty where ``value`` is no text."""
     text = value if isinstance(value, str) else ""
-    if text.isprintable():
+    if text.isascii() and text.isprintable():
         return text
     lines = re.sub(_ESCAPE_SEQUENCES, "", text).replace("\r\n", "\n").split("\n")
-    return "\n".join(re.sub(_UNSAFE, _escape, line.expandtabs(4).rstrip("\r")) for line in lines)
+    return "\n".join(_escape_unsafe(line.expandtabs(4).rstrip("\r")) for line in lines)
 
 
 def clean_cell(value: object) -> str:
@@ -51,8 +65,18 @@ def escape_json(text: str) -> str:
     """JSON ``text`` in which no character acts on a terminal; it decodes to the same value."""
     if text.isascii() and "\x7f" not in text:
         return text
+    text = re.sub(f"({_FLAG})|[{_UNSAFE_IN_JSON}]", lambda found: found[1] or _json_escape(found), text)
+    return re.sub(_NOT_JOINING, _json_escape, text)
+
+
+def _json_escape(found: re.Match[str]) -> str:
     # json.dumps escapes all of them but DEL.
-    return re.sub(f"[{_UNSAFE_IN_JSON}]", lambda found: json.dumps(found[0])[1:-1].replace("\x7f", "\\u007f"), text)
+    return json.dumps(found[0])[1:-1].replace("\x7f", "\\u007f")
+
+
+def _escape_unsafe(line: str) -> str:
+    line = re.sub(f"({_FLAG})|{_UNSAFE}", lambda found: found[1] or _escape(found), line)
+    return line if line.isascii() else re.sub(_NOT_JOINING, _escape, line)
 
 
 def _escape(found: re.Match[str]) -> str:

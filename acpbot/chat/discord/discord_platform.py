@@ -23,6 +23,7 @@ from acpbot.chat.discord.outbound.reactions import ReactionEvent, ReactionUpdate
 from acpbot.chat.discord.outbound.rest import ARCHIVED, FORBIDDEN, NOT_FOUND, RequestRefused
 from acpbot.chat.discord.turn_view import LIMIT, DiscordTurnView
 from acpbot.chat.rendering.live_message import LiveMessage
+from acpbot.chat.rendering.markdown import plain
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
@@ -280,6 +281,10 @@ class DiscordPlatform:
         channel_id = incoming.origin or incoming.thread_id
         work = end_reactions(self._outbox, self._settings.reactions, channel_id, incoming.key)
         self._tasks.start(work, name=f"reactions on {incoming.key}")
+
+    def plain(self, text: str) -> str:
+        """The text with its markup escaped."""
+        return plain(text)
 
     def notice(self, thread_id: str, text: str) -> None:
         """Post one plain sentence of the bot's own in the thread."""

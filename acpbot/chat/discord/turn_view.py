@@ -10,6 +10,7 @@ from acpbot.aio import TaskSet
 from acpbot.chat.discord.outbound.reactions import STOP_EVENTS, ReactionEvent
 from acpbot.chat.discord.outbound.rest import BAD_REQUEST, FILE_BYTES_MOST, File, RequestRefused, Unreachable
 from acpbot.chat.rendering.live_message import LiveMessage
+from acpbot.chat.rendering.markdown import code, plain
 from acpbot.logs import get_logger
 from acpbot.text import is_blank, split_bytes
 
@@ -104,7 +105,7 @@ class DiscordTurnView:
 
     def end_is_reported(self, text: str) -> None:
         """The chat posts ``text`` right after the end: the view need not repeat the error that it names."""
-        if self.end is not None and self.end.error is not None and self.end.error.casefold() in text.casefold():
+        if self.end is not None and self.end.error is not None and plain(self.end.error).casefold() in text.casefold():
             self._end_reported = True
 
     # TurnView.
@@ -234,7 +235,7 @@ class DiscordTurnView:
         live.finish()
         if end.stop_reason == "error":
             if not self._end_reported:
-                live.notice(f"😱 {end.error or 'The turn failed.'}")
+                live.notice(f"😱 {plain(end.error) if end.error else 'The turn failed.'}")
         elif end.stop_reason == "cancelled":
             if self._started and end.error is None:
                 live.notice(_STOPPED["cancelled"])
@@ -243,7 +244,7 @@ class DiscordTurnView:
         elif end.stop_reason in _STOPPED:
             live.notice(_STOPPED[end.stop_reason])
         elif end.stop_reason != "end_turn":
-            live.notice(f"The agent stopped: {end.stop_reason}.")
+            live.notice(f"The agent stopped: {code(end.stop_reason)}.")
         elif is_blank("".join(live.bodies())):
             live.notice("The agent ended its turn without saying anything.")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from acpbot.chat.rendering.markdown import code, fence
-from acpbot.text import one_line, units
+from acpbot.text import clean, one_line, units
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,6 +19,8 @@ _CONTEXT: Final = 3
 _MATCHED_MAX: Final = 400
 _PAIRS_MAX: Final = 3000
 COMPARED_MAX: Final = 256 * 1024
+HIDDEN_CHARACTER: Final = "\ufffd"
+"""Shown in place of each character that can't be seen: people look at a change to find such ones too."""
 _CHANGES_MAX: Final = 50
 
 
@@ -41,15 +43,24 @@ class Diff(msgspec.Struct, frozen=True):
         """One line: the path and the counts of lines."""
         return f"{code(self.path, 150)} +{self.added} −{self.removed}"  # noqa: RUF001 - a minus sign, as it is for people
 
+    @property
+    def shown(self) -> str:
+        """The text for people: with :data:`HIDDEN_CHARACTER` in place of each character that can't be seen."""
+        lines = self.text.split("\n")
+        return "\n".join(
+            clean(line.removesuffix("\r"), HIDDEN_CHARACTER) + "\r" * line.endswith("\r") for line in lines
+        )
+
     def fenced(self, limit: int = _SHOWN_MAX) -> tuple[str, bool]:
         """The diff as a code block of at most ``limit`` UTF-16 code units (100 at least), and whether that is all.
 
         It is cut after a line where it does not fit, and says how many lines are left out; the whole is for a file.
         """
-        block = fence(self.text, "diff")
+        text = self.shown
+        block = fence(text, "diff")
         if units(block) <= limit:
             return block, True
-        lines = self.text.removesuffix("\n").split("\n")
+        lines = text.removesuffix("\n").split("\n")
         kept: list[str] = []
         # The fence adds less than one character to each backtick.
         budget = limit - 60

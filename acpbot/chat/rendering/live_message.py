@@ -7,12 +7,14 @@ changes at most the header of the first. What is left after ``max_bodies`` is fo
 
 from __future__ import annotations
 
-import re
+from collections import OrderedDict
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+from acpbot.chat.rendering.markdown import code, plain
 from acpbot.chat.rendering.splitter import Piece, Splitter
 from acpbot.chat.rendering.tables import TableMode, Tables
-from acpbot.text import shorten, units
+from acpbot.text import clean, one_line, shorten, units
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,11 +25,13 @@ LIMIT_MIN: Final = 400
 _NOTICES_MAX: Final = 5
 _NOTICE_MAX: Final = 300
 _LINES_MAX: Final = 3
+_CALLS_MAX: Final = 1024
 _TITLE_MAX: Final = 100
+# More than is shown, since spaces and characters that can't be seen do not count.
+_KEPT_TITLE: Final = 500
 _ENTRY_MAX: Final = 120
 _TOOL_ICONS: Final = {"completed": "✅", "failed": "❌"}
 _PLAN_ICONS: Final = {"completed": "☑", "in_progress": "▶"}
-_MARKUP: Final = re.compile(r"([\\`*_~|\[\]<>])")
 
 
 class _Tool(NamedTuple):
@@ -35,42 +39,58 @@ class _Tool(NamedTuple):
     status: str
 
     def __str__(self) -> str:
-        # Discord shows inline code as it is: no markup, no mention, no link preview.
-        words = " ".join(self.title.replace("`", "'").split()) or "tool"
-        return f"{_TOOL_ICONS.get(self.status, '🔧')} `{shorten(words, _TITLE_MAX)}`"
+        return f"{_TOOL_ICONS.get(self.status, '🔧')} {code(self.title if self.title.strip() else 'tool', _TITLE_MAX)}"
 
 
 class Header:
-    """Tool lines and plan. Both are replaced in place."""
+    """Tool lines and plan. Both are replaced in place.
+
+    Of the latest 1,024 calls it knows what each is; of older ones only how many there were. So a change costs the same
+    however many there are.
+    """
 
     def __init__(self, tool_display: ToolDisplay) -> None:
         self._display = tool_display
-        self._tools: dict[str, _Tool] = {}
-        self._running: dict[str, _Tool] = {}
+        self._tools: OrderedDict[str, _Tool] = OrderedDict()
+        self._running: OrderedDict[str, _Tool] = OrderedDict()
         self._counts = dict.fromkeys(_TOOL_ICONS, 0)
-        self._plan: list[tuple[str, str]] = []
+        self._total = 0
+        self._forgotten_running = 0
+        self._plan = self._step = ""
 
     def tool(self, tool_call_id: str, *, title: str | None, kind: str | None, status: str | None) -> None:
         """Add or change a tool call; ``None`` leaves what was known. Unknown statuses count as running."""
-        known = self._tools.get(tool_call_id, _Tool(kind or "", "pending"))
-        tool = _Tool(title or known.title, status or known.status)
-        if known.status in self._counts and tool_call_id in self._tools:
+        known = self._tools.get(tool_call_id)
+        if known is None:
+            known = _Tool(kind or "", "pending")
+            if status in self._counts and self._forgotten_running:
+                self._forgotten_running -= 1  # most likely the end of one of those
+            else:
+                self._total += 1
+        elif known.status in self._counts:
             self._counts[known.status] -= 1
+        tool = _Tool((title or known.title)[:_KEPT_TITLE], status or known.status)
         if tool.status in self._counts:
             self._counts[tool.status] += 1
             self._running.pop(tool_call_id, None)
         else:
             self._running[tool_call_id] = tool
         self._tools[tool_call_id] = tool
+        if len(self._tools) > _CALLS_MAX:
+            oldest, _ = self._tools.popitem(last=False)
+            if self._running.pop(oldest, None) is not None:
+                self._forgotten_running += 1
 
     def plan(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Replace the plan: ACP plan entries (``content``, ``status``)."""
-        self._plan = [(str(entry.get("content", "")), str(entry.get("status", ""))) for entry in entries]
+        steps = [(str(entry.get("content", "")), str(entry.get("status", ""))) for entry in entries]
+        self._plan = "\n".join(f"{_PLAN_ICONS.get(status, '☐')} {_plain(content)}" for content, status in steps)
+        self._step = _current_step(steps)
 
     def render(self, budget: int) -> str:
         """All of it, in as much detail as fits into so many UTF-16 code units, on lines; empty for nothing."""
         full, short = self._tool_lines(), self._tool_summary()
-        plan, step = self._plan_lines(), self._plan_summary()
+        plan, step = [self._plan] if self._plan else [], [self._step] if self._step else []
         for lines in ([*full, *plan], [*short, *plan], [*short, *step]):
             text = "\n".join(lines)
             if units(text) <= budget:
@@ -81,18 +101,23 @@ class Header:
     def _tool_lines(self) -> list[str]:
         if self._display != "full":
             return self._tool_summary()
-        if len(self._tools) <= _LINES_MAX:
+        if self._total <= _LINES_MAX:
             return [str(tool) for tool in self._tools.values()]
-        running = [str(tool) for tool in list(self._running.values())[-_LINES_MAX:]]
-        more = len(self._running) - len(running)
+        running = [str(tool) for tool in islice(reversed(self._running.values()), _LINES_MAX)][::-1]
+        more = self._running_count - len(running)
         return [*self._finished(), *([f"🔧 {more} more"] if more else []), *running]
 
     def _tool_summary(self) -> list[str]:
         if self._display == "none" or not self._tools:
             return []
-        running = [str(list(self._running.values())[-1])] if self._running else []
-        more = [f"🔧 {len(self._running) - 1} more"] if len(self._running) > 1 else []
+        running = [str(next(reversed(self._running.values())))] if self._running else []
+        left = self._running_count - len(running)
+        more = [f"🔧 {left} more"] if left else []
         return [" · ".join((*running, *more, *self._finished()))]
+
+    @property
+    def _running_count(self) -> int:
+        return len(self._running) + self._forgotten_running
 
     def _finished(self) -> list[str]:
         done, failed = self._counts["completed"], self._counts["failed"]
@@ -101,18 +126,17 @@ class Header:
             parts.append(f"❌ {failed}" if done else f"❌ {failed} tool{'s' * (failed != 1)}")
         return [" · ".join(parts)] if parts else []
 
-    def _plan_lines(self) -> list[str]:
-        return [f"{_PLAN_ICONS.get(status, '☐')} {_plain(content)}" for content, status in self._plan]
 
-    def _plan_summary(self) -> list[str]:
-        if not self._plan:
-            return []
-        done = sum(status == "completed" for _, status in self._plan)
-        count = f"({done}/{len(self._plan)})"
-        current = next((content for content, status in self._plan if status == "in_progress"), None)
-        if current is not None:
-            return [f"▶ {_plain(current)} {count}"]
-        return [f"{'☑' if done == len(self._plan) else '☐'} Plan {count}"]
+def _current_step(plan: Sequence[tuple[str, str]]) -> str:
+    """One line for all of a plan: the step that is worked on, and how many are done."""
+    if not plan:
+        return ""
+    done = sum(status == "completed" for _, status in plan)
+    count = f"({done}/{len(plan)})"
+    current = next((content for content, status in plan if status == "in_progress"), None)
+    if current is not None:
+        return f"▶ {_plain(current)} {count}"
+    return f"{'☑' if done == len(plan) else '☐'} Plan {count}"
 
 
 class Body(NamedTuple):
@@ -160,8 +184,9 @@ class LiveMessage:
         self._notice_budget = limit // 5
         self._header = Header(tool_display)
         self._header_text = ""
+        self._header_size = 0
+        self._header_changed = False
         self._notices: list[str] = []
-        self._chunks: list[str] = []
         self._tables = None if tables == "off" else Tables(tables)
         self._splitter = Splitter(self._budget, max_bodies)
 
@@ -170,7 +195,7 @@ class LiveMessage:
         if self._tables is not None:
             text = self._tables.feed(text)
         if text:
-            self._chunks.append(text)
+            self._update_header()
             self._splitter.feed(text)
 
     def finish(self) -> None:
@@ -182,25 +207,23 @@ class LiveMessage:
     def tool(self, tool_call_id: str, *, title: str | None, kind: str | None, status: str | None) -> None:
         """Show a tool call or its new status; ``None`` leaves what was known."""
         self._header.tool(tool_call_id, title=title, kind=kind, status=status)
-        self._update_header()
+        self._header_changed = True
 
     def plan(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Show the plan in place of the one before: ACP plan entries (``content``, ``status``)."""
         self._header.plan(entries)
-        self._update_header()
+        self._header_changed = True
 
     def notice(self, text: str) -> None:
         """Add one plain line of the bot's own at the end; of more than five, the last five stay."""
-        line = shorten(" ".join(text.split()).replace("```", "'''"), _NOTICE_MAX)
+        line = shorten(" ".join(clean(text).split()).replace("```", "'''"), _NOTICE_MAX)
         if line:
             self._notices = [*self._notices, line][-_NOTICES_MAX:]
 
     @property
     def text(self) -> str:
         """All of the text, byte for byte, with its tables as they are shown."""
-        if len(self._chunks) > 1:
-            self._chunks = ["".join(self._chunks)]
-        return "".join(self._chunks)
+        return self._splitter.text
 
     def bodies(self) -> list[str]:
         """What to show now: each within the limit, none of them blank."""
@@ -208,7 +231,8 @@ class LiveMessage:
 
     def parts(self) -> list[Body]:
         """The same bodies in their parts. White space alone gives no body."""
-        pieces, raws = self._pieces(), self._splitter.raws()
+        pieces = self._pieces()
+        raws = self._splitter.raws()
         raws += [""] * (len(pieces) - len(raws))
         return [Body(*piece, raw) for piece, raw in zip(pieces, raws, strict=True)]
 
@@ -221,23 +245,31 @@ class LiveMessage:
     def _budget(self, index: int) -> int:
         budget = self._limit
         if index == 0:
-            budget -= max(self._header_budget, units(self._header_text) + 1)
+            budget -= max(self._header_budget, self._header_size + 1)
         if index == self._max - 1:
             budget -= self._notice_budget
         return budget
 
     def _update_header(self) -> None:
+        """Render it anew where it has changed: only before something depends on it, not at each of many changes."""
+        if not self._header_changed:
+            return
+        self._header_changed = False
+        before = self._header_size
         if self._splitter.closed:
             first = self._splitter.closed[0]
             budget = self._limit - units("".join(first)) - 1 - (self._notice_budget if self._max == 1 else 0)
             self._header_text = self._header.render(budget)
         else:
             self._header_text = self._header.render(self._limit // 2)
-            self._splitter.budget_changed()
+            self._header_size = units(self._header_text)
+            if self._header_size > before:
+                self._splitter.budget_changed()
 
     # All of it.
 
     def _pieces(self) -> list[Piece]:
+        self._update_header()
         pieces = list(self._splitter.closed)
         growing = self._splitter.open()
         if growing is not None:
@@ -264,4 +296,4 @@ class LiveMessage:
 
 def _plain(text: str) -> str:
     """One line of it, without markup."""
-    return _MARKUP.sub(r"\\\1", shorten(" ".join(text.split()), _ENTRY_MAX))
+    return plain(one_line(text, _ENTRY_MAX))

@@ -11,7 +11,14 @@ from typing import Final
 from acpbot.text import one_line
 
 _LANGUAGE: Final = re.compile(r"[A-Za-z0-9_+#.-]{1,20}")
+# Before a colon and two slashes, where Discord makes a link of an address.
+_MARKUP: Final = re.compile(r"[\\`*_~|\[\]<>@]|:(?=//)|(?<![^\n])[#>-]")
 _FENCE: Final = re.compile("`(?=``)")
+
+
+def plain(text: str) -> str:
+    """The text with its markup escaped: in a sentence of the bot's own, no link, mention or markup of it has effect."""
+    return _MARKUP.sub(r"\\\g<0>", text)
 
 
 def code(text: str, limit: int = 100) -> str:

@@ -34,6 +34,7 @@ _CLOSING_MAX: Final = 33
 # Kept free while code is open: its closing line then still fits, and no piece begins with an empty block.
 _SLACK: Final = 8
 _CLUSTER_MAX: Final = 64
+_PARTS_MAX: Final = 1024
 
 _OPENING: Final = re.compile(
     r"\s*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*(?:(`{3,32})(?!`)(?P<ticks>[^`]*)|(~{3,32})(?!~)(?P<tildes>.*))\Z", re.DOTALL
@@ -82,6 +83,13 @@ def after_line(line: str, fence: Fence | None) -> Fence | None:
     return Fence(match[1] or match[3], language[1] if language is not None and named else "")
 
 
+def _append(parts: list[str], text: str) -> None:
+    """Add to the parts of a text, and join them now and then: a text of one character takes 80 bytes by itself."""
+    parts.append(text)
+    if len(parts) >= _PARTS_MAX:
+        parts[:] = ["".join(parts)]
+
+
 class Splitter:
     """Splits a growing text into pieces.
 
@@ -116,7 +124,7 @@ class Splitter:
             if len(self.closed) == self._max:
                 self._keep(blank)
             else:
-                self._blank.append(blank)
+                _append(self._blank, blank)
 
     def budget_changed(self) -> None:
         """Check again whether the open piece fits."""
@@ -138,6 +146,11 @@ class Splitter:
         return [*self._closed_raw, "".join((self._buffer, *self._blank))] if self._buffer else [*self._closed_raw]
 
     @property
+    def text(self) -> str:
+        """All that came, byte for byte."""
+        return "".join((*self._closed_raw, self._buffer, *self._blank, *self._rest))
+
+    @property
     def rest(self) -> str:
         """What came after the last piece."""
         if len(self._rest) > 1:
@@ -145,7 +158,7 @@ class Splitter:
         return "".join(self._rest)
 
     def _keep(self, text: str) -> None:
-        self._rest.append(text)
+        _append(self._rest, text)
         self.rest_length += len(text)
 
     # One piece.

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from acpbot.chat.rendering.live_message import LiveMessage, join
+from acpbot.text import clean
 from tests.chat.discord.outbound.test_turns import digits
 from tests.fakes.discord import rest
 from tests.support.discord_scene import Scene, staged
@@ -105,16 +106,17 @@ HARD = {
 @pytest.mark.parametrize("name", HARD)
 async def test_a_hard_text_is_said_whole_within_the_limits_and_pings_nobody(scene: Scene, name):
     text = HARD[name]
+    cleaned = clean(text)
     thread = await scene.opens(f"say {json.dumps(text)}")
     await scene.idle(thread, 1)
     assert not any(one.pings for one in scene.bodies(thread))
     live = LiveMessage()
-    live.append(text)
+    live.append(cleaned)
     parts = live.parts()
     said = [one for one in scene.bodies(thread) if one.content]
     files = [file.text for one in scene.bodies(thread) for file in one.attachments]
     assert [one.content for one in said] == [part.text.strip() for part in parts]
-    assert join(parts, "".join(files)) == text
+    assert join(parts, "".join(files)) == cleaned
     assert all(one.content.count("```") % 2 == 0 for one in said if "fence" in name and "40" not in name)
     assert scene.server.requests_to("POST", rest.MESSAGES)
     assert all(call.status == 200 for call in scene.server.requests_to("POST", rest.MESSAGES))

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from acpbot.chat.rendering.live_message import LiveMessage
+from acpbot.chat.rendering.live_message import Header, LiveMessage
 from acpbot.text import units
 from tests.support.message_bodies import check, feed
 
@@ -131,3 +131,16 @@ def test_a_notice_that_does_not_fit_gets_its_own_body_or_is_cut():
     assert units(body) <= 2000
     assert "more characters are in the attached file.\nnnn" in body
     assert body.endswith("…")
+
+
+def test_of_many_calls_the_latest_are_kept_and_the_others_counted():
+    header = Header("full")
+    for number in range(5000):
+        header.tool(str(number), title=f"call {number}", kind=None, status="pending")
+    assert header.render(1000).split("\n") == [
+        "🔧 4997 more",
+        *(f"🔧 `call {number}`" for number in (4997, 4998, 4999)),
+    ]
+    for number in range(5000):
+        header.tool(str(number), title=None, kind=None, status="completed")
+    assert header.render(1000) == "✅ 5000 tools"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from acpbot.chat.rendering.markdown import code
+from acpbot.chat.rendering.markdown import code, plain
 from acpbot.text import one_line
 from acpbot.times import short_duration
 
@@ -99,7 +99,7 @@ def choices_text(category: str, choices: Sequence[Choice]) -> str:
     if not choices:
         return f"This agent offers no {category} to choose."
     lines = [
-        f"{'▶️' if choice.current else '▫️'} {one_line(choice.name, 80)} ({code(choice.value)})"
+        f"{'▶️' if choice.current else '▫️'} {plain(one_line(choice.name, 80))} ({code(choice.value)})"
         for choice in choices[:_CHOICES_MAX]
     ]
     return "\n".join([*lines, f"`/{category} NAME` chooses one."])

@@ -89,5 +89,5 @@ def _render(compute: Compute, path: str, old: str | None, new: str) -> Shown:
     if not found.text:
         return None
     block, whole = found.fenced()
-    file = None if whole else File(found.filename, found.text.encode()[:FILE_BYTES_MOST])
+    file = None if whole else File(found.filename, found.shown.encode()[:FILE_BYTES_MOST])
     return hash((found.path, found.text)), f"✏️ {found.summary}\n{block}", file

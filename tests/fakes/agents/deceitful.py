@@ -43,8 +43,10 @@ def main() -> None:
         for _ in range(wanted.get("times", 1)):
             if "before" in wanted:
                 report(agent, "tool_call", wanted["before"])
+            agent.corked = "twice" in wanted  # both in one piece: nobody can answer one before the other is there
             identity = agent.call("session/request_permission", params(agent, wanted, wanted.get("ask", {})))
             if "twice" in wanted:
+                agent.corked = False
                 asked = params(agent, wanted, wanted["twice"])
                 agent.send(id=identity, method="session/request_permission", params=asked)
             if "while_open" in wanted:

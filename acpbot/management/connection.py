@@ -410,7 +410,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         """
         self.end_stream(key)
         self._streams = {name: stream for name, stream in self._streams.items() if not stream.closed}
-        if len(self._streams) >= self._limits.streams:
+        most = self._limits.streams if self.access == "admin" else self._limits.reader_streams
+        if len(self._streams) >= most:
             raise TooMany(f"cannot subscribe: this connection has {len(self._streams)} streams; open another one")
         stream = Stream(self, method, snapshot, leave, missed)
         if self._transport is None:

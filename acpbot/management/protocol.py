@@ -22,11 +22,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits of a client; the defaults are the documented ones. Sizes are bytes, times are seconds.
 
     ``admin_connections``: how many of ``connections`` only admins get. ``uid_connections``: how many one user may have
-    who may only read.
-    ``line_seconds``: from a line's first byte to its newline. ``running``: requests of one connection that may be
-    under way at a time. ``streams``: subscriptions of one connection. ``unsent``: how much a client may leave unread
-    before its connection is aborted; streams skip events from half of it on. ``stall_seconds``: how long a client that
-    sends requests may leave all answers unread. ``lookup_seconds``: for the lookup of a peer's user and groups.
+    who may only read. ``line_seconds``: from a line's first byte to its newline. ``running``: requests of one
+    connection that may be under way at a time. ``streams``: subscriptions of one connection, ``reader_streams`` of one
+    that may only read: each event is encoded for each of them. ``unsent``: how much a client may leave unread before
+    its connection is aborted; streams skip events from half of it on. ``stall_seconds``: how long a client that sends
+    requests may leave all answers unread. ``lookup_seconds``: for the lookup of a peer's user and groups.
     ``close_seconds``: how long a closing server waits for running requests, and then for their answers to be read.
     """
 
@@ -37,6 +37,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     uid_connections: int = 8
     running: int = 16
     streams: int = 64
+    reader_streams: int = 8
     line_seconds: float = 10.0
     unsent: int = 1024 * 1024
     stall_seconds: float = 10.0

@@ -160,6 +160,16 @@ async def public_harness(make_harness, public_path):
 
 
 @as_root
+async def test_a_user_who_may_only_read_has_fewer_streams(public_harness):
+    harness = await public_harness(limits=Limits(reader_streams=1))
+    (_, *answers), _, _ = await as_nobody(
+        harness.path, ("sessions.watch", {}), ("sessions.tail", {"thread": THREAD}), ("health.get", {})
+    )
+    assert ["result" in answer for answer in answers] == [True, False, True]
+    assert answers[1]["error"]["data"] == {"kind": "too_many"}
+
+
+@as_root
 async def test_another_user_may_only_read(public_harness, audit_log):
     harness = await public_harness()
     target = {"thread_id": THREAD, "session_id": "s-0123"}

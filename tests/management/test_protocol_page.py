@@ -112,6 +112,7 @@ def test_every_limit_is_documented():
         f"| from a line's first byte to its newline | {limits.line_seconds:g} s |",
         f"| requests of one connection under way | {limits.running} |",
         f"| streams of one connection | {limits.streams} |",
+        f"| streams of one connection that may only read | {limits.reader_streams} |",
         f"| what a client leaves unread | {limits.unsent:,} bytes |",
         f"so for {limits.stall_seconds:g} s",
         f"Protocol number: **{PROTOCOL}**",

@@ -141,9 +141,7 @@ def _chat(path: Path, environ: dict[str, str], *, found: bool, demo_agent: bool)
     print(  # noqa: T201 - this is what a person reads
         f"acpbot runs in a temporary folder, until you leave with Ctrl-D.{hint}\n"
         "In another terminal, look at it and end it:\n"
-        + "".join(
-            f"    {command} {words}\n" for words in ("sessions", f"show {THREAD}", f"kill {THREAD}", "health")
-        ),
+        + "".join(f"    {command} {words}\n" for words in ("sessions", f"show {THREAD}", f"kill {THREAD}", "health")),
         flush=True,
     )
     return subprocess.run([*ACPCTL, "chat", THREAD], env=environ, check=False).returncode

@@ -217,10 +217,10 @@ def _of_daemon(settings: Settings, uid: int, containment: str | None) -> Iterato
 
 
 _CONTAINMENT: Final = {
-    "cgroup": "a cgroup for each session: after a kill the kernel's own list of its processes is empty",
+    "cgroup": "a supervisor and a cgroup for each session: a kill proves that nothing is left in either",
     "subreaper": (
-        "no cgroup can be written here: after a kill the process table holds no process of the session that acpbot "
-        "can attribute to it, and memory_max and pids_max do not hold"
+        "a supervisor for each session: a kill proves that nothing is left below it; no cgroup can be written here, so "
+        "memory_max and pids_max do not hold"
     ),
 }
 

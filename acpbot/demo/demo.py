@@ -136,14 +136,21 @@ def _wait_until_ready(daemon: subprocess.Popen[bytes], ready: socket.socket, log
 
 
 def _chat(path: Path, environ: dict[str, str], *, found: bool, demo_agent: bool) -> int:
-    where = "" if found else f"ACPBOT_SOCKET={path} "
+    command = ("" if found else f"ACPBOT_SOCKET={shlex.quote(str(path))} ") + _acpctl()
     hint = " Say `help` to see what the demo agent can do." if demo_agent else ""
     print(  # noqa: T201 - this is what a person reads
         f"acpbot runs in a temporary folder, until you leave with Ctrl-D.{hint}\n"
         "In another terminal, look at it and end it:\n"
-        + "".join(
-            f"    {where}acpctl {words}\n" for words in ("sessions", f"show {THREAD}", f"kill {THREAD}", "health")
-        ),
+        + "".join(f"    {command} {words}\n" for words in ("sessions", f"show {THREAD}", f"kill {THREAD}", "health")),
         flush=True,
     )
     return subprocess.run([*ACPCTL, "chat", THREAD], env=environ, check=False).returncode
+
+
+def _acpctl() -> str:
+    """How a person calls acpctl in another terminal of the same folder: by its path where PATH does not find it."""
+    own = Path(sys.executable).with_name("acpctl")
+    if shutil.which("acpctl") is not None or not own.exists():
+        return "acpctl"
+    here = Path.cwd()
+    return shlex.quote(str(own.relative_to(here) if own.is_relative_to(here) else own))

@@ -84,7 +84,7 @@ def test_no_finding_shows_a_secret():
 
 
 def test_root_is_a_warning_and_isolation_and_containment_are_notes():
-    for containment, words in (("cgroup", "kernel's own list"), ("subreaper", "no cgroup can be written here")):
+    for containment, words in (("cgroup", "a supervisor and a cgroup"), ("subreaper", "no cgroup can be written here")):
         findings = security.findings(parse(AGENT), [], uid=0, gid=0, containment=containment)
         assert [(finding.name, finding.level) for finding in findings] == [
             ("root", "warning"),

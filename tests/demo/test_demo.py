@@ -17,6 +17,7 @@ from tests.fakes.agents import sdk_agent
 from tests.fakes.daemon import LIMIT, DaemonProcess, Wire, marked_processes
 from tests.fakes.no_discord import without_discord
 from tests.support.coverage_environ import COVERAGE_ENVIRON
+from tests.support.terminal import Terminal
 
 
 @pytest.fixture
@@ -68,6 +69,20 @@ def test_the_tour_shows_everything_in_order_and_leaves_nothing(environ, tmp_path
     assert folder is not None
     assert not Path(folder[1]).exists()
     assert list((tmp_path / "run").glob("*.sock")) == []
+
+
+def test_the_commands_for_another_terminal_can_be_typed_as_they_are_shown(environ):
+    programs = Path(sys.executable).parent
+    environ["PATH"] = ":".join(folder for folder in os.environ["PATH"].split(":") if Path(folder) != programs)
+    terminal = Terminal([sys.executable, "-m", "acpbot", "demo"], 200, 30, environ)
+    try:
+        lines = terminal.wait_for("Ctrl-D leaves").splitlines()
+        (command,) = [line.strip() for line in lines if line.endswith(" sessions")]
+        assert subprocess.run(["sh", "-c", command], capture_output=True, check=False, env=environ).returncode == 0
+        terminal.type("\x04")
+        assert terminal.end() == 0
+    finally:
+        terminal.close()
 
 
 def test_another_agent_takes_the_place_of_the_demo_agent(environ):

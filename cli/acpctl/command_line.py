@@ -14,6 +14,7 @@ from acpctl.errors import CliError
 from acpctl.exit_codes import DONE, FAILED, USAGE
 from acpctl.options import GlobalOptions
 from acpctl.render.output import Output, write_stderr
+from acpctl.socket_paths import SYSTEM_PATH
 from acpctl.text import clean
 
 COMMANDS: Final = (
@@ -98,13 +99,18 @@ def read_global_options(
     del version
     if not (math.isfinite(timeout) and 0 < timeout <= _MAX_TIMEOUT):
         raise CliError(f"cannot wait {timeout:g} seconds: --timeout takes more than 0 and up to 86,400", USAGE)
-    context.obj = GlobalOptions(socket, timeout, Output(color=not no_color, environ=os.environ))
+    out = Output(color=not no_color, environ=os.environ)
+    context.obj = GlobalOptions(socket, timeout, out, context.obj or SYSTEM_PATH)
 
 
-def run(arguments: list[str]) -> int:
-    """Run one command and return its exit code. Prints every error on stderr, in one line."""
+def run(arguments: list[str], *, system_path: str = SYSTEM_PATH) -> int:
+    """Run one command and return its exit code. Prints every error on stderr, in one line.
+
+    ``system_path``: the first default path of the daemon's socket.
+    """
     try:
-        status = typer.main.get_command(app).main(arguments, prog_name="acpctl", standalone_mode=False)
+        command = typer.main.get_command(app)
+        status = command.main(arguments, prog_name="acpctl", standalone_mode=False, obj=system_path)
     except NoArgsIsHelpError as error:
         write_stderr(error.message.rstrip() + "\n")
         return USAGE

@@ -34,15 +34,20 @@ OutputFormat = Annotated[
 
 
 class GlobalOptions(NamedTuple):
-    """The options before the command. ``timeout``: seconds for one whole exchange with the daemon."""
+    """The options before the command. ``timeout``: seconds for one whole exchange with the daemon.
+
+    ``system_path``: the first default path of the daemon's socket.
+    """
 
     socket: str | None
     timeout: float
     out: Output
+    system_path: str = socket_paths.SYSTEM_PATH
 
     def connect(self) -> client.DaemonConnection:
         """Connect to the daemon. Raises ``CliError``."""
-        return client.DaemonConnection(socket_paths.find_socket(self.socket, os.environ), self.timeout)
+        path = socket_paths.find_socket(self.socket, os.environ, self.system_path)
+        return client.DaemonConnection(path, self.timeout)
 
 
 def global_options(context: typer.Context) -> GlobalOptions:

@@ -35,13 +35,16 @@ class Candidate(NamedTuple):
         return self.origin != "default"
 
 
-def candidates(option: str | None, environ: Mapping[str, str]) -> list[Candidate]:
-    """The paths to try, in order. Raises ``CliError`` for a named path that no socket can have."""
+def candidates(option: str | None, environ: Mapping[str, str], system_path: str = SYSTEM_PATH) -> list[Candidate]:
+    """The paths to try, in order. Raises ``CliError`` for a named path that no socket can have.
+
+    ``system_path``: the first default one.
+    """
     if option is not None:
         return [Candidate(_checked(option, "--socket"), "--socket")]
     if named := environ.get("ACPBOT_SOCKET"):
         return [Candidate(_checked(named, "ACPBOT_SOCKET"), "ACPBOT_SOCKET")]
-    paths = [SYSTEM_PATH]
+    paths = [system_path]
     if (runtime := environ.get("XDG_RUNTIME_DIR", "")).startswith("/"):
         paths.append(str(Path(runtime, "acpbot", "acpbot.sock")))
     temporary = environ.get("TMPDIR", "")
@@ -50,16 +53,16 @@ def candidates(option: str | None, environ: Mapping[str, str]) -> list[Candidate
     return [Candidate(path, "default") for path in paths if len(os.fsencode(path)) <= PATH_LIMIT]
 
 
-def find_socket(option: str | None, environ: Mapping[str, str]) -> str:
+def find_socket(option: str | None, environ: Mapping[str, str], system_path: str = SYSTEM_PATH) -> str:
     """The path to connect to. Raises ``CliError`` (exit 6, or 4) where no default path has a socket."""
-    tried = candidates(option, environ)
+    tried = candidates(option, environ, system_path)
     if tried[0].named:
         return tried[0].path
     denied = distrusted = ""
     for candidate in tried:
         try:
             if is_socket(candidate.path):
-                if not (reason := distrust(candidate.path)):
+                if not (reason := distrust(candidate.path, system_path)):
                     return candidate.path
                 distrusted = distrusted or f"acpctl stays away from {clean(candidate.path)}: {reason}; "
         except PermissionError:
@@ -81,7 +84,7 @@ def is_socket(path: str) -> bool:
         return False
 
 
-def distrust(path: str) -> str:
+def distrust(path: str, system_path: str = SYSTEM_PATH) -> str:
     """Why a stranger may have made the folder of a default path, as a clause; empty where we or root own it.
 
     Anybody can create a folder in /tmp before the daemon does, or a symbolic link. Raises ``OSError``.
@@ -89,7 +92,7 @@ def distrust(path: str) -> str:
     if reason := foreign_link(path):
         return reason
     owner = Path(path).parent.stat().st_uid
-    return "" if path == SYSTEM_PATH or owner in (0, os.getuid()) else f"its folder belongs to uid {owner}"
+    return "" if path == system_path or owner in (0, os.getuid()) else f"its folder belongs to uid {owner}"
 
 
 def foreign_link(path: str) -> str:

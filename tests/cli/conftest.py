@@ -48,11 +48,17 @@ def daemon(path) -> Iterator[FakeDaemon]:
 
 
 @pytest.fixture
-def acpctl(capsys) -> Callable[..., Result]:
+def system_path(tmp_path) -> Path:
+    """In place of /run/acpbot/acpbot.sock, where an acpbot of this machine may listen."""
+    return tmp_path / "system" / "acpbot.sock"
+
+
+@pytest.fixture
+def acpctl(capsys, system_path) -> Callable[..., Result]:
     """Run a command in this process, without a terminal."""
 
     def run(*arguments: str) -> Result:
-        code = command_line.run(list(arguments))
+        code = command_line.run(list(arguments), system_path=str(system_path))
         out, err = capsys.readouterr()
         return Result(code, out, err)
 

@@ -75,20 +75,21 @@ def test_the_option_comes_before_the_environment(acpctl, path, monkeypatch):
     assert acpctl("--socket", str(path), "sessions", "-q").code == 0
 
 
-def test_the_default_paths_are_tried_in_order(acpctl, tmp_path, monkeypatch):
+def test_the_default_paths_are_tried_in_order(acpctl, tmp_path, system_path, monkeypatch):
     monkeypatch.setenv("ACPBOT_SOCKET", "")
     runtime = tmp_path / "run"
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     last = tmp_path / f"acpbot-{os.getuid()}" / "acpbot.sock"
-    check_error(
-        acpctl("sessions"), 6, f"/run/acpbot/acpbot.sock, {runtime}/acpbot/acpbot.sock or {last}: no such file; is it"
-    )
+    check_error(acpctl("sessions"), 6, f"{system_path}, {runtime}/acpbot/acpbot.sock or {last}: no such file; is it")
     last.parent.mkdir()
     with FakeDaemon(last, row("last-1")):
         assert acpctl("sessions", "-q").out == "last-1\n"
         (runtime / "acpbot").mkdir(parents=True)
-        with FakeDaemon(runtime / "acpbot" / "acpbot.sock", row("first-1")):
-            assert acpctl("sessions", "-q").out == "first-1\n"
+        with FakeDaemon(runtime / "acpbot" / "acpbot.sock", row("second-1")):
+            assert acpctl("sessions", "-q").out == "second-1\n"
+            system_path.parent.mkdir()
+            with FakeDaemon(system_path, row("first-1")):
+                assert acpctl("sessions", "-q").out == "first-1\n"
 
 
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")

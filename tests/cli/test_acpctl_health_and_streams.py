@@ -126,13 +126,13 @@ def test_doctor_says_who_sees_the_security_part(daemon, acpctl):
     assert "-     security  only admins see this part\n" in acpctl("doctor").out
 
 
-def test_doctor_checks_every_default_path(acpctl, tmp_path, monkeypatch):
+def test_doctor_checks_every_default_path(acpctl, tmp_path, system_path, monkeypatch):
     monkeypatch.delenv("ACPBOT_SOCKET")
     result = acpctl("doctor")
     assert (result.code, result.err) == (6, "")
     last = tmp_path / f"acpbot-{os.getuid()}" / "acpbot.sock"
     assert result.out.splitlines()[:2] == [
-        "-     socket /run/acpbot/acpbot.sock  no such file",
+        f"-     socket {system_path}  no such file",
         f"-     socket {last}  no such file",
     ]
     assert "start it with `acpbot run`" in result.out

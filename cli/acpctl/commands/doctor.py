@@ -57,8 +57,8 @@ def run(context: typer.Context, *, output: OutputFormat = "table") -> int:
 
 def _examine(options: GlobalOptions, findings: list[Finding]) -> int:
     found = ""
-    for candidate in socket_paths.candidates(options.socket, os.environ):
-        usable = _check_candidate(candidate, findings, found=found)
+    for candidate in socket_paths.candidates(options.socket, os.environ, options.system_path):
+        usable = _check_candidate(candidate, findings, options.system_path, found=found)
         found = found or (candidate.path if usable else "")
     denied = any(finding.detail == _DENIED for finding in findings)
     if not found:
@@ -76,7 +76,9 @@ def _examine(options: GlobalOptions, findings: list[Finding]) -> int:
         return _check_daemon(connection, findings)
 
 
-def _check_candidate(candidate: socket_paths.Candidate, findings: list[Finding], *, found: str) -> bool:
+def _check_candidate(
+    candidate: socket_paths.Candidate, findings: list[Finding], system_path: str, *, found: str
+) -> bool:
     """Whether acpctl would use this path; ``found`` is an earlier one that it uses."""
     name = clean(candidate.path)
     where = f" (from {candidate.origin})" if candidate.named else ""
@@ -98,7 +100,7 @@ def _check_candidate(candidate: socket_paths.Candidate, findings: list[Finding],
         return False
     detail = f"{_owner(status.st_uid)} {stat.S_IMODE(status.st_mode):04o}"
     detail += f", folder {_owner(folder.st_uid)} {stat.S_IMODE(folder.st_mode):04o}"
-    if not candidate.named and (reason := socket_paths.distrust(candidate.path)):
+    if not candidate.named and (reason := socket_paths.distrust(candidate.path, system_path)):
         advice = f"somebody else made it ({reason}); acpctl stays away from it"
         findings.append(Finding(f"socket {name}", ok=False, detail=detail, advice=advice))
         return False

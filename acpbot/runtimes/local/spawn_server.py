@@ -1,8 +1,9 @@
 """The program that starts agents: a small process of one thread, which may fork and then prepare the child.
 
-It is run as a file and uses nothing but the standard library. `acpbot.runtimes.local.spawner` starts it and sends the
-requests. It ends when the daemon closes the connection or dies. A thread of the daemon could not fork and then call
-prctl(2) safely, and a new interpreter for each agent would take 20 ms.
+It imports only what loads at once, because the first agent waits for it: so `_socket` and `_signal` themselves. With
+`socket`, `signal`, `json` and `typing` its start takes twice as long. `acpbot.runtimes.local.spawner` starts it and
+sends the requests. It ends when the daemon closes the connection or dies. A thread of the daemon could not fork and
+then call prctl(2) safely, and a new interpreter for each agent would take 20 ms.
 
 For each agent it forks a supervisor, and that forks the agent. The supervisor is a child subreaper (prctl(2)): every
 orphan in the agent's tree becomes its child, whatever its environment, its Unix session and its cgroup are. So what an
@@ -11,29 +12,37 @@ agent until the daemon lets it go; after the daemon's death, until it has no chi
 a zombie, so that the agent's pid and group number are not given to others while the rest is being ended.
 
 One request: the length of the payload (4 bytes) with four descriptors (stdin, stdout, stderr, control), then the
-payload as JSON. On ``control``, a socket that keeps messages apart, the supervisor sends its own pid and the agent's,
-before the agent begins; then null, or the error where it could not begin; later its exit code. Each message that it
-gets asks it to reap what has ended. The end of the stream lets it go.
+payload: fields with a NUL between them. They are the cgroup.procs file of the cgroup (empty: none), the soft and the
+hard limit of open files (empty: as here), the working directory, the number of arguments, the arguments, and NAME=VALUE
+for each variable of the environment. On ``control``, a socket that keeps messages apart, the supervisor sends its own
+pid and the agent's, before the agent begins; then "begun", or the error where it could not begin; later its exit code.
+Each message that it gets asks it to reap what has ended. The end of the stream lets it go.
 """
 
 from __future__ import annotations
 
-import contextlib
+import _socket as socket
 import ctypes
 import gc
-import json
 import os
 import resource
-import signal
-import socket
 import sys
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from typing import NoReturn
+else:
+    import _signal as signal
 
 DESCRIPTORS = 4
 LENGTH_BYTES = 4
+BEGUN = b"begun"
+_DESCRIPTOR_BYTES = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _FIRST_OTHER = 3  # descriptors: after stdin, stdout, stderr
 _READ_BYTES = 4096
+_TEXT_BYTES = 256
 _DAEMONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -46,9 +55,10 @@ def serve(connection: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # supervisors leave no zombies
     gc.freeze()
     while True:
-        head, descriptors, _, _ = socket.recv_fds(connection, LENGTH_BYTES, DESCRIPTORS)
+        head, passed, _, _ = connection.recvmsg(LENGTH_BYTES, socket.CMSG_LEN(DESCRIPTORS * _DESCRIPTOR_BYTES))
         if not head:
             return
+        descriptors = memoryview(passed[0][2]).cast("i").tolist()
         payload = bytearray(int.from_bytes(head, "big"))
         view = memoryview(payload)
         while view:
@@ -59,16 +69,16 @@ def serve(connection: socket.socket) -> None:
         try:
             child = os.fork()
         except OSError as error:
-            os.write(descriptors[-1], _answer(0, 0, error, None))
+            os.write(descriptors[-1], _answer(0, 0, error, b""))
         else:
             if not child:
                 connection.close()
-                _supervise(libc, json.loads(payload), descriptors)
+                _supervise(libc, bytes(payload), descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _supervise(libc: ctypes.CDLL, request: dict[str, Any], descriptors: list[int]) -> NoReturn:
+def _supervise(libc: ctypes.CDLL, request: bytes, descriptors: list[int]) -> NoReturn:
     """Start the agent and stay its supervisor."""
     *streams, last = descriptors
     control = socket.socket(fileno=last)
@@ -81,7 +91,7 @@ def _supervise(libc: ctypes.CDLL, request: dict[str, Any], descriptors: list[int
             _adopt_orphans(libc)
             leader = os.fork()
         except OSError as error:
-            control.sendall(_answer(0, 0, error, None))
+            control.sendall(_answer(0, 0, error, b""))
             os._exit(1)
         if not leader:
             os.close(opening)
@@ -89,18 +99,19 @@ def _supervise(libc: ctypes.CDLL, request: dict[str, Any], descriptors: list[int
             _become(request, streams, report)
         for descriptor in (gate, report, *streams):
             os.close(descriptor)
-        control.sendall(_answer(os.getpid(), leader, None, None))
+        control.sendall(_answer(os.getpid(), leader, None, b""))
         os.close(opening)  # the agent may begin: the daemon knows us both
-        control.sendall(os.read(failed, _READ_BYTES) or b"null")
+        control.sendall(os.read(failed, _READ_BYTES) or BEGUN)
         os.close(failed)
         _wait_for(leader, control)
     except BrokenPipeError:
         pass  # the daemon is dead: a later one ends what is left
     finally:
-        with contextlib.suppress(ChildProcessError):
+        try:
             while True:
                 os.wait()
-        os._exit(0)
+        except ChildProcessError:
+            os._exit(0)
 
 
 def _adopt_orphans(libc: ctypes.CDLL) -> None:
@@ -125,13 +136,13 @@ def _wait_for(leader: int, control: socket.socket) -> None:
                     os.waitpid(pid, os.WNOHANG)
 
 
-def _become(request: dict[str, Any], streams: list[int], report: int) -> NoReturn:
+def _become(request: bytes, streams: list[int], report: int) -> NoReturn:
     """Become the agent; an error goes to ``report``, which closes when the program begins."""
-    what: str | None = None
+    what = b""
     try:
+        what, soft, hard, cwd, count, *rest = request.split(b"\0")
         os.setsid()
-        what = request["cgroup"]
-        if what is not None:
+        if what:
             with open(what, "w") as procs:  # noqa: PTH123 - pathlib is not imported here
                 procs.write("0")
         for number in (*_DAEMONS, signal.SIGPIPE, signal.SIGXFSZ):
@@ -140,13 +151,13 @@ def _become(request: dict[str, Any], streams: list[int], report: int) -> NoRetur
             os.dup2(stream, target)
         os.closerange(_FIRST_OTHER, report)
         os.closerange(report + 1, os.sysconf("SC_OPEN_MAX"))
-        if request["open_files"] is not None:
-            resource.setrlimit(resource.RLIMIT_NOFILE, tuple(request["open_files"]))
-        what = request["cwd"]
-        os.chdir(os.fsencode(request["cwd"]))
-        what = None
-        argv = list(map(os.fsencode, request["argv"]))
-        env = {os.fsencode(name): os.fsencode(value) for name, value in request["env"].items()}
+        if soft:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (int(soft), int(hard)))
+        what = cwd
+        os.chdir(cwd)
+        what = b""
+        argv = rest[: int(count)]
+        env = dict(entry.split(b"=", 1) for entry in rest[int(count) :])
         os.execve(argv[0], argv, env)  # noqa: S606 - the agent is no shell command
     except BaseException as error:  # noqa: BLE001
         # Broad: whatever fails, the daemon must read why, and this copy of the supervisor must end.
@@ -155,12 +166,18 @@ def _become(request: dict[str, Any], streams: list[int], report: int) -> NoRetur
         os._exit(127)
 
 
-def _answer(supervisor: int, leader: int, error: BaseException | None, what: str | None) -> bytes:
-    """Return the answer to a request as JSON: the two pids, and the error's number, text and file."""
+def _answer(supervisor: int, leader: int, error: BaseException | None, what: bytes) -> bytes:
+    """Return the answer to a request: the two pids, the error's number, text and file, with a NUL between them.
+
+    No text: no error. No number: the error is not one of the system.
+    """
     number = error.errno if isinstance(error, OSError) else None
-    text = None if error is None else str(error)[: _READ_BYTES // 16]
-    return json.dumps([supervisor, leader, number, text, what and what[: _READ_BYTES // 16]]).encode()
+    text = "" if error is None else str(error) or type(error).__name__
+    fields = (b"%d" % supervisor, b"%d" % leader, b"" if number is None else b"%d" % number)
+    return b"\0".join((*fields, os.fsencode(text)[:_TEXT_BYTES], what[:_TEXT_BYTES]))
 
 
-if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
+def main() -> NoReturn:
+    """Serve the connection whose descriptor is the last argument. The end skips what an interpreter does then."""
+    serve(socket.socket(fileno=int(sys.argv[-1])))
+    os._exit(0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -24,6 +23,9 @@ _TRIES: Final = 3
 _ANSWER_SECONDS: Final = 5.0
 _START_SECONDS: Final = 30.0
 _END_SECONDS: Final = 1.0
+_FOLDER: Final = os.path.dirname(spawn_server.__file__)  # noqa: PTH120 - a str
+# A program that is imported is compiled once, and not at each start. Its folder comes last on the path.
+_PROGRAM: Final = "import sys; sys.path.append(sys.argv[1]); import spawn_server; spawn_server.main()"
 
 
 class Child(NamedTuple):
@@ -67,13 +69,14 @@ class Spawner:
         ``procs``: the cgroup.procs of the cgroup that it enters first. Raises `OSError`, `TimeoutError` after 30
         seconds, and `ValueError` for arguments that no program can have.
         """
-        if any("\0" in text for text in (*argv, *env, *env.values())):
-            raise ValueError("embedded null byte")
         if any("=" in name for name in env):
             raise ValueError("illegal environment variable name")
-        group = None if procs is None else str(procs)
-        request = {"argv": [*argv], "cwd": str(cwd), "env": {**env}, "cgroup": group, "open_files": self._open_files}
-        payload = json.dumps(request).encode()
+        variables = (f"{name}={value}" for name, value in env.items())
+        limits = ("", "") if self._open_files is None else map(str, self._open_files)
+        fields = ["" if procs is None else str(procs), *limits, str(cwd), str(len(argv)), *argv, *variables]
+        if any("\0" in field for field in fields):
+            raise ValueError("embedded null byte")
+        payload = os.fsencode("\0".join(fields))
         for _ in range(_TRIES):
             child = self._try(payload)
             if child is not None:
@@ -106,18 +109,16 @@ class Spawner:
             if not answer:
                 return None
             control.settimeout(_START_SECONDS)
-            supervisor, pid, *problem = json.loads(answer)
+            supervisor, pid = map(int, answer.split(b"\0")[:2])
             if pid:
                 try:
-                    begun = json.loads(control.recv(_READ_BYTES) or b"null")  # no answer: the agent has killed it
+                    answer = control.recv(_READ_BYTES)
                 except TimeoutError:
                     for end in (pid, supervisor):
                         os.kill(end, signal.SIGKILL)
                     raise
-                problem = begun[2:] if begun else [None, None, None]
-            number, text, what = problem
-            if text is not None:
-                raise ValueError(text) if number is None else OSError(number, os.strerror(number), what)
+            if answer and answer != spawn_server.BEGUN:  # no answer: the agent has killed its supervisor
+                raise _problem(answer)
             ours.pop_all()
             return Child(pid, supervisor, stdin, stdout, stderr, control)
 
@@ -140,7 +141,7 @@ class Spawner:
         with theirs:
             try:
                 self._server = subprocess.Popen(
-                    [sys.executable, "-I", "-S", spawn_server.__file__, str(theirs.fileno())],
+                    [sys.executable, "-I", "-S", "-c", _PROGRAM, _FOLDER, str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     cwd="/",
@@ -155,17 +156,24 @@ class Spawner:
         return ours
 
     def _stop(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        if self._server is not None:
+        if self._connection is not None and self._server is not None:
             try:
-                self._server.wait(_END_SECONDS)
-            except subprocess.TimeoutExpired:
+                self._connection.settimeout(_END_SECONDS)
+                self._connection.shutdown(socket.SHUT_WR)
+                self._connection.recv(1)  # returns as soon as it has ended; `Popen.wait` would look now and then
+            except OSError:  # it is stopped, or dead
                 self._server.kill()
-                self._server.wait()
-            self._server = None
-        self.pid = None
+            self._connection.close()
+            self._server.wait()
+        self._connection = self._server = self.pid = None
+
+
+def _problem(answer: bytes) -> OSError | ValueError:
+    """Return the error that an answer describes."""
+    _, _, number, text, what = answer.split(b"\0")
+    if not number:
+        return ValueError(text.decode(errors="replace"))
+    return OSError(int(number), os.strerror(int(number)), os.fsdecode(what) if what else None)
 
 
 def _pipe(ours: contextlib.ExitStack, theirs: contextlib.ExitStack, *, to_child: bool) -> tuple[IO[bytes], int]:

@@ -6,11 +6,14 @@ import asyncio
 import os
 import resource
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from acpbot.errors import AgentGone, AgentStartError, AgentTimeout
-from acpbot.runtimes.local import procfs
+from acpbot.runtimes.local import procfs, spawn_server
 from acpbot.runtimes.local.launcher import choose_launcher
 from acpbot.runtimes.runtime import AgentProcess, Launcher, LimitNotHeld
 from tests.support.launched_agents import LIMIT, AgentRunner, Sink, Watch, open_descriptors, stat_of
@@ -356,6 +359,26 @@ async def test_the_environment_of_the_daemon_is_not_inherited(runner, monkeypatc
     process, sink = await runner.sh('echo "${DISCORD_TOKEN:-nothing}"')
     assert await sink.line() == "nothing"
     await waited(process)
+
+
+async def test_odd_arguments_and_variables_reach_the_agent_unchanged(runner):
+    odd = ["", "=", "a=b=c", " two\nlines ", "\udcff", "ü"]
+    script = 'printf "%s|" "$#" "$@"; printenv ODD; read _'
+    process, sink = await runner.start("sh", "-c", script, "sh", *odd, env={"ODD": "x=y=\udcfe"})
+    expected = "6||=|a=b=c| two\nlines |\udcff|ü|x=y=\udcfe\n".encode("utf-8", "surrogateescape")
+    await sink.size(len(expected))
+    assert bytes(sink.data) == expected
+    process.close_stdin()
+    await waited(process)
+
+
+def test_the_spawn_server_imports_nothing_that_delays_the_first_agent():
+    program = "import sys; sys.path.append(sys.argv[1]); import spawn_server; print(*sys.modules)"
+    folder = Path(spawn_server.__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program, folder], capture_output=True, text=True, check=True
+    )
+    assert not {"socket", "signal", "json", "typing", "enum", "re", "contextlib", "pathlib"} & set(done.stdout.split())
 
 
 async def test_an_agent_gets_the_limit_of_open_files_that_the_launcher_was_given(tmp_path):

@@ -16,8 +16,8 @@ from acpbot.sessions.options import Options
 from acpbot.sessions.output import OutputRing
 from acpbot.sessions.permission_notes import PermissionNotes
 from acpbot.sessions.permission_requests import PermissionRequests
+from acpbot.sessions.titles import Titles
 from acpbot.sessions.turn import PermissionNote, PermissionRequest, Turn, TurnEnd, end_of
-from acpbot.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -101,6 +101,7 @@ class TurnRunner:
         self._on_empty_reply = on_empty_reply
         self._on_permission_note = on_permission_note
         self._more = Wakeup()
+        self._titles = Titles()
         self._started_at = self._heard_at = 0.0
         self._has_content = False
         self._cancelled_before = False
@@ -219,12 +220,13 @@ class TurnRunner:
             self._not_sent(turn, error)
             return
         await self._on_starting(turn)
-        if turn.cancelled_at is not None:
-            self.end(TurnEnd("cancelled", turn.cancel_reason))
-            return
         try:
-            blocks = turn.blocks if turn.fit is None else turn.fit(turn.blocks, agent.capabilities.prompt_capabilities)
+            blocks = await self._prompt_of(agent, turn)
+            if turn.cancelled_at is not None:
+                self.end(TurnEnd("cancelled", turn.cancel_reason))
+                return
             turn.prompt_id = agent.prompt(blocks)
+            self._titles.sent(blocks)
         except AgentError as error:
             self._not_sent(turn, error)
             return
@@ -239,6 +241,15 @@ class TurnRunner:
             turn.listener.on_started()
         self._on_change()
         await self.over.wait()
+
+    async def _prompt_of(self, agent: Agent, turn: Turn) -> list[dict[str, Any]]:
+        """The blocks of a turn's prompt, as this agent takes them."""
+        if turn.command_alone is not None and turn.text.lstrip().startswith("/"):
+            await self.options.wait_for_commands()
+            command = self.options.command_in(turn.text)
+            if command is not None:
+                return turn.command_alone(command)
+        return turn.blocks if turn.fit is None else turn.fit(turn.blocks, agent.capabilities.prompt_capabilities)
 
     def _not_sent(self, turn: Turn, error: AgentError) -> None:
         """The running turn could not be sent, and the session fails: another one runs it where its agent was gone."""
@@ -313,8 +324,8 @@ class TurnRunner:
             self._has_content = True
         else:
             self.options.handle(update)
-            if update.kind == "session_info_update" and isinstance(title := update.body.get("title"), str) and title:
-                self._thread.title = one_line(title, 200)
+            if update.kind == "session_info_update" and isinstance(title := update.body.get("title"), str):
+                self._thread.title = self._titles.usable(title, self._thread.title) or self._thread.title
             self._on_change()
         if self.turn is None or self.turn.prompt_id is None:
             return

@@ -124,9 +124,9 @@ def perform(turn: DemoTurn) -> None:
 
 
 def prompt_text(blocks: list[dict[str, Any]]) -> str:
-    """What the person wrote: the first text block; clients put context after it."""
+    """What the person wrote: the last text block; clients put context before it."""
     texts = [block["text"] for block in blocks if block.get("type") == "text" and isinstance(block.get("text"), str)]
-    return texts[0] if texts else ""
+    return texts[-1] if texts else ""
 
 
 def available_commands() -> list[dict[str, Any]]:

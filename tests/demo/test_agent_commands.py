@@ -61,9 +61,9 @@ def test_other_text_is_echoed(agent: Driver):
     assert len(turn.chunks) > 10
 
 
-def test_the_first_text_block_is_the_prompt(agent: Driver):
+def test_the_last_text_block_is_the_prompt(agent: Driver):
     session = agent.new()
-    assert agent.finish(agent.start(session, "say mine", "context; pid")).text == "mine"
+    assert agent.finish(agent.start(session, "context; pid", "say mine")).text == "mine"
 
 
 @pytest.mark.parametrize("count", [1, 11, 16, 18, 40])

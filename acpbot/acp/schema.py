@@ -219,6 +219,11 @@ def chunk_text(body: dict[str, Any]) -> str:
     return f"[{kind}]" if isinstance(kind, str) else ""
 
 
+def resource_block(uri: str, text: str) -> dict[str, Any]:
+    """An embedded resource of a prompt: a text, for an agent with ``embedded_context``."""
+    return {"type": "resource", "resource": {"uri": uri, "mimeType": "text/plain", "text": text}}
+
+
 def text_block(text: str) -> dict[str, Any]:
     """A text content block of a prompt."""
     return {"type": "text", "text": text}

@@ -15,6 +15,7 @@ from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.chat.rendering.markdown import code
 from acpbot.errors import WireError
 from acpbot.logs import get_logger
+from acpbot.sessions.titles import CONTEXT_TAG
 from acpbot.sessions.turn import DEFERRED, Turn
 from acpbot.times import long_duration
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 _INCOMING: Final = msgspec.json.Decoder(IncomingMessage)
+CONTEXT_URI: Final = f"acpbot:///{CONTEXT_TAG}"
+"""Of the resource that holds the context of a message."""
 _ACTION_MAX: Final = 150
 TEXT_LIMIT: Final = 1024 * 1024
 """Characters of one answer."""
@@ -39,6 +42,7 @@ UNREADABLE: Final = "⚠️ acpbot was restarted and cannot read a message any m
 INCOMPLETE: Final = (
     "😱 Something went wrong on my side: the answer to this message may be incomplete. An admin can check the log."
 )
+FILES_NOT_SENT: Final = "Skipped the attached files: a command of the agent can't carry any."
 _SILENT: Final = frozenset({"evicted", "expired"})
 
 _ENDS: Final = {
@@ -224,6 +228,7 @@ class Conversations:
             key=incoming.key,
             asker=incoming.owner,
             fit=partial(self._platform.adapt_blocks, incoming),
+            command_alone=partial(self._command_alone, incoming),
             message=msgspec.json.encode(incoming),
             turn_id=turn_id,
             recovered=recovered_turn is not None,
@@ -236,6 +241,12 @@ class Conversations:
         except BaseException:
             view.on_refused()
             raise
+
+    def _command_alone(self, incoming: IncomingMessage, command: str) -> list[dict[str, Any]]:
+        """The blocks of a prompt that is a command of the agent: most agents see it in no other prompt."""
+        if incoming.blocks:
+            self._platform.notice(incoming.thread_id, FILES_NOT_SENT)
+        return [schema.text_block(command)]
 
     def recover(self) -> None:
         """Go on with the turns of an earlier run: report those that were interrupted, queue those that waited."""
@@ -310,6 +321,7 @@ class Conversations:
 
 
 def _blocks(incoming: IncomingMessage) -> list[dict[str, Any]]:
-    context = [schema.text_block(incoming.context)] if incoming.context else []
+    # The text first: some agents take the first text of a prompt as the title of the conversation.
     text = [schema.text_block(incoming.text)] if incoming.text else []
-    return [*context, *incoming.blocks, *text]
+    context = [schema.resource_block(CONTEXT_URI, incoming.context)] if incoming.context else []
+    return [*text, *incoming.blocks, *context]

@@ -6,6 +6,8 @@ Source: https://agentclientprotocol.com/protocol/session-config-options, .../ses
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 _SHOWN: Final = 100
+# Agents list their commands some time after they have opened the session, most of them within a second.
+_COMMANDS_SECONDS: Final = 2.0
 _LISTED: Final = 20
 # A model may allow other modes and options than the one before, so the model is set first and the mode last.
 _ORDER: Final = {"model": 0, "mode": 2}
@@ -66,6 +70,7 @@ class Options:
     unasked: str | None = None
     not_set: tuple[NotSet, ...] = ()
     _required_mode: str | None = None
+    _commands_known: asyncio.Event = field(default_factory=asyncio.Event)
     _modes: dict[str, Any] = field(default_factory=dict)
     _models: dict[str, Any] = field(default_factory=dict)
     _config: list[dict[str, Any]] = field(default_factory=list)
@@ -84,6 +89,7 @@ class Options:
         match update.kind:
             case "available_commands_update":
                 self.commands = _objects(body.get("availableCommands"))
+                self._commands_known.set()
             case "current_mode_update" if isinstance(mode := body.get("currentModeId"), str):
                 self._mode_is(mode)
                 self._note()
@@ -92,6 +98,27 @@ class Options:
                 self._note()
             case "usage_update":
                 self.usage = {key: body[key] for key in ("used", "size", "cost") if key in body}
+
+    async def wait_for_commands(self) -> None:
+        """Wait until the agent has listed its commands, 2 seconds at most, and only once."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_COMMANDS_SECONDS):
+                await self._commands_known.wait()
+        self._commands_known.set()
+
+    def command_in(self, text: str) -> str | None:
+        """The text without white space around it where it is one of the agent's commands, else ``None``.
+
+        A command is ``/`` and a name that the agent lists; after white space its input may follow.
+        Source: https://agentclientprotocol.com/protocol/slash-commands.
+        """
+        text = text.strip()
+        for command in self.commands:
+            name = command.get("name")
+            called = f"/{name.removeprefix('/')}" if isinstance(name, str) else ""
+            if len(called) > 1 and text.startswith(called) and not text[len(called) : len(called) + 1].strip():
+                return text
+        return None
 
     def choices(self, category: str) -> list[Choice]:
         """What can be set for ``mode`` or ``model`` (or any config option, by id or category); empty: nothing."""

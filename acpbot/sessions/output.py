@@ -27,6 +27,7 @@ class OutputRing:
         self._ring: deque[dict[str, Any]] = deque()
         self._characters = 0
         self._partial = ""
+        self._was_flushed = False
         self._followers: list[Callable[[dict[str, Any]], None]] = []
 
     def follow(self, follower: Callable[[dict[str, Any]], None]) -> tuple[list[dict[str, Any]], Callable[[], None]]:
@@ -41,6 +42,8 @@ class OutputRing:
 
     def text(self, delta: str) -> None:
         """Add a piece of the agent's text; a line is added once it is whole, or too long to wait for."""
+        if self._was_flushed and delta:
+            delta, self._was_flushed = delta.removeprefix("\n"), False  # the line that this ends is there already
         self._partial += delta
         if "\n" not in delta and len(self._partial) < _LINE_LENGTH:
             return
@@ -54,7 +57,7 @@ class OutputRing:
     def flush(self) -> None:
         """Add the unfinished line as it is."""
         if self._partial:
-            partial, self._partial = self._partial, ""
+            partial, self._partial, self._was_flushed = self._partial, "", True
             self.line("text", partial)
 
     def line(self, kind: Kind, text: str) -> None:

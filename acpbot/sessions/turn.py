@@ -180,8 +180,9 @@ class Turn:
 
     ``asker`` is the platform's id of the person who asked for it; ``None``: an operator, whom no limit counts.
 
-    ``fit`` makes of the blocks those that the agent takes, once the agent's capabilities are known. ``message`` is what
-    the chat needs to make the turn again after a restart; ``None``: a restart loses it. ``turn_id`` stays the same over
+    ``fit`` makes of the blocks those that the agent takes, once the agent's capabilities are known; ``command_alone``
+    makes the blocks of a prompt that is a command of the agent, of its text. ``message`` is what the chat needs to make
+    the turn again after a restart; ``None``: a restart loses it. ``turn_id`` stays the same over
     restarts; ``recovered``: an earlier daemon accepted it. ``check`` is awaited before the turn runs, and may revise or
     withdraw it; it returns why the turn may not run, a sentence for people, or ``None``.
     """
@@ -193,6 +194,7 @@ class Turn:
     key: str = ""
     asker: str | None = None
     fit: Fit | None = None
+    command_alone: Callable[[str], Blocks] | None = None
     message: bytes | None = None
     turn_id: str = field(default_factory=partial(secrets.token_hex, 8))
     recovered: bool = False

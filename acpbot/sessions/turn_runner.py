@@ -14,10 +14,11 @@ from acpbot.logs import get_logger
 from acpbot.sessions.open_tool_calls import OpenToolCalls
 from acpbot.sessions.options import Options
 from acpbot.sessions.output import OutputRing
+from acpbot.sessions.paragraphs import Paragraphs
 from acpbot.sessions.permission_notes import PermissionNotes
 from acpbot.sessions.permission_requests import PermissionRequests
+from acpbot.sessions.titles import Titles
 from acpbot.sessions.turn import PermissionNote, PermissionRequest, Turn, TurnEnd, end_of
-from acpbot.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from acpbot.acp.agent import Agent
     from acpbot.acp.connection import Item
     from acpbot.config.in_force import SettingsInForce
+    from acpbot.sessions.turn import TurnListener
     from acpbot.storage.records import ThreadRecord
 
 log = get_logger(__name__)
@@ -101,6 +103,8 @@ class TurnRunner:
         self._on_empty_reply = on_empty_reply
         self._on_permission_note = on_permission_note
         self._more = Wakeup()
+        self._titles = Titles()
+        self._paragraphs = Paragraphs()
         self._started_at = self._heard_at = 0.0
         self._has_content = False
         self._cancelled_before = False
@@ -209,6 +213,7 @@ class TurnRunner:
     async def _run_turn(self, agent: Agent, turn: Turn) -> None:
         self.over.clear()
         self._has_content = False
+        self._paragraphs = Paragraphs()
         self._started_at = self._heard_at = self._clock()
         turn.prompt_id = None
         self.permission_notes.flush()
@@ -219,12 +224,13 @@ class TurnRunner:
             self._not_sent(turn, error)
             return
         await self._on_starting(turn)
-        if turn.cancelled_at is not None:
-            self.end(TurnEnd("cancelled", turn.cancel_reason))
-            return
         try:
-            blocks = turn.blocks if turn.fit is None else turn.fit(turn.blocks, agent.capabilities.prompt_capabilities)
+            blocks = await self._prompt_of(agent, turn)
+            if turn.cancelled_at is not None:
+                self.end(TurnEnd("cancelled", turn.cancel_reason))
+                return
             turn.prompt_id = agent.prompt(blocks)
+            self._titles.sent(blocks)
         except AgentError as error:
             self._not_sent(turn, error)
             return
@@ -239,6 +245,15 @@ class TurnRunner:
             turn.listener.on_started()
         self._on_change()
         await self.over.wait()
+
+    async def _prompt_of(self, agent: Agent, turn: Turn) -> list[dict[str, Any]]:
+        """The blocks of a turn's prompt, as this agent takes them."""
+        if turn.command_alone is not None and turn.text.lstrip().startswith("/"):
+            await self.options.wait_for_commands()
+            command = self.options.command_in(turn.text)
+            if command is not None:
+                return turn.command_alone(command)
+        return turn.blocks if turn.fit is None else turn.fit(turn.blocks, agent.capabilities.prompt_capabilities)
 
     def _not_sent(self, turn: Turn, error: AgentError) -> None:
         """The running turn could not be sent, and the session fails: another one runs it where its agent was gone."""
@@ -313,22 +328,42 @@ class TurnRunner:
             self._has_content = True
         else:
             self.options.handle(update)
-            if update.kind == "session_info_update" and isinstance(title := update.body.get("title"), str) and title:
-                self._thread.title = one_line(title, 200)
+            if update.kind == "session_info_update" and isinstance(title := update.body.get("title"), str):
+                self._thread.title = self._titles.usable(title, self._thread.title) or self._thread.title
             self._on_change()
         if self.turn is None or self.turn.prompt_id is None:
             return
         if update.kind in {"tool_call", "tool_call_update"}:
             self._tool_update(update)
         elif update.kind == "agent_message_chunk":
-            self.output.text(schema.chunk_text(update.body))
+            self._text(update, self.turn.listener)
+        elif update.kind == "plan":
+            self._acted()
         self.turn.listener.on_update(update)
+
+    def _text(self, update: schema.Update, listener: TurnListener) -> None:
+        """Record a piece of text; where it begins a paragraph, give the listener the break before it."""
+        text = schema.chunk_text(update.body)
+        separator = self._paragraphs.break_before(text, update.body.get("messageId"))
+        if separator:
+            body = {"sessionUpdate": update.kind, "content": schema.text_block(separator)}
+            listener.on_update(schema.Update(update.session_id, update.kind, body))
+        self.output.text(f"{separator}{text}")
+
+    def _acted(self) -> None:
+        """The agent does something else than to write: its text so far is a paragraph by itself."""
+        self._paragraphs.acted()
+        self.output.flush()
 
     def _tool_update(self, update: schema.Update) -> None:
         before = self.calls.activity
         if self.permission_requests.open:
             self.permission_requests.tool_changed(update.body, cut=update.cut)
+        identity = update.body.get("toolCallId")
+        was_open = isinstance(identity, str) and self.calls.get(identity) is not None
         line = self.calls.handle(update.body, cut=update.cut)
+        if not was_open and (line is not None or update.kind == "tool_call"):
+            self._acted()
         if line is not None:
             self.output.line("tool", line)
         if line is not None or self.calls.activity != before:
@@ -342,6 +377,7 @@ class TurnRunner:
         own = self.agent is not None and asked.params.session_id == self.agent.session_id
         owner = None if turn is None else turn.asker
         known = self.calls.get if own else _nothing_known
+        self._acted()
         request = self.permission_requests.add(asked, known, owner=owner, refuse=refuse)
         if request is not None and turn is not None:
             turn.listener.on_permission_request(request)

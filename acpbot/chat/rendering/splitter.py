@@ -20,10 +20,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from acpbot.fences import after_line
 from acpbot.text import can_break, units
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from acpbot.fences import Fence
 
 BUDGET_MIN: Final = 120
 """The least budget of a piece: two fences of full length and some text between them."""
@@ -36,19 +39,7 @@ _SLACK: Final = 8
 _CLUSTER_MAX: Final = 64
 _PARTS_MAX: Final = 1024
 
-_OPENING: Final = re.compile(
-    r"\s*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*(?:(`{3,32})(?!`)(?P<ticks>[^`]*)|(~{3,32})(?!~)(?P<tildes>.*))\Z", re.DOTALL
-)
 _VISIBLE: Final = re.compile(r"\S")
-_LANGUAGE: Final = re.compile(r"\s*([A-Za-z0-9_+#.-]+)")
-_LANGUAGE_MAX: Final = 32
-
-
-class Fence(NamedTuple):
-    """An open code fence."""
-
-    marker: str
-    language: str
 
 
 class Piece(NamedTuple):
@@ -65,22 +56,6 @@ class _Line(NamedTuple):
     end: int
     fence: Fence | None
     opens: bool  # it opens a fence
-
-
-def after_line(line: str, fence: Fence | None) -> Fence | None:
-    """The fence that is open after this line, where ``fence`` was open before it."""
-    if fence is not None:
-        stripped = line.strip()
-        closes = len(stripped) >= len(fence.marker) and stripped == fence.marker[0] * len(stripped)
-        return None if closes else fence
-    if "```" not in line and "~~~" not in line:
-        return None
-    match = _OPENING.match(line)
-    if match is None:
-        return None
-    language = _LANGUAGE.match(match["ticks"] or match["tildes"] or "")
-    named = language is not None and len(language[1]) <= _LANGUAGE_MAX
-    return Fence(match[1] or match[3], language[1] if language is not None and named else "")
 
 
 def _append(parts: list[str], text: str) -> None:

@@ -12,12 +12,12 @@ import unicodedata
 from typing import TYPE_CHECKING, Final, Literal
 
 from acpbot.chat.rendering.markdown import fence
-from acpbot.chat.rendering.splitter import after_line
+from acpbot.fences import after_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from acpbot.chat.rendering.splitter import Fence
+    from acpbot.fences import Fence
 
 TableMode = Literal["code", "bullets", "off"]
 

@@ -78,7 +78,7 @@ if __name__ == "__main__":
             case "session/new":
                 say({"id": request["id"], "result": {"sessionId": "s"}})
             case "session/prompt":
-                text = request["params"]["prompt"][-1]["text"]
+                text = request["params"]["prompt"][0]["text"]
                 for flood in FLOODS:
                     if flood.__name__ == text:
                         flood()

@@ -122,7 +122,7 @@ class Agent:
 
 
 def words(request: dict) -> str:
-    return request["params"]["prompt"][-1]["text"]
+    return request["params"]["prompt"][0]["text"]
 
 
 def chosen(answer: dict) -> str:

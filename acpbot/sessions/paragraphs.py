@@ -1,0 +1,48 @@
+"""Where an agent's text begins a new paragraph although the agent sends no white space. Pure.
+
+A chunk with another ``messageId`` than the one before belongs to another message, and so does text after a tool call, a
+plan or a permission request where the agent names no messages. Agents send such texts without anything in between.
+Source: https://agentclientprotocol.com/protocol/prompt-turn, `messageId` of the chunks.
+"""
+
+from __future__ import annotations
+
+from acpbot.fences import OpenFence
+
+
+class Paragraphs:
+    """The text of one answer, as far as it decides where a paragraph begins."""
+
+    def __init__(self) -> None:
+        self._fence = OpenFence()
+        self._last = ""
+        self._message_id: str | None = None
+        self._acted = False
+
+    def acted(self) -> None:
+        """A tool call began, a plan was made, or a permission was requested."""
+        self._acted = True
+
+    def break_before(self, text: str, message_id: object) -> str:
+        """What must be shown before this text, mostly nothing; the text is noted as shown.
+
+        ``message_id``: the chunk's, of any type; only a text that is not empty names a message.
+        """
+        if not text:
+            return ""
+        named = message_id if isinstance(message_id, str) and message_id else None
+        has_ids = named is not None and self._message_id is not None
+        is_new = named != self._message_id if has_ids else self._acted
+        self._message_id = named or self._message_id
+        self._acted = False
+        separator = self._separator(text) if is_new and self._last else ""
+        self._fence.feed(f"{separator}{text}")
+        self._last = text[-1]
+        return separator
+
+    def _separator(self, text: str) -> str:
+        closing = self._fence.closing
+        if closing and not self._fence.continues(text):
+            start = "" if self._last == "\n" else "\n"
+            return f"{start}{closing}\n" if text[0] == "\n" else f"{start}{closing}\n\n"
+        return "" if self._last.isspace() or text[0].isspace() else "\n\n"

@@ -39,7 +39,6 @@ VALUES_MOST: Final = 512
 """Values of one option, modes, and models."""
 
 REASON_MOST: Final = 80
-ERROR_MOST: Final = 600
 
 # The members of an update in a whole line: those of a notification, its params, and its update.
 _UPDATE_DEPTH: Final = 3

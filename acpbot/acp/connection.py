@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 import msgspec
 
 from acpbot.acp import bounds, schema
+from acpbot.acp.error_text import error_text
 from acpbot.aio import Wakeup
 from acpbot.errors import AgentGone, AgentRefused, AgentTimeout
 from acpbot.jsonrpc import (
@@ -29,7 +30,6 @@ from acpbot.jsonrpc import (
     encode_error,
 )
 from acpbot.logs import get_logger
-from acpbot.text import one_line
 
 if TYPE_CHECKING:
     from acpbot.jsonrpc import Id, Malformed
@@ -344,16 +344,6 @@ class AgentConnection:
 
 
 def _refused(method: str, error: ErrorObject) -> AgentRefused:
-    detail = _detail(error.data)
-    message = one_line(error.message, bounds.ERROR_MOST)
-    message = f"{message}: {detail}" if detail and detail not in message else message
-    way_out = "; sign in first: run its own login once, as this user" if error.code == schema.AUTH_REQUIRED else ""
-    reason = f"cannot go on: the agent refused {method}: {message} ({error.code}){way_out}"
-    return AgentRefused(reason, code=error.code, data=error.data)
-
-
-def _detail(data: Any) -> str:
-    """The reason that some agents put into an error's data while its message only says 'Internal error'."""
-    if isinstance(data, dict):
-        data = data.get("message") or data.get("details") or data.get("error")
-    return one_line(data, _DETAIL_LENGTH) if isinstance(data, str) else ""
+    text = error_text(error.message, error.data)
+    reason = f"cannot go on: the agent refused {method}: {text.said} ({error.code})"
+    return AgentRefused(reason, code=error.code, said=text.said, core=text.core)

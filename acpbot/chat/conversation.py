@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from acpbot.acp import schema
+from acpbot.acp.error_text import repeats
 from acpbot.chat.platform import IncomingMessage
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.chat.rendering.markdown import code
 from acpbot.errors import WireError
 from acpbot.logs import get_logger
-from acpbot.sessions.turn import DEFERRED, Turn
+from acpbot.sessions.turn import DEFERRED, NOT_SIGNED_IN, Turn
 from acpbot.times import long_duration
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ UNREADABLE: Final = "⚠️ acpbot was restarted and cannot read a message any m
 INCOMPLETE: Final = (
     "😱 Something went wrong on my side: the answer to this message may be incomplete. An admin can check the log."
 )
+REPORTED: Final = "The agent reported this error."
+"""Where the answer itself says which one."""
 _SILENT: Final = frozenset({"evicted", "expired"})
 
 _ENDS: Final = {
@@ -55,6 +58,8 @@ def end_text(reason: Reason, detail: str | None, *, resumable: bool) -> str | No
     """Why a session has ended, and what the thread's next message does; ``None`` where no thread needs to know."""
     if reason in _SILENT:
         return None
+    if detail == NOT_SIGNED_IN:
+        return detail
     sentence = _ENDS[reason]
     if detail and reason == "stuck":
         sentence = detail
@@ -180,6 +185,8 @@ class Conversation:
         if end.stop_reason == DEFERRED:
             self._view.on_deferred()
             return
+        if repeats(self.live.text, end.reason):
+            end = msgspec.structs.replace(end, error=REPORTED)
         is_shown = False
         with self._guarded():
             self._view.on_ended(self.live, end, self._on_persisted)

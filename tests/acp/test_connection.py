@@ -127,12 +127,12 @@ async def test_the_replay_of_a_load_is_dropped_but_session_updates_are_kept(conn
         (
             {"error": {"code": 1, "message": "Internal error", "data": {"message": "no\nkey"}}},
             AgentRefused,
-            "error: no key",
+            "refused session/new: no key (1)",
         ),
         (
             {"error": {"code": 1, "message": "Internal error", "data": "no key"}},
             AgentRefused,
-            "Internal error: no key (1)",
+            "refused session/new: no key (1)",
         ),
         ({"result": {"sessionId": 7}}, AgentRefused, "cannot use the agent's answer to session/new"),
     ],

@@ -419,6 +419,19 @@ def refuses(agent: Agent, code: str, *methods: str) -> None:
 
 
 @quirk
+def says_its_error(agent: Agent) -> None:
+    """The error of each prompt is in its answer too."""
+
+    @agent.on("session/prompt")
+    def _(request):
+        agent.say("API Error: 400 Your credit is too low.")
+        agent.send(
+            id=request["id"],
+            error={"code": -32603, "message": "Internal error", "data": {"details": "Your credit is too low"}},
+        )
+
+
+@quirk
 def errs_oddly(agent: Agent) -> None:
     agent.on("session/prompt")(lambda request: agent.send(id=request["id"], error="boom"))
 

@@ -91,6 +91,12 @@ def answers_twice(agent: Agent) -> None:
 
 
 @quirk
+def begins_with_a_mark(agent: Agent) -> None:
+    """A byte order mark stands before its first line."""
+    agent.raw(b"\xef\xbb\xbf")
+
+
+@quirk
 def garbage(agent: Agent) -> None:
     agent.before_answers = MALFORMED + OF_NO_USE
 

@@ -19,7 +19,7 @@
      `-- AgentError               the agent could not be used
           |-- AgentStartError     not found, exits at once, speaks another protocol version
           |-- AgentTimeout        a request was not answered within its limit
-          |-- AgentRefused        the agent answered with an error: code, message, data
+          |-- AgentRefused        the agent answered with an error: code, reason
           `-- AgentGone           the agent's process ended, or its stdout closed
 
 ``str(error)`` is for people, ``WireError.kind`` for programs.
@@ -27,7 +27,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 
 class AcpbotError(Exception):
@@ -141,7 +141,14 @@ class AgentError(AcpbotError):
 
 
 class AgentStartError(AgentError):
-    """The agent could not be started: not found, exited at once, another protocol version."""
+    """The agent could not be started: not found, exited at once, another protocol version.
+
+    ``for_people``: the sentence that people in a chat read in place of the error, empty where it is the error.
+    """
+
+    def __init__(self, message: str, *, for_people: str = "") -> None:
+        super().__init__(message)
+        self.for_people = for_people
 
 
 class AgentTimeout(AgentError):
@@ -151,13 +158,15 @@ class AgentTimeout(AgentError):
 class AgentRefused(AgentError):
     """The agent answered a request with an error.
 
-    ``code`` and ``data`` are the agent's own; codes outside of JSON-RPC's ranges occur.
+    ``code`` is the agent's own; codes outside of JSON-RPC's ranges occur. ``said`` is its reason, a sentence, and
+    ``core`` the part of it that names the reason; both are empty where its answer could not be used.
     """
 
-    def __init__(self, message: str, *, code: int, data: Any = None) -> None:
+    def __init__(self, message: str, *, code: int, said: str = "", core: str = "") -> None:
         super().__init__(message)
         self.code = code
-        self.data = data
+        self.said = said
+        self.core = core
 
 
 class AgentGone(AgentError):

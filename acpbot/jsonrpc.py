@@ -13,6 +13,7 @@ Source: https://www.jsonrpc.org/specification, https://github.com/ndjson/ndjson-
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -334,14 +335,14 @@ class LenientDecoder:
         return messages
 
     def _unusual(self, line: bytes | Overlong, error: Exception) -> Message | None:
-        """What a line says that is too long or holds half of a surrogate pair; ``None`` for a blank one.
+        """What a line says that is too long, holds half of a surrogate pair or begins with a byte order mark.
 
-        Agents in JavaScript cut strings inside a pair: each half becomes U+FFFD.
+        ``None`` for a blank one. Agents in JavaScript cut strings inside a pair: each half becomes U+FFFD.
         """
         text = line.short if isinstance(line, Overlong) else line
         if text is None:
             return self._malformed(line, error)
-        whole = _ESCAPES.sub(_replace_half_pair, text)
+        whole = _ESCAPES.sub(_replace_half_pair, text.removeprefix(codecs.BOM_UTF8))
         if whole == line:
             return self._malformed(line, error)
         try:

@@ -39,7 +39,6 @@ VALUES_MOST: Final = 512
 """Values of one option, modes, and models."""
 
 REASON_MOST: Final = 80
-ERROR_MOST: Final = 600
 
 # The members of an update in a whole line: those of a notification, its params, and its update.
 _UPDATE_DEPTH: Final = 3
@@ -175,10 +174,15 @@ def _commands(body: dict[str, Any]) -> bool:
 
 
 def config_options(value: Any) -> tuple[list[dict[str, Any]], bool]:
-    """Config options, and whether some were cut. Ids stay as they are, since they go back to the agent."""
+    """Config options, those without an id left out, and whether some were cut.
+
+    Ids stay as they are, since they go back to the agent.
+    """
     options, cut = _objects(value, OPTIONS_MOST)
-    options = [option for option in options if _fits(option, "id", "category")]
+    options = [option for option in options if _is_text(option.get("id")) and _fits(option, "id", "category")]
     for option in options:
+        if not _is_text(option.get("name")):
+            option["name"] = option["id"]
         cut |= _texts(option, name=NAME_MOST, description=DESCRIPTION_MOST)
         if isinstance(option.get("options"), list):
             option["options"] = _values(option["options"], "value", VALUES_MOST)
@@ -204,6 +208,10 @@ def _values(value: Any, identity_key: str, most: int) -> list[dict[str, Any]]:
 
 def _fits(value: dict[str, Any], *keys: str) -> bool:
     return all(not isinstance(found := value.get(key), str) or len(found) <= ID_MOST for key in keys)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
 
 
 def _objects(value: Any, most: int) -> tuple[list[dict[str, Any]], bool]:

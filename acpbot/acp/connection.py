@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import msgspec
 
-from acpbot.acp import bounds, schema
+from acpbot.acp import bounds, lenient, schema
+from acpbot.acp.error_text import error_text
 from acpbot.aio import Wakeup
 from acpbot.errors import AgentGone, AgentRefused, AgentTimeout
 from acpbot.jsonrpc import (
@@ -29,7 +30,6 @@ from acpbot.jsonrpc import (
     encode_error,
 )
 from acpbot.logs import get_logger
-from acpbot.text import one_line
 
 if TYPE_CHECKING:
     from acpbot.jsonrpc import Id, Malformed
@@ -42,6 +42,7 @@ BATCH_BYTES: Final = 256 * 1024
 """Bytes of the lines in one batch, the last one not counted."""
 _LOGGED_SINGLY: Final = 4
 _DETAIL_LENGTH: Final = 300
+_DROPPED_MOST: Final = 100
 
 T = TypeVar("T")
 
@@ -120,6 +121,7 @@ class AgentConnection:
         self._muted_by: int | None = None
         self._decode_update = msgspec.json.Decoder(schema.UpdateParams).decode
         self._bounds = bounds.UpdateBounds()
+        self._dropped: set[tuple[str, str]] = set()
 
     # To the agent.
 
@@ -152,16 +154,20 @@ class AgentConnection:
             raise AgentGone("cannot reach the agent: it has ended")
         self.stream.write(line)
 
-    @staticmethod
-    def _decode(raw: msgspec.Raw, result: type[T], method: str) -> T:
+    def _decode(self, raw: msgspec.Raw, result: type[T], method: str) -> T:
         # Some agents answer null where ACP has an object without members.
         whole, _ = bounds.compact(bytes(raw))
         whole = b"{}" if whole == b"null" else whole
         try:
-            return msgspec.json.decode(whole, type=result)
+            made, dropped = lenient.decode(whole, result)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             reason = f"cannot use the agent's answer to {method}: {error}"
             raise AgentRefused(reason, code=0) from None
+        new = [path for path in dropped if (method, path) not in self._dropped]
+        if new and len(self._dropped) < _DROPPED_MOST:
+            self._dropped.update((method, path) for path in new)
+            log.warning("agent_answer_incomplete", method=method, left_out=", ".join(new)[:_DETAIL_LENGTH])
+        return made
 
     # From the agent.
 
@@ -276,11 +282,7 @@ class AgentConnection:
         if message.method == "session/prompt":
             reason: str | None = None
             if error is None:
-                try:
-                    reason = self._decode(message.result, schema.PromptResult, message.method).stop_reason
-                    reason = bounds.reason(reason)
-                except AgentRefused as unusable:
-                    error = unusable
+                reason = self._stop_reason(message.result)
             self._items.append(PromptEnded(message.id, stop_reason=reason, error=error))
             return
         future = self._waiting.get(message.id)
@@ -291,6 +293,15 @@ class AgentConnection:
         else:
             future.set_exception(error)
 
+    def _stop_reason(self, result: msgspec.Raw) -> str:
+        """Why a prompt that was answered has ended; an answer that can't be read has ended it all the same."""
+        try:
+            ended = self._decode(result, schema.PromptResult, "session/prompt")
+        except AgentRefused as unusable:
+            log.warning("agent_answer_unusable", reason=str(unusable))
+            ended = schema.PromptResult()
+        return bounds.reason(ended.stop_reason)
+
     def _handle_empty_answer(self, request_id: int) -> None:
         """Handle an answer without a result: JavaScript leaves it out where it is undefined."""
         self._peer.forget(request_id)
@@ -298,8 +309,7 @@ class AgentConnection:
             self._muted_by = None
         future = self._waiting.get(request_id)
         if future is None:
-            reason = "cannot use the agent's answer to session/prompt: it has no result"
-            self._items.append(PromptEnded(request_id, error=AgentRefused(reason, code=0)))
+            self._items.append(PromptEnded(request_id, stop_reason=self._stop_reason(msgspec.Raw(b"null"))))
         elif not future.done():
             future.set_result(msgspec.Raw(b"null"))
 
@@ -344,16 +354,6 @@ class AgentConnection:
 
 
 def _refused(method: str, error: ErrorObject) -> AgentRefused:
-    detail = _detail(error.data)
-    message = one_line(error.message, bounds.ERROR_MOST)
-    message = f"{message}: {detail}" if detail and detail not in message else message
-    way_out = "; sign in first: run its own login once, as this user" if error.code == schema.AUTH_REQUIRED else ""
-    reason = f"cannot go on: the agent refused {method}: {message} ({error.code}){way_out}"
-    return AgentRefused(reason, code=error.code, data=error.data)
-
-
-def _detail(data: Any) -> str:
-    """The reason that some agents put into an error's data while its message only says 'Internal error'."""
-    if isinstance(data, dict):
-        data = data.get("message") or data.get("details") or data.get("error")
-    return one_line(data, _DETAIL_LENGTH) if isinstance(data, str) else ""
+    text = error_text(error.message, error.data)
+    reason = f"cannot go on: the agent refused {method}: {text.said} ({error.code})"
+    return AgentRefused(reason, code=error.code, said=text.said, core=text.core)

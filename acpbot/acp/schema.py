@@ -11,6 +11,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from acpbot.acp import lenient
+
 PROTOCOL_VERSION: Final = 1
 CANCELLED_ERROR: Final = -32800
 AUTH_REQUIRED: Final = -32000
@@ -80,9 +82,9 @@ class SessionResult(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class PromptResult(msgspec.Struct, frozen=True, rename="camel"):
-    """The answer to ``session/prompt``. Unknown stop reasons are passed on."""
+    """The answer to ``session/prompt``. Unknown stop reasons are passed on; one that names none has ended its turn."""
 
-    stop_reason: str
+    stop_reason: str = "end_turn"
 
 
 class PermissionOption(msgspec.Struct, frozen=True, rename="camel"):
@@ -131,9 +133,7 @@ _OPTIONS_MOST: Final = 64
 _OPTION_ID_MOST: Final = 1000
 _OPTION_NAME_MOST: Final = 200
 _TITLE_MOST: Final = 1000
-_decode_permission: Final = msgspec.json.Decoder(PermissionParams).decode
 _decode_large_permission: Final = msgspec.json.Decoder(_LargePermissionParams).decode
-_decode_options: Final = msgspec.json.Decoder(list[PermissionOption]).decode
 _decode_object: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -148,13 +148,14 @@ def permission_params(params: msgspec.Raw, *, cut: bool = False) -> tuple[Permis
     few = data.count(b"{") + data.count(b"[") <= _CONTAINERS_MOST
     whole = not cut and len(data) <= PERMISSION_BYTES_MOST and few
     if whole:
-        found = _decode_permission(data)
+        found, _ = lenient.decode(data, PermissionParams)
         _decode_object(found.tool_call)  # whether it can be decoded later
         options, call = found.options, found.tool_call.copy()  # without the data around it
     else:
         large = _decode_large_permission(data)
         session_id, raw = large.session_id, large.options
-        options = _decode_options(raw) if len(bytes(raw)) <= _OPTIONS_BYTES_MOST else []
+        short = len(bytes(raw)) <= _OPTIONS_BYTES_MOST
+        options = lenient.decode(bytes(raw), list[PermissionOption])[0] if short else []
         members = {
             "toolCallId": large.tool_call.tool_call_id,
             "title": large.tool_call.title,

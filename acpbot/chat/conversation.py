@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from acpbot.acp import schema
+from acpbot.acp.error_text import repeats
 from acpbot.chat.platform import IncomingMessage
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.chat.rendering.markdown import code
 from acpbot.errors import WireError
 from acpbot.logs import get_logger
 from acpbot.sessions.titles import CONTEXT_TAG
-from acpbot.sessions.turn import DEFERRED, Turn
+from acpbot.sessions.turn import DEFERRED, NOT_SIGNED_IN, Turn
 from acpbot.times import long_duration
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ INCOMPLETE: Final = (
     "😱 Something went wrong on my side: the answer to this message may be incomplete. An admin can check the log."
 )
 FILES_NOT_SENT: Final = "Skipped the attached files: a command of the agent can't carry any."
+REPORTED: Final = "The agent reported this error."
+"""Where the answer itself says which one."""
 _SILENT: Final = frozenset({"evicted", "expired"})
 
 _ENDS: Final = {
@@ -59,6 +62,8 @@ def end_text(reason: Reason, detail: str | None, *, resumable: bool) -> str | No
     """Why a session has ended, and what the thread's next message does; ``None`` where no thread needs to know."""
     if reason in _SILENT:
         return None
+    if detail == NOT_SIGNED_IN:
+        return detail
     sentence = _ENDS[reason]
     if detail and reason == "stuck":
         sentence = detail
@@ -184,6 +189,8 @@ class Conversation:
         if end.stop_reason == DEFERRED:
             self._view.on_deferred()
             return
+        if repeats(self.live.text, end.reason):
+            end = msgspec.structs.replace(end, error=REPORTED)
         is_shown = False
         with self._guarded():
             self._view.on_ended(self.live, end, self._on_persisted)

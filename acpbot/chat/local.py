@@ -139,7 +139,10 @@ class LocalChat:
         return text
 
     def notice(self, thread_id: str, text: str) -> None:
-        """Send the thread one plain sentence."""
+        """Send the thread one plain sentence; nothing where a turn that could not start has just said it."""
+        view = self._views.get(thread_id)
+        if view is not None and view.has_reported(text):
+            return
         self.emit(thread_id, {"type": "notice", "text": text})
 
     def session_changed(self, thread_id: str) -> None:
@@ -183,8 +186,11 @@ class _LocalTurnView:
         self._live: LiveMessage | None = None
         self._begin: Event = {"type": "turn_start", "prompt": prompt}
         self._end: Event | None = None
+        self._error = ""
+        self._started = False
 
     def on_started(self) -> None:
+        self._started = True
         self._chat.now_shown(self._thread_id, self)
         self._emit(self._begin)
 
@@ -208,6 +214,7 @@ class _LocalTurnView:
 
     def on_ended(self, live: LiveMessage, end: TurnEnd, on_persisted: Callable[[], None]) -> None:
         self._live = None
+        self._error = "" if self._started else end.error or ""
         self._end = {"type": "turn_end", "stop_reason": end.stop_reason, "text": live.text, "error": end.error}
         self._chat.over(self._thread_id, self._begin, self._end)
         self._emit(self._end)
@@ -220,6 +227,11 @@ class _LocalTurnView:
 
     def on_refused(self) -> None:
         """Nothing is held for a turn that has not begun."""
+
+    def has_reported(self, text: str) -> bool:
+        """Whether the turn never ran, for the reason in ``text``; true once, since a later failure is another one."""
+        error, self._error = self._error, ""
+        return bool(error) and error.casefold() in text.casefold()
 
     @property
     def is_over(self) -> bool:

@@ -9,6 +9,7 @@ from acpbot.acp import schema
 from acpbot.acp.agent import Agent
 from acpbot.errors import AgentError, AgentGone, AgentRefused, AgentStartError
 from acpbot.runtimes.runtime import LaunchSpec, exit_text
+from acpbot.sessions.stderr_cause import find_cause
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +66,7 @@ async def describe_exit(process: AgentProcess) -> str:
 
 
 async def start_error(settings: AgentSettings, process: AgentProcess, error: AgentError) -> AgentStartError:
-    """Why an agent could not be started, with the last line of its stderr where there is one."""
+    """Why an agent could not be started, with what its stderr says of the reason."""
     if isinstance(error, AgentStartError):
         return error
     if isinstance(error, AgentGone):
@@ -74,6 +75,7 @@ async def start_error(settings: AgentSettings, process: AgentProcess, error: Age
         reason = f"it wants you to sign in ({error})"
     else:
         reason = str(error).removeprefix("cannot go on: ")
-    line = next((line for line in reversed(process.stderr.lines()) if line.strip()), "")
-    quoted = f"; its last words: {line.strip()[:200]}" if line else ""
-    return AgentStartError(f"cannot start agent {settings.name!r} ({settings.command}): {reason}{quoted}")
+    program = settings.command.rpartition("/")[2]
+    cause = find_cause(process.stderr.lines(), program).text
+    more = f"; {cause}" if cause else ""
+    return AgentStartError(f"cannot start agent {settings.name!r} ({settings.command}): {reason}{more}")

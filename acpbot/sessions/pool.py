@@ -18,7 +18,7 @@ from acpbot.sessions.leftovers import Leftovers
 from acpbot.sessions.session import Session
 from acpbot.sessions.session_table import SessionTable
 from acpbot.sessions.thread import ThreadRegistry, title_from
-from acpbot.sessions.turn import DEFERRED, TurnEnd
+from acpbot.sessions.turn import DEFERRED, TurnEnd, finish_all
 from acpbot.sessions.views import Detail, KillResult, OutdatedSessions, PoolCounts, Row, Target, changed_keys, row_of
 from acpbot.sessions.watchdog import Watchdog
 from acpbot.sessions.workspace import check_thread_id, work_folder
@@ -438,6 +438,10 @@ class Pool:
         self._watchdog.reported.discard(session.session_id)
         thread.used_at = self._wall()
         self._publish("gone", session.row())
+        if reason == "start_failed":
+            is_for_operators = thread.platform in self._threads.unlimited
+            detail = detail if is_for_operators else session.detail_for_people or detail
+            finish_all(queued, TurnEnd("error", detail))  # before the notice, which then is the only one
         try:
             if session.listener is not None and reason != "replaced":  # then the turn goes on in another session
                 session.listener.session_ended(thread.thread_id, reason, detail, resumable=thread.resumable)

@@ -17,7 +17,7 @@ import msgspec
 
 from acpbot.acp.connection import Closed
 from acpbot.aio import TaskSet
-from acpbot.errors import AcpbotError, AgentError, AgentGone, Conflict, StartError
+from acpbot.errors import AcpbotError, AgentError, AgentGone, AgentStartError, Conflict, StartError
 from acpbot.logs import get_logger
 from acpbot.sessions import workspace
 from acpbot.sessions.launch import describe_exit, launch, start_error
@@ -77,7 +77,8 @@ class Session:
     In state ``starting`` until :meth:`open` has started it. All methods belong to the event loop's thread.
     ``agent_settings`` and ``cwd`` hold for the whole session, ``settings`` is read at each use. ``listener`` is the
     thread's chat platform. ``clock``: monotonic seconds; ``wall``: Unix time. ``ending``: how the last try to end it
-    went, ``None`` before.
+    went, ``None`` before. ``detail_for_people``: why its start has failed, for those who are no operators; empty where
+    that is the error.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Session:
         self.process: AgentProcess | None = None
         self.usage: Usage | None = None
         self.ending: TerminationResult | None = None
+        self.detail_for_people = ""
         self._settings = settings
         self.agent_settings = agent_settings
         self._environ = environ
@@ -238,6 +240,7 @@ class Session:
         try:
             agent = await self._start()
         except AcpbotError as error:
+            self.detail_for_people = error.for_people if isinstance(error, AgentStartError) else ""
             self._fail("start_failed", str(error))
             return
         self._opened = True

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 import msgspec
 
 from acpbot.acp import permissions
-from acpbot.acp.schema import CANCELLED_ERROR, PermissionOption, PromptCapabilities
+from acpbot.acp.schema import AUTH_REQUIRED, CANCELLED_ERROR, PermissionOption, PromptCapabilities
 from acpbot.errors import Conflict, InvalidParams
 from acpbot.logs import get_logger
 from acpbot.sessions.permission_action import Action
@@ -45,6 +45,8 @@ Fit = Callable[[Blocks, PromptCapabilities], Blocks]
 _LINE_MAX: Final = 200
 _TITLE_MAX: Final = 1000
 
+NOT_SIGNED_IN: Final = "The agent isn't signed in. Ask your admin."
+"""What people in a chat read of an agent that wants its operator to sign in."""
 DEFERRED: Final = "kept"
 """The stop reason of a turn that is deferred until the daemon's next start; the value is the wire's."""
 
@@ -52,11 +54,13 @@ DEFERRED: Final = "kept"
 class TurnEnd(msgspec.Struct, frozen=True):
     """How a turn ended: ACP's stop reason, or ``error`` with a sentence for people.
 
-    ``kept``: it never ran, and waits on disk until the daemon is started again.
+    ``kept``: it never ran, and waits on disk until the daemon is started again. ``reason``: what the agent itself
+    names as the reason in ``error``; its answer may hold the same.
     """
 
     stop_reason: str
     error: str | None = None
+    reason: str = ""
 
 
 class PermissionNote(msgspec.Struct, frozen=True):
@@ -220,6 +224,13 @@ class Turn:
             log.exception("turn_listener_failed", turn=self.turn_id)
 
 
+def finish_all(turns: list[Turn], end: TurnEnd) -> None:
+    """End all of these turns, and empty the list."""
+    for turn in turns:
+        turn.finish(end)
+    turns.clear()
+
+
 def end_of(turn: Turn, ended: PromptEnded) -> TurnEnd:
     """How a turn ended that the agent has answered."""
     if turn.cancelled_at is not None:
@@ -228,4 +239,8 @@ def end_of(turn: Turn, ended: PromptEnded) -> TurnEnd:
         return TurnEnd(ended.stop_reason or "end_turn")
     if ended.error.code == CANCELLED_ERROR:
         return TurnEnd("cancelled")
+    if ended.error.code == AUTH_REQUIRED:
+        return TurnEnd("error", NOT_SIGNED_IN)
+    if ended.error.said:
+        return TurnEnd("error", f"The agent reported an error: {ended.error.said}", ended.error.core)
     return TurnEnd("error", str(ended.error))

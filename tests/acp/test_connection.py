@@ -127,14 +127,14 @@ async def test_the_replay_of_a_load_is_dropped_but_session_updates_are_kept(conn
         (
             {"error": {"code": 1, "message": "Internal error", "data": {"message": "no\nkey"}}},
             AgentRefused,
-            "error: no key",
+            "refused session/new: no key (1)",
         ),
         (
             {"error": {"code": 1, "message": "Internal error", "data": "no key"}},
             AgentRefused,
-            "Internal error: no key (1)",
+            "refused session/new: no key (1)",
         ),
-        ({"result": {"sessionId": 7}}, AgentRefused, "cannot use the agent's answer to session/new"),
+        ({"result": [7]}, AgentRefused, "cannot use the agent's answer to session/new"),
     ],
 )
 async def test_a_bad_answer_raises_one_clear_error(connection, stream, answer, error, words):
@@ -173,7 +173,7 @@ async def test_a_prompt_may_end_with_an_error_or_an_unknown_reason(connection):
     ends = await connection.next_batch()
     assert ends[0].stop_reason == "of_tomorrow"
     assert "model down" in str(ends[1].error)
-    assert "cannot use the agent's answer" in str(ends[2].error)
+    assert (ends[2].stop_reason, ends[2].error) == ("end_turn", None)
 
 
 @pytest.mark.parametrize("method", ["fs/read_text_file", "terminal/create", "elicitation/create", "_ext/thing"])

@@ -9,6 +9,7 @@ import pytest
 from acpbot.chat.local import LocalChat
 from acpbot.errors import Conflict, InvalidParams, NotFound
 from acpbot.sessions.views import Target
+from tests.support.pool import faulty
 
 
 class Reader:
@@ -112,6 +113,24 @@ async def test_a_killed_session_gets_a_notice(chat, reader, harness):
     await harness.pool.kill([Target(thread_id="demo", session_id=harness.row("demo").session_id)])
     notice = await reader.until("notice")
     assert notice["text"] == "An operator ended this session. Your next message picks the conversation up again."
+
+
+async def test_a_start_that_fails_is_reported_once_for_each_message(make_harness):
+    harness = make_harness(argv=faulty("refuses 400 session/new"))
+    chat, reader = LocalChat(harness.pool), Reader()
+    await chat.open("demo", None, "me", reader)
+    await chat.send("demo", "one", "me")
+    await reader.until("turn_end")
+    said = [event for event in reader.events if "it said no" in str(event)]
+    assert [event["type"] for event in said] == ["turn_end"]
+
+
+async def test_an_error_that_the_answer_holds_is_not_repeated(make_harness):
+    chat, reader = LocalChat(make_harness(argv=faulty("says_its_error")).pool), Reader()
+    await chat.open("demo", None, "me", reader)
+    await chat.send("demo", "one", "me")
+    end = await reader.until("turn_end")
+    assert (end["text"], end["error"]) == ("API Error: 400 Your credit is too low.", "The agent reported this error.")
 
 
 async def test_a_crash_gets_a_notice_with_its_reason(chat, reader):

@@ -212,7 +212,7 @@ def test_check_prints_the_settings_and_starts_each_agent(daemon):
     daemon.config.write_text('[agent]\ncommand = "/bin/sh"\nargs = ["-c", "echo no luck >&2; exit 3"]\n')
     bad = run(daemon, "check", "--config", str(daemon.config))
     assert bad.returncode == 1
-    assert "ended (exit code 3) before it answered; its last words: no luck" in bad.stdout + bad.stderr
+    assert "ended (exit code 3) before it answered; it wrote: no luck" in bad.stdout + bad.stderr
 
 
 def fetch(url: str) -> tuple[int, str]:

@@ -295,7 +295,7 @@ async def test_a_crash_is_reported_and_waiting_turns_run_in_a_new_process(harnes
         (("/no/such/agent",), "cannot start"),
         (
             ("/bin/sh", "-c", "echo it broke >&2; exit 7"),
-            "it ended (exit code 7) before it answered; its last words: it broke",
+            "it ended (exit code 7) before it answered; it wrote: it broke",
         ),
         (("/bin/sleep", "60"), "did not answer initialize within 0.3 s"),
         (

@@ -91,6 +91,12 @@ def answers_twice(agent: Agent) -> None:
 
 
 @quirk
+def begins_with_a_mark(agent: Agent) -> None:
+    """A byte order mark stands before its first line."""
+    agent.raw(b"\xef\xbb\xbf")
+
+
+@quirk
 def garbage(agent: Agent) -> None:
     agent.before_answers = MALFORMED + OF_NO_USE
 
@@ -416,6 +422,19 @@ def refuses(agent: Agent, code: str, *methods: str) -> None:
     for method in methods:
         if method != "session/new" or not offered or agent.starts > 1:
             agent.on(method)(lambda request: agent.refuse(request, int(code), "it said no"))
+
+
+@quirk
+def says_its_error(agent: Agent) -> None:
+    """The error of each prompt is in its answer too."""
+
+    @agent.on("session/prompt")
+    def _(request):
+        agent.say("API Error: 400 Your credit is too low.")
+        agent.send(
+            id=request["id"],
+            error={"code": -32603, "message": "Internal error", "data": {"details": "Your credit is too low"}},
+        )
 
 
 @quirk

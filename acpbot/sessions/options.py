@@ -16,6 +16,7 @@ from acpbot.acp.agent import CALL_SECONDS
 from acpbot.errors import AgentRefused, AgentStartError, AgentTimeout, InvalidParams
 from acpbot.logs import get_logger
 from acpbot.sessions.modes import does_not_ask
+from acpbot.sessions.usage import UsageMeter
 from acpbot.text import one_line
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Options:
     """
 
     commands: list[dict[str, Any]] = field(default_factory=list)
-    usage: dict[str, Any] = field(default_factory=dict)
+    usage: UsageMeter = field(default_factory=UsageMeter)
     mode: str | None = None
     model: str | None = None
     unasked: str | None = None
@@ -91,7 +92,7 @@ class Options:
                 self._config = _objects(body.get("configOptions"))
                 self._note()
             case "usage_update":
-                self.usage = {key: body[key] for key in ("used", "size", "cost") if key in body}
+                self.usage.report(update.session_id, body)
 
     def choices(self, category: str) -> list[Choice]:
         """What can be set for ``mode`` or ``model`` (or any config option, by id or category); empty: nothing."""

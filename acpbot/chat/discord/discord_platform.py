@@ -207,6 +207,7 @@ class DiscordPlatform:
             reactions=message.reactions,
             prompts=self._prompts,
             diffs=self._diffs(incoming.thread_id),
+            footer=self._settings.discord.footer,
             deleted=self._messages.recently_deleted,
             turn_started=partial(self._messages.on_started, message),
             turn_over=partial(self._messages.on_over, message),

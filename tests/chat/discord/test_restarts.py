@@ -59,6 +59,7 @@ def turn_view(outbox: Outbox, pool: Pool) -> DiscordTurnView:
         reactions=ReactionUpdater(outbox, settings.reactions, "1", "2"),
         prompts=PermissionPrompts(CurrentSettings(settings), Channels(pool), outbox),
         diffs=None,
+        footer=False,
         deleted=(),
         turn_started=lambda _view: None,
         turn_over=lambda _view: None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +15,9 @@ from acpbot.sessions.views import Target
 from tests.fakes.agents import scripted
 from tests.sessions.test_pool import kill
 from tests.support.pool_restarts import rows, started
+
+if TYPE_CHECKING:
+    from acpbot.storage.records import CostRecord
 
 ARGV = (sys.executable, "-m", scripted.__name__)
 
@@ -89,7 +93,7 @@ def test_a_meter_adds_what_each_report_has_more_than_the_one_before():
 
 
 def test_a_meter_keeps_few_currencies_and_writes_nothing_before_it_is_settled():
-    saved = []
+    saved: list[CostRecord] = []
     meter = UsageMeter("1", "demo", {}, saved.append)
     for number in range(1000):
         meter.report("a", report(1 + number, currency=f"{chr(65 + number // 26 % 26)}X{chr(65 + number % 26)}"))
@@ -124,7 +128,9 @@ async def test_the_total_of_a_thread_and_agent_survives_a_kill_at_any_moment_and
     async with started(tmp_path, left, argv=ARGV) as second:
         (row,) = second.pool.rows(suspended=True)
         assert (row.cost, row.context_used) == (Cost(0.25, "USD"), None)
-        assert (await second.turn("1001", script(report(0.5)))).end.facts.cost == Cost(0.25, "USD")
+        again = (await second.turn("1001", script(report(0.5)))).end
+        assert again.facts is not None
+        assert again.facts.cost == Cost(0.25, "USD")
         assert second.row("1001").cost == Cost(0.5, "USD")
         await kill(second, "1001")
         assert second.row("1001").cost == Cost(0.5, "USD")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from acpbot.acp.schema import Update
     from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
     from acpbot.chat.discord.outbound.diff_poster import DiffPoster
+    from acpbot.chat.discord.outbound.file_poster import FilePoster
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.post import OnRestart, Post
     from acpbot.chat.discord.outbound.reactions import ReactionUpdater
@@ -66,6 +67,7 @@ class DiscordTurnView:
         reactions: ReactionUpdater,
         prompts: PermissionPrompts,
         diffs: DiffPoster | None,
+        files: FilePoster,
         footer: bool,
         deleted: Container[str],
         turn_started: Callable[[DiscordTurnView], None],
@@ -82,6 +84,7 @@ class DiscordTurnView:
         self._reactions = reactions
         self._prompts = prompts
         self._diffs = diffs
+        self._files = files
         self._footer = footer
         self._deleted = deleted
         self._turn_started = turn_started
@@ -128,6 +131,7 @@ class DiscordTurnView:
         self._reactions.update(update)
         if self._diffs is not None and update.kind in {"tool_call", "tool_call_update"}:
             self._diffs.show(update.body)
+        self._files.show(update)
         self._queue.refresh(self._render)
 
     def on_permission_request(self, ask: PermissionRequest) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from acpbot.acp.usage import Cost
@@ -14,8 +16,8 @@ LINE = "claude · Opus · 12 s · 34k of 200k tokens (17%) · $0.0123"
 
 
 def facts(**changes) -> TurnFacts:
-    known = {"agent": "claude", "model": "Opus", "seconds": 12.0, "context_used": 34_000, "context_size": 200_000}
-    return TurnFacts(**({"cost": Cost(0.0123, "USD")} | known | changes))
+    known: dict[str, Any] = {"agent": "claude", "model": "Opus", "seconds": 12.0, "cost": Cost(0.0123, "USD")}
+    return TurnFacts(**(known | {"context_used": 34_000, "context_size": 200_000} | changes))
 
 
 def test_it_says_who_has_answered_and_what_that_has_taken():

@@ -286,8 +286,21 @@ _ESCAPES = re.compile(
 )
 
 
+HALVES: Final = 0x10F800
+"""In the chunks of a text, the half U+D800 + N of a surrogate pair becomes this private character + N.
+
+So whoever puts the chunks together can put the halves together too; these characters are used by nobody else.
+"""
+_CHUNK: Final = re.compile(rb'"sessionUpdate"\s*:\s*"(?:user|agent)_(?:message|thought)_chunk"')
+
+
 def _replace_half_pair(escape: re.Match[bytes]) -> bytes:
     return rb"\ufffd" if escape["half"] else escape[0]
+
+
+def _mark_half_pair(escape: re.Match[bytes]) -> bytes:
+    half = escape["half"]
+    return chr(HALVES + int(half[1:], 16) - 0xD800).encode() if half else escape[0]
 
 
 _ABSENT = msgspec.Raw(b"")
@@ -337,12 +350,14 @@ class LenientDecoder:
     def _unusual(self, line: bytes | Overlong, error: Exception) -> Message | None:
         """What a line says that is too long, holds half of a surrogate pair or begins with a byte order mark.
 
-        ``None`` for a blank one. Agents in JavaScript cut strings inside a pair: each half becomes U+FFFD.
+        ``None`` for a blank one. Agents in JavaScript cut strings inside a pair: each half becomes U+FFFD, or is marked
+        in a chunk of a text.
         """
         text = line.short if isinstance(line, Overlong) else line
         if text is None:
             return self._malformed(line, error)
-        whole = _ESCAPES.sub(_replace_half_pair, text.removeprefix(codecs.BOM_UTF8))
+        replace = _replace_half_pair if _CHUNK.search(text) is None else _mark_half_pair
+        whole = _ESCAPES.sub(replace, text.removeprefix(codecs.BOM_UTF8))
         if whole == line:
             return self._malformed(line, error)
         try:

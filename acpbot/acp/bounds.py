@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from acpbot.acp.schema import Implementation
 from acpbot.acp.shorten import Shortener, shorten
-from acpbot.jsonrpc import PLAIN_MOST
+from acpbot.jsonrpc import HALVES, PLAIN_MOST
 from acpbot.text import clean, one_line
 
 LINE_MOST: Final = 1024 * 1024
@@ -43,8 +43,12 @@ REASON_MOST: Final = 80
 # The members of an update in a whole line: those of a notification, its params, and its update.
 _UPDATE_DEPTH: Final = 3
 _CHUNKS: Final = frozenset({"user_message_chunk", "agent_message_chunk", "agent_thought_chunk"})
+# Marked halves of surrogate pairs: first halves, second halves.
+_FIRST: Final = f"{chr(HALVES)}-{chr(HALVES + 0x3FF)}"
+_SECOND: Final = f"{chr(HALVES + 0x400)}-{chr(HALVES + 0x7FF)}"
+_HALVES: Final = re.compile(f"([{_FIRST}])([{_SECOND}])|[{_FIRST}{_SECOND}]")
 # What may belong to a character that goes on in the next chunk.
-_OPEN_END: Final = re.compile("[\u200c\u200d]\\Z|[\U000e0030-\U000e007a]{1,6}\\Z")
+_OPEN_END: Final = re.compile(f"[\u200c\u200d]?[{_FIRST}]\\Z|[\u200c\u200d]\\Z|[\U000e0030-\U000e007a]{{1,6}}\\Z")
 
 
 def line_shortener() -> Shortener:
@@ -99,7 +103,9 @@ class UpdateBounds:
             if isinstance(content, dict) and isinstance(text := content.get("text"), str):
                 content["text"] = self._chunk((session_id, kind), text)
             elif isinstance(content, dict):
-                return _block(content)
+                if line_cut:
+                    _drop_data(content)
+                return _texts(content, type=KIND_MOST, name=NAME_MOST, uri=PATH_MOST)
             return False
         match kind:
             case "tool_call" | "tool_call_update":
@@ -121,9 +127,17 @@ class UpdateBounds:
         whole = f"{self.last}{self._held}{text}"
         end = _OPEN_END.search(whole, len(self.last))
         self._held = "" if end is None else end[0]
-        cleaned = clean(whole[: len(whole) - len(self._held)])[len(self.last) :]
+        cleaned = clean(_HALVES.sub(_joined, whole[: len(whole) - len(self._held)]))[len(self.last) :]
         self.last = cleaned[-1:] or self.last
         return cleaned
+
+
+def _joined(halves: re.Match[str]) -> str:
+    """The character that two marked halves make up; U+FFFD for one that is alone."""
+    if halves[1] is None:
+        return "\ufffd"
+    first, second = ord(halves[1]) - HALVES, ord(halves[2]) - HALVES - 0x400
+    return chr(0x10000 + (first << 10) + second)
 
 
 def tool_call(body: dict[str, Any], *, line_cut: bool = False) -> bool:
@@ -144,14 +158,20 @@ def tool_call(body: dict[str, Any], *, line_cut: bool = False) -> bool:
             if isinstance(item, dict) and not (line_cut and item.get("type") == "diff")
         ]
         for item in body["content"]:
+            if line_cut and isinstance(block := item.get("content"), dict):
+                _drop_data(block)
             path = item.get("path")
             if isinstance(path, str) and len(path) > PATH_MOST:
                 item["path"], cut = path[:PATH_MOST], True
     return cut
 
 
-def _block(content: dict[str, Any]) -> bool:
-    return _texts(content, type=KIND_MOST, name=NAME_MOST, uri=PATH_MOST)
+def _drop_data(block: dict[str, Any]) -> None:
+    """Leave out the file in a content block: its line was cut, so that its end may be missing."""
+    if "data" in block:
+        block["data"] = ""
+    if isinstance(resource := block.get("resource"), dict):
+        resource.update(dict.fromkeys(resource.keys() & {"blob", "text"}, ""))
 
 
 def _plan(body: dict[str, Any]) -> bool:

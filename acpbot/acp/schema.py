@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from acpbot.acp import lenient
+from acpbot.acp.content import link
 
 PROTOCOL_VERSION: Final = 1
 CANCELLED_ERROR: Final = -32800
@@ -216,7 +217,7 @@ def chunk_text(body: dict[str, Any]) -> str:
         return text
     kind = content.get("type")
     if kind == "resource_link":
-        return f"[{content.get('name') or content.get('uri') or 'link'}]({content.get('uri', '')})"
+        return link(content.get("name"), content.get("uri"))
     return f"[{kind}]" if isinstance(kind, str) else ""
 
 

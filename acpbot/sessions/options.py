@@ -18,6 +18,7 @@ from acpbot.acp.agent import CALL_SECONDS
 from acpbot.errors import AgentRefused, AgentStartError, AgentTimeout, InvalidParams
 from acpbot.logs import get_logger
 from acpbot.sessions.modes import does_not_ask
+from acpbot.sessions.usage import UsageMeter
 from acpbot.text import one_line
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Options:
     """
 
     commands: list[dict[str, Any]] = field(default_factory=list)
-    usage: dict[str, Any] = field(default_factory=dict)
+    usage: UsageMeter = field(default_factory=UsageMeter)
     mode: str | None = None
     model: str | None = None
     unasked: str | None = None
@@ -97,7 +98,7 @@ class Options:
                 self._config = _objects(body.get("configOptions"))
                 self._note()
             case "usage_update":
-                self.usage = {key: body[key] for key in ("used", "size", "cost") if key in body}
+                self.usage.report(update.session_id, body)
 
     async def wait_for_commands(self) -> None:
         """Wait until the agent has listed its commands, 2 seconds at most, and only once."""

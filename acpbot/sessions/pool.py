@@ -19,9 +19,9 @@ from acpbot.sessions.session import Session
 from acpbot.sessions.session_table import SessionTable
 from acpbot.sessions.thread import ThreadRegistry, title_from
 from acpbot.sessions.turn import DEFERRED, TurnEnd, finish_all
-from acpbot.sessions.views import Detail, KillResult, OutdatedSessions, PoolCounts, Row, Target, changed_keys, row_of
+from acpbot.sessions.views import Detail, KillResult, OutdatedSessions, PoolCounts, Row, Target, changed_keys
 from acpbot.sessions.watchdog import Watchdog
-from acpbot.sessions.workspace import check_thread_id, work_folder
+from acpbot.sessions.workspace import check_thread_id
 from acpbot.storage.records import ProcessRecord, ThreadRecord, TurnRecord
 from acpbot.storage.store import Store
 from acpbot.times import rfc3339, seconds_since_boot
@@ -139,7 +139,7 @@ class Pool:
         if suspended:
             running = {row.thread_id for row in rows}
             rows += [
-                row_of(thread, work_folder(self._settings.now, thread))
+                self._threads.suspended_row(thread, self._settings.now)
                 for key, thread in self._threads.by_id.items()
                 if key not in running
             ]
@@ -194,7 +194,7 @@ class Pool:
             return session.row()
         if thread is None:
             raise NotFound(f"cannot find thread {thread_id[:80]!r}")
-        return row_of(thread, work_folder(self._settings.now, thread))
+        return self._threads.suspended_row(thread, self._settings.now)
 
     async def detail(self, thread_id: str) -> Detail:
         """The thread's row and what takes a look at the system. Raises NotFound."""
@@ -290,6 +290,7 @@ class Pool:
             launcher=self._launcher,
             observer=self,
             listener=self._threads.listeners.get(platform),
+            meter=self._threads.usage(thread),
             clock=self._clock,
             wall=self._wall,
         )
@@ -437,6 +438,7 @@ class Pool:
         self._table.closing.pop(session, None)
         self._watchdog.reported.discard(session.session_id)
         thread.used_at = self._wall()
+        session.options.usage.settle()
         self._publish("gone", session.row())
         if reason == "start_failed":
             is_for_operators = thread.platform in self._threads.unlimited
@@ -479,6 +481,8 @@ class Pool:
     def tick(self) -> None:
         """Look at every session once: expiry, stuck turns, turns over their limit. Called about once a second."""
         now, pool = self._clock(), self._settings.now.pool
+        for session in self._table.current.values():
+            session.options.usage.settle()  # what came after a turn
         self._watchdog.check(list(self._table.current.values()), pool)
         self._capacity.converge()
         for session, retry_at in list(self._table.unverified.items()):

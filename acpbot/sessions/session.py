@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from acpbot.runtimes.runtime import AgentProcess, Launcher, Usage
     from acpbot.sessions.thread import ThreadListener
     from acpbot.sessions.turn import PermissionNote
+    from acpbot.sessions.usage import UsageMeter
     from acpbot.sessions.views import Reason
     from acpbot.storage.records import ThreadRecord
 
@@ -76,9 +77,9 @@ class Session:
 
     In state ``starting`` until :meth:`open` has started it. All methods belong to the event loop's thread.
     ``agent_settings`` and ``cwd`` hold for the whole session, ``settings`` is read at each use. ``listener`` is the
-    thread's chat platform. ``clock``: monotonic seconds; ``wall``: Unix time. ``ending``: how the last try to end it
-    went, ``None`` before. ``detail_for_people``: why its start has failed, for those who are no operators; empty where
-    that is the error.
+    thread's chat platform. ``meter``: what its agent has used in the thread. ``clock``: monotonic seconds; ``wall``:
+    Unix time. ``ending``: how the last try to end it went, ``None`` before. ``detail_for_people``: why its start has
+    failed, for those who are no operators; empty where that is the error.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Session:
         launcher: Launcher,
         observer: SessionObserver,
         listener: ThreadListener | None,
+        meter: UsageMeter,
         clock: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
@@ -125,6 +127,7 @@ class Session:
             on_permission_record=partial(observer.permission_answered, self),
         )
         self.options = self.turns.options
+        self.options.usage = meter
         self.permission_requests = self.turns.permission_requests
         self._opened = False
         self._gone = False
@@ -174,6 +177,9 @@ class Session:
             queued=len(turns.queue),
             mode=self.options.mode,
             model=self.options.model,
+            context_used=self.options.usage.context_used,
+            context_size=self.options.usage.context_size,
+            cost=self.options.usage.cost,
             pid=None if process is None else process.pid,
             processes=None if usage is None else usage.processes,
             rss_bytes=None if usage is None else usage.rss_bytes,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from acpbot.aio import DISK, TaskSet
 from acpbot.errors import Ambiguous, NotFound
 from acpbot.logs import get_logger
+from acpbot.sessions.usage import UsageMeter
+from acpbot.sessions.views import row_of
 from acpbot.sessions.workspace import has_own_folder, remove_folder, work_folder
 
 if TYPE_CHECKING:
@@ -16,8 +19,8 @@ if TYPE_CHECKING:
 
     from acpbot.config.settings import Settings
     from acpbot.sessions.turn import PermissionNote
-    from acpbot.sessions.views import Reason
-    from acpbot.storage.records import ThreadRecord
+    from acpbot.sessions.views import Reason, Row
+    from acpbot.storage.records import CostRecord, ThreadRecord
     from acpbot.storage.store import Store
 
 log = get_logger(__name__)
@@ -87,8 +90,11 @@ class ThreadRegistry:
         self._boottime = boottime
         self._offset: float | None = None
         self._saved: dict[str, ThreadRecord] = {}
+        self._costs: dict[str, dict[tuple[str, str], CostRecord]] = {}
         for record in store.restored.threads:
             self.by_id[record.thread_id] = record
+        for cost in store.restored.costs:
+            self._costs.setdefault(cost.thread_id, {})[cost.agent, cost.currency] = cost
 
     def save(self, thread: ThreadRecord) -> None:
         """Store a thread where it has changed."""
@@ -100,7 +106,25 @@ class ThreadRegistry:
         """Drop a thread whose conversation is over for good."""
         del self.by_id[thread.thread_id]
         self._saved.pop(thread.thread_id, None)
+        self._costs.pop(thread.thread_id, None)
         self._store.forget_thread(thread.thread_id)
+
+    def usage(self, thread: ThreadRecord) -> UsageMeter:
+        """What the thread's agent has used so far."""
+        known = self._costs.get(thread.thread_id, {}).values()
+        records = {cost.currency: cost for cost in known if cost.agent == thread.agent}
+        return UsageMeter(thread.thread_id, thread.agent, records, partial(self._save_cost, thread))
+
+    def _save_cost(self, thread: ThreadRecord, cost: CostRecord) -> None:
+        if self.by_id.get(thread.thread_id) is thread:  # not where it was forgotten meanwhile
+            self._costs.setdefault(thread.thread_id, {})[cost.agent, cost.currency] = cost
+            self._store.save_cost(cost)
+
+    def suspended_row(self, thread: ThreadRecord, settings: Settings) -> Row:
+        """The row of a thread that has no session."""
+        costs = self._costs.get(thread.thread_id)  # few of very many threads have some
+        cost = None if costs is None else self.usage(thread).cost
+        return row_of(thread, work_folder(settings, thread), cost=cost)
 
     def resolve(self, text: str) -> str:
         """The thread id that ``text`` names: itself, or the one that ends in it (4 characters at least).

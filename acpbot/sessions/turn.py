@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from acpbot.acp.connection import PermissionAsked, PromptEnded
     from acpbot.acp.schema import Update
+    from acpbot.acp.usage import Cost
 
 log = get_logger(__name__)
 
@@ -51,16 +52,31 @@ DEFERRED: Final = "kept"
 """The stop reason of a turn that is deferred until the daemon's next start; the value is the wire's."""
 
 
+class TurnFacts(msgspec.Struct, frozen=True):
+    """What a turn that ran has taken: ``seconds``, and ``cost``; tokens in the context at its end, and how many fit.
+
+    ``model`` is the name of the model in force. ``None`` is unknown.
+    """
+
+    agent: str
+    model: str | None
+    seconds: float
+    context_used: int | None
+    context_size: int | None
+    cost: Cost | None
+
+
 class TurnEnd(msgspec.Struct, frozen=True):
     """How a turn ended: ACP's stop reason, or ``error`` with a sentence for people.
 
     ``kept``: it never ran, and waits on disk until the daemon is started again. ``reason``: what the agent itself
-    names as the reason in ``error``; its answer may hold the same.
+    names as the reason in ``error``; its answer may hold the same. ``facts``: ``None`` where it never ran.
     """
 
     stop_reason: str
     error: str | None = None
     reason: str = ""
+    facts: TurnFacts | None = None
 
 
 class PermissionNote(msgspec.Struct, frozen=True):

@@ -6,6 +6,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from acpbot.acp import permissions, schema
 from acpbot.acp.connection import PermissionAsked, PermissionUnreadable, PromptEnded, RequestCancelled
 from acpbot.aio import Wakeup
@@ -18,7 +20,7 @@ from acpbot.sessions.paragraphs import Paragraphs
 from acpbot.sessions.permission_notes import PermissionNotes
 from acpbot.sessions.permission_requests import PermissionRequests
 from acpbot.sessions.titles import Titles
-from acpbot.sessions.turn import PermissionNote, PermissionRequest, Turn, TurnEnd, end_of
+from acpbot.sessions.turn import PermissionNote, PermissionRequest, Turn, TurnEnd, TurnFacts, end_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -299,8 +301,21 @@ class TurnRunner:
         self._thread.used_at = self._wall()
         self.idle_since = self._clock()
         self.over.set()
-        turn.finish(end)
+        turn.finish(msgspec.structs.replace(end, facts=self._facts()))
+        self.options.usage.settle()
         self._on_change()
+
+    def _facts(self) -> TurnFacts:
+        """What the turn that ends now has taken."""
+        model, usage = self.options.current("model"), self.options.usage
+        return TurnFacts(
+            agent=self._thread.agent,
+            model=None if model is None else model.name,
+            seconds=self.turn_seconds,
+            context_used=usage.context_used,
+            context_size=usage.context_size,
+            cost=usage.take_turn_cost(),
+        )
 
     # What the agent says.
 

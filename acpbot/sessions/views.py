@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
+from acpbot.acp.usage import Cost  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.runtimes.runtime import LimitNotHeld  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.sessions.options import NotSet  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.sessions.terminate import Proof, Step  # noqa: TC001 - msgspec resolves the annotation when it runs
@@ -39,6 +40,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     ``None`` outside a turn; ``idle_seconds`` is 0 in a turn and restarts when one ends; ``queued`` leaves out the
     running turn; ``turns`` counts finished ones; ``activity`` is the running tool's title, ``waiting_for`` what a
     permission is wanted for, on one line; ``mode`` and ``model`` are the agent's ids of those in force.
+    ``context_used`` and ``context_size`` are tokens; ``cost`` is what the agent says that it has cost in this thread,
+    in all its sessions.
     """
 
     thread_id: str
@@ -60,6 +63,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     turns: int
     mode: str | None = None
     model: str | None = None
+    context_used: int | None = None
+    context_size: int | None = None
+    cost: Cost | None = None
     pid: int | None = None
     processes: int | None = None
     rss_bytes: int | None = None

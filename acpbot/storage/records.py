@@ -35,6 +35,20 @@ class ThreadRecord(msgspec.Struct, gc=False):
     removal_notice_at: float | None = None
 
 
+class CostRecord(msgspec.Struct, frozen=True):
+    """What an agent has cost in a thread, in one currency (a code of ISO 4217), over all its sessions.
+
+    ``reported``: what it said last that its ACP session has cost; that session is ``acp_session_id``.
+    """
+
+    thread_id: str
+    agent: str
+    currency: str
+    amount: float = 0.0
+    acp_session_id: str = ""
+    reported: float = 0.0
+
+
 class ProcessRecord(msgspec.Struct, frozen=True):
     """The leader of a session's processes. ``start_time``: clock ticks since the boot that ``boot_id`` names."""
 
@@ -79,6 +93,7 @@ class RestoredState(msgspec.Struct):
     """What an earlier daemon stored. ``seen`` and ``read_up_to`` are by platform: see :meth:`Store.read_up_to`."""
 
     threads: list[ThreadRecord] = []
+    costs: list[CostRecord] = []
     processes: list[ProcessRecord] = []
     turns: list[TurnRecord] = []
     posts: list[PostRecord] = []

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from acpbot.storage.database import Database, damaged
-from acpbot.storage.records import PostRecord, ProcessRecord, RestoredState, ThreadRecord, TurnRecord
+from acpbot.storage.records import CostRecord, PostRecord, ProcessRecord, RestoredState, ThreadRecord, TurnRecord
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +67,12 @@ MIGRATIONS: Final = (
     CREATE INDEX audit_kind ON audit (kind, sequence);
     """,
     "CREATE TABLE instance (id TEXT PRIMARY KEY, file TEXT NOT NULL) STRICT, WITHOUT ROWID;",
+    """
+    CREATE TABLE costs (
+        thread_id TEXT NOT NULL, agent TEXT NOT NULL, currency TEXT NOT NULL, amount REAL NOT NULL,
+        acp_session_id TEXT NOT NULL, reported REAL NOT NULL, PRIMARY KEY (thread_id, agent, currency)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 
 _CHOSEN: Final = msgspec.json.Decoder(dict[str, str])
@@ -143,6 +149,11 @@ class Store:
     def forget_thread(self, thread_id: str) -> None:
         """The thread's conversation is over for good."""
         self._write("DELETE FROM threads WHERE thread_id = ?", thread_id)
+        self._write("DELETE FROM costs WHERE thread_id = ?", thread_id)
+
+    def save_cost(self, record: CostRecord) -> None:
+        """Keep what an agent has cost in a thread."""
+        self._write("INSERT OR REPLACE INTO costs VALUES (?, ?, ?, ?, ?, ?)", *msgspec.structs.astuple(record))
 
     # Processes.
 
@@ -254,6 +265,8 @@ def _restored(database: Database) -> RestoredState:
         *same, resumable, turns, chosen, notice_at = row
         values = (*same, bool(resumable), turns, _CHOSEN.decode(chosen), notice_at)
         state.threads.append(ThreadRecord(*values))
+    for row in database.read("SELECT thread_id, agent, currency, amount, acp_session_id, reported FROM costs"):
+        state.costs.append(CostRecord(*row))
     for row in database.read("SELECT turn_id, thread_id, platform, state, message FROM turns ORDER BY sequence"):
         state.turns.append(TurnRecord(*row))
     for row in database.read(f"SELECT {_POST} FROM posts ORDER BY sequence"):  # noqa: S608 - the same

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from acpbot.acp.usage import Cost
 from acpbot.chat.platform import ChatFacts
 from acpbot.config.security import Finding
 from acpbot.daemon import health
@@ -55,6 +56,9 @@ def make_row(thread: str = "1417221234567890123", **changes: Any) -> Row:
         "turns": 3,
         "mode": "ask",
         "model": "opus",
+        "context_used": 34_000,
+        "context_size": 200_000,
+        "cost": Cost(0.25, "USD"),
         "pid": 4242,
         "processes": 3,
         "rss_bytes": 73_400_320,

@@ -39,7 +39,7 @@ async def test_commands_usage_and_title_are_kept(harness):
     await harness.turn("1001", "say a")
     session = harness.session("1001")
     assert session.options.commands
-    assert session.options.usage
+    assert session.options.usage.context_used
     await harness.turn("1001", "title Blue doors")
     assert harness.row("1001").title == "Blue doors"
 

@@ -14,7 +14,7 @@ import pytest
 
 from acpbot.errors import StartError
 from acpbot.storage.database import Database, DiskLimits
-from acpbot.storage.records import PostRecord, ThreadRecord
+from acpbot.storage.records import CostRecord, PostRecord, ThreadRecord
 from acpbot.storage.store import APPLICATION_ID, AUDIT_MOST, MIGRATIONS, Store
 
 TABLE = ("CREATE TABLE things (name TEXT PRIMARY KEY) STRICT",)
@@ -476,3 +476,17 @@ def test_the_denials_of_an_older_audit_are_found_to_be_denials(path):
         rows = list(connection.execute("SELECT outcome, kind, times FROM audit ORDER BY sequence"))
     connection.close()
     assert rows == [("denied", "denied", 1), ("ended", "done", 1)]
+
+
+async def test_an_older_store_gets_a_place_for_costs_which_go_with_their_thread(path):
+    Database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS[:6]).close()
+    store = Store.open(path)
+    kept, gone = (CostRecord(thread, "demo", "USD", 0.5, "acp", 0.25) for thread in ("1001", "1002"))
+    for cost in (kept, gone):
+        store.save_cost(cost)
+    store.forget_thread("1002")
+    await store.durable()
+    store.close()
+    again = Store.open(path)
+    again.close()
+    assert again.restored.costs == [kept]

@@ -77,6 +77,7 @@ class Scene:
         allowed: dict[str, Any] = {
             "bot_token": server.token,
             "allow_all_channels": True,
+            "footer": False,
             "allowed_users": (str(self.ada.id), str(self.bob.id)),
             "allow_user_messages": "involved",
         }

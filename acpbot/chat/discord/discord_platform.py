@@ -19,6 +19,7 @@ from acpbot.chat.discord.inbound.content import defuse
 from acpbot.chat.discord.inbound.recheck import RECHECK_SECONDS, AccessRecheck
 from acpbot.chat.discord.inbound.refusal_text import refusal_text
 from acpbot.chat.discord.outbound.diff_poster import DiffPoster
+from acpbot.chat.discord.outbound.file_poster import FilePoster
 from acpbot.chat.discord.outbound.reactions import ReactionEvent, ReactionUpdater, end_reactions
 from acpbot.chat.discord.outbound.rest import ARCHIVED, FORBIDDEN, NOT_FOUND, RequestRefused
 from acpbot.chat.discord.turn_view import LIMIT, DiscordTurnView
@@ -207,6 +208,8 @@ class DiscordPlatform:
             reactions=message.reactions,
             prompts=self._prompts,
             diffs=self._diffs(incoming.thread_id),
+            files=FilePoster(self._outbox, incoming.thread_id),
+            footer=self._settings.discord.footer,
             deleted=self._messages.recently_deleted,
             turn_started=partial(self._messages.on_started, message),
             turn_over=partial(self._messages.on_over, message),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from acpbot.aio import TaskSet
 from acpbot.chat.discord.outbound.reactions import STOP_EVENTS, ReactionEvent
 from acpbot.chat.discord.outbound.rest import BAD_REQUEST, FILE_BYTES_MOST, File, RequestRefused, Unreachable
+from acpbot.chat.rendering.footer import footer_text
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.chat.rendering.markdown import code, plain
 from acpbot.logs import get_logger
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from acpbot.acp.schema import Update
     from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
     from acpbot.chat.discord.outbound.diff_poster import DiffPoster
+    from acpbot.chat.discord.outbound.file_poster import FilePoster
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.post import OnRestart, Post
     from acpbot.chat.discord.outbound.reactions import ReactionUpdater
@@ -50,7 +52,8 @@ _STOPPED: Final = {
 class DiscordTurnView:
     """One turn (:class:`TurnView`). Nothing here waits: posts go to the outbox, which paces itself.
 
-    ``diffs`` is ``None`` where file changes are not to be shown; ``deleted`` holds the ids of messages that somebody
+    ``diffs`` is ``None`` where file changes are not to be shown; ``footer``: show below the answer what it has taken;
+    ``deleted`` holds the ids of messages that somebody
     has deleted lately. ``turn_started`` and ``turn_over`` are called with the view when the turn runs, and when it has
     ended, was deferred or was refused. ``undelivered`` is called once where Discord takes no more messages in the
     thread, and ``on_crash`` where the task that shows that something is being written crashes.
@@ -64,6 +67,8 @@ class DiscordTurnView:
         reactions: ReactionUpdater,
         prompts: PermissionPrompts,
         diffs: DiffPoster | None,
+        files: FilePoster,
+        footer: bool,
         deleted: Container[str],
         turn_started: Callable[[DiscordTurnView], None],
         turn_over: Callable[[DiscordTurnView], None],
@@ -79,6 +84,8 @@ class DiscordTurnView:
         self._reactions = reactions
         self._prompts = prompts
         self._diffs = diffs
+        self._files = files
+        self._footer = footer
         self._deleted = deleted
         self._turn_started = turn_started
         self._turn_over = turn_over
@@ -124,6 +131,7 @@ class DiscordTurnView:
         self._reactions.update(update)
         if self._diffs is not None and update.kind in {"tool_call", "tool_call_update"}:
             self._diffs.show(update.body)
+        self._files.show(update)
         self._queue.refresh(self._render)
 
     def on_permission_request(self, ask: PermissionRequest) -> None:
@@ -247,6 +255,8 @@ class DiscordTurnView:
             live.notice(f"The agent stopped: {code(end.stop_reason)}.")
         elif is_blank("".join(live.bodies())):
             live.notice("The agent ended its turn without saying anything.")
+        if self._footer and end.facts is not None:
+            live.footer(footer_text(end.facts))
 
     def _attach(self, rest: str) -> None:
         """Post the rest of a long answer, and only the rest, as files."""

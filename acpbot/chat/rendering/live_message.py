@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from acpbot.chat.rendering.markdown import code, plain
 from acpbot.chat.rendering.splitter import Piece, Splitter
 from acpbot.chat.rendering.tables import TableMode, Tables
-from acpbot.text import clean, one_line, shorten, units
+from acpbot.text import clean, is_blank, one_line, shorten, units
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +24,7 @@ ToolDisplay = Literal["full", "compact", "none"]
 LIMIT_MIN: Final = 400
 _NOTICES_MAX: Final = 5
 _NOTICE_MAX: Final = 300
+_SMALL: Final = "\n-# "
 _LINES_MAX: Final = 3
 _CALLS_MAX: Final = 1024
 _TITLE_MAX: Final = 100
@@ -168,7 +169,7 @@ class LiveMessage:
 
     ``limit``: UTF-16 code units of a body, 400 at least. Discord allows 2000 characters, and does not say how it
     counts them: these are never fewer. A tenth of the first body is kept for the header, a fifth of the last for
-    notices.
+    notices; a footer has a tenth at most.
     ``tool_display``: ``full`` is a line for each tool, collapsed past three; ``compact`` is one line; ``none`` is none.
     ``tables``: how Markdown tables are shown, see :class:`Tables`.
     """
@@ -187,6 +188,7 @@ class LiveMessage:
         self._header_size = 0
         self._header_changed = False
         self._notices: list[str] = []
+        self._footer = ""
         self._tables = None if tables == "off" else Tables(tables)
         self._splitter = Splitter(self._budget, max_bodies)
 
@@ -220,6 +222,17 @@ class LiveMessage:
         if line:
             self._notices = [*self._notices, line][-_NOTICES_MAX:]
 
+    def footer(self, text: str) -> None:
+        """Add one small line of the bot's own, in Markdown, below the whole text; nothing where there is no text.
+
+        It is in the last message that has some of the text, never in one of its own: where it does not fit there, the
+        end of the text and the footer make one more.
+        """
+        line = shorten(" ".join(clean(text).split()), self._header_budget - len(_SMALL))
+        if line and not is_blank(self.text):
+            self._footer = f"{_SMALL}{line}"
+            self._splitter.budget_changed()
+
     @property
     def text(self) -> str:
         """All of the text, byte for byte, with its tables as they are shown."""
@@ -248,6 +261,8 @@ class LiveMessage:
             budget -= max(self._header_budget, self._header_size + 1)
         if index == self._max - 1:
             budget -= self._notice_budget
+        else:
+            budget -= units(self._footer)
         return budget
 
     def _update_header(self) -> None:
@@ -278,15 +293,18 @@ class LiveMessage:
             first = pieces[0] if pieces else Piece("", "", "")
             header = f"{self._header_text}\n" if pieces else self._header_text
             pieces[:1] = [first._replace(before=header + first.before)]
+        end = len(pieces) - 1
         if self._notices or self._splitter.rest_length:
             self._add_notices(pieces)
+        if self._footer:
+            pieces[end] = pieces[end]._replace(after=pieces[end].after + self._footer)
         return pieces
 
     def _add_notices(self, pieces: list[Piece]) -> None:
         left = self._splitter.rest_length
         more = [f"… {left:,} more character{'s are' if left != 1 else ' is'} in the attached file."] if left else []
         notices = "\n".join((*more, *self._notices))
-        free = self._limit - units("".join(pieces[-1])) - 1 if pieces else 0
+        free = self._limit - units("".join(pieces[-1])) - units(self._footer) - 1 if pieces else 0
         if units(notices) > free and len(pieces) < self._max:
             pieces.append(Piece("", "", shorten(notices, self._limit)))
         else:

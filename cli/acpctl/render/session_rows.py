@@ -146,6 +146,8 @@ def session_fields(row: Row, out: Renderer) -> list[tuple[str, Cell]]:
         ("agent", (clean(row.get("agent")), "")),
         ("mode", (clean(row.get("mode")), "")),
         ("model", (clean(row.get("model")), "")),
+        ("context", (_context(row), "")),
+        ("cost", (_cost(row.get("cost")), "")),
         *_not_as_configured(row),
         ("owner", (f"{owner} on {platform}" if owner else platform, "")),
         ("process", (f"pid {count(row.get('pid'))}, {alive}" if row.get("pid") is not None else alive, "")),
@@ -156,6 +158,21 @@ def session_fields(row: Row, out: Renderer) -> list[tuple[str, Cell]]:
         ("created", (clean(row.get("created_at")), "")),
     ]
     return [(name, cell) for name, cell in pairs if cell[0]]
+
+
+def _context(row: Row) -> str:
+    """The tokens in the model's context, and how many fit; empty where that is unknown."""
+    used, most = number(row.get("context_used")), number(row.get("context_size"))
+    if used is None:
+        return ""
+    return f"{used:,.0f} tokens" if not most else f"{used:,.0f} of {most:,.0f} tokens ({used / most:.0%})"
+
+
+def _cost(cost: object) -> str:
+    """What the agent says that the thread has cost; empty where that is unknown."""
+    if not isinstance(cost, dict) or (amount := number(cost.get("amount"))) is None:
+        return ""
+    return f"{amount:,.4f} {clean(cost.get('currency'))}".rstrip()
 
 
 def _not_as_configured(row: Row) -> list[tuple[str, Cell]]:

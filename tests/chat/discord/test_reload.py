@@ -112,3 +112,23 @@ async def test_a_new_limit_of_bot_turns_applies(scene: Scene):
 async def test_settings_without_discord_are_refused(scene: Scene):
     with pytest.raises(ValueError, match=r"no \[discord\]"):
         scene.chat.reconfigure(structs.replace(scene.settings, discord=None))
+
+
+async def test_the_footer_of_an_answer_follows_the_setting(scene: Scene):
+    reconfigure(scene, discord={"footer": True})
+    thread = await scene.opens("say hello")
+    await scene.says(thread, "hello\n-# demo · ")
+    await scene.idle(thread, 1)
+    assert len(scene.bodies(thread)) == 1
+    assert " tokens (" in scene.text(thread)
+    reconfigure(scene, discord={"footer": False})
+    scene.ada.says(thread, "say without")
+    await scene.idle(thread, 2)
+    assert scene.bodies(thread)[-1].content == "without"
+
+
+async def test_an_error_without_text_has_no_footer(scene: Scene):
+    reconfigure(scene, discord={"footer": True})
+    thread = await scene.opens("error")
+    await scene.idle(thread, 1)
+    assert "-#" not in scene.text(thread)

@@ -12,6 +12,7 @@ from acpbot.aio import Backoff
 from acpbot.chat.discord.access import Channels, CurrentSettings
 from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
 from acpbot.chat.discord.outbound.channel_queue import NONCE_SECONDS
+from acpbot.chat.discord.outbound.file_poster import FilePoster
 from acpbot.chat.discord.outbound.outbox import Outbox
 from acpbot.chat.discord.outbound.reactions import ReactionUpdater
 from acpbot.chat.discord.outbound.rest import File
@@ -59,6 +60,8 @@ def turn_view(outbox: Outbox, pool: Pool) -> DiscordTurnView:
         reactions=ReactionUpdater(outbox, settings.reactions, "1", "2"),
         prompts=PermissionPrompts(CurrentSettings(settings), Channels(pool), outbox),
         diffs=None,
+        files=FilePoster(outbox, "1"),
+        footer=False,
         deleted=(),
         turn_started=lambda _view: None,
         turn_over=lambda _view: None,

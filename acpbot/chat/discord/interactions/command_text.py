@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from acpbot.chat.rendering.footer import context_text
 from acpbot.chat.rendering.markdown import code, plain
 from acpbot.text import one_line
 from acpbot.times import short_duration
@@ -67,21 +68,18 @@ def status_text(row: Row, options: Options | None) -> str:
     if row.queued:
         lines.append(f"{row.queued} message{'s' * (row.queued != 1)} queued")
     if options is not None:
-        for category in ("model", "mode"):
-            current = options.current(category)
-            if current is not None:
-                lines.append(f"{category.capitalize()}: {code(current.name)}")
-        if options.unasked is not None:
-            lines.append(UNASKED)
-        lines += _usage(options.usage)
+        lines += _options(options)
+    if row.context_used is not None:
+        lines.append(f"Context: {context_text(row.context_used, row.context_size)}")
+    if row.cost is not None:
+        lines.append(f"Cost in this thread: {row.cost}")
     return "\n".join(lines)
 
 
-def _usage(usage: dict[str, object]) -> list[str]:
-    used, size = usage.get("used"), usage.get("size")
-    if isinstance(used, int) and isinstance(size, int) and size > 0:
-        return [f"Context: {used:,} of {size:,} tokens ({used / size:.0%})"]
-    return []
+def _options(options: Options) -> list[str]:
+    current = [(category, options.current(category)) for category in ("model", "mode")]
+    lines = [f"{category.capitalize()}: {code(choice.name)}" for category, choice in current if choice is not None]
+    return [*lines, UNASKED] if options.unasked is not None else lines
 
 
 def sessions_text(rows: Sequence[Row]) -> str:

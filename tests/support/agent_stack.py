@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 from acpbot.sessions.views import Target
 from tests.fakes.model_server import HOST, ModelServer
 from tests.support.pool import Harness, Listener
-from tests.support.real_agents import recipe
+from tests.support.real_agents import ASKING, recipe
 
 if TYPE_CHECKING:
     from acpbot.sessions.views import Detail, KillResult, Row
@@ -74,7 +74,7 @@ class Stack:
         self.name = name
         self.home = folder / "home"
         argv, env = recipe(name, self.home, model.base_url, gate.url)
-        self._harness = Harness(folder, argv=argv, env=env, start_timeout_seconds=LIMIT)
+        self._harness = Harness(folder, argv=argv, env=env, mode=ASKING.get(name), start_timeout_seconds=LIMIT)
 
     def send(self, thread: str, text: str) -> Listener:
         return self._harness.send(thread, text)

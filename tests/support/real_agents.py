@@ -94,7 +94,7 @@ def _codex_newest(program: Path, home: Path, base_url: str) -> tuple[tuple[str, 
     retries = {"request_max_retries": 1, "stream_max_retries": 1}
     tables: dict[str, dict[str, object]] = {
         "": {"model": "gpt-5.5", "model_provider": "local", "check_for_update_on_startup": False},
-        "model_providers.local": provider | retries,
+        "model_providers.local": {**provider, **retries},
         "analytics": {"enabled": False},
         # They would be fetched at each start.
         "features": {"plugins": False, "apps": False},

@@ -68,3 +68,17 @@ async def test_the_conversation_continues_after_a_kill(stack):
 
 async def test_the_conversation_continues_after_the_daemon_is_killed(restarts, model):  # noqa: F811 - the fixture
     await asyncio.to_thread(converse, restarts, model, until_idle, signal.SIGKILL)
+
+
+async def test_each_option_of_the_agent_can_be_set_to_each_of_its_values(stack):
+    await stack.turn("1001", "say hello")
+    session = stack.session("1001")
+    assert {option.key for option in session.options.listed()} >= {"model", "mode"}
+    kinds = [option for option in session.options.listed() if option.key not in {"model", "mode"}]
+    assert kinds
+    for option in kinds:
+        for choice in option.choices:
+            await session.choose(option.key, choice.value)
+            (now,) = [one for one in session.options.listed() if one.key == option.key]
+            assert now.current is not None
+            assert now.current.value == choice.value

@@ -15,6 +15,7 @@ from tests.support.pool import Harness, Listener
 from tests.support.real_agents import ASKING, recipe
 
 if TYPE_CHECKING:
+    from acpbot.sessions.session import Session
     from acpbot.sessions.views import Detail, KillResult, Row
 
 LIMIT: Final = 60.0
@@ -81,6 +82,9 @@ class Stack:
 
     def row(self, thread: str) -> Row:
         return self._harness.row(thread)
+
+    def session(self, thread: str) -> Session:
+        return self._harness.session(thread)
 
     async def detail(self, thread: str) -> Detail:
         return await self._harness.pool.detail(thread)

@@ -47,6 +47,19 @@ class Choice(msgspec.Struct, frozen=True):
     description: str = ""
 
 
+class Option(msgspec.Struct, frozen=True):
+    """One thing that can be set; ``key`` is ``mode``, ``model`` or the id of a config option."""
+
+    key: str
+    name: str
+    choices: tuple[Choice, ...]
+
+    @property
+    def current(self) -> Choice | None:
+        """What is in force; ``None`` where the agent names nothing of what it offers."""
+        return next((choice for choice in self.choices if choice.current), None)
+
+
 class NotSet(msgspec.Struct, frozen=True):
     """A value that could not be set: ``option`` is ``mode``, ``model`` or the id of a config option."""
 
@@ -140,15 +153,41 @@ class Options:
         """What is in force for ``mode``, ``model`` or a config option; ``None`` where the agent names nothing."""
         return next((choice for choice in self.choices(category) if choice.current), None)
 
+    def listed(self) -> list[Option]:
+        """Everything that can be set, each once: the config options, and the mode and the model where they are none."""
+        names = {"model": "Model", "mode": "Mode"}
+        keys: dict[str, str] = {}
+        for option in self._config:
+            if isinstance(option_id := option.get("id"), str) and self._option(option_id) is option:
+                key, name = self.key(option_id), option.get("name")
+                keys[key] = name if isinstance(name, str) and name else names.get(key, option_id)
+        found = [Option(key, name, tuple(self.choices(key))) for key, name in (names | keys).items()]
+        return [option for option in found if option.choices]
+
+    def find(self, category: str, typed: str) -> Choice | None:
+        """The choice that somebody means who typed its value or its name, in any case of letters where it is clear."""
+        choice = self._find(category, typed)
+        if choice is not None:
+            return choice
+        alike = [
+            one for one in self.choices(category) if typed.casefold() in {one.value.casefold(), one.name.casefold()}
+        ]
+        return alike[0] if len(alike) == 1 else None
+
     async def choose(self, agent: Agent, category: str, value: str, *, limit: float = CALL_SECONDS) -> None:
         """Set it in the agent, which may take ``limit`` seconds: what a person chooses.
 
-        Raises InvalidParams (not offered), AgentRefused, AgentTimeout, AgentGone.
+        Raises InvalidParams (not offered), AgentRefused (also where the agent keeps another value), AgentTimeout,
+        AgentGone.
         """
         if value not in [choice.value for choice in self.choices(category)]:
             raise InvalidParams(f"cannot set {category} to {value[:80]!r}: this agent offers {self._offers(category)}")
         await self._send(agent, category, value, limit)
-        if self._category(category) == "mode":
+        now = self.current(category)
+        if now is None or now.value != value:
+            kept = "none" if now is None else repr(now.value[:80])
+            raise AgentRefused(f"cannot set {category} to {value[:80]!r}: the agent has {kept}", code=0)
+        if self.key(category) == "mode":
             self._required_mode = None  # a person's choice goes before the configuration
 
     async def apply(
@@ -166,8 +205,8 @@ class Options:
             self._modes = {
                 "availableModes": [{"id": str(mode)} for mode in (chosen.get("mode"), settings.mode) if mode]
             }
-        wanted = {self._category(option): value for option, value in configured(settings).items()}
-        people = {self._category(option): (option, value) for option, value in chosen.items()}
+        wanted = {self.key(option): value for option, value in configured(settings).items()}
+        people = {self.key(option): (option, value) for option, value in chosen.items()}
         dropped, not_set = [], []
         for category in sorted(wanted | people, key=lambda category: _ORDER.get(category, 1)):
             if reopened and not self.choices(category):
@@ -182,7 +221,7 @@ class Options:
                 continue
             value = wanted[category]
             reason = await self._set(agent, category, value, limit)
-            if reason is not None and self._category(category) == "mode":
+            if reason is not None and self.key(category) == "mode":
                 raise AgentStartError(f"cannot start agent {settings.name!r}: {reason}")
             if reason is not None:
                 not_set.append(NotSet(category, value, reason))
@@ -271,11 +310,13 @@ class Options:
         self.model = None if model is None else one_line(model.value, _SHOWN)
         self.unasked = None if mode is None else does_not_ask(mode.value, mode.name, mode.description)
 
-    def _category(self, option: str) -> str:
+    def key(self, option: str) -> str:
         """``mode`` or ``model`` where this config option is the agent's mode or model, else its own id."""
         found = self._option(option)
         category = None if found is None else found.get("category")
-        return category if isinstance(category, str) and category in _ORDER else option
+        if isinstance(category, str) and category in _ORDER and self._option(category) is found:
+            return category  # a second one of the category has its own id
+        return option
 
     def _option(self, category: str) -> dict[str, Any] | None:
         for key in ("id", "category"):

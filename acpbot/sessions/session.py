@@ -215,7 +215,9 @@ class Session:
         if self.agent is None or not self._opened or self._end_task is not None:
             raise Conflict(f"cannot set {category} now: the session is {self.state}; try again in a moment")
         await self.options.choose(self.agent, category, value)
-        self.thread.chosen = {**self.thread.chosen, category: value}
+        key = self.options.key(category)
+        others = {option: old for option, old in self.thread.chosen.items() if self.options.key(option) != key}
+        self.thread.chosen = {**others, key: value}
         self._on_change()
 
     def report_stuck(self) -> None:

@@ -11,7 +11,7 @@ from acpbot.chat.conversation import INTERRUPTED
 from tests.fakes.daemon import DaemonProcess, Wire, marked_processes
 from tests.support.agent_stack import LIMIT, Gate, running
 from tests.support.pool_restarts import rows
-from tests.support.real_agents import configuration, recipe
+from tests.support.real_agents import ASKING, configuration, recipe
 
 pytestmark = [pytest.mark.real_agents, pytest.mark.timeout(3 * LIMIT)]
 
@@ -35,7 +35,8 @@ class Restarts:
 async def restarts(agent_name, tmp_path, model):
     async with Gate() as gate:
         home = tmp_path / "home"
-        yield Restarts(tmp_path / "d", home, configuration(*recipe(agent_name, home, model.base_url, gate.url)))
+        argv, env = recipe(agent_name, home, model.base_url, gate.url)
+        yield Restarts(tmp_path / "d", home, configuration(argv, env, ASKING.get(agent_name)))
         assert running(HOME=str(home)) == []
         assert gate.tried == []
         assert model.unknown == []

@@ -1,9 +1,10 @@
-"""A model without a model: OpenAI's Chat Completions and Responses on loopback, scripted by the words of the prompt.
+"""A model without a model: three interfaces of model servers on loopback, scripted by the words of the prompt.
 
 It answers by the last line of the newest user message that begins with one of these words:
 
     say TEXT      TEXT, a word at a time
     run COMMAND   a call of the shell tool that the request offers; once its result is there, the result in words
+    escalate COMMAND   the same, outside of the agent's own sandbox, where the tool has a parameter for that
     slow          a word, then silence until the client leaves or `ModelServer.release` is called
     fail STATUS   an HTTP error of that status; every time that it is asked
     cut           a word, then silence until `ModelServer.release` is called, and then the connection is cut
@@ -11,7 +12,8 @@ It answers by the last line of the newest user message that begins with one of t
 
 Anything else is echoed. Requests that offer no tools are an agent's own (titles, summaries) and get a short line.
 
-The wire formats: https://platform.openai.com/docs/api-reference/chat-streaming and .../responses-streaming.
+The wire formats: https://platform.openai.com/docs/api-reference/chat-streaming and .../responses-streaming, and
+https://docs.claude.com/en/api/messages-streaming.
 """
 
 from __future__ import annotations
@@ -28,9 +30,10 @@ from aiohttp import web
 
 HOST: Final = "127.0.0.1"
 MODEL: Final = "scripted"
-_WORDS: Final = re.compile(r"^[ \t]*(say|run|slow|fail|cut|recall)\b[ \t]*(.*?)[ \t]*$", re.MULTILINE)
+_WORDS: Final = re.compile(r"^[ \t]*(say|run|escalate|slow|fail|cut|recall)\b[ \t]*(.*?)[ \t]*$", re.MULTILINE)
 _SHELL_TOOLS: Final = (
     "bash",
+    "Bash",
     "shell_command",
     "exec_command",
     "shell",
@@ -51,7 +54,7 @@ class Message:
 
 @dataclass(kw_only=True)
 class Request:
-    """What an agent asked of the model, whichever of the two interfaces it came by. ``tools``: JSON schemas by name.
+    """What an agent asked of the model, whichever of the interfaces it came by. ``tools``: JSON schemas by name.
 
     ``answering`` is set once the first word is out; ``over`` once the answer is, and then ``left`` tells whether the
     client went away before its end.
@@ -109,11 +112,13 @@ def script(request: Request) -> Reply:
         return Reply(pieces=pieces(f"The tool said: {request.results[-1].strip()}"))
     word, rest = request.words
     match word:
-        case "run":
+        case "run" | "escalate":
             tool = next((name for name in _SHELL_TOOLS if name in request.tools), None)
             if tool is None:
                 return Reply(pieces=pieces(f"No shell among: {', '.join(sorted(request.tools))}"))
-            return Reply(tool=tool, arguments=json.dumps(_shell_arguments(request.tools[tool], rest)))
+            escalates = word == "escalate" and "sandbox_permissions" in request.tools[tool].get("properties", {})
+            extra = {"sandbox_permissions": "require_escalated", "justification": "scripted"} if escalates else {}
+            return Reply(tool=tool, arguments=json.dumps(_shell_arguments(request.tools[tool], rest) | extra))
         case "slow":
             return Reply(pieces=("Thinking",), hold=True)
         case "fail":
@@ -160,6 +165,19 @@ def _responses_history(body: dict[str, Any]) -> list[Message]:
     return history
 
 
+def _messages_history(body: dict[str, Any]) -> list[Message]:
+    """Messages of several parts; what the agent adds to the user's words, in tags, is no part of them."""
+    history = []
+    for item in body["messages"]:
+        parts = item["content"]
+        for part in [{"type": "text", "text": parts}] if isinstance(parts, str) else parts:
+            if part["type"] == "tool_result":
+                history.append(Message(role="tool", text=_text_of(part.get("content"))))
+            elif part["type"] == "text" and not part["text"].lstrip().startswith("<system-reminder>"):
+                history.append(Message(role=item["role"], text=part["text"]))
+    return history
+
+
 class ModelServer:
     """The server; ``async with ModelServer() as model``. ``requests`` holds all that was asked, oldest first."""
 
@@ -184,6 +202,8 @@ class ModelServer:
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/responses", self._responses)
+        app.router.add_post("/v1/messages", self._messages)
+        app.router.add_post("/v1/messages/count_tokens", self._count)
         app.router.add_route("*", "/{path:.*}", self._elsewhere)
         # A handler is cancelled when its client leaves: that is how a stopped answer is seen.
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
@@ -224,6 +244,9 @@ class ModelServer:
         model = {"id": MODEL, "object": "model", "created": 1_700_000_000, "owned_by": "acpbot"}
         return web.json_response({"object": "list", "data": [model]})
 
+    async def _count(self, _request: web.Request) -> web.Response:
+        return web.json_response({"input_tokens": 7})
+
     async def _elsewhere(self, request: web.Request) -> web.Response:
         self.unknown.append(f"{request.method} {request.path}")
         return web.json_response({"error": {"message": f"cannot find {request.path}", "type": "not_found"}}, status=404)
@@ -240,6 +263,13 @@ class ModelServer:
         tools = {tool["name"]: tool.get("parameters", {}) for tool in offered}
         asked = await self._note("responses", body, _responses_history(body), tools)
         return await self._answer(request, asked, _ResponsesVoice(asked))
+
+    async def _messages(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        offered = [tool for tool in body.get("tools", []) if tool.get("input_schema")]
+        tools = {tool["name"]: tool["input_schema"] for tool in offered}
+        asked = await self._note("messages", body, _messages_history(body), tools)
+        return await self._answer(request, asked, _MessagesVoice(asked))
 
     async def _note(self, api: str, body: dict, history: list[Message], tools: dict) -> Request:
         asked = Request(number=len(self.requests) + 1, api=api, body=body, history=history, tools=tools)
@@ -295,7 +325,7 @@ class ModelServer:
 
 
 def _sse(event: dict[str, Any] | str) -> bytes:
-    """Return one server-sent event; the Responses interface names its events, the other one does not."""
+    """Return one server-sent event; all interfaces but Chat Completions name their events."""
     if isinstance(event, str):
         return f"data: {event}\n\n".encode()
     name = f"event: {event['type']}\n" if "type" in event else ""
@@ -375,7 +405,47 @@ class _ResponsesVoice:
         return [*done, self._event("response.completed", response=self._response("completed", items))]
 
 
-_Voice = _ChatVoice | _ResponsesVoice
+class _MessagesVoice:
+    """An answer in the words of Messages: each block is opened, filled and closed."""
+
+    def __init__(self, asked: Request) -> None:
+        self._number = asked.number
+        self._model = asked.body.get("model", MODEL)
+        self._open = False
+
+    def begin(self) -> list[Any]:
+        frame = {"id": f"msg_{self._number}", "type": "message", "role": "assistant", "model": self._model}
+        usage = {"input_tokens": 7, "output_tokens": 1}
+        message = {**frame, "content": [], "stop_reason": None, "stop_sequence": None, "usage": usage}
+        return [{"type": "message_start", "message": message}]
+
+    def piece(self, text: str) -> list[Any]:
+        block = {"type": "text", "text": ""}
+        start = [] if self._open else [{"type": "content_block_start", "index": 0, "content_block": block}]
+        self._open = True
+        delta = {"type": "text_delta", "text": text}
+        return [*start, {"type": "content_block_delta", "index": 0, "delta": delta}]
+
+    def end(self, reply: Reply) -> list[Any]:
+        events: list[Any] = [{"type": "content_block_stop", "index": 0}] if self._open else []
+        if reply.tool:
+            index = int(self._open)
+            block = {"type": "tool_use", "id": f"toolu_{self._number}", "name": reply.tool, "input": {}}
+            delta = {"type": "input_json_delta", "partial_json": reply.arguments}
+            events += [
+                {"type": "content_block_start", "index": index, "content_block": block},
+                {"type": "content_block_delta", "index": index, "delta": delta},
+                {"type": "content_block_stop", "index": index},
+            ]
+        stop = {"stop_reason": "tool_use" if reply.tool else "end_turn", "stop_sequence": None}
+        return [
+            *events,
+            {"type": "message_delta", "delta": stop, "usage": {"output_tokens": 5}},
+            {"type": "message_stop"},
+        ]
+
+
+_Voice = _ChatVoice | _ResponsesVoice | _MessagesVoice
 
 
 async def _serve() -> None:

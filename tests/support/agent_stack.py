@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final, Self
 from acpbot.sessions.views import Target
 from tests.fakes.model_server import HOST, ModelServer
 from tests.support.pool import Harness, Listener
-from tests.support.real_agents import recipe
+from tests.support.real_agents import ASKING, recipe
 
 if TYPE_CHECKING:
+    from acpbot.sessions.session import Session
     from acpbot.sessions.views import Detail, KillResult, Row
 
 LIMIT: Final = 60.0
@@ -74,13 +75,16 @@ class Stack:
         self.name = name
         self.home = folder / "home"
         argv, env = recipe(name, self.home, model.base_url, gate.url)
-        self._harness = Harness(folder, argv=argv, env=env, start_timeout_seconds=LIMIT)
+        self._harness = Harness(folder, argv=argv, env=env, mode=ASKING.get(name), start_timeout_seconds=LIMIT)
 
     def send(self, thread: str, text: str) -> Listener:
         return self._harness.send(thread, text)
 
     def row(self, thread: str) -> Row:
         return self._harness.row(thread)
+
+    def session(self, thread: str) -> Session:
+        return self._harness.session(thread)
 
     async def detail(self, thread: str) -> Detail:
         return await self._harness.pool.detail(thread)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 AGENTS: Final = Path(os.environ.get("ACPBOT_AGENTS") or REPOSITORY / ".agents")
-MODULES: Final = AGENTS / "node_modules"
+NEWEST: Final = AGENTS / "newest"
+"""The newest releases have a folder of their own: two packages have a program of the same name."""
 
 
 def installed(name: str) -> Path | None:
@@ -27,11 +28,13 @@ def installed(name: str) -> Path | None:
     codex: the native program; codex-wrapped: its node wrapper, which starts that one as a child and waits.
     """
     patterns = {
-        "codex": "@zed-industries/codex-acp-linux-*/bin/codex-acp",
-        "codex-wrapped": ".bin/codex-acp",
-        "opencode": ".bin/opencode",
+        "codex": "node_modules/@zed-industries/codex-acp-linux-*/bin/codex-acp",
+        "codex-wrapped": "node_modules/.bin/codex-acp",
+        "opencode": "node_modules/.bin/opencode",
+        "codex-newest": "newest/node_modules/.bin/codex-acp",
+        "claude-newest": "newest/node_modules/.bin/claude-agent-acp",
     }
-    return next((path for path in sorted(MODULES.glob(patterns[name])) if os.access(path, os.X_OK)), None)
+    return next((path for path in sorted(AGENTS.glob(patterns[name])) if os.access(path, os.X_OK)), None)
 
 
 def _codex(program: Path, home: Path, base_url: str) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -85,11 +88,52 @@ def _opencode(program: Path, home: Path, base_url: str) -> tuple[tuple[str, ...]
     return (str(program), "acp"), {"OPENCODE_CONFIG": str(path), **offline, **guard, **dict.fromkeys(quiet, "1")}
 
 
+def _codex_newest(program: Path, home: Path, base_url: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    """It takes its settings from a file, and asks before it acts in its mode ``read-only``."""
+    provider = {"name": "local", "base_url": base_url, "wire_api": "responses", "env_key": "LOCAL_KEY"}
+    retries = {"request_max_retries": 1, "stream_max_retries": 1}
+    tables: dict[str, dict[str, object]] = {
+        "": {"model": "gpt-5.5", "model_provider": "local", "check_for_update_on_startup": False},
+        "model_providers.local": {**provider, **retries},
+        "analytics": {"enabled": False},
+        # They would be fetched at each start.
+        "features": {"plugins": False, "apps": False},
+    }
+    lines = [
+        line
+        for table, values in tables.items()
+        for line in ([f"[{table}]"] if table else [])
+        + [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+    ]
+    (home / ".codex" / "config.toml").write_text("\n".join(lines) + "\n")
+    return (_node(), str(program)), {"CODEX_HOME": str(home / ".codex"), "LOCAL_KEY": "x", "NO_BROWSER": "1"}
+
+
+def _claude_newest(program: Path, home: Path, base_url: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    env = {
+        "ANTHROPIC_BASE_URL": base_url.removesuffix("/v1"),
+        "ANTHROPIC_API_KEY": "x",
+        "CLAUDE_CONFIG_DIR": str(home / ".claude"),
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "DISABLE_AUTOUPDATER": "1",
+    }
+    return (_node(), str(program)), env
+
+
+def _node() -> str:
+    """Return the Node.js of the newest releases, which want 22: npm installs it beside them."""
+    return str(NEWEST / "node_modules" / "node" / "bin" / "node")
+
+
 RECIPES: Final[dict[str, Callable[[Path, Path, str], tuple[tuple[str, ...], dict[str, str]]]]] = {
     "codex": _codex,
     "codex-wrapped": _codex,
     "opencode": _opencode,
+    "codex-newest": _codex_newest,
+    "claude-newest": _claude_newest,
 }
+ASKING: Final = {"codex-newest": "read-only", "claude-newest": "default"}
+"""The mode in which an agent asks before it acts, where its first one does not."""
 
 
 def recipe(name: str, home: Path, base_url: str, proxy: str) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -115,12 +159,13 @@ def recipe(name: str, home: Path, base_url: str, proxy: str) -> tuple[tuple[str,
     return argv, {"HOME": str(home), "TMPDIR": str(home / "tmp"), **proxies, **loopback, **own, **env}
 
 
-def configuration(argv: tuple[str, ...], env: dict[str, str]) -> str:
-    """Return a daemon's configuration for an agent, as :func:`recipe` gives it."""
+def configuration(argv: tuple[str, ...], env: dict[str, str], mode: str | None = None) -> str:
+    """Return a daemon's configuration for an agent, as :func:`recipe` gives it, in this mode or in its first one."""
     lines = [
         "[agent]",
         f"command = {json.dumps(argv[0])}",
         f"args = {json.dumps(argv[1:])}",
+        *([] if mode is None else [f"mode = {json.dumps(mode)}"]),
         "[agent.env]",
         *(f"{json.dumps(name)} = {json.dumps(value)}" for name, value in env.items()),
     ]

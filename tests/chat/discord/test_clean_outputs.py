@@ -18,14 +18,14 @@ from acpbot.acp.bounds import UpdateBounds, reason
 from acpbot.acp.connection import PermissionAsked
 from acpbot.acp.schema import PermissionOption, PermissionParams
 from acpbot.chat import conversation
-from acpbot.chat.discord.interactions import buttons, command_text
+from acpbot.chat.discord.interactions import buttons, menus
 from acpbot.chat.discord.outbound import threads
 from acpbot.chat.rendering import diffs, markdown
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.daemon.systemd import ServiceManager
 from acpbot.logs import EventFormatter
 from acpbot.runtimes.pipes import StderrRing
-from acpbot.sessions.options import Choice
+from acpbot.sessions.options import Choice, Option
 from acpbot.sessions.output import OutputRing
 from acpbot.sessions.permission_action import action_of
 from acpbot.sessions.turn import PermissionRequest
@@ -134,7 +134,18 @@ def permission(text: str) -> str:
     return buttons.ask_text(ask, shown, "1").replace("<@1>", "").replace("<t:60:R>", "")
 
 
+def option(text: str) -> Option:
+    return Option("mode", text, (Choice(text, text, current=True, description=text),))
+
+
+def labels(text: str) -> str:
+    """What a select menu shows beside the text of its message."""
+    menu = menus.choices_menu("demo", option(text))
+    return f"{menu.placeholder}\n{menu.items[0].label}\n{menu.items[0].description}"
+
+
 OUTPUTS = {
+    "select menu": labels,
     "log, text": log_line("text"),
     "log, JSON": log_line("json"),
     "systemd status": service_status,
@@ -163,7 +174,8 @@ MARKDOWN = {
     ),
     "silent agent": lambda text: live(notice=conversation.stuck_text(markdown.code(text), 60)),
     "permission request": permission,
-    "mode names": lambda text: command_text.choices_text("mode", [Choice(text, text, current=True)]),
+    "names of modes": lambda text: menus.choices_menu("demo", option(text)).text,
+    "names of options": lambda text: menus.list_menu("demo", [option(text)]).text,
 }
 
 

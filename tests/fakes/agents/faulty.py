@@ -397,6 +397,41 @@ def config_modes(agent: Agent, how: str = "takes") -> None:
         agent.end(request)
 
 
+@quirk
+def many_options(agent: Agent) -> None:
+    """Options that are hard to show: 60 engines, 30 flags, names of any kind, equal values, two of one category."""
+    engines = [{"value": "e" * 150 + str(n), "name": f"Engine {n} " + "long " * 40} for n in range(60)]
+    odd = [{"value": "same", "name": "First"}, {"value": "same", "name": "Second"}, {"value": " ", "name": "\u200b"}]
+    state: dict = {"engine": engines[40]["value"], "small": "s1", "odd": "same"}
+    flags = {f"flag{n}": False for n in range(30)}
+    state |= flags
+
+    def options() -> list:
+        selects = {"engine": engines, "small": [{"value": f"s{n}", "name": f"S{n}"} for n in range(2)], "odd": odd}
+        categories = {"engine": "model", "small": "model"}
+        listed = [
+            {"type": "select", "id": name, "name": "@everyone [a](http://b)" if name == "odd" else name.title()}
+            | {"currentValue": state[name], "options": values, "category": categories.get(name, "x")}
+            for name, values in selects.items()
+        ]
+        more = [{"type": "boolean", "id": name, "name": name.title(), "currentValue": state[name]} for name in flags]
+        return [*listed, *more, {"type": "unknown", "id": "other", "name": "Other"}, {"type": "select"}]
+
+    def set_option(request) -> None:
+        state[request["params"]["configId"]] = request["params"]["value"]
+        agent.answer(request, {"configOptions": options()})
+
+    agent.on("session/new")(
+        lambda request: agent.answer(request, {"sessionId": agent.session, "configOptions": options()})
+    )
+    agent.on("session/set_config_option")(set_option)
+
+    @agent.on("session/prompt")
+    def _(request):
+        agent.say(f"{state['engine'][-2:]} {state['small']} {state['flag29']}")
+        agent.end(request)
+
+
 # Answers.
 
 

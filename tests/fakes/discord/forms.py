@@ -110,7 +110,12 @@ def _component(path: str, item: dict[str, Any], seen: set[str]) -> None:
         options = item.get("options") or []
         if not 1 <= len(options) <= OPTIONS_MAX:
             raise errors.bad_length(f"{path}.options", 1, OPTIONS_MAX)
+        if len({option.get("value") for option in options}) < len(options):
+            raise errors.invalid(f"{path}.options", "COMPONENT_OPTION_VALUE_DUPLICATED", "Option values must be unique")
         for k, option in enumerate(options):
+            for name in ("label", "value"):
+                if not (option.get(name) or "").strip():
+                    raise errors.invalid(f"{path}.options.{k}.{name}", "BASE_TYPE_REQUIRED", "This field is required")
             for name in ("label", "value", "description"):
                 if len(option.get(name) or "") > OPTION_TEXT_MAX:
                     raise errors.too_long(f"{path}.options.{k}.{name}", OPTION_TEXT_MAX)

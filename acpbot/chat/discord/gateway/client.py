@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import discord
 
 from acpbot.aio import KeyedLocks, retry
+from acpbot.chat.discord.interactions import menus
 from acpbot.chat.discord.outbound.rest import CLOSED, NO_ANSWER
 from acpbot.logs import get_logger
 
@@ -193,7 +194,7 @@ class Bot(discord.Client):
         await self._intake.thread_deleted(str(payload.thread_id))
 
     async def on_interaction(self, interaction: discord.Interaction) -> None:
-        """Somebody has pressed a button, given a slash command, or is typing one."""
+        """Somebody has pressed a button, used a menu, given a slash command, or is typing one."""
         if interaction.id in self._interactions:
             return  # the gateway may send one twice, and it must have its effect once
         self._interactions.append(interaction.id)
@@ -201,6 +202,11 @@ class Bot(discord.Client):
             return
         kind = discord.InteractionType
         if interaction.type is kind.component:
-            await self._prompts.on_click(interaction)
+            data: Any = interaction.data or {}
+            menu = menus.decode(str(data.get("custom_id")))
+            if menu is None:
+                await self._prompts.on_click(interaction)
+            else:
+                await self._commands.on_menu(interaction, menu)
         elif interaction.type in {kind.application_command, kind.autocomplete}:
             await self._commands.on_command(interaction)

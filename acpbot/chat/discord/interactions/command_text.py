@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from acpbot.chat.rendering.footer import context_text
-from acpbot.chat.rendering.markdown import code, plain
-from acpbot.text import one_line
+from acpbot.chat.rendering.markdown import code
 from acpbot.times import short_duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from acpbot.sessions.options import Choice, Options
+    from acpbot.sessions.options import Options
     from acpbot.sessions.views import Row
 
 NOT_ENDED: Final = (
@@ -26,7 +25,7 @@ HELP: Final = """\
 Mention me in a channel with what you want done: a thread opens, and an agent works in it. \
 In the thread just write on; what you write while it works waits its turn, and can be edited or deleted until then.
 `/status` what it is doing · `/cancel` stop the current answer · `/close` free its place · `/reset` start over
-`/model`, `/mode` show or choose · `/agent` another agent · `/sessions` yours"""
+`/model`, `/mode`, `/options` show or choose · `/agent` another agent · `/sessions` yours"""
 
 _STATES: Final = {
     "starting": "🚀 starting",
@@ -39,7 +38,6 @@ _STATES: Final = {
     "gone": "🚪 ended",
 }
 _ROWS_MAX: Final = 20
-_CHOICES_MAX: Final = 40
 
 
 def not_yours_text(*people: str | None) -> str:
@@ -90,14 +88,3 @@ def sessions_text(rows: Sequence[Row]) -> str:
     lines = [f"<#{row.thread_id}> {_STATES[row.state].partition(';')[0]} · {code(row.agent)}" for row in newest]
     left = len(lines) - _ROWS_MAX
     return "\n".join([*lines[:_ROWS_MAX], *([f"… and {left} more."] if left > 0 else [])])
-
-
-def choices_text(category: str, choices: Sequence[Choice]) -> str:
-    """What can be chosen, and what is."""
-    if not choices:
-        return f"This agent offers no {category} to choose."
-    lines = [
-        f"{'▶️' if choice.current else '▫️'} {plain(one_line(choice.name, 80))} ({code(choice.value)})"
-        for choice in choices[:_CHOICES_MAX]
-    ]
-    return "\n".join([*lines, f"`/{category} NAME` chooses one."])

@@ -10,25 +10,27 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import discord
+import msgspec
 from discord import app_commands
 
 from acpbot.aio import TaskSet, retry
 from acpbot.chat.discord import access
 from acpbot.chat.discord.access import PLATFORM, author_of
 from acpbot.chat.discord.inbound.refusal_text import refusal_text
+from acpbot.chat.discord.interactions.call import Call
 from acpbot.chat.discord.interactions.command_text import (
     AGENT_HELP,
     HELP,
     NO_SESSION,
     NOT_ENDED,
-    UNASKED,
-    choices_text,
     next_text,
     not_yours_text,
     sessions_text,
     status_text,
 )
-from acpbot.chat.discord.interactions.respond import complete, respond, whisper
+from acpbot.chat.discord.interactions.menus import Menu
+from acpbot.chat.discord.interactions.option_commands import OptionCommands
+from acpbot.chat.discord.interactions.respond import complete, defer, respond, show
 from acpbot.chat.discord.outbound.rest import RequestRefused, Unreachable
 from acpbot.errors import AcpbotError, Draining, InvalidParams
 from acpbot.logs import get_logger
@@ -37,7 +39,8 @@ from acpbot.sessions.views import Target
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from acpbot.chat.discord.access import Channels, CurrentSettings, MessageSource
+    from acpbot.chat.discord.access import Channels, CurrentSettings
+    from acpbot.chat.discord.interactions.menus import Pressed
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.session import Session
@@ -61,14 +64,18 @@ _COMMANDS: Final = {
     "reset": "End this thread's session and forget it; the next message starts a new one",
     "model": "Show the agent's models, or choose one",
     "mode": "Show the agent's modes, or choose one",
+    "options": "Show all options of the agent, such as its effort, or set one",
     "agent": "Show the agents, or start this thread over with another one",
     "sessions": "List your sessions",
     "help": "What I can do, and the agent's own commands",
 }
-_CONTROLS: Final = frozenset({"cancel", "close", "reset"})
-"""They change the session, and so do those of :data:`_CHOICES` when they choose."""
-_CHOICES: Final = {"model": "The model", "mode": "The mode", "agent": "The agent"}
-"""The description of the option ``name``, by commands that have one."""
+_CHOICES: Final = {
+    "model": {"name": "The model"},
+    "mode": {"name": "The mode"},
+    "options": {"name": "The option", "value": "Its new value"},
+    "agent": {"name": "The agent"},
+}
+"""The options of commands that have some, with their descriptions."""
 
 
 def definitions(*, dms: bool) -> list[dict[str, Any]]:
@@ -78,10 +85,11 @@ def definitions(*, dms: bool) -> list[dict[str, Any]]:
     """
     made: list[dict[str, Any]] = []
     for name, description in _COMMANDS.items():
-        command: dict[str, Any] = {"name": name, "description": description, "type": 1, "options": []}
-        if name in _CHOICES:
-            option = {"name": "name", "description": _CHOICES[name], "type": 3, "required": False, "autocomplete": True}
-            command["options"].append(option)
+        options = [
+            {"name": option, "description": what, "type": 3, "required": False, "autocomplete": True}
+            for option, what in _CHOICES.get(name, {}).items()
+        ]
+        command = {"name": name, "description": description, "type": 1, "options": options}
         made.append({**command, "contexts": [0, 1] if dms else [0], "integration_types": [0]})
     return made
 
@@ -110,17 +118,19 @@ class SlashCommands:
         self._outbox = outbox
         self._asker_of = asker_of
         self._prompt = prompt
+        self._options = OptionCommands(pool, outbox)
         self._ending: dict[str, str] = {}
         self._registering = TaskSet("discord commands", on_crash)
         self._answering = TaskSet("discord answers", on_crash)
         self._registered = False
-        self._handlers: dict[str, Callable[[_Call], Awaitable[str]]] = {
+        self._handlers: dict[str, Callable[[Call], Awaitable[str | Menu]]] = {
             "status": self._status,
             "cancel": self._cancel,
             "close": self._close,
             "reset": self._reset,
             "model": self._choose,
             "mode": self._choose,
+            "options": self._choose,
             "agent": self._agent,
             "sessions": self._sessions,
             "help": self._help,
@@ -157,57 +167,80 @@ class SlashCommands:
 
     async def on_command(self, interaction: discord.Interaction) -> None:
         """Somebody has given a command, or is typing one and wants proposals."""
-        me = interaction.client.user
-        call = _Call(interaction, self._channels.source_of(interaction.channel, "" if me is None else str(me.id)))
+        call = self._call(interaction)
         if interaction.type is discord.InteractionType.autocomplete:
             proposals = self._proposals(call)
             await respond(interaction, lambda: interaction.response.autocomplete(proposals))
         else:
-            await self._answer(call)
+            await self._answer(call, partial(self._run, call))
 
-    async def _answer(self, call: _Call) -> None:
+    async def on_menu(self, interaction: discord.Interaction, pressed: Pressed) -> None:
+        """Somebody has selected something in a menu of an earlier answer, or pressed a button below it."""
+        call = self._call(interaction)
+        data: Any = interaction.data or {}
+        values = [str(value) for value in data.get("values") or []]
+
+        async def answer() -> str | Menu:
+            refusal = self._not_yours(call)
+            return refusal or await self._options.pressed(call.thread_id, pressed, values, call.user_id)
+
+        await self._answer(call, answer)
+
+    def _call(self, interaction: discord.Interaction) -> Call:
+        me = interaction.client.user
+        return Call(interaction, self._channels.source_of(interaction.channel, "" if me is None else str(me.id)))
+
+    async def _answer(self, call: Call, answer: Callable[[], Awaitable[str | Menu]]) -> None:
+        """Send what ``answer`` returns: as a new message, or in the place of the menu that was used."""
         log.info("command", **call.fields)
         interaction = call.interaction
-        work = self._answering.start(self._work(call), name=call.name[:40])
+        work = self._answering.start(self._work(call, answer), name=call.name[:40])
         await asyncio.wait([work], timeout=self._prompt)
         if work.done():
-            await whisper(interaction, work.result())
-        elif await respond(interaction, lambda: interaction.response.defer(ephemeral=True, thinking=True)):
+            await show(interaction, work.result())
+        elif await defer(interaction):
             await complete(interaction, await asyncio.shield(work), self._outbox.retries)
 
-    async def _work(self, call: _Call) -> str:
+    async def _run(self, call: Call) -> str | Menu:
         handler = self._handlers.get(call.name)
         if handler is None:
             return f"I do not know /{call.name[:40]}; see /help."
+        return (call.changes_session and self._not_yours(call)) or await handler(call)
+
+    async def _work(self, call: Call, answer: Callable[[], Awaitable[str | Menu]]) -> Menu:
         try:
-            words = self._not_yours(call) or await handler(call)
+            answered = await answer()
         except AcpbotError as error:
-            words = refusal_text(error, call.user_id)
+            answered = refusal_text(error, call.user_id)
         except (Exception, asyncio.CancelledError):
             # Broad, because the person must get an answer whatever has failed, also where what the command waits for is
             # cancelled; the log has the traceback.
             log.exception("command_failed", **call.fields)
-            words = _INTERNAL
-        return words if len(words) <= _ANSWER_LENGTH else words[: _ANSWER_LENGTH - 1] + "…"
+            answered = _INTERNAL
+        menu = answered if isinstance(answered, Menu) else Menu(answered)
+        if len(menu.text) <= _ANSWER_LENGTH:
+            return menu
+        return msgspec.structs.replace(menu, text=menu.text[: _ANSWER_LENGTH - 1] + "…")
 
-    def _not_yours(self, call: _Call) -> str | None:
-        """Why the person may not give this command; ``None`` where they may."""
-        if not call.changes_session or not self._known(call.thread_id):
+    def _not_yours(self, call: Call) -> str | None:
+        """Why the person may not change the thread's session; ``None`` where they may."""
+        if not self._known(call.thread_id):
             return None
         asker_id = self._asker_of(call.thread_id)
         if access.may_control(self._settings.discord, author_of(call.interaction.user), call.source, asker_id):
             return None
-        log.info("command_denied", **call.fields)
+        if call.changes_session or call.is_menu:
+            log.info("command_denied", **call.fields)
         return not_yours_text(call.source.owner_id, asker_id)
 
-    def _proposals(self, call: _Call) -> list[app_commands.Choice[str]]:
+    def _proposals(self, call: Call) -> list[app_commands.Choice[str]]:
         if call.name == "agent":
             offered = [(name, name) for name in sorted(self._pool.agents)]
+        elif call.name == "options":
+            offered = self._options.proposals(call.thread_id, call.option if call.focused == "value" else None)
         else:
-            session = self._pool.get(call.thread_id)
-            choices = [] if session is None else session.options.choices(call.name)
-            offered = [(choice.name, choice.value) for choice in choices]
-        typed = (call.option or "").lower()
+            offered = self._options.proposals(call.thread_id, call.name)
+        typed = call.options.get(call.focused, "").lower()
         fits = [(name, value) for name, value in offered if typed in name.lower() or typed in value.lower()]
         return [
             app_commands.Choice(name=name[:_CHOICE_LENGTH], value=value)
@@ -221,23 +254,23 @@ class SlashCommands:
         thread = self._pool.thread(thread_id)
         return thread is not None and thread.platform == PLATFORM
 
-    def _session(self, call: _Call) -> Session | None:
+    def _session(self, call: Call) -> Session | None:
         return self._pool.get(call.thread_id) if self._known(call.thread_id) else None
 
-    async def _status(self, call: _Call) -> str:
+    async def _status(self, call: Call) -> str:
         if not self._known(call.thread_id):
             counts = self._pool.counts()
             return f"I am here. {counts.sessions} of {counts.max} sessions run, {counts.busy} busy. {NO_SESSION}"
         session = self._session(call)
         return status_text(self._pool.row(call.thread_id), None if session is None else session.options)
 
-    async def _cancel(self, call: _Call) -> str:
+    async def _cancel(self, call: Call) -> str:
         if not self._known(call.thread_id):
             return NO_SESSION
         outcome = await self._pool.cancel(call.thread_id)
         return "⏹️ The agent was asked to stop." if outcome == "cancelled" else "Nothing is running here."
 
-    async def _close(self, call: _Call) -> str:
+    async def _close(self, call: Call) -> str:
         thread = self._pool.thread(call.thread_id)
         if thread is None or not self._known(call.thread_id):
             return NO_SESSION
@@ -249,7 +282,7 @@ class SlashCommands:
         result = await self._end(call.thread_id, f"<@{call.user_id}> closed this session. {what_next}", end)
         return f"Done. {what_next}" if result.outcome != "failed" else f"{NOT_ENDED} {what_next}"
 
-    async def _reset(self, call: _Call) -> str:
+    async def _reset(self, call: Call) -> str:
         if not self._known(call.thread_id):
             return NO_SESSION
         text = f"<@{call.user_id}> has reset this session. The next message starts a new one."
@@ -274,20 +307,16 @@ class SlashCommands:
         finally:
             self._ending.pop(thread_id, None)
 
-    async def _choose(self, call: _Call) -> str:
-        session = self._session(call)
-        if session is None:
-            return f"No agent runs here now, so there is no {call.name} to choose; send a message first."
-        if call.option is None:
-            return choices_text(call.name, session.options.choices(call.name))
-        choices = session.options.choices(call.name)
-        value = next((c.value for c in choices if call.option in {c.value, c.name}), call.option)
-        await session.choose(call.name, value)
-        if call.name == "mode" and session.options.unasked is not None:  # it concerns everybody in the thread
-            self._outbox.post(call.thread_id, f"<@{call.user_id}> switched the mode to `{value[:100]}`. {UNASKED}")
-        return f"The {call.name} is `{value[:200]}` now."
+    async def _choose(self, call: Call) -> str | Menu:
+        name = call.option if call.name == "options" else call.name
+        value = call.value
+        if value is None:
+            return self._options.show(call.thread_id, name, may_set=self._not_yours(call) is None)
+        if name is None:
+            return "Name the option too: `/options NAME VALUE`."
+        return await self._options.set(call.thread_id, name, value, call.user_id)
 
-    async def _agent(self, call: _Call) -> str:
+    async def _agent(self, call: Call) -> str:
         thread = self._pool.thread(call.thread_id)
         names = sorted(self._pool.agents)
         if call.option is None:
@@ -309,36 +338,12 @@ class SlashCommands:
         self._pool.ensure(call.thread_id, platform=PLATFORM, owner=owner, agent=call.option)
         return f"Done: `{call.option}` works in this thread from now on."
 
-    async def _sessions(self, call: _Call) -> str:
+    async def _sessions(self, call: Call) -> str:
         rows = self._pool.rows(suspended=True)
         return sessions_text([row for row in rows if row.platform == PLATFORM and row.owner == call.user_id])
 
-    async def _help(self, call: _Call) -> str:
+    async def _help(self, call: Call) -> str:
         session = self._session(call)
         own = [] if session is None else [str(command.get("name", "")) for command in session.options.commands]
         names = ", ".join(f"`/{name[:40]}`" for name in own[:40] if name)
         return f"{HELP}\nThe agent's own commands, as plain messages: {names}" if names else HELP
-
-
-class _Call:
-    """One command, as it was given."""
-
-    def __init__(self, interaction: discord.Interaction, source: MessageSource) -> None:
-        data: Any = interaction.data or {}
-        options: list[dict[str, Any]] = data.get("options") or []
-        self.interaction = interaction
-        self.source = source
-        self.thread_id = source.channel_id
-        self.user_id = str(interaction.user.id)
-        self.name = str(data.get("name", ""))
-        self.option: str | None = next((str(option.get("value")) for option in options), None)
-
-    @property
-    def changes_session(self) -> bool:
-        """Whether it changes the session of the thread."""
-        return self.name in _CONTROLS or (self.name in _CHOICES and self.option is not None)
-
-    @property
-    def fields(self) -> dict[str, str]:
-        """For the log."""
-        return {"command": self.name, "user": self.user_id, "thread": self.thread_id}

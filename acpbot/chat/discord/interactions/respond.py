@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from acpbot.aio import Backoff, WakeableBackoff
+    from acpbot.chat.discord.interactions.menus import Menu
 
 log = get_logger(__name__)
 
@@ -53,11 +54,29 @@ async def whisper(interaction: discord.Interaction, text: str) -> bool:
     return await respond(interaction, lambda: interaction.response.send_message(text, ephemeral=True))
 
 
-async def complete(interaction: discord.Interaction, text: str, backoff: Backoff | WakeableBackoff) -> None:
-    """Put the answer in the place of 'thinking'; log it where that can't be done."""
+async def show(interaction: discord.Interaction, menu: Menu) -> bool:
+    """Show it to the person as the first response: in the place of the menu that was used, else as a new message."""
+    if interaction.type is discord.InteractionType.component:
+        edit = interaction.response.edit_message
+        return await respond(interaction, lambda: edit(content=menu.text, view=_view(menu)))
+    if not menu.items:
+        return await whisper(interaction, menu.text)
+    view = _view(menu) or discord.utils.MISSING
+    return await respond(interaction, lambda: interaction.response.send_message(menu.text, view=view, ephemeral=True))
+
+
+async def defer(interaction: discord.Interaction) -> bool:
+    """Have the person wait for :func:`complete`; whether Discord has it."""
+    if interaction.type is discord.InteractionType.component:
+        return await respond(interaction, interaction.response.defer)
+    return await respond(interaction, lambda: interaction.response.defer(ephemeral=True, thinking=True))
+
+
+async def complete(interaction: discord.Interaction, menu: Menu, backoff: Backoff | WakeableBackoff) -> None:
+    """Put the answer in the place of 'thinking', or of the menu that was used; log it where that can't be done."""
     try:
         await retry(
-            lambda: interaction.edit_original_response(content=text),
+            lambda: interaction.edit_original_response(content=menu.text, view=_view(menu)),
             on=(*NO_ANSWER, CLOSED),
             backoff=backoff,
             attempts=REST_TRIES,
@@ -65,6 +84,24 @@ async def complete(interaction: discord.Interaction, text: str, backoff: Backoff
         )
     except (*NO_ANSWER, CLOSED) as error:
         log_unanswered(interaction, error)
+
+
+def _view(menu: Menu) -> discord.ui.View | None:
+    """A menu as discord.py sends it. Its ids say all, so it is stopped: the library does not keep it."""
+    if not menu.items:
+        return None
+    view = discord.ui.View(timeout=None)
+    options = [
+        discord.SelectOption(
+            label=item.label, value=item.value, description=item.description or None, default=item.current
+        )
+        for item in menu.items
+    ]
+    view.add_item(discord.ui.Select(custom_id=menu.custom_id, placeholder=menu.placeholder, options=options))
+    for custom_id, label in menu.buttons:
+        view.add_item(discord.ui.Button(custom_id=custom_id, label=label))
+    view.stop()
+    return view
 
 
 def _is_final(error: BaseException) -> bool:

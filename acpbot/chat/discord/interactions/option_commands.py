@@ -1,0 +1,129 @@
+"""An agent's options for people: `/model`, `/mode` and `/options`, and the select menus that they answer with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from acpbot.chat.discord.access import PLATFORM
+from acpbot.chat.discord.inbound.refusal_text import refusal_text
+from acpbot.chat.discord.interactions import menus
+from acpbot.chat.discord.interactions.command_text import UNASKED
+from acpbot.chat.discord.interactions.menus import Menu, Pressed
+from acpbot.chat.rendering.markdown import code, plain
+from acpbot.errors import AcpbotError
+from acpbot.logs import get_logger
+from acpbot.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from acpbot.chat.discord.outbound.outbox import Outbox
+    from acpbot.sessions.options import Option
+    from acpbot.sessions.pool import Pool
+    from acpbot.sessions.session import Session
+
+log = get_logger(__name__)
+
+_NO_AGENT: Final = "No agent runs here now, so there is no {what} to choose; send a message first."
+_NO_OPTION: Final = "This agent has no option {name}. Give `/options` to see what it has."
+
+
+class OptionCommands:
+    """Shows the options of a thread's session, and sets them. Who may set them is checked before."""
+
+    def __init__(self, pool: Pool, outbox: Outbox) -> None:
+        self._pool = pool
+        self._outbox = outbox
+
+    def proposals(self, thread_id: str, option: str | None) -> list[tuple[str, str]]:
+        """Names and values of an option's choices; of the options themselves for ``None``."""
+        session = self._session(thread_id)
+        if session is None:
+            return []
+        if option is None:
+            return [(one.name, one.key) for one in session.options.listed()]
+        found = _find(session, option)
+        return [] if found is None else [(choice.name, choice.value) for choice in found.choices]
+
+    def show(self, thread_id: str, name: str | None, *, may_set: bool) -> Menu:
+        """The choices of one option, or all options; only as text for people who may not set them."""
+        session = self._session(thread_id)
+        if session is None:
+            return Menu(_NO_AGENT.format(what=name if name in {"model", "mode"} else "option"))
+        if name is None:
+            menu = menus.list_menu(session.agent_settings.name, session.options.listed())
+        elif (option := _find(session, name)) is not None:
+            menu = menus.choices_menu(session.agent_settings.name, option)
+        elif name in {"model", "mode"}:
+            menu = Menu(f"This agent offers no {name} to choose.")
+        else:
+            menu = Menu(_NO_OPTION.format(name=code(name, 40)))
+        return menu if may_set else Menu(menu.text)
+
+    async def set(self, thread_id: str, name: str, typed: str, user_id: str) -> str:
+        """Set an option to the value, or the name of it, that somebody typed. Raises as :meth:`Session.choose`."""
+        session = self._session(thread_id)
+        if session is None:
+            return _NO_AGENT.format(what=name if name in {"model", "mode"} else "option")
+        option = _find(session, name)
+        if option is None and name not in {"model", "mode"}:
+            return _NO_OPTION.format(name=code(name, 40))
+        key = name if option is None else option.key
+        choice = session.options.find(key, typed)
+        return await self._choose(session, key, typed if choice is None else choice.value, user_id)
+
+    async def pressed(self, thread_id: str, pressed: Pressed, values: Sequence[str], user_id: str) -> Menu:
+        """Answer a selection in a menu, or a press of a button below it."""
+        session = self._session(thread_id)
+        if session is None:
+            return Menu(_NO_AGENT.format(what="option"))
+        agent, options = session.agent_settings.name, session.options.listed()
+        if menus.digest(agent) != pressed.agent:
+            return Menu(menus.STALE)
+        if pressed.verb == "list":
+            return menus.list_menu(agent, options, pressed.page)
+        selected = next(iter(values), "")
+        wanted = selected if pressed.verb == "pick" else pressed.key
+        option = next((one for one in options if menus.digest(one.key) == wanted), None)
+        if option is None:
+            return Menu(menus.STALE)
+        if pressed.verb == "pick":
+            return menus.choices_menu(agent, option, listed=True)
+        if pressed.verb == "show":
+            return menus.choices_menu(agent, option, pressed.page, listed=pressed.listed)
+        value = next((one.value for one in option.choices if menus.digest(one.value) == selected), None)
+        if value is None:
+            return Menu(menus.STALE)
+        try:
+            notice = await self._choose(session, option.key, value, user_id)
+        except AcpbotError as error:
+            notice = refusal_text(error, user_id)
+        now = next((one for one in session.options.listed() if one.key == option.key), None)
+        if now is None or self._session(thread_id) is not session:
+            return Menu(notice)
+        return menus.choices_menu(agent, now, pressed.page, listed=pressed.listed, notice=notice)
+
+    async def _choose(self, session: Session, key: str, value: str, user_id: str) -> str:
+        await session.choose(key, value)
+        log.info("option_chosen", user=user_id, thread=session.thread.thread_id, option=key, value=value)
+        if key == "mode" and session.options.unasked is not None:  # it concerns everybody in the thread
+            text = f"<@{user_id}> switched the mode to {code(value)}. {UNASKED}"
+            self._outbox.post(session.thread.thread_id, text)
+        if key in {"model", "mode"}:
+            return f"The {key} is {code(value, 200)} now."
+        option = _find(session, key)
+        now = None if option is None else option.current
+        name = key if option is None else one_line(option.name, 100)
+        return f"{plain(name)} is {code(value if now is None else now.name)} now."
+
+    def _session(self, thread_id: str) -> Session | None:
+        thread = self._pool.thread(thread_id)
+        return None if thread is None or thread.platform != PLATFORM else self._pool.get(thread_id)
+
+
+def _find(session: Session, name: str) -> Option | None:
+    """The option that somebody means who typed its id or its name."""
+    options = session.options.listed()
+    key = session.options.key(name)
+    by_key = next((one for one in options if one.key == key), None)
+    return by_key or next((one for one in options if one.name.casefold() == name.casefold()), None)

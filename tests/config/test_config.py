@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from acpbot.config import loader
@@ -273,7 +272,6 @@ SECRETS = st.text(
 
 
 @given(token=SECRETS, literal=SECRETS, variable=SECRETS, password=SECRETS)
-@hypothesis_settings(max_examples=60, deadline=None)
 def test_secrets_never_appear(token: str, literal: str, variable: str, password: str):
     token, literal, variable, password = (f"{kind}{i}" for i, kind in enumerate((token, literal, variable, password)))
     settings = parse(

@@ -6,7 +6,6 @@ import tomllib
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from acpbot.config import loader
@@ -382,14 +381,12 @@ def assert_parses_or_is_refused(text: str) -> None:
 
 
 @given(st.one_of(st.text(), st.lists(st.sampled_from(FRAGMENTS), max_size=30).map("".join)))
-@hypothesis_settings(max_examples=150, deadline=None)
 def test_any_text_parses_or_is_refused_in_one_line(text: str):
     assert_parses_or_is_refused(text)
     assert_parses_or_is_refused(AGENT + text)
 
 
 @given(TABLE_LISTS)
-@hypothesis_settings(max_examples=250, deadline=None)
 def test_any_values_parse_or_are_refused_in_one_line(tables: dict[str, dict[str, object]]):
     lines = []
     for head, pairs in tables.items():
@@ -400,7 +397,6 @@ def test_any_values_parse_or_are_refused_in_one_line(tables: dict[str, dict[str,
 
 
 @given(st.sampled_from(sorted(TABLES)), st.data())
-@hypothesis_settings(max_examples=250, deadline=None)
 def test_one_key_with_any_value_parses_or_is_refused_by_its_name(table: str, data: st.DataObject):
     key = data.draw(st.sampled_from(sorted(keys_of(TABLES[table]))))
     line = f"{key} = {toml(data.draw(VALUES))}\n"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from acpbot.chat.rendering.live_message import LiveMessage, join
@@ -47,7 +47,6 @@ def chunked(draw: st.DrawFn) -> list[str]:
 
 
 @given(chunked())
-@settings(max_examples=400, deadline=None)
 def test_any_text_in_any_chunks_keeps_its_full_bodies(chunks):
     text = "".join(chunks)
     live = feed([], **SMALL)
@@ -63,13 +62,11 @@ def test_any_text_in_any_chunks_keeps_its_full_bodies(chunks):
 
 
 @given(texts)
-@settings(max_examples=60, deadline=None)
 def test_character_by_character_makes_no_difference(text):
     assert feed(list(text), **SMALL).parts() == feed([text], **SMALL).parts()
 
 
 @given(texts, st.integers(1, 3))
-@settings(max_examples=150, deadline=None)
 def test_past_the_last_body_the_rest_is_for_a_file(text, max_bodies):
     live = feed([text], limit=400, max_bodies=max_bodies)
     bodies = check(live, text, limit=400, max_bodies=max_bodies)
@@ -104,7 +101,6 @@ events = st.lists(text_events | text_events | tool_events | plan_events | notice
 
 
 @given(events, st.integers(1, 4), st.sampled_from(["full", "compact", "none"]))
-@settings(max_examples=300, deadline=None)
 def test_any_turn_gives_bodies_within_the_limit(events, max_bodies, display):
     live = LiveMessage(limit=400, max_bodies=max_bodies, tool_display=display)
     text = ""

@@ -80,7 +80,7 @@ class Action(msgspec.Struct, frozen=True):
         keys = _main_keys(self.raw_input)
         if keys & set(_COMMAND):
             return "Run this command?"
-        if any(_is_diff(item) for item in _list(self.content)):
+        if self.has_changes:
             return _QUESTIONS["edit"]
         if keys & set(_URL):
             return _QUESTIONS["fetch"]
@@ -98,7 +98,7 @@ class Action(msgspec.Struct, frozen=True):
     @property
     def has_changes(self) -> bool:
         """Whether file changes are a part of it."""
-        return any(_is_diff(item) for item in _list(self.content))
+        return has_changes(self.content)
 
     def text(self) -> str:
         """All of it, on lines."""
@@ -175,9 +175,8 @@ class Action(msgspec.Struct, frozen=True):
         if alone and len(keys) == 1 and keys[0] in _MAIN:
             yield from visible(_value(keys[0], raw[keys[0]])).split("\n")
             return
-        changed = {
-            text for item in _list(self.content) if _is_diff(item) for text in (item.get("oldText"), item["newText"])
-        }
+        changes = [(item.get("oldText"), item["newText"]) for item in _list(self.content) if _is_diff(item)]
+        changed = {text for old, new in changes if not any(_alike(old, new)) for text in (old, new)}
         for key in keys:
             value = raw[key]
             if key in _TEXT_OF_CHANGE and isinstance(value, str) and value and value in changed:
@@ -203,20 +202,25 @@ def action_of(call: Mapping[str, Any], earlier: Mapping[str, Any], cut: str | No
     )
 
 
+def has_changes(content: Any) -> bool:
+    """Whether file changes are a part of a tool call's ``content``."""
+    return any(_is_diff(item) for item in _list(content))
+
+
 def change_lines(path: str, old: str | None, new: str) -> Iterator[str]:
-    """A file change with all of its lines between the first and the last that differ, and three around them."""
+    """A file change with all of its lines between the first and the last that differ, and three around them.
+
+    How many more are in both texts is said: that they are in the file already is only what the agent says. Where the
+    texts do not differ at all, every line is shown.
+    """
     yield f"--- {visible_line(path) if old is not None else '/dev/null'}"
     yield f"+++ {visible_line(path)}"
-    before, after = old.split("\n") if old else [], new.split("\n") if new else []
-    if all(not lines or not lines[-1] for lines in (before, after)):  # both end with a newline, or are empty
-        before, after = before[:-1], after[:-1]
-    head = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, after)))  # noqa: B905 - to the shorter
-    most = min(len(before), len(after)) - head
-    ends = zip(reversed(before), reversed(after))  # noqa: B905 - the same
-    tail = min(most, sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], ends)))
-    start = max(0, head - _CONTEXT)
-    end = tail - min(tail, _CONTEXT)
+    before, after = _both(old, new)
+    head, tail = _equal_ends(before, after)
+    start, end = _alike(old, new)
     yield f"@@ -{start + 1},{len(before) - end - start} +{start + 1},{len(after) - end - start} @@"
+    if start:
+        yield f" {_left_out(start, 'above')}"
     for mark, lines in (
         (" ", before[start:head]),
         ("-", before[head : len(before) - tail]),
@@ -225,6 +229,35 @@ def change_lines(path: str, old: str | None, new: str) -> Iterator[str]:
     ):
         if lines:
             yield from (mark + line for line in visible("\n".join(lines)).split("\n"))
+    if end:
+        yield f" {_left_out(end, 'below')}"
+
+
+def _left_out(count: int, where: str) -> str:
+    return f"⟨{count:,} line{'s' * (count != 1)} {where}, not shown: the agent says that nothing changes there⟩"
+
+
+def _both(old: str | None, new: str) -> tuple[list[str], list[str]]:
+    before, after = old.split("\n") if old else [], new.split("\n") if new else []
+    if all(not lines or not lines[-1] for lines in (before, after)):  # both end with a newline, or are empty
+        return before[:-1], after[:-1]
+    return before, after
+
+
+def _equal_ends(before: list[str], after: list[str]) -> tuple[int, int]:
+    """How many lines at the beginning, and of the rest how many at the end, are the same in both."""
+    head = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, after)))  # noqa: B905 - to the shorter
+    most = min(len(before), len(after)) - head
+    ends = zip(reversed(before), reversed(after))  # noqa: B905 - the same
+    return head, min(most, sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], ends)))
+
+
+def _alike(old: str | None, new: str) -> tuple[int, int]:
+    """How many lines at the beginning and at the end of a change are not shown, since they are in both texts."""
+    if old == new:
+        return 0, 0
+    head, tail = _equal_ends(*_both(old, new))
+    return max(0, head - _CONTEXT), max(0, tail - _CONTEXT)
 
 
 def _main_keys(raw: Any) -> set[str]:

@@ -11,14 +11,14 @@ import msgspec
 from acpbot.acp import bounds, permissions
 from acpbot.acp.schema import PERMISSION_BYTES_MOST
 from acpbot.errors import NotFound
-from acpbot.sessions.permission_action import action_of
+from acpbot.sessions.permission_action import action_of, has_changes
 from acpbot.sessions.turn import PermissionRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acpbot.acp.connection import PermissionAsked
-    from acpbot.acp.schema import PermissionOption
+    from acpbot.acp.schema import PermissionOption, Update
     from acpbot.config.in_force import SettingsInForce
     from acpbot.jsonrpc import Id
     from acpbot.sessions.open_tool_calls import OpenToolCall
@@ -162,14 +162,18 @@ class PermissionRequests:
             if request.asked.request_id == request_id:
                 request.resolve("cancelled", None)
 
-    def tool_changed(self, body: dict[str, Any], *, cut: bool) -> None:
-        """Reject the open requests for this tool call if the update says something else than what was shown."""
-        identity = body.get("toolCallId")
+    def tool_changed(self, update: Update) -> None:
+        """Reject the open requests for this tool call if the update says something else than what was shown.
+
+        Also those of a sub-agent: it has a session of its own, which its requests name.
+        """
+        identity = update.body.get("toolCallId")
         for request in tuple(self.open.values()):
             if (
                 request.tool_call_id is not None
                 and request.tool_call_id == identity
-                and _differs(request, body, cut=cut)
+                and request.asked.params.session_id == update.session_id
+                and _differs(request, update.body, cut=update.cut)
             ):
                 request.reject("selected", "changed")
 
@@ -199,12 +203,16 @@ class PermissionRequests:
 
 
 def _differs(request: PermissionRequest, body: dict[str, Any], *, cut: bool) -> bool:
-    """Whether an update changes what a person sees; once a tool runs, its content is its output."""
+    """Whether an update changes what a person sees; once a tool runs, its content is its output, but a file change."""
     raw, content, action = body.get("rawInput"), body.get("content"), request.action
-    if body.get("status") not in {None, "pending"}:
+    if body.get("status") not in {None, "pending"} and not has_changes(content):
         content = None
     kind_differs = action.kind is not None and isinstance(kind := body.get("kind"), str) and kind != action.kind
     if cut:
         return kind_differs or bool(raw or content)
-    pairs = [(new, shown) for new, shown in ((raw, action.raw_input), (content, action.content)) if new]
-    return kind_differs or any(msgspec.json.encode(new) != msgspec.json.encode(shown) for new, shown in pairs)
+    pairs = [(raw, action.raw_input), (content, action.content)]
+    if action.locations or not (action.raw_input or action.content):
+        pairs.append((body.get("locations"), action.locations))
+    if not (action.raw_input or action.content):  # then the title is what people decide on
+        pairs.append((body.get("title"), action.title))
+    return kind_differs or any(msgspec.json.encode(new) != msgspec.json.encode(shown) for new, shown in pairs if new)

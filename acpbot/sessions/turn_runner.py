@@ -336,6 +336,8 @@ class TurnRunner:
 
     def _update(self, update: schema.Update) -> None:
         self._heard_at = self._clock()
+        if self.permission_requests.open and update.kind in {"tool_call", "tool_call_update"}:
+            self.permission_requests.tool_changed(update)
         own = None if self.agent is None else self.agent.session_id
         if own is not None and update.session_id != own:
             return  # a sub-agent's updates are not part of this conversation
@@ -372,8 +374,6 @@ class TurnRunner:
 
     def _tool_update(self, update: schema.Update) -> None:
         before = self.calls.activity
-        if self.permission_requests.open:
-            self.permission_requests.tool_changed(update.body, cut=update.cut)
         identity = update.body.get("toolCallId")
         was_open = isinstance(identity, str) and self.calls.get(identity) is not None
         line = self.calls.handle(update.body, cut=update.cut)

@@ -10,11 +10,13 @@ import re
 import unicodedata
 from typing import Final
 
-# Default_Ignorable_Code_Point (Unicode, DerivedCoreProperties) that are not of a category in _HIDDEN, and two blanks.
+# Default_Ignorable_Code_Point (Unicode, DerivedCoreProperties) that are not of a category in _HIDDEN, and glyphs that
+# are blank: Braille, a musical note head, the filler of Khitan, two Egyptian hieroglyphs, the mark of an object.
 _BLANK: Final = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\ufffc"
+    "\U00016fe4\U00013441\U00013442\U0001d159\U000e0000-\U000e0fff]"
 )
-_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp", "Zs"})
+_HIDDEN: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
 _SEEN: Final = frozenset(" \t\u3000")  # white space that shows as such; the ideographic space is wide
 _JOINERS: Final = frozenset("\u200c\u200d\ufe0e\ufe0f")
 _SHORT: Final = {"\r": "\\r", "\x1b": "\\e", "\0": "\\0"}

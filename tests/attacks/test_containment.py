@@ -144,12 +144,14 @@ runpy.run_module("acpbot", run_name="__main__")
 """acpbot where no cgroup is mounted, as in a pod."""
 
 
-def start(folder: Path, mode: str) -> DaemonProcess:
+def start(folder: Path, mode: str, before: str = "") -> DaemonProcess:
+    """A daemon whose agent runs ``before``, a shell command, as its first act."""
     agent = folder / "agent.py"
     folder.mkdir(parents=True, exist_ok=True)
     agent.write_text(AGENT)
     (folder / "hide.py").write_text(HIDE)
-    config = f'[agent]\ncommand = {json.dumps(sys.executable)}\nargs = ["{agent}"]\n[pool]\ngrace_seconds = 1\n'
+    arguments = ["-c", f'{before}\nexec {sys.executable} "{agent}"']
+    config = f"[agent]\ncommand = '/bin/sh'\nargs = {json.dumps(arguments)}\n[pool]\ngrace_seconds = 1\n"
     module = "acpbot" if mode == "cgroup" else "hide"
     return DaemonProcess(folder / "home", config, module=module, PYTHONPATH=f"{folder}:{ROOT}")
 
@@ -269,3 +271,29 @@ def test_a_kill_of_an_agent_that_ssh_runs_elsewhere_is_no_proof(tmp_path, mark) 
         assert (result["outcome"], result["processes_left"], result["proof"]) == ("ended", None, "none")
         (again,) = kill(wire, row)["results"]
         assert (again["outcome"], again["processes_left"], again["proof"]) == ("already_gone", None, "none")
+
+
+def test_a_tool_does_not_pass_its_process_off_as_one_of_another_session(tmp_path, mode, mark) -> None:
+    """It kills both supervisors, and its process has the other session's markers."""
+    with start(tmp_path, mode) as daemon, daemon.wire() as wire:
+        wire.call("chat.open", thread="2")
+        wire.turn("2", "true")
+        other = wire.call("sessions.get", thread="2")["session"]
+        prompts = [
+            f"kill -9 $(cut -d' ' -f4 /proc/{other['pid']}/stat) $(cut -d' ' -f4 /proc/LEADER/stat)",
+            f"env -i ACPBOT_SESSION={other['session_id']} ACPBOT_DAEMON=$ACPBOT_DAEMON setsid -f MARK",
+        ]
+        (result,) = kill(wire, attacked(wire, prompts, mark))["results"]
+        assert running(mark) == []
+        assert (result["processes_left"], result["proof"]) == (0, "system")
+
+
+def test_an_agent_that_kills_its_supervisor_as_its_first_act_does_not_save_a_tool(tmp_path, mark) -> None:
+    with start(tmp_path, "no cgroup", f"kill -9 $PPID; env -i setsid -f {mark}") as daemon, daemon.wire() as wire:
+        for thread in map(str, range(10)):
+            wire.call("chat.open", thread=thread)
+            wire.turn(thread, "true")
+            assert running(mark)
+            (result,) = kill(wire, wire.call("sessions.get", thread=thread)["session"])["results"]
+            assert running(mark) == []
+            assert (result["processes_left"], result["proof"]) == (0, "system")

@@ -51,7 +51,8 @@ def test_content_and_changes_are_shown_beside_the_raw_input():
     shown = action({"command": "ls"}, [TEXT, DIFF]).text()
     assert shown == (
         "command: ls\ncontent:\n  Look:\n  here\n"
-        "--- /w/calc.py\n+++ /w/calc.py\n@@ -2,5 +2,5 @@\n b\n c\n d\n-e\n+E\n f"
+        "--- /w/calc.py\n+++ /w/calc.py\n@@ -2,5 +2,5 @@\n"
+        " ⟨1 line above, not shown: the agent says that nothing changes there⟩\n b\n c\n d\n-e\n+E\n f"
     )
 
 

@@ -7,9 +7,9 @@ A process belongs to a session when, in this order,
 2. it is in the session's cgroup, and descends from no process of ours.
 
 Only a supervisor that somebody has killed (a tool may: it has the same user) loses its orphans. They become children
-of this process. Then, and only then, an orphan is attributed by what a process can change: the session or the group
-that it was seen in, the marker in its environment, its cgroup. One that fits nothing is a stray: it may belong to each
-session whose supervisor is dead, and ends with them.
+of this process. Then, and only then, an orphan is attributed by the Unix session or the group that it was seen in, and,
+where one supervisor alone is dead, by what a process can change: the marker in its environment, its cgroup. One that
+fits nothing is a stray: it may belong to each session whose supervisor is dead, and ends with them.
 """
 
 from __future__ import annotations
@@ -210,6 +210,8 @@ class _Look:
         for session in self._sessions:
             if in_groups(session, stat):
                 return session
+        if len(self.bereft) != 1:  # of several, a tool could choose the session that its process seems to belong to
+            return None
         session_id, daemon = procfs.read_markers(stat.pid)
         path = path_of(stat.pid) if stat.ended else ""
         for session in self.bereft:

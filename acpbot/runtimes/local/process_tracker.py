@@ -26,13 +26,14 @@ from acpbot.errors import AgentError
 from acpbot.logs import get_logger
 from acpbot.runtimes.local import procfs
 from acpbot.runtimes.local.attribution import Attribution, Scan, TrackedSession, in_groups
+from acpbot.runtimes.local.procfs import ProcessKey
 from acpbot.runtimes.runtime import ProcessInfo, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from acpbot.runtimes.local.cgroup import Cgroup
-    from acpbot.runtimes.local.procfs import Identity, ProcessKey, Stat
+    from acpbot.runtimes.local.procfs import Identity, Stat
     from acpbot.runtimes.local.spawner import Child
 
 log = get_logger(__name__)
@@ -91,11 +92,14 @@ class ProcessTracker:
 
     @staticmethod
     def started(session: TrackedSession, child: Child) -> None:
-        """Note the session's leader and supervisor. Raises `OSError`."""
+        """Note the session's leader and supervisor. Raises `OSError`.
+
+        The agent may have killed its supervisor by now. Then no process has this key, and the session is bereft.
+        """
         leader, supervisor = procfs.read_stat(child.pid), procfs.read_stat(child.supervisor)
         session.control = child.control
         session.leader = None if leader is None else leader.key
-        session.supervisor = None if supervisor is None else supervisor.key
+        session.supervisor = ProcessKey(child.supervisor, 0) if supervisor is None else supervisor.key
 
     def unregister(self, session: TrackedSession) -> None:
         """Forget a session of which nothing is left, and let its supervisor go."""

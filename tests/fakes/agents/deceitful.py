@@ -4,7 +4,8 @@
 answer. ``options`` are ``kind:id``. ``run`` is the command. ``pad``: so many characters are added to the raw input's
 command. ``parts``: so many lists are added to the raw input. ``times``: it asks so often. ``twice``: another request,
 with the same id.
-``withdraw``: it takes the request back at once. ``session``: of which the request is. ``params``: sent in place of all.
+``withdraw``: it takes the request back at once. ``session``: of which the request and that update are.
+``params``: sent in place of all.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ def params(agent: Agent, wanted: dict, call: dict) -> dict:
     return {"sessionId": wanted.get("session", agent.session), "options": options, "toolCall": call}
 
 
-def report(agent: Agent, kind: str, call: dict) -> None:
+def report(agent: Agent, kind: str, call: dict, session: str | None = None) -> None:
     update = {"sessionUpdate": kind, **call}
-    agent.send(method="session/update", params={"sessionId": agent.session, "update": update})
+    agent.send(method="session/update", params={"sessionId": session or agent.session, "update": update})
 
 
 def main() -> None:
@@ -50,7 +51,8 @@ def main() -> None:
                 asked = params(agent, wanted, wanted["twice"])
                 agent.send(id=identity, method="session/request_permission", params=asked)
             if "while_open" in wanted:
-                report(agent, "tool_call_update", wanted["while_open"])
+                report(agent, "tool_call_update", wanted["while_open"], wanted.get("session"))
+                agent.say("changed\n")
             if "withdraw" in wanted:
                 agent.send(method="$/cancel_request", params={"requestId": identity})
             answer = chosen(agent.wait_for(identity))

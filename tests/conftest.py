@@ -1,4 +1,4 @@
-"""For every test: how Hypothesis searches, and a folder.
+"""For every test: how Hypothesis searches, a folder, and nothing of whoever runs the suite.
 
 Hypothesis searches in the same way each time: a run of the suite says whether a change has broken something; what a
 search finds by chance is for whoever searches. `make fuzz` searches anew each time, and longer.
@@ -6,6 +6,8 @@ search finds by chance is for whoever searches. `make fuzz` searches anew each t
 
 from __future__ import annotations
 
+import logging
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +22,24 @@ if TYPE_CHECKING:
 settings.register_profile("suite", derandomize=True, deadline=None)
 settings.register_profile("search", max_examples=3000, deadline=None)
 settings.load_profile("suite")
+
+# Variables that acpbot, acpctl, their libraries or an agent read. A test sets those that it is about.
+_FOREIGN = ("ACPBOT_", "DISCORD_", "XDG_", "PYTHON", "SYSTEMD_", "LISTEN_", "WATCHDOG_")
+_FOREIGN_NAMES = {"NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "COLUMNS", "LINES"}
+_FOREIGN_NAMES |= {"NOTIFY_SOCKET", "STATE_DIRECTORY", "RUNTIME_DIRECTORY", "CREDENTIALS_DIRECTORY", "INVOCATION_ID"}
+_KEPT = ("ACPBOT_SEEDS", "ACPBOT_AGENTS", "PYTHONPATH", "PYTHONHOME")
+for _name in tuple(os.environ):
+    if (_name.startswith(_FOREIGN) or _name in _FOREIGN_NAMES) and _name not in _KEPT:
+        del os.environ[_name]
+os.umask(0o022)
+
+
+def _is_no_slow_step(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("Executing ")
+
+
+# asyncio, in debug mode, reports each step of a loop that takes long, as any may while the machine is busy.
+logging.getLogger("asyncio").addFilter(_is_no_slow_step)
 
 
 @pytest.fixture

@@ -93,6 +93,7 @@ class Scene:
         self.timing = timing
         self.clock = Clock()
         self.chat = self.make_chat()
+        self.chat.recover()  # as the daemon does
         self.task: asyncio.Task[None] | None = None
 
     def make_chat(self) -> DiscordChat:
@@ -131,7 +132,7 @@ class Scene:
     async def stop(self) -> None:
         await self.chat.close()
         if self.task is not None:
-            await asyncio.wait_for(self.task, 5)
+            await asyncio.wait_for(self.task, 20)
 
     def asks(self, text: str, who: Author | None = None, **more: Any) -> Message:
         """Somebody (ada) mentions the bot in the channel."""
@@ -154,7 +155,7 @@ class Scene:
     def text(self, thread: Channel) -> str:
         return "\n".join(one.content for one in self.bodies(thread))
 
-    async def says(self, thread: Channel, *words: str, seconds: float = 10.0) -> str:
+    async def says(self, thread: Channel, *words: str, seconds: float = 20.0) -> str:
         """Wait until the bot's messages in the thread hold all these words."""
         await self.server.wait_for(
             lambda: all(word in self.text(thread) for word in words), seconds=seconds, what=f"{words} in the thread"
@@ -164,9 +165,9 @@ class Scene:
     async def idle(self, thread: Channel, turns: int) -> None:
         """Wait until the thread has had so many turns, and everything is delivered."""
         await self.server.wait_for(
-            lambda: self.chat.outbox is not None and self.turns(thread) >= turns, seconds=15, what=f"{turns} turns"
+            lambda: self.chat.outbox is not None and self.turns(thread) >= turns, seconds=20, what=f"{turns} turns"
         )
-        assert await self.chat.outbox.flush(10)
+        assert await self.chat.outbox.flush(20)
 
     def turns(self, thread: Channel) -> int:
         known = self.pool.thread(str(thread.id))

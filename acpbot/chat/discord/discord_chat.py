@@ -67,18 +67,18 @@ class DiscordChat:
         self.settings = current = CurrentSettings(settings)
         discord = current.discord
         self._pool = pool
-        self._rest = Rest(throttle)
+        self._rest = Rest(throttle, wall)
         self.outbox = Outbox(
             self._rest,
             delivery or Backoff(),
             store=pool.store,
             clock=clock,
-            wall=wall,
+            wall=self._rest.now,
             own_id=self._own_id,
             on_crash=self._on_crash,
         )
         self._status = GatewayStatus(clock)
-        self.cursor = ReadCursor(pool.store, wall)
+        self.cursor = ReadCursor(pool.store, self._rest.now)
         messages, channels = PendingMessages(pool), Channels(pool)
         self._threads = Threads(self.outbox, clock, self._on_crash)
         prompts = PermissionPrompts(current, channels, self.outbox)

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from acpbot.chat.discord.inbound.read_cursor import snowflake
+from acpbot.chat.discord.discord_time import snowflake
 from acpbot.chat.discord.outbound.rest import (
     ARCHIVED,
     BAD_REQUEST,
@@ -43,7 +43,8 @@ class MemoryRest(Rest):
         made: Callable[[str, str], None],
         gone: Callable[[str], None],
     ) -> None:
-        super().__init__()
+        super().__init__(wall=wall)
+        self._logged_in.set()
         self.there: dict[str, dict[str, dict[str, Any]]] = {}
         self.reactions: dict[str, dict[str, None]] = {}
         self._archived: set[str] = set()

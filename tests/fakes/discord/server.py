@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 APPLICATION_FLAGS = {"presences": 1 << 13, "members": 1 << 15, "message_content": 1 << 19}
-WAIT_SECONDS = 5.0
+WAIT_SECONDS = 20.0
 T = TypeVar("T")
 
 

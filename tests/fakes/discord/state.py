@@ -51,13 +51,17 @@ def bits(names: tuple[str, ...] | list[str]) -> int:
 
 
 class Snowflakes:
-    """Unique rising ids that carry the real time, as the client reads a message's age out of its id."""
+    """Unique rising ids that carry the real time, as the client reads a message's age out of its id.
+
+    `ahead`: seconds by which they are ahead of it.
+    """
 
     def __init__(self) -> None:
         self.last = 0
+        self.ahead = 0.0
 
     def __call__(self) -> int:
-        self.last = max(self.last + 1, int(time.time() * 1000 - EPOCH_MS) << 22)
+        self.last = max(self.last + 1, int((time.time() + self.ahead) * 1000 - EPOCH_MS) << 22)
         return self.last
 
 

@@ -11,35 +11,37 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 from acpbot.chat.discord.access import PLATFORM
+from acpbot.chat.discord.discord_time import snowflake
+from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
+    from acpbot.chat.discord.discord_time import DiscordClock
     from acpbot.storage.store import Store
+
+log = get_logger(__name__)
 
 BEHIND_SECONDS: Final = 10.0
 OLDEST_SECONDS: Final = 86_400.0
 """A message that has waited for longer than a day is not answered any more."""
 
-_EPOCH_MS: Final = 1_420_070_400_000
 # The difference of two ids whose times are so far apart.
 _BEHIND_IDS: Final = int(BEHIND_SECONDS * 1000) << 22
 _OLDEST_IDS: Final = int(OLDEST_SECONDS * 1000) << 22
+_AHEAD_IDS: Final = 60_000 << 22
+"""A position that is later than now by more than this was stored while this machine's clock was wrong."""
+
 _STEP_IDS: Final = 5_000 << 22
 """The position is stored again once it has moved by this."""
 
 
-def snowflake(seconds: float) -> int:
-    """The smallest id of that time (Unix time)."""
-    return max(0, int(seconds * 1000 - _EPOCH_MS)) << 22
-
-
 class ReadCursor:
-    """Which messages are handled. ``wall``: Unix time."""
+    """Which messages are handled. ``now``: Unix time."""
 
-    def __init__(self, store: Store, wall: Callable[[], float]) -> None:
+    def __init__(self, store: Store, now: DiscordClock) -> None:
         self._store = store
-        self._wall = wall
+        self._now = now
         self._handled = store.restored.seen.get(PLATFORM, set())
         self.position = store.restored.read_up_to.get(PLATFORM)
         self._newest = self.position or 0
@@ -54,10 +56,15 @@ class ReadCursor:
         Until :meth:`caught_up` is called for each of them the position stays. Messages from before the first start are
         not read.
         """
+        now = self._now()
         if self.position is None:
-            self._move_to(snowflake(self._wall()))
+            self._move_to(snowflake(now))
+        elif self._now.is_known and self.position > snowflake(now) + _AHEAD_IDS:
+            log.warning("read_position_in_the_future", position=self.position)
+            self._newest = snowflake(now)
+            self._move_to(self._newest)
         self._behind.update(servers)
-        return max(self.position or 0, snowflake(self._wall() - OLDEST_SECONDS))
+        return max(self.position or 0, snowflake(now - OLDEST_SECONDS))
 
     def caught_up(self, server: int) -> None:
         """What was missed in this server is handled."""

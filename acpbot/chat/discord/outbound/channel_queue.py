@@ -10,13 +10,11 @@ import asyncio
 import contextlib
 from collections import deque
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from discord.utils import time_snowflake
-
 from acpbot.aio import retry
+from acpbot.chat.discord.discord_time import snowflake
 from acpbot.chat.discord.outbound.post import Post, PostState
 from acpbot.chat.discord.outbound.rest import ARCHIVED, RequestRefused, Unreachable
 from acpbot.logs import get_logger
@@ -54,8 +52,9 @@ _UNCONFIRMED_SKEW_SECONDS: Final = 10.0
 class Delivery:
     """What the queues of all channels share.
 
-    ``clock``: monotonic seconds; ``wall``: Unix time; ``own_id``: the bot's user id, empty while it is unknown.
-    ``echoes``: ids of messages of ours that the gateway has reported, by nonce. ``tasks`` are those of all queues.
+    ``clock``: monotonic seconds; ``wall``: Unix time by Discord's clock; ``own_id``: the bot's user id, empty while it
+    is unknown. ``echoes``: ids of messages of ours that the gateway has reported, by nonce. ``tasks`` are those of all
+    queues.
     """
 
     rest: Rest
@@ -112,7 +111,6 @@ class ChannelQueue:
         if post.state is PostState.SENT:
             self.update(post)
             return
-        post.first_try = self._delivery.clock() - (self._delivery.wall() - post.created_at)
         self._unsent.append(post)
         self._wake("send", self._send_next)
 
@@ -264,10 +262,17 @@ class ChannelQueue:
         delivery = self._delivery
         unconfirmed = post.state is PostState.UNCONFIRMED
         gone = unconfirmed and post.retracted
-        age = delivery.clock() - post.first_try
+        if unconfirmed:
+            await self._rest.logged_in()  # before that Discord's time is unknown
+            age = delivery.wall() - post.created_at
+            since = post.created_at - _UNCONFIRMED_SKEW_SECONDS
+            if age < -_CLOCK_SKEW_SECONDS:  # the clock of that run was wrong: the message may be of any time
+                age, since = NONCE_SECONDS, 0.0
+        else:
+            age = delivery.clock() - post.first_try
+            since = delivery.wall() - age - _CLOCK_SKEW_SECONDS
         if gone or age >= NONCE_SECONDS:
-            skew = _UNCONFIRMED_SKEW_SECONDS if unconfirmed else _CLOCK_SKEW_SECONDS
-            found = await self._find(post, delivery.wall() - age - skew)
+            found = await self._find(post, since)
             if found is not None or gone:
                 return found
         content, components = post.wanted if unconfirmed else post.sent
@@ -283,7 +288,7 @@ class ChannelQueue:
     async def _find(self, post: Post, since: float) -> str | None:
         """The id of the message, where an earlier try has made it; after Unix time ``since`` if no other is known."""
         # The posts of a channel are made in order.
-        after = self._last_id or str(max(0, time_snowflake(datetime.fromtimestamp(since, UTC))))
+        after = self._last_id or str(snowflake(since))
         try:
             found = await self._rest.posted_since(self._channel_id, after)
         except RequestRefused:  # not to send it might lose it

@@ -39,7 +39,8 @@ _ECHOES_MOST: Final = 256
 class Outbox:
     """The queues of all channels.
 
-    ``clock``: monotonic seconds; ``wall``: Unix time. ``own_id``: the bot's own user id, empty while it is unknown.
+    ``clock``: monotonic seconds; ``wall``: Unix time by Discord's clock. ``own_id``: the bot's own user id, empty while
+    it is unknown.
     ``retries``: the waits before another try, which :meth:`wake_retries` ends.
     """
 

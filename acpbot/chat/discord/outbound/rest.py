@@ -13,6 +13,7 @@ import asyncio
 import io
 import json
 import re
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,7 @@ import msgspec
 from discord.http import Route
 
 from acpbot.chat.discord import compat
+from acpbot.chat.discord.discord_time import DiscordClock
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
@@ -134,9 +136,13 @@ class Throttle:
 
 
 class Rest:
-    """The API, by the client that is logged in; calls wait while none is."""
+    """The API, by the client that is logged in; calls wait while none is.
 
-    def __init__(self, throttle: Throttle | None = None) -> None:
+    ``wall``: Unix time by this machine; ``now()``: by Discord's clock, once it has answered (:class:`DiscordClock`).
+    """
+
+    def __init__(self, throttle: Throttle | None = None, wall: Callable[[], float] = time.time) -> None:
+        self.now = DiscordClock(wall)
         self.client: discord.Client | None = None
         self._logged_in = asyncio.Event()
         self._throttle = throttle or Throttle()
@@ -150,8 +156,12 @@ class Rest:
         else:
             self._logged_in.set()
 
+    async def logged_in(self) -> None:
+        """Return once a client is logged in: then Discord has answered, and its time is known."""
+        await self._logged_in.wait()
+
     def trace(self) -> aiohttp.TraceConfig:
-        """What a client must be made with (``http_trace``) for its edits to be paced."""
+        """What a client must be made with (``http_trace``) for its edits to be paced, and for :attr:`now`."""
         config = aiohttp.TraceConfig()
         config.on_request_end.append(self._seen)
         return config
@@ -345,6 +355,9 @@ class Rest:
             self._read_limits(done)
         except ValueError as error:  # no number: the answer itself is read all the same
             log.debug("discord_limits_unreadable", error=str(error))
+        # Files come from another host, whose answers may be copies that were made days ago.
+        if str(done.url).startswith(Route.BASE):
+            self.now.read(done.response.headers.get("Date", ""))
 
     def _read_limits(self, done: aiohttp.TraceRequestEndParams) -> None:
         if done.response.status == TOO_MANY and done.response.headers.get("X-RateLimit-Scope") == "global":

@@ -72,7 +72,6 @@ async def test_nothing_is_kept_of_a_message_that_is_refused_after_a_restart(tmp_
     store = Store.open(path)
     async with staged(tmp_path, limits={"store": store, "max_sessions": 0}) as scene:
         assert len(store.restored.turns) == 1
-        scene.chat.recover()
         assert scene.pool.rows() == [], "the pool has refused it"
         await asyncio.sleep(0)  # the chat forgets it in the next step of the event loop
         assert kept(PendingMessage, {str(message.id)}) == []

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from acpbot.chat.discord.inbound.read_cursor import BEHIND_SECONDS, ReadCursor, snowflake
+from acpbot.chat.discord.discord_time import DiscordClock, snowflake
+from acpbot.chat.discord.inbound.read_cursor import BEHIND_SECONDS, ReadCursor
 from acpbot.storage.store import Store
 from tests.fakes.discord import rest
 from tests.support.discord_scene import staged
@@ -31,7 +32,7 @@ class Restarts:
     async def __call__(self) -> ReadCursor:
         await self.close()
         self._stores.append(Store.open(self.path))
-        return ReadCursor(self._stores[0], self.clock)
+        return ReadCursor(self._stores[0], DiscordClock(self.clock))
 
     async def close(self) -> None:
         while self._stores:

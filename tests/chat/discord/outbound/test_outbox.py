@@ -29,6 +29,7 @@ class Api(Rest):
 
     def __init__(self) -> None:
         super().__init__()
+        self._logged_in.set()
         self.clock = Clock()
         self.log: list[tuple] = []
         self.there: dict[str, dict] = {}

@@ -1,4 +1,4 @@
-"""The `acpbot` command: init, run, check, demo, install-service."""
+"""The `acpbot` command: init, run, check, exec, demo, install-service."""
 
 from __future__ import annotations
 
@@ -99,6 +99,21 @@ def check(
 
     if not check_all(config, os.environ, typer.echo, online=online):
         raise typer.Exit(1)
+
+
+@app.command(name="exec")
+def exec_command(
+    agent: Annotated[str, typer.Argument(metavar="AGENT", help="A name of [agents]; that of [agent] is default.")],
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- COMMAND]", help="What to run; left out: a shell.")
+    ] = None,
+    *,
+    config: ConfigOption = None,
+) -> None:
+    """Run a command, such as a login, with an agent's environment and folder, on this terminal."""
+    from acpbot.commands.exec_agent import exec_agent  # noqa: PLC0415 - the same
+
+    exec_agent(config, agent, command or (), os.environ)
 
 
 @app.command()

@@ -6,6 +6,7 @@
      |-- ConfigError              exit 78 (EX_CONFIG, sysexits.h): a restart would not help
      |-- StartError               exit 1: the daemon could not start
      |-- CannotAsk                exit 2: a question needs a terminal, and there is none
+     |-- ExecError                exit 126 or 127: a command for `acpbot exec` could not be run
      |-- WireError                an error answer on the management socket: code and data.kind
      |    |-- InvalidParams       -32602 invalid
      |    |    `-- AgentRemoved   the thread's agent is no longer in the configuration
@@ -20,6 +21,7 @@
           |-- AgentStartError     not found, exits at once, speaks another protocol version
           |-- AgentTimeout        a request was not answered within its limit
           |-- AgentRefused        the agent answered with an error: code, reason
+          |    `-- AgentNotSignedIn   its operator must sign in
           `-- AgentGone           the agent's process ended, or its stdout closed
 
 ``str(error)`` is for people, ``WireError.kind`` for programs.
@@ -33,7 +35,7 @@ from typing import ClassVar, Literal
 class AcpbotError(Exception):
     """Base of all; ``exit_code`` is what a command that fails with it returns."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
 
 class ConfigError(AcpbotError):
@@ -50,6 +52,14 @@ class CannotAsk(AcpbotError):
     """A question needs a terminal, and there is none."""
 
     exit_code = 2
+
+
+class ExecError(AcpbotError):
+    """`acpbot exec` could not run the command: exit 127 where it was not found, else 126, as a shell has it."""
+
+    def __init__(self, message: str, *, not_found: bool = False) -> None:
+        super().__init__(message)
+        self.exit_code = 127 if not_found else 126
 
 
 class WireError(AcpbotError):
@@ -167,6 +177,14 @@ class AgentRefused(AgentError):
         self.code = code
         self.said = said
         self.core = core
+
+
+class AgentNotSignedIn(AgentRefused):
+    """The agent wants its operator to sign in, and no method works without a person; ``methods`` says which it has."""
+
+    def __init__(self, refused: AgentRefused, methods: str) -> None:
+        super().__init__(str(refused), code=refused.code, said=refused.said, core=refused.core)
+        self.methods = methods
 
 
 class AgentGone(AgentError):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from acpbot import __version__
-from acpbot.acp import bounds, schema
+from acpbot.acp import bounds, schema, sign_in
 from acpbot.acp.connection import AgentConnection
-from acpbot.errors import AgentError, AgentGone, AgentRefused, AgentStartError, AgentTimeout
+from acpbot.errors import AgentError, AgentGone, AgentNotSignedIn, AgentRefused, AgentStartError, AgentTimeout
 from acpbot.jsonrpc import encode_notification, encode_result
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from acpbot.jsonrpc import Id
@@ -28,10 +30,18 @@ class Agent(AgentConnection):
     """One agent. ``session_id`` is set once a session is open in it, the capabilities after `initialize`.
 
     ``can_resume``: whether the agent says that it can continue a session in a new process. ``can_close``: whether it
-    offers ``session/close``.
+    offers ``session/close``. ``environ`` is its environment, ``auth_method`` the sign-in method that the configuration
+    names; ``signed_in_by``: the method by which acpbot has signed it in.
     """
 
-    def __init__(self, name: str = "", *, start_timeout: float = 60.0) -> None:
+    def __init__(
+        self,
+        name: str = "",
+        *,
+        start_timeout: float = 60.0,
+        environ: Mapping[str, str] = MappingProxyType({}),
+        auth_method: str | None = None,
+    ) -> None:
         super().__init__()
         self.name = name
         self.info: schema.Implementation | None = None
@@ -39,7 +49,11 @@ class Agent(AgentConnection):
         self.can_resume = self.can_close = False
         self.session_id: str | None = None
         self.session = schema.SessionResult()
+        self.auth_methods: list[dict[str, Any]] = []
+        self.signed_in_by: str | None = None
         self._start_timeout = start_timeout
+        self._environ = environ
+        self._auth_method = auth_method
 
     async def initialize(self) -> None:
         """Agree on the protocol version. Raises AgentError; AgentStartError where the agent speaks another version."""
@@ -61,6 +75,7 @@ class Agent(AgentConnection):
                 f"acpbot speaks {schema.PROTOCOL_VERSION}; use a release of it that does"
             )
         self.info = None if result.agent_info is None else bounds.implementation(result.agent_info)
+        self.auth_methods = result.auth_methods
         self.capabilities = result.agent_capabilities
         offered = self.capabilities.session_capabilities
         self.can_resume = self.capabilities.load_session or offered.get("resume") is not None
@@ -75,7 +90,7 @@ class Agent(AgentConnection):
         if previous is not None and (opened := await self._reopen(cwd, previous)) is not None:
             return opened
         params = {"cwd": str(cwd), "mcpServers": []}
-        result = await self.request("session/new", params, schema.SessionResult, limit=self._start_timeout)
+        result = await self._open("session/new", params)
         if not result.session_id:
             raise AgentRefused("cannot go on: the agent's answer to session/new names no session", code=0)
         self.session_id, self.session = result.session_id, result
@@ -91,9 +106,9 @@ class Agent(AgentConnection):
         slow: AgentTimeout | None = None
         for method, opened in ways:
             try:
-                self.session = await self.request(
-                    method, params, schema.SessionResult, limit=self._start_timeout, mute=True
-                )
+                self.session = await self._open(method, params, mute=True)
+            except AgentNotSignedIn:
+                raise  # the conversation is kept until somebody has signed in
             except (AgentRefused, AgentTimeout) as error:
                 log.info("agent_reopen_failed", method=method, reason=str(error))
                 slow = error if isinstance(error, AgentTimeout) else slow
@@ -104,6 +119,35 @@ class Agent(AgentConnection):
         if slow is not None:
             raise AgentTimeout(f"{slow}; the conversation is kept: try again, or start a new one")
         return None
+
+    async def _open(self, method: str, params: dict[str, Any], *, mute: bool = False) -> schema.SessionResult:
+        """Call a method that opens a session; where the agent asks for it, sign in and call it again, once."""
+        limit = self._start_timeout
+        try:
+            return await self.request(method, params, schema.SessionResult, limit=limit, mute=mute)
+        except AgentRefused as error:
+            if error.code != schema.AUTH_REQUIRED:
+                raise
+            await self._sign_in(error)
+        try:
+            return await self.request(method, params, schema.SessionResult, limit=limit, mute=mute)
+        except AgentRefused as error:
+            if error.code == schema.AUTH_REQUIRED:
+                raise AgentNotSignedIn(error, sign_in.described(self.auth_methods)) from None
+            raise
+
+    async def _sign_in(self, refused: AgentRefused) -> None:
+        """Sign in by a method that needs no person. Raises AgentNotSignedIn where there is none, or it fails."""
+        methods = sign_in.described(self.auth_methods)
+        method = sign_in.choose(self.auth_methods, self._environ, self._auth_method)
+        if method is None or self.signed_in_by is not None:
+            raise AgentNotSignedIn(refused, methods)
+        try:
+            await self.request("authenticate", {"methodId": method}, dict[str, Any], limit=self._start_timeout)
+        except AgentRefused as error:
+            raise AgentNotSignedIn(error, methods) from None
+        self.signed_in_by = method
+        log.info("agent_signed_in", agent=self.name, method=method[:80])
 
     async def call(self, method: str, *, limit: float = CALL_SECONDS, **params: Any) -> dict[str, Any]:
         """Call a method of the open session; ``limit`` in seconds. Raises AgentRefused, AgentTimeout, AgentGone."""

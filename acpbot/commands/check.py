@@ -79,6 +79,7 @@ async def _try_agent(
             await agent.initialize()
             await agent.open(cwd)
             say(f"agent {settings.name}: ok in {time.monotonic() - started:.2f} s; {_advertised(agent)}")
+            say(f"agent {settings.name}: {_signed_in(agent)}")
             options = Options()
             options.opened(agent.session)
             await options.apply(agent, settings, {}, limit=settings.start_timeout_seconds)
@@ -101,6 +102,15 @@ async def _try_agent(
         say(f"agent {settings.name}: cannot end it: {left} left")
         return False
     return ending.ended
+
+
+def _signed_in(agent: Agent) -> str:
+    """What is known of the agent's sign-in once it has opened a session."""
+    if agent.signed_in_by is not None:
+        return f"signed in: by {operator_line(one_line(agent.signed_in_by, 80))}"
+    if not agent.auth_methods:
+        return "signed in: it offers no sign-in"
+    return "signed in: it opened a session without asking; some agents ask only at the first message"
 
 
 def _options_in_force(options: Options, *, asks: bool) -> Iterator[str]:

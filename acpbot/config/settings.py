@@ -112,7 +112,8 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     ``inherit_env``, ``env`` wins. ``memory_max`` is in bytes. ``process_namespace``: each session gets a process
     namespace of its own. ``start_timeout_seconds`` bounds initialize and session/new, each. ``mode`` and ``model`` are
     an id or a name that the agent offers; ``options`` are its other config options by id. They are set in every
-    session, unless a person has chosen otherwise in the thread.
+    session, unless a person has chosen otherwise in the thread. ``auth_method`` is the id or name of the sign-in method
+    to use where the agent asks for one; ``None``: one that needs no person.
     """
 
     name: str
@@ -146,6 +147,14 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
         ft.agent_options,
         Meta(description="a table of texts, true and false", examples=[{"effort": "high"}]),
     ] = types.MappingProxyType({})
+    auth_method: (
+        Annotated[
+            str,
+            ft.text,
+            Meta(pattern=_OFFERED, description="a sign-in method of the agent", examples=["openai-api-key"]),
+        ]
+        | None
+    ) = None
     memory_max: Annotated[int, ft.size, _size(1024**2, 2**60)] | None = None
     pids_max: Annotated[int, Meta(ge=1, le=4_194_304)] | None = None
     process_namespace: bool = False

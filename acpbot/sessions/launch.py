@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from acpbot.acp import schema
 from acpbot.acp.agent import Agent
-from acpbot.errors import AgentError, AgentGone, AgentRefused, AgentStartError
+from acpbot.errors import AgentError, AgentGone, AgentNotSignedIn, AgentRefused, AgentStartError
 from acpbot.runtimes.runtime import LaunchSpec, exit_text
 from acpbot.sessions.stderr_cause import find_cause
+from acpbot.sessions.turn import NOT_SIGNED_IN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +22,17 @@ if TYPE_CHECKING:
 INHERITED: Final = ("HOME", "PATH", "USER", "LANG", "TERM", "TMPDIR")
 
 _EXIT_SECONDS: Final = 0.5
+# The login of each common agent in a terminal, by its program.
+_LOGINS: Final = {
+    "auggie": "auggie login",
+    "claude-agent-acp": "claude /login",
+    "codex-acp": "codex login --device-auth",
+    "copilot": "copilot login",
+    "gemini": "gemini",
+    "hermes-acp": "hermes setup",
+    "opencode": "opencode auth login",
+    "qwen": "qwen",
+}
 
 
 def environment(environ: Mapping[str, str], inherit: tuple[str, ...], own: Mapping[str, str]) -> dict[str, str]:
@@ -40,11 +52,17 @@ async def launch(
 
     ``environ`` is the daemon's own environment, of which the agent inherits little.
     """
-    agent = Agent(settings.name, start_timeout=settings.start_timeout_seconds)
+    env = environment(environ, settings.inherit_env, settings.env)
+    agent = Agent(
+        settings.name,
+        start_timeout=settings.start_timeout_seconds,
+        environ=env,
+        auth_method=settings.auth_method,
+    )
     spec = LaunchSpec(
         argv=(settings.command, *settings.args),
         cwd=cwd,
-        env=environment(environ, settings.inherit_env, settings.env),
+        env=env,
         session_id=session_id,
         memory_max=settings.memory_max,
         pids_max=settings.pids_max,
@@ -65,14 +83,27 @@ async def describe_exit(process: AgentProcess) -> str:
     return f"ended ({exit_text(code)})"
 
 
+def _not_signed_in(settings: AgentSettings, error: AgentRefused) -> str:
+    """What an operator reads: why, which methods the agent offers, and what to run."""
+    program = settings.command.rpartition("/")[2]
+    offered = f"; it offers {error.methods}" if isinstance(error, AgentNotSignedIn) else ""
+    login = _LOGINS.get(program)
+    command = f"acpbot exec {settings.name} -- {login}" if login else f"acpbot exec {settings.name}"
+    way_out = f"run `{command}` and sign in there, or give it an API key in env, or set auth_method"
+    problem = f"it isn't signed in ({error.said}){offered}"
+    return f"cannot start agent {settings.name!r} ({settings.command}): {problem}; {way_out}"
+
+
 async def start_error(settings: AgentSettings, process: AgentProcess, error: AgentError) -> AgentStartError:
     """Why an agent could not be started, with what its stderr says of the reason."""
     if isinstance(error, AgentStartError):
         return error
     if isinstance(error, AgentGone):
         reason = f"it {await describe_exit(process)} before it answered"
-    elif isinstance(error, AgentRefused) and error.code == schema.AUTH_REQUIRED:
-        reason = f"it wants you to sign in ({error})"
+    elif isinstance(error, AgentNotSignedIn) or (
+        isinstance(error, AgentRefused) and error.code == schema.AUTH_REQUIRED
+    ):
+        return AgentStartError(_not_signed_in(settings, error), for_people=NOT_SIGNED_IN)
     else:
         reason = str(error).removeprefix("cannot go on: ")
     program = settings.command.rpartition("/")[2]

@@ -33,6 +33,7 @@ def test_the_mode_and_the_model_in_force_are_named(tmp_path: Path):
     well, lines = checked(tmp_path, 'model = "Shout"')
     assert well
     assert lines[1:] == [
+        "signed in: it offers no sign-in",
         "mode: ask (Ask): Asks before it runs the command of `tool`",
         "model: shout (Shout): No model either: the echo repeats them in capitals",
     ]
@@ -78,3 +79,19 @@ def test_an_option_that_the_agent_does_not_take_is_a_warning(tmp_path: Path):
 def test_an_agent_without_modes_is_said_to_have_none(tmp_path: Path):
     _, lines = checked(tmp_path, argv=faulty("sound"))
     assert "mode: it offers none; whether it asks before it acts is up to its own configuration" in lines
+
+
+METHODS = '[{"id":"web","name":"Log in"},{"type":"env_var","id":"key","name":"Key","vars":[{"name":"SOME_KEY"}]}]'
+
+
+def test_how_the_agent_was_signed_in_is_named(tmp_path: Path):
+    argv = (*faulty("wants_sign_in"), METHODS, "key")
+    well, lines = checked(tmp_path, 'env = { SOME_KEY = "k" }', argv=argv)
+    assert well
+    assert "signed in: by key" in lines
+
+
+def test_an_agent_that_is_not_signed_in_is_named_with_its_methods_and_the_command(tmp_path: Path):
+    well, (line,) = checked(tmp_path, argv=(*faulty("wants_sign_in"), METHODS, "key"))
+    assert not well
+    assert "it isn't signed in (Authentication required); it offers web (Log in), key (Key); run `acpbot exec" in line

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # these have no default: what the example shows for them is an example
 UNSET = {
     "discord": {"bot_token", "bot_token_file", "allowed_users", "api_base", "gateway_url"},
-    "agent": {"command", "args", "working_dir", "mode", "model", "memory_max", "pids_max"},
+    "agent": {"command", "args", "working_dir", "auth_method", "mode", "model", "memory_max", "pids_max"},
     "agents.claude": {"command", "mode"},
     "management": {"socket", "socket_group"},
 }

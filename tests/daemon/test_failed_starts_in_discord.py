@@ -61,3 +61,9 @@ async def test_the_reason_of_a_failed_start_is_posted_once(server, tmp_path, qui
     said = await said_in_thread(server, tmp_path, quirk, words)
     assert len([text for text in said if words in text]) == 1
     assert len(said) == 1
+
+
+async def test_an_agent_that_is_not_signed_in_is_one_friendly_sentence(server, tmp_path):
+    sentence = "The agent isn't signed in. Ask your admin."
+    said = await said_in_thread(server, tmp_path, "refuses -32000 session/new", "signed in")
+    assert said == [sentence]

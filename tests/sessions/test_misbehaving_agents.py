@@ -113,8 +113,8 @@ CASES = [
     unusable("answers session/new {}", "answer to session/new names no session"),
     unusable("answers session/new null", "answer to session/new names no session"),
     unusable('answers session/new {"sessionId":8}', "answer to session/new names no session"),
-    unusable("refuses -32000 session/new", "it wants you to sign in"),
-    unusable("refuses -32000 initialize", "it wants you to sign in"),
+    unusable("refuses -32000 session/new", "it isn't signed in (it said no); it offers no method"),
+    unusable("refuses -32000 initialize", "it isn't signed in (it said no)"),
     unusable("refuses 400 session/new", "it said no (400)"),
     unusable(
         "deaf_to initialize", "did not answer initialize within 0.5 s", limits={"start_timeout_seconds": IMPATIENCE}

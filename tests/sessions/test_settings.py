@@ -20,7 +20,7 @@ from acpbot.runtimes.local.launcher import choose_launcher
 from acpbot.runtimes.local.process_namespace import NoNamespace, command_prefix
 from tests.fakes.daemon import DEMO_AGENT, DaemonProcess
 from tests.sessions.test_pool import kill
-from tests.support.pool import Harness
+from tests.support.pool import Harness, faulty
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -262,6 +262,13 @@ async def test_the_start_timeout_bounds_the_start(make_configured):
     assert not patient.over.is_set()
 
 
+async def test_the_auth_method_signs_the_agent_in(make_configured):
+    command, *args = (*faulty("wants_sign_in"), '[{"id":"web"}]', "web")
+    agent = {"command": json.dumps(command), "args": json.dumps(args)}
+    assert "signed in" in await error(make_configured(agent=agent))
+    assert await error(make_configured(agent={**agent, "auth_method": '"web"'})) == ""
+
+
 async def test_the_default_agent_is_the_one_of_a_new_thread(tmp_path):
     agents = DEMO_AGENT.replace("[agent]", "[agents.one]") + DEMO_AGENT.replace("[agent]", "[agents.two]")
     for name in ("one", "two"):
@@ -280,6 +287,6 @@ def test_the_store_is_the_file_that_is_named(tmp_path, name):
 
 
 def test_no_key_is_left_out():
-    tested = {(table, key) for table, key, *_ in CASES} | {("agent", "start_timeout_seconds")}
+    tested = {(table, key) for table, key, *_ in CASES} | {("agent", "start_timeout_seconds"), ("agent", "auth_method")}
     tables = {"pool": PoolSettings, "permissions": PermissionSettings, "agent": AgentSettings}
     assert tested == {(table, key) for table, struct in tables.items() for key in keys_of(struct)}

@@ -30,6 +30,7 @@ def installed(name: str) -> Path | None:
     patterns = {
         "codex": "node_modules/@zed-industries/codex-acp-linux-*/bin/codex-acp",
         "codex-wrapped": "node_modules/.bin/codex-acp",
+        "codex-with-a-key": "node_modules/@zed-industries/codex-acp-linux-*/bin/codex-acp",
         "opencode": "node_modules/.bin/opencode",
         "codex-newest": "newest/node_modules/.bin/codex-acp",
         "claude-newest": "newest/node_modules/.bin/claude-agent-acp",
@@ -53,6 +54,15 @@ def _codex(program: Path, home: Path, base_url: str) -> tuple[tuple[str, ...], d
     }
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     return (str(program), *options), {"CODEX_HOME": str(home / ".codex"), "LOCAL_KEY": "x"}
+
+
+def _codex_with_a_key(program: Path, home: Path, base_url: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    """It has a key in its environment and nothing else: it must be signed in before it opens a session."""
+    argv, env = _codex(program, home, base_url)
+    own = 'env_key = "LOCAL_KEY"'
+    assert any(own in part for part in argv)
+    argv = tuple(part.replace(own, "requires_openai_auth = true") for part in argv)
+    return argv, {"CODEX_HOME": env["CODEX_HOME"], "OPENAI_API_KEY": "sk-x"}
 
 
 def _opencode(program: Path, home: Path, base_url: str) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -128,6 +138,7 @@ def _node() -> str:
 RECIPES: Final[dict[str, Callable[[Path, Path, str], tuple[tuple[str, ...], dict[str, str]]]]] = {
     "codex": _codex,
     "codex-wrapped": _codex,
+    "codex-with-a-key": _codex_with_a_key,
     "opencode": _opencode,
     "codex-newest": _codex_newest,
     "claude-newest": _claude_newest,

@@ -473,6 +473,35 @@ def says_its_error(agent: Agent) -> None:
 
 
 @quirk
+def wants_sign_in(agent: Agent, methods: str, works: str, *resumes: str) -> None:
+    """No session opens before ``authenticate`` with the method ``works``; ``methods`` (JSON) are those it offers."""
+    agent.offers(*resumes)
+    used: list = []
+
+    @agent.on("initialize")
+    def _(request):
+        result = {"protocolVersion": 1, "authMethods": json.loads(methods), "agentCapabilities": agent.capabilities}
+        agent.answer(request, result)
+
+    @agent.on("authenticate")
+    def _(request):
+        used.append(request["params"]["methodId"])
+        sys.stderr.write(f"authenticate {used[-1]}\n")
+        sys.stderr.flush()
+        agent.answer(request, {}) if used[-1] == works else agent.refuse(request, -32603, "wrong method")
+
+    def opened(request):
+        if works not in used:
+            agent.refuse(request, -32000, "Authentication required")
+        else:
+            agent.session = request["params"].get("sessionId", agent.session)
+            agent.answer(request, {"sessionId": agent.session})
+
+    for method in ("session/new", *(f"session/{way}" for way in resumes)):
+        agent.on(method)(opened)
+
+
+@quirk
 def errs_oddly(agent: Agent) -> None:
     agent.on("session/prompt")(lambda request: agent.send(id=request["id"], error="boom"))
 

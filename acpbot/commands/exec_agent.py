@@ -1,0 +1,44 @@
+"""`acpbot exec`: run a command, such as a login, as an agent would: with its environment, in its folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from acpbot.config import loader
+from acpbot.config.values import nearest
+from acpbot.errors import ExecError
+from acpbot.sessions.launch import environment
+from acpbot.text import operator_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def exec_agent(path: Path | None, name: str, command: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
+    """Replace this process by ``command``, a shell where it is empty, so that its exit status is ours.
+
+    ``path`` is --config or ``None``; ``name`` is a key of ``[agents]``. The folder is the agent's working_dir, else its
+    HOME: the folder of a thread is made by the daemon only. Raises ConfigError, ExecError.
+    """
+    settings = loader.load(path, environ)
+    agent = settings.agents.get(name)
+    if agent is None:
+        meant = nearest(name, settings.agents)
+        hint = f"did you mean {meant}?" if meant else f"the configuration has {', '.join(settings.agents)}"
+        raise ExecError(operator_line(f"cannot run a command for agent {name[:80]!r}: there is none; {hint}"))
+    env = environment(environ, agent.inherit_env, agent.env)
+    folder = agent.working_dir or Path(env.get("HOME", "/"))
+    argv = list(command) or [environ.get("SHELL") or "/bin/sh"]
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        reason = f"{error.strerror}; create it or correct working_dir"
+        raise ExecError(operator_line(f"cannot run a command in {folder}: {reason}")) from None
+    try:
+        os.execvpe(argv[0], argv, env)  # noqa: S606 - a shell is started only where nothing else was asked for
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        problem = f"cannot run {argv[0][:200]}: {reason}; give its full path, or set PATH in env of the agent"
+        raise ExecError(operator_line(problem), not_found=isinstance(error, FileNotFoundError)) from None

@@ -1,0 +1,57 @@
+"""Agents that want a sign-in before a session opens: what acpbot does by itself, and what it reports."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.pool import FAULTY, faulty
+
+KEY = [
+    {"id": "web", "name": "Log in with a browser"},
+    {"type": "env_var", "id": "key", "name": "Key", "vars": [{"name": "SOME_KEY"}]},
+]
+
+
+def wants(works: str, *resumes: str) -> tuple[str, ...]:
+    command, *_ = faulty("sound")
+    return (command, str(FAULTY), "wants_sign_in", json.dumps(KEY), works, *resumes)
+
+
+async def test_a_variable_of_its_environment_signs_the_agent_in(make_harness):
+    harness = make_harness(argv=wants("key"), env={"SOME_KEY": "k"})
+    assert (await harness.turn("1001", "one")).text == "one"
+    assert harness.session("1001").process.stderr.lines() == ["authenticate key"]
+
+
+@pytest.mark.parametrize("way", ["resume", "load"])
+async def test_a_conversation_is_resumed_after_the_sign_in(make_harness, way):
+    harness = make_harness(argv=wants("key", way), env={"SOME_KEY": "k"})
+    await harness.turn("1001", "one")
+    first = harness.session("1001").agent.session_id
+    await harness.session("1001").end("suspended")
+    assert (await harness.turn("1001", "two")).text == "two"
+    assert harness.session("1001").agent.session_id == first
+    assert harness.events.started_fresh == []
+
+
+async def test_the_method_of_the_configuration_is_used(make_harness):
+    harness = make_harness(argv=wants("web"), auth_method="web")
+    assert (await harness.turn("1001", "one")).text == "one"
+
+
+async def test_a_method_that_needs_a_person_is_never_used_unasked(make_harness):
+    harness = make_harness(argv=wants("web"))
+    assert (await harness.turn("1001", "one")).error == "The agent isn't signed in. Ask your admin."
+    assert harness.events.endings == [("1001", "start_failed", False)]
+
+
+async def test_a_sign_in_that_fails_is_not_tried_again(make_harness, caplog):
+    harness = make_harness(argv=wants("other"), env={"SOME_KEY": "k"})
+    assert "signed in" in (await harness.turn("1001", "one")).error
+    (failed,) = [record for record in caplog.records if record.message == "session_failed"]
+    detail = failed.__dict__.get("detail") or str(failed.__dict__)
+    assert "wrong method" in detail
+    assert "it offers web (Log in with a browser), key (Key)" in detail
+    assert "acpbot exec demo" in detail

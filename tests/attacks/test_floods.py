@@ -25,6 +25,7 @@ ANSWER_MOST = 10.0
 FLOODS = [
     "titles",
     "calls",
+    "images",
     "raw_input",
     "raw_input_list",
     "plan",

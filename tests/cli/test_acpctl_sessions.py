@@ -146,6 +146,8 @@ def test_show_prints_all_parts_of_a_session(daemon, acpctl):
         "cwd          /home/op/work\n",
         "mode         ask\n",
         "model        opus\n",
+        "context      34,000 of 200,000 tokens (17%)\n",
+        "cost         0.2500 USD\n",
         "not set      pids_max: agents run without a cgroup here\n",
         "not set      effort: it offers low\n",
         "turn         running for 3m12s, silent for 12s\n",

@@ -29,6 +29,14 @@ def calls(count: int = 40_000) -> None:
         update("tool_call", toolCallId=str(number), title=f"call {number}", status="in_progress")
 
 
+def images() -> None:
+    data = "A" * (700 * 1024)
+    for number in range(200):
+        content = {"type": "image", "mimeType": "image/png", "data": data}
+        update("tool_call", toolCallId=str(number), title="i", content=[{"type": "content", "content": content}])
+        update("agent_message_chunk", content=content)
+
+
 def raw_input() -> None:
     for number in range(8):
         update("tool_call", toolCallId=str(number), title="input", rawInput={"text": "x" * 31 * MEGABYTE})
@@ -68,7 +76,7 @@ def endless() -> None:
     OUT.write(b"\n")
 
 
-FLOODS = (titles, calls, raw_input, raw_input_list, plan, commands, small_values, permission_ids, endless)
+FLOODS = (titles, calls, images, raw_input, raw_input_list, plan, commands, small_values, permission_ids, endless)
 
 if __name__ == "__main__":
     for request in map(json.loads, sys.stdin.buffer):

@@ -7,6 +7,7 @@ Source: https://agentclientprotocol.com/protocol/schema.
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final, Literal
 
 import msgspec
@@ -111,6 +112,20 @@ class PermissionParams(msgspec.Struct, frozen=True, rename="camel"):
     def decoded_call(self) -> dict[str, Any]:
         """The tool call. It is decoded when it is needed, because that takes many times the memory."""
         return _decode_object(self.tool_call)
+
+    def repeats_a_name(self) -> bool:
+        """Whether an object of the tool call has a name twice: which value a reader takes is open (RFC 8259, 4)."""
+        found = False
+
+        def note(pairs: list[tuple[str, Any]]) -> None:
+            nonlocal found
+            found = found or len(pairs) != len(dict(pairs))
+
+        try:
+            json.loads(bytes(self.tool_call), object_pairs_hook=note)
+        except RecursionError:
+            return True  # it is nested too deeply to find out
+        return found
 
 
 class _LargeToolCall(msgspec.Struct, frozen=True, rename="camel"):

@@ -35,6 +35,7 @@ MOST_WITHDRAWN: Final = 32
 
 _REMEMBERED_MOST: Final = 1000
 _TOO_LARGE: Final = "it is larger than 1 MiB, or has too many parts"
+_TWO_VALUES: Final = "a part of it has two values, and the agent may use the one that is not shown"
 _CUT_BEFORE: Final = "the agent reported a part of it that was too large to keep"
 
 _Remembered = dict[tuple[str, bytes], tuple[str, ...]]
@@ -115,6 +116,8 @@ class PermissionRequests:
 
     def _make(self, asked: PermissionAsked, earlier: Callable[[str], OpenToolCall | None]) -> PermissionRequest:
         call, before, cut = asked.params.decoded_call(), {}, None if asked.whole else _TOO_LARGE
+        if asked.params.repeats_a_name():
+            cut = _TWO_VALUES
         identity = call.get("toolCallId")
         if not isinstance(identity, str):
             identity = None

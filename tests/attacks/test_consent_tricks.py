@@ -78,3 +78,10 @@ def test_characters_that_are_never_shown_are_escaped(tmp_path: Path) -> None:
         asked = attacked.asks({**HARMLESS, "rawInput": {"command": "git \u2065\ufff0\U0001d159status"}})
         assert asked is not None
         assert asked["action"] == "git \\u2065\\ufff0\\U0001d159status"
+
+
+def test_a_command_behind_one_of_the_same_name_can_not_be_allowed(tmp_path: Path) -> None:
+    with thread(tmp_path) as attacked:
+        asked = attacked.asks(HARMLESS, repeat=EVIL)
+        assert asked is not None
+        assert {option["kind"] for option in asked["options"]} == {"reject_once", "reject_always"}

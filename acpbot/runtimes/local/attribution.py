@@ -9,7 +9,9 @@ A process belongs to a session when, in this order,
 Only a supervisor that somebody has killed (a tool may: it has the same user) loses its orphans. They become children
 of this process. Then, and only then, an orphan is attributed by the Unix session or the group that it was seen in, and,
 where one supervisor alone is dead, by what a process can change: the marker in its environment, its cgroup. One that
-fits nothing is a stray: it may belong to each session whose supervisor is dead, and ends with them.
+fits nothing is a stray: it may belong to each session whose supervisor is dead, and ends with them. A child of the
+spawn server that is no supervisor is a stray too, of any session: a tool that may trace our processes (ptrace(2)) has
+made one of them start it.
 """
 
 from __future__ import annotations
@@ -106,10 +108,20 @@ class Attribution:
         """Supervisors that were let go and may not have ended yet."""
 
     def fill(
-        self, scan: Scan, table: dict[int, Stat], sessions: Collection[TrackedSession], server: int | None
+        self,
+        scan: Scan,
+        table: dict[int, Stat],
+        sessions: Collection[TrackedSession],
+        server: int | None,
+        *,
+        starting: bool,
     ) -> None:
-        """Fill ``scan`` from ``table``, and remember what it shows. ``server``: the pid of the spawn server."""
-        look = _Look(self._identity, table, sessions, {pid for pid, _ in tuple(self.leaving)} | {server})
+        """Fill ``scan`` from ``table``, and remember what it shows.
+
+        ``server``: the pid of the spawn server. ``starting``: it may have a supervisor of which nobody knows yet.
+        """
+        leaving = {pid for pid, _ in tuple(self.leaving)}
+        look = _Look(self._identity, table, sessions, leaving | {server}, None if starting else server)
         claimed: dict[ProcessKey, tuple[TrackedSession, ...]] = {}
         for stat in sorted(table.values(), key=_AGE):
             owner = look.owner(stat)
@@ -123,7 +135,8 @@ class Attribution:
             elif stat.pid in look.strays:
                 parent = table[stat.ppid].key if stat.ppid in table else None
                 before = self._claimed.get(stat.key) or (claimed.get(parent) if parent is not None else None)
-                claimed[stat.key] = before or (tuple(look.bereft) if self._claims else ())
+                claimers = sessions if stat.pid in look.injected else look.bereft
+                claimed[stat.key] = before or (tuple(claimers) if self._claims else ())
                 scan.strays.append((stat, claimed[stat.key]))
         self._claimed = claimed
         for key in tuple(self.leaving):
@@ -141,6 +154,7 @@ class _Look:
         table: dict[int, Stat],
         sessions: Collection[TrackedSession],
         ignored: Collection[int | None],
+        server: int | None,
     ) -> None:
         self.us = os.getpid()
         self._identity = identity
@@ -156,7 +170,10 @@ class _Look:
         while step is not None:
             self._above.add(step.pid)
             step = table.get(step.ppid)
+        self._server = server
         self.strays: set[int] = set()
+        self.injected: set[int] = set()
+        """Those of the strays that are children of the spawn server: a tool has traced it, or a supervisor."""
         self.supervisors: set[int] = set()
         self.leaders: set[ProcessKey | None] = set()
         self.bereft: list[TrackedSession] = []
@@ -193,6 +210,10 @@ class _Look:
             if step.ppid == self.us:
                 owner, below = self._orphan_owner(step), True
                 stray = owner is None and step.pid not in self._ignored
+                break
+            if step.ppid == self._server and step.pid not in self._ignored:
+                below = stray = True
+                self.injected.add(step.pid)
                 break
             parent = self._table.get(step.ppid)
             # A parent that is younger has got the pid of one that is gone.

@@ -212,10 +212,13 @@ class ProcessTracker:
         self._next = None  # calls of `scan` from now on get the next look
         scan = Scan(procfs.now_ticks())
         sessions = tuple(self._sessions.values())
+        starting = any(session.supervisor is None for session in sessions)
         table: dict[int, Stat] = {}
         for stat in procfs.newest_first():
             table[stat.pid] = stat
-        self._attribution.fill(scan, table, sessions, self._server())
+        # A supervisor of which we don't know yet is below the spawn server, too: of a session that begins meanwhile.
+        starting = starting or sessions != tuple(self._sessions.values())
+        self._attribution.fill(scan, table, sessions, self._server(), starting=starting)
         self.strays = tuple(stat.key for stat, _ in scan.strays)
         self._reap(scan.ended)
         return scan

@@ -144,6 +144,7 @@ class Spawner:
                     [sys.executable, "-I", "-S", "-c", _PROGRAM, _FOLDER, str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,  # a tool could open it, and write lines of ours into the log
                     cwd="/",
                     env=self._markers,
                     pass_fds=[theirs.fileno()],

@@ -4,7 +4,8 @@
 answer. ``options`` are ``kind:id``. ``run`` is the command. ``pad``: so many characters are added to the raw input's
 command. ``parts``: so many lists are added to the raw input. ``times``: it asks so often. ``twice``: another request,
 with the same id.
-``withdraw``: it takes the request back at once. ``session``: of which the request and that update are.
+``withdraw``: it takes the request back at once. ``repeat``: another command, of the same name.
+``session``: of which the request and that update are.
 ``params``: sent in place of all.
 """
 
@@ -21,6 +22,9 @@ OPTIONS = ("allow_once:once", "allow_always:always", "reject_once:no", "reject_a
 def params(agent: Agent, wanted: dict, call: dict) -> dict:
     if "params" in wanted:
         return {"sessionId": agent.session, **wanted["params"]}
+    if "repeat" in wanted:  # JSON with one name twice; two spaces make a name of its own until it is sent
+        call = {**call, "rawInput": {"command  ": wanted["repeat"], **call["rawInput"]}}
+        agent.raw = lambda data, raw=agent.raw: raw(data.replace(b'"command  "', b'"command"'))
     options = [dict(zip(("kind", "optionId"), one.split(":"), strict=True)) for one in wanted.get("options", OPTIONS)]
     if "pad" in wanted:
         raw = {"command": "", **call.get("rawInput", {})}

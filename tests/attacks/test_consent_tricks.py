@@ -60,7 +60,7 @@ def test_a_file_is_not_hidden_behind_a_change_that_calls_it_old(tmp_path: Path, 
 def test_what_changes_while_people_decide_is_not_allowed(tmp_path: Path, call: dict, update: dict) -> None:
     with thread(tmp_path) as attacked:
         update = {"toolCallId": call["toolCallId"], **update}
-        asked = attacked.asks(call, run="rm -rf ./data", while_open=update)
+        asked = attacked.asks(call, run="rm -rf ./data", while_open=update, then="changed")
         assert asked is not None
         assert not allowed(attacked, asked)
 
@@ -68,7 +68,7 @@ def test_what_changes_while_people_decide_is_not_allowed(tmp_path: Path, call: d
 def test_what_a_sub_agent_changes_while_people_decide_is_not_allowed(tmp_path: Path) -> None:
     with thread(tmp_path) as attacked:
         update = {"toolCallId": "t", "rawInput": {"command": EVIL}}
-        asked = attacked.asks(HARMLESS, run="rm -rf ./data", while_open=update, session="a sub-agent's")
+        asked = attacked.asks(HARMLESS, run="rm -rf ./data", while_open=update, then="changed", session="a sub-agent's")
         assert asked is not None
         assert not allowed(attacked, asked)
 

@@ -4,7 +4,8 @@
 answer. ``options`` are ``kind:id``. ``run`` is the command. ``pad``: so many characters are added to the raw input's
 command. ``parts``: so many lists are added to the raw input. ``times``: it asks so often. ``twice``: another request,
 with the same id.
-``withdraw``: it takes the request back at once. ``repeat``: another command, of the same name.
+``withdraw``: it takes the request back at once. ``then``: what it says after that update.
+``repeat``: another command, of the same name.
 ``session``: of which the request and that update are.
 ``params``: sent in place of all.
 """
@@ -56,7 +57,8 @@ def main() -> None:
                 agent.send(id=identity, method="session/request_permission", params=asked)
             if "while_open" in wanted:
                 report(agent, "tool_call_update", wanted["while_open"], wanted.get("session"))
-                agent.say("changed\n")
+                if "then" in wanted:
+                    agent.say(wanted["then"])
             if "withdraw" in wanted:
                 agent.send(method="$/cancel_request", params={"requestId": identity})
             answer = chosen(agent.wait_for(identity))

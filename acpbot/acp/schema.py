@@ -164,7 +164,9 @@ def permission_params(params: msgspec.Raw, *, cut: bool = False) -> tuple[Permis
     few = data.count(b"{") + data.count(b"[") <= _CONTAINERS_MOST
     whole = not cut and len(data) <= PERMISSION_BYTES_MOST and few
     if whole:
-        found, _ = lenient.decode(data, PermissionParams)
+        found, dropped = lenient.decode(data, PermissionParams)
+        if "options" in dropped:  # nobody knows what could be answered
+            raise msgspec.ValidationError("options is not a list")
         _decode_object(found.tool_call)  # whether it can be decoded later
         options, call = found.options, found.tool_call.copy()  # without the data around it
     else:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from acpbot.chat.local import LocalChat
 from acpbot.sessions.after_turn import MESSAGES_MOST
 from acpbot.sessions.pauses import Pauses
 from tests.support.scripted_agents import END, Gate, chunk, runs_tool, says, scripted, updates
@@ -197,3 +198,26 @@ async def test_an_answer_after_reopening_is_shown_once_no_history_can_come_any_m
         await gate.open()
         await listener.ends()
         await harness.session("1001").end("evicted")
+
+
+async def test_the_terminals_chat_gets_a_later_text_as_a_message(make_harness, tmp_path):
+    gate = Gate(tmp_path / "gate")
+    steps = [says("one"), END, gate.step, says("It is "), says("built.")]
+    ended = asyncio.Event()
+    harness = make_harness(argv=scripted(prompts=[steps]), pauses=SHORT)
+    chat, events, came = LocalChat(harness.pool), [], asyncio.Event()
+
+    def emit(event) -> None:
+        events.append(event)
+        if event["type"] == "message":
+            came.set()
+        if event["type"] == "turn_end":
+            ended.set()
+
+    await chat.open("demo", None, "ada", emit)
+    await chat.send("demo", "go", "ada")
+    await asyncio.wait_for(ended.wait(), PATIENCE)
+    await gate.open()
+    await asyncio.wait_for(came.wait(), PATIENCE)
+    shown = [(event["type"], event["text"]) for event in events if event["type"] in {"turn_end", "message"}]
+    assert shown == [("turn_end", "one"), ("message", "It is built.")]

@@ -318,6 +318,11 @@ class Conversations:
         """Post in the thread that the agent does not have what the configuration gives it."""
         self._platform.notice(thread_id, option_not_set_text(option, value))
 
+    def unprompted(self, thread_id: str) -> Conversation:
+        """What shows a text, or a permission request, of the agent while no turn runs."""
+        view = self._platform.unprompted_view(thread_id)
+        return Conversation(view, self._new_message(), report=partial(self._platform.notice, thread_id))
+
     def permission_answered(self, thread_id: str, note: PermissionNote) -> None:
         """Post in the thread that acpbot has answered a permission request by itself."""
         self._platform.notice(thread_id, note_text(note))

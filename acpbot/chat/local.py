@@ -116,6 +116,10 @@ class LocalChat:
         """What shows the turn of this message."""
         return _LocalTurnView(self, incoming.thread_id, incoming.text)
 
+    def unprompted_view(self, thread_id: str) -> _LocalMessageView:
+        """What shows a text of the agent while no turn runs."""
+        return _LocalMessageView(self, thread_id, "")
+
     def adapt_blocks(
         self, _incoming: IncomingMessage, blocks: list[dict[str, Any]], _capabilities: PromptCapabilities
     ) -> list[dict[str, Any]]:
@@ -245,6 +249,20 @@ class _LocalTurnView:
 
     def _emit(self, event: Event) -> None:
         self._chat.emit(self._thread_id, event)
+
+
+class _LocalMessageView(_LocalTurnView):
+    """A text of the agent outside turns: one event, once the text is whole."""
+
+    def on_update(self, live: LiveMessage, update: Update) -> None:
+        """Nothing yet."""
+
+    def on_ended(self, live: LiveMessage, end: TurnEnd, on_persisted: Callable[[], None]) -> None:
+        del end
+        event = {"type": "message", "text": live.text}
+        self._chat.over(self._thread_id, event)
+        self._emit(event)
+        on_persisted()
 
 
 def asked_event(ask: PermissionRequest) -> Event:

@@ -90,6 +90,9 @@ class ChatPlatform(Protocol):
     def turn_view(self, incoming: IncomingMessage) -> TurnView:
         """What shows the turn of this message."""
 
+    def unprompted_view(self, thread_id: str) -> TurnView:
+        """What shows a text, or a permission request, of the agent while no turn runs; ``on_started`` is not called."""
+
     def adapt_blocks(
         self, incoming: IncomingMessage, blocks: list[dict[str, Any]], capabilities: PromptCapabilities
     ) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ Source: https://agentclientprotocol.com/protocol/prompt-turn, `messageId` of the
 
 from __future__ import annotations
 
+from acpbot.acp import schema
 from acpbot.fences import OpenFence
 
 
@@ -22,6 +23,14 @@ class Paragraphs:
     def acted(self) -> None:
         """A tool call began, a plan was made, or a permission was requested."""
         self._acted = True
+
+    def pieces(self, update: schema.Update) -> list[schema.Update]:
+        """A chunk of text, with the break before it as a chunk of its own where there is one."""
+        separator = self.break_before(schema.chunk_text(update.body), update.body.get("messageId"))
+        if not separator:
+            return [update]
+        body = {"sessionUpdate": update.kind, "content": schema.text_block(separator)}
+        return [schema.Update(update.session_id, update.kind, body), update]
 
     def break_before(self, text: str, message_id: object) -> str:
         """What must be shown before this text, mostly nothing; the text is noted as shown.

@@ -15,7 +15,7 @@ from acpbot.sessions.permission_action import action_of, has_changes
 from acpbot.sessions.turn import PermissionRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from acpbot.acp.connection import PermissionAsked
     from acpbot.acp.schema import PermissionOption, Update
@@ -153,10 +153,11 @@ class PermissionRequests:
             for request in tuple(self.open.values()):
                 request.reject("cancelled", "policy")
 
-    def cancel_all(self) -> None:
-        """Answer every open request ``cancelled``: their turn is over, or is to end."""
+    def cancel_all(self, but: Container[str] = ()) -> None:
+        """Answer every open request ``cancelled``, ``but`` those of these names: their turn is over, or is to end."""
         for request in tuple(self.open.values()):
-            request.resolve("cancelled", None)
+            if request.request not in but:
+                request.resolve("cancelled", None)
         self._withdrawn = 0
 
     def withdraw(self, request_id: Id) -> None:

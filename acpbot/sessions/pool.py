@@ -15,6 +15,7 @@ from acpbot.logs import get_logger
 from acpbot.sessions.capacity import Capacity
 from acpbot.sessions.ending import KILLED, SUSPENDED, SessionEnder
 from acpbot.sessions.leftovers import Leftovers
+from acpbot.sessions.pauses import PAUSES, Pauses
 from acpbot.sessions.session import Session
 from acpbot.sessions.session_table import SessionTable
 from acpbot.sessions.thread import ThreadRegistry, title_from
@@ -60,6 +61,7 @@ class Pool:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         boottime: Callable[[], float] = seconds_since_boot,
+        pauses: Pauses = PAUSES,
     ) -> None:
         self.store = store or Store()
         self.draining = self.stopping = False
@@ -69,6 +71,7 @@ class Pool:
         self._environ = environ
         self._clock = clock
         self._wall = wall
+        self._pauses = pauses
         self._threads = ThreadRegistry(self.store, wall, boottime)
         self._table = SessionTable()
         self._leftovers = Leftovers(launcher, self.store, self._table)
@@ -147,24 +150,7 @@ class Pool:
 
     def counts(self) -> PoolCounts:
         """How many sessions are in which state."""
-        sessions = self.sessions()
-        states: collections.Counter[str] = collections.Counter()
-        queued, suspended = 0, len(self._threads.by_id)
-        for session in sessions:
-            states[session.state] += 1
-            queued += len(session.turns.queue)
-            suspended -= session.thread.thread_id in self._threads.by_id
-        return PoolCounts(
-            sessions=len(sessions),
-            max=self.max_sessions,
-            starting=states["starting"],
-            idle=states["idle"],
-            busy=states["busy"],
-            waiting=states["waiting"],
-            stuck=states["stuck"],
-            suspended=suspended,
-            queued=queued,
-        )
+        return self._table.counts(self._threads.by_id, self.max_sessions)
 
     @property
     def strays(self) -> int:
@@ -293,6 +279,7 @@ class Pool:
             meter=self._threads.usage(thread),
             clock=self._clock,
             wall=self._wall,
+            pauses=self._pauses,
         )
         session.open(after)
         self.session_changed(session)

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from acpbot.config.in_force import SettingsInForce
     from acpbot.config.settings import AgentSettings
     from acpbot.runtimes.runtime import AgentProcess, Launcher, Usage
+    from acpbot.sessions.pauses import Pauses
     from acpbot.sessions.thread import ThreadListener
-    from acpbot.sessions.turn import PermissionNote
+    from acpbot.sessions.turn import PermissionNote, TurnListener
     from acpbot.sessions.usage import UsageMeter
     from acpbot.sessions.views import Reason
     from acpbot.storage.records import ThreadRecord
@@ -95,6 +96,7 @@ class Session:
         meter: UsageMeter,
         clock: Callable[[], float],
         wall: Callable[[], float],
+        pauses: Pauses,
     ) -> None:
         self.thread = thread
         self.session_id = secrets.token_hex(8)
@@ -125,6 +127,8 @@ class Session:
             on_empty_reply=self._replace,
             on_permission_note=self._report_permission_note,
             on_permission_record=partial(observer.permission_answered, self),
+            unprompted=self._unprompted,
+            pauses=pauses,
         )
         self.options = self.turns.options
         self.options.usage = meter
@@ -147,10 +151,10 @@ class Session:
             return "closing"
         if not self._opened:
             return "starting"
-        if self.turns.turn is None:
-            return "idle"
         if self.permission_requests.open:
             return "waiting"
+        if self.turns.turn is None:
+            return "idle"
         return "stuck" if self.turns.is_stuck else "busy"
 
     @property
@@ -236,6 +240,10 @@ class Session:
         if self.listener is not None:
             self.listener.permission_answered(self.thread.thread_id, note)
 
+    def _unprompted(self) -> TurnListener | None:
+        """Who shows what the agent does while no turn runs."""
+        return None if self.listener is None else self.listener.unprompted(self.thread.thread_id)
+
     # Its start.
 
     def open(self, after: Sequence[asyncio.Task[Any]] = ()) -> None:
@@ -270,7 +278,7 @@ class Session:
         try:
             await agent.initialize()
             opened = await agent.open(cwd, thread.acp_session_id)
-            self.turns.reopened = opened != "new"
+            self.turns.opened(reopened=opened != "new")
             if thread.acp_session_id is not None and opened == "new" and self.listener is not None:
                 self.listener.session_started_fresh(thread.thread_id)
             self.options.opened(agent.session)
@@ -342,7 +350,7 @@ class Session:
         """
         seconds = self._settings.now.pool.grace_seconds if grace is None else grace
         if self._end_task is None:
-            self.turns.ending = True
+            self.turns.stop()
             self._tasks.release()
             on_crash = partial(self._end_crashed, reason, detail)
             self._end_tasks = TaskSet(f"end of session {self.session_id}", on_crash)

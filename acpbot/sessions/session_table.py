@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from acpbot.sessions.views import PoolCounts
+
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from acpbot.sessions.session import Session
     from acpbot.sessions.views import Target
 
@@ -33,6 +38,27 @@ class SessionTable:
         if thread_id in self.current:
             return self.current[thread_id]
         return next((session for session in self.closing if session.thread.thread_id == thread_id), None)
+
+    def counts(self, threads: Collection[str], most: int) -> PoolCounts:
+        """How many sessions are in which state; ``threads``: ids of all that are known; ``most``: how many may run."""
+        sessions = self.of_threads()
+        states: Counter[str] = Counter()
+        queued = with_session = 0
+        for session in sessions:
+            states[session.state] += 1
+            queued += len(session.turns.queue)
+            with_session += session.thread.thread_id in threads
+        return PoolCounts(
+            sessions=len(sessions),
+            max=most,
+            starting=states["starting"],
+            idle=states["idle"],
+            busy=states["busy"],
+            waiting=states["waiting"],
+            stuck=states["stuck"],
+            suspended=len(threads) - with_session,
+            queued=queued,
+        )
 
     def with_turns(self) -> tuple[Session, ...]:
         """All sessions that may have turns: those that run and those that end."""

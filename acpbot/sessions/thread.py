@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acpbot.config.settings import Settings
-    from acpbot.sessions.turn import PermissionNote
+    from acpbot.sessions.turn import PermissionNote, TurnListener
     from acpbot.sessions.views import Reason, Row
     from acpbot.storage.records import CostRecord, ThreadRecord
     from acpbot.storage.store import Store
@@ -63,6 +63,9 @@ class ThreadListener(Protocol):
 
     def option_not_set(self, thread_id: str, option: str, value: str) -> None:
         """The agent does not take the ``model``, or another option, that the configuration gives it."""
+
+    def unprompted(self, thread_id: str) -> TurnListener:
+        """The agent writes, or requests a permission, while no turn runs: who shows it as a message of its own."""
 
     def permission_answered(self, thread_id: str, note: PermissionNote) -> None:
         """The agent asked for a permission outside a turn, and got an answer without a person."""

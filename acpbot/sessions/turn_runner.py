@@ -13,12 +13,15 @@ from acpbot.acp.connection import PermissionAsked, PermissionUnreadable, PromptE
 from acpbot.aio import Wakeup
 from acpbot.errors import AgentError, AgentGone, TooMany
 from acpbot.logs import get_logger
+from acpbot.sessions.after_turn import AfterTurn
 from acpbot.sessions.open_tool_calls import OpenToolCalls
 from acpbot.sessions.options import Options
 from acpbot.sessions.output import OutputRing
 from acpbot.sessions.paragraphs import Paragraphs
 from acpbot.sessions.permission_notes import PermissionNotes
 from acpbot.sessions.permission_requests import PermissionRequests
+from acpbot.sessions.replay import Replay
+from acpbot.sessions.settling import Settling
 from acpbot.sessions.titles import Titles
 from acpbot.sessions.turn import PermissionNote, PermissionRequest, Turn, TurnEnd, TurnFacts, end_of
 
@@ -28,13 +31,12 @@ if TYPE_CHECKING:
     from acpbot.acp.agent import Agent
     from acpbot.acp.connection import Item
     from acpbot.config.in_force import SettingsInForce
+    from acpbot.sessions.pauses import Pauses
     from acpbot.sessions.turn import TurnListener
     from acpbot.storage.records import ThreadRecord
 
 log = get_logger(__name__)
 
-# Some agents send one more update after a prompt's answer; where the next turn already waits, it waits that long.
-_SETTLE_SECONDS: Final = 0.05
 # Some agents answer every prompt after a cancel at once, and empty, for good: one that is faster than this is suspect.
 _AT_ONCE_SECONDS: Final = 2.0
 
@@ -50,7 +52,8 @@ class TurnRunner:
     tried by another session. A prompt that ends empty right after a cancel is tried once more in a new process that
     resumes the conversation, and if it ends empty there too, in a new conversation: so at most twice.
     ``on_permission_note``: acpbot has answered a permission request by itself while no turn ran that could show it.
-    ``on_permission_record``: the same for the log and the audit, whether a turn runs or not.
+    ``on_permission_record``: the same for the log and the audit, whether a turn runs or not. ``unprompted`` makes a
+    listener for what the agent does while no turn runs.
     """
 
     def __init__(
@@ -67,6 +70,8 @@ class TurnRunner:
         on_empty_reply: Callable[[Turn], None],
         on_permission_note: Callable[[PermissionNote], None],
         on_permission_record: Callable[[PermissionNote], None],
+        unprompted: Callable[[], TurnListener | None],
+        pauses: Pauses,
     ) -> None:
         self.agent: Agent | None = None
         self.turn: Turn | None = None
@@ -107,6 +112,11 @@ class TurnRunner:
         self._more = Wakeup()
         self._titles = Titles()
         self._paragraphs = Paragraphs()
+        self._settling = Settling(pauses.settle, self.end)
+        self._replay = Replay(pauses, self._deliver)
+        self._after = AfterTurn(
+            self.output, pauses, clock=clock, listener=unprompted, notice=self._show_permission_note
+        )
         self._started_at = self._heard_at = 0.0
         self._has_content = False
         self._cancelled_before = False
@@ -185,15 +195,13 @@ class TurnRunner:
         """Run the turns that come, one after the other, until cancelled."""
         while True:
             self._on_change()
-            while not self.queue:
+            while self.ending or not self.queue:
                 await self._more.wait()
             turn = self.queue[0]
             if not await self._may_run(turn):
                 continue
             self.queue.popleft()
             await self._run_turn(agent, turn)
-            if self.queue:
-                await asyncio.sleep(_SETTLE_SECONDS)
 
     async def _may_run(self, turn: Turn) -> bool:
         """Whether the first turn that waits may run now; one that its check refuses is ended here."""
@@ -219,7 +227,10 @@ class TurnRunner:
         self._started_at = self._heard_at = self._clock()
         turn.prompt_id = None
         self.permission_notes.flush()
+        self._after.turn_starts()
+        self.calls.clear()
         self.turn = turn
+        self._on_change()
         try:
             await self.options.hold_mode(agent)
         except AgentError as error:
@@ -228,10 +239,13 @@ class TurnRunner:
         await self._on_starting(turn)
         try:
             blocks = await self._prompt_of(agent, turn)
+            await self._replay.wait_until_quiet()
             if turn.cancelled_at is not None:
                 self.end(TurnEnd("cancelled", turn.cancel_reason))
                 return
+            self._after.finish()
             turn.prompt_id = agent.prompt(blocks)
+            self._replay.prompted()
             self._titles.sent(blocks)
         except AgentError as error:
             self._not_sent(turn, error)
@@ -278,6 +292,9 @@ class TurnRunner:
         turn = self.turn
         if turn is None or self.agent is None:
             return False
+        if self._settling.active:
+            self._settling.finish()
+            return False
         if turn.cancelled_at is None:
             turn.cancelled_at, turn.cancel_reason = self._clock(), reason
         if turn.prompt_id is not None:
@@ -291,10 +308,12 @@ class TurnRunner:
         turn = self.turn
         if turn is None:
             return
+        self._replay.release()
+        self._settling.cancel()
         self.permission_notes.flush()
         self.turn = None
         self._cancelled_before = turn.cancelled_at is not None or (self._cancelled_before and not self._has_content)
-        self.permission_requests.cancel_all()
+        self.permission_requests.cancel_all(but=self._after.asked)
         self.calls.clear()
         self.output.flush()
         self._thread.turns += 1
@@ -342,30 +361,36 @@ class TurnRunner:
         if own is not None and update.session_id != own:
             return  # a sub-agent's updates are not part of this conversation
         if update.kind in schema.CONTENT_KINDS:
-            self._has_content = True
+            if own is None or self._replay.takes(update):
+                return
         else:
             self.options.handle(update)
             if update.kind == "session_info_update" and isinstance(title := update.body.get("title"), str):
                 self._thread.title = self._titles.usable(title, self._thread.title) or self._thread.title
             self._on_change()
+        self._deliver(update)
+
+    def _deliver(self, update: schema.Update) -> None:
+        """Show an update where it belongs: in the running turn, else outside of it."""
         if self.turn is None or self.turn.prompt_id is None:
+            if update.kind in {"tool_call", "tool_call_update"}:
+                self._tool_update(update)
+            if update.kind in schema.CONTENT_KINDS:
+                self.idle_since = self._clock()
+                self._after.update(update)
             return
+        if update.kind in schema.CONTENT_KINDS:
+            self._has_content = True
+            self._settling.heard()
         if update.kind in {"tool_call", "tool_call_update"}:
             self._tool_update(update)
-        elif update.kind == "agent_message_chunk":
-            self._text(update, self.turn.listener)
         elif update.kind == "plan":
             self._acted()
-        self.turn.listener.on_update(update)
-
-    def _text(self, update: schema.Update, listener: TurnListener) -> None:
-        """Record a piece of text; where it begins a paragraph, give the listener the break before it."""
-        text = schema.chunk_text(update.body)
-        separator = self._paragraphs.break_before(text, update.body.get("messageId"))
-        if separator:
-            body = {"sessionUpdate": update.kind, "content": schema.text_block(separator)}
-            listener.on_update(schema.Update(update.session_id, update.kind, body))
-        self.output.text(f"{separator}{text}")
+        is_text = update.kind == "agent_message_chunk"
+        for piece in self._paragraphs.pieces(update) if is_text else (update,):
+            if is_text:
+                self.output.text(schema.chunk_text(piece.body))
+            self.turn.listener.on_update(piece)
 
     def _acted(self) -> None:
         """The agent does something else than to write: its text so far is a paragraph by itself."""
@@ -386,17 +411,26 @@ class TurnRunner:
 
     def _permission_asked(self, asked: PermissionAsked) -> None:
         self._heard_at = self._clock()
-        self._has_content = True
-        turn = self.turn
-        refuse = turn is None or turn.prompt_id is None or turn.cancelled_at is not None or self.ending
+        self._replay.release()
+        self._settling.finish()
+        turn = None if self.turn is None or self.turn.prompt_id is None else self.turn
+        if turn is None:
+            refuse = self.ending or not self._after.may_ask()
+        else:
+            self._has_content = True
+            refuse = self.ending or turn.cancelled_at is not None
         own = self.agent is not None and asked.params.session_id == self.agent.session_id
         owner = None if turn is None else turn.asker
         known = self.calls.get if own else _nothing_known
         self._acted()
         request = self.permission_requests.add(asked, known, owner=owner, refuse=refuse)
-        if request is not None and turn is not None:
+        if request is None:
+            return
+        if turn is None:
+            self._after.ask(request)
+        else:
             turn.listener.on_permission_request(request)
-            self._on_change()
+        self._on_change()
 
     def _answer(self, request: PermissionRequest, option: schema.PermissionOption | None) -> None:
         self._heard_at = self._clock()
@@ -416,18 +450,18 @@ class TurnRunner:
             log.exception("turn_listener_failed", turn=self.turn.turn_id)
 
     def _permission_closed(self, request: PermissionRequest) -> None:
-        if self.turn is None:
-            return
         try:
-            self.turn.listener.on_permission_resolved(request)
+            if not self._after.closed(request) and self.turn is not None:
+                self.turn.listener.on_permission_resolved(request)
         except Exception:
             # A turn's end comes through here: a listener's defect must not stop it.
-            log.exception("turn_listener_failed", turn=self.turn.turn_id)
+            log.exception("turn_listener_failed", request=request.request)
         self._on_change()
 
     def _prompt_ended(self, ended: PromptEnded) -> None:
         turn = self.turn
-        if turn is None or turn.prompt_id != ended.request_id:
+        self._replay.release()
+        if turn is None or turn.prompt_id != ended.request_id or self._settling.active:
             log.info("late_answer_dropped", **self._fields)
         elif self.ending:
             # The turn ends in the same step of the loop as its session, so that a crash can't separate the two.
@@ -436,7 +470,19 @@ class TurnRunner:
         elif self._should_retry(turn, ended):
             self._on_empty_reply(turn)
         else:
-            self.end(end_of(turn, ended))
+            self._settling.begin(end_of(turn, ended))
+
+    def stop(self) -> None:
+        """The session begins to end: a turn that is answered ends now, and so does a message outside turns."""
+        self.ending = True
+        self._settling.finish()
+        self._after.finish()
+
+    def opened(self, *, reopened: bool) -> None:
+        """The ACP session is open; ``reopened``: an earlier process began it."""
+        self.reopened = reopened
+        if reopened:
+            self._replay.reopened()
 
     def _should_retry(self, turn: Turn, ended: PromptEnded) -> bool:
         """Whether the agent answers every prompt empty: so does this one, after a cancel or again after a retry."""

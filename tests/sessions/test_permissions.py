@@ -14,7 +14,7 @@ import pytest
 from acpbot.errors import InvalidParams
 from acpbot.sessions.turn import Turn
 from acpbot.storage.store import Store
-from tests.support.pool import Harness, Listener, faulty
+from tests.support.pool import Harness, Listener
 
 if TYPE_CHECKING:
     from acpbot.sessions.turn import PermissionRequest
@@ -316,17 +316,6 @@ async def test_a_storm_of_answers_is_shown_logged_and_audited_in_a_few_lines(mak
     assert rows[0] == (None, None, "permission", "1001", "allowed by policy: git status")
     assert rows[20][4] == "480 more permission requests: 480 allowed by policy."
     assert len(rows) == 22
-
-
-async def test_a_request_outside_a_turn_is_cancelled_and_the_thread_reads_so(make_harness):
-    harness = make_harness(argv=faulty("asks_when_idle"))
-    await harness.turn("1001", "hi")
-    await asyncio.wait_for(harness.events.noted.wait(), 20)
-    thread, note = harness.events.permission_notes[0]
-    assert (thread, note.line) == (
-        "1001",
-        "Cancelled since no message is being answered: a tool",
-    )
 
 
 async def test_a_time_out_is_audited(make, tmp_path):

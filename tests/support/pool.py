@@ -13,6 +13,7 @@ import msgspec
 
 from acpbot.config.settings import AgentSettings, PermissionSettings, PoolSettings, Settings, StoreSettings
 from acpbot.runtimes.local.launcher import choose_launcher
+from acpbot.sessions.pauses import PAUSES, Pauses
 from acpbot.sessions.pool import Pool
 from acpbot.sessions.turn import PermissionNote, PermissionRequest, Turn, TurnEnd
 from acpbot.sessions.views import Target
@@ -122,6 +123,8 @@ class ThreadEvents:
         self.not_set: list[tuple[str, str, str]] = []
         self.removals: list[tuple[str, str, float]] = []
         self.permission_notes: list[tuple[str, PermissionNote]] = []
+        self.unprompted_listeners: list[tuple[str, Listener]] = []
+        self.spoken = asyncio.Event()
         self.changes = 0
         self.ended = asyncio.Event()
         self.noted = asyncio.Event()
@@ -151,6 +154,12 @@ class ThreadEvents:
     def permission_answered(self, thread_id: str, note: PermissionNote) -> None:
         self.permission_notes.append((thread_id, note))
         self.noted.set()
+
+    def unprompted(self, thread_id: str) -> Listener:
+        listener = Listener()
+        self.unprompted_listeners.append((thread_id, listener))
+        self.spoken.set()
+        return listener
 
     def removal_planned(self, thread_id: str, folder: str, seconds: float) -> None:
         self.removals.append((thread_id, folder, seconds))
@@ -194,6 +203,7 @@ class Harness:
         env: Mapping[str, str] | None = None,
         settings: Settings | None = None,
         launcher: Launcher | None = None,
+        pauses: Pauses = PAUSES,
         **keys: Any,
     ) -> None:
         self.clock = Clock()
@@ -213,6 +223,7 @@ class Harness:
             clock=self.clock,
             wall=wall or self.clock,
             boottime=boottime or self.clock,
+            pauses=pauses,
         )
         self.pool.attach("test", self.events)
 

@@ -23,6 +23,7 @@ from acpbot.chat.discord.outbound.file_poster import FilePoster
 from acpbot.chat.discord.outbound.reactions import ReactionEvent, ReactionUpdater, end_reactions
 from acpbot.chat.discord.outbound.rest import ARCHIVED, FORBIDDEN, NOT_FOUND, RequestRefused
 from acpbot.chat.discord.turn_view import LIMIT, DiscordTurnView
+from acpbot.chat.platform import IncomingMessage
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.chat.rendering.markdown import plain
 from acpbot.logs import get_logger
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.threads import Threads
-    from acpbot.chat.platform import IncomingMessage
     from acpbot.errors import WireError
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.views import Reason
@@ -217,6 +217,25 @@ class DiscordPlatform:
             on_crash=self._on_crash,
         )
         return message.view
+
+    def unprompted_view(self, thread_id: str) -> DiscordTurnView:
+        """What shows a text, or a permission request, of the agent while no turn runs: to the thread's owner."""
+        thread = self._pool.thread(thread_id)
+        owner = None if thread is None else thread.owner
+        return DiscordTurnView(
+            IncomingMessage(thread_id=thread_id, text="", owner=owner or ""),
+            outbox=self._outbox,
+            reactions=None,
+            prompts=self._prompts,
+            diffs=self._diffs(thread_id),
+            files=FilePoster(self._outbox, thread_id),
+            footer=False,
+            deleted=self._messages.recently_deleted,
+            turn_started=lambda _view: None,
+            turn_over=lambda _view: None,
+            undelivered=self._report_undelivered,
+            on_crash=self._on_crash,
+        )
 
     def _diffs(self, thread_id: str) -> DiffPoster | None:
         show = self._settings.discord.tool_display == "full"

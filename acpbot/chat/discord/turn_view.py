@@ -53,10 +53,10 @@ class DiscordTurnView:
     """One turn (:class:`TurnView`). Nothing here waits: posts go to the outbox, which paces itself.
 
     ``diffs`` is ``None`` where file changes are not to be shown; ``footer``: show below the answer what it has taken;
-    ``deleted`` holds the ids of messages that somebody
-    has deleted lately. ``turn_started`` and ``turn_over`` are called with the view when the turn runs, and when it has
-    ended, was deferred or was refused. ``undelivered`` is called once where Discord takes no more messages in the
-    thread, and ``on_crash`` where the task that shows that something is being written crashes.
+    ``deleted`` holds the ids of messages that somebody has deleted lately. ``reactions`` is ``None`` where no message
+    of a person is answered. ``turn_started`` and ``turn_over`` are called with the view when the turn runs, and when
+    it has ended, was deferred or was refused. ``undelivered`` is called once where Discord takes no more messages in
+    the thread, and ``on_crash`` where the task that shows that something is being written crashes.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class DiscordTurnView:
         incoming: IncomingMessage,
         *,
         outbox: Outbox,
-        reactions: ReactionUpdater,
+        reactions: ReactionUpdater | None,
         prompts: PermissionPrompts,
         diffs: DiffPoster | None,
         files: FilePoster,
@@ -121,14 +121,15 @@ class DiscordTurnView:
         """The turn runs now."""
         self._started = True
         self._drop_queue_note()
-        self._reactions.on(ReactionEvent.THINKING)
+        self._react(ReactionEvent.THINKING)
         self._start_typing()
         self._turn_started(self)
 
     def on_update(self, live: LiveMessage, update: Update) -> None:
         """The live message has changed."""
         self._live = live
-        self._reactions.update(update)
+        if self._reactions is not None:
+            self._reactions.update(update)
         if self._diffs is not None and update.kind in {"tool_call", "tool_call_update"}:
             self._diffs.show(update.body)
         self._files.show(update)
@@ -137,12 +138,12 @@ class DiscordTurnView:
     def on_permission_request(self, ask: PermissionRequest) -> None:
         """Show what it is about, with buttons."""
         self._typing.cancel_soon()
-        self._reactions.on(ReactionEvent.ASKED)
+        self._react(ReactionEvent.ASKED)
         self._prompts.asked(self.thread_id, self.asker_id, ask)
 
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
         """Take the buttons away."""
-        self._reactions.on(ReactionEvent.ANSWERED)
+        self._react(ReactionEvent.ANSWERED)
         self._start_typing()
         self._prompts.ended(ask)
 
@@ -163,7 +164,7 @@ class DiscordTurnView:
         asyncio.get_running_loop().call_soon(self._queue.bring_up_to_date)
         self._typing.cancel_soon()
         self._drop_queue_note()
-        self._reactions.on(STOP_EVENTS.get(end.stop_reason, ReactionEvent.DONE))
+        self._react(STOP_EVENTS.get(end.stop_reason, ReactionEvent.DONE))
         self._turn_over(self)
 
     def on_deferred(self) -> None:
@@ -174,6 +175,10 @@ class DiscordTurnView:
     def on_refused(self) -> None:
         """Nothing more will come."""
         self._turn_over(self)
+
+    def _react(self, event: ReactionEvent) -> None:
+        if self._reactions is not None:
+            self._reactions.on(event)
 
     # The posts.
 
@@ -195,7 +200,7 @@ class DiscordTurnView:
     def _deliver_plainly(self, live: LiveMessage) -> None:
         """Deliver the whole text as a file: it can't be shown as messages."""
         self._live = None
-        self._reactions.on(ReactionEvent.ERROR)
+        self._react(ReactionEvent.ERROR)
         self._outbox.post(self.thread_id, NOT_SHOWN)
         if not is_blank(live.text):
             self._attach(live.text)
@@ -288,7 +293,7 @@ class DiscordTurnView:
     def _report_undelivered(self, error: RequestRefused) -> None:
         if not self._loss_reported:
             self._loss_reported = True
-            self._reactions.on(ReactionEvent.ERROR)
+            self._react(ReactionEvent.ERROR)
             self._undelivered(self, error)
 
     def _report_loss(self, reason: str) -> None:
@@ -316,7 +321,7 @@ class DiscordTurnView:
     # Typing.
 
     def _start_typing(self) -> None:
-        if self.end is None:
+        if self._started and self.end is None:
             self._typing.cancel_soon()  # of two permission requests at once the first one's answer has started it again
             self._typing.start(self._keep_typing(), name=self.thread_id)
 

@@ -263,6 +263,9 @@ class ChatClient:
     def _on_notice(self, event: Message) -> None:
         self._view.notice(clean(event.get("text")))
 
+    def _on_message(self, event: Message) -> None:
+        self._view.notice(clean_lines(event.get("text")))
+
     def _on_session(self, event: Message) -> None:
         if isinstance(event.get("session"), dict):
             self.row = event["session"]

@@ -6,6 +6,7 @@ same after `session/load` and `session/resume`. ``prompts``: the steps of each p
 ``say``: a piece of text, of the message ``id`` if there is one; ``update``: the body of an update; ``end``: answer the
 prompt with this stop reason; ``ask``: request a permission with this tool call, and go on; ``answer``: say what it was
 answered; ``echo``: say the prompt's blocks, as JSON; ``pause``: wait until somebody has written into this FIFO.
+``times``: how often the step is done.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class Scripted:
 
     def perform(self, steps: list, request: dict) -> None:
         for step in steps:
-            self.step(step, request)
+            for _ in range(step.get("times", 1)):
+                self.step(step, request)
 
     def step(self, step: dict, request: dict) -> None:
         agent = self.agent

@@ -1,0 +1,42 @@
+"""What an agent does while no turn runs, as its thread in Discord shows it."""
+
+from __future__ import annotations
+
+from tests.support.discord_scene import staged
+from tests.support.scripted_agents import END, Gate, says, scripted
+
+ASK = {"ask": {"toolCallId": "b", "title": "make", "rawInput": {"command": "make"}}}
+
+
+async def test_a_text_in_the_moments_after_the_answer_is_in_the_same_message(tmp_path):
+    async with staged(tmp_path, limits={"argv": scripted(prompts=[[says("one"), END, says(" more")]])}) as scene:
+        thread = await scene.opens("go")
+        await scene.idle(thread, 1)
+        assert [body.content for body in scene.bodies(thread)] == ["one more"]
+
+
+async def test_a_later_text_is_a_message_of_its_own(tmp_path):
+    gate = Gate(tmp_path / "gate")
+    steps = [says("one"), END, gate.step, says("The build passes.")]
+    async with staged(tmp_path, limits={"argv": scripted(prompts=[steps])}) as scene:
+        thread = await scene.opens("go")
+        await scene.idle(thread, 1)
+        await gate.open()
+        await scene.says(thread, "The build passes.")
+        assert [body.content for body in scene.bodies(thread)] == ["one", "The build passes."]
+
+
+async def test_a_permission_outside_a_turn_is_asked_in_the_thread_and_only_its_owner_may_answer(tmp_path):
+    gate = Gate(tmp_path / "gate")
+    steps = [says("one"), END, gate.step, ASK, {"answer": True}]
+    async with staged(tmp_path, limits={"argv": scripted(prompts=[steps])}, admin_users=("1",)) as scene:
+        thread = await scene.opens("go")
+        await scene.idle(thread, 1)
+        await gate.open()
+        await scene.says(thread, "make")
+        prompt = next(body for body in scene.bodies(thread) if body.components)
+        assert f"<@{scene.ada.id}>" in prompt.content
+        denied = await scene.server.wait_for_answer(scene.bob.clicks(prompt, label="✅ Allow once"))
+        assert "or an admin" in denied.answer_text
+        await scene.server.wait_for_answer(scene.ada.clicks(prompt, label="✅ Allow once"))
+        await scene.says(thread, "selected yes")

@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 READY     := $(VENV)/.ready
 
-.PHONY: demo test coverage test-agents attacks soak fuzz lint types contracts check completions dist dist-check bench clean
+.PHONY: demo test coverage test-agents campaigns attacks soak fuzz lint types contracts check completions dist dist-check bench clean
 .DEFAULT_GOAL := demo
 
 $(INSTALLED): pyproject.toml
@@ -25,7 +25,7 @@ demo: $(INSTALLED)  ## talk to an agent now; without a terminal: a short guided 
 	@$(BIN)/acpbot demo $(ARGS)
 
 test: $(READY)  ## the whole suite, on two cores
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 coverage: $(READY)  ## the whole suite with branch coverage, subprocesses too; a report, no threshold
 	@$(BIN)/coverage erase
@@ -67,6 +67,9 @@ soak: $(READY)  ## 1,000 ends of an agent, 10,000 turns: nothing is left or grow
 	@$(BIN)/python -m tests.soak.soak_cycles
 	@$(BIN)/python -m tests.soak.soak_turns
 	@$(BIN)/python -m tests.soak.soak_restarts $(ARGS)
+
+campaigns: $(READY)  ## every fault of Discord in every call, and crashes of the daemon at any moment
+	@$(BIN)/python -m pytest -n 2 -m campaign tests/chat/discord tests/soak $(ARGS)
 
 attacks: $(READY)  ## attack a real daemon, as a hostile agent, user or neighbour would
 	@$(BIN)/python -m pytest -m attack tests/attacks $(ARGS)

@@ -28,6 +28,7 @@ def config(server, ada, **more: object) -> str:
         "allowed_users": [str(ada.id)],
         "api_base": server.api_base,
         "gateway_url": server.gateway_url,
+        "footer": False,
         **more,
     }
     lines = [f"{name} = {json.dumps(value)}" for name, value in discord.items()]

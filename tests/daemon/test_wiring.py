@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 WIRING = (daemon, discord_chat, discord_platform, outbox, local, server, pool, session, turn_runner)
 
 # Their defaults are what production uses: the machine's clocks, and waits and limits that tests shorten.
-DEFAULTS = {"clock", "wall", "boottime", "wait", "backoff", "seconds", "forced_seconds", "interval", "window", "limits"}
+DEFAULTS = {"clock", "wall", "boottime", "wait", "pauses", "backoff", "seconds", "forced_seconds", "interval", "window"}
+DEFAULTS |= {"limits"}
 DEFAULTS |= {"Supervisor.identifies", "Backoff.first", "Backoff.most", "LiveMessage.max_bodies", "DiffPoster.compute"}
 DEFAULTS |= {
     "TaskSet.on_crash",  # given for each task, or the task's end is its owner's to see

@@ -8,6 +8,8 @@ from tests.fakes.discord.server import DiscordServer
 from tests.soak.soak_restarts import UNIT
 from tests.support.soak.campaign import Campaign
 
+pytestmark = pytest.mark.campaign
+
 
 @pytest.fixture
 async def server():

@@ -13,7 +13,7 @@ import msgspec
 
 from acpbot.config.settings import AgentSettings, PermissionSettings, PoolSettings, Settings, StoreSettings
 from acpbot.runtimes.local.launcher import choose_launcher
-from acpbot.sessions.pauses import PAUSES, Pauses
+from acpbot.sessions.pauses import Pauses
 from acpbot.sessions.pool import Pool
 from acpbot.sessions.turn import PermissionNote, PermissionRequest, Turn, TurnEnd
 from acpbot.sessions.views import Target
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from acpbot.storage.store import Store
 
 FAULTY = Path(__file__).parents[1] / "fakes" / "agents" / "faulty.py"
+
+
+# Each turn waits for them: a test that is about them gives its own.
+QUICK = Pauses(settle=0.01, message=0.1, quiet=0.02, replay=0.05)
 
 
 class Clock:
@@ -203,7 +207,7 @@ class Harness:
         env: Mapping[str, str] | None = None,
         settings: Settings | None = None,
         launcher: Launcher | None = None,
-        pauses: Pauses = PAUSES,
+        pauses: Pauses = QUICK,
         **keys: Any,
     ) -> None:
         self.clock = Clock()

@@ -38,6 +38,8 @@ EXPECTED = {
     **dict.fromkeys(("503", "dropped", "empty 502"), UNEXPLAINED),
 }
 
+pytestmark = pytest.mark.campaign
+
 
 @pytest.mark.parametrize("fault", fault_campaign.FAULTS)
 async def test_every_call_survives_every_fault(tmp_path, fault):

@@ -83,9 +83,12 @@ def tool_that_is_about_to_begin_another_program(_directory: Path) -> None:
     """For a moment in execve(2) a process shows no environment; here it is in that moment almost all the time."""
     again = '[ -e stop ] || exec sh -c "$0" "$0"'
     with subprocess.Popen(["sh", "-c", again, again], env={"PATH": PATH} | DEAD) as tool:
-        (left,) = kill_orphans()
-        assert (left.pid, left.session_id, left.ended) == (tool.pid, "s", True)
-        assert tool.wait(LIMIT) == -signal.SIGKILL
+        try:
+            (left,) = kill_orphans()
+            assert (left.pid, left.session_id, left.ended) == (tool.pid, "s", True)
+            assert tool.wait(LIMIT) == -signal.SIGKILL
+        finally:
+            tool.kill()
 
 
 def remembered_processes_of_a_living_daemon(directory: Path) -> None:

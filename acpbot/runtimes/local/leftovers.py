@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _AGE: Final = operator.attrgetter("start_time", "pid")
 _PAUSE_SECONDS: Final = 0.01
-_EXEC_SECONDS: Final = 0.1
+_EXEC_SECONDS: Final = 0.5
 _EXEC_PAUSE_SECONDS: Final = 0.001
 _KERNEL_THREADS: Final = 2  # kthreadd, the parent of all threads of the kernel
 _CGROUP_SECONDS: Final = 1.0

@@ -61,6 +61,8 @@ class PermissionRequests:
         on_closed: Callable[[PermissionRequest], None],
     ) -> None:
         self.open: dict[str, PermissionRequest] = {}
+        self.folder = ""
+        """Where the session works."""
         self._settings = settings
         self._prefix = prefix
         self._wall = wall
@@ -177,7 +179,7 @@ class PermissionRequests:
                 request.tool_call_id is not None
                 and request.tool_call_id == identity
                 and request.asked.params.session_id == update.session_id
-                and _differs(request, update.body, cut=update.cut)
+                and _differs(request, update.body, cut=update.cut, folder=self.folder)
             ):
                 request.reject("selected", "changed")
 
@@ -206,9 +208,10 @@ class PermissionRequests:
             self._on_closed(request)
 
 
-def _differs(request: PermissionRequest, body: dict[str, Any], *, cut: bool) -> bool:
+def _differs(request: PermissionRequest, body: dict[str, Any], *, cut: bool, folder: str) -> bool:
     """Whether an update changes what a person sees; once a tool runs, its content is its output, but a file change."""
-    raw, content, action = body.get("rawInput"), body.get("content"), request.action
+    action, content = request.action, body.get("content")
+    raw = _without_folder(body.get("rawInput"), action.raw_input, folder)
     if body.get("status") not in {None, "pending"} and not has_changes(content):
         content = None
     kind_differs = action.kind is not None and isinstance(kind := body.get("kind"), str) and kind != action.kind
@@ -220,3 +223,10 @@ def _differs(request: PermissionRequest, body: dict[str, Any], *, cut: bool) -> 
     if not (action.raw_input or action.content):  # then the title is what people decide on
         pairs.append((body.get("title"), action.title))
     return kind_differs or any(msgspec.json.encode(new) != msgspec.json.encode(shown) for new, shown in pairs if new)
+
+
+def _without_folder(raw: Any, shown: Any, folder: str) -> Any:
+    """The raw input without the session's own folder, which some agents add only when the tool is about to run."""
+    if isinstance(raw, dict) and isinstance(shown, dict) and "cwd" not in shown and raw.get("cwd") == folder:
+        return {key: value for key, value in raw.items() if key != "cwd"}
+    return raw

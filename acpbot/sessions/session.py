@@ -133,6 +133,7 @@ class Session:
         self.options = self.turns.options
         self.options.usage = meter
         self.permission_requests = self.turns.permission_requests
+        self.permission_requests.folder = self.cwd
         self._opened = False
         self._gone = False
         self._tasks = TaskSet(f"session {self.session_id}", self._crashed)

@@ -171,7 +171,7 @@ async def test_a_kill_in_the_middle_of_a_turn_keeps_what_was_said_before(stack):
 async def test_a_model_that_refuses_ends_the_turn(stack):
     listener = await stack.turn("1001", "fail 400")
     assert listener.end.stop_reason == "error"
-    assert re.match(r"cannot .*\(-32603\)$", listener.end.error)
+    assert re.match(r"The agent reported an error: .*scripted failure", listener.end.error)
     assert (await stack.turn("1001", "say still here")).text == "still here"
 
 

@@ -201,8 +201,9 @@ async def test_an_option_whose_id_means_two_things_is_not_offered(harness):
         {"kind": "delete"},
         {"content": [{"type": "diff", "path": "x", "oldText": None, "newText": "y"}]},
         {"rawInput": {"command": "git status", "force": True}, "status": "in_progress"},
+        {"rawInput": {"command": "git status", "cwd": "/"}, "status": "in_progress"},
     ],
-    ids=["input", "kind", "content", "more input"],
+    ids=["input", "kind", "content", "more input", "another folder"],
 )
 async def test_a_request_that_changes_after_it_was_shown_is_rejected(harness, change):
     listener, ask = await asked(harness, STATUS, while_open={"toolCallId": "t", **change})
@@ -224,6 +225,16 @@ async def test_a_request_that_changes_after_it_was_shown_is_rejected(harness, ch
 )
 async def test_a_request_stays_open_where_what_was_shown_does_not_change(harness, change):
     listener, ask = await asked(harness, STATUS, while_open={"toolCallId": "t", **change})
+    await asyncio.wait_for(listener.sees("tool_call_update"), 20)
+    ask.select("once", by="7")
+    await ended(listener)
+    assert listener.text == "selected once\n"
+
+
+async def test_a_request_stays_open_where_the_update_names_the_folder_of_the_session(harness):
+    own = str(harness.tmp_path / "workspaces" / "1001")
+    change = {"toolCallId": "t", "status": "in_progress", "rawInput": {"command": "git status", "cwd": own}}
+    listener, ask = await asked(harness, STATUS, while_open=change)
     await asyncio.wait_for(listener.sees("tool_call_update"), 20)
     ask.select("once", by="7")
     await ended(listener)

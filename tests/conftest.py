@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Debug mode makes every check, but does not note where each callback was made: that is half of its cost.
 asyncio.constants.DEBUG_STACK_DEPTH = 0  # type: ignore[misc] # Final in typeshed; a number to set in asyncio
 
-pytest_plugins = ["tests.support.campaigns"]
+pytest_plugins = ["tests.support.left_out"]
 
 settings.register_profile("suite", max_examples=50, derandomize=True, deadline=None)
 settings.register_profile("search", max_examples=3000, deadline=None)

@@ -210,14 +210,14 @@ while time.monotonic() < until:
 def test_a_tool_that_connects_from_ever_new_processes_does_not_delay_an_admin(daemon: DaemonProcess) -> None:
     script, begun = daemon.folder / "forks.py", daemon.folder / "begun"
     script.write_text(FORKS)
+    os.mkfifo(begun)
     with daemon.wire() as chat:
         chat.call("chat.open", thread="1")
         chat.call("chat.send", thread="1", text=f"tool {sys.executable} {script} {daemon.socket} {begun}")
         permission = chat.event("permission")
         option = next(one["option_id"] for one in permission["options"] if one["kind"] == "allow_once")
         chat.call("chat.permit", thread="1", request=permission["request"], option=option)
-        while not begun.exists():
-            time.sleep(0.01)
+        begun.read_bytes()  # it blocks until the tool has opened the other end
         before = daemon.log.stat().st_size
         check_that_an_admin_is_answered_soon(daemon, 2)
         (row,) = chat.call("sessions.list")["sessions"]

@@ -38,8 +38,6 @@ Id = int | str
 
 ID_MOST: Final = 1024
 """Characters of a request's id that we keep to send it back."""
-PLAIN_MOST: Final = 8 * 1024
-"""Bytes of a line that is taken as it is."""
 _ERROR_MOST: Final = 64 * 1024
 
 
@@ -64,14 +62,10 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Notification(msgspec.Struct, frozen=True):
-    """A call that gets no answer. ``params`` and ``cut`` as in :class:`Request`.
-
-    ``plain``: the line is short ASCII without any escape, so that nothing in it needs to be cut or cleaned.
-    """
+    """A call that gets no answer. ``params`` and ``cut`` as in :class:`Request`."""
 
     method: str
     params: Any
-    plain: bool = False
     cut: bool = False
 
 
@@ -306,10 +300,6 @@ def _mark_half_pair(escape: re.Match[bytes]) -> bytes:
 _ABSENT = msgspec.Raw(b"")
 
 
-def _is_plain(line: bytes) -> bool:
-    return len(line) <= PLAIN_MOST and line.isascii() and b"\\" not in line and b"\x7f" not in line
-
-
 class _Envelope(msgspec.Struct, frozen=True, gc=False):
     method: str | None = None
     params: msgspec.Raw = _ABSENT
@@ -322,30 +312,41 @@ class LenientDecoder:
     """Decodes what an agent writes on its stdout: it reports a bad line and goes on with the next.
 
     ``max_line`` is in bytes, newline included; a longer line is dropped while it arrives, or shortened by what
-    ``shortener`` returns. ``params`` and ``result`` are :class:`msgspec.Raw` (empty where absent).
+    ``shortener`` returns. ``params`` and ``result`` are :class:`msgspec.Raw` (empty where absent). A line that
+    begins with one of ``deferred`` is returned as it is: its reader decodes it when it needs it, by :meth:`message` or
+    by itself.
     """
 
-    def __init__(self, *, max_line: int = 1024 * 1024, shortener: Callable[[], LineShortener] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        max_line: int = 1024 * 1024,
+        shortener: Callable[[], LineShortener] | None = None,
+        deferred: tuple[bytes, ...] = (),
+    ) -> None:
         self._max_line = max_line
+        self._deferred = deferred
         self._lines = LineSplitter(max_line, shortener)
         self._decode = msgspec.json.Decoder(_Envelope).decode
 
-    def receive(self, data: bytes) -> list[Message]:
+    def receive(self, data: bytes) -> list[Message | bytes]:
         """The messages that ``data`` completes, in order; blank lines are skipped."""
-        messages: list[Message] = []
-        append, decode = messages.append, self._decode
+        messages: list[Message | bytes] = []
+        append, deferred = messages.append, self._deferred
         for line in self._lines.feed(data):
-            try:
-                envelope = decode(line)  # type: ignore[arg-type]  # an Overlong is not bytes: TypeError below
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError) as error:
-                if (unusual := self._unusual(line, error)) is not None:
-                    append(unusual)
-                continue
-            if envelope.method is not None and envelope.id is _ABSENT:
-                append(Notification(envelope.method, envelope.params, _is_plain(line)))  # type: ignore[arg-type]  # the same
-            else:
-                append(_answer_or_request(envelope, line))
+            if type(line) is bytes and line.startswith(deferred):
+                append(line)
+            elif (message := self.message(line)) is not None:
+                append(message)
         return messages
+
+    def message(self, line: bytes | Overlong) -> Message | None:
+        """What one line says; ``None`` for a blank one."""
+        try:
+            envelope = self._decode(line)  # type: ignore[arg-type]  # an Overlong is not bytes: TypeError below
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError) as error:
+            return self._unusual(line, error)
+        return _answer_or_request(envelope, line)
 
     def _unusual(self, line: bytes | Overlong, error: Exception) -> Message | None:
         """What a line says that is too long, holds half of a surrogate pair or begins with a byte order mark.
@@ -453,15 +454,19 @@ class Peer:
         """Stop waiting for the answer: a late one is returned as a plain :class:`Response`."""
         self._open.pop(request_id, None)
 
-    def receive(self, data: bytes) -> list[Message | Answered]:
-        """The messages that ``data`` completes, in order, answers matched."""
-        messages: list[Message | Answered] = self._decoder.receive(data)  # type: ignore[assignment]  # replaced in place
-        for index, message in enumerate(messages):
-            if not isinstance(message, Response):
-                continue
-            request_id = message.id
-            if isinstance(request_id, str) and request_id.isdecimal() and len(request_id) <= _INT64_DIGITS:
-                request_id = int(request_id)
-            if isinstance(request_id, int) and (method := self._open.pop(request_id, None)) is not None:
-                messages[index] = Answered(request_id, method, message.result, message.error)
-        return messages
+    def receive(self, data: bytes) -> list[Message | Answered | bytes]:
+        """The messages that ``data`` completes, in order, answers matched; deferred lines are not decoded."""
+        return [self._matched(one) if type(one) is Response else one for one in self._decoder.receive(data)]
+
+    def message(self, line: bytes) -> Message | Answered | None:
+        """What a deferred line says."""
+        message = self._decoder.message(line)
+        return self._matched(message) if type(message) is Response else message
+
+    def _matched(self, message: Response) -> Response | Answered:
+        request_id = message.id
+        if isinstance(request_id, str) and request_id.isdecimal() and len(request_id) <= _INT64_DIGITS:
+            request_id = int(request_id)
+        if isinstance(request_id, int) and (method := self._open.pop(request_id, None)) is not None:
+            return Answered(request_id, method, message.result, message.error)
+        return message

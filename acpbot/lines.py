@@ -54,6 +54,20 @@ class LineSplitter:
     def feed(self, data: bytes) -> list[bytes | Overlong]:
         """The lines that ``data`` completes, without their newlines, in order."""
         *whole, rest = data.split(b"\n")
+        if self._skipping or self._size + len(data) >= self._limit:
+            lines = self._checked(whole)
+        else:  # no line in it can be too long
+            lines = [*whole]
+            if lines and self._parts:
+                lines[0] = b"".join((*self._parts, whole[0]))
+                self._parts = []
+        if whole:
+            self._size = 0
+        if rest:
+            self._keep(rest, lines)
+        return lines
+
+    def _checked(self, whole: list[bytes]) -> list[bytes | Overlong]:
         lines: list[bytes | Overlong] = []
         for piece in whole:
             if self._skipping:
@@ -65,14 +79,11 @@ class LineSplitter:
                 self._begin_overlong(piece)
                 lines.append(self._finished())
             elif self._parts:
-                self._parts.append(piece)
-                lines.append(b"".join(self._parts))
+                lines.append(b"".join((*self._parts, piece)))
                 self._parts = []
             else:
                 lines.append(piece)
             self._size = 0
-        if rest:
-            self._keep(rest, lines)
         return lines
 
     def _keep(self, rest: bytes, lines: list[bytes | Overlong]) -> None:

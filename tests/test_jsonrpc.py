@@ -33,7 +33,17 @@ def strict(line: bytes) -> jsonrpc.Message:
 
 def lenient(line: bytes) -> jsonrpc.Message:
     (message,) = LenientDecoder().receive(line + b"\n")
+    assert not isinstance(message, bytes)
     return message
+
+
+def test_a_line_with_a_deferred_beginning_is_returned_as_it_is_and_can_be_decoded_later():
+    decoder = LenientDecoder(deferred=(b'{"method":"m"',))
+    line = b'{"method":"m","params":1}'
+    other, deferred, last = decoder.receive(b'{"method":"n"}\n' + line + b'\n{"method":"n"}\n')
+    assert deferred == line
+    assert decoder.message(line) == Notification("m", msgspec.Raw(b"1"))
+    assert other == last == Notification("n", msgspec.Raw(b""))
 
 
 def raw(message: Request | Notification | Answered | Response) -> object:

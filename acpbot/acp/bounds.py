@@ -14,9 +14,11 @@ from typing import Any, Final
 
 from acpbot.acp.schema import Implementation
 from acpbot.acp.shorten import Shortener, shorten
-from acpbot.jsonrpc import HALVES, PLAIN_MOST
+from acpbot.jsonrpc import HALVES
 from acpbot.text import clean, one_line
 
+PLAIN_MOST: Final = 8 * 1024
+"""Bytes of a line that is taken as it is."""
 LINE_MOST: Final = 1024 * 1024
 """Bytes of a line that is read whole; a longer one loses members and the ends of strings while it arrives."""
 STRING_MOST: Final = 128 * 1024
@@ -40,6 +42,9 @@ VALUES_MOST: Final = 512
 
 REASON_MOST: Final = 80
 
+# Bytes as numbers: looking for those is ten times as fast as looking for bytes objects.
+_BACKSLASH: Final = 0x5C
+_DELETE: Final = 0x7F
 # The members of an update in a whole line: those of a notification, its params, and its update.
 _UPDATE_DEPTH: Final = 3
 _CHUNKS: Final = frozenset({"user_message_chunk", "agent_message_chunk", "agent_thought_chunk"})
@@ -56,6 +61,11 @@ def line_shortener() -> Shortener:
     return Shortener(
         bytes_most=LINE_MOST, string_most=STRING_MOST, members_most=MEMBERS_MOST, outer_depth=_UPDATE_DEPTH
     )
+
+
+def is_plain(line: bytes) -> bool:
+    """Whether a line is ASCII without any escape, so that nothing in it needs to be cleaned."""
+    return line.isascii() and _BACKSLASH not in line and _DELETE not in line
 
 
 def compact(text: bytes) -> tuple[bytes, bool]:

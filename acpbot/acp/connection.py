@@ -40,6 +40,11 @@ HIGH_WATER_ITEMS: Final = 4096
 HIGH_WATER_BYTES: Final = 2 * 1024 * 1024
 BATCH_BYTES: Final = 256 * 1024
 """Bytes of the lines in one batch, the last one not counted."""
+# Nearly all updates begin in one of these ways, with or without spaces. Others go a longer way, to the same end.
+_UPDATE_LINES: Final = (
+    b'{"jsonrpc":"2.0","method":"session/update","params":',
+    b'{"jsonrpc": "2.0", "method": "session/update", "params":',
+)
 _LOGGED_SINGLY: Final = 4
 _DETAIL_LENGTH: Final = 300
 _DROPPED_MOST: Final = 100
@@ -99,6 +104,12 @@ class Closed(msgspec.Struct, frozen=True):
 Item = schema.Update | PermissionAsked | PermissionUnreadable | RequestCancelled | PromptEnded | Closed
 
 
+class _UpdateLine(msgspec.Struct, frozen=True, gc=False):
+    params: schema.UpdateParams
+    method: str
+    id: msgspec.Raw | None = None
+
+
 class AgentConnection:
     """The client's end of ACP over one agent's stdin and stdout.
 
@@ -113,13 +124,15 @@ class AgentConnection:
         self.closed = False
         self.paused = False
         self.malformed = 0
-        self._peer = Peer(LenientDecoder(max_line=max_line, shortener=bounds.line_shortener))
+        decoder = LenientDecoder(max_line=max_line, shortener=bounds.line_shortener, deferred=_UPDATE_LINES)
+        self._peer = Peer(decoder)
         self._waiting: dict[int, asyncio.Future[msgspec.Raw]] = {}
-        self._items: deque[Item | Notification] = deque()
+        self._items: deque[Item | Notification | bytes] = deque()
         self._bytes = 0
         self._news = Wakeup()
         self._muted_by: int | None = None
         self._decode_update = msgspec.json.Decoder(schema.UpdateParams).decode
+        self._decode_line = msgspec.json.Decoder(_UpdateLine).decode
         self._bounds = bounds.UpdateBounds()
         self._dropped: set[tuple[str, str]] = set()
 
@@ -192,11 +205,16 @@ class AgentConnection:
         items, left = self._items, BATCH_BYTES
         while items and left > 0:
             item = items.popleft()
-            if type(item) is not Notification:
-                batch.append(item)  # type: ignore[arg-type]  # all but notifications are items
+            if type(item) is bytes:
+                left -= len(item)
+                update = self._update_line(item)
+            elif type(item) is Notification:
+                left -= len(memoryview(item.params))
+                update = self._update(item)
+            else:
+                batch.append(item)  # type: ignore[arg-type]  # all others are items
                 continue
-            left -= len(memoryview(item.params))
-            if (update := self._update(item)) is not None:
+            if update is not None:
                 batch.append(update)
         return batch
 
@@ -206,11 +224,8 @@ class AgentConnection:
             return
         append = self._items.append
         for message in self._peer.receive(data):
-            if type(message) is Notification and message.method == "session/update":
-                if self._muted_by is None:
-                    append(message)
-                elif (update := self._update(message)) is not None and update.kind not in schema.CONTENT_KINDS:
-                    append(update)
+            if self._muted_by is None and type(message) is bytes:
+                append(message)
             else:
                 self._handle(message)
         if not self._items:
@@ -222,22 +237,41 @@ class AgentConnection:
             self.paused = True
             self.stream.pause_reading()
 
+    def _update_line(self, line: bytes) -> schema.Update | None:
+        """Decode a line that begins as an update: in one step, where it is short and has nothing unusual."""
+        if len(line) > bounds.PLAIN_MOST:
+            return self._unusual_update(line)
+        try:
+            message = self._decode_line(line)
+            params, kind = message.params, message.params.update["sessionUpdate"]
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError):
+            return self._unusual_update(line)
+        if message.id is not None or message.method != "session/update":  # members that come twice, or after params
+            return self._unusual_update(line)
+        if kind == "agent_message_chunk" and self._bounds.idle and bounds.is_plain(line):
+            self._bounds.last = "x"
+            return schema.Update(params.session_id, kind, params.update)
+        return self._bounded(params, cut=False)
+
+    def _unusual_update(self, line: bytes) -> schema.Update | None:
+        message = self._peer.message(line)
+        if type(message) is Notification and message.method == "session/update":
+            return self._update(message)
+        if message is not None:
+            self._handle(message)
+        return None
+
     def _update(self, message: Notification) -> schema.Update | None:
         """Decode an update; ``None``, and a line in the log, where it is none."""
-        raw, cut = message.params, message.cut
         try:
-            if not message.plain:
-                raw, shortened = bounds.compact(bytes(raw))
-                cut = cut or shortened
-            params = self._decode_update(raw)
-            body = params.update
-            kind = body["sessionUpdate"]
+            raw, shortened = bounds.compact(bytes(message.params))
+            return self._bounded(self._decode_update(raw), cut=message.cut or shortened)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError) as error:
             self._note_malformed(f"session/update: {error!r}", b"")
             return None
-        if message.plain and kind == "agent_message_chunk" and self._bounds.idle:
-            self._bounds.last = "x"
-            return schema.Update(params.session_id, kind, body)
+
+    def _bounded(self, params: schema.UpdateParams, *, cut: bool) -> schema.Update | None:
+        body, kind = params.update, params.update["sessionUpdate"]
         if not isinstance(kind, str):
             self._note_malformed("session/update: its kind is not a string", b"")
             return None
@@ -258,8 +292,10 @@ class AgentConnection:
     eof = close
     """The agent's stdout has ended."""
 
-    def _handle(self, message: Request | Notification | Response | Answered | Malformed) -> None:
+    def _handle(self, message: Request | Notification | Response | Answered | Malformed | bytes) -> None:
         match message:
+            case bytes() | Notification(method="session/update"):
+                self._handle_update(message)
             case Answered():
                 self._handle_answer(message)
             case Request():
@@ -274,6 +310,14 @@ class AgentConnection:
                 self._note_malformed(message.reason, message.preview)
                 if isinstance(message.id, int):
                     self._handle_empty_answer(message.id)
+
+    def _handle_update(self, message: Notification | bytes) -> None:
+        if self._muted_by is None:
+            self._items.append(message)
+            return
+        update = self._update_line(message) if isinstance(message, bytes) else self._update(message)
+        if update is not None and update.kind not in schema.CONTENT_KINDS:
+            self._items.append(update)
 
     def _handle_answer(self, message: Answered) -> None:
         if message.id == self._muted_by:

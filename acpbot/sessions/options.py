@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -74,10 +75,10 @@ class Options:
 
     ``mode`` and ``model`` are the ids of those in force, ``None`` where the agent names none. ``unasked``: the words by
     which the mode in force says that it does not ask before it acts, ``None`` where it has none. ``not_set``: what the
-    configuration wants and the agent did not take.
+    configuration wants and the agent did not take. ``commands``: the names of the agent's commands, without a slash.
     """
 
-    commands: list[dict[str, Any]] = field(default_factory=list)
+    commands: tuple[str, ...] = ()
     usage: UsageMeter = field(default_factory=UsageMeter)
     mode: str | None = None
     model: str | None = None
@@ -102,7 +103,8 @@ class Options:
         body = update.body
         match update.kind:
             case "available_commands_update":
-                self.commands = _objects(body.get("availableCommands"))
+                names = (str(command.get("name") or "") for command in _objects(body.get("availableCommands")))
+                self.commands = tuple(sys.intern(name.removeprefix("/")) for name in names if name.strip("/"))
                 self._commands_known.set()
             case "current_mode_update" if isinstance(mode := body.get("currentModeId"), str):
                 self._mode_is(mode)
@@ -127,12 +129,9 @@ class Options:
         Source: https://agentclientprotocol.com/protocol/slash-commands.
         """
         text = text.strip()
-        for command in self.commands:
-            name = command.get("name")
-            called = f"/{name.removeprefix('/')}" if isinstance(name, str) else ""
-            if len(called) > 1 and text.startswith(called) and not text[len(called) : len(called) + 1].strip():
-                return text
-        return None
+        called = (f"/{name}" for name in self.commands)
+        is_command = any(text.startswith(one) and not text[len(one) : len(one) + 1].strip() for one in called)
+        return text if is_command else None
 
     def choices(self, category: str) -> list[Choice]:
         """What can be set for ``mode`` or ``model`` (or any config option, by id or category); empty: nothing."""

@@ -331,6 +331,7 @@ class Session:
                     await self._on_closed()
                     return
                 self.turns.handle(item)
+            del item  # the agent may write nothing for days, and a list of commands takes 15 KB
 
     async def _watch_exit(self, agent: Agent, process: AgentProcess) -> None:
         with contextlib.suppress(AgentGone):  # the process was closed: the session ends already

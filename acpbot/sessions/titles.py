@@ -6,7 +6,6 @@ Some agents take the beginning of the prompt as the title, with the context that
 from __future__ import annotations
 
 import re
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from acpbot.text import one_line
@@ -46,12 +45,13 @@ class Titles:
     """Decides which titles of an agent are used: not those that only repeat the beginning of a prompt."""
 
     def __init__(self) -> None:
-        self._prompts: deque[str] = deque(maxlen=_PROMPTS)
+        self._prompts: tuple[str, ...] = ()
 
     def sent(self, blocks: Iterable[dict[str, Any]]) -> None:
         """Note a prompt as it was sent to the agent: ACP content blocks."""
         texts = (block.get("text") or block.get("resource", {}).get("text") or "" for block in blocks)
-        self._prompts.append(_comparable(" ".join(text[:_COMPARED] for text in texts)))
+        prompt = _comparable(" ".join(text[:_COMPARED] for text in texts))
+        self._prompts = (*self._prompts, prompt)[-_PROMPTS:]
 
     def usable(self, title: str, known: str | None) -> str | None:
         """The title as it may be shown, ``None`` for none. ``known``: the thread's title so far."""

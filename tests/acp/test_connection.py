@@ -86,6 +86,45 @@ async def test_every_update_kind_is_passed_on_whole(connection, kind):
     )
 
 
+SPELLINGS = (
+    b'{"jsonrpc":"2.0","method":"session/update","params":%b}',
+    b'{"jsonrpc": "2.0", "method": "session/update", "params": %b}',
+    b'{"method":"session/update","params":%b,"jsonrpc":"2.0"}',
+    b'{"params":%b, "method":"session/update"}',
+    b'{"jsonrpc":"2.0","method":"session/update","params":%b,"more":{"id":1}}',
+    b'{"jsonrpc":"2.0","method":"other","params":{},"method":"session/update","params":%b}',
+)
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("text", ["plain", "a\\u0007b \\ud83d\\ude00", "\u2066 bidi", "x" * 20_000], ids=str.__len__)
+async def test_an_update_means_the_same_however_its_line_is_written(connection, spelling, text):
+    body = b'{"sessionUpdate":"agent_message_chunk","content":{"type":"text","text":"%b"}}' % text.encode()
+    connection.data_received(spelling % (b'{"sessionId":"s","update":%b}' % body) + b"\n")
+    (found,) = await connection.next_batch()
+    shown = {"plain": "plain", "x" * 20_000: "x" * 20_000}.get(text, " bidi" if "bidi" in text else "ab \U0001f600")
+    assert found == schema.Update("s", "agent_message_chunk", found.body)
+    assert found.body["content"]["text"] == shown
+
+
+@pytest.mark.parametrize("end", [b',"id":7}', b',"id":"seven"}'])
+async def test_an_update_with_an_id_is_a_request_for_what_is_not_offered(connection, stream, end):
+    whole = chunk("x")
+    connection.data_received(whole.removesuffix(b"}\n") + end + b"\n" + chunk("next"))
+    (found,) = await connection.next_batch()
+    assert found.body["content"]["text"] == "next"
+    assert b"-32601" in b"".join(stream.written)
+
+
+@pytest.mark.parametrize("end", [b"", b"]}", b"}}}}", b',"update":1}}'])
+async def test_a_line_that_only_begins_as_an_update_is_counted_as_malformed(connection, end):
+    connection.data_received(b'{"jsonrpc":"2.0","method":"session/update","params":{"sessionId":"s"' + end + b"\n")
+    connection.data_received(chunk("next"))
+    (found,) = await connection.next_batch()
+    assert found.body["content"]["text"] == "next"
+    assert connection.malformed == 1
+
+
 async def test_an_answer_is_matched_whatever_the_type_of_its_id(connection, stream):
     asking = asyncio.create_task(connection.request("session/new", {}, schema.SessionResult, limit=5))
     await stream.wrote.wait()

@@ -159,7 +159,7 @@ async def test_a_fault_of_an_agent_has_the_documented_result_and_the_pool_goes_o
 async def test_commands_that_an_agent_sends_before_its_session_are_kept(faulty_harness):
     harness = faulty_harness("commands_before_new")
     await turn(harness, "one")
-    assert harness.session("1001").options.commands == [{"name": "compact"}]
+    assert harness.session("1001").options.commands == ("compact",)
 
 
 @pytest.mark.parametrize("quirk", ["late_update", "late_update apart"])

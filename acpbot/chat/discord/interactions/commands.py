@@ -344,6 +344,6 @@ class SlashCommands:
 
     async def _help(self, call: Call) -> str:
         session = self._session(call)
-        own = [] if session is None else [str(command.get("name", "")) for command in session.options.commands]
-        names = ", ".join(f"`/{name[:40]}`" for name in own[:40] if name)
+        own = () if session is None else session.options.commands
+        names = ", ".join(f"`/{name[:40]}`" for name in own[:40])
         return f"{HELP}\nThe agent's own commands, as plain messages: {names}" if names else HELP

@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from acpbot.acp import mcp
 from acpbot.commands.check_online import try_token
 from acpbot.config import loader, security
 from acpbot.config.describe import describe
-from acpbot.errors import AgentError
+from acpbot.errors import AgentError, AgentRefused
 from acpbot.runtimes.local.launcher import choose_launcher
 from acpbot.sessions.launch import launch, start_error
 from acpbot.sessions.modes import does_not_ask
@@ -80,6 +81,8 @@ async def _try_agent(
             await agent.open(cwd)
             say(f"agent {settings.name}: ok in {time.monotonic() - started:.2f} s; {_advertised(agent)}")
             say(f"agent {settings.name}: {_signed_in(agent)}")
+            for line in _mcp_servers(agent):
+                say(f"agent {settings.name}: {line}")
             options = Options()
             options.opened(agent.session)
             await options.apply(agent, settings, {}, limit=settings.start_timeout_seconds)
@@ -89,6 +92,8 @@ async def _try_agent(
                 say(f"agent {settings.name}: {limit}")
         except AgentError as error:
             say(f"agent {settings.name}: {await start_error(settings, process, error)}")
+            if isinstance(error, AgentRefused) and settings.mcp_servers:
+                say(f"agent {settings.name}: {await _refused_servers(agent, cwd)}")
             return False
         finally:
             ending = await terminate(agent, process, grace=2.0)
@@ -102,6 +107,25 @@ async def _try_agent(
         say(f"agent {settings.name}: cannot end it: {left} left")
         return False
     return ending.ended
+
+
+def _mcp_servers(agent: Agent) -> Iterator[str]:
+    """What is known of the MCP servers that the agent was given, once it has opened a session with them."""
+    if agent.mcp_servers:
+        yield f"MCP servers: {mcp.described(agent.mcp_servers)}; it took them, but does not say whether they work"
+    for command in agent.unknown_programs:
+        yield f"warning: {operator_line(command)} of its MCP servers is no program here; install it, or give its path"
+
+
+async def _refused_servers(agent: Agent, cwd: Path) -> str:
+    """Which MCP servers the agent refuses, tried one by one after it has refused to open a session with all."""
+    try:
+        refused = await agent.refused_servers(cwd)
+    except AgentError:
+        return "MCP servers: not the reason, or not the only one: without them it opens no session either"
+    if not refused:
+        return "MCP servers: it takes each of them alone, but not all together"
+    return f"MCP servers: it refuses {mcp.described(refused)}; correct it, or remove it from mcp_servers"
 
 
 def _signed_in(agent: Agent) -> str:
@@ -152,4 +176,10 @@ def _advertised(agent: Agent) -> str:
     if capabilities.load_session:
         sessions.append("load")
     prompts = [key for key in ("image", "audio", "embedded_context") if getattr(capabilities.prompt_capabilities, key)]
-    return f"{name}; sessions: {', '.join(sessions) or 'none'}; prompts: {', '.join(['text', *prompts])}"
+    servers = [key for key in ("http", "sse") if getattr(capabilities.mcp_capabilities, key)]
+    parts = {
+        "sessions": ", ".join(sessions) or "none",
+        "prompts": ", ".join(["text", *prompts]),
+        "MCP servers": ", ".join(["stdio", *servers]),
+    }
+    return "; ".join([name, *(f"{key}: {value}" for key, value in parts.items())])

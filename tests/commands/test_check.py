@@ -95,3 +95,46 @@ def test_an_agent_that_is_not_signed_in_is_named_with_its_methods_and_the_comman
     well, (line,) = checked(tmp_path, argv=(*faulty("wants_sign_in"), METHODS, "key"))
     assert not well
     assert "it isn't signed in (Authentication required); it offers web (Log in), key (Key); run `acpbot exec" in line
+
+
+def mcp(capabilities: str, *refused: str) -> tuple[str, ...]:
+    return (*faulty("mcp"), capabilities, *refused)
+
+
+SERVERS = """mcp_servers = [
+    { name = "a", command = "sh", env = { KEY = "hidden-key" } },
+    { name = "b", url = "https://b.example", headers = { Authorization = "hidden-key" } },
+]"""
+
+
+def test_the_mcp_servers_that_the_agent_took_are_named(tmp_path: Path):
+    well, lines = checked(tmp_path, SERVERS, argv=mcp('{"http": true}'))
+    assert well
+    assert lines[0].endswith("prompts: text; MCP servers: stdio, http")
+    assert "MCP servers: a (stdio), b (http); it took them, but does not say whether they work" in lines
+    assert "hidden-key" not in "".join(lines)
+
+
+def test_the_mcp_server_that_the_agent_refuses_is_named(tmp_path: Path):
+    well, lines = checked(tmp_path, SERVERS, argv=mcp('{"http": true}', "b"))
+    assert not well
+    assert lines[-1] == "MCP servers: it refuses b (http); correct it, or remove it from mcp_servers"
+    assert "the agent refused session/new: bad server ['b'] (-32602)" in lines[-2]
+
+
+def test_mcp_servers_are_not_blamed_where_no_session_opens_without_them(tmp_path: Path):
+    well, lines = checked(tmp_path, SERVERS, argv=mcp('{"http": true}', "always"))
+    assert not well
+    assert lines[-1] == "MCP servers: not the reason, or not the only one: without them it opens no session either"
+
+
+def test_an_mcp_server_that_the_agent_cannot_reach_is_named(tmp_path: Path):
+    well, (line,) = checked(tmp_path, SERVERS, argv=mcp("{}"))
+    assert not well
+    assert line.startswith("cannot start agent 'default': it takes no MCP server of this type: b (http); use one")
+
+
+def test_a_program_of_an_mcp_server_that_is_not_there_is_a_warning(tmp_path: Path):
+    well, lines = checked(tmp_path, 'mcp_servers = [{ name = "a", command = "no-such-mcp" }]')
+    assert well
+    assert "warning: no-such-mcp of its MCP servers is no program here; install it, or give its path" in lines

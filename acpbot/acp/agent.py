@@ -182,6 +182,15 @@ class Agent(AgentConnection):
                 raise AgentNotSignedIn(error, sign_in.described(self.auth_methods)) from None
             raise
 
+    async def sign_in_again(self, refused: AgentRefused) -> None:
+        """Sign in for a prompt that the agent has ``refused`` for that, by the rule of :meth:`open`.
+
+        A sign-in may have come to its end, so one that worked before is tried again. Raises AgentNotSignedIn where no
+        method works without a person; AgentTimeout, AgentGone.
+        """
+        self.signed_in_by = None
+        await self._sign_in(refused)
+
     async def _sign_in(self, refused: AgentRefused) -> None:
         """Sign in by a method that needs no person. Raises AgentNotSignedIn where there is none, or it fails."""
         methods = sign_in.described(self.auth_methods)

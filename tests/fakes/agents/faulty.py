@@ -251,6 +251,30 @@ def wants_sign_in(agent: Agent, methods: str, works: str, *resumes: str) -> None
 
 
 @quirk
+def asks_at_the_prompt(agent: Agent, methods: str, works: str, *says: str) -> None:
+    """Its session opens, and each prompt is refused before ``authenticate`` with ``works``; ``says`` comes before."""
+    agent.capabilities = {}
+    agent.initialized = {"protocolVersion": 1, "authMethods": json.loads(methods)}
+    used: list = []
+
+    @agent.on("authenticate")
+    def _(request):
+        used.append(request["params"]["methodId"])
+        sys.stderr.write(f"authenticate {used[-1]}\n")
+        sys.stderr.flush()
+        agent.refuse(request, -32603, "wrong method") if works == "fails" else agent.answer(request, {})
+
+    @agent.on("session/prompt")
+    def _(request):
+        for text in says:
+            agent.say(text)
+        if works in used:
+            agent.echo(request)
+        else:
+            agent.refuse(request, -32000, "Authentication required")
+
+
+@quirk
 def mcp(agent: Agent, capabilities: str, *refused: str) -> None:
     """It says which MCP servers it was given, and refuses to open a session with one of these names."""
     agent.capabilities = {

@@ -131,10 +131,9 @@ async def _refused_servers(agent: Agent, cwd: Path) -> str:
 def _signed_in(agent: Agent) -> str:
     """What is known of the agent's sign-in once it has opened a session."""
     if agent.signed_in_by is not None:
-        return f"signed in: by {operator_line(one_line(agent.signed_in_by, 80))}"
-    if not agent.auth_methods:
-        return "signed in: it offers no sign-in"
-    return "signed in: it opened a session without asking; some agents ask only at the first message"
+        return f"sign-in: signed in by {operator_line(one_line(agent.signed_in_by, 80))}"
+    known = "it opened a session without asking" if agent.auth_methods else "it offers no method"
+    return f"sign-in: unknown; {known}, but some agents ask at the first message"
 
 
 def _options_in_force(options: Options, *, asks: bool) -> Iterator[str]:
@@ -153,8 +152,8 @@ def _options_in_force(options: Options, *, asks: bool) -> Iterator[str]:
         yield f"warning: {missing.option} is not set: {operator_line(missing.reason)}"
     if asks and mode is not None and options.unasked is not None:
         others = [choice for choice in options.choices("mode") if not _does_not_ask(choice)]
-        names = ", ".join(operator_line(choice.value[:80]) for choice in others[:5])
-        way_out = f"set its mode to one of {names}" if names else "it has no other mode"
+        names = " or ".join(operator_line(choice.value[:80]) for choice in others[:5])
+        way_out = f"set its mode to {names}" if names else "it has no other mode"
         problem = f'[permissions] policy is "ask", but in this mode it does not always ask ("{options.unasked}")'
         yield f"warning: {problem}; {way_out}"
 

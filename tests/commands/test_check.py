@@ -33,7 +33,7 @@ def test_the_mode_and_the_model_in_force_are_named(tmp_path: Path):
     well, lines = checked(tmp_path, 'model = "Shout"')
     assert well
     assert lines[1:] == [
-        "signed in: it offers no sign-in",
+        "sign-in: unknown; it offers no method, but some agents ask at the first message",
         "mode: ask (Ask): Asks before it runs the command of `tool`",
         "model: shout (Shout): No model either: the echo repeats them in capitals",
     ]
@@ -43,8 +43,7 @@ def test_a_mode_that_does_not_ask_is_warned_of_with_those_that_do(tmp_path: Path
     well, lines = checked(tmp_path, 'mode = "auto"')
     assert well
     assert lines[-1] == (
-        'warning: [permissions] policy is "ask", but in this mode it does not always ask ("auto"); '
-        "set its mode to one of ask"
+        'warning: [permissions] policy is "ask", but in this mode it does not always ask ("auto"); set its mode to ask'
     )
     assert "mode: auto (Auto): Runs the command of `tool` without asking" in lines
 
@@ -88,7 +87,7 @@ def test_how_the_agent_was_signed_in_is_named(tmp_path: Path):
     argv = (*faulty("wants_sign_in"), METHODS, "key")
     well, lines = checked(tmp_path, 'env = { SOME_KEY = "k" }', argv=argv)
     assert well
-    assert "signed in: by key" in lines
+    assert "sign-in: signed in by key" in lines
 
 
 def test_an_agent_that_is_not_signed_in_is_named_with_its_methods_and_the_command(tmp_path: Path):

@@ -7,21 +7,25 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from acpbot import __version__
-from acpbot.acp import bounds, schema, sign_in
+from acpbot.acp import bounds, mcp, schema, sign_in
 from acpbot.acp.connection import AgentConnection
 from acpbot.errors import AgentError, AgentGone, AgentNotSignedIn, AgentRefused, AgentStartError, AgentTimeout
 from acpbot.jsonrpc import encode_notification, encode_result
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from acpbot.config.mcp_servers import McpServer
     from acpbot.jsonrpc import Id
 
 log = get_logger(__name__)
 
 CALL_SECONDS: Final = 20.0
+
+NOT_SET_UP: Final = "The agent isn't set up correctly. Ask your admin."
+"""What people in a chat read of an agent whose configuration does not fit it."""
 
 Opened = Literal["new", "resumed", "loaded"]
 
@@ -31,7 +35,8 @@ class Agent(AgentConnection):
 
     ``can_resume``: whether the agent says that it can continue a session in a new process. ``can_close``: whether it
     offers ``session/close``. ``environ`` is its environment, ``auth_method`` the sign-in method that the configuration
-    names; ``signed_in_by``: the method by which acpbot has signed it in.
+    names; ``signed_in_by``: the method by which acpbot has signed it in. ``mcp_servers`` are given to each session;
+    ``programs``: the absolute paths of their commands, by these, ``None`` where nobody can look.
     """
 
     def __init__(
@@ -41,6 +46,8 @@ class Agent(AgentConnection):
         start_timeout: float = 60.0,
         environ: Mapping[str, str] = MappingProxyType({}),
         auth_method: str | None = None,
+        mcp_servers: Sequence[McpServer] = (),
+        programs: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.name = name
@@ -54,6 +61,8 @@ class Agent(AgentConnection):
         self._start_timeout = start_timeout
         self._environ = environ
         self._auth_method = auth_method
+        self.mcp_servers = mcp_servers
+        self._programs = programs
 
     async def initialize(self) -> None:
         """Agree on the protocol version. Raises AgentError; AgentStartError where the agent speaks another version."""
@@ -85,19 +94,56 @@ class Agent(AgentConnection):
         """Open the session: resume or load ``previous`` where that is possible, else a new one.
 
         Resume comes first because load replays the history (dropped here). Where the agent answers that it does not
-        know ``previous``, a new session is opened; where it does not answer in time, none is. Raises AgentError.
+        know ``previous``, a new session is opened; where it does not answer in time, none is. Raises AgentError;
+        AgentStartError where it cannot reach one of the MCP servers: without its tools its answers would be others.
         """
+        if missing := mcp.not_reachable(self.mcp_servers, self.capabilities.mcp_capabilities):
+            problem = f"it takes no MCP server of this type: {mcp.described(missing)}"
+            way_out = "use one that is started by a command, or remove it from mcp_servers"
+            raise AgentStartError(f"cannot start agent {self.name!r}: {problem}; {way_out}", for_people=NOT_SET_UP)
         if previous is not None and (opened := await self._reopen(cwd, previous)) is not None:
             return opened
-        params = {"cwd": str(cwd), "mcpServers": []}
-        result = await self._open("session/new", params)
+        params = {"cwd": str(cwd), "mcpServers": self._servers(self.mcp_servers)}
+        try:
+            result = await self._open("session/new", params)
+        except AgentNotSignedIn:
+            raise
+        except AgentRefused as error:
+            if not self.mcp_servers:
+                raise
+            given = f"it was given the MCP servers {mcp.described(self.mcp_servers)}"
+            told = f"{error}; {given}: `acpbot check` says whether it refuses one of them"
+            raise AgentRefused(told, code=error.code, said=error.said, core=error.core) from None
         if not result.session_id:
             raise AgentRefused("cannot go on: the agent's answer to session/new names no session", code=0)
         self.session_id, self.session = result.session_id, result
         return "new"
 
+    async def refused_servers(self, cwd: Path) -> list[McpServer]:
+        """The MCP servers with which the agent opens no session though it opens one without; it opens several.
+
+        Raises AgentError where it opens none without them either.
+        """
+        await self._open("session/new", {"cwd": str(cwd), "mcpServers": []})
+        refused = []
+        for server in self.mcp_servers:
+            try:
+                await self._open("session/new", {"cwd": str(cwd), "mcpServers": self._servers([server])})
+            except AgentRefused:
+                refused.append(server)
+        return refused
+
+    @property
+    def unknown_programs(self) -> list[str]:
+        """The commands of MCP servers that were looked for and not found; the agent gets them as they are."""
+        commands = [server.command for server in self.mcp_servers if server.command is not None]
+        return [] if self._programs is None else [one for one in commands if one not in self._programs]
+
+    def _servers(self, servers: Sequence[McpServer]) -> list[dict[str, Any]]:
+        return [mcp.on_the_wire(server, self._programs or {}) for server in servers]
+
     async def _reopen(self, cwd: Path, previous: str) -> Opened | None:
-        params = {"sessionId": previous, "cwd": str(cwd), "mcpServers": []}
+        params = {"sessionId": previous, "cwd": str(cwd), "mcpServers": self._servers(self.mcp_servers)}
         ways: list[tuple[str, Opened]] = []
         if self.capabilities.session_capabilities.get("resume") is not None:
             ways.append(("session/resume", "resumed"))
@@ -135,6 +181,15 @@ class Agent(AgentConnection):
             if error.code == schema.AUTH_REQUIRED:
                 raise AgentNotSignedIn(error, sign_in.described(self.auth_methods)) from None
             raise
+
+    async def sign_in_again(self, refused: AgentRefused) -> None:
+        """Sign in for a prompt that the agent has ``refused`` for that, by the rule of :meth:`open`.
+
+        A sign-in may have come to its end, so one that worked before is tried again. Raises AgentNotSignedIn where no
+        method works without a person; AgentTimeout, AgentGone.
+        """
+        self.signed_in_by = None
+        await self._sign_in(refused)
 
     async def _sign_in(self, refused: AgentRefused) -> None:
         """Sign in by a method that needs no person. Raises AgentNotSignedIn where there is none, or it fails."""

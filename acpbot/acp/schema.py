@@ -57,11 +57,19 @@ class PromptCapabilities(msgspec.Struct, frozen=True, rename="camel"):
     embedded_context: bool = False
 
 
+class McpCapabilities(msgspec.Struct, frozen=True):
+    """Which MCP servers the agent can reach beside those that it starts itself."""
+
+    http: bool = False
+    sse: bool = False
+
+
 class AgentCapabilities(msgspec.Struct, frozen=True, rename="camel"):
     """What the agent advertises. It offers ``session/NAME`` where ``session_capabilities`` has NAME and not null."""
 
     load_session: bool = False
     prompt_capabilities: PromptCapabilities = PromptCapabilities()
+    mcp_capabilities: McpCapabilities = McpCapabilities()
     session_capabilities: dict[str, Any] = {}
 
 

@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from acpbot.acp import mcp
 from acpbot.commands.check_online import try_token
 from acpbot.config import loader, security
 from acpbot.config.describe import describe
-from acpbot.errors import AgentError
+from acpbot.errors import AgentError, AgentRefused
 from acpbot.runtimes.local.launcher import choose_launcher
 from acpbot.sessions.launch import launch, start_error
 from acpbot.sessions.modes import does_not_ask
@@ -80,6 +81,8 @@ async def _try_agent(
             await agent.open(cwd)
             say(f"agent {settings.name}: ok in {time.monotonic() - started:.2f} s; {_advertised(agent)}")
             say(f"agent {settings.name}: {_signed_in(agent)}")
+            for line in _mcp_servers(agent):
+                say(f"agent {settings.name}: {line}")
             options = Options()
             options.opened(agent.session)
             await options.apply(agent, settings, {}, limit=settings.start_timeout_seconds)
@@ -89,6 +92,8 @@ async def _try_agent(
                 say(f"agent {settings.name}: {limit}")
         except AgentError as error:
             say(f"agent {settings.name}: {await start_error(settings, process, error)}")
+            if isinstance(error, AgentRefused) and settings.mcp_servers:
+                say(f"agent {settings.name}: {await _refused_servers(agent, cwd)}")
             return False
         finally:
             ending = await terminate(agent, process, grace=2.0)
@@ -104,13 +109,31 @@ async def _try_agent(
     return ending.ended
 
 
+def _mcp_servers(agent: Agent) -> Iterator[str]:
+    """What is known of the MCP servers that the agent was given, once it has opened a session with them."""
+    if agent.mcp_servers:
+        yield f"MCP servers: {mcp.described(agent.mcp_servers)}; it took them, but does not say whether they work"
+    for command in agent.unknown_programs:
+        yield f"warning: {operator_line(command)} of its MCP servers is no program here; install it, or give its path"
+
+
+async def _refused_servers(agent: Agent, cwd: Path) -> str:
+    """Which MCP servers the agent refuses, tried one by one after it has refused to open a session with all."""
+    try:
+        refused = await agent.refused_servers(cwd)
+    except AgentError:
+        return "MCP servers: not the reason, or not the only one: without them it opens no session either"
+    if not refused:
+        return "MCP servers: it takes each of them alone, but not all together"
+    return f"MCP servers: it refuses {mcp.described(refused)}; correct it, or remove it from mcp_servers"
+
+
 def _signed_in(agent: Agent) -> str:
     """What is known of the agent's sign-in once it has opened a session."""
     if agent.signed_in_by is not None:
-        return f"signed in: by {operator_line(one_line(agent.signed_in_by, 80))}"
-    if not agent.auth_methods:
-        return "signed in: it offers no sign-in"
-    return "signed in: it opened a session without asking; some agents ask only at the first message"
+        return f"sign-in: signed in by {operator_line(one_line(agent.signed_in_by, 80))}"
+    known = "it opened a session without asking" if agent.auth_methods else "it offers no method"
+    return f"sign-in: unknown; {known}, but some agents ask at the first message"
 
 
 def _options_in_force(options: Options, *, asks: bool) -> Iterator[str]:
@@ -129,8 +152,8 @@ def _options_in_force(options: Options, *, asks: bool) -> Iterator[str]:
         yield f"warning: {missing.option} is not set: {operator_line(missing.reason)}"
     if asks and mode is not None and options.unasked is not None:
         others = [choice for choice in options.choices("mode") if not _does_not_ask(choice)]
-        names = ", ".join(operator_line(choice.value[:80]) for choice in others[:5])
-        way_out = f"set its mode to one of {names}" if names else "it has no other mode"
+        names = " or ".join(operator_line(choice.value[:80]) for choice in others[:5])
+        way_out = f"set its mode to {names}" if names else "it has no other mode"
         problem = f'[permissions] policy is "ask", but in this mode it does not always ask ("{options.unasked}")'
         yield f"warning: {problem}; {way_out}"
 
@@ -152,4 +175,10 @@ def _advertised(agent: Agent) -> str:
     if capabilities.load_session:
         sessions.append("load")
     prompts = [key for key in ("image", "audio", "embedded_context") if getattr(capabilities.prompt_capabilities, key)]
-    return f"{name}; sessions: {', '.join(sessions) or 'none'}; prompts: {', '.join(['text', *prompts])}"
+    servers = [key for key in ("http", "sse") if getattr(capabilities.mcp_capabilities, key)]
+    parts = {
+        "sessions": ", ".join(sessions) or "none",
+        "prompts": ", ".join(["text", *prompts]),
+        "MCP servers": ", ".join(["stdio", *servers]),
+    }
+    return "; ".join([name, *(f"{key}: {value}" for key, value in parts.items())])

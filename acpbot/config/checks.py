@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from acpbot.config.settings import AgentSettings, DiscordSettings, agent_table
 from acpbot.config.values import Secret, config_error, quoted_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 _TOKEN_VARIABLES = frozenset({"DISCORD_BOT_TOKEN", "DISCORD_TOKEN"})
 _TOKEN_LENGTH = 16
@@ -53,19 +54,32 @@ def check_token_stays_secret(
         )
 
     for agent in agents.values():
-        values = [("args", value) for value in (agent.command, *agent.args)]
-        for name, value in agent.env.items():
-            values.append((f"env.{quoted_key(name)}", value))
-        for name, option in (("mode", agent.mode), ("model", agent.model), *agent.options.items()):
-            if isinstance(option, str):
-                values.append((name if name in {"mode", "model"} else f"options.{quoted_key(name)}", option))
-        for name in agent.inherit_env:
-            inherited = Secret(environ.get(name, ""), variables=frozenset({name}))
-            values.append((f"inherit_env with {quoted_key(name)}", inherited))
-        for key, value in values:
+        for key, value in _given(agent, environ):
             if leaks(value):
                 where = f"[{agent_table(agent.name)}] {key}"
                 raise config_error(source, f"{where} would give the bot token to the agent; leave it out")
+
+
+def _given(agent: AgentSettings, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Every text that the agent gets, with the key that gives it."""
+    yield from (("args", value) for value in (agent.command, *agent.args))
+    keys = {name: getattr(agent, name) for name in ("env", "mode", "model", "options")}
+    yield from _texts(keys)
+    for server in agent.mcp_servers:
+        yield from ((f"mcp_servers {server.name} {key}", value) for key, value in _texts(server.keys()))
+    for name in agent.inherit_env:
+        yield f"inherit_env with {quoted_key(name)}", Secret(environ.get(name, ""), variables=frozenset({name}))
+
+
+def _texts(keys: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Every text in these keys, with the key's name."""
+    for name, value in keys.items():
+        if isinstance(value, str):
+            yield name, value
+        elif isinstance(value, tuple):
+            yield from ((name, item) for item in value)
+        elif isinstance(value, Mapping):
+            yield from ((f"{name}.{quoted_key(key)}", item) for key, item in value.items() if isinstance(item, str))
 
 
 def check_apart(workspace: Path, file: Path, origin: str) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 from msgspec import Struct
 
 from acpbot.config.field_types import FieldType, keys_of
+from acpbot.config.mcp_servers import McpServer
 from acpbot.config.settings import Settings, agent_table
 from acpbot.config.values import Secret, to_toml
 from acpbot.text import HIDDEN, operator_line
 
-_SECRET_KEYS = frozenset({"bot_token", "env"})
+_SECRET_KEYS = frozenset({"bot_token", "env", "headers"})
 
 
 def describe(settings: Settings) -> str:
@@ -42,7 +43,15 @@ def _table(name: str, struct: Struct) -> Iterator[str]:
         elif value is None:
             yield f"# {key} is not set"
         elif isinstance(field_type, FieldType):
-            yield f"{key} = {to_toml(_hidden(value) if key in _SECRET_KEYS else value)}"
+            yield f"{key} = {to_toml(_shown(key, value))}"
+
+
+def _shown(key: str, value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_shown(key, item) for item in value]
+    if isinstance(value, McpServer):
+        return {name: _shown(name, item) for name, item in value.keys().items() if item not in ((), {})}
+    return _hidden(value) if key in _SECRET_KEYS else value
 
 
 def _hidden(value: Any) -> Any:

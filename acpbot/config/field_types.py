@@ -267,6 +267,11 @@ def api_url(value: object, location: KeyLocation) -> str:
     return _url(value, location, ("https", "http"), "/")
 
 
+def http_url(value: object, location: KeyLocation) -> str:
+    """A URL of HTTP, as it is."""
+    return _url(value, location, ("https", "http"), "")
+
+
 def websocket_url(value: object, location: KeyLocation) -> str:
     """A URL of a WebSocket, as it is."""
     return _url(value, location, ("wss", "ws"), "")
@@ -284,7 +289,7 @@ def _url(value: object, location: KeyLocation, schemes: tuple[str, ...], strip: 
         raise InvalidValue("what is there")
     url = expanded.rstrip(strip)
     if isinstance(expanded, Secret):
-        return Secret(url, expanded.shown)
+        return Secret(url, expanded.shown, expanded.variables)
     return Secret(url, f"{parts.scheme}://{HIDDEN}") if "@" in parts.netloc or parts.query else url
 
 

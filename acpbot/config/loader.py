@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from acpbot.config.checks import check_access, check_apart, check_token_stays_secret, warnings
 from acpbot.config.field_types import FieldType, InvalidValue, KeyLocation, clean_token, keys_of
+from acpbot.config.mcp_servers import repeated_name
 from acpbot.config.paths import (
     check_not_a_strangers,
     check_socket,
@@ -287,6 +288,9 @@ def _agents(top: dict[str, Any], reader: _Reader) -> Mapping[str, AgentSettings]
         for key in ("env", "options"):
             if key in fields:
                 fields[key] = types.MappingProxyType(fields[key])
+        if (repeated := repeated_name(fields.get("mcp_servers", ()))) is not None:
+            problem = f"[{where}] mcp_servers has two servers with the name {to_toml(repeated)}; rename one"
+            raise config_error(reader.source, problem)
         agents[name] = AgentSettings(name=name, **fields)
     if not agents:
         python = to_toml(sys.executable or "python3")

@@ -20,8 +20,9 @@ from acpbot.config.values import Secret, quoted_key
 from acpbot.text import HIDDEN, operator_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from acpbot.config.mcp_servers import McpServer
     from acpbot.config.settings import AgentSettings, DiscordSettings, Settings
 
 Role = Literal["config_file", "token_file", "state_folder", "database", "workspace"]
@@ -31,6 +32,7 @@ _READ: Final = stat.S_IRGRP | stat.S_IROTH
 # In a user namespace, files of users that it does not map belong to this one (user_namespaces(7)): nobody is known.
 _UNMAPPED: Final = 65534
 _KEY_NAME: Final = re.compile(r"(?i)(?:(?:^|_)(?:KEY|TOKEN|SECRET)|APIKEY|PASSWORD|PASSWD|CREDENTIALS?)$")
+_KEY_HEADER: Final = re.compile(r"(?i)authorization|cookie|(?:^|-)(?:key|token|secret|apikey)$")
 # acpbot init makes this one up: it protects a port of the loopback, and is worth nothing elsewhere.
 _MADE_UP: Final = frozenset({"OPENCODE_SERVER_PASSWORD"})
 _KEY_ARGUMENT: Final = re.compile(r"(?i)^--?[a-z0-9-]*(?:key|token|secret|password)(?:=(?P<value>.+))?$")
@@ -177,17 +179,31 @@ def _who(facts: FileFacts, uid: int, gid: int, bits: int) -> str | None:
 
 def _of_agent(agent: AgentSettings) -> Iterator[Finding]:
     table = agent_table(agent.name)
-    keys = [key for key in _literal_keys(agent) if key not in _MADE_UP]
+    keys = [key for key in _literal_keys(agent.env) if key not in _MADE_UP]
     if keys:
         names = ", ".join(map(quoted_key, keys))
         advice = f'write {quoted_key(keys[0])} = "${{{keys[0]}}}", or name it in inherit_env'
         yield _warning("keys_in_env", f"[{table}] env holds {names} itself", advice)
-    for argument, following in zip_longest(agent.args, agent.args[1:], fillvalue=""):
+    if _has_key(agent.args):
+        detail = f"[{table}] args hold a key or a token: every user can read the command line of a process"
+        yield _warning("keys_in_args", detail, "give it to the agent in env or by a file")
+    for server in agent.mcp_servers:
+        where = f"[{table}] mcp_servers: the server {server.name}"
+        if keys := _keys_of_server(server):
+            names = ", ".join(map(quoted_key, keys))
+            yield _warning("keys_in_mcp_servers", f"{where} holds {names} itself", 'write "${NAME}" in its place')
+        if _has_key(server.args):
+            detail = f"{where} has a key or a token in args: every user can read the command line of a process"
+            yield _warning("keys_in_args", detail, "give it in env")
+
+
+def _has_key(args: Sequence[str]) -> bool:
+    """Whether an argument holds a key or a token, or the one after it does."""
+    for argument, following in zip_longest(args, args[1:], fillvalue=""):
         match = _KEY_ARGUMENT.match(argument)
         if match and (match["value"] or (following and not following.startswith("-"))):
-            detail = f"[{table}] args hold a key or a token: every user can read the command line of a process"
-            yield _warning("keys_in_args", detail, "give it to the agent in env or by a file")
-            return
+            return True
+    return False
 
 
 def _of_discord(discord: DiscordSettings) -> Iterator[Finding]:
@@ -226,12 +242,22 @@ _CONTAINMENT: Final = {
 
 
 def _holds_secrets(settings: Settings) -> bool:
-    return literal_token(settings.discord) or any(map(_literal_keys, settings.agents.values()))
+    agents = settings.agents.values()
+    servers = (server for agent in agents for server in agent.mcp_servers)
+    in_env = any(_literal_keys(agent.env) for agent in agents)
+    return literal_token(settings.discord) or in_env or any(map(_keys_of_server, servers))
 
 
-def _literal_keys(agent: AgentSettings) -> list[str]:
-    """The variables of an agent that hold a key or a token as it is written in the configuration."""
-    return [key for key, value in agent.env.items() if value and _KEY_NAME.search(key) and _is_literal(value)]
+def _literal_keys(env: Mapping[str, str]) -> list[str]:
+    """The variables that hold a key or a token as it is written in the configuration."""
+    return [key for key, value in env.items() if value and _KEY_NAME.search(key) and _is_literal(value)]
+
+
+def _keys_of_server(server: McpServer) -> list[str]:
+    """What of an MCP server is a key or a token as it is written in the configuration: by the names of its keys."""
+    keys = _literal_keys(server.env)
+    keys += [key for key, value in server.headers.items() if _KEY_HEADER.search(key) and _is_literal(value)]
+    return [*keys, "url"] if isinstance(server.url, Secret) and not server.url.variables else keys
 
 
 def _is_everywhere(host: str) -> bool:

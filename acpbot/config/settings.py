@@ -16,6 +16,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta, Struct, field
 
 from acpbot.config import field_types as ft
+from acpbot.config.mcp_servers import McpServer, mcp_server
 
 _ONCE = {"uniqueItems": True}
 
@@ -113,7 +114,8 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     namespace of its own. ``start_timeout_seconds`` bounds initialize and session/new, each. ``mode`` and ``model`` are
     an id or a name that the agent offers; ``options`` are its other config options by id. They are set in every
     session, unless a person has chosen otherwise in the thread. ``auth_method`` is the id or name of the sign-in method
-    to use where the agent asks for one; ``None``: one that needs no person.
+    to use where the agent asks for one; ``None``: one that needs no person. ``mcp_servers`` are given to the agent with
+    each session; no two have the same name.
     """
 
     name: str
@@ -155,6 +157,17 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
         ]
         | None
     ) = None
+    mcp_servers: Annotated[
+        tuple[
+            Annotated[
+                McpServer,
+                mcp_server,
+                Meta(examples=[{"name": "docs", "command": "docs-mcp"}], description="an MCP server"),
+            ],
+            ...,
+        ],
+        Meta(description="a list of MCP servers"),
+    ] = ()
     memory_max: Annotated[int, ft.size, _size(1024**2, 2**60)] | None = None
     pids_max: Annotated[int, Meta(ge=1, le=4_194_304)] | None = None
     process_namespace: bool = False

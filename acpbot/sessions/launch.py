@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 from typing import TYPE_CHECKING, Final
 
 from acpbot.acp import schema
 from acpbot.acp.agent import Agent
+from acpbot.aio import DISK
 from acpbot.errors import AgentError, AgentGone, AgentNotSignedIn, AgentRefused, AgentStartError
+from acpbot.runtimes.far_side import far_side
 from acpbot.runtimes.runtime import LaunchSpec, exit_text
 from acpbot.sessions.stderr_cause import find_cause
 from acpbot.sessions.turn import NOT_SIGNED_IN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from acpbot.config.mcp_servers import McpServer
     from acpbot.config.settings import AgentSettings
     from acpbot.runtimes.runtime import AgentProcess, Launcher
 
@@ -45,6 +50,13 @@ def environment(environ: Mapping[str, str], inherit: tuple[str, ...], own: Mappi
     return variables
 
 
+def find_programs(servers: Sequence[McpServer], env: Mapping[str, str]) -> dict[str, str]:
+    """The absolute paths of the servers' commands, by these, as they are found on the agent's own PATH."""
+    search = env.get("PATH", os.defpath)
+    commands = {str(server.command) for server in servers if server.command is not None}
+    return {command: path for command in commands if (path := shutil.which(command, path=search)) is not None}
+
+
 async def launch(
     launcher: Launcher, settings: AgentSettings, environ: Mapping[str, str], cwd: Path, session_id: str
 ) -> tuple[AgentProcess, Agent]:
@@ -53,14 +65,20 @@ async def launch(
     ``environ`` is the daemon's own environment, of which the agent inherits little.
     """
     env = environment(environ, settings.inherit_env, settings.env)
+    argv = (settings.command, *settings.args)
+    programs: dict[str, str] | None = None
+    if settings.mcp_servers and far_side(argv) is None:  # elsewhere, they may have other paths
+        programs = await DISK.run(find_programs, settings.mcp_servers, env)
     agent = Agent(
         settings.name,
         start_timeout=settings.start_timeout_seconds,
         environ=env,
         auth_method=settings.auth_method,
+        mcp_servers=settings.mcp_servers,
+        programs=programs,
     )
     spec = LaunchSpec(
-        argv=(settings.command, *settings.args),
+        argv=argv,
         cwd=cwd,
         env=env,
         session_id=session_id,

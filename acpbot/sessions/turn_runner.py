@@ -20,10 +20,11 @@ from acpbot.sessions.output import OutputRing
 from acpbot.sessions.paragraphs import Paragraphs
 from acpbot.sessions.permission_notes import PermissionNotes
 from acpbot.sessions.permission_requests import PermissionRequests
+from acpbot.sessions.prompt_sign_in import PromptSignIn
 from acpbot.sessions.replay import Replay
 from acpbot.sessions.settling import Settling
 from acpbot.sessions.titles import Titles
-from acpbot.sessions.turn import PermissionNote, PermissionRequest, Turn, TurnEnd, TurnFacts, end_of
+from acpbot.sessions.turn import PermissionNote, PermissionRequest, Turn, TurnEnd, end_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -114,6 +115,7 @@ class TurnRunner:
         self._paragraphs = Paragraphs()
         self._settling = Settling(pauses.settle, self.end)
         self._replay = Replay(pauses, self._deliver)
+        self._sign_in = PromptSignIn(thread.agent, self.end)
         self._after = AfterTurn(
             self.output, pauses, clock=clock, listener=unprompted, notice=self._show_permission_note
         )
@@ -261,6 +263,11 @@ class TurnRunner:
             turn.listener.on_started()
         self._on_change()
         await self.over.wait()
+        try:
+            if await self._sign_in.repeat(agent, blocks, self.over):
+                await self.over.wait()
+        except AgentError as error:
+            self._not_sent(turn, error)
 
     async def _prompt_of(self, agent: Agent, turn: Turn) -> list[dict[str, Any]]:
         """The blocks of a turn's prompt, as this agent takes them."""
@@ -320,21 +327,9 @@ class TurnRunner:
         self._thread.used_at = self._wall()
         self.idle_since = self._clock()
         self.over.set()
-        turn.finish(msgspec.structs.replace(end, facts=self._facts()))
+        turn.finish(msgspec.structs.replace(end, facts=self.options.turn_facts(self._thread.agent, self.turn_seconds)))
         self.options.usage.settle()
         self._on_change()
-
-    def _facts(self) -> TurnFacts:
-        """What the turn that ends now has taken."""
-        model, usage = self.options.current("model"), self.options.usage
-        return TurnFacts(
-            agent=self._thread.agent,
-            model=None if model is None else model.name,
-            seconds=self.turn_seconds,
-            context_used=usage.context_used,
-            context_size=usage.context_size,
-            cost=usage.take_turn_cost(),
-        )
 
     # What the agent says.
 
@@ -466,6 +461,8 @@ class TurnRunner:
         elif self.ending:
             # The turn ends in the same step of the loop as its session, so that a crash can't separate the two.
             self.answer = end_of(turn, ended)
+            self.over.set()
+        elif self._sign_in.takes(turn, ended, has_content=self._has_content):
             self.over.set()
         elif self._should_retry(turn, ended):
             self._on_empty_reply(turn)

@@ -33,7 +33,7 @@ def test_the_mode_and_the_model_in_force_are_named(tmp_path: Path):
     well, lines = checked(tmp_path, 'model = "Shout"')
     assert well
     assert lines[1:] == [
-        "signed in: it offers no sign-in",
+        "sign-in: unknown; it offers no method, but some agents ask at the first message",
         "mode: ask (Ask): Asks before it runs the command of `tool`",
         "model: shout (Shout): No model either: the echo repeats them in capitals",
     ]
@@ -43,8 +43,7 @@ def test_a_mode_that_does_not_ask_is_warned_of_with_those_that_do(tmp_path: Path
     well, lines = checked(tmp_path, 'mode = "auto"')
     assert well
     assert lines[-1] == (
-        'warning: [permissions] policy is "ask", but in this mode it does not always ask ("auto"); '
-        "set its mode to one of ask"
+        'warning: [permissions] policy is "ask", but in this mode it does not always ask ("auto"); set its mode to ask'
     )
     assert "mode: auto (Auto): Runs the command of `tool` without asking" in lines
 
@@ -88,10 +87,53 @@ def test_how_the_agent_was_signed_in_is_named(tmp_path: Path):
     argv = (*faulty("wants_sign_in"), METHODS, "key")
     well, lines = checked(tmp_path, 'env = { SOME_KEY = "k" }', argv=argv)
     assert well
-    assert "signed in: by key" in lines
+    assert "sign-in: signed in by key" in lines
 
 
 def test_an_agent_that_is_not_signed_in_is_named_with_its_methods_and_the_command(tmp_path: Path):
     well, (line,) = checked(tmp_path, argv=(*faulty("wants_sign_in"), METHODS, "key"))
     assert not well
     assert "it isn't signed in (Authentication required); it offers web (Log in), key (Key); run `acpbot exec" in line
+
+
+def mcp(capabilities: str, *refused: str) -> tuple[str, ...]:
+    return (*faulty("mcp"), capabilities, *refused)
+
+
+SERVERS = """mcp_servers = [
+    { name = "a", command = "sh", env = { KEY = "hidden-key" } },
+    { name = "b", url = "https://b.example", headers = { Authorization = "hidden-key" } },
+]"""
+
+
+def test_the_mcp_servers_that_the_agent_took_are_named(tmp_path: Path):
+    well, lines = checked(tmp_path, SERVERS, argv=mcp('{"http": true}'))
+    assert well
+    assert lines[0].endswith("prompts: text; MCP servers: stdio, http")
+    assert "MCP servers: a (stdio), b (http); it took them, but does not say whether they work" in lines
+    assert "hidden-key" not in "".join(lines)
+
+
+def test_the_mcp_server_that_the_agent_refuses_is_named(tmp_path: Path):
+    well, lines = checked(tmp_path, SERVERS, argv=mcp('{"http": true}', "b"))
+    assert not well
+    assert lines[-1] == "MCP servers: it refuses b (http); correct it, or remove it from mcp_servers"
+    assert "the agent refused session/new: bad server ['b'] (-32602)" in lines[-2]
+
+
+def test_mcp_servers_are_not_blamed_where_no_session_opens_without_them(tmp_path: Path):
+    well, lines = checked(tmp_path, SERVERS, argv=mcp('{"http": true}', "always"))
+    assert not well
+    assert lines[-1] == "MCP servers: not the reason, or not the only one: without them it opens no session either"
+
+
+def test_an_mcp_server_that_the_agent_cannot_reach_is_named(tmp_path: Path):
+    well, (line,) = checked(tmp_path, SERVERS, argv=mcp("{}"))
+    assert not well
+    assert line.startswith("cannot start agent 'default': it takes no MCP server of this type: b (http); use one")
+
+
+def test_a_program_of_an_mcp_server_that_is_not_there_is_a_warning(tmp_path: Path):
+    well, lines = checked(tmp_path, 'mcp_servers = [{ name = "a", command = "no-such-mcp" }]')
+    assert well
+    assert "warning: no-such-mcp of its MCP servers is no program here; install it, or give its path" in lines

@@ -51,6 +51,21 @@ def facts(role: security.Role, mode: int, uid: int = UID, gid: int = GID, **chan
         (AGENT + 'env = { A_TOKEN = "t", B_SECRET = "s" }', "keys_in_env", "env holds A_TOKEN, B_SECRET itself"),
         (AGENT + 'env = { db_password = "x-${NAME}-y", KEY = "k" }', "keys_in_env", "env holds KEY itself"),
         (AGENT + 'args = ["--api-key", "sk-1"]', "keys_in_args", "every user can read the command line"),
+        (
+            AGENT + 'mcp_servers = [{ name = "a", command = "m", env = { A_KEY = "k", B_KEY = "${NAME}" } }]',
+            "keys_in_mcp_servers",
+            "the server a holds A_KEY itself",
+        ),
+        (
+            AGENT + 'mcp_servers = [{ name = "a", url = "https://h/?k=1", headers = { Authorization = "Bearer x" } }]',
+            "keys_in_mcp_servers",
+            "the server a holds Authorization, url itself",
+        ),
+        (
+            AGENT + 'mcp_servers = [{ name = "a", command = "m", args = ["--api-key", "x"] }]',
+            "keys_in_args",
+            "the server a has a key or a token in args",
+        ),
         (AGENT + 'args = ["acp", "--token=${NAME}"]', "keys_in_args", "every user can read the command line"),
     ],
 )

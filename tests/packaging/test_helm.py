@@ -7,7 +7,7 @@ import tomllib
 import pytest
 
 from tests.support.packaging import values_schema
-from tests.support.packaging.rendered import CLAUDE, HELMED, WRONG
+from tests.support.packaging.rendered import CLAUDE, HELMED, MCP, WRONG
 
 
 @pytest.mark.parametrize("name", HELMED)
@@ -43,7 +43,10 @@ def test_values_become_toml_of_the_same_types(helmed):
     assert config == {
         "default_agent": "claude",
         "discord": {"allowed_users": ["123456789012345678"], "allow_dm": True, "bot_token_file": "discord-token"},
-        "agents": {"claude": CLAUDE, "default": {"command": "python3", "args": ["-m", "acpbot.demo.agent"]}},
+        "agents": {
+            "claude": {**CLAUDE, "mcp_servers": MCP},
+            "default": {"command": "python3", "args": ["-m", "acpbot.demo.agent"]},
+        },
         "pool": {"max_sessions": 3, "session_ttl_hours": 0.5, "grace_seconds": 2.5},
         "management": {"probes": {"enabled": True, "bind": "0.0.0.0:8090"}},
         "log": {"format": "json"},

@@ -288,5 +288,6 @@ def test_the_store_is_the_file_that_is_named(tmp_path, name):
 
 def test_no_key_is_left_out():
     tested = {(table, key) for table, key, *_ in CASES} | {("agent", "start_timeout_seconds"), ("agent", "auth_method")}
+    tested.add(("agent", "mcp_servers"))  # in test_mcp_servers.py
     tables = {"pool": PoolSettings, "permissions": PermissionSettings, "agent": AgentSettings}
     assert tested == {(table, key) for table, struct in tables.items() for key in keys_of(struct)}

@@ -55,3 +55,38 @@ async def test_a_sign_in_that_fails_is_not_tried_again(make_harness, caplog):
     assert "wrong method" in detail
     assert "it offers web (Log in with a browser), key (Key)" in detail
     assert "acpbot exec demo" in detail
+
+
+def asks_at_the_prompt(works: str, *says: str) -> tuple[str, ...]:
+    command, *_ = faulty("sound")
+    return (command, str(FAULTY), "asks_at_the_prompt", json.dumps(KEY), works, *says)
+
+
+async def test_an_agent_that_asks_at_the_prompt_is_signed_in_and_gets_the_prompt_again(make_harness):
+    harness = make_harness(argv=asks_at_the_prompt("key"), env={"SOME_KEY": "k"})
+    listener = await harness.turn("1001", "one")
+    assert (listener.text, listener.end.stop_reason) == ("one", "end_turn")
+    assert (await harness.turn("1001", "two")).text == "two"
+    assert harness.session("1001").process.stderr.lines() == ["authenticate key"]
+
+
+@pytest.mark.parametrize(("works", "tried"), [("other", "key"), ("fails", "key")])
+async def test_a_prompt_is_sent_again_once_at_most(make_harness, works, tried):
+    harness = make_harness(argv=asks_at_the_prompt(works), env={"SOME_KEY": "k"})
+    for text in ("one", "two"):
+        assert (await harness.turn("1001", text)).error == "The agent isn't signed in. Ask your admin."
+    assert harness.row("1001").state == "idle"
+    assert harness.session("1001").process.stderr.lines() == [f"authenticate {tried}"] * 2
+
+
+async def test_a_prompt_of_which_something_ran_is_not_sent_again(make_harness):
+    harness = make_harness(argv=asks_at_the_prompt("key", "half"), env={"SOME_KEY": "k"})
+    listener = await harness.turn("1001", "one")
+    assert (listener.text, listener.error) == ("half", "The agent isn't signed in. Ask your admin.")
+    assert harness.session("1001").process.stderr.lines() == []
+
+
+async def test_a_prompt_is_refused_where_no_method_works_without_a_person(make_harness):
+    harness = make_harness(argv=asks_at_the_prompt("web"))
+    assert (await harness.turn("1001", "one")).error == "The agent isn't signed in. Ask your admin."
+    assert harness.session("1001").process.stderr.lines() == []

@@ -251,6 +251,63 @@ def wants_sign_in(agent: Agent, methods: str, works: str, *resumes: str) -> None
 
 
 @quirk
+def asks_at_the_prompt(agent: Agent, methods: str, works: str, *says: str) -> None:
+    """Its session opens, and each prompt is refused before ``authenticate`` with ``works``; ``says`` comes before."""
+    agent.capabilities = {}
+    agent.initialized = {"protocolVersion": 1, "authMethods": json.loads(methods)}
+    used: list = []
+
+    @agent.on("authenticate")
+    def _(request):
+        used.append(request["params"]["methodId"])
+        sys.stderr.write(f"authenticate {used[-1]}\n")
+        sys.stderr.flush()
+        agent.refuse(request, -32603, "wrong method") if works == "fails" else agent.answer(request, {})
+
+    @agent.on("session/prompt")
+    def _(request):
+        for text in says:
+            agent.say(text)
+        if works in used:
+            agent.echo(request)
+        else:
+            agent.refuse(request, -32000, "Authentication required")
+
+
+@quirk
+def mcp(agent: Agent, capabilities: str, *refused: str) -> None:
+    """It says which MCP servers it was given, and refuses to open a session with one of these names."""
+    agent.capabilities = {
+        "loadSession": True,
+        "sessionCapabilities": {"resume": {}},
+        "mcpCapabilities": json.loads(capabilities),
+    }
+    given: list = []
+
+    def opened(request):
+        params = request["params"]
+        bad = [server["name"] for server in params["mcpServers"] if server["name"] in refused]
+        if bad or "always" in refused:
+            agent.refuse(request, -32602, f"bad server {bad}")
+            return
+        given[:] = params["mcpServers"]
+        agent.session = params.get("sessionId", agent.session)
+        agent.answer(request, {"sessionId": agent.session})
+
+    for method in ("session/new", "session/resume"):
+        agent.on(method)(opened)
+
+    @agent.on("session/load")
+    def _(request):
+        agent.refuse(request, -32603, "not this way")
+
+    @agent.on("session/prompt")
+    def _(request):
+        agent.say(json.dumps(given))
+        agent.end(request)
+
+
+@quirk
 def errs_oddly(agent: Agent) -> None:
     agent.on("session/prompt")(lambda request: agent.send(id=request["id"], error="boom"))
 

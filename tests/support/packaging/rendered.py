@@ -28,6 +28,10 @@ KUSTOMIZED: Final = {
 }
 
 CLAUDE: Final = {"command": "claude-agent-acp", "inherit_env": ["ANTHROPIC_API_KEY"], "env": {"A.B": 'said "<&>"'}}
+MCP: Final = [
+    {"name": "docs", "command": "docs-mcp", "args": ["-v"], "env": {"DOCS_KEY": "${DOCS_KEY}"}},
+    {"name": "wiki", "url": "https://wiki.example/mcp", "type": "sse", "headers": {"X-Key": "${WIKI_KEY}"}},
+]
 PROBED: Final = {"management": {"probes": {"enabled": True}}}
 HELMED: Final[dict[str, dict[str, Any]]] = {
     "off": {"existingSecret": "token"},
@@ -43,7 +47,7 @@ HELMED: Final[dict[str, dict[str, Any]]] = {
         "botToken": TOKEN,
         "default_agent": "claude",
         "discord": {"allowed_users": ["123456789012345678"], "allow_dm": True},
-        "agents": {"claude": CLAUDE},
+        "agents": {"claude": {**CLAUDE, "mcp_servers": MCP}},
         "pool": {"max_sessions": 3, "session_ttl_hours": 0.5, "grace_seconds": 2.5},
         "shutdown": {"drain_seconds": 90},
         "image": {"repository": "registry.example/acpbot", "digest": "sha256:" + "a" * 64},

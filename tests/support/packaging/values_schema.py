@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from acpbot.config.field_types import FieldType, agent_options, bind, discord_id, keys_of, size, variables
+from acpbot.config.mcp_servers import McpServer, header_fields, mcp_server
 from acpbot.config.settings import TABLES
 
 if TYPE_CHECKING:
@@ -53,13 +54,15 @@ def of_field(field: FieldType) -> Schema:
         return {"type": name, "minimum": field.meta.ge, "maximum": field.meta.le}
     if field.prepare is bind:
         return {"type": "string", "pattern": BIND}
+    if field.items is not None and field.items.prepare is mcp_server:
+        return {"type": "array", "items": of_table("mcp_servers", McpServer) | {"required": ["name"]}}
     if field.items is not None:
         # As a number in YAML it would lose its last digits on the way: Helm makes all numbers floats.
         ids = field.items.prepare is discord_id
         return {"type": "array", "uniqueItems": True, "items": DISCORD_ID} if ids else {"type": "array", "items": TEXT}
     if field.prepare is agent_options:
         return {"type": "object", "additionalProperties": {"type": ["string", "boolean"]}}
-    return NAME if field.prepare is not variables else TEXTS
+    return TEXTS if field.prepare in {variables, header_fields} else NAME
 
 
 def of_table(name: str, cls: type[Struct]) -> Schema:

@@ -70,6 +70,12 @@ accept 10.0 as a whole number. */ -}}
 {{- define "acpbot.tomlValue" -}}
 {{- if kindIs "slice" . -}}
 [{{ range $index, $item := . }}{{ if $index }}, {{ end }}{{ include "acpbot.tomlValue" $item }}{{ end }}]
+{{- else if kindIs "map" . -}}
+{{- $pairs := list -}}
+{{- range $key, $item := . -}}
+{{- $pairs = append $pairs (printf "%s = %s" (include "acpbot.tomlKey" $key) (include "acpbot.tomlValue" $item)) -}}
+{{- end -}}
+{ {{ join ", " $pairs }} }
 {{- else if and (kindIs "float64" .) (eq (floor .) .) -}}
 {{ printf "%.0f" . }}
 {{- else -}}

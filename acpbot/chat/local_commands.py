@@ -128,7 +128,7 @@ class LocalCommands:
         used, owner = (agent, user) if thread is None else (agent or thread.agent, thread.owner)
         done = f"changed the agent to {agent}: it starts afresh" if agent else "reset this thread"
         text = f"{user} has {done}."
-        if not await self.ends.forget(thread_id, text):
+        if not await self.ends.forget(thread_id, text, delete=agent is None):
             self._announce(thread_id, text)
         self._pool.ensure(thread_id, platform=PLATFORM, owner=owner, agent=used)
         if agent:

@@ -126,12 +126,19 @@ class CommandedEnds:
         finally:
             self._texts.pop(thread_id, None)
 
-    async def forget(self, thread_id: str, text: str) -> bool:
-        """End the thread's session and forget its conversation; whether there was a session."""
+    async def forget(self, thread_id: str, text: str, *, delete: bool) -> bool:
+        """End the thread's session and forget its conversation; whether there was a session.
+
+        ``delete``: the agent is to delete the conversation too, where it can.
+        """
         session = self._pool.get(thread_id)
         if session is None:
             self._pool.forget(thread_id)
             return False
-        target = Target(thread_id=thread_id, session_id=session.session_id)
-        await self.end(thread_id, text, partial(self._pool.kill, [target], forget=True))
+        if delete:
+            target = Target(thread_id=thread_id, session_id=session.session_id)
+            await self.end(thread_id, text, partial(self._pool.kill, [target], forget=True))
+        else:
+            await self.end(thread_id, text, partial(self._pool.suspend, thread_id, session.session_id))
+            self._pool.forget(thread_id)
         return True

@@ -281,7 +281,7 @@ class SlashCommands:
         if not self._known(call.thread_id):
             return NO_SESSION
         text = f"<@{call.user_id}> has reset this session. The next message starts a new one."
-        ended = await self.ends.forget(call.thread_id, text)
+        ended = await self.ends.forget(call.thread_id, text, delete=True)
         return "Done: the session was ended and forgotten." if ended else "Done: nothing is remembered."
 
     async def _choose(self, call: Call) -> str | Menu:
@@ -310,7 +310,7 @@ class SlashCommands:
             raise Draining(NOT_WHILE_DRAINING.format(action="change the agent"))
         text = f"<@{call.user_id}> has changed the agent to `{call.option}`: it starts afresh."
         owner = None if thread is None else thread.owner
-        if not await self.ends.forget(call.thread_id, text):
+        if not await self.ends.forget(call.thread_id, text, delete=False):
             self._outbox.post(call.thread_id, text)
         self._pool.ensure(call.thread_id, platform=PLATFORM, owner=owner, agent=call.option)
         return f"Done: `{call.option}` works in this thread from now on."

@@ -34,9 +34,10 @@ class Agent(AgentConnection):
     """One agent. ``session_id`` is set once a session is open in it, the capabilities after `initialize`.
 
     ``can_resume``: whether the agent says that it can continue a session in a new process. ``can_close``: whether it
-    offers ``session/close``. ``environ`` is its environment, ``auth_method`` the sign-in method that the configuration
-    names; ``signed_in_by``: the method by which acpbot has signed it in. ``mcp_servers`` are given to each session;
-    ``programs``: the absolute paths of their commands, by these, ``None`` where nobody can look.
+    offers ``session/close``, ``can_delete``: ``session/delete``. ``environ`` is its environment, ``auth_method`` the
+    sign-in method that the configuration names; ``signed_in_by``: the method by which acpbot has signed it in.
+    ``mcp_servers`` are given to each session; ``programs``: the absolute paths of their commands, by these, ``None``
+    where nobody can look.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Agent(AgentConnection):
         self.name = name
         self.info: schema.Implementation | None = None
         self.capabilities = schema.AgentCapabilities()
-        self.can_resume = self.can_close = False
+        self.can_resume = self.can_close = self.can_delete = False
         self.session_id: str | None = None
         self.session = schema.SessionResult()
         self.auth_methods: list[dict[str, Any]] = []
@@ -89,6 +90,7 @@ class Agent(AgentConnection):
         offered = self.capabilities.session_capabilities
         self.can_resume = self.capabilities.load_session or offered.get("resume") is not None
         self.can_close = offered.get("close") is not None
+        self.can_delete = offered.get("delete") is not None
 
     async def open(self, cwd: Path, previous: str | None = None) -> Opened:
         """Open the session: resume or load ``previous`` where that is possible, else a new one.
@@ -234,3 +236,10 @@ class Agent(AgentConnection):
             await self.request("session/close", {"sessionId": self.session_id}, dict[str, Any], limit=limit)
         except AgentError as error:
             log.debug("agent_close_failed", reason=str(error))
+
+    async def delete_session(self, limit: float) -> None:
+        """Call ``session/delete`` and wait at most ``limit`` seconds for the answer; a failure is logged."""
+        try:
+            await self.request("session/delete", {"sessionId": self.session_id}, dict[str, Any], limit=limit)
+        except AgentError as error:
+            log.warning("agent_delete_failed", agent=self.name, reason=str(error))

@@ -11,6 +11,7 @@ import msgspec
 
 from acpbot.acp import schema
 from acpbot.chat.conversation import Conversations
+from acpbot.chat.local_commands import PLATFORM, LocalCommands
 from acpbot.chat.platform import IncomingMessage
 from acpbot.errors import InvalidParams, NotFound
 from acpbot.sessions.permission_notes import because
@@ -37,12 +38,13 @@ _MISSED_TEXT: Final = 64 * 1024
 class LocalChat:
     """Threads of the terminal. ``emit`` callbacks take the params of one ``chat.event`` and may not block."""
 
-    platform = "local"
+    platform = PLATFORM
     limits_people = False
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._conversations = Conversations(pool, self)
+        self._commands = LocalCommands(pool, self._announce)
         self._listeners: dict[str, list[Callable[[Event], None]]] = {}
         self._views: dict[str, _LocalTurnView] = {}
         self._missed: dict[str, list[Event]] = {}
@@ -87,6 +89,18 @@ class LocalChat:
         if session is None or thread not in self._listeners:
             raise NotFound(f"cannot answer: thread {thread[:80]!r} is not open here")
         session.permission_requests.get(request).select(option, by=user)
+
+    async def command(self, thread: str, name: str, value: str | None, user: str) -> str:
+        """Do what ``/name value`` asks for; its answer as plain text. Raises as :meth:`LocalCommands.run`."""
+        return await self._commands.run(thread, name, value, user)
+
+    def recent(self, thread: str, count: int) -> list[Event]:
+        """The last lines of what the thread's session has written; none where they are among what was missed."""
+        if thread in self._missed or self._pool.get(thread) is None:
+            return []
+        lines, leave = self._pool.tail(thread, lambda _line: None)
+        leave()
+        return lines[-count:]
 
     def leave(self, thread: str, emit: Callable[[Event], None]) -> None:
         """Send nothing more to ``emit``; the session goes on."""
@@ -147,6 +161,9 @@ class LocalChat:
         view = self._views.get(thread_id)
         if view is not None and view.has_reported(text):
             return
+        self._announce(thread_id, self._commands.ends.text(thread_id) or text)
+
+    def _announce(self, thread_id: str, text: str) -> None:
         self.emit(thread_id, {"type": "notice", "text": text})
 
     def session_changed(self, thread_id: str) -> None:

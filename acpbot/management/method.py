@@ -77,6 +77,12 @@ class Chat(Protocol):
     def permit(self, thread: str, request: str, option: str, user: str) -> None:
         """Answer a permission request as ``user``. Raises NotFound, Conflict, InvalidParams."""
 
+    async def command(self, thread: str, name: str, value: str | None, user: str) -> str:
+        """Do what ``/name value`` asks for as ``user``; its answer as plain text. Raises WireError."""
+
+    def recent(self, thread: str, count: int) -> list[Event]:
+        """The last lines of output of the thread's session, as ``sessions.tail`` has them."""
+
     def leave(self, thread: str, emit: Callable[[Event], None]) -> None:
         """Call ``emit`` no more; nothing happens where it was not in use."""
 

@@ -54,7 +54,9 @@ class SessionEnder:
         if forget:  # now: neither a message that comes meanwhile nor a restart may resume it
             thread.acp_session_id, thread.resumable = None, False
             self._on_change(session)
-        await asyncio.wait([session.end(reason, grace=grace, detail=detail)])
+        # A conversation that was begun elsewhere is not ours to delete.
+        delete = forget and not thread.adopted
+        await asyncio.wait([session.end(reason, grace=grace, detail=detail, delete=delete)])
         ending = session.ending or UNVERIFIED
         if forget and self._threads.by_id.get(thread_id) is thread and thread_id not in self._table.current:
             self._threads.forget(thread)

@@ -294,8 +294,8 @@ class Pool:
     ) -> list[KillResult]:
         """End exactly these sessions, side by side; an answer each, in order, once all ends are verified.
 
-        ``forget``: drop what would let the thread's next message resume. A session that has ended and may have left
-        processes is ended once more.
+        ``forget``: drop what would let the thread's next message resume, and have the agent delete the conversation
+        where acpbot began it. A session that has ended and may have left processes is ended once more.
         """
         kills = [self._ender.end(each, "killed", KILLED, grace=grace_seconds, forget=forget) for each in targets]
         return await asyncio.gather(*kills)

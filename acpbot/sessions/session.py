@@ -280,6 +280,7 @@ class Session:
             await agent.initialize()
             opened = await agent.open(cwd, thread.acp_session_id)
             self.turns.opened(reopened=opened != "new")
+            thread.adopted = thread.adopted and opened != "new"
             if thread.acp_session_id is not None and opened == "new" and self.listener is not None:
                 self.listener.session_started_fresh(thread.thread_id)
             self.options.opened(agent.session)
@@ -343,12 +344,12 @@ class Session:
     # Its end.
 
     def end(
-        self, reason: Reason, *, grace: float | None = None, detail: str | None = None
+        self, reason: Reason, *, grace: float | None = None, detail: str | None = None, delete: bool = False
     ) -> asyncio.Task[TerminationResult]:
         """Begin to end the session, whatever it does now. Once the task has ended, :attr:`ending` says how it went.
 
         While it ends, and once nothing is left of it, further calls return the same task. Where something may be left,
-        the next call tries again.
+        the next call tries again. ``delete``: have the agent delete the conversation, where it can.
         """
         seconds = self._settings.now.pool.grace_seconds if grace is None else grace
         if self._end_task is None:
@@ -356,14 +357,16 @@ class Session:
             self._tasks.release()
             on_crash = partial(self._end_crashed, reason, detail)
             self._end_tasks = TaskSet(f"end of session {self.session_id}", on_crash)
-            self._end_task = self._end_tasks.start(self._end(reason, seconds, detail), name="first try")
+            self._end_task = self._end_tasks.start(self._end(reason, seconds, detail, delete=delete), name="first try")
             self._observer.session_ending(self)
             self._on_change()
         elif self._end_tasks is not None and self._end_task.done() and self.ending and not self.ending.ended:
             self._end_task = self._end_tasks.start(self._end(reason, seconds, detail), name="another try")
         return self._end_task
 
-    async def _end(self, reason: Reason, grace: float, detail: str | None) -> TerminationResult:
+    async def _end(
+        self, reason: Reason, grace: float, detail: str | None, *, delete: bool = False
+    ) -> TerminationResult:
         turns = self.turns
         try:
             await self._stop_turns()
@@ -373,7 +376,7 @@ class Session:
                 self.ending = self._not_launched()
             else:
                 over = None if turns.turn is None or self.agent.closed else turns.over
-                self.ending = await terminate(self.agent, self.process, grace=grace, turn_over=over)
+                self.ending = await terminate(self.agent, self.process, grace=grace, turn_over=over, delete=delete)
         except (Exception, asyncio.CancelledError):
             # Whatever fails, no descriptors or no threads left for instance, and even where somebody cancels this task:
             # the session and its turn end all the same.

@@ -29,6 +29,7 @@ Proof = Literal["system", "engine", "none"]
 # few hundredths of a second for each, so the shares matter only for those that don't.
 _CANCEL_SHARE: Final = 0.25
 _CLOSE_SHARE: Final = 0.25
+_DELETE_SHARE: Final = 0.25
 _EOF_SHARE: Final = 0.4
 _EOF_SECONDS: Final = 0.75  # agents that exit at EOF were seen to take 0.3 s; one ignores it
 _REAP_SECONDS: Final = 2.0
@@ -64,20 +65,25 @@ UNVERIFIED: Final = TerminationResult(
 
 
 async def terminate(
-    agent: Agent, process: AgentProcess, *, grace: float, turn_over: asyncio.Event | None = None
+    agent: Agent,
+    process: AgentProcess,
+    *,
+    grace: float,
+    turn_over: asyncio.Event | None = None,
+    delete: bool = False,
 ) -> TerminationResult:
     """End the agent and every process that it started; return what a look at the system found afterwards.
 
     ``grace``: seconds for all steps up to SIGTERM together; 0 begins with SIGKILL. ``turn_over``: set once the running
-    prompt is answered, ``None`` where none runs. Always returns a result: a step that fails is logged, and the next one
-    follows.
+    prompt is answered, ``None`` where none runs. ``delete``: have the agent delete the conversation too. Always returns
+    a result: a step that fails is logged, and the next one follows.
     """
     now = asyncio.get_running_loop().time
     started = now()
     run = _Run(agent, process, started + grace)
     await run.group_runs()
     if grace > 0 and process.alive:
-        await _ask_to_end(run, turn_over)
+        await _ask_to_end(run, turn_over, delete=delete)
     if process.alive or not await run.group_ends():
         with run.step("sigkill"):
             process.kill()
@@ -185,7 +191,7 @@ class _Run:
         return report
 
 
-async def _ask_to_end(run: _Run, turn_over: asyncio.Event | None) -> None:
+async def _ask_to_end(run: _Run, turn_over: asyncio.Event | None, *, delete: bool) -> None:
     """Take the steps that an agent can obey, until it has ended."""
     agent, process = run.agent, run.process
     if turn_over is not None and not turn_over.is_set():
@@ -199,6 +205,9 @@ async def _ask_to_end(run: _Run, turn_over: asyncio.Event | None) -> None:
     if process.alive and agent.can_close and agent.session_id is not None:
         with run.step("close"):
             await agent.close_session(run.seconds_left(_CLOSE_SHARE))
+    if delete and process.alive and agent.can_delete and agent.session_id is not None:
+        with run.step(run.reached):  # after the close: an agent may keep a session that is open
+            await agent.delete_session(run.seconds_left(_DELETE_SHARE))
     await run.group_runs()  # what the agent leaves behind when it exits now stays known
     if process.alive:
         with run.step("eof"):

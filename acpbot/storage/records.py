@@ -16,6 +16,7 @@ class ThreadRecord(msgspec.Struct, gc=False):
     ``acp_session_id`` is what a resume needs. ``created_at``: RFC 3339 UTC.
     ``used_at``: when its last turn or session ended, or it began (Unix time, seconds). ``chosen``: what people set
     (``mode``, ``model`` or a config option) and the next session sets again; replaced, never changed in place.
+    ``adopted``: the ACP session was begun elsewhere, so it is not acpbot's to delete.
     ``removal_notice_at``: when the thread read that its folder will be deleted (Unix time), ``None``: not yet.
 
     There may be many thousands of them, and none can be part of a cycle, so the garbage collector skips them.
@@ -33,6 +34,7 @@ class ThreadRecord(msgspec.Struct, gc=False):
     turns: int = 0
     chosen: dict[str, str] = {}
     removal_notice_at: float | None = None
+    adopted: bool = False
 
 
 class CostRecord(msgspec.Struct, frozen=True):

@@ -73,6 +73,7 @@ MIGRATIONS: Final = (
         acp_session_id TEXT NOT NULL, reported REAL NOT NULL, PRIMARY KEY (thread_id, agent, currency)
     ) STRICT, WITHOUT ROWID;
     """,
+    "ALTER TABLE threads ADD COLUMN adopted INTEGER NOT NULL DEFAULT 0;",
 )
 
 _CHOSEN: Final = msgspec.json.Decoder(dict[str, str])
@@ -143,8 +144,8 @@ class Store:
 
     def save_thread(self, record: ThreadRecord) -> None:
         """Keep a thread as it is now."""
-        *values, chosen, notice_at = msgspec.structs.astuple(record)
-        self._write(_SAVE_THREAD, *values, msgspec.json.encode(chosen).decode(), notice_at)
+        *values, chosen, notice_at, adopted = msgspec.structs.astuple(record)
+        self._write(_SAVE_THREAD, *values, msgspec.json.encode(chosen).decode(), notice_at, adopted)
 
     def forget_thread(self, thread_id: str) -> None:
         """The thread's conversation is over for good."""
@@ -262,8 +263,8 @@ def _instance(database: Database) -> tuple[str, bool]:
 def _restored(database: Database) -> RestoredState:
     state = RestoredState(seen={})
     for row in database.read(f"SELECT {_THREAD} FROM threads"):  # noqa: S608 - our own names
-        *same, resumable, turns, chosen, notice_at = row
-        values = (*same, bool(resumable), turns, _CHOSEN.decode(chosen), notice_at)
+        *same, resumable, turns, chosen, notice_at, adopted = row
+        values = (*same, bool(resumable), turns, _CHOSEN.decode(chosen), notice_at, bool(adopted))
         state.threads.append(ThreadRecord(*values))
     for row in database.read("SELECT thread_id, agent, currency, amount, acp_session_id, reported FROM costs"):
         state.costs.append(CostRecord(*row))

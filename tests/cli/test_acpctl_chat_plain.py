@@ -204,6 +204,30 @@ def test_own_commands_run_and_other_commands_go_to_the_agent(daemon, program):
     assert "/status   the session" in result.err
 
 
+def test_commands_of_the_daemon_run_between_prompts_and_a_space_sends_them_to_the_agent(daemon, program):
+    ScriptedAgent(daemon)
+    result = program("chat", "local-1", text="/model opus\n/reset\n /model x\n/reset all\n/OPTIONS effort high\n")
+    assert (result.code, result.out) == (0, "You said:  /model x\nYou said: /reset all\n")
+    assert "The model is opus now.\n" in result.err
+    assert daemon.asked("chat.command") == [
+        {"thread": "local-1", "name": "model", "value": "opus"},
+        {"thread": "local-1", "name": "reset"},
+        {"thread": "local-1", "name": "options", "value": "effort high"},
+    ]
+
+
+def test_a_refused_command_is_said_and_makes_the_chat_exit_with_1(daemon, program):
+    ScriptedAgent(daemon)
+
+    def refuse(_params, _client):
+        raise WireError(-32602, "invalid", "cannot set model to 'x': this agent offers opus")
+
+    daemon.on("chat.command", refuse)
+    result = program("chat", "local-1", text="/model x\nhello\n")
+    assert (result.code, result.out) == (1, "You said: hello\n")
+    assert "cannot set model to 'x': this agent offers opus\n" in result.err
+
+
 @pytest.mark.parametrize("again", [False, True])
 def test_ctrl_c_cancels_the_turn_and_then_leaves(daemon, again):
     agent = ScriptedAgent(daemon)

@@ -324,6 +324,34 @@ def test_the_chat_knows_its_own_commands(daemon, terminal):
     assert screen.end() == 0
 
 
+def test_a_known_thread_shows_its_title_its_agent_and_its_last_lines(daemon, terminal):
+    at = {"thread": "local-1", "session_id": "s-1", "at": "2026-11-24T08:00:00.000Z"}
+    recent = [{**at, "kind": "tool", "text": "make test"}, {**at, "kind": "text", "text": "All\x1b[31m tests pass."}]
+    of = row("local-1", platform="local", title="Fix the pool", agent="codex")
+    daemon.on("chat.open", lambda _, __: {"session": of, "recent": recent})
+    screen = terminal("chat", "local-1")
+    shown = screen.wait_for("\n>")
+    assert shown.splitlines()[0] == "Fix the pool (agent codex)"
+    assert shown.splitlines()[1].strip() == "🔧 make test"
+    assert "tests pass." in shown.splitlines()[2]
+    assert shown.splitlines()[3] == "local-1: /help for help, Ctrl-D leaves"
+
+
+def test_a_command_of_the_daemon_shows_its_answer_and_its_error(daemon, terminal):
+    screen = terminal("chat", "local-1", lines=40)
+    screen.wait_for("\n>")
+    screen.type("/model opus\n")
+    screen.wait_for("The model is opus now.\n>")
+
+    def refuse(_params, _client):
+        raise WireError(-32003, "conflict", "cannot set mode now: the session is starting")
+
+    daemon.on("chat.command", refuse)
+    screen.type("/mode auto\n")
+    screen.wait_for("cannot set mode now: the session is starting\n>")
+    assert daemon.asked("chat.send") == []
+
+
 def test_a_long_answer_is_wrapped_at_words_and_scrolls_away(daemon, terminal):
     text = "\n".join(f"{number} " + "word " * 12 for number in range(30))
 

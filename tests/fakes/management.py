@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Message = dict[str, Any]
 
 METHODS = [
+    "chat.command",
     "chat.leave",
     "chat.open",
     "chat.permit",
@@ -214,6 +215,7 @@ class FakeDaemon:
             "health.get": lambda _, __: health(),
             "daemon.drain": lambda params, _: {"state": "draining" if params["on"] else "running"},
             "chat.open": lambda params, _: {"session": row(params["thread"], platform="local")},
+            "chat.command": lambda params, _: {"text": f"The {params['name']} is {params.get('value')} now."},
             "chat.leave": lambda _, __: {},
         }
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

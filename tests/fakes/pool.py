@@ -217,6 +217,7 @@ class FakeHub:
         self.opened: list[tuple[str, str | None, str]] = []
         self.sent: list[tuple[str, str, str]] = []
         self.permitted: list[tuple[str, str, str]] = []
+        self.commands: list[tuple[str, str, str | None]] = []
         self.opening = asyncio.Event()
         self.may_open = asyncio.Event()
         self.may_open.set()
@@ -244,6 +245,16 @@ class FakeHub:
             raise InvalidParams(f"cannot select {option[:40]!r}")
         assert user
         self.permitted.append((thread, request, option))
+
+    async def command(self, thread: str, name: str, value: str | None, user: str) -> str:
+        assert user
+        self.commands.append((thread, name, value))
+        return f"The {name} is {value} now."
+
+    def recent(self, thread: str, count: int) -> list[Event]:
+        at = "2026-11-24T08:00:00.000Z"
+        line = {"thread": thread, "session_id": "s-demo", "kind": "text", "text": "All tests pass.", "at": at}
+        return [line][:count]
 
     def leave(self, thread: str, emit: Callable[[Event], None]) -> None:
         listeners = self.listeners.get(thread, [])

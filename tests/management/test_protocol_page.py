@@ -61,7 +61,7 @@ async def test_a_documented_request_gets_the_documented_answer(harness, request_
     if request_["method"] == "sessions.get":
         harness.pool.change(make_row(THREAD, state="waiting", waiting_for="pytest -q"))
     client = await harness.client()
-    if request_["method"] in {"chat.send", "chat.permit", "chat.leave"}:
+    if request_["method"] in {"chat.send", "chat.permit", "chat.command", "chat.leave"}:
         await client.call("chat.open", thread="demo")
     live = await ask(client, request_)
     assert differences(live, answer) == []
@@ -153,6 +153,12 @@ def test_a_real_daemon_speaks_as_documented(tmp_path):
     with DaemonProcess(tmp_path / "d") as daemon, daemon.wire() as wire:
         assert differences(wire.call("chat.open", thread="demo"), answers["chat.open"]) == []
         wire.turn("demo", "say hello; plan; tool")
+        chosen = wire.call("chat.command", thread="demo", name="model", value="shout")
+        assert chosen == {"text": "The model is shout now."}
+        assert wire.call("sessions.get", thread="demo")["session"]["model"] == "shout"
+        for wrong in ({"name": "warp"}, {"name": "model", "value": "x"}, {"name": "reset", "value": "x"}):
+            assert wire.refused("chat.command", thread="demo", **wrong)["data"]["kind"] == "invalid"
+        assert wire.refused("chat.command", thread="other", name="status")["data"]["kind"] == "not_found"
         wire.call("chat.send", thread="demo", text="hang")
         wire.event("turn_start")
         live = {name: wire.call(name) for name in ("sessions.list", "health.get", "sessions.watch")}

@@ -310,7 +310,7 @@ class DiscordPlatform:
 
     def notice(self, thread_id: str, text: str) -> None:
         """Post one plain sentence of the bot's own in the thread."""
-        usual, text = text, self._commands.end_text(thread_id) or text
+        usual, text = text, self._commands.ends.text(thread_id) or text
         self._messages.report_end(thread_id, f"{usual} {text}")
         self._outbox.post(thread_id, text)
 

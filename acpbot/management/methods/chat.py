@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from acpbot.errors import InvalidParams, NotFound
 from acpbot.management.method import Call, Method, Params
 from acpbot.sessions.workspace import check_thread_id
+from acpbot.text import one_line
 
 if TYPE_CHECKING:
     from acpbot.management.method import Chat
     from acpbot.management.stream import Event
 
 KEPT_NOTICES: Final = 20
+RECENT_LINES: Final = 10
 
 
 class ChatOpen(Params, frozen=True):
@@ -38,6 +40,14 @@ class ChatPermit(Params, frozen=True):
     option: str
 
 
+class ChatCommand(Params, frozen=True):
+    """``/name value``, as a person types it."""
+
+    thread: str
+    name: Literal["agent", "mode", "model", "options", "reset", "status"]
+    value: str | None = None
+
+
 class ChatLeave(Params, frozen=True):
     """The session goes on."""
 
@@ -57,12 +67,13 @@ async def open_thread(call: Call, params: ChatOpen) -> dict[str, Any]:
             )
             call.opened.append(stream)
         emit = stream.send
+        recent = hub.recent(thread, RECENT_LINES)
         row = await hub.open(thread, params.agent, owner, emit)
         if stream.closed:
             # The client went while its thread was being opened: the stream's own leave came too early.
             hub.leave(thread, emit)
     call.audit(thread, "opened")
-    return {"session": row}
+    return {"session": row, "recent": recent}
 
 
 class _Missed:
@@ -103,6 +114,16 @@ async def permit(call: Call, params: ChatPermit) -> dict[str, Any]:
     return {}
 
 
+async def command(call: Call, params: ChatCommand) -> dict[str, Any]:
+    """Do what a command of a person asks for."""
+    async with call.client.in_order:
+        hub = _hub_of_open_thread(call, params.thread)
+        text = await hub.command(params.thread, params.name, params.value, await call.client.user())
+    if params.name == "reset" or params.value is not None:
+        call.audit(params.thread, f"/{params.name} {one_line(params.value or '', 100)}".rstrip())
+    return {"text": text}
+
+
 async def leave(call: Call, params: ChatLeave) -> dict[str, Any]:
     """Get no more events of a thread; it is no error where the thread is not open."""
     async with call.client.in_order:
@@ -131,5 +152,6 @@ METHODS: Final = {
     "chat.open": Method("admin", ChatOpen, open_thread),
     "chat.send": Method("admin", ChatSend, send),
     "chat.permit": Method("admin", ChatPermit, permit),
+    "chat.command": Method("admin", ChatCommand, command),
     "chat.leave": Method("admin", ChatLeave, leave),
 }

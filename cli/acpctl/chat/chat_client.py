@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from acpctl.client import DaemonConnection, Message
 
 _REDRAW_SECONDS: Final = 1.0  # a running turn shows its seconds
+_COMMAND_SECONDS: Final = 25.0  # a command may wait for an agent that starts, ends, or sets an option
 
 
 class ChatClient:
@@ -30,6 +31,7 @@ class ChatClient:
     def __init__(self, connection: DaemonConnection, thread: str, view: ChatView, *, timeout: float) -> None:
         self.thread = thread
         self.row: Message = {}
+        self.recent: list[Message] = []  # the last lines of output before the thread was opened
         self.busy = False
         self.turn_started = time.monotonic()
         self.tool_calls: dict[str, ToolCall] = {}
@@ -51,7 +53,8 @@ class ChatClient:
     def open(self, agent: str | None) -> None:
         """Open the thread. Raises ``CliError``."""
         params = {"thread": self.thread, **({"agent": agent} if agent else {})}
-        session = self._connection.call("chat.open", params).get("session")
+        opened = self._connection.call("chat.open", params)
+        session, self.recent = opened.get("session"), objects(opened.get("recent"))
         self.row = session if isinstance(session, dict) else {}
         # Of a turn that runs already, only the end will come.
         self.busy = self._started = self._joined = self.row.get("state") in IN_TURN
@@ -103,6 +106,15 @@ class ChatClient:
 
         self._request("sessions.get", {"thread": self.thread}, on_result)
 
+    def run_command(self, name: str, value: str, show: Callable[[list[str]], None]) -> None:
+        """Have the daemon do ``/name value``; call ``show`` with the lines of its answer."""
+        params = {"thread": self.thread, "name": name, **({"value": value} if value else {})}
+
+        def on_result(result: Message) -> None:
+            show(clean_lines(result.get("text")).split("\n"))
+
+        self._request("chat.command", params, on_result, more_seconds=_COMMAND_SECONDS)
+
     def leave(self) -> None:
         """Close the thread for this connection. The end of the connection does the same."""
         self._connection.send("chat.leave", {"thread": self.thread})
@@ -153,6 +165,8 @@ class ChatClient:
         params: Message,
         on_result: Callable[[Message], None],
         on_error: Callable[[DaemonError], None] | None = None,
+        *,
+        more_seconds: float = 0.0,
     ) -> bool:
         self._connection.reset_deadline()
         try:
@@ -162,7 +176,8 @@ class ChatClient:
                 raise
             self._view.request_failed(method, error)  # too long: nothing was sent
             return False
-        self._requests[request_id] = _Request(method, time.monotonic() + self._timeout, on_result, on_error)
+        deadline = time.monotonic() + self._timeout + more_seconds
+        self._requests[request_id] = _Request(method, deadline, on_result, on_error)
         return True
 
     def _handle_response(self, message: Message) -> None:

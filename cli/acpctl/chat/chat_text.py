@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from acpctl.render.session_rows import session_fields, state_cell
-from acpctl.text import width
+from acpctl.text import clean, truncate, width
 
 if TYPE_CHECKING:
     from acpctl.chat.chat_view import ToolCall
@@ -24,6 +24,8 @@ _PLAN_MARKS: Final = {
     "pending": ("☐", "[ ]", ""),
 }
 _COMMANDS: Final = {"/help": "help", "/cancel": "cancel", "/status": "status", "/quit": "quit", "/exit": "quit"}
+# The daemon does these (`chat.command`); all but the last may be followed by a value.
+_DAEMON_COMMANDS: Final = ("model", "mode", "options", "agent", "reset")
 _STOP_REASONS: Final = {
     "cancelled": "the turn was cancelled",
     "refusal": "the agent refuses to go on",
@@ -32,15 +34,49 @@ _STOP_REASONS: Final = {
 }
 HELP_LINES: Final = (
     "/status   the session: state, working directory, agent",
+    "/model    the agent's models; /model NAME chooses one. /mode likewise",
+    "/options  all options of the agent; /options NAME VALUE sets one",
+    "/agent    the agents; /agent NAME starts this thread over with another one",
     "/cancel   stop the running turn (as Ctrl-C, which first clears a half-typed line)",
+    "/reset    forget this conversation and begin a new one",
     "/quit     leave (as Ctrl-D); the session stays",
-    "Anything else goes to the agent, its own /commands too. Alt-Enter begins a new line.",
+    "Anything else goes to the agent, its own /commands too; with a space before it, also one that is named as above.",
+    "Alt-Enter begins a new line.",
 )
 
 
-def parse_command(line: str) -> str | None:
-    """The chat's own command in ``line``; ``None`` for a line that goes to the agent."""
-    return _COMMANDS.get(line.strip().lower())
+class Command(NamedTuple):
+    """A command of the chat. ``value`` is empty where there is none; ``is_daemons``: it goes into ``chat.command``."""
+
+    name: str
+    value: str = ""
+    is_daemons: bool = False
+
+
+def parse_command(line: str) -> Command | None:
+    """The chat's own command in ``line``; ``None`` for a line that goes to the agent.
+
+    It goes before a command of the agent that has the same name; a line that begins with a space is never ours.
+    """
+    if not line.startswith("/") or "\n" in line.strip():
+        return None
+    word, _, value = line.strip().partition(" ")
+    name, value = word.lower().removeprefix("/"), value.strip()
+    if name in _DAEMON_COMMANDS and not (name == "reset" and value):
+        return Command(name, value, is_daemons=True)
+    own = None if value else _COMMANDS.get(word.lower())
+    return None if own is None else Command(own)
+
+
+def opening_lines(row: dict[str, Any], recent: list[dict[str, Any]], columns: int) -> list[str]:
+    """What a thread that is known already shows when it is opened: its title, its agent, its last lines."""
+    title = clean(row.get("title"))
+    if not title and not recent:
+        return []
+    agent = f"agent {clean(row.get('agent'))}"
+    head = f"{title} ({agent})" if title else agent
+    lines = [f"{'🔧 ' if line.get('kind') == 'tool' else ''}{clean(line.get('text'))}" for line in recent]
+    return [truncate(head, columns), *(truncate(f"  {line}", columns) for line in lines if line)]
 
 
 def tool_mark(call: ToolCall, out: Renderer) -> str:

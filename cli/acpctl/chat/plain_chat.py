@@ -8,14 +8,15 @@ import signal
 from typing import TYPE_CHECKING, Final
 
 from acpctl.chat.chat_client import ChatClient
-from acpctl.chat.chat_text import HELP_LINES, parse_command, plan_lines, status_lines, stop_text, tool_mark
+from acpctl.chat.chat_text import HELP_LINES, Command, parse_command, plan_lines, status_lines, stop_text, tool_mark
 from acpctl.exit_codes import DONE, FAILED
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import FrameType
 
     from acpctl.chat.chat_view import PermissionRequest, ToolCall
-    from acpctl.client import DaemonConnection, Message
+    from acpctl.client import DaemonConnection
     from acpctl.errors import CliError
     from acpctl.options import GlobalOptions
     from acpctl.render.output import Output
@@ -109,6 +110,8 @@ class PlainView:
         """End the chat where the daemon refuses a prompt; else write the error to stderr."""
         if method == "chat.send":
             raise error
+        if method == "chat.command":
+            self.status = FAILED
         self._out.note(error.message)
 
     def hint(self, text: str) -> None:
@@ -211,21 +214,22 @@ def _converse(connection: DaemonConnection, client: ChatClient, out: Output, int
 
 def _handle_line(line: str, client: ChatClient, out: Output) -> bool:
     """Send a prompt or run a command; whether the chat goes on."""
+
+    def note(lines: Sequence[str]) -> None:
+        for text in lines:
+            out.note(text)
+
     match parse_command(line):
-        case "quit":
+        case Command(name, value, is_daemons=True):
+            client.run_command(name, value, note)
+        case Command("quit"):
             return False
-        case "help":
-            for text in HELP_LINES:
-                out.note(text)
-        case "cancel":
+        case Command("help"):
+            note(HELP_LINES)
+        case Command("cancel"):
             client.cancel()
-        case "status":
-
-            def show(row: Message) -> None:
-                for text in status_lines(row, out):
-                    out.note(text)
-
-            client.fetch_status(show)
+        case Command("status"):
+            client.fetch_status(lambda row: note(status_lines(row, out)))
         case _ if line.strip():
             client.send_prompt(line)
     return True

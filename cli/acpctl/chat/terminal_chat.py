@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from acpctl.chat.chat_client import ChatClient
-from acpctl.chat.chat_text import HELP_LINES, parse_command, status_lines
+from acpctl.chat.chat_text import HELP_LINES, Command, opening_lines, parse_command, status_lines
 from acpctl.chat.line_editor import Frame, LineEditor
 from acpctl.chat.terminal_view import TerminalView
 from acpctl.exit_codes import DONE, INTERRUPTED
@@ -41,6 +41,8 @@ class _TerminalChat:
     def run(self, agent: str | None) -> int:
         client, out = self._client, self._out
         client.open(agent)
+        for line in opening_lines(client.row, client.recent, self._editor.columns()):
+            out.note(line, "dim")
         running = "; a turn is running" if client.busy else ""
         out.note(f"{client.thread}: /help for help, Ctrl-D leaves{running}", "dim")
         try:
@@ -88,13 +90,15 @@ class _TerminalChat:
         client, view = self._client, self._view
         view.hint("")
         match parse_command(line):
-            case "quit":
+            case Command(name, value, is_daemons=True):
+                client.run_command(name, value, view.add_lines)
+            case Command("quit"):
                 self._editor.exit(DONE)
-            case "help":
+            case Command("help"):
                 view.add_lines(HELP_LINES)
-            case "cancel":
+            case Command("cancel"):
                 client.cancel()
-            case "status":
+            case Command("status"):
 
                 def show(row: Message) -> None:
                     view.add_lines(status_lines(row, self._out))

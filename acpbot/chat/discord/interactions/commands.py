@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import discord
 import msgspec
@@ -26,15 +26,15 @@ from acpbot.chat.discord.interactions.command_text import (
     next_text,
     not_yours_text,
     sessions_text,
-    status_text,
 )
 from acpbot.chat.discord.interactions.menus import Menu
 from acpbot.chat.discord.interactions.option_commands import OptionCommands
 from acpbot.chat.discord.interactions.respond import complete, defer, respond, show
 from acpbot.chat.discord.outbound.rest import RequestRefused, Unreachable
+from acpbot.chat.rendering.markdown import code
+from acpbot.chat.thread_commands import NOT_WHILE_DRAINING, CommandedEnds, status_text
 from acpbot.errors import AcpbotError, Draining, InvalidParams
 from acpbot.logs import get_logger
-from acpbot.sessions.views import Target
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from acpbot.sessions.session import Session
 
 log = get_logger(__name__)
-T = TypeVar("T")
 
 PROMPT_SECONDS: Final = 1.5
 """An answer that takes longer is deferred; Discord waits 3 s for the first response."""
@@ -119,7 +118,7 @@ class SlashCommands:
         self._asker_of = asker_of
         self._prompt = prompt
         self._options = OptionCommands(pool, outbox)
-        self._ending: dict[str, str] = {}
+        self.ends = CommandedEnds(pool)
         self._registering = TaskSet("discord commands", on_crash)
         self._answering = TaskSet("discord answers", on_crash)
         self._registered = False
@@ -135,10 +134,6 @@ class SlashCommands:
             "sessions": self._sessions,
             "help": self._help,
         }
-
-    def end_text(self, thread_id: str) -> str | None:
-        """The text about a session's end, in place of the usual one, where a command has ended it; given once."""
-        return self._ending.pop(thread_id, None)
 
     # Registering.
 
@@ -262,7 +257,7 @@ class SlashCommands:
             counts = self._pool.counts()
             return f"I am here. {counts.sessions} of {counts.max} sessions run, {counts.busy} busy. {NO_SESSION}"
         session = self._session(call)
-        return status_text(self._pool.row(call.thread_id), None if session is None else session.options)
+        return status_text(self._pool.row(call.thread_id), None if session is None else session.options, code)
 
     async def _cancel(self, call: Call) -> str:
         if not self._known(call.thread_id):
@@ -279,33 +274,15 @@ class SlashCommands:
             return f"No agent runs here now. {next_text(resumable=thread.resumable)}"
         what_next = next_text(resumable=thread.resumable)
         end = partial(self._pool.suspend, call.thread_id, session.session_id)
-        result = await self._end(call.thread_id, f"<@{call.user_id}> closed this session. {what_next}", end)
+        result = await self.ends.end(call.thread_id, f"<@{call.user_id}> closed this session. {what_next}", end)
         return f"Done. {what_next}" if result.outcome != "failed" else f"{NOT_ENDED} {what_next}"
 
     async def _reset(self, call: Call) -> str:
         if not self._known(call.thread_id):
             return NO_SESSION
         text = f"<@{call.user_id}> has reset this session. The next message starts a new one."
-        ended = await self._forget(call.thread_id, text)
+        ended = await self.ends.forget(call.thread_id, text, delete=True)
         return "Done: the session was ended and forgotten." if ended else "Done: nothing is remembered."
-
-    async def _forget(self, thread_id: str, text: str) -> bool:
-        """End the thread's session and forget it; whether there was one."""
-        session = self._pool.get(thread_id)
-        if session is None:
-            self._pool.forget(thread_id)
-            return False
-        target = Target(thread_id=thread_id, session_id=session.session_id)
-        await self._end(thread_id, text, partial(self._pool.kill, [target], forget=True))
-        return True
-
-    async def _end(self, thread_id: str, text: str, end: Callable[[], Awaitable[T]]) -> T:
-        """End the thread's session by ``end``, whose result is returned; the thread reads ``text`` about it."""
-        self._ending[thread_id] = text
-        try:
-            return await end()
-        finally:
-            self._ending.pop(thread_id, None)
 
     async def _choose(self, call: Call) -> str | Menu:
         name = call.option if call.name == "options" else call.name
@@ -330,10 +307,10 @@ class SlashCommands:
         if thread is not None and thread.agent == call.option:
             return f"This thread uses `{call.option}` already."
         if self._pool.draining:  # the old session would be gone, and no new one could be started
-            raise Draining("cannot change the agent: acpbot is about to stop or restart; try again in a moment")
+            raise Draining(NOT_WHILE_DRAINING.format(action="change the agent"))
         text = f"<@{call.user_id}> has changed the agent to `{call.option}`: it starts afresh."
         owner = None if thread is None else thread.owner
-        if not await self._forget(call.thread_id, text):
+        if not await self.ends.forget(call.thread_id, text, delete=False):
             self._outbox.post(call.thread_id, text)
         self._pool.ensure(call.thread_id, platform=PLATFORM, owner=owner, agent=call.option)
         return f"Done: `{call.option}` works in this thread from now on."

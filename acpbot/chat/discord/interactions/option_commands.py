@@ -7,24 +7,18 @@ from typing import TYPE_CHECKING, Final
 from acpbot.chat.discord.access import PLATFORM
 from acpbot.chat.discord.inbound.refusal_text import refusal_text
 from acpbot.chat.discord.interactions import menus
-from acpbot.chat.discord.interactions.command_text import UNASKED
 from acpbot.chat.discord.interactions.menus import Menu, Pressed
 from acpbot.chat.rendering.markdown import code, plain
+from acpbot.chat.thread_commands import UNASKED, choose, find_option, no_agent_text, no_choice_text, typed_value
 from acpbot.errors import AcpbotError
-from acpbot.logs import get_logger
-from acpbot.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from acpbot.chat.discord.outbound.outbox import Outbox
-    from acpbot.sessions.options import Option
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.session import Session
 
-log = get_logger(__name__)
-
-_NO_AGENT: Final = "No agent runs here now, so there is no {what} to choose; send a message first."
 _NO_OPTION: Final = "This agent has no option {name}. Give `/options` to see what it has."
 
 
@@ -42,20 +36,20 @@ class OptionCommands:
             return []
         if option is None:
             return [(one.name, one.key) for one in session.options.listed()]
-        found = _find(session, option)
+        found = find_option(session, option)
         return [] if found is None else [(choice.name, choice.value) for choice in found.choices]
 
     def show(self, thread_id: str, name: str | None, *, may_set: bool) -> Menu:
         """The choices of one option, or all options; only as text for people who may not set them."""
         session = self._session(thread_id)
         if session is None:
-            return Menu(_NO_AGENT.format(what=name if name in {"model", "mode"} else "option"))
+            return Menu(no_agent_text(name))
         if name is None:
             menu = menus.list_menu(session.agent_settings.name, session.options.listed())
-        elif (option := _find(session, name)) is not None:
+        elif (option := find_option(session, name)) is not None:
             menu = menus.choices_menu(session.agent_settings.name, option)
         elif name in {"model", "mode"}:
-            menu = Menu(f"This agent offers no {name} to choose.")
+            menu = Menu(no_choice_text(name))
         else:
             menu = Menu(_NO_OPTION.format(name=code(name, 40)))
         return menu if may_set else Menu(menu.text)
@@ -64,19 +58,18 @@ class OptionCommands:
         """Set an option to the value, or the name of it, that somebody typed. Raises as :meth:`Session.choose`."""
         session = self._session(thread_id)
         if session is None:
-            return _NO_AGENT.format(what=name if name in {"model", "mode"} else "option")
-        option = _find(session, name)
+            return no_agent_text(name)
+        option = find_option(session, name)
         if option is None and name not in {"model", "mode"}:
             return _NO_OPTION.format(name=code(name, 40))
         key = name if option is None else option.key
-        choice = session.options.find(key, typed)
-        return await self._choose(session, key, typed if choice is None else choice.value, user_id)
+        return await self._choose(session, key, typed_value(session, key, typed), user_id)
 
     async def pressed(self, thread_id: str, pressed: Pressed, values: Sequence[str], user_id: str) -> Menu:
         """Answer a selection in a menu, or a press of a button below it."""
         session = self._session(thread_id)
         if session is None:
-            return Menu(_NO_AGENT.format(what="option"))
+            return Menu(no_agent_text(None))
         agent, options = session.agent_settings.name, session.options.listed()
         if menus.digest(agent) != pressed.agent:
             return Menu(menus.STALE)
@@ -104,26 +97,12 @@ class OptionCommands:
         return menus.choices_menu(agent, now, pressed.page, listed=pressed.listed, notice=notice)
 
     async def _choose(self, session: Session, key: str, value: str, user_id: str) -> str:
-        await session.choose(key, value)
-        log.info("option_chosen", user=user_id, thread=session.thread.thread_id, option=key, value=value)
+        answer = await choose(session, key, value, by=user_id, quote=code, name=plain)
         if key == "mode" and session.options.unasked is not None:  # it concerns everybody in the thread
             text = f"<@{user_id}> switched the mode to {code(value)}. {UNASKED}"
             self._outbox.post(session.thread.thread_id, text)
-        if key in {"model", "mode"}:
-            return f"The {key} is {code(value, 200)} now."
-        option = _find(session, key)
-        now = None if option is None else option.current
-        name = key if option is None else one_line(option.name, 100)
-        return f"{plain(name)} is {code(value if now is None else now.name)} now."
+        return answer
 
     def _session(self, thread_id: str) -> Session | None:
         thread = self._pool.thread(thread_id)
         return None if thread is None or thread.platform != PLATFORM else self._pool.get(thread_id)
-
-
-def _find(session: Session, name: str) -> Option | None:
-    """The option that somebody means who typed its id or its name."""
-    options = session.options.listed()
-    key = session.options.key(name)
-    by_key = next((one for one in options if one.key == key), None)
-    return by_key or next((one for one in options if one.name.casefold() == name.casefold()), None)

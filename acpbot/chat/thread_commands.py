@@ -1,0 +1,144 @@
+"""What people's commands do in a thread, and what they read then: the same in Discord and in a terminal.
+
+``quote`` shows somebody else's text in the platform's own way, such as inline code.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from acpbot.chat.rendering.footer import context_text
+from acpbot.logs import get_logger
+from acpbot.sessions.views import Target
+from acpbot.text import one_line
+from acpbot.times import short_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from acpbot.sessions.options import Option, Options
+    from acpbot.sessions.pool import Pool
+    from acpbot.sessions.session import Session
+    from acpbot.sessions.views import Row
+
+log = get_logger(__name__)
+T = TypeVar("T")
+
+UNASKED: Final = "In this mode the agent doesn't always ask before it acts."
+NOT_WHILE_DRAINING: Final = "cannot {action}: acpbot is about to stop or restart; try again in a moment"
+STATES: Final = {
+    "starting": "🚀 starting",
+    "idle": "💤 idle",
+    "busy": "🔥 working",
+    "waiting": "🔐 waiting for a permission",
+    "stuck": "😨 silent for long",
+    "suspended": "🌙 suspended; the next message picks it up again",
+    "closing": "🚪 ending",
+    "gone": "🚪 ended",
+}
+
+
+def no_agent_text(name: str | None) -> str:
+    """The answer where the thread has no session whose option ``name`` could be shown or set."""
+    what = name if name in {"model", "mode"} else "option"
+    return f"No agent runs here now, so there is no {what} to choose; send a message first."
+
+
+def no_choice_text(name: str) -> str:
+    """The answer where the agent has no ``model`` or ``mode`` to choose."""
+    return f"This agent offers no {name} to choose."
+
+
+def status_text(row: Row, options: Options | None, quote: Callable[[str, int], str]) -> str:
+    """One thread's row, one line for each fact."""
+    lines = [f"{STATES[row.state]} · agent {quote(row.agent, 100)} · {row.turns} turn{'s' * (row.turns != 1)}"]
+    if row.turn_seconds is not None:
+        silent = f", silent for {short_duration(row.silent_seconds or 0)}"
+        lines.append(f"This turn: {short_duration(row.turn_seconds)}{silent}")
+    elif row.idle_seconds:
+        lines.append(f"Idle for {short_duration(row.idle_seconds)}")
+    if row.activity:
+        lines.append(f"Running: {quote(row.activity, 100)}")
+    if row.waiting_for:
+        lines.append(f"Waits for a permission: {quote(row.waiting_for, 100)}")
+    if row.queued:
+        lines.append(f"{row.queued} message{'s' * (row.queued != 1)} queued")
+    if options is not None:
+        current = [(category, options.current(category)) for category in ("model", "mode")]
+        lines += [f"{key.capitalize()}: {quote(choice.name, 100)}" for key, choice in current if choice is not None]
+        if options.unasked is not None:
+            lines.append(UNASKED)
+    if row.context_used is not None:
+        lines.append(f"Context: {context_text(row.context_used, row.context_size)}")
+    if row.cost is not None:
+        lines.append(f"Cost in this thread: {row.cost}")
+    return "\n".join(lines)
+
+
+def find_option(session: Session, name: str) -> Option | None:
+    """The option that somebody means who typed its id or its name."""
+    options = session.options.listed()
+    key = session.options.key(name)
+    by_key = next((one for one in options if one.key == key), None)
+    return by_key or next((one for one in options if one.name.casefold() == name.casefold()), None)
+
+
+def typed_value(session: Session, key: str, typed: str) -> str:
+    """The value that somebody means who typed it, or its name."""
+    choice = session.options.find(key, typed)
+    return typed if choice is None else choice.value
+
+
+async def choose(
+    session: Session, key: str, value: str, *, by: str, quote: Callable[[str, int], str], name: Callable[[str], str]
+) -> str:
+    """Set an option for ``by``; what it is now, as a sentence. ``name`` shows an option's name.
+
+    Raises as :meth:`Session.choose`.
+    """
+    await session.choose(key, value)
+    log.info("option_chosen", user=by, thread=session.thread.thread_id, option=key, value=value)
+    if key in {"model", "mode"}:
+        return f"The {key} is {quote(value, 200)} now."
+    option = find_option(session, key)
+    now = None if option is None else option.current
+    shown = key if option is None else one_line(option.name, 100)
+    return f"{name(shown)} is {quote(value if now is None else now.name, 100)} now."
+
+
+class CommandedEnds:
+    """Ends sessions for commands; their threads read another sentence about it than the usual one."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._texts: dict[str, str] = {}
+
+    def text(self, thread_id: str) -> str | None:
+        """The text about a session's end, in place of the usual one, where a command has ended it; given once."""
+        return self._texts.pop(thread_id, None)
+
+    async def end(self, thread_id: str, text: str, end: Callable[[], Awaitable[T]]) -> T:
+        """End the thread's session by ``end``, whose result is returned; the thread reads ``text`` about it."""
+        self._texts[thread_id] = text
+        try:
+            return await end()
+        finally:
+            self._texts.pop(thread_id, None)
+
+    async def forget(self, thread_id: str, text: str, *, delete: bool) -> bool:
+        """End the thread's session and forget its conversation; whether there was a session.
+
+        ``delete``: the agent is to delete the conversation too, where it can.
+        """
+        session = self._pool.get(thread_id)
+        if session is None:
+            self._pool.forget(thread_id)
+            return False
+        if delete:
+            target = Target(thread_id=thread_id, session_id=session.session_id)
+            await self.end(thread_id, text, partial(self._pool.kill, [target], forget=True))
+        else:
+            await self.end(thread_id, text, partial(self._pool.suspend, thread_id, session.session_id))
+            self._pool.forget(thread_id)
+        return True

@@ -1,0 +1,129 @@
+"""The commands of the terminal's chat, with real agents: what they answer, and what they do to the thread."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from acpbot.chat.local import LocalChat
+from acpbot.errors import Conflict, Draining, InvalidParams, NotFound
+from tests.chat.test_local import Reader
+from tests.support.pool import faulty
+
+
+@pytest.fixture
+async def chat(harness):
+    return LocalChat(harness.pool)
+
+
+@pytest.fixture
+async def reader(chat):
+    reader = Reader()
+    await chat.open("demo", None, "me", reader)
+    return reader
+
+
+def notices(reader: Reader) -> list[str]:
+    return [event["text"] for event in reader.events if event["type"] == "notice"]
+
+
+@pytest.mark.usefixtures("reader")
+async def test_a_command_waits_for_a_session_that_starts_and_sets_the_model(chat, harness):
+    assert harness.row("demo").state == "starting"
+    assert await chat.command("demo", "model", "Shout", "me") == "The model is shout now."
+    assert harness.row("demo").model == "shout"
+    shown = await chat.command("demo", "model", None, "me")
+    assert shown.splitlines() == ["▫️ Plain (plain)", "▶️ Shout (shout)", "/model VALUE sets it."]
+    with pytest.raises(InvalidParams, match="this agent offers plain, shout"):
+        await chat.command("demo", "model", "of-tomorrow", "me")
+
+
+async def test_every_option_is_listed_shown_and_set_by_its_id_or_name(chat, reader):
+    await chat.send("demo", "say a", "me")
+    await reader.until("turn_end")
+    assert "Effort (effort): Low" in (await chat.command("demo", "options", "", "me")).splitlines()
+    assert "▶️ Low (low)" in await chat.command("demo", "options", "Effort", "me")
+    assert await chat.command("demo", "options", "effort  high", "me") == "Effort is High now."
+    assert await chat.command("demo", "options", "footer on", "me") == "Footer is On now."
+    with pytest.raises(InvalidParams, match="cannot find the option 'warp 9': this agent has"):
+        await chat.command("demo", "options", "warp 9", "me")
+
+
+async def test_everybody_in_the_thread_reads_of_a_mode_that_does_not_ask(chat, reader):
+    assert await chat.command("demo", "mode", "auto", "me") == "The mode is auto now."
+    assert notices(reader) == ["me switched the mode. In this mode the agent doesn't always ask before it acts."]
+    status = await chat.command("demo", "status", None, "me")
+    assert status.startswith("💤 idle · agent demo · 0 turns\n")
+    assert "Mode: Auto" in status
+
+
+async def test_a_reset_forgets_the_conversation_and_begins_one_with_the_same_agent(chat, reader, harness):
+    harness.offer_agents("other", "demo")
+    await chat.send("demo", "say a", "me")
+    await reader.until("turn_end")
+    before = harness.session("demo")
+    assert (
+        await chat.command("demo", "reset", None, "me") == "Done: the conversation is forgotten, and a new one begins."
+    )
+    after = harness.session("demo")
+    assert after is not before
+    assert (after.thread.agent, after.thread.turns, after.thread.acp_session_id) == ("demo", 0, None)
+    assert notices(reader) == ["me has reset this thread."]
+    with pytest.raises(InvalidParams, match="takes none"):
+        await chat.command("demo", "reset", "all", "me")
+
+
+async def test_another_agent_starts_the_thread_over(chat, reader, harness):
+    harness.offer_agents("demo", "other")
+    listed = await chat.command("demo", "agent", None, "me")
+    assert listed.splitlines() == ["▶️ demo", "▫️ other", "/agent NAME starts this thread over with another one."]
+    assert await chat.command("demo", "agent", "demo", "me") == "This thread uses demo already."
+    with pytest.raises(InvalidParams, match="the agents are demo, other"):
+        await chat.command("demo", "agent", "of-tomorrow", "me")
+    assert await chat.command("demo", "agent", "other", "me") == "Done: other works in this thread from now on."
+    assert harness.row("demo").agent == "other"
+    assert notices(reader) == ["me has changed the agent to other: it starts afresh."]
+    harness.pool.draining = True
+    with pytest.raises(Draining):
+        await chat.command("demo", "agent", "demo", "me")
+    assert harness.row("demo").agent == "other"
+
+
+@pytest.mark.usefixtures("reader")
+async def test_without_a_session_nothing_can_be_set(chat, harness):
+    await harness.pool.suspend("demo", harness.session("demo").session_id)
+    assert (await chat.command("demo", "model", None, "me")).startswith("No agent runs here now")
+    with pytest.raises(NotFound, match="cannot set it: no agent runs here now"):
+        await chat.command("demo", "model", "shout", "me")
+    assert (await chat.command("demo", "status", None, "me")).startswith("🌙 suspended")
+    await chat.command("demo", "reset", None, "me")
+    assert harness.row("demo").state == "starting"
+
+
+async def test_a_command_for_an_agent_that_can_not_start_ends_with_its_start(make_harness):
+    chat = LocalChat(make_harness(argv=faulty("exit-at-once")).pool)
+    await chat.open("demo", None, "me", Reader())
+    assert (await chat.command("demo", "model", None, "me")).startswith("No agent runs here now")
+
+
+@pytest.mark.usefixtures("reader")
+async def test_a_session_that_ends_takes_no_command(chat, harness):
+    session = harness.session("demo")
+    await chat.command("demo", "model", None, "me")
+    ending = session.end("suspended")
+    with pytest.raises((NotFound, Conflict)):
+        await chat.command("demo", "model", "shout", "me")
+    await ending
+
+
+async def test_the_last_lines_are_those_that_a_new_reader_has_not_missed(chat, reader, harness):
+    await chat.send("demo", "say hello", "me")
+    await reader.until("turn_end")
+    assert [line["text"] for line in chat.recent("demo", 10)][-1] == "hello"
+    assert chat.recent("demo", 1) == chat.recent("demo", 10)[-1:]
+    assert chat.recent("unknown", 10) == []
+    await chat.send("demo", "say bye", "me")
+    chat.leave("demo", reader)
+    await asyncio.wait_for(harness.pool.quiet(), 20)
+    assert chat.recent("demo", 10) == [], "the whole turn is sent again"

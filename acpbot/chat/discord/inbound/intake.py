@@ -11,7 +11,10 @@ from acpbot.chat.discord import access
 from acpbot.chat.discord.access import PLATFORM, Decision, author_of, own_role_id
 from acpbot.chat.discord.discord_platform import PendingMessage
 from acpbot.chat.discord.inbound import content
+from acpbot.chat.discord.inbound.read_cursor import OLDEST_SECONDS
+from acpbot.chat.discord.inbound.readable import begins_with_another
 from acpbot.chat.discord.inbound.reader import MessageReader
+from acpbot.chat.discord.inbound.recent_ids import RecentIds
 from acpbot.chat.discord.inbound.recheck import AskedBy
 from acpbot.chat.discord.inbound.refusal_text import refusal_text
 from acpbot.chat.discord.outbound.reactions import ReactionEvent, ReactionUpdater
@@ -24,7 +27,7 @@ from acpbot.sessions.views import Target
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from acpbot.chat.discord.access import Channels, CurrentSettings, MessageSource
+    from acpbot.chat.discord.access import Author, Channels, CurrentSettings, MessageSource
     from acpbot.chat.discord.discord_platform import DiscordPlatform, PendingMessages
     from acpbot.chat.discord.inbound.read_cursor import ReadCursor
     from acpbot.chat.discord.inbound.readable import Readable
@@ -69,6 +72,7 @@ class Intake:
         self._bot_turns = access.BotTurns()
         self._denials = access.AnswerLimit(clock)
         self._explanations = access.AnswerLimit(clock)
+        self._ignored = RecentIds()
         self._locks = KeyedLocks()
 
     # Messages.
@@ -85,9 +89,8 @@ class Intake:
         if author.is_bot and author.id != own_id:
             self._channels.add_other_bot(channel_id)
         source = self._channels.source_of(message.channel, own_id)
-        settings, own_role = self._settings.discord, None if message.guild is None else message.guild.self_role
-        mentioned = access.is_mentioned(me, message.mentions, message.role_mentions, own_role=own_role)
-        decision = access.decide(settings, author, source, mentioned=mentioned, own_id=own_id)
+        settings = self._settings.discord
+        decision = self._decide(message, me, author, source)
         if decision is Decision.ALLOW and not self._cursor.begin(message.id):
             return
         if decision is Decision.ALLOW and author.is_program:
@@ -105,6 +108,20 @@ class Intake:
             self._cursor.defer(message.id)
         else:
             self._cursor.end(message.id, taken=decision is Decision.ALLOW)
+
+    def _decide(
+        self, message: discord.Message, me: discord.ClientUser, author: Author, source: MessageSource
+    ) -> Decision:
+        """What to do with a message, by its author, its place and whom it mentions."""
+        settings, own_id = self._settings.discord, str(me.id)
+        own_role = None if message.guild is None else message.guild.self_role
+        mentioned = access.is_mentioned(me, message.mentions, message.role_mentions, own_role=own_role)
+        decision = access.decide(settings, author, source, mentioned=mentioned, own_id=own_id)
+        if not (mentioned or source.is_dm) and begins_with_another(message.content, own_id):
+            decision = Decision.IGNORE
+        if decision is Decision.IGNORE and access.is_source_allowed(settings, source):
+            self._ignored.add(message.id)
+        return decision
 
     async def _accept(self, message: discord.Message, source: MessageSource, own_id: str, *, missed: bool) -> None:
         """Queue it, or say in the channel why not. Raises Draining."""
@@ -220,6 +237,14 @@ class Intake:
         return True
 
     # Edits and deletions.
+
+    async def edited_anew(self, message: discord.Message, me: discord.ClientUser) -> None:
+        """Handle a message that was not for the bot, and may be since it was edited: once, and not after a day."""
+        oldest = self._outbox.rest.now() - OLDEST_SECONDS
+        # An event without the member's roles can't tell whether they may use the bot.
+        is_known = message.guild is None or message.author.bot or isinstance(message.author, discord.Member)
+        if is_known and message.created_at.timestamp() > oldest and self._ignored.discard(message.id):
+            await self.handle(message, me)
 
     def edited(self, message: discord.Message, me: discord.ClientUser) -> None:
         """Replace the text of a message whose turn does not run yet."""

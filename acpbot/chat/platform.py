@@ -36,7 +36,7 @@ class IncomingMessage(msgspec.Struct, frozen=True, kw_only=True):
     ``owner``: the platform's id of the person. ``key`` names the message, so that an edit or a deletion finds the
     queued turn, and ``origin`` the channel that it is in, if that is not the thread. ``context`` is data
     that goes after the text, and so are ``blocks`` (ACP content blocks: attached files). ``title`` names a thread that
-    begins with it, where ``text`` is not what people see.
+    begins with it, where ``text`` is not what people see. ``only_files``: without ``blocks`` there is nothing to do.
     """
 
     thread_id: str
@@ -48,6 +48,7 @@ class IncomingMessage(msgspec.Struct, frozen=True, kw_only=True):
     title: str = ""
     context: str = ""
     blocks: list[dict[str, Any]] = []
+    only_files: bool = False
 
 
 class TurnView(Protocol):

@@ -121,6 +121,8 @@ class Intake:
             decision = Decision.IGNORE
         if decision is Decision.IGNORE and access.is_source_allowed(settings, source):
             self._ignored.add(message.id)
+            if message.message_snapshots:
+                self._reader.saw_forward(message)
         return decision
 
     async def _accept(self, message: discord.Message, source: MessageSource, own_id: str, *, missed: bool) -> None:
@@ -184,6 +186,7 @@ class Intake:
             title=title[:_TITLE_MAX],
             context=_context(message, shown),
             blocks=files.blocks,
+            only_files=not (reading.has_words or shown.is_readable(())),
         )
         return self._submit(message, incoming, pending, reactions)
 

@@ -111,15 +111,26 @@ def reply_in(message: discord.Message) -> Reply | None:
 
 
 def readable(
-    message: discord.Message, *, own_id: str, reply: Reply = NO_REPLY, past: ThreadPast | None = None
+    message: discord.Message,
+    *,
+    own_id: str,
+    reply: Reply = NO_REPLY,
+    forward: discord.Message | None = None,
+    past: ThreadPast | None = None,
 ) -> Readable:
-    """Read a message; ``own_id``: the bot's user id. ``past`` is there where the agent knows nothing of the thread."""
+    """Read a message; ``own_id``: the bot's user id.
+
+    ``forward``: what its author has forwarded right before it, which Discord makes a message of its own. ``past`` is
+    there where the agent knows nothing of the thread.
+    """
     reader = _Reader(message, own_id)
     data: dict[str, Any] = {}
     thread = message.channel if isinstance(message.channel, discord.Thread) else None
     if thread is not None and message.id == thread.id:  # the first message of a forum's post, whose title is shown
         data["post"] = reader.post(thread)
-    data |= reader.parts(message, MESSAGE_MAX)
+    data |= ({} if forward is None else reader.parts(forward, MESSAGE_MAX)) | reader.parts(message, MESSAGE_MAX)
+    if is_blank(without_mention(message.content, own_id, own_role_id=own_role_id(message.guild))):
+        data["no_text"] = "The message has no text of its own. It is about what its author shows you here."
     own_words, own_files = reader.take_words(), reader.take_files()
     if reply.message is not None:
         data["reply_to"] = reader.whole(reply.message, _TEXT_MAX)
@@ -136,7 +147,7 @@ def readable(
     if reader.is_cut:
         data["cut"] = "Some of this is left out because it is too long."
     names = [file.filename for file in (*own_files, *other_files)]
-    title = next(filter(None, (own_words, other_words, *names)), "")
+    title = reader.named(next(filter(None, (own_words, other_words, *names)), ""))
     return Readable(data, title, own_files, other_files, bool(own_words), bool(other_words))
 
 
@@ -150,10 +161,7 @@ def plain_title(text: str, message: discord.Message, own_id: str) -> str:
     """The text with names in place of mentions and of custom emoji; mentions of the bot stay as they are."""
     reader = _Reader(message, own_id)
     reader.read_mentions(message, text)
-    for mention, name in reader.mentions.items():
-        if mention not in reader.own:
-            text = text.replace(mention, name).replace(mention.replace("<@", "<@!", 1), name)
-    return _CUSTOM_EMOJI.sub(r":\1:", text)
+    return reader.named(text)
 
 
 def begins_with_another(text: str, own_id: str) -> bool:
@@ -171,7 +179,7 @@ class _Reader:
         self._room = MESSAGE_MAX
         self._files: list[Attachment] = []
         self._names: set[str] = set()
-        self.own = {f"<@{own_id}>", f"<@&{own_role_id(message.guild)}>"}
+        self._own = {f"<@{own_id}>", f"<@&{own_role_id(message.guild)}>"}
         self.mentions: dict[str, str] = {}
         self.is_cut = False
         self._words = ""
@@ -185,6 +193,13 @@ class _Reader:
         """The files of what was read since the last call."""
         files, self._files = self._files, []
         return files
+
+    def named(self, text: str) -> str:
+        """The text with names in place of mentions and of custom emoji; mentions of the bot stay as they are."""
+        for mention, name in self.mentions.items():
+            if mention not in self._own:
+                text = text.replace(mention, name).replace(mention.replace("<@", "<@!", 1), name)
+        return _CUSTOM_EMOJI.sub(r":\1:", text)
 
     def whole(self, message: discord.Message, most: int, *, with_files: bool = True) -> dict[str, Any]:
         """A message of somebody, with its text and author."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from acpbot.chat.discord.access import own_role_id, without_mention
@@ -23,11 +24,18 @@ _REPLY_DELETED: Final = "The message you replied to is deleted, so there is noth
 _REPLY_UNKNOWN: Final = "I couldn't read the message you replied to. Please try again in a moment."
 
 
+_FORWARD_IDS: Final = 30_000 << 22
+"""A message so long after a forwarded one belongs to it: 30 s, as the difference of two ids."""
+
+_FORWARDS_MOST: Final = 1000
+
+
 class Reading(NamedTuple):
     """A message as it is read: ``has_words`` says whether there is something to do even if no file can be read."""
 
     shown: Readable
     reply: Reply
+    forward: discord.Message | None
     has_words: bool
 
 
@@ -40,13 +48,23 @@ class MessageReader:
         self._channels = channels
         self._outbox = outbox
         self._surroundings = Surroundings(outbox.rest)
+        self._forwards: OrderedDict[tuple[int, int], discord.Message] = OrderedDict()
+
+    def saw_forward(self, message: discord.Message) -> None:
+        """Somebody has forwarded a message, not to the bot: what they write next may be about it."""
+        self._forwards[message.channel.id, message.author.id] = message
+        if len(self._forwards) > _FORWARDS_MOST:
+            self._forwards.popitem(last=False)
 
     async def read(self, message: discord.Message, own_id: str) -> Reading:
         """The message, with the one that it replies to."""
+        forward = self._forwards.pop((message.channel.id, message.author.id), None)
+        if forward is not None and not 0 < message.id - forward.id < _FORWARD_IDS:
+            forward = None
         reply = await self._surroundings.reply(message)
-        shown = readable(message, own_id=own_id, reply=reply)
+        shown = readable(message, own_id=own_id, reply=reply, forward=forward)
         words = without_mention(message.content, own_id, own_role_id=own_role_id(message.guild))
-        return Reading(shown, reply, shown.own_words or not is_blank(words))
+        return Reading(shown, reply, forward, shown.own_words or not is_blank(words))
 
     def nothing_to_do(self, reading: Reading, source: MessageSource) -> str | None:
         """Why there is nothing to do for an agent, for the author to read; ``None`` where there may be something."""
@@ -63,7 +81,7 @@ class MessageReader:
         """What the message is about, for the name of its thread."""
         text = plain_title(message.content, message, own_id)
         title = without_mention(text, own_id, own_role_id=own_role_id(message.guild))
-        return plain_title(shown.title, message, own_id) if is_blank(title) else title
+        return shown.title if is_blank(title) else title
 
     async def with_past(
         self, message: discord.Message, reading: Reading, source: MessageSource, own_id: str
@@ -74,7 +92,7 @@ class MessageReader:
         if not (source.is_thread and is_new):
             return reading.shown
         past = await self._surroundings.past(message, after=self._channels.begun_anew(source.channel_id))
-        return readable(message, own_id=own_id, reply=reading.reply, past=past)
+        return readable(message, own_id=own_id, reply=reading.reply, forward=reading.forward, past=past)
 
     async def download(self, shown: Readable, thread_id: str) -> download.Downloaded:
         """The files as content blocks; a message in the thread lists those that are left out."""

@@ -46,6 +46,26 @@ async def test_a_forwarded_message_is_a_prompt_with_its_text_embeds_and_files(pr
     assert EMPTY not in scene.text(thread)
 
 
+async def test_a_comment_that_mentions_the_bot_has_the_message_that_was_forwarded_before_it(prompts):
+    scene = prompts.scene
+    elsewhere = scene.server.make_channel(scene.guild, "elsewhere")
+    said = scene.bob.says(elsewhere, "it fails here", attachments={"log.txt": "boom"})
+    scene.bob.forwards(said, scene.channel)
+    assert "forwarded" not in (await prompts.of(scene.asks("hello"))).data
+    scene.ada.forwards(said, scene.channel)
+    prompt = await prompts.of(scene.asks("fix it"))
+    assert (prompt.text, prompt.data["forwarded"][0]["text"]) == ("fix it", "it fails here")
+    assert prompt.files == {"log.txt": "boom"}
+    assert "forwarded" not in (await prompts.of(scene.asks("and this?"))).data
+    scene.ada.forwards(said, scene.channel)
+    prompt = await prompts.of(scene.asks(""))
+    assert prompt.data["forwarded"][0]["text"] == "it fails here"
+    assert "no text of its own" in prompt.data["no_text"]
+    scene.ada.forwards(said, scene.channel)
+    scene.server.world.snowflake.ahead = 31
+    assert "forwarded" not in (await prompts.of(scene.asks("and this?"))).data
+
+
 @pytest.mark.parametrize("is_sent", [True, False], ids=["sent", "fetched"])
 async def test_a_mention_alone_as_a_reply_is_a_prompt_about_the_other_message(prompts, is_sent):
     scene = prompts.scene

@@ -143,3 +143,14 @@ async def test_a_file_that_turns_out_to_be_no_text_runs_no_turn(prompts):
     await scene.server.wait_for(lambda: asked.shown_reactions == ["😱"])
     assert prompts.all == []
     assert thread.name == "notes.txt"
+
+
+async def test_an_image_alone_runs_no_turn_of_an_agent_that_takes_none(tmp_path):
+    async with prompted(tmp_path, capabilities=NO_RESUME) as prompts:
+        scene = prompts.scene
+        asked = scene.asks("", attachments={"a.png": b"\x89PNG\r\n\x1a\n"})
+        thread = await scene.server.wait_for_thread(scene.channel)
+        words = "This agent can't read images, and there is nothing else in this message."
+        assert await scene.says(thread, words) == f"😱 {words}"
+        await scene.server.wait_for(lambda: asked.shown_reactions == ["😱"])
+        assert prompts.all == []

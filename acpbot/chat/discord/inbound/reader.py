@@ -47,7 +47,7 @@ class MessageReader:
         self._pool = pool
         self._channels = channels
         self._outbox = outbox
-        self._surroundings = Surroundings(outbox.rest)
+        self._surroundings = Surroundings(outbox)
         self._forwards: OrderedDict[tuple[int, int], discord.Message] = OrderedDict()
 
     def saw_forward(self, message: discord.Message) -> None:

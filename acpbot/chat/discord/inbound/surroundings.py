@@ -6,24 +6,30 @@ A message is never lost because of that: what Discord does not give in time is s
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import discord
 
+from acpbot.aio import retry
 from acpbot.chat.discord import compat
 from acpbot.chat.discord.inbound.readable import EARLIER_MAX, Reply, ThreadPast, reply_in
 from acpbot.chat.discord.outbound.rest import NOT_FOUND, RequestRefused, Unreachable
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from acpbot.chat.discord.outbound.rest import Rest
+    from acpbot.chat.discord.outbound.outbox import Outbox
 
 log = get_logger(__name__)
 
+T = TypeVar("T")
+
 SECONDS: Final = 10.0
-"""How long Discord may take to answer: a person waits meanwhile."""
+"""How long Discord may take to answer, all tries together: a person waits meanwhile."""
+
+_TRIES: Final = 3
 
 _WRITTEN: Final = frozenset(
     {
@@ -38,8 +44,8 @@ _WRITTEN: Final = frozenset(
 class Surroundings:
     """Asks Discord; every answer is a message of discord.py."""
 
-    def __init__(self, rest: Rest) -> None:
-        self._rest = rest
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
 
     async def reply(self, message: discord.Message) -> Reply:
         """The message that this one replies to."""
@@ -64,7 +70,8 @@ class Surroundings:
         is_full = False
         try:
             async with asyncio.timeout(SECONDS):
-                found = await self._rest.page_before(str(channel.id), str(message.id), EARLIER_MAX)
+                before = partial(self._outbox.rest.page_before, str(channel.id), str(message.id), EARLIER_MAX)
+                found = await self._retried(before)
             is_full = len(found) == EARLIER_MAX
             page = _read(channel, [one for one in found if int(one["id"]) > after])
         except (RequestRefused, Unreachable, TimeoutError) as error:
@@ -92,7 +99,7 @@ class Surroundings:
     async def _message(self, channel: Any, channel_id: str, message_id: str) -> discord.Message | None:
         """A message; ``None`` where it is deleted. Raises RequestRefused, Unreachable."""
         try:
-            found = await self._rest.message(channel_id, message_id)
+            found = await self._retried(partial(self._outbox.rest.message, channel_id, message_id))
         except RequestRefused as error:
             if error.status == NOT_FOUND:
                 return None
@@ -101,6 +108,9 @@ class Surroundings:
         if not read:
             raise Unreachable("a message that discord.py cannot read")
         return read[0]
+
+    async def _retried(self, get: Callable[[], Awaitable[T]]) -> T:
+        return await retry(get, on=(Unreachable,), backoff=self._outbox.retries, attempts=_TRIES)
 
 
 def _starter_in(page: Sequence[discord.Message], thread_id: int) -> discord.Message | None:

@@ -61,7 +61,11 @@ async def test_a_comment_that_mentions_the_bot_has_the_message_that_was_forwarde
     prompt = await prompts.of(scene.asks(""))
     assert prompt.data["forwarded"][0]["text"] == "it fails here"
     assert "no text of its own" in prompt.data["no_text"]
-    scene.ada.forwards(said, scene.channel)
+
+
+async def test_a_comment_long_after_a_forward_stands_alone(prompts):
+    scene = prompts.scene
+    scene.ada.forwards(scene.bob.says(scene.channel, "it fails here"), scene.channel)
     scene.server.world.snowflake.ahead = 31
     assert "forwarded" not in (await prompts.of(scene.asks("and this?"))).data
 
@@ -95,12 +99,15 @@ async def test_a_reply_to_a_deleted_message_says_so(prompts):
     await scene.server.wait_for(lambda: "is deleted, so there is nothing to read" in scene.text(scene.channel))
 
 
-async def test_a_message_is_not_lost_where_the_one_that_it_replies_to_cannot_be_fetched(prompts):
+@pytest.mark.parametrize("times", [2, 9])
+async def test_a_message_is_not_lost_where_the_one_that_it_replies_to_cannot_be_fetched(prompts, times):
     scene = prompts.scene
     said = scene.bob.says(scene.channel, "why?")
-    scene.server.faults.status(500, "GET", rest.MESSAGE, times=9)
+    scene.server.faults.status(503, "GET", rest.MESSAGE, times=times)
     prompt = await prompts.of(scene.asks("and this?", reply_to=said, unresolved=True))
-    assert prompt.data["reply_to"] == {"error": "The message that this one replies to could not be fetched."}
+    missing = {"error": "The message that this one replies to could not be fetched."}
+    assert prompt.text == "and this?"
+    assert (prompt.data["reply_to"] == missing) == (times == 9)
 
 
 async def test_a_reply_shows_the_forward_and_the_embeds_of_the_other_message(prompts):

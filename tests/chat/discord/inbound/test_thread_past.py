@@ -76,7 +76,7 @@ async def test_a_message_is_not_lost_where_its_threads_past_cannot_be_fetched(pr
     scene = prompts.scene
     thread = scene.bob.starts_thread(scene.channel, "Red build")
     scene.bob.says(thread, "is it the network?")
-    scene.server.faults.status(500, "GET", rest.MESSAGES, times=9)
+    scene.server.faults.status(503, "GET", rest.MESSAGES, times=9)
     prompt = await prompts.of(scene.asks_in(thread, "fix it"))
     assert prompt.text == "fix it"
     assert prompt.data["thread"]["error"] == "Some earlier messages of this thread could not be fetched."

@@ -232,6 +232,7 @@ class Conversations:
                 partial(self._platform.notice, incoming.thread_id),
             ),
             text=incoming.text,
+            title=incoming.title,
             key=incoming.key,
             asker=incoming.owner,
             fit=partial(self._platform.adapt_blocks, incoming),

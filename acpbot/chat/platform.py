@@ -35,7 +35,8 @@ class IncomingMessage(msgspec.Struct, frozen=True, kw_only=True):
 
     ``owner``: the platform's id of the person. ``key`` names the message, so that an edit or a deletion finds the
     queued turn, and ``origin`` the channel that it is in, if that is not the thread. ``context`` is data
-    that goes after the text, and so are ``blocks`` (ACP content blocks: attached files).
+    that goes after the text, and so are ``blocks`` (ACP content blocks: attached files). ``title`` names a thread that
+    begins with it, where ``text`` is not what people see. ``only_files``: without ``blocks`` there is nothing to do.
     """
 
     thread_id: str
@@ -44,8 +45,10 @@ class IncomingMessage(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""
     origin: str = ""
     agent: str | None = None
+    title: str = ""
     context: str = ""
     blocks: list[dict[str, Any]] = []
+    only_files: bool = False
 
 
 class TurnView(Protocol):

@@ -227,7 +227,7 @@ class Pool:
         session = self._ensure(thread_id, platform=platform, owner=owner, agent=agent)
         thread = session.thread
         if thread.title is None:
-            thread.title = title_from(turn.text)
+            thread.title = title_from(turn.title or turn.text)
         before = session.turns.submit(turn)
         if turn.message is not None:
             self.store.turn_queued(TurnRecord(turn.turn_id, thread_id, thread.platform, "queued", turn.message))

@@ -198,6 +198,8 @@ class PermissionRequest:
 class Turn:
     """A prompt on its way. ``key`` names the chat message that it came from; ``text`` is what a person typed.
 
+    ``title`` is what a thread that begins with it is named after, where that is not its text.
+
     ``asker`` is the platform's id of the person who asked for it; ``None``: an operator, whom no limit counts.
 
     ``fit`` makes of the blocks those that the agent takes, once the agent's capabilities are known; ``command_alone``
@@ -211,6 +213,7 @@ class Turn:
     listener: TurnListener
     _: KW_ONLY
     text: str
+    title: str = ""
     key: str = ""
     asker: str | None = None
     fit: Fit | None = None

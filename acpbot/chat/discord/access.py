@@ -284,6 +284,7 @@ class Channels:
         self._pool = pool
         self._with_bots: OrderedDict[str, None] = OrderedDict()
         self._parents: OrderedDict[str, str] = OrderedDict()
+        self._begun_anew: OrderedDict[str, int] = OrderedDict()
 
     def add_other_bot(self, channel_id: str) -> None:
         """Another bot has written in this channel."""
@@ -300,6 +301,16 @@ class Channels:
     def parent_of(self, thread_id: str) -> str | None:
         """The channel that a thread belongs to; ``None`` where the bot has seen nothing of the thread."""
         return self._parents.get(thread_id)
+
+    def begin_anew(self, thread_id: str, event_id: int) -> None:
+        """A person wants the conversation forgotten: the agent is told nothing of what is older than this event."""
+        self._begun_anew[thread_id] = event_id
+        if len(self._begun_anew) > _CHANNELS_MAX:
+            self._begun_anew.popitem(last=False)
+
+    def begun_anew(self, thread_id: str) -> int:
+        """The id of the event that the thread's conversation begins after; 0 where it is the thread's beginning."""
+        return self._begun_anew.get(thread_id, 0)
 
     def source_of(self, channel: Any, own_id: str) -> MessageSource:
         """The channel of an event; ``channel`` is any messageable of discord.py, ``own_id`` the bot's user id."""

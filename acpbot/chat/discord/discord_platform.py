@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+NO_IMAGES: Final = "This agent can't read images, and there is nothing else in this message."
 _DELETED_MAX: Final = 200
 
 
@@ -263,7 +264,17 @@ class DiscordPlatform:
         message = self._messages.by_key.get(incoming.key)
         if message is not None and message.deleted:
             return None
-        return await self._access.refusal(incoming, None if message is None else message.asked_by, found)
+        refusal = await self._access.refusal(incoming, None if message is None else message.asked_by, found)
+        current = incoming if message is None or message.view is None else message.view.incoming
+        return refusal or self._unreadable(current)
+
+    def _unreadable(self, incoming: IncomingMessage) -> str | None:
+        """Why there is nothing to do: the message has only images, and the agent that has started takes none."""
+        session = self._pool.get(incoming.thread_id)
+        if not incoming.only_files or incoming.text or session is None or session.agent is None:
+            return None
+        taken = content.fit(incoming.blocks, session.agent.capabilities.prompt_capabilities)
+        return None if taken.blocks else NO_IMAGES
 
     async def _changed(self, incoming: IncomingMessage) -> dict[str, Any] | None:
         """Revise or withdraw a message if its author edited or deleted it meanwhile; the message as it is now.

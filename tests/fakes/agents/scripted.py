@@ -5,8 +5,8 @@ same after `session/load` and `session/resume`. ``prompts``: the steps of each p
 ``replay``: steps before the answer to `session/load`. Each step is an object:
 ``say``: a piece of text, of the message ``id`` if there is one; ``update``: the body of an update; ``end``: answer the
 prompt with this stop reason; ``ask``: request a permission with this tool call, and go on; ``answer``: say what it was
-answered; ``echo``: say the prompt's blocks, as JSON; ``pause``: wait until somebody has written into this FIFO.
-``times``: how often the step is done.
+answered; ``echo``: say the prompt's blocks, as JSON; ``keep``: add them to this file, on a line; ``pause``: wait until
+somebody has written into this FIFO. ``times``: how often the step is done.
 """
 
 from __future__ import annotations
@@ -57,6 +57,9 @@ class Scripted:
             agent.say(chosen(agent.wait_for(self.asked)))
         elif "echo" in step:
             agent.say(json.dumps(request["params"]["prompt"]))
+        elif "keep" in step:
+            with open(step["keep"], "a", encoding="utf-8") as file:  # noqa: PTH123 - pathlib is slow to import
+                file.write(json.dumps(request["params"]["prompt"]) + "\n")
         elif "pause" in step:
             with open(step["pause"], "rb") as fifo:  # noqa: PTH123 - pathlib is slow to import
                 fifo.read()

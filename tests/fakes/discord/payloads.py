@@ -79,6 +79,8 @@ def channel(of: Channel, bot: User | None = None) -> dict[str, Any]:
         return body | {"recipients": [user(who) for who in of.recipients]}
     body |= {"guild_id": str(of.guild.id), "name": of.name, "rate_limit_per_user": 0}
     if not of.is_thread:
+        if of.type in (state.FORUM, state.MEDIA):
+            body |= {"available_tags": [], "default_forum_layout": 0, "default_sort_order": None}
         return body | {
             "position": 0,
             "topic": of.topic,
@@ -218,9 +220,12 @@ def message(
         ]
     if created and of.nonce is not None:
         body["nonce"] = of.nonce
+    body |= more_content(of) if content else {}
     if of.reference is not None:
         body["message_reference"] = of.reference
-        if of.type in (state.REPLY, state.STARTER) and deep:
+        if of.unresolved:
+            pass
+        elif of.type in (state.REPLY, state.STARTER) and deep:
             there = of.referenced if of.referenced is not None and not of.referenced.deleted else None
             body["referenced_message"] = there and message(
                 there, cdn, bot, gateway=False, content=content or reads(there, bot), deep=False
@@ -237,6 +242,50 @@ def message(
         if its_member is not None:
             body["member"] = member(its_member, with_user=False)
     return body
+
+
+def more_content(of: Message) -> dict[str, Any]:
+    """What few messages have: forwarded ones, stickers, a poll."""
+    body: dict[str, Any] = {}
+    if of.snapshots:
+        body["message_snapshots"] = [{"message": one} for one in of.snapshots]
+    if of.stickers:
+        body["sticker_items"] = [{"id": str(of.id), "name": name, "format_type": 1} for name in of.stickers]
+    if of.poll is not None:
+        body["poll"] = of.poll
+    return body
+
+
+def snapshot(of: Message, cdn: str) -> dict[str, Any]:
+    """A message as another one forwards it: without its author."""
+    return {
+        "type": of.type,
+        "content": of.content,
+        "embeds": of.embeds,
+        "attachments": [attachment(one, cdn) for one in of.attachments],
+        "timestamp": stamp(of.created),
+        "edited_timestamp": stamp(of.edited),
+        "flags": of.flags,
+        "mentions": [user(who) for who in of.mentions],
+        "mention_roles": [str(one.id) for one in of.mention_roles],
+        "components": of.components,
+    } | more_content(of)
+
+
+def poll(question: str, answers: dict[str, int | None], *, ends: datetime | None) -> dict[str, Any]:
+    """A poll with its answers and how many have chosen each; without results where no answer has a number."""
+    listed = list(answers.items())
+    body: dict[str, Any] = {
+        "question": {"text": question},
+        "answers": [{"answer_id": n, "poll_media": {"text": text}} for n, (text, _) in enumerate(listed, 1)],
+        "expiry": stamp(ends),
+        "allow_multiselect": False,
+        "layout_type": 1,
+    }
+    counts = [
+        {"id": n, "count": count, "me_voted": False} for n, (_, count) in enumerate(listed, 1) if count is not None
+    ]
+    return body | ({"results": {"is_finalized": False, "answer_counts": counts}} if counts else {})
 
 
 def mention(who: User, guild_of: Guild | None) -> dict[str, Any]:

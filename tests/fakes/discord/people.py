@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.fakes.discord import forms, state
+from tests.fakes.discord import forms, payloads, state
 from tests.fakes.discord.interactions import AUTOCOMPLETE, COMMAND, COMPONENT, MODAL_SUBMIT, Interaction
 from tests.fakes.discord.state import User
 
@@ -36,19 +36,44 @@ class Author(User):
         attachments: Mapping[str, bytes | str] | None = None,
         reply_to: Message | None = None,
         ping: bool = True,
+        **fields: Any,
     ) -> Message:
-        """A message. `mentions` go before the text unless it names them; `attachments` is {filename: content}."""
+        """A message. `mentions` go before the text unless it names them; `attachments` is {filename: content}.
+
+        `fields` are more of :class:`tests.fakes.discord.state.Message`: embeds, stickers, a poll, flags.
+        """
         world = self.server.world
         missing = [one.mention for one in mentions if one.mention not in text]
         files = [self._file(channel, name, data) for name, data in (attachments or {}).items()]
-        fields: dict[str, Any] = {}
         if reply_to is not None:
-            points = {"type": 0, "message_id": str(reply_to.id), "channel_id": str(channel.id)}
+            points: dict[str, Any] = {"type": state.TO_REPLY, "message_id": str(reply_to.id)}
+            points["channel_id"] = str(channel.id)
             if channel.guild is not None:
                 points["guild_id"] = str(channel.guild.id)
-            fields = {"reference": points, "referenced": reply_to}
+            fields |= {"reference": points, "referenced": reply_to}
             fields["allowed_mentions"] = {"parse": ["users", "roles", "everyone"], "replied_user": ping}
         return world.post(channel, self, " ".join([*missing, text]), attachments=files, **fields)
+
+    def forwards(self, message: Message, channel: Channel) -> Message:
+        """Another message, as it is now, without a word."""
+        points: dict[str, Any] = {"type": state.TO_FORWARD, "message_id": str(message.id)}
+        points["channel_id"] = str(message.channel.id)
+        shown = [payloads.snapshot(message, self.server.world.cdn)]
+        return self.server.world.post(channel, self, reference=points, snapshots=shown, flags=state.HAS_SNAPSHOT)
+
+    def posts_in(
+        self,
+        forum: Channel,
+        title: str,
+        text: str = "",
+        *,
+        mentions: Sequence[User | Role] = (),
+        attachments: Mapping[str, bytes | str] | None = None,
+    ) -> Channel:
+        """A post of a forum or media channel."""
+        words = " ".join([*(one.mention for one in mentions), text])
+        files = [self._file(forum, name, data) for name, data in (attachments or {}).items()]
+        return self.server.world.start_post(forum, self, title, words, attachments=files)
 
     def _file(self, channel: Channel, name: str, data: bytes | str) -> Attachment:
         raw = data.encode() if isinstance(data, str) else data

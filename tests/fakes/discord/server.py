@@ -145,9 +145,9 @@ class DiscordServer:
         """The user has left the guild."""
         self.world.remove_member(guild, user)
 
-    def webhook_says(self, webhook: User, channel: Channel, text: str) -> Message:
+    def webhook_says(self, webhook: User, channel: Channel, text: str, **fields: Any) -> Message:
         """A message by a webhook: its author has the webhook's id, and whatever name it likes; it is no member."""
-        return self.world.post(channel, webhook, text, webhook_id=webhook.id)
+        return self.world.post(channel, webhook, text, webhook_id=webhook.id, **fields)
 
     def make_webhook(self, name: str) -> User:
         """A webhook, as the author of its messages."""
@@ -157,6 +157,11 @@ class DiscordServer:
 
     def make_channel(self, guild: Guild, name: str = "general", *, topic: str | None = None) -> Channel:
         return self.world.add_channel(Channel(self.world.snowflake(), state.TEXT, name, guild, topic=topic))
+
+    def make_forum(self, guild: Guild, name: str = "help", *, media: bool = False) -> Channel:
+        """A forum, or media, channel: it has posts, and no messages of its own."""
+        kind = state.MEDIA if media else state.FORUM
+        return self.world.add_channel(Channel(self.world.snowflake(), kind, name, guild))
 
     def make_thread(self, parent: Channel, owner: User, name: str, *, from_message: Message | None = None) -> Channel:
         """A public thread that `owner` (a person, or `server.bot`) has started."""

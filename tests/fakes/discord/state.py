@@ -9,9 +9,10 @@ from typing import Any
 
 EPOCH_MS = 1420070400000  # the first second of 2015: where Discord's snowflakes begin
 
-TEXT, DM, PUBLIC_THREAD, PRIVATE_THREAD = 0, 1, 11, 12
+TEXT, DM, PUBLIC_THREAD, PRIVATE_THREAD, FORUM, MEDIA = 0, 1, 11, 12, 15, 16
 DEFAULT, NAME_CHANGED, THREAD_CREATED, REPLY, CHAT_INPUT, STARTER = 0, 4, 18, 19, 20, 21
-HAS_THREAD, EPHEMERAL, LOADING = 1 << 5, 1 << 6, 1 << 7
+HAS_THREAD, EPHEMERAL, LOADING, VOICE_MESSAGE, HAS_SNAPSHOT = 1 << 5, 1 << 6, 1 << 7, 1 << 13, 1 << 14
+TO_REPLY, TO_FORWARD = 0, 1
 
 PERMISSIONS = {
     "ADMINISTRATOR": 1 << 3,
@@ -243,7 +244,10 @@ class ReactionEvent:
 
 @dataclass(eq=False, repr=False)
 class Message:
-    """A message. `versions` holds every content it had; `payload` is the JSON that made it, None for a user's."""
+    """A message. `versions` holds every content it had; `payload` is the JSON that made it, None for a user's.
+
+    `snapshots` are the messages that it forwards, as they were. `unresolved`: Discord does not send what it replies to.
+    """
 
     id: int
     channel: Channel
@@ -257,6 +261,10 @@ class Message:
     attachments: list[Attachment] = field(default_factory=list)
     reference: dict[str, Any] | None = None
     referenced: Message | None = None
+    unresolved: bool = False
+    snapshots: list[dict[str, Any]] = field(default_factory=list)
+    stickers: list[str] = field(default_factory=list)
+    poll: dict[str, Any] | None = None
     allowed_mentions: dict[str, Any] | None = None
     mentions: list[User] = field(default_factory=list)
     mention_roles: list[Role] = field(default_factory=list)

@@ -103,8 +103,10 @@ class World:
 
     def post(self, channel: Channel, author: User, content: str = "", **fields: Any) -> Message:
         """A new message, at once in the channel; wakes an archived thread first."""
-        message = Message(self.snowflake(), channel, author, content.strip(), **fields)
-        if message.type == state.DEFAULT and message.reference is not None:
+        number = fields.pop("id", None) or self.snowflake()
+        message = Message(number, channel, author, content.strip(), **fields)
+        reference = message.reference
+        if message.type == state.DEFAULT and reference is not None and reference["type"] == state.TO_REPLY:
             message.type = state.REPLY
         if channel.archived:
             self.update_thread(channel, archived=False)
@@ -218,6 +220,15 @@ class World:
         elif not private:
             points["channel_id"] = str(thread.id)
             self.post(parent, owner, thread.name, type=state.THREAD_CREATED, reference=points)
+        return thread
+
+    def start_post(self, forum: Channel, owner: User, title: str, content: str = "", **fields: Any) -> Channel:
+        """A post of a forum or media channel: a thread with the id of its first message, which is in the thread."""
+        thread = Channel(self.snowflake(), state.PUBLIC_THREAD, title.strip(), forum.guild, forum, owner)
+        thread.thread_members.append(owner.id)
+        self.add_channel(thread)
+        self.tell_thread("THREAD_CREATE", thread, newly_created=True)
+        self.post(thread, owner, content, id=thread.id, **fields)
         return thread
 
     def update_thread(self, thread: Channel, by: User | None = None, **fields: Any) -> None:

@@ -170,7 +170,12 @@ class Bot(discord.Client):
         """Somebody has edited a message, or Discord has added a link preview to it."""
         me = self.user
         if me is not None and payload.data.get("content") is not None:
-            self._intake.edited(payload.message, me)
+            message = payload.message
+            self._intake.edited(message, me)
+            is_known = not isinstance(message.channel, discord.PartialMessageable)
+            if is_known and message.edited_at is not None and message.author.id != me.id:
+                await self._backfill.may_go_on(message)
+                await self._intake.edited_anew(message, me)
 
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
         """Somebody has deleted a message."""

@@ -27,7 +27,7 @@ from acpbot.sessions.titles import CONTEXT_NOTE, CONTEXT_TAG
 from acpbot.text import one_line, size_words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from acpbot.acp.schema import PromptCapabilities
 
@@ -41,7 +41,8 @@ TEXT_MAX: Final = 256 * 1024
 """Bytes of a text file that are passed on: past that it would fill what a model can read."""
 
 _NAME_MAX: Final = 100
-_NO_IMAGES: Final = "this agent takes no images"
+_NO_IMAGES: Final = "this agent can't read images"
+_CAN_READ: Final = "I can only read images and text files"
 _EMPTY: Final = "it is empty"
 _IMAGES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 _IMAGE_NAMES: Final = "PNG, JPEG, GIF or WebP"
@@ -83,8 +84,9 @@ def sender_context(
     sent_at: dt.datetime,
     *,
     is_bot: bool = False,
+    shown: Mapping[str, Any] | None = None,
 ) -> str:
-    """A text block about a message, about 400 characters.
+    """A text block about a message, about 400 characters and what is ``shown`` beside its text: values for JSON.
 
     ``channel_name`` and ``guild_name`` are ``None`` in direct messages. ``sent_at`` must have a time zone, and is given
     in UTC (RFC 3339); ValueError otherwise. Names are cut to one line of 100 characters, without invisible ones.
@@ -100,6 +102,7 @@ def sender_context(
         "channel": None if channel_name is None else one_line(channel_name, _NAME_MAX),
         "server": None if guild_name is None else one_line(guild_name, _NAME_MAX),
         "sent_at": sent_at.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        **(shown or {}),
     }
     # In JSON these characters occur in strings only, where an escape means the same.
     body = json.dumps(data, ensure_ascii=False).translate(_ESCAPES)
@@ -121,7 +124,7 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(NamedTuple):
-    """What to download, and a sentence for each file that is not taken."""
+    """What to download, and a sentence for each reason why files are not taken."""
 
     accept: list[Attachment]
     refused: list[str]
@@ -141,21 +144,21 @@ def plan(attachments: Sequence[Attachment], capabilities: PromptCapabilities | N
     and :func:`fit` leaves out what it turns out not to take.
     """
     accept: list[Attachment] = []
-    refused: list[str] = []
+    refused: dict[str, list[str]] = {}
     total = max(max_bytes, TOTAL_MAX)
     budget = total
     for attachment in attachments:
         reason = _refusal(attachment, capabilities, max_bytes)
         if reason is None and len(accept) == FILES_MAX:
-            reason = f"at most {FILES_MAX} files of a message are taken"
+            reason = f"I take at most {FILES_MAX} files with a message"
         if reason is None and attachment.size > budget:
-            reason = f"the files of a message may have {size_words(total)} together"
+            reason = f"the limit for all files of a message is {size_words(total)}"
         if reason is None:
             budget -= attachment.size
             accept.append(attachment)
         else:
-            refused.append(_sentence(attachment.filename, reason))
-    return Plan(accept, refused)
+            refused.setdefault(reason, []).append(attachment.filename)
+    return Plan(accept, [skipped(reason, *names) for reason, names in refused.items()])
 
 
 def blocks(filename: str, data: bytes, capabilities: PromptCapabilities | None, max_bytes: int) -> Taken:
@@ -167,16 +170,16 @@ def blocks(filename: str, data: bytes, capabilities: PromptCapabilities | None, 
     ``capabilities`` as in :func:`plan`.
     """
     if not data:
-        return Taken([], [_sentence(filename, _EMPTY)])
+        return Taken([], [skipped(_EMPTY, filename)])
     if len(data) > max_bytes:
-        return Taken([], [_sentence(filename, f"it has more than {size_words(max_bytes)}")])
+        return Taken([], [skipped(f"it has more than {size_words(max_bytes)}", filename)])
     image = _image_type(data)
     if image is not None:
         block = {"type": "image", "mimeType": image, "data": base64.b64encode(data).decode("ascii")}
         return fit([{**block, "uri": _uri(filename)}], capabilities)
     text = None if data.startswith(_BINARY_MARKS) else decode(data[:TEXT_MAX], whole=len(data) <= TEXT_MAX)
     if text is None:
-        return Taken([], [_sentence(filename, "it is no image and no text that I can read (UTF-8 always works)")])
+        return Taken([], [skipped(f"{_CAN_READ} (UTF-8 always works)", filename)])
     notes = []
     if len(data) > TEXT_MAX:
         only = f"nly the first {size_words(TEXT_MAX)} of {size_words(len(data))}"
@@ -200,7 +203,7 @@ def fit(wanted: Sequence[dict[str, Any]], capabilities: PromptCapabilities | Non
         if capabilities is None or kind not in {"image", "resource"}:
             fitting.append(block)
         elif kind == "image" and not capabilities.image:
-            notes.append(_sentence(_filename(block["uri"]), _NO_IMAGES))
+            notes.append(skipped(_NO_IMAGES, _filename(block["uri"])))
         elif kind == "resource" and not capabilities.embedded_context:
             resource = block["resource"]
             is_context = resource["uri"] == CONTEXT_URI
@@ -238,21 +241,26 @@ def _checked(text: str) -> str | None:
 
 def _refusal(attachment: Attachment, capabilities: PromptCapabilities | None, max_bytes: int) -> str | None:
     if max_bytes == 0:
-        return "files are not taken here"
+        return "I don't take files here"
     if attachment.size <= 0:
         return _EMPTY
     if attachment.size > max_bytes:
-        return f"it has {size_words(attachment.size)}, and {size_words(max_bytes)} is the most"
+        return f"it has {size_words(attachment.size)}, and the limit is {size_words(max_bytes)}"
     kind = (attachment.content_type or "").partition(";")[0].strip().lower()
     if kind in _IMAGES:
         return None if capabilities is None or capabilities.image else _NO_IMAGES
     if _TEXT_TYPES.fullmatch(kind) or kind in _UNSURE:
         return None
-    return f"images can be {_IMAGE_NAMES}" if kind.startswith("image/") else "only images and text files are taken"
+    return f"I can only read images as {_IMAGE_NAMES}" if kind.startswith("image/") else _CAN_READ
 
 
-def _sentence(filename: str, reason: str) -> str:
-    return f"I did not pass on {code(filename, _NAME_MAX)}: {reason}."
+def skipped(reason: str, *filenames: str) -> str:
+    """One line about files that are not passed on."""
+    shown = [code(name, _NAME_MAX) for name in filenames[:FILES_MAX]]
+    if len(filenames) > FILES_MAX:
+        shown.append(f"{len(filenames) - FILES_MAX} more")
+    names = " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
+    return f"Skipped {names}: {reason}."
 
 
 def _image_type(data: bytes) -> str | None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import aiohttp
 import yarl
 
 from acpbot.aio import retry
+from acpbot.chat.discord.inbound import content
 
 if TYPE_CHECKING:
+    from acpbot.acp.schema import PromptCapabilities
     from acpbot.aio import Backoff, WakeableBackoff
 
 SECONDS: Final = 30.0
-"""How long a caller should wait for one file, all tries together."""
+"""How long one file may take, all tries together."""
 
 _TRIES: Final = 3
 _CHUNK: Final = 64 * 1024
@@ -27,6 +30,38 @@ class NotFetched(Exception):
 
 class _TemporaryError(Exception):
     """Another try may help."""
+
+
+class Downloaded(NamedTuple):
+    """Files as content blocks. ``names`` are those of the files that have one, ``notes`` sentences on the others."""
+
+    blocks: list[dict[str, Any]]
+    names: set[str]
+    notes: list[str]
+
+
+NONE: Final = Downloaded([], set(), [])
+
+
+async def download(
+    plan: content.Plan, capabilities: PromptCapabilities | None, most: int, backoff: Backoff | WakeableBackoff
+) -> Downloaded:
+    """Download the files of a plan, one after the other; ``capabilities`` and ``most`` as in :func:`content.plan`."""
+    downloaded = Downloaded([], set(), list(plan.refused))
+    for wanted in plan.accept:
+        try:
+            async with asyncio.timeout(SECONDS):
+                data = await fetch(wanted.url, most, backoff)
+        except (NotFetched, TimeoutError) as error:
+            reason = str(error) or f"it took more than {SECONDS:.0f} s"
+            downloaded.notes.append(content.skipped(f"it could not be downloaded ({reason})", wanted.filename))
+            continue
+        taken = content.blocks(wanted.filename, data, capabilities, most)
+        downloaded.blocks.extend(taken.blocks)
+        downloaded.notes.extend(taken.notes)
+        if taken.blocks:
+            downloaded.names.add(wanted.filename)
+    return downloaded
 
 
 async def fetch(url: str, most: int, backoff: Backoff | WakeableBackoff) -> bytes:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import discord
 
@@ -11,24 +10,27 @@ from acpbot.aio import KeyedLocks
 from acpbot.chat.discord import access
 from acpbot.chat.discord.access import PLATFORM, Decision, author_of, own_role_id
 from acpbot.chat.discord.discord_platform import PendingMessage
-from acpbot.chat.discord.inbound import content, download
+from acpbot.chat.discord.inbound import content
+from acpbot.chat.discord.inbound.read_cursor import OLDEST_SECONDS
+from acpbot.chat.discord.inbound.readable import begins_with_another
+from acpbot.chat.discord.inbound.reader import MessageReader
+from acpbot.chat.discord.inbound.recent_ids import RecentIds
 from acpbot.chat.discord.inbound.recheck import AskedBy
 from acpbot.chat.discord.inbound.refusal_text import refusal_text
 from acpbot.chat.discord.outbound.reactions import ReactionEvent, ReactionUpdater
 from acpbot.chat.discord.outbound.rest import FORBIDDEN, UNKNOWN_MESSAGE, RequestRefused, Unreachable
 from acpbot.chat.platform import IncomingMessage
-from acpbot.chat.rendering.markdown import code
 from acpbot.errors import AgentError, Draining, WireError
 from acpbot.logs import get_logger
 from acpbot.sessions.views import Target
-from acpbot.text import is_blank
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from acpbot.chat.discord.access import Channels, CurrentSettings, MessageSource
+    from acpbot.chat.discord.access import Author, Channels, CurrentSettings, MessageSource
     from acpbot.chat.discord.discord_platform import DiscordPlatform, PendingMessages
     from acpbot.chat.discord.inbound.read_cursor import ReadCursor
+    from acpbot.chat.discord.inbound.readable import Readable
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.threads import Threads
     from acpbot.sessions.pool import Pool
@@ -38,7 +40,7 @@ log = get_logger(__name__)
 DENIED: Final = "🚫"
 
 _PROMPTS: Final = frozenset({discord.MessageType.default, discord.MessageType.reply})
-_EMPTY: Final = 'Hi! Mention me with a task, e.g. "@acpbot fix the failing test".'
+_TITLE_MAX: Final = 500
 _INTERNAL: Final = "I could not take this message. Something went wrong on my side. An admin can check the log."
 
 
@@ -66,9 +68,11 @@ class Intake:
         self._channels = channels
         self._threads = threads
         self._outbox = outbox
+        self._reader = MessageReader(settings, pool, channels, outbox)
         self._bot_turns = access.BotTurns()
         self._denials = access.AnswerLimit(clock)
         self._explanations = access.AnswerLimit(clock)
+        self._ignored = RecentIds()
         self._locks = KeyedLocks()
 
     # Messages.
@@ -85,9 +89,8 @@ class Intake:
         if author.is_bot and author.id != own_id:
             self._channels.add_other_bot(channel_id)
         source = self._channels.source_of(message.channel, own_id)
-        settings, own_role = self._settings.discord, None if message.guild is None else message.guild.self_role
-        mentioned = access.is_mentioned(me, message.mentions, message.role_mentions, own_role=own_role)
-        decision = access.decide(settings, author, source, mentioned=mentioned, own_id=own_id)
+        settings = self._settings.discord
+        decision = self._decide(message, me, author, source)
         if decision is Decision.ALLOW and not self._cursor.begin(message.id):
             return
         if decision is Decision.ALLOW and author.is_program:
@@ -105,6 +108,22 @@ class Intake:
             self._cursor.defer(message.id)
         else:
             self._cursor.end(message.id, taken=decision is Decision.ALLOW)
+
+    def _decide(
+        self, message: discord.Message, me: discord.ClientUser, author: Author, source: MessageSource
+    ) -> Decision:
+        """What to do with a message, by its author, its place and whom it mentions."""
+        settings, own_id = self._settings.discord, str(me.id)
+        own_role = None if message.guild is None else message.guild.self_role
+        mentioned = access.is_mentioned(me, message.mentions, message.role_mentions, own_role=own_role)
+        decision = access.decide(settings, author, source, mentioned=mentioned, own_id=own_id)
+        if not (mentioned or source.is_dm) and begins_with_another(message.content, own_id):
+            decision = Decision.IGNORE
+        if decision is Decision.IGNORE and access.is_source_allowed(settings, source):
+            self._ignored.add(message.id)
+            if message.message_snapshots:
+                self._reader.saw_forward(message)
+        return decision
 
     async def _accept(self, message: discord.Message, source: MessageSource, own_id: str, *, missed: bool) -> None:
         """Queue it, or say in the channel why not. Raises Draining."""
@@ -134,12 +153,11 @@ class Intake:
         self, message: discord.Message, source: MessageSource, own_id: str, pending: PendingMessage
     ) -> int | None:
         """Queue the message's turn; return how many are before it, `None` where there is no turn. Raises Draining."""
-        own_role = own_role_id(message.guild)
-        files = list(message.attachments)
-        for forwarded in message.message_snapshots:
-            files += forwarded.attachments
-        if is_blank(access.without_mention(pending.text, own_id, own_role_id=own_role)) and not files:
-            self._explain(message, source.channel_id, _EMPTY, reply=True)
+        reading = await self._reader.read(message, own_id)
+        unread = self._reader.nothing_to_do(reading, source)
+        if unread is not None:
+            if not author_of(message.author, webhook_id=message.webhook_id).is_program:
+                self._explain(message, source.channel_id, unread, reply=True)
             return None
         reactions = pending.reactions = ReactionUpdater(
             self._outbox, self._settings.reactions, source.channel_id, pending.key, again=pending.missed
@@ -147,39 +165,56 @@ class Intake:
         if self._pool.draining:
             raise Draining("cannot take a message: acpbot is about to stop or restart")
         thread_id: str | None = source.channel_id
+        title = self._reader.title(message, reading.shown, own_id)
         if not (source.is_thread or source.is_dm):
-            thread_id = await self._open_thread(message, own_id)
-        blocks = await self._download(thread_id, files) if files and thread_id is not None else []
-        if thread_id is None or pending.deleted:
-            reactions.on(ReactionEvent.ERROR if thread_id is None else ReactionEvent.CANCELLED)
+            thread_id = await self._open_thread(message, title)
+        if thread_id is None:
+            reactions.on(ReactionEvent.ERROR)
             return None
+        shown = await self._reader.with_past(message, reading, source, own_id)
+        files = await self._reader.download(shown, thread_id)
+        if pending.deleted or not (reading.has_words or shown.is_readable(files.names)):
+            reactions.on(ReactionEvent.CANCELLED if pending.deleted else ReactionEvent.ERROR)
+            return None
+        text = access.without_mention(pending.text, own_id, own_role_id=own_role_id(message.guild))
         incoming = IncomingMessage(
             thread_id=thread_id,
-            text=content.defuse(access.without_mention(pending.text, own_id, own_role_id=own_role)),
+            text=content.defuse(text),
             owner=str(message.author.id),
             key=pending.key,
             origin=source.channel_id,
-            context=_context(message),
-            blocks=blocks,
+            title=title[:_TITLE_MAX],
+            context=_context(message, shown),
+            blocks=files.blocks,
+            only_files=not (reading.has_words or shown.is_readable(())),
         )
+        return self._submit(message, incoming, pending, reactions)
+
+    def _submit(
+        self,
+        message: discord.Message,
+        incoming: IncomingMessage,
+        pending: PendingMessage,
+        reactions: ReactionUpdater,
+    ) -> int | None:
+        """Give the message to the pool; its author reads why where the pool does not take it. Raises Draining."""
         try:
             before = self._platform.conversations.receive(incoming)
         except Draining:
             raise
         except (WireError, AgentError) as error:
-            if self._explain(message, thread_id, refusal_text(error, incoming.owner)):
+            if self._explain(message, incoming.thread_id, refusal_text(error, incoming.owner)):
                 reactions.on(ReactionEvent.ERROR)
             else:
                 reactions.on(ReactionEvent.CANCELLED)
-                self._outbox.deny(source.channel_id, pending.key, self._settings.reactions.emojis.error)
+                self._outbox.deny(incoming.origin, pending.key, self._settings.reactions.emojis.error)
             return None
         if before and pending.view is not None:
             pending.view.show_queued(before)
         return before
 
-    async def _open_thread(self, message: discord.Message, own_id: str) -> str | None:
+    async def _open_thread(self, message: discord.Message, title: str) -> str | None:
         """The thread for a message in a channel; ``None`` where Discord opens none: the channel gets the reason."""
-        title = access.without_mention(_readable(message), own_id)
         channel_id, key = str(message.channel.id), str(message.id)
         try:
             # One person's threads are opened one by one: many of them must not keep others waiting.
@@ -204,35 +239,15 @@ class Intake:
         self._outbox.post(channel_id, text, reply_to=str(message.id) if reply else None)
         return True
 
-    async def _download(self, thread_id: str, files: list[discord.Attachment]) -> list[dict[str, Any]]:
-        """The files as content blocks; a message in the thread lists those that are left out."""
-        session = self._pool.get(thread_id)
-        agent = None if session is None else session.agent
-        capabilities = None if agent is None or agent.info is None else agent.capabilities.prompt_capabilities
-        announced = [
-            content.Attachment(filename=file.filename, content_type=file.content_type, size=file.size, url=file.url)
-            for file in files
-        ]
-        most = self._settings.discord.max_attachment_bytes
-        plan = content.plan(announced, capabilities, most)
-        blocks: list[dict[str, Any]] = []
-        notes = list(plan.refused)
-        for wanted in plan.accept:
-            try:
-                async with asyncio.timeout(download.SECONDS):
-                    data = await download.fetch(wanted.url, most, self._outbox.retries)
-            except (download.NotFetched, TimeoutError) as error:
-                reason = str(error) or f"it took more than {download.SECONDS:.0f} s"
-                notes.append(f"I did not pass on {code(wanted.filename)}: it could not be downloaded ({reason}).")
-                continue
-            taken = content.blocks(wanted.filename, data, capabilities, most)
-            blocks += taken.blocks
-            notes += taken.notes
-        if notes:
-            self._outbox.post(thread_id, "\n".join(notes)[:2000])
-        return blocks
-
     # Edits and deletions.
+
+    async def edited_anew(self, message: discord.Message, me: discord.ClientUser) -> None:
+        """Handle a message that was not for the bot, and may be since it was edited: once, and not after a day."""
+        oldest = self._outbox.rest.now() - OLDEST_SECONDS
+        # An event without the member's roles can't tell whether they may use the bot.
+        is_known = message.guild is None or message.author.bot or isinstance(message.author, discord.Member)
+        if is_known and message.created_at.timestamp() > oldest and self._ignored.discard(message.id):
+            await self.handle(message, me)
 
     def edited(self, message: discord.Message, me: discord.ClientUser) -> None:
         """Replace the text of a message whose turn does not run yet."""
@@ -270,16 +285,7 @@ def _why(error: RequestRefused) -> str:
     return "Mention me in a text channel, or in a thread."
 
 
-def _readable(message: discord.Message) -> str:
-    """The text with names in place of mentions, for the thread's title; mentions of bots stay as they are."""
-    text = message.content
-    for user in message.mentions:
-        if user.id != message.author.id and not user.bot:
-            text = text.replace(f"<@{user.id}>", f"@{user.display_name}").replace(f"<@!{user.id}>", f"@{user.name}")
-    return text
-
-
-def _context(message: discord.Message) -> str:
+def _context(message: discord.Message, shown: Readable) -> str:
     channel = message.channel
     name = None if isinstance(channel, discord.DMChannel) else getattr(channel, "name", None)
     return content.sender_context(
@@ -289,4 +295,5 @@ def _context(message: discord.Message) -> str:
         None if message.guild is None else message.guild.name,
         message.created_at,
         is_bot=message.author.bot,
+        shown=shown.data,
     )

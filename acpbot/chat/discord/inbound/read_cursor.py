@@ -105,7 +105,8 @@ class ReadCursor:
     def defer(self, message_id: int) -> None:
         """It can't be handled now: backfill is to find it again."""
         self._open.discard(message_id)
-        self._deferred.add(message_id)
+        if self.position is None or message_id > self.position:  # else backfill does not come to it any more
+            self._deferred.add(message_id)
 
     def gone(self, message_id: int) -> None:
         """Somebody has deleted it: backfill can't find it again."""

@@ -281,6 +281,7 @@ class SlashCommands:
         if not self._known(call.thread_id):
             return NO_SESSION
         text = f"<@{call.user_id}> has reset this session. The next message starts a new one."
+        self._channels.begin_anew(call.thread_id, call.interaction.id)
         ended = await self.ends.forget(call.thread_id, text, delete=True)
         return "Done: the session was ended and forgotten." if ended else "Done: nothing is remembered."
 

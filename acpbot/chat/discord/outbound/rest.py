@@ -257,6 +257,13 @@ class Rest:
         later = [message for message in found if int(message["id"]) > int(message_id)]
         return sorted(later, key=lambda message: int(message["id"]))
 
+    async def page_before(self, channel_id: str, message_id: str, limit: int) -> list[dict[str, Any]]:
+        """The last messages before this one, oldest first, ``limit`` at most (100)."""
+        path = f"/channels/{{channel_id}}/messages?before={message_id}&limit={limit}"
+        found = _messages_in(await self.call("GET", path, urgent=False, channel_id=channel_id))
+        earlier = [message for message in found if int(message["id"]) < int(message_id)]
+        return sorted(earlier, key=lambda message: int(message["id"]))[-limit:]
+
     async def member(self, guild_id: str, user_id: str) -> dict[str, Any]:
         """A member of a server. RequestRefused with NOT_FOUND: the person is none."""
         path = "/guilds/{guild_id}/members/{user_id}"

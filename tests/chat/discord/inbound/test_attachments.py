@@ -52,19 +52,15 @@ def test_images_and_texts_are_downloaded(name, content_type):
 
 
 def test_the_reason_is_given_for_each_file_that_is_left_out():
-    assert refusal(file("big.txt", size=30 * MIB)) == (
-        "I did not pass on `big.txt`: it has 30 MiB, and 8 MiB is the most."
-    )
-    assert refusal(file("a.zip", "application/zip")).endswith("only images and text files are taken.")
-    assert refusal(file("a.mp4", "video/mp4")).endswith("only images and text files are taken.")
-    assert refusal(file("a.heic", "image/heic")).endswith("images can be PNG, JPEG, GIF or WebP.")
-    assert refusal(file("a.png", "image/png"), NOTHING).endswith("this agent takes no images.")
-    assert refusal(file(), max_bytes=0).endswith("files are not taken here.")
+    assert refusal(file("big.txt", size=30 * MIB)) == ("Skipped `big.txt`: it has 30 MiB, and the limit is 8 MiB.")
+    assert refusal(file("a.zip", "application/zip")).endswith("I can only read images and text files.")
+    assert refusal(file("a.mp4", "video/mp4")).endswith("I can only read images and text files.")
+    assert refusal(file("a.heic", "image/heic")).endswith("I can only read images as PNG, JPEG, GIF or WebP.")
+    assert refusal(file("a.png", "image/png"), NOTHING).endswith("this agent can't read images.")
+    assert refusal(file(), max_bytes=0).endswith("I don't take files here.")
     assert refusal(file(size=0)).endswith("it is empty.")
     assert refusal(file(size=-1)).endswith("it is empty.")
-    assert refusal(file("`@everyone`\n\u202egpj.exe" + "x" * 5000, "a/b")).startswith(
-        "I did not pass on `'@everyone' gpj.exexxx"
-    )
+    assert refusal(file("`@everyone`\n\u202egpj.exe" + "x" * 5000, "a/b")).startswith("Skipped `'@everyone' gpj.exexxx")
 
 
 def test_an_image_is_downloaded_before_the_agent_is_known():
@@ -75,15 +71,15 @@ def test_of_twenty_files_ten_are_downloaded():
     files = [file(f"{number}.txt") for number in range(20)]
     accept, refused = plan(files, ALL, MIB)
     assert accept == files[:FILES_MAX]
-    assert len(refused) == 10
-    assert refused[0] == "I did not pass on `10.txt`: at most 10 files of a message are taken."
+    names = ", ".join(f"`{number}.txt`" for number in range(10, 19))
+    assert refused == [f"Skipped {names} and `19.txt`: I take at most 10 files with a message."]
 
 
 def test_files_that_are_too_large_together_are_left_out():
     files = [file(f"{number}.txt", size=7 * MIB) for number in range(6)]
     accept, refused = plan([*files, file("small.txt", size=4 * MIB)], ALL, 8 * MIB)
     assert accept == [*files[:4], file("small.txt", size=4 * MIB)]
-    assert refused[0] == "I did not pass on `4.txt`: the files of a message may have 32 MiB together."
+    assert refused[0] == "Skipped `4.txt` and `5.txt`: the limit for all files of a message is 32 MiB."
     assert plan([file(size=90 * MIB)], ALL, 100 * MIB).refused == []
 
 
@@ -106,7 +102,7 @@ def test_images_are_recognized_by_their_content(data, mime):
         "uri": "attachment:///lies.txt",
     }
     assert notes == []
-    assert blocks("a.png", data, NOTHING, MIB) == ([], ["I did not pass on `a.png`: this agent takes no images."])
+    assert blocks("a.png", data, NOTHING, MIB) == ([], ["Skipped `a.png`: this agent can't read images."])
 
 
 def test_a_text_is_a_resource_or_a_fenced_block():
@@ -135,7 +131,7 @@ def test_blocks_are_adapted_once_the_agent_is_known():
     assert fit(unknown, None) == (unknown, [])
     fitting, notes = fit(unknown, NOTHING)
     assert fitting == [{"type": "text", "text": "Attached file `b.txt`:\n```\nb\n```"}]
-    assert notes == ["I did not pass on `a.png`: this agent takes no images."]
+    assert notes == ["Skipped `a.png`: this agent can't read images."]
     other: list[dict[str, Any]] = [{"type": "text", "text": "t"}, {"type": "resource_link", "uri": "u", "name": "n"}]
     assert fit(other, NOTHING) == (other, [])
 
@@ -152,8 +148,8 @@ def test_a_large_text_is_cut_and_says_so():
 
 
 def test_more_data_than_announced_is_not_passed_on():
-    assert blocks("a.txt", b"a" * 11, ALL, 10) == ([], ["I did not pass on `a.txt`: it has more than 10 bytes."])
-    assert blocks("a.txt", b"", ALL, 10) == ([], ["I did not pass on `a.txt`: it is empty."])
+    assert blocks("a.txt", b"a" * 11, ALL, 10) == ([], ["Skipped `a.txt`: it has more than 10 bytes."])
+    assert blocks("a.txt", b"", ALL, 10) == ([], ["Skipped `a.txt`: it is empty."])
 
 
 @pytest.mark.parametrize(
@@ -171,7 +167,7 @@ def test_more_data_than_announced_is_not_passed_on():
 def test_binary_data_is_no_text(data):
     found, notes = blocks("x.txt", data, ALL, 8 * MIB)
     assert found == []
-    assert notes == ["I did not pass on `x.txt`: it is no image and no text that I can read (UTF-8 always works)."]
+    assert notes == ["Skipped `x.txt`: I can only read images and text files (UTF-8 always works)."]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])

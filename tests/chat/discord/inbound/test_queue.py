@@ -189,7 +189,7 @@ async def test_files_reach_the_agent_or_are_named_as_left_out(scene: Scene):
     await scene.idle(thread, 1)
     text = scene.text(thread)
     assert "resource attachment:///notes.txt, text/plain, 17 characters" in text
-    assert "I did not pass on `data.bin`" in text
+    assert "Skipped `data.bin`" in text
 
 
 async def test_a_missing_permission_to_open_threads_is_reported_in_the_channel(scene: Scene):

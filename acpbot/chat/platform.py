@@ -34,8 +34,9 @@ class IncomingMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A person's message that is meant for the agent: plain data, so that it can be kept over a restart.
 
     ``owner``: the platform's id of the person. ``key`` names the message, so that an edit or a deletion finds the
-    queued turn, and ``origin`` the channel that it is in, if that is not the thread. ``context`` is data
-    that goes after the text, and so are ``blocks`` (ACP content blocks: attached files).
+    queued turn, and ``origin`` the channel that it is in, if that is not the thread. ``channel``: the channel that the
+    thread belongs to. ``agent``: the one that the person has chosen for a conversation that begins with this message.
+    ``context`` is data that goes after the text, and so are ``blocks`` (ACP content blocks: attached files).
     """
 
     thread_id: str
@@ -44,6 +45,7 @@ class IncomingMessage(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""
     origin: str = ""
     agent: str | None = None
+    channel: str | None = None
     context: str = ""
     blocks: list[dict[str, Any]] = []
 

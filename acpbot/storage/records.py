@@ -17,6 +17,8 @@ class ThreadRecord(msgspec.Struct, gc=False):
     ``used_at``: when its last turn or session ended, or it began (Unix time, seconds). ``chosen``: what people set
     (``mode``, ``model`` or a config option) and the next session sets again; replaced, never changed in place.
     ``removal_notice_at``: when the thread read that its folder will be deleted (Unix time), ``None``: not yet.
+    ``channel``: the channel that the thread belongs to, by its platform's id; ``None`` where it belongs to none, and
+    where that is not known yet.
 
     There may be many thousands of them, and none can be part of a cycle, so the garbage collector skips them.
     """
@@ -33,6 +35,7 @@ class ThreadRecord(msgspec.Struct, gc=False):
     turns: int = 0
     chosen: dict[str, str] = {}
     removal_notice_at: float | None = None
+    channel: str | None = None
 
 
 class CostRecord(msgspec.Struct, frozen=True):

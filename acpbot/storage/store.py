@@ -73,6 +73,7 @@ MIGRATIONS: Final = (
         acp_session_id TEXT NOT NULL, reported REAL NOT NULL, PRIMARY KEY (thread_id, agent, currency)
     ) STRICT, WITHOUT ROWID;
     """,
+    "ALTER TABLE threads ADD COLUMN channel TEXT;",
 )
 
 _CHOSEN: Final = msgspec.json.Decoder(dict[str, str])
@@ -143,8 +144,9 @@ class Store:
 
     def save_thread(self, record: ThreadRecord) -> None:
         """Keep a thread as it is now."""
-        *values, chosen, notice_at = msgspec.structs.astuple(record)
-        self._write(_SAVE_THREAD, *values, msgspec.json.encode(chosen).decode(), notice_at)
+        values = msgspec.structs.asdict(record)
+        values["chosen"] = msgspec.json.encode(record.chosen).decode()
+        self._write(_SAVE_THREAD, *values.values())
 
     def forget_thread(self, thread_id: str) -> None:
         """The thread's conversation is over for good."""
@@ -262,9 +264,9 @@ def _instance(database: Database) -> tuple[str, bool]:
 def _restored(database: Database) -> RestoredState:
     state = RestoredState(seen={})
     for row in database.read(f"SELECT {_THREAD} FROM threads"):  # noqa: S608 - our own names
-        *same, resumable, turns, chosen, notice_at = row
-        values = (*same, bool(resumable), turns, _CHOSEN.decode(chosen), notice_at)
-        state.threads.append(ThreadRecord(*values))
+        values = dict(zip(ThreadRecord.__struct_fields__, row, strict=True))
+        values |= {"resumable": bool(values["resumable"]), "chosen": _CHOSEN.decode(values["chosen"])}
+        state.threads.append(ThreadRecord(**values))
     for row in database.read("SELECT thread_id, agent, currency, amount, acp_session_id, reported FROM costs"):
         state.costs.append(CostRecord(*row))
     for row in database.read("SELECT turn_id, thread_id, platform, state, message FROM turns ORDER BY sequence"):

@@ -414,8 +414,9 @@ def test_a_new_store_has_the_current_schema(path):
 def test_a_row_that_can_t_be_decoded_is_reported_as_damage(path, chosen):
     Store.open(path).close()
     with sqlite3.connect(path) as connection:
-        values = f"'1001', 'test', 'demo', NULL, NULL, '2026', 0.0, NULL, 0, 0, {chosen}, NULL"
-        connection.execute(f"INSERT INTO threads VALUES ({values})")  # noqa: S608 - the test's own
+        columns = "thread_id, platform, agent, created_at, used_at, resumable, turns, chosen"
+        values = f"'1001', 'test', 'demo', '2026', 0.0, 0, 0, {chosen}"
+        connection.execute(f"INSERT INTO threads ({columns}) VALUES ({values})")  # noqa: S608 - the test's own
     connection.close()
     for _ in range(2):
         with pytest.raises(StartError, match="is damaged"):

@@ -12,6 +12,7 @@ from acpbot.chat.discord.access import Channels, CurrentSettings
 from acpbot.chat.discord.discord_platform import DiscordPlatform, PendingMessages
 from acpbot.chat.discord.gateway.client import Bot
 from acpbot.chat.discord.gateway.supervisor import SILENCE_SECONDS, GatewayStatus, IdentifyLimiter, Supervisor
+from acpbot.chat.discord.inbound.agent_choice import NextAgents
 from acpbot.chat.discord.inbound.backfill import Backfill
 from acpbot.chat.discord.inbound.intake import Intake
 from acpbot.chat.discord.inbound.read_cursor import ReadCursor
@@ -79,7 +80,7 @@ class DiscordChat:
         )
         self._status = GatewayStatus(clock)
         self.cursor = ReadCursor(pool.store, self._rest.now)
-        messages, channels = PendingMessages(pool), Channels(pool)
+        messages, channels, next_agents = PendingMessages(pool), Channels(pool), NextAgents()
         self._threads = Threads(self.outbox, clock, self._on_crash)
         prompts = PermissionPrompts(current, channels, self.outbox)
         self._commands = SlashCommands(
@@ -88,6 +89,7 @@ class DiscordChat:
             channels=channels,
             outbox=self.outbox,
             asker_of=messages.asker_of,
+            next_agents=next_agents,
             prompt=prompt,
             on_crash=self._on_crash,
         )
@@ -111,6 +113,7 @@ class DiscordChat:
             channels=channels,
             threads=self._threads,
             outbox=self.outbox,
+            next_agents=next_agents,
             clock=clock,
         )
         self._backfill = Backfill(

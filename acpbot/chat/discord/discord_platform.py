@@ -14,7 +14,7 @@ from acpbot.aio import TaskSet
 from acpbot.chat.conversation import Conversations
 from acpbot.chat.discord import access
 from acpbot.chat.discord.access import PLATFORM, own_role_id
-from acpbot.chat.discord.inbound import content
+from acpbot.chat.discord.inbound import agent_choice, content
 from acpbot.chat.discord.inbound.content import defuse
 from acpbot.chat.discord.inbound.recheck import RECHECK_SECONDS, AccessRecheck
 from acpbot.chat.discord.inbound.refusal_text import refusal_text
@@ -329,6 +329,8 @@ class DiscordPlatform:
         message.text = content
         text = defuse(access.without_mention(content, str(me.id), own_role_id=own_role_id(guild)))
         view = message.view
+        if view is not None and view.incoming.agent is not None:
+            text = agent_choice.split(text)[1]
         if view is not None and message.stage is Stage.QUEUED and text not in {"", view.incoming.text}:
             view.incoming = self.conversations.revise(view.incoming, text) or view.incoming
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import discord
@@ -11,7 +12,7 @@ from acpbot.aio import KeyedLocks
 from acpbot.chat.discord import access
 from acpbot.chat.discord.access import PLATFORM, Decision, author_of, own_role_id
 from acpbot.chat.discord.discord_platform import PendingMessage
-from acpbot.chat.discord.inbound import content, download
+from acpbot.chat.discord.inbound import agent_choice, content, download
 from acpbot.chat.discord.inbound.recheck import AskedBy
 from acpbot.chat.discord.inbound.refusal_text import refusal_text
 from acpbot.chat.discord.outbound.reactions import ReactionEvent, ReactionUpdater
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from acpbot.chat.discord.access import Channels, CurrentSettings, MessageSource
     from acpbot.chat.discord.discord_platform import DiscordPlatform, PendingMessages
+    from acpbot.chat.discord.inbound.agent_choice import NextAgents
     from acpbot.chat.discord.inbound.read_cursor import ReadCursor
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.threads import Threads
@@ -56,6 +58,7 @@ class Intake:
         channels: Channels,
         threads: Threads,
         outbox: Outbox,
+        next_agents: NextAgents,
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -66,6 +69,7 @@ class Intake:
         self._channels = channels
         self._threads = threads
         self._outbox = outbox
+        self._next_agents = next_agents
         self._bot_turns = access.BotTurns()
         self._denials = access.AnswerLimit(clock)
         self._explanations = access.AnswerLimit(clock)
@@ -95,7 +99,8 @@ class Intake:
         elif access.is_allowed(settings, author, source):
             self._bot_turns.reset(channel_id)
         if decision is Decision.DENY and self._denials.take(author.id, channel_id):
-            log.info("message_denied", user=author.id, channel=channel_id)
+            rule = "person: max_bot_turns is reached" if author.is_program else access.denial(settings, author, source)
+            log.info("message_denied", user=author.id, channel=channel_id, rule=rule)
             self._outbox.deny(channel_id, str(message.id), DENIED)
         try:
             if decision is Decision.ALLOW:
@@ -135,11 +140,14 @@ class Intake:
     ) -> int | None:
         """Queue the message's turn; return how many are before it, `None` where there is no turn. Raises Draining."""
         own_role = own_role_id(message.guild)
-        files = list(message.attachments)
-        for forwarded in message.message_snapshots:
-            files += forwarded.attachments
+        files = [*message.attachments, *(file for one in message.message_snapshots for file in one.attachments)]
         if is_blank(access.without_mention(pending.text, own_id, own_role_id=own_role)) and not files:
             self._explain(message, source.channel_id, _EMPTY, reply=True)
+            return None
+        text = partial(self._text, pending, own_id, own_role)
+        named, refusal = self._agent_named(message, source, text(names_agent=False), has_files=bool(files))
+        if refusal is not None:
+            self._explain(message, source.channel_id, refusal, reply=True)
             return None
         reactions = pending.reactions = ReactionUpdater(
             self._outbox, self._settings.reactions, source.channel_id, pending.key, again=pending.missed
@@ -148,19 +156,21 @@ class Intake:
             raise Draining("cannot take a message: acpbot is about to stop or restart")
         thread_id: str | None = source.channel_id
         if not (source.is_thread or source.is_dm):
-            thread_id = await self._open_thread(message, own_id)
+            thread_id = await self._open_thread(message, own_id, names_agent=named is not None)
         blocks = await self._download(thread_id, files) if files and thread_id is not None else []
         if thread_id is None or pending.deleted:
             reactions.on(ReactionEvent.ERROR if thread_id is None else ReactionEvent.CANCELLED)
             return None
         incoming = IncomingMessage(
             thread_id=thread_id,
-            text=content.defuse(access.without_mention(pending.text, own_id, own_role_id=own_role)),
+            text=content.defuse(text(names_agent=named is not None)),
             owner=str(message.author.id),
             key=pending.key,
             origin=source.channel_id,
             context=_context(message),
             blocks=blocks,
+            agent=named or self._next_agent(thread_id, source.channel_id, str(message.author.id)),
+            channel=source.bound_id,
         )
         try:
             before = self._platform.conversations.receive(incoming)
@@ -173,13 +183,39 @@ class Intake:
                 reactions.on(ReactionEvent.CANCELLED)
                 self._outbox.deny(source.channel_id, pending.key, self._settings.reactions.emojis.error)
             return None
+        self._next_agents.used(source.channel_id, incoming.owner)
         if before and pending.view is not None:
             pending.view.show_queued(before)
         return before
 
-    async def _open_thread(self, message: discord.Message, own_id: str) -> str | None:
+    @staticmethod
+    def _text(pending: PendingMessage, own_id: str, own_role: str | None, *, names_agent: bool) -> str:
+        """What the message says to the agent; without the words that name one where ``names_agent``."""
+        text = access.without_mention(pending.text, own_id, own_role_id=own_role)
+        return agent_choice.split(text)[1] if names_agent else text
+
+    def _agent_named(
+        self, message: discord.Message, source: MessageSource, text: str, *, has_files: bool
+    ) -> tuple[str | None, str | None]:
+        """The agent that the text names, where a conversation begins with it, and why none can begin with it."""
+        name, rest = agent_choice.split(text)
+        if name is None or self._pool.thread(source.channel_id) is not None:
+            return None, None
+        if name not in self._pool.agents:
+            is_program = message.author.bot or message.webhook_id is not None  # such a text may say anything
+            return None, None if is_program else agent_choice.unknown_text(name, self._pool.agents)
+        return name, agent_choice.nothing_asked_text(name) if is_blank(rest) and not has_files else None
+
+    def _next_agent(self, thread_id: str, channel_id: str, user_id: str) -> str | None:
+        """The agent that the person has chosen by /agent for a conversation that begins now."""
+        chosen = None if self._pool.thread(thread_id) is not None else self._next_agents.get(channel_id, user_id)
+        return chosen if chosen in self._pool.agents else None
+
+    async def _open_thread(self, message: discord.Message, own_id: str, *, names_agent: bool) -> str | None:
         """The thread for a message in a channel; ``None`` where Discord opens none: the channel gets the reason."""
         title = access.without_mention(_readable(message), own_id)
+        if names_agent:
+            title = agent_choice.split(title)[1]
         channel_id, key = str(message.channel.id), str(message.id)
         try:
             # One person's threads are opened one by one: many of them must not keep others waiting.
@@ -245,7 +281,8 @@ class Intake:
             source = self._channels.source_of(message.channel, str(me.id))
             decision = access.decide(self._settings.discord, author, source, mentioned=True, own_id=str(me.id))
             if decision is not Decision.ALLOW:
-                log.info("edit_denied", user=author.id, message=pending.key)
+                rule = access.denial(self._settings.discord, author, source)
+                log.info("edit_denied", user=author.id, message=pending.key, rule=rule)
                 return
         self._platform.revise(pending, message.content, me, message.guild)
 

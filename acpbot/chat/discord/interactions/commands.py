@@ -16,11 +16,13 @@ from discord import app_commands
 from acpbot.aio import TaskSet, retry
 from acpbot.chat.discord import access
 from acpbot.chat.discord.access import PLATFORM, author_of
+from acpbot.chat.discord.inbound.agent_choice import unknown_text
 from acpbot.chat.discord.inbound.refusal_text import refusal_text
 from acpbot.chat.discord.interactions.call import Call
 from acpbot.chat.discord.interactions.command_text import (
     AGENT_HELP,
     HELP,
+    NEXT_AGENT_HELP,
     NO_SESSION,
     NOT_ENDED,
     next_text,
@@ -32,7 +34,7 @@ from acpbot.chat.discord.interactions.menus import Menu
 from acpbot.chat.discord.interactions.option_commands import OptionCommands
 from acpbot.chat.discord.interactions.respond import complete, defer, respond, show
 from acpbot.chat.discord.outbound.rest import RequestRefused, Unreachable
-from acpbot.errors import AcpbotError, Draining, InvalidParams
+from acpbot.errors import AcpbotError, Draining
 from acpbot.logs import get_logger
 from acpbot.sessions.views import Target
 
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from acpbot.chat.discord.access import Channels, CurrentSettings
+    from acpbot.chat.discord.inbound.agent_choice import NextAgents
     from acpbot.chat.discord.interactions.menus import Pressed
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.sessions.pool import Pool
@@ -65,7 +68,7 @@ _COMMANDS: Final = {
     "model": "Show the agent's models, or choose one",
     "mode": "Show the agent's modes, or choose one",
     "options": "Show all options of the agent, such as its effort, or set one",
-    "agent": "Show the agents, or start this thread over with another one",
+    "agent": "Show the agents, or choose one for this thread or for your next one",
     "sessions": "List your sessions",
     "help": "What I can do, and the agent's own commands",
 }
@@ -109,6 +112,7 @@ class SlashCommands:
         channels: Channels,
         outbox: Outbox,
         asker_of: Callable[[str], str | None],
+        next_agents: NextAgents,
         prompt: float = PROMPT_SECONDS,
         on_crash: Callable[[BaseException], object] | None = None,
     ) -> None:
@@ -117,6 +121,7 @@ class SlashCommands:
         self._channels = channels
         self._outbox = outbox
         self._asker_of = asker_of
+        self._next_agents = next_agents
         self._prompt = prompt
         self._options = OptionCommands(pool, outbox)
         self._ending: dict[str, str] = {}
@@ -320,13 +325,15 @@ class SlashCommands:
         thread = self._pool.thread(call.thread_id)
         names = sorted(self._pool.agents)
         if call.option is None:
-            current = None if thread is None else thread.agent
+            current = thread.agent if thread is not None else self._next_agent(call)
             lines = [f"{'▶️' if name == current else '▫️'} {name}" for name in names]
-            return "\n".join([*lines, AGENT_HELP])
+            return "\n".join([*lines, AGENT_HELP if self._known(call.thread_id) else NEXT_AGENT_HELP])
         if call.option not in names:
-            raise InvalidParams(f"cannot use agent {call.option[:40]!r}: the agents are {', '.join(names)}")
+            return unknown_text(call.option, names)
         if not self._known(call.thread_id):
-            return NO_SESSION
+            self._next_agents.choose(call.thread_id, call.user_id, call.option)
+            is_channel = not (call.source.is_thread or call.source.is_dm)
+            return f"Your next {'thread in this channel' if is_channel else 'message here'} goes to `{call.option}`."
         if thread is not None and thread.agent == call.option:
             return f"This thread uses `{call.option}` already."
         if self._pool.draining:  # the old session would be gone, and no new one could be started
@@ -335,8 +342,14 @@ class SlashCommands:
         owner = None if thread is None else thread.owner
         if not await self._forget(call.thread_id, text):
             self._outbox.post(call.thread_id, text)
-        self._pool.ensure(call.thread_id, platform=PLATFORM, owner=owner, agent=call.option)
+        channel = call.source.bound_id
+        self._pool.ensure(call.thread_id, platform=PLATFORM, owner=owner, agent=call.option, channel=channel)
         return f"Done: `{call.option}` works in this thread from now on."
+
+    def _next_agent(self, call: Call) -> str:
+        """The agent of the next conversation that the person begins here."""
+        chosen = self._next_agents.get(call.thread_id, call.user_id)
+        return chosen or self._settings.now.agent_of(call.source.bound_id)
 
     async def _sessions(self, call: Call) -> str:
         rows = self._pool.rows(suspended=True)

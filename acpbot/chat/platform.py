@@ -19,7 +19,9 @@ class ChatFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The chat platform's connection. The terminal's chat is always connected.
 
     ``since``: RFC 3339 UTC, since when ``connected`` is what it is. ``disconnected_seconds``: how long there has been
-    no connection; ``None`` while there is one, and where there never was one.
+    no connection; ``None`` while there is one, and where there never was one. ``channels_problem``: what keeps the bot
+    from its work in its channels; ``commands_problem``: why its slash commands are not registered. ``None`` where there
+    is no problem, or none is known.
     """
 
     platform: str
@@ -28,6 +30,8 @@ class ChatFacts(msgspec.Struct, frozen=True, kw_only=True):
     disconnected_seconds: float | None = None
     latency_ms: float | None = None
     heartbeat_ack_seconds: float | None = None
+    channels_problem: str | None = None
+    commands_problem: str | None = None
 
 
 class IncomingMessage(msgspec.Struct, frozen=True, kw_only=True):

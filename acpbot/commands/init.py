@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import typer
 
-from acpbot.commands.check_online import PORTAL, invite_link
+from acpbot.chat.discord.permissions import invite_link
+from acpbot.commands.check_online import PORTAL
 from acpbot.config import loader
 from acpbot.config.field_types import InvalidValue, clean_token
 from acpbot.config.paths import current_directory, home_directory

@@ -12,11 +12,13 @@ from acpbot.aio import KeyedLocks
 from acpbot.chat.discord import access
 from acpbot.chat.discord.access import PLATFORM, Decision, author_of, own_role_id
 from acpbot.chat.discord.discord_platform import PendingMessage
+from acpbot.chat.discord.gateway.places import missing_permissions
 from acpbot.chat.discord.inbound import agent_choice, content, download
 from acpbot.chat.discord.inbound.recheck import AskedBy
 from acpbot.chat.discord.inbound.refusal_text import refusal_text
 from acpbot.chat.discord.outbound.reactions import ReactionEvent, ReactionUpdater
-from acpbot.chat.discord.outbound.rest import FORBIDDEN, UNKNOWN_MESSAGE, RequestRefused, Unreachable
+from acpbot.chat.discord.outbound.rest import UNKNOWN_MESSAGE, RequestRefused, Unreachable
+from acpbot.chat.discord.outbound.threads import not_opened_text
 from acpbot.chat.platform import IncomingMessage
 from acpbot.chat.rendering.markdown import code
 from acpbot.errors import AgentError, Draining, WireError
@@ -221,17 +223,15 @@ class Intake:
             # One person's threads are opened one by one: many of them must not keep others waiting.
             async with self._locks.hold((channel_id, message.author.id)):
                 thread_id = await self._threads.open(channel_id, key, title)
-        except RequestRefused as error:
-            words = None if error.code == UNKNOWN_MESSAGE else f"I cannot open a thread here ({error}). {_why(error)}"
-        except Unreachable as error:
-            words = f"I cannot open a thread here: Discord does not answer ({error}). Try again in a moment."
+        except (RequestRefused, Unreachable) as error:
+            missing = missing_permissions(message.channel)
+            log.warning("thread_not_opened", channel=channel_id, error=str(error), missing=", ".join(missing) or "-")
+            if not (isinstance(error, RequestRefused) and error.code == UNKNOWN_MESSAGE):  # else it is deleted
+                self._explain(message, channel_id, not_opened_text(error, missing), reply=True)
+            return None
         else:
             self._channels.add_thread(thread_id, channel_id)
             return thread_id
-        log.warning("thread_not_opened", channel=channel_id, reason=words or "it is deleted")
-        if words is not None:
-            self._explain(message, channel_id, words, reply=True)
-        return None
 
     def _explain(self, message: discord.Message, channel_id: str, text: str, *, reply: bool = False) -> bool:
         """Post why a message is not taken; not again and again to the same person. Return whether it is posted."""
@@ -298,13 +298,6 @@ class Intake:
             return
         log.info("thread_deleted", thread=thread_id)
         await self._pool.kill([Target(thread_id=thread_id, session_id=session.session_id)], forget=True)
-
-
-def _why(error: RequestRefused) -> str:
-    """What can be done about a thread that Discord does not want to open."""
-    if error.status == FORBIDDEN:
-        return "I need the permissions View Channel, Send Messages in Threads and Create Public Threads."
-    return "Mention me in a text channel, or in a thread."
 
 
 def _readable(message: discord.Message) -> str:

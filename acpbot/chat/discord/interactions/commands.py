@@ -18,6 +18,7 @@ from acpbot.chat.discord import access
 from acpbot.chat.discord.access import PLATFORM, author_of
 from acpbot.chat.discord.inbound.agent_choice import unknown_text
 from acpbot.chat.discord.inbound.refusal_text import refusal_text
+from acpbot.chat.discord.interactions import registration
 from acpbot.chat.discord.interactions.call import Call
 from acpbot.chat.discord.interactions.command_text import (
     AGENT_HELP,
@@ -37,6 +38,7 @@ from acpbot.chat.discord.outbound.rest import RequestRefused, Unreachable
 from acpbot.errors import AcpbotError, Draining
 from acpbot.logs import get_logger
 from acpbot.sessions.views import Target
+from acpbot.text import operator_line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -101,7 +103,7 @@ class SlashCommands:
     """Registers and answers them, for people who may use the bot in the channel.
 
     ``asker_of`` says who asked for the turn that runs in a thread. ``prompt``: seconds after which an answer is
-    deferred.
+    deferred. ``problem``: why the commands are not registered.
     """
 
     def __init__(
@@ -128,6 +130,7 @@ class SlashCommands:
         self._registering = TaskSet("discord commands", on_crash)
         self._answering = TaskSet("discord answers", on_crash)
         self._registered = False
+        self.problem: str | None = None
         self._handlers: dict[str, Callable[[Call], Awaitable[str | Menu]]] = {
             "status": self._status,
             "cancel": self._cancel,
@@ -153,15 +156,15 @@ class SlashCommands:
             self._registering.keep(partial(self._register, str(client.application_id)), name="register")
 
     async def _register(self, application_id: str) -> None:
+        register = partial(registration.register, self._outbox.rest, application_id)
         body = definitions(dms=self._settings.discord.allow_dm)
-        path = "/applications/{application_id}/commands"
-        put = partial(self._outbox.rest.call, "PUT", path, body, application_id=application_id)
         try:
-            await retry(put, on=(Unreachable,), backoff=self._outbox.retries)
+            await retry(partial(register, body), on=(Unreachable,), backoff=self._outbox.retries)
         except RequestRefused as error:
+            self.problem = f"Discord refuses the slash commands: {operator_line(str(error))}; see the log, and restart"
             log.warning("commands_refused", error=str(error))
         else:
-            self._registered = True
+            self._registered, self.problem = True, None
 
     async def close(self) -> None:
         """Stop registering and answering."""

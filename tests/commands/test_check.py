@@ -95,3 +95,32 @@ def test_an_agent_that_is_not_signed_in_is_named_with_its_methods_and_the_comman
     well, (line,) = checked(tmp_path, argv=(*faulty("wants_sign_in"), METHODS, "key"))
     assert not well
     assert "it isn't signed in (Authentication required); it offers web (Log in), key (Key); run `acpbot exec" in line
+
+
+def of_channels(folder: Path, table: str) -> tuple[bool, list[str]]:
+    """Whether all is well, and the lines about the channel 5, without its name."""
+    path = folder / "config.toml"
+    agent = f"[agent]\ncommand = {json.dumps(DEMO[0])}\nargs = {json.dumps(DEMO[1:])}\n"
+    path.write_text(f'{agent}[discord]\nbot_token = "t"\nallowed_users = ["1"]\n[discord.channels."5"]\n{table}\n')
+    path.chmod(0o600)
+    lines: list[str] = []
+    environ = {"HOME": str(folder), "PATH": os.environ["PATH"], "ACPBOT_SOCKET": str(folder / "s")}
+    well = check(path, environ, lines.append, online=False)
+    assert f'[discord.channels."5"]\n# agent is not set\n{table}' in "\n".join(lines)
+    return well, [line.removeprefix("channel 5: ") for line in lines if line.startswith("channel ")]
+
+
+def test_the_mode_of_a_channel_is_tried(tmp_path: Path):
+    well, lines = of_channels(tmp_path, f'working_dir = "{tmp_path}"\nmode = "auto"')
+    assert well
+    assert "agent default: mode: auto (Auto): Runs the command of `tool` without asking" in lines
+    well, lines = of_channels(tmp_path, f'working_dir = "{tmp_path}"\nmode = "plan"')
+    assert not well
+    assert lines[-1].endswith("it has no mode 'plan', it offers ask, auto")
+
+
+def test_a_channel_s_folder_that_is_not_there_is_an_error(tmp_path: Path):
+    well, lines = of_channels(tmp_path, f'working_dir = "{tmp_path}/none"')
+    assert not well
+    way_out = 'make it, or correct [discord.channels."5"] working_dir'
+    assert lines == [f"cannot work in {tmp_path}/none: it is not a directory; {way_out}"]

@@ -352,7 +352,8 @@ class SlashCommands:
     def _next_agent(self, call: Call) -> str:
         """The agent of the next conversation that the person begins here."""
         chosen = self._next_agents.get(call.thread_id, call.user_id)
-        return chosen or self._settings.now.agent_of(call.source.bound_id)
+        is_there = chosen is not None and chosen in self._pool.agents
+        return str(chosen) if is_there else self._settings.now.agent_of(call.source.bound_id)
 
     async def _sessions(self, call: Call) -> str:
         rows = self._pool.rows(suspended=True)

@@ -38,7 +38,9 @@ _TEXT: Final = frozenset({0, 5})
 _POSTS: Final = frozenset({15, 16})
 """A forum, a media channel: people open the posts, and the bot answers in them."""
 _CATEGORY: Final = 4
-_NOT_IN_POSTS: Final = frozenset({"Send Messages", "Create Public Threads"})
+_THREADS: Final = frozenset({10, 11, 12})
+_TO_OPEN: Final = frozenset({"Send Messages", "Create Public Threads"})
+"""What the bot does not need where it opens no threads."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -67,7 +69,7 @@ def missing(kind: int, held: int) -> tuple[str, ...]:
     """The names of the permissions that the bot needs in a channel of this kind and does not have there."""
     if not held & PERMISSIONS["View Channels"]:
         return ("View Channels",)  # without it Discord takes all others away
-    needed = (name for name in PERMISSIONS if kind not in _POSTS or name not in _NOT_IN_POSTS)
+    needed = (name for name in PERMISSIONS if kind not in _POSTS | _THREADS or name not in _TO_OPEN)
     return tuple(name for name in needed if not held & PERMISSIONS[name])
 
 
@@ -79,7 +81,7 @@ def held_in(
     ``overwrites``: id, allowed and denied bits. ``roles``: the bits of each role by id; that of everyone has the id of
     the ``server``. ``member``: the ids of the roles that the user holds.
     """
-    own = [role for role in member if role in roles]
+    own = [role for role in member if role in roles and role != server]
     held = roles.get(server, 0)
     for role in own:
         held |= roles[role]

@@ -6,6 +6,7 @@ import discord
 import pytest
 
 from acpbot.chat.discord import permissions
+from acpbot.chat.discord.discord_platform import undelivered_text
 from acpbot.chat.discord.outbound.rest import RequestRefused, Unreachable
 from acpbot.chat.discord.outbound.threads import not_opened_text
 from acpbot.chat.discord.permissions import PERMISSIONS, Place, Server, held_in, missing, report
@@ -43,6 +44,7 @@ def test_overwrites_go_from_everyone_to_the_roles_to_the_user():
     roles = {"1": view | send, "2": 0, "3": 0}
     everyone, role, other, user = ("1", 0, view), ("2", view, send), ("3", send, 0), ("9", 0, view)
     assert held_in([everyone], roles, ["2", "3"], "9", "1") == send
+    assert held_in([("1", view, 0), ("2", 0, view)], roles, ["1", "2"], "9", "1") == send  # discord.py lists everyone
     assert held_in([everyone, role], roles, ["2", "3"], "9", "1") == view
     assert held_in([everyone, role, other], roles, ["2", "3"], "9", "1") == view | send
     assert held_in([user, everyone, role, other], roles, ["2", "3"], "9", "1") == send
@@ -70,6 +72,19 @@ def test_channels_in_which_nothing_can_be_opened_are_named():
         "problem: #all in home is a category: name its channels",
         "problem: #talk in home is no text channel or forum, and Discord opens no threads there",
     ]
+
+
+@pytest.mark.parametrize(
+    ("error", "lacks", "words"),
+    [
+        (RequestRefused(403, 50083, "Archived"), (), "it is locked. A moderator can unlock it; then ask again there."),
+        (RequestRefused(400, 160005, "Locked"), (), "it is locked. A moderator can unlock it; then ask again there."),
+        (RequestRefused(403, 50013, "Missing"), ("Attach Files",), "I need this permission: **Attach Files**."),
+        (RequestRefused(403, 50001, "Access"), (), "An admin of this server can check my permissions."),
+    ],
+)
+def test_a_channel_reads_why_an_answer_in_its_thread_is_incomplete(error, lacks, words):
+    assert words in undelivered_text("1", "7", error, lacks)
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,7 @@ class Conversations:
         ``recovered_turn``: the id that an earlier run of the daemon gave to the turn.
         """
         turn_id = recovered_turn or secrets.token_hex(8)
+        is_known = recovered_turn is not None and self._pool.thread(incoming.thread_id) is not None
         view = self._platform.turn_view(incoming)
         turn = Turn(
             _blocks(incoming),
@@ -244,7 +245,12 @@ class Conversations:
         )
         try:
             return self._pool.submit(
-                incoming.thread_id, turn, platform=self._platform.platform, owner=incoming.owner, agent=incoming.agent
+                incoming.thread_id,
+                turn,
+                platform=self._platform.platform,
+                owner=incoming.owner,
+                agent=None if is_known else incoming.agent,  # somebody may have changed it since
+                channel=incoming.channel,
             )
         except BaseException:
             view.on_refused()

@@ -19,7 +19,9 @@ class ChatFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The chat platform's connection. The terminal's chat is always connected.
 
     ``since``: RFC 3339 UTC, since when ``connected`` is what it is. ``disconnected_seconds``: how long there has been
-    no connection; ``None`` while there is one, and where there never was one.
+    no connection; ``None`` while there is one, and where there never was one. ``channels_problem``: what keeps the bot
+    from its work in its channels; ``commands_problem``: why its slash commands are not registered. ``None`` where there
+    is no problem, or none is known.
     """
 
     platform: str
@@ -28,15 +30,19 @@ class ChatFacts(msgspec.Struct, frozen=True, kw_only=True):
     disconnected_seconds: float | None = None
     latency_ms: float | None = None
     heartbeat_ack_seconds: float | None = None
+    channels_problem: str | None = None
+    commands_problem: str | None = None
 
 
 class IncomingMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A person's message that is meant for the agent: plain data, so that it can be kept over a restart.
 
     ``owner``: the platform's id of the person. ``key`` names the message, so that an edit or a deletion finds the
-    queued turn, and ``origin`` the channel that it is in, if that is not the thread. ``context`` is data
-    that goes after the text, and so are ``blocks`` (ACP content blocks: attached files). ``title`` names a thread that
-    begins with it, where ``text`` is not what people see. ``only_files``: without ``blocks`` there is nothing to do.
+    queued turn, and ``origin`` the channel that it is in, if that is not the thread. ``channel``: the channel that the
+    thread belongs to. ``agent``: the one that the person has chosen for a conversation that begins with this message.
+    ``context`` is data that goes after the text, and so are ``blocks`` (ACP content blocks: attached files). ``title``
+    names a thread that begins with it, where ``text`` is not what people see. ``only_files``: without ``blocks`` there
+    is nothing to do.
     """
 
     thread_id: str
@@ -45,6 +51,7 @@ class IncomingMessage(msgspec.Struct, frozen=True, kw_only=True):
     key: str = ""
     origin: str = ""
     agent: str | None = None
+    channel: str | None = None
     title: str = ""
     context: str = ""
     blocks: list[dict[str, Any]] = []

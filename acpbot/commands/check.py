@@ -6,6 +6,7 @@ import asyncio
 import os
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from acpbot.acp import mcp
 from acpbot.commands.check_online import try_token
 from acpbot.config import loader, security
 from acpbot.config.describe import describe
+from acpbot.config.settings import channel_table
 from acpbot.errors import AgentError, AgentRefused
 from acpbot.runtimes.local.launcher import choose_launcher
 from acpbot.sessions.launch import launch, start_error
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from acpbot.acp.agent import Agent
-    from acpbot.config.settings import AgentSettings, Settings
+    from acpbot.config.settings import AgentSettings, ChannelSettings, Settings
     from acpbot.runtimes.runtime import Launcher
     from acpbot.sessions.options import Choice
 
@@ -53,11 +55,44 @@ async def _check(settings: Settings, environ: Mapping[str, str], say: Callable[[
     try:
         asks = settings.permissions.policy == "ask"
         results = [await _try_agent(launcher, agent, environ, say, asks=asks) for agent in settings.agents.values()]
+        for channel_id, agent in _modes_of_channels(settings):
+            say_of_channel = partial(_say_of_channel, channel_id, say)
+            results.append(await _try_agent(launcher, agent, environ, say_of_channel, asks=asks))
     finally:
         await launcher.aclose()
+    results += [_check_folder(channel_id, channel, say) for channel_id, channel in _channels(settings)]
     if online:
         results.append(await try_token(settings, say))
     return all(results)
+
+
+def _channels(settings: Settings) -> list[tuple[str, ChannelSettings]]:
+    return [] if settings.discord is None else list(settings.discord.channels.items())
+
+
+def _modes_of_channels(settings: Settings) -> Iterator[tuple[str, AgentSettings]]:
+    """The agents whose mode a channel changes, with the first such channel: each agent and mode once."""
+    tried = {(agent.name, agent.mode) for agent in settings.agents.values()}
+    for channel_id, channel in _channels(settings):
+        own = settings.agents[settings.agent_of(channel_id)]
+        in_channel = settings.in_channel(own, channel_id)
+        is_folder = channel.working_dir is None or channel.working_dir.is_dir()  # else that is the problem
+        if is_folder and (own.name, in_channel.mode) not in tried:
+            tried.add((own.name, in_channel.mode))
+            yield channel_id, in_channel
+
+
+def _say_of_channel(channel_id: str, say: Callable[[str], None], line: str) -> None:
+    say(f"channel {channel_id}: {line}")
+
+
+def _check_folder(channel_id: str, channel: ChannelSettings, say: Callable[[str], None]) -> bool:
+    folder = channel.working_dir
+    if folder is None or folder.is_dir():
+        return True
+    way_out = f"make it, or correct [{channel_table(channel_id)}] working_dir"
+    say(operator_line(f"channel {channel_id}: cannot work in {folder}: it is not a directory; {way_out}"))
+    return False
 
 
 async def _try_agent(

@@ -1,21 +1,25 @@
-"""`acpbot check --online`: try the bot token, say what the application still lacks, print the invite link.
+"""`acpbot check --online`: try the bot token, say what the bot still lacks in which channel, print the invite link.
 
-It sends two GET requests with the bot token to ``[discord] api_base``, as the daemon would. Sources:
-docs.discord.com, "Permissions", "OAuth2" (bot authorization flow), "Application" (application flags).
+It sends a few GET requests with the bot token to ``[discord] api_base``, as the daemon would. Sources:
+docs.discord.com, "OAuth2" (bot authorization flow), "Application" (application flags), "Guild", "Channel".
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlencode
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
 
 from acpbot import __version__
+from acpbot.chat.discord.permissions import Place, Server, held_in, invite_link, report
 from acpbot.config.values import Secret
 from acpbot.errors import AcpbotError
 from acpbot.text import operator_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     import aiohttp
 
@@ -24,31 +28,42 @@ if TYPE_CHECKING:
 PORTAL: Final = "https://discord.com/developers/applications"
 API: Final = "https://discord.com/api/v10"
 
-PERMISSIONS: Final = {
-    "Add Reactions": 1 << 6,
-    "View Channels": 1 << 10,
-    "Send Messages": 1 << 11,
-    "Attach Files": 1 << 15,
-    "Read Message History": 1 << 16,
-    "Create Public Threads": 1 << 35,
-    "Send Messages in Threads": 1 << 38,
-}
-"""What the bot needs in a server. It may rename a thread that it created without Manage Threads."""
-
-SCOPES: Final = ("bot", "applications.commands")
-
 # GATEWAY_MESSAGE_CONTENT of a verified application, and the _LIMITED one of all others. The bot asks for no other
 # privileged intent: each message carries its author's roles, so it does not need the Server Members Intent.
 _MESSAGE_CONTENT: Final = 1 << 18 | 1 << 19
 
+_Id = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{1,20}\Z")]
+_Bits = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{1,20}\Z")]
+
+
+class _Named(msgspec.Struct):
+    id: _Id
+
+
+class _Role(_Named):
+    permissions: _Bits
+
+
+class _Overwrite(_Named):
+    allow: _Bits
+    deny: _Bits
+
+
+class _Channel(_Named):
+    type: int
+    name: str
+    permission_overwrites: list[_Overwrite] = []
+
+
+class _Member(msgspec.Struct):
+    roles: list[_Id]
+
+
+_SERVERS_MOST: Final = 10
+"""Each takes three requests."""
+
 _SECONDS: Final = 15.0
 _LONGEST_ANSWER: Final = 1024 * 1024
-
-
-def invite_link(client_id: str) -> str:
-    """The page where an administrator of a server adds the bot, with just the permissions that it needs."""
-    query = {"client_id": client_id, "scope": " ".join(SCOPES), "permissions": sum(PERMISSIONS.values())}
-    return f"https://discord.com/oauth2/authorize?{urlencode(query)}"
 
 
 async def try_token(settings: Settings, say: Callable[[str], None], *, seconds: float = _SECONDS) -> bool:
@@ -57,7 +72,7 @@ async def try_token(settings: Settings, say: Callable[[str], None], *, seconds: 
         say("discord: there is no [discord] table: the chat is local, there is no token to try")
         return True
     try:
-        user, application = await _fetch(settings, settings.discord, seconds)
+        user, application, servers, more = await _fetch(settings, settings.discord, seconds)
     except AcpbotError as error:
         say(f"discord: {error}")
         return False
@@ -69,12 +84,21 @@ async def try_token(settings: Settings, say: Callable[[str], None], *, seconds: 
             "discord: cannot read messages: the application has no Message Content Intent; "
             f"switch it on at {PORTAL}, Bot, Privileged Gateway Intents"
         )
-    say(f"discord: invite it with {invite_link(application['id'])}")
+    for ok, line in report(settings.discord, servers, str(application["id"]), more=more):
+        fine = fine and ok
+        say(operator_line(f"discord: {'' if ok else 'problem: '}{line}"))
+    if servers:  # else it has been said
+        say(f"discord: invite it with {invite_link(application['id'])}")
     return fine
 
 
-async def _fetch(settings: Settings, discord: DiscordSettings, seconds: float) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The bot's user and its application. ``AcpbotError`` says why there is no answer."""
+async def _fetch(
+    settings: Settings, discord: DiscordSettings, seconds: float
+) -> tuple[dict[str, Any], dict[str, Any], list[Server], int]:
+    """The bot's user, its application, and the servers that it is in: some, and how many more.
+
+    ``AcpbotError`` says why there is no answer.
+    """
     import aiohttp  # noqa: PLC0415 - 0.2 s that only this check needs
 
     base = discord.api_base or API
@@ -83,8 +107,12 @@ async def _fetch(settings: Settings, discord: DiscordSettings, seconds: float) -
     fix = "check the network and [discord] api_base" if discord.api_base else "check the network"
     try:
         async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=seconds)) as session:
-            user = await _get(session, f"{base}/users/@me", shown, settings, discord)
-            return user, await _get(session, f"{base}/oauth2/applications/@me", shown, settings, discord)
+            get = partial(_get, session, base=base, shown=shown, source=_token_source(settings, discord))
+            async with asyncio.timeout(seconds):
+                user, application = await get("/users/@me", _Named), await get("/oauth2/applications/@me", _Named)
+                guilds = await get("/users/@me/guilds", list[_Named])
+                servers = await _servers(get, str(user["id"]), guilds[:_SERVERS_MOST])
+                return user, application, servers, len(guilds) - len(servers)
     except TimeoutError:
         raise AcpbotError(f"cannot reach {shown}: no answer within {seconds:g} s; {fix}") from None
     except (aiohttp.ClientError, OSError) as error:
@@ -94,17 +122,33 @@ async def _fetch(settings: Settings, discord: DiscordSettings, seconds: float) -
         raise AcpbotError(f"cannot ask {shown}: {type(error).__name__}; correct [discord] api_base") from None
 
 
-async def _get(
-    session: aiohttp.ClientSession, url: str, shown: str, settings: Settings, discord: DiscordSettings
-) -> dict[str, Any]:
-    """One JSON object with an ``id`` of digits. Redirects are not followed, so that the token reaches no other host."""
-    import msgspec  # noqa: PLC0415 - the same
+async def _servers(
+    get: Callable[[str, Any], Awaitable[Any]], user_id: str, guilds: list[dict[str, Any]]
+) -> list[Server]:
+    """These servers, with their channels and the bot's permissions there."""
+    found: list[Server] = []
+    for guild in guilds:
+        path = f"/guilds/{guild['id']}"
+        roles = {one["id"]: int(one["permissions"]) for one in await get(f"{path}/roles", list[_Role])}
+        member = await get(f"{path}/members/{user_id}", _Member)
+        places = []
+        for one in await get(f"{path}/channels", list[_Channel]):
+            overwrites = [
+                (each["id"], int(each["allow"]), int(each["deny"])) for each in one.get("permission_overwrites", ())
+            ]
+            held = held_in(overwrites, roles, member["roles"], user_id, guild["id"])
+            places.append(Place(one["id"], str(one["name"]), one["type"], held))
+        found.append(Server(str(guild.get("name")), places))
+    return found
 
-    async with session.get(url, allow_redirects=False) as response:
+
+async def _get(session: aiohttp.ClientSession, path: str, kind: Any, *, base: str, shown: str, source: str) -> Any:
+    """A JSON value that fits ``kind``. Redirects are not followed, so that the token reaches no other host."""
+    async with session.get(f"{base}{path}", allow_redirects=False) as response:
         if response.status == 401:  # noqa: PLR2004 - the number is the name
             raise AcpbotError(
                 operator_line(
-                    f"cannot log in: Discord refuses the token of {_token_source(settings, discord)}; make a new one "
+                    f"cannot log in: Discord refuses the token of {source}; make a new one "
                     f"at {PORTAL}, Bot, Reset Token, and put it there"
                 )
             )
@@ -120,10 +164,11 @@ async def _get(
                 break
     try:
         answer = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        answer = None
-    if not isinstance(answer, dict) or not str(answer.get("id")).isdecimal():
-        raise AcpbotError(f"cannot try the token: {shown} does not answer as Discord's API; correct [discord] api_base")
+        msgspec.convert(answer, kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise AcpbotError(
+            f"cannot try the token: {shown} does not answer as Discord's API; correct [discord] api_base"
+        ) from None
     return answer
 
 

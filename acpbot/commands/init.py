@@ -15,36 +15,37 @@ import secrets
 import shlex
 import shutil
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import typer
 
-from acpbot.commands.check_online import PORTAL, invite_link
+from acpbot.chat.discord.permissions import invite_link
+from acpbot.commands.check_online import PORTAL
 from acpbot.config import loader
 from acpbot.config.field_types import InvalidValue, clean_token
-from acpbot.config.paths import current_directory
+from acpbot.config.paths import current_directory, home_directory
 from acpbot.config.values import show, to_toml
 from acpbot.errors import AcpbotError, CannotAsk
 from acpbot.text import operator_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from acpbot.config.settings import Settings
 
 T = TypeVar("T")
 
-KNOWN_AGENTS: Final = (
-    ("claude-agent-acp",),
-    ("codex-acp",),
-    ("gemini", "--acp"),
-    ("copilot", "--acp"),
-    ("opencode", "acp"),
-    ("qwen", "--acp"),
-    ("hermes-acp",),
-)
-"""The command lines with which known agents speak ACP on their stdin and stdout."""
+KNOWN_AGENTS: Final[dict[tuple[str, ...], str]] = {
+    ("claude-agent-acp",): "npm install -g @agentclientprotocol/claude-agent-acp",
+    ("codex-acp",): "npm install -g @agentclientprotocol/codex-acp",
+    ("gemini", "--acp"): "npm install -g @google/gemini-cli",
+    ("copilot", "--acp"): "npm install -g @github/copilot",
+    ("opencode", "acp"): "npm install -g opencode-ai",
+    ("qwen", "--acp"): "npm install -g @qwen-code/qwen-code",
+    ("hermes-acp",): "pip install 'hermes-agent[acp]'",
+}
+"""The command lines with which known agents speak ACP on their stdin and stdout, and how each is installed."""
 
 DEMO_AGENT: Final = (sys.executable or "python3", "-m", "acpbot.demo.agent")
 
@@ -61,12 +62,16 @@ class People(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """The answers. ``token`` is ``None`` for a local chat; empty ``channels`` mean all channels."""
+    """The answers. ``token`` is ``None`` for a local chat; empty ``channels`` mean all channels.
+
+    ``working_dir``: where the code is; ``None``: each thread gets an empty folder of its own.
+    """
 
     token: str | None
     people: People
     channels: tuple[str, ...]
     agent: tuple[str, ...]
+    working_dir: str | None = None
 
 
 class _Invalid(Exception):
@@ -96,6 +101,9 @@ def init(path: Path | None, environ: Mapping[str, str]) -> None:
     settings = write(target, render(answers), environ)
     for warning in settings.warnings:
         typer.echo(f"warning: {warning}")
+    if answers.working_dir is not None and target.resolve().is_relative_to(Path(answers.working_dir).resolve()):
+        folder = operator_line(answers.working_dir)
+        typer.echo(f"warning: this file is in {folder}, where agents work, and they could change it; move it elsewhere")
     typer.echo(operator_line(f"Written and loaded: {target}, which only you can read."))
     _print_next_steps(answers, client_id, f" --config {shlex.quote(str(target))}" if path is not None else "")
 
@@ -130,6 +138,11 @@ def render(answers: Answers) -> str:
     lines += ["[agent]", f"command = {to_toml(command)}"]
     if args:
         lines.append(f"args = {to_toml(args)}")
+    if answers.working_dir is not None:
+        lines += [
+            "# Every thread works in this folder.",
+            f"working_dir = {to_toml(answers.working_dir.replace('${', '$${'))}",
+        ]
     if answers.agent[0].rpartition("/")[2] == "opencode":
         lines += [
             "# `opencode acp` also listens on a loopback port: without a password to every user of this machine.",
@@ -188,11 +201,11 @@ def _ask(environ: Mapping[str, str]) -> Answers:
     typer.echo(f"\nThe bot's token: {PORTAL}, your application, Bot, Reset Token.")
     token = _prompt("Bot token (hidden; empty for a local chat without Discord): ", _token, read=getpass.getpass)
     if token is None:
-        return Answers(None, People(), (), _agent(environ))
+        return Answers(None, People(), (), _agent(environ), _working_dir(environ))
     typer.echo("\nIds: in Discord switch on Settings, Advanced, Developer Mode; then right-click, Copy ID.")
     people = _people()
     channels = _prompt("Channel ids (empty: every channel that it can see): ", lambda text: _ids(text, "channel"))
-    return Answers(token, people, channels, _agent(environ))
+    return Answers(token, people, channels, _agent(environ), _working_dir(environ))
 
 
 def _people() -> People:
@@ -215,6 +228,12 @@ def _agent(environ: Mapping[str, str]) -> tuple[str, ...]:
     )
     for number, argv in enumerate(choices, 1):
         typer.echo(f"  {number}  {'the demo agent (no model)' if argv is DEMO_AGENT else ' '.join(argv)}")
+    missing = {argv[0]: how for argv, how in KNOWN_AGENTS.items() if argv not in found}
+    if missing:
+        typer.echo("Not on PATH, and how to install them (Ctrl-C, install, and run `acpbot init` again):")
+    width = max(map(len, missing), default=0)
+    for name, how in missing.items():
+        typer.echo(f"  -  {name:{width}}  {how}")
 
     def parse(text: str) -> tuple[str, ...]:
         if not text:
@@ -226,6 +245,30 @@ def _agent(environ: Mapping[str, str]) -> tuple[str, ...]:
         return next((argv for argv in found if text == argv[0]), None) or _command(text, path)
 
     return _prompt("Number, or the command line of another ACP agent (empty: 1): ", parse)
+
+
+def _working_dir(environ: Mapping[str, str]) -> str | None:
+    """The folder in which the agent works, which must be there; without one each thread begins in an empty folder."""
+    typer.echo("\nWhere is the code? All threads work in this folder. Without one, each begins in an empty folder.")
+    typer.echo('Another folder for a channel: a table [discord.channels."ID"], see config.toml.example.')
+
+    def parse(text: str) -> str | None:
+        if not text:
+            return None
+        home = home_directory(environ)
+        if text == "~" or text.startswith("~/"):
+            if home is None:
+                raise _Invalid("HOME is not set; write an absolute path")
+            text = str(home / text[2:].lstrip("/"))
+        if not Path(text).is_absolute():
+            raise _Invalid(f"{show(text)} is a relative path; write an absolute one")
+        if not Path(text).is_dir():
+            raise _Invalid(f"there is no folder {show(text)}; make it first or correct its name")
+        if not os.access(text, os.R_OK | os.W_OK | os.X_OK):
+            raise _Invalid(f"you may not read and write {show(text)}; name a folder that you may, or change its rights")
+        return text
+
+    return _prompt("Folder (an absolute path; empty: none): ", parse)
 
 
 def _command(text: str, path: str) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acpbot.config.settings import AgentSettings, DiscordSettings, agent_table
-from acpbot.config.values import Secret, config_error, quoted_key
+from acpbot.config.settings import AgentSettings, ChannelSettings, DiscordSettings, agent_table, channel_table
+from acpbot.config.values import Secret, config_error, nearest, quoted_key, show, to_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,17 +21,33 @@ _ID_LENGTH = 17
 
 def check_access(discord: DiscordSettings, source: str) -> None:
     """Raise ``ConfigError`` where nobody is allowed to talk to the bot, or nowhere."""
-    if not (discord.allow_all_users or discord.allowed_users or discord.allowed_role_ids):
+    anywhere = discord.allow_all_users or discord.allowed_users or discord.allowed_role_ids
+    for channel_id, channel in discord.channels.items():
+        if not (channel.allowed_users or channel.allowed_role_ids if channel.has_own_people else anywhere):
+            problem = f"[{channel_table(channel_id)}] lets nobody in"
+            fix = "name people in its allowed_users or roles in its allowed_role_ids, or leave the table out"
+            raise config_error(source, f"{problem}; {fix}")
+    if not (anywhere or discord.channels):
         raise config_error(
             source,
             '[discord] lets nobody in; add allowed_users = ["YOUR ID"] (in Discord: Developer Mode, Copy User ID)'
             ' or allowed_role_ids = ["A ROLE\'S ID"], or allow_all_users = true for everybody',
         )
-    if not (discord.allow_all_channels or discord.allowed_channels or discord.allow_dm):
+    if not (discord.allow_all_channels or discord.allowed_channels or discord.channels or discord.allow_dm):
         raise config_error(
             source,
             '[discord] allows no channel; add allowed_channels = ["A CHANNEL\'S ID"] or leave allow_all_channels out',
         )
+
+
+def check_channels(discord: DiscordSettings, agents: Mapping[str, AgentSettings], source: str) -> None:
+    """Raise ``ConfigError`` where a channel names an agent that there is not."""
+    for channel_id, channel in discord.channels.items():
+        if channel.agent is not None and channel.agent not in agents:
+            names = " or ".join(map(to_toml, agents))
+            problem = f"[{channel_table(channel_id)}] agent must be {names}, not {show(channel.agent)}"
+            meant = nearest(channel.agent, agents) or next(iter(agents))
+            raise config_error(source, f"{problem}; write agent = {to_toml(meant)}")
 
 
 def token_variables(discord: DiscordSettings | None) -> frozenset[str]:
@@ -58,6 +74,11 @@ def check_token_stays_secret(
             if leaks(value):
                 where = f"[{agent_table(agent.name)}] {key}"
                 raise config_error(source, f"{where} would give the bot token to the agent; leave it out")
+    modes = {} if discord is None else {key: channel.mode for key, channel in discord.channels.items()}
+    for channel_id, mode in modes.items():
+        if leaks(mode or ""):
+            where = f"[{channel_table(channel_id)}] mode"
+            raise config_error(source, f"{where} would give the bot token to the agent; leave it out")
 
 
 def _given(agent: AgentSettings, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -102,27 +123,45 @@ def warnings(
     """What is probably not meant, one sentence each. ``store``: the database's path."""
     for agent in agents.values():
         if agent.working_dir is not None and _inside(store, agent.working_dir):
-            where = f"[{agent_table(agent.name)}] working_dir"
-            yield f"{where} {agent.working_dir} holds acpbot's own database {store}: name a folder below it"
+            yield _holds_database(agent_table(agent.name), agent.working_dir, store)
         for name in agent.inherit_env:
             if name not in environ:
                 yield f"[{agent_table(agent.name)}] inherit_env names {name}, which is not set"
     if discord is not None:
         yield from _discord_warnings(discord)
+        for channel_id, channel in discord.channels.items():
+            if channel.working_dir is not None and _inside(store, channel.working_dir):
+                yield _holds_database(channel_table(channel_id), channel.working_dir, store)
+
+
+def _holds_database(table: str, working_dir: Path, store: Path) -> str:
+    return f"[{table}] working_dir {working_dir} holds acpbot's own database {store}: name a folder below it"
+
+
+def _short_ids(table: str, settings: DiscordSettings | ChannelSettings) -> Iterator[str]:
+    for key in settings.__struct_fields__:
+        value = getattr(settings, key)
+        for item in value if isinstance(value, tuple) else ():
+            if len(item) < _ID_LENGTH:
+                yield f"[{table}] {key} holds {item}, which is too short for a Discord id (17 to 20 digits)"
 
 
 def _discord_warnings(discord: DiscordSettings) -> Iterator[str]:
-    for key in discord.__struct_fields__:
-        value = getattr(discord, key)
-        for item in value if isinstance(value, tuple) else ():
-            if len(item) < _ID_LENGTH:
-                yield f"[discord] {key} holds {item}, which is too short for a Discord id (17 to 20 digits)"
+    yield from _short_ids("discord", discord)
+    for channel_id, channel in discord.channels.items():
+        if len(channel_id) < _ID_LENGTH:
+            yield f"[{channel_table(channel_id)}] has a name that is too short for a Discord id (17 to 20 digits)"
+        yield from _short_ids(channel_table(channel_id), channel)
     if discord.allow_all_users and (discord.allowed_users or discord.allowed_role_ids):
         yield "[discord] allow_all_users = true lets everybody in: allowed_users and allowed_role_ids have no effect"
     if discord.allow_all_channels and discord.allowed_channels:
         yield "[discord] allow_all_channels = true: allowed_channels has no effect"
     if not (discord.allow_all_users or discord.allowed_role_ids):
-        for admin in sorted(set(discord.admin_users) - set(discord.allowed_users)):
+        known = {
+            *discord.allowed_users,
+            *(user for one in discord.channels.values() for user in one.allowed_users or ()),
+        }
+        for admin in sorted(set(discord.admin_users) - known):
             yield f"[discord] admin_users names {admin}, whom allowed_users does not let in"
     for key in ("api_base", "gateway_url"):
         if re.match(r"(http|ws)://(?!127\.|localhost\b|\[::1\])", getattr(discord, key) or ""):

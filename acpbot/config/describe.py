@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from acpbot.config.field_types import FieldType, keys_of
 from acpbot.config.mcp_servers import McpServer
-from acpbot.config.settings import Settings, agent_table
+from acpbot.config.settings import Settings, agent_table, channel_table
 from acpbot.config.values import Secret, to_toml
 from acpbot.text import HIDDEN, operator_line
 
@@ -26,6 +26,8 @@ def describe(settings: Settings) -> str:
         value = getattr(settings, name)
         if isinstance(value, Struct):
             lines += _table(name, value)
+            for channel_id, channel in getattr(value, "channels", {}).items():
+                lines += _table(channel_table(channel_id), channel)
         elif isinstance(value, Mapping):
             for agent in value.values():
                 lines += _table(agent_table(agent.name), agent)

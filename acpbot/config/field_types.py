@@ -171,14 +171,17 @@ class FieldType(NamedTuple):
 
 @functools.cache
 def keys_of(table: type[msgspec.Struct]) -> dict[str, FieldType | type[msgspec.Struct]]:
-    """The keys of a table and their types, in order; a struct is a table below it. A field of plain str is no key."""
+    """The keys of a table and their types, in order; a struct is a table below it.
+
+    A field of plain str is no key, and neither is a mapping to structs: the tables of channels are read by themselves.
+    """
     found: dict[str, FieldType | type[msgspec.Struct]] = {}
     annotations = typing.get_type_hints(table, include_extras=True)
     for field in msgspec.structs.fields(table):
         annotation = annotations[field.name]
         if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
             found[field.name] = annotation
-        elif annotation is not str:
+        elif annotation is not str and typing.get_origin(annotation) is not Mapping:
             found[field.name] = _field_type(field.name, annotation, field.default)
     return found
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from acpbot.config.checks import check_access, check_apart, check_token_stays_secret, warnings
+from acpbot.config.checks import check_access, check_apart, check_channels, check_token_stays_secret, warnings
 from acpbot.config.field_types import FieldType, InvalidValue, KeyLocation, clean_token, keys_of
 from acpbot.config.mcp_servers import repeated_name
 from acpbot.config.paths import (
@@ -32,8 +32,10 @@ from acpbot.config.paths import (
 )
 from acpbot.config.security import WRITE, literal_token
 from acpbot.config.settings import (
+    DISCORD_ID,
     TABLES,
     AgentSettings,
+    ChannelSettings,
     DiscordSettings,
     LogSettings,
     ManagementSettings,
@@ -44,6 +46,7 @@ from acpbot.config.settings import (
     Settings,
     ShutdownSettings,
     StoreSettings,
+    channel_table,
 )
 from acpbot.config.values import Secret, config_error, nearest, quoted_key, show, to_toml
 from acpbot.text import operator_line
@@ -97,6 +100,8 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Settings:
     discord = _discord(top["discord"], reader) if "discord" in top else None
     agents = _agents(top, reader)
     default = _default_agent(top, agents, reader)
+    if discord is not None:
+        check_channels(discord, agents, source)
     check_token_stays_secret(agents, discord, source, environ)
     pool = reader.table(PoolSettings, top.get("pool", {}), "pool")
     if "workspace" not in pool:
@@ -190,7 +195,7 @@ def _unknown_key(source: str, key: str, name: str, known: Mapping[str, object]) 
         fix = "it belongs at the top of the file, above the first [table]"
     elif tables := _tables_with(key):
         fix = f"it belongs into {tables}"
-    elif meant := nearest(key, known):
+    elif meant := nearest(key, [*known, "channels"] if name == "discord" else known):
         fix = f"did you mean {meant}?"
     else:
         fix = f"its keys are {', '.join(known)}"
@@ -232,6 +237,10 @@ def _toml(text: str, source: str) -> dict[str, Any]:
 
 
 def _discord(raw: object, reader: _Reader) -> DiscordSettings:
+    channels: Mapping[str, ChannelSettings] = {}
+    if isinstance(raw, dict) and "channels" in raw:
+        raw = dict(raw)
+        channels = _channels(raw.pop("channels"), reader)
     fields = reader.table(DiscordSettings, raw, "discord")
     if "bot_token" in fields and "bot_token_file" in fields:
         raise config_error(reader.source, "[discord] has both bot_token and bot_token_file; leave one out")
@@ -242,10 +251,24 @@ def _discord(raw: object, reader: _Reader) -> DiscordSettings:
             reader.source,
             '[discord] has no token; add bot_token = "${DISCORD_BOT_TOKEN}", or bot_token_file = "/path/of/a/file"',
         )
-    fields.setdefault("allow_all_channels", not fields.get("allowed_channels"))
-    settings = DiscordSettings(**fields)
+    fields.setdefault("allow_all_channels", not (fields.get("allowed_channels") or channels))
+    settings = DiscordSettings(**fields, channels=types.MappingProxyType(channels))
     check_access(settings, reader.source)
     return settings
+
+
+def _channels(raw: object, reader: _Reader) -> Mapping[str, ChannelSettings]:
+    if not isinstance(raw, dict):
+        raise _not_a_table(reader.source, 'discord.channels."ID"', raw, 'working_dir = "/srv/project"')
+    made: dict[str, ChannelSettings] = {}
+    for channel_id, table in raw.items():
+        if not re.fullmatch(DISCORD_ID, channel_id):
+            problem = f"[discord.channels.{quoted_key(channel_id)}] must be named by a channel's id, digits in quotes"
+            inside = re.findall(r"[0-9]{15,20}", channel_id)
+            example = inside[-1] if inside else "123456789012345678"
+            raise config_error(reader.source, f"{problem}; write [{channel_table(example)}]")
+        made[channel_id] = ChannelSettings(**reader.table(ChannelSettings, table, channel_table(channel_id)))
+    return made
 
 
 def _token_file(path: Path, reader: _Reader) -> tuple[Path, Secret]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
 
-from acpbot.config.settings import agent_table
+from acpbot.config.settings import agent_table, channel_table
 from acpbot.config.values import Secret, quoted_key
 from acpbot.text import HIDDEN, operator_line
 
@@ -210,6 +210,13 @@ def _of_discord(discord: DiscordSettings) -> Iterator[Finding]:
     if discord.allow_all_users:
         detail = "[discord] allow_all_users: everybody who can write in its channels can have the agents run programs"
         yield _warning("allow_all_users", detail, "name people in allowed_users or roles in allowed_role_ids")
+    for channel_id, channel in discord.channels.items():
+        users = set(channel.allowed_users or ()) - set(discord.allowed_users)
+        roles = set(channel.allowed_role_ids or ()) - set(discord.allowed_role_ids)
+        more = [*(f"user {user}" for user in sorted(users)), *(f"role {role}" for role in sorted(roles))]
+        if more and not discord.allow_all_users:
+            detail = f"[{channel_table(channel_id)}] lets people in whom [discord] does not: {', '.join(more)}"
+            yield Finding(name="channel_people", level="note", detail=operator_line(detail))
     if discord.allow_bot_messages != "off" and not discord.trusted_bot_ids:
         detail = f'[discord] allow_bot_messages = "{discord.allow_bot_messages}" lets every bot in its channels in'
         yield _warning("untrusted_bots", detail, "name those that may in trusted_bot_ids")

@@ -13,19 +13,18 @@ from collections.abc import Mapping  # noqa: TC003 - read at run time, through t
 from pathlib import Path  # noqa: TC003 - the same
 from typing import Annotated, ClassVar, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Struct, field, structs
 
 from acpbot.config import field_types as ft
 from acpbot.config.mcp_servers import McpServer, mcp_server
 
 _ONCE = {"uniqueItems": True}
 
+DISCORD_ID = r"\A[1-9][0-9]{0,19}\Z"
 DiscordId = Annotated[
     str,
     ft.discord_id,
-    Meta(
-        pattern=r"\A[1-9][0-9]{0,19}\Z", description="a Discord id, digits in quotes", examples=["123456789012345678"]
-    ),
+    Meta(pattern=DISCORD_ID, description="a Discord id, digits in quotes", examples=["123456789012345678"]),
 ]
 DiscordIds = Annotated[
     tuple[DiscordId, ...], Meta(description="a list of Discord ids, digits in quotes", extra_json_schema=_ONCE)
@@ -69,16 +68,40 @@ def _path(example: str) -> Meta:
     return Meta(description="an absolute path (or begin with ~/)", examples=[example])
 
 
+Mode = Annotated[str, ft.masked_text, Meta(pattern=_OFFERED, description="a mode of the agent", examples=["plan"])]
+
+
+class ChannelSettings(Struct, frozen=True, kw_only=True):
+    """``[discord.channels."ID"]``: a channel that is bound to a project. Its threads and forum posts inherit all of it.
+
+    ``agent``: what new threads get; ``None``: ``default_agent``. ``working_dir``: the cwd of all sessions in its
+    threads, whichever agent runs. ``mode``: as ``[agents.NAME] mode``, for the channel's own agent: another one, which
+    a person has chosen, keeps its own. Where ``allowed_users`` or ``allowed_role_ids`` is given, both together replace
+    who is allowed by ``[discord]``.
+    """
+
+    agent: Annotated[str, ft.text, Meta(description="the name of an agent", examples=["claude"])] | None = None
+    working_dir: Annotated[Path, ft.path, _path("/srv/project")] | None = None
+    mode: Mode | None = None
+    allowed_users: DiscordIds | None = None
+    allowed_role_ids: DiscordIds | None = None
+
+    @property
+    def has_own_people(self) -> bool:
+        """Whether the channel says itself who is allowed."""
+        return self.allowed_users is not None or self.allowed_role_ids is not None
+
+
 class DiscordSettings(Struct, frozen=True, kw_only=True):
     """``[discord]``: how to connect, and who may talk to the bot. Ids are texts of digits.
 
     A person is allowed by ``allowed_users``, by holding a role of ``allowed_role_ids``, or by ``allow_all_users``; the
-    channel by ``allowed_channels`` or ``allow_all_channels``, which is true where it is left out and
-    ``allowed_channels`` is empty. ``admin_users`` and ``admin_role_ids`` allow nobody: whoever is allowed and is named
-    there may also control the threads of others and answer permission requests there. ``max_attachment_bytes`` holds
-    for each file; 0 accepts none. ``footer``: below each answer are its agent, model, time, context and cost.
-    ``api_base`` and ``gateway_url`` are ``None`` where Discord's own addresses are used; ``api_base`` has no slash at
-    its end.
+    channel by ``allowed_channels``, by a table in ``channels`` (by id), or by ``allow_all_channels``, which is true
+    where it is left out and neither of the others names a channel. ``admin_users`` and ``admin_role_ids`` allow nobody:
+    whoever is allowed and is named there may also control the threads of others and answer permission requests there.
+    ``max_attachment_bytes`` holds for each file; 0 accepts none. ``footer``: below each answer are its agent, model,
+    time, context and cost. ``api_base`` and ``gateway_url`` are ``None`` where Discord's own addresses are used;
+    ``api_base`` has no slash at its end.
     """
 
     NEEDS_RESTART: ClassVar = ("bot_token", "allow_dm", "api_base", "gateway_url")
@@ -104,6 +127,7 @@ class DiscordSettings(Struct, frozen=True, kw_only=True):
     max_attachment_bytes: Annotated[int, ft.size, _size(0, 100 * 1024**2)] = 8 * 1024**2
     api_base: ApiUrl | None = None
     gateway_url: WebSocketUrl | None = None
+    channels: Mapping[str, ChannelSettings] = types.MappingProxyType({})
 
 
 class AgentSettings(Struct, frozen=True, kw_only=True):
@@ -136,10 +160,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
         tuple[Annotated[str, ft.text, Meta(pattern=r"\A[^=\s]+\Z", examples=["HTTPS_PROXY"])], ...],
         Meta(description="a list of names of environment variables", extra_json_schema=_ONCE),
     ] = ()
-    mode: (
-        Annotated[str, ft.masked_text, Meta(pattern=_OFFERED, description="a mode of the agent", examples=["plan"])]
-        | None
-    ) = None
+    mode: Mode | None = None
     model: (
         Annotated[str, ft.masked_text, Meta(pattern=_OFFERED, description="a model of the agent", examples=["opus"])]
         | None
@@ -325,11 +346,30 @@ class Settings(Struct, frozen=True, kw_only=True):
     shutdown: ShutdownSettings = field(default_factory=ShutdownSettings)
     warnings: tuple[str, ...] = ()
 
+    def channel(self, channel_id: str | None) -> ChannelSettings | None:
+        """The table of a channel; ``None`` where it has none."""
+        return None if self.discord is None or channel_id is None else self.discord.channels.get(channel_id)
+
+    def agent_of(self, channel_id: str | None) -> str:
+        """The agent that a new thread of the channel gets."""
+        channel = self.channel(channel_id)
+        return self.default_agent if channel is None or channel.agent is None else channel.agent
+
+    def in_channel(self, agent: AgentSettings, channel_id: str | None) -> AgentSettings:
+        """An agent's settings in the threads of a channel: its folder and its mode go before the agent's own."""
+        channel = self.channel(channel_id)
+        if channel is None:
+            return agent
+        is_channels_own = agent.name == self.agent_of(channel_id)
+        mode = channel.mode if channel.mode is not None and is_channels_own else agent.mode
+        return structs.replace(agent, working_dir=channel.working_dir or agent.working_dir, mode=mode)
+
 
 # Every table by its name, so that an error can name the table that a misplaced key belongs to; [agents.NAME] has the
-# keys of [agent].
+# keys of [agent], and each channel has a table in the place of ID.
 TABLES: Mapping[str, type[Struct]] = {
     "discord": DiscordSettings,
+    "discord.channels.ID": ChannelSettings,
     "agent": AgentSettings,
     "pool": PoolSettings,
     "permissions": PermissionSettings,
@@ -348,3 +388,8 @@ TABLES: Mapping[str, type[Struct]] = {
 def agent_table(name: str) -> str:
     """The name of an agent's table."""
     return "agent" if name == "default" else f"agents.{name}"
+
+
+def channel_table(channel_id: str) -> str:
+    """The name of a channel's table."""
+    return f'discord.channels."{channel_id}"'

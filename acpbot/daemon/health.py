@@ -106,6 +106,8 @@ def checks(inputs: HealthInputs) -> tuple[Check, ...]:
         "descriptors": _descriptor_problem(inputs.open_files),
         "socket": inputs.socket_problem,
         "strays": _stray_problem(inputs.strays),
+        "channels": inputs.chat.channels_problem,
+        "commands": inputs.chat.commands_problem,
     }
     return tuple(Check(name, reason is None, reason) for name, reason in problems.items())
 

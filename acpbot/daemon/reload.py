@@ -12,6 +12,7 @@ from msgspec import Struct, structs
 
 from acpbot.aio import DISK
 from acpbot.config.field_types import FieldType, keys_of
+from acpbot.config.settings import channel_table
 from acpbot.errors import ConfigError
 from acpbot.logs import get_logger
 
@@ -39,7 +40,7 @@ def merge(in_force: Settings, wanted: Settings) -> Settings:
 def differences(old: Settings, new: Settings) -> list[str]:
     """The names of what differs, such as '[pool] max_sessions'; never values, which may be secret.
 
-    Agents are named whole, such as '[agents.claude]', and so is [discord] where it is on one side only.
+    Agents and channels are named whole, such as '[agents.claude]', and so is [discord] where it is on one side only.
     """
     before, after = dict(_named(old)), dict(_named(new))
     shared = before.keys() & after.keys()
@@ -54,6 +55,8 @@ def _named(settings: Settings) -> Iterator[tuple[str, Any]]:
     yield "default_agent", settings.default_agent
     if settings.discord is not None:
         yield "[discord]", True
+        for channel_id, channel in settings.discord.channels.items():
+            yield f"[{channel_table(channel_id)}]", channel
     for name in settings.__struct_fields__:
         value = getattr(settings, name)
         if isinstance(value, Struct):

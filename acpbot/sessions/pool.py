@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
 
 import msgspec
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from acpbot.config.settings import AgentSettings, Settings
     from acpbot.runtimes.runtime import Launcher
-    from acpbot.sessions.thread import ThreadListener
+    from acpbot.sessions.thread import Beginning, ThreadListener
     from acpbot.sessions.turn import PermissionNote, Turn
     from acpbot.sessions.views import Reason
 
@@ -201,7 +201,9 @@ class Pool:
         found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
         for session in self._table.current.values():
             agent = session.agent_settings.name
-            if keys := changed_keys(session.agent_settings, self.agents.get(agent)):
+            now = self.agents.get(agent)
+            wanted = None if now is None else self._settings.now.in_channel(now, session.thread.channel)
+            if keys := changed_keys(session.agent_settings, wanted):
                 found.setdefault((agent, keys), []).append(session.thread.thread_id)
         return [OutdatedSessions(agent, keys, tuple(threads)) for (agent, keys), threads in found.items()]
 
@@ -212,9 +214,7 @@ class Pool:
 
     # People's messages.
 
-    def submit(
-        self, thread_id: str, turn: Turn, *, platform: str, owner: str | None = None, agent: str | None = None
-    ) -> int:
+    def submit(self, thread_id: str, turn: Turn, **begin: Unpack[Beginning]) -> int:
         """Queue a turn in the thread's session, started if need be; how many turns are before it.
 
         Raises Draining, TooMany (pool exhausted, or queue full), InvalidParams, Conflict (another agent).
@@ -223,8 +223,8 @@ class Pool:
             raise Draining(_DRAINING)
         current = self._table.current.get(thread_id)
         if current is not None and (current.turns.turn is not None or current.turns.queue):
-            self._capacity.check_queue(turn, platform)
-        session = self._ensure(thread_id, platform=platform, owner=owner, agent=agent)
+            self._capacity.check_queue(turn, begin["platform"])
+        session = self._ensure(thread_id, **begin)
         thread = session.thread
         if thread.title is None:
             thread.title = title_from(turn.title or turn.text)
@@ -233,15 +233,17 @@ class Pool:
             self.store.turn_queued(TurnRecord(turn.turn_id, thread_id, thread.platform, "queued", turn.message))
         return before
 
-    def ensure(self, thread_id: str, *, platform: str, owner: str | None = None, agent: str | None = None) -> Session:
+    def ensure(self, thread_id: str, **begin: Unpack[Beginning]) -> Session:
         """The thread's session; a new one is started where there is none. Raises as :meth:`submit`."""
         if self.draining and thread_id not in self._table.current:
             raise Draining(_DRAINING)
-        return self._ensure(thread_id, platform=platform, owner=owner, agent=agent)
+        return self._ensure(thread_id, **begin)
 
-    def _ensure(self, thread_id: str, *, platform: str, owner: str | None = None, agent: str | None = None) -> Session:
-        thread, agents = self._threads.by_id.get(thread_id), self._settings.now.agents
-        name = agent or (self._settings.now.default_agent if thread is None else thread.agent)
+    def _ensure(self, thread_id: str, **begin: Unpack[Beginning]) -> Session:
+        platform, owner, agents = begin["platform"], begin.get("owner"), self._settings.now.agents
+        thread = self._threads.in_channel(thread_id, begin.get("channel"))
+        channel = begin.get("channel") if thread is None else thread.channel
+        name = begin.get("agent") or (self._settings.now.agent_of(channel) if thread is None else thread.agent)
         choice = agents.get(name)
         if choice is None and thread is not None and thread.agent == name:
             choice = self._removed_agents.get(name)
@@ -266,12 +268,12 @@ class Pool:
             after.append(removal)
         if thread is None:
             check_thread_id(thread_id)
-            thread = ThreadRecord(thread_id, platform, name, owner, None, rfc3339(), self._wall())
+            thread = ThreadRecord(thread_id, platform, name, owner, None, rfc3339(), self._wall(), channel=channel)
             self._threads.by_id[thread_id] = thread
         session = self._table.current[thread_id] = Session(
             thread,
             settings=self._settings,
-            agent_settings=choice,
+            agent_settings=self._settings.now.in_channel(choice, channel),
             environ=self._environ,
             launcher=self._launcher,
             observer=self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, Required, TypedDict
 
 from acpbot.aio import DISK, TaskSet
 from acpbot.errors import Ambiguous, NotFound
@@ -38,6 +38,19 @@ def title_from(text: str) -> str | None:
     lines = text.strip().splitlines()
     line = lines[0].strip() if lines else ""
     return (line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1].rstrip() + "…") or None
+
+
+class Beginning(TypedDict, total=False):
+    """What is known of a thread whose session may have to begin.
+
+    ``owner``: the platform's id of the person. ``agent``: the one that was chosen, ``None``: the thread's own, else its
+    channel's, else the default. ``channel``: the channel that the thread belongs to, ``None``: as it is known.
+    """
+
+    platform: Required[str]
+    owner: str | None
+    agent: str | None
+    channel: str | None
 
 
 class ThreadListener(Protocol):
@@ -98,6 +111,13 @@ class ThreadRegistry:
             self.by_id[record.thread_id] = record
         for cost in store.restored.costs:
             self._costs.setdefault(cost.thread_id, {})[cost.agent, cost.currency] = cost
+
+    def in_channel(self, thread_id: str, channel: str | None) -> ThreadRecord | None:
+        """The thread, which belongs to ``channel``, ``None``: as it is known."""
+        thread = self.by_id.get(thread_id)
+        if thread is not None and channel is not None:
+            thread.channel = channel
+        return thread
 
     def save(self, thread: ThreadRecord) -> None:
         """Store a thread where it has changed."""

@@ -1,4 +1,4 @@
-"""Where agents work: ``<workspace>/<thread_id>/`` each, one folder for all, or an agent's own ``working_dir``."""
+"""Where agents work: ``<workspace>/<thread_id>/`` each, one folder for all, or a ``working_dir`` of the settings."""
 
 from __future__ import annotations
 
@@ -40,9 +40,10 @@ def work_folder(settings: Settings, thread: ThreadRecord) -> str:
 
     The thread id must be checked before: see :func:`check_thread_id`.
     """
-    agent = settings.agents.get(thread.agent)
-    if agent is not None and agent.working_dir is not None:
-        return str(agent.working_dir)
+    channel, agent = settings.channel(thread.channel), settings.agents.get(thread.agent)
+    for bound in (channel, agent):
+        if bound is not None and bound.working_dir is not None:
+            return str(bound.working_dir)
     pool = settings.pool
     return str(pool.workspace) if pool.workspace_mode == "shared" else f"{pool.workspace}/{thread.thread_id}"
 

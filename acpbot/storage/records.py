@@ -18,6 +18,8 @@ class ThreadRecord(msgspec.Struct, gc=False):
     (``mode``, ``model`` or a config option) and the next session sets again; replaced, never changed in place.
     ``adopted``: the ACP session was begun elsewhere, so it is not acpbot's to delete.
     ``removal_notice_at``: when the thread read that its folder will be deleted (Unix time), ``None``: not yet.
+    ``channel``: the channel that the thread belongs to, by its platform's id; ``None`` where it belongs to none, and
+    where that is not known yet.
 
     There may be many thousands of them, and none can be part of a cycle, so the garbage collector skips them.
     """
@@ -35,6 +37,7 @@ class ThreadRecord(msgspec.Struct, gc=False):
     chosen: dict[str, str] = {}
     removal_notice_at: float | None = None
     adopted: bool = False
+    channel: str | None = None
 
 
 class CostRecord(msgspec.Struct, frozen=True):

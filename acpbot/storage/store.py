@@ -74,6 +74,7 @@ MIGRATIONS: Final = (
     ) STRICT, WITHOUT ROWID;
     """,
     "ALTER TABLE threads ADD COLUMN adopted INTEGER NOT NULL DEFAULT 0;",
+    "ALTER TABLE threads ADD COLUMN channel TEXT;",
 )
 
 _CHOSEN: Final = msgspec.json.Decoder(dict[str, str])
@@ -144,8 +145,9 @@ class Store:
 
     def save_thread(self, record: ThreadRecord) -> None:
         """Keep a thread as it is now."""
-        *values, chosen, notice_at, adopted = msgspec.structs.astuple(record)
-        self._write(_SAVE_THREAD, *values, msgspec.json.encode(chosen).decode(), notice_at, adopted)
+        values = msgspec.structs.asdict(record)
+        values["chosen"] = msgspec.json.encode(record.chosen).decode()
+        self._write(_SAVE_THREAD, *values.values())
 
     def forget_thread(self, thread_id: str) -> None:
         """The thread's conversation is over for good."""
@@ -263,9 +265,10 @@ def _instance(database: Database) -> tuple[str, bool]:
 def _restored(database: Database) -> RestoredState:
     state = RestoredState(seen={})
     for row in database.read(f"SELECT {_THREAD} FROM threads"):  # noqa: S608 - our own names
-        *same, resumable, turns, chosen, notice_at, adopted = row
-        values = (*same, bool(resumable), turns, _CHOSEN.decode(chosen), notice_at, bool(adopted))
-        state.threads.append(ThreadRecord(*values))
+        values = dict(zip(ThreadRecord.__struct_fields__, row, strict=True))
+        values |= {name: bool(values[name]) for name in ("resumable", "adopted")}
+        values["chosen"] = _CHOSEN.decode(values["chosen"])
+        state.threads.append(ThreadRecord(**values))
     for row in database.read("SELECT thread_id, agent, currency, amount, acp_session_id, reported FROM costs"):
         state.costs.append(CostRecord(*row))
     for row in database.read("SELECT turn_id, thread_id, platform, state, message FROM turns ORDER BY sequence"):

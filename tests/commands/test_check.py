@@ -137,3 +137,32 @@ def test_a_program_of_an_mcp_server_that_is_not_there_is_a_warning(tmp_path: Pat
     well, lines = checked(tmp_path, 'mcp_servers = [{ name = "a", command = "no-such-mcp" }]')
     assert well
     assert "warning: no-such-mcp of its MCP servers is no program here; install it, or give its path" in lines
+
+
+def of_channels(folder: Path, table: str) -> tuple[bool, list[str]]:
+    """Whether all is well, and the lines about the channel 5, without its name."""
+    path = folder / "config.toml"
+    agent = f"[agent]\ncommand = {json.dumps(DEMO[0])}\nargs = {json.dumps(DEMO[1:])}\n"
+    path.write_text(f'{agent}[discord]\nbot_token = "t"\nallowed_users = ["1"]\n[discord.channels."5"]\n{table}\n')
+    path.chmod(0o600)
+    lines: list[str] = []
+    environ = {"HOME": str(folder), "PATH": os.environ["PATH"], "ACPBOT_SOCKET": str(folder / "s")}
+    well = check(path, environ, lines.append, online=False)
+    assert f'[discord.channels."5"]\n# agent is not set\n{table}' in "\n".join(lines)
+    return well, [line.removeprefix("channel 5: ") for line in lines if line.startswith("channel ")]
+
+
+def test_the_mode_of_a_channel_is_tried(tmp_path: Path):
+    well, lines = of_channels(tmp_path, f'working_dir = "{tmp_path}"\nmode = "auto"')
+    assert well
+    assert "agent default: mode: auto (Auto): Runs the command of `tool` without asking" in lines
+    well, lines = of_channels(tmp_path, f'working_dir = "{tmp_path}"\nmode = "plan"')
+    assert not well
+    assert lines[-1].endswith("it has no mode 'plan', it offers ask, auto")
+
+
+def test_a_channel_s_folder_that_is_not_there_is_an_error(tmp_path: Path):
+    well, lines = of_channels(tmp_path, f'working_dir = "{tmp_path}/none"')
+    assert not well
+    way_out = 'make it, or correct [discord.channels."5"] working_dir'
+    assert lines == [f"cannot work in {tmp_path}/none: it is not a directory; {way_out}"]

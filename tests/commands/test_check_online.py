@@ -9,7 +9,8 @@ import pytest
 from aiohttp import web
 
 from acpbot.chat.discord.gateway import supervisor
-from acpbot.commands.check_online import PERMISSIONS, PORTAL, try_token
+from acpbot.chat.discord.permissions import PERMISSIONS
+from acpbot.commands.check_online import PORTAL, try_token
 from acpbot.config import loader
 from tests.fakes.discord import rest
 from tests.fakes.discord.server import DiscordServer
@@ -40,6 +41,7 @@ async def tried(made: Settings, seconds: float = 10.0) -> tuple[bool, str]:
 
 async def test_a_good_token_names_the_bot_and_its_invite_link():
     async with DiscordServer() as server:
+        server.make_channel(server.make_guild("home"), "general")
         well, output = await tried(settings(server.api_base))
     assert well
     bot = server.bot
@@ -47,25 +49,62 @@ async def test_a_good_token_names_the_bot_and_its_invite_link():
     link = f"https://discord.com/oauth2/authorize?{query}"
     assert output.splitlines() == [
         f"discord: the token is taken; the bot is acpbot ({bot.id})",
+        "discord: the bot is in home",
+        "discord: #general in home: ok",
         f"discord: invite it with {link}",
     ]
-    assert [call.status for call in server.requests] == [200, 200]
+    assert [call.status for call in server.requests] == [200] * 6
+
+
+async def test_a_bot_in_no_server_is_a_problem_with_the_invite_link():
+    async with DiscordServer() as server:
+        well, output = await tried(settings(server.api_base))
+    assert not well
+    last = output.splitlines()[-1]
+    assert last.startswith("discord: problem: the bot is in no server yet: open the invite link https://discord.com/")
+
+
+async def test_each_allowed_channel_is_named_with_each_permission_that_is_missing():
+    async with DiscordServer() as server:
+        guild = server.make_guild("home")
+        good, quiet, hidden, other = (server.make_channel(guild, name) for name in ("good", "quiet", "hidden", "other"))
+        role = server.make_role(guild, "bots", ["SEND_MESSAGES"])
+        server.give_roles(guild, server.bot, [role])
+        server.set_permissions(quiet, guild.everyone, deny=["SEND_MESSAGES", "ATTACH_FILES", "CREATE_PUBLIC_THREADS"])
+        server.set_permissions(quiet, role, allow=["SEND_MESSAGES"])
+        server.set_permissions(hidden, server.bot, deny=["VIEW_CHANNEL"])
+        listed = ", ".join(f'"{one.id}"' for one in (good, quiet, hidden))
+        made = text(server.api_base).replace("api_base", f'allowed_channels = [{listed}, "99"]\napi_base')
+        loaded = loader.parse(made, "/etc/c.toml", {"HOME": "/home/u"})
+        well, output = await tried(loaded)
+        assert other.name not in output
+    assert not well
+    assert output.splitlines()[1:-1] == [
+        "discord: the bot is in home",
+        "discord: #good in home: ok",
+        "discord: problem: #quiet in home: the bot lacks Attach Files, Create Public Threads",
+        "discord: problem: #hidden in home: the bot lacks View Channels",
+        "discord: problem: channel 99 is in none of these servers, or it is a thread or was deleted",
+    ]
 
 
 @pytest.mark.parametrize("granted", [("message_content",), ("message_content", "members", "presences")])
 async def test_no_other_privileged_intent_is_needed(granted):
     async with DiscordServer(privileged=granted) as server:
+        server.make_channel(server.make_guild())
         assert (await tried(settings(server.api_base)))[0]
 
 
 async def test_a_verified_application_has_the_other_flag():
     async with DiscordServer() as server:
+        server.make_channel(server.make_guild())
         server.world.application_flags = 1 << 18
         assert (await tried(settings(server.api_base)))[0]
 
 
 async def test_a_missing_intent_is_reported_with_the_page_to_set_it():
     async with DiscordServer(privileged=("members", "presences")) as server:
+        server.make_channel(server.make_guild())
         well, output = await tried(settings(server.api_base))
     assert not well
     assert "cannot read messages: the application has no Message Content Intent" in output
@@ -169,6 +208,7 @@ async def test_a_password_in_api_base_is_not_shown(unused_tcp_port):
 @pytest.mark.parametrize(("privileged", "status"), [(("message_content",), 0), ((), 1)])
 async def test_the_command_tries_the_agents_and_the_token(tmp_path, privileged, status):
     async with DiscordServer(privileged=privileged) as server:
+        server.make_channel(server.make_guild())
         (tmp_path / "config.toml").write_text(text(server.api_base))
         (tmp_path / "config.toml").chmod(0o600)
         process = await asyncio.create_subprocess_exec(

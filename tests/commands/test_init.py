@@ -38,6 +38,7 @@ START = (
 )
 HIDDEN, USERS, ROLES = "Bot token (hidden", "User ids", "Role ids"
 CHANNELS, SURE, AGENT, APPLICATION = "Channel ids", 'Type "everybody"', "Number, or", "Application ID"
+FOLDER = "Folder ("
 
 
 class Terminal:
@@ -155,8 +156,14 @@ def test_all_questions_make_a_file_that_loads(tmp_path, terminals):
     seat.answer(ROLES, f"<@&{ROLE}>")
     seat.answer(CHANNELS, f"https://discord.com/channels/523456789012345678/{CHANNEL}")
     choices = seat.answer(AGENT, "2")
+    (tmp_path / "code").mkdir()
+    assert "Where is the code?" in seat.answer(FOLDER, "~/code")
     assert seat.ended() == 0
     no_traceback(seat.shown)
+    assert re.findall(r"^  -  (\S+) +(npm|pip) install", choices, re.MULTILINE) == [
+        *((name, "npm") for name in ("claude-agent-acp", "copilot", "opencode", "qwen")),
+        ("hermes-acp", "pip"),
+    ]
     assert re.findall(r"^  (\d)  (.*)$", choices, re.MULTILINE) == [
         ("1", "codex-acp"),
         ("2", "gemini --acp"),
@@ -164,7 +171,8 @@ def test_all_questions_make_a_file_that_loads(tmp_path, terminals):
     ]
     file = tmp_path / "config.toml"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert written(tmp_path)["agent"] == {"command": "gemini", "args": ["--acp"]}
+    working_dir = str(tmp_path / "code")
+    assert written(tmp_path)["agent"] == {"command": "gemini", "args": ["--acp"], "working_dir": working_dir}
     discord = loader.load(file, {"HOME": str(tmp_path)}).discord
     assert discord is not None
     assert (discord.bot_token, discord.allowed_users) == (TOKEN, (USER, "423456789012345678"))
@@ -184,6 +192,7 @@ def test_an_empty_token_is_a_local_chat_with_the_demo_agent_and_passes_the_check
     terminals.append(seat := Terminal(tmp_path, "init", "--config", "state/mine.toml"))
     seat.answer(HIDDEN, "")
     assert "No known agent is on PATH" in seat.answer(AGENT, "")
+    seat.answer(FOLDER, "")
     assert seat.ended() == 0
     assert "acpctl chat" in seat.shown
     assert "oauth2" not in seat.shown
@@ -228,6 +237,9 @@ def test_each_wrong_answer_gets_one_line_and_the_question_again(tmp_path, termin
     assert "is a relative path" in seat.answer(AGENT, "'unclosed")
     assert "that is no command line" in seat.answer(AGENT, "'other agent'")
     assert "is no program's name" in seat.answer(AGENT, "other-agent --say 'a ${HOME} b'")
+    seat.answer(FOLDER, "code")
+    assert '"code" is a relative path' in seat.answer(FOLDER, "/no/such/folder")
+    assert 'there is no folder "/no/such/folder"' in seat.answer(FOLDER, str(tmp_path))
     assert seat.ended() == 0
     no_traceback(seat.shown)
     settings = loader.load(tmp_path / "config.toml", {"HOME": str(tmp_path)})
@@ -235,6 +247,8 @@ def test_each_wrong_answer_gets_one_line_and_the_question_again(tmp_path, termin
     assert settings.discord.allow_all_users
     assert settings.discord.allow_all_channels
     assert settings.agents["default"].args == ("--say", "a ${HOME} b")
+    assert settings.agents["default"].working_dir == tmp_path
+    assert f"warning: this file is in {tmp_path}, where agents work" in seat.shown
 
 
 def test_without_an_id_in_the_token_it_asks_for_the_application(tmp_path, terminals):
@@ -244,6 +258,7 @@ def test_without_an_id_in_the_token_it_asks_for_the_application(tmp_path, termin
     seat.answer(ROLES, "")
     seat.answer(CHANNELS, "")
     seat.answer(AGENT, "1")
+    seat.answer(FOLDER, "")
     seat.answer(APPLICATION, "my app")
     assert "has 17 to 20 digits" in seat.answer(APPLICATION, "823456789012345678")
     assert seat.ended() == 0
@@ -279,7 +294,8 @@ def test_an_existing_file_is_kept_and_nothing_is_asked(tmp_path, terminals):
 def test_a_file_that_appears_during_the_questions_is_kept(tmp_path, terminals):
     terminals.append(seat := Terminal(tmp_path, "init", env={"ACPBOT_CONFIG": "named.toml"}))
     seat.answer(HIDDEN, "")
-    seat.until(AGENT)
+    seat.answer(AGENT, "")
+    seat.until(FOLDER)
     (tmp_path / "named.toml").write_text("theirs")
     seat.type("\n")
     assert seat.ended() == 1

@@ -251,8 +251,9 @@ def test_describe_is_toml_that_makes_the_same_settings():
 
 def test_describe_names_every_key():
     table, seen = "", set()
-    for line in describe(parse(DISCORD + AGENT)).splitlines():
-        table = found[1] if (found := re.fullmatch(r"\[(.+)\]", line)) else table
+    channel = f'[discord.channels."{USER}"]\n'
+    for line in describe(parse(DISCORD + channel + AGENT)).splitlines():
+        table = found[1].replace(f'"{USER}"', "ID") if (found := re.fullmatch(r"\[(.+)\]", line)) else table
         if found := re.fullmatch(r"(?:# )?(\w+) (?:= .*|is not set)", line):
             seen.add((table, found[1]))
     assert seen == {(name, key) for name, key in all_keys() if key != "default_agent"} | {("", "default_agent")}
@@ -308,3 +309,66 @@ def test_loading_creates_no_files(tmp_path: Path):
     state_directory(environ)
     loader.socket_path(None, f"{tmp_path}/f/s", environ)
     assert [path.name for path in tmp_path.iterdir()] == ["config.toml"]
+
+
+# --- channels
+
+CHANNEL = f'[discord.channels."{USER}"]\n'
+TWO_AGENTS = 'default_agent = "a"\n' + DISCORD + '[agents.a]\ncommand = "a"\nmode = "x"\n[agents.b]\ncommand = "b"\n'
+
+
+def test_a_channel_gives_its_own_agent_a_folder_and_a_mode():
+    settings = parse(f'{TWO_AGENTS}{CHANNEL}agent = "b"\nworking_dir = "/srv/p"\nmode = "plan"\n')
+    assert settings.agent_of(USER) == "b"
+    own, other = (settings.in_channel(settings.agents[name], USER) for name in ("b", "a"))
+    assert (str(own.working_dir), own.mode) == ("/srv/p", "plan")
+    assert (str(other.working_dir), other.mode) == ("/srv/p", "x")  # a person has chosen it: the mode is not its own
+    for elsewhere in (None, "1"):
+        assert settings.agent_of(elsewhere) == "a"
+        assert settings.in_channel(settings.agents["a"], elsewhere) is settings.agents["a"]
+
+
+def test_a_channel_without_an_agent_has_the_default_one_and_its_mode():
+    settings = parse(f'{TWO_AGENTS}{CHANNEL}mode = "plan"\n')
+    assert settings.agent_of(USER) == "a"
+    assert settings.in_channel(settings.agents["a"], USER).mode == "plan"
+
+
+def test_a_channel_with_a_table_is_listed_so_the_others_are_not_allowed():
+    discord = parse(DISCORD + CHANNEL + AGENT).discord
+    assert discord is not None
+    assert not discord.allow_all_channels
+
+
+def test_a_channel_may_let_people_in_where_nobody_else_is():
+    text = f'[discord]\nbot_token = "t"\n{CHANNEL}allowed_users = ["{USER}"]\n{AGENT}'
+    discord = parse(text).discord
+    assert discord is not None
+    assert discord.channels[USER].allowed_users == (USER,)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[discord.channels."general"]\n', "[discord.channels.general] must be named by a channel's id"),
+        (f'[discord.channels."<#{USER}>"]\n', f'write [discord.channels."{USER}"]'),
+        ("channels = 4\n", '[discord.channels."ID"] must be a table, not 4'),
+        (f'{CHANNEL}agent = "c"\n', f'[discord.channels."{USER}"] agent must be "a" or "b", not "c"'),
+        (f'{CHANNEL}agnet = "a"\n', "did you mean agent?"),
+        (f"{CHANNEL}allowed_users = []\n", f'[discord.channels."{USER}"] lets nobody in'),
+        (f'{CHANNEL}working_dir = "here"\n', "working_dir must be an absolute path"),
+        (f'[discord.chanels."{USER}"]\n', "did you mean channels?"),
+        (f'{CHANNEL}mode = "${{DISCORD_BOT_TOKEN}}"\n', "would give the bot token to the agent"),
+    ],
+)
+def test_a_table_of_a_channel_that_can_not_be_meant_is_refused(text, expected):
+    assert expected in problem(TWO_AGENTS.replace("[agents.a]", f"{text}[agents.a]"))
+
+
+def test_a_channel_gets_the_warnings_of_agents_and_of_ids(tmp_path):
+    text = f'{DISCORD}[discord.channels."5"]\nworking_dir = "{tmp_path}"\nallowed_users = ["7"]\n{AGENT}'
+    found = parse(f'{text}[store]\npath = "{tmp_path}/a.sqlite3"\n').warnings
+    assert len(found) == 3
+    assert "has a name that is too short" in found[0]
+    assert "allowed_users holds 7" in found[1]
+    assert "holds acpbot's own database" in found[2]

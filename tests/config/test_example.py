@@ -19,10 +19,11 @@ UNSET = {
     "discord": {"bot_token", "bot_token_file", "allowed_users", "api_base", "gateway_url"},
     "agent": {"command", "args", "working_dir", "auth_method", "mode", "model", "memory_max", "pids_max"},
     "agents.claude": {"command", "mode"},
+    "discord.channels.ID": {"agent", "working_dir", "mode", "allowed_users", "allowed_role_ids"},
     "management": {"socket", "socket_group"},
 }
 EXAMPLE_ENVIRON = {"HOME": "/home/u", "DISCORD_BOT_TOKEN": "from-the-environment"}
-LINE = re.compile(r"^#?((?P<key>[a-z_]+) = .*|\[(?P<table>[a-z.]+)\])$")
+LINE = re.compile(r'^#?((?P<key>[a-z_]+) = .*|\[(?P<table>[a-z.]+)(?P<id>\."[0-9]+")?\])$')
 
 
 def example_lines() -> list[tuple[str, str, str, bool]]:
@@ -33,7 +34,7 @@ def example_lines() -> list[tuple[str, str, str, bool]]:
         if not match:
             reason = line.startswith("# ")
         elif match["table"]:
-            table = match["table"]
+            table = f"{match['table']}.ID" if match["id"] else match["table"]
         else:
             found.append((table, match["key"], line.removeprefix("#"), reason or "   # " in line))
     return found
@@ -81,6 +82,13 @@ def test_the_example_parses_with_all_its_lines(tmp_path: Path):
     )  # fmt: skip
     assert from_file.discord is not None
     assert from_file.discord.bot_token == "from-a-file"
+
+
+def test_the_example_binds_a_channel_to_a_project():
+    settings = example(without="bot_token_file")
+    channel = settings.channel("123456789012345678")
+    assert channel is not None
+    assert (channel.agent, str(channel.working_dir), channel.mode) == ("claude", "/srv/project", "plan")
 
 
 def test_the_example_shows_the_defaults():

@@ -29,11 +29,15 @@ ELSEWHERE = {"agent", "pool", "permissions", "store"}
 # Read while the configuration is loaded: test_config.py and test_paths.py show their effects. default_agent is a field
 # of no table: the test below shows its effect.
 LOADER_ONLY = {("discord", "bot_token_file"), ("management", "socket"), ("", "default_agent")}
+# Read by methods of the settings: tests/chat/discord/test_bound_channels.py shows their effects.
+LOADER_ONLY |= {("discord.channels.ID", key) for key in ("agent", "mode")}
 # The daemon reads bind by the properties that split it.
 READ_AS = {("management.probes", "host"): ("management.probes", "bind")}
 
 
-def configuration(server: DiscordServer, channel: Channel, people: tuple[Author, ...], bot: User, port: int) -> str:
+def configuration(  # noqa: PLR0917 - what a configuration names
+    server: DiscordServer, channel: Channel, bound: Channel, people: tuple[Author, ...], bot: User, port: int
+) -> str:
     return f"""
 [discord]
 bot_token = "{server.token}"
@@ -44,6 +48,13 @@ trusted_bot_ids = ["{bot.id}"]
 allow_dm = true
 api_base = "{server.api_base}"
 gateway_url = "{server.gateway_url}"
+
+[discord.channels."{bound.id}"]
+agent = "default"
+working_dir = "/"
+mode = "ask"
+allowed_users = [{", ".join(f'"{person.id}"' for person in people)}]
+allowed_role_ids = []
 
 [agent]
 command = "{sys.executable}"
@@ -78,14 +89,14 @@ async def reads_of_a_busy_daemon(tmp_path: Path, port: int) -> set[tuple[str, st
     """What a daemon reads while people, a bot and an operator use it."""
     async with DiscordServer(unit=0.01) as server:
         guild = server.make_guild("home")
-        channel = server.make_channel(guild, "general")
+        channel, bound = (server.make_channel(guild, name) for name in ("general", "project"))
         ada, bob, eve = (server.make_user(name, guild) for name in ("ada", "bob", "eve"))
         robot = server.make_webhook("robot")
         record = tmp_path / "reads.json"
         daemon = await asyncio.to_thread(
             DaemonProcess,
             tmp_path / "d",
-            configuration(server, channel, (ada, bob), robot, port),
+            configuration(server, channel, bound, (ada, bob), robot, port),
             module="tests.support.recording_daemon",
             RECORD=str(record),
             PYTHONPATH=":".join(path for path in sys.path if path),
@@ -93,6 +104,7 @@ async def reads_of_a_busy_daemon(tmp_path: Path, port: int) -> set[tuple[str, st
         with daemon:
             await server.wait_until_connected()
             eve.says(channel, "say not for me", mentions=[server.bot])
+            bob.says(bound, "say in the project", mentions=[server.bot])
             ada.says(
                 channel, "say | a | b |\n|---|---|\n| 1 | 2 |", mentions=[server.bot], attachments={"a.txt": "text"}
             )

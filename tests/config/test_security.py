@@ -209,3 +209,17 @@ def test_a_token_that_others_can_write_is_refused(tmp_path: Path, mode: int):
         loader.load(path, ENVIRON)
     path.write_text(DISCORD + AGENT)
     assert loader.load(path, ENVIRON).discord is not None
+
+
+def test_a_channel_that_lets_more_people_in_is_a_note():
+    base = '[discord]\nbot_token = "${T}"\nallowed_users = ["1", "2"]\n'
+    same = f'{base}[discord.channels."5"]\nallowed_users = ["2"]\n{AGENT}'
+    more = f'{base}[discord.channels."5"]\nallowed_users = ["2", "3"]\nallowed_role_ids = ["4"]\n{AGENT}'
+
+    def notes(text: str) -> list[str]:
+        settings = parse(text, {"HOME": "/home/u", "T": "t"})
+        found = security.findings(settings, [], uid=1, gid=1, containment=None)
+        return [one.detail for one in found if one.name == "channel_people"]
+
+    assert notes(same) == []
+    assert notes(more) == ['[discord.channels."5"] lets people in whom [discord] does not: user 3, role 4']

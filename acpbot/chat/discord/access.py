@@ -16,11 +16,12 @@ import discord
 import msgspec
 
 from acpbot.config.in_force import SettingsInForce
+from acpbot.config.settings import channel_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from acpbot.config.settings import DiscordSettings, Settings
+    from acpbot.config.settings import ChannelSettings, DiscordSettings, Settings
     from acpbot.sessions.pool import Pool
 
 PLATFORM: Final = "discord"
@@ -91,6 +92,11 @@ class MessageSource(msgspec.Struct, frozen=True, kw_only=True):
     other_bots: bool = False
     owner_id: str | None = None
 
+    @property
+    def bound_id(self) -> str | None:
+        """The channel whose table in ``[discord.channels]`` holds here; ``None`` in direct messages."""
+        return None if self.is_dm else self.parent_id or self.channel_id
+
 
 def is_mentioned(
     own: object, users: Collection[object], roles: Collection[object] = (), *, own_role: object | None = None
@@ -130,7 +136,23 @@ def is_allowed(settings: DiscordSettings, author: Author, source: MessageSource)
 
     Programs never may: only :func:`decide` allows messages of theirs.
     """
-    return not author.is_program and _is_author_allowed(settings, author) and is_source_allowed(settings, source)
+    return denial(settings, author, source) is None
+
+
+def denial(settings: DiscordSettings, author: Author, source: MessageSource) -> str | None:
+    """Which rule keeps this person from using the bot in this channel, for the log; ``None`` where they may."""
+    if author.is_program:
+        return "person: only allow_bot_messages lets programs in, and only by messages"
+    if not is_source_allowed(settings, source):
+        if source.is_dm:
+            return "place: [discord] allow_dm is false"
+        named = "neither allowed_channels nor a table in [discord.channels] names it"
+        return f"place: {named}, and allow_all_channels is false"
+    if not _is_author_allowed(settings, author, source):
+        own = _channel_of(settings, source)
+        table = channel_table(str(source.bound_id)) if own is not None and own.has_own_people else "discord"
+        return f"person: [{table}] allowed_users and allowed_role_ids name neither them nor a role of theirs"
+    return None
 
 
 def decide(
@@ -184,10 +206,27 @@ def is_source_allowed(settings: DiscordSettings, source: MessageSource) -> bool:
         settings.allow_all_channels
         or source.channel_id in settings.allowed_channels
         or source.parent_id in settings.allowed_channels
+        or source.bound_id in settings.channels
     )
 
 
-def _is_author_allowed(settings: DiscordSettings, author: Author) -> bool:
+def _channel_of(settings: DiscordSettings, source: MessageSource) -> ChannelSettings | None:
+    return settings.channels.get(source.bound_id or "")
+
+
+def roles_matter(settings: DiscordSettings, source: MessageSource) -> bool:
+    """Whether it depends on somebody's roles whether they may use the bot in this channel."""
+    channel = _channel_of(settings, source)
+    if channel is not None and channel.has_own_people:
+        return bool(channel.allowed_role_ids)
+    return bool(settings.allowed_role_ids)
+
+
+def _is_author_allowed(settings: DiscordSettings, author: Author, source: MessageSource) -> bool:
+    channel = _channel_of(settings, source)
+    if channel is not None and channel.has_own_people:
+        users, roles = channel.allowed_users or (), channel.allowed_role_ids or ()
+        return author.id in users or not author.role_ids.isdisjoint(roles)
     return (
         settings.allow_all_users
         or author.id in settings.allowed_users

@@ -6,12 +6,16 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from msgspec import structs
+
 from acpbot.aio import Backoff
 from acpbot.chat.discord import compat
 from acpbot.chat.discord.access import Channels, CurrentSettings
 from acpbot.chat.discord.discord_platform import DiscordPlatform, PendingMessages
 from acpbot.chat.discord.gateway.client import Bot
+from acpbot.chat.discord.gateway.places import PlacesCheck
 from acpbot.chat.discord.gateway.supervisor import SILENCE_SECONDS, GatewayStatus, IdentifyLimiter, Supervisor
+from acpbot.chat.discord.inbound.agent_choice import NextAgents
 from acpbot.chat.discord.inbound.backfill import Backfill
 from acpbot.chat.discord.inbound.intake import Intake
 from acpbot.chat.discord.inbound.read_cursor import ReadCursor
@@ -78,8 +82,9 @@ class DiscordChat:
             on_crash=self._on_crash,
         )
         self._status = GatewayStatus(clock)
+        self._places = PlacesCheck(current, clock)
         self.cursor = ReadCursor(pool.store, self._rest.now)
-        messages, channels = PendingMessages(pool), Channels(pool)
+        messages, channels, next_agents = PendingMessages(pool), Channels(pool), NextAgents()
         self._threads = Threads(self.outbox, clock, self._on_crash)
         prompts = PermissionPrompts(current, channels, self.outbox)
         self._commands = SlashCommands(
@@ -88,6 +93,7 @@ class DiscordChat:
             channels=channels,
             outbox=self.outbox,
             asker_of=messages.asker_of,
+            next_agents=next_agents,
             prompt=prompt,
             on_crash=self._on_crash,
         )
@@ -111,6 +117,7 @@ class DiscordChat:
             channels=channels,
             threads=self._threads,
             outbox=self.outbox,
+            next_agents=next_agents,
             clock=clock,
         )
         self._backfill = Backfill(
@@ -175,8 +182,10 @@ class DiscordChat:
         self._supervisor.close()
 
     def facts(self) -> ChatFacts:
-        """The connection, for health."""
-        return self._status.facts(self._supervisor.client)
+        """The connection, and what keeps the bot from its work, for health."""
+        facts = self._status.facts(self._supervisor.client)
+        places = self._places.problem(self._supervisor.client) if facts.connected else None
+        return structs.replace(facts, channels_problem=places, commands_problem=self._commands.problem)
 
     def _on_crash(self, error: BaseException) -> None:
         if not self._crashed:

@@ -14,14 +14,15 @@ from acpbot.aio import TaskSet
 from acpbot.chat.conversation import Conversations
 from acpbot.chat.discord import access
 from acpbot.chat.discord.access import PLATFORM, own_role_id
-from acpbot.chat.discord.inbound import content
+from acpbot.chat.discord.gateway.places import missing_permissions
+from acpbot.chat.discord.inbound import agent_choice, content
 from acpbot.chat.discord.inbound.content import defuse
 from acpbot.chat.discord.inbound.recheck import RECHECK_SECONDS, AccessRecheck
 from acpbot.chat.discord.inbound.refusal_text import refusal_text
 from acpbot.chat.discord.outbound.diff_poster import DiffPoster
 from acpbot.chat.discord.outbound.file_poster import FilePoster
 from acpbot.chat.discord.outbound.reactions import ReactionEvent, ReactionUpdater, end_reactions
-from acpbot.chat.discord.outbound.rest import ARCHIVED, FORBIDDEN, NOT_FOUND, RequestRefused
+from acpbot.chat.discord.outbound.rest import FORBIDDEN, LOCKED, NOT_FOUND, RequestRefused
 from acpbot.chat.discord.turn_view import LIMIT, DiscordTurnView
 from acpbot.chat.platform import IncomingMessage
 from acpbot.chat.rendering.live_message import LiveMessage
@@ -29,7 +30,7 @@ from acpbot.chat.rendering.markdown import plain
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import discord
 
@@ -133,10 +134,19 @@ class PendingMessages:
         )
 
 
-def undelivered_text(thread_id: str, asker_id: str, error: RequestRefused) -> str:
-    """What a channel says of an answer in one of its threads that Discord refuses there."""
-    why = "it is locked" if error.code == ARCHIVED else "I need the permission Send Messages in Threads"
-    return f"😱 <@{asker_id}> I could not say all of my answer in <#{thread_id}>: {why}. Mend that and ask again there."
+def undelivered_text(thread_id: str, asker_id: str, error: RequestRefused, missing: Sequence[str]) -> str:
+    """What a channel says of an answer in one of its threads that Discord refuses there.
+
+    ``missing``: the permissions that the bot lacks in the thread, by name.
+    """
+    if error.code in LOCKED:
+        why = "it is locked. A moderator can unlock it; then ask again there"
+    elif missing:
+        names = ", ".join(f"**{name}**" for name in missing)
+        why = f"I need {'this permission' if len(missing) == 1 else 'these permissions'}: {names}. Then ask again there"
+    else:
+        why = "I'm not allowed to write there. An admin of this server can check my permissions"
+    return f"😱 <@{asker_id}> I couldn't post all of my answer in <#{thread_id}>: {why}."
 
 
 class _Conversations(Conversations):
@@ -244,10 +254,14 @@ class DiscordPlatform:
 
     def _report_undelivered(self, view: DiscordTurnView, error: RequestRefused) -> None:
         """Say in the parent channel that a thread takes no messages, unless the thread is gone."""
-        log.warning("answer_undelivered", thread=view.thread_id, user=view.asker_id, error=str(error))
+        client = self._outbox.rest.client
+        thread = None if client is None else client.get_channel(int(view.thread_id))
+        missing = missing_permissions(thread)
+        fields = {"thread": view.thread_id, "user": view.asker_id, "missing": ", ".join(missing) or "-"}
+        log.warning("answer_undelivered", **fields, error=str(error))
         parent = self._channels.parent_of(view.thread_id)
-        if parent is not None and error.status == FORBIDDEN:
-            self._outbox.post(parent, undelivered_text(view.thread_id, view.asker_id, error))
+        if parent is not None and (error.status == FORBIDDEN or error.code in LOCKED):
+            self._outbox.post(parent, undelivered_text(view.thread_id, view.asker_id, error, missing))
 
     def adapt_blocks(
         self, incoming: IncomingMessage, blocks: list[dict[str, Any]], capabilities: PromptCapabilities
@@ -340,6 +354,8 @@ class DiscordPlatform:
         message.text = content
         text = defuse(access.without_mention(content, str(me.id), own_role_id=own_role_id(guild)))
         view = message.view
+        if view is not None and view.incoming.agent is not None:
+            text = agent_choice.split(text)[1]
         if view is not None and message.stage is Stage.QUEUED and text not in {"", view.incoming.text}:
             view.incoming = self.conversations.revise(view.incoming, text) or view.incoming
 

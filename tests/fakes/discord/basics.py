@@ -23,6 +23,7 @@ class Basics:
         return {
             ("GET", rest.ME): Endpoint(self.me),
             ("GET", rest.APPLICATION): Endpoint(self.application),
+            ("GET", rest.MY_GUILDS): Endpoint(self.my_guilds),
             ("POST", "/users/@me/channels"): Endpoint(self.open_dm),
             ("GET", "/users/{user_id}"): Endpoint(self.user),
             ("GET", "/gateway/bot"): Endpoint(self.gateway_bot),
@@ -73,6 +74,10 @@ class Basics:
         if user is None:
             raise errors.unknown_user()
         return payloads.user(user)
+
+    async def my_guilds(self, call: Call) -> list[dict[str, Any]]:
+        mine = [one for one in self.world.guilds.values() if self.world.bot.id in one.members]
+        return [{"id": str(one.id), "name": one.name} for one in mine[: int(call.query.get("limit", "200"))]]
 
     async def guild(self, call: Call) -> dict[str, Any]:
         guild = self._guild(call)

@@ -137,3 +137,20 @@ def thread_exists() -> ApiError:
 def locked() -> ApiError:
     """A locked thread says that it is archived too, but by 403 (discord-api-docs issues 6884 and 7707)."""
     return ApiError(403, 50083, "Thread is archived")
+
+
+def entry_point_missing() -> ApiError:
+    return ApiError(
+        400,
+        50240,
+        "You cannot remove this app's Entry Point command in a bulk update operation. Please include the Entry Point "
+        "command in your update request or delete it separately.",
+    )
+
+
+def thread_locked() -> ApiError:
+    return ApiError(400, 160005, "Thread is locked")
+
+
+def too_many_threads() -> ApiError:
+    return ApiError(400, 160006, "Maximum number of active threads reached")

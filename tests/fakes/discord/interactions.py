@@ -23,6 +23,7 @@ ALLOWED = {
     MODAL_SUBMIT: {4, 5, 6, 7},
 }
 TOKEN_SECONDS = 900.0
+ENTRY_POINT = 4  # the type of a command that starts an application's Activity
 
 
 @dataclass(eq=False, repr=False)
@@ -123,6 +124,9 @@ class Interactions:
     async def put_commands(self, call: Call) -> list[dict[str, Any]]:
         scope = self._scope(call)
         given = forms.commands(call.body)
+        entry_points = {one["name"] for one in self.commands.get(scope, []) if one["type"] == ENTRY_POINT}
+        if entry_points - {one["name"] for one in given if one.get("type") == ENTRY_POINT}:
+            raise errors.entry_point_missing()
         about: dict[str, Any] = {"application_id": str(self.world.application_id)}
         if scope is not None:
             about["guild_id"] = str(scope)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from acpbot.config.field_types import FieldType, agent_options, bind, discord_id, keys_of, size, variables
 from acpbot.config.mcp_servers import McpServer, header_fields, mcp_server
-from acpbot.config.settings import TABLES
+from acpbot.config.settings import TABLES, ChannelSettings
 
 if TYPE_CHECKING:
     from msgspec import Struct
@@ -30,7 +30,7 @@ SWITCH: Final = {"type": "boolean"}
 OBJECT: Final = {"type": "object"}
 OBJECTS: Final = {"type": "array", "items": OBJECT}
 TEXTS: Final = {"type": "object", "additionalProperties": TEXT}
-DISCORD_ID: Final = {"type": "string", "pattern": "^[1-9][0-9]{0,19}$"}
+DISCORD_ID: Final[dict[str, str]] = {"type": "string", "pattern": "^[1-9][0-9]{0,19}$"}
 
 Schema = dict[str, Any]
 
@@ -89,10 +89,16 @@ def tables() -> Schema:
         "patternProperties": {"^[a-z0-9-]{1,32}$": agent},
         "additionalProperties": False,
     }
+    made["discord"]["properties"]["channels"] = {
+        "type": "object",
+        "patternProperties": {DISCORD_ID["pattern"]: of_table("discord.channels.ID", ChannelSettings)},
+        "additionalProperties": False,
+    }
     made["discord"]["anyOf"] = [
         {"required": ["allowed_users"], "properties": {"allowed_users": {"minItems": 1}}},
         {"required": ["allowed_role_ids"], "properties": {"allowed_role_ids": {"minItems": 1}}},
         {"required": ["allow_all_users"], "properties": {"allow_all_users": {"const": True}}},
+        {"required": ["channels"], "properties": {"channels": {"minProperties": 1}}},
     ]
     probes = made["management"]["properties"]["probes"]
     probes["required"] = ["enabled", "bind"]

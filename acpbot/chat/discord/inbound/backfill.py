@@ -258,8 +258,10 @@ class Backfill:
     async def _add_roles(self, message: discord.Message) -> None:
         """Look up the roles of the author, where roles matter: a message of the history does not have them."""
         settings, guild = self._settings.discord, message.guild
-        roles_matter = settings.allowed_role_ids or settings.admin_role_ids
-        if guild is None or not roles_matter or not isinstance(message.author, discord.User):
+        if guild is None or not isinstance(message.author, discord.User):
+            return
+        source = self._channels.source_of(message.channel, "")
+        if not (settings.admin_role_ids or access.roles_matter(settings, source)):
             return
         key = guild.id, message.author.id
         if key not in self._members:

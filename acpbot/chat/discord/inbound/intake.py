@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import discord
@@ -10,7 +11,8 @@ from acpbot.aio import KeyedLocks
 from acpbot.chat.discord import access
 from acpbot.chat.discord.access import PLATFORM, Decision, author_of, own_role_id
 from acpbot.chat.discord.discord_platform import PendingMessage
-from acpbot.chat.discord.inbound import content
+from acpbot.chat.discord.gateway.places import missing_permissions
+from acpbot.chat.discord.inbound import agent_choice, content
 from acpbot.chat.discord.inbound.read_cursor import OLDEST_SECONDS
 from acpbot.chat.discord.inbound.readable import begins_with_another
 from acpbot.chat.discord.inbound.reader import MessageReader
@@ -18,17 +20,20 @@ from acpbot.chat.discord.inbound.recent_ids import RecentIds
 from acpbot.chat.discord.inbound.recheck import AskedBy
 from acpbot.chat.discord.inbound.refusal_text import refusal_text
 from acpbot.chat.discord.outbound.reactions import ReactionEvent, ReactionUpdater
-from acpbot.chat.discord.outbound.rest import FORBIDDEN, UNKNOWN_MESSAGE, RequestRefused, Unreachable
+from acpbot.chat.discord.outbound.rest import UNKNOWN_MESSAGE, RequestRefused, Unreachable
+from acpbot.chat.discord.outbound.threads import not_opened_text
 from acpbot.chat.platform import IncomingMessage
 from acpbot.errors import AgentError, Draining, WireError
 from acpbot.logs import get_logger
 from acpbot.sessions.views import Target
+from acpbot.text import is_blank
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acpbot.chat.discord.access import Author, Channels, CurrentSettings, MessageSource
     from acpbot.chat.discord.discord_platform import DiscordPlatform, PendingMessages
+    from acpbot.chat.discord.inbound.agent_choice import NextAgents
     from acpbot.chat.discord.inbound.read_cursor import ReadCursor
     from acpbot.chat.discord.inbound.readable import Readable
     from acpbot.chat.discord.outbound.outbox import Outbox
@@ -58,6 +63,7 @@ class Intake:
         channels: Channels,
         threads: Threads,
         outbox: Outbox,
+        next_agents: NextAgents,
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -69,6 +75,7 @@ class Intake:
         self._threads = threads
         self._outbox = outbox
         self._reader = MessageReader(settings, pool, channels, outbox)
+        self._next_agents = next_agents
         self._bot_turns = access.BotTurns()
         self._denials = access.AnswerLimit(clock)
         self._explanations = access.AnswerLimit(clock)
@@ -98,7 +105,8 @@ class Intake:
         elif access.is_allowed(settings, author, source):
             self._bot_turns.reset(channel_id)
         if decision is Decision.DENY and self._denials.take(author.id, channel_id):
-            log.info("message_denied", user=author.id, channel=channel_id)
+            rule = "person: max_bot_turns is reached" if author.is_program else access.denial(settings, author, source)
+            log.info("message_denied", user=author.id, channel=channel_id, rule=rule)
             self._outbox.deny(channel_id, str(message.id), DENIED)
         try:
             if decision is Decision.ALLOW:
@@ -159,6 +167,12 @@ class Intake:
             if not author_of(message.author, webhook_id=message.webhook_id).is_program:
                 self._explain(message, source.channel_id, unread, reply=True)
             return None
+        text = partial(self._text, pending, own_id, own_role_id(message.guild))
+        shows_more = bool(reading.shown.own_words or reading.shown.own_files)
+        named, refusal = self._agent_named(message, source, text(names_agent=False), shows_more=shows_more)
+        if refusal is not None:
+            self._explain(message, source.channel_id, refusal, reply=True)
+            return None
         reactions = pending.reactions = ReactionUpdater(
             self._outbox, self._settings.reactions, source.channel_id, pending.key, again=pending.missed
         )
@@ -166,6 +180,8 @@ class Intake:
             raise Draining("cannot take a message: acpbot is about to stop or restart")
         thread_id: str | None = source.channel_id
         title = self._reader.title(message, reading.shown, own_id)
+        if named is not None:
+            title = agent_choice.split(title)[1] or reading.shown.title
         if not (source.is_thread or source.is_dm):
             thread_id = await self._open_thread(message, title)
         if thread_id is None:
@@ -176,13 +192,14 @@ class Intake:
         if pending.deleted or not (reading.has_words or shown.is_readable(files.names)):
             reactions.on(ReactionEvent.CANCELLED if pending.deleted else ReactionEvent.ERROR)
             return None
-        text = access.without_mention(pending.text, own_id, own_role_id=own_role_id(message.guild))
         incoming = IncomingMessage(
             thread_id=thread_id,
-            text=content.defuse(text),
+            text=content.defuse(text(names_agent=named is not None)),
             owner=str(message.author.id),
             key=pending.key,
             origin=source.channel_id,
+            agent=named or self._next_agent(thread_id, source.channel_id, str(message.author.id)),
+            channel=source.bound_id,
             title=title[:_TITLE_MAX],
             context=_context(message, shown),
             blocks=files.blocks,
@@ -209,9 +226,33 @@ class Intake:
                 reactions.on(ReactionEvent.CANCELLED)
                 self._outbox.deny(incoming.origin, pending.key, self._settings.reactions.emojis.error)
             return None
+        self._next_agents.used(incoming.origin, incoming.owner)
         if before and pending.view is not None:
             pending.view.show_queued(before)
         return before
+
+    @staticmethod
+    def _text(pending: PendingMessage, own_id: str, own_role: str | None, *, names_agent: bool) -> str:
+        """What the message says to the agent; without the words that name one where ``names_agent``."""
+        text = access.without_mention(pending.text, own_id, own_role_id=own_role)
+        return agent_choice.split(text)[1] if names_agent else text
+
+    def _agent_named(
+        self, message: discord.Message, source: MessageSource, text: str, *, shows_more: bool
+    ) -> tuple[str | None, str | None]:
+        """The agent that the text names, where a conversation begins with it, and why none can begin with it."""
+        name, rest = agent_choice.split(text)
+        if name is None or self._pool.thread(source.channel_id) is not None:
+            return None, None
+        if name not in self._pool.agents:
+            is_program = message.author.bot or message.webhook_id is not None  # such a text may say anything
+            return None, None if is_program else agent_choice.unknown_text(name, self._pool.agents)
+        return name, agent_choice.nothing_asked_text(name) if is_blank(rest) and not shows_more else None
+
+    def _next_agent(self, thread_id: str, channel_id: str, user_id: str) -> str | None:
+        """The agent that the person has chosen by /agent for a conversation that begins now."""
+        chosen = None if self._pool.thread(thread_id) is not None else self._next_agents.get(channel_id, user_id)
+        return chosen if chosen in self._pool.agents else None
 
     async def _open_thread(self, message: discord.Message, title: str) -> str | None:
         """The thread for a message in a channel; ``None`` where Discord opens none: the channel gets the reason."""
@@ -220,17 +261,15 @@ class Intake:
             # One person's threads are opened one by one: many of them must not keep others waiting.
             async with self._locks.hold((channel_id, message.author.id)):
                 thread_id = await self._threads.open(channel_id, key, title)
-        except RequestRefused as error:
-            words = None if error.code == UNKNOWN_MESSAGE else f"I cannot open a thread here ({error}). {_why(error)}"
-        except Unreachable as error:
-            words = f"I cannot open a thread here: Discord does not answer ({error}). Try again in a moment."
+        except (RequestRefused, Unreachable) as error:
+            missing = missing_permissions(message.channel)
+            log.warning("thread_not_opened", channel=channel_id, error=str(error), missing=", ".join(missing) or "-")
+            if not (isinstance(error, RequestRefused) and error.code == UNKNOWN_MESSAGE):  # else it is deleted
+                self._explain(message, channel_id, not_opened_text(error, missing), reply=True)
+            return None
         else:
             self._channels.add_thread(thread_id, channel_id)
             return thread_id
-        log.warning("thread_not_opened", channel=channel_id, reason=words or "it is deleted")
-        if words is not None:
-            self._explain(message, channel_id, words, reply=True)
-        return None
 
     def _explain(self, message: discord.Message, channel_id: str, text: str, *, reply: bool = False) -> bool:
         """Post why a message is not taken; not again and again to the same person. Return whether it is posted."""
@@ -260,7 +299,8 @@ class Intake:
             source = self._channels.source_of(message.channel, str(me.id))
             decision = access.decide(self._settings.discord, author, source, mentioned=True, own_id=str(me.id))
             if decision is not Decision.ALLOW:
-                log.info("edit_denied", user=author.id, message=pending.key)
+                rule = access.denial(self._settings.discord, author, source)
+                log.info("edit_denied", user=author.id, message=pending.key, rule=rule)
                 return
         self._platform.revise(pending, message.content, me, message.guild)
 
@@ -276,13 +316,6 @@ class Intake:
             return
         log.info("thread_deleted", thread=thread_id)
         await self._pool.kill([Target(thread_id=thread_id, session_id=session.session_id)], forget=True)
-
-
-def _why(error: RequestRefused) -> str:
-    """What can be done about a thread that Discord does not want to open."""
-    if error.status == FORBIDDEN:
-        return "I need the permissions View Channel, Send Messages in Threads and Create Public Threads."
-    return "Mention me in a text channel, or in a thread."
 
 
 def _context(message: discord.Message, shown: Readable) -> str:

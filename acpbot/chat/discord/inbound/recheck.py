@@ -83,7 +83,8 @@ class AccessRecheck:
             log.warning(
                 "access_unknown", thread=incoming.thread_id, message=incoming.key, error=str(error) or "no answer"
             )
-            where = MessageSource(channel_id=incoming.thread_id, is_thread=True, ours=True)
+            parent_id = incoming.channel or incoming.origin or None
+            where = MessageSource(channel_id=incoming.thread_id, parent_id=parent_id, is_thread=True, ours=True)
             return None if self._may_run(Author(id=incoming.owner), where) else UNKNOWN_ACCESS
         if not allowed:
             log.info("waiting_message_denied", user=incoming.owner, thread=incoming.thread_id, message=incoming.key)
@@ -99,7 +100,7 @@ class AccessRecheck:
             author, source = _author(found, incoming.owner), _source(await self._channel(channel_id))
         if self._may_run(structs.replace(author, role_ids=frozenset()), source):
             return True
-        if author.is_program or not self._settings.discord.allowed_role_ids or source.is_dm:
+        if author.is_program or source.is_dm or not access.roles_matter(self._settings.discord, source):
             return False
         if asked_by is None or not asked_by.fresh:
             author = structs.replace(author, role_ids=await self._roles(channel_id, author.id))

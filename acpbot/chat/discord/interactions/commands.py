@@ -16,11 +16,14 @@ from discord import app_commands
 from acpbot.aio import TaskSet, retry
 from acpbot.chat.discord import access
 from acpbot.chat.discord.access import PLATFORM, author_of
+from acpbot.chat.discord.inbound.agent_choice import unknown_text
 from acpbot.chat.discord.inbound.refusal_text import refusal_text
+from acpbot.chat.discord.interactions import registration
 from acpbot.chat.discord.interactions.call import Call
 from acpbot.chat.discord.interactions.command_text import (
     AGENT_HELP,
     HELP,
+    NEXT_AGENT_HELP,
     NO_SESSION,
     NOT_ENDED,
     next_text,
@@ -33,13 +36,15 @@ from acpbot.chat.discord.interactions.respond import complete, defer, respond, s
 from acpbot.chat.discord.outbound.rest import RequestRefused, Unreachable
 from acpbot.chat.rendering.markdown import code
 from acpbot.chat.thread_commands import NOT_WHILE_DRAINING, CommandedEnds, status_text
-from acpbot.errors import AcpbotError, Draining, InvalidParams
+from acpbot.errors import AcpbotError, Draining
 from acpbot.logs import get_logger
+from acpbot.text import operator_line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from acpbot.chat.discord.access import Channels, CurrentSettings
+    from acpbot.chat.discord.inbound.agent_choice import NextAgents
     from acpbot.chat.discord.interactions.menus import Pressed
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.sessions.pool import Pool
@@ -64,7 +69,7 @@ _COMMANDS: Final = {
     "model": "Show the agent's models, or choose one",
     "mode": "Show the agent's modes, or choose one",
     "options": "Show all options of the agent, such as its effort, or set one",
-    "agent": "Show the agents, or start this thread over with another one",
+    "agent": "Show the agents, or choose one for this thread or for your next one",
     "sessions": "List your sessions",
     "help": "What I can do, and the agent's own commands",
 }
@@ -97,7 +102,7 @@ class SlashCommands:
     """Registers and answers them, for people who may use the bot in the channel.
 
     ``asker_of`` says who asked for the turn that runs in a thread. ``prompt``: seconds after which an answer is
-    deferred.
+    deferred. ``problem``: why the commands are not registered.
     """
 
     def __init__(
@@ -108,6 +113,7 @@ class SlashCommands:
         channels: Channels,
         outbox: Outbox,
         asker_of: Callable[[str], str | None],
+        next_agents: NextAgents,
         prompt: float = PROMPT_SECONDS,
         on_crash: Callable[[BaseException], object] | None = None,
     ) -> None:
@@ -116,12 +122,14 @@ class SlashCommands:
         self._channels = channels
         self._outbox = outbox
         self._asker_of = asker_of
+        self._next_agents = next_agents
         self._prompt = prompt
         self._options = OptionCommands(pool, outbox)
         self.ends = CommandedEnds(pool)
         self._registering = TaskSet("discord commands", on_crash)
         self._answering = TaskSet("discord answers", on_crash)
         self._registered = False
+        self.problem: str | None = None
         self._handlers: dict[str, Callable[[Call], Awaitable[str | Menu]]] = {
             "status": self._status,
             "cancel": self._cancel,
@@ -143,15 +151,15 @@ class SlashCommands:
             self._registering.keep(partial(self._register, str(client.application_id)), name="register")
 
     async def _register(self, application_id: str) -> None:
+        register = partial(registration.register, self._outbox.rest, application_id)
         body = definitions(dms=self._settings.discord.allow_dm)
-        path = "/applications/{application_id}/commands"
-        put = partial(self._outbox.rest.call, "PUT", path, body, application_id=application_id)
         try:
-            await retry(put, on=(Unreachable,), backoff=self._outbox.retries)
+            await retry(partial(register, body), on=(Unreachable,), backoff=self._outbox.retries)
         except RequestRefused as error:
+            self.problem = f"Discord refuses the slash commands: {operator_line(str(error))}; see the log, and restart"
             log.warning("commands_refused", error=str(error))
         else:
-            self._registered = True
+            self._registered, self.problem = True, None
 
     async def close(self) -> None:
         """Stop registering and answering."""
@@ -298,13 +306,15 @@ class SlashCommands:
         thread = self._pool.thread(call.thread_id)
         names = sorted(self._pool.agents)
         if call.option is None:
-            current = None if thread is None else thread.agent
+            current = thread.agent if thread is not None else self._next_agent(call)
             lines = [f"{'▶️' if name == current else '▫️'} {name}" for name in names]
-            return "\n".join([*lines, AGENT_HELP])
+            return "\n".join([*lines, AGENT_HELP if self._known(call.thread_id) else NEXT_AGENT_HELP])
         if call.option not in names:
-            raise InvalidParams(f"cannot use agent {call.option[:40]!r}: the agents are {', '.join(names)}")
+            return unknown_text(call.option, names)
         if not self._known(call.thread_id):
-            return NO_SESSION
+            self._next_agents.choose(call.thread_id, call.user_id, call.option)
+            is_channel = not (call.source.is_thread or call.source.is_dm)
+            return f"Your next {'thread in this channel' if is_channel else 'message here'} goes to `{call.option}`."
         if thread is not None and thread.agent == call.option:
             return f"This thread uses `{call.option}` already."
         if self._pool.draining:  # the old session would be gone, and no new one could be started
@@ -313,8 +323,15 @@ class SlashCommands:
         owner = None if thread is None else thread.owner
         if not await self.ends.forget(call.thread_id, text, delete=False):
             self._outbox.post(call.thread_id, text)
-        self._pool.ensure(call.thread_id, platform=PLATFORM, owner=owner, agent=call.option)
+        channel = call.source.bound_id
+        self._pool.ensure(call.thread_id, platform=PLATFORM, owner=owner, agent=call.option, channel=channel)
         return f"Done: `{call.option}` works in this thread from now on."
+
+    def _next_agent(self, call: Call) -> str:
+        """The agent of the next conversation that the person begins here."""
+        chosen = self._next_agents.get(call.thread_id, call.user_id)
+        is_there = chosen is not None and chosen in self._pool.agents
+        return str(chosen) if is_there else self._settings.now.agent_of(call.source.bound_id)
 
     async def _sessions(self, call: Call) -> str:
         rows = self._pool.rows(suspended=True)

@@ -38,10 +38,11 @@ class InteractionGate:
         me = interaction.client.user
         author = author_of(interaction.user)
         source = self._channels.source_of(interaction.channel, "" if me is None else str(me.id))
-        if access.is_allowed(self._settings.discord, author, source):
+        rule = access.denial(self._settings.discord, author, source)
+        if rule is None:
             return True
         is_typing = interaction.type is discord.InteractionType.autocomplete
         if not is_typing and self._answers.take(author.id, source.channel_id):
-            log.info("interaction_denied", user=author.id, channel=source.channel_id)
+            log.info("interaction_denied", user=author.id, channel=source.channel_id, rule=rule)
             await whisper(interaction, NOT_HERE)
         return False

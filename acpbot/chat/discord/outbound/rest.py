@@ -50,6 +50,10 @@ SERVER_ERROR: Final = 500
 UNKNOWN_MESSAGE: Final = 10008
 ARCHIVED: Final = 50083
 HAS_THREAD: Final = 160004
+LOCKED: Final = frozenset({50083, 160005})
+TOO_MANY_THREADS: Final = 160006
+WRONG_CHANNEL: Final = 50024
+ENTRY_POINT_MISSING: Final = 50240
 NOBODY: Final[dict[str, list[str]]] = {"parse": []}
 
 NO_ANSWER: Final = (

@@ -8,13 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from acpbot.aio import KeyedLocks, TaskSet, retry
+from acpbot.chat.discord.outbound import rest
 from acpbot.chat.discord.outbound.rest import RequestRefused, Unreachable
 from acpbot.logs import get_logger
 from acpbot.sessions.thread import TITLE_LENGTH, title_from
 from acpbot.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.rest import Rest
@@ -33,6 +34,26 @@ _KNOWN_MOST: Final = 4096
 def name_for(text: str) -> str:
     """A thread's name: the first line of the message that says something, 80 characters at most."""
     return one_line(title_from(text) or "", TITLE_LENGTH) or "Conversation"
+
+
+def not_opened_text(error: RequestRefused | Unreachable, missing: Sequence[str]) -> str:
+    """What people read where no thread can be opened; ``missing``: the permissions that the bot lacks, by name."""
+    if isinstance(error, Unreachable):
+        return "I can't open a thread: Discord doesn't answer right now. Please try again in a moment."
+    match error.code:
+        case rest.TOO_MANY_THREADS:
+            return "I can't open a thread: this server has too many active ones. Close or archive some, then try again."
+        case rest.WRONG_CHANNEL:
+            return "I can't open threads in a channel of this kind. Mention me in a text channel, or in a thread."
+        case code if code in rest.LOCKED:
+            return "I can't open a thread: this one is locked. A moderator can unlock it."
+    if error.status != rest.FORBIDDEN:
+        return "Discord doesn't let me open a thread here. An admin can check the log."
+    if not missing:
+        return "I'm not allowed to open a thread here. Ask an admin of this server to check my permissions."
+    names = ", ".join(f"**{name}**" for name in missing)
+    noun = "this permission" if len(missing) == 1 else "these permissions"
+    return f"I can't open a thread here: I need {noun}: {names}. Ask an admin of this server."
 
 
 class Threads:

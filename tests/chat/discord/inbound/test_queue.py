@@ -216,7 +216,7 @@ async def test_a_channel_without_threads_gets_a_hint(scene: Scene):
     scene.server.faults.status(400, "POST", rest.MESSAGE_THREADS, body={"code": 50024, "message": "Cannot execute"})
     scene.asks("say hello")
     hint = await scene.server.wait_for_message(scene.channel)
-    words = "I cannot open a thread here (400 Cannot execute (50024)). Mention me in a text channel, or in a thread."
+    words = "I can't open threads in a channel of this kind. Mention me in a text channel, or in a thread."
     assert hint.content == words
 
 

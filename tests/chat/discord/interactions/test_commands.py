@@ -85,7 +85,8 @@ async def test_another_agent_starts_the_thread_over(scene: Scene):
     thread = await scene.opens("remember it")
     await scene.idle(thread, 1)
     assert "▶️ demo" in await answer_to(scene, "agent", thread)
-    assert "cannot use agent 'none'" in await answer_to(scene, "agent", thread, name="none")
+    unknown = await answer_to(scene, "agent", thread, name="none")
+    assert unknown == "I don't know the agent `none`. You can use `demo`, `other`."
     assert "`demo` already" in await answer_to(scene, "agent", thread, name="demo")
     assert "`other` works in this thread" in await answer_to(scene, "agent", thread, name="other")
     assert scene.harness.row(str(thread.id)).agent == "other"

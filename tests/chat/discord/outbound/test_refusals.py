@@ -45,8 +45,8 @@ async def test_a_lost_permission_is_reported_in_the_channel(scene: Scene):
     await scene.idle(thread, 1)
     report = await scene.server.wait_for_message(scene.channel)
     assert report.content == (
-        f"😱 {scene.ada.mention} I could not say all of my answer in {thread.mention}: "
-        "I need the permission Send Messages in Threads. Mend that and ask again there."
+        f"😱 {scene.ada.mention} I couldn't post all of my answer in {thread.mention}: "
+        "I need this permission: **Send Messages in Threads**. Then ask again there."
     )
     assert not report.pings
     await scene.server.wait_for(lambda: message.shown_reactions == ["😱"])
@@ -62,7 +62,7 @@ async def test_a_locked_thread_is_reported_in_the_channel(scene: Scene):
     scene.ada.archives(thread, locked=True)
     await scene.idle(thread, 1)
     report = await scene.server.wait_for_message(scene.channel)
-    assert f"I could not say all of my answer in {thread.mention}: it is locked." in report.content
+    assert f"I couldn't post all of my answer in {thread.mention}: it is locked." in report.content
     await goes_on(scene)
 
 

@@ -11,13 +11,15 @@ from collections import OrderedDict
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+from acpbot.chat.rendering.adapt import Adapter
 from acpbot.chat.rendering.markdown import code, plain
-from acpbot.chat.rendering.splitter import Piece, Splitter
-from acpbot.chat.rendering.tables import TableMode, Tables
+from acpbot.chat.rendering.splitter import Piece, Splitter, append
 from acpbot.text import clean, is_blank, one_line, shorten, units
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from acpbot.chat.rendering.tables import TableMode
 
 ToolDisplay = Literal["full", "compact", "none"]
 
@@ -31,6 +33,9 @@ _TITLE_MAX: Final = 100
 # More than is shown, since spaces and characters that can't be seen do not count.
 _KEPT_TITLE: Final = 500
 _ENTRY_MAX: Final = 120
+# What is converted of a text, as a multiple of all that is shown of it: the rest of a text of very many lines, or with
+# very much that is not shown, stays as it is.
+_WORK_FACTOR: Final = 4
 _TOOL_ICONS: Final = {"completed": "✅", "failed": "❌"}
 _PLAN_ICONS: Final = {"completed": "☑", "in_progress": "▶"}
 
@@ -171,11 +176,17 @@ class LiveMessage:
     counts them: these are never fewer. A tenth of the first body is kept for the header, a fifth of the last for
     notices; a footer has a tenth at most.
     ``tool_display``: ``full`` is a line for each tool, collapsed past three; ``compact`` is one line; ``none`` is none.
-    ``tables``: how Markdown tables are shown, see :class:`Tables`.
+    ``tables``: how Markdown tables are shown; other Markdown that Discord does not draw is converted too
+    (:mod:`.adapt`). ``None``: the text stays as it is. What goes to the file is not converted.
     """
 
     def __init__(
-        self, *, limit: int = 2000, max_bodies: int = 5, tool_display: ToolDisplay = "full", tables: TableMode = "off"
+        self,
+        *,
+        limit: int = 2000,
+        max_bodies: int = 5,
+        tool_display: ToolDisplay = "full",
+        tables: TableMode | None = None,
     ) -> None:
         if limit < LIMIT_MIN or max_bodies < 1:
             raise ValueError(f"cannot split into {max_bodies} bodies of {limit}: the least is 1 body of {LIMIT_MIN}")
@@ -189,22 +200,46 @@ class LiveMessage:
         self._header_changed = False
         self._notices: list[str] = []
         self._footer = ""
-        self._tables = None if tables == "off" else Tables(tables)
+        self._adapter = None if tables is None else Adapter(tables)
+        self._raw: list[str] = []  # what was converted
+        self._work_most = _WORK_FACTOR * limit * max_bodies
         self._splitter = Splitter(self._budget, max_bodies)
+        self._with_held: Splitter | None = None
 
     def append(self, text: str) -> None:
         """Add a chunk of the agent's text. How a text is cut into chunks makes no difference to the bodies."""
-        if self._tables is not None:
-            text = self._tables.feed(text)
+        if not text:
+            return
+        self._with_held = None
+        if self._adapter is None:
+            self._add(text)
+            return
+        append(self._raw, text)
+        for shown in self._adapter.feed(text):
+            self._add(shown)
+            if self._splitter.is_full or self._adapter.work > self._work_most:
+                rest, self._adapter = self._adapter.stop(), None
+                self._raw.clear()
+                self._add(rest)
+                return
+
+    def _add(self, text: str) -> None:
         if text:
             self._update_header()
             self._splitter.feed(text)
 
     def finish(self) -> None:
-        """The text has ended: show what was held back of a table."""
-        tables, self._tables = self._tables, None
-        if tables is not None:
-            self.append(tables.finish())
+        """The text has ended: what follows is shown as it is."""
+        adapter, self._adapter = self._adapter, None
+        if adapter is None:
+            return
+        self._with_held = None
+        self._add(adapter.finish())
+        if adapter.inline.is_late:
+            # Links by name stand before their addresses: all of it is converted once more, knowing these.
+            raw, again = "".join(self._raw), Adapter(adapter.mode, adapter.inline.references)
+            self._splitter = Splitter(self._budget, self._max)
+            self._add("".join(again.feed(raw)) + again.finish())
 
     def tool(self, tool_call_id: str, *, title: str | None, kind: str | None, status: str | None) -> None:
         """Show a tool call or its new status; ``None`` leaves what was known."""
@@ -231,12 +266,12 @@ class LiveMessage:
         line = shorten(" ".join(clean(text).split()), self._header_budget - len(_SMALL))
         if line and not is_blank(self.text):
             self._footer = f"{_SMALL}{line}"
-            self._splitter.budget_changed()
+            self._budget_changed()
 
     @property
     def text(self) -> str:
-        """All of the text, byte for byte, with its tables as they are shown."""
-        return self._splitter.text
+        """All of the text, as it is shown; its end may still be as it came."""
+        return self._splitter.text if self._adapter is None else f"{self._splitter.text}{self._adapter.held}"
 
     def bodies(self) -> list[str]:
         """What to show now: each within the limit, none of them blank."""
@@ -245,13 +280,28 @@ class LiveMessage:
     def parts(self) -> list[Body]:
         """The same bodies in their parts. White space alone gives no body."""
         pieces = self._pieces()
-        raws = self._splitter.raws()
+        raws = self._shown().raws()
         raws += [""] * (len(pieces) - len(raws))
         return [Body(*piece, raw) for piece, raw in zip(pieces, raws, strict=True)]
 
     def overflow(self) -> str | None:
         """The text past the last body, and only that; ``None`` for none."""
-        return self._splitter.rest if self._splitter.rest_length else None
+        shown = self._shown()
+        return shown.rest if shown.rest_length else None
+
+    def _shown(self) -> Splitter:
+        """The text as it would be shown if it ended now."""
+        if self._with_held is None:
+            held = "" if self._adapter is None else self._adapter.if_it_ended()
+            self._with_held = self._splitter
+            if held:
+                self._with_held = self._splitter.fork()
+                self._with_held.feed(held)
+        return self._with_held
+
+    def _budget_changed(self) -> None:
+        self._splitter.budget_changed()
+        self._with_held = None
 
     # The header.
 
@@ -279,14 +329,15 @@ class LiveMessage:
             self._header_text = self._header.render(self._limit // 2)
             self._header_size = units(self._header_text)
             if self._header_size > before:
-                self._splitter.budget_changed()
+                self._budget_changed()
 
     # All of it.
 
     def _pieces(self) -> list[Piece]:
         self._update_header()
-        pieces = list(self._splitter.closed)
-        growing = self._splitter.open()
+        splitter = self._shown()
+        pieces = list(splitter.closed)
+        growing = splitter.open()
         if growing is not None:
             pieces.append(growing)
         if self._header_text:
@@ -294,14 +345,14 @@ class LiveMessage:
             header = f"{self._header_text}\n" if pieces else self._header_text
             pieces[:1] = [first._replace(before=header + first.before)]
         end = len(pieces) - 1
-        if self._notices or self._splitter.rest_length:
+        if self._notices or splitter.rest_length:
             self._add_notices(pieces)
         if self._footer:
             pieces[end] = pieces[end]._replace(after=pieces[end].after + self._footer)
         return pieces
 
     def _add_notices(self, pieces: list[Piece]) -> None:
-        left = self._splitter.rest_length
+        left = self._shown().rest_length
         more = [f"… {left:,} more character{'s are' if left != 1 else ' is'} in the attached file."] if left else []
         notices = "\n".join((*more, *self._notices))
         free = self._limit - units("".join(pieces[-1])) - units(self._footer) - 1 if pieces else 0

@@ -334,3 +334,4 @@ class DiscordTurnView:
             except Unreachable as error:
                 log.debug("discord_typing_failed", thread=self.thread_id, error=str(error))
             await asyncio.sleep(_TYPING_SECONDS)
+            self._queue.refresh(self._render)  # how long a tool runs

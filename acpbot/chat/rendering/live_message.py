@@ -7,142 +7,26 @@ changes at most the header of the first. What is left after ``max_bodies`` is fo
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from acpbot.chat.rendering.adapt import Adapter
-from acpbot.chat.rendering.markdown import code, plain
+from acpbot.chat.rendering.header import Header
 from acpbot.chat.rendering.splitter import Piece, Splitter, append
-from acpbot.text import clean, is_blank, one_line, shorten, units
+from acpbot.text import clean, is_blank, shorten, units
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from acpbot.chat.rendering.header import ToolDisplay
     from acpbot.chat.rendering.tables import TableMode
-
-ToolDisplay = Literal["full", "compact", "none"]
 
 LIMIT_MIN: Final = 400
 _NOTICES_MAX: Final = 5
 _NOTICE_MAX: Final = 300
 _SMALL: Final = "\n-# "
-_LINES_MAX: Final = 3
-_CALLS_MAX: Final = 1024
-_TITLE_MAX: Final = 100
-# More than is shown, since spaces and characters that can't be seen do not count.
-_KEPT_TITLE: Final = 500
-_ENTRY_MAX: Final = 120
 # What is converted of a text, as a multiple of all that is shown of it: the rest of a text of very many lines, or with
 # very much that is not shown, stays as it is.
 _WORK_FACTOR: Final = 4
-_TOOL_ICONS: Final = {"completed": "✅", "failed": "❌"}
-_PLAN_ICONS: Final = {"completed": "☑", "in_progress": "▶"}
-
-
-class _Tool(NamedTuple):
-    title: str
-    status: str
-
-    def __str__(self) -> str:
-        return f"{_TOOL_ICONS.get(self.status, '🔧')} {code(self.title if self.title.strip() else 'tool', _TITLE_MAX)}"
-
-
-class Header:
-    """Tool lines and plan. Both are replaced in place.
-
-    Of the latest 1,024 calls it knows what each is; of older ones only how many there were. So a change costs the same
-    however many there are.
-    """
-
-    def __init__(self, tool_display: ToolDisplay) -> None:
-        self._display = tool_display
-        self._tools: OrderedDict[str, _Tool] = OrderedDict()
-        self._running: OrderedDict[str, _Tool] = OrderedDict()
-        self._counts = dict.fromkeys(_TOOL_ICONS, 0)
-        self._total = 0
-        self._forgotten_running = 0
-        self._plan = self._step = ""
-
-    def tool(self, tool_call_id: str, *, title: str | None, kind: str | None, status: str | None) -> None:
-        """Add or change a tool call; ``None`` leaves what was known. Unknown statuses count as running."""
-        known = self._tools.get(tool_call_id)
-        if known is None:
-            known = _Tool(kind or "", "pending")
-            if status in self._counts and self._forgotten_running:
-                self._forgotten_running -= 1  # most likely the end of one of those
-            else:
-                self._total += 1
-        elif known.status in self._counts:
-            self._counts[known.status] -= 1
-        tool = _Tool((title or known.title)[:_KEPT_TITLE], status or known.status)
-        if tool.status in self._counts:
-            self._counts[tool.status] += 1
-            self._running.pop(tool_call_id, None)
-        else:
-            self._running[tool_call_id] = tool
-        self._tools[tool_call_id] = tool
-        if len(self._tools) > _CALLS_MAX:
-            oldest, _ = self._tools.popitem(last=False)
-            if self._running.pop(oldest, None) is not None:
-                self._forgotten_running += 1
-
-    def plan(self, entries: Sequence[Mapping[str, Any]]) -> None:
-        """Replace the plan: ACP plan entries (``content``, ``status``)."""
-        steps = [(str(entry.get("content", "")), str(entry.get("status", ""))) for entry in entries]
-        self._plan = "\n".join(f"{_PLAN_ICONS.get(status, '☐')} {_plain(content)}" for content, status in steps)
-        self._step = _current_step(steps)
-
-    def render(self, budget: int) -> str:
-        """All of it, in as much detail as fits into so many UTF-16 code units, on lines; empty for nothing."""
-        full, short = self._tool_lines(), self._tool_summary()
-        plan, step = [self._plan] if self._plan else [], [self._step] if self._step else []
-        for lines in ([*full, *plan], [*short, *plan], [*short, *step]):
-            text = "\n".join(lines)
-            if units(text) <= budget:
-                return text
-        # Without inline code: half of it would turn what follows into code.
-        return shorten(" · ".join((*short, *step)).replace("`", ""), budget)
-
-    def _tool_lines(self) -> list[str]:
-        if self._display != "full":
-            return self._tool_summary()
-        if self._total <= _LINES_MAX:
-            return [str(tool) for tool in self._tools.values()]
-        running = [str(tool) for tool in islice(reversed(self._running.values()), _LINES_MAX)][::-1]
-        more = self._running_count - len(running)
-        return [*self._finished(), *([f"🔧 {more} more"] if more else []), *running]
-
-    def _tool_summary(self) -> list[str]:
-        if self._display == "none" or not self._tools:
-            return []
-        running = [str(next(reversed(self._running.values())))] if self._running else []
-        left = self._running_count - len(running)
-        more = [f"🔧 {left} more"] if left else []
-        return [" · ".join((*running, *more, *self._finished()))]
-
-    @property
-    def _running_count(self) -> int:
-        return len(self._running) + self._forgotten_running
-
-    def _finished(self) -> list[str]:
-        done, failed = self._counts["completed"], self._counts["failed"]
-        parts = [f"✅ {done} tool{'s' * (done != 1)}"] if done else []
-        if failed:
-            parts.append(f"❌ {failed}" if done else f"❌ {failed} tool{'s' * (failed != 1)}")
-        return [" · ".join(parts)] if parts else []
-
-
-def _current_step(plan: Sequence[tuple[str, str]]) -> str:
-    """One line for all of a plan: the step that is worked on, and how many are done."""
-    if not plan:
-        return ""
-    done = sum(status == "completed" for _, status in plan)
-    count = f"({done}/{len(plan)})"
-    current = next((content for content, status in plan if status == "in_progress"), None)
-    if current is not None:
-        return f"▶ {_plain(current)} {count}"
-    return f"{'☑' if done == len(plan) else '☐'} Plan {count}"
 
 
 class Body(NamedTuple):
@@ -178,6 +62,7 @@ class LiveMessage:
     ``tool_display``: ``full`` is a line for each tool, collapsed past three; ``compact`` is one line; ``none`` is none.
     ``tables``: how Markdown tables are shown; other Markdown that Discord does not draw is converted too
     (:mod:`.adapt`). ``None``: the text stays as it is. What goes to the file is not converted.
+    ``clock``: seconds; ``None``: how long tools take is not shown.
     """
 
     def __init__(
@@ -187,6 +72,7 @@ class LiveMessage:
         max_bodies: int = 5,
         tool_display: ToolDisplay = "full",
         tables: TableMode | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         if limit < LIMIT_MIN or max_bodies < 1:
             raise ValueError(f"cannot split into {max_bodies} bodies of {limit}: the least is 1 body of {LIMIT_MIN}")
@@ -194,7 +80,8 @@ class LiveMessage:
         self._max = max_bodies
         self._header_budget = limit // 10
         self._notice_budget = limit // 5
-        self._header = Header(tool_display)
+        self._header = Header(tool_display, clock)
+        self._header_second = 0
         self._header_text = ""
         self._header_size = 0
         self._header_changed = False
@@ -230,6 +117,8 @@ class LiveMessage:
 
     def finish(self) -> None:
         """The text has ended: what follows is shown as it is."""
+        self._header.stop()
+        self._header_changed = True
         adapter, self._adapter = self._adapter, None
         if adapter is None:
             return
@@ -241,9 +130,16 @@ class LiveMessage:
             self._splitter = Splitter(self._budget, self._max)
             self._add("".join(again.feed(raw)) + again.finish())
 
-    def tool(self, tool_call_id: str, *, title: str | None, kind: str | None, status: str | None) -> None:
-        """Show a tool call or its new status; ``None`` leaves what was known."""
-        self._header.tool(tool_call_id, title=title, kind=kind, status=status)
+    def tool(
+        self, tool_call_id: str, *, title: str | None, kind: str | None, status: str | None, detail: str | None = None
+    ) -> None:
+        """Show a tool call or its new status; ``None`` leaves what was known. ``detail``: see :mod:`.tools`."""
+        self._header.tool(tool_call_id, title=title, kind=kind, status=status, detail=detail)
+        self._header_changed = True
+
+    def forget_tool(self, tool_call_id: str) -> None:
+        """Leave a tool call out: it is shown as something else."""
+        self._header.forget(tool_call_id)
         self._header_changed = True
 
     def plan(self, entries: Sequence[Mapping[str, Any]]) -> None:
@@ -317,9 +213,10 @@ class LiveMessage:
 
     def _update_header(self) -> None:
         """Render it anew where it has changed: only before something depends on it, not at each of many changes."""
-        if not self._header_changed:
+        second = self._header.second
+        if not self._header_changed and second == self._header_second:
             return
-        self._header_changed = False
+        self._header_changed, self._header_second = False, second
         before = self._header_size
         if self._splitter.closed:
             first = self._splitter.closed[0]
@@ -361,8 +258,3 @@ class LiveMessage:
         else:
             last = pieces[-1]
             pieces[-1] = last._replace(after=f"{last.after}\n{shorten(notices, free)}")
-
-
-def _plain(text: str) -> str:
-    """One line of it, without markup."""
-    return plain(one_line(text, _ENTRY_MAX))

@@ -154,6 +154,7 @@ class _Conversations(Conversations):
             tool_display=settings.discord.tool_display,
             tables=settings.markdown.tables,
             clock=time.monotonic,
+            thoughts=settings.discord.thoughts == "subtext",
         )
 
     def session_ended(self, thread_id: str, reason: Reason, detail: str | None, *, resumable: bool) -> None:

@@ -102,6 +102,11 @@ class Adapter:
         return (self._end_of_line(line) if line else "") + self._release()
 
     @property
+    def in_code(self) -> bool:
+        """Whether a code block is open at the end of the text."""
+        return self._quoted_fence is not None or after_line(self._open, self._fence) is not None
+
+    @property
     def held(self) -> str:
         """What is held back, as it came."""
         return "".join((*self._held, self._open))
@@ -244,7 +249,7 @@ class Adapter:
                 return "maths" if closing not in inner and (not inner or _MATHS.search(inner)) else ""
         if not depth and text.startswith("<!--") and "-->" not in text:
             return "comment"
-        is_row = tables.has_pipe(rest)
+        is_row = tables.has_pipe(rest) and not text.startswith("-# ")
         self._too_long = self._too_long and is_row
         self._columns = 0
         if is_row and self.mode != "off" and not self._too_long:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from acpbot.chat.rendering.adapt import Adapter
 from acpbot.chat.rendering.header import Header
+from acpbot.chat.rendering.markdown import plain
 from acpbot.chat.rendering.splitter import Piece, Splitter, append
 from acpbot.text import clean, is_blank, shorten, units
 
@@ -24,6 +25,8 @@ LIMIT_MIN: Final = 400
 _NOTICES_MAX: Final = 5
 _NOTICE_MAX: Final = 300
 _SMALL: Final = "\n-# "
+_THOUGHT: Final = "-# "
+_THOUGHTS_MAX: Final = 2000
 # What is converted of a text, as a multiple of all that is shown of it: the rest of a text of very many lines, or with
 # very much that is not shown, stays as it is.
 _WORK_FACTOR: Final = 4
@@ -62,7 +65,8 @@ class LiveMessage:
     ``tool_display``: ``full`` is a line for each tool, collapsed past three; ``compact`` is one line; ``none`` is none.
     ``tables``: how Markdown tables are shown; other Markdown that Discord does not draw is converted too
     (:mod:`.adapt`). ``None``: the text stays as it is. What goes to the file is not converted.
-    ``clock``: seconds; ``None``: how long tools take is not shown.
+    ``clock``: seconds; ``None``: how long tools take is not shown. ``thoughts``: show what the agent thinks, where
+    Markdown is converted.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class LiveMessage:
         tool_display: ToolDisplay = "full",
         tables: TableMode | None = None,
         clock: Callable[[], float] | None = None,
+        thoughts: bool = False,
     ) -> None:
         if limit < LIMIT_MIN or max_bodies < 1:
             raise ValueError(f"cannot split into {max_bodies} bodies of {limit}: the least is 1 body of {LIMIT_MIN}")
@@ -88,6 +93,9 @@ class LiveMessage:
         self._notices: list[str] = []
         self._footer = ""
         self._adapter = None if tables is None else Adapter(tables)
+        self._thoughts_left = _THOUGHTS_MAX if thoughts else 0
+        self._thinks = False
+        self._in_line = False
         self._raw: list[str] = []  # what was converted
         self._work_most = _WORK_FACTOR * limit * max_bodies
         self._splitter = Splitter(self._budget, max_bodies)
@@ -97,6 +105,37 @@ class LiveMessage:
         """Add a chunk of the agent's text. How a text is cut into chunks makes no difference to the bodies."""
         if not text:
             return
+        if self._thinks:
+            self._thinks = False
+            text = f"\n{text}" if self._in_line else text
+        self._in_line = not text.endswith("\n")
+        self._feed(text)
+
+    def thought(self, text: str) -> None:
+        """Add a chunk of what the agent thinks, as small lines in their place; 2,000 characters at most are shown.
+
+        Nothing is shown inside a code block, or where the rest of the text goes to the file.
+        """
+        if not text or not self._thoughts_left or self._adapter is None or self._adapter.in_code:
+            return
+        kept = text[: self._thoughts_left]
+        self._thoughts_left -= len(kept)
+        parts: list[str] = []
+        if not self._thinks and self._in_line:
+            parts.append("\n")
+            self._in_line = False
+        self._thinks = True
+        ended = "" if self._thoughts_left else " …"
+        for number, line in enumerate(f"{kept.replace('**', '')}{ended}".split("\n")):
+            if number and self._in_line:
+                parts.append("\n")
+                self._in_line = False
+            if line.strip():
+                parts.append(plain(line) if self._in_line else f"{_THOUGHT}{plain(line.lstrip())}")
+                self._in_line = True
+        self._feed("".join(parts))
+
+    def _feed(self, text: str) -> None:
         self._with_held = None
         if self._adapter is None:
             self._add(text)

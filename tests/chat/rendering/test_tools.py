@@ -106,3 +106,29 @@ def test_a_list_of_tasks_is_a_plan_and_no_tool():
     shown.on_update(update("tool_call", toolCallId="2", title="bash", rawInput={"command": "ls"}))
     assert shown.live.bodies() == ["🔧 bash: `ls`\n☑ Look\n▶ Do"]
     assert todos({"rawInput": {"todos": "x"}}) is None
+
+
+def thinking(*chunks: tuple[str, str]) -> list[str]:
+    shown = Conversation(Silent(), LiveMessage(tables="code", thoughts=True))
+    for kind, text in chunks:
+        shown.on_update(update(f"agent_{kind}_chunk", content={"type": "text", "text": text}))
+    return shown.live.bodies()
+
+
+def test_thoughts_are_small_text_in_their_place():
+    assert thinking(
+        ("thought", "**Plan**\n\nLook at *it* | "), ("thought", "now"), ("message", "Text."), ("thought", "# Hm\n\n")
+    ) == ["-# Plan\n-# Look at \\*it\\* \\| now\nText.\n-# \\# Hm"]
+    assert thinking(("message", "One.\n\n"), ("thought", "a | b\n--|--"), ("message", "\n\nTwo.")) == [
+        "One.\n\n-# a \\| b\n-# \\--\\|--\n\n\nTwo."
+    ]
+
+
+def test_thoughts_are_bounded_and_leave_code_alone():
+    code = "```py\nx = 1"
+    assert thinking(("message", code), ("thought", "Hm"), ("message", "2\n```")) == [f"{code}2\n```"]
+    bodies = thinking(("thought", "t" * 1990), ("thought", "u" * 100), ("thought", "v"))
+    assert "".join(bodies).replace(" ", "") == f"-#{'t' * 1990}{'u' * 10}…"
+    shown = Conversation(Silent(), LiveMessage(tables="code"))
+    shown.on_update(update("agent_thought_chunk", content={"type": "text", "text": "Hm"}))
+    assert shown.live.bodies() == []

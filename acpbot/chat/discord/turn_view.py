@@ -246,6 +246,7 @@ class DiscordTurnView:
 
     def _add_end_notice(self, live: LiveMessage, end: TurnEnd) -> None:
         live.finish()
+        live.interrupt()
         if end.stop_reason == "error":
             if not self._end_reported:
                 live.notice(f"😱 {plain(end.error) if end.error else 'The turn failed.'}")

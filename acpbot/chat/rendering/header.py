@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
@@ -23,7 +24,9 @@ _SECONDS_MIN: Final = 5
 # More than is shown, since spaces and characters that can't be seen do not count.
 _KEPT_TITLE: Final = 500
 _ENTRY_MAX: Final = 120
-_TOOL_ICONS: Final = {"completed": "✅", "failed": "❌"}
+INTERRUPTED: Final = "interrupted"
+"""The status of a tool call that will not go on: its turn is over."""
+_TOOL_ICONS: Final = {"completed": "✅", "failed": "❌", INTERRUPTED: "⏹️"}
 _PLAN_ICONS: Final = {"completed": "☑", "in_progress": "▶", "cancelled": "☒"}
 
 
@@ -113,15 +116,31 @@ class Header:
         """The present second where the time of a running tool is shown, else 0."""
         return int(self._clock()) if self._running and self._clock is not None and self._display != "none" else 0
 
-    def stop(self) -> None:
-        """The turn is over: no tool runs any more."""
-        self._clock = None
+    @property
+    def is_folded(self) -> bool:
+        """Whether there are too many tool calls for a line each."""
+        return self._total > _LINES_MAX or (self._total > 0 and self._display == "compact")
 
     def plan(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Replace the plan: ACP plan entries (``content``, ``status``)."""
         steps = [(str(entry.get("content", "")), str(entry.get("status", ""))) for entry in entries]
         self._plan = "\n".join(f"{_PLAN_ICONS.get(status, '☐')} {_plain(content)}" for content, status in steps)
         self._step = _current_step(steps)
+
+    def interrupted(self) -> Header | None:
+        """The same with no tool running: those that do are interrupted. ``None`` where none runs."""
+        if not self._running_count:
+            return None
+        now = None if self._clock is None else self._clock()
+        made = copy.copy(self)
+        stopped = {
+            key: tool._replace(status=INTERRUPTED, seconds=0.0 if now is None else now - tool.began)
+            for key, tool in self._running.items()
+        }
+        made._tools = OrderedDict({**self._tools, **stopped})  # noqa: SLF001 - of the same class
+        made._counts = {**self._counts, INTERRUPTED: self._running_count}  # noqa: SLF001 - the same
+        made._running, made._forgotten_running = OrderedDict(), 0  # noqa: SLF001 - the same
+        return made
 
     def render(self, budget: int) -> str:
         """All of it, in as much detail as fits into so many UTF-16 code units, on lines; empty for nothing."""
@@ -162,6 +181,8 @@ class Header:
         parts = [f"✅ {done} tool{'s' * (done != 1)}"] if done else []
         if failed:
             parts.append(f"❌ {failed}" if done else f"❌ {failed} tool{'s' * (failed != 1)}")
+        if stopped := self._counts[INTERRUPTED]:
+            parts.append(f"{_TOOL_ICONS[INTERRUPTED]} {stopped} interrupted")
         return [" · ".join(parts)] if parts else []
 
 

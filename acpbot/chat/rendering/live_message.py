@@ -156,8 +156,6 @@ class LiveMessage:
 
     def finish(self) -> None:
         """The text has ended: what follows is shown as it is."""
-        self._header.stop()
-        self._header_changed = True
         adapter, self._adapter = self._adapter, None
         if adapter is None:
             return
@@ -211,6 +209,31 @@ class LiveMessage:
     def bodies(self) -> list[str]:
         """What to show now: each within the limit, none of them blank."""
         return list(map("".join, self._pieces()))
+
+    def interrupt(self) -> bool:
+        """The turn is over: no tool runs any more. Return whether one did."""
+        header = self._header.interrupted()
+        if header is not None:
+            self._header, self._header_changed = header, True
+        return header is not None
+
+    def first_if_interrupted(self) -> str | None:
+        """The first body as a restart leaves it, with no tool that runs; ``None`` where none runs now."""
+        header = self._header.interrupted()
+        if header is None:
+            return None
+        bodies, shown = self.bodies(), self._header_text
+        return f"{header.render(units(shown))}{bodies[0][len(shown) :]}" if shown else None
+
+    @property
+    def shows_time(self) -> bool:
+        """Whether the bodies change while time passes: a tool runs."""
+        return self._header.second > 0
+
+    @property
+    def tools_are_folded(self) -> bool:
+        """Whether some tool calls have no line of their own."""
+        return self._header.is_folded
 
     def parts(self) -> list[Body]:
         """The same bodies in their parts. White space alone gives no body."""

@@ -81,8 +81,13 @@ def test_no_tool_runs_after_the_end():
     live.tool("1", title="make", kind="execute", status="in_progress")
     clock.move(60)
     assert live.bodies() == ["🔧 `make` · running 60 s"]
+    assert live.first_if_interrupted() == "⏹️ `make` · 60 s"
+    assert live.shows_time
     live.finish()
-    assert live.bodies() == ["🔧 `make`"]
+    assert live.interrupt()
+    clock.move(60)
+    assert live.bodies() == ["⏹️ `make` · 60 s"]
+    assert (live.shows_time, live.interrupt()) == (False, False)
 
 
 def test_the_time_of_a_tool_changes_no_text_below_it():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +15,7 @@ from acpbot.acp.error_text import repeats
 from acpbot.chat.platform import IncomingMessage
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.chat.rendering.markdown import code
+from acpbot.chat.rendering.tools import detail, todos
 from acpbot.errors import WireError
 from acpbot.logs import get_logger
 from acpbot.sessions.titles import CONTEXT_TAG
@@ -35,6 +37,7 @@ _INCOMING: Final = msgspec.json.Decoder(IncomingMessage)
 CONTEXT_URI: Final = f"acpbot:///{CONTEXT_TAG}"
 """Of the resource that holds the context of a message."""
 _ACTION_MAX: Final = 150
+_PLANS_MAX: Final = 64
 TEXT_LIMIT: Final = 1024 * 1024
 """Characters of one answer."""
 AFRESH: Final = "The agent could not pick the earlier conversation up again: it starts afresh and knows nothing of it."
@@ -133,6 +136,7 @@ class Conversation:
         self._report = report
         self._budget = TEXT_LIMIT
         self._is_incomplete = False
+        self._plans: deque[str] = deque(maxlen=_PLANS_MAX)  # ids of tool calls that are shown as a plan
 
     def on_started(self) -> None:
         """The prompt has been sent."""
@@ -165,8 +169,19 @@ class Conversation:
                 self.live.append(kept)
                 if self._budget == 0:
                     self.live.notice(f"The answer was cut at {TEXT_LIMIT:,} characters.")
+        elif update.kind == "agent_thought_chunk":
+            self.live.thought(schema.chunk_text(body))
         elif update.kind in {"tool_call", "tool_call_update"} and (call := schema.tool_call(body)) is not None:
-            self.live.tool(call.tool_call_id, title=call.title, kind=call.kind, status=call.status)
+            tasks = todos(body)
+            if tasks is not None:
+                # Some agents have a tool in place of ACP's plan.
+                self._plans.append(call.tool_call_id)
+                self.live.forget_tool(call.tool_call_id)
+                self.live.plan(tasks)
+            elif call.tool_call_id not in self._plans:
+                self.live.tool(
+                    call.tool_call_id, title=call.title, kind=call.kind, status=call.status, detail=detail(body)
+                )
         elif update.kind == "plan" and isinstance(entries := body.get("entries"), list):
             self.live.plan([entry for entry in entries if isinstance(entry, dict)])
         self._view.on_update(self.live, update)

@@ -99,9 +99,9 @@ class DiscordSettings(Struct, frozen=True, kw_only=True):
     channel by ``allowed_channels``, by a table in ``channels`` (by id), or by ``allow_all_channels``, which is true
     where it is left out and neither of the others names a channel. ``admin_users`` and ``admin_role_ids`` allow nobody:
     whoever is allowed and is named there may also control the threads of others and answer permission requests there.
-    ``max_attachment_bytes`` holds for each file; 0 accepts none. ``footer``: below each answer are its agent, model,
-    time, context and cost. ``api_base`` and ``gateway_url`` are ``None`` where Discord's own addresses are used;
-    ``api_base`` has no slash at its end.
+    ``max_attachment_bytes`` holds for each file; 0 accepts none. ``thoughts``: what the agent thinks is shown as small
+    text, or not. ``footer``: below each answer are its agent, model, time, context and cost. ``api_base`` and
+    ``gateway_url`` are ``None`` where Discord's own addresses are used; ``api_base`` has no slash at its end.
     """
 
     NEEDS_RESTART: ClassVar = ("bot_token", "allow_dm", "api_base", "gateway_url")
@@ -123,6 +123,7 @@ class DiscordSettings(Struct, frozen=True, kw_only=True):
     max_bot_turns: Annotated[int, Meta(ge=1, le=1000)] = 100
     allow_dm: bool = False
     tool_display: Literal["full", "compact", "none"] = "full"
+    thoughts: Literal["off", "subtext"] = "off"
     footer: bool = True
     max_attachment_bytes: Annotated[int, ft.size, _size(0, 100 * 1024**2)] = 8 * 1024**2
     api_base: ApiUrl | None = None

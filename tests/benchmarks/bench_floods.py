@@ -45,7 +45,7 @@ def handler() -> Callable[[bytes], None]:
     from acpbot.chat.rendering.live_message import LiveMessage  # noqa: PLC0415 - the same
     from acpbot.sessions.open_tool_calls import OpenToolCalls  # noqa: PLC0415 - the same
 
-    connection, live, calls = AgentConnection(), LiveMessage(), OpenToolCalls(time.monotonic)
+    connection, live, calls = AgentConnection(), LiveMessage(tables="code"), OpenToolCalls(time.monotonic)
 
     def handle(data: bytes) -> None:
         connection.data_received(data)

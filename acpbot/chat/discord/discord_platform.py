@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import time
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -159,7 +160,13 @@ class _Conversations(Conversations):
 
     def _new_message(self) -> LiveMessage:
         settings = self._settings
-        return LiveMessage(limit=LIMIT, tool_display=settings.discord.tool_display, tables=settings.markdown.tables)
+        return LiveMessage(
+            limit=LIMIT,
+            tool_display=settings.discord.tool_display,
+            tables=settings.markdown.tables,
+            clock=time.monotonic,
+            thoughts=settings.discord.thoughts == "subtext",
+        )
 
     def session_ended(self, thread_id: str, reason: Reason, detail: str | None, *, resumable: bool) -> None:
         """Say in the thread how its session ended, where that matters there."""

@@ -246,6 +246,7 @@ class DiscordTurnView:
 
     def _add_end_notice(self, live: LiveMessage, end: TurnEnd) -> None:
         live.finish()
+        live.interrupt()
         if end.stop_reason == "error":
             if not self._end_reported:
                 live.notice(f"😱 {plain(end.error) if end.error else 'The turn failed.'}")
@@ -334,3 +335,4 @@ class DiscordTurnView:
             except Unreachable as error:
                 log.debug("discord_typing_failed", thread=self.thread_id, error=str(error))
             await asyncio.sleep(_TYPING_SECONDS)
+            self._queue.refresh(self._render)  # how long a tool runs

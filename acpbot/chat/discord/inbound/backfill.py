@@ -18,7 +18,7 @@ import discord
 from acpbot.aio import TaskSet
 from acpbot.chat.discord import access, compat
 from acpbot.chat.discord.access import PLATFORM
-from acpbot.chat.discord.outbound.rest import CLOSED, NO_ANSWER, NOT_FOUND, PAGE, RequestRefused, Unreachable
+from acpbot.chat.discord.outbound.rest import CLOSED, NO_ANSWER, NOT_FOUND, RequestRefused, Unreachable
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ class Backfill:
                 try:
                     async with self._reads.hold(channel.id):
                         page = await self._outbox.rest.page_after(str(channel.id), str(after), urgent=False)
-                    for data in page:
+                    for data in page.messages:
                         await self._handle(channel, data, session)
                         if session != self._session:
                             return False
@@ -236,7 +236,7 @@ class Backfill:
                     await self._outbox.retries.pause(failures)
                 else:
                     failures = 0
-                    if len(page) < PAGE:
+                    if page.is_last:
                         return True
             return False
         finally:

@@ -15,7 +15,7 @@ import json
 import re
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import aiohttp
 import discord
@@ -90,6 +90,17 @@ class File(msgspec.Struct, frozen=True):
 
     filename: str
     data: bytes
+
+
+class Page(NamedTuple):
+    """Messages of a channel's history, oldest first.
+
+    ``last_id``: of the last message, ``None`` where there is none. ``is_last``: none follows.
+    """
+
+    messages: list[dict[str, Any]]
+    last_id: str | None
+    is_last: bool
 
 
 class Throttle:
@@ -237,25 +248,38 @@ class Rest:
         """A message as it is now."""
         path = "/channels/{channel_id}/messages/{message_id}"
         found = await self.call("GET", path, urgent=False, channel_id=channel_id, message_id=message_id)
-        return _messages_in([found])[0]
+        if not _is_message(found):
+            raise Unreachable(_MALFORMED)
+        return dict(found)
 
     async def posted_since(self, channel_id: str, message_id: str) -> list[dict[str, Any]]:
         """The messages after this one, oldest first, 1,000 at most."""
         messages: list[dict[str, Any]] = []
         for _ in range(_PAGES_MOST):
-            found = await self.page_after(channel_id, message_id)
-            messages += found
-            if len(found) < PAGE:
+            page = await self.page_after(channel_id, message_id)
+            messages += page.messages
+            if page.is_last or page.last_id is None:
                 break
-            message_id = str(messages[-1]["id"])
+            message_id = page.last_id
         return messages
 
-    async def page_after(self, channel_id: str, message_id: str, *, urgent: bool = True) -> list[dict[str, Any]]:
-        """The first messages after this one, oldest first: :data:`PAGE` of them where there are more."""
+    async def page_after(self, channel_id: str, message_id: str, *, urgent: bool = True) -> Page:
+        """The first messages after this one: :data:`PAGE` of them where there are more.
+
+        One that is not what Discord documents is left out. Raises Unreachable where none of them is.
+        """
         path = f"/channels/{{channel_id}}/messages?after={message_id}&limit={PAGE}"
-        found = _messages_in(await self.call("GET", path, urgent=urgent, channel_id=channel_id))
-        later = [message for message in found if int(message["id"]) > int(message_id)]
-        return sorted(later, key=lambda message: int(message["id"]))
+        found = await self.call("GET", path, urgent=urgent, channel_id=channel_id)
+        if not isinstance(found, list):
+            raise Unreachable(_MALFORMED)
+        readable = [message for message in found if _is_message(message)]
+        if len(readable) < len(found):
+            log.warning("history_messages_unreadable", channel=channel_id, count=len(found) - len(readable))
+            if not readable:
+                raise Unreachable(_MALFORMED)
+        later = [message for message in readable if int(message["id"]) > int(message_id)]
+        later.sort(key=lambda message: int(message["id"]))
+        return Page(later, str(later[-1]["id"]) if later else None, not later or len(found) < PAGE)
 
     async def member(self, guild_id: str, user_id: str) -> dict[str, Any]:
         """A member of a server. RequestRefused with NOT_FOUND: the person is none."""
@@ -422,14 +446,12 @@ def _id_in(answer: Any) -> str:
         raise Unreachable(_MALFORMED) from error
 
 
-def _messages_in(answer: Any) -> list[dict[str, Any]]:
-    """The messages of Discord's answer, each with the fields of :class:`_Message`. Raises Unreachable."""
+def _is_message(answer: Any) -> bool:
+    """Whether it has the fields of :class:`_Message`, and an id that is a number."""
     try:
-        if all(message.id.isdecimal() for message in msgspec.convert(answer, list[_Message])):
-            return list(answer)
-    except msgspec.ValidationError as error:
-        raise Unreachable(_MALFORMED) from error
-    raise Unreachable(_MALFORMED)
+        return msgspec.convert(answer, _Message).id.isdecimal()
+    except msgspec.ValidationError:
+        return False
 
 
 def _multipart(body: dict[str, Any] | None, file: File) -> dict[str, Any]:

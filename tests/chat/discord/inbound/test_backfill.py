@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from acpbot.chat.discord.inbound.backfill import Places
 from tests.fakes.discord import payloads, rest
@@ -230,16 +232,32 @@ async def test_a_place_that_is_given_to_a_cancelled_read_goes_to_the_next_one():
         pass
 
 
-async def test_a_message_that_cannot_be_read_hides_none_after_it(scene: Scene, caplog):
+def history(scene: Scene, *messages: Message) -> list[Any]:
+    """What Discord answers for the history that consists of these."""
+    cdn, bot = scene.server.world.cdn, scene.server.bot
+    return [payloads.message(one, cdn, bot, gateway=False) for one in reversed(messages)]
+
+
+@pytest.mark.parametrize("odd", [{"embeds": ["no object"]}, {"poll": {"expiry": None}}, {"sticker_items": [{}]}])
+async def test_an_odd_part_of_a_missed_message_costs_only_that_part(scene: Scene, odd: dict[str, Any]):
     thread = await scene.opens("say one")
     await scene.idle(thread, 1)
     async with away(scene):
-        odd = scene.ada.says(thread, "say odd")
-        scene.ada.says(thread, "say two")
-        missed = [one for one in scene.server.messages_in(thread) if one.id >= odd.id]
-        cdn, bot = scene.server.world.cdn, scene.server.bot
-        page = [payloads.message(one, cdn, bot, gateway=False) for one in reversed(missed)]
-        page[-1]["embeds"] = ["no object"]
+        page = history(scene, scene.ada.says(thread, "say odd"), scene.bob.says(thread, "say two"))
+        page[-1] |= odd
+        scene.server.faults.status(200, "GET", rest.MESSAGES, body=page)
+    await scene.idle(thread, 3)
+    assert said(scene, thread) == ["one", "odd", "two"]
+
+
+@pytest.mark.parametrize("odd", [{"author": {"id": "1"}}, {"content": None}, {"attachments": None}, {"id": None}])
+async def test_a_missed_message_that_cannot_be_read_hides_none_after_it(scene: Scene, odd: dict[str, Any]):
+    thread = await scene.opens("say one")
+    await scene.idle(thread, 1)
+    async with away(scene):
+        page = history(scene, scene.ada.says(thread, "say odd"), scene.bob.says(thread, "say two"))
+        page[-1] |= odd
         scene.server.faults.status(200, "GET", rest.MESSAGES, body=page)
     await scene.says(thread, "two")
-    assert "missed_message_lost" in caplog.text
+    await scene.idle(thread, 2)
+    assert said(scene, thread) == ["one", "two"]

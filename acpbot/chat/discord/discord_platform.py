@@ -147,8 +147,13 @@ class _Conversations(Conversations):
         self._messages = messages
 
     def _new_message(self) -> LiveMessage:
-        settings = self._settings
-        return LiveMessage(limit=LIMIT, tool_display=settings.discord.tool_display, tables=settings.markdown.tables)
+        discord, markdown = self._settings.discord, self._settings.markdown
+        return LiveMessage(
+            limit=LIMIT,
+            max_bodies=discord.answer_messages,
+            tool_display=discord.tool_display,
+            tables=markdown.tables,
+        )
 
     def session_ended(self, thread_id: str, reason: Reason, detail: str | None, *, resumable: bool) -> None:
         """Say in the thread how its session ended, where that matters there."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from acpbot.aio import TaskSet
 from acpbot.chat.discord.outbound.reactions import STOP_EVENTS, ReactionEvent
-from acpbot.chat.discord.outbound.rest import BAD_REQUEST, FILE_BYTES_MOST, File, RequestRefused, Unreachable
+from acpbot.chat.discord.outbound.rest import FILE_BYTES_MOST, File, RequestRefused, Unreachable
 from acpbot.chat.rendering.footer import footer_text
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.chat.rendering.markdown import code, plain
@@ -101,6 +101,8 @@ class DiscordTurnView:
         self._loss_reported = False
         self._show_failed = False
         self._reposted: set[int] = set()
+        self._undelivered_posts = 0
+        self._all_posted = False
 
     # What the chat calls.
 
@@ -164,7 +166,7 @@ class DiscordTurnView:
         asyncio.get_running_loop().call_soon(self._queue.bring_up_to_date)
         self._typing.cancel_soon()
         self._drop_queue_note()
-        self._react(STOP_EVENTS.get(end.stop_reason, ReactionEvent.DONE))
+        self._react(STOP_EVENTS.get(end.stop_reason, ReactionEvent.DELIVERING))
         self._turn_over(self)
 
     def on_deferred(self) -> None:
@@ -201,15 +203,33 @@ class DiscordTurnView:
         """Deliver the whole text as a file: it can't be shown as messages."""
         self._live = None
         self._react(ReactionEvent.ERROR)
-        self._outbox.post(self.thread_id, NOT_SHOWN)
+        self._post(NOT_SHOWN)
         if not is_blank(live.text):
             self._attach(live.text)
         self._persisted()
 
     def _persisted(self) -> None:
         """Report that all is saved that is to be delivered; in the very step in which it is."""
+        self._all_posted = True
+        self._report_delivered()
         if self._on_persisted is not None:
             self._on_persisted()
+
+    def _post(self, content: str, *, file: File | None = None, on_refused: Callable[[], object] | None = None) -> Post:
+        """A part of the answer, for good."""
+        self._undelivered_posts += 1
+        return self._outbox.post(
+            self.thread_id, content, file=file, on_refused=on_refused, on_settled=self._post_settled
+        )
+
+    def _post_settled(self) -> None:
+        self._undelivered_posts -= 1
+        self._report_delivered()
+
+    def _report_delivered(self) -> None:
+        """Show on the person's message that the answer is there, once the last part of it is."""
+        if self._all_posted and not self._undelivered_posts and self.end is not None:
+            self._react(STOP_EVENTS.get(self.end.stop_reason, ReactionEvent.DONE))
 
     def _show(self, live: LiveMessage) -> None:
         if self.end is not None:
@@ -233,9 +253,12 @@ class DiscordTurnView:
             self._persisted()
 
     def _repost_refused(self) -> None:
-        """At the end, post once more what was refused, and all after it: the permission may be back."""
+        """At the end, post once more what was refused, and all after it: the permission may be back.
+
+        A text that is refused again is whole now, and goes as a file.
+        """
         for index, post in enumerate(self._posts):
-            if post.error is None or post.message_id is not None:
+            if post.error is None or (post.message_id is not None and not post.error.is_about_content):
                 continue
             if index not in self._reposted:
                 self._reposted.update(range(index, len(self._posts)))
@@ -269,12 +292,19 @@ class DiscordTurnView:
         for number, part in enumerate(parts, 1):
             name = "answer.txt" if len(parts) == 1 else f"answer-{number}.txt"
             file = File(name, part.encode())
-            self._outbox.post(self.thread_id, "", file=file, on_refused=partial(self._post_as_text, part))
+            self._post("", file=file, on_refused=partial(self._post_as_text, part))
 
     def _post_body(self, index: int, body: str) -> Post:
         on_restart: OnRestart = "leave" if self.end is None else "deliver"
-        refused = partial(self._body_refused, index)
-        return self._outbox.post(self.thread_id, body, on_refused=refused, on_restart=on_restart)
+        self._undelivered_posts += 1
+        return self._outbox.post(
+            self.thread_id,
+            body,
+            on_refused=partial(self._body_refused, index),
+            on_restart=on_restart,
+            growing=self.end is None,
+            on_settled=self._post_settled,
+        )
 
     def _body_refused(self, index: int) -> None:
         """Discord refuses a body. Where it refuses edits, post it anew, once, unless people have deleted it."""
@@ -282,8 +312,8 @@ class DiscordTurnView:
         post = self._posts[index]
         if post.error is None or (post.message_id is not None and post.message_id in self._deleted):
             return
-        if post.error.status == BAD_REQUEST:
-            self._report_loss(f"Discord refused it ({post.error})")
+        if post.error.is_about_content:
+            self._react(ReactionEvent.ERROR)  # the outbox posts the text as a file, once it is whole
         elif index in self._reposted:
             self._report_undelivered(post.error)
         elif post.message_id is not None or self.end is not None:
@@ -296,22 +326,18 @@ class DiscordTurnView:
             self._react(ReactionEvent.ERROR)
             self._undelivered(self, error)
 
-    def _report_loss(self, reason: str) -> None:
-        if not self._loss_reported:
-            self._loss_reported = True
-            words = f"😱 A part of the answer could not be shown: {reason}."
-            self._outbox.post(self.thread_id, words)
-
     def _post_as_text(self, rest: str) -> None:
         """Files are not allowed here: post the rest as messages, 50 at most."""
         more = LiveMessage(limit=LIMIT, max_bodies=_FALLBACK_BODIES)
         more.append(rest)
         for body in more.bodies():
-            self._outbox.post(self.thread_id, body)
+            self._post(body)
         left = more.overflow()
         if left:
-            words = f"The last {len(left):,} characters could not be attached: I need the permission Attach Files here."
-            self._outbox.post(self.thread_id, words)
+            self._react(ReactionEvent.ERROR)
+            self._post(
+                f"The last {len(left):,} characters could not be attached: I need the permission Attach Files here."
+            )
 
     def _drop_queue_note(self) -> None:
         if self._queue_note is not None:

@@ -146,11 +146,12 @@ class _Conversations(Conversations):
         self._settings = settings
         self._messages = messages
 
-    def _new_message(self) -> LiveMessage:
+    def _new_message(self, full_bodies: int) -> LiveMessage:
+        """A live message of an answer that has so many full messages already."""
         discord, markdown = self._settings.discord, self._settings.markdown
         return LiveMessage(
             limit=LIMIT,
-            max_bodies=discord.answer_messages,
+            max_bodies=max(discord.answer_messages - full_bodies, 1),
             tool_display=discord.tool_display,
             tables=markdown.tables,
         )
@@ -202,7 +203,8 @@ class DiscordPlatform:
     def turn_view(self, incoming: IncomingMessage) -> DiscordTurnView:
         """The view of this message's turn."""
         message = self._messages.by_key.setdefault(incoming.key, PendingMessage(incoming.key, incoming.text))
-        if message.reactions is None:  # it was queued before a restart
+        recovered = message.reactions is None  # it was queued before a restart
+        if recovered:
             channel_id = incoming.origin or incoming.thread_id
             settings = self._settings.reactions
             message.reactions = ReactionUpdater(self._outbox, settings, channel_id, incoming.key, again=True)
@@ -221,6 +223,8 @@ class DiscordPlatform:
             undelivered=self._report_undelivered,
             on_crash=self._on_crash,
         )
+        if recovered:
+            message.view.answer_by_reply()
         return message.view
 
     def unprompted_view(self, thread_id: str) -> DiscordTurnView:

@@ -1,4 +1,4 @@
-"""How Discord shows one turn: the live message as posts in the thread, reactions, typing, diffs, permission prompts."""
+"""How Discord shows one turn: the answer as posts in the thread, reactions, typing, diffs, permission prompts."""
 
 from __future__ import annotations
 
@@ -23,12 +23,16 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.outbound.diff_poster import DiffPoster
     from acpbot.chat.discord.outbound.file_poster import FilePoster
     from acpbot.chat.discord.outbound.outbox import Outbox
-    from acpbot.chat.discord.outbound.post import OnRestart, Post
+    from acpbot.chat.discord.outbound.post import Post
     from acpbot.chat.discord.outbound.reactions import ReactionUpdater
     from acpbot.chat.platform import IncomingMessage
+    from acpbot.chat.rendering.answer import Answer
     from acpbot.sessions.turn import PermissionNote, PermissionRequest, TurnEnd
 
 log = get_logger(__name__)
+
+Place = tuple[int, int]
+"""Of a body: the number of its live message in the answer, and its own in that."""
 
 LIMIT: Final = 2000
 """UTF-16 code units of one message's text."""
@@ -90,9 +94,11 @@ class DiscordTurnView:
         self._turn_started = turn_started
         self._turn_over = turn_over
         self._undelivered = undelivered
-        self._live: LiveMessage | None = None
+        self._live: Answer | None = None
         self._on_persisted: Callable[[], None] | None = None
-        self._posts: list[Post] = []
+        self._posts: dict[Place, Post] = {}
+        self._is_posting = False
+        self._reply_to: str | None = None
         self._queue_note: Post | None = None
         self._typing = TaskSet("discord typing", on_crash)
         self._started = False
@@ -100,7 +106,7 @@ class DiscordTurnView:
         self._end_reported = False
         self._loss_reported = False
         self._show_failed = False
-        self._reposted: set[int] = set()
+        self._reposted: set[Place] = set()
         self._undelivered_posts = 0
         self._all_posted = False
 
@@ -110,7 +116,13 @@ class DiscordTurnView:
         """Reply to the user how many messages are before theirs."""
         words = "1 message is" if before == 1 else f"{before} messages are"
         words = f"👀 Queued: {words} before this one."
+        self.answer_by_reply()
         self._queue_note = self._outbox.post(self.thread_id, words, reply_to=self.incoming.key, on_restart="retract")
+
+    def answer_by_reply(self) -> None:
+        """The message has waited: others may be between it and its answer, which is then a reply to it."""
+        if self.incoming.origin in {"", self.thread_id}:
+            self._reply_to = self.incoming.key or None
 
     def end_is_reported(self, text: str) -> None:
         """The chat posts ``text`` right after the end: the view need not repeat the error that it names."""
@@ -127,15 +139,15 @@ class DiscordTurnView:
         self._start_typing()
         self._turn_started(self)
 
-    def on_update(self, live: LiveMessage, update: Update) -> None:
-        """The live message has changed."""
-        self._live = live
+    def on_update(self, live: Answer, update: Update) -> None:
+        """The answer has changed."""
+        self._follow(live)
         if self._reactions is not None:
             self._reactions.update(update)
+        self._queue.refresh(self._render)  # before what is posted below it
         if self._diffs is not None and update.kind in {"tool_call", "tool_call_update"}:
             self._diffs.show(update.body)
         self._files.show(update)
-        self._queue.refresh(self._render)
 
     def on_permission_request(self, ask: PermissionRequest) -> None:
         """Show what it is about, with buttons."""
@@ -149,18 +161,19 @@ class DiscordTurnView:
         self._start_typing()
         self._prompts.ended(ask)
 
-    def on_permission_note(self, live: LiveMessage, note: PermissionNote) -> None:
+    def on_permission_note(self, live: Answer, note: PermissionNote) -> None:
         """The live message has a line about an answer of acpbot's own."""
         del note
-        self._live = live
+        self._follow(live)
         self._queue.refresh(self._render)
 
-    def on_ended(self, live: LiveMessage, end: TurnEnd, on_persisted: Callable[[], None]) -> None:
+    def on_ended(self, live: Answer, end: TurnEnd, on_persisted: Callable[[], None]) -> None:
         """Deliver all of it, in the next step of the event loop.
 
         In the present one the chat may post why the session has ended (:meth:`end_is_reported`).
         """
-        self._live, self.end, self._on_persisted = live, end, on_persisted
+        self._follow(live)
+        self.end, self._on_persisted = end, on_persisted
         # First what must not be lost, whatever fails below.
         self._queue.refresh(self._render, urgent=True)
         asyncio.get_running_loop().call_soon(self._queue.bring_up_to_date)
@@ -184,6 +197,21 @@ class DiscordTurnView:
 
     # The posts.
 
+    def _follow(self, live: Answer) -> None:
+        """Show this answer; where something else is posted in the thread, it goes on below that."""
+        if self._live is None:
+            self._live = live
+            self._queue.watchers.append(self._posted)
+
+    def _posted(self, _post: Post) -> None:
+        if not self._is_posting and self._live is not None:
+            self._live.close_here()
+
+    def _unfollow(self) -> None:
+        self._live = None
+        if self._posted in self._queue.watchers:
+            self._queue.watchers.remove(self._posted)
+
     def _render(self) -> None:
         """Bring the posts in line with the live message; called when something can be delivered."""
         live = self._live
@@ -199,9 +227,9 @@ class DiscordTurnView:
             if self.end is not None:
                 self._deliver_plainly(live)
 
-    def _deliver_plainly(self, live: LiveMessage) -> None:
+    def _deliver_plainly(self, live: Answer) -> None:
         """Deliver the whole text as a file: it can't be shown as messages."""
-        self._live = None
+        self._unfollow()
         self._react(ReactionEvent.ERROR)
         self._post(NOT_SHOWN)
         if not is_blank(live.text):
@@ -231,25 +259,31 @@ class DiscordTurnView:
         if self._all_posted and not self._undelivered_posts and self.end is not None:
             self._react(STOP_EVENTS.get(self.end.stop_reason, ReactionEvent.DONE))
 
-    def _show(self, live: LiveMessage) -> None:
+    def _show(self, live: Answer) -> None:
         if self.end is not None:
             self._add_end_notice(live, self.end)
             if self._body_was_refused:
                 self._repost_refused()
-        bodies = live.bodies()
-        for index, body in enumerate(bodies):
-            if index < len(self._posts):
-                self._posts[index].show(body, last=self.end is not None)
+        shown = {
+            (number, index): body for number, bodies in enumerate(live.messages()) for index, body in enumerate(bodies)
+        }
+        if_restarted = {} if self.end is not None else live.if_interrupted()
+        for place, body in shown.items():
+            at_restart = if_restarted.get(place[0]) if place[1] == 0 else None
+            post = self._posts.get(place)
+            if post is None:
+                self._posts[place] = self._post_body(place, body, at_restart)
+            elif self.end is not None:
+                post.show(body, last=True)
             else:
-                self._posts.append(self._post_body(index, body))
-        for post in self._posts[len(bodies) :]:
-            post.retract()
-        del self._posts[len(bodies) :]
+                post.grow(body, at_restart)
+        for place in [place for place in self._posts if place not in shown]:
+            self._posts.pop(place).retract()
         if self.end is not None:
             overflow = live.overflow()
             if overflow is not None:
                 self._attach(overflow)
-            self._live = None
+            self._unfollow()
             self._persisted()
 
     def _repost_refused(self) -> None:
@@ -257,17 +291,18 @@ class DiscordTurnView:
 
         A text that is refused again is whole now, and goes as a file.
         """
-        for index, post in enumerate(self._posts):
-            if post.error is None or (post.message_id is not None and not post.error.is_about_content):
+        places = list(self._posts)
+        for index, place in enumerate(places):
+            error, is_there = self._posts[place].error, self._posts[place].message_id is not None
+            if error is None or (is_there and not error.is_about_content):
                 continue
-            if index not in self._reposted:
-                self._reposted.update(range(index, len(self._posts)))
-                for later in self._posts[index:]:
-                    later.retract()
-                del self._posts[index:]
+            if place not in self._reposted:
+                self._reposted.update(places[index:])
+                for later in places[index:]:
+                    self._posts.pop(later).retract()
             return
 
-    def _add_end_notice(self, live: LiveMessage, end: TurnEnd) -> None:
+    def _add_end_notice(self, live: Answer, end: TurnEnd) -> None:
         live.finish()
         if end.stop_reason == "error":
             if not self._end_reported:
@@ -294,31 +329,38 @@ class DiscordTurnView:
             file = File(name, part.encode())
             self._post("", file=file, on_refused=partial(self._post_as_text, part))
 
-    def _post_body(self, index: int, body: str) -> Post:
-        on_restart: OnRestart = "leave" if self.end is None else "deliver"
+    def _post_body(self, place: Place, body: str, at_restart: str | None = None) -> Post:
         self._undelivered_posts += 1
-        return self._outbox.post(
-            self.thread_id,
-            body,
-            on_refused=partial(self._body_refused, index),
-            on_restart=on_restart,
-            growing=self.end is None,
-            on_settled=self._post_settled,
-        )
+        self._is_posting = True
+        try:
+            return self._outbox.post(
+                self.thread_id,
+                body,
+                reply_to=self._reply_to if place == (0, 0) else None,
+                on_refused=partial(self._body_refused, place),
+                on_restart="leave" if self.end is None and at_restart is None else "deliver",
+                restart_content=at_restart,
+                growing=self.end is None,
+                on_settled=self._post_settled,
+            )
+        finally:
+            self._is_posting = False
 
-    def _body_refused(self, index: int) -> None:
+    def _body_refused(self, place: Place) -> None:
         """Discord refuses a body. Where it refuses edits, post it anew, once, unless people have deleted it."""
         self._body_was_refused = True
-        post = self._posts[index]
-        if post.error is None or (post.message_id is not None and post.message_id in self._deleted):
+        post = self._posts.get(place)
+        if post is None or post.error is None:
+            return
+        if post.message_id is not None and post.message_id in self._deleted:
             return
         if post.error.is_about_content:
             self._react(ReactionEvent.ERROR)  # the outbox posts the text as a file, once it is whole
-        elif index in self._reposted:
+        elif place in self._reposted:
             self._report_undelivered(post.error)
         elif post.message_id is not None or self.end is not None:
-            self._reposted.add(index)
-            self._posts[index] = self._post_body(index, post.wanted[0])
+            self._reposted.add(place)
+            self._posts[place] = self._post_body(place, post.wanted[0])
 
     def _report_undelivered(self, error: RequestRefused) -> None:
         if not self._loss_reported:

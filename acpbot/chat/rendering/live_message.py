@@ -7,6 +7,7 @@ changes at most the header of the first. What is left after ``max_bodies`` is fo
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
@@ -31,7 +32,9 @@ _TITLE_MAX: Final = 100
 # More than is shown, since spaces and characters that can't be seen do not count.
 _KEPT_TITLE: Final = 500
 _ENTRY_MAX: Final = 120
-_TOOL_ICONS: Final = {"completed": "✅", "failed": "❌"}
+INTERRUPTED: Final = "interrupted"
+"""The status of a tool call that will not go on: its turn is over."""
+_TOOL_ICONS: Final = {"completed": "✅", "failed": "❌", INTERRUPTED: "⏹️"}
 _PLAN_ICONS: Final = {"completed": "☑", "in_progress": "▶"}
 
 
@@ -88,6 +91,17 @@ class Header:
         self._plan = "\n".join(f"{_PLAN_ICONS.get(status, '☐')} {_plain(content)}" for content, status in steps)
         self._step = _current_step(steps)
 
+    def interrupted(self) -> Header | None:
+        """The same with no tool running: those that do are interrupted. ``None`` where none runs."""
+        if not self._running_count:
+            return None
+        made = copy.copy(self)
+        stopped = {key: tool._replace(status=INTERRUPTED) for key, tool in self._running.items()}
+        made._tools = OrderedDict({**self._tools, **stopped})  # noqa: SLF001 - of the same class
+        made._counts = {**self._counts, INTERRUPTED: self._running_count}  # noqa: SLF001 - the same
+        made._running, made._forgotten_running = OrderedDict(), 0  # noqa: SLF001 - the same
+        return made
+
     def render(self, budget: int) -> str:
         """All of it, in as much detail as fits into so many UTF-16 code units, on lines; empty for nothing."""
         full, short = self._tool_lines(), self._tool_summary()
@@ -125,6 +139,8 @@ class Header:
         parts = [f"✅ {done} tool{'s' * (done != 1)}"] if done else []
         if failed:
             parts.append(f"❌ {failed}" if done else f"❌ {failed} tool{'s' * (failed != 1)}")
+        if stopped := self._counts[INTERRUPTED]:
+            parts.append(f"{_TOOL_ICONS[INTERRUPTED]} {stopped} interrupted")
         return [" · ".join(parts)] if parts else []
 
 
@@ -241,6 +257,21 @@ class LiveMessage:
     def bodies(self) -> list[str]:
         """What to show now: each within the limit, none of them blank."""
         return list(map("".join, self._pieces()))
+
+    def interrupt(self) -> bool:
+        """The turn is over: no tool runs any more. Return whether one did."""
+        header = self._header.interrupted()
+        if header is not None:
+            self._header, self._header_changed = header, True
+        return header is not None
+
+    def first_if_interrupted(self) -> str | None:
+        """The first body as a restart leaves it, with no tool that runs; ``None`` where none runs now."""
+        header = self._header.interrupted()
+        if header is None:
+            return None
+        bodies, shown = self.bodies(), self._header_text
+        return f"{header.render(units(shown))}{bodies[0][len(shown) :]}" if shown else None
 
     def parts(self) -> list[Body]:
         """The same bodies in their parts. White space alone gives no body."""

@@ -346,6 +346,7 @@ class ChannelQueue(SideTasks):
 
     def _latest(self, post: Post) -> Content:
         self.bring_up_to_date()
+        post.save_growing()
         return post.wanted
 
     async def _edit_refused(self, post: Post, error: RequestRefused) -> None:

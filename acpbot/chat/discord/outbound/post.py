@@ -81,6 +81,7 @@ class Post:
     """
 
     __slots__ = (
+        "_is_saved_with_text",
         "_on_change",
         "_store",
         "channel_id",
@@ -146,6 +147,7 @@ class Post:
         self.error: RequestRefused | None = None
         self.first_try = 0.0
         self.refused_edits = 0
+        self._is_saved_with_text = growing and restart_content is not None
         self.crashes = 0
         self.urgent = False
         self.frozen = False
@@ -196,6 +198,21 @@ class Post:
             sent=self.sent[0],
         )
         self._store.save_post(record)
+
+    def grow(self, content: str, at_restart: str | None) -> None:
+        """Have it say this for now. ``at_restart``: what the next run of the daemon has it say, if that is other text.
+
+        It is saved when an edit is about to say it: :meth:`save_growing`.
+        """
+        self.wanted = content, self.wanted[1]
+        self.on_restart, self.restart_content = "leave" if at_restart is None else "deliver", at_restart
+        self._on_change(self)
+
+    def save_growing(self) -> None:
+        """Save a post that grows, where the next run of the daemon would have to change what it says, or would have."""
+        if self.growing and (self.restart_content is not None or self._is_saved_with_text):
+            self._is_saved_with_text = self.restart_content is not None
+            self.save()
 
     def show(self, content: str, components: Components | None = None, *, last: bool = False) -> None:
         """Have it say this. ``last``: for good, and without waiting for the pace of progress."""

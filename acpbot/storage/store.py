@@ -73,6 +73,7 @@ MIGRATIONS: Final = (
         acp_session_id TEXT NOT NULL, reported REAL NOT NULL, PRIMARY KEY (thread_id, agent, currency)
     ) STRICT, WITHOUT ROWID;
     """,
+    "ALTER TABLE posts ADD COLUMN pings TEXT;",
 )
 
 _CHOSEN: Final = msgspec.json.Decoder(dict[str, str])

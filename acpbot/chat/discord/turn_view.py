@@ -13,7 +13,9 @@ from acpbot.chat.rendering.footer import footer_text
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.chat.rendering.markdown import code, plain
 from acpbot.logs import get_logger
+from acpbot.sessions.turn import OPERATOR
 from acpbot.text import is_blank, split_bytes
+from acpbot.times import long_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -46,17 +48,30 @@ NOT_SHOWN: Final = (
 )
 
 _STOPPED: Final = {
-    "cancelled": "⏹️ Cancelled.",
     "refusal": "The agent refused to go on.",
     "max_tokens": "The answer was cut: it has reached the model's limit of tokens.",
     "max_turn_requests": "The agent stopped: it has reached its limit of requests in one turn.",
 }
+
+_NOTIFIED: Final = {
+    "end_turn": "✅ {} Done after {}.",
+    "error": "😱 {} This failed after {}.",
+    "cancelled": "⏹️ {} This was stopped after {}.",
+}
+
+
+def _cancelled_text(by: str | None) -> str:
+    """What a thread reads of a turn that somebody has cancelled; ``by`` as :attr:`TurnEnd.cancelled_by`."""
+    if by == OPERATOR:
+        return "⏹️ Cancelled by an admin."
+    return "⏹️ Cancelled." if by is None else f"⏹️ Cancelled by <@{by}>."
 
 
 class DiscordTurnView:
     """One turn (:class:`TurnView`). Nothing here waits: posts go to the outbox, which paces itself.
 
     ``diffs`` is ``None`` where file changes are not to be shown; ``footer``: show below the answer what it has taken;
+    ``pings``: whom permission requests notify, and the end of a turn that took ``notify_after()`` seconds (0: never).
     ``deleted`` holds the ids of messages that somebody has deleted lately. ``reactions`` is ``None`` where no message
     of a person is answered. ``turn_started`` and ``turn_over`` are called with the view when the turn runs, and when
     it has ended, was deferred or was refused. ``undelivered`` is called once where Discord takes no more messages in
@@ -73,6 +88,8 @@ class DiscordTurnView:
         diffs: DiffPoster | None,
         files: FilePoster,
         footer: bool,
+        pings: str | None,
+        notify_after: Callable[[], float],
         deleted: Container[str],
         turn_started: Callable[[DiscordTurnView], None],
         turn_over: Callable[[DiscordTurnView], None],
@@ -90,6 +107,8 @@ class DiscordTurnView:
         self._diffs = diffs
         self._files = files
         self._footer = footer
+        self._pings = pings
+        self._notify_after = notify_after
         self._deleted = deleted
         self._turn_started = turn_started
         self._turn_over = turn_over
@@ -121,8 +140,7 @@ class DiscordTurnView:
 
     def answer_by_reply(self) -> None:
         """The message has waited: others may be between it and its answer, which is then a reply to it."""
-        if self.incoming.origin in {"", self.thread_id}:
-            self._reply_to = self.incoming.key or None
+        self._reply_to = self._message_here
 
     def end_is_reported(self, text: str) -> None:
         """The chat posts ``text`` right after the end: the view need not repeat the error that it names."""
@@ -153,7 +171,7 @@ class DiscordTurnView:
         """Show what it is about, with buttons."""
         self._typing.cancel_soon()
         self._react(ReactionEvent.ASKED)
-        self._prompts.asked(self.thread_id, self.asker_id, ask)
+        self._prompts.asked(self.thread_id, self.asker_id, ask, pings=self._pings)
 
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
         """Take the buttons away."""
@@ -238,10 +256,26 @@ class DiscordTurnView:
 
     def _persisted(self) -> None:
         """Report that all is saved that is to be delivered; in the very step in which it is."""
+        self._notify()
         self._all_posted = True
         self._report_delivered()
         if self._on_persisted is not None:
             self._on_persisted()
+
+    def _notify(self) -> None:
+        """Reply to the asker that a long turn is over: an edit notifies nobody."""
+        end, after = self.end, self._notify_after()
+        if self._pings is None or end is None or end.facts is None or end.cancelled_by == self._pings:
+            return
+        if 0 < after <= end.facts.seconds:
+            words = _NOTIFIED.get(end.stop_reason, "⚠️ {} This ended early, after {}.")
+            words = words.format(f"<@{self._pings}>", long_duration(end.facts.seconds))
+            self._outbox.post(self.thread_id, words, reply_to=self._message_here, pings=self._pings)
+
+    @property
+    def _message_here(self) -> str | None:
+        """The person's message, where it is in the thread: only there it can be replied to."""
+        return (self.incoming.key or None) if self.incoming.origin in {"", self.thread_id} else None
 
     def _post(self, content: str, *, file: File | None = None, on_refused: Callable[[], object] | None = None) -> Post:
         """A part of the answer, for good."""
@@ -309,7 +343,7 @@ class DiscordTurnView:
                 live.notice(f"😱 {plain(end.error) if end.error else 'The turn failed.'}")
         elif end.stop_reason == "cancelled":
             if self._started and end.error is None:
-                live.notice(_STOPPED["cancelled"])
+                live.notice(_cancelled_text(end.cancelled_by))
             elif end.error is not None and not self._end_reported:
                 live.notice(f"⏹️ {end.error}")
         elif end.stop_reason in _STOPPED:

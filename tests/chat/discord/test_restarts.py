@@ -63,6 +63,8 @@ def turn_view(outbox: Outbox, pool: Pool) -> DiscordTurnView:
         diffs=None,
         files=FilePoster(outbox, "1"),
         footer=False,
+        pings=None,
+        notify_after=lambda: 0.0,
         deleted=(),
         turn_started=lambda _view: None,
         turn_over=lambda _view: None,
@@ -194,3 +196,42 @@ async def test_an_answer_that_can_t_be_rendered_is_posted_as_a_file(tmp_path):
     (reason, attached) = api.there.values()
     assert "I can't show this answer here" in reason["content"]
     assert attached["attachments"] == [{"filename": "answer.txt"}]
+
+
+async def test_after_a_restart_no_tool_is_shown_as_running(tmp_path):
+    path, api, harness = tmp_path / "acpbot.sqlite3", Api(), Harness(tmp_path)
+    update = Update(session_id="s", kind="plan", body={})
+    async with run(api, path) as outbox:
+        view, live = turn_view(outbox, harness.pool), Answer(LiveMessage())
+        live.tool("a", title="make", kind=None, status="in_progress")
+        view.on_update(live, update)
+        assert await outbox.flush(5)
+        live.append("growing")
+        view.on_update(live, update)
+        assert await outbox.flush(5)
+        assert [one["content"] for one in api.there.values()] == ["🔧 `make`\ngrowing"]
+    async with run(api, path) as outbox:
+        assert await outbox.flush(5)
+        assert [one["content"] for one in api.there.values()] == ["⏹️ `make`\ngrowing"]
+    assert rows(path, "posts") == []
+    await harness.launcher.aclose()
+
+
+async def test_after_a_restart_an_answer_whose_tools_have_ended_stays_as_it_is(tmp_path):
+    path, api, harness = tmp_path / "acpbot.sqlite3", Api(), Harness(tmp_path)
+    update = Update(session_id="s", kind="plan", body={})
+    async with run(api, path) as outbox:
+        view, live = turn_view(outbox, harness.pool), Answer(LiveMessage())
+        for status in ("in_progress", "completed"):
+            live.tool("a", title="make", kind=None, status=status)
+            view.on_update(live, update)
+            assert await outbox.flush(5)
+        live.append("growing")
+        view.on_update(live, update)
+        assert await outbox.flush(5)
+    log = list(api.log)
+    async with run(api, path) as outbox:
+        assert await outbox.flush(5)
+    assert api.log == log
+    assert rows(path, "posts") == []
+    await harness.launcher.aclose()

@@ -215,6 +215,7 @@ class ChannelQueue(SideTasks):
             components=components,
             file=post.file,
             reply_to=post.reply_to,
+            pings=post.pings,
         )
 
     async def _find(self, post: Post, since: float) -> str | None:

@@ -91,6 +91,7 @@ class Outbox:
         components: Components = (),
         file: File | None = None,
         reply_to: str | None = None,
+        pings: str | None = None,
         on_refused: Callable[[], object] | None = None,
         on_restart: OnRestart = "deliver",
         restart_content: str | None = None,
@@ -100,6 +101,7 @@ class Outbox:
     ) -> Post:
         """A new message, after those that were posted to the channel before; cut where it is too long for one.
 
+        ``pings``: the only user whom it notifies, where it mentions that user or replies to a message of theirs.
         ``on_restart`` and ``restart_content`` hold until :meth:`Post.show` is called with ``last``. ``ready``: by then
         :meth:`Post.show` has said what to post. ``growing``: more text follows, until that is called with ``last``.
         """
@@ -112,6 +114,7 @@ class Outbox:
             created_at=self._wall(),
             file=file,
             reply_to=reply_to,
+            pings=pings,
             on_refused=on_refused,
             on_restart=on_restart,
             restart_content=restart_content,

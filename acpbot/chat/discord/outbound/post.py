@@ -70,7 +70,8 @@ class Post:
     """A message of the bot's own in a channel.
 
     ``wanted`` is what it should say: text, and Discord's message components. ``delivered`` is what Discord shows for
-    certain (``None``: unknown), ``sent`` what the first request says. ``message_id`` is there from SENT on; ``error``
+    certain (``None``: unknown), ``sent`` what the first request says. ``pings``: the only user whom it notifies.
+    ``message_id`` is there from SENT on; ``error``
     is Discord's answer where the state is REFUSED. The store keeps a post until Discord shows what is wanted:
     ``on_restart`` is what the next run of the daemon does with it, and ``restart_content`` the text that it says then,
     where that is not ``wanted``. ``ready``: what it should say is known once that is done, and until then it is not in
@@ -98,6 +99,7 @@ class Post:
         "on_refused",
         "on_restart",
         "on_settled",
+        "pings",
         "ready",
         "refused_edits",
         "reply_to",
@@ -119,6 +121,7 @@ class Post:
         created_at: float,
         file: File | None = None,
         reply_to: str | None = None,
+        pings: str | None = None,
         on_refused: Callable[[], object] | None = None,
         on_restart: OnRestart = "deliver",
         restart_content: str | None = None,
@@ -133,6 +136,7 @@ class Post:
         self.created_at = created_at
         self.file = file
         self.reply_to = reply_to
+        self.pings = pings
         self.on_refused = on_refused
         self.on_restart = on_restart
         self.restart_content = restart_content
@@ -169,6 +173,7 @@ class Post:
             created_at=record.created_at,
             file=None if record.file is None else File(record.file_name or "file.txt", record.file),
             reply_to=record.reply_to,
+            pings=record.pings,
             nonce=record.nonce,
         )
         post.message_id = record.message_id
@@ -196,6 +201,7 @@ class Post:
             message_id=self.message_id,
             created_at=self.created_at,
             sent=self.sent[0],
+            pings=self.pings,
         )
         self._store.save_post(record)
 

@@ -62,6 +62,12 @@ class OpenFence:
         fence = after_line(self._line[:_LINE_MOST], self._fence)
         return "" if fence is None else fence.marker
 
+    @property
+    def opening(self) -> str:
+        """The line that opens the same fence anew; empty where none is open."""
+        fence = after_line(self._line[:_LINE_MOST], self._fence)
+        return "" if fence is None else f"{fence.marker}{fence.language}"
+
     def continues(self, text: str) -> bool:
         """Whether ``text``, on a line of its own, begins with the end of the open fence."""
         first = text.lstrip().split("\n", 1)[0]

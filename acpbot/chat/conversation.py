@@ -13,6 +13,7 @@ import msgspec
 from acpbot.acp import schema
 from acpbot.acp.error_text import repeats
 from acpbot.chat.platform import IncomingMessage
+from acpbot.chat.rendering.answer import Answer
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.chat.rendering.markdown import code
 from acpbot.chat.rendering.tools import detail, todos
@@ -116,11 +117,11 @@ def note_text(note: PermissionNote) -> str:
 
 
 class Conversation:
-    """One turn: listens to the session, keeps the live message, and has a view show it.
+    """One turn: listens to the session, keeps the answer, and has a view show it.
 
     A defect in the live message or the view costs at most what it was about: the turn goes on, and the thread reads at
     the turn's end that its answer may be incomplete. ``on_persisted`` as in :meth:`TurnView.on_ended`; ``report`` posts
-    a sentence in the thread.
+    a sentence in the thread. ``live`` is the first live message of the :class:`Answer`, ``below`` makes the others.
     """
 
     def __init__(
@@ -129,8 +130,9 @@ class Conversation:
         live: LiveMessage,
         on_persisted: Callable[[], None] = lambda: None,
         report: Callable[[str], None] = lambda _text: None,
+        below: Callable[[int], LiveMessage] | None = None,
     ) -> None:
-        self.live = live
+        self.live = Answer(live, below)
         self._view = view
         self._on_persisted = on_persisted
         self._report = report
@@ -223,7 +225,11 @@ class Conversations:
     """
 
     def __init__(
-        self, pool: Pool, platform: ChatPlatform, *, new_message: Callable[[], LiveMessage] = LiveMessage
+        self,
+        pool: Pool,
+        platform: ChatPlatform,
+        *,
+        new_message: Callable[[int], LiveMessage] = lambda _full_bodies: LiveMessage(),
     ) -> None:
         self._pool = pool
         self._platform = platform
@@ -243,9 +249,10 @@ class Conversations:
             _blocks(incoming),
             Conversation(
                 view,
-                self._new_message(),
+                self._new_message(0),
                 partial(self._pool.store.turn_settled, turn_id),
                 partial(self._platform.notice, incoming.thread_id),
+                self._new_message,
             ),
             text=incoming.text,
             title=incoming.title,
@@ -343,7 +350,8 @@ class Conversations:
     def unprompted(self, thread_id: str) -> Conversation:
         """What shows a text, or a permission request, of the agent while no turn runs."""
         view = self._platform.unprompted_view(thread_id)
-        return Conversation(view, self._new_message(), report=partial(self._platform.notice, thread_id))
+        report = partial(self._platform.notice, thread_id)
+        return Conversation(view, self._new_message(0), report=report, below=self._new_message)
 
     def permission_answered(self, thread_id: str, note: PermissionNote) -> None:
         """Post in the thread that acpbot has answered a permission request by itself."""

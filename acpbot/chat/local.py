@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acpbot.acp.schema import PromptCapabilities, Update
-    from acpbot.chat.rendering.live_message import LiveMessage
+    from acpbot.chat.rendering.answer import Answer
     from acpbot.errors import WireError
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.turn import PermissionNote, PermissionRequest, TurnEnd
@@ -204,7 +204,7 @@ class _LocalTurnView:
     def __init__(self, chat: LocalChat, thread_id: str, prompt: str) -> None:
         self._chat = chat
         self._thread_id = thread_id
-        self._live: LiveMessage | None = None
+        self._live: Answer | None = None
         self._begin: Event = {"type": "turn_start", "prompt": prompt}
         self._end: Event | None = None
         self._error = ""
@@ -215,7 +215,7 @@ class _LocalTurnView:
         self._chat.now_shown(self._thread_id, self)
         self._emit(self._begin)
 
-    def on_update(self, live: LiveMessage, update: Update) -> None:
+    def on_update(self, live: Answer, update: Update) -> None:
         self._live = live
         event = update_event(update)
         if event is not None:
@@ -229,11 +229,11 @@ class _LocalTurnView:
         event = {"type": "permission_end", "request": ask.request, "outcome": ask.outcome, "option_id": chosen}
         self._emit({**event, "reason": None if ask.reason is None else because(ask.reason)})
 
-    def on_permission_note(self, live: LiveMessage, note: PermissionNote) -> None:
+    def on_permission_note(self, live: Answer, note: PermissionNote) -> None:
         self._live = live
         self._emit({"type": "notice", "text": note.line})
 
-    def on_ended(self, live: LiveMessage, end: TurnEnd, on_persisted: Callable[[], None]) -> None:
+    def on_ended(self, live: Answer, end: TurnEnd, on_persisted: Callable[[], None]) -> None:
         self._live = None
         self._error = "" if self._started else end.error or ""
         self._end = {"type": "turn_end", "stop_reason": end.stop_reason, "text": live.text, "error": end.error}
@@ -271,10 +271,10 @@ class _LocalTurnView:
 class _LocalMessageView(_LocalTurnView):
     """A text of the agent outside turns: one event, once the text is whole."""
 
-    def on_update(self, live: LiveMessage, update: Update) -> None:
+    def on_update(self, live: Answer, update: Update) -> None:
         """Nothing yet."""
 
-    def on_ended(self, live: LiveMessage, end: TurnEnd, on_persisted: Callable[[], None]) -> None:
+    def on_ended(self, live: Answer, end: TurnEnd, on_persisted: Callable[[], None]) -> None:
         del end
         event = {"type": "message", "text": live.text}
         self._chat.over(self._thread_id, event)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acpbot.acp.schema import PromptCapabilities, Update
-    from acpbot.chat.rendering.live_message import LiveMessage
+    from acpbot.chat.rendering.answer import Answer
     from acpbot.errors import WireError
     from acpbot.sessions.turn import PermissionNote, PermissionRequest, TurnEnd
 
@@ -64,8 +64,8 @@ class TurnView(Protocol):
     def on_started(self) -> None:
         """The turn runs now."""
 
-    def on_update(self, live: LiveMessage, update: Update) -> None:
-        """``update`` has changed the live message."""
+    def on_update(self, live: Answer, update: Update) -> None:
+        """``update`` has changed the answer."""
 
     def on_permission_request(self, ask: PermissionRequest) -> None:
         """A permission is wanted; :meth:`PermissionRequest.select` answers."""
@@ -73,11 +73,11 @@ class TurnView(Protocol):
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
         """A permission request needs no more answer."""
 
-    def on_permission_note(self, live: LiveMessage, note: PermissionNote) -> None:
-        """A permission request was answered, and no person did it; the live message has a line about it."""
+    def on_permission_note(self, live: Answer, note: PermissionNote) -> None:
+        """A permission request was answered, and no person did it; the answer has a line about it."""
 
-    def on_ended(self, live: LiveMessage, end: TurnEnd, on_persisted: Callable[[], None]) -> None:
-        """The turn is over: the live message is complete and is to be delivered, whatever was delivered so far.
+    def on_ended(self, live: Answer, end: TurnEnd, on_persisted: Callable[[], None]) -> None:
+        """The turn is over: the answer is complete and is to be delivered, whatever was delivered so far.
 
         Call ``on_persisted`` in the very step of the event loop in which what is to be delivered is written to the
         store: a daemon that starts before that reports the turn as interrupted.

@@ -122,7 +122,7 @@ class FieldType(NamedTuple):
         try:
             return msgspec.convert(prepared, self.annotation)
         except msgspec.ValidationError:
-            meant = nearest(prepared, self.choices()) if isinstance(prepared, str) else None
+            meant = nearest(prepared, map(str, self.choices())) if isinstance(prepared, str) else None
             raise InvalidValue(_shown(value, prepared), f"did you mean {to_toml(meant)}?" if meant else None) from None
 
     def _convert_items(self, items: FieldType, value: object, location: KeyLocation) -> tuple[Any, ...]:
@@ -140,8 +140,8 @@ class FieldType(NamedTuple):
             converted.append(made)
         return tuple(converted)
 
-    def choices(self) -> tuple[str, ...]:
-        """The names that the key takes, where these are the only ones."""
+    def choices(self) -> tuple[str, ...] | tuple[int, ...]:
+        """The names or numbers that the key takes, where these are the only ones."""
         return typing.get_args(self.annotation) if typing.get_origin(self.annotation) is Literal else ()
 
     def wanted(self) -> str:
@@ -191,7 +191,8 @@ def _field_type(key: str, annotation: Any, default: object) -> FieldType:
     if type(None) in typing.get_args(annotation):  # TYPE | None: only a default can be None
         annotation = typing.get_args(annotation)[0]
     base = getattr(annotation, "__origin__", annotation)
-    meta, prepare = Meta(), text if base is Literal else None
+    names = base is Literal and isinstance(typing.get_args(annotation)[0], str)
+    meta, prepare = Meta(), text if names else None
     for extra in getattr(annotation, "__metadata__", ()):
         if isinstance(extra, Meta):
             meta = extra

@@ -100,8 +100,11 @@ class DiscordSettings(Struct, frozen=True, kw_only=True):
     where it is left out and neither of the others names a channel. ``admin_users`` and ``admin_role_ids`` allow nobody:
     whoever is allowed and is named there may also control the threads of others and answer permission requests there.
     ``max_attachment_bytes`` holds for each file; 0 accepts none. ``thoughts``: what the agent thinks is shown as small
-    text, or not. ``footer``: below each answer are its agent, model, time, context and cost. ``api_base`` and
-    ``gateway_url`` are ``None`` where Discord's own addresses are used; ``api_base`` has no slash at its end.
+    text, or not. ``footer``: below each answer are its agent, model, time, context and cost. ``answer_messages``: what
+    an answer has beyond so many messages is a file. ``link_previews``: Discord may show previews of links below the
+    bot's messages. ``auto_archive_minutes``: after so long without a message Discord archives a thread of the bot.
+    After a turn that took ``notify_after_seconds`` its asker is notified; 0: never. ``api_base`` and ``gateway_url``
+    are ``None`` where Discord's own addresses are used; ``api_base`` has no slash at its end.
     """
 
     NEEDS_RESTART: ClassVar = ("bot_token", "allow_dm", "api_base", "gateway_url")
@@ -125,6 +128,10 @@ class DiscordSettings(Struct, frozen=True, kw_only=True):
     tool_display: Literal["full", "compact", "none"] = "full"
     thoughts: Literal["off", "subtext"] = "off"
     footer: bool = True
+    answer_messages: Annotated[int, Meta(ge=1, le=50)] = 5
+    link_previews: bool = False
+    auto_archive_minutes: Literal[60, 1440, 4320, 10_080] = 1440
+    notify_after_seconds: Annotated[float, Meta(ge=0, le=604_800)] = 60
     max_attachment_bytes: Annotated[int, ft.size, _size(0, 100 * 1024**2)] = 8 * 1024**2
     api_base: ApiUrl | None = None
     gateway_url: WebSocketUrl | None = None

@@ -52,8 +52,8 @@ class Sessions(Protocol):
     ) -> list[KillResult]:
         """End exactly these."""
 
-    async def cancel(self, thread_id: str, session_id: str | None = None) -> str:
-        """Cancel the running turn. Raises NotFound, Conflict."""
+    async def cancel(self, thread_id: str, session_id: str | None = None, *, by: str | None = None) -> str:
+        """Cancel the running turn; ``by``: who wants it. Raises NotFound, Conflict."""
 
     def subscribe(self, callback: Callable[[Any, Row], None], /) -> Callable[[], None]:
         """Call ``callback`` at each change; returns the function that ends it."""

@@ -310,8 +310,10 @@ class Pool:
         target = Target(thread_id=thread_id, session_id=session_id)
         return await self._ender.end(target, "suspended", SUSPENDED, grace=grace_seconds)
 
-    async def cancel(self, thread_id: str, session_id: str | None = None) -> Literal["cancelled", "idle"]:
-        """Ask the thread's agent to stop its turn; answers at once. Raises NotFound, Conflict."""
+    async def cancel(
+        self, thread_id: str, session_id: str | None = None, *, by: str | None = None
+    ) -> Literal["cancelled", "idle"]:
+        """Ask the thread's agent to stop its turn; answers at once. ``by``: who wants it. Raises NotFound, Conflict."""
         session = self._table.current.get(thread_id)
         if session is None:
             if thread_id not in self._threads.by_id:
@@ -320,7 +322,7 @@ class Pool:
         if session_id is not None and session.session_id != session_id:
             now = session.session_id
             raise Conflict(f"cannot cancel: the session of {thread_id} is {now} now, not {session_id[:40]}")
-        return "cancelled" if session.turns.cancel() else "idle"
+        return "cancelled" if session.turns.cancel(by=by) else "idle"
 
     async def quiet(self) -> None:
         """Wait until no turn runs and none is queued; or until every session ends anyway."""

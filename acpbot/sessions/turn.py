@@ -48,6 +48,8 @@ _TITLE_MAX: Final = 1000
 
 NOT_SIGNED_IN: Final = "The agent isn't signed in. Ask your admin."
 """What people in a chat read of an agent that wants its operator to sign in."""
+OPERATOR: Final = "operator"
+"""Who has cancelled a turn by ``acpctl``: no person of a chat platform."""
 DEFERRED: Final = "kept"
 """The stop reason of a turn that is deferred until the daemon's next start; the value is the wire's."""
 
@@ -71,12 +73,14 @@ class TurnEnd(msgspec.Struct, frozen=True):
 
     ``kept``: it never ran, and waits on disk until the daemon is started again. ``reason``: what the agent itself
     names as the reason in ``error``; its answer may hold the same. ``facts``: ``None`` where it never ran.
+    ``cancelled_by``: the platform's id of the person who has cancelled it, or :data:`OPERATOR`.
     """
 
     stop_reason: str
     error: str | None = None
     reason: str = ""
     facts: TurnFacts | None = None
+    cancelled_by: str | None = None
 
 
 class PermissionNote(msgspec.Struct, frozen=True):
@@ -229,6 +233,8 @@ class Turn:
     cancelled_at: float | None = None
     cancel_reason: str | None = None
     """Why it was cancelled, a sentence for people; ``None``: a person asked for it."""
+    cancelled_by: str | None = None
+    """As :attr:`TurnEnd.cancelled_by`."""
     end: TurnEnd | None = None
 
     def finish(self, end: TurnEnd) -> None:
@@ -253,7 +259,8 @@ def finish_all(turns: list[Turn], end: TurnEnd) -> None:
 def end_of(turn: Turn, ended: PromptEnded) -> TurnEnd:
     """How a turn ended that the agent has answered."""
     if turn.cancelled_at is not None:
-        return TurnEnd("cancelled", turn.cancel_reason)  # as ACP requires; some say end_turn or answer with an error
+        # As ACP requires; some say end_turn or answer with an error.
+        return TurnEnd("cancelled", turn.cancel_reason, cancelled_by=turn.cancelled_by)
     if ended.error is None:
         return TurnEnd(ended.stop_reason or "end_turn")
     if ended.error.code == CANCELLED_ERROR:

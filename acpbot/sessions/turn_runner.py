@@ -243,7 +243,7 @@ class TurnRunner:
             blocks = await self._prompt_of(agent, turn)
             await self._replay.wait_until_quiet()
             if turn.cancelled_at is not None:
-                self.end(TurnEnd("cancelled", turn.cancel_reason))
+                self.end(TurnEnd("cancelled", turn.cancel_reason, cancelled_by=turn.cancelled_by))
                 return
             self._after.finish()
             turn.prompt_id = agent.prompt(blocks)
@@ -291,10 +291,10 @@ class TurnRunner:
         self.turn, self.returned = None, turn
         self.queue.appendleft(turn)
 
-    def cancel(self, reason: str | None = None) -> bool:
+    def cancel(self, reason: str | None = None, by: str | None = None) -> bool:
         """Ask the agent to stop the running turn; whether there was one. Open permissions are answered `cancelled`.
 
-        ``reason`` is a sentence for people about a turn that nobody has cancelled; the first cancel's holds.
+        ``reason``: a sentence for people about a turn that nobody cancelled; ``by``: who did. The first cancel's hold.
         """
         turn = self.turn
         if turn is None or self.agent is None:
@@ -303,7 +303,7 @@ class TurnRunner:
             self._settling.finish()
             return False
         if turn.cancelled_at is None:
-            turn.cancelled_at, turn.cancel_reason = self._clock(), reason
+            turn.cancelled_at, turn.cancel_reason, turn.cancelled_by = self._clock(), reason, by
         if turn.prompt_id is not None:
             # In this order, as ACP has it: an agent whose permission is answered first goes on with the turn.
             self.agent.cancel()

@@ -55,7 +55,7 @@ class Watchdog:
         elif turns.turn_seconds >= settings.turn_timeout_seconds:
             log.warning("turn_timed_out", **fields, turn_seconds=round(turns.turn_seconds, 1))
             limit = long_duration(settings.turn_timeout_seconds)
-            turns.cancel(f"This took longer than {limit}, the limit for one answer.")
+            turns.cancel(f"Stopped after {limit}, the limit for one turn.")
         elif session.state == "stuck":
             self._on_silence(session, settings, fields)
         else:

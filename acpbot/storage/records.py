@@ -78,7 +78,8 @@ class PostRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     ``fate`` is what a restart does with it: ``deliver`` it as it is here, ``leave`` it as it is, ``retract`` it.
     ``sent``: the text that was sent first, or may have been: what the platform shows then may differ from ``content``.
-    ``message_id``: the platform's, once it is sent. ``created_at``: Unix time. ``components`` are JSON.
+    ``pings``: the only user whom it notifies. ``message_id``: the platform's, once it is sent. ``created_at``: Unix
+    time. ``components`` are JSON.
     """
 
     nonce: str
@@ -92,6 +93,7 @@ class PostRecord(msgspec.Struct, frozen=True, kw_only=True):
     message_id: str | None = None
     created_at: float
     sent: str | None = None
+    pings: str | None = None
 
 
 class RestoredState(msgspec.Struct):

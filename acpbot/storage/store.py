@@ -75,6 +75,7 @@ MIGRATIONS: Final = (
     """,
     "ALTER TABLE threads ADD COLUMN adopted INTEGER NOT NULL DEFAULT 0;",
     "ALTER TABLE threads ADD COLUMN channel TEXT;",
+    "ALTER TABLE posts ADD COLUMN pings TEXT;",
 )
 
 _CHOSEN: Final = msgspec.json.Decoder(dict[str, str])

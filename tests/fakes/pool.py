@@ -14,6 +14,7 @@ from acpbot.daemon import health
 from acpbot.errors import Ambiguous, Conflict, InvalidParams, NotFound
 from acpbot.runtimes.runtime import LimitNotHeld
 from acpbot.sessions.options import NotSet
+from acpbot.sessions.turn import OPERATOR
 from acpbot.sessions.views import (
     Detail,
     KillResult,
@@ -165,7 +166,8 @@ class FakePool:
             resumable=ended and not forget,
         )
 
-    async def cancel(self, thread_id: str, session_id: str | None = None) -> str:
+    async def cancel(self, thread_id: str, session_id: str | None = None, *, by: str | None = None) -> str:
+        assert by == OPERATOR
         self.cancels.append((thread_id, session_id))
         row = self.by_thread[thread_id]
         if session_id is not None and session_id != row.session_id:

@@ -6,7 +6,7 @@ import asyncio
 
 from tests.support.pool import faulty
 
-TOO_LONG = "This took longer than 2 minutes, the limit for one answer."
+TOO_LONG = "Stopped after 2 minutes, the limit for one turn."
 NOT_STOPPED = "The agent did not stop when it was asked to, so I ended its session."
 
 

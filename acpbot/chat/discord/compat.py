@@ -10,6 +10,7 @@ import contextlib
 import logging
 import socket
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import discord
@@ -17,11 +18,28 @@ import yarl
 from discord.gateway import DiscordWebSocket, KeepAliveHandler
 from discord.http import Route
 
+from acpbot.logs import get_logger
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from discord.http import HTTPClient
+
+log = get_logger(__name__)
 
 CLIENT_LOGGER: Final = "discord.client"
 """The logger that gets a traceback for each failed connection of a client."""
+
+_SESSION_EVENTS: Final = frozenset({"READY", "RESUMED"})
+_MESSAGE_EVENTS: Final = frozenset({"MESSAGE_CREATE", "MESSAGE_UPDATE"})
+_NEEDED: Final = frozenset(
+    {
+        *("id", "channel_id", "guild_id", "author", "member", "webhook_id", "type", "flags", "nonce", "content"),
+        *("timestamp", "edited_timestamp", "attachments", "embeds", "mentions", "mention_roles", "mention_everyone"),
+        "message_reference",
+    }
+)
+_MAY_BE_LEFT_OUT: Final = frozenset({"embeds", "message_reference", "referenced_message", "message_snapshots"})
 
 
 def configure(api_base: str | None, gateway_url: str | None) -> None:
@@ -82,10 +100,64 @@ def to_json(value: Any) -> str:
     return text
 
 
+def guard_events(client: discord.Client) -> None:
+    """Have an event that the library can't read cost only itself, and a message only the part that can't be read.
+
+    Else it would end the gateway connection, and the next session might begin with the same event. The events that
+    begin a session still raise: there is none without them.
+    """
+    parsers: dict[str, Callable[[Any], None]] = client._connection.parsers  # noqa: SLF001 - nothing else has them
+    for event, parse in tuple(parsers.items()):
+        if event not in _SESSION_EVENTS:
+            parsers[event] = partial(_read_event, event, parse)
+
+
+def _read_event(event: str, parse: Callable[[Any], None], data: Any) -> None:
+    try:
+        if event in _MESSAGE_EVENTS:
+            _read_message(parse, data)
+        else:
+            parse(data)
+    except Exception:
+        # Broad: whatever an odd event makes the library raise, the events after it are to be read.
+        log.exception("discord_event_unreadable", event=event, id=_id_of(data))
+
+
+def _read_message(read: Callable[[Any], Any], data: Any) -> Any:
+    """What ``read`` makes of a message; where it fails, of the same message with less and less in it."""
+    try:
+        return read(data)
+    except Exception as error:  # noqa: BLE001 - an odd field makes the library raise anything
+        log.warning("discord_message_odd", id=_id_of(data), error=f"{type(error).__name__}: {error}"[:200])
+    try:
+        return read(_needed_of(data))
+    except Exception:  # noqa: BLE001 - the same; the last try raises
+        return read({name: value for name, value in _needed_of(data).items() if name not in _MAY_BE_LEFT_OUT})
+
+
+def _needed_of(data: dict[str, Any]) -> dict[str, Any]:
+    """A message without the fields that nobody needs, and so are the messages in it."""
+    kept = {name: value for name, value in data.items() if name in _NEEDED}
+    other, forwarded = data.get("referenced_message"), data.get("message_snapshots")
+    if isinstance(other, dict):
+        kept["referenced_message"] = _needed_of(other)
+    if isinstance(forwarded, list):
+        kept["message_snapshots"] = [{"message": _needed_of(one["message"])} for one in forwarded]
+    return kept
+
+
+def _id_of(data: Any) -> str | None:
+    found = data.get("id") if isinstance(data, dict) else None
+    return found if isinstance(found, str) else None
+
+
 def message_of(channel: discord.abc.Messageable, data: dict[str, Any]) -> discord.Message:
-    """The message that a channel's history describes. Raises what the library raises for data that it can't read."""
+    """The message that a channel's history describes, without what the library can't read of it.
+
+    Raises what the library raises for data of which it can read nothing.
+    """
     state: Any = getattr(channel, "_state")  # noqa: B009 - no type of the library promises it
-    found: discord.Message = state.create_message(channel=channel, data=data)
+    found: discord.Message = _read_message(lambda data: state.create_message(channel=channel, data=data), data)
     return found
 
 

@@ -71,7 +71,7 @@ class DiscordChat:
         self.settings = current = CurrentSettings(settings)
         discord = current.discord
         self._pool = pool
-        self._rest = Rest(throttle, wall)
+        self._rest = Rest(throttle, wall, lambda: current.discord.link_previews)
         self.outbox = Outbox(
             self._rest,
             delivery or Backoff(),
@@ -85,7 +85,7 @@ class DiscordChat:
         self._places = PlacesCheck(current, clock)
         self.cursor = ReadCursor(pool.store, self._rest.now)
         messages, channels, next_agents = PendingMessages(pool), Channels(pool), NextAgents()
-        self._threads = Threads(self.outbox, clock, self._on_crash)
+        self._threads = Threads(self.outbox, clock, self._on_crash, lambda: current.discord.auto_archive_minutes)
         prompts = PermissionPrompts(current, channels, self.outbox)
         self._commands = SlashCommands(
             settings=current,

@@ -158,14 +158,16 @@ class _Conversations(Conversations):
         self._settings = settings
         self._messages = messages
 
-    def _new_message(self) -> LiveMessage:
-        settings = self._settings
+    def _new_message(self, full_bodies: int) -> LiveMessage:
+        """A live message of an answer that has so many full messages already."""
+        discord, markdown = self._settings.discord, self._settings.markdown
         return LiveMessage(
             limit=LIMIT,
-            tool_display=settings.discord.tool_display,
-            tables=settings.markdown.tables,
+            max_bodies=max(discord.answer_messages - full_bodies, 1),
+            tool_display=discord.tool_display,
+            tables=markdown.tables,
             clock=time.monotonic,
-            thoughts=settings.discord.thoughts == "subtext",
+            thoughts=discord.thoughts == "subtext",
         )
 
     def session_ended(self, thread_id: str, reason: Reason, detail: str | None, *, resumable: bool) -> None:
@@ -215,7 +217,8 @@ class DiscordPlatform:
     def turn_view(self, incoming: IncomingMessage) -> DiscordTurnView:
         """The view of this message's turn."""
         message = self._messages.by_key.setdefault(incoming.key, PendingMessage(incoming.key, incoming.text))
-        if message.reactions is None:  # it was queued before a restart
+        recovered = message.reactions is None  # it was queued before a restart
+        if recovered:
             channel_id = incoming.origin or incoming.thread_id
             settings = self._settings.reactions
             message.reactions = ReactionUpdater(self._outbox, settings, channel_id, incoming.key, again=True)
@@ -228,12 +231,16 @@ class DiscordPlatform:
             diffs=self._diffs(incoming.thread_id),
             files=FilePoster(self._outbox, incoming.thread_id),
             footer=self._settings.discord.footer,
+            pings=None if message.asked_by is not None and message.asked_by.author.is_program else incoming.owner,
+            notify_after=lambda: self._settings.discord.notify_after_seconds,
             deleted=self._messages.recently_deleted,
             turn_started=partial(self._messages.on_started, message),
             turn_over=partial(self._messages.on_over, message),
             undelivered=self._report_undelivered,
             on_crash=self._on_crash,
         )
+        if recovered:
+            message.view.answer_by_reply()
         return message.view
 
     def unprompted_view(self, thread_id: str) -> DiscordTurnView:
@@ -248,6 +255,8 @@ class DiscordPlatform:
             diffs=self._diffs(thread_id),
             files=FilePoster(self._outbox, thread_id),
             footer=False,
+            pings=owner,
+            notify_after=lambda: 0.0,
             deleted=self._messages.recently_deleted,
             turn_started=lambda _view: None,
             turn_over=lambda _view: None,

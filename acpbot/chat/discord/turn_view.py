@@ -1,4 +1,4 @@
-"""How Discord shows one turn: the live message as posts in the thread, reactions, typing, diffs, permission prompts."""
+"""How Discord shows one turn: the answer as posts in the thread, reactions, typing, diffs, permission prompts."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from acpbot.aio import TaskSet
 from acpbot.chat.discord.outbound.reactions import STOP_EVENTS, ReactionEvent
-from acpbot.chat.discord.outbound.rest import BAD_REQUEST, FILE_BYTES_MOST, File, RequestRefused, Unreachable
+from acpbot.chat.discord.outbound.rest import FILE_BYTES_MOST, File, RequestRefused, Unreachable
 from acpbot.chat.rendering.footer import footer_text
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.chat.rendering.markdown import code, plain
 from acpbot.logs import get_logger
+from acpbot.sessions.turn import OPERATOR
 from acpbot.text import is_blank, split_bytes
+from acpbot.times import long_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -23,12 +25,16 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.outbound.diff_poster import DiffPoster
     from acpbot.chat.discord.outbound.file_poster import FilePoster
     from acpbot.chat.discord.outbound.outbox import Outbox
-    from acpbot.chat.discord.outbound.post import OnRestart, Post
+    from acpbot.chat.discord.outbound.post import Post
     from acpbot.chat.discord.outbound.reactions import ReactionUpdater
     from acpbot.chat.platform import IncomingMessage
+    from acpbot.chat.rendering.answer import Answer
     from acpbot.sessions.turn import PermissionNote, PermissionRequest, TurnEnd
 
 log = get_logger(__name__)
+
+Place = tuple[int, int]
+"""Of a body: the number of its live message in the answer, and its own in that."""
 
 LIMIT: Final = 2000
 """UTF-16 code units of one message's text."""
@@ -42,17 +48,30 @@ NOT_SHOWN: Final = (
 )
 
 _STOPPED: Final = {
-    "cancelled": "⏹️ Cancelled.",
     "refusal": "The agent refused to go on.",
     "max_tokens": "The answer was cut: it has reached the model's limit of tokens.",
     "max_turn_requests": "The agent stopped: it has reached its limit of requests in one turn.",
 }
+
+_NOTIFIED: Final = {
+    "end_turn": "✅ {} Done after {}.",
+    "error": "😱 {} This failed after {}.",
+    "cancelled": "⏹️ {} This was stopped after {}.",
+}
+
+
+def _cancelled_text(by: str | None) -> str:
+    """What a thread reads of a turn that somebody has cancelled; ``by`` as :attr:`TurnEnd.cancelled_by`."""
+    if by == OPERATOR:
+        return "⏹️ Cancelled by an admin."
+    return "⏹️ Cancelled." if by is None else f"⏹️ Cancelled by <@{by}>."
 
 
 class DiscordTurnView:
     """One turn (:class:`TurnView`). Nothing here waits: posts go to the outbox, which paces itself.
 
     ``diffs`` is ``None`` where file changes are not to be shown; ``footer``: show below the answer what it has taken;
+    ``pings``: whom permission requests notify, and the end of a turn that took ``notify_after()`` seconds (0: never).
     ``deleted`` holds the ids of messages that somebody has deleted lately. ``reactions`` is ``None`` where no message
     of a person is answered. ``turn_started`` and ``turn_over`` are called with the view when the turn runs, and when
     it has ended, was deferred or was refused. ``undelivered`` is called once where Discord takes no more messages in
@@ -69,6 +88,8 @@ class DiscordTurnView:
         diffs: DiffPoster | None,
         files: FilePoster,
         footer: bool,
+        pings: str | None,
+        notify_after: Callable[[], float],
         deleted: Container[str],
         turn_started: Callable[[DiscordTurnView], None],
         turn_over: Callable[[DiscordTurnView], None],
@@ -86,13 +107,17 @@ class DiscordTurnView:
         self._diffs = diffs
         self._files = files
         self._footer = footer
+        self._pings = pings
+        self._notify_after = notify_after
         self._deleted = deleted
         self._turn_started = turn_started
         self._turn_over = turn_over
         self._undelivered = undelivered
-        self._live: LiveMessage | None = None
+        self._live: Answer | None = None
         self._on_persisted: Callable[[], None] | None = None
-        self._posts: list[Post] = []
+        self._posts: dict[Place, Post] = {}
+        self._is_posting = False
+        self._reply_to: str | None = None
         self._queue_note: Post | None = None
         self._typing = TaskSet("discord typing", on_crash)
         self._started = False
@@ -100,7 +125,9 @@ class DiscordTurnView:
         self._end_reported = False
         self._loss_reported = False
         self._show_failed = False
-        self._reposted: set[int] = set()
+        self._reposted: set[Place] = set()
+        self._undelivered_posts = 0
+        self._all_posted = False
 
     # What the chat calls.
 
@@ -108,7 +135,12 @@ class DiscordTurnView:
         """Reply to the user how many messages are before theirs."""
         words = "1 message is" if before == 1 else f"{before} messages are"
         words = f"👀 Queued: {words} before this one."
+        self.answer_by_reply()
         self._queue_note = self._outbox.post(self.thread_id, words, reply_to=self.incoming.key, on_restart="retract")
+
+    def answer_by_reply(self) -> None:
+        """The message has waited: others may be between it and its answer, which is then a reply to it."""
+        self._reply_to = self._message_here
 
     def end_is_reported(self, text: str) -> None:
         """The chat posts ``text`` right after the end: the view need not repeat the error that it names."""
@@ -125,21 +157,21 @@ class DiscordTurnView:
         self._start_typing()
         self._turn_started(self)
 
-    def on_update(self, live: LiveMessage, update: Update) -> None:
-        """The live message has changed."""
-        self._live = live
+    def on_update(self, live: Answer, update: Update) -> None:
+        """The answer has changed."""
+        self._follow(live)
         if self._reactions is not None:
             self._reactions.update(update)
+        self._queue.refresh(self._render)  # before what is posted below it
         if self._diffs is not None and update.kind in {"tool_call", "tool_call_update"}:
             self._diffs.show(update.body)
         self._files.show(update)
-        self._queue.refresh(self._render)
 
     def on_permission_request(self, ask: PermissionRequest) -> None:
         """Show what it is about, with buttons."""
         self._typing.cancel_soon()
         self._react(ReactionEvent.ASKED)
-        self._prompts.asked(self.thread_id, self.asker_id, ask)
+        self._prompts.asked(self.thread_id, self.asker_id, ask, pings=self._pings)
 
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
         """Take the buttons away."""
@@ -147,24 +179,25 @@ class DiscordTurnView:
         self._start_typing()
         self._prompts.ended(ask)
 
-    def on_permission_note(self, live: LiveMessage, note: PermissionNote) -> None:
+    def on_permission_note(self, live: Answer, note: PermissionNote) -> None:
         """The live message has a line about an answer of acpbot's own."""
         del note
-        self._live = live
+        self._follow(live)
         self._queue.refresh(self._render)
 
-    def on_ended(self, live: LiveMessage, end: TurnEnd, on_persisted: Callable[[], None]) -> None:
+    def on_ended(self, live: Answer, end: TurnEnd, on_persisted: Callable[[], None]) -> None:
         """Deliver all of it, in the next step of the event loop.
 
         In the present one the chat may post why the session has ended (:meth:`end_is_reported`).
         """
-        self._live, self.end, self._on_persisted = live, end, on_persisted
+        self._follow(live)
+        self.end, self._on_persisted = end, on_persisted
         # First what must not be lost, whatever fails below.
         self._queue.refresh(self._render, urgent=True)
         asyncio.get_running_loop().call_soon(self._queue.bring_up_to_date)
         self._typing.cancel_soon()
         self._drop_queue_note()
-        self._react(STOP_EVENTS.get(end.stop_reason, ReactionEvent.DONE))
+        self._react(STOP_EVENTS.get(end.stop_reason, ReactionEvent.DELIVERING))
         self._turn_over(self)
 
     def on_deferred(self) -> None:
@@ -182,6 +215,21 @@ class DiscordTurnView:
 
     # The posts.
 
+    def _follow(self, live: Answer) -> None:
+        """Show this answer; where something else is posted in the thread, it goes on below that."""
+        if self._live is None:
+            self._live = live
+            self._queue.watchers.append(self._posted)
+
+    def _posted(self, _post: Post) -> None:
+        if not self._is_posting and self._live is not None:
+            self._live.close_here()
+
+    def _unfollow(self) -> None:
+        self._live = None
+        if self._posted in self._queue.watchers:
+            self._queue.watchers.remove(self._posted)
+
     def _render(self) -> None:
         """Bring the posts in line with the live message; called when something can be delivered."""
         live = self._live
@@ -197,62 +245,105 @@ class DiscordTurnView:
             if self.end is not None:
                 self._deliver_plainly(live)
 
-    def _deliver_plainly(self, live: LiveMessage) -> None:
+    def _deliver_plainly(self, live: Answer) -> None:
         """Deliver the whole text as a file: it can't be shown as messages."""
-        self._live = None
+        self._unfollow()
         self._react(ReactionEvent.ERROR)
-        self._outbox.post(self.thread_id, NOT_SHOWN)
+        self._post(NOT_SHOWN)
         if not is_blank(live.text):
             self._attach(live.text)
         self._persisted()
 
     def _persisted(self) -> None:
         """Report that all is saved that is to be delivered; in the very step in which it is."""
+        self._notify()
+        self._all_posted = True
+        self._report_delivered()
         if self._on_persisted is not None:
             self._on_persisted()
 
-    def _show(self, live: LiveMessage) -> None:
+    def _notify(self) -> None:
+        """Reply to the asker that a long turn is over: an edit notifies nobody."""
+        end, after = self.end, self._notify_after()
+        if self._pings is None or end is None or end.facts is None or end.cancelled_by == self._pings:
+            return
+        if 0 < after <= end.facts.seconds:
+            words = _NOTIFIED.get(end.stop_reason, "⚠️ {} This ended early, after {}.")
+            words = words.format(f"<@{self._pings}>", long_duration(end.facts.seconds))
+            self._outbox.post(self.thread_id, words, reply_to=self._message_here, pings=self._pings)
+
+    @property
+    def _message_here(self) -> str | None:
+        """The person's message, where it is in the thread: only there it can be replied to."""
+        return (self.incoming.key or None) if self.incoming.origin in {"", self.thread_id} else None
+
+    def _post(self, content: str, *, file: File | None = None, on_refused: Callable[[], object] | None = None) -> Post:
+        """A part of the answer, for good."""
+        self._undelivered_posts += 1
+        return self._outbox.post(
+            self.thread_id, content, file=file, on_refused=on_refused, on_settled=self._post_settled
+        )
+
+    def _post_settled(self) -> None:
+        self._undelivered_posts -= 1
+        self._report_delivered()
+
+    def _report_delivered(self) -> None:
+        """Show on the person's message that the answer is there, once the last part of it is."""
+        if self._all_posted and not self._undelivered_posts and self.end is not None:
+            self._react(STOP_EVENTS.get(self.end.stop_reason, ReactionEvent.DONE))
+
+    def _show(self, live: Answer) -> None:
         if self.end is not None:
             self._add_end_notice(live, self.end)
             if self._body_was_refused:
                 self._repost_refused()
-        bodies = live.bodies()
-        for index, body in enumerate(bodies):
-            if index < len(self._posts):
-                self._posts[index].show(body, last=self.end is not None)
+        shown = {
+            (number, index): body for number, bodies in enumerate(live.messages()) for index, body in enumerate(bodies)
+        }
+        if_restarted = {} if self.end is not None else live.if_interrupted()
+        for place, body in shown.items():
+            at_restart = if_restarted.get(place[0]) if place[1] == 0 else None
+            post = self._posts.get(place)
+            if post is None:
+                self._posts[place] = self._post_body(place, body, at_restart)
+            elif self.end is not None:
+                post.show(body, last=True)
             else:
-                self._posts.append(self._post_body(index, body))
-        for post in self._posts[len(bodies) :]:
-            post.retract()
-        del self._posts[len(bodies) :]
+                post.grow(body, at_restart)
+        for place in [place for place in self._posts if place not in shown]:
+            self._posts.pop(place).retract()
         if self.end is not None:
             overflow = live.overflow()
             if overflow is not None:
                 self._attach(overflow)
-            self._live = None
+            self._unfollow()
             self._persisted()
 
     def _repost_refused(self) -> None:
-        """At the end, post once more what was refused, and all after it: the permission may be back."""
-        for index, post in enumerate(self._posts):
-            if post.error is None or post.message_id is not None:
+        """At the end, post once more what was refused, and all after it: the permission may be back.
+
+        A text that is refused again is whole now, and goes as a file.
+        """
+        places = list(self._posts)
+        for index, place in enumerate(places):
+            error, is_there = self._posts[place].error, self._posts[place].message_id is not None
+            if error is None or (is_there and not error.is_about_content):
                 continue
-            if index not in self._reposted:
-                self._reposted.update(range(index, len(self._posts)))
-                for later in self._posts[index:]:
-                    later.retract()
-                del self._posts[index:]
+            if place not in self._reposted:
+                self._reposted.update(places[index:])
+                for later in places[index:]:
+                    self._posts.pop(later).retract()
             return
 
-    def _add_end_notice(self, live: LiveMessage, end: TurnEnd) -> None:
+    def _add_end_notice(self, live: Answer, end: TurnEnd) -> None:
         live.finish()
-        live.interrupt()
         if end.stop_reason == "error":
             if not self._end_reported:
                 live.notice(f"😱 {plain(end.error) if end.error else 'The turn failed.'}")
         elif end.stop_reason == "cancelled":
             if self._started and end.error is None:
-                live.notice(_STOPPED["cancelled"])
+                live.notice(_cancelled_text(end.cancelled_by))
             elif end.error is not None and not self._end_reported:
                 live.notice(f"⏹️ {end.error}")
         elif end.stop_reason in _STOPPED:
@@ -270,26 +361,40 @@ class DiscordTurnView:
         for number, part in enumerate(parts, 1):
             name = "answer.txt" if len(parts) == 1 else f"answer-{number}.txt"
             file = File(name, part.encode())
-            self._outbox.post(self.thread_id, "", file=file, on_refused=partial(self._post_as_text, part))
+            self._post("", file=file, on_refused=partial(self._post_as_text, part))
 
-    def _post_body(self, index: int, body: str) -> Post:
-        on_restart: OnRestart = "leave" if self.end is None else "deliver"
-        refused = partial(self._body_refused, index)
-        return self._outbox.post(self.thread_id, body, on_refused=refused, on_restart=on_restart)
+    def _post_body(self, place: Place, body: str, at_restart: str | None = None) -> Post:
+        self._undelivered_posts += 1
+        self._is_posting = True
+        try:
+            return self._outbox.post(
+                self.thread_id,
+                body,
+                reply_to=self._reply_to if place == (0, 0) else None,
+                on_refused=partial(self._body_refused, place),
+                on_restart="leave" if self.end is None and at_restart is None else "deliver",
+                restart_content=at_restart,
+                growing=self.end is None,
+                on_settled=self._post_settled,
+            )
+        finally:
+            self._is_posting = False
 
-    def _body_refused(self, index: int) -> None:
+    def _body_refused(self, place: Place) -> None:
         """Discord refuses a body. Where it refuses edits, post it anew, once, unless people have deleted it."""
         self._body_was_refused = True
-        post = self._posts[index]
-        if post.error is None or (post.message_id is not None and post.message_id in self._deleted):
+        post = self._posts.get(place)
+        if post is None or post.error is None:
             return
-        if post.error.status == BAD_REQUEST:
-            self._report_loss(f"Discord refused it ({post.error})")
-        elif index in self._reposted:
+        if post.message_id is not None and post.message_id in self._deleted:
+            return
+        if post.error.is_about_content:
+            self._react(ReactionEvent.ERROR)  # the outbox posts the text as a file, once it is whole
+        elif place in self._reposted:
             self._report_undelivered(post.error)
         elif post.message_id is not None or self.end is not None:
-            self._reposted.add(index)
-            self._posts[index] = self._post_body(index, post.wanted[0])
+            self._reposted.add(place)
+            self._posts[place] = self._post_body(place, post.wanted[0])
 
     def _report_undelivered(self, error: RequestRefused) -> None:
         if not self._loss_reported:
@@ -297,22 +402,18 @@ class DiscordTurnView:
             self._react(ReactionEvent.ERROR)
             self._undelivered(self, error)
 
-    def _report_loss(self, reason: str) -> None:
-        if not self._loss_reported:
-            self._loss_reported = True
-            words = f"😱 A part of the answer could not be shown: {reason}."
-            self._outbox.post(self.thread_id, words)
-
     def _post_as_text(self, rest: str) -> None:
         """Files are not allowed here: post the rest as messages, 50 at most."""
         more = LiveMessage(limit=LIMIT, max_bodies=_FALLBACK_BODIES)
         more.append(rest)
         for body in more.bodies():
-            self._outbox.post(self.thread_id, body)
+            self._post(body)
         left = more.overflow()
         if left:
-            words = f"The last {len(left):,} characters could not be attached: I need the permission Attach Files here."
-            self._outbox.post(self.thread_id, words)
+            self._react(ReactionEvent.ERROR)
+            self._post(
+                f"The last {len(left):,} characters could not be attached: I need the permission Attach Files here."
+            )
 
     def _drop_queue_note(self) -> None:
         if self._queue_note is not None:

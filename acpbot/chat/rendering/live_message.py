@@ -226,6 +226,11 @@ class LiveMessage:
         return f"{header.render(units(shown))}{bodies[0][len(shown) :]}" if shown else None
 
     @property
+    def shows_thoughts(self) -> bool:
+        """Whether more of what the agent thinks would be shown."""
+        return self._thoughts_left > 0 and self._adapter is not None
+
+    @property
     def shows_time(self) -> bool:
         """Whether the bodies change while time passes: a tool runs."""
         return self._header.second > 0

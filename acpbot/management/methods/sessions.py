@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from acpbot.errors import InvalidParams
 from acpbot.management.method import Call, Method, Params
+from acpbot.sessions.turn import OPERATOR
 from acpbot.sessions.views import SessionState, Target, for_readers
 
 MAX_TARGETS: Final = 1000
@@ -74,7 +75,7 @@ async def cancel(call: Call, params: SessionsCancel) -> dict[str, Any]:
     """Cancel the running turn."""
     pool = call.services.pool
     thread = pool.resolve(params.thread)
-    outcome = await pool.cancel(thread, params.session_id)
+    outcome = await pool.cancel(thread, params.session_id, by=OPERATOR)
     call.audit(thread, outcome)
     return {"outcome": outcome}
 

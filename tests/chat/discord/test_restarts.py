@@ -18,6 +18,7 @@ from acpbot.chat.discord.outbound.reactions import ReactionUpdater
 from acpbot.chat.discord.outbound.rest import File
 from acpbot.chat.discord.turn_view import NOT_SHOWN, DiscordTurnView
 from acpbot.chat.platform import IncomingMessage
+from acpbot.chat.rendering.answer import Answer
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.config.settings import DiscordSettings, PoolSettings, ReactionSettings, Settings, StoreSettings
 from acpbot.sessions.turn import TurnEnd
@@ -62,6 +63,8 @@ def turn_view(outbox: Outbox, pool: Pool) -> DiscordTurnView:
         diffs=None,
         files=FilePoster(outbox, "1"),
         footer=False,
+        pings=None,
+        notify_after=lambda: 0.0,
         deleted=(),
         turn_started=lambda _view: None,
         turn_over=lambda _view: None,
@@ -76,7 +79,7 @@ async def test_an_answer_is_stored_in_the_step_in_which_its_turn_is_removed(tmp_
     store.turn_queued(TurnRecord("t", "1", "discord", "running", b"{}"))
     harness = Harness(tmp_path)
     view = turn_view(outbox, harness.pool)
-    live = LiveMessage()
+    live = Answer(LiveMessage())
     live.append("the answer")
     view.on_update(live, Update(session_id="s", kind="agent_message_chunk", body={}))
     view.on_ended(live, TurnEnd("end_turn"), lambda: store.turn_settled("t"))
@@ -99,7 +102,7 @@ async def test_an_answer_that_cannot_be_shown_is_delivered_as_a_file(tmp_path, c
     path, api = tmp_path / "acpbot.sqlite3", Api()
     harness = Harness(tmp_path)
     async with run(api, path) as outbox:
-        view, live, settled = turn_view(outbox, harness.pool), Unshowable(), []
+        view, live, settled = turn_view(outbox, harness.pool), Answer(Unshowable()), []
         live.append("the answer")
         update = Update(session_id="s", kind="agent_message_chunk", body={})
         view.on_update(live, update)
@@ -182,7 +185,7 @@ async def test_an_answer_that_can_t_be_rendered_is_posted_as_a_file(tmp_path):
 
     api, harness, persisted = Api(), Harness(tmp_path), asyncio.Event()
     async with run(api, tmp_path / "acpbot.sqlite3") as outbox:
-        view, live = turn_view(outbox, harness.pool), Broken()
+        view, live = turn_view(outbox, harness.pool), Answer(Broken())
         live.append("the whole answer")
         view.on_started()
         view.on_ended(live, TurnEnd("end_turn"), persisted.set)
@@ -193,3 +196,42 @@ async def test_an_answer_that_can_t_be_rendered_is_posted_as_a_file(tmp_path):
     (reason, attached) = api.there.values()
     assert "I can't show this answer here" in reason["content"]
     assert attached["attachments"] == [{"filename": "answer.txt"}]
+
+
+async def test_after_a_restart_no_tool_is_shown_as_running(tmp_path):
+    path, api, harness = tmp_path / "acpbot.sqlite3", Api(), Harness(tmp_path)
+    update = Update(session_id="s", kind="plan", body={})
+    async with run(api, path) as outbox:
+        view, live = turn_view(outbox, harness.pool), Answer(LiveMessage())
+        live.tool("a", title="make", kind=None, status="in_progress")
+        view.on_update(live, update)
+        assert await outbox.flush(5)
+        live.append("growing")
+        view.on_update(live, update)
+        assert await outbox.flush(5)
+        assert [one["content"] for one in api.there.values()] == ["🔧 `make`\ngrowing"]
+    async with run(api, path) as outbox:
+        assert await outbox.flush(5)
+        assert [one["content"] for one in api.there.values()] == ["⏹️ `make`\ngrowing"]
+    assert rows(path, "posts") == []
+    await harness.launcher.aclose()
+
+
+async def test_after_a_restart_an_answer_whose_tools_have_ended_stays_as_it_is(tmp_path):
+    path, api, harness = tmp_path / "acpbot.sqlite3", Api(), Harness(tmp_path)
+    update = Update(session_id="s", kind="plan", body={})
+    async with run(api, path) as outbox:
+        view, live = turn_view(outbox, harness.pool), Answer(LiveMessage())
+        for status in ("in_progress", "completed"):
+            live.tool("a", title="make", kind=None, status=status)
+            view.on_update(live, update)
+            assert await outbox.flush(5)
+        live.append("growing")
+        view.on_update(live, update)
+        assert await outbox.flush(5)
+    log = list(api.log)
+    async with run(api, path) as outbox:
+        assert await outbox.flush(5)
+    assert api.log == log
+    assert rows(path, "posts") == []
+    await harness.launcher.aclose()

@@ -92,8 +92,9 @@ class MemoryRest(Rest):
         components: Sequence[dict[str, Any]] = (),
         file: File | None = None,
         reply_to: str | None = None,
+        pings: str | None = None,
     ) -> str:
-        del reply_to
+        del reply_to, pings
         await self._arrives()
         message_id, until = self._nonces.get(nonce, ("", 0.0))
         if self._wall() >= until:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import discord
 
 from acpbot.aio import KeyedLocks, retry
+from acpbot.chat.discord import compat
 from acpbot.chat.discord.interactions import menus
 from acpbot.chat.discord.outbound.rest import CLOSED, NO_ANSWER
 from acpbot.logs import get_logger
@@ -56,6 +57,7 @@ class Bot(discord.Client):
             member_cache_flags=discord.MemberCacheFlags.none(),
             http_trace=outbox.rest.trace(),
         )
+        compat.guard_events(self)
         self._status = status
         self._identifies = identifies
         self._cursor = cursor

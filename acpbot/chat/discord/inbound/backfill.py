@@ -18,7 +18,7 @@ import discord
 from acpbot.aio import TaskSet
 from acpbot.chat.discord import access, compat
 from acpbot.chat.discord.access import PLATFORM
-from acpbot.chat.discord.outbound.rest import CLOSED, NO_ANSWER, NOT_FOUND, PAGE, RequestRefused, Unreachable
+from acpbot.chat.discord.outbound.rest import CLOSED, NO_ANSWER, NOT_FOUND, RequestRefused, Unreachable
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
@@ -41,20 +41,27 @@ _DIRECT_MESSAGES: Final = 0
 _WAIT_SECONDS: Final = 30.0
 _DMS_MAX: Final = 50
 _READS_MAX: Final = 32
-"""Requests for histories at once, at most: each holds a connection open for as long as Discord takes to answer."""
+"""Requests for histories at once, at most: each holds a connection open for as long as Discord takes to answer.
+
+There may be as many more for channels in which a new message waits.
+"""
 
 
 class Places:
-    """A limited number of places. Who waits for one gets it in the order of the calls, but for :meth:`hurry`."""
+    """A limited number of places. Who waits for one gets it in the order of the calls, but for :meth:`hurry`.
 
-    def __init__(self, free: int) -> None:
-        self._free = free
+    There are ``spare`` more places for those who hurry.
+    """
+
+    def __init__(self, free: int, spare: int = 0) -> None:
+        self._free = free  # below 0: so many of the spare ones are held
+        self._spare = spare
         self._waiting: OrderedDict[int, asyncio.Future[None]] = OrderedDict()
 
     @asynccontextmanager
     async def hold(self, key: int) -> AsyncIterator[None]:
         """Hold a place within the block; ``key`` names who waits for it."""
-        if self._free:
+        if self._free > 0:
             self._free -= 1
         else:
             given = self._waiting[key] = asyncio.get_running_loop().create_future()
@@ -72,17 +79,26 @@ class Places:
             self._release()
 
     def hurry(self, key: int) -> None:
-        """Who waits by this name is the next one."""
-        if key in self._waiting:
-            self._waiting.move_to_end(key, last=False)
+        """Who waits by this name is the next one, and gets a spare place now where there is one."""
+        if key not in self._waiting:
+            return
+        self._waiting.move_to_end(key, last=False)
+        if self._free > -self._spare:
+            self._give()
 
     def _release(self) -> None:
+        self._free += 1
+        if self._free > 0:
+            self._give()
+
+    def _give(self) -> None:
+        """Give a place to the next one who waits, if there is one."""
         while self._waiting:
             _, given = self._waiting.popitem(last=False)
             if not given.done():
+                self._free -= 1
                 given.set_result(None)
                 return
-        self._free += 1
 
 
 class Backfill:
@@ -110,7 +126,7 @@ class Backfill:
         self._me: discord.ClientUser | None = None
         self._unread: dict[int, asyncio.Event] = {}
         """By ids of servers and channels: set once the channels of the server are known, the history of one is read."""
-        self._reads = Places(_READS_MAX)
+        self._reads = Places(_READS_MAX, _READS_MAX)
         self._members: dict[tuple[int, int], discord.Member | None] = {}
         self._tasks = TaskSet("discord backfill", self._crashed)
 
@@ -185,23 +201,28 @@ class Backfill:
                     await known.wait()
         except TimeoutError:
             log.warning("backfill_slow", channel="direct messages")
-        after, complete = self._cursor.fall_behind([_DIRECT_MESSAGES]), True
+        after = self._cursor.fall_behind([_DIRECT_MESSAGES])
         threads = sorted(self._pool.of_platform(PLATFORM), key=lambda thread: thread.used_at)
         unknown = [int(thread.thread_id) for thread in threads if client.get_channel(int(thread.thread_id)) is None]
-        unread: list[Unread] = []
-        for channel_id in unknown[-_DMS_MAX:]:
-            try:
-                channel = await client.fetch_channel(channel_id)
-            except (discord.Forbidden, discord.NotFound, discord.InvalidData):
-                continue  # the bot has no access any more
-            except (*NO_ANSWER, CLOSED) as error:
-                log.warning("backfill_failed", channel=str(channel_id), error=str(error))
-                complete = False
-                continue
-            if isinstance(channel, discord.DMChannel):
-                unread.append((channel, asyncio.Event()))
-        if await self._read_all(unread, after, session) and complete and session == self._session:
+        read = partial(self._read_direct_channel, client, after, session)
+        async with asyncio.TaskGroup() as group:
+            reads = [group.create_task(read(channel_id)) for channel_id in unknown[-_DMS_MAX:]]
+        if all(map(asyncio.Task.result, reads)) and session == self._session:
             self._cursor.caught_up(_DIRECT_MESSAGES)
+
+    async def _read_direct_channel(self, client: discord.Client, after: int, session: int, channel_id: int) -> bool:
+        """Read a channel if it is one of direct messages; whether everything is read that may be."""
+        try:
+            async with self._reads.hold(channel_id):
+                channel = await client.fetch_channel(channel_id)
+        except (discord.Forbidden, discord.NotFound, discord.InvalidData):
+            return True  # the bot has no access any more
+        except (*NO_ANSWER, CLOSED) as error:
+            log.warning("backfill_failed", channel=str(channel_id), error=str(error))
+            return False
+        if not isinstance(channel, discord.DMChannel):
+            return True
+        return await self._read_channel(channel, asyncio.Event(), after, session)
 
     async def _read_all(self, unread: Sequence[Unread], after: int, session: int) -> bool:
         """Read these channels, none of which waits for another; whether everything is read that may be."""
@@ -222,7 +243,7 @@ class Backfill:
                 try:
                     async with self._reads.hold(channel.id):
                         page = await self._outbox.rest.page_after(str(channel.id), str(after), urgent=False)
-                    for data in page:
+                    for data in page.messages:
                         await self._handle(channel, data, session)
                         if session != self._session:
                             return False
@@ -236,7 +257,7 @@ class Backfill:
                     await self._outbox.retries.pause(failures)
                 else:
                     failures = 0
-                    if len(page) < PAGE:
+                    if page.is_last:
                         return True
             return False
         finally:

@@ -270,7 +270,7 @@ class SlashCommands:
     async def _cancel(self, call: Call) -> str:
         if not self._known(call.thread_id):
             return NO_SESSION
-        outcome = await self._pool.cancel(call.thread_id)
+        outcome = await self._pool.cancel(call.thread_id, by=call.user_id)
         return "⏹️ The agent was asked to stop." if outcome == "cancelled" else "Nothing is running here."
 
     async def _close(self, call: Call) -> str:

@@ -56,9 +56,12 @@ class PermissionPrompts:
         self._outbox = outbox
         self._prompts: OrderedDict[str, _Prompt] = OrderedDict()
 
-    def asked(self, thread_id: str, asker_id: str, ask: PermissionRequest, *, tries: int = 2) -> None:
+    def asked(
+        self, thread_id: str, asker_id: str, ask: PermissionRequest, *, pings: str | None = None, tries: int = 2
+    ) -> None:
         """Post a message with the agent's options as buttons, and a file where the message can't hold the whole action.
 
+        ``pings``: the user whom it notifies.
         Where Discord refuses the file, nobody can allow the request; where it refuses the message, it is rejected.
         """
         part = buttons.shown(ask.action)
@@ -71,10 +74,10 @@ class PermissionPrompts:
             if ask.outcome is not None:
                 return
             if tries > 1:
-                self.asked(thread_id, asker_id, ask, tries=tries - 1)
+                self.asked(thread_id, asker_id, ask, pings=pings, tries=tries - 1)
             elif file is not None:
                 ask.withhold("I couldn't attach the file that shows all of it")
-                self.asked(thread_id, asker_id, ask)
+                self.asked(thread_id, asker_id, ask, pings=pings)
             else:
                 log.warning("permission_unasked", thread=thread_id, request=ask.request)
                 ask.reject("cancelled", "unshown")
@@ -85,6 +88,7 @@ class PermissionPrompts:
             buttons.ask_text(ask, part, asker_id),
             components=_components(ask),
             file=file,
+            pings=pings,
             on_refused=refused,
             restart_content=buttons.lost_text(ask),
         )

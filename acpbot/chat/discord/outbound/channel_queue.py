@@ -1,6 +1,6 @@
-"""The deliveries to one channel: new posts, edits, and side tasks (reactions, deletions), each kind in its own task.
+"""The deliveries to one channel: new posts and edits, each kind in its own task; and beside them the side tasks.
 
-A task runs as long as there is something for it to do. An edit carries the newest text at the moment at which the rate
+An edit carries the newest text at the moment at which the rate
 limit lets it through. A new post says the same in every try, since the first try may have created the message.
 """
 
@@ -9,26 +9,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
-from acpbot.aio import retry
 from acpbot.chat.discord.discord_time import snowflake
+from acpbot.chat.discord.outbound.delivery import CRASHES_MOST, Workers
 from acpbot.chat.discord.outbound.post import Post, PostState
-from acpbot.chat.discord.outbound.rest import ARCHIVED, RequestRefused, Unreachable
+from acpbot.chat.discord.outbound.rest import File, LibraryFailure, RequestRefused, Unreachable
+from acpbot.chat.discord.outbound.side_tasks import SideTasks
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
-    from acpbot.aio import TaskSet, WakeableBackoff
+    from acpbot.chat.discord.outbound.delivery import Delivery
     from acpbot.chat.discord.outbound.post import Content
-    from acpbot.chat.discord.outbound.rest import Rest
-    from acpbot.storage.store import Store
 
 log = get_logger(__name__)
-T = TypeVar("T")
 
 NONCE_SECONDS: Final = 120.0
 """How long Discord is certain to know a nonce ('the past few minutes'); later we look for the message itself."""
@@ -36,8 +33,8 @@ NONCE_SECONDS: Final = 120.0
 MAY_BE_TWICE: Final = (
     "⚠️ My last message may be here twice: I may not read this channel's history, to see if it had arrived."
 )
-DENIALS_MOST: Final = 3
-"""Reactions to strangers' messages that wait in a channel; further ones are dropped."""
+AS_FILE: Final = "😱 Discord didn't accept this part as a message, so here it is as a file."
+NOT_TAKEN: Final = "😱 Discord didn't accept a part of what I have to say here, not even as a file."
 
 REFUSED_EDITS_MOST: Final = 3
 """Refused edits of a message before we give up: somebody may have deleted it."""
@@ -48,63 +45,32 @@ _CLOCK_SKEW_SECONDS: Final = 60.0
 _UNCONFIRMED_SKEW_SECONDS: Final = 10.0
 
 
-@dataclass(frozen=True)
-class Delivery:
-    """What the queues of all channels share.
-
-    ``clock``: monotonic seconds; ``wall``: Unix time by Discord's clock; ``own_id``: the bot's user id, empty while it
-    is unknown. ``echoes``: ids of messages of ours that the gateway has reported, by nonce. ``tasks`` are those of all
-    queues.
-    """
-
-    rest: Rest
-    store: Store
-    backoff: WakeableBackoff
-    clock: Callable[[], float]
-    wall: Callable[[], float]
-    own_id: Callable[[], str]
-    tasks: TaskSet
-    echoes: dict[str, str]
-
-
-class _Reaction(NamedTuple):
-    """A reaction of ours to put on a message, or to take off. ``repeated``: it may be as wanted already."""
-
-    message_id: str
-    emoji: str
-    add: bool
-    repeated: bool = False
-
-
-class ChannelQueue:
+class ChannelQueue(SideTasks):
     """What is to be delivered to one channel. ``running`` are its tasks by what they do.
 
-    They are send, edit, side task, and denial: a task of its own, so that no side task waits for one.
+    They are send, edit, and those of :class:`SideTasks`. ``watchers`` are called with each new post, before it waits.
     """
 
     def __init__(self, channel_id: str, delivery: Delivery) -> None:
-        self._channel_id = channel_id
+        super().__init__(channel_id, delivery, Workers(channel_id, delivery))
         self._delivery = delivery
-        self._rest = delivery.rest
-        self._store = delivery.store
+        self.running = self._workers.running
+        self.watchers: list[Callable[[Post], object]] = []
         self._unsent: deque[Post] = deque()
         self._edits: dict[Post, None] = {}
-        self._deletions: deque[Post] = deque()
-        self._reactions: deque[_Reaction] = deque()
-        self._denials: deque[_Reaction] = deque()
-        self._side_task: Post | _Reaction | None = None  # one that has failed, to be tried again
         self._sources: dict[Callable[[], None], None] = {}
         self._last_id: str | None = None
         self._may_be_twice = False
         self._urgent = asyncio.Event()
-        self.running: dict[str, asyncio.Task[None]] = {}
 
     def add(self, post: Post) -> None:
         """Deliver a post after those before it, and after what the sources have to show by now."""
         self.bring_up_to_date()
+        for watcher in tuple(self.watchers):
+            watcher(post)
         self._unsent.append(post)
         post.save()
-        self._wake("send", self._send_next)
+        self._workers.wake("send", self._send_next)
 
     def restore(self, post: Post) -> None:
         """Deliver a post of an earlier run: nobody knows what the message says, nor whether it exists."""
@@ -112,7 +78,7 @@ class ChannelQueue:
             self.update(post)
             return
         self._unsent.append(post)
-        self._wake("send", self._send_next)
+        self._workers.wake("send", self._send_next)
 
     def refresh(self, source: Callable[[], None], *, urgent: bool = False) -> None:
         """Have ``source`` bring its posts up to date just before the next delivery; asked often, it runs once.
@@ -123,7 +89,7 @@ class ChannelQueue:
         if urgent:
             self._urgent.set()
         if "send" not in self.running:  # that task runs the sources after its post by itself
-            self._wake("edit", self._edit_next)
+            self._workers.wake("edit", self._edit_next)
 
     def bring_up_to_date(self) -> None:
         """Run the sources now."""
@@ -136,76 +102,24 @@ class ChannelQueue:
                 # Broad: a source that fails must not keep the others, nor the posts that wait, from the channel.
                 log.exception("discord_source_failed", channel=self._channel_id)
 
-    def react(self, message_id: str, emoji: str, *, add: bool, repeated: bool = False) -> None:
-        """Put a reaction on a message or take it off, in order. Two that wait and undo each other are dropped.
-
-        ``repeated``: an earlier try, or an earlier run of the daemon, may have done the same. Then the opposite is sent
-        in any case.
-        """
-        wanted = _Reaction(message_id, emoji, add, repeated)
-        waiting = next((one for one in self._reactions if one[:3] == (message_id, emoji, not add)), None)
-        if waiting is None or waiting.repeated:
-            if waiting is not None:
-                self._reactions.remove(waiting)
-                wanted = wanted._replace(repeated=True)
-            self._reactions.append(wanted)
-            self._wake("side task", self._do_side_task)
-            return
-        at = self._reactions.index(waiting)
-        del self._reactions[at]
-        # The next reaction to the message takes its place, so that the message always has one.
-        for later in list(self._reactions)[at:]:
-            if later.message_id == message_id and later.add:
-                self._reactions.remove(later)
-                self._reactions.insert(at, later)
-                return
-
-    def deny(self, message_id: str, emoji: str) -> None:
-        """Put a reaction on a stranger's message when nothing else waits; it is dropped where several wait already."""
-        if len(self._denials) < DENIALS_MOST:
-            self._denials.append(_Reaction(message_id, emoji, add=True))
-            self._wake("denial", self._deny_next)
-
     def update(self, post: Post) -> None:
         """Plan what is left to do for a post: delete it, edit it, or forget it as it shows what is wanted for good."""
         if post.retracted:
             self._edits.pop(post, None)
             if post.message_id is not None and post.state in {PostState.SENT, PostState.REFUSED}:
                 post.move_to(PostState.DELETING)
-                self._deletions.append(post)
-                self._wake("side task", self._do_side_task)
+                self.delete(post)
         elif post.state is PostState.SENT and not post.frozen and post.delivered != post.wanted:
             self._edits[post] = None
             if post.urgent:
                 self._urgent.set()
-            self._wake("edit", self._edit_next)
+            self._workers.wake("edit", self._edit_next)
         else:
             self._edits.pop(post, None)
             shown = post.state is PostState.SENT and post.delivered == post.wanted
             if shown and not post.frozen and post.on_restart == "deliver" and post.restart_content is None:
                 self._store.post_settled(post.nonce)
-
-    # Tasks.
-
-    def _wake(self, what: str, step: Callable[[], Awaitable[bool]]) -> None:
-        if what not in self.running:
-            name = f"{what} {self._channel_id}"
-            self.running[what] = self._delivery.tasks.keep(partial(self._run, what, step), name=name)
-
-    async def _run(self, what: str, step: Callable[[], Awaitable[bool]]) -> None:
-        """Await ``step()`` until it returns false, through outages of any length."""
-        log_failure = partial(self._log_failure, what)
-        more = True
-        while more:
-            try:
-                more = await retry(step, on=(Unreachable,), backoff=self._delivery.backoff, on_failure=log_failure)
-            except Exception:
-                # Broad: a defect loses what the step was about, and must not lose what comes after it.
-                log.exception("discord_delivery_crashed", channel=self._channel_id, what=what)
-        del self.running[what]  # not after a crash: the task is then started again
-
-    def _log_failure(self, what: str, error: BaseException, failures: int) -> None:
-        log.failed_try("discord_retry", failures, channel=self._channel_id, what=what, error=str(error))
+                post.settled()
 
     # New posts.
 
@@ -217,9 +131,29 @@ class ChannelQueue:
         post = self._unsent.popleft()
         try:
             return await self._deliver(post)
-        except asyncio.CancelledError:  # perhaps not by us: the task is then started again, and must find the post
-            self._unsent.appendleft(post)
+        except (Unreachable, asyncio.CancelledError) as error:  # a cancelled task is perhaps started again
+            self._put_back(post, error)
             raise
+        except Exception as error:
+            # Broad: whatever the defect is, the post goes out at another try, or is reported.
+            self._put_back(post, error)
+            raise
+
+    def _put_back(self, post: Post, error: BaseException) -> None:
+        """Have the next step send the post that this one has not sent; give it up after too many defects."""
+        if post.state in {PostState.SENT, PostState.REFUSED, PostState.DELETED}:
+            return
+        if self._is_given_up(post, error):
+            self._refused(post, _defect(error))
+        else:
+            self._unsent.appendleft(post)
+
+    @staticmethod
+    def _is_given_up(post: Post, error: BaseException) -> bool:
+        """Count a failure that nobody can explain; whether there were too many."""
+        known = isinstance(error, (Unreachable, asyncio.CancelledError)) and not isinstance(error, LibraryFailure)
+        post.crashes += not known
+        return not known and post.crashes >= CRASHES_MOST
 
     async def _deliver(self, post: Post) -> bool:
         if post.ready is not None:
@@ -231,8 +165,7 @@ class ChannelQueue:
         await self._store.durable()  # the next run of the daemon must know of every message that exists
         if post.state is PostState.QUEUED:
             if post.retracted:
-                post.move_to(PostState.DELETED)
-                self._store.post_settled(post.nonce)
+                self._never_made(post)
                 return True
             post.move_to(PostState.SENDING)
             post.first_try = self._delivery.clock()
@@ -241,7 +174,6 @@ class ChannelQueue:
         except Unreachable:
             message_id = self._delivery.echoes.get(post.nonce)
             if message_id is None:
-                self._unsent.appendleft(post)
                 raise
         except RequestRefused as error:
             if post.reply_to is None:
@@ -283,6 +215,7 @@ class ChannelQueue:
             components=components,
             file=post.file,
             reply_to=post.reply_to,
+            pings=post.pings,
         )
 
     async def _find(self, post: Post, since: float) -> str | None:
@@ -310,8 +243,7 @@ class ChannelQueue:
             if message_id is not None:
                 self._post_duplicate_warning()
         if message_id is None:
-            post.move_to(PostState.DELETED)
-            self._store.post_settled(post.nonce)
+            self._never_made(post)
             return
         if post.state is PostState.SENDING:
             post.delivered = post.sent
@@ -322,17 +254,51 @@ class ChannelQueue:
         self.update(post)
 
     def _post_duplicate_warning(self) -> None:
-        wall = self._delivery.wall()
-        self.add(Post(self._channel_id, (MAY_BE_TWICE, ()), store=self._store, on_change=self.update, created_at=wall))
+        self.add(self._own_post(MAY_BE_TWICE))
+
+    def _never_made(self, post: Post) -> None:
+        post.move_to(PostState.DELETED)
+        self._store.post_settled(post.nonce)
+        post.settled()
 
     def _refused(self, post: Post, error: RequestRefused) -> None:
+        """Note that Discord does not take the post; what it says goes as a file where only its text is refused."""
+        is_new = post.message_id is None
         post.move_to(PostState.REFUSED)
         post.error = error
+        log.warning("discord_refused", channel=self._channel_id, error=str(error))
+        content, components = post.wanted
+        if error.is_about_content and not post.growing and not components and post.file is None and content.strip():
+            self._deliver_as_file(content, is_new=is_new)
         post.file = None
         self._store.post_settled(post.nonce)
-        log.warning("discord_refused", channel=self._channel_id, error=str(error))
         if post.on_refused is not None:
             post.on_refused()
+        post.settled()
+
+    def _deliver_as_file(self, content: str, *, is_new: bool) -> None:
+        """Post a text as a file: in its place among the new posts, at their end where it was one that was edited."""
+
+        def not_taken() -> None:
+            self.add(self._own_post(NOT_TAKEN))
+
+        file = File("message.txt", content.encode(errors="replace"))
+        post = self._own_post(AS_FILE, file=file, on_refused=not_taken)
+        self.add(post)
+        if is_new:
+            self._unsent.remove(post)
+            self._unsent.appendleft(post)
+
+    def _own_post(self, text: str, *, file: File | None = None, on_refused: Callable[[], object] | None = None) -> Post:
+        return Post(
+            self._channel_id,
+            (text, ()),
+            store=self._store,
+            on_change=self.update,
+            created_at=self._delivery.wall(),
+            file=file,
+            on_refused=on_refused,
+        )
 
     # Edits.
 
@@ -359,12 +325,16 @@ class ChannelQueue:
         latest = partial(self._latest, post)
         edit = partial(self._rest.edit, self._channel_id, post.message_id, latest, urgent=post.urgent)
         try:
-            post.delivered = await self._unarchived(edit)
+            post.delivered = await self._workers.unarchived(edit)
         except RequestRefused as error:
             await self._edit_refused(post, error)
             return True
-        except (Unreachable, asyncio.CancelledError):
-            self.update(post)
+        except (Exception, asyncio.CancelledError) as error:
+            # Broad: whatever the defect is, it is tried again, or given up.
+            if self._is_given_up(post, error):
+                self._refused(post, _defect(error))
+            else:
+                self.update(post)
             raise
         self.update(post)
         return True
@@ -377,6 +347,7 @@ class ChannelQueue:
 
     def _latest(self, post: Post) -> Content:
         self.bring_up_to_date()
+        post.save_growing()
         return post.wanted
 
     async def _edit_refused(self, post: Post, error: RequestRefused) -> None:
@@ -391,59 +362,9 @@ class ChannelQueue:
             await self._delivery.backoff.pause(post.refused_edits)
             self.update(post)
 
-    async def _unarchived(self, request: Callable[[], Awaitable[T]]) -> T:
-        """Make a request. Where the thread is archived, reopen it and make the request again."""
-        try:
-            return await request()
-        except RequestRefused as error:
-            if error.code != ARCHIVED:
-                raise
-        await self._rest.change_thread(self._channel_id, archived=False)
-        return await request()
 
-    # Reactions and deletions.
-
-    async def _do_side_task(self) -> bool:
-        """Delete one post or change one reaction; return whether there was one. Raises Unreachable: try again.
-
-        One that has failed may have taken effect all the same: nothing that comes later makes it superfluous.
-        """
-        task, self._side_task = self._side_task, None
-        if task is None:
-            if not self._deletions and not self._reactions:
-                return False
-            task = self._deletions.popleft() if self._deletions else self._reactions.popleft()
-        request: Callable[[], Awaitable[None]]
-        if isinstance(task, Post):
-            await self._store.durable()  # else the next run of the daemon might post it again
-            request = partial(self._rest.delete, self._channel_id, task.message_id or "")
-        else:
-            request = partial(self._rest.react, self._channel_id, task.message_id, task.emoji, add=task.add)
-        try:
-            await self._unarchived(request)
-        except (Unreachable, asyncio.CancelledError):
-            self._side_task = task
-            raise
-        except RequestRefused as error:
-            # This harms nobody: the message may be gone, or the permission.
-            log.debug("discord_side_task_refused", channel=self._channel_id, error=str(error))
-        if isinstance(task, Post):
-            task.move_to(PostState.DELETED)
-            self._store.post_settled(task.nonce)
-        return True
-
-    async def _deny_next(self) -> bool:
-        """React to one stranger's message, in one try, while no side task waits; return whether there was one."""
-        while (side_task := self.running.get("side task")) is not None and not side_task.done():
-            await asyncio.wait([side_task])
-        if not self._denials:
-            return False
-        denial = self._denials.popleft()
-        try:
-            await self._rest.react(self._channel_id, denial.message_id, denial.emoji, add=True, spare=True)
-        except (RequestRefused, Unreachable) as error:
-            log.debug("discord_denial_lost", channel=self._channel_id, error=str(error))
-        return True
+def _defect(error: BaseException) -> RequestRefused:
+    return RequestRefused(0, 0, f"no try has worked: {type(error).__name__}: {error}"[:300])
 
 
 def _files_in(message: dict[str, Any]) -> list[str]:

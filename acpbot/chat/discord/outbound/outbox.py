@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
 from acpbot.aio import TaskSet, WakeableBackoff, retry
-from acpbot.chat.discord.outbound.channel_queue import ChannelQueue, Delivery
+from acpbot.chat.discord.outbound.channel_queue import ChannelQueue
+from acpbot.chat.discord.outbound.delivery import Delivery
 from acpbot.chat.discord.outbound.post import Post
 from acpbot.chat.discord.outbound.rest import Unreachable
 from acpbot.logs import get_logger
@@ -90,15 +91,19 @@ class Outbox:
         components: Components = (),
         file: File | None = None,
         reply_to: str | None = None,
+        pings: str | None = None,
         on_refused: Callable[[], object] | None = None,
         on_restart: OnRestart = "deliver",
         restart_content: str | None = None,
         ready: asyncio.Future[Any] | None = None,
+        growing: bool = False,
+        on_settled: Callable[[], object] | None = None,
     ) -> Post:
         """A new message, after those that were posted to the channel before; cut where it is too long for one.
 
+        ``pings``: the only user whom it notifies, where it mentions that user or replies to a message of theirs.
         ``on_restart`` and ``restart_content`` hold until :meth:`Post.show` is called with ``last``. ``ready``: by then
-        :meth:`Post.show` has said what to post.
+        :meth:`Post.show` has said what to post. ``growing``: more text follows, until that is called with ``last``.
         """
         queue = self.queue(channel_id)
         post = Post(
@@ -109,20 +114,23 @@ class Outbox:
             created_at=self._wall(),
             file=file,
             reply_to=reply_to,
+            pings=pings,
             on_refused=on_refused,
             on_restart=on_restart,
             restart_content=restart_content,
             ready=ready,
+            growing=growing,
         )
+        post.on_settled = on_settled
         queue.add(post)
         return post
 
     def react(self, channel_id: str, message_id: str, emoji: str, *, add: bool) -> None:
-        """Put a reaction on a message or take it off: see :meth:`ChannelQueue.react`."""
+        """Put a reaction on a message or take it off: see :meth:`SideTasks.react`."""
         self.queue(channel_id).react(message_id, emoji, add=add)
 
     def deny(self, channel_id: str, message_id: str, emoji: str) -> None:
-        """Put a reaction on a stranger's message: see :meth:`ChannelQueue.deny`."""
+        """Put a reaction on a stranger's message: see :meth:`SideTasks.deny`."""
         self.queue(channel_id).deny(message_id, emoji)
 
     def recover(self, records: Sequence[PostRecord]) -> None:

@@ -5,7 +5,7 @@ These are the states of a delivery. :meth:`Post.move_to` refuses every change th
 ===========  ==========================================================  =======================
 state        meaning                                                     next state
 ===========  ==========================================================  =======================
-QUEUED       no request has been made                                    SENDING, DELETED
+QUEUED       no request has been made                                    SENDING, REFUSED, DELETED
 SENDING      a request has been made; whether it took effect is unknown  SENT, REFUSED
 UNCONFIRMED  the same, but an earlier run of the daemon made it          SENT, REFUSED, DELETED
 SENT         Discord has the message; edits bring it up to date          REFUSED, DELETING
@@ -56,7 +56,7 @@ class PostState(enum.Enum):
 
 
 _NEXT: Final = {
-    PostState.QUEUED: {PostState.SENDING, PostState.DELETED},
+    PostState.QUEUED: {PostState.SENDING, PostState.REFUSED, PostState.DELETED},
     PostState.SENDING: {PostState.SENT, PostState.REFUSED},
     PostState.UNCONFIRMED: {PostState.SENT, PostState.REFUSED, PostState.DELETED},
     PostState.SENT: {PostState.REFUSED, PostState.DELETING},
@@ -70,28 +70,36 @@ class Post:
     """A message of the bot's own in a channel.
 
     ``wanted`` is what it should say: text, and Discord's message components. ``delivered`` is what Discord shows for
-    certain (``None``: unknown), ``sent`` what the first request says. ``message_id`` is there from SENT on; ``error``
+    certain (``None``: unknown), ``sent`` what the first request says. ``pings``: the only user whom it notifies.
+    ``message_id`` is there from SENT on; ``error``
     is Discord's answer where the state is REFUSED. The store keeps a post until Discord shows what is wanted:
     ``on_restart`` is what the next run of the daemon does with it, and ``restart_content`` the text that it says then,
     where that is not ``wanted``. ``ready``: what it should say is known once that is done, and until then it is not in
-    the store. ``frozen``: no edits, since somebody else is about to make one. ``first_try``:
-    monotonic seconds. ``created_at``: Unix time. ``on_change`` is called after every change of what is wanted.
+    the store. ``frozen``: no edits, since somebody else is about to make one. ``growing``: more text follows.
+    ``crashes``: tries that failed for a reason that nobody knows. ``first_try``: monotonic seconds. ``created_at``:
+    Unix time. ``on_change`` is called after every change of what is wanted; ``on_settled`` once, when nothing is left
+    to do: Discord shows what is wanted for good, or does not take it, or the message is deleted.
     """
 
     __slots__ = (
+        "_is_saved_with_text",
         "_on_change",
         "_store",
         "channel_id",
+        "crashes",
         "created_at",
         "delivered",
         "error",
         "file",
         "first_try",
         "frozen",
+        "growing",
         "message_id",
         "nonce",
         "on_refused",
         "on_restart",
+        "on_settled",
+        "pings",
         "ready",
         "refused_edits",
         "reply_to",
@@ -113,10 +121,12 @@ class Post:
         created_at: float,
         file: File | None = None,
         reply_to: str | None = None,
+        pings: str | None = None,
         on_refused: Callable[[], object] | None = None,
         on_restart: OnRestart = "deliver",
         restart_content: str | None = None,
         ready: asyncio.Future[Any] | None = None,
+        growing: bool = False,
         nonce: str | None = None,
     ) -> None:
         self.channel_id = channel_id
@@ -126,10 +136,13 @@ class Post:
         self.created_at = created_at
         self.file = file
         self.reply_to = reply_to
+        self.pings = pings
         self.on_refused = on_refused
         self.on_restart = on_restart
         self.restart_content = restart_content
         self.ready = ready
+        self.growing = growing
+        self.on_settled: Callable[[], object] | None = None
         self.nonce = nonce or secrets.token_hex(12)
         self.state = PostState.QUEUED
         self.sent: Content = wanted
@@ -138,6 +151,8 @@ class Post:
         self.error: RequestRefused | None = None
         self.first_try = 0.0
         self.refused_edits = 0
+        self._is_saved_with_text = growing and restart_content is not None
+        self.crashes = 0
         self.urgent = False
         self.frozen = False
         self.retracted = False
@@ -158,6 +173,7 @@ class Post:
             created_at=record.created_at,
             file=None if record.file is None else File(record.file_name or "file.txt", record.file),
             reply_to=record.reply_to,
+            pings=record.pings,
             nonce=record.nonce,
         )
         post.message_id = record.message_id
@@ -185,14 +201,30 @@ class Post:
             message_id=self.message_id,
             created_at=self.created_at,
             sent=self.sent[0],
+            pings=self.pings,
         )
         self._store.save_post(record)
+
+    def grow(self, content: str, at_restart: str | None) -> None:
+        """Have it say this for now. ``at_restart``: what the next run of the daemon has it say, if that is other text.
+
+        It is saved when an edit is about to say it: :meth:`save_growing`.
+        """
+        self.wanted = content, self.wanted[1]
+        self.on_restart, self.restart_content = "leave" if at_restart is None else "deliver", at_restart
+        self._on_change(self)
+
+    def save_growing(self) -> None:
+        """Save a post that grows, where the next run of the daemon would have to change what it says, or would have."""
+        if self.growing and (self.restart_content is not None or self._is_saved_with_text):
+            self._is_saved_with_text = self.restart_content is not None
+            self.save()
 
     def show(self, content: str, components: Components | None = None, *, last: bool = False) -> None:
         """Have it say this. ``last``: for good, and without waiting for the pace of progress."""
         self.wanted = content, self.wanted[1] if components is None else components
         if last:
-            self.urgent, self.on_restart, self.restart_content = True, "deliver", None
+            self.urgent, self.growing, self.on_restart, self.restart_content = True, False, "deliver", None
         if self.on_restart == "deliver" and self.restart_content is None:
             self.save()
         self._on_change(self)
@@ -213,6 +245,12 @@ class Post:
         self.retracted = True
         self.save()
         self._on_change(self)
+
+    def settled(self) -> None:
+        """Nothing is left to do."""
+        on_settled, self.on_settled = self.on_settled, None
+        if on_settled is not None:
+            on_settled()
 
     def move_to(self, state: PostState) -> None:
         """Change the state. Raises RuntimeError where the table above does not allow it."""

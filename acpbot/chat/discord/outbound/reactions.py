@@ -53,6 +53,8 @@ class ReactionEvent(enum.Enum):
     """A person is to permit a tool: the emoji stays, and nothing is slow until as many were answered."""
     ANSWERED = enum.auto()
     """A permission needs no more answer."""
+    DELIVERING = enum.auto()
+    """The turn is over, and its answer on its way: the emoji stays, and nothing is slow."""
     DONE = enum.auto()
     ERROR = enum.auto()
     CANCELLED = enum.auto()
@@ -143,7 +145,7 @@ class Reactions:
         if self._state in _ENDS and (event is not ReactionEvent.ERROR or self._state is ReactionEvent.ERROR):
             return
         self._heard = self._now = now
-        if event is ReactionEvent.ASKED:
+        if event in {ReactionEvent.ASKED, ReactionEvent.DELIVERING}:
             self._asked += 1
         elif event is ReactionEvent.ANSWERED:
             self._asked = max(self._asked - 1, 0)

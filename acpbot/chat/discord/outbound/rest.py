@@ -2,8 +2,8 @@
 
 The requests go through discord.py's HTTP client, which waits inside the call where a bucket of the rate limits is
 empty. This module adds three things: a failure is either final (:class:`RequestRefused`) or worth another try
-(:class:`Unreachable`); the global limit is kept to before Discord enforces it; and the bucket of edits is read, so that
-they can be spread evenly.
+(:class:`Unreachable`, whatever the library raises); the global limit is kept to before Discord enforces it; and the
+bucket of edits is read, so that they can be spread evenly.
 Source: https://discord.com/developers/docs/topics/rate-limits.
 """
 
@@ -15,7 +15,7 @@ import json
 import re
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import aiohttp
 import discord
@@ -24,6 +24,7 @@ from discord.http import Route
 
 from acpbot.chat.discord import compat
 from acpbot.chat.discord.discord_time import DiscordClock
+from acpbot.chat.discord.outbound import answers
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ GLOBAL_LIMIT: Final = 45
 BAD_REQUEST: Final = 400
 FORBIDDEN: Final = 403
 NOT_FOUND: Final = 404
+TOO_LARGE: Final = 413
 TOO_MANY: Final = 429
 SERVER_ERROR: Final = 500
 UNKNOWN_MESSAGE: Final = 10008
@@ -54,6 +56,7 @@ LOCKED: Final = frozenset({50083, 160005})
 TOO_MANY_THREADS: Final = 160006
 WRONG_CHANNEL: Final = 50024
 ENTRY_POINT_MISSING: Final = 50240
+SUPPRESS_EMBEDS: Final = 1 << 2
 NOBODY: Final[dict[str, list[str]]] = {"parse": []}
 
 NO_ANSWER: Final = (
@@ -71,6 +74,11 @@ CLOSED: Final = RuntimeError
 
 _EDIT: Final = re.compile(r"/channels/(\d+)/messages/\d+$")
 _FINAL: Final = frozenset({400, 403, 404, 405, 413})
+_CONTENT_CODES: Final = frozenset({20009, 40005, 50035, 200000, 200001, 240000})
+"""Explicit content, too large a request, invalid form body, AutoMod (2), a harmful link.
+
+Source: https://discord.com/developers/docs/topics/opcodes-and-status-codes#json-json-error-codes.
+"""
 _PACES_MOST: Final = 4096
 _PAGES_MOST: Final = 10
 _MALFORMED: Final = "an answer that is none of Discord's"
@@ -84,9 +92,20 @@ class RequestRefused(Exception):
         self.status = status
         self.code = code
 
+    @property
+    def is_about_content(self) -> bool:
+        """Whether what the request says is refused, and not who sends it or where to."""
+        if self.code in {ARCHIVED, HAS_THREAD}:
+            return False
+        return self.status in {BAD_REQUEST, TOO_LARGE} or self.code in _CONTENT_CODES
+
 
 class Unreachable(Exception):
     """There is no answer, or one that says to try later. The request may have taken effect all the same."""
+
+
+class LibraryFailure(Unreachable):
+    """The library has failed in a way that is not known: another try may work, but perhaps none ever does."""
 
 
 class File(msgspec.Struct, frozen=True):
@@ -94,6 +113,17 @@ class File(msgspec.Struct, frozen=True):
 
     filename: str
     data: bytes
+
+
+class Page(NamedTuple):
+    """Messages of a channel's history, oldest first.
+
+    ``last_id``: of the last message, ``None`` where there is none. ``is_last``: none follows.
+    """
+
+    messages: list[dict[str, Any]]
+    last_id: str | None
+    is_last: bool
 
 
 class Throttle:
@@ -143,13 +173,20 @@ class Rest:
     """The API, by the client that is logged in; calls wait while none is.
 
     ``wall``: Unix time by this machine; ``now()``: by Discord's clock, once it has answered (:class:`DiscordClock`).
+    ``link_previews``: whether Discord may show previews of the links in a new message.
     """
 
-    def __init__(self, throttle: Throttle | None = None, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        throttle: Throttle | None = None,
+        wall: Callable[[], float] = time.time,
+        link_previews: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.now = DiscordClock(wall)
         self.client: discord.Client | None = None
         self._logged_in = asyncio.Event()
         self._throttle = throttle or Throttle()
+        self._link_previews = link_previews
         self._paces: dict[str, tuple[int, float]] = {}
 
     def use(self, client: discord.Client | None) -> None:
@@ -181,15 +218,21 @@ class Rest:
         components: Sequence[dict[str, Any]] = (),
         file: File | None = None,
         reply_to: str | None = None,
+        pings: str | None = None,
     ) -> str:
-        """Post a message that pings nobody; its id. The same nonce within some minutes makes no second message."""
+        """Post a message; its id. The same nonce within some minutes makes no second message.
+
+        ``pings``: the only user who is notified, where the text mentions that user or the message is a reply to theirs.
+        """
         body: dict[str, Any] = {
             "content": content,
             "nonce": nonce,
             "enforce_nonce": True,
-            "allowed_mentions": NOBODY,
+            "allowed_mentions": NOBODY if pings is None else {"users": [pings], "replied_user": True},
             "components": list(components),
         }
+        if not self._link_previews():
+            body["flags"] = SUPPRESS_EMBEDS
         if reply_to is not None:
             body["message_reference"] = {"message_id": reply_to, "fail_if_not_exists": False}
         answer = await self.call("POST", "/channels/{channel_id}/messages", body, file=file, channel_id=channel_id)
@@ -241,41 +284,43 @@ class Rest:
         """A message as it is now."""
         path = "/channels/{channel_id}/messages/{message_id}"
         found = await self.call("GET", path, urgent=False, channel_id=channel_id, message_id=message_id)
-        return _messages_in([found])[0]
+        if not answers.is_message(found):
+            raise Unreachable(_MALFORMED)
+        return dict(found)
 
     async def posted_since(self, channel_id: str, message_id: str) -> list[dict[str, Any]]:
         """The messages after this one, oldest first, 1,000 at most."""
         messages: list[dict[str, Any]] = []
         for _ in range(_PAGES_MOST):
-            found = await self.page_after(channel_id, message_id)
-            messages += found
-            if len(found) < PAGE:
+            page = await self.page_after(channel_id, message_id)
+            messages += page.messages
+            if page.is_last or page.last_id is None:
                 break
-            message_id = str(messages[-1]["id"])
+            message_id = page.last_id
         return messages
 
-    async def page_after(self, channel_id: str, message_id: str, *, urgent: bool = True) -> list[dict[str, Any]]:
-        """The first messages after this one, oldest first: :data:`PAGE` of them where there are more."""
+    async def page_after(self, channel_id: str, message_id: str, *, urgent: bool = True) -> Page:
+        """The first messages after this one: :data:`PAGE` of them where there are more.
+
+        One that is not what Discord documents is left out. Raises Unreachable where none of them is.
+        """
         path = f"/channels/{{channel_id}}/messages?after={message_id}&limit={PAGE}"
-        found = _messages_in(await self.call("GET", path, urgent=urgent, channel_id=channel_id))
-        later = [message for message in found if int(message["id"]) > int(message_id)]
-        return sorted(later, key=lambda message: int(message["id"]))
+        found = await self.call("GET", path, urgent=urgent, channel_id=channel_id)
+        later = [message for message in _readable(found, channel_id) if int(message["id"]) > int(message_id)]
+        return Page(later, str(later[-1]["id"]) if later else None, not later or len(found) < PAGE)
 
     async def page_before(self, channel_id: str, message_id: str, limit: int) -> list[dict[str, Any]]:
-        """The last messages before this one, oldest first, ``limit`` at most (100)."""
+        """The last messages before this one, oldest first, ``limit`` at most (100). Raises as :meth:`page_after`."""
         path = f"/channels/{{channel_id}}/messages?before={message_id}&limit={limit}"
-        found = _messages_in(await self.call("GET", path, urgent=False, channel_id=channel_id))
-        earlier = [message for message in found if int(message["id"]) < int(message_id)]
-        return sorted(earlier, key=lambda message: int(message["id"]))[-limit:]
+        found = await self.call("GET", path, urgent=False, channel_id=channel_id)
+        return [message for message in _readable(found, channel_id) if int(message["id"]) < int(message_id)][-limit:]
 
     async def member(self, guild_id: str, user_id: str) -> dict[str, Any]:
         """A member of a server. RequestRefused with NOT_FOUND: the person is none."""
         path = "/guilds/{guild_id}/members/{user_id}"
         answer = await self.call("GET", path, urgent=False, guild_id=guild_id, user_id=user_id)
-        try:
-            msgspec.convert(answer, _Member)
-        except msgspec.ValidationError as error:
-            raise Unreachable(_MALFORMED) from error
+        if not answers.is_member(answer):
+            raise Unreachable(_MALFORMED)
         return dict(answer)
 
     # Threads.
@@ -290,10 +335,13 @@ class Rest:
             return False
         return True
 
-    async def open_thread(self, channel_id: str, message_id: str, name: str) -> str:
-        """Open a thread from a message, if it has none; the thread's id, which is the message's."""
+    async def open_thread(self, channel_id: str, message_id: str, name: str, *, archive_minutes: int = 1440) -> str:
+        """Open a thread from a message, if it has none; the thread's id, which is the message's.
+
+        ``archive_minutes``: 60, 1440, 4320 or 10080.
+        """
         path = "/channels/{channel_id}/messages/{message_id}/threads"
-        body = {"name": name, "auto_archive_duration": 1440}
+        body = {"name": name, "auto_archive_duration": archive_minutes}
         try:
             answer = await self.call("POST", path, body, channel_id=channel_id, message_id=message_id)
         except RequestRefused as error:
@@ -346,6 +394,10 @@ class Rest:
             raise Unreachable(f"{error.status} {error.text[:100]}") from error
         except (*NO_ANSWER, CLOSED) as error:
             raise Unreachable(f"{type(error).__name__}: {error}"[:200]) from error
+        except Exception as error:
+            # Broad: an answer that the library does not expect makes it raise anything.
+            log.exception("discord_library_failed", method=method, path=path)
+            raise LibraryFailure(f"{type(error).__name__}: {error}"[:200]) from error
         if isinstance(answer, str) and answer:
             raise Unreachable(_MALFORMED)  # a page of some proxy
         return answer
@@ -385,62 +437,12 @@ class Rest:
             self._paces = {channel: pace for channel, pace in self._paces.items() if pace[1] > now}
 
 
-class _WithId(msgspec.Struct):
-    id: str
-
-
-class _User(_WithId):
-    username: str
-    discriminator: str
-
-
-class _NamedFile(msgspec.Struct):
-    filename: str
-
-
-class _Emoji(msgspec.Struct):
-    name: str | None
-    id: str | None = None
-
-
-class _Reaction(msgspec.Struct):
-    emoji: _Emoji
-    me: bool = False
-
-
-class _Member(msgspec.Struct):
-    """The fields of a member that discord.py needs."""
-
-    user: _User
-    roles: list[str]
-    flags: int
-
-
-class _Message(_WithId):
-    """The fields of a message that acpbot reads."""
-
-    content: str
-    author: _WithId
-    attachments: list[_NamedFile]
-    reactions: list[_Reaction] = []
-
-
 def _id_in(answer: Any) -> str:
     """The id in Discord's answer. Raises Unreachable."""
-    try:
-        return msgspec.convert(answer, _WithId).id
-    except msgspec.ValidationError as error:
-        raise Unreachable(_MALFORMED) from error
-
-
-def _messages_in(answer: Any) -> list[dict[str, Any]]:
-    """The messages of Discord's answer, each with the fields of :class:`_Message`. Raises Unreachable."""
-    try:
-        if all(message.id.isdecimal() for message in msgspec.convert(answer, list[_Message])):
-            return list(answer)
-    except msgspec.ValidationError as error:
-        raise Unreachable(_MALFORMED) from error
-    raise Unreachable(_MALFORMED)
+    found = answers.id_in(answer)
+    if found is None:
+        raise Unreachable(_MALFORMED)
+    return found
 
 
 def _multipart(body: dict[str, Any] | None, file: File) -> dict[str, Any]:
@@ -456,3 +458,15 @@ def _multipart(body: dict[str, Any] | None, file: File) -> dict[str, Any]:
         },
     ]
     return {"files": [upload], "form": form}
+
+
+def _readable(found: Any, channel_id: str) -> list[dict[str, Any]]:
+    """The messages of a page that are what Discord documents, oldest first."""
+    if not isinstance(found, list):
+        raise Unreachable(_MALFORMED)
+    readable = [message for message in found if answers.is_message(message)]
+    if len(readable) < len(found):
+        log.warning("history_messages_unreadable", channel=channel_id, count=len(found) - len(readable))
+        if not readable:
+            raise Unreachable(_MALFORMED)
+    return sorted(readable, key=lambda message: int(message["id"]))

@@ -57,14 +57,16 @@ def not_opened_text(error: RequestRefused | Unreachable, missing: Sequence[str])
 
 
 class Threads:
-    """Opens and renames. ``clock``: monotonic seconds."""
+    """Opens and renames. ``clock``: monotonic seconds; ``archive_minutes``: as :meth:`Rest.open_thread`'s."""
 
     def __init__(
         self,
         outbox: Outbox,
         clock: Callable[[], float],
         on_crash: Callable[[BaseException], object] | None = None,
+        archive_minutes: Callable[[], int] = lambda: 1440,
     ) -> None:
+        self._archive_minutes = archive_minutes
         self._outbox = outbox
         self._rest: Rest = outbox.rest
         self._clock = clock
@@ -86,7 +88,8 @@ class Threads:
     async def _open_once(self, channel_id: str, message_id: str, name: str) -> str:
         # One after the other in the order of the calls: where a limit is reached, discord.py does not keep the order.
         async with self._opening.hold(channel_id):
-            return await self._rest.open_thread(channel_id, message_id, name)
+            archive_minutes = self._archive_minutes()
+            return await self._rest.open_thread(channel_id, message_id, name, archive_minutes=archive_minutes)
 
     def named(self, thread_id: str, name: str) -> None:
         """Note the name of a thread of ours; one that somebody else renames is left alone from then on."""

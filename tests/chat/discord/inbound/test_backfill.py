@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from acpbot.chat.discord.inbound.backfill import Places
 from tests.fakes.discord import payloads, rest
@@ -199,6 +201,72 @@ async def test_slow_histories_hold_up_no_channel_that_needs_none(scene: Scene):
     slow.release()
 
 
+async def test_a_message_waits_for_the_history_of_its_own_channel_alone(scene: Scene):
+    mine = scene.server.make_channel(scene.guild, "mine")
+    busy = [scene.server.make_channel(scene.guild, f"busy-{number}") for number in range(40)]
+    async with away(scene):
+        for channel in (mine, *busy):
+            scene.eve.says(channel, "news")
+
+        def is_slow(call: Call) -> bool:
+            return call.number("channel_id") != mine.id
+
+        slow = scene.server.faults.hold("GET", rest.MESSAGES, times=10**6, where=is_slow)
+    reads = scene.server.requests_to
+    await scene.server.wait_for(lambda: len(reads("GET", rest.MESSAGES)) == 32, what="as many reads as there may be")
+    mention = scene.ada.says(mine, "say at once", mentions=[scene.server.bot])
+    thread = await scene.server.wait_for(lambda: mention.thread)
+    await scene.says(thread, "at once")
+    slow.release()
+
+
+async def test_a_slow_direct_channel_holds_up_no_other(tmp_path):
+    async with staged(tmp_path, allow_dm=True) as scene:
+        slow, other = scene.server.dm(scene.ada), scene.server.dm(scene.bob)
+        for channel, person in ((other, scene.bob), (slow, scene.ada)):
+            person.says(channel, "say one")
+            await scene.idle(channel, 1)
+        async with away(scene):
+            for channel, person in ((other, scene.bob), (slow, scene.ada)):
+                person.says(channel, "say two")
+
+            def is_slow(call: Call) -> bool:
+                return call.number("channel_id") == slow.id
+
+            held = scene.server.faults.hold("GET", rest.CHANNEL, where=is_slow, times=10**6)
+            also = scene.server.faults.hold("GET", rest.MESSAGES, where=is_slow, times=10**6)
+        await scene.says(other, "two")
+        assert said(scene, slow) == ["one"]
+        held.release()
+        also.release()
+        await scene.says(slow, "two")
+
+
+async def test_one_who_hurries_gets_a_spare_place_that_is_not_given_again():
+    places, order = Places(1, 1), []
+
+    async def read(key: int, until: asyncio.Event) -> None:
+        async with places.hold(key):
+            order.append(key)
+            await until.wait()
+
+    done = [asyncio.Event() for _ in range(4)]
+    reads = [asyncio.create_task(read(key, until)) for key, until in enumerate(done)]
+    await asyncio.sleep(0)
+    places.hurry(2)
+    places.hurry(3)
+    await asyncio.sleep(0)
+    assert order == [0, 2]
+    done[2].set()
+    await reads[2]
+    await asyncio.sleep(0)
+    assert order == [0, 2], "there is one place again, and it is held"
+    for event in done:
+        event.set()
+    await asyncio.wait(reads)
+    assert order == [0, 2, 3, 1]
+
+
 async def test_the_history_that_a_new_message_waits_for_is_read_next():
     places, got = Places(1), []
 
@@ -230,16 +298,32 @@ async def test_a_place_that_is_given_to_a_cancelled_read_goes_to_the_next_one():
         pass
 
 
-async def test_a_message_that_cannot_be_read_hides_none_after_it(scene: Scene, caplog):
+def history(scene: Scene, *messages: Message) -> list[Any]:
+    """What Discord answers for the history that consists of these."""
+    cdn, bot = scene.server.world.cdn, scene.server.bot
+    return [payloads.message(one, cdn, bot, gateway=False) for one in reversed(messages)]
+
+
+@pytest.mark.parametrize("odd", [{"embeds": ["no object"]}, {"poll": {"expiry": None}}, {"sticker_items": [{}]}])
+async def test_an_odd_part_of_a_missed_message_costs_only_that_part(scene: Scene, odd: dict[str, Any]):
     thread = await scene.opens("say one")
     await scene.idle(thread, 1)
     async with away(scene):
-        odd = scene.ada.says(thread, "say odd")
-        scene.ada.says(thread, "say two")
-        missed = [one for one in scene.server.messages_in(thread) if one.id >= odd.id]
-        cdn, bot = scene.server.world.cdn, scene.server.bot
-        page = [payloads.message(one, cdn, bot, gateway=False) for one in reversed(missed)]
-        page[-1]["embeds"] = ["no object"]
+        page = history(scene, scene.ada.says(thread, "say odd"), scene.bob.says(thread, "say two"))
+        page[-1] |= odd
+        scene.server.faults.status(200, "GET", rest.MESSAGES, body=page)
+    await scene.idle(thread, 3)
+    assert said(scene, thread) == ["one", "odd", "two"]
+
+
+@pytest.mark.parametrize("odd", [{"author": {"id": "1"}}, {"content": None}, {"attachments": None}, {"id": None}])
+async def test_a_missed_message_that_cannot_be_read_hides_none_after_it(scene: Scene, odd: dict[str, Any]):
+    thread = await scene.opens("say one")
+    await scene.idle(thread, 1)
+    async with away(scene):
+        page = history(scene, scene.ada.says(thread, "say odd"), scene.bob.says(thread, "say two"))
+        page[-1] |= odd
         scene.server.faults.status(200, "GET", rest.MESSAGES, body=page)
     await scene.says(thread, "two")
-    assert "missed_message_lost" in caplog.text
+    await scene.idle(thread, 2)
+    assert said(scene, thread) == ["one", "two"]

@@ -30,7 +30,7 @@ async def test_the_asker_allows_and_the_tool_runs(scene: Scene):
         "❌ Always reject this",
     ]
     assert scene.bodies(thread)[0].content == "🔧 `echo hi`", "the tool call comes before the question"
-    assert not message.pings
+    assert message.mentions == [scene.ada]
     click = await scene.server.wait_for_answer(scene.ada.clicks(message, label="✅ Allow once"))
     assert click.response_type == 7
     await scene.says(thread, "The command completed: hi")

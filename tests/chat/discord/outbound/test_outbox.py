@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+import discord
 import pytest
 
 from acpbot.aio import Backoff
 from acpbot.chat.discord.gateway.supervisor import GatewayStatus
-from acpbot.chat.discord.outbound.channel_queue import DENIALS_MOST, MAY_BE_TWICE
+from acpbot.chat.discord.outbound.channel_queue import AS_FILE, MAY_BE_TWICE, NOT_TAKEN
+from acpbot.chat.discord.outbound.delivery import CRASHES_MOST
 from acpbot.chat.discord.outbound.outbox import Outbox
 from acpbot.chat.discord.outbound.post import PostState
 from acpbot.chat.discord.outbound.reactions import ReactionEvent, ReactionUpdater
-from acpbot.chat.discord.outbound.rest import RequestRefused, Rest, Throttle, Unreachable
+from acpbot.chat.discord.outbound.rest import LibraryFailure, RequestRefused, Rest, Throttle, Unreachable
+from acpbot.chat.discord.outbound.side_tasks import DENIALS_MOST
 from acpbot.config.settings import ReactionSettings, TimingSettings
 from acpbot.text import split_bytes
 from tests.support.pool import Clock
@@ -50,12 +53,16 @@ class Api(Rest):
             raise Unreachable("down")
         if trouble == "refused":
             raise RequestRefused(403, 50013, "Missing Permissions")
+        if trouble == "blocked":
+            raise RequestRefused(400, 240000, "Message blocked by harmful links filter")
+        if trouble == "unknown":
+            raise LibraryFailure(trouble)
         if trouble == "odd":
             raise ValueError(trouble)
         return trouble == "lost"
 
-    async def send(self, _channel, content, *, nonce, components=(), file=None, reply_to=None) -> str:
-        assert (list(components), reply_to) == ([], None)
+    async def send(self, _channel, content, *, nonce, components=(), file=None, reply_to=None, pings=None) -> str:
+        assert (list(components), reply_to, pings) == ([], None, None)
         lost = await self._meet()
         self.number += 1
         self.there[str(self.number)] = {
@@ -63,6 +70,7 @@ class Api(Rest):
             "content": content.strip(),
             "author": {"id": ME},
             "n": nonce,
+            "file": file,
             "attachments": [] if file is None else [{"filename": file.filename}],
         }
         self.log.append(("send", content))
@@ -114,10 +122,96 @@ async def outbox(api):
 
 async def test_posts_are_sent_in_order_through_every_failure(api, outbox):
     api.trouble.extend(["down", "", "down", "down", "", "odd", ""])
-    for text in ("one", "two", "lost by a defect of ours", "four"):
+    for text in ("one", "two", "three", "four"):
         outbox.post("1", text)
     assert await outbox.flush(5)
-    assert api.log == [("send", "one"), ("send", "two"), ("send", "four")]
+    assert api.log == [("send", "one"), ("send", "two"), ("send", "three"), ("send", "four")]
+
+
+@pytest.mark.parametrize("trouble", ["odd", "unknown"])
+async def test_a_defect_costs_no_delivery_if_another_try_works(api, outbox, trouble):
+    post = outbox.post("1", "one")
+    assert await outbox.flush(5)
+    api.trouble.extend([trouble] * 3)
+    post.show("two", last=True)
+    assert await outbox.flush(5)
+    api.trouble.extend([trouble] * 3)
+    outbox.react("1", "9", "👍", add=True)
+    assert await outbox.flush(5)
+    api.trouble.extend([trouble] * 3)
+    post.retract()
+    assert await outbox.flush(5)
+    assert api.log == [("send", "one"), ("edit", "two"), ("+", "👍"), ("delete", "101")]
+
+
+@pytest.mark.parametrize("trouble", ["odd", "unknown"])
+async def test_a_post_that_no_try_delivers_is_reported_and_those_after_it_are_sent(api, outbox, trouble):
+    reported = []
+    api.trouble.extend([trouble] * CRASHES_MOST)
+    outbox.post("1", "one", on_refused=lambda: reported.append("one"))
+    outbox.post("1", "two")
+    assert await outbox.flush(5)
+    post = outbox.post("1", "three", on_refused=lambda: reported.append("three"))
+    assert await outbox.flush(5)
+    api.trouble.extend([trouble] * CRASHES_MOST)
+    post.show("more", last=True)
+    assert await outbox.flush(5)
+    api.trouble.extend([trouble] * CRASHES_MOST)
+    outbox.react("1", "9", "👍", add=True)
+    outbox.react("1", "9", "👀", add=True)
+    assert await outbox.flush(5)
+    assert reported == ["one", "three"]
+    assert api.log == [("send", "two"), ("send", "three"), ("+", "👀")]
+
+
+async def test_an_exception_of_the_library_that_nobody_knows_is_a_failure_of_its_own():
+    async def fails(_route, **_options):
+        raise ZeroDivisionError
+
+    rest, client = Rest(), discord.Client(intents=discord.Intents.none())
+    setattr(client.http, "request", fails)  # noqa: B010 - its type is the library's
+    rest.use(client)
+    with pytest.raises(LibraryFailure, match="ZeroDivisionError"):
+        await rest.typing("1")
+
+
+async def test_a_text_that_discord_refuses_goes_as_a_file_in_its_place(api, outbox):
+    refused = []
+    api.trouble.extend(["blocked"])
+    outbox.post("1", "one", on_refused=lambda: refused.append("one"))
+    outbox.post("1", "two")
+    assert await outbox.flush(5)
+    assert api.log == [("send", AS_FILE), ("send", "two")]
+    assert api.there["101"]["file"].data == b"one"
+    assert refused == ["one"]
+
+
+async def test_a_text_that_discord_refuses_in_an_edit_goes_as_a_file(api, outbox):
+    post = outbox.post("1", "one", growing=True)
+    assert await outbox.flush(5)
+    api.trouble.extend(["blocked"] * 3)
+    post.show("one and more", last=True)
+    assert await outbox.flush(5)
+    assert api.log == [("send", "one"), ("send", AS_FILE)]
+    assert api.there["102"]["file"].data == b"one and more"
+
+
+async def test_a_text_that_still_grows_does_not_go_as_a_file(api, outbox):
+    api.trouble.extend(["blocked"])
+    outbox.post("1", "one", growing=True)
+    assert await outbox.flush(5)
+    assert api.log == []
+
+
+@pytest.mark.parametrize("trouble", ["blocked", "refused"])
+async def test_a_file_that_discord_refuses_too_is_reported_once(api, outbox, trouble):
+    api.trouble.extend(["blocked", trouble])
+    outbox.post("1", "one")
+    assert await outbox.flush(5)
+    assert api.log == [("send", NOT_TAKEN)]
+    api.trouble.extend(["blocked", trouble, "blocked"])
+    outbox.post("1", "two")
+    assert await outbox.flush(5)
 
 
 @pytest.mark.parametrize("what", ["send", "edit", "side task"])

@@ -1,0 +1,89 @@
+"""Who is notified, and when: the person who asked, by a permission request and at the end of a long turn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.discord_scene import Scene, staged
+
+if TYPE_CHECKING:
+    from tests.fakes.discord.state import Channel, Message
+
+
+def pinging(scene: Scene, thread: Channel) -> list[Message]:
+    return [one for one in scene.bodies(thread) if one.pings]
+
+
+async def takes(scene: Scene, thread: Channel, words: str, seconds: float) -> None:
+    """The turn that has said these words takes so long."""
+    await scene.says(thread, words)
+    scene.harness.clock.move(seconds)
+
+
+async def test_a_long_turn_ends_with_a_reply_that_notifies_just_its_asker(scene: Scene):
+    thread = await scene.opens("say first")
+    await scene.idle(thread, 1)
+    message = scene.bob.says(thread, f"say second; stall 0.2; say {scene.ada.mention}")
+    await takes(scene, thread, "second", 200)
+    await scene.idle(thread, 2)
+    answer, last = scene.bodies(thread)[-2:]
+    assert answer.content == f"second{scene.ada.mention}"
+    assert last.content == f"✅ {scene.bob.mention} Done after 3 minutes."
+    assert last.mentions == [scene.bob]
+    assert last.referenced is message
+    assert message.shown_reactions == ["🆗"]
+
+
+async def test_the_asker_is_named_where_the_message_is_not_in_the_thread(scene: Scene):
+    thread = await scene.opens("say first; stall 0.2")
+    await takes(scene, thread, "first", 61)
+    await scene.idle(thread, 1)
+    last = scene.bodies(thread)[-1]
+    assert (last.mentions, last.reference) == ([scene.ada], None)
+
+
+@pytest.mark.parametrize(("after", "seconds"), [(0, 1000), (60, 30)])
+async def test_a_turn_that_is_not_long_notifies_nobody(tmp_path, after: int, seconds: int):
+    async with staged(tmp_path, notify_after_seconds=after) as scene:
+        thread = await scene.opens("say first; stall 0.2")
+        await takes(scene, thread, "first", seconds)
+        await scene.idle(thread, 1)
+        assert scene.text(thread) == "first"
+        assert pinging(scene, thread) == []
+
+
+async def test_who_has_cancelled_is_named_and_the_asker_notified_unless_it_was_the_asker(tmp_path):
+    async with staged(tmp_path, setup=lambda scene: {"admin_users": (str(scene.bob.id),)}) as scene:
+        thread = await scene.opens("say first; sleep 60")
+        await takes(scene, thread, "sleep 60", 100)
+        scene.bob.slash("cancel", channel=thread)
+        await scene.idle(thread, 1)
+        answer, notification = (one.content for one in scene.bodies(thread))
+        assert answer == f"❌ `sleep 60`\nfirst\n⏹️ Cancelled by {scene.bob.mention}."
+        assert notification == f"⏹️ {scene.ada.mention} This was stopped after 2 minutes."
+        scene.ada.says(thread, "say second; sleep 61")
+        await takes(scene, thread, "sleep 61", 100)
+        scene.ada.slash("cancel", channel=thread)
+        await scene.idle(thread, 2)
+        assert scene.bodies(thread)[-1].content.endswith(f"⏹️ Cancelled by {scene.ada.mention}.")
+        assert len(pinging(scene, thread)) == 1
+
+
+async def test_a_permission_request_notifies_just_its_asker(scene: Scene):
+    thread = await scene.opens("tool true")
+    asked = await scene.server.wait_for_message(thread, lambda one: one.buttons)
+    assert asked.mentions == [scene.ada]
+    scene.ada.clicks(asked, label="✅ Allow once")
+    await scene.idle(thread, 1)
+
+
+async def test_the_limit_that_ends_a_turn_is_named_with_what_was_done(tmp_path):
+    limits = {"turn_timeout_seconds": 120.0, "stuck_after_seconds": 1.0}
+    async with staged(tmp_path, limits=limits, notify_after_seconds=0) as scene:
+        thread = await scene.opens("say first; sleep 60")
+        await takes(scene, thread, "sleep 60", 121)
+        scene.pool.tick()
+        await scene.idle(thread, 1)
+        assert scene.text(thread) == "❌ `sleep 60`\nfirst\n⏹️ Stopped after 2 minutes, the limit for one turn."

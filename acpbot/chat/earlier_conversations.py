@@ -17,6 +17,8 @@ from acpbot.logs import get_logger
 from acpbot.text import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from acpbot.chat.thread_commands import CommandedEnds
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.session import Session
@@ -46,12 +48,16 @@ class KnownConversations(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EarlierConversations:
-    """Lists the conversations of a thread's agent and has the thread take one up; ``platform`` is the threads'."""
+    """Lists the conversations of a thread's agent and has the thread take one up; ``platform`` is the threads'.
 
-    def __init__(self, pool: Pool, platform: str, ends: CommandedEnds) -> None:
+    ``announce`` tells a thread what concerns all its readers.
+    """
+
+    def __init__(self, pool: Pool, platform: str, ends: CommandedEnds, announce: Callable[[str, str], object]) -> None:
         self._pool = pool
         self._platform = platform
         self._ends = ends
+        self._announce = announce
 
     async def list(self, thread_id: str) -> KnownConversations:
         """What the agent of the thread's session knows for the thread's folder; waits for a session that starts.
@@ -108,7 +114,8 @@ class EarlierConversations:
         if known is not None:
             # A conversation in which nobody has said anything yet is of no use to anybody.
             text = f"{by} takes up another conversation here."
-            await self._ends.forget(thread_id, text, delete=known.turns == 0)
+            if not await self._ends.forget(thread_id, text, delete=known.turns == 0):
+                self._announce(thread_id, text)
             owner = known.owner or owner
         session = self._pool.ensure(thread_id, platform=self._platform, owner=owner, agent=name)
         # In the same step of the event loop: the session's start has not read it yet.

@@ -46,7 +46,7 @@ class LocalChat:
         self._pool = pool
         self._conversations = Conversations(pool, self)
         self._commands = LocalCommands(pool, self._announce)
-        self._earlier = EarlierConversations(pool, PLATFORM, self._commands.ends)
+        self._earlier = EarlierConversations(pool, PLATFORM, self._commands.ends, self._announce)
         self._listeners: dict[str, list[Callable[[Event], None]]] = {}
         self._views: dict[str, _LocalTurnView] = {}
         self._missed: dict[str, list[Event]] = {}

@@ -75,12 +75,13 @@ class DiscordSettings(Struct, frozen=True, kw_only=True):
     channel by ``allowed_channels`` or ``allow_all_channels``, which is true where it is left out and
     ``allowed_channels`` is empty. ``admin_users`` and ``admin_role_ids`` allow nobody: whoever is allowed and is named
     there may also control the threads of others and answer permission requests there. ``max_attachment_bytes`` holds
-    for each file; 0 accepts none. ``footer``: below each answer are its agent, model, time, context and cost.
+    for each file; 0 accepts none. ``allow_resume``: admins may see and take up the agent's own
+    conversations. ``footer``: below each answer are its agent, model, time, context and cost.
     ``api_base`` and ``gateway_url`` are ``None`` where Discord's own addresses are used; ``api_base`` has no slash at
     its end.
     """
 
-    NEEDS_RESTART: ClassVar = ("bot_token", "allow_dm", "api_base", "gateway_url")
+    NEEDS_RESTART: ClassVar = ("bot_token", "allow_dm", "allow_resume", "api_base", "gateway_url")
 
     bot_token: Annotated[str, ft.token, Meta(description="a bot token", examples=["${DISCORD_BOT_TOKEN}"])]
     bot_token_file: (
@@ -98,6 +99,7 @@ class DiscordSettings(Struct, frozen=True, kw_only=True):
     trusted_bot_ids: DiscordIds = ()
     max_bot_turns: Annotated[int, Meta(ge=1, le=1000)] = 100
     allow_dm: bool = False
+    allow_resume: bool = False
     tool_display: Literal["full", "compact", "none"] = "full"
     footer: bool = True
     max_attachment_bytes: Annotated[int, ft.size, _size(0, 100 * 1024**2)] = 8 * 1024**2

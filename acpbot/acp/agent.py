@@ -186,10 +186,13 @@ class Agent(AgentConnection):
         except AgentError as error:
             log.debug("agent_close_failed", reason=str(error))
 
-    async def list_sessions(self, cwd: str, limit: float = CALL_SECONDS) -> tuple[list[dict[str, Any]], bool]:
+    async def list_sessions(
+        self, cwd: str, real: str, limit: float = CALL_SECONDS
+    ) -> tuple[list[dict[str, Any]], bool]:
         """The sessions that the agent knows for this folder, as ACP's ``SessionInfo``, and whether there are more.
 
-        256 at most, of 16 pages at most; ``limit`` in seconds for all together. Raises AgentRefused, AgentTimeout,
+        ``real``: the folder without symbolic links. 256 sessions at most, of 16 pages at most; ``limit`` in seconds for
+        all together. Raises AgentRefused, AgentTimeout,
         AgentGone.
         """
         found: list[dict[str, Any]] = []
@@ -200,7 +203,7 @@ class Agent(AgentConnection):
             params = {"cwd": cwd, **({} if cursor is None else {"cursor": cursor})}
             left = max(0.0, deadline - asyncio.get_running_loop().time())
             page = await self.request("session/list", params, schema.SessionPage, limit=left)
-            found += bounds.sessions(page.sessions, cwd)
+            found += bounds.sessions(page.sessions, (cwd, real))
             cursor = page.next_cursor
             if cursor is None or cursor in cursors or len(cursor) > _CURSOR_MOST:
                 break

@@ -219,12 +219,12 @@ def modes(value: Any, members: str, identity_key: str) -> dict[str, Any] | None:
     return {**value, members: _values(value.get(members), identity_key, VALUES_MOST)}
 
 
-def sessions(value: list[dict[str, Any]], cwd: str) -> list[dict[str, Any]]:
-    """Sessions of an agent's list, those without an id or of another folder left out; ids stay as they are."""
+def sessions(value: list[dict[str, Any]], folders: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Sessions of an agent's list, those without an id or of other folders left out; ids stay as they are."""
     found = [each for each in value if _is_text(each.get("sessionId")) and _is_text(each.get("cwd"))]
     # An agent may pass over the folder that was asked for.
-    folder = PurePosixPath(cwd)
-    found = [each for each in found if len(each["cwd"]) <= PATH_MOST and PurePosixPath(each["cwd"]) == folder]
+    paths = set(map(PurePosixPath, folders))
+    found = [each for each in found if len(each["cwd"]) <= PATH_MOST and PurePosixPath(each["cwd"]) in paths]
     found = [each for each in found if _fits(each, "sessionId", "updatedAt")]
     for each in found:
         _texts(each, title=TITLE_MOST)

@@ -7,12 +7,14 @@ https://agentclientprotocol.com/protocol/session-list.
 from __future__ import annotations
 
 import datetime as dt
+import os
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from acpbot.aio import DISK
 from acpbot.chat.thread_commands import started_session
-from acpbot.errors import AgentError, AgentTimeout, Conflict, Draining, NotFound, TimedOut
+from acpbot.errors import AgentError, AgentTimeout, Conflict, Draining, InvalidParams, NotFound, TimedOut
 from acpbot.logs import get_logger
 from acpbot.text import one_line
 
@@ -71,7 +73,9 @@ class EarlierConversations:
         if not session.agent.can_list or not session.agent.can_resume:
             raise Conflict(f"cannot list the conversations: the agent {name!r} does not offer to list and resume them")
         try:
-            found, more = await session.agent.list_sessions(session.cwd)
+            # Agents name a folder as it was given, or without its symbolic links.
+            real = await DISK.run(os.path.realpath, session.cwd)
+            found, more = await session.agent.list_sessions(session.cwd, real)
         except AgentTimeout as error:
             raise TimedOut(str(error)) from None
         except AgentError as error:
@@ -96,6 +100,10 @@ class EarlierConversations:
         """
         if self._pool.draining:
             raise Draining("cannot take up a conversation: acpbot is about to stop or restart; try again in a moment")
+        if agent is not None and agent not in self._pool.agents:  # before anything ends
+            raise InvalidParams(
+                f"cannot use agent {agent[:40]!r}: the agents are {', '.join(sorted(self._pool.agents))}"
+            )
         known, session = self._pool.thread(thread_id), self._pool.get(thread_id)
         name = agent if agent is not None or known is None else known.agent
         holders = [

@@ -118,7 +118,8 @@ class LocalCommands:
         text = f"{user} has {done}."
         if not await self.ends.forget(thread_id, text, delete=agent is None):
             self._announce(thread_id, text)
-        self._pool.ensure(thread_id, platform=PLATFORM, owner=owner, agent=used)
+        # An agent that is no longer in the configuration gives way to the default one.
+        self._pool.ensure(thread_id, platform=PLATFORM, owner=owner, agent=used if used in self._pool.agents else None)
         if agent:
             return f"Done: {agent} works in this thread from now on."
         return "Done: the conversation is forgotten, and a new one begins."

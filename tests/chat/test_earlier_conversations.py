@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from acpbot.chat.local import LocalChat
-from acpbot.errors import Conflict, Draining, NotFound
+from acpbot.errors import Conflict, Draining, InvalidParams, NotFound
 from tests.chat.test_local import Reader
 from tests.support.conversations import calls, conversations
 
@@ -43,6 +43,16 @@ async def test_all_pages_are_listed_the_latest_first_and_cleaned(make_harness):
         ("none", None, None),
     ]
     assert asked(harness).count("session/list") == 4
+
+
+async def test_a_folder_may_be_named_without_its_symbolic_links(make_harness, tmp_path):
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.mkdir()
+    link.symlink_to(real)
+    listed = [{"sessionId": "real", "cwd": str(real)}, {"sessionId": "link", "cwd": f"{link}/"}]
+    chat, _ = await opened(make_harness(argv=conversations(listed=listed), working_dir=link))
+    known = await chat.conversations("demo")
+    assert [one.acp_session_id for one in known.conversations] == ["real", "link"]
 
 
 async def test_a_list_that_never_ends_is_cut(make_harness):
@@ -127,6 +137,9 @@ async def test_a_turn_that_runs_and_a_drain_refuse_it(harness):
     await reader.until("turn_start")
     with pytest.raises(Conflict, match="a turn runs in demo; cancel it first"):
         await chat.open("demo", None, "me", reader, resume="old")
+    with pytest.raises(InvalidParams, match="cannot use agent 'warp'"):
+        await chat.open("demo", "warp", "me", reader, resume="old")
+    assert harness.row("demo").state == "busy"
     with pytest.raises(Conflict, match="an id has 1 to 256 characters"):
         await chat.open("other", None, "me", Reader(), resume="x" * 300)
     harness.pool.draining = True

@@ -81,15 +81,15 @@ class EarlierConversations:
         except AgentError as error:
             raise Conflict(str(error)) from None
         holders = self._holders()
-        known = {each["sessionId"]: _known(each, holders.get((name, each["sessionId"]))) for each in found}
+        known = {each["sessionId"]: _known(each, holders.get(each["sessionId"])) for each in found}
         known.pop(session.thread.acp_session_id or "", None)  # the one that it has now
         latest = sorted(known.values(), key=_age)
         return KnownConversations(agent=name, cwd=session.cwd, conversations=latest, more=more)
 
-    def _holders(self) -> dict[tuple[str, str], str]:
-        """The threads of acpbot that have a conversation, by its agent and its id."""
+    def _holders(self) -> dict[str, str]:
+        """The threads of acpbot that have a conversation, by its id: two agents may be the same program."""
         rows = self._pool.rows(suspended=True)
-        return {(row.agent, row.acp_session_id): row.thread_id for row in rows if row.acp_session_id is not None}
+        return {row.acp_session_id: row.thread_id for row in rows if row.acp_session_id is not None}
 
     async def take_up(self, thread_id: str, acp_session_id: str, *, owner: str, agent: str | None, by: str) -> Session:
         """Start a session of the thread that continues this conversation, in place of the one that the thread has.
@@ -100,31 +100,28 @@ class EarlierConversations:
         """
         if self._pool.draining:
             raise Draining("cannot take up a conversation: acpbot is about to stop or restart; try again in a moment")
-        if agent is not None and agent not in self._pool.agents:  # before anything ends
-            raise InvalidParams(
-                f"cannot use agent {agent[:40]!r}: the agents are {', '.join(sorted(self._pool.agents))}"
-            )
         known, session = self._pool.thread(thread_id), self._pool.get(thread_id)
         name = agent if agent is not None or known is None else known.agent
-        holders = [
-            thread
-            for (held_by, identity), thread in self._holders().items()
-            if identity == acp_session_id and name in {held_by, None}
-        ]
-        if thread_id in holders:
-            return self._pool.ensure(thread_id, platform=self._platform, owner=owner, agent=agent)
-        if holders:
-            raise Conflict(f"cannot take up {acp_session_id[:80]!r}: thread {holders[0]} has it")
+        # All that is wrong is said before anything ends.
         if not 0 < len(acp_session_id) <= _ID_MOST:
-            raise Conflict(f"cannot take up {acp_session_id[:80]!r}: an id has 1 to {_ID_MOST} characters")
+            raise InvalidParams(f"cannot take up {acp_session_id[:80]!r}: an id has 1 to {_ID_MOST} characters")
+        if name is not None and name not in self._pool.agents:
+            names = ", ".join(sorted(self._pool.agents))
+            raise InvalidParams(f"cannot use agent {name[:40]!r}: the agents are {names}")
+        holder = self._holders().get(acp_session_id)
+        if holder == thread_id:
+            return self._pool.ensure(thread_id, platform=self._platform, owner=owner, agent=agent)
+        if holder is not None:
+            raise Conflict(f"cannot take up {acp_session_id[:80]!r}: thread {holder} has it")
         if session is not None and (session.turns.turn is not None or session.turns.queue):
             raise Conflict(f"cannot take up another conversation: a turn runs in {thread_id}; cancel it first")
         if known is not None:
-            # A conversation in which nobody has said anything yet is of no use to anybody.
             text = f"{by} takes up another conversation here."
-            if not await self._ends.forget(thread_id, text, delete=known.turns == 0):
+            if not await self._ends.forget(thread_id, text, delete=False):
                 self._announce(thread_id, text)
             owner = known.owner or owner
+        if self._pool.get(thread_id) is not None:
+            raise Conflict(f"cannot take up another conversation: a message came to {thread_id} meanwhile; try again")
         session = self._pool.ensure(thread_id, platform=self._platform, owner=owner, agent=name)
         # In the same step of the event loop: the session's start has not read it yet.
         thread = session.thread

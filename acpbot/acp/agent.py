@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 CALL_SECONDS: Final = 20.0
+_PAGES_MOST: Final = 16
+_CURSOR_MOST: Final = 4096
 
 NOT_SET_UP: Final = "The agent isn't set up correctly. Ask your admin."
 """What people in a chat read of an agent whose configuration does not fit it."""
@@ -33,11 +36,11 @@ Opened = Literal["new", "resumed", "loaded"]
 class Agent(AgentConnection):
     """One agent. ``session_id`` is set once a session is open in it, the capabilities after `initialize`.
 
-    ``can_resume``: whether the agent says that it can continue a session in a new process. ``can_close``: whether it
-    offers ``session/close``, ``can_delete``: ``session/delete``. ``environ`` is its environment, ``auth_method`` the
-    sign-in method that the configuration names; ``signed_in_by``: the method by which acpbot has signed it in.
-    ``mcp_servers`` are given to each session; ``programs``: the absolute paths of their commands, by these, ``None``
-    where nobody can look.
+    ``can_resume``: whether the agent says that it can continue a session in a new process. ``can_close``,
+    ``can_delete``, ``can_list``: whether it offers ``session/close``, ``session/delete``, ``session/list``. ``environ``
+    is its environment, ``auth_method`` the sign-in method that the configuration names; ``signed_in_by``: the method by
+    which acpbot has signed it in. ``mcp_servers`` are given to each session; ``programs``: the absolute paths of their
+    commands, by these, ``None`` where nobody can look.
     """
 
     def __init__(
@@ -54,7 +57,7 @@ class Agent(AgentConnection):
         self.name = name
         self.info: schema.Implementation | None = None
         self.capabilities = schema.AgentCapabilities()
-        self.can_resume = self.can_close = self.can_delete = False
+        self.can_resume = self.can_close = self.can_delete = self.can_list = False
         self.session_id: str | None = None
         self.session = schema.SessionResult()
         self.auth_methods: list[dict[str, Any]] = []
@@ -91,6 +94,7 @@ class Agent(AgentConnection):
         self.can_resume = self.capabilities.load_session or offered.get("resume") is not None
         self.can_close = offered.get("close") is not None
         self.can_delete = offered.get("delete") is not None
+        self.can_list = offered.get("list") is not None
 
     async def open(self, cwd: Path, previous: str | None = None) -> Opened:
         """Open the session: resume or load ``previous`` where that is possible, else a new one.
@@ -236,6 +240,30 @@ class Agent(AgentConnection):
             await self.request("session/close", {"sessionId": self.session_id}, dict[str, Any], limit=limit)
         except AgentError as error:
             log.debug("agent_close_failed", reason=str(error))
+
+    async def list_sessions(
+        self, cwd: str, real: str, limit: float = CALL_SECONDS
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """The sessions that the agent knows for this folder, as ACP's ``SessionInfo``, and whether there are more.
+
+        ``real``: the folder without symbolic links. 256 sessions at most, of 16 pages at most; ``limit`` in seconds for
+        all together. Raises AgentRefused, AgentTimeout,
+        AgentGone.
+        """
+        found: list[dict[str, Any]] = []
+        cursors: set[str] = set()
+        cursor: str | None = None
+        deadline = asyncio.get_running_loop().time() + limit
+        while len(cursors) < _PAGES_MOST and len(found) < bounds.SESSIONS_MOST:
+            params = {"cwd": cwd, **({} if cursor is None else {"cursor": cursor})}
+            left = max(0.0, deadline - asyncio.get_running_loop().time())
+            page = await self.request("session/list", params, schema.SessionPage, limit=left)
+            found += bounds.sessions(page.sessions, (cwd, real))
+            cursor = page.next_cursor
+            if cursor is None or cursor in cursors or len(cursor) > _CURSOR_MOST:
+                break
+            cursors.add(cursor)
+        return found[: bounds.SESSIONS_MOST], cursor is not None or len(found) > bounds.SESSIONS_MOST
 
     async def delete_session(self, limit: float) -> None:
         """Call ``session/delete`` and wait at most ``limit`` seconds for the answer; a failure is logged."""

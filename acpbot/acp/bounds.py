@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 from acpbot.acp.schema import Implementation
@@ -39,6 +40,8 @@ COMMANDS_MOST: Final = 256
 OPTIONS_MOST: Final = 64
 VALUES_MOST: Final = 512
 """Values of one option, modes, and models."""
+SESSIONS_MOST: Final = 256
+"""Sessions that an agent lists, over all pages."""
 
 REASON_MOST: Final = 80
 
@@ -224,6 +227,18 @@ def modes(value: Any, members: str, identity_key: str) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         return None
     return {**value, members: _values(value.get(members), identity_key, VALUES_MOST)}
+
+
+def sessions(value: list[dict[str, Any]], folders: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Sessions of an agent's list, those without an id or of other folders left out; ids stay as they are."""
+    found = [each for each in value if _is_text(each.get("sessionId")) and _is_text(each.get("cwd"))]
+    # An agent may pass over the folder that was asked for.
+    paths = set(map(PurePosixPath, folders))
+    found = [each for each in found if len(each["cwd"]) <= PATH_MOST and PurePosixPath(each["cwd"]) in paths]
+    found = [each for each in found if _fits(each, "sessionId", "updatedAt")]
+    for each in found:
+        _texts(each, title=TITLE_MOST)
+    return found
 
 
 def _values(value: Any, identity_key: str, most: int) -> list[dict[str, Any]]:

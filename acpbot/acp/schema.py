@@ -91,6 +91,16 @@ class SessionResult(msgspec.Struct, frozen=True, rename="camel"):
     config_options: list[dict[str, Any]] | None = None
 
 
+class SessionPage(msgspec.Struct, frozen=True, rename="camel"):
+    """The answer to ``session/list``: some of the sessions, and where the next ones begin.
+
+    Source: https://agentclientprotocol.com/protocol/session-list.
+    """
+
+    sessions: list[dict[str, Any]] = []
+    next_cursor: str | None = None
+
+
 class PromptResult(msgspec.Struct, frozen=True, rename="camel"):
     """The answer to ``session/prompt``. Unknown stop reasons are passed on; one that names none has ended its turn."""
 

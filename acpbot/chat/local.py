@@ -11,6 +11,7 @@ import msgspec
 
 from acpbot.acp import schema
 from acpbot.chat.conversation import Conversations
+from acpbot.chat.earlier_conversations import EarlierConversations, KnownConversations
 from acpbot.chat.local_commands import PLATFORM, LocalCommands
 from acpbot.chat.platform import IncomingMessage
 from acpbot.errors import InvalidParams, NotFound
@@ -45,6 +46,7 @@ class LocalChat:
         self._pool = pool
         self._conversations = Conversations(pool, self)
         self._commands = LocalCommands(pool, self._announce)
+        self._earlier = EarlierConversations(pool, PLATFORM, self._commands.ends, self._announce)
         self._listeners: dict[str, list[Callable[[Event], None]]] = {}
         self._views: dict[str, _LocalTurnView] = {}
         self._missed: dict[str, list[Event]] = {}
@@ -55,16 +57,22 @@ class LocalChat:
 
     # What the management server calls.
 
-    async def open(self, thread: str, agent: str | None, owner: str, emit: Callable[[Event], None]) -> Row:
+    async def open(
+        self, thread: str, agent: str | None, owner: str, emit: Callable[[Event], None], *, resume: str | None = None
+    ) -> Row:
         """Open a thread: its session is started where it has none, and its events go to ``emit`` from now on.
 
-        Raises InvalidParams, Draining, TooMany, Conflict.
+        ``resume``: the agent's id of a conversation that the thread takes up. Raises InvalidParams, Draining, TooMany,
+        Conflict.
         """
         check_thread_id(thread)
         known = self._pool.thread(thread)
         if known is not None and known.platform != self.platform:
             raise InvalidParams(f"cannot open {thread}: it is a {known.platform} thread; see `acpctl tail {thread}`")
-        session = self._pool.ensure(thread, platform=self.platform, owner=owner, agent=agent)
+        if resume is None:
+            session = self._pool.ensure(thread, platform=self.platform, owner=owner, agent=agent)
+        else:
+            session = await self._earlier.take_up(thread, resume, owner=owner, agent=agent, by=owner)
         listeners = self._listeners.setdefault(thread, [])
         if emit not in listeners:
             listeners.append(emit)
@@ -93,6 +101,10 @@ class LocalChat:
     async def command(self, thread: str, name: str, value: str | None, user: str) -> str:
         """Do what ``/name value`` asks for; its answer as plain text. Raises as :meth:`LocalCommands.run`."""
         return await self._commands.run(thread, name, value, user)
+
+    async def conversations(self, thread: str) -> KnownConversations:
+        """What the thread's agent knows for its folder. Raises as :meth:`EarlierConversations.list`."""
+        return await self._earlier.list(thread)
 
     def recent(self, thread: str, count: int) -> list[Event]:
         """The last lines of what the thread's session has written; none where they are among what was missed."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
 from acpbot.chat.thread_commands import (
@@ -13,6 +12,7 @@ from acpbot.chat.thread_commands import (
     find_option,
     no_agent_text,
     no_choice_text,
+    started_session,
     status_text,
     typed_value,
 )
@@ -59,7 +59,7 @@ class LocalCommands:
                 return await self._start_over(thread_id, None, user)
             case "agent":
                 return await self._agent(thread_id, value, user)
-        session = await self._started(thread_id)
+        session = await started_session(self._pool, thread_id)
         if session is None:
             if value:
                 raise NotFound(f"cannot set it: {no_agent_text(name)[:1].lower()}{no_agent_text(name)[1:-1]}")
@@ -67,18 +67,6 @@ class LocalCommands:
         if name == "options":
             return await self._options(session, value, user)
         return await self._set(session, name, value, user) if value else _choices(session, name)
-
-    async def _started(self, thread_id: str) -> Session | None:
-        """The thread's session once it has started; ``None`` where there is none, or it has failed to."""
-        changed = asyncio.Event()
-        leave = self._pool.subscribe(lambda _change, _row: changed.set())
-        try:
-            while (session := self._pool.get(thread_id)) is not None and session.state == "starting":
-                changed.clear()
-                await changed.wait()
-        finally:
-            leave()
-        return session
 
     async def _options(self, session: Session, value: str, user: str) -> str:
         if not value:
@@ -130,7 +118,8 @@ class LocalCommands:
         text = f"{user} has {done}."
         if not await self.ends.forget(thread_id, text, delete=agent is None):
             self._announce(thread_id, text)
-        self._pool.ensure(thread_id, platform=PLATFORM, owner=owner, agent=used)
+        # An agent that is no longer in the configuration gives way to the default one.
+        self._pool.ensure(thread_id, platform=PLATFORM, owner=owner, agent=used if used in self._pool.agents else None)
         if agent:
             return f"Done: {agent} works in this thread from now on."
         return "Done: the conversation is forgotten, and a new one begins."

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -74,6 +75,19 @@ def status_text(row: Row, options: Options | None, quote: Callable[[str, int], s
     if row.cost is not None:
         lines.append(f"Cost in this thread: {row.cost}")
     return "\n".join(lines)
+
+
+async def started_session(pool: Pool, thread_id: str) -> Session | None:
+    """The thread's session once it has started; ``None`` where there is none, or it could not be started."""
+    changed = asyncio.Event()
+    leave = pool.subscribe(lambda _change, _row: changed.set())
+    try:
+        while (session := pool.get(thread_id)) is not None and session.state == "starting":
+            changed.clear()
+            await changed.wait()
+    finally:
+        leave()
+    return session
 
 
 def find_option(session: Session, name: str) -> Option | None:

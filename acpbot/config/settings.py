@@ -99,15 +99,16 @@ class DiscordSettings(Struct, frozen=True, kw_only=True):
     channel by ``allowed_channels``, by a table in ``channels`` (by id), or by ``allow_all_channels``, which is true
     where it is left out and neither of the others names a channel. ``admin_users`` and ``admin_role_ids`` allow nobody:
     whoever is allowed and is named there may also control the threads of others and answer permission requests there.
-    ``max_attachment_bytes`` holds for each file; 0 accepts none. ``thoughts``: what the agent thinks is shown as small
-    text, or not. ``footer``: below each answer are its agent, model, time, context and cost. ``answer_messages``: what
-    an answer has beyond so many messages is a file. ``link_previews``: Discord may show previews of links below the
-    bot's messages. ``auto_archive_minutes``: after so long without a message Discord archives a thread of the bot.
-    After a turn that took ``notify_after_seconds`` its asker is notified; 0: never. ``api_base`` and ``gateway_url``
-    are ``None`` where Discord's own addresses are used; ``api_base`` has no slash at its end.
+    ``max_attachment_bytes`` holds for each file; 0 accepts none. ``allow_resume``: admins may see and take up the
+    agent's own conversations. ``thoughts``: what the agent thinks is shown as small text, or not. ``footer``: below
+    each answer are its agent, model, time, context and cost. ``answer_messages``: what an answer has beyond so many
+    messages is a file. ``link_previews``: Discord may show previews of links below the bot's messages.
+    ``auto_archive_minutes``: after so long without a message Discord archives a thread of the bot. After a turn that
+    took ``notify_after_seconds`` its asker is notified; 0: never. ``api_base`` and ``gateway_url`` are ``None`` where
+    Discord's own addresses are used; ``api_base`` has no slash at its end.
     """
 
-    NEEDS_RESTART: ClassVar = ("bot_token", "allow_dm", "api_base", "gateway_url")
+    NEEDS_RESTART: ClassVar = ("bot_token", "allow_dm", "allow_resume", "api_base", "gateway_url")
 
     bot_token: Annotated[str, ft.token, Meta(description="a bot token", examples=["${DISCORD_BOT_TOKEN}"])]
     bot_token_file: (
@@ -125,6 +126,7 @@ class DiscordSettings(Struct, frozen=True, kw_only=True):
     trusted_bot_ids: DiscordIds = ()
     max_bot_turns: Annotated[int, Meta(ge=1, le=1000)] = 100
     allow_dm: bool = False
+    allow_resume: bool = False
     tool_display: Literal["full", "compact", "none"] = "full"
     thoughts: Literal["off", "subtext"] = "off"
     footer: bool = True

@@ -68,8 +68,13 @@ class Chat(Protocol):
     ``emit`` takes the params of one ``chat.event``, and never blocks.
     """
 
-    async def open(self, thread: str, agent: str | None, owner: str, emit: Callable[[Event], None]) -> Row:
-        """Open a thread; its events go to ``emit`` from now on."""
+    async def open(
+        self, thread: str, agent: str | None, owner: str, emit: Callable[[Event], None], *, resume: str | None = None
+    ) -> Row:
+        """Open a thread; its events go to ``emit`` from now on. ``resume``: a conversation that it takes up."""
+
+    async def conversations(self, thread: str) -> msgspec.Struct:
+        """The conversations that the thread's agent knows for its folder."""
 
     async def send(self, thread: str, text: str, owner: str) -> int:
         """Queue a prompt; returns how many turns are before it."""

@@ -48,7 +48,9 @@ class LazyGroup(TyperGroup):
             return None
         module = importlib.import_module(f"acpctl.commands.{cmd_name}")
         single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-        single.command(cmd_name, epilog=getattr(module, "EPILOG", None), context_settings=_CONTEXT_SETTINGS)(module.run)
+        kind = getattr(module, "COMMAND_CLASS", TyperCommand)
+        epilog = getattr(module, "EPILOG", None)
+        single.command(cmd_name, cls=kind, epilog=epilog, context_settings=_CONTEXT_SETTINGS)(module.run)
         return cast("TyperCommand", typer.main.get_command(single))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:

@@ -91,6 +91,13 @@ async def test_another_agent_starts_the_thread_over(chat, reader, harness):
 
 
 @pytest.mark.usefixtures("reader")
+async def test_a_reset_of_a_thread_whose_agent_is_gone_begins_with_the_default_one(chat, harness):
+    harness.offer_agents("other")
+    await chat.command("demo", "reset", None, "me")
+    assert harness.row("demo").agent == "other"
+
+
+@pytest.mark.usefixtures("reader")
 async def test_without_a_session_nothing_can_be_set(chat, harness):
     await harness.pool.suspend("demo", harness.session("demo").session_id)
     assert (await chat.command("demo", "model", None, "me")).startswith("No agent runs here now")

@@ -17,6 +17,7 @@ BASE = configs.DISCORD + configs.AGENT
 NEED_RESTART = [
     ("[discord]", "bot_token", '"another"'),
     ("[discord]", "allow_dm", "true"),
+    ("[discord]", "allow_resume", "true"),
     ("[discord]", "api_base", '"https://proxy.example/api/v10"'),
     ("[discord]", "gateway_url", '"wss://proxy.example"'),
     ("[pool]", "workspace", '"/srv/elsewhere"'),

@@ -18,6 +18,7 @@ Message = dict[str, Any]
 
 METHODS = [
     "chat.command",
+    "chat.conversations",
     "chat.leave",
     "chat.open",
     "chat.permit",

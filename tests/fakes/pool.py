@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from acpbot.acp.usage import Cost
+from acpbot.chat.earlier_conversations import KnownConversation, KnownConversations
 from acpbot.chat.platform import ChatFacts
 from acpbot.config.security import Finding
 from acpbot.daemon import health
@@ -219,13 +220,17 @@ class FakeHub:
         self.opened: list[tuple[str, str | None, str]] = []
         self.sent: list[tuple[str, str, str]] = []
         self.permitted: list[tuple[str, str, str]] = []
+        self.resumed: str | None = None
         self.commands: list[tuple[str, str, str | None]] = []
         self.opening = asyncio.Event()
         self.may_open = asyncio.Event()
         self.may_open.set()
         self.refuse: Exception | None = None
 
-    async def open(self, thread: str, agent: str | None, owner: str, emit: Callable[[Event], None]) -> Row:
+    async def open(
+        self, thread: str, agent: str | None, owner: str, emit: Callable[[Event], None], *, resume: str | None = None
+    ) -> Row:
+        self.resumed = resume
         self.opening.set()
         await self.may_open.wait()
         if self.refuse is not None:
@@ -252,6 +257,12 @@ class FakeHub:
         assert user
         self.commands.append((thread, name, value))
         return f"The {name} is {value} now."
+
+    async def conversations(self, thread: str) -> KnownConversations:
+        known = KnownConversation(
+            acp_session_id="sess-7", title="Fix the parser", updated_at="2026-11-23T08:00:00Z", thread_id=None
+        )
+        return KnownConversations(agent="default", cwd=f"/srv/work/{thread}", conversations=[known], more=False)
 
     def recent(self, thread: str, count: int) -> list[Event]:
         at = "2026-11-24T08:00:00.000Z"

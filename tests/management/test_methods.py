@@ -38,8 +38,9 @@ async def test_hello_comes_first(client):
             "state": "running",
             "access": "admin",
             "capabilities": [
-                "chat.command", "chat.leave", "chat.open", "chat.permit", "chat.send", "daemon.drain", "health.get",
-                "sessions.cancel", "sessions.get", "sessions.kill", "sessions.list", "sessions.tail", "sessions.watch",
+                "chat.command", "chat.conversations", "chat.leave", "chat.open", "chat.permit", "chat.send",
+                "daemon.drain", "health.get", "sessions.cancel", "sessions.get", "sessions.kill", "sessions.list",
+                "sessions.tail", "sessions.watch",
             ],
         },
     }  # fmt: skip

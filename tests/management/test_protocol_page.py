@@ -61,7 +61,7 @@ async def test_a_documented_request_gets_the_documented_answer(harness, request_
     if request_["method"] == "sessions.get":
         harness.pool.change(make_row(THREAD, state="waiting", waiting_for="pytest -q"))
     client = await harness.client()
-    if request_["method"] in {"chat.send", "chat.permit", "chat.command", "chat.leave"}:
+    if request_["method"] in {"chat.send", "chat.permit", "chat.command", "chat.conversations", "chat.leave"}:
         await client.call("chat.open", thread="demo")
     live = await ask(client, request_)
     assert differences(live, answer) == []
@@ -156,6 +156,7 @@ def test_a_real_daemon_speaks_as_documented(tmp_path):
         chosen = wire.call("chat.command", thread="demo", name="model", value="shout")
         assert chosen == {"text": "The model is shout now."}
         assert wire.call("sessions.get", thread="demo")["session"]["model"] == "shout"
+        assert wire.call("chat.conversations", thread="demo")["conversations"] == []
         for wrong in ({"name": "warp"}, {"name": "model", "value": "x"}, {"name": "reset", "value": "x"}):
             assert wire.refused("chat.command", thread="demo", **wrong)["data"]["kind"] == "invalid"
         assert wire.refused("chat.command", thread="other", name="status")["data"]["kind"] == "not_found"

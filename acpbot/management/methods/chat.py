@@ -11,6 +11,8 @@ from acpbot.sessions.workspace import check_thread_id
 from acpbot.text import one_line
 
 if TYPE_CHECKING:
+    import msgspec
+
     from acpbot.management.method import Chat
     from acpbot.management.stream import Event
 
@@ -19,10 +21,11 @@ RECENT_LINES: Final = 10
 
 
 class ChatOpen(Params, frozen=True):
-    """``agent``: a configured name; the default one where it is left out."""
+    """``agent``: a configured name; the default one where it is left out. ``resume``: an agent's conversation."""
 
     thread: str
     agent: str | None = None
+    resume: str | None = None
 
 
 class ChatSend(Params, frozen=True):
@@ -48,6 +51,12 @@ class ChatCommand(Params, frozen=True):
     value: str | None = None
 
 
+class ChatConversations(Params, frozen=True):
+    """The thread's agent is asked."""
+
+    thread: str
+
+
 class ChatLeave(Params, frozen=True):
     """The session goes on."""
 
@@ -67,12 +76,12 @@ async def open_thread(call: Call, params: ChatOpen) -> dict[str, Any]:
             )
             call.opened.append(stream)
         emit = stream.send
-        recent = hub.recent(thread, RECENT_LINES)
-        row = await hub.open(thread, params.agent, owner, emit)
+        recent = [] if params.resume else hub.recent(thread, RECENT_LINES)
+        row = await hub.open(thread, params.agent, owner, emit, resume=params.resume)
         if stream.closed:
             # The client went while its thread was being opened: the stream's own leave came too early.
             hub.leave(thread, emit)
-    call.audit(thread, "opened")
+    call.audit(thread, "opened" if params.resume is None else f"opened with {one_line(params.resume, 80)}")
     return {"session": row, "recent": recent}
 
 
@@ -124,6 +133,12 @@ async def command(call: Call, params: ChatCommand) -> dict[str, Any]:
     return {"text": text}
 
 
+async def conversations(call: Call, params: ChatConversations) -> msgspec.Struct:
+    """What the thread's agent knows for the thread's folder."""
+    async with call.client.in_order:
+        return await _hub_of_open_thread(call, params.thread).conversations(params.thread)
+
+
 async def leave(call: Call, params: ChatLeave) -> dict[str, Any]:
     """Get no more events of a thread; it is no error where the thread is not open."""
     async with call.client.in_order:
@@ -153,5 +168,6 @@ METHODS: Final = {
     "chat.send": Method("admin", ChatSend, send),
     "chat.permit": Method("admin", ChatPermit, permit),
     "chat.command": Method("admin", ChatCommand, command),
+    "chat.conversations": Method("admin", ChatConversations, conversations),
     "chat.leave": Method("admin", ChatLeave, leave),
 }

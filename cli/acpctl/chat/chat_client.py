@@ -50,10 +50,14 @@ class ChatClient:
 
     # Requests.
 
-    def open(self, agent: str | None) -> None:
-        """Open the thread. Raises ``CliError``."""
+    def open(self, agent: str | None, resume: str | None = None) -> None:
+        """Open the thread; ``resume``: the id of a conversation that it takes up. Raises ``CliError``."""
         params = {"thread": self.thread, **({"agent": agent} if agent else {})}
+        if resume:
+            params["resume"] = resume
+            self._connection.reset_deadline(self._timeout + _COMMAND_SECONDS)  # another session may have to end
         opened = self._connection.call("chat.open", params)
+        self._connection.reset_deadline(self._timeout)
         session, self.recent = opened.get("session"), objects(opened.get("recent"))
         self.row = session if isinstance(session, dict) else {}
         # Of a turn that runs already, only the end will come.

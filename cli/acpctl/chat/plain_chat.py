@@ -167,13 +167,15 @@ class _StdinLines:
         return line.decode("utf-8", errors="replace").rstrip("\r")
 
 
-def run_plain_chat(options: GlobalOptions, connection: DaemonConnection, thread: str, agent: str | None) -> int:
+def run_plain_chat(
+    options: GlobalOptions, connection: DaemonConnection, thread: str, agent: str | None, resume: str | None
+) -> int:
     """Send the lines of stdin, wait for the end of the last turn, and return the exit code."""
     view = PlainView(options.out)
     client = ChatClient(connection, thread, view, timeout=options.timeout)
     view.client = client
     options.out.note(f"thread {thread}")
-    client.open(agent)
+    client.open(agent, resume)
     interrupts = _Interrupts()
     before = signal.signal(signal.SIGINT, interrupts)
     try:

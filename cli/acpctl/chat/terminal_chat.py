@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from acpctl.render.output import Output
 
 
-def run_terminal_chat(options: GlobalOptions, connection: DaemonConnection, thread: str, agent: str | None) -> int:
+def run_terminal_chat(
+    options: GlobalOptions, connection: DaemonConnection, thread: str, agent: str | None, resume: str | None
+) -> int:
     """Chat until the user leaves, and return the exit code. Raises ``CliError``."""
-    return _TerminalChat(options, connection, thread).run(agent)
+    return _TerminalChat(options, connection, thread).run(agent, resume)
 
 
 class _TerminalChat:
@@ -38,9 +40,9 @@ class _TerminalChat:
         self._cancelled = False  # the running turn
         self._permission = ""  # the request that the last frame showed
 
-    def run(self, agent: str | None) -> int:
+    def run(self, agent: str | None, resume: str | None) -> int:
         client, out = self._client, self._out
-        client.open(agent)
+        client.open(agent, resume)
         for line in opening_lines(client.row, client.recent, self._editor.columns()):
             out.note(line, "dim")
         running = "; a turn is running" if client.busy else ""

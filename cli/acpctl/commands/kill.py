@@ -50,7 +50,9 @@ def run(
         float | None,
         typer.Option(metavar="SECONDS", help="For the polite steps, 0 to 300. [default: as acpbot is configured]"),
     ] = None,
-    forget: Annotated[bool, typer.Option("--forget", help="The next message starts a new conversation.")] = False,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Forget the conversation; the agent deletes it too.")
+    ] = False,
     output: OutputFormat = "table",
 ) -> int:
     """End sessions, and all that they started.

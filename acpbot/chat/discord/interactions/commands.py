@@ -33,6 +33,7 @@ from acpbot.chat.discord.interactions.command_text import (
 from acpbot.chat.discord.interactions.menus import Menu
 from acpbot.chat.discord.interactions.option_commands import OptionCommands
 from acpbot.chat.discord.interactions.respond import complete, defer, respond, show
+from acpbot.chat.discord.interactions.resume_command import ResumeCommand
 from acpbot.chat.discord.outbound.rest import RequestRefused, Unreachable
 from acpbot.chat.rendering.markdown import code
 from acpbot.chat.thread_commands import NOT_WHILE_DRAINING, CommandedEnds, status_text
@@ -73,6 +74,7 @@ _COMMANDS: Final = {
     "sessions": "List your sessions",
     "help": "What I can do, and the agent's own commands",
 }
+_RESUME: Final = {"resume": "Go on here with a conversation that was begun elsewhere; for admins"}
 _CHOICES: Final = {
     "model": {"name": "The model"},
     "mode": {"name": "The mode"},
@@ -82,13 +84,13 @@ _CHOICES: Final = {
 """The options of commands that have some, with their descriptions."""
 
 
-def definitions(*, dms: bool) -> list[dict[str, Any]]:
+def definitions(*, dms: bool, resume: bool = False) -> list[dict[str, Any]]:
     """The commands as Discord registers them (https://discord.com/developers/docs/interactions/application-commands).
 
     Options and contexts: type 3 is a string; context 0 is a server, 1 a direct message with the bot.
     """
     made: list[dict[str, Any]] = []
-    for name, description in _COMMANDS.items():
+    for name, description in (_COMMANDS | (_RESUME if resume else {})).items():
         options = [
             {"name": option, "description": what, "type": 3, "required": False, "autocomplete": True}
             for option, what in _CHOICES.get(name, {}).items()
@@ -126,6 +128,7 @@ class SlashCommands:
         self._prompt = prompt
         self._options = OptionCommands(pool, outbox)
         self.ends = CommandedEnds(pool)
+        self._resuming = ResumeCommand(settings, pool, outbox, self.ends)
         self._registering = TaskSet("discord commands", on_crash)
         self._answering = TaskSet("discord answers", on_crash)
         self._registered = False
@@ -141,6 +144,7 @@ class SlashCommands:
             "agent": self._agent,
             "sessions": self._sessions,
             "help": self._help,
+            "resume": self._resume,
         }
 
     # Registering.
@@ -152,7 +156,7 @@ class SlashCommands:
 
     async def _register(self, application_id: str) -> None:
         register = partial(registration.register, self._outbox.rest, application_id)
-        body = definitions(dms=self._settings.discord.allow_dm)
+        body = definitions(dms=self._settings.discord.allow_dm, resume=self._settings.discord.allow_resume)
         try:
             await retry(partial(register, body), on=(Unreachable,), backoff=self._outbox.retries)
         except RequestRefused as error:
@@ -184,6 +188,9 @@ class SlashCommands:
         values = [str(value) for value in data.get("values") or []]
 
         async def answer() -> str | Menu:
+            if pressed.verb == "resume":
+                refusal = self._resuming.refusal(call) or (None if self._known(call.thread_id) else NO_SESSION)
+                return refusal or await self._resuming.pressed(call, pressed, next(iter(values), ""))
             refusal = self._not_yours(call)
             return refusal or await self._options.pressed(call.thread_id, pressed, values, call.user_id)
 
@@ -332,6 +339,11 @@ class SlashCommands:
         chosen = self._next_agents.get(call.thread_id, call.user_id)
         is_there = chosen is not None and chosen in self._pool.agents
         return str(chosen) if is_there else self._settings.now.agent_of(call.source.bound_id)
+
+    async def _resume(self, call: Call) -> str | Menu:
+        if (refusal := self._resuming.refusal(call)) is not None:
+            return refusal
+        return await self._resuming.show(call) if self._known(call.thread_id) else NO_SESSION
 
     async def _sessions(self, call: Call) -> str:
         rows = self._pool.rows(suspended=True)

@@ -30,15 +30,17 @@ STALE: Final = "This menu is out of date. Give the command again."
 _LABEL_MAX: Final = 100
 _NAME_MAX: Final = 80
 _TEXT_MAX: Final = 1800
-_ID: Final = re.compile(r"acpbot-options:(list|pick|show|set):([0-9a-f]{16}):([0-9a-f]{16}|-):([0-9]{1,3}):([01])")
+_ID: Final = re.compile(
+    r"acpbot-options:(list|pick|show|set|resume):([0-9a-f]{16}):([0-9a-f]{16}|-):([0-9]{1,3}):([01])"
+)
 
 
 class Pressed(msgspec.Struct, frozen=True):
     """What a ``custom_id`` of ours says.
 
     ``verb``: ``list`` shows all options, ``pick`` opens the one that was selected, ``show`` shows the choices of one,
-    ``set`` sets the selected one. ``agent`` and ``key`` are digests. ``page`` counts from 0. ``listed``: the option was
-    opened from the list of all.
+    ``set`` sets the selected one; ``resume`` takes up the selected conversation. ``agent`` and ``key`` are digests.
+    ``page`` counts from 0. ``listed``: the option was opened from the list of all.
     """
 
     verb: str

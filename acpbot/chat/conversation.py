@@ -308,9 +308,10 @@ class Conversations:
                 self._platform.interrupted(incoming, self._platform.refusal_text(incoming, error))
                 self._pool.store.turn_settled(record.turn_id)
 
-    def revise(self, incoming: IncomingMessage, text: str) -> IncomingMessage | None:
-        """Give a queued message another text; ``None`` where its turn has begun, or is gone."""
-        revised = msgspec.structs.replace(incoming, text=text)
+    def revise(self, incoming: IncomingMessage, text: str, *, context: str | None = None) -> IncomingMessage | None:
+        """Give a queued message another text, or other data; ``None`` where its turn has begun, or is gone."""
+        kept = incoming.context if context is None else context
+        revised = msgspec.structs.replace(incoming, text=text, context=kept)
         session = self._pool.get(incoming.thread_id)
         turn = None if session is None else session.turns.revise(incoming.key, _blocks(revised), text)
         if turn is None:

@@ -18,6 +18,7 @@ from acpbot.chat.discord.access import PLATFORM, own_role_id
 from acpbot.chat.discord.gateway.places import missing_permissions
 from acpbot.chat.discord.inbound import agent_choice, content
 from acpbot.chat.discord.inbound.content import defuse
+from acpbot.chat.discord.inbound.reader import MessageReader
 from acpbot.chat.discord.inbound.recheck import RECHECK_SECONDS, AccessRecheck
 from acpbot.chat.discord.inbound.refusal_text import refusal_text
 from acpbot.chat.discord.outbound.diff_poster import DiffPoster
@@ -157,6 +158,13 @@ class _Conversations(Conversations):
         super().__init__(pool, port, new_message=self._new_message)
         self._settings = settings
         self._messages = messages
+        self.started_fresh: set[str] = set()
+        """Threads whose conversation could not be resumed, until the next turn of each."""
+
+    def session_started_fresh(self, thread_id: str) -> None:
+        """Say so in the thread; the agent gets what was written there."""
+        self.started_fresh.add(thread_id)
+        super().session_started_fresh(thread_id)
 
     def _new_message(self, full_bodies: int) -> LiveMessage:
         """A live message of an answer that has so many full messages already."""
@@ -204,6 +212,7 @@ class DiscordPlatform:
         self._prompts = prompts
         self._outbox = outbox
         self._access = AccessRecheck(settings, outbox)
+        self._reader = MessageReader(settings, pool, channels, outbox)
         self._on_crash = on_crash
         self._tasks = TaskSet("discord platform", on_crash)
         self.conversations = _Conversations(pool, self, settings, messages)
@@ -296,7 +305,15 @@ class DiscordPlatform:
             return None
         refusal = await self._access.refusal(incoming, None if message is None else message.asked_by, found)
         current = incoming if message is None or message.view is None else message.view.incoming
-        return refusal or self._unreadable(current)
+        refusal = refusal or self._unreadable(current)
+        if refusal is None and current.thread_id in self.conversations.started_fresh:
+            self.conversations.started_fresh.discard(current.thread_id)
+            past = await self._reader.past_of(current)
+            if message is not None and message.view is not None and current.context and past:
+                current = message.view.incoming  # an edit may have come meanwhile
+                context = content.with_more(current.context, past)
+                message.view.incoming = self.conversations.revise(current, current.text, context=context) or current
+        return refusal
 
     def _unreadable(self, incoming: IncomingMessage) -> str | None:
         """Why there is nothing to do: the message has only images, and the agent that has started takes none."""

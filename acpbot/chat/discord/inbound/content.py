@@ -104,6 +104,19 @@ def sender_context(
         "sent_at": sent_at.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         **(shown or {}),
     }
+    return _marked(data)
+
+
+def with_more(context: str, shown: Mapping[str, Any]) -> str:
+    """The context of :func:`sender_context` with more of what is ``shown``; unchanged where it is none of that form."""
+    try:
+        _, body, _ = context.split("\n")
+        return _marked({**json.loads(body), **shown})
+    except (ValueError, TypeError):  # an earlier release has queued it
+        return context
+
+
+def _marked(data: Mapping[str, Any]) -> str:
     # In JSON these characters occur in strings only, where an escape means the same.
     body = json.dumps(data, ensure_ascii=False).translate(_ESCAPES)
     return f"<{CONTEXT_TAG}>\n{body}\n</{CONTEXT_TAG}>"

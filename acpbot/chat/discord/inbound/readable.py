@@ -123,14 +123,14 @@ def readable(
     ``forward``: what its author has forwarded right before it, which Discord makes a message of its own. ``past`` is
     there where the agent knows nothing of the thread.
     """
-    reader = _Reader(message, own_id)
+    reader = _Reader(message.guild, own_id)
     data: dict[str, Any] = {}
     thread = message.channel if isinstance(message.channel, discord.Thread) else None
     if thread is not None and message.id == thread.id:  # the first message of a forum's post, whose title is shown
         data["post"] = reader.post(thread)
     data |= ({} if forward is None else reader.parts(forward, MESSAGE_MAX)) | reader.parts(message, MESSAGE_MAX)
     if is_blank(without_mention(message.content, own_id, own_role_id=own_role_id(message.guild))):
-        data["no_text"] = "The message has no text of its own. It is about what its author shows you here."
+        data["no_text"] = "The message came without a text of its own. It is about what its author shows you here."
     own_words, own_files = reader.take_words(), reader.take_files()
     if reply.message is not None:
         data["reply_to"] = reader.whole(reply.message, _TEXT_MAX)
@@ -157,9 +157,14 @@ _MISSING: Final = {
 }
 
 
+def past_data(thread: discord.Thread, past: ThreadPast, own_id: str) -> dict[str, Any]:
+    """The same data of what was written in a thread, for a message that is read already; it brings no files."""
+    return {"thread": _Reader(thread.guild, own_id).thread(thread, past, with_files=False)}
+
+
 def plain_title(text: str, message: discord.Message, own_id: str) -> str:
     """The text with names in place of mentions and of custom emoji; mentions of the bot stay as they are."""
-    reader = _Reader(message, own_id)
+    reader = _Reader(message.guild, own_id)
     reader.read_mentions(message, text)
     return reader.named(text)
 
@@ -173,13 +178,13 @@ def begins_with_another(text: str, own_id: str) -> bool:
 class _Reader:
     """Reads messages into values for JSON: all texts are cleaned, and bounded together."""
 
-    def __init__(self, message: discord.Message, own_id: str) -> None:
+    def __init__(self, guild: discord.Guild | None, own_id: str) -> None:
         self._own_id = own_id
-        self._guild = message.guild
+        self._guild = guild
         self._room = MESSAGE_MAX
         self._files: list[Attachment] = []
         self._names: set[str] = set()
-        self._own = {f"<@{own_id}>", f"<@&{own_role_id(message.guild)}>"}
+        self._own = {f"<@{own_id}>", f"<@&{own_role_id(guild)}>"}
         self.mentions: dict[str, str] = {}
         self.is_cut = False
         self._words = ""
@@ -241,12 +246,12 @@ class _Reader:
         tags = [one_line(tag.name, _NAME_MAX) for tag in thread.applied_tags]
         return data | ({"tags": tags} if tags else {})
 
-    def thread(self, thread: discord.Thread | None, past: ThreadPast) -> dict[str, Any]:
+    def thread(self, thread: discord.Thread | None, past: ThreadPast, *, with_files: bool = True) -> dict[str, Any]:
         """What was written before: the newest messages where there is no room for all of them."""
         self._room = THREAD_MAX // 2
         data: dict[str, Any] = {} if thread is None else self.post(thread)
         if past.starter is not None:
-            data["starter"] = self.whole(past.starter, _TEXT_MAX)
+            data["starter"] = self.whole(past.starter, _TEXT_MAX, with_files=with_files)
         self._room = max(self._room, 0) + THREAD_MAX // 2
         earlier: list[dict[str, Any]] = []
         for message in reversed(past.earlier[-EARLIER_MAX:]):

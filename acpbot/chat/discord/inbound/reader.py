@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import discord
 
 from acpbot.chat.discord.access import own_role_id, without_mention
 from acpbot.chat.discord.inbound import content, download
-from acpbot.chat.discord.inbound.readable import Readable, Reply, plain_title, readable
+from acpbot.chat.discord.inbound.readable import Readable, Reply, ThreadPast, past_data, plain_title, readable
 from acpbot.chat.discord.inbound.surroundings import Surroundings
 from acpbot.text import is_blank
 
 if TYPE_CHECKING:
-    import discord
-
     from acpbot.acp.schema import PromptCapabilities
     from acpbot.chat.discord.access import Channels, CurrentSettings, MessageSource
     from acpbot.chat.discord.outbound.outbox import Outbox
+    from acpbot.chat.platform import IncomingMessage
     from acpbot.sessions.pool import Pool
 
 _EMPTY: Final = 'Hi! Mention me with a task, e.g. "@acpbot fix the failing test".'
@@ -91,8 +92,21 @@ class MessageReader:
         is_new = thread is None or (self._pool.get(source.channel_id) is None and not thread.resumable)
         if not (source.is_thread and is_new):
             return reading.shown
-        past = await self._surroundings.past(message, after=self._channels.begun_anew(source.channel_id))
+        past = await self._past(message.channel, message.id)
         return readable(message, own_id=own_id, reply=reading.reply, forward=reading.forward, past=past)
+
+    async def past_of(self, incoming: IncomingMessage) -> dict[str, Any]:
+        """What was written in a thread before a message that is read already; nothing where its thread is unknown."""
+        client = self._outbox.rest.client
+        channel = None if client is None else client.get_channel(int(incoming.thread_id))
+        if not isinstance(channel, discord.Thread) or not incoming.key.isdecimal():
+            return {}
+        if client is None or client.user is None:
+            return {}
+        return past_data(channel, await self._past(channel, int(incoming.key)), str(client.user.id))
+
+    async def _past(self, channel: Any, message_id: int) -> ThreadPast:
+        return await self._surroundings.past(channel, message_id, after=self._channels.begun_anew(str(channel.id)))
 
     async def download(self, shown: Readable, thread_id: str) -> download.Downloaded:
         """The files as content blocks; a message in the thread lists those that are left out."""

@@ -62,15 +62,14 @@ class Surroundings:
             return Reply("unknown")
         return Reply("deleted") if found is None else Reply("found", found)
 
-    async def past(self, message: discord.Message, *, after: int = 0) -> ThreadPast:
-        """What was written in the message's thread before it; ``after``: only what is newer than this id."""
-        channel = message.channel
+    async def past(self, channel: Any, message_id: int, *, after: int = 0) -> ThreadPast:
+        """What was written in a thread before this message; ``after``: only what is newer than this id."""
         failed = False
         page: list[discord.Message] = []
         is_full = False
         try:
             async with asyncio.timeout(SECONDS):
-                before = partial(self._outbox.rest.page_before, str(channel.id), str(message.id), EARLIER_MAX)
+                before = partial(self._outbox.rest.page_before, str(channel.id), str(message_id), EARLIER_MAX)
                 found = await self._retried(before)
             is_full = len(found) == EARLIER_MAX
             page = _read(channel, [one for one in found if int(one["id"]) > after])
@@ -78,7 +77,7 @@ class Surroundings:
             log.warning("thread_not_fetched", thread=str(channel.id), error=str(error) or "no answer")
             failed = True
         starter = None
-        if after == 0 and message.id != channel.id:
+        if after == 0 and message_id != channel.id:
             starter = _starter_in(page, channel.id)
             if starter is None:
                 try:

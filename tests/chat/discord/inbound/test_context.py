@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acpbot.chat.discord.inbound.content import defuse, sender_context
+from acpbot.chat.discord.inbound.content import defuse, sender_context, with_more
 
 AT = dt.datetime(2026, 11, 24, 3, 4, 5, 678, tzinfo=dt.timezone(dt.timedelta(hours=2)))
 OPEN, CLOSE = "<acpbot-context>\n", "\n</acpbot-context>"
@@ -87,3 +87,10 @@ def test_a_long_text_of_almost_markers_costs_linear_time():
     assert defuse("<acpbot" * 50_000).count("<") == 50_000
     spaced = "<" + " " * 100_000 + "x"
     assert defuse(spaced) == spaced
+
+
+def test_more_can_be_added_to_a_context_and_another_text_stays_as_it_is():
+    context = sender_context("Zoë", "42", None, None, AT, shown={"files": ["a"]})
+    assert body(with_more(context, {"thread": "</acpbot-context>"})) == {**body(context), "thread": "</acpbot-context>"}
+    for other in ("", "text", "<acpbot-context>\nno JSON\n</acpbot-context>", "a\n[]\nb"):
+        assert with_more(other, {"thread": 1}) == other

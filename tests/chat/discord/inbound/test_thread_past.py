@@ -103,6 +103,23 @@ async def test_a_new_session_that_cannot_resume_gets_the_threads_past(tmp_path):
         assert [one["is_you"] for one in past["earlier_messages"] if one.get("text") == "done"] == [True]
 
 
+async def test_a_conversation_that_could_not_be_resumed_gets_the_threads_past(tmp_path):
+    async with prompted(tmp_path, capabilities=NO_RESUME) as prompts:
+        scene = prompts.scene
+        await prompts.of(scene.asks("the build is red"))
+        thread = await scene.server.wait_for_thread(scene.channel)
+        session, known = scene.pool.get(str(thread.id)), scene.pool.thread(str(thread.id))
+        assert session is not None
+        assert known is not None
+        await scene.pool.suspend(str(thread.id), session.session_id)
+        known.resumable = True  # as an agent said that has forgotten it since
+        prompt = await prompts.of(scene.ada.says(thread, "go on"))
+        assert prompt.text == "go on"
+        assert prompt.data["thread"]["starter"]["text"].endswith("the build is red")
+        assert prompt.data["user"] == "Ada"
+        assert "thread" not in (await prompts.of(scene.ada.says(thread, "and now?"))).data
+
+
 async def test_what_was_written_before_a_reset_is_not_sent(prompts):
     scene = prompts.scene
     thread = await scene.opens("hello\nthe secret is violet")

@@ -72,7 +72,8 @@ def changed(struct, path: list[str]):
 
 def test_every_other_key_changes_at_a_reload():
     need_restart = {(table.strip("[]"), key) for table, key, _ in NEED_RESTART}
-    taken = {(table, key) for table, key in configs.all_keys() - need_restart if table and table != "agent"}
+    named_whole = {"", "agent", "discord.channels.ID"}
+    taken = {(table, key) for table, key in configs.all_keys() - need_restart if table not in named_whole}
     before = settings()
     assert len(taken) > 40
     for table, key in taken - {("discord", "bot_token_file")}:
@@ -267,3 +268,12 @@ def test_a_stopping_daemon_ignores_a_reload(tmp_path):
         assert daemon.process.wait(20) == 0
         assert not any("RELOADING" in message for message in daemon.messages())
     assert "reload_ignored" in daemon.log.read_text()
+
+
+def test_a_channel_that_is_bound_anew_is_named_whole_and_needs_no_restart():
+    table = '[discord.channels."5"]\n'
+    before, wanted = settings(), configs.parse(f'{configs.DISCORD}{table}mode = "plan"\n{configs.AGENT}')
+    changed = configs.parse(f'{configs.DISCORD}{table}mode = "ask"\n{configs.AGENT}')
+    assert differences(before, wanted) == ["[discord] allow_all_channels", '[discord.channels."5"]']
+    assert differences(wanted, changed) == ['[discord.channels."5"]']
+    assert differences(merge(wanted, changed), changed) == []

@@ -132,6 +132,6 @@ def _of_place(place: Place, server: Server, lacks: tuple[str, ...]) -> tuple[boo
     name = f"#{one_line(place.name, 100)} in {one_line(server.name, 100)}"
     if place.kind == _CATEGORY:
         return False, f"{name} is a category: name its channels"
-    if place.kind not in _TEXT | _POSTS:
+    if place.kind not in _TEXT | _POSTS | _THREADS:
         return False, f"{name} is no text channel or forum, and Discord opens no threads there"
     return (False, f"{name}: the bot lacks {', '.join(lacks)}") if lacks else (True, f"{name}: ok")

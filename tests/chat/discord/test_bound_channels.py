@@ -8,9 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import pytest
 
 from acpbot.chat.discord import access
 from acpbot.chat.discord.access import Author, MessageSource
+from acpbot.chat.discord.inbound import agent_choice
 from acpbot.config.settings import ChannelSettings, DiscordSettings
 from acpbot.storage.store import Store
 from tests.chat.discord.interactions.test_commands import answer_to
@@ -137,10 +139,35 @@ async def test_the_first_words_of_a_message_choose_the_agent(tmp_path):
         assert scene.pool.row(str(thread.id)).agent == "other"
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "rest"),
+    [
+        ("agent: codex fix the test", "codex", "fix the test"),
+        ("AGENT:Codex: fix", "codex", "fix"),
+        ("agent: `codex`\nfix\nthis", "codex", "fix\nthis"),
+        ("agent: codex, fix", "codex", "fix"),
+        ("agent: codex", "codex", ""),
+        ("agent codex fix", None, "agent codex fix"),
+        ("the agent: codex", None, "the agent: codex"),
+        ("agent:\nfix", None, "agent:\nfix"),
+        ("agent: " + "x" * 100_000, None, "agent: " + "x" * 100_000),
+    ],
+)
+def test_the_words_that_name_an_agent(text, name, rest):
+    assert agent_choice.split(text) == (name, rest)
+
+
+async def test_a_program_that_names_no_agent_of_ours_may_begin_so(tmp_path):
+    async with staged(tmp_path, allow_bot_messages="mentions") as scene:
+        hook = scene.server.make_webhook("alerts")
+        asked = scene.server.webhook_says(hook, scene.channel, f"{scene.server.bot.mention} agent: web-01 is down")
+        await scene.server.wait_for(partial(getattr, asked, "thread"), what="the thread")
+
+
 async def test_an_agent_that_there_is_not_opens_no_thread_and_the_names_are_told(tmp_path):
     async with bound(tmp_path) as scene:
         asked = scene.asks("agent: `@everyone` say hello")
-        await scene.says(scene.channel, "I don't know the agent `'@everyone'`. You can use `demo`, `other`.")
+        await scene.says(scene.channel, "I don't know the agent `@everyone`. You can use `demo`, `other`.")
         scene.asks("agent: other", who=scene.bob)
         await scene.says(scene.channel, "What should `other` do?")
         assert asked.thread is None

@@ -10,7 +10,7 @@ from acpbot.chat.discord import permissions
 from acpbot.chat.discord.permissions import Place, Server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from acpbot.chat.discord.access import CurrentSettings
 
@@ -22,29 +22,35 @@ def missing_permissions(channel: Any) -> tuple[str, ...]:
     """The permissions that the bot needs in a channel and lacks; none where the library does not know the channel."""
     guild = getattr(channel, "guild", None)
     me = None if guild is None else guild.me
-    place = channel.parent if isinstance(channel, discord.Thread) else channel
-    if me is None or not isinstance(place, discord.abc.GuildChannel):
+    if me is None or not isinstance(channel, discord.abc.GuildChannel | discord.Thread):
         return ()
-    return permissions.missing(channel.type.value, _held(place, me))
+    return permissions.missing(channel.type.value, _held(channel, me))
 
 
-def servers_of(client: discord.Client) -> list[Server] | None:
-    """The servers that the bot is in, with all their channels; ``None`` until Discord has described each of them."""
+def servers_of(client: discord.Client, named: Collection[str]) -> list[Server] | None:
+    """The servers that the bot is in, with all their channels, and of their active threads those that are ``named``.
+
+    ``None`` until Discord has described each of them.
+    """
     found: list[Server] = []
     for guild in client.guilds:
         me = guild.me
         if guild.unavailable or me is None:
             return None
-        places = [Place(str(one.id), one.name, one.type.value, _held(one, me)) for one in guild.channels]
+        known = [*guild.channels, *(thread for thread in guild.threads if str(thread.id) in named)]
+        places = [Place(str(one.id), one.name, one.type.value, _held(one, me)) for one in known]
         found.append(Server(guild.name, places))
     return found
 
 
-def _held(channel: discord.abc.GuildChannel, me: discord.Member) -> int:
+def _held(channel: discord.abc.GuildChannel | discord.Thread, me: discord.Member) -> int:
     """What the roles and the overwrites give. ``permissions_for`` also takes away what needs a permission that is gone.
 
     A person who mends the permissions needs to know which of them is missing, not what follows from that.
     """
+    if isinstance(channel, discord.Thread):
+        parent = channel.parent
+        return channel.permissions_for(me).value if parent is None else _held(parent, me)
     overwrites = []
     for target, overwrite in channel.overwrites.items():
         allow, deny = overwrite.pair()
@@ -74,7 +80,7 @@ class PlacesCheck:
             return None
         if self._seen is not None and self._seen[0] is settings and self._clock() - self._seen[1] < LOOK_SECONDS:
             return self._problem
-        servers = servers_of(client)
+        servers = servers_of(client, {*settings.allowed_channels, *settings.channels})
         if servers is None:
             return None
         lines = permissions.report(settings, servers, str(client.application_id))

@@ -11,7 +11,7 @@ from acpbot.chat.rendering.markdown import code
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_PREFIX: Final = re.compile(r"\s*agent:[ \t]*(?P<name>[^\s,;]{1,64})[,;]?(?:\s+|$)", re.IGNORECASE)
+_PREFIX: Final = re.compile(r"\s*agent:[ \t]*[`\"']?(?P<name>[^\s,;:`\"']{1,64})[`\"']?[,;:]?(?:\s+|$)", re.IGNORECASE)
 _SHOWN: Final = 25
 _CHOICES_MAX: Final = 1000
 

@@ -214,7 +214,8 @@ class Agent(AgentConnection):
 
         Raises AgentGone, AgentTimeout (the agent does not read its stdin).
         """
-        request_id, line = self._peer.request("session/prompt", {"sessionId": self.session_id, "prompt": blocks})
+        params = {"sessionId": self.session_id, "prompt": schema.apart(blocks)}
+        request_id, line = self._peer.request("session/prompt", params)
         self._write(line)
         return request_id
 

@@ -5,6 +5,7 @@ It answers by the last line of the newest user message that begins with one of t
     say TEXT      TEXT, a word at a time
     run COMMAND   a call of the shell tool that the request offers; once its result is there, the result in words
     escalate COMMAND   the same, outside of the agent's own sandbox, where the tool has a parameter for that
+    explain COMMAND    a sentence, and then the same as run
     slow          a word, then silence until the client leaves or `ModelServer.release` is called
     fail STATUS   an HTTP error of that status; every time that it is asked
     cut           a word, then silence until `ModelServer.release` is called, and then the connection is cut
@@ -30,7 +31,7 @@ from aiohttp import web
 
 HOST: Final = "127.0.0.1"
 MODEL: Final = "scripted"
-_WORDS: Final = re.compile(r"^[ \t]*(say|run|escalate|slow|fail|cut|recall)\b[ \t]*(.*?)[ \t]*$", re.MULTILINE)
+_WORDS: Final = re.compile(r"^[ \t]*(say|run|explain|escalate|slow|fail|cut|recall)\b[ \t]*(.*?)[ \t]*$", re.MULTILINE)
 _SHELL_TOOLS: Final = (
     "bash",
     "Bash",
@@ -112,13 +113,16 @@ def script(request: Request) -> Reply:
         return Reply(pieces=pieces(f"The tool said: {request.results[-1].strip()}"))
     word, rest = request.words
     match word:
-        case "run" | "escalate":
+        case "run" | "explain" | "escalate":
             tool = next((name for name in _SHELL_TOOLS if name in request.tools), None)
             if tool is None:
                 return Reply(pieces=pieces(f"No shell among: {', '.join(sorted(request.tools))}"))
             escalates = word == "escalate" and "sandbox_permissions" in request.tools[tool].get("properties", {})
             extra = {"sandbox_permissions": "require_escalated", "justification": "scripted"} if escalates else {}
-            return Reply(tool=tool, arguments=json.dumps(_shell_arguments(request.tools[tool], rest) | extra))
+            first = pieces("I look at it first.") if word == "explain" else ()
+            return Reply(
+                pieces=first, tool=tool, arguments=json.dumps(_shell_arguments(request.tools[tool], rest) | extra)
+            )
         case "slow":
             return Reply(pieces=("Thinking",), hold=True)
         case "fail":

@@ -206,6 +206,7 @@ class ModelServer:
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/responses", self._responses)
+        app.router.add_get("/v1/responses", self._no_websocket)
         app.router.add_post("/v1/messages", self._messages)
         app.router.add_post("/v1/messages/count_tokens", self._count)
         app.router.add_route("*", "/{path:.*}", self._elsewhere)
@@ -247,6 +248,9 @@ class ModelServer:
     async def _models(self, _request: web.Request) -> web.Response:
         model = {"id": MODEL, "object": "model", "created": 1_700_000_000, "owned_by": "acpbot"}
         return web.json_response({"object": "list", "data": [model]})
+
+    async def _no_websocket(self, _request: web.Request) -> web.Response:
+        return web.json_response({"error": {"message": "cannot upgrade: only HTTP is served"}}, status=426)
 
     async def _count(self, _request: web.Request) -> web.Response:
         return web.json_response({"input_tokens": 7})

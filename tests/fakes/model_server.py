@@ -36,6 +36,7 @@ _SHELL_TOOLS: Final = (
     "bash",
     "Bash",
     "shell_command",
+    "run_shell_command",
     "exec_command",
     "shell",
     "container.exec",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.fakes.model_server import MODEL
+from tests.support.optional_agents import OPTIONAL, program_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,9 @@ def installed(name: str) -> Path | None:
 
     codex: the native program; codex-wrapped: its node wrapper, which starts that one as a child and waits.
     """
+    if name in OPTIONAL:
+        found = program_of(name, AGENTS)
+        return None if found is None else Path(found)
     patterns = {
         "codex": "node_modules/@zed-industries/codex-acp-linux-*/bin/codex-acp",
         "codex-wrapped": "node_modules/.bin/codex-acp",
@@ -153,6 +157,7 @@ RECIPES: Final[dict[str, Callable[[Path, Path, str], tuple[tuple[str, ...], dict
     "codex-newest": _codex_newest,
     "codex-newest-with-a-key": _codex_newest_with_a_key,
     "claude-newest": _claude_newest,
+    **{name: recipe for name, (_, recipe) in OPTIONAL.items()},
 }
 ASKING: Final = {"codex-newest": "read-only", "claude-newest": "default"}
 """The mode in which an agent asks before it acts, where its first one does not."""

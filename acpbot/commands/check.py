@@ -45,7 +45,7 @@ async def _check(settings: Settings, environ: Mapping[str, str], say: Callable[[
     socket = loader.socket_path(settings, None, environ)
     say(f"\nsocket: {socket if settings.management.enabled else 'off'}")
     launcher, reason = choose_launcher("auto", owns_children=True)
-    say(f"containment: {launcher.kind} ({reason})")
+    say(f"containment: {launcher.kind} ({reason.removeprefix(f'{launcher.kind}: ')})")
     uid, gid = os.geteuid(), os.getegid()
     files = security.look(settings, uid, gid)
     for finding in security.findings(settings, files, uid=uid, gid=gid, containment=launcher.kind):

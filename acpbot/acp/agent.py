@@ -114,11 +114,13 @@ class Agent(AgentConnection):
             result = await self._open("session/new", params)
         except AgentNotSignedIn:
             raise
-        except AgentRefused as error:
+        except (AgentRefused, AgentTimeout) as error:
             if not self.mcp_servers:
                 raise
-            given = f"it was given the MCP servers {mcp.described(self.mcp_servers)}"
-            told = f"{error}; {given}: `acpbot check` says whether it refuses one of them"
+            given = f"{error}; it was given the MCP servers {mcp.described(self.mcp_servers)}"
+            if isinstance(error, AgentTimeout):
+                raise AgentTimeout(f"{given}, and may wait for one of them") from None
+            told = f"{given}: `acpbot check` says whether it refuses one of them"
             raise AgentRefused(told, code=error.code, said=error.said, core=error.core) from None
         if not result.session_id:
             raise AgentRefused("cannot go on: the agent's answer to session/new names no session", code=0)
@@ -128,14 +130,15 @@ class Agent(AgentConnection):
     async def refused_servers(self, cwd: Path) -> list[McpServer]:
         """The MCP servers with which the agent opens no session though it opens one without; it opens several.
 
-        Raises AgentError where it opens none without them either.
+        One with which it does not answer in time is among them. Raises AgentRefused where it opens none without them
+        either; AgentTimeout, AgentGone.
         """
         await self._open("session/new", {"cwd": str(cwd), "mcpServers": []})
         refused = []
         for server in self.mcp_servers:
             try:
                 await self._open("session/new", {"cwd": str(cwd), "mcpServers": self._servers([server])})
-            except AgentRefused:
+            except (AgentRefused, AgentTimeout):
                 refused.append(server)
         return refused
 
@@ -220,7 +223,8 @@ class Agent(AgentConnection):
 
         Raises AgentGone, AgentTimeout (the agent does not read its stdin).
         """
-        request_id, line = self._peer.request("session/prompt", {"sessionId": self.session_id, "prompt": blocks})
+        params = {"sessionId": self.session_id, "prompt": schema.apart(blocks)}
+        request_id, line = self._peer.request("session/prompt", params)
         self._write(line)
         return request_id
 

@@ -264,3 +264,17 @@ def resource_block(uri: str, text: str) -> dict[str, Any]:
 def text_block(text: str) -> dict[str, Any]:
     """A text content block of a prompt."""
     return {"type": "text", "text": text}
+
+
+def apart(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The blocks of a prompt with a blank line after each text before another block.
+
+    Agents put the blocks of a prompt together without anything in between: the last word of a text would become one
+    with what follows.
+    """
+    return [*map(_with_blank_line, blocks[:-1]), *blocks[-1:]]
+
+
+def _with_blank_line(block: dict[str, Any]) -> dict[str, Any]:
+    text = block.get("text") if block.get("type") == "text" else None
+    return {**block, "text": f"{text}\n\n"} if isinstance(text, str) and not text.endswith("\n") else block

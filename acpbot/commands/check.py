@@ -47,7 +47,7 @@ async def _check(settings: Settings, environ: Mapping[str, str], say: Callable[[
     socket = loader.socket_path(settings, None, environ)
     say(f"\nsocket: {socket if settings.management.enabled else 'off'}")
     launcher, reason = choose_launcher("auto", owns_children=True)
-    say(f"containment: {launcher.kind} ({reason})")
+    say(f"containment: {launcher.kind} ({reason.removeprefix(f'{launcher.kind}: ')})")
     uid, gid = os.geteuid(), os.getegid()
     files = security.look(settings, uid, gid)
     for finding in security.findings(settings, files, uid=uid, gid=gid, containment=launcher.kind):
@@ -156,8 +156,10 @@ async def _refused_servers(agent: Agent, cwd: Path) -> str:
     """Which MCP servers the agent refuses, tried one by one after it has refused to open a session with all."""
     try:
         refused = await agent.refused_servers(cwd)
-    except AgentError:
+    except AgentRefused:
         return "MCP servers: not the reason, or not the only one: without them it opens no session either"
+    except AgentError as error:
+        return f"MCP servers: which one it refuses is unknown: {error}"
     if not refused:
         return "MCP servers: it takes each of them alone, but not all together"
     return f"MCP servers: it refuses {mcp.described(refused)}; correct it, or remove it from mcp_servers"

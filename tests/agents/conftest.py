@@ -9,6 +9,7 @@ import pytest
 
 from tests.fakes.model_server import ModelServer
 from tests.support.agent_stack import Gate, Stack, running
+from tests.support.optional_agents import LOOKS_AROUND, OPTIONAL, chosen
 from tests.support.real_agents import AGENTS, installed
 
 MARK: Final = "real_agents"
@@ -17,6 +18,11 @@ _LEFT_OUT: Final = pytest.StashKey[Counter[str]]()
 
 def pytest_configure(config):
     config.addinivalue_line("markers", f"{MARK}: runs agents that npm installs; minutes, so only when asked for by -m")
+
+    try:
+        chosen()
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def pytest_collection_modifyitems(config, items):
@@ -33,6 +39,8 @@ def _why_not(item, markexpr: str) -> str | None:
     if MARK not in markexpr:
         return "to run them: make test-agents"
     name = item.callspec.params["agent_name"]
+    if installed(name) is None and name in OPTIONAL:
+        return f"{name} is not on PATH; install it"
     if installed(name) is None:
         return f"{name} is not installed in {AGENTS}; run: python tests/agents/install.py"
     return None
@@ -64,4 +72,4 @@ async def stack(agent_name, tmp_path, model):
             await stack.close()
         assert running(HOME=str(stack.home)) == [], "everything ends with the daemon"
         assert gate.tried == [], "nothing leaves the machine"
-        assert model.unknown == []
+        assert {asked.partition(" ")[2] for asked in model.unknown} <= LOOKS_AROUND.get(agent_name, set())

@@ -5,6 +5,7 @@ It answers by the last line of the newest user message that begins with one of t
     say TEXT      TEXT, a word at a time
     run COMMAND   a call of the shell tool that the request offers; once its result is there, the result in words
     escalate COMMAND   the same, outside of the agent's own sandbox, where the tool has a parameter for that
+    explain COMMAND    a sentence, and then the same as run
     slow          a word, then silence until the client leaves or `ModelServer.release` is called
     fail STATUS   an HTTP error of that status; every time that it is asked
     cut           a word, then silence until `ModelServer.release` is called, and then the connection is cut
@@ -30,11 +31,12 @@ from aiohttp import web
 
 HOST: Final = "127.0.0.1"
 MODEL: Final = "scripted"
-_WORDS: Final = re.compile(r"^[ \t]*(say|run|escalate|slow|fail|cut|recall)\b[ \t]*(.*?)[ \t]*$", re.MULTILINE)
+_WORDS: Final = re.compile(r"^[ \t]*(say|run|explain|escalate|slow|fail|cut|recall)\b[ \t]*(.*?)[ \t]*$", re.MULTILINE)
 _SHELL_TOOLS: Final = (
     "bash",
     "Bash",
     "shell_command",
+    "run_shell_command",
     "exec_command",
     "shell",
     "container.exec",
@@ -112,13 +114,16 @@ def script(request: Request) -> Reply:
         return Reply(pieces=pieces(f"The tool said: {request.results[-1].strip()}"))
     word, rest = request.words
     match word:
-        case "run" | "escalate":
+        case "run" | "explain" | "escalate":
             tool = next((name for name in _SHELL_TOOLS if name in request.tools), None)
             if tool is None:
                 return Reply(pieces=pieces(f"No shell among: {', '.join(sorted(request.tools))}"))
             escalates = word == "escalate" and "sandbox_permissions" in request.tools[tool].get("properties", {})
             extra = {"sandbox_permissions": "require_escalated", "justification": "scripted"} if escalates else {}
-            return Reply(tool=tool, arguments=json.dumps(_shell_arguments(request.tools[tool], rest) | extra))
+            first = pieces("I look at it first.") if word == "explain" else ()
+            return Reply(
+                pieces=first, tool=tool, arguments=json.dumps(_shell_arguments(request.tools[tool], rest) | extra)
+            )
         case "slow":
             return Reply(pieces=("Thinking",), hold=True)
         case "fail":
@@ -202,6 +207,7 @@ class ModelServer:
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/responses", self._responses)
+        app.router.add_get("/v1/responses", self._no_websocket)
         app.router.add_post("/v1/messages", self._messages)
         app.router.add_post("/v1/messages/count_tokens", self._count)
         app.router.add_route("*", "/{path:.*}", self._elsewhere)
@@ -243,6 +249,9 @@ class ModelServer:
     async def _models(self, _request: web.Request) -> web.Response:
         model = {"id": MODEL, "object": "model", "created": 1_700_000_000, "owned_by": "acpbot"}
         return web.json_response({"object": "list", "data": [model]})
+
+    async def _no_websocket(self, _request: web.Request) -> web.Response:
+        return web.json_response({"error": {"message": "cannot upgrade: only HTTP is served"}}, status=426)
 
     async def _count(self, _request: web.Request) -> web.Response:
         return web.json_response({"input_tokens": 7})

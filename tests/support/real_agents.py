@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.fakes.model_server import MODEL
+from tests.support.optional_agents import OPTIONAL, program_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,12 +28,16 @@ def installed(name: str) -> Path | None:
 
     codex: the native program; codex-wrapped: its node wrapper, which starts that one as a child and waits.
     """
+    if name in OPTIONAL:
+        found = program_of(name, AGENTS)
+        return None if found is None else Path(found)
     patterns = {
         "codex": "node_modules/@zed-industries/codex-acp-linux-*/bin/codex-acp",
         "codex-wrapped": "node_modules/.bin/codex-acp",
         "codex-with-a-key": "node_modules/@zed-industries/codex-acp-linux-*/bin/codex-acp",
         "opencode": "node_modules/.bin/opencode",
         "codex-newest": "newest/node_modules/.bin/codex-acp",
+        "codex-newest-with-a-key": "newest/node_modules/.bin/codex-acp",
         "claude-newest": "newest/node_modules/.bin/claude-agent-acp",
     }
     return next((path for path in sorted(AGENTS.glob(patterns[name])) if os.access(path, os.X_OK)), None)
@@ -58,11 +63,10 @@ def _codex(program: Path, home: Path, base_url: str) -> tuple[tuple[str, ...], d
 
 def _codex_with_a_key(program: Path, home: Path, base_url: str) -> tuple[tuple[str, ...], dict[str, str]]:
     """It has a key in its environment and nothing else: it must be signed in before it opens a session."""
-    argv, env = _codex(program, home, base_url)
-    own = 'env_key = "LOCAL_KEY"'
-    assert any(own in part for part in argv)
-    argv = tuple(part.replace(own, "requires_openai_auth = true") for part in argv)
-    return argv, {"CODEX_HOME": env["CODEX_HOME"], "OPENAI_API_KEY": "sk-x"}
+    # Its own provider, at another address: for any other one it does not ask for a sign-in.
+    settings = {"model": '"gpt-5.2-codex"', "openai_base_url": json.dumps(base_url)}
+    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    return (str(program), *options), {"CODEX_HOME": str(home / ".codex"), "OPENAI_API_KEY": "sk-x"}
 
 
 def _opencode(program: Path, home: Path, base_url: str) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -119,6 +123,16 @@ def _codex_newest(program: Path, home: Path, base_url: str) -> tuple[tuple[str, 
     return (_node(), str(program)), {"CODEX_HOME": str(home / ".codex"), "LOCAL_KEY": "x", "NO_BROWSER": "1"}
 
 
+def _codex_newest_with_a_key(program: Path, home: Path, base_url: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    """It has a key in its environment and nothing else, as the one before."""
+    argv, env = _codex_newest(program, home, base_url)
+    path = home / ".codex" / "config.toml"
+    own = 'env_key = "LOCAL_KEY"'
+    assert own in path.read_text()
+    path.write_text(path.read_text().replace(own, "requires_openai_auth = true"))
+    return argv, {name: value for name, value in env.items() if name != "LOCAL_KEY"} | {"OPENAI_API_KEY": "sk-x"}
+
+
 def _claude_newest(program: Path, home: Path, base_url: str) -> tuple[tuple[str, ...], dict[str, str]]:
     env = {
         "ANTHROPIC_BASE_URL": base_url.removesuffix("/v1"),
@@ -141,7 +155,9 @@ RECIPES: Final[dict[str, Callable[[Path, Path, str], tuple[tuple[str, ...], dict
     "codex-with-a-key": _codex_with_a_key,
     "opencode": _opencode,
     "codex-newest": _codex_newest,
+    "codex-newest-with-a-key": _codex_newest_with_a_key,
     "claude-newest": _claude_newest,
+    **{name: recipe for name, (_, recipe) in OPTIONAL.items()},
 }
 ASKING: Final = {"codex-newest": "read-only", "claude-newest": "default"}
 """The mode in which an agent asks before it acts, where its first one does not."""

@@ -35,7 +35,7 @@ async def test_the_text_goes_first_and_the_context_after_it_as_a_resource(tmp_pa
         thread = await scene.opens(f"<@{scene.server.bot.id}> fix the test")
         await scene.idle(thread, 1)
         text, context = prompt_in(scene, thread)
-    assert text == {"type": "text", "text": "fix the test"}
+    assert text == {"type": "text", "text": "fix the test\n\n"}, "agents put blocks together without a space"
     assert (context["type"], context["resource"]["uri"]) == ("resource", "acpbot:///acpbot-context")
     assert '"channel": "general"' in context["resource"]["text"]
 
@@ -45,7 +45,7 @@ async def test_the_context_is_text_after_the_persons_text_where_the_agent_takes_
         thread = await scene.opens(f"<@{scene.server.bot.id}> fix the test")
         await scene.idle(thread, 1)
         text, context = prompt_in(scene, thread)
-    assert text == {"type": "text", "text": "fix the test"}
+    assert text == {"type": "text", "text": "fix the test\n\n"}, "agents put blocks together without a space"
     assert context["type"] == "text"
     assert context["text"].startswith("<acpbot-context>")
 

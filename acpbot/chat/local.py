@@ -14,7 +14,7 @@ from acpbot.chat.conversation import Conversations
 from acpbot.chat.platform import IncomingMessage
 from acpbot.errors import InvalidParams, NotFound
 from acpbot.sessions.permission_notes import because
-from acpbot.sessions.views import option_rows
+from acpbot.sessions.views import option_rows, question_row
 from acpbot.sessions.workspace import check_thread_id
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from acpbot.chat.rendering.live_message import LiveMessage
     from acpbot.errors import WireError
     from acpbot.sessions.pool import Pool
+    from acpbot.sessions.questions import Question
     from acpbot.sessions.turn import PermissionNote, PermissionRequest, TurnEnd
     from acpbot.sessions.views import Row
 
@@ -98,7 +99,7 @@ class LocalChat:
             self._forget_ended(thread)
 
     def snapshot(self, thread: str) -> list[Event]:
-        """The thread as it is now, for a reader that fell behind: row, text so far, open permission requests."""
+        """The thread as it is now, for a reader that fell behind: row, text so far, open requests and questions."""
         events: list[Event] = []
         session = self._pool.get(thread)
         if session is not None:
@@ -108,6 +109,7 @@ class LocalChat:
             events += view.snapshot()
         if session is not None:
             events += [asked_event(ask) for ask in session.permission_requests.open.values()]
+            events += [question_event(question) for question in session.questions.open.values()]
         return [{"thread": thread, **event} for event in events]
 
     # ChatPlatform.
@@ -212,6 +214,12 @@ class _LocalTurnView:
         event = {"type": "permission_end", "request": ask.request, "outcome": ask.outcome, "option_id": chosen}
         self._emit({**event, "reason": None if ask.reason is None else because(ask.reason)})
 
+    def on_question(self, question: Question) -> None:
+        self._emit(question_event(question))
+
+    def on_question_closed(self, question: Question) -> None:
+        self._emit({"type": "question_end", "request": question.request, "outcome": question.outcome})
+
     def on_permission_note(self, live: LiveMessage, note: PermissionNote) -> None:
         self._live = live
         self._emit({"type": "notice", "text": note.line})
@@ -278,6 +286,13 @@ def asked_event(ask: PermissionRequest) -> Event:
         "options": msgspec.to_builtins(option_rows(ask)),
         "timeout_seconds": ask.timeout_seconds,
     }
+
+
+def question_event(question: Question) -> Event:
+    """A ``question`` event."""
+    row = msgspec.to_builtins(question_row(question))
+    del row["expires_at"]
+    return {"type": "question", **row, "timeout_seconds": question.timeout_seconds}
 
 
 def update_event(update: Update) -> Event | None:

@@ -5,7 +5,9 @@ same after `session/load` and `session/resume`. ``prompts``: the steps of each p
 ``replay``: steps before the answer to `session/load`. Each step is an object:
 ``say``: a piece of text, of the message ``id`` if there is one; ``update``: the body of an update; ``end``: answer the
 prompt with this stop reason; ``ask``: request a permission with this tool call, and go on; ``answer``: say what it was
-answered; ``echo``: say the prompt's blocks, as JSON; ``pause``: wait until somebody has written into this FIFO.
+answered; ``elicit``: ask people with these parameters, and go on; ``answered``: say the answer to that, as JSON;
+``complete``: report that what was to be done at the address with this id is done; ``withdraw``: withdraw the question;
+``echo``: say the prompt's blocks, as JSON; ``pause``: wait until somebody has written into this FIFO.
 ``times``: how often the step is done.
 """
 
@@ -55,6 +57,15 @@ class Scripted:
             self.asked = agent.ask("allow_once:yes", "reject_once:no", toolCall=step["ask"])
         elif "answer" in step:
             agent.say(chosen(agent.wait_for(self.asked)))
+        elif "elicit" in step:
+            self.asked = agent.call("elicitation/create", {"sessionId": agent.session, **step["elicit"]})
+        elif "answered" in step:
+            reply = agent.wait_for(self.asked)
+            agent.say(json.dumps(reply.get("result", reply.get("error"))) + "\n")
+        elif "complete" in step:
+            agent.send(method="elicitation/complete", params={"elicitationId": step["complete"]})
+        elif "withdraw" in step:
+            agent.send(method="$/cancel_request", params={"requestId": self.asked})
         elif "echo" in step:
             agent.say(json.dumps(request["params"]["prompt"]))
         elif "pause" in step:

@@ -60,8 +60,8 @@ class Question:
     """One question. ``request`` is the daemon's own name for it, never reused; ``form`` says what is asked.
 
     ``line`` is what is asked, on one line. ``expires_at``: Unix time. ``content`` is what was answered. ``reason``: why
-    acpbot has answered it by itself, else ``None``. ``answered_by``: the chat user who has answered it. ``on_resolved``
-    is called once.
+    acpbot has answered it by itself, else ``None``. ``answered_by``: the chat user who has answered it. ``opened``:
+    people were asked. ``on_resolved`` is called once.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class Question:
         self.content: dict[str, Any] = {}
         self.reason: Reason | None = None
         self.answered_by: str | None = None
+        self.opened = False
         self._on_resolved = on_resolved
 
     def answer(self, action: Action, content: Mapping[str, Any] | None = None, *, by: str | None = None) -> None:
@@ -191,6 +192,7 @@ class Questions:
             name, seconds = question.request, permissions.timeout_seconds
             self._timers[name] = expire(seconds, question.resolve, "expired", "timeout")
             self.open[name] = question
+            question.opened = True
             return question
         return None
 
@@ -235,8 +237,6 @@ class Questions:
                 question.resolve("completed")
 
     def _resolved(self, question: Question) -> None:
-        if question.reason is not None:
-            log.info("question_not_answered", request=question.request, reason=question.reason)
         self._send(question)
         if self.open.pop(question.request, None) is not None:
             self._timers.pop(question.request).cancel()

@@ -434,6 +434,7 @@ class TurnRunner:
         self._heard_at = self._clock()
         if self.agent is not None:
             self.agent.answer_elicitation(question.request_id, question.reply())
+        self.permission_notes.question_answered(question)
 
     def _answer(self, request: PermissionRequest, option: schema.PermissionOption | None) -> None:
         self._heard_at = self._clock()

@@ -316,7 +316,7 @@ async def test_a_storm_of_answers_is_shown_logged_and_audited_in_a_few_lines(mak
         notes = await ended(send(harness, STATUS, times=500))
     assert notes == [
         *["Allowed by policy: git status"] * 3,
-        "497 more permission requests: 497 allowed by policy.",
+        "497 more requests: 497 allowed by policy.",
     ]
     assert sum(record.message == "permission_answered" for record in caplog.records) == 21
     assert await ended(send(harness, STATUS)) == ["Allowed by policy: git status"], "each turn counts anew"
@@ -325,7 +325,7 @@ async def test_a_storm_of_answers_is_shown_logged_and_audited_in_a_few_lines(mak
     with sqlite3.connect(tmp_path / "audit.sqlite3") as database:
         rows = database.execute("SELECT uid, pid, method, target, outcome FROM audit").fetchall()
     assert rows[0] == (None, None, "permission", "1001", "allowed by policy: git status")
-    assert rows[20][4] == "480 more permission requests: 480 allowed by policy."
+    assert rows[20][4] == "480 more requests: 480 allowed by policy."
     assert len(rows) == 22
 
 

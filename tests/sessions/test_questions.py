@@ -146,6 +146,7 @@ async def test_nobody_is_asked_where_the_policy_is_deny(make):
     listener = make(*ASK, policy="deny").send("1001", "x")
     assert await reply(listener) == {"action": "cancel"}
     assert listener.questions == []
+    assert [note.line for note in listener.notes] == ["Cancelled a question by policy: Which color? And how many?"]
 
 
 async def test_people_are_asked_where_the_policy_allows_every_permission(make):

@@ -58,7 +58,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
 
     ``least`` and ``most`` bound a number, the characters of a text, or how many are chosen. ``format``: ``email``,
     ``uri``, ``date``, ``date-time`` or empty. ``pattern`` is only shown. ``choices``: of a choice, choices, and a
-    boolean. ``default`` is a value of the kind.
+    boolean. ``default`` is a value of the kind. ``secret``: the answer is not shown to others.
     """
 
     name: str
@@ -72,6 +72,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     pattern: str = ""
     choices: tuple[Choice, ...] = ()
     default: Value | None = None
+    secret: bool = False
 
 
 class Elicitation(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,6 +186,7 @@ def _field(name: str, schema: Any, *, required: bool) -> Field:
         kind="text",
         description=_text(_string(schema, "description"), DESCRIPTION_MOST),
         required=required,
+        secret=_is_secret(schema),
     )
     replace, default = msgspec.structs.replace, schema.get("default")
     match kind:
@@ -231,7 +233,7 @@ def _field(name: str, schema: Any, *, required: bool) -> Field:
 def _choices(schema: dict[str, Any], titled: str) -> tuple[Choice, ...]:
     """The choices: ``enum`` has values alone, the member ``titled`` values with titles."""
     listed = schema.get(titled)
-    items = schema.get("enum") if listed is None else listed
+    items = _named(schema) if listed is None else listed
     if not isinstance(items, list) or not items:
         raise _UnusableError(NO_FORM)
     if len(items) > CHOICES_MOST:
@@ -249,6 +251,21 @@ def _choices(schema: dict[str, Any], titled: str) -> tuple[Choice, ...]:
         described_as = one_line(_string(described, "description"), DESCRIPTION_MOST)
         found.setdefault(value, Choice(value, label, described_as))
     return tuple(found.values())
+
+
+def _named(schema: dict[str, Any]) -> Any:
+    """The values of ``enum``, with the titles of ``enumNames``: servers of MCP have those (MCP, elicitation)."""
+    values, names = schema.get("enum"), schema.get("enumNames")
+    if not isinstance(values, list) or not isinstance(names, list) or len(names) != len(values):
+        return values
+    return [{"const": value, "title": name} for value, name in zip(values, names, strict=True)]
+
+
+def _is_secret(schema: dict[str, Any]) -> bool:
+    """Whether an agent says that the answer is a secret, as codex-acp does."""
+    meta = schema.get("_meta")
+    own = meta.get("codex") if isinstance(meta, dict) else None
+    return isinstance(own, dict) and own.get("isSecret") is True
 
 
 def _string(members: dict[str, Any], key: str) -> str:

@@ -305,6 +305,19 @@ def test_a_pattern_of_the_agent_is_never_run():
     assert time.perf_counter() - begun < 0.5
 
 
+def test_the_names_that_servers_of_mcp_give_to_values_are_labels():
+    field = one({**ENUM, "enumNames": ["Red", "Green"]})
+    assert [(choice.value, choice.label) for choice in field.choices] == [("red", "Red"), ("green", "Green")]
+    assert one({**ENUM, "enumNames": ["Red"]}).choices == one(ENUM).choices
+
+
+@pytest.mark.parametrize(
+    ("meta", "secret"), [({"codex": {"isSecret": True}}, True), ({"codex": 1}, False), (None, False)]
+)
+def test_an_answer_may_be_a_secret(meta, secret):
+    assert one({"type": "string", "_meta": meta}).secret is secret
+
+
 def test_a_default_that_does_not_fit_is_left_out():
     assert one({**ENUM, "default": "blue"}).default is None
     assert one({**ENUM, "default": "red"}).default == "red"

@@ -28,6 +28,8 @@ _LISTED_MOST: Final = 30
 
 _ASKS: Final = "❓ **The agent asks:**"
 
+_HIDDEN: Final = "(not shown here)"
+
 NOTHING_TYPED: Final = "Type an answer, or press one of the buttons."
 NOT_OFFERED: Final = "The agent doesn't offer this answer."
 
@@ -77,6 +79,8 @@ def _choice_line(label: str, description: str) -> str:
 
 
 def _value_text(field: Field, value: Value | Any) -> str:
+    if field.secret:
+        return _HIDDEN
     labels = {choice.value: choice.label for choice in field.choices}
     values = value if isinstance(value, list) else [value]
     return code(", ".join(labels.get(as_choice(one), as_choice(one)) for one in values), _VALUE_MOST)

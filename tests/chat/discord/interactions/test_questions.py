@@ -144,6 +144,14 @@ async def test_a_form_of_texts_is_one_window_and_a_wrong_value_keeps_it_open(tmp
         assert await replied(scene, thread) == {"action": "accept", "content": content}
 
 
+async def test_a_secret_is_not_shown(tmp_path):
+    field = {"type": "string", "title": "Token", "_meta": {"codex": {"isSecret": True}}}
+    async with asks(tmp_path, form({"token": field})) as (scene, thread, message):
+        scene.ada.submits(await opened(scene, message, "Answer…"), {"0": "hunter2"})
+        assert await replied(scene, thread) == {"action": "accept", "content": {"token": "hunter2"}}
+        assert "**Token**: (not shown here)" in message.content
+
+
 async def test_more_than_five_texts_have_pages(tmp_path):
     async with asks(tmp_path, form(ALL, required=("t5",))) as (scene, thread, message):
         assert "Page 1 of 2" in message.content

@@ -11,6 +11,7 @@ import pytest
 from acpbot.acp.form_values import WrongAnswerError
 from acpbot.errors import Conflict, InvalidParams, NotFound
 from acpbot.sessions.questions import MOST_ASKED, MOST_OPEN
+from acpbot.sessions.views import for_readers
 from tests.support.scripted_agents import END, Gate, scripted
 
 if TYPE_CHECKING:
@@ -96,6 +97,10 @@ async def test_a_session_with_a_question_waits_and_says_for_what(make):
         ("color", "choice", None),
         ("count", "integer", "a whole number, 1 to 5"),
     ]
+    shown = for_readers(detail)
+    assert shown.waiting_for == "an answer"
+    assert shown.question is not None
+    assert (shown.question.message, shown.question.fields) == ("", [])
     question.answer("decline")
     await reply(listener)
     assert harness.row("1001").state == "idle"
@@ -147,6 +152,21 @@ async def test_nobody_is_asked_where_the_policy_is_deny(make):
     assert await reply(listener) == {"action": "cancel"}
     assert listener.questions == []
     assert [note.line for note in listener.notes] == ["Cancelled a question by policy: Which color? And how many?"]
+
+
+async def test_an_open_question_is_cancelled_where_the_policy_becomes_deny(make):
+    harness = make(*ASK)
+    listener, question = await asked(harness)
+    harness.reload(policy="deny")
+    assert await reply(listener) == {"action": "cancel"}
+    assert (question.outcome, question.reason) == ("cancelled", "policy")
+
+
+async def test_two_questions_of_one_id_are_both_cancelled(make_harness):
+    same = {"elicit": FORM, "id": "same"}
+    listener = make_harness(argv=scripted(prompts=[[same, same, {"answered": True}, END]])).send("1001", "x")
+    assert await reply(listener) == {"action": "cancel"}
+    assert listener.question_outcomes == ["cancelled"]
 
 
 async def test_people_are_asked_where_the_policy_allows_every_permission(make):

@@ -167,6 +167,24 @@ async def test_more_than_five_texts_have_pages(tmp_path):
         assert await replied(scene, thread) == {"action": "accept", "content": {"flag": False, "t5": "end"}}
 
 
+async def test_a_form_without_fields_is_sent_or_declined(tmp_path):
+    async with asks(tmp_path, form({}, message="Go on?")) as (scene, thread, message):
+        assert [one["label"] for one in message.buttons] == ["Send", "Decline"]
+        scene.ada.clicks(message, label="Send")
+        assert await replied(scene, thread) == {"action": "accept", "content": {}}
+
+
+async def test_a_long_list_of_choices_is_typed(tmp_path):
+    field = {"type": "string", "title": "Country", "enum": [f"Land {number}" for number in range(1, 61)]}
+    async with asks(tmp_path, form({"country": field})) as (scene, thread, message):
+        assert "30. Land 30\n… and 30 more. Type one of them, or its number." in message.content
+        shown = await opened(scene, message, "Answer…")
+        wrong = await scene.server.wait_for_answer(scene.ada.submits(shown, {"0": "Atlantis"}))
+        assert "it has no choice 'Atlantis'" in wrong.answer_text
+        scene.ada.submits(await opened(scene, message, "Answer…"), {"0": "land 60"})
+        assert await replied(scene, thread) == {"action": "accept", "content": {"country": "Land 60"}}
+
+
 async def test_an_address_is_shown_whole_with_its_host(tmp_path):
     url = "https://accounts.example.com/device?code=AB_CD*x*"
     params = {"mode": "url", "message": "Sign in", "url": url, "elicitationId": "e-1"}

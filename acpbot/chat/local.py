@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from acpbot.errors import WireError
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.questions import Question
+    from acpbot.sessions.session import Session
     from acpbot.sessions.turn import PermissionNote, PermissionRequest, TurnEnd
     from acpbot.sessions.views import Row
 
@@ -65,10 +66,13 @@ class LocalChat:
             raise InvalidParams(f"cannot open {thread}: it is a {known.platform} thread; see `acpctl tail {thread}`")
         session = self._pool.ensure(thread, platform=self.platform, owner=owner, agent=agent)
         listeners = self._listeners.setdefault(thread, [])
-        if emit not in listeners:
+        is_new = emit not in listeners
+        if is_new:
             listeners.append(emit)
         for event in self._missed.pop(thread, ()):
             self.emit(thread, event)
+        for event in _open_requests(session) if is_new else ():
+            emit({"thread": thread, **event})
         return session.row()
 
     async def send(self, thread: str, text: str, owner: str) -> int:
@@ -108,8 +112,7 @@ class LocalChat:
         if view is not None:
             events += view.snapshot()
         if session is not None:
-            events += [asked_event(ask) for ask in session.permission_requests.open.values()]
-            events += [question_event(question) for question in session.questions.open.values()]
+            events += _open_requests(session)
         return [{"thread": thread, **event} for event in events]
 
     # ChatPlatform.
@@ -271,6 +274,12 @@ class _LocalMessageView(_LocalTurnView):
         self._chat.over(self._thread_id, event)
         self._emit(event)
         on_persisted()
+
+
+def _open_requests(session: Session) -> list[Event]:
+    """The permission requests and questions that wait for an answer."""
+    asked = [asked_event(ask) for ask in session.permission_requests.open.values()]
+    return asked + [question_event(question) for question in session.questions.open.values()]
 
 
 def asked_event(ask: PermissionRequest) -> Event:

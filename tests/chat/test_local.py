@@ -184,9 +184,20 @@ async def test_a_question_is_asked_and_answered(make_harness):
     assert (asked["message"], asked["mode"], asked["unusable"]) == ("Which color?", "form", None)
     assert [choice["value"] for choice in asked["fields"][0]["choices"]] == ["red", "green"]
     assert asked in chat.snapshot("demo")
+    late = Reader()
+    await chat.open("demo", None, "me", late)
+    assert await late.until("question") == asked, "whoever opens the thread later is asked too"
     harness.pool.get("demo").questions.answer(asked["request"], "accept", {"color": "red"})
     ended = await reader.until("question_end")
     assert (ended["request"], ended["outcome"]) == (asked["request"], "accepted")
     end = await reader.until("turn_end")
     assert json.loads(end["text"]) == {"action": "accept", "content": {"color": "red"}}
     assert not [event for event in chat.snapshot("demo") if event["type"] == "question"]
+
+
+async def test_a_permission_that_is_wanted_is_shown_to_whoever_opens_the_thread_later(chat, reader):
+    await chat.send("demo", "tool", "me")
+    asked = await reader.until("permission")
+    late = Reader()
+    await chat.open("demo", None, "me", late)
+    assert await late.until("permission") == asked

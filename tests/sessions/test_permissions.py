@@ -15,6 +15,7 @@ from acpbot.errors import InvalidParams
 from acpbot.sessions.turn import Turn
 from acpbot.storage.store import Store
 from tests.support.pool import Harness, Listener
+from tests.support.scripted_agents import scripted
 
 if TYPE_CHECKING:
     from acpbot.sessions.turn import PermissionRequest
@@ -340,3 +341,10 @@ async def test_a_time_out_is_audited(make, tmp_path):
     with sqlite3.connect(tmp_path / "audit.sqlite3") as database:
         rows = database.execute("SELECT outcome FROM audit").fetchall()
     assert rows == [("rejected since nobody answered in time: git status",)]
+
+
+async def test_a_request_that_is_open_when_the_agent_ends_its_turn_is_closed(make_harness):
+    harness = make_harness(argv=scripted(prompts=[[{"ask": STATUS}, {"end": "end_turn"}]]))
+    listener = await harness.turn("1001", "x")
+    assert [ask.outcome for ask in listener.asks] == ["cancelled"]
+    assert listener.ask_outcomes == ["cancelled"]

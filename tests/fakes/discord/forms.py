@@ -122,7 +122,7 @@ def _component(path: str, item: dict[str, Any], seen: set[str]) -> None:
 
 
 def modal(data: dict[str, Any]) -> None:
-    """A window of labels with a text input each (components/reference, label and text input)."""
+    """A window of text inputs, each in a label or, as of old, in a row (components/reference, label, text input)."""
     rows = data.get("components") or []
     if not 1 <= len(rows) <= ROWS_MAX:
         raise errors.bad_length("data.components", 1, ROWS_MAX)
@@ -131,10 +131,11 @@ def modal(data: dict[str, Any]) -> None:
         "data.custom_id": (data.get("custom_id"), CUSTOM_ID_MAX, True),
     }
     for i, row in enumerate(rows):
-        field, path = row.get("component") or {}, f"data.components.{i}"
-        if (row.get("type"), field.get("type")) != (18, 4):
-            raise errors.invalid(f"{path}.type", "BASE_TYPE_CHOICES", 'Value of field "type" must be one of (18,).')
-        texts[f"{path}.label"] = (row.get("label"), 45, True)
+        path, in_row = f"data.components.{i}", row.get("type") == ROW
+        field = row["components"][0] if in_row else row.get("component") or {}
+        if row.get("type") not in (ROW, 18) or field.get("type") != 4:
+            raise errors.invalid(f"{path}.type", "BASE_TYPE_CHOICES", 'Value of field "type" must be one of (1, 18).')
+        texts[f"{path}.label"] = ((field if in_row else row).get("label"), 45, True)
         texts[f"{path}.description"] = (row.get("description"), OPTION_TEXT_MAX, False)
         texts[f"{path}.component.custom_id"] = (field.get("custom_id"), CUSTOM_ID_MAX, True)
         most = field.get("max_length") or 4000

@@ -78,6 +78,7 @@ class Agent(AgentConnection):
                 "fs": {"readTextFile": False, "writeTextFile": False},
                 "terminal": False,
                 "session": {"configOptions": {"boolean": {}}},
+                "elicitation": {"form": {}, "url": {}},
             },
             "clientInfo": {"name": "acpbot", "title": "acpbot", "version": __version__},
         }
@@ -237,6 +238,11 @@ class Agent(AgentConnection):
         """Answer ``session/request_permission``; nothing happens where the agent is gone."""
         with contextlib.suppress(AgentGone, AgentTimeout):
             self._write(encode_result(request_id, outcome))
+
+    def answer_elicitation(self, request_id: Id, reply: dict[str, Any]) -> None:
+        """Answer ``elicitation/create``; nothing happens where the agent is gone."""
+        with contextlib.suppress(AgentGone, AgentTimeout):
+            self._write(encode_result(request_id, reply))
 
     async def close_session(self, limit: float) -> None:
         """Call ``session/close`` and wait at most ``limit`` seconds for the answer; a failure is logged."""

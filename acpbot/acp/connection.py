@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import msgspec
 
-from acpbot.acp import bounds, lenient, schema
+from acpbot.acp import bounds, elicitation, lenient, schema
 from acpbot.acp.error_text import error_text
 from acpbot.aio import Wakeup
 from acpbot.errors import AgentGone, AgentRefused, AgentTimeout
@@ -83,6 +83,19 @@ class PermissionUnreadable(msgspec.Struct, frozen=True):
     reason: str
 
 
+class ElicitationAsked(msgspec.Struct, frozen=True):
+    """The agent waits for an answer to ``elicitation/create``; see :meth:`Agent.answer_elicitation`."""
+
+    request_id: Id
+    form: elicitation.Elicitation
+
+
+class ElicitationCompleted(msgspec.Struct, frozen=True):
+    """What people were to do at an address is done (``elicitation/complete``)."""
+
+    elicitation_id: str
+
+
 class RequestCancelled(msgspec.Struct, frozen=True):
     """The agent no longer wants an answer to its request (``$/cancel_request``)."""
 
@@ -101,7 +114,16 @@ class Closed(msgspec.Struct, frozen=True):
     """The last item: nothing more will come."""
 
 
-Item = schema.Update | PermissionAsked | PermissionUnreadable | RequestCancelled | PromptEnded | Closed
+Item = (
+    schema.Update
+    | PermissionAsked
+    | PermissionUnreadable
+    | ElicitationAsked
+    | ElicitationCompleted
+    | RequestCancelled
+    | PromptEnded
+    | Closed
+)
 
 
 class _UpdateLine(msgspec.Struct, frozen=True, gc=False):
@@ -302,6 +324,8 @@ class AgentConnection:
                 self._handle_request(message)
             case Notification(method="$/cancel_request"):
                 self._handle_cancel(message)
+            case Notification(method="elicitation/complete"):
+                self._handle_completed(message)
             case Notification():
                 log.debug("agent_notification_ignored", method=message.method[:80])
             case Response():
@@ -371,6 +395,13 @@ class AgentConnection:
         if message.cut:
             self._refuse(message.id, -32602, f"cannot take a request of more than {bounds.LINE_MOST:,} bytes")
             return
+        if message.method == "elicitation/create":
+            try:
+                self._items.append(ElicitationAsked(message.id, elicitation.decode(message.params)))
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                self._refuse(message.id, -32602, f"cannot take these params: {error}")
+                log.warning("elicitation_unreadable", reason=str(error)[:_DETAIL_LENGTH])
+            return
         self._refuse(message.id, METHOD_NOT_FOUND, f"cannot serve {message.method[:80]}: not offered here")
 
     def _refuse(self, request_id: Id, code: int, reason: str) -> None:
@@ -385,6 +416,12 @@ class AgentConnection:
             self._items.append(RequestCancelled(params["requestId"]))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError) as error:
             self._note_malformed(f"$/cancel_request: {error!r}", b"")
+
+    def _handle_completed(self, message: Notification) -> None:
+        try:
+            self._items.append(ElicitationCompleted(elicitation.completed(message.params)))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            self._note_malformed(f"elicitation/complete: {error!r}", b"")
 
     def _note_malformed(self, reason: str, preview: bytes) -> None:
         self.malformed += 1

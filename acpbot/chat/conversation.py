@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from acpbot.acp.schema import Update
     from acpbot.chat.platform import ChatPlatform, TurnView
     from acpbot.sessions.pool import Pool
+    from acpbot.sessions.questions import Question
     from acpbot.sessions.turn import PermissionNote, PermissionRequest, TurnEnd
     from acpbot.sessions.views import Reason
 
@@ -195,6 +196,14 @@ class Conversation:
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
         """Show that it is no longer."""
         self._view.on_permission_resolved(ask)
+
+    def on_question(self, question: Question) -> None:
+        """Show what the agent asks."""
+        self._view.on_question(question)
+
+    def on_question_closed(self, question: Question) -> None:
+        """Show that it needs no answer any more."""
+        self._view.on_question_closed(question)
 
     def on_permission_note(self, note: PermissionNote) -> None:
         """Show that acpbot has answered a permission request by itself."""

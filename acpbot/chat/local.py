@@ -16,7 +16,7 @@ from acpbot.chat.local_commands import PLATFORM, LocalCommands
 from acpbot.chat.platform import IncomingMessage
 from acpbot.errors import InvalidParams, NotFound
 from acpbot.sessions.permission_notes import because
-from acpbot.sessions.views import option_rows
+from acpbot.sessions.views import option_rows, question_row
 from acpbot.sessions.workspace import check_thread_id
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from acpbot.chat.rendering.answer import Answer
     from acpbot.errors import WireError
     from acpbot.sessions.pool import Pool
+    from acpbot.sessions.questions import Question
+    from acpbot.sessions.session import Session
     from acpbot.sessions.turn import PermissionNote, PermissionRequest, TurnEnd
     from acpbot.sessions.views import Row
 
@@ -74,10 +76,13 @@ class LocalChat:
         else:
             session = await self._earlier.take_up(thread, resume, owner=owner, agent=agent, by=owner)
         listeners = self._listeners.setdefault(thread, [])
-        if emit not in listeners:
+        is_new = emit not in listeners
+        if is_new:
             listeners.append(emit)
         for event in self._missed.pop(thread, ()):
             self.emit(thread, event)
+        for event in _open_requests(session) if is_new else ():
+            emit({"thread": thread, **event})
         return session.row()
 
     async def send(self, thread: str, text: str, owner: str) -> int:
@@ -124,7 +129,7 @@ class LocalChat:
             self._forget_ended(thread)
 
     def snapshot(self, thread: str) -> list[Event]:
-        """The thread as it is now, for a reader that fell behind: row, text so far, open permission requests."""
+        """The thread as it is now, for a reader that fell behind: row, text so far, open requests and questions."""
         events: list[Event] = []
         session = self._pool.get(thread)
         if session is not None:
@@ -133,7 +138,7 @@ class LocalChat:
         if view is not None:
             events += view.snapshot()
         if session is not None:
-            events += [asked_event(ask) for ask in session.permission_requests.open.values()]
+            events += _open_requests(session)
         return [{"thread": thread, **event} for event in events]
 
     # ChatPlatform.
@@ -241,6 +246,12 @@ class _LocalTurnView:
         event = {"type": "permission_end", "request": ask.request, "outcome": ask.outcome, "option_id": chosen}
         self._emit({**event, "reason": None if ask.reason is None else because(ask.reason)})
 
+    def on_question(self, question: Question) -> None:
+        self._emit(question_event(question))
+
+    def on_question_closed(self, question: Question) -> None:
+        self._emit({"type": "question_end", "request": question.request, "outcome": question.outcome})
+
     def on_permission_note(self, live: Answer, note: PermissionNote) -> None:
         self._live = live
         self._emit({"type": "notice", "text": note.line})
@@ -294,6 +305,12 @@ class _LocalMessageView(_LocalTurnView):
         on_persisted()
 
 
+def _open_requests(session: Session) -> list[Event]:
+    """The permission requests and questions that wait for an answer."""
+    asked = [asked_event(ask) for ask in session.permission_requests.open.values()]
+    return asked + [question_event(question) for question in session.questions.open.values()]
+
+
 def asked_event(ask: PermissionRequest) -> Event:
     """A ``permission`` event."""
     return {
@@ -307,6 +324,13 @@ def asked_event(ask: PermissionRequest) -> Event:
         "options": msgspec.to_builtins(option_rows(ask)),
         "timeout_seconds": ask.timeout_seconds,
     }
+
+
+def question_event(question: Question) -> Event:
+    """A ``question`` event."""
+    row = msgspec.to_builtins(question_row(question))
+    del row["expires_at"]
+    return {"type": "question", **row, "timeout_seconds": question.timeout_seconds}
 
 
 def update_event(update: Update) -> Event | None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from acpbot.acp.schema import PromptCapabilities, Update
     from acpbot.chat.rendering.answer import Answer
     from acpbot.errors import WireError
+    from acpbot.sessions.questions import Question
     from acpbot.sessions.turn import PermissionNote, PermissionRequest, TurnEnd
 
 
@@ -73,6 +74,12 @@ class TurnView(Protocol):
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
         """A permission request needs no more answer."""
 
+    def on_question(self, question: Question) -> None:
+        """The agent asks people something; :meth:`Question.answer` answers."""
+
+    def on_question_closed(self, question: Question) -> None:
+        """A question needs no more answer."""
+
     def on_permission_note(self, live: Answer, note: PermissionNote) -> None:
         """A permission request was answered, and no person did it; the answer has a line about it."""
 
@@ -101,7 +108,7 @@ class ChatPlatform(Protocol):
         """What shows the turn of this message."""
 
     def unprompted_view(self, thread_id: str) -> TurnView:
-        """What shows a text, or a permission request, of the agent while no turn runs; ``on_started`` is not called."""
+        """What shows a text, or a request, of the agent while no turn runs; ``on_started`` is not called."""
 
     def adapt_blocks(
         self, incoming: IncomingMessage, blocks: list[dict[str, Any]], capabilities: PromptCapabilities

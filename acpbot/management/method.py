@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from acpbot.management.protocol import Access
     from acpbot.management.readiness import DaemonState
     from acpbot.management.stream import Event, Stream
+    from acpbot.sessions.session import Session
     from acpbot.sessions.views import Detail, KillResult, Row, Target
 
 
@@ -54,6 +55,9 @@ class Sessions(Protocol):
 
     async def cancel(self, thread_id: str, session_id: str | None = None, *, by: str | None = None) -> str:
         """Cancel the running turn; ``by``: who wants it. Raises NotFound, Conflict."""
+
+    def get(self, thread_id: str) -> Session | None:
+        """The thread's session, if it has one."""
 
     def subscribe(self, callback: Callable[[Any, Row], None], /) -> Callable[[], None]:
         """Call ``callback`` at each change; returns the function that ends it."""

@@ -1,12 +1,13 @@
-"""What an agent does while no turn runs: its texts become messages of their own, and its permission requests are asked.
+"""What an agent does while no turn runs: its texts become messages of their own, and its requests are asked.
 
-When a turn starts, the message that is open then is finished first. A permission request stays open beside the turn.
+When a turn starts, the message that is open then is finished first. A permission request, or a question, stays open
+beside the turn.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from acpbot.acp import schema
 from acpbot.logs import get_logger
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from acpbot.sessions.output import OutputRing
     from acpbot.sessions.pauses import Pauses
-    from acpbot.sessions.turn import PermissionRequest, TurnListener
+    from acpbot.sessions.turn import TurnListener
 
 log = get_logger(__name__)
 
@@ -30,11 +31,28 @@ CHARACTERS_MOST: Final = 65_536
 """The same for their characters."""
 
 REQUESTS_MOST: Final = 16
-"""The same for permission requests."""
+"""The same for permission requests and questions."""
 
 _WINDOW_SECONDS: Final = 3600.0
 _MESSAGE_SECONDS: Final = 60.0
 _TOO_MUCH: Final = PermissionNote("The agent writes a lot without being asked, so I show no more until you write")
+
+
+class Asked(Protocol):
+    """A request of the agent that people are to answer."""
+
+    @property
+    def request(self) -> str:
+        """Its name."""
+
+    def show_in(self, listener: TurnListener) -> None:
+        """Have the listener ask it."""
+
+    def show_end_in(self, listener: TurnListener) -> None:
+        """Have the listener show that it needs no answer any more."""
+
+    def refuse(self, reason: Literal["no_turn", "unshown"]) -> None:
+        """Answer that nobody has been asked."""
 
 
 class AfterTurn:
@@ -154,7 +172,7 @@ class AfterTurn:
             log.exception("turn_listener_failed")
             return None
 
-    # Permission requests.
+    # Permission requests and questions.
 
     def may_ask(self) -> bool:
         """Whether one more request may be asked."""
@@ -162,24 +180,24 @@ class AfterTurn:
             self._begin_window()
         return self._requests < REQUESTS_MOST
 
-    def ask(self, request: PermissionRequest) -> None:
+    def ask(self, request: Asked) -> None:
         """Ask people; where nobody can be asked, the request is cancelled."""
         self._requests += 1
         listener = self._listener()
         if listener is None:
-            request.reject("cancelled", "no_turn")
+            request.refuse("no_turn")
             return
         self.asked[request.request] = listener
         try:
-            listener.on_permission_request(request)
+            request.show_in(listener)
         except Exception:
             # Broad: nobody may have seen the request.
             log.exception("turn_listener_failed")
-            request.reject("cancelled", "unshown")
+            request.refuse("unshown")
 
-    def closed(self, request: PermissionRequest) -> bool:
+    def closed(self, request: Asked) -> bool:
         """A request needs no answer any more; whether it was asked outside a turn."""
         listener = self.asked.pop(request.request, None)
         if listener is not None:
-            listener.on_permission_resolved(request)
+            request.show_end_in(listener)
         return listener is not None

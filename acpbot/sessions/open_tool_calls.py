@@ -141,3 +141,7 @@ def _declared_limit(raw_input: Any) -> float | None:
     if milliseconds is None or not 0 < milliseconds <= _LONGEST_MS:
         return None
     return milliseconds / 1000
+
+
+def nothing_known(_tool_call_id: str) -> None:
+    """A sub-agent's tool calls are not part of this conversation."""

@@ -19,7 +19,6 @@ from acpbot.acp.agent import CALL_SECONDS
 from acpbot.errors import AgentRefused, AgentStartError, AgentTimeout, InvalidParams
 from acpbot.logs import get_logger
 from acpbot.sessions.modes import does_not_ask
-from acpbot.sessions.turn import TurnFacts
 from acpbot.sessions.usage import UsageMeter
 from acpbot.text import one_line
 
@@ -152,18 +151,6 @@ class Options:
     def current(self, category: str) -> Choice | None:
         """What is in force for ``mode``, ``model`` or a config option; ``None`` where the agent names nothing."""
         return next((choice for choice in self.choices(category) if choice.current), None)
-
-    def turn_facts(self, agent: str, seconds: float) -> TurnFacts:
-        """What a turn of this ``agent`` that ends now has taken; ``seconds`` is how long it ran."""
-        model, usage = self.current("model"), self.usage
-        return TurnFacts(
-            agent=agent,
-            model=None if model is None else model.name,
-            seconds=seconds,
-            context_used=usage.context_used,
-            context_size=usage.context_size,
-            cost=usage.take_turn_cost(),
-        )
 
     def listed(self) -> list[Option]:
         """Everything that can be set, each once: the config options, and the mode and the model where they are none."""

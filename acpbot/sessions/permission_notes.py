@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acpbot.acp.schema import PermissionOption
+    from acpbot.sessions.questions import Question
     from acpbot.sessions.turn import AnswerReason, PermissionRequest
 
 SHOWN_MOST: Final = 3
@@ -65,6 +66,12 @@ class PermissionNotes:
             text = f"{verb(request.chosen)} {_BECAUSE[request.reason]}"
             self._add(PermissionNote(text, request.line), show=not request.opened)
 
+    def question_answered(self, question: Question) -> None:
+        """Note a question that acpbot has answered."""
+        if question.reason is not None:
+            note = PermissionNote(f"Cancelled a question {_BECAUSE[question.reason]}", question.line)
+            self._add(note, show=not question.opened)
+
     def unreadable(self) -> None:
         """Note a request that nobody can read."""
         self._add(PermissionNote(f"Refused {_BECAUSE['unreadable']}"), show=True)
@@ -74,7 +81,7 @@ class PermissionNotes:
         for counter, emit in ((self._not_shown, self._show), (self._not_recorded, self._record)):
             if counter:
                 kinds = ", ".join(f"{count:,} {text[:1].lower()}{text[1:]}" for text, count in counter.items())
-                emit(PermissionNote(f"{counter.total():,} more permission requests: {kinds}"))
+                emit(PermissionNote(f"{counter.total():,} more requests: {kinds}"))
             counter.clear()
         self._count = 0
 

@@ -105,6 +105,7 @@ class Pool:
         self._settings.replace(settings)
         for session in self._table.with_turns():
             session.permission_requests.apply_policy()
+            session.questions.apply_policy()
             if session.agent_settings.name not in settings.agents:
                 session.report_agent_removed()
 

@@ -24,7 +24,7 @@ from acpbot.sessions.launch import describe_exit, launch, start_error
 from acpbot.sessions.terminate import NOTHING_RAN, UNVERIFIED, TerminationResult, terminate
 from acpbot.sessions.turn import Turn, TurnEnd
 from acpbot.sessions.turn_runner import TurnRunner
-from acpbot.sessions.views import Detail, Row, SessionState, permission_row, process_rows, row_of
+from acpbot.sessions.views import Detail, Row, SessionState, permission_row, process_rows, question_row, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -134,6 +134,7 @@ class Session:
         self.options.usage = meter
         self.permission_requests = self.turns.permission_requests
         self.permission_requests.folder = self.cwd
+        self.questions = self.turns.questions
         self._opened = False
         self._gone = False
         self._tasks = TaskSet(f"session {self.session_id}", self._crashed)
@@ -152,7 +153,7 @@ class Session:
             return "closing"
         if not self._opened:
             return "starting"
-        if self.permission_requests.open:
+        if self.permission_requests.open or self.questions.open:
             return "waiting"
         if self.turns.turn is None:
             return "idle"
@@ -167,7 +168,7 @@ class Session:
         """A snapshot."""
         turns, process, usage = self.turns, self.process, self.usage
         in_turn = turns.turn is not None
-        waiting = next(iter(self.permission_requests.open.values()), None)
+        lines = [one.line for asked in (self.permission_requests, self.questions) for one in asked.open.values()]
         return row_of(
             self.thread,
             self.cwd,
@@ -178,7 +179,7 @@ class Session:
             turn_seconds=round(turns.turn_seconds, 3) if in_turn else None,
             silent_seconds=round(turns.silent_seconds, 3) if in_turn else None,
             activity=turns.calls.activity,
-            waiting_for=None if waiting is None else waiting.line,
+            waiting_for=lines[0] if lines else None,
             queued=len(turns.queue),
             mode=self.options.mode,
             model=self.options.model,
@@ -194,7 +195,8 @@ class Session:
     async def detail(self) -> Detail:
         """A snapshot with stderr, open tool calls and the process tree as they are now."""
         process = self.process
-        waiting = next(iter(self.permission_requests.open.values()), None)
+        permission = next(iter(self.permission_requests.open.values()), None)
+        question = next(iter(self.questions.open.values()), None)
         tree = [] if process is None else process_rows(await process.look())
         members = msgspec.structs.asdict(self.row())
         if tree:
@@ -207,7 +209,8 @@ class Session:
             stderr=[] if process is None else process.stderr.lines(),
             tool_calls=self.turns.calls.rows(),
             process_tree=tree,
-            permission=None if waiting is None else permission_row(waiting),
+            permission=None if permission is None else permission_row(permission),
+            question=None if question is None else question_row(question),
             limits_not_held=() if self.process is None else self.process.limits_not_held,
             options_not_set=self.options.not_set,
         )
@@ -372,6 +375,7 @@ class Session:
             await self._stop_turns()
             self.ending = UNVERIFIED
             turns.permission_requests.cancel_all()
+            turns.questions.cancel_all()
             if self.agent is None or self.process is None:
                 self.ending = self._not_launched()
             else:

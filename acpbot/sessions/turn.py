@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import KW_ONLY, dataclass, field
@@ -15,6 +16,7 @@ from acpbot.acp.schema import AUTH_REQUIRED, CANCELLED_ERROR, PermissionOption, 
 from acpbot.errors import Conflict, InvalidParams
 from acpbot.logs import get_logger
 from acpbot.sessions.permission_action import Action
+from acpbot.sessions.questions import QuestionListener
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +97,7 @@ class PermissionNote(msgspec.Struct, frozen=True):
         return f"{self.text}: {self.action}" if self.action else f"{self.text}."
 
 
-class TurnListener(Protocol):
+class TurnListener(QuestionListener, Protocol):
     """Who follows a turn. The calls come on the event loop, in order, and may not block."""
 
     def on_started(self) -> None:
@@ -197,6 +199,20 @@ class PermissionRequest:
             self.outcome, self.chosen, self.reason = outcome, option, reason
             self._on_resolved(self, option)
 
+    # As what asks outside turns calls it: see AfterTurn.
+
+    def show_in(self, listener: TurnListener) -> None:
+        """Have the listener ask for it."""
+        listener.on_permission_request(self)
+
+    def show_end_in(self, listener: TurnListener) -> None:
+        """Have the listener show that it needs no answer any more."""
+        listener.on_permission_resolved(self)
+
+    def refuse(self, reason: Literal["no_turn", "unshown"]) -> None:
+        """Answer that nobody has been asked."""
+        self.reject("cancelled", reason)
+
 
 @dataclass(eq=False)
 class Turn:
@@ -247,6 +263,19 @@ class Turn:
         except Exception:
             # A listener's defect must not keep a session from ending, nor other turns.
             log.exception("turn_listener_failed", turn=self.turn_id)
+
+
+async def refusal_of(turn: Turn) -> str | None:
+    """Why a turn that is about to run may not, as its check says; a check that fails refuses it too."""
+    try:
+        return None if turn.check is None else await turn.check()
+    except (Exception, asyncio.CancelledError) as error:
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise
+        # Broad: whatever has failed, nobody knows whether the turn may run, so it does not.
+        log.exception("turn_check_failed", turn=turn.turn_id)
+        return f"cannot check whether this message may run: internal error ({type(error).__name__}), see the log"
 
 
 def finish_all(turns: list[Turn], end: TurnEnd) -> None:

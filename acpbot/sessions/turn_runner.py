@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from acpbot.acp import permissions, schema
-from acpbot.acp.connection import PermissionAsked, PermissionUnreadable, PromptEnded, RequestCancelled
+from acpbot.acp.connection import (
+    ElicitationAsked,
+    ElicitationCompleted,
+    PermissionAsked,
+    PermissionUnreadable,
+    PromptEnded,
+    RequestCancelled,
+)
 from acpbot.aio import Wakeup
 from acpbot.errors import AgentError, AgentGone, TooMany
 from acpbot.logs import get_logger
 from acpbot.sessions.after_turn import AfterTurn
-from acpbot.sessions.open_tool_calls import OpenToolCalls
+from acpbot.sessions.open_tool_calls import OpenToolCalls, nothing_known
 from acpbot.sessions.options import Options
 from acpbot.sessions.output import OutputRing
 from acpbot.sessions.paragraphs import Paragraphs
 from acpbot.sessions.permission_notes import PermissionNotes
 from acpbot.sessions.permission_requests import PermissionRequests
 from acpbot.sessions.prompt_sign_in import PromptSignIn
+from acpbot.sessions.questions import Question, Questions
 from acpbot.sessions.replay import Replay
 from acpbot.sessions.settling import Settling
 from acpbot.sessions.titles import Titles
-from acpbot.sessions.turn import PermissionNote, PermissionRequest, Turn, TurnEnd, end_of
+from acpbot.sessions.turn import PermissionNote, PermissionRequest, Turn, TurnEnd, end_of, refusal_of
+from acpbot.sessions.turn_facts import facts_of, is_at_once, prompt_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -37,9 +46,6 @@ if TYPE_CHECKING:
     from acpbot.storage.records import ThreadRecord
 
 log = get_logger(__name__)
-
-# Some agents answer every prompt after a cancel at once, and empty, for good: one that is faster than this is suspect.
-_AT_ONCE_SECONDS: Final = 2.0
 
 
 class TurnRunner:
@@ -85,7 +91,10 @@ class TurnRunner:
             prefix=session_id,
             wall=wall,
             answer=self._answer,
-            on_closed=self._permission_closed,
+            on_closed=self._closed,
+        )
+        self.questions = Questions(
+            settings, prefix=session_id, wall=wall, send=self._answer_question, on_closed=self._closed
         )
         self.permission_notes = PermissionNotes(self._show_permission_note, on_permission_record)
         self.idle_since = clock()
@@ -207,15 +216,7 @@ class TurnRunner:
 
     async def _may_run(self, turn: Turn) -> bool:
         """Whether the first turn that waits may run now; one that its check refuses is ended here."""
-        try:
-            refusal = None if turn.check is None else await turn.check()
-        except (Exception, asyncio.CancelledError) as error:
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                raise
-            # Broad: whatever has failed, nobody knows whether the turn may run, so it does not.
-            log.exception("turn_check_failed", turn=turn.turn_id)
-            refusal = f"cannot check whether this message may run: internal error ({type(error).__name__}), see the log"
+        refusal = await refusal_of(turn)
         is_first = bool(self.queue) and self.queue[0] is turn  # it may have been withdrawn meanwhile
         if refusal is not None and is_first:
             self.queue.popleft()
@@ -240,7 +241,7 @@ class TurnRunner:
             return
         await self._on_starting(turn)
         try:
-            blocks = await self._prompt_of(agent, turn)
+            blocks = await prompt_of(turn, agent, self.options)
             await self._replay.wait_until_quiet()
             if turn.cancelled_at is not None:
                 self.end(TurnEnd("cancelled", turn.cancel_reason, cancelled_by=turn.cancelled_by))
@@ -268,15 +269,6 @@ class TurnRunner:
                 await self.over.wait()
         except AgentError as error:
             self._not_sent(turn, error)
-
-    async def _prompt_of(self, agent: Agent, turn: Turn) -> list[dict[str, Any]]:
-        """The blocks of a turn's prompt, as this agent takes them."""
-        if turn.command_alone is not None and turn.text.lstrip().startswith("/"):
-            await self.options.wait_for_commands()
-            command = self.options.command_in(turn.text)
-            if command is not None:
-                return turn.command_alone(command)
-        return turn.blocks if turn.fit is None else turn.fit(turn.blocks, agent.capabilities.prompt_capabilities)
 
     def _not_sent(self, turn: Turn, error: AgentError) -> None:
         """The running turn could not be sent, and the session fails: another one runs it where its agent was gone."""
@@ -308,6 +300,7 @@ class TurnRunner:
             # In this order, as ACP has it: an agent whose permission is answered first goes on with the turn.
             self.agent.cancel()
             self.permission_requests.cancel_all()
+            self.questions.cancel_all()
         return True
 
     def end(self, end: TurnEnd) -> None:
@@ -318,16 +311,17 @@ class TurnRunner:
         self._replay.release()
         self._settling.cancel()
         self.permission_notes.flush()
+        self.permission_requests.cancel_all(but=self._after.asked)
+        self.questions.cancel_all(but=self._after.asked)
         self.turn = None
         self._cancelled_before = turn.cancelled_at is not None or (self._cancelled_before and not self._has_content)
-        self.permission_requests.cancel_all(but=self._after.asked)
         self.calls.clear()
         self.output.flush()
         self._thread.turns += 1
         self._thread.used_at = self._wall()
         self.idle_since = self._clock()
         self.over.set()
-        turn.finish(msgspec.structs.replace(end, facts=self.options.turn_facts(self._thread.agent, self.turn_seconds)))
+        turn.finish(msgspec.structs.replace(end, facts=facts_of(self._thread.agent, self.options, self.turn_seconds)))
         self.options.usage.settle()
         self._on_change()
 
@@ -345,6 +339,12 @@ class TurnRunner:
                 self.permission_notes.unreadable()
             case RequestCancelled():
                 self.permission_requests.withdraw(item.request_id)
+                self.questions.withdraw(item.request_id)
+            case ElicitationAsked():
+                turn, refuse = self._people_to_ask()
+                self._ask(self.questions.add(item, refuse=refuse), turn)
+            case ElicitationCompleted():
+                self.questions.completed(item.elicitation_id)
             case PromptEnded():
                 self._prompt_ended(item)
 
@@ -404,7 +404,8 @@ class TurnRunner:
         if line is not None or self.calls.activity != before:
             self._on_change()
 
-    def _permission_asked(self, asked: PermissionAsked) -> None:
+    def _people_to_ask(self) -> tuple[Turn | None, bool]:
+        """The turn whose listener asks people something now, if there is one, and whether nobody is to be asked."""
         self._heard_at = self._clock()
         self._replay.release()
         self._settling.finish()
@@ -414,18 +415,30 @@ class TurnRunner:
         else:
             self._has_content = True
             refuse = self.ending or turn.cancelled_at is not None
+        self._acted()
+        return turn, refuse
+
+    def _permission_asked(self, asked: PermissionAsked) -> None:
+        turn, refuse = self._people_to_ask()
         own = self.agent is not None and asked.params.session_id == self.agent.session_id
         owner = None if turn is None else turn.asker
-        known = self.calls.get if own else _nothing_known
-        self._acted()
-        request = self.permission_requests.add(asked, known, owner=owner, refuse=refuse)
+        known = self.calls.get if own else nothing_known
+        self._ask(self.permission_requests.add(asked, known, owner=owner, refuse=refuse), turn)
+
+    def _ask(self, request: PermissionRequest | Question | None, turn: Turn | None) -> None:
         if request is None:
             return
         if turn is None:
             self._after.ask(request)
         else:
-            turn.listener.on_permission_request(request)
+            request.show_in(turn.listener)
         self._on_change()
+
+    def _answer_question(self, question: Question) -> None:
+        self._heard_at = self._clock()
+        if self.agent is not None:
+            self.agent.answer_elicitation(question.request_id, question.reply())
+        self.permission_notes.question_answered(question)
 
     def _answer(self, request: PermissionRequest, option: schema.PermissionOption | None) -> None:
         self._heard_at = self._clock()
@@ -444,10 +457,10 @@ class TurnRunner:
             # The answer to a permission request comes through here: a listener's defect must not stop it.
             log.exception("turn_listener_failed", turn=self.turn.turn_id)
 
-    def _permission_closed(self, request: PermissionRequest) -> None:
+    def _closed(self, request: PermissionRequest | Question) -> None:
         try:
             if not self._after.closed(request) and self.turn is not None:
-                self.turn.listener.on_permission_resolved(request)
+                request.show_end_in(self.turn.listener)
         except Exception:
             # A turn's end comes through here: a listener's defect must not stop it.
             log.exception("turn_listener_failed", request=request.request)
@@ -483,10 +496,6 @@ class TurnRunner:
 
     def _should_retry(self, turn: Turn, ended: PromptEnded) -> bool:
         """Whether the agent answers every prompt empty: so does this one, after a cancel or again after a retry."""
-        is_empty = ended.stop_reason == "end_turn" and not self._has_content and turn.cancelled_at is None
         is_suspect = self._cancelled_before or (self.reopened and turn is self.retried)
-        return is_empty and is_suspect and self.turn_seconds < _AT_ONCE_SECONDS
-
-
-def _nothing_known(_tool_call_id: str) -> None:
-    """A sub-agent's tool calls are not part of this conversation."""
+        is_empty = not self._has_content and turn.cancelled_at is None
+        return is_suspect and is_empty and is_at_once(ended, self.turn_seconds)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
+from acpbot.acp import form_values
 from acpbot.acp.usage import Cost  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.runtimes.runtime import LimitNotHeld  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.sessions.options import NotSet  # noqa: TC001 - msgspec resolves the annotation when it runs
@@ -21,8 +22,10 @@ from acpbot.times import rfc3339
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from acpbot.acp.elicitation import Field
     from acpbot.config.settings import AgentSettings
     from acpbot.runtimes.runtime import ProcessInfo
+    from acpbot.sessions.questions import Question
     from acpbot.sessions.turn import PermissionRequest
 
 Reason = Literal["killed", "suspended", "crashed", "start_failed", "evicted", "expired", "stuck", "stopped", "replaced"]
@@ -39,7 +42,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     Durations are seconds, ``created_at`` is RFC 3339 UTC. ``turn_seconds`` and ``silent_seconds`` are
     ``None`` outside a turn; ``idle_seconds`` is 0 in a turn and restarts when one ends; ``queued`` leaves out the
     running turn; ``turns`` counts finished ones; ``activity`` is the running tool's title, ``waiting_for`` what a
-    permission is wanted for, on one line; ``mode`` and ``model`` are the agent's ids of those in force.
+    permission is wanted for, or what the agent asks, on one line; ``mode`` and ``model`` are the agent's ids of those
+    in force.
     ``context_used`` and ``context_size`` are tokens; ``cost`` is what the agent says that it has cost in this thread,
     in all its sessions.
     """
@@ -125,11 +129,52 @@ class PermissionRow(msgspec.Struct, frozen=True, kw_only=True):
     raw_input: Any = None
 
 
+class ChoiceRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One value that a field may have, and what people read."""
+
+    value: str
+    label: str
+    description: str
+
+
+class FieldRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One field of a question's form; ``hint``: what it takes, in words, ``None`` where it takes anything.
+
+    ``kind``: ``text``, ``number``, ``integer``, ``boolean``, ``choice``, ``choices``.
+    """
+
+    name: str
+    label: str
+    kind: str
+    description: str
+    hint: str | None
+    required: bool
+    choices: list[ChoiceRow]
+    default: Any
+
+
+class QuestionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The oldest open question of the agent.
+
+    ``mode``: ``form``, ``url`` or ``other``. ``url`` and ``host`` are ``None`` but in mode ``url``. ``unusable``: why
+    it can't be accepted, ``None`` where it can. Those who may only read get neither message, fields nor address.
+    """
+
+    request: str
+    message: str
+    mode: str
+    fields: list[FieldRow]
+    url: str | None = None
+    host: str | None = None
+    unusable: str | None = None
+    expires_at: str
+
+
 class Detail(Row, frozen=True, kw_only=True):
     """A row and what only ``sessions.get`` has.
 
     Recent stderr, open tool calls, the process tree, the limits and options of the configuration that do not hold, and
-    the permission request that waits, the oldest of several.
+    the permission request and the question that wait, the oldest of several.
     """
 
     stderr: list[str] = []
@@ -138,6 +183,7 @@ class Detail(Row, frozen=True, kw_only=True):
     limits_not_held: tuple[LimitNotHeld, ...] = ()
     options_not_set: tuple[NotSet, ...] = ()
     permission: PermissionRow | None = None
+    question: QuestionRow | None = None
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -231,15 +277,50 @@ def option_rows(ask: PermissionRequest) -> list[PermissionOptionRow]:
     return [PermissionOptionRow(option_id=one.option_id, name=one.name, kind=one.kind) for one in ask.options]
 
 
+def question_row(question: Question) -> QuestionRow:
+    """An open question, whole."""
+    form = question.form
+    return QuestionRow(
+        request=question.request,
+        message=form.message,
+        mode=form.mode,
+        fields=[_field_row(field) for field in form.fields],
+        url=form.url or None,
+        host=form.host or None,
+        unusable=form.unusable,
+        expires_at=rfc3339(question.expires_at),
+    )
+
+
+def _field_row(field: Field) -> FieldRow:
+    return FieldRow(
+        name=field.name,
+        label=field.label,
+        kind=field.kind,
+        description=field.description,
+        hint=form_values.hint(field) or None,
+        required=field.required,
+        choices=[
+            ChoiceRow(value=choice.value, label=choice.label, description=choice.description)
+            for choice in field.choices
+        ],
+        default=field.default,
+    )
+
+
 def for_readers(row: RowOf) -> RowOf:
-    """The row, or the detail, without what only admins may see: what a permission is wanted for beyond its title."""
+    """The row, or the detail, without what only admins may see: what is asked, but a permission's title."""
     if row.waiting_for is None:
         return row
-    shown = msgspec.structs.replace(row, waiting_for=row.activity or "a permission")
-    if isinstance(shown, Detail) and shown.permission is not None:
-        permission = msgspec.structs.replace(shown.permission, action=None, raw_input=None)
-        return msgspec.structs.replace(shown, permission=permission)
-    return shown
+    shown = msgspec.structs.replace(row, waiting_for=row.activity or "an answer")
+    if not isinstance(shown, Detail):
+        return shown
+    permission, question = shown.permission, shown.question
+    if permission is not None:
+        permission = msgspec.structs.replace(permission, action=None, raw_input=None)
+    if question is not None:
+        question = msgspec.structs.replace(question, message="", fields=[], url=None, host=None)
+    return msgspec.structs.replace(shown, permission=permission, question=question)
 
 
 def process_rows(found: Sequence[ProcessInfo]) -> list[ProcessRow]:

@@ -215,7 +215,7 @@ async def test_a_prompt_may_end_with_an_error_or_an_unknown_reason(connection):
     assert (ends[2].stop_reason, ends[2].error) == ("end_turn", None)
 
 
-@pytest.mark.parametrize("method", ["fs/read_text_file", "terminal/create", "elicitation/create", "_ext/thing"])
+@pytest.mark.parametrize("method", ["fs/read_text_file", "terminal/create", "_ext/thing"])
 async def test_a_request_for_what_we_do_not_offer_is_refused(connection, stream, method):
     connection.data_received(line(id="x", method=method, params={}))
     answer = json.loads(stream.written[0])

@@ -150,6 +150,6 @@ def test_a_storm_of_requests_that_a_policy_answers_is_shown_in_a_few_lines(tmp_p
         while (params := attacked.wire.read().get("params", {})).get("type") != "turn_end":
             notices += [params["text"]] if params.get("type") == "notice" else []
         assert notices[0] == "Allowed by policy: git status"
-        assert notices[-1] == "1,997 more permission requests: 1,997 allowed by policy."
+        assert notices[-1] == "1,997 more requests: 1,997 allowed by policy."
         assert len(notices) == 4
         assert len(attacked.audit()) == 21

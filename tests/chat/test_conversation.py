@@ -71,6 +71,12 @@ class Silent(TurnView):
     def on_permission_resolved(self, ask) -> None:
         pass
 
+    def on_question(self, question) -> None:
+        pass
+
+    def on_question_closed(self, question) -> None:
+        pass
+
     def on_permission_note(self, live, note) -> None:
         pass
 

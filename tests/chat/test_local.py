@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
@@ -10,6 +11,7 @@ from acpbot.chat.local import LocalChat
 from acpbot.errors import Conflict, InvalidParams, NotFound
 from acpbot.sessions.views import Target
 from tests.support.pool import faulty
+from tests.support.scripted_agents import END, scripted
 
 
 class Reader:
@@ -169,3 +171,33 @@ async def test_a_thread_of_another_platform_cannot_be_opened(chat, harness):
     await harness.turn("1001", "say a")
     with pytest.raises(InvalidParams, match="it is a test thread"):
         await chat.open("1001", None, "me", Reader())
+
+
+async def test_a_question_is_asked_and_answered(make_harness):
+    fields = {"color": {"type": "string", "enum": ["red", "green"]}}
+    form = {"mode": "form", "message": "Which color?", "requestedSchema": {"properties": fields}}
+    harness = make_harness(argv=scripted(prompts=[[{"elicit": form}, {"answered": True}, END]]))
+    chat, reader = LocalChat(harness.pool), Reader()
+    await chat.open("demo", None, "me", reader)
+    await chat.send("demo", "go", "me")
+    asked = await reader.until("question")
+    assert (asked["message"], asked["mode"], asked["unusable"]) == ("Which color?", "form", None)
+    assert [choice["value"] for choice in asked["fields"][0]["choices"]] == ["red", "green"]
+    assert asked in chat.snapshot("demo")
+    late = Reader()
+    await chat.open("demo", None, "me", late)
+    assert await late.until("question") == asked, "whoever opens the thread later is asked too"
+    harness.pool.get("demo").questions.answer(asked["request"], "accept", {"color": "red"})
+    ended = await reader.until("question_end")
+    assert (ended["request"], ended["outcome"]) == (asked["request"], "accepted")
+    end = await reader.until("turn_end")
+    assert json.loads(end["text"]) == {"action": "accept", "content": {"color": "red"}}
+    assert not [event for event in chat.snapshot("demo") if event["type"] == "question"]
+
+
+async def test_a_permission_that_is_wanted_is_shown_to_whoever_opens_the_thread_later(chat, reader):
+    await chat.send("demo", "tool", "me")
+    asked = await reader.until("permission")
+    late = Reader()
+    await chat.open("demo", None, "me", late)
+    assert await late.until("permission") == asked

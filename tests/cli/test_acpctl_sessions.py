@@ -272,3 +272,32 @@ def test_show_says_what_a_permission_is_wanted_for(daemon, acpctl, changes, line
     shown = acpctl("show", "1234").out.splitlines()
     start = shown.index("PERMISSION")
     assert shown[start + 1 : start + 1 + len(lines)] == lines
+
+
+def test_show_says_what_the_agent_asks(daemon, acpctl):
+    field = {"name": "color", "label": "Color", "kind": "choice", "hint": None, "required": True}
+    choices = [
+        {"value": "r", "label": "Red", "description": ""},
+        {"value": "g", "label": "Gr\x9been", "description": ""},
+    ]
+    question = {
+        "request": "q1",
+        "message": "Which color?\nAnd why?",
+        "mode": "form",
+        "fields": [{**field, "choices": choices}],
+        "url": None,
+        "host": None,
+        "unusable": "its form is too large",
+        "expires_at": "2026-11-24T08:05:00.000Z",
+    }
+    waiting = {**detail(daemon.rows[0]), "question": question}
+    daemon.on("sessions.get", lambda _params, _client: {"session": waiting})
+    shown = acpctl("show", "1234").out.splitlines()
+    start = shown.index("QUESTION")
+    assert shown[start + 1 : start + 6] == [
+        "  Which color?",
+        "  And why?",
+        r"    Color: Red / Gr\x9been (needed)",
+        "  It can't be answered: its form is too large.",
+        "  It expires at 2026-11-24T08:05:00.000Z.",
+    ]

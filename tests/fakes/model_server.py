@@ -6,6 +6,7 @@ It answers by the last line of the newest user message that begins with one of t
     run COMMAND   a call of the shell tool that the request offers; once its result is there, the result in words
     escalate COMMAND   the same, outside of the agent's own sandbox, where the tool has a parameter for that
     explain COMMAND    a sentence, and then the same as run
+    choose QUESTION | A | B   a call of the tool by which claude asks its user, with the choices A and B
     slow          a word, then silence until the client leaves or `ModelServer.release` is called
     fail STATUS   an HTTP error of that status; every time that it is asked
     cut           a word, then silence until `ModelServer.release` is called, and then the connection is cut
@@ -31,7 +32,9 @@ from aiohttp import web
 
 HOST: Final = "127.0.0.1"
 MODEL: Final = "scripted"
-_WORDS: Final = re.compile(r"^[ \t]*(say|run|explain|escalate|slow|fail|cut|recall)\b[ \t]*(.*?)[ \t]*$", re.MULTILINE)
+_WORDS: Final = re.compile(
+    r"^[ \t]*(say|run|explain|escalate|choose|slow|fail|cut|recall)\b[ \t]*(.*?)[ \t]*$", re.MULTILINE
+)
 _SHELL_TOOLS: Final = (
     "bash",
     "Bash",
@@ -124,6 +127,11 @@ def script(request: Request) -> Reply:
             return Reply(
                 pieces=first, tool=tool, arguments=json.dumps(_shell_arguments(request.tools[tool], rest) | extra)
             )
+        case "choose":
+            question, *labels = (part.strip() for part in rest.split("|"))
+            options = [{"label": label, "description": f"About {label}"} for label in labels]
+            asked = {"question": question, "header": "Choice", "options": options, "multiSelect": False}
+            return Reply(tool="AskUserQuestion", arguments=json.dumps({"questions": [asked]}))
         case "slow":
             return Reply(pieces=("Thinking",), hold=True)
         case "fail":

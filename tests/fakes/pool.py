@@ -17,12 +17,15 @@ from acpbot.runtimes.runtime import LimitNotHeld
 from acpbot.sessions.options import NotSet
 from acpbot.sessions.turn import OPERATOR
 from acpbot.sessions.views import (
+    ChoiceRow,
     Detail,
+    FieldRow,
     KillResult,
     PermissionOptionRow,
     PermissionRow,
     PoolCounts,
     ProcessRow,
+    QuestionRow,
     Row,
     ToolCallRow,
 )
@@ -85,6 +88,30 @@ def make_permission() -> PermissionRow:
     )
 
 
+def make_question() -> QuestionRow:
+    """An open question, every key filled."""
+    field = FieldRow(
+        name="color",
+        label="Color",
+        kind="choice",
+        description="Of the button",
+        hint="one of them",
+        required=True,
+        choices=[ChoiceRow(value="r", label="Red", description="As a rose")],
+        default="r",
+    )
+    return QuestionRow(
+        request="q1",
+        message="Which color?",
+        mode="form",
+        fields=[field],
+        url="https://example.com/",
+        host="example.com",
+        unusable="its form is too large",
+        expires_at="2026-11-24T08:05:00.000Z",
+    )
+
+
 class FakePool:
     """Rows that a test sets; ``kills`` and ``cancels`` are what was asked for. ``free`` lets kills end."""
 
@@ -97,6 +124,7 @@ class FakePool:
         self.outputs: dict[str, list[Event]] = {}
         self.kills: list[tuple[list[Target], float | None, bool]] = []
         self.cancels: list[tuple[str, str | None]] = []
+        self.answers: list[tuple[str, dict[str, Any] | None]] = []
         self.free = asyncio.Event()
         self.free.set()
         self.killing = asyncio.Event()
@@ -139,6 +167,7 @@ class FakePool:
             limits_not_held=(LimitNotHeld("memory_max", "agents run without a cgroup here"),),
             options_not_set=(NotSet("effort", "high", "it has no effort 'high', it offers nothing"),),
             permission=make_permission() if self.by_thread[thread_id].state == "waiting" else None,
+            question=make_question() if self.by_thread[thread_id].state == "waiting" else None,
         )
 
     @property
@@ -174,6 +203,18 @@ class FakePool:
         if session_id is not None and session_id != row.session_id:
             raise Conflict(f"cannot cancel: the session of {thread_id} is another one now")
         return "cancelled" if row.state == "busy" else "idle"
+
+    def get(self, thread_id: str) -> Any:
+        return self if self.by_thread[thread_id].session_id is not None else None
+
+    @property
+    def questions(self) -> FakePool:
+        return self
+
+    def answer(self, request: str, action: str, content: dict[str, Any] | None) -> None:
+        if request != "q1":
+            raise NotFound(f"cannot find the question {request[:40]!r}")
+        self.answers.append((action, content))
 
     def subscribe(self, callback: Callable[[str, Row], None]) -> Callable[[], None]:
         self.subscribers.append(callback)

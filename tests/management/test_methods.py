@@ -39,8 +39,8 @@ async def test_hello_comes_first(client):
             "access": "admin",
             "capabilities": [
                 "chat.command", "chat.conversations", "chat.leave", "chat.open", "chat.permit", "chat.send",
-                "daemon.drain", "health.get", "sessions.cancel", "sessions.get", "sessions.kill", "sessions.list",
-                "sessions.tail", "sessions.watch",
+                "daemon.drain", "health.get", "sessions.answer", "sessions.cancel", "sessions.get", "sessions.kill",
+                "sessions.list", "sessions.tail", "sessions.watch",
             ],
         },
     }  # fmt: skip
@@ -50,8 +50,8 @@ async def test_a_method_without_its_service_is_not_served(make_harness):
     harness = await make_harness(chat=None, drain=None)
     client = await harness.client()
     assert client.hello["params"]["capabilities"] == [
-        "health.get", "sessions.cancel", "sessions.get", "sessions.kill", "sessions.list", "sessions.tail",
-        "sessions.watch",
+        "health.get", "sessions.answer", "sessions.cancel", "sessions.get", "sessions.kill", "sessions.list",
+        "sessions.tail", "sessions.watch",
     ]  # fmt: skip
     for method in ("chat.open", "daemon.drain"):
         assert (await client.refused(method))["code"] == -32601
@@ -386,3 +386,16 @@ async def test_an_expected_failure_keeps_its_message(harness, client, caplog):
 async def test_a_result_that_cannot_be_encoded_is_a_crash(harness, client):
     harness.pool.max_sessions = object()
     assert (await client.refused("sessions.list"))["data"]["kind"] == "internal"
+
+
+async def test_a_question_is_answered_in_any_thread_and_audited(harness, client):
+    answer = {"thread": THREAD[-4:], "request": "q1", "action": "accept", "content": {"color": "r"}}
+    assert await client.call("sessions.answer", **answer) == {}
+    assert harness.pool.answers == [("accept", {"color": "r"})]
+    assert (await client.refused("sessions.answer", thread=THREAD, request="q2", action="decline"))["code"] == -32001
+    assert (await client.refused("sessions.answer", thread=THREAD, request="q1", action="ignore"))["code"] == -32602
+
+
+async def test_a_question_of_a_thread_without_a_session_is_not_found(harness, client):
+    harness.pool.change(make_row(THREAD, session_id=None, state="suspended"))
+    assert (await client.refused("sessions.answer", thread=THREAD, request="q1", action="decline"))["code"] == -32001

@@ -15,6 +15,7 @@ from acpbot.errors import InvalidParams
 from acpbot.sessions.turn import Turn
 from acpbot.storage.store import Store
 from tests.support.pool import Harness, Listener
+from tests.support.scripted_agents import scripted
 
 if TYPE_CHECKING:
     from acpbot.sessions.turn import PermissionRequest
@@ -316,7 +317,7 @@ async def test_a_storm_of_answers_is_shown_logged_and_audited_in_a_few_lines(mak
         notes = await ended(send(harness, STATUS, times=500))
     assert notes == [
         *["Allowed by policy: git status"] * 3,
-        "497 more permission requests: 497 allowed by policy.",
+        "497 more requests: 497 allowed by policy.",
     ]
     assert sum(record.message == "permission_answered" for record in caplog.records) == 21
     assert await ended(send(harness, STATUS)) == ["Allowed by policy: git status"], "each turn counts anew"
@@ -325,7 +326,7 @@ async def test_a_storm_of_answers_is_shown_logged_and_audited_in_a_few_lines(mak
     with sqlite3.connect(tmp_path / "audit.sqlite3") as database:
         rows = database.execute("SELECT uid, pid, method, target, outcome FROM audit").fetchall()
     assert rows[0] == (None, None, "permission", "1001", "allowed by policy: git status")
-    assert rows[20][4] == "480 more permission requests: 480 allowed by policy."
+    assert rows[20][4] == "480 more requests: 480 allowed by policy."
     assert len(rows) == 22
 
 
@@ -340,3 +341,10 @@ async def test_a_time_out_is_audited(make, tmp_path):
     with sqlite3.connect(tmp_path / "audit.sqlite3") as database:
         rows = database.execute("SELECT outcome FROM audit").fetchall()
     assert rows == [("rejected since nobody answered in time: git status",)]
+
+
+async def test_a_request_that_is_open_when_the_agent_ends_its_turn_is_closed(make_harness):
+    harness = make_harness(argv=scripted(prompts=[[{"ask": STATUS}, {"end": "end_turn"}]]))
+    listener = await harness.turn("1001", "x")
+    assert [ask.outcome for ask in listener.asks] == ["cancelled"]
+    assert listener.ask_outcomes == ["cancelled"]

@@ -45,6 +45,12 @@ class RecordedTurn:
         assert ask.outcome is not None
         self.open.remove(ask)
 
+    def on_question(self, question) -> None:
+        pass
+
+    def on_question_closed(self, question) -> None:
+        pass
+
     def on_permission_note(self, note) -> None:
         assert not self.ends, note
 

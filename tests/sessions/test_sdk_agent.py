@@ -33,6 +33,20 @@ async def test_a_whole_conversation_with_an_agent_made_with_the_sdk(make_harness
     assert (result.outcome, result.processes_left, result.resumable) == ("ended", 0, False)
 
 
+async def test_the_answer_to_a_form_reaches_an_agent_made_with_the_sdk(make_harness):
+    harness = make_harness(argv=(sys.executable, sdk_agent.__file__))
+    asking = harness.send("1001", "question")
+    await asking.is_asked.wait()
+    question = asking.questions[0]
+    assert [(one.name, one.label, one.kind, one.required) for one in question.form.fields] == [
+        ("size", "Size", "integer", True),
+        ("color", "color", "choice", False),
+    ]
+    question.answer("accept", {"size": 3, "color": "red"})
+    await asking.over.wait()
+    assert asking.text == "You said: question -> accept {'size': 3, 'color': 'red'}"
+
+
 async def test_a_rejection_reaches_an_agent_made_with_the_sdk(make_harness):
     harness = make_harness(argv=(sys.executable, sdk_agent.__file__), policy="deny")
     assert (await harness.turn("1001", "ask")).text == "You said: ask -> selected no"

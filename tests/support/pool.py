@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from acpbot.acp.schema import Update
     from acpbot.runtimes.runtime import Launcher
+    from acpbot.sessions.questions import Question
     from acpbot.sessions.session import Session
     from acpbot.sessions.views import Row
     from acpbot.storage.store import Store
@@ -57,11 +58,14 @@ class Listener:
         self.bodies = ""
         self.asks: list[PermissionRequest] = []
         self.notes: list[PermissionNote] = []
+        self.questions: list[Question] = []
+        self.question_outcomes: list[str | None] = []
         self._end: TurnEnd | None = None
         self.running = asyncio.Event()
         self.over = asyncio.Event()
         self.tool_spoke = asyncio.Event()
         self.wants_permission = asyncio.Event()
+        self.is_asked = asyncio.Event()
         self.ask_outcomes: list[str | None] = []
         self._waiting: list[tuple[str, asyncio.Event]] = []
 
@@ -105,6 +109,13 @@ class Listener:
 
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
         self.ask_outcomes.append(ask.outcome)
+
+    def on_question(self, question: Question) -> None:
+        self.questions.append(question)
+        self.is_asked.set()
+
+    def on_question_closed(self, question: Question) -> None:
+        self.question_outcomes.append(question.outcome)
 
     def on_permission_note(self, note: PermissionNote) -> None:
         self.notes.append(note)

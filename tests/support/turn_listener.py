@@ -14,6 +14,7 @@ from acpbot.sessions.turn import PermissionNote, PermissionRequest, Turn, TurnEn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from acpbot.sessions.questions import Question
     from tests.support.pool import Harness
 
 PATIENCE = 20
@@ -28,12 +29,15 @@ class AnyListener:
         self.kinds: list[str] = []
         self.asks: list[PermissionRequest] = []
         self.notes: list[PermissionNote] = []
+        self.questions: list[Question] = []
+        self.question_outcomes: list[str | None] = []
         self.outcomes: list[str | None] = []
         self.starts = 0
         self._end: TurnEnd | None = None
         self.running = asyncio.Event()
         self.over = asyncio.Event()
         self.wants_permission = asyncio.Event()
+        self.is_asked = asyncio.Event()
         self._more = asyncio.Event()
 
     @property
@@ -67,6 +71,13 @@ class AnyListener:
 
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
         self.outcomes.append(ask.outcome)
+
+    def on_question(self, question: Question) -> None:
+        self.questions.append(question)
+        self.is_asked.set()
+
+    def on_question_closed(self, question: Question) -> None:
+        self.question_outcomes.append(question.outcome)
 
     def on_permission_note(self, note: PermissionNote) -> None:
         self.notes.append(note)

@@ -22,6 +22,7 @@ from acpbot.chat.discord.inbound.read_cursor import ReadCursor
 from acpbot.chat.discord.interactions.commands import PROMPT_SECONDS, SlashCommands
 from acpbot.chat.discord.interactions.gate import InteractionGate
 from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
+from acpbot.chat.discord.interactions.question_prompts import QuestionPrompts
 from acpbot.chat.discord.outbound.outbox import Outbox
 from acpbot.chat.discord.outbound.rest import Rest
 from acpbot.chat.discord.outbound.threads import Threads
@@ -87,6 +88,7 @@ class DiscordChat:
         messages, channels, next_agents = PendingMessages(pool), Channels(pool), NextAgents()
         self._threads = Threads(self.outbox, clock, self._on_crash, lambda: current.discord.auto_archive_minutes)
         prompts = PermissionPrompts(current, channels, self.outbox)
+        questions = QuestionPrompts(current, channels, self.outbox)
         self._commands = SlashCommands(
             settings=current,
             pool=pool,
@@ -105,6 +107,7 @@ class DiscordChat:
             threads=self._threads,
             commands=self._commands,
             prompts=prompts,
+            questions=questions,
             outbox=self.outbox,
             on_crash=self._on_crash,
         )
@@ -141,6 +144,7 @@ class DiscordChat:
             gate=InteractionGate(current, channels, clock),
             commands=self._commands,
             prompts=prompts,
+            questions=questions,
             threads=self._threads,
             outbox=self.outbox,
         )

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.inbound.recheck import AskedBy
     from acpbot.chat.discord.interactions.commands import SlashCommands
     from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
+    from acpbot.chat.discord.interactions.question_prompts import QuestionPrompts
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.threads import Threads
     from acpbot.errors import WireError
@@ -200,6 +201,7 @@ class DiscordPlatform:
         threads: Threads,
         commands: SlashCommands,
         prompts: PermissionPrompts,
+        questions: QuestionPrompts,
         outbox: Outbox,
         on_crash: Callable[[BaseException], object] | None = None,
     ) -> None:
@@ -210,6 +212,7 @@ class DiscordPlatform:
         self._threads = threads
         self._commands = commands
         self._prompts = prompts
+        self._questions = questions
         self._outbox = outbox
         self._access = AccessRecheck(settings, outbox)
         self._reader = MessageReader(settings, pool, channels, outbox)
@@ -237,6 +240,7 @@ class DiscordPlatform:
             outbox=self._outbox,
             reactions=message.reactions,
             prompts=self._prompts,
+            questions=self._questions,
             diffs=self._diffs(incoming.thread_id),
             files=FilePoster(self._outbox, incoming.thread_id),
             footer=self._settings.discord.footer,
@@ -253,7 +257,7 @@ class DiscordPlatform:
         return message.view
 
     def unprompted_view(self, thread_id: str) -> DiscordTurnView:
-        """What shows a text, or a permission request, of the agent while no turn runs: to the thread's owner."""
+        """What shows a text, or a request, of the agent while no turn runs: to the thread's owner."""
         thread = self._pool.thread(thread_id)
         owner = None if thread is None else thread.owner
         return DiscordTurnView(
@@ -261,6 +265,7 @@ class DiscordPlatform:
             outbox=self._outbox,
             reactions=None,
             prompts=self._prompts,
+            questions=self._questions,
             diffs=self._diffs(thread_id),
             files=FilePoster(self._outbox, thread_id),
             footer=False,

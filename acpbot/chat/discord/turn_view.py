@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from acpbot.acp.schema import Update
     from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
+    from acpbot.chat.discord.interactions.question_prompts import QuestionPrompts
     from acpbot.chat.discord.outbound.diff_poster import DiffPoster
     from acpbot.chat.discord.outbound.file_poster import FilePoster
     from acpbot.chat.discord.outbound.outbox import Outbox
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.outbound.reactions import ReactionUpdater
     from acpbot.chat.platform import IncomingMessage
     from acpbot.chat.rendering.answer import Answer
+    from acpbot.sessions.questions import Question
     from acpbot.sessions.turn import PermissionNote, PermissionRequest, TurnEnd
 
 log = get_logger(__name__)
@@ -85,6 +87,7 @@ class DiscordTurnView:
         outbox: Outbox,
         reactions: ReactionUpdater | None,
         prompts: PermissionPrompts,
+        questions: QuestionPrompts,
         diffs: DiffPoster | None,
         files: FilePoster,
         footer: bool,
@@ -104,6 +107,7 @@ class DiscordTurnView:
         self._queue = outbox.queue(self.thread_id)
         self._reactions = reactions
         self._prompts = prompts
+        self._questions = questions
         self._diffs = diffs
         self._files = files
         self._footer = footer
@@ -178,6 +182,18 @@ class DiscordTurnView:
         self._react(ReactionEvent.ANSWERED)
         self._start_typing()
         self._prompts.ended(ask)
+
+    def on_question(self, question: Question) -> None:
+        """Show what the agent asks, with the means to answer."""
+        self._typing.cancel_soon()
+        self._react(ReactionEvent.ASKED)
+        self._questions.asked(self.thread_id, self.asker_id, question)
+
+    def on_question_closed(self, question: Question) -> None:
+        """Take the buttons away."""
+        self._react(ReactionEvent.ANSWERED)
+        self._start_typing()
+        self._questions.ended(question)
 
     def on_permission_note(self, live: Answer, note: PermissionNote) -> None:
         """The live message has a line about an answer of acpbot's own."""

@@ -1,4 +1,4 @@
-"""``sessions.list``, ``get``, ``kill``, ``cancel``."""
+"""``sessions.list``, ``get``, ``kill``, ``cancel``, ``answer``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta
 
-from acpbot.errors import InvalidParams
+from acpbot.errors import InvalidParams, NotFound
 from acpbot.management.method import Call, Method, Params
+from acpbot.sessions.questions import Action  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.sessions.turn import OPERATOR
 from acpbot.sessions.views import SessionState, Target, for_readers
 
@@ -41,6 +42,15 @@ class SessionsCancel(Params, frozen=True):
 
     thread: str
     session_id: str | None = None
+
+
+class SessionsAnswer(Params, frozen=True):
+    """``request``: the question's name. ``content``: the values of its fields, by their names; only with ``accept``."""
+
+    thread: str
+    request: str
+    action: Action
+    content: dict[str, Any] | None = None
 
 
 def list_sessions(call: Call, params: SessionsList) -> dict[str, Any]:
@@ -80,9 +90,22 @@ async def cancel(call: Call, params: SessionsCancel) -> dict[str, Any]:
     return {"outcome": outcome}
 
 
+def answer(call: Call, params: SessionsAnswer) -> dict[str, Any]:
+    """Answer a question of an agent."""
+    pool = call.services.pool
+    thread = pool.resolve(params.thread)
+    session = pool.get(thread)
+    if session is None:
+        raise NotFound(f"cannot answer: no agent runs for thread {thread[:80]} now")
+    session.questions.answer(params.request, params.action, params.content)
+    call.audit(thread, f"answered: {params.action}")
+    return {}
+
+
 METHODS: Final = {
     "sessions.list": Method("read", SessionsList, list_sessions),
     "sessions.get": Method("read", SessionsGet, get),
     "sessions.kill": Method("admin", SessionsKill, kill),
     "sessions.cancel": Method("admin", SessionsCancel, cancel),
+    "sessions.answer": Method("admin", SessionsAnswer, answer),
 }

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from acpctl.chat.chat_view import Option, PermissionRequest, ToolCall
+from acpctl.chat.questions import Question
 from acpctl.client import IN_TURN, objects
 from acpctl.errors import CliError, DaemonError
 from acpctl.exit_codes import FAILED, TIMED_OUT
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acpctl.chat.chat_view import ChatView
+    from acpctl.chat.questions import Answer
     from acpctl.client import DaemonConnection, Message
 
 _REDRAW_SECONDS: Final = 1.0  # a running turn shows its seconds
@@ -41,6 +43,7 @@ class ChatClient:
         self._timeout = timeout
         self._requests: dict[int, _Request] = {}  # without a response yet
         self._permissions: dict[str, PermissionRequest] = {}  # open at the daemon
+        self._questions: dict[str, Question] = {}  # open at the daemon
         self._answered: set[str] = set()  # of these, answered here
         self._text = ""  # the running turn's, as the daemon sent it
         self._started = False
@@ -101,6 +104,23 @@ class ChatClient:
         params = {"thread": self.thread, "request": permission.request, "option": option.option_id}
         self._request("chat.permit", params, lambda _: None, on_error)
 
+    def answer_question(self, question: Question, answer: Answer) -> None:
+        """Answer a question. Where the daemon refuses the answer, the question is asked again, or has ended."""
+        self._answered.add(question.request)
+
+        def on_error(error: DaemonError) -> None:
+            self._answered.discard(question.request)
+            question.restart()
+            if error.kind in {"not_found", "conflict"}:
+                self._questions.pop(question.request, None)
+
+        params: Message = {"thread": self.thread, "request": question.request, "action": answer.action}
+        if answer.content is not None:
+            params["content"] = answer.content
+        if not self._request("sessions.answer", params, lambda _: None, on_error):
+            self._answered.discard(question.request)
+            question.restart()
+
     def fetch_status(self, show: Callable[[Message], None]) -> None:
         """Call ``show`` with the thread's session, once the daemon has sent it."""
 
@@ -134,6 +154,11 @@ class ChatClient:
     def open_permissions(self) -> list[PermissionRequest]:
         """The permission requests that are not answered here."""
         return [request for request in self._permissions.values() if request.request not in self._answered]
+
+    @property
+    def open_questions(self) -> list[Question]:
+        """The questions that are not answered here."""
+        return [question for question in self._questions.values() if question.request not in self._answered]
 
     def seconds_until_due(self) -> float | None:
         """When to redraw and call :meth:`check_timeouts`, whether or not a message comes; ``None``: never."""
@@ -278,6 +303,19 @@ class ChatClient:
         self._answered.discard(request)
         if permission is not None:
             self._view.permission_ended(permission, clean(event.get("outcome")), clean(event.get("reason")))
+
+    def _on_question(self, event: Message) -> None:
+        question = Question(event)
+        if question.request not in self._questions:
+            self._questions[question.request] = question
+            self._view.question_asked(question)
+
+    def _on_question_end(self, event: Message) -> None:
+        request = str(event.get("request"))
+        question = self._questions.pop(request, None)
+        self._answered.discard(request)
+        if question is not None:
+            self._view.question_ended(question, clean(event.get("outcome")))
 
     def _on_notice(self, event: Message) -> None:
         self._view.notice(clean(event.get("text")))

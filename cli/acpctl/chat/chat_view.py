@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from acpctl.chat.questions import Question
     from acpctl.errors import CliError
 
 ALWAYS: Final = (
@@ -135,6 +136,15 @@ class ChatView(Protocol):
         """A request is no longer open; ``outcome``: ``selected``, ``cancelled`` or ``expired``.
 
         ``reason``: why the daemon answered it by itself, empty where it did not.
+        """
+
+    def question_asked(self, question: Question) -> None:
+        """The agent asks something."""
+
+    def question_ended(self, question: Question, outcome: str) -> None:
+        """A question is no longer open.
+
+        ``outcome``: ``accepted``, ``declined``, ``cancelled``, ``expired`` or ``completed``.
         """
 
     def notice(self, text: str) -> None:

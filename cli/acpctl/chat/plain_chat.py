@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from acpctl.chat.chat_client import ChatClient
 from acpctl.chat.chat_text import HELP_LINES, Command, parse_command, plan_lines, status_lines, stop_text, tool_mark
+from acpctl.chat.questions import Answer
 from acpctl.exit_codes import DONE, FAILED
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from acpctl.chat.chat_view import PermissionRequest, ToolCall
+    from acpctl.chat.questions import Question
     from acpctl.client import DaemonConnection
     from acpctl.errors import CliError
     from acpctl.options import GlobalOptions
@@ -27,7 +29,10 @@ _FAILED_STOP_REASONS: Final = frozenset({"error", "cancelled"})
 
 
 class PlainView:
-    """Writes the agent's text to stdout and the rest to stderr. Rejects every permission: nobody can answer it."""
+    """Writes the agent's text to stdout and the rest to stderr. Rejects every permission and declines every question.
+
+    Nobody can answer them.
+    """
 
     def __init__(self, out: Output) -> None:
         self.client: ChatClient | None = None
@@ -86,6 +91,15 @@ class PlainView:
 
     def permission_ended(self, request: PermissionRequest, outcome: str, reason: str) -> None:
         """Nothing: :meth:`permission_requested` has said it."""
+
+    def question_asked(self, question: Question) -> None:
+        """Decline it, and say so."""
+        if self.client is not None:
+            self._out.note(f"question declined, there is no terminal to ask at: {question.summary}")
+            self.client.answer_question(question, Answer("decline"))
+
+    def question_ended(self, question: Question, outcome: str) -> None:
+        """Nothing: :meth:`question_asked` has said it."""
 
     def notice(self, text: str) -> None:
         """Write it to stderr."""

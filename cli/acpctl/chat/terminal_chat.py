@@ -9,7 +9,7 @@ from acpctl.chat.chat_text import HELP_LINES, Command, opening_lines, parse_comm
 from acpctl.chat.line_editor import Frame, LineEditor
 from acpctl.chat.terminal_view import TerminalView
 from acpctl.exit_codes import DONE, INTERRUPTED
-from acpctl.text import clean_lines
+from acpctl.text import clean, clean_lines
 
 if TYPE_CHECKING:
     from acpctl.client import DaemonConnection, Message
@@ -39,6 +39,8 @@ class _TerminalChat:
         self._view.client = self._client
         self._cancelled = False  # the running turn
         self._permission = ""  # the request that the last frame showed
+        self._question = ""  # the same of questions
+        self._early = ""  # what was typed when a question came: it is no answer to it
 
     def run(self, agent: str | None, resume: str | None) -> int:
         client, out = self._client, self._out
@@ -69,6 +71,7 @@ class _TerminalChat:
         seconds = self._client.seconds_until_due()
         finished = self._view.take_finished()
         self._drop_early_answer()
+        self._note_early_line()
         return Frame(finished, self._view.live_rows(), label, bell=bell, seconds=seconds)
 
     def _drop_early_answer(self) -> None:
@@ -79,6 +82,14 @@ class _TerminalChat:
         if self._client.open_permissions and self._client.open_permissions[0].match(self._editor.text) is not None:
             self._editor.clear()
 
+    def _note_early_line(self) -> None:
+        """A question is shown now: what is typed already is a prompt, not the answer."""
+        shown = self._view.shown_question
+        if shown is None or shown[0] == self._question:
+            return
+        self._question = shown[0]
+        self._early = self._editor.text
+
     def _interrupt(self) -> None:
         if self._cancelled or not self._client.busy:
             self._editor.exit(INTERRUPTED)
@@ -88,7 +99,7 @@ class _TerminalChat:
         self._client.cancel()
 
     def _handle_line(self, line: str) -> None:
-        """Send a prompt, answer a permission request, or run a command."""
+        """Send a prompt, answer a permission request or a question, or run a command."""
         client, view = self._client, self._view
         view.hint("")
         match parse_command(line):
@@ -108,6 +119,8 @@ class _TerminalChat:
                 client.fetch_status(show)
             case _ if client.open_permissions:
                 self._answer_permission(line)
+            case _ if client.open_questions:
+                self._answer_question(line)
             case _ if line.strip() and client.send_prompt(line):
                 view.prompt_sent(clean_lines(line))
 
@@ -121,3 +134,20 @@ class _TerminalChat:
             return
         self._view.permission_answered(request, option.label)
         self._client.answer_permission(request, option)
+
+    def _answer_question(self, line: str) -> None:
+        question, early = self._client.open_questions[0], self._early
+        self._early = ""
+        if self._view.shown_question is None or self._view.shown_question[0] != question.request:
+            return  # the answer was for one that has ended since
+        if early and line.startswith(early):
+            self._view.hint(f"not sent, it was typed before the question came: {clean(line)}")
+            return
+        try:
+            answer = question.take(line)
+        except ValueError as error:
+            self._view.hint(str(error))
+            return
+        self._view.question_answered(question, "declined" if answer and answer.action == "decline" else clean(line))
+        if answer is not None:
+            self._client.answer_question(question, answer)

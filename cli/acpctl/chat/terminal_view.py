@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from acpctl.chat.chat_client import ChatClient
     from acpctl.chat.chat_view import PermissionRequest, ToolCall
+    from acpctl.chat.questions import Question
     from acpctl.errors import CliError
     from acpctl.render.renderer import Renderer
 
@@ -40,6 +41,7 @@ class TerminalView:
         self._shown_prompts: list[str] = []  # shown when they were typed, so not again when their turn starts
         self._hint = ""
         self._shown_permission = ""
+        self._shown_question: tuple[str, int] | None = None
 
     # ChatView.
 
@@ -84,6 +86,17 @@ class TerminalView:
             what = "closed" if outcome == "selected" else outcome
             self._add(f"permission {what}{f', {reason}' if reason else ''}: {request.summary}", "dim")
 
+    def question_asked(self, question: Question) -> None:
+        """Ring the bell; it is shown once it is the first that waits."""
+        del question
+        self._flush()
+        self.rings = True
+
+    def question_ended(self, question: Question, outcome: str) -> None:
+        """Say how it ended, where that was not an answer."""
+        if outcome not in {"accepted", "declined"}:
+            self._add(f"question {outcome}: {question.summary}", "dim")
+
     def notice(self, text: str) -> None:
         """Show it."""
         self._add(text, "yellow")
@@ -126,6 +139,11 @@ class TerminalView:
         """Show the chosen option."""
         self._add(f"{name}: {request.summary}", "magenta")
 
+    def question_answered(self, question: Question, answer: str) -> None:
+        """Show what was answered to the step of a question; ``answer`` is empty where it was left out."""
+        del question
+        self._add(f"  {answer or '(nothing)'}", "magenta")
+
     def add_lines(self, lines: list[str] | tuple[str, ...]) -> None:
         """Show the answer to a command of the chat."""
         for line in lines:
@@ -136,6 +154,7 @@ class TerminalView:
     def take_finished(self) -> list[str]:
         """The rows that have been finished since the last call."""
         self._show_permission()
+        self._show_question()
         finished, self._finished = self._finished, []
         return finished
 
@@ -173,6 +192,8 @@ class TerminalView:
         client = self.client
         if client is not None and client.open_permissions:
             return f"1-{len(client.open_permissions[0].options)}, y or n > "
+        if self.shown_question:
+            return f"{self.client.open_questions[0].label} > " if self.client is not None else "> "
         if client is not None and client.busy:
             return f"{duration(time.monotonic() - client.turn_started)} > "
         return "> "
@@ -191,6 +212,27 @@ class TerminalView:
         self._flush()
         columns = self._columns()
         for line in request.lines():
+            self._finished += [self._out.paint(row, "yellow") for row in _cut_rows(line, columns)]
+
+    @property
+    def shown_question(self) -> tuple[str, int] | None:
+        """The question, and the step of it, that is shown and may be answered; ``None`` where none is."""
+        question = self._question()
+        return None if question is None else self._shown_question
+
+    def _question(self) -> Question | None:
+        """The question that waits for an answer; permission requests come first."""
+        client = self.client
+        return None if client is None or client.open_permissions else next(iter(client.open_questions), None)
+
+    def _show_question(self) -> None:
+        question = self._question()
+        if question is None or (question.request, question.step) == self._shown_question:
+            return
+        self._shown_question = (question.request, question.step)
+        self._flush()
+        columns = self._columns()
+        for line in question.lines():
             self._finished += [self._out.paint(row, "yellow") for row in _cut_rows(line, columns)]
 
     def _tool_row(self, call: ToolCall, note: str) -> str:

@@ -9,7 +9,14 @@ from acpctl.exit_codes import DONE
 from acpctl.options import OutputFormat, ThreadArgument, global_options
 from acpctl.quantities import plural
 from acpctl.render.output import Output
-from acpctl.render.session_rows import open_tool_calls, permission_lines, process_table, session_fields, state_cell
+from acpctl.render.session_rows import (
+    open_tool_calls,
+    permission_lines,
+    process_table,
+    question_lines,
+    session_fields,
+    state_cell,
+)
 from acpctl.text import clean, truncate
 from acpctl.thread_refs import fetch_session, parse_thread
 
@@ -46,6 +53,8 @@ def _page(row: dict[str, Any], out: Output, stderr_lines: int) -> list[str]:
     page += out.fields(session_fields(row, out))
     if permission := permission_lines(row):
         page += ["", out.paint("PERMISSION", "head"), *(f"  {line}" for line in permission)]
+    if question := question_lines(row):
+        page += ["", out.paint("QUESTION", "head"), *(f"  {line}" for line in question)]
     if calls := open_tool_calls(row):
         page += ["", out.paint("TOOL CALLS", "head"), *(f"  {call}" for call in calls)]
     if processes := objects(row.get("process_tree")):

@@ -219,6 +219,23 @@ def permission_lines(row: Row) -> list[str]:
     return [*lines, f"Answers: {options or 'none'}; it expires at {clean(permission.get('expires_at'))}."]
 
 
+def question_lines(row: Row) -> list[str]:
+    """The agent's question in an answer to ``sessions.get``; readers are not told what is asked."""
+    question = row.get("question")
+    if not isinstance(question, dict):
+        return []
+    lines = clean_lines(question.get("message")).split("\n")
+    if url := clean(question.get("url")):
+        lines.append(f"Page at {clean(question.get('host'))}: {url}")
+    for field in objects(question.get("fields")):
+        choices = " / ".join(clean(one.get("label")) for one in objects(field.get("choices")))
+        about = ": ".join(part for part in (clean(field.get("label")), choices or clean(field.get("hint"))) if part)
+        lines.append(f"  {about}{' (needed)' if field.get('required') is True else ''}")
+    if unusable := clean(question.get("unusable")):
+        lines.append(f"It can't be answered: {unusable}.")
+    return [*filter(None, lines), f"It expires at {clean(question.get('expires_at'))}."]
+
+
 def open_tool_calls(row: Row) -> list[str]:
     """The open tool calls in an answer to ``sessions.get``, a line each."""
     lines = []

@@ -11,6 +11,7 @@ from acpbot.acp.schema import Update
 from acpbot.aio import Backoff
 from acpbot.chat.discord.access import Channels, CurrentSettings
 from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
+from acpbot.chat.discord.interactions.question_prompts import QuestionPrompts
 from acpbot.chat.discord.outbound.channel_queue import NONCE_SECONDS
 from acpbot.chat.discord.outbound.file_poster import FilePoster
 from acpbot.chat.discord.outbound.outbox import Outbox
@@ -60,6 +61,7 @@ def turn_view(outbox: Outbox, pool: Pool) -> DiscordTurnView:
         outbox=outbox,
         reactions=ReactionUpdater(outbox, settings.reactions, "1", "2"),
         prompts=PermissionPrompts(CurrentSettings(settings), Channels(pool), outbox),
+        questions=QuestionPrompts(CurrentSettings(settings), Channels(pool), outbox),
         diffs=None,
         files=FilePoster(outbox, "1"),
         footer=False,

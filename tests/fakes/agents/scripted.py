@@ -5,8 +5,10 @@ same after `session/load` and `session/resume`. ``prompts``: the steps of each p
 ``replay``: steps before the answer to `session/load`. Each step is an object:
 ``say``: a piece of text, of the message ``id`` if there is one; ``update``: the body of an update; ``end``: answer the
 prompt with this stop reason; ``ask``: request a permission with this tool call, and go on; ``answer``: say what it was
-answered; ``echo``: say the prompt's blocks, as JSON; ``keep``: add them to this file, on a line; ``pause``: wait until
-somebody has written into this FIFO. ``times``: how often the step is done.
+answered; ``elicit``: ask people with these parameters, as the request ``id`` if there is one, and go on;
+``answered``: say the answer to that, as JSON; ``complete``: report that what was to be done at the address with this id
+is done; ``withdraw``: withdraw the question; ``echo``: say the prompt's blocks, as JSON; ``keep``: add them to this
+file, on a line; ``pause``: wait until somebody has written into this FIFO. ``times``: how often the step is done.
 """
 
 from __future__ import annotations
@@ -55,6 +57,20 @@ class Scripted:
             self.asked = agent.ask("allow_once:yes", "reject_once:no", toolCall=step["ask"])
         elif "answer" in step:
             agent.say(chosen(agent.wait_for(self.asked)))
+        elif "elicit" in step:
+            params = {"sessionId": agent.session, **step["elicit"]}
+            if "id" in step:
+                self.asked = step["id"]
+                agent.send(id=self.asked, method="elicitation/create", params=params)
+            else:
+                self.asked = agent.call("elicitation/create", params)
+        elif "answered" in step:
+            reply = agent.wait_for(self.asked)
+            agent.say(json.dumps(reply.get("result", reply.get("error"))) + "\n")
+        elif "complete" in step:
+            agent.send(method="elicitation/complete", params={"elicitationId": step["complete"]})
+        elif "withdraw" in step:
+            agent.send(method="$/cancel_request", params={"requestId": self.asked})
         elif "echo" in step:
             agent.say(json.dumps(request["params"]["prompt"]))
         elif "keep" in step:

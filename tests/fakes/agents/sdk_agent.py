@@ -16,7 +16,7 @@ OPTIONS = [
 
 
 class SdkAgent(acp.Agent):
-    """Streams, asks for a permission on `ask`, waits for a cancel on `wait`."""
+    """Streams, asks for a permission on `ask`, for a form on `question`, waits for a cancel on `wait`."""
 
     def __init__(self) -> None:
         self._cancelled = asyncio.Event()
@@ -28,6 +28,8 @@ class SdkAgent(acp.Agent):
         assert client_info is not None
         assert client_info.name == "acpbot"
         assert not client_capabilities.terminal
+        assert client_capabilities.elicitation.form is not None
+        assert client_capabilities.elicitation.url is not None
         return acp.InitializeResponse(
             protocol_version=protocol_version,
             agent_info=schema.Implementation(name="sdk-agent", version="1"),
@@ -53,6 +55,17 @@ class SdkAgent(acp.Agent):
             answer = await self._client.request_permission(session_id, call, OPTIONS)
             await self._client.session_update(session_id, acp.update_tool_call("t1", status="completed"))
             await self._say(session_id, f" -> {answer.outcome.outcome} {getattr(answer.outcome, 'option_id', '')}")
+        if words == "question":
+            form = schema.ElicitationSchema(
+                properties={
+                    "size": schema.ElicitationIntegerPropertySchema(type="integer", title="Size", minimum=1),
+                    "color": schema.ElicitationStringPropertySchema(type="string", enum=["red", "green"]),
+                },
+                required=["size"],
+            )
+            mode = schema.ElicitationFormSessionMode(session_id=session_id, requested_schema=form)
+            reply = await self._client.create_elicitation("How large?", mode)
+            await self._say(session_id, f" -> {reply.action} {reply.content}")
         if words == "wait":
             await self._cancelled.wait()
             return acp.PromptResponse(stop_reason="cancelled")

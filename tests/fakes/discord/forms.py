@@ -121,6 +121,32 @@ def _component(path: str, item: dict[str, Any], seen: set[str]) -> None:
                     raise errors.too_long(f"{path}.options.{k}.{name}", OPTION_TEXT_MAX)
 
 
+def modal(data: dict[str, Any]) -> None:
+    """A window of text inputs, each in a label or, as of old, in a row (components/reference, label, text input)."""
+    rows = data.get("components") or []
+    if not 1 <= len(rows) <= ROWS_MAX:
+        raise errors.bad_length("data.components", 1, ROWS_MAX)
+    texts = {
+        "data.title": (data.get("title"), 45, True),
+        "data.custom_id": (data.get("custom_id"), CUSTOM_ID_MAX, True),
+    }
+    for i, row in enumerate(rows):
+        path, in_row = f"data.components.{i}", row.get("type") == ROW
+        field = row["components"][0] if in_row else row.get("component") or {}
+        if row.get("type") not in (ROW, 18) or field.get("type") != 4:
+            raise errors.invalid(f"{path}.type", "BASE_TYPE_CHOICES", 'Value of field "type" must be one of (1, 18).')
+        texts[f"{path}.label"] = ((field if in_row else row).get("label"), 45, True)
+        texts[f"{path}.description"] = (row.get("description"), OPTION_TEXT_MAX, False)
+        texts[f"{path}.component.custom_id"] = (field.get("custom_id"), CUSTOM_ID_MAX, True)
+        most = field.get("max_length") or 4000
+        if not 1 <= most <= 4000:
+            raise errors.bad_length(f"{path}.component.max_length", 1, 4000)
+        texts[f"{path}.component.value"] = (field.get("value"), most, False)
+    for path, (text, most, needed) in texts.items():
+        if len(text or "") > most or (needed and not text):
+            raise errors.bad_length(path, int(needed), most)
+
+
 def _attachments(
     world: World, call: Call, data: dict[str, Any], channel: Channel, before: Message | None
 ) -> list[Attachment]:

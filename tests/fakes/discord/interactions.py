@@ -240,6 +240,8 @@ class Interactions:
             if kind == 7 and one.message is not None:
                 fields = forms.message_fields(self.world, call, data, one.channel, one.message)
                 self.world.edit(one.message, **fields)
+        elif kind == 9:
+            forms.modal(data)
         elif kind == 8 and len(data.get("choices") or []) > forms.OPTIONS_MAX:
             raise errors.bad_length("data.choices", 0, forms.OPTIONS_MAX)
         one.response_type, one.response, one.responded_at = kind, data, time.monotonic()

@@ -10,7 +10,7 @@ import discord
 
 from acpbot.aio import KeyedLocks, retry
 from acpbot.chat.discord import compat
-from acpbot.chat.discord.interactions import menus
+from acpbot.chat.discord.interactions import menus, question_parts
 from acpbot.chat.discord.outbound.rest import CLOSED, NO_ANSWER
 from acpbot.logs import get_logger
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.interactions.commands import SlashCommands
     from acpbot.chat.discord.interactions.gate import InteractionGate
     from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
+    from acpbot.chat.discord.interactions.question_prompts import QuestionPrompts
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.threads import Threads
 
@@ -47,6 +48,7 @@ class Bot(discord.Client):
         gate: InteractionGate,
         commands: SlashCommands,
         prompts: PermissionPrompts,
+        questions: QuestionPrompts,
         threads: Threads,
         outbox: Outbox,
     ) -> None:
@@ -66,6 +68,7 @@ class Bot(discord.Client):
         self._gate = gate
         self._commands = commands
         self._prompts = prompts
+        self._questions = questions
         self._threads = threads
         self._outbox = outbox
         self._fetches = KeyedLocks()
@@ -201,16 +204,19 @@ class Bot(discord.Client):
         await self._intake.thread_deleted(str(payload.thread_id))
 
     async def on_interaction(self, interaction: discord.Interaction) -> None:
-        """Somebody has pressed a button, used a menu, given a slash command, or is typing one."""
+        """Somebody has pressed a button, used a menu, sent a window, given a slash command, or is typing one."""
         if interaction.id in self._interactions:
             return  # the gateway may send one twice, and it must have its effect once
         self._interactions.append(interaction.id)
         if not await self._gate.admits(interaction):
             return
         kind = discord.InteractionType
-        if interaction.type is kind.component:
-            data: Any = interaction.data or {}
-            menu = menus.decode(str(data.get("custom_id")))
+        data: Any = interaction.data or {}
+        custom_id = str(data.get("custom_id"))
+        if interaction.type in {kind.component, kind.modal_submit} and (part := question_parts.decode(custom_id)):
+            await self._questions.on_interaction(interaction, part)
+        elif interaction.type is kind.component:
+            menu = menus.decode(custom_id)
             if menu is None:
                 await self._prompts.on_click(interaction)
             else:

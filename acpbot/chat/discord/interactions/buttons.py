@@ -214,9 +214,14 @@ def ask_text(ask: PermissionRequest, part: Shown, asker_id: str) -> str:
             lines.append(f"The attached file has all of it, {part.left_out:,} characters more than you see here.")
         if any(option.kind == "allow_always" for option in ask.options):
             lines.append(ALWAYS)
-    who = f"{_mention(asker_id)} or an admin" if _ID.fullmatch(asker_id) else "an admin"
-    lines.append(f"Waiting for {who}. Expires <t:{ask.expires_at:.0f}:R>.")
+    lines.append(waiting(asker_id, ask.expires_at))
     return "\n".join(lines)
+
+
+def waiting(asker_id: str, expires_at: float) -> str:
+    """Who may answer, and until when (Unix time)."""
+    who = f"{mention(asker_id)} or an admin" if _ID.fullmatch(asker_id) else "an admin"
+    return f"Waiting for {who}. Expires <t:{expires_at:.0f}:R>."
 
 
 def end_text(ask: PermissionRequest, part: Shown, asker_id: str) -> str:
@@ -232,7 +237,7 @@ def _end_words(ask: PermissionRequest, asker_id: str) -> str:
     if ask.outcome != "selected":
         return "⏹️ No longer needed"
     by = ask.answered_by
-    who = "an operator" if by is None else _mention(by)
+    who = "an operator" if by is None else mention(by)
     kind = "" if ask.chosen is None else ask.chosen.kind
     if kind == "allow_always" and by != asker_id:
         return f"✅ Allowed by {who}, whose Always holds for their own turns"
@@ -256,7 +261,7 @@ def not_yours(asker_id: str) -> str:
     """Answer to a click of somebody who may not answer this request."""
     if not _ID.fullmatch(asker_id):
         return "Only an admin of the bot can answer this one."
-    return f"Only {_mention(asker_id)} or an admin of the bot can answer this one."
+    return f"Only {mention(asker_id)} or an admin of the bot can answer this one."
 
 
 def answered_already(outcome: PermissionOutcome, answered_by: str | None = None) -> str:
@@ -265,11 +270,12 @@ def answered_already(outcome: PermissionOutcome, answered_by: str | None = None)
         return "Too late: this request timed out."
     if outcome == "cancelled":
         return "This request is no longer needed."
-    who = f" by {_mention(answered_by)}" if answered_by is not None else ""
+    who = f" by {mention(answered_by)}" if answered_by is not None else ""
     return f"This was answered already{who}."
 
 
-def _mention(user_id: str) -> str:
+def mention(user_id: str) -> str:
+    """A person, by their id."""
     return f"<@{user_id}>"
 
 

@@ -15,8 +15,8 @@ from acpbot.chat.discord import access
 from acpbot.chat.discord.access import author_of
 from acpbot.chat.discord.interactions import buttons
 from acpbot.chat.discord.interactions.command_text import NOT_HERE
-from acpbot.chat.discord.interactions.respond import log_unanswered, respond, whisper
-from acpbot.chat.discord.outbound.rest import CLOSED, FILE_BYTES_MOST, NO_ANSWER, File
+from acpbot.chat.discord.interactions.respond import remove_buttons, respond, whisper
+from acpbot.chat.discord.outbound.rest import FILE_BYTES_MOST, File
 from acpbot.errors import Conflict, InvalidParams
 from acpbot.logs import get_logger
 
@@ -116,7 +116,7 @@ class PermissionPrompts:
             log.info("click_denied", user=author.id, channel=source.channel_id)
             await whisper(interaction, NOT_HERE)
         elif prompt is None:
-            await self._remove_old_buttons(interaction)
+            await remove_buttons(interaction, buttons.STALE)
         elif not access.may_control(self._settings.discord, author, source, prompt.asker_id):
             await whisper(interaction, buttons.not_yours(prompt.asker_id))
         elif prompt.ask.outcome is not None:
@@ -138,15 +138,6 @@ class PermissionPrompts:
             await whisper(interaction, f"{error}.")
         finally:
             prompt.post.unfreeze(delivered=shown)
-
-    async def _remove_old_buttons(self, interaction: discord.Interaction) -> None:
-        """Answer a click on a button of a request that is not open any more."""
-        if not await respond(interaction, lambda: interaction.response.edit_message(view=None)):
-            return
-        try:
-            await interaction.followup.send(buttons.STALE, ephemeral=True)
-        except (*NO_ANSWER, CLOSED) as error:
-            log_unanswered(interaction, error)
 
 
 def _file(ask: PermissionRequest, whole: str) -> File:

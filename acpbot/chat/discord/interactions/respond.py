@@ -54,6 +54,16 @@ async def whisper(interaction: discord.Interaction, text: str) -> bool:
     return await respond(interaction, lambda: interaction.response.send_message(text, ephemeral=True))
 
 
+async def remove_buttons(interaction: discord.Interaction, text: str) -> None:
+    """Take the buttons off the message, as the first response, and tell the person why."""
+    if not await respond(interaction, lambda: interaction.response.edit_message(view=None)):
+        return
+    try:
+        await interaction.followup.send(text, ephemeral=True)
+    except (*NO_ANSWER, CLOSED) as error:
+        log_unanswered(interaction, error)
+
+
 async def show(interaction: discord.Interaction, menu: Menu) -> bool:
     """Show it to the person as the first response: in the place of the menu that was used, else as a new message."""
     if interaction.type is discord.InteractionType.component:

@@ -269,5 +269,5 @@ async def test_what_a_policy_answers_is_one_line_of_the_answer(tmp_path):
         await scene.idle(thread, 1)
         line = "🔐 Allowed by policy: `[click](https://x.test) '<@1>'`"
         text = scene.text(thread)
-        assert text.endswith(f"{line}\n{line}\n{line}\n🔐 47 more permission requests: 47 allowed by policy.")
+        assert text.endswith(f"{line}\n{line}\n{line}\n🔐 47 more requests: 47 allowed by policy.")
         assert len(scene.bodies(thread)) == 1

@@ -48,9 +48,9 @@ NOT_SHOWN: Final = (
 )
 
 _STOPPED: Final = {
-    "refusal": "The agent refused to go on.",
-    "max_tokens": "The answer was cut: it has reached the model's limit of tokens.",
-    "max_turn_requests": "The agent stopped: it has reached its limit of requests in one turn.",
+    "refusal": "The model declined this request.",
+    "max_tokens": 'Cut off at the model\'s output limit. Say "continue".',
+    "max_turn_requests": 'Stopped at the agent\'s limit of requests in one turn. Say "continue".',
 }
 
 _NOTIFIED: Final = {
@@ -351,7 +351,7 @@ class DiscordTurnView:
         elif end.stop_reason != "end_turn":
             live.notice(f"The agent stopped: {code(end.stop_reason)}.")
         elif is_blank("".join(live.bodies())):
-            live.notice("The agent ended its turn without saying anything.")
+            live.notice("The agent finished without a reply.")
         if self._footer and end.facts is not None:
             live.footer(footer_text(end.facts))
 

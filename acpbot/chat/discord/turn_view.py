@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from acpbot.aio import TaskSet
+from acpbot.chat.conversation import INCOMPLETE
 from acpbot.chat.discord.outbound.reactions import STOP_EVENTS, ReactionEvent
 from acpbot.chat.discord.outbound.rest import FILE_BYTES_MOST, File, RequestRefused, Unreachable
 from acpbot.chat.rendering.footer import footer_text
@@ -401,6 +402,8 @@ class DiscordTurnView:
             self._loss_reported = True
             self._react(ReactionEvent.ERROR)
             self._undelivered(self, error)
+            if not error.status:  # a defect, and not an answer of Discord's: the thread takes other messages
+                self._outbox.post(self.thread_id, INCOMPLETE)
 
     def _post_as_text(self, rest: str) -> None:
         """Files are not allowed here: post the rest as messages, 50 at most."""

@@ -42,9 +42,9 @@ _ACTION_MAX: Final = 150
 _PLANS_MAX: Final = 64
 TEXT_LIMIT: Final = 1024 * 1024
 """Characters of one answer."""
-AFRESH: Final = "The agent could not pick the earlier conversation up again: it starts afresh and knows nothing of it."
-INTERRUPTED: Final = "⚠️ acpbot was restarted in the middle of this answer, and the agent was stopped with it."
-UNREADABLE: Final = "⚠️ acpbot was restarted and cannot read a message any more that waited here: send it again."
+AFRESH: Final = "I couldn't restore the earlier conversation, so I'm starting fresh without its context."
+INTERRUPTED: Final = "⚠️ I was restarted mid-answer, so this one is incomplete."
+UNREADABLE: Final = "⚠️ A queued message was lost in the restart. Please resend it."
 INCOMPLETE: Final = (
     "😱 Something went wrong on my side: the answer to this message may be incomplete. An admin can check the log."
 )
@@ -54,12 +54,12 @@ REPORTED: Final = "The agent reported this error."
 _SILENT: Final = frozenset({"evicted", "expired"})
 
 _ENDS: Final = {
-    "killed": "An operator ended this session.",
+    "killed": "An admin stopped this session.",
     "suspended": "This session was closed.",
-    "crashed": "The agent ended unexpectedly.",
+    "crashed": "The agent crashed.",
     "start_failed": "The agent could not be started.",
     "stuck": "The agent did not stop when it was asked to, so I ended its session.",
-    "stopped": "acpbot is stopping.",
+    "stopped": "I'm restarting.",
 }
 
 
@@ -80,13 +80,15 @@ def end_text(reason: Reason, detail: str | None, *, resumable: bool) -> str | No
 
 
 def _next_message(*, resumable: bool) -> str:
-    return f"Your next message {'picks the conversation up again' if resumable else 'starts a new one'}."
+    if resumable:
+        return "Send a message to carry on where you left off."
+    return "Your next message starts a new conversation."
 
 
 def stuck_text(activity: str | None, seconds: float) -> str:
     """What a thread reads about an agent that has been silent for too long."""
-    blocked = f" It is waiting for: {activity}." if activity else ""
-    return f"The agent has said nothing for {long_duration(seconds)}.{blocked} You can wait, or cancel the turn."
+    running = f"; still running {activity}" if activity else ""
+    return f"No output for {long_duration(seconds)}{running}. Wait, or stop it with /cancel."
 
 
 def choice_dropped_text(category: str, value: str) -> str:

@@ -266,7 +266,7 @@ class _LocalTurnView:
         on_persisted()
 
     def on_deferred(self) -> None:
-        error = "acpbot is stopping; your message is kept, and runs once it is back"
+        error = "I'm restarting; your message is kept, and runs once I'm back"
         self._emit({"type": "turn_end", "stop_reason": "kept", "text": "", "error": error})
 
     def on_refused(self) -> None:

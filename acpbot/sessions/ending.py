@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-KILLED: Final = "An operator ended this session."
+KILLED: Final = "An admin stopped this session."
 SUSPENDED: Final = "This session was closed."
 _LATE_SECONDS: Final = 0.25
 
@@ -84,4 +84,4 @@ class SessionEnder:
     def _begin_all(self, grace: float) -> list[asyncio.Task[TerminationResult]]:
         table = self._table
         sessions = (*table.current.values(), *table.closing, *table.unverified)
-        return [session.end("stopped", grace=grace, detail="acpbot is stopping.") for session in sessions]
+        return [session.end("stopped", grace=grace, detail="I'm restarting.") for session in sessions]

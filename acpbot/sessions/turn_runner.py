@@ -219,8 +219,7 @@ class TurnRunner:
         refusal = await refusal_of(turn)
         is_first = bool(self.queue) and self.queue[0] is turn  # it may have been withdrawn meanwhile
         if refusal is not None and is_first:
-            self.queue.popleft()
-            turn.finish(TurnEnd("error", refusal))
+            self.queue.popleft().finish(TurnEnd("error", refusal))
         return refusal is None and is_first
 
     async def _run_turn(self, agent: Agent, turn: Turn) -> None:

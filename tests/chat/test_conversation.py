@@ -15,11 +15,11 @@ from acpbot.sessions.turn import TurnEnd
 @pytest.mark.parametrize(
     ("reason", "detail", "resumable", "words"),
     [
-        ("killed", "x", True, "An operator ended this session. Your next message picks the conversation up again."),
-        ("killed", None, False, "An operator ended this session. Your next message starts a new one."),
-        ("crashed", "exit code 3", True, "The agent ended unexpectedly: exit code 3. Your next message picks the"),
-        ("crashed", "cannot go on: it ended", True, "Cannot go on: it ended. Your next message picks the"),
-        ("crashed", None, False, "The agent ended unexpectedly. Your next message starts a new one."),
+        ("killed", "x", True, "An admin stopped this session. Send a message to carry on where you left off."),
+        ("killed", None, False, "An admin stopped this session. Your next message starts a new conversation."),
+        ("crashed", "exit code 3", True, "The agent crashed: exit code 3. Send a message to carry on"),
+        ("crashed", "cannot go on: it ended", True, "Cannot go on: it ended. Send a message to carry on"),
+        ("crashed", None, False, "The agent crashed. Your next message starts a new conversation."),
         ("expired", None, True, None),
         ("evicted", None, True, None),
     ],
@@ -35,9 +35,9 @@ def test_a_thread_reads_why_its_session_ended_and_what_comes_next(reason, detail
 
 def test_a_thread_reads_which_tool_its_silent_agent_waits_for():
     assert stuck_text("npm run dev", 600) == (
-        "The agent has said nothing for 10 minutes. It is waiting for: npm run dev. You can wait, or cancel the turn."
+        "No output for 10 minutes; still running npm run dev. Wait, or stop it with /cancel."
     )
-    assert "waiting" not in stuck_text(None, 45)
+    assert "running" not in stuck_text(None, 45)
 
 
 def test_a_thread_reads_which_folder_is_deleted_and_when():

@@ -114,7 +114,7 @@ async def test_a_killed_session_gets_a_notice(chat, reader, harness):
     await reader.until("turn_end")
     await harness.pool.kill([Target(thread_id="demo", session_id=harness.row("demo").session_id)])
     notice = await reader.until("notice")
-    assert notice["text"] == "An operator ended this session. Your next message picks the conversation up again."
+    assert notice["text"] == "An admin stopped this session. Send a message to carry on where you left off."
 
 
 async def test_a_start_that_fails_is_reported_once_for_each_message(make_harness):

@@ -289,9 +289,9 @@ def test_prompts_of_others_and_notices_are_shown_safely(daemon, terminal):
     client.chat("local-1", "turn_start", prompt="from elsewhere")
     client.chat("local-1", "text", text="An \x1b[31manswer\x1b[0m\x1b]0;evil\x07 [bold]x[/bold].\x1b[2J")
     client.chat("local-1", "turn_end", stop_reason="refusal", text="", error=None)
-    client.chat("local-1", "notice", text="An operator ended this session.")
+    client.chat("local-1", "notice", text="An admin stopped this session.")
     client.chat("local-1", "session", session=row("local-1", "idle", title="New"))
-    shown = screen.wait_for("An operator ended this session.\n>")
+    shown = screen.wait_for("An admin stopped this session.\n>")
     assert "« from elsewhere\nAn answer [bold]x[/bold].\nthe agent refuses to go on\n" in shown
 
 

@@ -70,7 +70,7 @@ def test_a_kill_is_announced_in_the_thread_and_the_next_message_resumes(daemon):
         assert marked_processes([row["session_id"]]) == []
         chat.event("turn_end")
         notice = chat.event("notice")["text"]
-        assert notice == "An operator ended this session. Your next message picks the conversation up again."
+        assert notice == "An admin stopped this session. Send a message to carry on where you left off."
         assert "the blue door" in chat.turn("demo", "recall")["text"]
 
 

@@ -64,7 +64,7 @@ async def test_a_person_in_discord_and_an_operator_in_a_shell(server, tmp_path):
         killed = await asyncio.to_thread(acpctl, daemon, "kill", url, "--yes")
         assert killed.returncode == 0, killed.stderr
         assert "0 processes left" in killed.stdout + killed.stderr
-        notice = "An operator ended this session. Your next message picks the conversation up again."
+        notice = "An admin stopped this session. Send a message to carry on where you left off."
         await server.wait_for_message(thread, lambda message: message.content == notice)
         ada.says(thread, "say and on we go")
         await server.wait_for_message(thread, lambda message: message.content == "and on we go")
@@ -128,7 +128,7 @@ async def test_a_running_turn_ends_before_the_stop_and_later_messages_wait_for_t
         assert await asyncio.to_thread(daemon.process.wait, LIMIT) == 0
     answers = "\n".join(message.content for message in server.messages_in(thread, by=server.bot))
     assert "to the end" in answers
-    assert "acpbot is stopping" not in answers
+    assert "I'm restarting" not in answers
     assert "not too late" not in answers
     daemon = await asyncio.to_thread(DaemonProcess, tmp_path / "d", config(server, ada))
     with daemon:

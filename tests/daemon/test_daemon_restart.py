@@ -20,7 +20,7 @@ from tests.fakes.daemon import DEMO_AGENT, DaemonProcess, marked_processes
 from tests.fakes.discord.server import DiscordServer
 from tests.support.pool_restarts import rows
 
-AGAIN = "Your next message picks the conversation up again."
+AGAIN = "Send a message to carry on where you left off."
 MESSAGES = "/channels/{channel_id}/messages"
 MESSAGE = "/channels/{channel_id}/messages/{message_id}"
 
@@ -254,7 +254,7 @@ async def test_a_stop_keeps_queued_turns(town):
         await town.kill(daemon, signal.SIGTERM)
     assert [one for one in town.said(thread) if "Queued" in one] == []
     assert "later" not in town.said(thread)
-    assert f"acpbot is stopping. {AGAIN}" in town.said(thread)
+    assert f"I'm restarting. {AGAIN}" in town.said(thread)
     async with town.daemon():
         await town.says(thread, "later")
     assert town.said(thread)[-1] == "later"

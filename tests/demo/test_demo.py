@@ -57,7 +57,7 @@ def test_the_tour_shows_everything_in_order_and_leaves_nothing(environ, tmp_path
         r"\$ acpctl health\nready",
         r"\$ acpctl kill demo --yes\nTHREAD +OUTCOME +REACHED +ENDED +LEFT +SECONDS\ndemo +ended +\w+ +2 +0 ",
         r"0 processes left",
-        r"picks the conversation up again",
+        r"carry on where you left off",
         r"you> say Here I am again.*\nHere I am again",
     ]
     at = 0

@@ -136,7 +136,7 @@ def test_the_programs_print_their_version(venv):
 def test_the_demo_runs_from_the_wheel(venv):
     shown = run(venv, "acpbot", "demo").stdout
     assert "0 processes left" in shown
-    assert "picks the conversation up again" in shown
+    assert "carry on where you left off" in shown
 
 
 def test_the_units_are_found_in_the_wheel(venv):

@@ -350,7 +350,7 @@ async def test_the_terminal_reads_what_a_restart_interrupted_and_queued_turns_ru
         assert ends[0] == "b"
         assert "the blue door" in ends[1]
         (notice,) = events.of("notice")
-        assert notice["text"] == f"{INTERRUPTED} Your next message picks the conversation up again."
+        assert notice["text"] == f"{INTERRUPTED} Send a message to carry on where you left off."
         left = await second.killed()
     assert rows(left, "turns") == []
 

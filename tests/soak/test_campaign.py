@@ -185,14 +185,14 @@ async def test_a_prompt_without_a_thread_is_lost_unless_a_notice_is_in_the_chann
     campaign._judge()
     assert kinds(campaign) == ["lost"]
     reply = {"reference": {"message_id": str(prompt.message.id)}, "referenced": prompt.message}
-    campaign.server.world.post(campaign.people.channel, campaign.server.bot, "acpbot is stopping.", **reply)
+    campaign.server.world.post(campaign.people.channel, campaign.server.bot, "I'm restarting.", **reply)
     assert campaign.people.open() == []
 
 
 async def test_an_interruption_within_the_drain_time_is_found(campaign):
     prompt = campaign.people.write(thread_of(campaign), "say")
     campaign._fits, campaign.people.ends = [prompt], 1
-    campaign.server.world.post(prompt.thread, campaign.server.bot, f"{prompt.answer[:20]}\nacpbot is stopping.")
+    campaign.server.world.post(prompt.thread, campaign.server.bot, f"{prompt.answer[:20]}\nI'm restarting.")
     campaign._judge()
     assert kinds(campaign) == ["interrupted"]
 

@@ -10,8 +10,8 @@ from tests.fakes.discord.server import DiscordServer
 from tests.support.soak.prompts import Prompt, draft
 from tests.support.soak.transcripts import Reader, Thread
 
-CRASHED = "⚠️ acpbot was restarted in the middle of this answer, and the agent was stopped with it."
-STOPPING = "😱 acpbot is stopping. Your next message picks the conversation up again."
+CRASHED = "⚠️ I was restarted mid-answer, so this one is incomplete."
+STOPPING = "😱 I'm restarting. Send a message to carry on where you left off."
 BUTTONS = [{"type": 1, "components": [{"type": 2, "style": 3, "label": "✅ Allow once", "custom_id": "a:0"}]}]
 
 

@@ -94,7 +94,8 @@ async def looking(tmp_path: Path, fault: str) -> dict[str, Outcome]:
         scene.server.gateway.accept()
         text = scene.text(thread)
         twice: Outcome = "reported" if text.count(MAY_BE_TWICE) == 1 else "TWICE"
-    return {"look for a lost message": ("LOST", "answered", twice)[text.count("```diff")]}
+        counts = [text.count(words) for words in ("The command completed", "```diff")]
+    return {"look for a lost message": "LOST" if 0 in counts else twice if 2 in counts else "answered"}
 
 
 async def missing(tmp_path: Path, fault: str) -> dict[str, Outcome]:

@@ -71,8 +71,11 @@ async def editing(case: Case) -> Outcome:
 @row
 async def ending(case: Case) -> Outcome:
     """Edit it to its end."""
-    case.meets("PATCH", rest.MESSAGE, has("last"))
-    return await grown(case)
+    case.meets("PATCH", rest.MESSAGE, has("Cancelled"))
+    thread = await case.busy()
+    await case.scene.pool.cancel(str(thread.id))
+    await case.over(thread)
+    return case.said(thread, "first\n⏹️ Cancelled.")
 
 
 @row

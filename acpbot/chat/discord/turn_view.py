@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from acpbot.aio import TaskSet
+from acpbot.chat.conversation import INCOMPLETE
 from acpbot.chat.discord.outbound.reactions import STOP_EVENTS, ReactionEvent
 from acpbot.chat.discord.outbound.rest import FILE_BYTES_MOST, File, RequestRefused, Unreachable
 from acpbot.chat.rendering.footer import footer_text
@@ -50,9 +51,9 @@ NOT_SHOWN: Final = (
 )
 
 _STOPPED: Final = {
-    "refusal": "The agent refused to go on.",
-    "max_tokens": "The answer was cut: it has reached the model's limit of tokens.",
-    "max_turn_requests": "The agent stopped: it has reached its limit of requests in one turn.",
+    "refusal": "The model declined this request.",
+    "max_tokens": 'Cut off at the model\'s output limit. Say "continue".',
+    "max_turn_requests": 'Stopped at the agent\'s limit of requests in one turn. Say "continue".',
 }
 
 _NOTIFIED: Final = {
@@ -367,7 +368,7 @@ class DiscordTurnView:
         elif end.stop_reason != "end_turn":
             live.notice(f"The agent stopped: {code(end.stop_reason)}.")
         elif is_blank("".join(live.bodies())):
-            live.notice("The agent ended its turn without saying anything.")
+            live.notice("The agent finished without a reply.")
         if self._footer and end.facts is not None:
             live.footer(footer_text(end.facts))
 
@@ -417,6 +418,8 @@ class DiscordTurnView:
             self._loss_reported = True
             self._react(ReactionEvent.ERROR)
             self._undelivered(self, error)
+            if not error.status:  # a defect, and not an answer of Discord's: the thread takes other messages
+                self._outbox.post(self.thread_id, INCOMPLETE)
 
     def _post_as_text(self, rest: str) -> None:
         """Files are not allowed here: post the rest as messages, 50 at most."""

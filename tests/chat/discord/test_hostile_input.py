@@ -74,7 +74,7 @@ async def test_an_answer_of_only_white_space_is_told(scene: Scene, text):
     message = scene.asks(f"say {json.dumps(text)}")
     thread = await scene.server.wait_for(lambda: message.thread)
     await scene.idle(thread, 1)
-    assert scene.text(thread).endswith("The agent ended its turn without saying anything.")
+    assert scene.text(thread).endswith("The agent finished without a reply.")
     assert len(scene.bodies(thread)) == 1
     assert message.shown_reactions == ["🆗"]
 
@@ -155,6 +155,7 @@ async def test_a_tool_of_a_strange_name_is_shown_on_one_line(scene: Scene):
     first = scene.bodies(thread)[0]
     assert len(first.content.splitlines()) == 1
     assert first.content.count("`") == 2
-    assert not asked.pings
+    assert asked.mentions == [scene.ada]
+    assert not asked.mention_everyone
     assert "x" * 100 in asked.content
     assert "\u202e" not in asked.content

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from acpbot.acp.schema import Update
 from acpbot.aio import Backoff
+from acpbot.chat.conversation import INCOMPLETE
 from acpbot.chat.discord.access import Channels, CurrentSettings
 from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
 from acpbot.chat.discord.interactions.question_prompts import QuestionPrompts
 from acpbot.chat.discord.outbound.channel_queue import NONCE_SECONDS
+from acpbot.chat.discord.outbound.delivery import CRASHES_MOST
 from acpbot.chat.discord.outbound.file_poster import FilePoster
 from acpbot.chat.discord.outbound.outbox import Outbox
 from acpbot.chat.discord.outbound.reactions import ReactionUpdater
@@ -236,4 +238,16 @@ async def test_after_a_restart_an_answer_whose_tools_have_ended_stays_as_it_is(t
         assert await outbox.flush(5)
     assert api.log == log
     assert rows(path, "posts") == []
+    await harness.launcher.aclose()
+
+
+async def test_an_answer_that_no_try_delivers_is_reported_in_its_thread(tmp_path):
+    api, harness = Api(), Harness(tmp_path)
+    async with run(api, tmp_path / "acpbot.sqlite3") as outbox:
+        view, live = turn_view(outbox, harness.pool), Answer(LiveMessage())
+        live.append("the answer")
+        api.trouble.extend(["odd"] * (2 * CRASHES_MOST))
+        view.on_ended(live, TurnEnd("end_turn"), lambda: None)
+        assert await outbox.flush(5)
+    assert api.log == [("send", INCOMPLETE)]
     await harness.launcher.aclose()

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from tests.fakes.discord.state import Channel, Message, User
     from tests.support.soak.prompts import Prompt
 
-CRASHED = "acpbot was restarted in the middle of this answer"
-NOTICES = (CRASHED, "acpbot is stopping", "acpbot is about to stop or restart")
+CRASHED = "I was restarted mid-answer"
+NOTICES = (CRASHED, "I'm restarting", "acpbot is about to stop or restart")
 """Notices that a prompt is not (fully) answered."""
 
 CANCELLED = "⏹️ Cancelled."

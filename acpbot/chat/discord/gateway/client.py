@@ -10,8 +10,8 @@ import discord
 
 from acpbot.aio import KeyedLocks, retry
 from acpbot.chat.discord import compat
+from acpbot.chat.discord import compat
 from acpbot.chat.discord.interactions import menus, question_parts
-from acpbot.chat.discord.outbound.rest import CLOSED, NO_ANSWER
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
@@ -162,12 +162,12 @@ class Bot(discord.Client):
         try:
             return await retry(
                 fetch,
-                on=(*NO_ANSWER, CLOSED, discord.InvalidData),
+                on=(Exception,),  # broad: an odd answer makes the library raise anything
                 backoff=self._outbox.retries,
                 should_retry=is_temporary,
                 on_failure=on_failure,
             )
-        except (*NO_ANSWER, CLOSED, discord.InvalidData) as error:
+        except Exception as error:  # noqa: BLE001 - what is_temporary lets through: Discord's refusals, or the client is closed
             log.info("channel_not_visible", channel=str(channel_id), error=str(error))
             return None
 

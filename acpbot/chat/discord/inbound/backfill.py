@@ -18,7 +18,7 @@ import discord
 from acpbot.aio import TaskSet
 from acpbot.chat.discord import access, compat
 from acpbot.chat.discord.access import PLATFORM
-from acpbot.chat.discord.outbound.rest import CLOSED, NO_ANSWER, NOT_FOUND, RequestRefused, Unreachable
+from acpbot.chat.discord.outbound.rest import NOT_FOUND, RequestRefused, Unreachable
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
@@ -217,8 +217,8 @@ class Backfill:
                 channel = await client.fetch_channel(channel_id)
         except (discord.Forbidden, discord.NotFound, discord.InvalidData):
             return True  # the bot has no access any more
-        except (*NO_ANSWER, CLOSED) as error:
-            log.warning("backfill_failed", channel=str(channel_id), error=str(error))
+        except Exception as error:  # noqa: BLE001 - an odd answer makes the library raise anything
+            log.warning("backfill_failed", channel=str(channel_id), error=str(error) or type(error).__name__)
             return False
         if not isinstance(channel, discord.DMChannel):
             return True

@@ -85,7 +85,10 @@ _MALFORMED: Final = "an answer that is none of Discord's"
 
 
 class RequestRefused(Exception):
-    """Discord's answer is no, and will stay so: HTTP's ``status``, Discord's own ``code``, and its text."""
+    """Discord's answer is no, and will stay so: HTTP's ``status``, Discord's own ``code``, and its text.
+
+    ``status`` 0: there is no answer, and no try has worked.
+    """
 
     def __init__(self, status: int, code: int, text: str) -> None:
         super().__init__(f"{status} {text} ({code})" if code else f"{status} {text}")

@@ -119,8 +119,8 @@ async def test_a_kill_by_an_operator_is_reported_in_the_thread(scene: Scene):
     row = scene.harness.row(str(thread.id))
     (result,) = await scene.pool.kill([Target(thread_id=row.thread_id, session_id=str(row.session_id))])
     assert (result.outcome, result.processes_left) == ("ended", 0)
-    text = await scene.says(thread, "An operator ended this session.")
-    assert text.count("An operator ended this session.") == 1
+    text = await scene.says(thread, "An admin stopped this session.")
+    assert text.count("An admin stopped this session.") == 1
     scene.ada.says(thread, "say again")
     await scene.says(thread, "again")
 

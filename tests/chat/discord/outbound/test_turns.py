@@ -119,10 +119,10 @@ async def test_tables_are_converted(scene: Scene):
 @pytest.mark.parametrize(
     ("prompt", "words", "emoji"),
     [
-        ("refuse", "The agent refused to go on.", "😱"),
-        ("max", "limit of tokens", "🆗"),
+        ("refuse", "The model declined this request.", "😱"),
+        ("max", "model's output limit", "🆗"),
         ("error", "this is the error that you asked for", "😱"),
-        ("stall 0", "without saying anything", "🆗"),
+        ("stall 0", "finished without a reply", "🆗"),
     ],
 )
 async def test_every_kind_of_end_is_shown(scene: Scene, prompt, words, emoji):
@@ -135,7 +135,7 @@ async def test_every_kind_of_end_is_shown(scene: Scene, prompt, words, emoji):
 
 async def test_a_crash_is_shown_once_and_the_thread_goes_on(scene: Scene):
     thread = await scene.opens("remember it; crash 3")
-    words = "Cannot go on: the agent ended (exit code 3). Your next message picks the conversation up again."
+    words = "Cannot go on: the agent ended (exit code 3). Send a message to carry on where you left off."
     await scene.says(thread, words)
     await scene.idle(thread, 1)
     assert scene.text(thread).count("exit code 3") == 1
@@ -162,8 +162,8 @@ async def test_a_stop_is_shown_only_where_it_interrupts_a_turn(scene: Scene):
     await scene.pool.close(grace_seconds=0.5)
     assert await scene.chat.outbox.flush(5)
     assert scene.text(idle) == "idle"
-    assert scene.text(busy).endswith("acpbot is stopping. Your next message picks the conversation up again.")
-    assert scene.text(busy).count("acpbot is stopping") == 1
+    assert scene.text(busy).endswith("I'm restarting. Send a message to carry on where you left off.")
+    assert scene.text(busy).count("I'm restarting") == 1
 
 
 async def test_nothing_is_held_for_a_message_that_the_queue_refused(tmp_path):

@@ -18,6 +18,7 @@ from acpbot.chat.discord.inbound.read_cursor import ReadCursor
 from acpbot.chat.discord.interactions.commands import PROMPT_SECONDS, SlashCommands
 from acpbot.chat.discord.interactions.gate import InteractionGate
 from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
+from acpbot.chat.discord.interactions.tool_output import ToolOutputs
 from acpbot.chat.discord.outbound.outbox import Outbox
 from acpbot.chat.discord.outbound.rest import Rest
 from acpbot.chat.discord.outbound.threads import Threads
@@ -82,6 +83,7 @@ class DiscordChat:
         messages, channels = PendingMessages(pool), Channels(pool)
         self._threads = Threads(self.outbox, clock, self._on_crash)
         prompts = PermissionPrompts(current, channels, self.outbox)
+        outputs = ToolOutputs(clock)
         self._commands = SlashCommands(
             settings=current,
             pool=pool,
@@ -99,6 +101,7 @@ class DiscordChat:
             threads=self._threads,
             commands=self._commands,
             prompts=prompts,
+            outputs=outputs,
             outbox=self.outbox,
             on_crash=self._on_crash,
         )
@@ -134,6 +137,7 @@ class DiscordChat:
             gate=InteractionGate(current, channels, clock),
             commands=self._commands,
             prompts=prompts,
+            outputs=outputs,
             threads=self._threads,
             outbox=self.outbox,
         )

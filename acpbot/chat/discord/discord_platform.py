@@ -25,6 +25,7 @@ from acpbot.chat.discord.outbound.reactions import ReactionEvent, ReactionUpdate
 from acpbot.chat.discord.outbound.rest import ARCHIVED, FORBIDDEN, NOT_FOUND, RequestRefused
 from acpbot.chat.discord.turn_view import LIMIT, DiscordTurnView
 from acpbot.chat.platform import IncomingMessage
+from acpbot.chat.rendering.header import LINES_MAX
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.chat.rendering.markdown import plain
 from acpbot.logs import get_logger
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.inbound.recheck import AskedBy
     from acpbot.chat.discord.interactions.commands import SlashCommands
     from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
+    from acpbot.chat.discord.interactions.tool_output import ToolOutputs, TurnOutput
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.threads import Threads
     from acpbot.errors import WireError
@@ -179,6 +181,7 @@ class DiscordPlatform:
         threads: Threads,
         commands: SlashCommands,
         prompts: PermissionPrompts,
+        outputs: ToolOutputs,
         outbox: Outbox,
         on_crash: Callable[[BaseException], object] | None = None,
     ) -> None:
@@ -189,6 +192,7 @@ class DiscordPlatform:
         self._threads = threads
         self._commands = commands
         self._prompts = prompts
+        self._outputs = outputs
         self._outbox = outbox
         self._access = AccessRecheck(settings, outbox)
         self._on_crash = on_crash
@@ -216,6 +220,7 @@ class DiscordPlatform:
             prompts=self._prompts,
             diffs=self._diffs(incoming.thread_id),
             files=FilePoster(self._outbox, incoming.thread_id),
+            output=self._output(),
             footer=self._settings.discord.footer,
             deleted=self._messages.recently_deleted,
             turn_started=partial(self._messages.on_started, message),
@@ -236,6 +241,7 @@ class DiscordPlatform:
             prompts=self._prompts,
             diffs=self._diffs(thread_id),
             files=FilePoster(self._outbox, thread_id),
+            output=self._output(),
             footer=False,
             deleted=self._messages.recently_deleted,
             turn_started=lambda _view: None,
@@ -243,6 +249,10 @@ class DiscordPlatform:
             undelivered=self._report_undelivered,
             on_crash=self._on_crash,
         )
+
+    def _output(self) -> TurnOutput | None:
+        display = self._settings.discord.tool_display
+        return None if display == "none" else self._outputs.of_turn(lines=LINES_MAX if display == "full" else 0)
 
     def _diffs(self, thread_id: str) -> DiffPoster | None:
         show = self._settings.discord.tool_display == "full"

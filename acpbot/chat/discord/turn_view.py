@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from acpbot.acp.schema import Update
     from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
+    from acpbot.chat.discord.interactions.tool_output import TurnOutput
     from acpbot.chat.discord.outbound.diff_poster import DiffPoster
     from acpbot.chat.discord.outbound.file_poster import FilePoster
     from acpbot.chat.discord.outbound.outbox import Outbox
@@ -52,7 +53,8 @@ _STOPPED: Final = {
 class DiscordTurnView:
     """One turn (:class:`TurnView`). Nothing here waits: posts go to the outbox, which paces itself.
 
-    ``diffs`` is ``None`` where file changes are not to be shown; ``footer``: show below the answer what it has taken;
+    ``diffs`` and ``output`` are ``None`` where file changes and tools are not to be shown; ``footer``: show below the
+    answer what it has taken;
     ``deleted`` holds the ids of messages that somebody has deleted lately. ``reactions`` is ``None`` where no message
     of a person is answered. ``turn_started`` and ``turn_over`` are called with the view when the turn runs, and when
     it has ended, was deferred or was refused. ``undelivered`` is called once where Discord takes no more messages in
@@ -68,6 +70,7 @@ class DiscordTurnView:
         prompts: PermissionPrompts,
         diffs: DiffPoster | None,
         files: FilePoster,
+        output: TurnOutput | None,
         footer: bool,
         deleted: Container[str],
         turn_started: Callable[[DiscordTurnView], None],
@@ -85,6 +88,7 @@ class DiscordTurnView:
         self._prompts = prompts
         self._diffs = diffs
         self._files = files
+        self._output = output
         self._footer = footer
         self._deleted = deleted
         self._turn_started = turn_started
@@ -133,6 +137,8 @@ class DiscordTurnView:
         if self._diffs is not None and update.kind in {"tool_call", "tool_call_update"}:
             self._diffs.show(update.body)
         self._files.show(update)
+        if self._output is not None:
+            self._output.note(update)
         self._queue.refresh(self._render)
 
     def on_permission_request(self, ask: PermissionRequest) -> None:
@@ -229,6 +235,8 @@ class DiscordTurnView:
             overflow = live.overflow()
             if overflow is not None:
                 self._attach(overflow)
+            if self._output is not None and self._posts:
+                self._output.offer(self._posts[-1])
             self._live = None
             self._persisted()
 

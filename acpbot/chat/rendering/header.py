@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 ToolDisplay = Literal["full", "compact", "none"]
 
-_LINES_MAX: Final = 3
+LINES_MAX: Final = 3
+"""Of more tool calls some have no line of their own."""
 _CALLS_MAX: Final = 1024
 _SECONDS_MIN: Final = 5
 """Of a tool; a shorter time is not shown."""
@@ -116,11 +117,6 @@ class Header:
         """The present second where the time of a running tool is shown, else 0."""
         return int(self._clock()) if self._running and self._clock is not None and self._display != "none" else 0
 
-    @property
-    def is_folded(self) -> bool:
-        """Whether there are too many tool calls for a line each."""
-        return self._total > _LINES_MAX or (self._total > 0 and self._display == "compact")
-
     def plan(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Replace the plan: ACP plan entries (``content``, ``status``)."""
         steps = [(str(entry.get("content", "")), str(entry.get("status", ""))) for entry in entries]
@@ -157,9 +153,9 @@ class Header:
         if self._display != "full":
             return self._tool_summary()
         now = None if self._clock is None else self._clock()
-        if self._total <= _LINES_MAX:
+        if self._total <= LINES_MAX:
             return [tool.line(now) for tool in self._tools.values()]
-        running = [tool.line(now) for tool in islice(reversed(self._running.values()), _LINES_MAX)][::-1]
+        running = [tool.line(now) for tool in islice(reversed(self._running.values()), LINES_MAX)][::-1]
         more = self._running_count - len(running)
         return [*self._finished(), *([f"🔧 {more} more"] if more else []), *running]
 

@@ -60,6 +60,7 @@ def turn_view(outbox: Outbox, pool: Pool) -> DiscordTurnView:
         reactions=ReactionUpdater(outbox, settings.reactions, "1", "2"),
         prompts=PermissionPrompts(CurrentSettings(settings), Channels(pool), outbox),
         diffs=None,
+        output=None,
         files=FilePoster(outbox, "1"),
         footer=False,
         deleted=(),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.interactions.commands import SlashCommands
     from acpbot.chat.discord.interactions.gate import InteractionGate
     from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
+    from acpbot.chat.discord.interactions.tool_output import ToolOutputs
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.threads import Threads
 
@@ -46,6 +47,7 @@ class Bot(discord.Client):
         gate: InteractionGate,
         commands: SlashCommands,
         prompts: PermissionPrompts,
+        outputs: ToolOutputs,
         threads: Threads,
         outbox: Outbox,
     ) -> None:
@@ -64,6 +66,7 @@ class Bot(discord.Client):
         self._gate = gate
         self._commands = commands
         self._prompts = prompts
+        self._outputs = outputs
         self._threads = threads
         self._outbox = outbox
         self._fetches = KeyedLocks()
@@ -204,6 +207,8 @@ class Bot(discord.Client):
         if interaction.type is kind.component:
             data: Any = interaction.data or {}
             menu = menus.decode(str(data.get("custom_id")))
+            if await self._outputs.on_click(interaction):
+                return
             if menu is None:
                 await self._prompts.on_click(interaction)
             else:

@@ -39,16 +39,17 @@ class _Tool(NamedTuple):
     began: float
     seconds: float | None  # that it took, once it has ended
 
-    def line(self, now: float | None) -> str:
-        """What it does, and how long it has taken."""
-        text = f"{_TOOL_ICONS.get(self.status, '🔧')} {tool_text(self.title, self.kind, self.detail)}"
+    def line(self, now: float | None, *, short: bool = False) -> str:
+        """What it does, and how long it has taken. ``short``: on one line in any case."""
+        about = " ".join(self.detail.split()) if short else self.detail
+        text = f"{_TOOL_ICONS.get(self.status, '🔧')} {tool_text(self.title, self.kind, about)}"
         if self.seconds is not None:
             took = f" · {short_duration(self.seconds)}" if self.seconds >= _SECONDS_MIN else ""
         else:
             ran = 0.0 if now is None else now - self.began
             took = f" · running {short_duration(ran)}" if ran >= _SECONDS_MIN else ""
         first, feed, rest = text.partition("\n")
-        return f"{first}{took}{feed}{rest}"
+        return f"{first.removesuffix(':')}{took}:\n{rest}" if feed else f"{first}{took}"
 
 
 class Header:
@@ -163,7 +164,7 @@ class Header:
         if self._display == "none" or not self._tools:
             return []
         now = None if self._clock is None else self._clock()
-        running = [next(reversed(self._running.values())).line(now).partition("\n")[0]] if self._running else []
+        running = [next(reversed(self._running.values())).line(now, short=True)] if self._running else []
         left = self._running_count - len(running)
         more = [f"🔧 {left} more"] if left else []
         return [" · ".join((*running, *more, *self._finished()))]

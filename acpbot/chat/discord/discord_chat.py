@@ -23,6 +23,7 @@ from acpbot.chat.discord.interactions.commands import PROMPT_SECONDS, SlashComma
 from acpbot.chat.discord.interactions.gate import InteractionGate
 from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
 from acpbot.chat.discord.interactions.question_prompts import QuestionPrompts
+from acpbot.chat.discord.interactions.tool_output import ToolOutputs
 from acpbot.chat.discord.outbound.outbox import Outbox
 from acpbot.chat.discord.outbound.rest import Rest
 from acpbot.chat.discord.outbound.threads import Threads
@@ -89,6 +90,7 @@ class DiscordChat:
         self._threads = Threads(self.outbox, clock, self._on_crash, lambda: current.discord.auto_archive_minutes)
         prompts = PermissionPrompts(current, channels, self.outbox)
         questions = QuestionPrompts(current, channels, self.outbox)
+        outputs = ToolOutputs(clock)
         self._commands = SlashCommands(
             settings=current,
             pool=pool,
@@ -108,6 +110,7 @@ class DiscordChat:
             commands=self._commands,
             prompts=prompts,
             questions=questions,
+            outputs=outputs,
             outbox=self.outbox,
             on_crash=self._on_crash,
         )
@@ -145,6 +148,7 @@ class DiscordChat:
             commands=self._commands,
             prompts=prompts,
             questions=questions,
+            outputs=outputs,
             threads=self._threads,
             outbox=self.outbox,
         )

@@ -27,6 +27,7 @@ from acpbot.chat.discord.outbound.reactions import ReactionEvent, ReactionUpdate
 from acpbot.chat.discord.outbound.rest import FORBIDDEN, LOCKED, NOT_FOUND, RequestRefused
 from acpbot.chat.discord.turn_view import LIMIT, DiscordTurnView
 from acpbot.chat.platform import IncomingMessage
+from acpbot.chat.rendering.header import LINES_MAX
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.chat.rendering.markdown import plain
 from acpbot.logs import get_logger
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.interactions.commands import SlashCommands
     from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
     from acpbot.chat.discord.interactions.question_prompts import QuestionPrompts
+    from acpbot.chat.discord.interactions.tool_output import ToolOutputs, TurnOutput
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.threads import Threads
     from acpbot.errors import WireError
@@ -202,6 +204,7 @@ class DiscordPlatform:
         commands: SlashCommands,
         prompts: PermissionPrompts,
         questions: QuestionPrompts,
+        outputs: ToolOutputs,
         outbox: Outbox,
         on_crash: Callable[[BaseException], object] | None = None,
     ) -> None:
@@ -213,6 +216,7 @@ class DiscordPlatform:
         self._commands = commands
         self._prompts = prompts
         self._questions = questions
+        self._outputs = outputs
         self._outbox = outbox
         self._access = AccessRecheck(settings, outbox)
         self._reader = MessageReader(settings, pool, channels, outbox)
@@ -243,6 +247,7 @@ class DiscordPlatform:
             questions=self._questions,
             diffs=self._diffs(incoming.thread_id),
             files=FilePoster(self._outbox, incoming.thread_id),
+            output=self._output(),
             footer=self._settings.discord.footer,
             pings=None if message.asked_by is not None and message.asked_by.author.is_program else incoming.owner,
             notify_after=lambda: self._settings.discord.notify_after_seconds,
@@ -268,6 +273,7 @@ class DiscordPlatform:
             questions=self._questions,
             diffs=self._diffs(thread_id),
             files=FilePoster(self._outbox, thread_id),
+            output=self._output(),
             footer=False,
             pings=owner,
             notify_after=lambda: 0.0,
@@ -277,6 +283,10 @@ class DiscordPlatform:
             undelivered=self._report_undelivered,
             on_crash=self._on_crash,
         )
+
+    def _output(self) -> TurnOutput | None:
+        display = self._settings.discord.tool_display
+        return None if display == "none" else self._outputs.of_turn(lines=LINES_MAX if display == "full" else 0)
 
     def _diffs(self, thread_id: str) -> DiffPoster | None:
         show = self._settings.discord.tool_display == "full"

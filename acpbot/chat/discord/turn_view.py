@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from acpbot.acp.schema import Update
     from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
     from acpbot.chat.discord.interactions.question_prompts import QuestionPrompts
+    from acpbot.chat.discord.interactions.tool_output import TurnOutput
     from acpbot.chat.discord.outbound.diff_poster import DiffPoster
     from acpbot.chat.discord.outbound.file_poster import FilePoster
     from acpbot.chat.discord.outbound.outbox import Outbox
@@ -73,8 +74,9 @@ def _cancelled_text(by: str | None) -> str:
 class DiscordTurnView:
     """One turn (:class:`TurnView`). Nothing here waits: posts go to the outbox, which paces itself.
 
-    ``diffs`` is ``None`` where file changes are not to be shown; ``footer``: show below the answer what it has taken;
-    ``pings``: whom permission requests notify, and the end of a turn that took ``notify_after()`` seconds (0: never).
+    ``diffs`` and ``output`` are ``None`` where file changes and tools are not to be shown; ``footer``: show below the
+    answer what it has taken; ``pings``: whom permission requests notify, and the end of a turn that took
+    ``notify_after()`` seconds (0: never).
     ``deleted`` holds the ids of messages that somebody has deleted lately. ``reactions`` is ``None`` where no message
     of a person is answered. ``turn_started`` and ``turn_over`` are called with the view when the turn runs, and when
     it has ended, was deferred or was refused. ``undelivered`` is called once where Discord takes no more messages in
@@ -91,6 +93,7 @@ class DiscordTurnView:
         questions: QuestionPrompts,
         diffs: DiffPoster | None,
         files: FilePoster,
+        output: TurnOutput | None,
         footer: bool,
         pings: str | None,
         notify_after: Callable[[], float],
@@ -111,6 +114,7 @@ class DiscordTurnView:
         self._questions = questions
         self._diffs = diffs
         self._files = files
+        self._output = output
         self._footer = footer
         self._pings = pings
         self._notify_after = notify_after
@@ -171,6 +175,8 @@ class DiscordTurnView:
         if self._diffs is not None and update.kind in {"tool_call", "tool_call_update"}:
             self._diffs.show(update.body)
         self._files.show(update)
+        if self._output is not None:
+            self._output.note(update)
 
     def on_permission_request(self, ask: PermissionRequest) -> None:
         """Show what it is about, with buttons."""
@@ -334,6 +340,8 @@ class DiscordTurnView:
             overflow = live.overflow()
             if overflow is not None:
                 self._attach(overflow)
+            if self._output is not None and self._posts:
+                self._output.offer(next(reversed(self._posts.values())))
             self._unfollow()
             self._persisted()
 

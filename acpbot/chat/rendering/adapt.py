@@ -70,7 +70,7 @@ class Adapter:
         self._size = 0
         self._state: _State = ""
         self._closing = ""  # what ends the mathematics
-        self._columns = 0
+        self._may_be_table = False
         self._fence: Fence | None = None
         self._quoted_fence: Fence | None = None
         self._before: Literal["blank", "paragraph", "other"] = "blank"
@@ -170,7 +170,7 @@ class Adapter:
         head_depth, head = _container(self._held[0])
         if self._state == "table":
             return "" if depth == head_depth and tables.has_pipe(rest) and not _begins_block(rest) else None
-        if depth == head_depth and self._columns and tables.is_dashes(rest, self._columns):
+        if depth == head_depth and self._may_be_table and tables.is_dashes(rest, _ITEM.sub("", head, 1)):
             self._state = "table"
             return ""
         underline = _UNDERLINE.fullmatch(rest.rstrip("\r\n"))
@@ -251,10 +251,8 @@ class Adapter:
             return "comment"
         is_row = tables.has_pipe(rest) and not text.startswith("-# ")
         self._too_long = self._too_long and is_row
-        self._columns = 0
-        if is_row and self.mode != "off" and not self._too_long:
-            self._columns = tables.columns(_ITEM.sub("", rest) if _ITEM.match(rest) else rest)
-        return "first" if self._columns or self._may_be_heading(rest) else ""
+        self._may_be_table = is_row and self.mode != "off" and not self._too_long
+        return "first" if self._may_be_table or self._may_be_heading(rest) else ""
 
     def _may_be_heading(self, rest: str) -> bool:
         """Whether a line of ``=`` or ``-`` below makes a heading of this one."""

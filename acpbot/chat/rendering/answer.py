@@ -112,6 +112,7 @@ class Answer:
 
     def messages(self) -> list[list[str]]:
         """The bodies of each live message, in order. A closed one keeps their number."""
+        self._changed.update(index for index, live in enumerate(self._closed) if live.shows_time)
         for index in self._changed:
             bodies = self._closed[index].bodies()
             if len(bodies) == len(self._closed_bodies[index]):

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 ToolDisplay = Literal["full", "compact", "none"]
 
-_LINES_MAX: Final = 3
+LINES_MAX: Final = 3
+"""Of more tool calls some have no line of their own."""
 _CALLS_MAX: Final = 1024
 _SECONDS_MIN: Final = 5
 """Of a tool; a shorter time is not shown."""
@@ -38,16 +39,17 @@ class _Tool(NamedTuple):
     began: float
     seconds: float | None  # that it took, once it has ended
 
-    def line(self, now: float | None) -> str:
-        """What it does, and how long it has taken."""
-        text = f"{_TOOL_ICONS.get(self.status, '🔧')} {tool_text(self.title, self.kind, self.detail)}"
+    def line(self, now: float | None, *, short: bool = False) -> str:
+        """What it does, and how long it has taken. ``short``: on one line in any case."""
+        about = " ".join(self.detail.split()) if short else self.detail
+        text = f"{_TOOL_ICONS.get(self.status, '🔧')} {tool_text(self.title, self.kind, about)}"
         if self.seconds is not None:
             took = f" · {short_duration(self.seconds)}" if self.seconds >= _SECONDS_MIN else ""
         else:
             ran = 0.0 if now is None else now - self.began
             took = f" · running {short_duration(ran)}" if ran >= _SECONDS_MIN else ""
         first, feed, rest = text.partition("\n")
-        return f"{first}{took}{feed}{rest}"
+        return f"{first.removesuffix(':')}{took}:\n{rest}" if feed else f"{first}{took}"
 
 
 class Header:
@@ -116,11 +118,6 @@ class Header:
         """The present second where the time of a running tool is shown, else 0."""
         return int(self._clock()) if self._running and self._clock is not None and self._display != "none" else 0
 
-    @property
-    def is_folded(self) -> bool:
-        """Whether there are too many tool calls for a line each."""
-        return self._total > _LINES_MAX or (self._total > 0 and self._display == "compact")
-
     def plan(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Replace the plan: ACP plan entries (``content``, ``status``)."""
         steps = [(str(entry.get("content", "")), str(entry.get("status", ""))) for entry in entries]
@@ -157,9 +154,9 @@ class Header:
         if self._display != "full":
             return self._tool_summary()
         now = None if self._clock is None else self._clock()
-        if self._total <= _LINES_MAX:
+        if self._total <= LINES_MAX:
             return [tool.line(now) for tool in self._tools.values()]
-        running = [tool.line(now) for tool in islice(reversed(self._running.values()), _LINES_MAX)][::-1]
+        running = [tool.line(now) for tool in islice(reversed(self._running.values()), LINES_MAX)][::-1]
         more = self._running_count - len(running)
         return [*self._finished(), *([f"🔧 {more} more"] if more else []), *running]
 
@@ -167,7 +164,7 @@ class Header:
         if self._display == "none" or not self._tools:
             return []
         now = None if self._clock is None else self._clock()
-        running = [next(reversed(self._running.values())).line(now).partition("\n")[0]] if self._running else []
+        running = [next(reversed(self._running.values())).line(now, short=True)] if self._running else []
         left = self._running_count - len(running)
         more = [f"🔧 {left} more"] if left else []
         return [" · ".join((*running, *more, *self._finished()))]

@@ -235,11 +235,6 @@ class LiveMessage:
         """Whether the bodies change while time passes: a tool runs."""
         return self._header.second > 0
 
-    @property
-    def tools_are_folded(self) -> bool:
-        """Whether some tool calls have no line of their own."""
-        return self._header.is_folded
-
     def parts(self) -> list[Body]:
         """The same bodies in their parts. White space alone gives no body."""
         pieces = self._pieces()

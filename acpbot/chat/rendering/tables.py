@@ -29,22 +29,17 @@ _CODE: Final = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
 _BREAK: Final = re.compile(r"<br\s*/?>", re.IGNORECASE)
 
 
-def columns(line: str) -> int:
-    """How many cells a line has as the header of a table; 0 where it has no pipe."""
-    return len(_cells(line)) if has_pipe(line) else 0
-
-
 def has_pipe(line: str) -> bool:
     """Whether the line has a pipe that may separate cells."""
     return "|" in line and _PIPE.search(line) is not None
 
 
-def is_dashes(line: str, cells: int) -> bool:
-    """Whether this is the line below a header that has so many cells."""
+def is_dashes(line: str, header: str) -> bool:
+    """Whether this is the line below the header of a table."""
     if "-" not in line or not has_pipe(line):
         return False
     found = _cells(line)
-    return len(found) == cells and all(_DASHES.fullmatch(cell) for cell in found)
+    return all(_DASHES.fullmatch(cell) for cell in found) and len(found) == len(_cells(header))
 
 
 def draw(lines: Sequence[str], mode: Literal["code", "bullets"], inline: Callable[[str], str]) -> str | None:

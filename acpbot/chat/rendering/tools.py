@@ -102,5 +102,4 @@ def _names(title: str, subject: str) -> bool:
 
 def _same(title: str, about: str) -> bool:
     """Whether the title is the beginning of a command."""
-    words = " ".join(about.split())
-    return words.startswith(" ".join(title.rstrip("….").split())[:_LINE_MAX])
+    return " ".join(clean(about).split()).startswith(" ".join(title.rstrip("….").split()))

@@ -149,12 +149,14 @@ async def test_titles_that_are_made_to_break_something(scene: Scene):
     assert len(thread.name) <= 80
 
 
-async def test_a_tool_of_a_strange_name_is_shown_on_one_line(scene: Scene):
+async def test_a_tool_of_a_strange_name_and_command_breaks_nothing(scene: Scene):
     thread = await scene.opens("tool " + json.dumps("echo `@everyone`\n# ```\n" + "\u202e" + "x" * 400))
     asked = await scene.server.wait_for_message(thread, lambda one: one.buttons)
     first = scene.bodies(thread)[0]
-    assert len(first.content.splitlines()) == 1
-    assert first.content.count("`") == 2
+    assert first.content.startswith("🔧 Run:\n```sh\necho `@everyone`\n# ")
+    assert first.content.endswith("…\n```")
+    assert first.content.count("```") == 2
+    assert "\u202e" not in first.content
     assert asked.mentions == [scene.ada]
     assert not asked.mention_everyone
     assert "x" * 100 in asked.content

@@ -65,6 +65,7 @@ def turn_view(outbox: Outbox, pool: Pool) -> DiscordTurnView:
         prompts=PermissionPrompts(CurrentSettings(settings), Channels(pool), outbox),
         questions=QuestionPrompts(CurrentSettings(settings), Channels(pool), outbox),
         diffs=None,
+        output=None,
         files=FilePoster(outbox, "1"),
         footer=False,
         pings=None,

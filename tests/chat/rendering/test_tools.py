@@ -75,6 +75,16 @@ def test_a_tool_that_runs_for_long_shows_its_time():
     assert live.bodies() == ["✅ build it: `make` · 2 min\nText."]
 
 
+def test_a_command_of_several_lines_is_a_block_or_one_line_where_there_is_one_line_for_all():
+    clock = Clock()
+    full, compact = LiveMessage(clock=clock), LiveMessage(clock=clock, tool_display="compact")
+    for live in (full, compact):
+        live.tool("1", title="bash", kind="execute", status="in_progress", detail="a\nb")
+    clock.move(12)
+    assert full.bodies() == ["🔧 bash · running 12 s:\n```sh\na\nb\n```"]
+    assert compact.bodies() == ["🔧 bash: `a b` · running 12 s"]
+
+
 def test_no_tool_runs_after_the_end():
     clock = Clock()
     live = LiveMessage(clock=clock)

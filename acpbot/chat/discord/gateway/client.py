@@ -10,7 +10,6 @@ import discord
 
 from acpbot.aio import KeyedLocks, retry
 from acpbot.chat.discord import compat
-from acpbot.chat.discord import compat
 from acpbot.chat.discord.interactions import menus, question_parts
 from acpbot.logs import get_logger
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.interactions.gate import InteractionGate
     from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
     from acpbot.chat.discord.interactions.question_prompts import QuestionPrompts
+    from acpbot.chat.discord.interactions.tool_output import ToolOutputs
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.threads import Threads
 
@@ -49,6 +49,7 @@ class Bot(discord.Client):
         commands: SlashCommands,
         prompts: PermissionPrompts,
         questions: QuestionPrompts,
+        outputs: ToolOutputs,
         threads: Threads,
         outbox: Outbox,
     ) -> None:
@@ -69,6 +70,7 @@ class Bot(discord.Client):
         self._commands = commands
         self._prompts = prompts
         self._questions = questions
+        self._outputs = outputs
         self._threads = threads
         self._outbox = outbox
         self._fetches = KeyedLocks()
@@ -216,6 +218,8 @@ class Bot(discord.Client):
         if interaction.type in {kind.component, kind.modal_submit} and (part := question_parts.decode(custom_id)):
             await self._questions.on_interaction(interaction, part)
         elif interaction.type is kind.component:
+            if await self._outputs.on_click(interaction):
+                return
             menu = menus.decode(custom_id)
             if menu is None:
                 await self._prompts.on_click(interaction)

@@ -37,7 +37,7 @@ CONTEXT_URI: Final = f"acpbot:///{CONTEXT_TAG}"
 _ACTION_MAX: Final = 150
 TEXT_LIMIT: Final = 1024 * 1024
 """Characters of one answer."""
-AFRESH: Final = "The agent could not pick the earlier conversation up again: it starts afresh and knows nothing of it."
+AFRESH: Final = "I couldn't restore the earlier conversation, so I'm starting fresh without its context."
 INTERRUPTED: Final = "⚠️ acpbot was restarted in the middle of this answer, and the agent was stopped with it."
 UNREADABLE: Final = "⚠️ acpbot was restarted and cannot read a message any more that waited here: send it again."
 INCOMPLETE: Final = (
@@ -240,6 +240,7 @@ class Conversations:
             turn_id=turn_id,
             recovered=recovered_turn is not None,
             check=partial(self._platform.recheck, incoming, recovered=recovered_turn is not None),
+            on_place=view.on_queued,
         )
         try:
             return self._pool.submit(
@@ -282,8 +283,7 @@ class Conversations:
     def revise(self, incoming: IncomingMessage, text: str) -> IncomingMessage | None:
         """Give a queued message another text; ``None`` where its turn has begun, or is gone."""
         revised = msgspec.structs.replace(incoming, text=text)
-        session = self._pool.get(incoming.thread_id)
-        turn = None if session is None else session.turns.revise(incoming.key, _blocks(revised), text)
+        turn = self._pool.revise(incoming.thread_id, incoming.key, _blocks(revised), text)
         if turn is None:
             return None
         turn.message = msgspec.json.encode(revised)

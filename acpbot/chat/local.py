@@ -11,6 +11,7 @@ import msgspec
 
 from acpbot.acp import schema
 from acpbot.chat.conversation import Conversations
+from acpbot.chat.place_text import place_text
 from acpbot.chat.platform import IncomingMessage
 from acpbot.errors import InvalidParams, NotFound
 from acpbot.sessions.permission_notes import because
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from acpbot.chat.rendering.live_message import LiveMessage
     from acpbot.errors import WireError
     from acpbot.sessions.pool import Pool
-    from acpbot.sessions.turn import PermissionNote, PermissionRequest, TurnEnd
+    from acpbot.sessions.turn import PermissionNote, PermissionRequest, Place, TurnEnd
     from acpbot.sessions.views import Row
 
 Event = dict[str, Any]
@@ -192,6 +193,10 @@ class _LocalTurnView:
         self._end: Event | None = None
         self._error = ""
         self._started = False
+
+    def on_queued(self, place: Place) -> None:
+        if place.in_line is not None and not place.ahead:
+            self._emit({"type": "notice", "text": place_text(place)})
 
     def on_started(self) -> None:
         self._started = True

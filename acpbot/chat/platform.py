@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from acpbot.acp.schema import PromptCapabilities, Update
     from acpbot.chat.rendering.live_message import LiveMessage
     from acpbot.errors import WireError
-    from acpbot.sessions.turn import PermissionNote, PermissionRequest, TurnEnd
+    from acpbot.sessions.turn import PermissionNote, PermissionRequest, Place, TurnEnd
 
 
 class ChatFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +35,8 @@ class IncomingMessage(msgspec.Struct, frozen=True, kw_only=True):
 
     ``owner``: the platform's id of the person. ``key`` names the message, so that an edit or a deletion finds the
     queued turn, and ``origin`` the channel that it is in, if that is not the thread. ``context`` is data
-    that goes after the text, and so are ``blocks`` (ACP content blocks: attached files).
+    that goes after the text, and so are ``blocks`` (ACP content blocks: attached files). ``by_program``: no person has
+    written it.
     """
 
     thread_id: str
@@ -46,10 +47,14 @@ class IncomingMessage(msgspec.Struct, frozen=True, kw_only=True):
     agent: str | None = None
     context: str = ""
     blocks: list[dict[str, Any]] = []
+    by_program: bool = False
 
 
 class TurnView(Protocol):
     """Shows one turn. The calls come in order and may not block: a platform paces itself."""
+
+    def on_queued(self, place: Place) -> None:
+        """The turn waits, and this is its place now."""
 
     def on_started(self) -> None:
         """The turn runs now."""

@@ -19,6 +19,7 @@ UNSET = {
     "discord": {"bot_token", "bot_token_file", "allowed_users", "api_base", "gateway_url"},
     "agent": {"command", "args", "working_dir", "auth_method", "mode", "model", "memory_max", "pids_max"},
     "agents.claude": {"command", "mode"},
+    "pool": {"session_ttl_hours"},
     "management": {"socket", "socket_group"},
 }
 EXAMPLE_ENVIRON = {"HOME": "/home/u", "DISCORD_BOT_TOKEN": "from-the-environment"}

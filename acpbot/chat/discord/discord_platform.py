@@ -339,6 +339,5 @@ class DiscordPlatform:
         if message is None:
             return
         message.deleted = True
-        session = None if message.view is None else self._pool.get(message.view.thread_id)
-        if message.stage is Stage.QUEUED and session is not None:
-            session.turns.withdraw(message_id)
+        if message.stage is Stage.QUEUED and message.view is not None:
+            self._pool.withdraw(message.view.thread_id, message_id)

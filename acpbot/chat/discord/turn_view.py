@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from acpbot.aio import TaskSet
 from acpbot.chat.discord.outbound.reactions import STOP_EVENTS, ReactionEvent
 from acpbot.chat.discord.outbound.rest import BAD_REQUEST, FILE_BYTES_MOST, File, RequestRefused, Unreachable
+from acpbot.chat.place_text import place_text
 from acpbot.chat.rendering.footer import footer_text
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.chat.rendering.markdown import code, plain
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.outbound.post import OnRestart, Post
     from acpbot.chat.discord.outbound.reactions import ReactionUpdater
     from acpbot.chat.platform import IncomingMessage
-    from acpbot.sessions.turn import PermissionNote, PermissionRequest, TurnEnd
+    from acpbot.sessions.turn import PermissionNote, PermissionRequest, Place, TurnEnd
 
 log = get_logger(__name__)
 
@@ -104,11 +105,13 @@ class DiscordTurnView:
 
     # What the chat calls.
 
-    def show_queued(self, before: int) -> None:
-        """Reply to the user how many messages are before theirs."""
-        words = "1 message is" if before == 1 else f"{before} messages are"
-        words = f"👀 Queued: {words} before this one."
-        self._queue_note = self._outbox.post(self.thread_id, words, reply_to=self.incoming.key, on_restart="retract")
+    def on_queued(self, place: Place) -> None:
+        """Reply to the user how many messages are before theirs, and keep that up to date."""
+        text = f"👀 {place_text(place)}"
+        if self._queue_note is None:
+            self._queue_note = self._outbox.post(self.thread_id, text, reply_to=self.incoming.key, on_restart="retract")
+        else:
+            self._queue_note.show(text)
 
     def end_is_reported(self, text: str) -> None:
         """The chat posts ``text`` right after the end: the view need not repeat the error that it names."""

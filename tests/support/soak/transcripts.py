@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.support.soak.prompts import Prompt
 
 CRASHED = "acpbot was restarted in the middle of this answer"
-NOTICES = (CRASHED, "acpbot is stopping", "acpbot is about to stop or restart")
+NOTICES = (CRASHED, "acpbot is stopping", "acpbot is about to stop or restart", "I'm restarting.")
 """Notices that a prompt is not (fully) answered."""
 
 CANCELLED = "⏹️ Cancelled."
@@ -27,7 +27,7 @@ _TOKEN = re.compile(r"tok-(\d{5})\b")
 _ASKED = re.compile(r"ran-(\d{5})\b")
 _NUMBERS = re.compile(r"[\d\n]+")
 _RECALLED = "You told me to remember"
-_NOTE = "👀 Queued:"
+_NOTE = "👀 "
 _TOOLS = ("🔧 `", "✅ `", "❌ `")
 
 

@@ -12,6 +12,7 @@ from acpbot.chat.discord import access
 from acpbot.chat.discord.access import PLATFORM, Decision, author_of, own_role_id
 from acpbot.chat.discord.discord_platform import PendingMessage
 from acpbot.chat.discord.inbound import content, download
+from acpbot.chat.discord.inbound.other_bots import OtherBots
 from acpbot.chat.discord.inbound.recheck import AskedBy
 from acpbot.chat.discord.inbound.refusal_text import refusal_text
 from acpbot.chat.discord.outbound.reactions import ReactionEvent, ReactionUpdater
@@ -39,6 +40,7 @@ DENIED: Final = "🚫"
 
 _PROMPTS: Final = frozenset({discord.MessageType.default, discord.MessageType.reply})
 _EMPTY: Final = 'Hi! Mention me with a task, e.g. "@acpbot fix the failing test".'
+RESTARTING: Final = "I'm restarting. I'll answer this once I'm back."
 _INTERNAL: Final = "I could not take this message. Something went wrong on my side. An admin can check the log."
 
 
@@ -66,7 +68,9 @@ class Intake:
         self._channels = channels
         self._threads = threads
         self._outbox = outbox
+        self._other_bots = OtherBots(settings, pool.known_threads, channels, outbox)
         self._bot_turns = access.BotTurns()
+        self._told_of_restart: set[str] = set()
         self._denials = access.AnswerLimit(clock)
         self._explanations = access.AnswerLimit(clock)
         self._locks = KeyedLocks()
@@ -103,6 +107,7 @@ class Intake:
         except Draining:
             # Backfill finds it again: after a restart, or in this process if the drain is cancelled.
             self._cursor.defer(message.id)
+            self._tell_restart(message)
         else:
             self._cursor.end(message.id, taken=decision is Decision.ALLOW)
 
@@ -116,6 +121,8 @@ class Intake:
         order = source.channel_id if source.is_thread or source.is_dm else key
         try:
             async with self._locks.hold(order):
+                if source.is_thread:
+                    await self._other_bots.look(source, own_id)
                 before = await self._queue(message, source, own_id, pending)
                 queued, asked_by.waited = before is not None, bool(before)
         except Draining:
@@ -146,6 +153,7 @@ class Intake:
         )
         if self._pool.draining:
             raise Draining("cannot take a message: acpbot is about to stop or restart")
+        self._told_of_restart.clear()
         thread_id: str | None = source.channel_id
         if not (source.is_thread or source.is_dm):
             thread_id = await self._open_thread(message, own_id)
@@ -157,6 +165,7 @@ class Intake:
             thread_id=thread_id,
             text=content.defuse(access.without_mention(pending.text, own_id, own_role_id=own_role)),
             owner=str(message.author.id),
+            by_program=message.author.bot or message.webhook_id is not None,
             key=pending.key,
             origin=source.channel_id,
             context=_context(message),
@@ -173,9 +182,14 @@ class Intake:
                 reactions.on(ReactionEvent.CANCELLED)
                 self._outbox.deny(source.channel_id, pending.key, self._settings.reactions.emojis.error)
             return None
-        if before and pending.view is not None:
-            pending.view.show_queued(before)
         return before
+
+    def _tell_restart(self, message: discord.Message) -> None:
+        """Post, once in each channel, that messages are kept until the bot is back."""
+        channel_id = str(message.channel.id)
+        if channel_id not in self._told_of_restart:
+            self._told_of_restart.add(channel_id)
+            self._outbox.post(channel_id, RESTARTING, reply_to=str(message.id))
 
     async def _open_thread(self, message: discord.Message, own_id: str) -> str | None:
         """The thread for a message in a channel; ``None`` where Discord opens none: the channel gets the reason."""
@@ -256,8 +270,11 @@ class Intake:
 
     async def thread_deleted(self, thread_id: str) -> None:
         """End the session of a deleted thread: nobody can read its answers. One that the bot cannot see stays."""
-        session = self._pool.get(thread_id)
-        if session is None or session.thread.platform != PLATFORM or await self._outbox.rest.exists(thread_id):
+        session, known = self._pool.get(thread_id), self._pool.known_threads.get(thread_id)
+        if known is None or known.platform != PLATFORM or await self._outbox.rest.exists(thread_id):
+            return
+        self._pool.known_threads.forget(thread_id)
+        if session is None or session is not self._pool.get(thread_id):
             return
         log.info("thread_deleted", thread=thread_id)
         await self._pool.kill([Target(thread_id=thread_id, session_id=session.session_id)], forget=True)

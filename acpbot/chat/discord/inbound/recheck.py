@@ -84,7 +84,7 @@ class AccessRecheck:
                 "access_unknown", thread=incoming.thread_id, message=incoming.key, error=str(error) or "no answer"
             )
             where = MessageSource(channel_id=incoming.thread_id, is_thread=True, ours=True)
-            return None if self._may_run(Author(id=incoming.owner), where) else UNKNOWN_ACCESS
+            return None if self._may_run(_author(found, incoming), where) else UNKNOWN_ACCESS
         if not allowed:
             log.info("waiting_message_denied", user=incoming.owner, thread=incoming.thread_id, message=incoming.key)
         return None if allowed else NO_ACCESS
@@ -96,7 +96,7 @@ class AccessRecheck:
         if asked_by is not None:
             author, source = asked_by.author, asked_by.source
         else:
-            author, source = _author(found, incoming.owner), _source(await self._channel(channel_id))
+            author, source = _author(found, incoming), _source(await self._channel(channel_id))
         if self._may_run(structs.replace(author, role_ids=frozenset()), source):
             return True
         if author.is_program or not self._settings.discord.allowed_role_ids or source.is_dm:
@@ -129,9 +129,9 @@ class AccessRecheck:
         return found
 
 
-def _author(found: dict[str, Any] | None, owner: str) -> Author:
-    bot = bool((found or {}).get("author", {}).get("bot"))
-    return Author(id=owner, is_bot=bot, is_webhook=(found or {}).get("webhook_id") is not None)
+def _author(found: dict[str, Any] | None, incoming: IncomingMessage) -> Author:
+    bot = incoming.by_program or bool((found or {}).get("author", {}).get("bot"))
+    return Author(id=incoming.owner, is_bot=bot, is_webhook=(found or {}).get("webhook_id") is not None)
 
 
 def _source(channel: dict[str, Any]) -> MessageSource:

@@ -19,6 +19,7 @@ NOT_ENDED: Final = (
 )
 NOT_HERE: Final = "You don't have access to this bot here. Ask an admin."
 NO_SESSION: Final = "There is no session here: mention me in a channel with what you want done, or write in a thread."
+LEFT_LINE: Final = "Done. What waited here is out of the line."
 UNASKED: Final = "In this mode the agent doesn't always ask before it acts."
 AGENT_HELP: Final = "`/agent NAME` starts this thread over with another one."
 HELP: Final = """\

@@ -6,6 +6,7 @@ Only the user of a command sees its answer. A command that takes longer is defer
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -21,6 +22,7 @@ from acpbot.chat.discord.interactions.call import Call
 from acpbot.chat.discord.interactions.command_text import (
     AGENT_HELP,
     HELP,
+    LEFT_LINE,
     NO_SESSION,
     NOT_ENDED,
     next_text,
@@ -32,9 +34,8 @@ from acpbot.chat.discord.interactions.menus import Menu
 from acpbot.chat.discord.interactions.option_commands import OptionCommands
 from acpbot.chat.discord.interactions.respond import complete, defer, respond, show
 from acpbot.chat.discord.outbound.rest import RequestRefused, Unreachable
-from acpbot.errors import AcpbotError, Draining, InvalidParams
+from acpbot.errors import AcpbotError, Draining, InvalidParams, TooMany
 from acpbot.logs import get_logger
-from acpbot.sessions.views import Target
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -205,6 +206,8 @@ class SlashCommands:
         handler = self._handlers.get(call.name)
         if handler is None:
             return f"I do not know /{call.name[:40]}; see /help."
+        if call.name == "cancel" and self._pool.withdraw_from_line(call.thread_id, call.user_id):
+            return LEFT_LINE
         return (call.changes_session and self._not_yours(call)) or await handler(call)
 
     async def _work(self, call: Call, answer: Callable[[], Awaitable[str | Menu]]) -> Menu:
@@ -267,6 +270,8 @@ class SlashCommands:
     async def _cancel(self, call: Call) -> str:
         if not self._known(call.thread_id):
             return NO_SESSION
+        if self._pool.withdraw_from_line(call.thread_id):
+            return LEFT_LINE
         outcome = await self._pool.cancel(call.thread_id)
         return "⏹️ The agent was asked to stop." if outcome == "cancelled" else "Nothing is running here."
 
@@ -286,18 +291,12 @@ class SlashCommands:
         if not self._known(call.thread_id):
             return NO_SESSION
         text = f"<@{call.user_id}> has reset this session. The next message starts a new one."
-        ended = await self._forget(call.thread_id, text)
+        ended = await self._start_over(call.thread_id, text)
         return "Done: the session was ended and forgotten." if ended else "Done: nothing is remembered."
 
-    async def _forget(self, thread_id: str, text: str) -> bool:
-        """End the thread's session and forget it; whether there was one."""
-        session = self._pool.get(thread_id)
-        if session is None:
-            self._pool.forget(thread_id)
-            return False
-        target = Target(thread_id=thread_id, session_id=session.session_id)
-        await self._end(thread_id, text, partial(self._pool.kill, [target], forget=True))
-        return True
+    async def _start_over(self, thread_id: str, text: str, agent: str | None = None) -> bool:
+        """End the thread's session and forget its conversation, not what waits there; whether there was one."""
+        return await self._end(thread_id, text, partial(self._pool.start_over, thread_id, agent=agent))
 
     async def _end(self, thread_id: str, text: str, end: Callable[[], Awaitable[T]]) -> T:
         """End the thread's session by ``end``, whose result is returned; the thread reads ``text`` about it."""
@@ -332,10 +331,10 @@ class SlashCommands:
         if self._pool.draining:  # the old session would be gone, and no new one could be started
             raise Draining("cannot change the agent: acpbot is about to stop or restart; try again in a moment")
         text = f"<@{call.user_id}> has changed the agent to `{call.option}`: it starts afresh."
-        owner = None if thread is None else thread.owner
-        if not await self._forget(call.thread_id, text):
+        if not await self._start_over(call.thread_id, text, call.option):
             self._outbox.post(call.thread_id, text)
-        self._pool.ensure(call.thread_id, platform=PLATFORM, owner=owner, agent=call.option)
+        with contextlib.suppress(TooMany):  # then the next message waits in line
+            self._pool.ensure(call.thread_id, platform=PLATFORM)
         return f"Done: `{call.option}` works in this thread from now on."
 
     async def _sessions(self, call: Call) -> str:

@@ -257,6 +257,11 @@ class Rest:
         later = [message for message in found if int(message["id"]) > int(message_id)]
         return sorted(later, key=lambda message: int(message["id"]))
 
+    async def latest(self, channel_id: str) -> list[dict[str, Any]]:
+        """The last messages of a channel, :data:`PAGE` at most. Raises RequestRefused, Unreachable."""
+        path = f"/channels/{{channel_id}}/messages?limit={PAGE}"
+        return _messages_in(await self.call("GET", path, urgent=False, channel_id=channel_id))
+
     async def member(self, guild_id: str, user_id: str) -> dict[str, Any]:
         """A member of a server. RequestRefused with NOT_FOUND: the person is none."""
         path = "/guilds/{guild_id}/members/{user_id}"

@@ -7,7 +7,7 @@ import pytest
 from acpbot.chat.discord.inbound.refusal_text import refusal_text
 from acpbot.errors import AgentRemoved, Conflict, TooMany
 
-RESEND = "Please resend once I have answered one"
+RESEND = "Please resend once I've answered one"
 FREE_ONE = "and that is the limit. Wait for an answer, or free one with /close in its thread."
 CASES = [
     (TooMany("cannot x", limit="sessions", count=3), "All 3 agents are busy. Please try again in a while."),

@@ -274,6 +274,7 @@ class Intake:
         if known is None or known.platform != PLATFORM or await self._outbox.rest.exists(thread_id):
             return
         self._pool.known_threads.forget(thread_id)
+        self._pool.withdraw_from_line(thread_id)
         if session is None or session is not self._pool.get(thread_id):
             return
         log.info("thread_deleted", thread=thread_id)

@@ -38,6 +38,7 @@ _STATES: Final = {
     "closing": "🚪 ending",
     "gone": "🚪 ended",
 }
+IN_LINE: Final = "⏳ in line for a free agent"
 _ROWS_MAX: Final = 20
 
 
@@ -52,9 +53,13 @@ def next_text(*, resumable: bool) -> str:
     return f"Your next message {'continues the conversation' if resumable else 'starts a new conversation'}."
 
 
+def _state(row: Row) -> str:
+    return IN_LINE if row.state == "suspended" and row.queued else _STATES[row.state]
+
+
 def status_text(row: Row, options: Options | None) -> str:
     """One thread's row, one line for each fact."""
-    lines = [f"{_STATES[row.state]} · agent {code(row.agent)} · {row.turns} turn{'s' * (row.turns != 1)}"]
+    lines = [f"{_state(row)} · agent {code(row.agent)} · {row.turns} turn{'s' * (row.turns != 1)}"]
     if row.turn_seconds is not None:
         silent = f", silent for {short_duration(row.silent_seconds or 0)}"
         lines.append(f"This turn: {short_duration(row.turn_seconds)}{silent}")
@@ -86,6 +91,6 @@ def sessions_text(rows: Sequence[Row]) -> str:
     if not rows:
         return "You have no sessions. Mention me in a channel to begin one."
     newest = sorted(rows, key=lambda row: row.created_at, reverse=True)
-    lines = [f"<#{row.thread_id}> {_STATES[row.state].partition(';')[0]} · {code(row.agent)}" for row in newest]
+    lines = [f"<#{row.thread_id}> {_state(row).partition(';')[0]} · {code(row.agent)}" for row in newest]
     left = len(lines) - _ROWS_MAX
     return "\n".join([*lines[:_ROWS_MAX], *([f"… and {left} more."] if left > 0 else [])])

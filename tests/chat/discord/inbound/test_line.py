@@ -10,7 +10,7 @@ from msgspec import structs
 
 from acpbot.chat.discord.inbound.intake import RESTARTING
 from acpbot.chat.discord.inbound.recheck import NO_ACCESS
-from acpbot.chat.discord.interactions.command_text import LEFT_LINE
+from acpbot.chat.discord.interactions.command_text import IN_LINE, LEFT_LINE
 from tests.chat.discord.inbound.test_backfill import away
 from tests.chat.discord.interactions.test_commands import answer_to
 from tests.support.discord_scene import Scene, staged
@@ -71,20 +71,23 @@ async def test_all_messages_that_were_written_during_an_outage_are_answered(tmp_
             assert scene.text(thread) == f"number {number}"
 
 
-@pytest.mark.parametrize("how", ["cancel", "delete"])
+@pytest.mark.parametrize("how", ["cancel", "delete", "delete thread"])
 async def test_who_asked_takes_a_task_out_of_the_line(full: Scene, how):
     asked, thread = await waits(full, full.bob, "say never")
     _, other = await waits(full, full.ada, "say other")
     if how == "cancel":
         assert "Only" in await answer_to(full, "cancel", other, full.bob)
+        assert IN_LINE in await answer_to(full, "status", thread, full.bob)
         assert await answer_to(full, "cancel", thread, full.bob) == LEFT_LINE
-    else:
+    elif how == "delete":
         full.bob.deletes(asked)
+    else:
+        full.bob.deletes_thread(thread)
     await full.says(other, NEXT)
     await cancel_the_first(full)
     await full.idle(other, 1)
     assert full.text(other) == "other"
-    assert "never" not in full.text(thread)
+    assert how == "delete thread" or "never" not in full.text(thread)
 
 
 async def test_who_has_lost_access_does_not_run_and_leaves_the_line(full: Scene):

@@ -240,6 +240,7 @@ class Conversations:
             turn_id=turn_id,
             recovered=recovered_turn is not None,
             check=partial(self._platform.recheck, incoming, recovered=recovered_turn is not None),
+            lost_access=partial(self._platform.lost_access, incoming),
             on_place=view.on_queued,
         )
         try:

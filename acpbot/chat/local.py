@@ -131,6 +131,9 @@ class LocalChat:
         """What an operator typed into a terminal stays as it is, and may run."""
         del recovered
 
+    async def lost_access(self, _incoming: IncomingMessage) -> None:
+        """Operators may always."""
+
     def refusal_text(self, _incoming: IncomingMessage, error: WireError) -> str:
         """An operator reads the error as it is."""
         return f"{error}."

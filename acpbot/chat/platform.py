@@ -113,6 +113,12 @@ class ChatPlatform(Protocol):
         ``recovered``: it waited over a restart; revise or withdraw it if its author has meanwhile.
         """
 
+    async def lost_access(self, incoming: IncomingMessage) -> str | None:
+        """Return a sentence for people where a message's author may not use the bot any more; ``None``: they may.
+
+        It is ``None`` too where nobody can tell now.
+        """
+
     def refusal_text(self, incoming: IncomingMessage, error: WireError) -> str:
         """What the author of a message reads that is refused with this error."""
 

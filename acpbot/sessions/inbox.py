@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from acpbot.aio import TaskSet
 from acpbot.errors import InvalidParams, TooMany
 from acpbot.sessions.ending import STOPPED
 from acpbot.sessions.thread import title_from
@@ -12,7 +14,7 @@ from acpbot.sessions.waiting_line import Waiting
 from acpbot.storage.records import TurnRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from acpbot.sessions.agent_choice import AgentChoice
     from acpbot.sessions.capacity import Capacity
@@ -45,6 +47,7 @@ class Inbox:
         self._agents = agents
         self._store = store
         self._start = start
+        self._tasks = TaskSet("inbox")
 
     def submit(self, wanted: Waiting, turn: Turn) -> int:
         """As :meth:`Pool.submit`; ``wanted`` is the thread, which holds no turn yet."""
@@ -110,6 +113,7 @@ class Inbox:
 
     def stop(self) -> None:
         """The daemon stops: what is in the line runs after the next start."""
+        self._tasks.cancel_soon()
         self._line.end_all(lambda waiting, turn: self.deferred(waiting.thread_id, waiting.platform, turn))
 
     def deferred(self, thread_id: str, platform: str, turn: Turn) -> TurnEnd:
@@ -118,6 +122,28 @@ class Inbox:
             return TurnEnd("error", STOPPED)
         self._store.turn_queued(TurnRecord(turn.turn_id, thread_id, platform, "queued", turn.message))
         return TurnEnd(DEFERRED)
+
+    def recheck(self) -> None:
+        """Other settings hold: end the turns, running or in line, of people who may not use the bot any more.
+
+        What waits in a session's queue is checked before it runs.
+        """
+        for waiting, turn in list(self._line.turns()):
+            self._recheck(turn, partial(self._line.refuse, waiting, turn))
+        for session in self._table.with_turns():
+            running = session.turns.turn
+            if running is not None:
+                self._recheck(running, partial(_cancel, session, running))
+
+    def _recheck(self, turn: Turn, end: Callable[[str], None]) -> None:
+        if turn.lost_access is not None:
+            self._tasks.start(self._end_where_lost(turn.lost_access(), end), name=turn.turn_id)
+
+    @staticmethod
+    async def _end_where_lost(lost_access: Awaitable[str | None], end: Callable[[str], None]) -> None:
+        reason = await lost_access
+        if reason is not None:
+            end(reason)
 
     def withdraw(self, thread_id: str, key: str) -> bool:
         """As :meth:`Pool.withdraw`."""
@@ -131,3 +157,8 @@ class Inbox:
             turn.blocks, turn.text = blocks, text
             return turn
         return None if session is None else session.turns.revise(key, blocks, text)
+
+
+def _cancel(session: Session, turn: Turn, reason: str) -> None:
+    if session.turns.turn is turn:
+        session.turns.cancel(reason)

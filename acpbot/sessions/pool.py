@@ -114,7 +114,7 @@ class Pool:
         """
         self._agents.keep_removed(settings.agents.keys(), self._threads.by_id.values())
         self._settings.replace(settings)
-        self._line.recheck()
+        self._inbox.recheck()
         for session in self._table.with_turns():
             session.permission_requests.apply_policy()
             if session.agent_settings.name not in settings.agents:

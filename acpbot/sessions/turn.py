@@ -231,6 +231,8 @@ class Turn:
     turn_id: str = field(default_factory=partial(secrets.token_hex, 8))
     recovered: bool = False
     check: Callable[[], Awaitable[str | None]] | None = None
+    lost_access: Callable[[], Awaitable[str | None]] | None = None
+    """Asked after a reload: a sentence for people where the asker certainly may not use the bot any more."""
     on_place: Callable[[Place], None] | None = None
     """Called with the turn's place while it waits, whenever that has changed."""
     place: Place | None = None

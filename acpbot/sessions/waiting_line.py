@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from acpbot.aio import TaskSet
 from acpbot.errors import TooMany, WireError
 from acpbot.logs import get_logger
 from acpbot.sessions.turn import Place, Turn, TurnEnd, finish_all
@@ -60,7 +59,6 @@ class WaitingLine:
         self._threads: dict[str, Waiting] = {}
         self._busy = 0
         self._starting = False
-        self._tasks = TaskSet("waiting line")
 
     def __len__(self) -> int:
         """How many threads wait."""
@@ -178,25 +176,12 @@ class WaitingLine:
         """The daemon stops: end every turn in the line, each with what ``end`` returns."""
         turns = list(self.turns())
         self._threads = {}
-        self._tasks.cancel_soon()
         for waiting, turn in turns:
             turn.finish(end(waiting, turn))
 
-    def recheck(self) -> None:
-        """Other settings hold: take those out of the line who may not use the bot any more."""
-        if self._threads:
-            self._tasks.start(self._recheck(), name="recheck")
-
-    async def _recheck(self) -> None:
-        for waiting, turn in list(self.turns()):
-            try:
-                refusal = None if turn.check is None or turn.end is not None else await turn.check()
-            except Exception:
-                # Broad: the turn is checked again before it runs, and the others are checked now.
-                log.exception("turn_check_failed", turn=turn.turn_id)
-                continue
-            if refusal is not None:
-                self._end(waiting.thread_id, partial(operator.is_, turn), TurnEnd("error", refusal))
+    def refuse(self, waiting: Waiting, turn: Turn, reason: str) -> None:
+        """Take a turn out of the line with an error: ``reason``, a sentence for people."""
+        self._end(waiting.thread_id, partial(operator.is_, turn), TurnEnd("error", reason))
 
     def _end(self, thread_id: str, which: Callable[[Turn], bool], end: TurnEnd) -> int:
         waiting = self._threads.get(thread_id)

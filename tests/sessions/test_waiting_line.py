@@ -177,7 +177,7 @@ async def test_a_reload_takes_those_out_of_the_line_who_may_not_use_the_bot_any_
 
     harness = make_harness(max_sessions=1)
     await harness.tool("1001")
-    gone, _ = ask(harness, "1002", "say a", check=refuse)
+    gone, _ = ask(harness, "1002", "say a", lost_access=refuse)
     _, places = ask(harness, "1003", "say b")
     harness.reload(max_queued=5)
     await gone.over.wait()

@@ -265,6 +265,11 @@ class DiscordPlatform:
             return None
         return await self._access.refusal(incoming, None if message is None else message.asked_by, found)
 
+    async def lost_access(self, incoming: IncomingMessage) -> str | None:
+        """A sentence where the message's author may not use the bot here any more, by the settings in force."""
+        message = self._messages.by_key.get(incoming.key)
+        return await self._access.lost(incoming, None if message is None else message.asked_by)
+
     async def _changed(self, incoming: IncomingMessage) -> dict[str, Any] | None:
         """Revise or withdraw a message if its author edited or deleted it meanwhile; the message as it is now.
 

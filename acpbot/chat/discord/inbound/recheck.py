@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 NO_ACCESS: Final = "You no longer have access to this bot here, so I did not run this message."
+LOST_ACCESS: Final = "You no longer have access to this bot here."
 UNKNOWN_ACCESS: Final = "I could not check whether you still have access to this bot, so I did not run this message."
 RECHECK_SECONDS: Final = 30.0
 """How long Discord may take to answer."""
@@ -88,6 +89,17 @@ class AccessRecheck:
         if not allowed:
             log.info("waiting_message_denied", user=incoming.owner, thread=incoming.thread_id, message=incoming.key)
         return None if allowed else NO_ACCESS
+
+    async def lost(self, incoming: IncomingMessage, asked_by: AskedBy | None) -> str | None:
+        """A sentence where the author certainly has no access any more, else ``None``."""
+        try:
+            async with asyncio.timeout(RECHECK_SECONDS):
+                allowed = await self._is_allowed(incoming, asked_by, None)
+        except (TimeoutError, RequestRefused):
+            return None
+        if not allowed:
+            log.info("access_lost", user=incoming.owner, thread=incoming.thread_id, message=incoming.key)
+        return None if allowed else LOST_ACCESS
 
     async def _is_allowed(
         self, incoming: IncomingMessage, asked_by: AskedBy | None, found: dict[str, Any] | None

@@ -9,7 +9,7 @@ import pytest
 from msgspec import structs
 
 from acpbot.chat.discord.inbound.intake import RESTARTING
-from acpbot.chat.discord.inbound.recheck import NO_ACCESS
+from acpbot.chat.discord.inbound.recheck import LOST_ACCESS
 from acpbot.chat.discord.interactions.command_text import IN_LINE, LEFT_LINE
 from tests.chat.discord.inbound.test_backfill import away
 from tests.chat.discord.interactions.test_commands import answer_to
@@ -96,9 +96,19 @@ async def test_who_has_lost_access_does_not_run_and_leaves_the_line(full: Scene)
     discord = structs.replace(full.chat.settings.discord, allowed_users=(str(full.ada.id),))
     full.chat.reconfigure(structs.replace(full.settings, discord=discord))
     full.pool.reconfigure(full.harness.settings)
-    await full.says(gone, NO_ACCESS)
+    await full.says(gone, LOST_ACCESS)
     await full.says(other, NEXT)
-    assert full.text(gone) == f"😱 {NO_ACCESS}"
+    assert full.text(gone) == f"😱 {LOST_ACCESS}"
+
+
+async def test_a_reload_ends_the_running_turn_of_somebody_who_is_taken_out(full: Scene):
+    (row,) = full.pool.rows()
+    discord = structs.replace(full.chat.settings.discord, allowed_users=(str(full.bob.id),))
+    full.chat.reconfigure(structs.replace(full.settings, discord=discord))
+    full.pool.reconfigure(full.harness.settings)
+    (thread,) = full.server.threads_of(full.channel)
+    await full.says(thread, f"first\n⏹️ {LOST_ACCESS}")
+    assert full.harness.row(row.thread_id).state == "idle"
 
 
 async def test_a_reset_keeps_what_waits_in_the_thread(scene: Scene):

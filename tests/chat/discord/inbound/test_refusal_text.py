@@ -12,6 +12,14 @@ FREE_ONE = "and that is the limit. Wait for an answer, or free one with /close i
 CASES = [
     (TooMany("cannot x", limit="sessions", count=3), "All 3 agents are busy. Please try again in a while."),
     (
+        TooMany("cannot x", limit="line", count=100),
+        "All my agents are busy, and 100 threads are already in line. Please try again later.",
+    ),
+    (
+        TooMany("cannot x", limit="line", count=25, person="7"),
+        "You already have 25 threads in line, and that is the limit. Please try again later.",
+    ),
+    (
         TooMany("cannot x", limit="sessions_of_person", count=2, person="7"),
         f"You already have 2 busy agents, {FREE_ONE}",
     ),

@@ -126,7 +126,7 @@ class TimedOut(WireError):
     kind = "timeout"
 
 
-Limit = Literal["sessions", "sessions_of_person", "queue", "queue_of_person"]
+Limit = Literal["sessions", "sessions_of_person", "line", "queue", "queue_of_person"]
 
 
 class TooMany(WireError):

@@ -275,6 +275,8 @@ class Conversations:
             turn_id=turn_id,
             recovered=recovered_turn is not None,
             check=partial(self._platform.recheck, incoming, recovered=recovered_turn is not None),
+            lost_access=partial(self._platform.lost_access, incoming),
+            on_place=view.on_queued,
         )
         try:
             return self._pool.submit(
@@ -323,8 +325,7 @@ class Conversations:
         """Give a queued message another text, or other data; ``None`` where its turn has begun, or is gone."""
         kept = incoming.context if context is None else context
         revised = msgspec.structs.replace(incoming, text=text, context=kept)
-        session = self._pool.get(incoming.thread_id)
-        turn = None if session is None else session.turns.revise(incoming.key, _blocks(revised), text)
+        turn = self._pool.revise(incoming.thread_id, incoming.key, _blocks(revised), text)
         if turn is None:
             return None
         turn.message = msgspec.json.encode(revised)

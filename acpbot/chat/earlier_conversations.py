@@ -117,7 +117,7 @@ class EarlierConversations:
             raise Conflict(f"cannot take up another conversation: a turn runs in {thread_id}; cancel it first")
         if known is not None:
             text = f"{by} takes up another conversation here."
-            if not await self._ends.forget(thread_id, text, delete=False):
+            if not await self._ends.forget(thread_id, text):
                 self._announce(thread_id, text)
             owner = known.owner or owner
         if self._pool.get(thread_id) is not None:

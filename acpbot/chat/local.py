@@ -13,6 +13,7 @@ from acpbot.acp import schema
 from acpbot.chat.conversation import Conversations
 from acpbot.chat.earlier_conversations import EarlierConversations, KnownConversations
 from acpbot.chat.local_commands import PLATFORM, LocalCommands
+from acpbot.chat.place_text import place_text
 from acpbot.chat.platform import IncomingMessage
 from acpbot.errors import InvalidParams, NotFound
 from acpbot.sessions.permission_notes import because
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.questions import Question
     from acpbot.sessions.session import Session
-    from acpbot.sessions.turn import PermissionNote, PermissionRequest, TurnEnd
+    from acpbot.sessions.turn import PermissionNote, PermissionRequest, Place, TurnEnd
     from acpbot.sessions.views import Row
 
 Event = dict[str, Any]
@@ -161,6 +162,9 @@ class LocalChat:
         """What an operator typed into a terminal stays as it is, and may run."""
         del recovered
 
+    async def lost_access(self, _incoming: IncomingMessage) -> None:
+        """Operators may always."""
+
     def refusal_text(self, _incoming: IncomingMessage, error: WireError) -> str:
         """An operator reads the error as it is."""
         return f"{error}."
@@ -226,6 +230,10 @@ class _LocalTurnView:
         self._end: Event | None = None
         self._error = ""
         self._started = False
+
+    def on_queued(self, place: Place) -> None:
+        if place.in_line is not None and not place.ahead:
+            self._emit({"type": "notice", "text": place_text(place)})
 
     def on_started(self) -> None:
         self._started = True

@@ -116,7 +116,7 @@ class LocalCommands:
         used, owner = (agent, user) if thread is None else (agent or thread.agent, thread.owner)
         done = f"changed the agent to {agent}: it starts afresh" if agent else "reset this thread"
         text = f"{user} has {done}."
-        if not await self.ends.forget(thread_id, text, delete=agent is None):
+        if not await self.ends.start_over(thread_id, text, agent):
             self._announce(thread_id, text)
         # An agent that is no longer in the configuration gives way to the default one.
         self._pool.ensure(thread_id, platform=PLATFORM, owner=owner, agent=used if used in self._pool.agents else None)

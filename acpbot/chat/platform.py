@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from acpbot.chat.rendering.answer import Answer
     from acpbot.errors import WireError
     from acpbot.sessions.questions import Question
-    from acpbot.sessions.turn import PermissionNote, PermissionRequest, TurnEnd
+    from acpbot.sessions.turn import PermissionNote, PermissionRequest, Place, TurnEnd
 
 
 class ChatFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +43,7 @@ class IncomingMessage(msgspec.Struct, frozen=True, kw_only=True):
     thread belongs to. ``agent``: the one that the person has chosen for a conversation that begins with this message.
     ``context`` is data that goes after the text, and so are ``blocks`` (ACP content blocks: attached files). ``title``
     names a thread that begins with it, where ``text`` is not what people see. ``only_files``: without ``blocks`` there
-    is nothing to do.
+    is nothing to do. ``by_program``: no person has written it.
     """
 
     thread_id: str
@@ -57,10 +57,14 @@ class IncomingMessage(msgspec.Struct, frozen=True, kw_only=True):
     context: str = ""
     blocks: list[dict[str, Any]] = []
     only_files: bool = False
+    by_program: bool = False
 
 
 class TurnView(Protocol):
     """Shows one turn. The calls come in order and may not block: a platform paces itself."""
+
+    def on_queued(self, place: Place) -> None:
+        """The turn waits, and this is its place now."""
 
     def on_started(self) -> None:
         """The turn runs now."""
@@ -123,6 +127,12 @@ class ChatPlatform(Protocol):
         """Return why a message that is about to run may not run, a sentence for people; ``None`` where it may.
 
         ``recovered``: it waited over a restart; revise or withdraw it if its author has meanwhile.
+        """
+
+    async def lost_access(self, incoming: IncomingMessage) -> str | None:
+        """Return a sentence for people where a message's author may not use the bot any more; ``None``: they may.
+
+        It is ``None`` too where nobody can tell now.
         """
 
     def refusal_text(self, incoming: IncomingMessage, error: WireError) -> str:

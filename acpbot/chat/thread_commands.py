@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from acpbot.chat.rendering.footer import context_text
 from acpbot.logs import get_logger
-from acpbot.sessions.views import Target
 from acpbot.text import one_line
 from acpbot.times import short_duration
 
@@ -39,6 +38,13 @@ STATES: Final = {
     "gone": "🚪 ended",
 }
 
+IN_LINE: Final = "⏳ in line for a free agent"
+
+
+def state_text(row: Row) -> str:
+    """A thread's state, as people read it."""
+    return IN_LINE if row.state == "suspended" and row.queued else STATES[row.state]
+
 
 def no_agent_text(name: str | None) -> str:
     """The answer where the thread has no session whose option ``name`` could be shown or set."""
@@ -53,7 +59,7 @@ def no_choice_text(name: str) -> str:
 
 def status_text(row: Row, options: Options | None, quote: Callable[[str, int], str]) -> str:
     """One thread's row, one line for each fact."""
-    lines = [f"{STATES[row.state]} · agent {quote(row.agent, 100)} · {row.turns} turn{'s' * (row.turns != 1)}"]
+    lines = [f"{state_text(row)} · agent {quote(row.agent, 100)} · {row.turns} turn{'s' * (row.turns != 1)}"]
     if row.turn_seconds is not None:
         silent = f", silent for {short_duration(row.silent_seconds or 0)}"
         lines.append(f"This turn: {short_duration(row.turn_seconds)}{silent}")
@@ -140,19 +146,16 @@ class CommandedEnds:
         finally:
             self._texts.pop(thread_id, None)
 
-    async def forget(self, thread_id: str, text: str, *, delete: bool) -> bool:
-        """End the thread's session and forget its conversation; whether there was a session.
+    async def start_over(self, thread_id: str, text: str, agent: str | None = None) -> bool:
+        """As :meth:`Pool.start_over`; the thread reads ``text`` about the end of its session."""
+        return await self.end(thread_id, text, partial(self._pool.start_over, thread_id, agent=agent))
 
-        ``delete``: the agent is to delete the conversation too, where it can.
-        """
+    async def forget(self, thread_id: str, text: str) -> bool:
+        """End the thread's session and forget its conversation, which the agent keeps; whether there was a session."""
         session = self._pool.get(thread_id)
         if session is None:
             self._pool.forget(thread_id)
             return False
-        if delete:
-            target = Target(thread_id=thread_id, session_id=session.session_id)
-            await self.end(thread_id, text, partial(self._pool.kill, [target], forget=True))
-        else:
-            await self.end(thread_id, text, partial(self._pool.suspend, thread_id, session.session_id))
-            self._pool.forget(thread_id)
+        await self.end(thread_id, text, partial(self._pool.suspend, thread_id, session.session_id))
+        self._pool.forget(thread_id)
         return True

@@ -209,16 +209,17 @@ class PoolSettings(Struct, frozen=True, kw_only=True):
     """``[pool]``: how many sessions there may be and how long each is kept.
 
     ``idle_timeout_seconds`` after its last turn a session's process is ended and the session suspended: the next
-    message resumes it. ``session_ttl_hours`` after its last turn it is forgotten, and with ``remove_workspace`` its
-    own folder is removed. ``grace_seconds`` is the time for all steps before SIGKILL
-    together when an agent is ended. ``max_sessions_per_user`` counts the sessions of threads that one person owns, and
-    ``max_queued_per_user`` the waiting turns that one person asked for, in all threads; 0 sets no limit.
+    message resumes it. ``session_ttl_hours`` after its last turn the conversation is forgotten (``None``: after
+    ``[store] keep_days``), and with ``remove_workspace`` its own folder is removed. ``grace_seconds`` is the time for
+    all steps before SIGKILL together when an agent is ended. ``max_sessions_per_user`` counts the sessions of threads
+    that one person owns, and ``max_queued_per_user`` the waiting turns that one person asked for, in all threads; 0
+    sets no limit.
     """
 
     NEEDS_RESTART: ClassVar = ("workspace", "workspace_mode", "remove_workspace")
 
     max_sessions: Annotated[int, Meta(ge=1, le=10_000)] = 10
-    session_ttl_hours: Annotated[float, Meta(ge=0.1, le=87_600)] = 24
+    session_ttl_hours: Annotated[float, Meta(ge=0.1, le=87_600)] | None = None
     idle_timeout_seconds: Annotated[float, Meta(ge=1, le=31_536_000)] = 1800
     workspace: Annotated[Path, ft.path, _path("~/.local/state/acpbot/workspaces")]
     workspace_mode: Literal["thread", "shared"] = "thread"
@@ -314,11 +315,12 @@ class MarkdownSettings(Struct, frozen=True, kw_only=True):
 
 
 class StoreSettings(Struct, frozen=True, kw_only=True):
-    """``[store]``: the SQLite file."""
+    """``[store]``: the SQLite file, and how many days after its last turn a thread's conversation is kept in it."""
 
     NEEDS_RESTART: ClassVar = ("path",)
 
     path: Annotated[Path, ft.path, _path("~/.local/state/acpbot/acpbot.sqlite3")]
+    keep_days: Annotated[float, Meta(ge=0.01, le=3650)] = 30
 
 
 class LogSettings(Struct, frozen=True, kw_only=True):
@@ -355,6 +357,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     log: LogSettings = field(default_factory=LogSettings)
     shutdown: ShutdownSettings = field(default_factory=ShutdownSettings)
     warnings: tuple[str, ...] = ()
+
+    @property
+    def keep_seconds(self) -> float:
+        """How long after its last turn a thread's conversation is kept."""
+        hours = self.pool.session_ttl_hours
+        return self.store.keep_days * 86_400 if hours is None else hours * 3600
 
     def channel(self, channel_id: str | None) -> ChannelSettings | None:
         """The table of a channel; ``None`` where it has none."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from acpbot.sessions.session_table import SessionTable
     from acpbot.sessions.thread import ThreadRegistry
     from acpbot.sessions.turn import Turn
+    from acpbot.sessions.waiting_line import WaitingLine
 
     Person = tuple[str, str]
     """A platform, and the id of a user there."""
@@ -27,10 +28,13 @@ if TYPE_CHECKING:
 class Capacity:
     """Finds a place for each new session. An idle session is suspended to make room; its next message resumes it."""
 
-    def __init__(self, table: SessionTable, threads: ThreadRegistry, settings: SettingsInForce) -> None:
+    def __init__(
+        self, table: SessionTable, threads: ThreadRegistry, settings: SettingsInForce, line: WaitingLine
+    ) -> None:
         self._table = table
         self._threads = threads
         self._settings = settings
+        self._line = line
 
     def free_place(self, thread_id: str, platform: str, owner: str | None) -> list[asyncio.Task[Any]]:
         """What a new session must wait for: the end of its thread's last ones, and of others where all are too many.
@@ -93,6 +97,7 @@ class Capacity:
             if session.thread.platform == platform
             for queued in session.turns.queue
         )
+        waiting += sum(thread.platform == platform and one.asker == turn.asker for thread, one in self._line.turns())
         if waiting >= most:
             have = "1 message waits" if waiting == 1 else f"{waiting} messages wait"
             raise TooMany(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from acpbot.errors import NotFound
 from acpbot.logs import get_logger
 from acpbot.sessions.leftovers import kill_result
 from acpbot.sessions.terminate import UNVERIFIED
+from acpbot.sessions.views import Target
+from acpbot.sessions.waiting_line import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,12 +20,14 @@ if TYPE_CHECKING:
     from acpbot.sessions.session_table import SessionTable
     from acpbot.sessions.terminate import TerminationResult
     from acpbot.sessions.thread import ThreadRegistry
-    from acpbot.sessions.views import KillResult, Reason, Target
+    from acpbot.sessions.views import KillResult, Reason
+    from acpbot.sessions.waiting_line import WaitingLine
 
 log = get_logger(__name__)
 
 KILLED: Final = "An admin stopped this session."
 SUSPENDED: Final = "This session was closed."
+STOPPED: Final = "I'm restarting."
 _LATE_SECONDS: Final = 0.25
 
 
@@ -34,17 +39,29 @@ class SessionEnder:
         table: SessionTable,
         threads: ThreadRegistry,
         leftovers: Leftovers,
+        line: WaitingLine,
         on_change: Callable[[Session], None],
     ) -> None:
         self._table = table
         self._leftovers = leftovers
         self._threads = threads
+        self._line = line
         self._on_change = on_change
 
     async def end(
-        self, target: Target, reason: Reason, detail: str, *, grace: float | None = None, forget: bool = False
+        self,
+        target: Target,
+        reason: Reason,
+        detail: str,
+        *,
+        grace: float | None = None,
+        forget: bool = False,
+        delete: bool = True,
     ) -> KillResult:
-        """End exactly this session; the answer follows once its end is verified. Parameters as :meth:`Pool.kill`'s."""
+        """End exactly this session; the answer follows once its end is verified. Parameters as :meth:`Pool.kill`'s.
+
+        ``delete``: have the agent delete a conversation that is forgotten.
+        """
         thread_id = target.thread_id
         session = self._table.find(target)
         if session is None:
@@ -55,12 +72,55 @@ class SessionEnder:
             thread.acp_session_id, thread.resumable = None, False
             self._on_change(session)
         # A conversation that was begun elsewhere is not ours to delete.
-        delete = forget and not thread.adopted
+        delete = delete and forget and not thread.adopted
         await asyncio.wait([session.end(reason, grace=grace, detail=detail, delete=delete)])
         ending = session.ending or UNVERIFIED
         if forget and self._threads.by_id.get(thread_id) is thread and thread_id not in self._table.current:
-            self._threads.forget(thread)
+            self.forget(thread_id)
         return kill_result(target, ending, resumable=thread.resumable and not forget)
+
+    def forget(self, thread_id: str) -> bool:
+        """As :meth:`Pool.forget`; a thread in the line keeps its place, its agent and its owner."""
+        thread = self._threads.by_id.get(thread_id)
+        if thread is None or thread_id in self._table.current:
+            return False
+        thread.acp_session_id, thread.resumable = None, False
+        if (closing := self._table.of_thread(thread_id)) is not None:
+            self._on_change(closing)
+        self._threads.forget(thread)
+        if self._line.get(thread_id) is not None:
+            self._threads.begin(thread_id, thread.platform, thread.agent, thread.owner, thread.channel)
+        return True
+
+    async def start_over(self, thread_id: str, agent: str | None) -> bool:
+        """As :meth:`Pool.start_over`. The thread has the first place in the line until its session has ended."""
+        thread, session = self._threads.by_id.get(thread_id), self._table.current.get(thread_id)
+        if thread is None:
+            raise NotFound(f"cannot find thread {thread_id[:80]!r}")
+        waiting = self._line.get(thread_id)
+        if session is not None and waiting is None and (agent is not None or session.turns.queue):
+            waiting = Waiting(
+                thread_id,
+                thread.platform,
+                thread.owner,
+                channel=thread.channel,
+                turns=session.turns.take_queued(),
+                held=True,
+            )
+            self._line.join(waiting, first=True)
+        try:
+            if session is not None:
+                target = Target(thread_id=thread_id, session_id=session.session_id)
+                await self.end(target, "killed", KILLED, forget=True, delete=agent is None)
+            else:
+                self.forget(thread_id)
+        finally:
+            if agent is not None:
+                self._threads.begin(thread_id, thread.platform, agent, thread.owner, thread.channel)
+            if waiting is not None:
+                waiting.agent = agent
+                self._line.release(waiting)
+        return session is not None
 
     async def end_all(self, grace: float) -> None:
         """End every session, side by side; one that was ending already gets no more time than the others."""
@@ -84,4 +144,4 @@ class SessionEnder:
     def _begin_all(self, grace: float) -> list[asyncio.Task[TerminationResult]]:
         table = self._table
         sessions = (*table.current.values(), *table.closing, *table.unverified)
-        return [session.end("stopped", grace=grace, detail="I'm restarting.") for session in sessions]
+        return [session.end("stopped", grace=grace, detail=STOPPED) for session in sessions]

@@ -3,44 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-import collections
 import time
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
 
 import msgspec
 
 from acpbot.config.in_force import SettingsInForce
-from acpbot.errors import AgentRemoved, Conflict, Draining, InvalidParams, NotFound, TooMany
+from acpbot.errors import Conflict, Draining, NotFound
 from acpbot.logs import get_logger
+from acpbot.sessions.agent_choice import AgentChoice
 from acpbot.sessions.capacity import Capacity
 from acpbot.sessions.ending import KILLED, SUSPENDED, SessionEnder
+from acpbot.sessions.inbox import Inbox
 from acpbot.sessions.leftovers import Leftovers
 from acpbot.sessions.pauses import PAUSES, Pauses
 from acpbot.sessions.session import Session
 from acpbot.sessions.session_table import SessionTable
-from acpbot.sessions.thread import ThreadRegistry, title_from
-from acpbot.sessions.turn import DEFERRED, TurnEnd, finish_all
-from acpbot.sessions.views import Detail, KillResult, OutdatedSessions, PoolCounts, Row, Target, changed_keys
+from acpbot.sessions.subscribers import Subscribers
+from acpbot.sessions.thread import ThreadRegistry
+from acpbot.sessions.turn import Place, TurnEnd, finish_all
+from acpbot.sessions.views import Detail, KillResult, OutdatedSessions, PoolCounts, Row, Target
+from acpbot.sessions.waiting_line import Waiting, WaitingLine
 from acpbot.sessions.watchdog import Watchdog
-from acpbot.sessions.workspace import check_thread_id
-from acpbot.storage.records import ProcessRecord, ThreadRecord, TurnRecord
+from acpbot.storage.records import ProcessRecord
 from acpbot.storage.store import Store
-from acpbot.times import rfc3339, seconds_since_boot
+from acpbot.times import seconds_since_boot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from acpbot.config.settings import AgentSettings, Settings
     from acpbot.runtimes.runtime import Launcher
+    from acpbot.sessions.subscribers import Change
     from acpbot.sessions.thread import Beginning, ThreadListener
     from acpbot.sessions.turn import PermissionNote, Turn
     from acpbot.sessions.views import Reason
+    from acpbot.storage.records import ThreadRecord
 
 log = get_logger(__name__)
 
 _DRAINING: Final = "cannot start a turn: acpbot is about to stop or restart; try again in a moment"
-
-Change = Literal["changed", "gone"]
 
 
 class Pool:
@@ -66,18 +68,29 @@ class Pool:
         self.store = store or Store()
         self.draining = self.stopping = False
         self._settings = SettingsInForce(settings)
-        self._removed_agents: dict[str, AgentSettings] = {}
+        self._agents = AgentChoice(self._settings)
         self._launcher = launcher
         self._environ = environ
         self._clock = clock
         self._wall = wall
         self._pauses = pauses
         self._threads = ThreadRegistry(self.store, wall, boottime)
+        self.known_threads = self._threads.known
         self._table = SessionTable()
         self._leftovers = Leftovers(launcher, self.store, self._table)
-        self._capacity = Capacity(self._table, self._threads, self._settings)
-        self._ender = SessionEnder(self._table, self._threads, self._leftovers, self.session_changed)
-        self._subscribers: list[Callable[[Change, Row], None]] = []
+        self._line = WaitingLine(self._settings, self._start_waiting, lambda: not self.draining)
+        self._capacity = Capacity(self._table, self._threads, self._settings, self._line)
+        self._inbox = Inbox(
+            table=self._table,
+            threads=self._threads,
+            line=self._line,
+            capacity=self._capacity,
+            agents=self._agents,
+            store=self.store,
+            start=self._session_for,
+        )
+        self._ender = SessionEnder(self._table, self._threads, self._leftovers, self._line, self.session_changed)
+        self._subscribers = Subscribers()
         self._watchdog = Watchdog(clock)
         self._quiet_check = asyncio.Event()
         if settings.pool.remove_workspace:
@@ -99,10 +112,9 @@ class Pool:
         See :meth:`outdated`. Nobody can choose an agent any more that is gone from the settings; threads that have it
         keep it until acpbot is started again.
         """
-        used = {thread.agent for thread in self._threads.by_id.values()}
-        known = self._removed_agents | dict(self.agents)
-        self._removed_agents = {name: known[name] for name in used - settings.agents.keys() if name in known}
+        self._agents.keep_removed(settings.agents.keys(), self._threads.by_id.values())
         self._settings.replace(settings)
+        self._inbox.recheck()
         for session in self._table.with_turns():
             session.permission_requests.apply_policy()
             session.questions.apply_policy()
@@ -123,13 +135,7 @@ class Pool:
 
         The callback may not block. Where the thread of one that is gone has another session, its row follows.
         """
-        self._subscribers.append(callback)
-
-        def leave() -> None:
-            if callback in self._subscribers:
-                self._subscribers.remove(callback)
-
-        return leave
+        return self._subscribers.add(callback)
 
     # What there is.
 
@@ -143,7 +149,7 @@ class Pool:
         if suspended:
             running = {row.thread_id for row in rows}
             rows += [
-                self._threads.suspended_row(thread, self._settings.now)
+                self._threads.suspended_row(thread, self._settings.now, self._line.queued(key))
                 for key, thread in self._threads.by_id.items()
                 if key not in running
             ]
@@ -151,7 +157,7 @@ class Pool:
 
     def counts(self) -> PoolCounts:
         """How many sessions are in which state."""
-        return self._table.counts(self._threads.by_id, self.max_sessions)
+        return self._table.counts(self._threads.by_id, self.max_sessions, len(self._line))
 
     @property
     def strays(self) -> int:
@@ -181,7 +187,7 @@ class Pool:
             return session.row()
         if thread is None:
             raise NotFound(f"cannot find thread {thread_id[:80]!r}")
-        return self._threads.suspended_row(thread, self._settings.now)
+        return self._threads.suspended_row(thread, self._settings.now, self._line.queued(thread_id))
 
     async def detail(self, thread_id: str) -> Detail:
         """The thread's row and what takes a look at the system. Raises NotFound."""
@@ -199,64 +205,57 @@ class Pool:
 
     def outdated(self) -> list[OutdatedSessions]:
         """The sessions that still use earlier settings of their agents: only their end changes that."""
-        found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-        for session in self._table.current.values():
-            agent = session.agent_settings.name
-            now = self.agents.get(agent)
-            wanted = None if now is None else self._settings.now.in_channel(now, session.thread.channel)
-            if keys := changed_keys(session.agent_settings, wanted):
-                found.setdefault((agent, keys), []).append(session.thread.thread_id)
-        return [OutdatedSessions(agent, keys, tuple(threads)) for (agent, keys), threads in found.items()]
+        return self._agents.outdated(self._table.current.values())
 
     def removed_agents(self) -> dict[str, int]:
         """How many threads use each agent that is no longer in the configuration."""
-        used = collections.Counter(thread.agent for thread in self._threads.by_id.values())
-        return {name: count for name, count in used.items() if name not in self.agents}
+        return self._agents.removed(self._threads.by_id.values())
 
     # People's messages.
 
     def submit(self, thread_id: str, turn: Turn, **begin: Unpack[Beginning]) -> int:
         """Queue a turn in the thread's session, started if need be; how many turns are before it.
 
-        Raises Draining, TooMany (pool exhausted, or queue full), InvalidParams, Conflict (another agent).
+        Where all agents are busy, the thread waits in line; the answer is then its place, and the turns before it.
+        Raises Draining, TooMany (queue or line full, or too many sessions of a person), InvalidParams, Conflict
+        (another agent).
         """
         if self.draining:
             raise Draining(_DRAINING)
-        current = self._table.current.get(thread_id)
-        if current is not None and (current.turns.turn is not None or current.turns.queue):
-            self._capacity.check_queue(turn, begin["platform"])
-        session = self._ensure(thread_id, **begin)
-        thread = session.thread
-        if thread.title is None:
-            thread.title = title_from(turn.title or turn.text)
-        before = session.turns.submit(turn)
-        if turn.message is not None:
-            self.store.turn_queued(TurnRecord(turn.turn_id, thread_id, thread.platform, "queued", turn.message))
-        return before
+        return self._inbox.submit(Waiting(thread_id, **begin), turn)
+
+    def withdraw(self, thread_id: str, key: str) -> bool:
+        """Take a turn back that waits, by its key; whether there was one."""
+        return self._inbox.withdraw(thread_id, key)
+
+    def withdraw_from_line(self, thread_id: str, asker: str | None = None) -> int:
+        """Take the turns of a thread out of the line, or those that ``asker`` asked for; how many."""
+        return self._line.cancel(thread_id, asker)
+
+    def revise(self, thread_id: str, key: str, blocks: list[dict[str, Any]], text: str) -> Turn | None:
+        """Replace what a turn asks for that waits, by its key; ``None`` where there is none."""
+        return self._inbox.revise(thread_id, key, blocks, text)
 
     def ensure(self, thread_id: str, **begin: Unpack[Beginning]) -> Session:
         """The thread's session; a new one is started where there is none. Raises as :meth:`submit`."""
         if self.draining and thread_id not in self._table.current:
             raise Draining(_DRAINING)
-        return self._ensure(thread_id, **begin)
+        self._line.advance()
+        waiting = self._line.get(thread_id)
+        if waiting is not None and waiting.held:
+            raise Conflict(f"cannot start {thread_id}: its last session is still ending; try again in a moment")
+        return self._session_for(Waiting(thread_id, **begin))
 
-    def _ensure(self, thread_id: str, **begin: Unpack[Beginning]) -> Session:
-        platform, owner, agents = begin["platform"], begin.get("owner"), self._settings.now.agents
-        thread = self._threads.in_channel(thread_id, begin.get("channel"))
-        channel = begin.get("channel") if thread is None else thread.channel
-        name = begin.get("agent") or (self._settings.now.agent_of(channel) if thread is None else thread.agent)
-        choice = agents.get(name)
-        if choice is None and thread is not None and thread.agent == name:
-            choice = self._removed_agents.get(name)
-        if choice is None and thread is not None and thread.agent == name:
-            way_out = (
-                f"choose {', '.join(sorted(agents))} by /agent in Discord, or by `acpctl chat {thread_id} --agent NAME`"
-            )
-            raise AgentRemoved(
-                f"cannot use agent {name[:40]!r} of {thread_id}: it is no longer in the configuration; {way_out}", name
-            )
-        if choice is None:
-            raise InvalidParams(f"cannot use agent {name[:40]!r}: the agents are {', '.join(sorted(agents))}")
+    def _start_waiting(self, waiting: Waiting) -> None:
+        self._inbox.start_waiting(waiting)
+
+    def _session_for(self, wanted: Waiting) -> Session:
+        """The session of a thread; a new one where there is none. Raises TooMany, InvalidParams, Conflict."""
+        thread_id, platform, owner = wanted.thread_id, wanted.platform, wanted.owner
+        thread = self._threads.in_channel(thread_id, wanted.channel)
+        channel = wanted.channel if thread is None else thread.channel
+        choice = self._agents.of(thread_id, thread, wanted.agent, channel)
+        name = choice.name
         session = self._table.current.get(thread_id)
         if thread is not None and thread.agent != name:
             if session is not None:
@@ -268,9 +267,7 @@ class Pool:
         if (removal := self._threads.removals.get(thread_id)) is not None:
             after.append(removal)
         if thread is None:
-            check_thread_id(thread_id)
-            thread = ThreadRecord(thread_id, platform, name, owner, None, rfc3339(), self._wall(), channel=channel)
-            self._threads.by_id[thread_id] = thread
+            thread = self._threads.begin(thread_id, platform, name, owner, channel)
         session = self._table.current[thread_id] = Session(
             thread,
             settings=self._settings,
@@ -284,9 +281,12 @@ class Pool:
             wall=self._wall,
             pauses=self._pauses,
         )
+        self.known_threads.used(thread_id, platform)
+        if self.known_threads.take_expired(thread_id) and session.listener is not None:
+            session.listener.session_started_fresh(thread_id)
         session.open(after)
         self.session_changed(session)
-        if name not in agents:
+        if name not in self.agents:
             session.report_agent_removed()
         return session
 
@@ -319,7 +319,7 @@ class Pool:
         if session is None:
             if thread_id not in self._threads.by_id:
                 raise NotFound(f"cannot find thread {thread_id[:80]!r}")
-            return "idle"
+            return "cancelled" if session_id is None and self._line.cancel(thread_id) else "idle"
         if session_id is not None and session.session_id != session_id:
             now = session.session_id
             raise Conflict(f"cannot cancel: the session of {thread_id} is {now} now, not {session_id[:40]}")
@@ -360,15 +360,18 @@ class Pool:
     def _stop(self) -> None:
         self.draining = self.stopping = True
         self._quiet_check.set()
+        self._inbox.stop()
 
     def forget(self, thread_id: str) -> bool:
         """Drop what would let a thread resume whose session has ended or is ending; whether there was anything."""
-        thread = self._threads.by_id.get(thread_id)
-        if thread is None or thread_id in self._table.current:
-            return False
-        thread.acp_session_id, thread.resumable = None, False
-        self._threads.forget(thread)
-        return True
+        return self._ender.forget(thread_id)
+
+    async def start_over(self, thread_id: str, *, agent: str | None = None) -> bool:
+        """End the thread's session and forget its conversation; whether a session ran.
+
+        What waits there is kept and runs in the next session, which has the agent ``agent``. Raises NotFound.
+        """
+        return await self._ender.start_over(thread_id, agent)
 
     # What sessions report (SessionObserver).
 
@@ -376,6 +379,11 @@ class Pool:
         """Store the session's thread where it has changed, and report its row."""
         thread = session.thread
         self._quiet_check.set()
+        if self._line and (session.evictable or session not in self._table.current.values()):
+            asyncio.get_running_loop().call_soon(self._line.advance)
+        for ahead, turn in enumerate(session.turns.queue, session.turns.turn is not None):
+            if ahead:
+                turn.waits_at(Place(ahead))
         if self._threads.by_id.get(thread.thread_id) is thread:
             self._threads.save(thread)
         try:
@@ -385,15 +393,7 @@ class Pool:
             # Every step of a session comes through here: a listener's defect must not stop it.
             log.exception("session_listener_failed", thread=thread.thread_id)
         if self._subscribers and (live := self._table.of_thread(thread.thread_id)) is not None:
-            self._publish("changed", live.row())
-
-    def _publish(self, change: Change, row: Row) -> None:
-        for subscriber in tuple(self._subscribers):
-            try:
-                subscriber(change, row)
-            except Exception:
-                # One subscriber's defect must not keep the row from the others.
-                log.exception("session_listener_failed", thread=row.thread_id)
+            self._subscribers.publish("changed", live.row())
 
     def session_launched(self, session: Session) -> None:
         """Store how a later daemon finds the leader, where that is a process of this machine."""
@@ -424,14 +424,14 @@ class Pool:
 
     def session_ended(self, session: Session, reason: Reason, detail: str | None, queued: list[Turn]) -> None:
         """Free the session's place, suspend its thread, carry its waiting turns over or end them."""
-        thread, pool = session.thread, self._settings.now.pool
+        thread = session.thread
         if self._leftovers.session_ended(session, self._clock()):
             return
         self._table.closing.pop(session, None)
         self._watchdog.reported.discard(session.session_id)
         thread.used_at = self._wall()
         session.options.usage.settle()
-        self._publish("gone", session.row())
+        self._subscribers.publish("gone", session.row())
         if reason == "start_failed":
             is_for_operators = thread.platform in self._threads.unlimited
             detail = detail if is_for_operators else session.detail_for_people or detail
@@ -440,33 +440,20 @@ class Pool:
             if session.listener is not None and reason != "replaced":  # then the turn goes on in another session
                 session.listener.session_ended(thread.thread_id, reason, detail, resumable=thread.resumable)
             if reason not in {"replaced", "stopped"} and thread.acp_session_id is not None:  # not where it is forgotten
-                self._threads.announce_removal(thread, self._settings.now, pool.session_ttl_hours * 3600)
+                self._threads.announce_removal(thread, self._settings.now, self._settings.now.keep_seconds)
         except Exception:
             # The turns that wait must end all the same.
             log.exception("session_listener_failed", thread=thread.thread_id)
         self.session_changed(session)
-        if reason in {"crashed", "stuck", "replaced"} and not self.stopping:
-            self._carry_over(session, queued)
+        goes_on = reason in {"crashed", "stuck", "replaced"}
+        if goes_on and not self.stopping:
+            self._inbox.carry_over(session, queued)
             return
         for turn in queued:
-            if reason == "stopped" and turn.message is not None:
-                self.store.turn_queued(
-                    TurnRecord(turn.turn_id, thread.thread_id, thread.platform, "queued", turn.message)
-                )
-                turn.finish(TurnEnd(DEFERRED))
+            if goes_on or reason == "stopped":
+                turn.finish(self._inbox.deferred(thread.thread_id, thread.platform, turn))
             else:
                 turn.finish(TurnEnd("cancelled" if reason in {"killed", "suspended"} else "error", detail))
-
-    def _carry_over(self, session: Session, queued: Sequence[Turn]) -> None:
-        if not queued:
-            return
-        try:
-            follower = self._ensure(session.thread.thread_id, platform=session.thread.platform)
-        except (TooMany, InvalidParams) as error:
-            for turn in queued:
-                turn.finish(TurnEnd("error", str(error)))
-        else:
-            follower.turns.take_over(queued, session.turns.returned)
 
     # Time.
 
@@ -480,10 +467,11 @@ class Pool:
         for session, retry_at in list(self._table.unverified.items()):
             if now >= retry_at:
                 session.end("stopped", grace=0.0)
+        self._line.advance()
         self._threads.check_clock()
-        used_before = self._wall() - pool.session_ttl_hours * 3600
+        used_before = self._wall() - self._settings.now.keep_seconds
         for thread in [thread for thread in self._threads.by_id.values() if thread.used_at <= used_before]:
-            if self._table.of_thread(thread.thread_id) is None:
+            if self._table.of_thread(thread.thread_id) is None and self._line.get(thread.thread_id) is None:
                 self._threads.expire(thread, self._settings.now)
 
     async def sample(self) -> None:

@@ -398,6 +398,7 @@ class Session:
         if turns.turn is not None and turns.turn.prompt_id is None:
             turns.queue.appendleft(turns.turn)
             turns.turn = None
+            self._on_change()
 
     def _conclude(self, reason: Reason, detail: str | None) -> TerminationResult:
         """End the turn and report that the session is gone, whatever fails on the way."""

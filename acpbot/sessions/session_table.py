@@ -39,8 +39,11 @@ class SessionTable:
             return self.current[thread_id]
         return next((session for session in self.closing if session.thread.thread_id == thread_id), None)
 
-    def counts(self, threads: Collection[str], most: int) -> PoolCounts:
-        """How many sessions are in which state; ``threads``: ids of all that are known; ``most``: how many may run."""
+    def counts(self, threads: Collection[str], most: int, in_line: int) -> PoolCounts:
+        """How many sessions are in which state.
+
+        ``threads``: ids of all that are known; ``most``: how many may run; ``in_line``: threads that wait for an agent.
+        """
         sessions = self.of_threads()
         states: Counter[str] = Counter()
         queued = with_session = 0
@@ -58,6 +61,7 @@ class SessionTable:
             stuck=states["stuck"],
             suspended=len(threads) - with_session,
             queued=queued,
+            in_line=in_line,
         )
 
     def with_turns(self) -> tuple[Session, ...]:

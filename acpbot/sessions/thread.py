@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Final, Protocol, Required, TypedDict
 from acpbot.aio import DISK, TaskSet
 from acpbot.errors import Ambiguous, NotFound
 from acpbot.logs import get_logger
+from acpbot.sessions.known_threads import KnownThreads
 from acpbot.sessions.usage import UsageMeter
 from acpbot.sessions.views import row_of
-from acpbot.sessions.workspace import has_own_folder, remove_folder, work_folder
+from acpbot.sessions.workspace import check_thread_id, has_own_folder, remove_folder, work_folder
+from acpbot.storage.records import ThreadRecord
+from acpbot.times import rfc3339
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from acpbot.config.settings import Settings
     from acpbot.sessions.turn import PermissionNote, TurnListener
     from acpbot.sessions.views import Reason, Row
-    from acpbot.storage.records import CostRecord, ThreadRecord
+    from acpbot.storage.records import CostRecord
     from acpbot.storage.store import Store
 
 log = get_logger(__name__)
@@ -105,6 +108,7 @@ class ThreadRegistry:
         self._wall = wall
         self._boottime = boottime
         self._offset: float | None = None
+        self.known = KnownThreads(store, wall)
         self._saved: dict[str, ThreadRecord] = {}
         self._costs: dict[str, dict[tuple[str, str], CostRecord]] = {}
         for record in store.restored.threads:
@@ -117,6 +121,15 @@ class ThreadRegistry:
         thread = self.by_id.get(thread_id)
         if thread is not None and channel is not None:
             thread.channel = channel
+        return thread
+
+    def begin(self, thread_id: str, platform: str, agent: str, owner: str | None, channel: str | None) -> ThreadRecord:
+        """A new conversation in this thread. Raises InvalidParams."""
+        check_thread_id(thread_id)
+        thread = self.by_id[thread_id] = ThreadRecord(
+            thread_id, platform, agent, owner, None, rfc3339(), self._wall(), channel=channel
+        )
+        self.known.used(thread_id, platform)
         return thread
 
     def save(self, thread: ThreadRecord) -> None:
@@ -143,11 +156,11 @@ class ThreadRegistry:
             self._costs.setdefault(thread.thread_id, {})[cost.agent, cost.currency] = cost
             self._store.save_cost(cost)
 
-    def suspended_row(self, thread: ThreadRecord, settings: Settings) -> Row:
-        """The row of a thread that has no session."""
+    def suspended_row(self, thread: ThreadRecord, settings: Settings, queued: int) -> Row:
+        """The row of a thread that has no session; ``queued`` of its turns wait for one."""
         costs = self._costs.get(thread.thread_id)  # few of very many threads have some
         cost = None if costs is None else self.usage(thread).cost
-        return row_of(thread, work_folder(settings, thread), cost=cost)
+        return row_of(thread, work_folder(settings, thread), cost=cost, queued=queued)
 
     def resolve(self, text: str) -> str:
         """The thread id that ``text`` names: itself, or the one that ends in it (4 characters at least).
@@ -201,12 +214,14 @@ class ThreadRegistry:
 
         A thread that has not read of the deletion yet reads of it now, and keeps everything a while longer.
         """
-        notice = min(settings.pool.session_ttl_hours * 3600, REMOVAL_NOTICE_SECONDS)
+        notice = min(settings.keep_seconds, REMOVAL_NOTICE_SECONDS)
         self.announce_removal(thread, settings, notice)
         announced_at = thread.removal_notice_at if settings.pool.remove_workspace else None
         if announced_at is not None and self._wall() - announced_at < notice:
             return
         self.forget(thread)
+        if thread.turns:
+            self.known.conversation_expired(thread.thread_id)
         if announced_at is not None:
             work = DISK.run(remove_folder, settings, thread)
             removal = self.removals[thread.thread_id] = self.tasks.start(work, name=f"remove {thread.thread_id}")

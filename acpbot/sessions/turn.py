@@ -97,6 +97,18 @@ class PermissionNote(msgspec.Struct, frozen=True):
         return f"{self.text}: {self.action}" if self.action else f"{self.text}."
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Where a turn waits: ``ahead`` turns of its thread are before it.
+
+    ``in_line``: the place of its thread among those that wait for an agent, 1 is the next one; ``None``: it has one.
+    ``busy``: how many agents there are, where all are busy, else 0.
+    """
+
+    ahead: int
+    in_line: int | None = None
+    busy: int = 0
+
+
 class TurnListener(QuestionListener, Protocol):
     """Who follows a turn. The calls come on the event loop, in order, and may not block."""
 
@@ -242,6 +254,11 @@ class Turn:
     turn_id: str = field(default_factory=partial(secrets.token_hex, 8))
     recovered: bool = False
     check: Callable[[], Awaitable[str | None]] | None = None
+    lost_access: Callable[[], Awaitable[str | None]] | None = None
+    """Asked after a reload: a sentence for people where the asker certainly may not use the bot any more."""
+    on_place: Callable[[Place], None] | None = None
+    """Called with the turn's place while it waits, whenever that has changed."""
+    place: Place | None = None
     started: bool = False
     """Whether its listener knows that it has started."""
     prompt_id: int | None = None
@@ -252,6 +269,18 @@ class Turn:
     cancelled_by: str | None = None
     """As :attr:`TurnEnd.cancelled_by`."""
     end: TurnEnd | None = None
+
+    def waits_at(self, place: Place) -> None:
+        """Report the turn's place, where it is another one than before."""
+        if place == self.place:
+            return
+        self.place = place
+        try:
+            if self.on_place is not None:
+                self.on_place(place)
+        except Exception:
+            # Whoever shows places must not keep turns from running.
+            log.exception("turn_listener_failed", turn=self.turn_id)
 
     def finish(self, end: TurnEnd) -> None:
         """Report to the listener that the turn is over; later calls change nothing."""

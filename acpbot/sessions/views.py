@@ -212,7 +212,7 @@ class KillResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PoolCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """How many sessions are in which state, for health."""
+    """How many sessions are in which state, for health; ``in_line``: threads that wait for an agent to be free."""
 
     sessions: int
     max: int
@@ -223,6 +223,7 @@ class PoolCounts(msgspec.Struct, frozen=True, kw_only=True):
     stuck: int
     suspended: int
     queued: int
+    in_line: int = 0
 
 
 class OutdatedSessions(NamedTuple):

@@ -40,6 +40,21 @@ class ThreadRecord(msgspec.Struct, gc=False):
     channel: str | None = None
 
 
+class KnownThread(msgspec.Struct, gc=False):
+    """A thread that the bot opened, or was mentioned in. It outlives the thread's conversation.
+
+    ``used_at``: when the bot took part in it, to the day (Unix time, seconds). ``other_bots``: whether other bots write
+    in it too; ``None``: nobody has looked. ``expired``: its conversation was forgotten because it was not used for too
+    long, and the thread has not read so yet.
+    """
+
+    thread_id: str
+    platform: str
+    used_at: float
+    other_bots: bool | None = None
+    expired: bool = False
+
+
 class CostRecord(msgspec.Struct, frozen=True):
     """What an agent has cost in a thread, in one currency (a code of ISO 4217), over all its sessions.
 
@@ -100,6 +115,7 @@ class RestoredState(msgspec.Struct):
     """What an earlier daemon stored. ``seen`` and ``read_up_to`` are by platform: see :meth:`Store.read_up_to`."""
 
     threads: list[ThreadRecord] = []
+    known_threads: list[KnownThread] = []
     costs: list[CostRecord] = []
     processes: list[ProcessRecord] = []
     turns: list[TurnRecord] = []

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from acpbot.storage.database import Database, damaged
-from acpbot.storage.records import CostRecord, PostRecord, ProcessRecord, RestoredState, ThreadRecord, TurnRecord
+from acpbot.storage.records import (
+    CostRecord,
+    KnownThread,
+    PostRecord,
+    ProcessRecord,
+    RestoredState,
+    ThreadRecord,
+    TurnRecord,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,6 +84,13 @@ MIGRATIONS: Final = (
     "ALTER TABLE threads ADD COLUMN adopted INTEGER NOT NULL DEFAULT 0;",
     "ALTER TABLE threads ADD COLUMN channel TEXT;",
     "ALTER TABLE posts ADD COLUMN pings TEXT;",
+    """
+    CREATE TABLE known_threads (
+        thread_id TEXT PRIMARY KEY, platform TEXT NOT NULL, used_at REAL NOT NULL, other_bots INTEGER,
+        expired INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO known_threads SELECT thread_id, platform, used_at, NULL, 0 FROM threads;
+    """,
 )
 
 _CHOSEN: Final = msgspec.json.Decoder(dict[str, str])
@@ -154,6 +169,14 @@ class Store:
         """The thread's conversation is over for good."""
         self._write("DELETE FROM threads WHERE thread_id = ?", thread_id)
         self._write("DELETE FROM costs WHERE thread_id = ?", thread_id)
+
+    def save_known_thread(self, record: KnownThread) -> None:
+        """Keep what is known of a thread that the bot takes part in, apart from its conversation."""
+        self._write("INSERT OR REPLACE INTO known_threads VALUES (?, ?, ?, ?, ?)", *msgspec.structs.astuple(record))
+
+    def forget_known_thread(self, thread_id: str) -> None:
+        """The thread is gone, or was unused for longest of too many."""
+        self._write("DELETE FROM known_threads WHERE thread_id = ?", thread_id)
 
     def save_cost(self, record: CostRecord) -> None:
         """Keep what an agent has cost in a thread."""
@@ -270,6 +293,11 @@ def _restored(database: Database) -> RestoredState:
         values |= {name: bool(values[name]) for name in ("resumable", "adopted")}
         values["chosen"] = _CHOSEN.decode(values["chosen"])
         state.threads.append(ThreadRecord(**values))
+    for row in database.read("SELECT thread_id, platform, used_at, other_bots, expired FROM known_threads"):
+        thread_id, platform, used_at, bots, expired = row
+        other_bots = None if bots is None else bool(bots)
+        known = KnownThread(thread_id, platform, used_at, other_bots=other_bots, expired=bool(expired))
+        state.known_threads.append(known)
     for row in database.read("SELECT thread_id, agent, currency, amount, acp_session_id, reported FROM costs"):
         state.costs.append(CostRecord(*row))
     for row in database.read("SELECT turn_id, thread_id, platform, state, message FROM turns ORDER BY sequence"):

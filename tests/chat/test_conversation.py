@@ -59,6 +59,9 @@ def test_a_thread_reads_which_choice_no_longer_holds():
 class Silent(TurnView):
     """A view that shows nothing."""
 
+    def on_queued(self, place) -> None:
+        pass
+
     def on_started(self) -> None:
         pass
 

@@ -26,9 +26,11 @@ def test_the_defaults():
     assert settings.agents["default"].start_timeout_seconds == 60
     assert settings.pool == PoolSettings(workspace=Path("/home/u/.local/state/acpbot/workspaces"))
     pool = settings.pool
-    assert (pool.max_sessions, pool.session_ttl_hours, pool.idle_timeout_seconds, pool.max_queued) == (10, 24, 1800, 10)
+    assert (pool.max_sessions, pool.idle_timeout_seconds, pool.max_queued) == (10, 1800, 10)
+    assert pool.session_ttl_hours is None
     assert (pool.workspace_mode, pool.remove_workspace, pool.on_stuck) == ("thread", False, "notify")
     assert (pool.turn_timeout_seconds, pool.stuck_after_seconds, pool.grace_seconds) == (3600, 600, 5)
+    assert (settings.store.keep_days, settings.keep_seconds) == (30, 30 * 86_400)
     assert settings.store == StoreSettings(path=Path("/home/u/.local/state/acpbot/acpbot.sqlite3"))
     assert (settings.permissions.policy, settings.permissions.timeout_seconds) == ("ask", 300)
     assert settings.management.enabled

@@ -20,6 +20,7 @@ UNSET = {
     "agent": {"command", "args", "working_dir", "auth_method", "mode", "model", "memory_max", "pids_max"},
     "agents.claude": {"command", "mode"},
     "discord.channels.ID": {"agent", "working_dir", "mode", "allowed_users", "allowed_role_ids"},
+    "pool": {"session_ttl_hours"},
     "management": {"socket", "socket_group"},
 }
 EXAMPLE_ENVIRON = {"HOME": "/home/u", "DISCORD_BOT_TOKEN": "from-the-environment"}

@@ -149,7 +149,7 @@ async def test_messages_of_a_person_who_is_taken_out_do_not_run_after_a_restart(
         await server.wait_for_message(thread, lambda message: message.content == "first")
         for who, text in ((eve, "say one of eve"), (eve, "say two of eve"), (ada, "say ada goes on")):
             who.says(thread, text)
-        await server.wait_for_message(thread, lambda message: "3 messages are before" in message.content)
+        await server.wait_for_message(thread, lambda message: "3 ahead of you" in message.content)
         assert await asyncio.to_thread(daemon.stop) == 0
     daemon = await asyncio.to_thread(DaemonProcess, tmp_path / "d", config(server, ada))
     with daemon:

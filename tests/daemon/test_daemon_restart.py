@@ -115,7 +115,7 @@ async def test_an_interrupted_answer_is_reported_once_and_the_conversation_goes_
         await town.says_part(thread, "half of it")
         waits = town.ada.says(thread, "say the second")
         town.ada.says(thread, "recall")
-        await town.says_part(thread, "2 messages are before this one")
+        await town.says_part(thread, "2 ahead of you")
         sessions = town.sessions()
         assert len(marked_processes(sessions)) >= 1
         await town.kill(daemon)
@@ -216,7 +216,7 @@ async def test_a_message_edited_during_the_absence_runs_as_edited(town):
         thread = await town.opens("say first; sleep 60")
         await town.says_part(thread, "first")
         edited, deleted, _ = (town.ada.says(thread, f"say {word}") for word in ("wrong", "never", "last"))
-        await town.says_part(thread, "3 messages are before this one")
+        await town.says_part(thread, "3 ahead of you")
         await town.kill(daemon)
     town.ada.edits(edited, "say right")
     town.ada.deletes(deleted)

@@ -66,7 +66,7 @@ def changed(struct, path: list[str]):
     elif isinstance(old, tuple):
         new = (*old, "999999999999999999")
     else:
-        new = old + ("x" if isinstance(old, str) else 1)
+        new = 1 if old is None else old + ("x" if isinstance(old, str) else 1)
     return structs.replace(struct, **{key: new})
 
 

@@ -122,7 +122,7 @@ async def test_a_policy_answers_without_asking(make_harness, policy, ran):
     assert listener.tool_spoke.is_set() is ran
 
 
-async def test_a_full_pool_evicts_the_longest_idle_and_refuses_when_all_are_busy(make_harness):
+async def test_a_full_pool_evicts_the_longest_idle_and_starts_nothing_when_all_are_busy(make_harness):
     harness = make_harness(max_sessions=2)
     await harness.turn("1001", "say a")
     harness.clock.move(10)
@@ -134,7 +134,7 @@ async def test_a_full_pool_evicts_the_longest_idle_and_refuses_when_all_are_busy
     assert harness.events.endings == [("1001", "evicted", True)]
     await harness.tool("1003")
     with pytest.raises(TooMany, match="pool exhausted"):
-        harness.send("1004", "say d")
+        harness.pool.ensure("1004", platform="test")
     assert "1004" not in {row.thread_id for row in harness.pool.rows(suspended=True)}
 
 

@@ -68,6 +68,7 @@ class Play:
         self.launcher = MemoryLauncher(self.chance, self.most)
         self.turns: dict[str, list[tuple[str, RecordedTurn]]] = {}
         self.kills: list[asyncio.Task] = []
+        self.resets: list[asyncio.Task] = []
         settings = make_settings(
             folder,
             grace_seconds=2,
@@ -114,10 +115,13 @@ class Play:
             assert await self.pool.cancel(thread) in {"cancelled", "idle"}
 
     def withdraw(self, thread: str) -> None:
-        session = self.pool.get(thread)
         waiting = [text for text, recorded in self.turns.get(thread, []) if not recorded.ends]
-        if session is not None and waiting:
-            session.turns.withdraw(self.chance.choice(waiting))
+        if waiting:
+            self.pool.withdraw(thread, self.chance.choice(waiting))
+
+    async def start_over(self, thread: str) -> None:
+        if self.pool.thread(thread) is not None:
+            self.resets.append(asyncio.ensure_future(self.pool.start_over(thread)))
 
     def answer(self, thread: str) -> None:
         for _, recorded in self.turns.get(thread, []):
@@ -126,7 +130,9 @@ class Play:
 
     async def step(self) -> None:
         thread = self.chance.choice(THREADS)
-        what = self.chance.choices(["write", "kill", "cancel", "withdraw", "answer", "tick"], [10, 2, 2, 1, 4, 3])[0]
+        what = self.chance.choices(
+            ["write", "kill", "cancel", "withdraw", "answer", "tick", "reset"], [10, 2, 2, 1, 4, 3, 1]
+        )[0]
         if what == "write":
             self.write(thread)
         elif what == "kill":
@@ -137,6 +143,8 @@ class Play:
             self.withdraw(thread)
         elif what == "answer":
             self.answer(thread)
+        elif what == "reset":
+            await self.start_over(thread)
         else:
             self.pool.tick()
         await asyncio.sleep(self.chance.choice(PAUSES))
@@ -155,7 +163,7 @@ class Play:
             while any(not recorded.ends for turns in self.turns.values() for _, recorded in turns):
                 await asyncio.sleep(1)
                 self.pool.tick()
-            await asyncio.gather(*self.kills)
+            await asyncio.gather(*self.kills, *self.resets)
 
     def judge(self) -> None:
         assert self.launcher.broken == []
@@ -189,7 +197,7 @@ async def play(folder, seed: int) -> Play:
     if one.chance.random() < 0.5:
         await one.settle()
     await one.pool.close(grace_seconds=1)
-    await asyncio.gather(*one.kills)
+    await asyncio.gather(*one.kills, *one.resets)
     assert one.launcher.living() == []
     assert one.pool.rows() == []
     return one

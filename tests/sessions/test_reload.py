@@ -68,7 +68,7 @@ async def test_fewer_sessions_hold_as_soon_as_enough_are_idle(make_harness):
     busy = await harness.tool("1004")
     harness.reload(max_sessions=1)
     with pytest.raises(TooMany):
-        harness.send("1005", "say a")
+        harness.pool.ensure("1005", platform="test")
     assert running(harness) == ["1001", "1002", "1003", "1004"], "a refusal suspends nothing"
     harness.pool.tick()
     assert running(harness) == ["1004"]

@@ -14,7 +14,7 @@ import pytest
 
 from acpbot.config import loader
 from acpbot.config.field_types import keys_of
-from acpbot.config.settings import AgentSettings, PermissionSettings, PoolSettings
+from acpbot.config.settings import AgentSettings, PermissionSettings, PoolSettings, StoreSettings
 from acpbot.errors import TooMany
 from acpbot.runtimes.local.launcher import choose_launcher
 from acpbot.runtimes.local.process_namespace import NoNamespace, command_prefix
@@ -66,7 +66,7 @@ async def accepts_a_second_session(harness: Harness) -> bool:
         harness.send("1002", "say a")
     except TooMany:
         return False
-    return True
+    return harness.row("1002").session_id is not None
 
 
 async def accepts_a_second_message(harness: Harness) -> bool:
@@ -130,7 +130,7 @@ async def is_cancelled_when_it_is_stuck(harness: Harness) -> bool:
 async def keeps_its_folder_when_it_is_forgotten(harness: Harness) -> bool:
     await harness.turn("1001", "say a")
     await kill(harness, "1001")
-    harness.clock.move(24 * HOUR)
+    harness.clock.move(30 * 24 * HOUR)
     harness.pool.tick()
     await harness.pool.close()
     return any((harness.tmp_path / "work").iterdir())
@@ -196,6 +196,7 @@ async def runs_in_a_namespace(harness: Harness) -> bool:
 CASES: list[tuple[str, str, str, Observe, Any, Any]] = [
     ("pool", "max_sessions", "1", accepts_a_second_session, True, False),
     ("pool", "session_ttl_hours", "1", is_known_after_an_hour, True, False),
+    ("store", "keep_days", "0.04", is_known_after_an_hour, True, False),
     ("pool", "idle_timeout_seconds", "60", state_after_a_minute_without_a_turn, "idle", "closing"),
     ("pool", "workspace", '"/replaced/by/the/test"', workspace, "work", "other"),
     ("pool", "workspace_mode", '"shared"', cwd, "1001", "work"),
@@ -287,7 +288,8 @@ def test_the_store_is_the_file_that_is_named(tmp_path, name):
 
 
 def test_no_key_is_left_out():
-    tested = {(table, key) for table, key, *_ in CASES} | {("agent", "start_timeout_seconds"), ("agent", "auth_method")}
-    tested.add(("agent", "mcp_servers"))  # in test_mcp_servers.py
-    tables = {"pool": PoolSettings, "permissions": PermissionSettings, "agent": AgentSettings}
+    elsewhere = {("agent", "start_timeout_seconds"), ("agent", "auth_method"), ("store", "path")}
+    elsewhere.add(("agent", "mcp_servers"))  # in test_mcp_servers.py
+    tested = {(table, key) for table, key, *_ in CASES} | elsewhere
+    tables = {"pool": PoolSettings, "permissions": PermissionSettings, "agent": AgentSettings, "store": StoreSettings}
     assert tested == {(table, key) for table, struct in tables.items() for key in keys_of(struct)}

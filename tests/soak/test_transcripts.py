@@ -67,7 +67,7 @@ def test_a_long_answer_may_go_over_several_messages_and_begin_as_another_does(sc
     assert scene.found() == []
 
 
-@pytest.mark.parametrize("said", [(), ("I am thinking",), ("👀 Queued: 1 message is before this one.",)])
+@pytest.mark.parametrize("said", [(), ("I am thinking",), ("👀 Queued, 1 ahead of you.",)])
 def test_a_prompt_without_an_answer_is_lost(scene, said):
     prompt = scene.asks()
     if said:
@@ -222,7 +222,7 @@ def test_a_duplicate_message_is_found(scene, said):
     assert scene.found() == ["said twice"]
 
 
-@pytest.mark.parametrize("said", ["🔧 `sleep 0.3`", "👀 Queued: 1 message is before this one."])
+@pytest.mark.parametrize("said", ["🔧 `sleep 0.3`", "👀 Queued, 1 ahead of you."])
 def test_messages_that_name_no_prompt_may_repeat(scene, said):
     scene.bot(said)
     scene.bot(said)

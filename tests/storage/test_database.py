@@ -14,7 +14,7 @@ import pytest
 
 from acpbot.errors import StartError
 from acpbot.storage.database import Database, DiskLimits
-from acpbot.storage.records import CostRecord, PostRecord, ThreadRecord
+from acpbot.storage.records import CostRecord, KnownThread, PostRecord, ThreadRecord
 from acpbot.storage.store import APPLICATION_ID, AUDIT_MOST, MIGRATIONS, Store
 
 TABLE = ("CREATE TABLE things (name TEXT PRIMARY KEY) STRICT",)
@@ -477,6 +477,24 @@ def test_the_denials_of_an_older_audit_are_found_to_be_denials(path):
         rows = list(connection.execute("SELECT outcome, kind, times FROM audit ORDER BY sequence"))
     connection.close()
     assert rows == [("denied", "denied", 1), ("ended", "done", 1)]
+
+
+async def test_the_threads_of_an_older_store_are_known_to_the_bot_and_stay_so_when_they_are_forgotten(path):
+    Database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS[:7]).close()
+    with sqlite3.connect(path) as connection:
+        values = "'1001', 'discord', 'demo', NULL, NULL, '2026', 5.0, NULL, 0, 0, '{}', NULL"
+        connection.execute(f"INSERT INTO threads VALUES ({values})")  # noqa: S608 - the test's own
+    connection.close()
+    store = Store.open(path)
+    assert store.restored.known_threads == [KnownThread("1001", "discord", 5.0)]
+    store.forget_thread("1001")
+    store.save_known_thread(KnownThread("1002", "discord", 6.0, other_bots=True, expired=True))
+    await store.durable()
+    store.close()
+    again = Store.open(path)
+    again.close()
+    wanted = [KnownThread("1001", "discord", 5.0), KnownThread("1002", "discord", 6.0, other_bots=True, expired=True)]
+    assert (again.restored.threads, again.restored.known_threads) == ([], wanted)
 
 
 async def test_an_older_store_gets_a_place_for_costs_which_go_with_their_thread(path):

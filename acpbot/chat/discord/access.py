@@ -326,7 +326,8 @@ class Channels:
         self._begun_anew: OrderedDict[str, int] = OrderedDict()
 
     def add_other_bot(self, channel_id: str) -> None:
-        """Another bot has written in this channel."""
+        """Another bot has written in this channel. Of a thread that the bot takes part in a restart keeps it."""
+        self._pool.known_threads.set_other_bots(channel_id, there=True)
         self._with_bots[channel_id] = None
         if len(self._with_bots) > _CHANNELS_MAX:
             self._with_bots.popitem(last=False)
@@ -363,11 +364,12 @@ class Channels:
             return MessageSource(channel_id=channel_id, owner_id=owner_id)
         parent_id = str(channel.parent_id)
         self.add_thread(channel_id, parent_id)
+        remembered = self._pool.known_threads.get(channel_id)
         return MessageSource(
             channel_id=channel_id,
             parent_id=parent_id,
             is_thread=True,
-            ours=known or str(channel.owner_id) == own_id,
-            other_bots=channel_id in self._with_bots,
+            ours=known or remembered is not None or str(channel.owner_id) == own_id,
+            other_bots=channel_id in self._with_bots or (remembered is not None and remembered.other_bots is True),
             owner_id=owner_id,
         )

@@ -338,6 +338,11 @@ class DiscordPlatform:
         taken = content.fit(incoming.blocks, session.agent.capabilities.prompt_capabilities)
         return None if taken.blocks else NO_IMAGES
 
+    async def lost_access(self, incoming: IncomingMessage) -> str | None:
+        """A sentence where the message's author may not use the bot here any more, by the settings in force."""
+        message = self._messages.by_key.get(incoming.key)
+        return await self._access.lost(incoming, None if message is None else message.asked_by)
+
     async def _changed(self, incoming: IncomingMessage) -> dict[str, Any] | None:
         """Revise or withdraw a message if its author edited or deleted it meanwhile; the message as it is now.
 
@@ -414,6 +419,5 @@ class DiscordPlatform:
         if message is None:
             return
         message.deleted = True
-        session = None if message.view is None else self._pool.get(message.view.thread_id)
-        if message.stage is Stage.QUEUED and session is not None:
-            session.turns.withdraw(message_id)
+        if message.stage is Stage.QUEUED and message.view is not None:
+            self._pool.withdraw(message.view.thread_id, message_id)

@@ -10,6 +10,7 @@ from acpbot.aio import TaskSet
 from acpbot.chat.conversation import INCOMPLETE
 from acpbot.chat.discord.outbound.reactions import STOP_EVENTS, ReactionEvent
 from acpbot.chat.discord.outbound.rest import FILE_BYTES_MOST, File, RequestRefused, Unreachable
+from acpbot.chat.place_text import place_text
 from acpbot.chat.rendering.footer import footer_text
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.chat.rendering.markdown import code, plain
@@ -33,11 +34,11 @@ if TYPE_CHECKING:
     from acpbot.chat.platform import IncomingMessage
     from acpbot.chat.rendering.answer import Answer
     from acpbot.sessions.questions import Question
-    from acpbot.sessions.turn import PermissionNote, PermissionRequest, TurnEnd
+    from acpbot.sessions.turn import PermissionNote, PermissionRequest, Place, TurnEnd
 
 log = get_logger(__name__)
 
-Place = tuple[int, int]
+Position = tuple[int, int]
 """Of a body: the number of its live message in the answer, and its own in that."""
 
 LIMIT: Final = 2000
@@ -124,7 +125,7 @@ class DiscordTurnView:
         self._undelivered = undelivered
         self._live: Answer | None = None
         self._on_persisted: Callable[[], None] | None = None
-        self._posts: dict[Place, Post] = {}
+        self._posts: dict[Position, Post] = {}
         self._is_posting = False
         self._reply_to: str | None = None
         self._queue_note: Post | None = None
@@ -134,18 +135,20 @@ class DiscordTurnView:
         self._end_reported = False
         self._loss_reported = False
         self._show_failed = False
-        self._reposted: set[Place] = set()
+        self._reposted: set[Position] = set()
         self._undelivered_posts = 0
         self._all_posted = False
 
     # What the chat calls.
 
-    def show_queued(self, before: int) -> None:
-        """Reply to the user how many messages are before theirs."""
-        words = "1 message is" if before == 1 else f"{before} messages are"
-        words = f"👀 Queued: {words} before this one."
+    def on_queued(self, place: Place) -> None:
+        """Reply to the user how many messages are before theirs, and keep that up to date."""
+        text = f"👀 {place_text(place)}"
         self.answer_by_reply()
-        self._queue_note = self._outbox.post(self.thread_id, words, reply_to=self.incoming.key, on_restart="retract")
+        if self._queue_note is None:
+            self._queue_note = self._outbox.post(self.thread_id, text, reply_to=self.incoming.key, on_restart="retract")
+        else:
+            self._queue_note.show(text)
 
     def answer_by_reply(self) -> None:
         """The message has waited: others may be between it and its answer, which is then a reply to it."""
@@ -388,7 +391,7 @@ class DiscordTurnView:
             file = File(name, part.encode())
             self._post("", file=file, on_refused=partial(self._post_as_text, part))
 
-    def _post_body(self, place: Place, body: str, at_restart: str | None = None) -> Post:
+    def _post_body(self, place: Position, body: str, at_restart: str | None = None) -> Post:
         self._undelivered_posts += 1
         self._is_posting = True
         try:
@@ -405,7 +408,7 @@ class DiscordTurnView:
         finally:
             self._is_posting = False
 
-    def _body_refused(self, place: Place) -> None:
+    def _body_refused(self, place: Position) -> None:
         """Discord refuses a body. Where it refuses edits, post it anew, once, unless people have deleted it."""
         self._body_was_refused = True
         post = self._posts.get(place)

@@ -14,7 +14,10 @@ from acpctl.text import clean
 from acpctl.times import duration
 
 _WATCH_SECONDS: Final = 1.0
-_POOL_STATES: Final = ("starting", "idle", "busy", "waiting", "stuck", "suspended", "queued")
+_POOL_STATES: Final = {
+    **{name: name for name in ("starting", "idle", "busy", "waiting", "stuck", "suspended", "queued")},
+    "in_line": "in line",
+}
 
 
 def run(
@@ -103,7 +106,9 @@ def _fact_fields(health: dict[str, Any]) -> list[tuple[str, Cell]]:
             fields.append(("gateway", (", ".join(gateway), "")))
     pool = health.get("pool")
     if isinstance(pool, dict):
-        states = ", ".join(f"{count(pool[name])} {name}" for name in _POOL_STATES if number(pool.get(name)))
+        states = ", ".join(
+            f"{count(pool[name])} {words}" for name, words in _POOL_STATES.items() if number(pool.get(name))
+        )
         total = f"{count(pool.get('sessions'))} of {count(pool.get('max'))}"
         fields.append(("sessions", (f"{total}: {states}" if states else total, "")))
     lag = number(health.get("loop_lag_ms"))

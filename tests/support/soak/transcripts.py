@@ -27,7 +27,7 @@ _TOKEN = re.compile(r"tok-(\d{5})\b")
 _ASKED = re.compile(r"ran-(\d{5})\b")
 _NUMBERS = re.compile(r"[\d\n]+")
 _RECALLED = "You told me to remember"
-_NOTE = "👀 Queued:"
+_NOTE = "👀 "
 _TOOLS = ("🔧 `", "✅ `", "❌ `")
 
 

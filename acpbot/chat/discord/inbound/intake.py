@@ -13,6 +13,7 @@ from acpbot.chat.discord.access import PLATFORM, Decision, author_of, own_role_i
 from acpbot.chat.discord.discord_platform import PendingMessage
 from acpbot.chat.discord.gateway.places import missing_permissions
 from acpbot.chat.discord.inbound import agent_choice, content
+from acpbot.chat.discord.inbound.other_bots import OtherBots
 from acpbot.chat.discord.inbound.read_cursor import OLDEST_SECONDS
 from acpbot.chat.discord.inbound.readable import begins_with_another
 from acpbot.chat.discord.inbound.reader import MessageReader
@@ -46,6 +47,7 @@ DENIED: Final = "🚫"
 
 _PROMPTS: Final = frozenset({discord.MessageType.default, discord.MessageType.reply})
 _TITLE_MAX: Final = 500
+RESTARTING: Final = "I'm restarting. I'll answer this once I'm back."
 _INTERNAL: Final = "I could not take this message. Something went wrong on my side. An admin can check the log."
 
 
@@ -76,7 +78,9 @@ class Intake:
         self._outbox = outbox
         self._reader = MessageReader(settings, pool, channels, outbox)
         self._next_agents = next_agents
+        self._other_bots = OtherBots(settings, pool.known_threads, channels, outbox)
         self._bot_turns = access.BotTurns()
+        self._restart_announced: set[str] = set()
         self._denials = access.AnswerLimit(clock)
         self._explanations = access.AnswerLimit(clock)
         self._ignored = RecentIds()
@@ -114,6 +118,7 @@ class Intake:
         except Draining:
             # Backfill finds it again: after a restart, or in this process if the drain is cancelled.
             self._cursor.defer(message.id)
+            self._announce_restart(message)
         else:
             self._cursor.end(message.id, taken=decision is Decision.ALLOW)
 
@@ -143,6 +148,8 @@ class Intake:
         order = source.channel_id if source.is_thread or source.is_dm else key
         try:
             async with self._locks.hold(order):
+                if source.is_thread:
+                    await self._other_bots.look(source, own_id)
                 before = await self._queue(message, source, own_id, pending)
                 queued, asked_by.waited = before is not None, bool(before)
         except Draining:
@@ -178,6 +185,7 @@ class Intake:
         )
         if self._pool.draining:
             raise Draining("cannot take a message: acpbot is about to stop or restart")
+        self._restart_announced.clear()
         thread_id: str | None = source.channel_id
         title = self._reader.title(message, reading.shown, own_id)
         if named is not None:
@@ -196,6 +204,7 @@ class Intake:
             thread_id=thread_id,
             text=content.defuse(text(names_agent=named is not None)),
             owner=str(message.author.id),
+            by_program=message.author.bot or message.webhook_id is not None,
             key=pending.key,
             origin=source.channel_id,
             agent=named or self._next_agent(thread_id, source.channel_id, str(message.author.id)),
@@ -227,9 +236,14 @@ class Intake:
                 self._outbox.deny(incoming.origin, pending.key, self._settings.reactions.emojis.error)
             return None
         self._next_agents.used(incoming.origin, incoming.owner)
-        if before and pending.view is not None:
-            pending.view.show_queued(before)
         return before
+
+    def _announce_restart(self, message: discord.Message) -> None:
+        """Post, once in each channel, that messages are kept until the bot is back."""
+        channel_id = str(message.channel.id)
+        if channel_id not in self._restart_announced:
+            self._restart_announced.add(channel_id)
+            self._outbox.post(channel_id, RESTARTING, reply_to=str(message.id))
 
     @staticmethod
     def _text(pending: PendingMessage, own_id: str, own_role: str | None, *, names_agent: bool) -> str:
@@ -311,8 +325,12 @@ class Intake:
 
     async def thread_deleted(self, thread_id: str) -> None:
         """End the session of a deleted thread: nobody can read its answers. One that the bot cannot see stays."""
-        session = self._pool.get(thread_id)
-        if session is None or session.thread.platform != PLATFORM or await self._outbox.rest.exists(thread_id):
+        session, known = self._pool.get(thread_id), self._pool.known_threads.get(thread_id)
+        if known is None or known.platform != PLATFORM or await self._outbox.rest.exists(thread_id):
+            return
+        self._pool.known_threads.forget(thread_id)
+        self._pool.withdraw_from_line(thread_id)
+        if session is None or session is not self._pool.get(thread_id):
             return
         log.info("thread_deleted", thread=thread_id)
         await self._pool.kill([Target(thread_id=thread_id, session_id=session.session_id)], forget=True)

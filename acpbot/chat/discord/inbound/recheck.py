@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 NO_ACCESS: Final = "You no longer have access to this bot here, so I did not run this message."
+LOST_ACCESS: Final = "You no longer have access to this bot here."
 UNKNOWN_ACCESS: Final = "I could not check whether you still have access to this bot, so I did not run this message."
 RECHECK_SECONDS: Final = 30.0
 """How long Discord may take to answer."""
@@ -85,10 +86,21 @@ class AccessRecheck:
             )
             parent_id = incoming.channel or incoming.origin or None
             where = MessageSource(channel_id=incoming.thread_id, parent_id=parent_id, is_thread=True, ours=True)
-            return None if self._may_run(Author(id=incoming.owner), where) else UNKNOWN_ACCESS
+            return None if self._may_run(_author(found, incoming), where) else UNKNOWN_ACCESS
         if not allowed:
             log.info("waiting_message_denied", user=incoming.owner, thread=incoming.thread_id, message=incoming.key)
         return None if allowed else NO_ACCESS
+
+    async def lost(self, incoming: IncomingMessage, asked_by: AskedBy | None) -> str | None:
+        """A sentence where the author certainly has no access any more, else ``None``."""
+        try:
+            async with asyncio.timeout(RECHECK_SECONDS):
+                allowed = await self._is_allowed(incoming, asked_by, None)
+        except (TimeoutError, RequestRefused):
+            return None
+        if not allowed:
+            log.info("access_lost", user=incoming.owner, thread=incoming.thread_id, message=incoming.key)
+        return None if allowed else LOST_ACCESS
 
     async def _is_allowed(
         self, incoming: IncomingMessage, asked_by: AskedBy | None, found: dict[str, Any] | None
@@ -97,7 +109,7 @@ class AccessRecheck:
         if asked_by is not None:
             author, source = asked_by.author, asked_by.source
         else:
-            author, source = _author(found, incoming.owner), _source(await self._channel(channel_id))
+            author, source = _author(found, incoming), _source(await self._channel(channel_id))
         if self._may_run(structs.replace(author, role_ids=frozenset()), source):
             return True
         if author.is_program or source.is_dm or not access.roles_matter(self._settings.discord, source):
@@ -130,9 +142,9 @@ class AccessRecheck:
         return found
 
 
-def _author(found: dict[str, Any] | None, owner: str) -> Author:
-    bot = bool((found or {}).get("author", {}).get("bot"))
-    return Author(id=owner, is_bot=bot, is_webhook=(found or {}).get("webhook_id") is not None)
+def _author(found: dict[str, Any] | None, incoming: IncomingMessage) -> Author:
+    bot = incoming.by_program or bool((found or {}).get("author", {}).get("bot"))
+    return Author(id=incoming.owner, is_bot=bot, is_webhook=(found or {}).get("webhook_id") is not None)
 
 
 def _source(channel: dict[str, Any]) -> MessageSource:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from acpbot.chat.rendering.markdown import code
-from acpbot.chat.thread_commands import STATES
+from acpbot.chat.thread_commands import state_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,7 @@ NOT_ENDED: Final = (
 )
 NOT_HERE: Final = "You don't have access to this bot here. Ask an admin."
 NO_SESSION: Final = "There is no session here: mention me in a channel with what you want done, or write in a thread."
+LEFT_LINE: Final = "Done. What waited here is out of the line."
 AGENT_HELP: Final = "`/agent NAME` starts this thread over with another one."
 NEXT_AGENT_HELP: Final = '`/agent NAME` chooses the one for your next thread. Or begin your message with "agent: NAME".'
 HELP: Final = """\
@@ -45,6 +46,6 @@ def sessions_text(rows: Sequence[Row]) -> str:
     if not rows:
         return "You have no sessions. Mention me in a channel to begin one."
     newest = sorted(rows, key=lambda row: row.created_at, reverse=True)
-    lines = [f"<#{row.thread_id}> {STATES[row.state].partition(';')[0]} · {code(row.agent)}" for row in newest]
+    lines = [f"<#{row.thread_id}> {state_text(row).partition(';')[0]} · {code(row.agent)}" for row in newest]
     left = len(lines) - _ROWS_MAX
     return "\n".join([*lines[:_ROWS_MAX], *([f"… and {left} more."] if left > 0 else [])])

@@ -6,6 +6,7 @@ Only the user of a command sees its answer. A command that takes longer is defer
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +24,7 @@ from acpbot.chat.discord.interactions.call import Call
 from acpbot.chat.discord.interactions.command_text import (
     AGENT_HELP,
     HELP,
+    LEFT_LINE,
     NEXT_AGENT_HELP,
     NO_SESSION,
     NOT_ENDED,
@@ -37,7 +39,7 @@ from acpbot.chat.discord.interactions.resume_command import ResumeCommand
 from acpbot.chat.discord.outbound.rest import RequestRefused, Unreachable
 from acpbot.chat.rendering.markdown import code
 from acpbot.chat.thread_commands import NOT_WHILE_DRAINING, CommandedEnds, status_text
-from acpbot.errors import AcpbotError, Draining
+from acpbot.errors import AcpbotError, Draining, TooMany
 from acpbot.logs import get_logger
 from acpbot.text import operator_line
 
@@ -215,6 +217,8 @@ class SlashCommands:
         handler = self._handlers.get(call.name)
         if handler is None:
             return f"I do not know /{call.name[:40]}; see /help."
+        if call.name == "cancel" and self._pool.withdraw_from_line(call.thread_id, call.user_id):
+            return LEFT_LINE
         return (call.changes_session and self._not_yours(call)) or await handler(call)
 
     async def _work(self, call: Call, answer: Callable[[], Awaitable[str | Menu]]) -> Menu:
@@ -277,6 +281,8 @@ class SlashCommands:
     async def _cancel(self, call: Call) -> str:
         if not self._known(call.thread_id):
             return NO_SESSION
+        if self._pool.withdraw_from_line(call.thread_id):
+            return LEFT_LINE
         outcome = await self._pool.cancel(call.thread_id, by=call.user_id)
         return "⏹️ The agent was asked to stop." if outcome == "cancelled" else "Nothing is running here."
 
@@ -297,7 +303,7 @@ class SlashCommands:
             return NO_SESSION
         text = f"<@{call.user_id}> has reset this session. The next message starts a new one."
         self._channels.begin_anew(call.thread_id, call.interaction.id)
-        ended = await self.ends.forget(call.thread_id, text, delete=True)
+        ended = await self.ends.start_over(call.thread_id, text)
         return "Done: the session was ended and forgotten." if ended else "Done: nothing is remembered."
 
     async def _choose(self, call: Call) -> str | Menu:
@@ -327,11 +333,10 @@ class SlashCommands:
         if self._pool.draining:  # the old session would be gone, and no new one could be started
             raise Draining(NOT_WHILE_DRAINING.format(action="change the agent"))
         text = f"<@{call.user_id}> has changed the agent to `{call.option}`: it starts afresh."
-        owner = None if thread is None else thread.owner
-        if not await self.ends.forget(call.thread_id, text, delete=False):
+        if not await self.ends.start_over(call.thread_id, text, call.option):
             self._outbox.post(call.thread_id, text)
-        channel = call.source.bound_id
-        self._pool.ensure(call.thread_id, platform=PLATFORM, owner=owner, agent=call.option, channel=channel)
+        with contextlib.suppress(TooMany):  # then the next message waits in line
+            self._pool.ensure(call.thread_id, platform=PLATFORM, channel=call.source.bound_id)
         return f"Done: `{call.option}` works in this thread from now on."
 
     def _next_agent(self, call: Call) -> str:

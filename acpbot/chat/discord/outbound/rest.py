@@ -318,6 +318,11 @@ class Rest:
         found = await self.call("GET", path, urgent=False, channel_id=channel_id)
         return [message for message in _readable(found, channel_id) if int(message["id"]) < int(message_id)][-limit:]
 
+    async def latest(self, channel_id: str) -> list[dict[str, Any]]:
+        """The last messages of a channel, :data:`PAGE` at most. Raises RequestRefused, Unreachable."""
+        path = f"/channels/{{channel_id}}/messages?limit={PAGE}"
+        return _readable(await self.call("GET", path, urgent=False, channel_id=channel_id), channel_id)
+
     async def member(self, guild_id: str, user_id: str) -> dict[str, Any]:
         """A member of a server. RequestRefused with NOT_FOUND: the person is none."""
         path = "/guilds/{guild_id}/members/{user_id}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
@@ -69,8 +70,11 @@ async def test_nothing_is_kept_of_a_message_that_is_refused_after_a_restart(tmp_
         await scene.pool.close(grace_seconds=0.5)
         assert kept(PendingMessage, {str(message.id)}) == [], "the store has it"
     await asyncio.to_thread(store.close)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE threads SET agent = 'gone'")
+    connection.close()
     store = Store.open(path)
-    async with staged(tmp_path, limits={"store": store, "max_sessions": 0}) as scene:
+    async with staged(tmp_path, limits={"store": store}) as scene:
         assert len(store.restored.turns) == 1
         assert scene.pool.rows() == [], "the pool has refused it"
         await asyncio.sleep(0)  # the chat forgets it in the next step of the event loop

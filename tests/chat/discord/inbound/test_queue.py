@@ -25,9 +25,9 @@ async def test_a_queued_message_gets_a_note_and_runs_in_its_turn(scene: Scene):
     thread = await busy(scene)
     two = scene.ada.says(thread, "say second")
     scene.bob.says(thread, "say third")
-    await scene.says(thread, "👀 Queued: 1 message is before this one.", "👀 Queued: 2 messages are before this one.")
+    await scene.says(thread, "👀 Queued, 1 ahead of you.", "👀 Queued, 2 ahead of you.")
     assert two.shown_reactions == ["👀"]
-    (note,) = [one for one in scene.bodies(thread) if "1 message is" in one.content]
+    (note,) = [one for one in scene.bodies(thread) if "1 ahead" in one.content]
     assert note.referenced is two
     assert not note.pings
     await scene.pool.cancel(str(thread.id))
@@ -40,7 +40,7 @@ async def test_a_queued_message_can_be_edited_and_deleted(scene: Scene):
     thread = await busy(scene)
     two = scene.ada.says(thread, "say wrong")
     three = scene.ada.says(thread, "say never")
-    await scene.says(thread, "2 messages are before")
+    await scene.says(thread, "2 ahead of you")
     scene.ada.edits(two, "say right")
     scene.ada.deletes(three)
     await scene.server.wait_for(lambda: scene.harness.row(str(thread.id)).queued == 1)
@@ -110,7 +110,7 @@ async def test_without_read_message_history_the_note_is_no_reply(tmp_path):
         thread = await busy(scene)
         scene.server.set_permissions(scene.channel, scene.server.bot, deny=["READ_MESSAGE_HISTORY"])
         scene.ada.says(thread, "say second")
-        await scene.says(thread, "👀 Queued: 1 message is before this one.")
+        await scene.says(thread, "👀 Queued, 1 ahead of you.")
         await scene.pool.cancel(str(thread.id))
         await scene.says(thread, "second")
 
@@ -131,17 +131,8 @@ async def test_a_full_queue_is_reported(tmp_path):
         scene.ada.says(thread, "say second")
         await scene.says(thread, "Queued")
         refused = scene.ada.says(thread, "say third")
-        await scene.says(thread, "The queue is full (1 waiting). Please resend once I have answered one.")
+        await scene.says(thread, "The queue is full (1 waiting). Please resend once I've answered one.")
         await scene.server.wait_for(lambda: refused.shown_reactions == ["😱"])
-
-
-async def test_an_exhausted_pool_is_reported_in_the_thread(tmp_path):
-    async with staged(tmp_path, limits={"max_sessions": 1}) as scene:
-        await busy(scene)
-        message = scene.asks("say no")
-        await scene.server.wait_for(lambda: len(scene.server.threads_of(scene.channel)) == 2)
-        (thread,) = [one for one in scene.server.threads_of(scene.channel) if one.id == message.id]
-        await scene.says(thread, "My only agent is busy. Please try again in a while.")
 
 
 async def test_a_stranger_is_denied_by_one_reaction_and_nothing_else(scene: Scene):

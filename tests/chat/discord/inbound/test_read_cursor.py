@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from acpbot.chat.discord.discord_time import DiscordClock, snowflake
+from acpbot.chat.discord.inbound.intake import RESTARTING
 from acpbot.chat.discord.inbound.read_cursor import BEHIND_SECONDS, ReadCursor
 from acpbot.storage.store import Store
 from tests.fakes.discord import rest
@@ -164,7 +165,7 @@ async def test_a_deferred_message_is_found_after_any_number_of_failures(scene):
     scene.chat.go_on()
     await scene.says(thread, "two")
     assert down.hits == 20
-    assert scene.text(thread) == "one\ntwo"
+    assert scene.text(thread) == f"one\n{RESTARTING}\ntwo"
 
 
 async def test_a_deferred_message_is_found_behind_500_others(scene):

@@ -7,10 +7,18 @@ import pytest
 from acpbot.chat.discord.inbound.refusal_text import refusal_text
 from acpbot.errors import AgentRemoved, Conflict, TooMany
 
-RESEND = "Please resend once I have answered one"
+RESEND = "Please resend once I've answered one"
 FREE_ONE = "and that is the limit. Wait for an answer, or free one with /close in its thread."
 CASES = [
     (TooMany("cannot x", limit="sessions", count=3), "All 3 agents are busy. Please try again in a while."),
+    (
+        TooMany("cannot x", limit="line", count=100),
+        "All my agents are busy, and 100 threads are already in line. Please try again later.",
+    ),
+    (
+        TooMany("cannot x", limit="line", count=25, person="7"),
+        "You already have 25 threads in line, and that is the limit. Please try again later.",
+    ),
     (
         TooMany("cannot x", limit="sessions_of_person", count=2, person="7"),
         f"You already have 2 busy agents, {FREE_ONE}",

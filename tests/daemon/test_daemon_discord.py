@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+from acpbot.chat.discord.inbound.intake import RESTARTING
 from acpbot.chat.discord.inbound.recheck import NO_ACCESS
 from tests.fakes.daemon import DEMO_AGENT, LIMIT, DaemonProcess
 from tests.fakes.discord.server import DiscordServer
@@ -128,7 +129,7 @@ async def test_a_running_turn_ends_before_the_stop_and_later_messages_wait_for_t
         assert await asyncio.to_thread(daemon.process.wait, LIMIT) == 0
     answers = "\n".join(message.content for message in server.messages_in(thread, by=server.bot))
     assert "to the end" in answers
-    assert "I'm restarting" not in answers
+    assert answers.count("I'm restarting") == answers.count(RESTARTING) == 1
     assert "not too late" not in answers
     daemon = await asyncio.to_thread(DaemonProcess, tmp_path / "d", config(server, ada))
     with daemon:

@@ -199,9 +199,10 @@ def test_all_versions_are_the_same():
 
 
 def parsed(rendered: Rendered, folder: Path) -> Settings:
-    """The configuration as acpbot reads it, with the token in the same folder."""
+    """The configuration as acpbot reads it, with the token in the same folder, and the keys of MCP servers set."""
     (folder / "discord-token").write_text(TOKEN)
-    return loader.parse(rendered.config_text, str(folder / "config.toml"), {"HOME": "/nowhere"})
+    environ = {"HOME": "/nowhere", "DOCS_KEY": "a", "WIKI_KEY": "b"}
+    return loader.parse(rendered.config_text, str(folder / "config.toml"), environ)
 
 
 def configuration(rendered: Rendered) -> dict[tuple[str, str], dict[str, str]]:

@@ -37,11 +37,14 @@ class Prompts:
 
 
 class Prompt:
-    """One prompt: its blocks, the person's text in it, the data about the message, and the files by name."""
+    """One prompt: its blocks, the person's text in it, the data about the message, and the files by name.
+
+    The text is without the blank line that divides it from what follows.
+    """
 
     def __init__(self, blocks: list[dict[str, Any]]) -> None:
         self.blocks = blocks
-        self.text = "".join(block["text"] for block in blocks if block["type"] == "text")
+        self.text = "".join(block["text"] for block in blocks if block["type"] == "text").removesuffix("\n\n")
         resources = [block["resource"] for block in blocks if block["type"] == "resource"]
         context = next(one["text"] for one in resources if one["uri"] == "acpbot:///acpbot-context")
         self.data: dict[str, Any] = json.loads(context.split("\n")[1])

@@ -106,7 +106,11 @@ class World:
         number = fields.pop("id", None) or self.snowflake()
         message = Message(number, channel, author, content.strip(), **fields)
         reference = message.reference
-        if message.type == state.DEFAULT and reference is not None and reference["type"] == state.TO_REPLY:
+        if (
+            message.type == state.DEFAULT
+            and reference is not None
+            and reference.get("type", state.TO_REPLY) == state.TO_REPLY
+        ):
             message.type = state.REPLY
         if channel.archived:
             self.update_thread(channel, archived=False)

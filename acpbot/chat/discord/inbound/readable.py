@@ -231,7 +231,7 @@ class _Reader:
             data["poll"] = self._poll(poll)
         if shown.stickers:
             data["stickers"] = [self._take(sticker.name, _NAME_MAX) for sticker in shown.stickers[:_PARTS_MAX]]
-        texts = [self._take(text, most) for text in _component_texts(shown.components)]
+        texts = [self._take(text, most) for text in _component_texts(getattr(shown, "components", ()))]
         if texts:
             data["components"] = texts
         if shown.attachments:

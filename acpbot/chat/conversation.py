@@ -12,6 +12,7 @@ import msgspec
 
 from acpbot.acp import schema
 from acpbot.acp.error_text import repeats
+from acpbot.chat.followed_turn import FollowedTurn
 from acpbot.chat.platform import IncomingMessage
 from acpbot.chat.rendering.answer import Answer
 from acpbot.chat.rendering.live_message import LiveMessage
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from acpbot.acp.schema import Update
+    from acpbot.chat.followed_turn import TurnFollower
     from acpbot.chat.platform import ChatPlatform, TurnView
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.questions import Question
@@ -55,7 +57,7 @@ _SILENT: Final = frozenset({"evicted", "expired"})
 
 _ENDS: Final = {
     "killed": "An admin stopped this session.",
-    "suspended": "This session was closed.",
+    "suspended": "An admin closed this session.",
     "crashed": "The agent crashed.",
     "start_failed": "The agent could not be started.",
     "stuck": "The agent did not stop when it was asked to, so I ended its session.",
@@ -248,14 +250,18 @@ class Conversations:
         self.session_changed = platform.session_changed
         pool.attach(platform.platform, self, limits_people=platform.limits_people)
 
-    def receive(self, incoming: IncomingMessage, *, recovered_turn: str | None = None) -> int:
+    def receive(
+        self, incoming: IncomingMessage, *, recovered_turn: str | None = None, follower: TurnFollower | None = None
+    ) -> int:
         """Queue a message as a turn; how many turns are before it. Raises as :meth:`Pool.submit`.
 
-        ``recovered_turn``: the id that an earlier run of the daemon gave to the turn.
+        ``recovered_turn``: the id that an earlier run of the daemon gave to the turn. ``follower`` gets its events too.
         """
         turn_id = recovered_turn or secrets.token_hex(8)
         is_known = recovered_turn is not None and self._pool.thread(incoming.thread_id) is not None
         view = self._platform.turn_view(incoming)
+        if follower is not None:
+            view = FollowedTurn(view, follower)
         turn = Turn(
             _blocks(incoming),
             Conversation(
@@ -268,7 +274,7 @@ class Conversations:
             text=incoming.text,
             title=incoming.title,
             key=incoming.key,
-            asker=incoming.owner,
+            asker=incoming.owner or None,
             fit=partial(self._platform.adapt_blocks, incoming),
             command_alone=partial(self._command_alone, incoming),
             message=msgspec.json.encode(incoming),
@@ -283,7 +289,7 @@ class Conversations:
                 incoming.thread_id,
                 turn,
                 platform=self._platform.platform,
-                owner=incoming.owner,
+                owner=incoming.owner or None,
                 agent=None if is_known else incoming.agent,  # somebody may have changed it since
                 channel=incoming.channel,
             )

@@ -5,34 +5,30 @@ The management server carries the events (``chat.*``); this module knows nothing
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from acpbot.acp import schema
 from acpbot.chat.conversation import Conversations
 from acpbot.chat.earlier_conversations import EarlierConversations, KnownConversations
 from acpbot.chat.local_commands import PLATFORM, LocalCommands
-from acpbot.chat.place_text import place_text
 from acpbot.chat.platform import IncomingMessage
+from acpbot.chat.turn_events import Event, TurnEvents, asked_event, end_event, question_event
 from acpbot.errors import InvalidParams, NotFound
-from acpbot.sessions.permission_notes import because
-from acpbot.sessions.views import option_rows, question_row
 from acpbot.sessions.workspace import check_thread_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acpbot.acp.schema import PromptCapabilities, Update
+    from acpbot.chat.followed_turn import TurnFollower
     from acpbot.chat.rendering.answer import Answer
     from acpbot.errors import WireError
     from acpbot.sessions.pool import Pool
-    from acpbot.sessions.questions import Question
     from acpbot.sessions.session import Session
-    from acpbot.sessions.turn import PermissionNote, PermissionRequest, Place, TurnEnd
+    from acpbot.sessions.turn import TurnEnd
     from acpbot.sessions.views import Row
-
-Event = dict[str, Any]
 
 _MISSED_THREADS: Final = 100
 _MISSED_EVENTS: Final = 10
@@ -49,6 +45,7 @@ class LocalChat:
         self._pool = pool
         self._conversations = Conversations(pool, self)
         self._commands = LocalCommands(pool, self._announce)
+        self.ends = self._commands.ends
         self._earlier = EarlierConversations(pool, PLATFORM, self._commands.ends, self._announce)
         self._listeners: dict[str, list[Callable[[Event], None]]] = {}
         self._views: dict[str, _LocalTurnView] = {}
@@ -96,6 +93,11 @@ class LocalChat:
         if thread not in self._listeners:
             raise NotFound(f"cannot send: thread {thread[:80]!r} is not open here; chat.open it first")
         return self._conversations.receive(IncomingMessage(thread_id=thread, text=text, owner=owner))
+
+    def ask(self, thread: str, text: str, user: str, *, agent: str | None, follower: TurnFollower) -> int:
+        """As :meth:`OperatorPlatform.ask`."""
+        incoming = IncomingMessage(thread_id=thread, text=text, owner=user, agent=agent)
+        return self._conversations.receive(incoming, follower=follower)
 
     def permit(self, thread: str, request: str, option: str, user: str) -> None:
         """Answer a permission request as ``user``. Raises NotFound, Conflict, InvalidParams."""
@@ -221,82 +223,29 @@ class LocalChat:
             del self._views[thread_id]
 
 
-class _LocalTurnView:
+class _LocalTurnView(TurnEvents):
     def __init__(self, chat: LocalChat, thread_id: str, prompt: str) -> None:
+        super().__init__(partial(chat.emit, thread_id), prompt)
         self._chat = chat
         self._thread_id = thread_id
-        self._live: Answer | None = None
-        self._begin: Event = {"type": "turn_start", "prompt": prompt}
-        self._end: Event | None = None
         self._error = ""
         self._started = False
-
-    def on_queued(self, place: Place) -> None:
-        if place.in_line is not None and not place.ahead:
-            self._emit({"type": "notice", "text": place_text(place)})
 
     def on_started(self) -> None:
         self._started = True
         self._chat.now_shown(self._thread_id, self)
-        self._emit(self._begin)
-
-    def on_update(self, live: Answer, update: Update) -> None:
-        self._live = live
-        event = update_event(update)
-        if event is not None:
-            self._emit(event)
-
-    def on_permission_request(self, ask: PermissionRequest) -> None:
-        self._emit(asked_event(ask))
-
-    def on_permission_resolved(self, ask: PermissionRequest) -> None:
-        chosen = None if ask.chosen is None else ask.chosen.option_id
-        event = {"type": "permission_end", "request": ask.request, "outcome": ask.outcome, "option_id": chosen}
-        self._emit({**event, "reason": None if ask.reason is None else because(ask.reason)})
-
-    def on_question(self, question: Question) -> None:
-        self._emit(question_event(question))
-
-    def on_question_closed(self, question: Question) -> None:
-        self._emit({"type": "question_end", "request": question.request, "outcome": question.outcome})
-
-    def on_permission_note(self, live: Answer, note: PermissionNote) -> None:
-        self._live = live
-        self._emit({"type": "notice", "text": note.line})
+        super().on_started()
 
     def on_ended(self, live: Answer, end: TurnEnd, on_persisted: Callable[[], None]) -> None:
-        self._live = None
         self._error = "" if self._started else end.error or ""
-        self._end = {"type": "turn_end", "stop_reason": end.stop_reason, "text": live.text, "error": end.error}
-        self._chat.over(self._thread_id, self._begin, self._end)
-        self._emit(self._end)
+        self._chat.over(self._thread_id, self.begin, end_event(live, end))
+        super().on_ended(live, end, on_persisted)
         self._chat.now_shown(self._thread_id, self)
-        on_persisted()
-
-    def on_deferred(self) -> None:
-        error = "I'm restarting; your message is kept, and runs once I'm back"
-        self._emit({"type": "turn_end", "stop_reason": "kept", "text": "", "error": error})
-
-    def on_refused(self) -> None:
-        """Nothing is held for a turn that has not begun."""
 
     def has_reported(self, text: str) -> bool:
         """Whether the turn never ran, for the reason in ``text``; true once, since a later failure is another one."""
         error, self._error = self._error, ""
         return bool(error) and error.casefold() in text.casefold()
-
-    @property
-    def is_over(self) -> bool:
-        return self._end is not None
-
-    def snapshot(self) -> list[Event]:
-        if self._end is not None:
-            return [self._end]
-        text = "" if self._live is None else self._live.text
-        return [self._begin, {"type": "text", "text": text}]
-
-    def _emit(self, event: Event) -> None:
-        self._chat.emit(self._thread_id, event)
 
 
 class _LocalMessageView(_LocalTurnView):
@@ -317,46 +266,3 @@ def _open_requests(session: Session) -> list[Event]:
     """The permission requests and questions that wait for an answer."""
     asked = [asked_event(ask) for ask in session.permission_requests.open.values()]
     return asked + [question_event(question) for question in session.questions.open.values()]
-
-
-def asked_event(ask: PermissionRequest) -> Event:
-    """A ``permission`` event."""
-    return {
-        "type": "permission",
-        "request": ask.request,
-        "title": ask.title,
-        "tool_call_id": ask.tool_call_id,
-        "question": ask.action.question,
-        "action": ask.action.text(),
-        "withheld": ask.withheld,
-        "options": msgspec.to_builtins(option_rows(ask)),
-        "timeout_seconds": ask.timeout_seconds,
-    }
-
-
-def question_event(question: Question) -> Event:
-    """A ``question`` event."""
-    row = msgspec.to_builtins(question_row(question))
-    del row["expires_at"]
-    return {"type": "question", **row, "timeout_seconds": question.timeout_seconds}
-
-
-def update_event(update: Update) -> Event | None:
-    """The event that shows an update; ``None`` for kinds that a terminal does not show."""
-    body = update.body
-    match update.kind:
-        case "agent_message_chunk":
-            return {"type": "text", "text": schema.chunk_text(body)}
-        case "agent_thought_chunk":
-            return {"type": "thought", "text": schema.chunk_text(body)}
-        case "tool_call" | "tool_call_update" if (call := schema.tool_call(body)) is not None:
-            return {
-                "type": "tool",
-                "tool_call_id": call.tool_call_id,
-                "title": call.title,
-                "kind": call.kind,
-                "status": call.status,
-            }
-        case "plan":
-            return {"type": "plan", "entries": body.get("entries", [])}
-    return None

@@ -43,7 +43,8 @@ class IncomingMessage(msgspec.Struct, frozen=True, kw_only=True):
     thread belongs to. ``agent``: the one that the person has chosen for a conversation that begins with this message.
     ``context`` is data that goes after the text, and so are ``blocks`` (ACP content blocks: attached files). ``title``
     names a thread that begins with it, where ``text`` is not what people see. ``only_files``: without ``blocks`` there
-    is nothing to do. ``by_program``: no person has written it.
+    is nothing to do. ``by_program``: no person has written it. ``operator``: the user name of the operator who asks by
+    ``acpctl``; then ``owner`` is empty, and ``key`` is no message's.
     """
 
     thread_id: str
@@ -58,6 +59,7 @@ class IncomingMessage(msgspec.Struct, frozen=True, kw_only=True):
     blocks: list[dict[str, Any]] = []
     only_files: bool = False
     by_program: bool = False
+    operator: str = ""
 
 
 class TurnView(Protocol):

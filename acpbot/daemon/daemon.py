@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from acpbot import __version__, logs
 from acpbot.aio import DISK, TaskSet, Threads, in_thread
 from acpbot.chat.local import LocalChat
+from acpbot.chat.operator import OperatorActions
 from acpbot.chat.platform import ChatFacts
 from acpbot.config import security
 from acpbot.daemon import descriptors, health
@@ -180,6 +181,7 @@ class Daemon:
         drain = self._drain = Drain(pool, self._on_drain_ended)
         chat = LocalChat(pool)
         chat.recover()
+        operator = OperatorActions(pool, chat)
         if listening is not None and bound is not None:
             services = Services(
                 version=__version__,
@@ -189,6 +191,7 @@ class Daemon:
                 audit=self._audit,
                 pool=pool,
                 chat=chat,
+                operator=operator,
                 drain=drain.drain,
                 is_of_an_agent=is_of_an_agent,
             )
@@ -204,7 +207,7 @@ class Daemon:
         self._start_tasks(pool, address, stack)
         self._start_task("security", partial(_every, SECURITY_SECONDS, look))
         if settings.discord is not None:
-            self._start_discord(pool, stack)
+            self._start_discord(pool, operator, stack)
         store.clear_restored()
         return pool, drain, address
 
@@ -250,12 +253,13 @@ class Daemon:
     def _start_task(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._tasks.keep(work, name=name, on_crash=partial(self._on_task_crash, name), endless=True)
 
-    def _start_discord(self, pool: Pool, stack: contextlib.AsyncExitStack) -> None:
+    def _start_discord(self, pool: Pool, operator: OperatorActions, stack: contextlib.AsyncExitStack) -> None:
         """Connect in the background: the daemon is there and can be managed while Discord is not."""
         from acpbot.chat.discord.discord_chat import DiscordChat  # noqa: PLC0415 - discord.py is loaded only where it is wanted
 
         discord = self._discord = DiscordChat(self._settings, pool, on_crash=partial(self._on_task_crash, "discord"))
         discord.recover()
+        operator.add_channels(discord.operator)
         connection = asyncio.create_task(discord.run(), name="discord")
         connection.add_done_callback(self._on_discord_ended)
         stack.push_async_callback(_close_discord, discord, connection)

@@ -95,5 +95,5 @@ def target_of(params: dict[str, Any]) -> str:
     targets = params.get("targets")
     if isinstance(targets, list):
         return f"{len(targets)} sessions"
-    thread = params.get("thread")
-    return thread if isinstance(thread, str) else ""
+    target = params.get("thread") or params.get("channel")
+    return target if isinstance(target, str) else ""

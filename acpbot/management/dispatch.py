@@ -15,7 +15,7 @@ from acpbot.logs import get_logger
 from acpbot.management import audit
 from acpbot.management.connection import Answer
 from acpbot.management.method import Call
-from acpbot.management.methods import chat, daemon, health, sessions, watch
+from acpbot.management.methods import chat, daemon, health, operator, sessions, watch
 from acpbot.management.protocol import error_line, result_line
 from acpbot.storage.store import DENIED
 
@@ -50,6 +50,8 @@ class Dispatcher:
             self.methods |= daemon.METHODS
         if services.chat is not None:
             self.methods |= chat.METHODS
+        if services.operator is not None:
+            self.methods |= operator.METHODS
 
     def begin(self, client: ClientConnection, request: Request) -> Answer | Coroutine[Any, Any, Answer]:
         """The answer, or the coroutine that returns it. Nothing is raised: an error is an answer too."""

@@ -99,6 +99,44 @@ class Chat(Protocol):
         """Events in place of those that a reader missed."""
 
 
+class FollowedPrompt(Protocol):
+    """The turn of a prompt whose events go to somebody."""
+
+    def snapshot(self) -> list[Event]:
+        """Events in place of those that a reader missed."""
+
+
+class Operator(Protocol):
+    """What methods need of :class:`acpbot.chat.operator.OperatorActions`, which this package may not import."""
+
+    def find(self, thread: str) -> str:
+        """The thread that is meant. Raises NotFound, Ambiguous."""
+
+    def follow(self, emit: Callable[[Event], None], text: str) -> FollowedPrompt:
+        """What passes the events of the turn of this prompt to ``emit``; it is given with the prompt."""
+
+    def send(self, thread: str, text: str, user: str, *, agent: str | None, follower: Any) -> int:
+        """Queue a prompt; how many turns are before it."""
+
+    async def begin(self, channel: str, text: str, user: str, *, agent: str | None, follower: Any) -> tuple[str, int]:
+        """Begin a thread in a channel with a prompt; its id, and how many turns are before it."""
+
+    def permit(self, thread: str, request: str, option: str, user: str) -> None:
+        """Answer a permission request. Raises NotFound, Conflict, InvalidParams."""
+
+    async def suspend(self, thread: str, session_id: str) -> str:
+        """End exactly this session and keep the conversation; the outcome."""
+
+    async def restart(self, thread: str, session_id: str) -> tuple[str, str | None]:
+        """End exactly this session and start the next one; the outcome, and the session that the thread has then."""
+
+    def session_of(self, thread: str) -> str | None:
+        """The id of the thread's session, where it has one that is not ending."""
+
+    def forget(self, thread: str) -> None:
+        """Forget the conversation of a thread without a session. Raises NotFound, Conflict."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Services:
     """Everything that the daemon lends to the wire. Methods whose service is ``None`` are not served.
@@ -115,6 +153,7 @@ class Services:
     audit: Audit
     pool: Sessions
     chat: Chat | None = None
+    operator: Operator | None = None
     drain: Callable[..., DaemonState] | None = None
     is_of_an_agent: Callable[[int], bool | None] = lambda _pid: False
 

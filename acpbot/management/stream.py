@@ -46,6 +46,7 @@ class Stream:
         self._missed = missed
         self._held = True
         self._behind = False
+        self._finished = False
         self.closed = False
 
     def send(self, params: Event) -> None:
@@ -71,6 +72,14 @@ class Stream:
         self._behind = False
         for params in self._snapshot():
             self._outlet.post(notification_line(self._method, params))
+        if self._finished:
+            self.close()
+
+    def finish(self) -> None:
+        """Nothing follows: close once everything is sent."""
+        self._finished = True
+        if not (self._held or self._behind):
+            self.close()
 
     def close(self) -> None:
         """Send no more, and end the subscription."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from acpbot.errors import NotFound
+from acpbot.errors import Conflict, NotFound
 from acpbot.logs import get_logger
 from acpbot.sessions.leftovers import kill_result
 from acpbot.sessions.terminate import UNVERIFIED
@@ -15,6 +15,7 @@ from acpbot.sessions.waiting_line import Waiting
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from acpbot.config.in_force import SettingsInForce
     from acpbot.sessions.leftovers import Leftovers
     from acpbot.sessions.session import Session
     from acpbot.sessions.session_table import SessionTable
@@ -27,6 +28,7 @@ log = get_logger(__name__)
 
 KILLED: Final = "An admin stopped this session."
 SUSPENDED: Final = "This session was closed."
+RESTARTED: Final = "This session was restarted."
 STOPPED: Final = "I'm restarting."
 _LATE_SECONDS: Final = 0.25
 
@@ -40,9 +42,12 @@ class SessionEnder:
         threads: ThreadRegistry,
         leftovers: Leftovers,
         line: WaitingLine,
+        *,
+        settings: SettingsInForce,
         on_change: Callable[[Session], None],
     ) -> None:
         self._table = table
+        self._settings = settings
         self._leftovers = leftovers
         self._threads = threads
         self._line = line
@@ -57,10 +62,11 @@ class SessionEnder:
         grace: float | None = None,
         forget: bool = False,
         delete: bool = True,
+        keep_folder: bool = False,
     ) -> KillResult:
         """End exactly this session; the answer follows once its end is verified. Parameters as :meth:`Pool.kill`'s.
 
-        ``delete``: have the agent delete a conversation that is forgotten.
+        ``delete``: have the agent delete a conversation that is forgotten. ``keep_folder``: whatever is configured.
         """
         thread_id = target.thread_id
         session = self._table.find(target)
@@ -77,6 +83,8 @@ class SessionEnder:
         ending = session.ending or UNVERIFIED
         if forget and self._threads.by_id.get(thread_id) is thread and thread_id not in self._table.current:
             self.forget(thread_id)
+            if not keep_folder and ending.ended:
+                self._threads.remove_folder(thread, self._settings.now)
         return kill_result(target, ending, resumable=thread.resumable and not forget)
 
     def forget(self, thread_id: str) -> bool:
@@ -91,6 +99,37 @@ class SessionEnder:
         if self._line.get(thread_id) is not None:
             self._threads.begin(thread_id, thread.platform, thread.agent, thread.owner, thread.channel)
         return True
+
+    def forget_suspended(self, thread_id: str) -> None:
+        """As :meth:`Pool.forget_suspended`."""
+        thread = self._threads.by_id.get(thread_id)
+        if thread is None:
+            raise NotFound(f"cannot find thread {thread_id[:80]!r}")
+        if self._table.of_thread(thread_id) is not None or self._line.get(thread_id) is not None:
+            way_out = f"end it and forget the conversation with `acpctl kill --forget {thread_id}`"
+            raise Conflict(f"cannot forget {thread_id}: it has a session, or waits for one; {way_out}")
+        self.forget(thread_id)
+        self._threads.remove_folder(thread, self._settings.now)
+
+    async def restart(self, target: Target) -> KillResult:
+        """As :meth:`Pool.restart`. The thread has the first place in the line until its session has ended."""
+        thread_id, session = target.thread_id, self._table.current.get(target.thread_id)
+        if session is None or session.session_id != target.session_id:
+            return self._leftovers.untouched(target, "already_gone" if session is None else "conflict")
+        thread = session.thread
+        waiting = self._line.get(thread_id) or Waiting(
+            thread_id,
+            thread.platform,
+            thread.owner,
+            channel=thread.channel,
+            turns=session.turns.take_queued(),
+            held=True,
+        )
+        self._line.join(waiting, first=True)
+        try:
+            return await self.end(target, "suspended", RESTARTED)
+        finally:
+            self._line.release(waiting)
 
     async def start_over(self, thread_id: str, agent: str | None) -> bool:
         """As :meth:`Pool.start_over`. The thread has the first place in the line until its session has ended."""
@@ -111,7 +150,7 @@ class SessionEnder:
         try:
             if session is not None:
                 target = Target(thread_id=thread_id, session_id=session.session_id)
-                await self.end(target, "killed", KILLED, forget=True, delete=agent is None)
+                await self.end(target, "killed", KILLED, forget=True, delete=agent is None, keep_folder=True)
             else:
                 self.forget(thread_id)
         finally:

@@ -89,7 +89,14 @@ class Pool:
             store=self.store,
             start=self._session_for,
         )
-        self._ender = SessionEnder(self._table, self._threads, self._leftovers, self._line, self.session_changed)
+        self._ender = SessionEnder(
+            self._table,
+            self._threads,
+            self._leftovers,
+            self._line,
+            settings=self._settings,
+            on_change=self.session_changed,
+        )
         self._subscribers = Subscribers()
         self._watchdog = Watchdog(clock)
         self._quiet_check = asyncio.Event()
@@ -365,6 +372,14 @@ class Pool:
     def forget(self, thread_id: str) -> bool:
         """Drop what would let a thread resume whose session has ended or is ending; whether there was anything."""
         return self._ender.forget(thread_id)
+
+    def forget_suspended(self, thread_id: str) -> None:
+        """Forget a thread's conversation, as expiry does. Raises NotFound, Conflict (it has a session, or waits)."""
+        self._ender.forget_suspended(thread_id)
+
+    async def restart(self, thread_id: str, session_id: str) -> KillResult:
+        """As :meth:`suspend`, but what waits in the thread is kept, for the session that :meth:`ensure` starts next."""
+        return await self._ender.restart(Target(thread_id=thread_id, session_id=session_id))
 
     async def start_over(self, thread_id: str, *, agent: str | None = None) -> bool:
         """End the thread's session and forget its conversation; whether a session ran.

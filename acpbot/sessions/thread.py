@@ -223,6 +223,12 @@ class ThreadRegistry:
         if thread.turns:
             self.known.conversation_expired(thread.thread_id)
         if announced_at is not None:
-            work = DISK.run(remove_folder, settings, thread)
-            removal = self.removals[thread.thread_id] = self.tasks.start(work, name=f"remove {thread.thread_id}")
-            removal.add_done_callback(lambda _: self.removals.pop(thread.thread_id, None))
+            self.remove_folder(thread, settings)
+
+    def remove_folder(self, thread: ThreadRecord, settings: Settings) -> None:
+        """Delete the own folder of a thread that is forgotten, where that is configured; in the background."""
+        if not settings.pool.remove_workspace:
+            return
+        work = DISK.run(remove_folder, settings, thread)
+        removal = self.removals[thread.thread_id] = self.tasks.start(work, name=f"remove {thread.thread_id}")
+        removal.add_done_callback(lambda _: self.removals.pop(thread.thread_id, None))

@@ -325,6 +325,69 @@ class FakeHub:
             emit({"thread": thread, **event})
 
 
+class FakeFollower:
+    """What :meth:`FakeOperator.follow` returns; ``emit`` sends an event of the prompt's turn."""
+
+    def __init__(self, emit: Callable[[Event], None], text: str) -> None:
+        self.emit = emit
+        self.text = text
+
+    def snapshot(self) -> list[Event]:
+        return [{"thread": "", "type": "text", "text": "a snapshot"}]
+
+
+class FakeOperator:
+    """Notes what it is asked for. ``refuse``: raised by every call that changes something."""
+
+    def __init__(self, pool: FakePool) -> None:
+        self.pool = pool
+        self.done: list[tuple[Any, ...]] = []
+        self.followers: list[FakeFollower] = []
+        self.refuse: Exception | None = None
+
+    def _do(self, *what: Any) -> None:
+        if self.refuse is not None:
+            raise self.refuse
+        self.done.append(what)
+
+    def find(self, thread: str) -> str:
+        return self.pool.resolve(thread)
+
+    def follow(self, emit: Callable[[Event], None], text: str) -> FakeFollower:
+        self.followers.append(FakeFollower(emit, text))
+        return self.followers[-1]
+
+    def send(self, thread: str, text: str, user: str, *, agent: str | None, follower: Any) -> int:
+        assert user
+        assert follower is self.followers[-1]
+        self._do("send", thread, text, agent)
+        return len(self.done) - 1
+
+    async def begin(self, channel: str, text: str, user: str, *, agent: str | None, follower: Any) -> tuple[str, int]:
+        assert user
+        assert follower is self.followers[-1]
+        self._do("begin", channel, text, agent)
+        return "1417221234567890777", 0
+
+    def permit(self, thread: str, request: str, option: str, user: str) -> None:
+        assert user
+        self._do("permit", thread, request, option)
+
+    async def suspend(self, thread: str, session_id: str) -> str:
+        self._do("suspend", thread, session_id)
+        return "ended"
+
+    async def restart(self, thread: str, session_id: str) -> tuple[str, str | None]:
+        self._do("restart", thread, session_id)
+        return "ended", "s-0124"
+
+    def session_of(self, _thread: str) -> str | None:
+        return None
+
+    def forget(self, thread: str) -> None:
+        self._do("forget", thread)
+
+
 class FakeDrain:
     def __init__(self) -> None:
         self.asked: list[tuple[bool, float | None]] = []

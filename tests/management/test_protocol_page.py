@@ -58,6 +58,8 @@ async def ask(client, request: dict) -> dict:
 async def test_a_documented_request_gets_the_documented_answer(harness, request_, answer):
     assert answer["id"] == request_["id"]
     harness.pool.say(THREAD, "I will run the tests first.")
+    if request_["method"] == "sessions.forget":
+        harness.pool.change(make_row(request_["params"]["thread"], state="suspended", session_id=None))
     if request_["method"] == "sessions.get":
         harness.pool.change(make_row(THREAD, state="waiting", waiting_for="pytest -q"))
     client = await harness.client()
@@ -166,6 +168,8 @@ def test_a_real_daemon_speaks_as_documented(tmp_path):
         live["sessions.get"] = wire.call("sessions.get", thread="demo")
         live["sessions.tail"] = wire.call("sessions.tail", thread="demo")
         target = {"thread_id": "demo", "session_id": live["sessions.list"]["sessions"][0]["session_id"]}
+        sent = wire.call("sessions.send", thread="demo", text="say queued")
+        assert differences(sent, answers["sessions.send"]) == []
         live["sessions.kill"] = wire.call("sessions.kill", targets=[target], grace_seconds=0.2)
         live["daemon.drain"] = wire.call("daemon.drain", on=True, deadline_seconds=60)
         assert "daemon.drain" in wire.hello["params"]["capabilities"]

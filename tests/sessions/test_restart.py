@@ -13,7 +13,7 @@ import pytest
 from acpbot.chat.conversation import INTERRUPTED, UNREADABLE
 from acpbot.chat.local import LocalChat
 from acpbot.chat.platform import IncomingMessage
-from acpbot.errors import TooMany
+from acpbot.errors import Conflict, NotFound, TooMany
 from acpbot.sessions.turn import Turn
 from acpbot.sessions.views import Target
 from acpbot.storage.records import TurnRecord
@@ -315,16 +315,49 @@ async def test_nobody_reads_of_a_deletion_that_will_not_happen(tmp_path, keys):
     assert list((tmp_path / "workspaces").iterdir())
 
 
-async def test_forget_never_removes_a_folder(tmp_path):
+async def test_a_kill_that_forgets_and_an_operators_forget_remove_the_folder_and_a_new_conversation_keeps_it(tmp_path):
     async with started(tmp_path, remove_workspace=True) as harness:
-        await harness.turn("1001", "say a")
-        await kill(harness, "1001", forget=True)
-        await harness.turn("1002", "say a")
+        for thread in ("1001", "1002", "1003", "1004"):
+            await harness.turn(thread, "say a")
         assert harness.events.removals == [], "there is nothing to announce"
+        await kill(harness, "1001", forget=True)
         await kill(harness, "1002")
-        assert harness.pool.forget("1002")
+        harness.pool.forget_suspended("1002")
+        await kill(harness, "1003")
+        assert harness.pool.forget("1003")
+        await harness.pool.start_over("1004")
         await harness.pool.close()
-    assert sorted(path.name for path in (tmp_path / "workspaces").iterdir()) == ["1001", "1002"]
+    assert sorted(path.name for path in (tmp_path / "workspaces").iterdir()) == ["1003", "1004"]
+
+
+async def test_forget_takes_a_suspended_thread_only_and_without_the_key_keeps_its_folder(tmp_path):
+    async with started(tmp_path) as harness:
+        await harness.turn("1001", "say a")
+        with pytest.raises(Conflict, match="cannot forget 1001: it has a session"):
+            harness.pool.forget_suspended("1001")
+        with pytest.raises(NotFound):
+            harness.pool.forget_suspended("1002")
+        await kill(harness, "1001")
+        harness.pool.forget_suspended("1001")
+        assert harness.pool.rows(suspended=True) == []
+        await harness.pool.close()
+    assert [path.name for path in (tmp_path / "workspaces").iterdir()] == ["1001"]
+
+
+async def test_a_restart_cancels_the_running_turn_and_keeps_those_that_wait_for_the_next_session(tmp_path):
+    async with started(tmp_path) as harness:
+        running = harness.send("1001", "sleep 60")
+        await running.running.wait()
+        waiting = harness.send("1001", "say later")
+        first = harness.session("1001").session_id
+        assert (await harness.pool.restart("1001", "s-other")).outcome == "conflict"
+        assert (await harness.pool.restart("1001", first)).outcome == "ended"
+        assert running.end.stop_reason == "cancelled"
+        await waiting.over.wait()
+        assert (waiting.end.stop_reason, waiting.text) == ("end_turn", "later")
+        assert harness.session("1001").session_id != first
+        assert (await harness.pool.restart("1001", first)).outcome == "conflict"
+        await harness.pool.close()
 
 
 async def test_the_terminal_reads_what_a_restart_interrupted_and_queued_turns_run(tmp_path):

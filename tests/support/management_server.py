@@ -16,7 +16,7 @@ from acpbot.management.method import Services
 from acpbot.management.protocol import Limits
 from acpbot.management.server import ManagementServer
 from acpbot.storage.store import Store
-from tests.fakes.pool import FakeDrain, FakeHub, FakePool, make_health_inputs, make_row
+from tests.fakes.pool import FakeDrain, FakeHub, FakeOperator, FakePool, make_health_inputs, make_row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,11 +37,13 @@ class Harness:
         self.path = folder / "run" / "acpbot.sock"
         self.pool = FakePool(make_row(THREAD))
         self.hub = FakeHub()
+        self.operator = FakeOperator(self.pool)
         self.drain = FakeDrain()
         self.state: DaemonState = "running"
         self.limits = limits or Limits()
         members: dict[str, Any] = {
             "chat": self.hub,
+            "operator": self.operator,
             "drain": self.drain.drain,
             "health": lambda: health.report(make_health_inputs()),
         }

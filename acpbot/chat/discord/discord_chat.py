@@ -24,6 +24,7 @@ from acpbot.chat.discord.interactions.gate import InteractionGate
 from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
 from acpbot.chat.discord.interactions.question_prompts import QuestionPrompts
 from acpbot.chat.discord.interactions.tool_output import ToolOutputs
+from acpbot.chat.discord.operator_prompts import OperatorPrompts
 from acpbot.chat.discord.outbound.outbox import Outbox
 from acpbot.chat.discord.outbound.rest import Rest
 from acpbot.chat.discord.outbound.threads import Threads
@@ -113,6 +114,14 @@ class DiscordChat:
             outputs=outputs,
             outbox=self.outbox,
             on_crash=self._on_crash,
+        )
+        self.operator = OperatorPrompts(
+            settings=current,
+            platform=self._platform,
+            channels=channels,
+            threads=self._threads,
+            outbox=self.outbox,
+            ends=self._commands.ends,
         )
         intake = Intake(
             settings=current,

@@ -128,7 +128,7 @@ class PendingMessages:
         """Who asked for the turn that runs in a thread; ``None`` where none runs, or nobody of Discord asked for it."""
         for message in self.by_key.values():
             if message.stage is Stage.RUNNING and message.view is not None and message.view.thread_id == thread_id:
-                return message.view.asker_id
+                return message.view.incoming.owner or None
         return None
 
     def was_interrupted(self, thread_id: str) -> bool:
@@ -151,7 +151,8 @@ def undelivered_text(thread_id: str, asker_id: str, error: RequestRefused, missi
         why = f"I need {'this permission' if len(missing) == 1 else 'these permissions'}: {names}. Then ask again there"
     else:
         why = "I'm not allowed to write there. An admin of this server can check my permissions"
-    return f"😱 <@{asker_id}> I couldn't post all of my answer in <#{thread_id}>: {why}."
+    who = f"<@{asker_id}> " if asker_id else ""
+    return f"😱 {who}I couldn't post all of my answer in <#{thread_id}>: {why}."
 
 
 class _Conversations(Conversations):
@@ -233,7 +234,8 @@ class DiscordPlatform:
     def turn_view(self, incoming: IncomingMessage) -> DiscordTurnView:
         """The view of this message's turn."""
         message = self._messages.by_key.setdefault(incoming.key, PendingMessage(incoming.key, incoming.text))
-        recovered = message.reactions is None  # it was queued before a restart
+        is_operators = bool(incoming.operator)
+        recovered = message.reactions is None and not is_operators  # it was queued before a restart
         if recovered:
             channel_id = incoming.origin or incoming.thread_id
             settings = self._settings.reactions
@@ -249,7 +251,7 @@ class DiscordPlatform:
             files=FilePoster(self._outbox, incoming.thread_id),
             output=self._output(),
             footer=self._settings.discord.footer,
-            pings=None if message.asked_by is not None and message.asked_by.author.is_program else incoming.owner,
+            pings=self._pings(message, incoming),
             notify_after=lambda: self._settings.discord.notify_after_seconds,
             deleted=self._messages.recently_deleted,
             turn_started=partial(self._messages.on_started, message),
@@ -259,7 +261,16 @@ class DiscordPlatform:
         )
         if recovered:
             message.view.answer_by_reply()
+        if is_operators:  # whoever may answer an agent's requests
+            thread = self._pool.thread(incoming.thread_id)
+            message.view.asker_id = (None if thread is None else thread.owner) or ""
         return message.view
+
+    @staticmethod
+    def _pings(message: PendingMessage, incoming: IncomingMessage) -> str | None:
+        """Whom the turn may notify: not a program, and nobody where an operator asks."""
+        by_program = message.asked_by is not None and message.asked_by.author.is_program
+        return None if by_program or incoming.operator else incoming.owner
 
     def unprompted_view(self, thread_id: str) -> DiscordTurnView:
         """What shows a text, or a request, of the agent while no turn runs: to the thread's owner."""
@@ -314,6 +325,8 @@ class DiscordPlatform:
 
     async def recheck(self, incoming: IncomingMessage, *, recovered: bool) -> str | None:
         """Why a message whose turn has come may not run; one that waited over a restart is revised or withdrawn."""
+        if incoming.operator:
+            return None
         found = await self._changed(incoming) if recovered else None
         message = self._messages.by_key.get(incoming.key)
         if message is not None and message.deleted:
@@ -340,6 +353,8 @@ class DiscordPlatform:
 
     async def lost_access(self, incoming: IncomingMessage) -> str | None:
         """A sentence where the message's author may not use the bot here any more, by the settings in force."""
+        if incoming.operator:
+            return None
         message = self._messages.by_key.get(incoming.key)
         return await self._access.lost(incoming, None if message is None else message.asked_by)
 
@@ -377,6 +392,8 @@ class DiscordPlatform:
         if message is not None and message.reactions is not None:  # the pool has refused its turn
             self._messages.discard(message)
             message.reactions.on(ReactionEvent.ERROR)
+            return
+        if incoming.operator:
             return
         channel_id = incoming.origin or incoming.thread_id
         work = end_reactions(self._outbox, self._settings.reactions, channel_id, incoming.key)

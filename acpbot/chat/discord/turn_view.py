@@ -143,6 +143,8 @@ class DiscordTurnView:
 
     def on_queued(self, place: Place) -> None:
         """Reply to the user how many messages are before theirs, and keep that up to date."""
+        if self.incoming.operator:
+            return
         text = f"👀 {place_text(place)}"
         self.answer_by_reply()
         if self._queue_note is None:
@@ -301,7 +303,8 @@ class DiscordTurnView:
     @property
     def _message_here(self) -> str | None:
         """The person's message, where it is in the thread: only there it can be replied to."""
-        return (self.incoming.key or None) if self.incoming.origin in {"", self.thread_id} else None
+        is_here = self.incoming.origin in {"", self.thread_id} and not self.incoming.operator
+        return (self.incoming.key or None) if is_here else None
 
     def _post(self, content: str, *, file: File | None = None, on_refused: Callable[[], object] | None = None) -> Post:
         """A part of the answer, for good."""

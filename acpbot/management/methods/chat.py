@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from acpbot.errors import InvalidParams, NotFound
@@ -11,6 +12,8 @@ from acpbot.sessions.workspace import check_thread_id
 from acpbot.text import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import msgspec
 
     from acpbot.management.method import Chat
@@ -68,11 +71,11 @@ async def open_thread(call: Call, params: ChatOpen) -> dict[str, Any]:
     hub, thread = _hub(call), check_thread_id(params.thread)
     async with call.client.in_order:
         owner = await call.client.user()
-        stream = call.client.find_stream(_key(thread))
+        stream = call.client.find_stream(chat_key(thread))
         if stream is None:
-            missed = _Missed(hub, thread)
+            missed = Missed(partial(hub.snapshot, thread))
             stream = call.client.stream(
-                _key(thread), "chat.event", missed.snapshot, lambda: hub.leave(thread, emit), missed.add
+                chat_key(thread), "chat.event", missed.snapshot, lambda: hub.leave(thread, emit), missed.add
             )
             call.opened.append(stream)
         emit = stream.send
@@ -85,22 +88,23 @@ async def open_thread(call: Call, params: ChatOpen) -> dict[str, Any]:
     return {"session": row, "recent": recent}
 
 
-class _Missed:
-    """What a reader gets in place of events that it missed: the missed notices, and a snapshot of the thread."""
+class Missed:
+    """What a reader gets in place of events that it missed: the missed notices, and a snapshot."""
 
-    def __init__(self, hub: Chat, thread: str) -> None:
-        self._hub = hub
-        self._thread = thread
+    def __init__(self, snapshot: Callable[[], list[Event]]) -> None:
+        self._snapshot = snapshot
         self._notices: deque[Event] = deque(maxlen=KEPT_NOTICES)
 
     def add(self, event: Event) -> None:
+        """The reader has missed this one."""
         if event["type"] == "notice":
             self._notices.append(event)
 
     def snapshot(self) -> list[Event]:
+        """What to send now."""
         notices = list(self._notices)
         self._notices.clear()
-        return [*notices, *self._hub.snapshot(self._thread)]
+        return [*notices, *self._snapshot()]
 
 
 async def send(call: Call, params: ChatSend) -> dict[str, Any]:
@@ -142,12 +146,13 @@ async def conversations(call: Call, params: ChatConversations) -> msgspec.Struct
 async def leave(call: Call, params: ChatLeave) -> dict[str, Any]:
     """Get no more events of a thread; it is no error where the thread is not open."""
     async with call.client.in_order:
-        call.client.end_stream(_key(params.thread))
+        call.client.end_stream(chat_key(params.thread))
     call.audit(params.thread, "left")
     return {}
 
 
-def _key(thread: str) -> str:
+def chat_key(thread: str) -> str:
+    """The key of the stream of an open thread."""
     return f"chat {thread}"
 
 
@@ -158,7 +163,7 @@ def _hub(call: Call) -> Chat:
 
 
 def _hub_of_open_thread(call: Call, thread: str) -> Chat:
-    if call.client.find_stream(_key(thread)) is None:
+    if call.client.find_stream(chat_key(thread)) is None:
         raise NotFound(f"cannot reach thread {thread[:80]!r}: it is not open on this connection; call chat.open first")
     return _hub(call)
 

@@ -237,8 +237,10 @@ def _end_words(ask: PermissionRequest, asker_id: str) -> str:
     if ask.outcome != "selected":
         return "⏹️ No longer needed"
     by = ask.answered_by
-    who = "an operator" if by is None else mention(by)
+    who = "an admin" if by is None else mention(by)
     kind = "" if ask.chosen is None else ask.chosen.kind
+    if kind == "allow_always" and by is None:
+        return f"✅ Allowed by {who}"
     if kind == "allow_always" and by != asker_id:
         return f"✅ Allowed by {who}, whose Always holds for their own turns"
     if kind in _ENDS:

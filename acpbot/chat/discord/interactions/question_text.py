@@ -116,7 +116,7 @@ def end_text(question: Question) -> str:
 
 
 def _end_words(question: Question) -> str:
-    by = "an operator" if question.answered_by is None else mention(question.answered_by)
+    by = "an admin" if question.answered_by is None else mention(question.answered_by)
     match question.outcome:
         case "accepted":
             return f"✅ Done, says {by}:" if question.form.mode == "url" else f"✅ Answered by {by}:"

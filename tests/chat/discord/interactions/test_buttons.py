@@ -227,10 +227,10 @@ def test_the_end_text_says_how_the_request_ended():
     assert ended("allow_once", by="7") == "✅ Allowed once by <@7>: `ls`"
     assert ended("allow_always", by="7") == "✅ Allowed for this session by <@7>: `ls`"
     assert ended("allow_always", by="8") == "✅ Allowed by <@8>, whose Always holds for their own turns: `ls`"
-    assert ended("reject_once") == "❌ Rejected by an operator: `ls`"
+    assert ended("reject_once") == "❌ Rejected by an admin: `ls`"
     assert ended("reject_always", by="7") == "❌ Always rejected by <@7>: `ls`"
     assert ended("?", by="7", name="Plan B") == "❔ Answered `Plan B` by <@7>: `ls`"
-    assert ended(None) == "❔ Answered by an operator: `ls`"
+    assert ended(None) == "❔ Answered by an admin: `ls`"
     assert ended("reject_once", outcome="expired") == "⌛ Timed out, so it wasn't run: `ls`"
     assert ended(None, outcome="cancelled") == "⏹️ No longer needed: `ls`"
     changed = asked(command("ls"))

@@ -279,7 +279,7 @@ async def test_an_operators_answer_is_shown(tmp_path):
         questions = scene.pool.get(str(thread.id)).questions
         questions.answer(next(iter(questions.open)), "accept", {"question_0": "red"})
         await replied(scene, thread)
-        assert message.content.startswith("✅ Answered by an operator:")
+        assert message.content.startswith("✅ Answered by an admin:")
 
 
 async def test_a_question_that_nobody_answers_in_time_says_so(tmp_path):

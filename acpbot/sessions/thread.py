@@ -160,7 +160,8 @@ class ThreadRegistry:
         """The row of a thread that has no session; ``queued`` of its turns wait for one."""
         costs = self._costs.get(thread.thread_id)  # few of very many threads have some
         cost = None if costs is None else self.usage(thread).cost
-        return row_of(thread, work_folder(settings, thread), cost=cost, queued=queued)
+        unused = max(0.0, round(self._wall() - thread.used_at, 3))
+        return row_of(thread, work_folder(settings, thread), cost=cost, queued=queued, idle_seconds=unused)
 
     def resolve(self, text: str) -> str:
         """The thread id that ``text`` names: itself, or the one that ends in it (4 characters at least).

@@ -16,6 +16,7 @@ from acpctl.socket_paths import check_server, foreign_link, unreachable
 from acpctl.text import clean
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 PROTOCOL: Final = 1
@@ -35,16 +36,18 @@ def objects(value: object) -> list[Message]:
 class DaemonConnection:
     """One connection to the daemon. Not thread-safe. Keeps notifications until :meth:`receive` is called.
 
-    Connects at once and reads the daemon's hello; ``timeout`` seconds limit this and the first exchange. ``access``:
-    ``admin`` or ``read``, as the daemon says. Raises ``CliError``: exit 6 where acpbot is not at ``path`` or speaks
-    another protocol version, 4 where it denies access, 7 after ``timeout``.
+    Connects at once and reads the daemon's hello; ``timeout`` seconds limit this and the first exchange, and each later
+    one. ``access``: ``admin`` or ``read``, as the daemon says. ``clock``: monotonic seconds. Raises ``CliError``: exit
+    6 where acpbot is not at ``path`` or speaks another protocol version, 4 where it denies access, 7 after ``timeout``.
     """
 
-    def __init__(self, path: str, timeout: float) -> None:
+    def __init__(self, path: str, timeout: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.path = path
         self.hello: Message = {}
         self._timeout = timeout
-        self._deadline = time.monotonic() + timeout
+        self._clock = clock
+        self._deadline = clock() + timeout
+        self._exchange_over = False
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._buffer = bytearray()
         self._scanned = 0  # bytes of the buffer that are known to hold no newline
@@ -157,7 +160,8 @@ class DaemonConnection:
     def reset_deadline(self, timeout: float | None = None) -> None:
         """Begin a new exchange, which must end within ``timeout`` seconds (``None``: as many as before)."""
         self._timeout = self._timeout if timeout is None else timeout
-        self._deadline = time.monotonic() + self._timeout
+        self._deadline = self._clock() + self._timeout
+        self._exchange_over = False
 
     def call(self, method: str, params: Message | None = None) -> Message:
         """Send a request and return its result. Notifications that come meanwhile are kept for :meth:`receive`.
@@ -175,6 +179,7 @@ class DaemonConnection:
             if "method" in message:
                 self._notifications.append(message)
             elif message.get("id") == request_id or message.get("id") is None:
+                self._exchange_over = True
                 return self.parse_result(message, method)
 
     def send(self, method: str, params: Message | None = None) -> int:
@@ -184,6 +189,8 @@ class DaemonConnection:
         line = json.dumps(request, separators=(",", ":")).encode() + b"\n"
         if len(line) > REQUEST_LIMIT:
             raise CliError(f"cannot send {method}: it has {len(line):,} bytes, and acpbot takes {REQUEST_LIMIT:,}")
+        if self._exchange_over:
+            self.reset_deadline()
         try:
             self._socket.settimeout(self._seconds_left(method))
             self._socket.sendall(line)
@@ -276,7 +283,7 @@ class DaemonConnection:
     # Errors.
 
     def _seconds_left(self, method: str) -> float:
-        left = self._deadline - time.monotonic()
+        left = self._deadline - self._clock()
         if left <= 0:
             self._raise_timeout(method)
         return left

@@ -26,7 +26,7 @@ class LiveSessions:
         self.max_sessions: object = None
         self._connection = connection
         self._params = params
-        self._state = params.get("state")
+        self._wanted = {name: params[name] for name in ("state", "agent", "owner") if name in params}
         # `sessions.watch` leaves out suspended threads; only `sessions.list` has them.
         self._pushed = connection.offers("sessions.watch") and not params.get("suspended")
         self._polls = poll_pushed or not self._pushed
@@ -62,7 +62,7 @@ class LiveSessions:
         """The rows as they are now: their durations have grown since they came."""
         now = time.monotonic()
         rows = [_aged(row, now - at) for at, row in self._rows.values()]
-        return [row for row in rows if self._state is None or row.get("state") == self._state]
+        return [row for row in rows if all(row.get(name) == value for name, value in self._wanted.items())]
 
     def _poll(self) -> None:
         self._polled_at = time.monotonic()

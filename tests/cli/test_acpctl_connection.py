@@ -11,7 +11,10 @@ import sys
 import pytest
 
 from acpctl import client, socket_paths
+from acpctl.chat.chat_client import ChatClient
+from acpctl.chat.plain_chat import PlainView
 from acpctl.errors import CliError, DaemonError
+from acpctl.render.output import Output
 from tests.fakes.management import FakeDaemon, Raw, Silence, WireError, row
 
 
@@ -355,6 +358,42 @@ def test_the_last_message_before_a_close_is_read(daemon, path):
         daemon.disconnect()
         with pytest.raises(DaemonError, match="cannot read"):
             connection.call("sessions.list")
+
+
+class Clock:
+    """Monotonic seconds that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """The time now."""
+        return self.now
+
+
+@pytest.mark.usefixtures("daemon")
+def test_each_exchange_has_the_whole_time_limit(path):
+    clock = Clock()
+    with client.DaemonConnection(str(path), 5, clock=clock) as connection:
+        assert connection.call("sessions.list")["max_sessions"] == 32
+        clock.now = 60.0
+        assert connection.call("sessions.list")["max_sessions"] == 32
+        clock.now = 120.0
+        connection.send("sessions.watch")
+        assert "result" in connection.receive(5)[0]
+
+
+def test_a_farewell_is_sent_however_old_the_last_request_is(daemon, path):
+    clock = Clock()
+    with client.DaemonConnection(str(path), 5, clock=clock) as connection:
+        chat = ChatClient(connection, "local-1", PlainView(Output(color=False, environ={})), timeout=5)
+        chat.open(None)
+        chat.send_prompt("hello")
+        clock.now = 60.0
+        chat.leave()
+        assert daemon.wait_for("chat.leave") == {"thread": "local-1"}
+        connection.close()
+        chat.leave()
 
 
 @pytest.mark.usefixtures("daemon")

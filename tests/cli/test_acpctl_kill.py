@@ -235,6 +235,25 @@ def test_kill_shows_what_will_end_and_yes_ends_exactly_that(daemon, terminal):
     assert "1 session and 3 processes ended; 0 processes left" in screen.text()
 
 
+@pytest.mark.parametrize(
+    ("state", "changes", "line"),
+    [
+        ("stuck", {"silent_seconds": 1158.0}, "a turn runs for 3m12s, without a tool, silent for 19m18s"),
+        ("stuck", {"activity": "npm run dev"}, "running tool: 3m12s npm run dev, silent for 12s"),
+        ("busy", {}, "a turn runs for 3m12s, without a tool"),
+        ("waiting", {"activity": "rm", "waiting_for": "rm -rf x"}, "it waits for an answer: rm -rf x"),
+    ],
+)
+def test_the_question_says_what_runs(daemon, terminal, state, changes, line):
+    daemon.rows = [row("1310203040506071234", state, **changes)]
+    screen = terminal("kill", "1234")
+    shown = screen.wait_for("[y/N]")
+    assert f"\n  {line}\n" in shown
+    assert shown.count("running tool") == line.count("running tool")
+    screen.type("\n")
+    assert screen.end() == 1
+
+
 def test_kill_sends_the_session_id_that_it_showed(daemon, terminal):
     screen = terminal("kill", "1234")
     screen.wait_for("[y/N]")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -15,10 +16,10 @@ def test_a_piped_table_has_one_header_and_columns_two_spaces_apart(acpctl):
     result = acpctl("sessions")
     assert (result.code, result.err) == (0, "")
     header, *lines = result.out.splitlines()
-    assert re.split(r"  +", header) == ["THREAD", "STATE", "IDLE", "QUEUE", "ACTIVITY", "CWD", "TITLE"]
+    assert re.split(r"  +", header) == ["THREAD", "STATE", "IDLE", "QUEUE", "ACTIVITY", "TITLE", "CWD"]
     assert [re.split(r"  +", line) for line in lines] == [
-        ["1310203040506071234", "busy", "-", "0", "3m12s pytest -q", "/home/op/work", "Fix the pool"],
-        ["1310203040506075678", "idle", "42s", "0", "-", "/srv/work/1310203040506075678", "-"],
+        ["1310203040506071234", "busy", "-", "0", "3m12s pytest -q", "Fix the pool", "/home/op/work"],
+        ["1310203040506075678", "idle", "42s", "0", "-", "-", "/srv/work/1310203040506075678"],
     ]
 
 
@@ -33,13 +34,13 @@ def test_a_piped_table_cuts_nothing(daemon, acpctl):
 def test_agent_text_cannot_act_on_a_terminal_or_break_a_table(daemon, acpctl):
     daemon.rows = [row("1", title="a\x1b[31mb\x1b]0;evil\x07c\u202ed\ne  f\x9b31m[bold]g[/bold]\x00")]
     line = acpctl("sessions").out.splitlines()[1]
-    assert line.split("  ")[-1] == r"abc\u202ed e f\x9b31m[bold]g[/bold]\x00"
+    assert line.split("  ")[-2].strip() == r"abc\u202ed e f\x9b31m[bold]g[/bold]\x00"
 
 
 def test_json_output_is_the_documented_result_in_one_object(daemon, acpctl):
     result = acpctl("sessions", "-o", "json")
     assert result.code == 0
-    assert json.loads(result.out) == {"sessions": daemon.rows[:2], "max_sessions": 32}
+    assert json.loads(result.out) == {"sessions": daemon.rows[:2], "max_sessions": 32, "suspended": 1}
     assert result.out.count("\n") == 1
 
 
@@ -105,12 +106,114 @@ def test_stuck_shows_only_stuck_sessions(daemon, acpctl):
     assert "silent 12m23s: npm run dev" in result.out
 
 
+def test_a_list_without_rows_says_how_many_are_suspended(daemon, acpctl):
+    daemon.rows = [row(f"local-{number}", "suspended") for number in range(57)]
+    assert acpctl("sessions") == (0, "", "no sessions run; 57 suspended (--all)\n")
+    assert acpctl("sessions", "-q") == (0, "", "no sessions run; 57 suspended (--all)\n")
+    assert acpctl("sessions", "--agent", "default").err == "no session fits; 57 suspended (--all)\n"
+    assert acpctl("sessions", "--older-than", "2020-01-01", "--all").err == "no session fits\n"
+
+
+def test_what_needs_a_person_comes_first_and_then_what_lasts_longest(daemon, acpctl):
+    daemon.rows = [
+        row("1", "suspended", idle_seconds=90_000.0),
+        row("2", "idle", idle_seconds=5.0),
+        row("3", "idle", idle_seconds=500.0),
+        row("4", "busy", turn_seconds=10.0),
+        row("5", "busy", turn_seconds=20.0),
+        row("6", "waiting", turn_seconds=1.0),
+        row("7", "stuck", silent_seconds=700.0, turn_seconds=2000.0),
+        row("8", "stuck", silent_seconds=900.0, turn_seconds=1000.0),
+    ]
+    assert acpctl("sessions", "--all", "-q").out.split() == ["8", "7", "6", "5", "4", "3", "2", "1"]
+    shown = json.loads(acpctl("sessions", "--all", "-o", "json").out)
+    assert [one["thread_id"] for one in shown["sessions"]] == ["8", "7", "6", "5", "4", "3", "2", "1"]
+    assert "1d01h" in acpctl("sessions", "--all").out.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("key", "order"),
+    [
+        *(("memory", "321"), ("cpu", "312"), ("queue", "213"), ("age", "132"), ("title", "231"), ("agent", "312")),
+        *(("owner", "321"), ("cost", "321"), ("thread", "123"), ("time", "321"), ("idle", "321"), ("cwd", "123")),
+    ],
+)
+def test_rows_are_sorted_by_a_key(daemon, acpctl, key, order):
+    cost = {"currency": "USD"}
+    daemon.rows = [
+        row("1", rss_bytes=1, cpu_seconds=2, queued=1, created_at="2026-01-01T00:00:00Z", title="z", agent="b"),
+        row("2", rss_bytes=2, cpu_seconds=1, queued=2, created_at="2026-03-01T00:00:00Z", title="A", agent="c"),
+        row("3", rss_bytes=3, cpu_seconds=3, queued=0, created_at="2026-02-01T00:00:00Z", title="b", agent="A"),
+    ]
+    for number, one in enumerate(daemon.rows):
+        one["cost"] = {"amount": float(number), **cost}
+        one["idle_seconds"] = float(number)
+    assert acpctl("sessions", "--sort", key, "-q").out.split() == list(order)
+
+
+def test_an_unknown_sort_key_and_an_unreadable_time_exit_with_2(daemon, acpctl):
+    for arguments in (("--sort", "colour"), ("--older-than", "yesterday"), ("--older-than", "10")):
+        result = acpctl("sessions", *arguments)
+        assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
+        assert result.err.startswith("cannot ")
+    assert daemon.requests == []
+
+
+def test_agent_and_owner_are_selected_by_the_daemon(daemon, acpctl):
+    acpctl("sessions", "--agent", "codex", "--owner", "80351110224678912")
+    assert daemon.asked("sessions.list") == [{"agent": "codex", "owner": "80351110224678912"}]
+
+
+def test_older_than_shows_threads_that_began_before(daemon, acpctl):
+    daemon.rows = [row("1", created_at="2026-01-01T00:00:00.000Z"), row("2", created_at="9999-01-01T00:00:00.000Z")]
+    assert acpctl("sessions", "--older-than", "10m", "-q").out == "1\n"
+    assert acpctl("sessions", "--older-than", "2026-01-01T00:00:01Z", "-q").out == "1\n"
+    assert acpctl("sessions", "--older-than", "2025-12-31T23:59:59Z", "-q").out == ""
+
+
+def test_the_agent_has_a_column_where_there_are_two(daemon, acpctl):
+    assert "AGENT" not in acpctl("sessions").out
+    daemon.rows[1]["agent"] = "codex"
+    header, _, line = acpctl("sessions").out.splitlines()
+    assert re.split(r"  +", header)[4] == "AGENT"
+    assert re.split(r"  +", line)[4] == "codex"
+
+
+@pytest.mark.parametrize(
+    ("silent", "words"), [(0.4, "3m12s working"), (30.0, "3m12s silent for 30s"), (192.0, "3m12s no output yet")]
+)
+def test_a_turn_without_a_tool_is_not_said_to_think(daemon, acpctl, silent, words):
+    daemon.rows = [row("1", "busy", silent_seconds=silent)]
+    assert words in acpctl("sessions").out
+
+
+def test_an_ended_session_says_how_it_ended(daemon, acpctl):
+    at = (datetime.now(UTC) - timedelta(minutes=2, seconds=5)).isoformat()
+    end = {"at": at, "reason": "crashed", "exit_code": 3, "detail": "out of tokens"}
+    daemon.rows = [row("local-1", "suspended", last_end=end)]
+    assert "exited with 3, 2 minutes ago: out of tokens" in acpctl("sessions", "--all").out
+    assert "last end     exited with 3, 2 minutes ago: out of tokens\n" in acpctl("show", "local-1").out
+    for changes, words in (
+        ({"exit_code": -9}, "ended by SIGKILL, 2 minutes ago"),
+        ({"exit_code": None}, "crashed, 2 minutes ago"),
+        ({"reason": "killed", "detail": None}, "killed, 2 minutes ago"),
+        ({"reason": "expired", "at": "?"}, "ended while idle: out of tokens"),
+        ({"reason": "start_failed", "exit_code": 1}, "could not start, exited with 1, 2 minutes ago"),
+        ({"reason": "of tomorrow"}, "of tomorrow, 2 minutes ago"),
+    ):
+        daemon.rows[0]["last_end"] = {**end, **changes}
+        assert words in acpctl("sessions", "--all").out
+    daemon.rows = [row("local-1", "busy", last_end=end)]
+    assert "exited" not in acpctl("sessions").out
+    assert "last end     exited with 3, 2 minutes ago: out of tokens\n" in acpctl("show", "local-1").out
+
+
 def test_an_empty_list_succeeds_with_a_note_on_stderr(daemon, acpctl):
     daemon.rows = []
     assert acpctl("sessions") == (0, "", "no sessions\n")
     assert acpctl("sessions", "-q") == (0, "", "no sessions\n")
     assert acpctl("sessions", "--state", "busy") == (0, "", "no session is busy\n")
-    assert acpctl("sessions", "-o", "json") == (0, '{"sessions":[],"max_sessions":32}\n', "")
+    assert acpctl("sessions", "-o", "json") == (0, '{"sessions":[],"max_sessions":32,"suspended":0}\n', "")
 
 
 @pytest.mark.usefixtures("daemon")

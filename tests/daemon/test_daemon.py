@@ -43,7 +43,7 @@ def test_a_conversation_has_a_row(daemon):
             "admin",
             "running",
         )
-        assert wire.call("sessions.list") == {"sessions": [], "max_sessions": 10}
+        assert wire.call("sessions.list") == {"sessions": [], "max_sessions": 10, "suspended": 0}
         opened = wire.call("chat.open", thread="demo")
         assert opened["session"]["thread_id"] == "demo"
         end = wire.turn("demo", "say hello; tool")

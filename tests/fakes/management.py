@@ -66,6 +66,7 @@ def row(thread_id: str, state: str = "idle", **other: Any) -> Message:
         "cpu_seconds": None if state == "suspended" else 7.25,
         "acp_session_id": "acp-1",
         "resumable": True,
+        "last_end": None,
         **other,
     }
 
@@ -210,7 +211,7 @@ class FakeDaemon:
         self._handlers: dict[str, Callable[[Message, Client], Message]] = {
             "sessions.list": self._list,
             "sessions.get": self._get,
-            "sessions.watch": lambda params, _: {**self._list(params, _), "seq": 0},
+            "sessions.watch": lambda _, client: {**self._list({}, client), "seq": 0},
             "sessions.kill": self._kill,
             "sessions.cancel": lambda _, __: {"outcome": "cancelled"},
             "health.get": lambda _, __: health(),
@@ -271,9 +272,10 @@ class FakeDaemon:
 
     def _list(self, params: Message, _: Client) -> Message:
         rows = [one for one in self.rows if params.get("suspended") or one["state"] != "suspended"]
-        if state := params.get("state"):
-            rows = [one for one in rows if one["state"] == state]
-        return {"sessions": rows, "max_sessions": 32}
+        for name in params.keys() & {"state", "agent", "owner"}:
+            rows = [one for one in rows if one[name] == params[name]]
+        suspended = sum(one.get("state") == "suspended" for one in self.rows)
+        return {"sessions": rows, "max_sessions": 32, "suspended": suspended}
 
     def _get(self, params: Message, _: Client) -> Message:
         asked = params["thread"]

@@ -173,6 +173,27 @@ async def test_list_filters_by_state(harness, client):
     assert await listed(state="gone") == []
 
 
+async def test_list_filters_by_agent_and_owner_and_counts_the_suspended_threads(harness, client):
+    for row in (
+        make_row("2", agent="codex", owner="ben"),
+        make_row("3", agent="codex", state="suspended", session_id=None),
+        make_row("4", state="suspended", session_id=None),
+    ):
+        harness.pool.by_thread[row.thread_id] = row
+
+    async def listed(**params):
+        answer = await client.call("sessions.list", **params)
+        return [row["thread_id"] for row in answer["sessions"]], answer["suspended"]
+
+    assert await listed() == ([THREAD, "2"], 2)
+    assert await listed(suspended=True) == ([THREAD, "2", "3", "4"], 2)
+    assert await listed(agent="codex") == (["2"], 1)
+    assert await listed(agent="codex", suspended=True) == (["2", "3"], 1)
+    assert await listed(owner="rosa", state="suspended") == (["3", "4"], 2)
+    assert await listed(owner="ben") == (["2"], 0)
+    assert await listed(agent="claude") == ([], 0)
+
+
 async def test_a_row_has_every_key_in_order(client):
     (row,) = (await client.call("sessions.list"))["sessions"]
     assert row == msgspec.to_builtins(make_row(THREAD))

@@ -16,6 +16,17 @@ async def test_a_suspended_session_has_no_process_and_its_next_message_continues
     assert "the blue door" in (await harness.turn("1001", "recall")).text
 
 
+async def test_the_row_of_a_suspended_thread_says_for_how_long_it_was_not_used(make_harness):
+    now = [1000.0]
+    harness = make_harness(wall=lambda: now[0])
+    await harness.turn("1001", "say a")
+    await harness.pool.suspend("1001", harness.row("1001").session_id)
+    now[0] += 90.0
+    assert harness.row("1001").idle_seconds == 90.0
+    now[0] -= 500.0
+    assert harness.row("1001").idle_seconds == 0.0
+
+
 async def test_a_suspend_ends_the_running_turn_and_those_that_wait(harness):
     running, waiting = await harness.tool("1001"), harness.send("1001", "say next")
     result = await harness.pool.suspend("1001", harness.row("1001").session_id)

@@ -17,10 +17,12 @@ MAX_GRACE_SECONDS: Final = 300
 
 
 class SessionsList(Params, frozen=True):
-    """``state``: only these. ``suspended``: those without a process too."""
+    """``state``, ``agent``, ``owner``: only these. ``suspended``: those without a process too."""
 
     state: SessionState | None = None
     suspended: bool = False
+    agent: str | None = None
+    owner: str | None = None
 
 
 class SessionsGet(Params, frozen=True):
@@ -54,14 +56,24 @@ class SessionsAnswer(Params, frozen=True):
 
 
 def list_sessions(call: Call, params: SessionsList) -> dict[str, Any]:
-    """Rows."""
+    """Rows, and how many threads of the same agent and owner are suspended."""
     pool = call.services.pool
-    rows = pool.rows(suspended=params.suspended or params.state == "suspended")
+    wanted = {"agent": params.agent, "owner": params.owner}
+    wanted = {name: value for name, value in wanted.items() if value is not None}
+    with_suspended = params.suspended or params.state == "suspended"
+    rows = pool.rows(suspended=with_suspended or bool(wanted))
+    if wanted:
+        rows = [row for row in rows if all(getattr(row, name) == value for name, value in wanted.items())]
+        suspended = sum(row.state == "suspended" for row in rows)
+    else:
+        suspended = pool.counts().suspended
     if params.state is not None:
         rows = [row for row in rows if row.state == params.state]
+    elif not with_suspended:
+        rows = [row for row in rows if row.state != "suspended"]
     if call.client.access != "admin":
         rows = list(map(for_readers, rows))
-    return {"sessions": rows, "max_sessions": pool.max_sessions}
+    return {"sessions": rows, "max_sessions": pool.max_sessions, "suspended": suspended}
 
 
 async def get(call: Call, params: SessionsGet) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -140,8 +141,10 @@ class ChatClient:
         self._request("chat.command", params, on_result, more_seconds=_COMMAND_SECONDS)
 
     def leave(self) -> None:
-        """Close the thread for this connection. The end of the connection does the same."""
-        self._connection.send("chat.leave", {"thread": self.thread})
+        """Close the thread for this connection. The end of the connection does the same, so a failure is ignored."""
+        self._connection.reset_deadline()
+        with contextlib.suppress(CliError):
+            self._connection.send("chat.leave", {"thread": self.thread})
 
     # State.
 

@@ -1,14 +1,18 @@
 """`acpctl sessions`: a row per session."""
 
-from typing import Annotated, Any, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import typer
 
 from acpctl.errors import CliError
 from acpctl.exit_codes import DONE, USAGE
 from acpctl.options import GlobalOptions, global_options
-from acpctl.render.session_rows import session_table, summary
+from acpctl.quantities import whole_number
+from acpctl.render.session_order import SortKey, is_older, sort_rows
+from acpctl.render.session_rows import none_run, session_table, summary
 from acpctl.text import clean
+from acpctl.times import moment
 
 SessionState = Literal["starting", "idle", "busy", "waiting", "stuck", "suspended", "closing", "gone"]
 
@@ -19,6 +23,16 @@ def run(
     state: Annotated[SessionState | None, typer.Option(metavar="STATE", help="Only those in this state.")] = None,
     stuck: Annotated[bool, typer.Option("--stuck", help="The same as --state stuck.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Suspended ones too: no process, but resumable.")] = False,
+    agent: Annotated[str | None, typer.Option(metavar="NAME", help="Only those of this agent.")] = None,
+    owner: Annotated[str | None, typer.Option(metavar="ID", help="Only those of this owner.")] = None,
+    older_than: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Only threads that began before it: 10m, 2h, 3d ago, or RFC 3339."),
+    ] = None,
+    sort: Annotated[
+        SortKey,
+        typer.Option(metavar="KEY", help=f"One of {', '.join(get_args(SortKey))}. [default: what needs a person]"),
+    ] = "state",
     output: Annotated[
         Literal["table", "wide", "json"], typer.Option("-o", "--output", help="wide adds processes, ids and owner.")
     ] = "table",
@@ -33,31 +47,61 @@ def run(
     if quiet and (output != "table" or watch):
         raise CliError("cannot print ids only (-q) together with -o or --watch: leave one of them out", USAGE)
     wanted: str | None = "stuck" if stuck else state
-    params: dict[str, Any] = {"state": wanted} if wanted else {}
+    named = {"state": wanted, "agent": agent, "owner": owner}
+    params: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     if everything or wanted == "suspended":
         params["suspended"] = True
+    view = _View(sort, _before(older_than))
     options = global_options(context)
     if watch:
-        _watch(options, params, output=output)
+        _watch(options, params, view, output=output)
         return DONE
     with options.connect() as connection:
         answer = connection.call("sessions.list", params)
-        rows = connection.parse_rows(answer, "sessions", "sessions.list")
+        rows = view.of(connection.parse_rows(answer, "sessions", "sessions.list"))
     out = options.out
     if output == "json":
-        out.json(answer)
+        out.json({**answer, "sessions": rows})
     elif not rows:
-        out.note(f"no session is {wanted}" if wanted else "no sessions")
+        out.note(_nothing(params, answer.get("suspended"), older_than))
     elif quiet:
         out.lines(clean(row.get("thread_id")) for row in rows)
     else:
         out.lines(out.table(*session_table(rows, out, wide=output == "wide")))
         if out.terminal and not wanted:
-            out.note(summary(rows, answer.get("max_sessions")), "dim")
+            out.note(summary(rows, answer.get("max_sessions"), answer.get("suspended")), "dim")
     return DONE
 
 
-def _watch(options: GlobalOptions, params: dict[str, Any], *, output: str) -> None:
+class _View(NamedTuple):
+    """Which rows are shown, beside what the daemon selects, and in which order."""
+
+    sort: SortKey
+    before: datetime | None
+
+    def of(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The rows to show."""
+        return sort_rows((row for row in rows if self.before is None or is_older(row, self.before)), self.sort)
+
+
+def _before(older_than: str | None) -> datetime | None:
+    if older_than is None:
+        return None
+    at = moment(older_than)
+    if at is None:
+        raise CliError(f"cannot read {clean(older_than)!r} as a time: give 10m, 2h, 3d, or RFC 3339", USAGE)
+    return at
+
+
+def _nothing(params: dict[str, Any], suspended: object, older_than: str | None) -> str:
+    """What is said in place of an empty table."""
+    state, found = params.get("state"), 0 if params.get("suspended") else whole_number(suspended)
+    if params.keys() - {"state", "suspended"} or older_than is not None:
+        return f"no session fits; {found:,} suspended (--all)" if found and not state else "no session fits"
+    return f"no session is {state}" if state else none_run(found)
+
+
+def _watch(options: GlobalOptions, params: dict[str, Any], view: _View, *, output: str) -> None:
     from acpctl.live_sessions import LiveSessions  # noqa: PLC0415 - only --watch needs it
 
     out = options.out
@@ -65,13 +109,13 @@ def _watch(options: GlobalOptions, params: dict[str, Any], *, output: str) -> No
         sessions = LiveSessions(connection, params)
         if not out.terminal or output == "json":
             while not out.reader_gone:
-                out.json({"sessions": sessions.rows(), "max_sessions": sessions.max_sessions}, line=True)
+                out.json({"sessions": view.of(sessions.rows()), "max_sessions": sessions.max_sessions}, line=True)
                 sessions.wait_for_change()
             return
         from acpctl.terminal.screen import redraw_until_quit  # noqa: PLC0415 - the same, and on a terminal
 
         def lines() -> list[str]:
-            rows = sessions.rows()
+            rows = view.of(sessions.rows())
             head = f"acpbot {connection.version}  {summary(rows, sessions.max_sessions)}"
             table = out.table(*session_table(rows, out, wide=output == "wide")) if rows else ["no sessions"]
             return [head, "", *table]

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from acpctl.client import IN_TURN, objects
 from acpctl.quantities import count, number, plural, size, whole_number
+from acpctl.render.session_order import STATE_ORDER
 from acpctl.render.table import Cell, Column
 from acpctl.text import abbreviate_home, clean, clean_cell, clean_lines
-from acpctl.times import duration
+from acpctl.times import ago, duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,24 +29,33 @@ _STATE_STYLES: Final = {
     "gone": "dim",
 }
 _WITHOUT_PROCESS: Final = frozenset({"suspended", "gone"})
-_SUMMARY_ORDER: Final = ("stuck", "waiting", "busy", "starting", "idle", "closing", "suspended")
+_SILENCE_SECONDS: Final = 5.0
+_FAILURES: Final = frozenset({"crashed", "start_failed"})
+_END_WORDS: Final = {
+    "crashed": "crashed",
+    "start_failed": "could not start",
+    "evicted": "ended to make room",
+    "expired": "ended while idle",
+    "stuck": "ended, it was stuck",
+    "stopped": "ended as acpbot stopped",
+}
 
 _COLUMNS: Final = (
     Column("THREAD"),
     Column("STATE"),
-    Column("IDLE", right=True),
-    Column("QUEUE", right=True),
-    Column("ACTIVITY", shrink="tail", min_width=12, good_width=32),
-    Column("CWD", shrink="head", min_width=10, good_width=22, yields=True),
+    Column("IDLE", right=True, drop=2),
+    Column("QUEUE", right=True, drop=1),
 )
-_TITLE: Final = Column("TITLE", shrink="tail", min_width=12, yields=True, optional=True)
+_AGENT: Final = Column("AGENT", shrink="tail", min_width=6, good_width=12, drop=3)
+_ACTIVITY: Final = Column("ACTIVITY", shrink="tail", min_width=14, good_width=32)
+_TITLE: Final = Column("TITLE", shrink="tail", min_width=12, good_width=20, yields=True, drop=4)
+_CWD: Final = Column("CWD", shrink="head", min_width=10, good_width=12, yields=True, optional=True)
 _WIDE_COLUMNS: Final = (
     Column("PID", right=True),
     Column("PROCS", right=True),
     Column("RSS", right=True),
     Column("CPU", right=True),
     Column("SESSION", shrink="head", min_width=9),
-    Column("AGENT"),
     Column("OWNER", shrink="tail", min_width=9),
 )
 _PROCESS_COLUMNS: Final = (
@@ -75,53 +85,117 @@ def activity(row: Row, *, timed: bool = True) -> str:
     if state == "stuck":
         return f"silent {duration(row.get('silent_seconds'))}: {title or 'no tool runs'}"
     if state == "busy":
-        return f"{turn}{title or 'thinking'}"
-    return title
+        return f"{turn}{title or _without_tool(row)}"
+    return title or end_text(row)
+
+
+def _without_tool(row: Row) -> str:
+    """What a turn does in which no tool runs: nobody can tell thinking from waiting for a model."""
+    turn, silent = number(row.get("turn_seconds")), number(row.get("silent_seconds"))
+    if silent is None or silent < _SILENCE_SECONDS:
+        return "working"
+    return "no output yet" if turn is not None and silent >= turn - 1 else f"silent for {duration(silent)}"
+
+
+def end_text(row: Row) -> str:
+    """How the thread's session before ended, where that is known and no session runs: ``killed, 2 minutes ago``."""
+    return last_end_text(row.get("last_end")) if row.get("state") in _WITHOUT_PROCESS else ""
+
+
+def last_end_text(end: object) -> str:
+    """An end of a session: ``exited with 3, 2 minutes ago: why``; empty where it is unknown."""
+    if not isinstance(end, dict):
+        return ""
+    reason, code = clean(end.get("reason")), number(end.get("exit_code"))
+    how = _END_WORDS.get(reason, reason or "ended")
+    if reason in _FAILURES and code is not None:
+        exited = f"exited with {code:.0f}" if code >= 0 else f"ended by {_signal_name(int(-code))}"
+        how = exited if reason == "crashed" else f"{how}, {exited}"
+    when, detail = ago(clean(end.get("at"))), clean(end.get("detail"))
+    return f"{how}{', ' if when else ''}{when}{': ' if detail else ''}{detail}"
+
+
+def _signal_name(number: int) -> str:
+    import signal  # noqa: PLC0415 - few ends need it
+
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def session_table(rows: Sequence[Row], out: Renderer, *, wide: bool = False) -> tuple[list[Column], list[list[Cell]]]:
-    """Columns and cells of a table of sessions; ``wide`` adds processes and ids."""
-    columns = [*_COLUMNS, *(_WIDE_COLUMNS if wide else ()), _TITLE]
-    return columns, [_cells(row, out, wide=wide) for row in rows]
+    """Columns and cells of a table of sessions; ``wide`` adds processes and ids.
+
+    AGENT is there where there are two, or with ``wide``. On a terminal CWD is left out where it only repeats threads.
+    """
+    columns = [
+        *_COLUMNS,
+        *([_AGENT] if wide or len({row.get("agent") for row in rows}) > 1 else []),
+        _ACTIVITY,
+        *(_WIDE_COLUMNS if wide else ()),
+        _TITLE,
+        *([] if out.terminal and all(map(_repeats_thread, rows)) else [_CWD]),
+    ]
+    cells = [_cells(row, out) for row in rows]
+    return columns, [[one[column.title] for column in columns] for one in cells]
 
 
-def _cells(row: Row, out: Renderer, *, wide: bool) -> list[Cell]:
+def _repeats_thread(row: Row) -> bool:
+    """Whether the session works in the folder that is named after its thread."""
+    cwd = clean(row.get("cwd"))
+    return not cwd or cwd.rpartition("/")[2] == row.get("thread_id")
+
+
+def _cells(row: Row, out: Renderer) -> dict[str, Cell]:
     # A program splits a piped table at two spaces, so there no cell is empty and none holds two spaces.
     text = clean if out.terminal else clean_cell
     state = row.get("state")
     idle = "-" if state in IN_TURN else duration(row.get("idle_seconds"))
     queued = number(row.get("queued")) or 0
-    cwd = abbreviate_home(clean(row.get("cwd")), out.home) if out.terminal else clean_cell(row.get("cwd"))
+    cwd = "" if _repeats_thread(row) else abbreviate_home(clean(row.get("cwd")), out.home)
     doing = activity(row) or "-"
-    cells: list[Cell] = [
-        (text(row.get("thread_id")) or "-", "bold"),
-        state_cell(row, out),
-        (idle, "dim" if idle == "-" else ""),
-        (count(queued), "yellow" if queued else "dim"),
-        (doing if out.terminal else clean_cell(doing), "alert" if state == "stuck" else "dim" if doing == "-" else ""),
-        (cwd or "-", "blue"),
-    ]
-    if wide:
-        cells += [
-            (count(row.get("pid")), ""),
-            (count(row.get("processes")), ""),
-            (size(row.get("rss_bytes")), ""),
-            (duration(row.get("cpu_seconds")), ""),
-            (text(row.get("session_id")) or "-", "dim"),
-            (text(row.get("agent")) or "-", ""),
-            (text(row.get("owner")) or "-", ""),
-        ]
-    return [*cells, (text(row.get("title")) or "-", "dim")]
+    return {
+        "THREAD": (text(row.get("thread_id")) or "-", "bold"),
+        "STATE": state_cell(row, out),
+        "IDLE": (idle, "dim" if idle == "-" else ""),
+        "QUEUE": (count(queued), "yellow" if queued else "dim"),
+        "AGENT": (text(row.get("agent")) or "-", ""),
+        "ACTIVITY": (
+            doing if out.terminal else clean_cell(doing),
+            "alert" if state == "stuck" else "dim" if doing == "-" or state in _WITHOUT_PROCESS else "",
+        ),
+        "PID": (count(row.get("pid")), ""),
+        "PROCS": (count(row.get("processes")), ""),
+        "RSS": (size(row.get("rss_bytes")), ""),
+        "CPU": (duration(row.get("cpu_seconds")), ""),
+        "SESSION": (text(row.get("session_id")) or "-", "dim"),
+        "OWNER": (text(row.get("owner")) or "-", ""),
+        "TITLE": (text(row.get("title")) or "-", "dim"),
+        "CWD": (cwd if out.terminal else clean_cell(row.get("cwd")), "blue"),
+    }
 
 
-def summary(rows: Sequence[Row], max_sessions: object) -> str:
-    """``5 of 32 sessions: 2 busy, 1 stuck, 2 idle``."""
+def summary(rows: Sequence[Row], max_sessions: object, suspended: object = None) -> str:
+    """``5 of 32 sessions: 2 busy, 1 stuck, 2 idle``; and how many are ``suspended``, where they are not in ``rows``."""
     states = [clean(row.get("state")) for row in rows]
     running = sum(state != "suspended" for state in states)
     most = number(max_sessions)
     total = f"{running} of {plural(int(most), 'session')}" if most is not None else plural(running, "session")
-    parts = [f"{states.count(state)} {state}" for state in _SUMMARY_ORDER if state in states]
-    return f"{total}: {', '.join(parts)}" if parts else total
+    parts = [f"{states.count(state)} {state}" for state in STATE_ORDER if state in states]
+    text = f"{total}: {', '.join(parts)}" if parts else total
+    return text if "suspended" in states else f"{text}{_more(suspended)}"
+
+
+def none_run(suspended: object) -> str:
+    """What is said where no session runs."""
+    more = _more(suspended)
+    return f"no sessions run{more}" if more else "no sessions"
+
+
+def _more(suspended: object) -> str:
+    found = whole_number(suspended)
+    return f"; {found:,} suspended (--all)" if found else ""
 
 
 def session_fields(row: Row, out: Renderer) -> list[tuple[str, Cell]]:
@@ -135,11 +209,13 @@ def session_fields(row: Row, out: Renderer) -> list[tuple[str, Cell]]:
         else ""
     )
     alive = "alive" if row.get("alive") else "no process"
+    idle_name = "suspended" if row.get("state") == "suspended" else "idle"
     pairs: list[tuple[str, Cell]] = [
         ("title", (clean(row.get("title")), "bold")),
-        ("activity", (activity(row), "alert" if row.get("state") == "stuck" else "")),
+        ("activity", ("" if end_text(row) else activity(row), "alert" if row.get("state") == "stuck" else "")),
+        ("last end", (last_end_text(row.get("last_end")), "alert" if _has_failed(row) else "")),
         ("turn", (f"running for {turn}, silent for {silent}" if turn != "-" else "", "")),
-        ("idle", ("" if turn != "-" or row.get("idle_seconds") is None else duration(row["idle_seconds"]), "")),
+        (idle_name, ("" if turn != "-" or row.get("idle_seconds") is None else duration(row["idle_seconds"]), "")),
         ("queued", (plural(whole_number(row.get("queued")), "message") if row.get("queued") else "", "yellow")),
         ("turns", (f"{count(row.get('turns'))} finished", "")),
         ("cwd", (abbreviate_home(clean(row.get("cwd")), out.home) if out.terminal else clean(row.get("cwd")), "blue")),
@@ -158,6 +234,12 @@ def session_fields(row: Row, out: Renderer) -> list[tuple[str, Cell]]:
         ("created", (clean(row.get("created_at")), "")),
     ]
     return [(name, cell) for name, cell in pairs if cell[0]]
+
+
+def _has_failed(row: Row) -> bool:
+    """Whether no session runs because the last one failed."""
+    end = row.get("last_end")
+    return bool(end_text(row)) and isinstance(end, dict) and end.get("reason") in _FAILURES
 
 
 def _context(row: Row) -> str:

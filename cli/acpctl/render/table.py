@@ -18,8 +18,9 @@ class Column(NamedTuple):
     """``title``, and how to fit the column to a terminal; a piped table uses only ``right`` (aligned).
 
     ``shrink``: the end of its text that is cut first (empty: neither); the column keeps ``min_width``.
-    ``yields``: the column takes no more than the others leave when each has its ``good_width``.
+    ``yields``: the column takes no more than the others leave when each has its ``good_width``; an earlier one first.
     ``optional``: the table drops it before another column gets narrower than its ``good_width``.
+    ``drop``: the table drops it where the columns don't fit at their ``min_width``, the lowest number first (0: never).
     """
 
     title: str
@@ -29,6 +30,7 @@ class Column(NamedTuple):
     good_width: int = 0
     yields: bool = False
     optional: bool = False
+    drop: int = 0
 
 
 def plain_table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> list[str]:
@@ -61,8 +63,11 @@ def fit_columns(
     shown = list(range(len(columns)))
     if _total(good) > limit:
         shown = [i for i in shown if not columns[i].optional]
+    for number in sorted({column.drop for column in columns} - {0}):
+        if _total([least[i] for i in shown]) > limit:
+            shown = [i for i in shown if columns[i].drop != number]
     limit = max(limit, _total([least[i] for i in shown]))
-    spare = limit - _total([good[i] for i in shown])
+    spare = max(0, limit - _total([good[i] for i in shown]))
     max_widths: dict[int, int | None] = dict.fromkeys(shown)
     for i in shown:
         if columns[i].yields:

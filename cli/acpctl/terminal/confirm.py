@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from acpctl.client import objects
+from acpctl.client import IN_TURN, objects
 from acpctl.errors import CliError
 from acpctl.exit_codes import USAGE
 from acpctl.quantities import plural, whole_number
-from acpctl.render.session_rows import activity, open_tool_calls, process_table, session_table
+from acpctl.render.session_rows import open_tool_calls, process_table, session_table
+from acpctl.text import clean
+from acpctl.times import duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +33,8 @@ def confirm_sessions(rows: Sequence[Row], out: Output) -> bool:
     for row in rows:
         for line in out.err.table(*session_table([row], out.err)):
             out.note(line)
-        for call in open_tool_calls(row) or ([activity(row)] if activity(row) else []):
-            out.note(f"  running tool: {call}", "yellow")
+        for line in _doing(row):
+            out.note(f"  {line}", "yellow")
         processes = objects(row.get("process_tree"))
         if processes:
             out.note(f"  {plural(len(processes), 'process', 'processes')} will end:")
@@ -41,6 +43,20 @@ def confirm_sessions(rows: Sequence[Row], out: Output) -> bool:
         out.note("")
     what = "this session" if len(rows) == 1 else f"these {len(rows):,} sessions"
     return _ask(f"End {what}? [y/N] ", out).lower() in {"y", "yes"}
+
+
+def _doing(row: Row) -> list[str]:
+    """What the session does now, a line each; nothing outside a turn."""
+    if calls := open_tool_calls(row):
+        return [f"running tool: {call}" for call in calls]
+    state, title = row.get("state"), clean(row.get("activity"))
+    turn, silent = duration(row.get("turn_seconds")), duration(row.get("silent_seconds"))
+    if state not in IN_TURN:
+        return []
+    if state == "waiting":
+        return [f"it waits for an answer: {clean(row.get('waiting_for')) or title or 'a permission'}"]
+    quiet = f", silent for {silent}" if state == "stuck" else ""
+    return [f"running tool: {turn} {title}{quiet}" if title else f"a turn runs for {turn}, without a tool{quiet}"]
 
 
 def confirm_count(rows: Sequence[Row], out: Output) -> bool:

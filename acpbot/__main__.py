@@ -1,31 +1,47 @@
-"""The `acpbot` command: init, run, check, exec, demo, install-service."""
+"""The `acpbot` command: init, run, check, config, exec, demo, install-service."""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer._click.exceptions import NoArgsIsHelpError, UsageError  # 0.26 to 0.28 have no public name for it
 
 from acpbot import __version__
 from acpbot.errors import AcpbotError
+from acpctl.command_group import CONTEXT_SETTINGS, CommandGroup, defect_line, usage_problem
+from acpctl.standard_streams import (
+    WRITE_ERRORS,
+    open_standard_streams,
+    redirect_to_null,
+    write_error,
+    write_problem,
+    write_stderr,
+)
+
+_USAGE = 2
+_INTERRUPTED = 130
 
 
-class Commands(TyperGroup):
-    """The subcommands. An ``AcpbotError`` becomes one line on stderr and an exit status."""
+class Commands(CommandGroup):
+    """The subcommands, and what people type who look for another one."""
 
-    def invoke(self, ctx: Any) -> Any:
-        """Run the subcommand."""
-        try:
-            return super().invoke(ctx)
-        except AcpbotError as error:
-            typer.echo(str(error), err=True)
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
+    other_names = {  # noqa: RUF012 - the class declares it as a ClassVar
+        "start": "acpbot run",
+        "serve": "acpbot run",
+        "setup": "acpbot init",
+        "configure": "acpbot init",
+        "doctor": "acpbot check` or `acpctl doctor",
+        "status": "acpctl health",
+        "sessions": "acpctl sessions",
+        "chat": "acpctl chat",
+        "stop": "systemctl stop acpbot",
+        "reload": "systemctl reload acpbot",
+        "version": "acpbot --version",
+    }
 
 
 app = typer.Typer(
@@ -36,7 +52,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings=CONTEXT_SETTINGS,
+    epilog="`acpctl` shows and controls what runs. Exit status: 0 done, 1 failed or declined, 2 usage, 78 the "
+    "configuration can't be used, 130 interrupted.",
 )
+
+
+def _examples(*examples: tuple[str, str]) -> str:
+    """An epilog of command lines and what they do; Click keeps the lines after a backspace as they are."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}\n      {meaning}" for line, meaning in examples)])
+
 
 ConfigOption = Annotated[
     Path | None,
@@ -60,7 +85,13 @@ def root(
     """Coding agents in Discord threads, run like a service."""
 
 
-@app.command()
+@app.command(
+    context_settings=CONTEXT_SETTINGS,
+    epilog=_examples(
+        ("acpbot init", "write ~/.config/acpbot/config.toml, where a service of your own finds it"),
+        ("sudo acpbot init --config /etc/acpbot/config.toml", "for the machine's service"),
+    ),
+)
 def init(*, config: ConfigOption = None) -> None:
     """Write a configuration from the answers to a few questions; never over another file."""
     from acpbot.commands.init import init as write_config  # noqa: PLC0415 - `acpbot --help` must not load all commands
@@ -68,7 +99,10 @@ def init(*, config: ConfigOption = None) -> None:
     write_config(config, os.environ)
 
 
-@app.command()
+@app.command(
+    context_settings=CONTEXT_SETTINGS,
+    epilog=_examples(("acpbot run --config ./config.toml", "in the foreground, until Ctrl-C")),
+)
 def run(
     *,
     config: ConfigOption = None,
@@ -86,7 +120,13 @@ def run(
     run_daemon(config, socket, os.environ, stop_at_eof=stop_at_eof)
 
 
-@app.command()
+@app.command(
+    context_settings=CONTEXT_SETTINGS,
+    epilog=_examples(
+        ("acpbot check", "the settings in force, and one start of each agent"),
+        ("acpbot check --online", "also the bot token, its intents and its channels"),
+    ),
+)
 def check(
     *,
     config: ConfigOption = None,
@@ -101,7 +141,31 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command(name="exec")
+@app.command(
+    context_settings=CONTEXT_SETTINGS,
+    epilog=_examples(
+        ("acpbot config", "what is in force, defaults too"),
+        ("acpbot config --example > config.toml", "a file to edit"),
+    ),
+)
+def config(
+    *,
+    config: ConfigOption = None,
+    example: Annotated[
+        bool, typer.Option("--example", help="Print config.toml.example: every key, its default, and why.")
+    ] = False,
+) -> None:
+    """Print the settings in force, without secrets; or an example of a configuration with every key."""
+    from acpbot.commands.print_config import print_config  # noqa: PLC0415 - the same
+
+    print_config(config, os.environ, typer.echo, example=example)
+
+
+@app.command(
+    name="exec",
+    context_settings=CONTEXT_SETTINGS,
+    epilog=_examples(("acpbot exec claude -- claude /login", "sign in as that agent")),
+)
 def exec_command(
     agent: Annotated[str, typer.Argument(metavar="AGENT", help="A name of [agents]; that of [agent] is default.")],
     command: Annotated[
@@ -116,7 +180,13 @@ def exec_command(
     exec_agent(config, agent, command or (), os.environ)
 
 
-@app.command()
+@app.command(
+    context_settings=CONTEXT_SETTINGS,
+    epilog=_examples(
+        ("acpbot demo", "with an agent that needs no model"),
+        ("acpbot demo --agent 'gemini --acp'", "with your own"),
+    ),
+)
 def demo(
     *,
     agent: Annotated[
@@ -129,7 +199,13 @@ def demo(
     sys.exit(run_demo(agent))
 
 
-@app.command()
+@app.command(
+    context_settings=CONTEXT_SETTINGS,
+    epilog=_examples(
+        ("sudo acpbot install-service", "for the machine, as a user of its own"),
+        ("acpbot install-service --user", "a service of yours, without root"),
+    ),
+)
 def install_service(
     *,
     user: Annotated[bool, typer.Option("--user", help="Install a service of your own, without root.")] = False,
@@ -149,9 +225,40 @@ def install_service(
     install(os.environ, user=user, root=root, yes=yes, replace=replace)
 
 
-def main() -> None:
-    """Entry point of the console script."""
-    app()
+def main() -> NoReturn:
+    """Entry point of the console script. Prints every error on stderr, in one line."""
+    open_standard_streams()
+    sys.exit(_status(sys.argv[1:]))
+
+
+def _status(arguments: list[str]) -> int:
+    """Run one command; its exit status."""
+    try:
+        status = typer.main.get_command(app).main(arguments, prog_name="acpbot", standalone_mode=False)
+    except NoArgsIsHelpError as error:
+        write_stderr(error.message.rstrip() + "\n")
+        return _USAGE
+    except UsageError as error:
+        write_problem(usage_problem(error, arguments, "acpbot", ()))
+        return _USAGE
+    except AcpbotError as error:
+        write_problem(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except typer.Abort:
+        write_problem("cannot go on: the input ended")
+        return 1
+    except BrokenPipeError:  # nobody reads what is printed any more
+        redirect_to_null(sys.stdout)
+        return 0
+    except Exception as error:  # noqa: BLE001 - broad: no traceback may reach the terminal; the line says where the defect is
+        if isinstance(error, OSError) and error.errno in WRITE_ERRORS:
+            write_problem(write_error(error).message)
+        else:
+            write_problem(defect_line(error, "acpbot", __version__))
+        return 1
+    return status if isinstance(status, int) else 0
 
 
 if __name__ == "__main__":

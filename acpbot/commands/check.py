@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import shlex
 import tempfile
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from acpbot.acp import mcp
 from acpbot.commands.check_online import try_token
+from acpbot.commands.own_program import shell_name
 from acpbot.config import loader, security
 from acpbot.config.describe import describe
 from acpbot.config.settings import channel_table
@@ -32,15 +35,52 @@ if TYPE_CHECKING:
     from acpbot.sessions.options import Choice
 
 
+_WARNING: Final = re.compile(r"(?:^|: )warning: ", re.MULTILINE)
+
+
 def check(path: Path | None, environ: Mapping[str, str], say: Callable[[str], None], *, online: bool) -> bool:
     """Show the settings in force and try each agent, with ``online`` also the bot token; whether all is well.
 
     ``path`` is --config or ``None``. ``say`` prints one line or several. Raises ``ConfigError``.
     """
-    return asyncio.run(_check(loader.load(path, environ), environ, say, online=online))
+    settings = loader.load(path, environ)
+    warnings = 0
+
+    def count(line: str) -> None:
+        nonlocal warnings
+        warnings += len(_WARNING.findall(line))
+        say(line)
+
+    results = asyncio.run(_check(settings, environ, count, online=online))
+    acpbot = shell_name("acpbot", environ)
+    option = "" if path is None else f" --config {shlex.quote(str(path))}"
+    discord = settings.discord is not None
+    for line in _verdict(results, warnings, acpbot, option, online=online, discord=discord):
+        say(line)
+    return all(results)
 
 
-async def _check(settings: Settings, environ: Mapping[str, str], say: Callable[[str], None], *, online: bool) -> bool:
+def _verdict(
+    results: list[bool], warnings: int, acpbot: str, option: str, *, online: bool, discord: bool
+) -> Iterator[str]:
+    """What follows from the results, and the next step."""
+    warned = f"; {warnings} warning{'' if warnings == 1 else 's'} above" if warnings else ""
+    failed = results.count(False)
+    if failed:
+        yield f"\nresult: {failed} of {len(results)} checks failed{warned}"
+        yield f"next: correct what is named above, then `{acpbot} check{' --online' if online else ''}{option}` again"
+        return
+    yield f"\nresult: ok{warned}"
+    if discord and not online:
+        yield f"next: `{acpbot} check --online{option}` tries the bot token, then `{acpbot} run{option}`"
+    else:
+        yield f"next: `{acpbot} run{option}`"
+
+
+async def _check(
+    settings: Settings, environ: Mapping[str, str], say: Callable[[str], None], *, online: bool
+) -> list[bool]:
+    """Say all, and whether each check passed."""
     say(describe(settings).rstrip())
     for warning in settings.warnings:
         say(f"warning: {warning}")
@@ -63,7 +103,7 @@ async def _check(settings: Settings, environ: Mapping[str, str], say: Callable[[
     results += [_check_folder(channel_id, channel, say) for channel_id, channel in _channels(settings)]
     if online:
         results.append(await try_token(settings, say))
-    return all(results)
+    return results
 
 
 def _channels(settings: Settings) -> list[tuple[str, ChannelSettings]]:

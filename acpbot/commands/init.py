@@ -22,9 +22,10 @@ import typer
 
 from acpbot.chat.discord.permissions import invite_link
 from acpbot.commands.check_online import PORTAL
+from acpbot.commands.own_program import shell_name
 from acpbot.config import loader
 from acpbot.config.field_types import InvalidValue, clean_token
-from acpbot.config.paths import current_directory, home_directory
+from acpbot.config.paths import current_directory, home_directory, user_config
 from acpbot.config.values import show, to_toml
 from acpbot.errors import AcpbotError, CannotAsk
 from acpbot.text import operator_line
@@ -51,6 +52,11 @@ DEMO_AGENT: Final = (sys.executable or "python3", "-m", "acpbot.demo.agent")
 
 _ID: Final = r"[1-9][0-9]{16,19}"  # 17 digits since 2015, 20 are all that 64 bits take
 _EVERYBODY: Final = "everybody"
+_POLICIES: Final = {
+    "ask": "a person answers each request, by buttons in the thread",
+    "allow": "each request is allowed at once; for agents that can do no harm where they run",
+    "deny": "each request is rejected at once",
+}
 _TOKEN: Final = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 
 
@@ -72,6 +78,7 @@ class Answers(NamedTuple):
     channels: tuple[str, ...]
     agent: tuple[str, ...]
     working_dir: str | None = None
+    policy: str = "ask"
 
 
 class _Invalid(Exception):
@@ -79,16 +86,21 @@ class _Invalid(Exception):
 
 
 def init(path: Path | None, environ: Mapping[str, str]) -> None:
-    """Ask, write and load the configuration: at ``path`` (--config) > ``ACPBOT_CONFIG`` > ``./config.toml``.
+    """Ask, write and load the configuration.
+
+    Its place is ``path`` (--config) > ``ACPBOT_CONFIG`` > ``$XDG_CONFIG_HOME/acpbot/config.toml``, where `acpbot run`
+    in any folder and a user's service find it.
 
     Raises ``CannotAsk`` without a terminal, ``ConfigError`` where the written file can't be used, ``AcpbotError`` where
     the file exists, can't be written, or the input ends. After an error the file does not exist.
     """
     if not (os.isatty(0) and os.isatty(1)):
-        raise CannotAsk("cannot ask: there is no terminal; copy config.toml.example to config.toml and edit it")
+        raise CannotAsk("cannot ask: there is no terminal; write a file by `acpbot config --example`, and edit it")
     named = str(path or environ.get("ACPBOT_CONFIG", ""))
-    target = current_directory() / (named or "config.toml")
-    _check_target(target)
+    target = current_directory() / named if named else user_config(environ)
+    if target is None:
+        raise AcpbotError("cannot find a place for the configuration: HOME is not set; name one by --config")
+    _check_target(target, make_folder=not named)
     typer.echo(operator_line(f"This writes {target}. Ctrl-C leaves, and nothing is written."))
     try:
         answers = _ask(environ)
@@ -98,6 +110,8 @@ def init(path: Path | None, environ: Mapping[str, str]) -> None:
         if isinstance(left, EOFError):
             raise AcpbotError("cannot go on: the input has ended; run `acpbot init` again") from None
         raise
+    if not named:
+        _make_folder(target)
     settings = write(target, render(answers), environ)
     for warning in settings.warnings:
         typer.echo(f"warning: {warning}")
@@ -105,7 +119,11 @@ def init(path: Path | None, environ: Mapping[str, str]) -> None:
         folder = operator_line(answers.working_dir)
         typer.echo(f"warning: this file is in {folder}, where agents work, and they could change it; move it elsewhere")
     typer.echo(operator_line(f"Written and loaded: {target}, which only you can read."))
-    _print_next_steps(answers, client_id, f" --config {shlex.quote(str(target))}" if path is not None else "")
+    hidden = not named and os.path.lexists(current_directory() / "config.toml")
+    if hidden:
+        typer.echo(operator_line(f"warning: without --config, {current_directory()}/config.toml comes first here"))
+    option = f" --config {shlex.quote(str(target))}" if path is not None or hidden else ""
+    _print_next_steps(answers, client_id, option, environ)
 
 
 def client_id_in(token: str) -> str | None:
@@ -151,6 +169,10 @@ def render(answers: Answers) -> str:
     lines += [
         "# It gets HOME, PATH, USER, LANG, TERM and TMPDIR; name here what else of the environment it needs.",
         '#inherit_env = ["SOME_API_KEY"]',
+        "",
+        "[permissions]",
+        f"# When an agent asks whether it may act: {_POLICIES[answers.policy]}.",
+        f"policy = {to_toml(answers.policy)}",
     ]
     return "\n".join(lines) + "\n"
 
@@ -174,16 +196,29 @@ def write(target: Path, text: str, environ: Mapping[str, str]) -> Settings:
         raise
 
 
-def _check_target(target: Path) -> None:
-    """Raise ``AcpbotError``, before the first question, where the file could not be written after the last one."""
+def _check_target(target: Path, *, make_folder: bool) -> None:
+    """Raise ``AcpbotError``, before the first question, where the file could not be written after the last one.
+
+    ``make_folder``: its folder will be made where it is missing.
+    """
     if os.path.lexists(target):
         raise _exists_error(target)
-    if not target.parent.is_dir():
-        raise AcpbotError(operator_line(f"cannot write {target}: there is no folder {target.parent}; make it first"))
-    if not os.access(target.parent, os.W_OK | os.X_OK):
+    folder = target.parent
+    while make_folder and not os.path.lexists(folder):
+        folder = folder.parent
+    if not folder.is_dir():
+        raise AcpbotError(operator_line(f"cannot write {target}: there is no folder {folder}; make it first"))
+    if not os.access(folder, os.W_OK | os.X_OK):
         raise AcpbotError(
-            operator_line(f"cannot write {target}: its folder is not yours; name another place by --config")
+            operator_line(f"cannot write {target}: you may not write in {folder}; name another place by --config")
         )
+
+
+def _make_folder(target: Path) -> None:
+    try:
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _write_error(target, error) from None
 
 
 def _exists_error(target: Path) -> AcpbotError:
@@ -201,11 +236,11 @@ def _ask(environ: Mapping[str, str]) -> Answers:
     typer.echo(f"\nThe bot's token: {PORTAL}, your application, Bot, Reset Token.")
     token = _prompt("Bot token (hidden; empty for a local chat without Discord): ", _token, read=getpass.getpass)
     if token is None:
-        return Answers(None, People(), (), _agent(environ), _working_dir(environ))
+        return Answers(None, People(), (), _agent(environ), _working_dir(environ), _policy())
     typer.echo("\nIds: in Discord switch on Settings, Advanced, Developer Mode; then right-click, Copy ID.")
     people = _people()
     channels = _prompt("Channel ids (empty: every channel that it can see): ", lambda text: _ids(text, "channel"))
-    return Answers(token, people, channels, _agent(environ), _working_dir(environ))
+    return Answers(token, people, channels, _agent(environ), _working_dir(environ), _policy())
 
 
 def _people() -> People:
@@ -269,6 +304,20 @@ def _working_dir(environ: Mapping[str, str]) -> str | None:
         return text
 
     return _prompt("Folder (an absolute path; empty: none): ", parse)
+
+
+def _policy() -> str:
+    """What happens when an agent asks for a permission: a value of ``[permissions] policy``."""
+    typer.echo("\nWhen an agent asks whether it may run a command or change a file:")
+    for name, meaning in _POLICIES.items():
+        typer.echo(f"  {name:5}  {meaning}")
+
+    def parse(text: str) -> str:
+        if text and text not in _POLICIES:
+            raise _Invalid(f"{show(text)} is none of {', '.join(_POLICIES)}")
+        return text or "ask"
+
+    return _prompt("Permissions (empty: ask): ", parse)
 
 
 def _command(text: str, path: str) -> tuple[str, ...]:
@@ -337,11 +386,12 @@ def _read(prompt: str, read: Callable[[str], str] = input) -> str:
             typer.echo("  that is not text in this terminal's encoding; write it again")
 
 
-def _print_next_steps(answers: Answers, client_id: str | None, option: str) -> None:
+def _print_next_steps(answers: Answers, client_id: str | None, option: str, environ: Mapping[str, str]) -> None:
+    acpbot, acpctl = shell_name("acpbot", environ), shell_name("acpctl", environ)
     if answers.token is None:
-        typer.echo(f"Next: acpbot check{option}; acpbot run{option}; and in another terminal: acpctl chat")
+        typer.echo(f"Next: {acpbot} check{option}; {acpbot} run{option}; and in another terminal: {acpctl} chat")
         return
     if client_id is not None:
         typer.echo(f"Invite the bot: {invite_link(client_id)}")
     typer.echo(f"Switch on the Message Content Intent: {PORTAL}, Bot, Privileged Gateway Intents")
-    typer.echo(f"Next: acpbot check --online{option}; acpbot run{option}")
+    typer.echo(f"Next: {acpbot} check --online{option}; {acpbot} run{option}")

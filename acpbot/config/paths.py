@@ -50,13 +50,12 @@ def find(explicit: Path | None, environ: Mapping[str, str], cwd: Path | None = N
             return here / named
         origin = "--config" if explicit else "ACPBOT_CONFIG"
         raise config_error(
-            str(here / named), f"there is no such file ({origin}); run `acpbot init` or copy config.toml.example to it"
+            str(here / named),
+            f"there is no such file ({origin}); run `acpbot init`, or write it by `acpbot config --example`",
         )
     candidates = [here / "config.toml"]
-    if xdg := _absolute(environ.get("XDG_CONFIG_HOME")):
-        candidates.append(xdg / "acpbot" / "config.toml")
-    elif home := home_directory(environ):
-        candidates.append(home / ".config" / "acpbot" / "config.toml")
+    if own := user_config(environ):
+        candidates.append(own)
     candidates.append(SYSTEM_CONFIG)
     for candidate in candidates:
         if _exists(candidate):
@@ -65,9 +64,17 @@ def find(explicit: Path | None, environ: Mapping[str, str], cwd: Path | None = N
     raise ConfigError(
         operator_line(
             f"cannot find a configuration: there is none at {tried}; "
-            "run `acpbot init`, or copy config.toml.example to one of these paths"
+            "run `acpbot init`, or write one of them by `acpbot config --example`"
         )
     )
+
+
+def user_config(environ: Mapping[str, str]) -> Path | None:
+    """``$XDG_CONFIG_HOME/acpbot/config.toml``, by default in ``~/.config``; ``None`` without a home."""
+    if xdg := _absolute(environ.get("XDG_CONFIG_HOME")):
+        return xdg / "acpbot" / "config.toml"
+    home = home_directory(environ)
+    return home / ".config" / "acpbot" / "config.toml" if home else None
 
 
 def check_not_a_strangers(path: Path, opened: os.stat_result | None = None) -> None:

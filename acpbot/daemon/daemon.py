@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -54,6 +53,7 @@ _DEFAULT_THREADS: Final = 8  # for what libraries do in threads: name lookups (g
 SECURITY_SECONDS: Final = 10.0
 SECURITY_WAIT_SECONDS: Final = 1.0  # a file system that hangs does not keep the daemon from its start
 SOCKET_SECONDS: Final = 1.0
+_STDIN: Final = 0
 LOCAL: Final = ChatFacts(platform="local", connected=True)
 
 
@@ -269,7 +269,7 @@ class Daemon:
     def _watch_stdin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Stop when stdin closes. Raises StartError where it can't be watched (epoll_ctl(2), EPERM)."""
         try:
-            loop.add_reader(sys.stdin.fileno(), self._on_stdin)
+            loop.add_reader(_STDIN, self._on_stdin)
         except (OSError, ValueError) as error:
             raise StartError(
                 f"cannot wait for the end of stdin: {error}; --stop-at-eof needs a pipe or a terminal there"
@@ -277,12 +277,12 @@ class Daemon:
 
     def _on_stdin(self) -> None:
         try:
-            ended = not os.read(sys.stdin.fileno(), 4096)
+            ended = not os.read(_STDIN, 4096)
         except OSError as error:
             log.warning("stdin_failed", reason=str(error))
             ended = True
         if ended:
-            asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+            asyncio.get_running_loop().remove_reader(_STDIN)
             self.stop()
 
     def _on_discord_ended(self, connection: asyncio.Task[None]) -> None:
@@ -357,6 +357,7 @@ class Daemon:
             store_problem=self._store.problem,
             grace_seconds=self._settings.management.probes.grace_seconds,
             config_problem=self._reload.problem,
+            config_waiting=self._reload.waiting,
             outdated=pool.outdated(),
             removed_agents=pool.removed_agents(),
             crashed_tasks=self._crashed_tasks,

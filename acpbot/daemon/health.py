@@ -29,18 +29,19 @@ _NAMED_MOST: Final = 5
 _PROBLEMS_MOST: Final = 10
 
 _READINESS: Final = ("chat", "pool", "drain")
+_WARNINGS: Final = frozenset({"agents", "stuck"})  # acpbot itself works all the same
 
 
 class HealthInputs(msgspec.Struct, frozen=True, kw_only=True):
     """The daemon at one moment.
 
     ``grace_seconds``: how long a disconnect may last before it counts. ``config_problem``: why the configuration that
-    was read last is not in force, or which keys of it are not. ``store_problem``: why nothing can be written to the
-    database. ``socket_problem``: why clients do not reach the management socket. These are ``None`` where there is no
-    problem. ``outdated``: sessions that use earlier settings of their agents; ``removed_agents``: how many threads use
-    each agent that is no longer in the configuration. ``crashed_tasks``: names of background tasks that have ended with
-    an error. ``lookup_problem``: why users can't be looked up. ``security``: what `acpctl doctor` shows of the
-    installation's security. ``strays``: how many processes of no known session run.
+    was read last is not in force; ``config_waiting``: its keys that need a restart. ``store_problem``: why nothing can
+    be written to the database. ``socket_problem``: why clients do not reach the management socket. These are ``None``
+    where there is no problem. ``outdated``: sessions that use earlier settings of their agents; ``removed_agents``: how
+    many threads use each agent that is no longer in the configuration. ``crashed_tasks``: names of background tasks
+    that have ended with an error. ``lookup_problem``: why users can't be looked up. ``security``: what `acpctl doctor`
+    shows of the installation's security. ``strays``: how many processes of no known session run.
     """
 
     state: DaemonState
@@ -53,6 +54,7 @@ class HealthInputs(msgspec.Struct, frozen=True, kw_only=True):
     rss_bytes: int | None = None
     store_problem: str | None = None
     config_problem: str | None = None
+    config_waiting: Sequence[str] = ()
     outdated: Sequence[OutdatedSessions] = ()
     removed_agents: Mapping[str, int] = msgspec.field(default_factory=dict)
     crashed_tasks: Sequence[str] = ()
@@ -80,6 +82,7 @@ class HealthReport(msgspec.Struct, frozen=True, kw_only=True):
     live: bool
     ready: bool
     checks: tuple[Check, ...]
+    warnings: tuple[str, ...]
     uptime_seconds: float
     version: str
     state: DaemonState
@@ -98,7 +101,7 @@ def checks(inputs: HealthInputs) -> tuple[Check, ...]:
         "pool": _pool_problem(inputs.pool),
         "drain": _drain_problem(inputs.state),
         "loop": _loop_problem(inputs.loop_lag_ms),
-        "config": inputs.config_problem,
+        "config": inputs.config_problem or _restart_needed(inputs.config_waiting),
         "agents": _agents_problem(inputs),
         "store": inputs.store_problem,
         "tasks": _task_problem(inputs.crashed_tasks),
@@ -108,8 +111,15 @@ def checks(inputs: HealthInputs) -> tuple[Check, ...]:
         "strays": _stray_problem(inputs.strays),
         "channels": inputs.chat.channels_problem,
         "commands": inputs.chat.commands_problem,
+        "stuck": _stuck_problem(inputs.pool),
     }
     return tuple(Check(name, reason is None, reason) for name, reason in problems.items())
+
+
+def warnings(inputs: HealthInputs) -> tuple[str, ...]:
+    """The names of the checks that are not ok while acpbot itself works all the same."""
+    names = _WARNINGS if inputs.config_problem is not None else _WARNINGS | {"config"}
+    return tuple(check.name for check in checks(inputs) if not check.ok and check.name in names)
 
 
 def chat_connected(chat: ChatFacts) -> bool:
@@ -141,6 +151,7 @@ def report(inputs: HealthInputs) -> HealthReport:
         live=ready.live,
         ready=ready.ready,
         checks=checks(inputs),
+        warnings=warnings(inputs),
         uptime_seconds=ready.uptime_seconds,
         version=inputs.version,
         state=inputs.state,
@@ -250,6 +261,16 @@ def _stray_problem(strays: int) -> str | None:
     return (
         f"{strays} process{'' if strays == 1 else 'es'} of no known session: acpbot ends them once it may; see the log"
     )
+
+
+def _restart_needed(keys: Sequence[str]) -> str | None:
+    return f"a restart is needed for {', '.join(keys)}" if keys else None
+
+
+def _stuck_problem(pool: PoolCounts) -> str | None:
+    if not pool.stuck:
+        return None
+    return f"{_count(pool.stuck, 'session')} {'is' if pool.stuck == 1 else 'are'} stuck; see `acpctl sessions --stuck`"
 
 
 def _rounded(value: float | None) -> float | None:

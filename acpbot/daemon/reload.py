@@ -17,7 +17,7 @@ from acpbot.errors import ConfigError
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from acpbot.config.settings import Settings
     from acpbot.daemon.systemd import ServiceManager
@@ -78,7 +78,7 @@ class Reload:
     """Reads the configuration again after each :meth:`request`, once at a time.
 
     ``load`` may block and raises ConfigError; ``apply`` puts settings in force. ``problem`` is why the configuration
-    that was read last is not in force, or which keys of it are not; ``None`` where all of it is.
+    that was read last is not in force, ``None`` where it is. ``waiting``: its keys that need a restart.
     """
 
     def __init__(
@@ -94,6 +94,7 @@ class Reload:
         self._manager = manager
         self._requested = asyncio.Event()
         self.problem: str | None = None
+        self.waiting: Sequence[str] = ()
 
     def request(self) -> None:
         """Read the configuration again, soon."""
@@ -130,7 +131,7 @@ class Reload:
         changed, waiting = differences(self._in_force, merged), differences(merged, wanted)
         self._apply(merged)
         self._in_force = merged
-        self.problem = f"a restart is needed for {', '.join(waiting)}" if waiting else None
+        self.problem, self.waiting = None, waiting
         for warning in wanted.warnings:
             log.warning("configuration", warning=warning)
         if waiting:

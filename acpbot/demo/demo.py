@@ -15,10 +15,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from acpbot.commands.own_program import shell_name
 from acpbot.config import loader
+from acpbot.config.paths import current_directory
 from acpbot.demo.tour import ACPCTL, THREAD, Tour
 from acpbot.errors import ConfigError, StartError
 from acpbot.runtimes.local.leftovers import kill_orphans
+from acpbot.text import operator_line
+from acpctl import socket_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +42,7 @@ def run_demo(agent: str | None) -> int:
         path, found = _socket(folder)
         environ = {**os.environ, "ACPBOT_SOCKET": str(path)}
         with _daemon(folder, path, command, environ):
-            if sys.stdin.isatty() and sys.stdout.isatty():
+            if os.isatty(0) and os.isatty(1):
                 return _chat(path, environ, found=found, demo_agent=agent is None)
             return Tour(path, environ, folder, demo_agent=agent is None).run()
     finally:
@@ -56,14 +60,22 @@ def _split(agent: str) -> list[str]:
 
 
 def _socket(folder: Path) -> tuple[Path, bool]:
-    """The socket for the demo's daemon, and whether it is acpctl's default: not where another daemon listens."""
     path = loader.socket_path(None, None, os.environ)
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return path, True
-    return folder / "acpbot.sock", False
+    if os.environ.get("ACPBOT_SOCKET"):
+        return choose_socket(folder, path, [])
+    return choose_socket(folder, path, [candidate.path for candidate in socket_paths.candidates(None, os.environ)])
+
+
+def choose_socket(folder: Path, path: Path, tried: list[str]) -> tuple[Path, bool]:
+    """The socket for the demo's daemon, and whether acpctl finds it in every terminal without being told.
+
+    It is ``path``, or one in ``folder`` where another daemon has that place, or one that acpctl reaches before it.
+    ``tried``: where acpctl looks, in order.
+    """
+    before = tried[: tried.index(str(path))] if str(path) in tried else tried
+    if any(map(socket_paths.listens, [*before, str(path)])):
+        return folder / "acpbot.sock", False
+    return path, str(path) in tried
 
 
 @contextlib.contextmanager
@@ -136,21 +148,16 @@ def _wait_until_ready(daemon: subprocess.Popen[bytes], ready: socket.socket, log
 
 
 def _chat(path: Path, environ: dict[str, str], *, found: bool, demo_agent: bool) -> int:
-    command = ("" if found else f"ACPBOT_SOCKET={shlex.quote(str(path))} ") + _acpctl()
+    command = ("" if found else f"ACPBOT_SOCKET={shlex.quote(str(path))} ") + shell_name("acpctl", os.environ)
     hint = " Say `help` to see what the demo agent can do." if demo_agent else ""
+    where = "" if command.startswith("acpctl") else f" in {operator_line(str(current_directory()))}"
     print(  # noqa: T201 - this is what a person reads
         f"acpbot runs in a temporary folder, until you leave with Ctrl-D.{hint}\n"
-        "In another terminal, look at it and end it:\n"
+        f"In another terminal{where}, look at it and end it:\n"
         + "".join(f"    {command} {words}\n" for words in ("sessions", f"show {THREAD}", f"kill {THREAD}", "health")),
         flush=True,
     )
-    return subprocess.run([*ACPCTL, "chat", THREAD], env=environ, check=False).returncode
-
-
-def _acpctl() -> str:
-    """How a person calls acpctl in another terminal of the same folder: by its path where PATH does not find it."""
-    own = Path(sys.executable).with_name("acpctl")
-    if shutil.which("acpctl") is not None or not own.exists():
-        return "acpctl"
-    here = Path.cwd()
-    return shlex.quote(str(own.relative_to(here) if own.is_relative_to(here) else own))
+    status = subprocess.run([*ACPCTL, "chat", THREAD, "--temporary"], env=environ, check=False).returncode
+    again = shell_name("acpbot", os.environ)
+    print(f"The demo has ended, and its folder is gone. `{again} init` sets up your own acpbot.", flush=True)  # noqa: T201 - the same
+    return status

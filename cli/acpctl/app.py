@@ -15,10 +15,12 @@ def main() -> NoReturn:
     # The imports leave no garbage, and collecting it would take a tenth of the start-up.
     gc.disable()
     from acpctl.command_line import run  # noqa: PLC0415 - imported after the two lines above
+    from acpctl.standard_streams import open_standard_streams  # noqa: PLC0415 - the same
 
     gc.freeze()
     gc.enable()
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    open_standard_streams()
     try:
         status = run(sys.argv[1:])
     except KeyboardInterrupt:

@@ -3,19 +3,22 @@
 import importlib
 import math
 import os
+import sys
 from typing import Annotated, Any, Final, cast
 
 import typer
 from typer._click.exceptions import NoArgsIsHelpError, UsageError  # 0.26 to 0.28 have no public name for it
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
 from acpctl import __version__
+from acpctl.command_group import CONTEXT_SETTINGS, CommandGroup, defect_line, usage_problem
 from acpctl.errors import CliError
+from acpctl.examples import examples_text
 from acpctl.exit_codes import DONE, FAILED, USAGE
 from acpctl.options import GlobalOptions
-from acpctl.render.output import Output, write_stderr
+from acpctl.render.output import Output
 from acpctl.socket_paths import SYSTEM_PATH
-from acpctl.text import clean
+from acpctl.standard_streams import WRITE_ERRORS, redirect_to_null, write_error, write_problem, write_stderr
 
 COMMANDS: Final = (
     "sessions",
@@ -32,11 +35,26 @@ COMMANDS: Final = (
 )
 _MAX_TIMEOUT: Final = 86_400.0
 _GLOBAL_OPTIONS: Final = ("--socket", "--timeout", "--no-color", "--version")
-_CONTEXT_SETTINGS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-class LazyGroup(TyperGroup):
+class LazyGroup(CommandGroup):
     """Imports the modules of all commands for the help, and that of one command to run it."""
+
+    other_names = {  # noqa: RUF012 - the class declares it as a ClassVar
+        "ls": "acpctl sessions",
+        "list": "acpctl sessions",
+        "ps": "acpctl sessions",
+        "status": "acpctl health",
+        "logs": "acpctl tail THREAD",
+        "log": "acpctl tail THREAD",
+        "attach": "acpctl chat THREAD",
+        "get": "acpctl sessions",
+        "describe": "acpctl show THREAD",
+        "inspect": "acpctl show THREAD",
+        "stop": "acpctl kill THREAD` or `acpctl cancel THREAD",
+        "rm": "acpctl kill THREAD",
+        "version": "acpctl --version",
+    }
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is Typer's
         """The names of the commands, in the order of the help."""
@@ -49,19 +67,9 @@ class LazyGroup(TyperGroup):
         module = importlib.import_module(f"acpctl.commands.{cmd_name}")
         single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         kind = getattr(module, "COMMAND_CLASS", TyperCommand)
-        epilog = getattr(module, "EPILOG", None)
-        single.command(cmd_name, cls=kind, epilog=epilog, context_settings=_CONTEXT_SETTINGS)(module.run)
+        epilog = "\n\n".join(filter(None, (getattr(module, "EPILOG", ""), examples_text(cmd_name))))
+        single.command(cmd_name, cls=kind, epilog=epilog, context_settings=CONTEXT_SETTINGS)(module.run)
         return cast("TyperCommand", typer.main.get_command(single))
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """The command that ``args`` begin with. Raises ``UsageError`` for an unknown one, with the nearest name."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
-            import difflib  # noqa: PLC0415 - only a mistyped command needs it
-
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            hint = f"; did you mean `{near[0]}`?" if near else ""
-            raise UsageError(f"there is no command {clean(args[0])!r}{hint}", ctx)
-        return super().resolve_command(ctx, args)
 
 
 app = typer.Typer(
@@ -69,7 +77,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings=_CONTEXT_SETTINGS,
+    context_settings=CONTEXT_SETTINGS,
     epilog="Data goes to stdout, all else to stderr. Exit status: 0 done, 1 failed or declined, 2 usage, 3 not ready, "
     "4 denied, 5 not found or conflict, 6 acpbot unreachable, 7 timed out, 130 interrupted.",
 )
@@ -117,31 +125,21 @@ def run(arguments: list[str], *, system_path: str = SYSTEM_PATH) -> int:
         write_stderr(error.message.rstrip() + "\n")
         return USAGE
     except UsageError as error:
-        write_stderr(_usage_problem(error, arguments) + "\n")
+        write_problem(usage_problem(error, arguments, "acpctl", _GLOBAL_OPTIONS))
         return USAGE
     except CliError as error:
-        write_stderr(error.message + "\n")
+        write_problem(error.message)
         return error.exit_code
     except typer.Abort:
-        write_stderr("cannot go on: the input ended\n")
+        write_problem("cannot go on: the input ended")
         return FAILED
+    except BrokenPipeError:  # nobody reads the help any more
+        redirect_to_null(sys.stdout)
+        return DONE
     except Exception as error:  # noqa: BLE001 - broad: no traceback may reach the terminal; the line says where the defect is
-        last = error.__traceback__
-        while last is not None and last.tb_next is not None:
-            last = last.tb_next
-        at = f"{last.tb_frame.f_code.co_filename}:{last.tb_lineno}" if last is not None else "?"
-        write_stderr(
-            f"cannot go on: acpctl {__version__} has a defect: {clean(repr(error))} at {at}; please report it\n"
-        )
+        if isinstance(error, OSError) and error.errno in WRITE_ERRORS:
+            write_problem(write_error(error).message)
+        else:
+            write_problem(defect_line(error, "acpctl", __version__))
         return FAILED
     return status if isinstance(status, int) else DONE
-
-
-def _usage_problem(error: UsageError, arguments: list[str]) -> str:
-    command = error.ctx.command_path if error.ctx is not None else "acpctl"
-    message = error.format_message()
-    problem = " ".join(clean(message).rstrip(".").split())
-    option = str(getattr(error, "option_name", ""))
-    if option in _GLOBAL_OPTIONS and command != "acpctl":
-        return f"cannot run `{command}`: {option} belongs before the command: `acpctl {option} ... {arguments[0]}`"
-    return f"cannot run `{command}`: {problem[:1].lower()}{problem[1:]}; see `{command} --help`"

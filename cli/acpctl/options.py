@@ -7,6 +7,7 @@ import typer
 
 from acpctl import client, socket_paths
 from acpctl.render.output import Output
+from acpctl.text import clean
 from acpctl.thread_completion import complete_thread
 
 ThreadArgument = Annotated[
@@ -45,9 +46,14 @@ class GlobalOptions(NamedTuple):
     system_path: str = socket_paths.SYSTEM_PATH
 
     def connect(self) -> client.DaemonConnection:
-        """Connect to the daemon. Raises ``CliError``."""
+        """Connect to the daemon, and say which one where several run and none is named. Raises ``CliError``."""
         path = socket_paths.find_socket(self.socket, os.environ, self.system_path)
-        return client.DaemonConnection(path, self.timeout)
+        connection = client.DaemonConnection(path, self.timeout)
+        named = self.socket is not None or os.environ.get("ACPBOT_SOCKET")
+        if not named and (others := socket_paths.others(path, os.environ, self.system_path)):
+            also = ", ".join(map(clean, others))
+            self.out.note(f"this is the acpbot at {clean(path)}; another one is at {also} (name one with --socket)")
+        return connection
 
 
 def global_options(context: typer.Context) -> GlobalOptions:

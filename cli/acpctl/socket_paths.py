@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
@@ -82,6 +83,42 @@ def is_socket(path: str) -> bool:
         raise
     except OSError:
         return False
+
+
+def listens(path: str) -> bool:
+    """Whether something that lets us connect listens at ``path``."""
+    import socket  # noqa: PLC0415 - the completion of words imports this module
+
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except BlockingIOError:  # unix(7): the backlog is full
+            return True
+        except OSError:
+            return False
+    return True
+
+
+def others(path: str, environ: Mapping[str, str], system_path: str = SYSTEM_PATH) -> list[str]:
+    """The sockets of further daemons of this user or of the machine: at other default paths, and of demos."""
+    tried = [candidate.path for candidate in candidates(None, {**environ, "ACPBOT_SOCKET": ""}, system_path)]
+    temporary = Path(tried[-1]).parent.parent
+    found = []
+    for other in (*tried, *_demos(temporary)):
+        with contextlib.suppress(OSError):
+            if other != path and is_socket(other) and not distrust(other, system_path) and listens(other):
+                found.append(other)
+    return found
+
+
+def _demos(temporary: Path) -> list[str]:
+    """Where the daemons of `acpbot demo` have their sockets when the default path is taken."""
+    try:
+        names = [name for name in os.listdir(temporary) if name.startswith("acpbot-demo-")]  # noqa: PTH208 - a thousand names, and no objects
+    except OSError:
+        return []
+    return [str(temporary / name / "acpbot.sock") for name in sorted(names)]
 
 
 def distrust(path: str, system_path: str = SYSTEM_PATH) -> str:

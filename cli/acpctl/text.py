@@ -96,6 +96,27 @@ def exceeds(text: str, columns: int) -> bool:
     return len(prefix(text, columns)) < len(text)
 
 
+def wrap(line: str, columns: int, indent: str = "") -> list[str]:
+    """``line`` in lines of at most ``columns``, broken at spaces; ``indent`` begins each but the first.
+
+    Its own leading spaces stay, and begin the other lines too. A word that is longer than a line stays whole: it may be
+    a path or a command to copy.
+    """
+    if not exceeds(line, columns):
+        return [line]
+    start = line[: len(line) - len(line.lstrip(" "))]
+    lines, current, taken = [], start, len(start)
+    for word in line[len(start) :].split(" "):
+        size = width(word)
+        if current.strip(" ") and taken + 1 + size > columns:
+            lines.append(current)
+            current, taken = start + indent, len(start) + len(indent)
+        elif current.strip(" "):
+            current, taken = f"{current} ", taken + 1
+        current, taken = current + word, taken + size
+    return [*lines, current]
+
+
 def truncate(text: str, columns: int) -> str:
     """``text`` in at most ``columns``; an ellipsis replaces the end that does not fit."""
     if not exceeds(text, columns):

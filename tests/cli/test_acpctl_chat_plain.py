@@ -262,3 +262,18 @@ def test_ctrl_c_while_nothing_runs_leaves():
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=10)
     assert (running.returncode, out, err) == (130, "", "")
+
+
+def test_a_crash_is_said_once(daemon, program):
+    end, notice = "cannot go on: the agent ended (exit code 3)", "The agent crashed (exit code 3). Send a message."
+
+    def crash(params, client):
+        client.chat("local-1", "turn_start", prompt=params["text"])
+        client.chat("local-1", "turn_end", stop_reason="error", text="", error=end)
+        if params["text"] == "crash":
+            client.chat("local-1", "notice", text=notice)
+        return {"queued": 0}
+
+    daemon.on("chat.send", crash)
+    assert program("chat", "local-1", text="crash\n") == (1, "", f"thread local-1\n{notice}\n")
+    assert program("chat", "local-1", text="fail\n") == (1, "", f"thread local-1\n{end}\n")

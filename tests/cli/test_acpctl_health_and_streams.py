@@ -74,7 +74,7 @@ def test_doctor_finds_nothing_wrong(acpctl, path):
     assert "ok    daemon  acpbot 0.1.0, protocol 1, running" in lines
     assert "ok    access  admin" in lines
     assert "ok    versions  acpctl 0.1.0, acpbot 0.1.0" in lines
-    assert "ok    sessions  2 sessions, none stuck" in lines
+    assert lines[-2:] == ["ok    sessions  2 sessions, none stuck", "ok    summary  10 ok, 0 warnings, 0 failed"]
 
 
 def test_doctor_says_what_to_do(path, acpctl):
@@ -119,6 +119,29 @@ def test_doctor_shows_what_the_daemon_finds_of_its_security(daemon, acpctl):
         ("security: root", "warning", None),
         ("security: containment", "note", None),
     ]
+
+
+RESTART = {"name": "config", "ok": False, "reason": "a restart is needed for [log] format"}
+STUCK = {"name": "stuck", "ok": False, "reason": "1 session is stuck; see `acpctl sessions --stuck`"}
+
+
+def test_a_check_that_only_warns_is_no_failure(daemon, acpctl):
+    daemon.on("health.get", lambda _, __: health(checks=[RESTART, STUCK], warnings=["config", "stuck"]))
+    shown = acpctl("health")
+    assert shown.code == 0
+    assert "  config    warning: a restart is needed for [log] format\n" in shown.out
+    assert "  stuck     warning: 1 session is stuck; see `acpctl sessions --stuck`\n" in shown.out
+    doctor = acpctl("doctor")
+    assert doctor.code == 0
+    assert "warn  health: config  a restart is needed for [log] format\n" in doctor.out
+    assert doctor.out.endswith(", 1 warning, 0 failed\n")
+
+
+def test_doctor_ends_with_the_number_of_failures_and_the_next_step(daemon, acpctl):
+    daemon.on("health.get", lambda _, __: health(ready=False))
+    done = acpctl("doctor")
+    assert done.code == 1
+    assert re.search(r"\nfail  summary  \d+ ok, 0 warnings, 1 failed\n      begin with the first line", done.out)
 
 
 def test_doctor_says_who_sees_the_security_part(daemon, acpctl):

@@ -5,15 +5,20 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+import typer
 
 from acpctl import command_line
-from acpctl.command_line import COMMANDS
+from acpctl.command_line import COMMANDS, app
+from acpctl.commands.sessions import SessionState
+from acpctl.examples import EXAMPLES
 from tests.fakes.management import FakeDaemon, Silence, row
 from tests.support.acpctl import ACPCTL, HEAVY_MODULES, PRINT_IMPORTED_MODULES, imported_modules
 from tests.support.terminal import Terminal
@@ -179,6 +184,93 @@ def test_closed_stdin_and_stderr_do_no_harm():
         check=False,
     )
     assert done.stdout == "1310203040506071234\n1310203040506075678\n2\n"
+
+
+@pytest.mark.usefixtures("daemon")
+@pytest.mark.parametrize("arguments", ["--help", "help kill", "--version", "show -h", "--show-completion bash"])
+@pytest.mark.parametrize(
+    ("redirect", "problem"), [(">&-", "stdout is closed"), (">/dev/full", "No space left on device")]
+)
+def test_help_that_can_not_be_written_is_one_line_and_exit_1(arguments, redirect, problem):
+    done = subprocess.run(
+        ["bash", "-c", f"{ACPCTL} {arguments} {redirect}"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, f"cannot write the answer: {problem}\n")
+
+
+@pytest.mark.usefixtures("daemon")
+def test_a_chat_with_a_closed_stdin_ends_and_reads_nothing_else():
+    done = subprocess.run(
+        ["bash", "-c", f"timeout 10 {ACPCTL} chat demo <&-"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_a_terminal_gets_long_lines_wrapped_at_words(path):
+    terminal = Terminal([str(ACPCTL), "sessions"], 40, 20, {"ACPBOT_SOCKET": str(path), "TERM": "xterm", "PATH": ""})
+    try:
+        assert terminal.end() == 6
+        lines = terminal.text().splitlines()
+        assert len(lines) > 1
+        assert " ".join(lines).startswith("cannot reach acpbot at")
+        assert "with --socket or ACPBOT_SOCKET" in " ".join(lines)
+    finally:
+        terminal.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "use"),
+    [
+        ("ls", "acpctl sessions"),
+        ("ps", "acpctl sessions"),
+        ("list", "acpctl sessions"),
+        ("logs", "acpctl tail THREAD"),
+        ("status", "acpctl health"),
+        ("describe", "acpctl show THREAD"),
+    ],
+)
+def test_names_that_other_tools_have_lead_to_the_right_command(acpctl, words, use):
+    line = f"cannot run `acpctl`: there is no command {words!r}; use `{use}`; see `acpctl --help`\n"
+    assert acpctl(words) == (2, "", line)
+
+
+def test_the_states_are_listed_in_the_help(acpctl):
+    shown = " ".join(acpctl("sessions", "-h").out.split())
+    assert ", ".join(get_args(SessionState)).replace(", gone", " or gone") in shown
+
+
+def test_help_of_a_command_can_be_asked_for_by_help(acpctl):
+    assert acpctl("help") == acpctl("--help")
+    assert acpctl("help", "kill") == acpctl("kill", "--help")
+    assert acpctl("--socket", "x", "help", "kill").code == 0
+    assert acpctl("help", "nothing").code == 2
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_examples_that_can_be_typed(command):
+    group: Any = typer.main.get_command(app)
+    context = group.make_context("acpctl", ["health"])
+    for line, meaning in EXAMPLES[command]:
+        assert meaning
+        words = shlex.split(line.split(" | ")[-1 if "| acpctl" in line else 0])
+        assert words[:2] == ["acpctl", command]
+        made = group.get_command(context, command).make_context(command, words[2:], parent=context)
+        made.close()
+    context.close()
+
+
+def test_where_several_daemons_run_it_says_which_one_answers(acpctl, monkeypatch, system_path, tmp_path):
+    monkeypatch.delenv("ACPBOT_SOCKET")
+    demo = tmp_path / "acpbot-demo-x1" / "acpbot.sock"
+    for path in (system_path, demo):
+        path.parent.mkdir()
+    with FakeDaemon(system_path, row("1")):
+        assert acpctl("sessions", "-q") == (0, "1\n", "")
+        with FakeDaemon(demo, row("2")):
+            line = f"this is the acpbot at {system_path}; another one is at {demo} (name one with --socket)\n"
+            assert acpctl("sessions", "-q") == (0, "1\n", line)
+            assert acpctl("--socket", str(demo), "sessions", "-q") == (0, "2\n", "")
+        assert acpctl("sessions", "-q") == (0, "1\n", ""), "nobody listens there any more"
 
 
 def test_an_encoding_without_the_characters_gets_escapes(daemon, program):

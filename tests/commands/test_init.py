@@ -38,7 +38,8 @@ START = (
 )
 HIDDEN, USERS, ROLES = "Bot token (hidden", "User ids", "Role ids"
 CHANNELS, SURE, AGENT, APPLICATION = "Channel ids", 'Type "everybody"', "Number, or", "Application ID"
-FOLDER = "Folder ("
+FOLDER, POLICY = "Folder (", "Permissions ("
+PLACE = ".config/acpbot/config.toml"  # below HOME: where a user's service finds it too
 
 
 class Terminal:
@@ -136,7 +137,7 @@ def program(folder: Path, name: str) -> None:
 
 
 def written(folder: Path) -> dict[str, dict[str, object]]:
-    return tomllib.loads((folder / "config.toml").read_text())
+    return tomllib.loads((folder / PLACE).read_text())
 
 
 def no_traceback(shown: str) -> None:
@@ -158,6 +159,7 @@ def test_all_questions_make_a_file_that_loads(tmp_path, terminals):
     choices = seat.answer(AGENT, "2")
     (tmp_path / "code").mkdir()
     assert "Where is the code?" in seat.answer(FOLDER, "~/code")
+    assert "  allow  each request is allowed at once" in seat.answer(POLICY, "deny")
     assert seat.ended() == 0
     no_traceback(seat.shown)
     assert re.findall(r"^  -  (\S+) +(npm|pip) install", choices, re.MULTILINE) == [
@@ -169,7 +171,9 @@ def test_all_questions_make_a_file_that_loads(tmp_path, terminals):
         ("2", "gemini --acp"),
         ("3", "the demo agent (no model)"),
     ]
-    file = tmp_path / "config.toml"
+    file = tmp_path / PLACE
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert written(tmp_path)["permissions"] == {"policy": "deny"}
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     working_dir = str(tmp_path / "code")
     assert written(tmp_path)["agent"] == {"command": "gemini", "args": ["--acp"], "working_dir": working_dir}
@@ -193,6 +197,7 @@ def test_an_empty_token_is_a_local_chat_with_the_demo_agent_and_passes_the_check
     seat.answer(HIDDEN, "")
     assert "No known agent is on PATH" in seat.answer(AGENT, "")
     seat.answer(FOLDER, "")
+    seat.answer(POLICY, "")
     assert seat.ended() == 0
     assert "acpctl chat" in seat.shown
     assert "oauth2" not in seat.shown
@@ -211,6 +216,8 @@ def test_an_empty_token_is_a_local_chat_with_the_demo_agent_and_passes_the_check
     )
     assert check.returncode == 0, check.stdout + check.stderr
     assert "agent default: ok" in check.stdout
+    assert re.search(r"\nresult: ok.*\nnext: `\S*acpbot run --config \S+`\n$", check.stdout)
+    assert settings.permissions.policy == "ask"
     assert "there is no token to try" in check.stdout
 
 
@@ -240,9 +247,11 @@ def test_each_wrong_answer_gets_one_line_and_the_question_again(tmp_path, termin
     seat.answer(FOLDER, "code")
     assert '"code" is a relative path' in seat.answer(FOLDER, "/no/such/folder")
     assert 'there is no folder "/no/such/folder"' in seat.answer(FOLDER, str(tmp_path))
+    seat.answer(POLICY, "perhaps")
+    assert '"perhaps" is none of ask, allow, deny' in seat.answer(POLICY, "allow")
     assert seat.ended() == 0
     no_traceback(seat.shown)
-    settings = loader.load(tmp_path / "config.toml", {"HOME": str(tmp_path)})
+    settings = loader.load(tmp_path / PLACE, {"HOME": str(tmp_path)})
     assert settings.discord is not None
     assert settings.discord.allow_all_users
     assert settings.discord.allow_all_channels
@@ -259,6 +268,7 @@ def test_without_an_id_in_the_token_it_asks_for_the_application(tmp_path, termin
     seat.answer(CHANNELS, "")
     seat.answer(AGENT, "1")
     seat.answer(FOLDER, "")
+    seat.answer(POLICY, "")
     seat.answer(APPLICATION, "my app")
     assert "has 17 to 20 digits" in seat.answer(APPLICATION, "823456789012345678")
     assert seat.ended() == 0
@@ -277,25 +287,27 @@ def test_ctrl_c_and_ctrl_d_write_nothing(tmp_path, terminals, key, status, promp
     assert seat.ended() == status
     assert "nothing was written" in seat.shown
     no_traceback(seat.shown)
-    assert not (tmp_path / "config.toml").exists()
+    assert not (tmp_path / ".config").exists()
     assert ("cannot go on" in seat.shown) is (status == 1)
 
 
 def test_an_existing_file_is_kept_and_nothing_is_asked(tmp_path, terminals):
-    (tmp_path / "config.toml").symlink_to("nowhere")  # as a file: writing through it would make another
+    (tmp_path / PLACE).parent.mkdir(parents=True)
+    (tmp_path / PLACE).symlink_to("nowhere")  # as a file: writing through it would make another
     terminals.append(seat := Terminal(tmp_path, "init"))
     assert seat.ended() == 1
     assert seat.shown.strip() == (
-        f"cannot write {tmp_path}/config.toml: it is there already; edit it, move it away or name another by --config"
+        f"cannot write {tmp_path}/{PLACE}: it is there already; edit it, move it away or name another by --config"
     )
-    assert not (tmp_path / "nowhere").exists()
+    assert not (tmp_path / PLACE).with_name("nowhere").exists()
 
 
 def test_a_file_that_appears_during_the_questions_is_kept(tmp_path, terminals):
     terminals.append(seat := Terminal(tmp_path, "init", env={"ACPBOT_CONFIG": "named.toml"}))
     seat.answer(HIDDEN, "")
     seat.answer(AGENT, "")
-    seat.until(FOLDER)
+    seat.answer(FOLDER, "")
+    seat.until(POLICY)
     (tmp_path / "named.toml").write_text("theirs")
     seat.type("\n")
     assert seat.ended() == 1
@@ -324,7 +336,9 @@ def test_without_a_terminal_it_does_not_ask(tmp_path):
     )
     assert ended.returncode == 2
     assert ended.stdout == ""
-    assert ended.stderr == ("cannot ask: there is no terminal; copy config.toml.example to config.toml and edit it\n")
+    assert ended.stderr == (
+        "cannot ask: there is no terminal; write a file by `acpbot config --example`, and edit it\n"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -361,3 +375,21 @@ def test_a_file_that_can_not_be_written_is_an_error_of_one_line(tmp_path):
 )
 def test_the_first_part_of_a_token_is_the_application_id(token, found):
     assert client_id_in(token) == found
+
+
+def test_a_file_in_the_current_folder_that_comes_first_is_named(tmp_path, terminals):
+    (tmp_path / "config.toml").write_text("")
+    terminals.append(seat := Terminal(tmp_path, "init"))
+    for prompt in (HIDDEN, AGENT, FOLDER, POLICY):
+        seat.answer(prompt, "")
+    assert seat.ended() == 0
+    assert f"warning: without --config, {tmp_path}/config.toml comes first here" in seat.shown
+    assert f" run --config {tmp_path / PLACE};" in seat.shown
+
+
+def test_without_a_home_it_asks_for_a_place(tmp_path, terminals):
+    terminals.append(seat := Terminal(tmp_path, "init", "--config", "here.toml", env={"HOME": ""}))
+    for prompt in (HIDDEN, AGENT, FOLDER, POLICY):
+        seat.answer(prompt, "")
+    assert seat.ended() == 0
+    assert (tmp_path / "here.toml").exists()

@@ -168,8 +168,8 @@ def test_a_late_heartbeat_counts_as_disconnected():
 def test_the_report_has_the_documented_keys_in_order():
     report = json.loads(msgspec.json.encode(health.report(chat(latency_ms=41.23456))))
     assert list(report) == [
-        "status", "live", "ready", "checks", "uptime_seconds", "version", "state", "chat", "pool", "loop_lag_ms",
-        "rss_bytes", "security", "strays",
+        "status", "live", "ready", "checks", "warnings", "uptime_seconds", "version", "state", "chat", "pool",
+        "loop_lag_ms", "rss_bytes", "security", "strays",
     ]  # fmt: skip
     assert report["uptime_seconds"] == 61.3
     assert report["chat"] == {
@@ -180,3 +180,19 @@ def test_the_report_has_the_documented_keys_in_order():
         "last_heartbeat_ack_seconds": 12,
     }
     assert report["checks"][0] == {"name": "chat", "ok": True, "reason": None}
+
+
+def test_what_costs_nothing_is_a_warning_and_not_a_failure():
+    waiting = inputs(config_waiting=["[management] socket", "[log] format"])
+    assert check("config", waiting).reason == "a restart is needed for [management] socket, [log] format"
+    assert health.warnings(waiting) == ("config",)
+    assert health.warnings(inputs(config_problem="cannot use it", config_waiting=["[log] format"])) == ()
+    assert health.warnings(inputs(state="starting")) == ()
+
+
+def test_stuck_sessions_are_counted_and_do_not_decide_readiness():
+    stuck = pool(busy=1, stuck=2, sessions=3)
+    reason = "2 sessions are stuck; see `acpctl sessions --stuck`"
+    assert check("stuck", stuck) == Check("stuck", ok=False, reason=reason)
+    assert health.warnings(stuck) == ("stuck",)
+    assert health.readiness(stuck).ready

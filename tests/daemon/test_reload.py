@@ -187,7 +187,9 @@ def test_keys_that_need_a_restart_are_named_and_the_others_change(tmp_path):
         good = daemon.config.read_text()
         reload(daemon, good.replace("json", "text") + '[pool]\nmax_sessions = 3\nworkspace = "/srv/elsewhere"\n')
         keys = "[pool] workspace, [log] format"
-        assert check(wire) == {"name": "config", "ok": False, "reason": f"a restart is needed for {keys}"}
+        reason = f"a restart is needed for {keys}"
+        assert check(wire) == {"name": "config", "ok": False, "reason": reason}
+        assert wire.call("health.get")["warnings"] == ["config"]
         warning = last_event(daemon, "config_needs_restart")
         assert (warning["level"], warning["keys"]) == ("warning", keys)
         assert wire.call("sessions.list")["max_sessions"] == 3

@@ -7,12 +7,14 @@ import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from acpbot.demo.demo import choose_socket
 from tests.fakes.agents import sdk_agent
 from tests.fakes.daemon import LIMIT, DaemonProcess, Wire, marked_processes
 from tests.fakes.no_discord import without_discord
@@ -79,10 +81,31 @@ def test_the_commands_for_another_terminal_can_be_typed_as_they_are_shown(enviro
         lines = terminal.wait_for("Ctrl-D leaves").splitlines()
         (command,) = [line.strip() for line in lines if line.endswith(" sessions")]
         assert subprocess.run(["sh", "-c", command], capture_output=True, check=False, env=environ).returncode == 0
+        assert any(f"In another terminal in {Path.cwd()}" in line for line in lines), lines
         terminal.type("\x04")
+        shown = terminal.wait_for("The demo has ended")
+        assert "picks it up again" not in shown, "the daemon is gone"
         assert terminal.end() == 0
     finally:
         terminal.close()
+
+
+def test_the_demo_gets_a_socket_of_its_own_where_acpctl_would_reach_another_daemon(tmp_path):
+    system, own, last = (str(tmp_path / name) for name in ("system.sock", "own.sock", "last.sock"))
+    tried = [system, own, last]
+    assert choose_socket(tmp_path / "demo", Path(own), tried) == (Path(own), True)
+    assert choose_socket(tmp_path / "demo", Path("/named.sock"), []) == (Path("/named.sock"), False)
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(last)
+        other.listen()
+        assert choose_socket(tmp_path / "demo", Path(own), tried) == (Path(own), True), "acpctl looks there later"
+    for taken in (system, own):
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(taken)
+            assert choose_socket(tmp_path / "demo", Path(own), tried) == (Path(own), True), "nobody listens"
+            other.listen()
+            chosen = choose_socket(tmp_path / "demo", Path(own), tried)
+            assert chosen == (tmp_path / "demo" / "acpbot.sock", False)
 
 
 def test_another_agent_takes_the_place_of_the_demo_agent(environ):

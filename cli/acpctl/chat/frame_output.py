@@ -10,7 +10,7 @@ from typing import NamedTuple
 from prompt_toolkit.data_structures import Size
 from prompt_toolkit.output.vt100 import Vt100_Output
 
-from acpctl.render.output import redirect_to_null
+from acpctl.standard_streams import redirect_to_null
 
 
 class Drawn(NamedTuple):

@@ -41,9 +41,11 @@ class PlainView:
         self._own = False
         self._open_line = False  # stdout is in the middle of a line
         self._plan: list[tuple[str, str]] = []
+        self._failure = ""  # why the last turn failed, until it is known whether a notice says it better
 
     def turn_started(self, prompt: str, *, own: bool) -> None:
         """Show somebody else's prompt on stderr; stdout gets no answer to it."""
+        self.finish()
         self._own = own
         self._plan = []
         if not own:
@@ -102,15 +104,27 @@ class PlainView:
         """Nothing: :meth:`question_asked` has said it."""
 
     def notice(self, text: str) -> None:
-        """Write it to stderr."""
+        """Write it to stderr. A crash ends a turn and then the session: the session's end says both."""
+        if "agent" in text.casefold():
+            self._failure = ""
+        self.finish()
         self._out.note(text)
+
+    def finish(self) -> None:
+        """Write why the last turn failed, where nothing else has said it."""
+        if self._failure:
+            self._out.note(self._failure)
+            self._failure = ""
 
     def turn_ended(self, stop_reason: str, error: str, *, own: bool) -> None:
         """End the line on stdout; say why the turn ended unusually, and fail with it."""
         if self._open_line:
             self._out.data("")
             self._open_line = False
-        if reason := stop_text(stop_reason, error):
+        reason = stop_text(stop_reason, error)
+        if stop_reason == "error":
+            self._failure = reason
+        elif reason:
             self._out.note(reason)
         if own and stop_reason in _FAILED_STOP_REASONS:
             self.status = FAILED
@@ -196,6 +210,7 @@ def run_plain_chat(
         _converse(connection, client, options.out, interrupts)
     finally:
         signal.signal(signal.SIGINT, before)
+        view.finish()
     return view.status
 
 

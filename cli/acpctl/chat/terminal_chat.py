@@ -18,10 +18,22 @@ if TYPE_CHECKING:
 
 
 def run_terminal_chat(
-    options: GlobalOptions, connection: DaemonConnection, thread: str, agent: str | None, resume: str | None
+    options: GlobalOptions,
+    connection: DaemonConnection,
+    thread: str,
+    agent: str | None,
+    resume: str | None,
+    *,
+    temporary: bool = False,
 ) -> int:
-    """Chat until the user leaves, and return the exit code. Raises ``CliError``."""
-    return _TerminalChat(options, connection, thread).run(agent, resume)
+    """Chat until the user leaves, and return the exit code. Raises ``CliError``.
+
+    ``temporary``: the daemon ends with this chat, so do not say how to come back.
+    """
+    status = _TerminalChat(options, connection, thread).run(agent, resume)
+    if not temporary:
+        options.out.note(f"left; `acpctl chat {thread}` picks it up again", "dim")
+    return status
 
 
 class _TerminalChat:
@@ -57,7 +69,6 @@ class _TerminalChat:
         finally:
             self._view.finish()
             self._editor.write_last(self._view.take_finished())
-        out.note(f"left; `acpctl chat {client.thread}` picks it up again", "dim")
         return status
 
     def _receive(self) -> None:

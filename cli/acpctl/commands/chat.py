@@ -58,6 +58,9 @@ def run(
             "elsewhere on this machine. Without ID, and after THREAD, a list is shown to pick from.",
         ),
     ] = None,
+    temporary: Annotated[
+        bool, typer.Option("--temporary", hidden=True, help="The daemon ends with this chat.")
+    ] = False,
 ) -> int:
     """Talk to an agent here. Without a terminal, the lines of stdin are the prompts."""
     name = new_thread() if thread is None else _local_thread(thread)
@@ -79,7 +82,7 @@ def run(
         if terminal:
             from acpctl.chat.terminal_chat import run_terminal_chat  # noqa: PLC0415 - prompt_toolkit loads slowly
 
-            return run_terminal_chat(options, connection, name, agent, resume)
+            return run_terminal_chat(options, connection, name, agent, resume, temporary=temporary)
         from acpctl.chat.plain_chat import run_plain_chat  # noqa: PLC0415 - only without a terminal
 
         return run_plain_chat(options, connection, name, agent, resume)

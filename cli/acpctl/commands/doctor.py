@@ -14,7 +14,7 @@ from acpctl.exit_codes import DENIED, DONE, FAILED, UNREACHABLE
 from acpctl.options import GlobalOptions, OutputFormat, global_options
 from acpctl.quantities import plural
 from acpctl.render.output import Output
-from acpctl.text import clean
+from acpctl.text import clean, width
 from acpctl.times import duration
 
 _DENIED: Final = "permission denied"
@@ -51,7 +51,7 @@ def run(context: typer.Context, *, output: OutputFormat = "table") -> int:
     if output == "json":
         options.out.json({"ok": status == DONE, "checks": [finding._asdict() for finding in findings]})
     else:
-        options.out.lines(_checklist(findings, options.out))
+        options.out.lines(_checklist([*findings, _summary(findings)], options.out))
     return status
 
 
@@ -150,12 +150,17 @@ def _check_daemon(connection: client.DaemonConnection, findings: list[Finding]) 
 
 
 def _check_health(health: dict[str, Any], findings: list[Finding]) -> None:
+    warnings = health.get("warnings") or ()
     for check in client.objects(health.get("checks")):
+        if check.get("name") == "stuck":
+            continue  # each stuck session gets a line of its own
         passed = check.get("ok") is True
+        warns = not passed and check.get("name") in warnings
         reason = clean(check.get("reason"))
         advice = "" if passed else "see `acpctl health` and acpbot's log"
-        name = f"health: {clean(check.get('name'))}"
-        findings.append(Finding(name, ok=passed, detail=reason or ("ok" if passed else "failed"), advice=advice))
+        name, level = f"health: {clean(check.get('name'))}", "warning" if warns else ""
+        detail = reason or ("ok" if passed else "failed")
+        findings.append(Finding(name, ok=None if warns else passed, detail=detail, advice=advice, level=level))
     _list_security(health, findings)
     if health.get("ready") is not True and not any(finding.ok is False for finding in findings):
         findings.append(Finding("health", ok=False, detail="not ready", advice="see `acpctl health`"))
@@ -187,9 +192,22 @@ def _checklist(findings: list[Finding], out: Output) -> list[str]:
             None: ("!", "warn", "yellow") if finding.level == "warning" else ("·", "-", "dim"),
         }[finding.ok]
         symbol = out.paint(out.terminal_glyph(glyph, f"{word:<4}"), style)
-        lines.append(f"{symbol}  {out.paint(finding.name, 'bold')}  {finding.detail}")
+        indent = " " * (3 if out.terminal else 6)
+        taken = len(indent) + width(finding.name) + 2
+        first, *others = out.wrap(finding.detail, taken) if out.columns() > 2 * taken else [finding.detail]
+        lines.append(f"{symbol}  {out.paint(finding.name, 'bold')}  {first}")
+        lines += [" " * taken + other for other in others]
         if finding.advice:
-            indent = " " * (3 if out.terminal else 6)
             important = finding.ok is False or finding.level == "warning"
-            lines.append(out.paint(f"{indent}{finding.advice}", "yellow" if important else "dim"))
+            for line in out.wrap(finding.advice, len(indent)):
+                lines.append(out.paint(f"{indent}{line}", "yellow" if important else "dim"))
     return lines
+
+
+def _summary(findings: list[Finding]) -> Finding:
+    failed = sum(finding.ok is False for finding in findings)
+    warned = sum(finding.ok is None and finding.level == "warning" for finding in findings)
+    passed = sum(finding.ok is True for finding in findings)
+    detail = f"{passed} ok, {plural(warned, 'warning')}, {failed} failed"
+    advice = "begin with the first line that failed" if failed else ""
+    return Finding("summary", ok=not failed, detail=detail, advice=advice)

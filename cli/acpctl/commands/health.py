@@ -81,12 +81,15 @@ def _page(health: dict[str, Any], out: Output) -> list[str]:
 
 def _check_fields(health: dict[str, Any], out: Output) -> list[tuple[str, Cell]]:
     fields: list[tuple[str, Cell]] = []
+    warnings = health.get("warnings") or ()
     for check in objects(health.get("checks")):
         passed = check.get("ok") is True
         reason = clean(check.get("reason"))
-        result = ("ok" if passed else "failed") + (f": {reason}" if reason else "")
-        symbol = out.terminal_glyph("✓ " if passed else "✗ ")
-        fields.append((clean(check.get("name")), (symbol + result, "green" if passed else "alert")))
+        glyph, word, style = ("✓ ", "ok", "green") if passed else ("✗ ", "failed", "alert")
+        if not passed and check.get("name") in warnings:
+            glyph, word, style = "! ", "warning", "yellow"
+        result = f"{word}: {reason}" if reason else word
+        fields.append((clean(check.get("name")), (out.terminal_glyph(glyph) + result, style)))
     return fields
 
 

@@ -20,7 +20,10 @@ SessionState = Literal["starting", "idle", "busy", "waiting", "stuck", "suspende
 def run(
     context: typer.Context,
     *,
-    state: Annotated[SessionState | None, typer.Option(metavar="STATE", help="Only those in this state.")] = None,
+    state: Annotated[
+        SessionState | None,
+        typer.Option(metavar="STATE", help="starting, idle, busy, waiting, stuck, suspended, closing or gone."),
+    ] = None,
     stuck: Annotated[bool, typer.Option("--stuck", help="The same as --state stuck.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Suspended ones too: no process, but resumable.")] = False,
     agent: Annotated[str | None, typer.Option(metavar="NAME", help="Only those of this agent.")] = None,

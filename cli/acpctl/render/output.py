@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
-from acpctl.errors import CliError
 from acpctl.render.renderer import Renderer
+from acpctl.standard_streams import redirect_to_null, write_error, write_stderr
 from acpctl.text import escape_json
 
 if TYPE_CHECKING:
@@ -35,16 +34,13 @@ class Output(Renderer):
         if self.reader_gone:
             return
         try:
-            if sys.stdout is None:
-                raise CliError("cannot write the answer: stdout is closed")
             sys.stdout.write(text + end)
             sys.stdout.flush()
         except BrokenPipeError:
             self.reader_gone = True
             redirect_to_null(sys.stdout)
         except OSError as error:
-            redirect_to_null(sys.stdout)
-            raise CliError(f"cannot write the answer: {error.strerror or error}") from None
+            raise write_error(error) from None
 
     def lines(self, lines: Iterable[str]) -> None:
         """Write lines to stdout, in one write."""
@@ -59,8 +55,9 @@ class Output(Renderer):
         self.data(escape_json(json.dumps(value, ensure_ascii=not self.unicode, indent=indent, separators=separators)))
 
     def note(self, text: str, style: str = "", *, end: str = "\n") -> None:
-        """Write to stderr."""
-        write_stderr(self.err.paint(text, style) + end)
+        """Write to stderr, word-wrapped on a terminal."""
+        lines = self.err.wrap(text) if end == "\n" and "\x1b" not in text and "\n" not in text else [text]
+        write_stderr("\n".join(self.err.paint(line, style) for line in lines) + end)
 
     @contextlib.contextmanager
     def progress(self, title: str) -> Iterator[Callable[[int, int, str], None]]:
@@ -83,21 +80,3 @@ class Output(Renderer):
                 self.note(f"{title}: {description}")
 
         yield write_description
-
-
-def write_stderr(text: str) -> None:
-    """Write to stderr where there is one. Ignores an error: there is no other place to report it."""
-    if sys.stderr is None:
-        return
-    try:
-        sys.stderr.write(text)
-        sys.stderr.flush()
-    except OSError:
-        redirect_to_null(sys.stderr)
-
-
-def redirect_to_null(stream: TextIO) -> None:
-    """Discard what ``stream`` still buffers: the interpreter flushes it once more when it exits."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, stream.fileno())
-    os.close(null)

@@ -6,7 +6,8 @@ import shutil
 from typing import TYPE_CHECKING, Final, TextIO
 
 from acpctl.render.table import Cell, Column, plain_table
-from acpctl.text import width
+from acpctl.standard_streams import is_terminal
+from acpctl.text import width, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ class Renderer:
     """Renders text for ``stream``. Without a terminal there are no colours, and nothing is cut."""
 
     def __init__(self, stream: TextIO | None, *, color: bool, environ: Mapping[str, str]) -> None:
-        self.terminal = stream is not None and environ.get("TERM") != "dumb" and stream.isatty()
+        self.terminal = is_terminal(stream, environ)
         self.color = self.terminal and color and not environ.get("NO_COLOR")
         self.home = environ.get("HOME", "")  # the folder that ``~`` means
         self.unicode = stream is not None and (stream.encoding or "").lower().replace("-", "") == "utf8"
@@ -65,6 +66,16 @@ class Renderer:
         return [" " * indent + line for line in lines]
 
     def fields(self, pairs: Sequence[tuple[str, Cell]], *, indent: int = 2) -> list[str]:
-        """Lines of a name and a value each, the values below each other."""
+        """Lines of a name and a value each, the values below each other; on a terminal a long value is word-wrapped."""
         names = max((width(name) for name, _ in pairs), default=0)
-        return [f"{' ' * indent}{self.paint(name.ljust(names), 'dim')}  {self.paint(*cell)}" for name, cell in pairs]
+        left = indent + names + 2
+        lines = []
+        for name, (value, style) in pairs:
+            first, *others = self.wrap(value, left)
+            lines.append(f"{' ' * indent}{self.paint(name.ljust(names), 'dim')}  {self.paint(first, style)}")
+            lines += [" " * left + self.paint(other, style) for other in others]
+        return lines
+
+    def wrap(self, text: str, used: int = 0) -> list[str]:
+        """``text`` word-wrapped to the columns that are left beside ``used``; as it is without a terminal."""
+        return wrap(text, max(_MIN_COLUMNS, self.columns() - used)) if self.terminal else [text]

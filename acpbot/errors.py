@@ -29,7 +29,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
+
+SOMETHING_WRONG: Final = "Something went wrong on my side. An admin can check the log."
+"""What people in a chat read of an error that is not theirs to fix."""
 
 
 class AcpbotError(Exception):

@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from acpbot.chat.thread_commands import (
+    FRESH,
+    NO_OPTIONS,
     NOT_WHILE_DRAINING,
+    NOW_USED,
+    RESET,
+    SWITCHED,
     UNASKED,
+    USED_ALREADY,
     CommandedEnds,
     choose,
     find_option,
@@ -71,7 +77,7 @@ class LocalCommands:
     async def _options(self, session: Session, value: str, user: str) -> str:
         if not value:
             lines = [_option_line(option) for option in session.options.listed()[:_LISTED_MAX]]
-            return "\n".join([*lines, "/options NAME VALUE sets one."]) if lines else "This agent offers no options."
+            return "\n".join([*lines, "Set one with /options NAME VALUE."]) if lines else NO_OPTIONS
         if find_option(session, value) is not None:
             return _choices(session, value)
         # Ids and names of options, and values, may hold spaces: the longest name that fits is meant.
@@ -101,11 +107,11 @@ class LocalCommands:
         current = None if thread is None else thread.agent
         if not name:
             lines = [f"{'▶️' if name == current else '▫️'} {name}" for name in names]
-            return "\n".join([*lines, "/agent NAME starts this thread over with another one."])
+            return "\n".join([*lines, "Switch with /agent NAME. This thread then starts fresh."])
         if name not in names:
             raise InvalidParams(f"cannot use agent {name[:40]!r}: the agents are {', '.join(names)}")
         if name == current:
-            return f"This thread uses {name} already."
+            return USED_ALREADY.format(name)
         return await self._start_over(thread_id, name, user)
 
     async def _start_over(self, thread_id: str, agent: str | None, user: str) -> str:
@@ -114,15 +120,12 @@ class LocalCommands:
         if self._pool.draining:  # the old session would be gone, and no new one could be started
             raise Draining(NOT_WHILE_DRAINING.format(action="change the agent" if agent else "start over"))
         used, owner = (agent, user) if thread is None else (agent or thread.agent, thread.owner)
-        done = f"changed the agent to {agent}: it starts afresh" if agent else "reset this thread"
-        text = f"{user} has {done}."
+        text = SWITCHED.format(user, agent) if agent else RESET.format(user)
         if not await self.ends.start_over(thread_id, text, agent):
             self._announce(thread_id, text)
         # An agent that is no longer in the configuration gives way to the default one.
         self._pool.ensure(thread_id, platform=PLATFORM, owner=owner, agent=used if used in self._pool.agents else None)
-        if agent:
-            return f"Done: {agent} works in this thread from now on."
-        return "Done: the conversation is forgotten, and a new one begins."
+        return NOW_USED.format(agent) if agent else FRESH
 
 
 def _choices(session: Session, name: str) -> str:
@@ -135,9 +138,9 @@ def _choices(session: Session, name: str) -> str:
     ]
     left = len(option.choices) - _LISTED_MAX
     command = option.key if option.key in {"model", "mode"} else f"options {one_line(option.key, 40)}"
-    return "\n".join([*lines, *([f"… and {left} more."] if left > 0 else []), f"/{command} VALUE sets it."])
+    return "\n".join([*lines, *([f"… and {left} more."] if left > 0 else []), f"Set it with /{command} VALUE."])
 
 
 def _option_line(option: Option) -> str:
-    now = "not known" if option.current is None else one_line(option.current.name, 80)
+    now = "unknown" if option.current is None else one_line(option.current.name, 80)
     return f"{one_line(option.name, 80)} ({one_line(option.key, 40)}): {now}"

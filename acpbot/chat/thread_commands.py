@@ -31,14 +31,20 @@ STATES: Final = {
     "starting": "🚀 starting",
     "idle": "💤 idle",
     "busy": "🔥 working",
-    "waiting": "🔐 waiting for a permission",
-    "stuck": "😨 silent for long",
-    "suspended": "🌙 suspended; the next message picks it up again",
-    "closing": "🚪 ending",
-    "gone": "🚪 ended",
+    "waiting": "🔐 waiting for permission",
+    "stuck": "😨 no output for a while",
+    "suspended": "🌙 asleep; send a message to wake it",
+    "closing": "🚪 stopping",
+    "gone": "🚪 stopped",
 }
 
 IN_LINE: Final = "⏳ in line for a free agent"
+NO_OPTIONS: Final = "This agent has no options."
+SWITCHED: Final = "{} switched to {}. Earlier context isn't carried over."
+NOW_USED: Final = "This thread now uses {}."
+USED_ALREADY: Final = "This thread already uses {}."
+RESET: Final = "{} reset this thread. The next message starts a new conversation."
+FRESH: Final = "Done. This thread starts fresh."
 
 
 def state_text(row: Row) -> str:
@@ -48,27 +54,27 @@ def state_text(row: Row) -> str:
 
 def no_agent_text(name: str | None) -> str:
     """The answer where the thread has no session whose option ``name`` could be shown or set."""
-    what = name if name in {"model", "mode"} else "option"
-    return f"No agent runs here now, so there is no {what} to choose; send a message first."
+    what = f"a {name}" if name in {"model", "mode"} else "an option"
+    return f"Send a message first, then pick {what}."
 
 
 def no_choice_text(name: str) -> str:
     """The answer where the agent has no ``model`` or ``mode`` to choose."""
-    return f"This agent offers no {name} to choose."
+    return f"This agent has no {name}s."
 
 
 def status_text(row: Row, options: Options | None, quote: Callable[[str, int], str]) -> str:
     """One thread's row, one line for each fact."""
     lines = [f"{state_text(row)} · agent {quote(row.agent, 100)} · {row.turns} turn{'s' * (row.turns != 1)}"]
     if row.turn_seconds is not None:
-        silent = f", silent for {short_duration(row.silent_seconds or 0)}"
-        lines.append(f"This turn: {short_duration(row.turn_seconds)}{silent}")
+        silent = short_duration(row.silent_seconds or 0)
+        lines.append(f"Working for {short_duration(row.turn_seconds)}, last output {silent} ago")
     elif row.idle_seconds:
         lines.append(f"Idle for {short_duration(row.idle_seconds)}")
     if row.activity:
         lines.append(f"Running: {quote(row.activity, 100)}")
     if row.waiting_for:
-        lines.append(f"Waits for a permission: {quote(row.waiting_for, 100)}")
+        lines.append(f"Waiting for permission: {quote(row.waiting_for, 100)}")
     if row.queued:
         lines.append(f"{row.queued} message{'s' * (row.queued != 1)} queued")
     if options is not None:
@@ -120,11 +126,11 @@ async def choose(
     await session.choose(key, value)
     log.info("option_chosen", user=by, thread=session.thread.thread_id, option=key, value=value)
     if key in {"model", "mode"}:
-        return f"The {key} is {quote(value, 200)} now."
+        return f"The {key} is now {quote(value, 200)}."
     option = find_option(session, key)
     now = None if option is None else option.current
     shown = key if option is None else one_line(option.name, 100)
-    return f"{name(shown)} is {quote(value if now is None else now.name, 100)} now."
+    return f"{name(shown)} is now {quote(value if now is None else now.name, 100)}."
 
 
 class CommandedEnds:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from acpbot.chat.local import LocalChat
+from acpbot.chat.thread_commands import FRESH
 from acpbot.errors import Conflict, Draining, InvalidParams, NotFound
 from tests.chat.test_local import Reader
 from tests.support.pool import faulty
@@ -31,10 +32,10 @@ def notices(reader: Reader) -> list[str]:
 @pytest.mark.usefixtures("reader")
 async def test_a_command_waits_for_a_session_that_starts_and_sets_the_model(chat, harness):
     assert harness.row("demo").state == "starting"
-    assert await chat.command("demo", "model", "Shout", "me") == "The model is shout now."
+    assert await chat.command("demo", "model", "Shout", "me") == "The model is now shout."
     assert harness.row("demo").model == "shout"
     shown = await chat.command("demo", "model", None, "me")
-    assert shown.splitlines() == ["▫️ Plain (plain)", "▶️ Shout (shout)", "/model VALUE sets it."]
+    assert shown.splitlines() == ["▫️ Plain (plain)", "▶️ Shout (shout)", "Set it with /model VALUE."]
     with pytest.raises(InvalidParams, match="this agent offers plain, shout"):
         await chat.command("demo", "model", "of-tomorrow", "me")
 
@@ -44,14 +45,14 @@ async def test_every_option_is_listed_shown_and_set_by_its_id_or_name(chat, read
     await reader.until("turn_end")
     assert "Effort (effort): Low" in (await chat.command("demo", "options", "", "me")).splitlines()
     assert "▶️ Low (low)" in await chat.command("demo", "options", "Effort", "me")
-    assert await chat.command("demo", "options", "effort  high", "me") == "Effort is High now."
-    assert await chat.command("demo", "options", "footer on", "me") == "Footer is On now."
+    assert await chat.command("demo", "options", "effort  high", "me") == "Effort is now High."
+    assert await chat.command("demo", "options", "footer on", "me") == "Footer is now On."
     with pytest.raises(InvalidParams, match="cannot find the option 'warp 9': this agent has"):
         await chat.command("demo", "options", "warp 9", "me")
 
 
 async def test_everybody_in_the_thread_reads_of_a_mode_that_does_not_ask(chat, reader):
-    assert await chat.command("demo", "mode", "auto", "me") == "The mode is auto now."
+    assert await chat.command("demo", "mode", "auto", "me") == "The mode is now auto."
     assert notices(reader) == ["me switched the mode. In this mode the agent doesn't always ask before it acts."]
     status = await chat.command("demo", "status", None, "me")
     assert status.startswith("💤 idle · agent demo · 0 turns\n")
@@ -63,13 +64,11 @@ async def test_a_reset_forgets_the_conversation_and_begins_one_with_the_same_age
     await chat.send("demo", "say a", "me")
     await reader.until("turn_end")
     before = harness.session("demo")
-    assert (
-        await chat.command("demo", "reset", None, "me") == "Done: the conversation is forgotten, and a new one begins."
-    )
+    assert await chat.command("demo", "reset", None, "me") == FRESH
     after = harness.session("demo")
     assert after is not before
     assert (after.thread.agent, after.thread.turns, after.thread.acp_session_id) == ("demo", 0, None)
-    assert notices(reader) == ["me has reset this thread."]
+    assert notices(reader) == ["me reset this thread. The next message starts a new conversation."]
     with pytest.raises(InvalidParams, match="takes none"):
         await chat.command("demo", "reset", "all", "me")
 
@@ -77,13 +76,13 @@ async def test_a_reset_forgets_the_conversation_and_begins_one_with_the_same_age
 async def test_another_agent_starts_the_thread_over(chat, reader, harness):
     harness.offer_agents("demo", "other")
     listed = await chat.command("demo", "agent", None, "me")
-    assert listed.splitlines() == ["▶️ demo", "▫️ other", "/agent NAME starts this thread over with another one."]
-    assert await chat.command("demo", "agent", "demo", "me") == "This thread uses demo already."
+    assert listed.splitlines() == ["▶️ demo", "▫️ other", "Switch with /agent NAME. This thread then starts fresh."]
+    assert await chat.command("demo", "agent", "demo", "me") == "This thread already uses demo."
     with pytest.raises(InvalidParams, match="the agents are demo, other"):
         await chat.command("demo", "agent", "of-tomorrow", "me")
-    assert await chat.command("demo", "agent", "other", "me") == "Done: other works in this thread from now on."
+    assert await chat.command("demo", "agent", "other", "me") == "This thread now uses other."
     assert harness.row("demo").agent == "other"
-    assert notices(reader) == ["me has changed the agent to other: it starts afresh."]
+    assert notices(reader) == ["me switched to other. Earlier context isn't carried over."]
     harness.pool.draining = True
     with pytest.raises(Draining):
         await chat.command("demo", "agent", "demo", "me")
@@ -100,10 +99,10 @@ async def test_a_reset_of_a_thread_whose_agent_is_gone_begins_with_the_default_o
 @pytest.mark.usefixtures("reader")
 async def test_without_a_session_nothing_can_be_set(chat, harness):
     await harness.pool.suspend("demo", harness.session("demo").session_id)
-    assert (await chat.command("demo", "model", None, "me")).startswith("No agent runs here now")
-    with pytest.raises(NotFound, match="cannot set it: no agent runs here now"):
+    assert (await chat.command("demo", "model", None, "me")).startswith("Send a message first")
+    with pytest.raises(NotFound, match="cannot set it: send a message first"):
         await chat.command("demo", "model", "shout", "me")
-    assert (await chat.command("demo", "status", None, "me")).startswith("🌙 suspended")
+    assert (await chat.command("demo", "status", None, "me")).startswith("🌙 asleep")
     await chat.command("demo", "reset", None, "me")
     assert harness.row("demo").state == "starting"
 
@@ -111,7 +110,7 @@ async def test_without_a_session_nothing_can_be_set(chat, harness):
 async def test_a_command_for_an_agent_that_can_not_start_ends_with_its_start(make_harness):
     chat = LocalChat(make_harness(argv=faulty("exit-at-once")).pool)
     await chat.open("demo", None, "me", Reader())
-    assert (await chat.command("demo", "model", None, "me")).startswith("No agent runs here now")
+    assert (await chat.command("demo", "model", None, "me")).startswith("Send a message first")
 
 
 @pytest.mark.usefixtures("reader")

@@ -208,7 +208,7 @@ def test_commands_of_the_daemon_run_between_prompts_and_a_space_sends_them_to_th
     ScriptedAgent(daemon)
     result = program("chat", "local-1", text="/model opus\n/reset\n /model x\n/reset all\n/OPTIONS effort high\n")
     assert (result.code, result.out) == (0, "You said:  /model x\nYou said: /reset all\n")
-    assert "The model is opus now.\n" in result.err
+    assert "The model is now opus.\n" in result.err
     assert daemon.asked("chat.command") == [
         {"thread": "local-1", "name": "model", "value": "opus"},
         {"thread": "local-1", "name": "reset"},

@@ -105,4 +105,4 @@ def test_a_real_daemon_takes_a_conversation_up_for_a_new_thread(tmp_path):
         )
         assert done.returncode == 0, done.stderr
         assert "THE BLUE DOOR" in done.stdout.upper()
-        assert "The model is shout now." in done.stderr
+        assert "The model is now shout." in done.stderr

@@ -292,7 +292,7 @@ def test_prompts_of_others_and_notices_are_shown_safely(daemon, terminal):
     client.chat("local-1", "notice", text="An admin stopped this session.")
     client.chat("local-1", "session", session=row("local-1", "idle", title="New"))
     shown = screen.wait_for("An admin stopped this session.\n>")
-    assert "« from elsewhere\nAn answer [bold]x[/bold].\nthe agent refuses to go on\n" in shown
+    assert "« from elsewhere\nAn answer [bold]x[/bold].\nthe model declined this request\n" in shown
 
 
 def test_opening_a_thread_shows_its_running_turn(daemon, terminal):
@@ -341,7 +341,7 @@ def test_a_command_of_the_daemon_shows_its_answer_and_its_error(daemon, terminal
     screen = terminal("chat", "local-1", lines=40)
     screen.wait_for("\n>")
     screen.type("/model opus\n")
-    screen.wait_for("The model is opus now.\n>")
+    screen.wait_for("The model is now opus.\n>")
 
     def refuse(_params, _client):
         raise WireError(-32003, "conflict", "cannot set mode now: the session is starting")

@@ -217,7 +217,7 @@ class FakeDaemon:
             "health.get": lambda _, __: health(),
             "daemon.drain": lambda params, _: {"state": "draining" if params["on"] else "running"},
             "chat.open": lambda params, _: {"session": row(params["thread"], platform="local")},
-            "chat.command": lambda params, _: {"text": f"The {params['name']} is {params.get('value')} now."},
+            "chat.command": lambda params, _: {"text": f"The {params['name']} is now {params.get('value')}."},
             "chat.leave": lambda _, __: {},
         }
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

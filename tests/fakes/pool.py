@@ -301,7 +301,7 @@ class FakeHub:
     async def command(self, thread: str, name: str, value: str | None, user: str) -> str:
         assert user
         self.commands.append((thread, name, value))
-        return f"The {name} is {value} now."
+        return f"The {name} is now {value}."
 
     async def conversations(self, thread: str) -> KnownConversations:
         known = KnownConversation(

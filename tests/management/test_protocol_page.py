@@ -156,7 +156,7 @@ def test_a_real_daemon_speaks_as_documented(tmp_path):
         assert differences(wire.call("chat.open", thread="demo"), answers["chat.open"]) == []
         wire.turn("demo", "say hello; plan; tool")
         chosen = wire.call("chat.command", thread="demo", name="model", value="shout")
-        assert chosen == {"text": "The model is shout now."}
+        assert chosen == {"text": "The model is now shout."}
         assert wire.call("sessions.get", thread="demo")["session"]["model"] == "shout"
         assert wire.call("chat.conversations", thread="demo")["conversations"] == []
         for wrong in ({"name": "warp"}, {"name": "model", "value": "x"}, {"name": "reset", "value": "x"}):

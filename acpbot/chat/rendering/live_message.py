@@ -312,7 +312,7 @@ class LiveMessage:
 
     def _add_notices(self, pieces: list[Piece]) -> None:
         left = self._shown().rest_length
-        more = [f"… {left:,} more character{'s are' if left != 1 else ' is'} in the attached file."] if left else []
+        more = ["… The rest is in the attached file."] if left else []
         notices = "\n".join((*more, *self._notices))
         free = self._limit - units("".join(pieces[-1])) - units(self._footer) - 1 if pieces else 0
         if units(notices) > free and len(pieces) < self._max:

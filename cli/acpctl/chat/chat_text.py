@@ -28,20 +28,20 @@ _COMMANDS: Final = {"/help": "help", "/cancel": "cancel", "/status": "status", "
 _DAEMON_COMMANDS: Final = ("model", "mode", "options", "agent", "reset")
 _STOP_REASONS: Final = {
     "cancelled": "the turn was cancelled",
-    "refusal": "the agent refuses to go on",
-    "max_tokens": "the answer was cut: the model's limit of tokens is reached",
-    "max_turn_requests": "the turn was cut: the limit of requests is reached",
+    "refusal": "the model declined this request",
+    "max_tokens": "the answer was cut off at the model's output limit",
+    "max_turn_requests": "the turn was stopped at the agent's limit of requests",
 }
 HELP_LINES: Final = (
     "/status   the session: state, working directory, agent",
-    "/model    the agent's models; /model NAME chooses one. /mode likewise",
-    "/options  all options of the agent; /options NAME VALUE sets one",
-    "/agent    the agents; /agent NAME starts this thread over with another one",
-    "/cancel   stop the running turn (as Ctrl-C, which first clears a half-typed line)",
-    "/reset    forget this conversation and begin a new one",
-    "/quit     leave (as Ctrl-D); the session stays",
-    "Anything else goes to the agent, its own /commands too; with a space before it, also one that is named as above.",
-    "Alt-Enter begins a new line.",
+    "/model    the agent's models; /model NAME sets one; /mode works the same way",
+    "/options  all the agent's options; /options NAME VALUE sets one",
+    "/agent    the agents; /agent NAME switches, and this thread starts fresh",
+    "/cancel   stop the running turn (like Ctrl-C, which first clears a half-typed line)",
+    "/reset    forget this conversation and start a new one",
+    "/quit     leave (like Ctrl-D); the session stays",
+    "Anything else goes to the agent, including its own /commands. Put a space first to send one of the names above.",
+    "Alt-Enter starts a new line.",
 )
 
 

@@ -188,7 +188,7 @@ async def test_the_agent_command_in_a_channel_chooses_for_the_next_thread_only(t
     async with bound(tmp_path, agent="demo") as scene:
         assert "▶️ demo" in await answer_to(scene, "agent", scene.channel)
         chosen = await answer_to(scene, "agent", scene.channel, name="other")
-        assert chosen == "Your next thread in this channel goes to `other`."
+        assert chosen == "Your next thread in this channel will use `other`."
         assert "▶️ other" in await answer_to(scene, "agent", scene.channel)
         assert "▶️ demo" in await answer_to(scene, "agent", scene.channel, who=scene.bob)
         for number, expected in enumerate(["other", "demo"]):

@@ -71,7 +71,7 @@ def test_past_the_last_body_the_rest_is_for_a_file(text, max_bodies):
     live = feed([text], limit=400, max_bodies=max_bodies)
     bodies = check(live, text, limit=400, max_bodies=max_bodies)
     if (overflow := live.overflow()) is not None:
-        assert f"… {len(overflow):,} more character" in bodies[-1].text
+        assert "… The rest is in the attached file." in bodies[-1].text
         assert text.endswith(overflow)
     else:
         assert not any("attached file" in body.text for body in bodies)
@@ -329,7 +329,7 @@ def test_200_000_characters_in_chunks_of_ten_fit_their_bodies():
         seen = bodies
     parts = check(live, text)
     assert len(parts) == 5
-    assert parts[-1].text.endswith(f"\n… {len(live.overflow() or ''):,} more characters are in the attached file.")
+    assert parts[-1].text.endswith("\n… The rest is in the attached file.")
     whole = feed([text], max_bodies=1000)
     assert len(check(whole, text, max_bodies=1000)) > 100
     assert whole.overflow() is None

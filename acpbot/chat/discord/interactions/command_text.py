@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from acpbot.sessions.views import Row
 
 NOT_ENDED: Final = (
-    "I closed the session, but I could not make sure that nothing of it is left. An admin can check the log."
+    "I stopped the agent, but I couldn't make sure that nothing of it is still running. An admin can check the log."
 )
 NOT_HERE: Final = "You don't have access to this bot here. Ask an admin."
-NO_SESSION: Final = "There is no session here: mention me in a channel with what you want done, or write in a thread."
-LEFT_LINE: Final = "Done. What waited here is out of the line."
-AGENT_HELP: Final = "`/agent NAME` starts this thread over with another one."
-NEXT_AGENT_HELP: Final = '`/agent NAME` chooses the one for your next thread. Or begin your message with "agent: NAME".'
+NO_SESSION: Final = "Nothing is running here. Mention me in a channel to start."
+LEFT_LINE: Final = "Done. Your messages here are no longer in line."
+AGENT_HELP: Final = "Switch with `/agent name:`. This thread then starts fresh."
+NEXT_AGENT_HELP: Final = 'Pick one for your next thread with `/agent name:`, or start your message with "agent: NAME".'
 HELP: Final = """\
-Mention me in a channel with what you want done: a thread opens, and an agent works in it. \
-In the thread just write on; what you write while it works waits its turn, and can be edited or deleted until then.
-`/status` what it is doing · `/cancel` stop the current answer · `/close` free its place · `/reset` start over
-`/model`, `/mode`, `/options` show or choose · `/agent` another agent · `/sessions` yours
-A message that begins with `agent: NAME` opens its thread with that agent."""
+Mention me in a channel with a task. I open a thread, and an agent gets to work in it. \
+Just keep writing there; what you send while it works waits its turn, and you can edit or delete it until then.
+`/status` what it's doing · `/cancel` stop the answer · `/close` free its place · `/reset` start over
+`/model`, `/mode`, `/options` show or pick · `/agent` switch agents · `/sessions` list yours
+Start a message with `agent: NAME` to choose the agent for its thread."""
 
 _ROWS_MAX: Final = 20
 
@@ -44,7 +44,7 @@ def next_text(*, resumable: bool) -> str:
 def sessions_text(rows: Sequence[Row]) -> str:
     """A person's sessions, the newest first."""
     if not rows:
-        return "You have no sessions. Mention me in a channel to begin one."
+        return "You have no sessions. Mention me in a channel to start one."
     newest = sorted(rows, key=lambda row: row.created_at, reverse=True)
     lines = [f"<#{row.thread_id}> {state_text(row).partition(';')[0]} · {code(row.agent)}" for row in newest]
     left = len(lines) - _ROWS_MAX

@@ -38,8 +38,17 @@ from acpbot.chat.discord.interactions.respond import complete, defer, respond, s
 from acpbot.chat.discord.interactions.resume_command import ResumeCommand
 from acpbot.chat.discord.outbound.rest import RequestRefused, Unreachable
 from acpbot.chat.rendering.markdown import code
-from acpbot.chat.thread_commands import NOT_WHILE_DRAINING, CommandedEnds, status_text
-from acpbot.errors import AcpbotError, Draining, TooMany
+from acpbot.chat.thread_commands import (
+    FRESH,
+    NOT_WHILE_DRAINING,
+    NOW_USED,
+    RESET,
+    SWITCHED,
+    USED_ALREADY,
+    CommandedEnds,
+    status_text,
+)
+from acpbot.errors import SOMETHING_WRONG, AcpbotError, Draining, TooMany
 from acpbot.logs import get_logger
 from acpbot.text import operator_line
 
@@ -61,22 +70,20 @@ PROMPT_SECONDS: Final = 1.5
 _CHOICES_MAX: Final = 25
 _CHOICE_LENGTH: Final = 100
 _ANSWER_LENGTH: Final = 2000
-_INTERNAL: Final = "I could not do that: internal error, see the log."
-
 
 _COMMANDS: Final = {
-    "status": "What the agent in this thread is doing",
+    "status": "See what the agent in this thread is doing",
     "cancel": "Stop the current answer",
-    "close": "End this thread's session to free its place; the conversation is kept",
-    "reset": "End this thread's session and forget it; the next message starts a new one",
-    "model": "Show the agent's models, or choose one",
-    "mode": "Show the agent's modes, or choose one",
-    "options": "Show all options of the agent, such as its effort, or set one",
-    "agent": "Show the agents, or choose one for this thread or for your next one",
+    "close": "Stop the agent here to free its place; the conversation is kept",
+    "reset": "Forget this conversation; the next message starts a new one",
+    "model": "Show the agent's models, or pick one",
+    "mode": "Show the agent's modes, or pick one",
+    "options": "Show all the agent's options, such as its effort, or set one",
+    "agent": "Show the agents, or pick one for this thread or your next one",
     "sessions": "List your sessions",
-    "help": "What I can do, and the agent's own commands",
+    "help": "See what I can do, and the agent's own commands",
 }
-_RESUME: Final = {"resume": "Go on here with a conversation that was begun elsewhere; for admins"}
+_RESUME: Final = {"resume": "Continue a conversation here that was started elsewhere (admins only)"}
 _CHOICES: Final = {
     "model": {"name": "The model"},
     "mode": {"name": "The mode"},
@@ -216,7 +223,7 @@ class SlashCommands:
     async def _run(self, call: Call) -> str | Menu:
         handler = self._handlers.get(call.name)
         if handler is None:
-            return f"I do not know /{call.name[:40]}; see /help."
+            return f"I don't know /{call.name[:40]}. Try /help."
         if call.name == "cancel" and self._pool.withdraw_from_line(call.thread_id, call.user_id):
             return LEFT_LINE
         return (call.changes_session and self._not_yours(call)) or await handler(call)
@@ -230,7 +237,7 @@ class SlashCommands:
             # Broad, because the person must get an answer whatever has failed, also where what the command waits for is
             # cancelled; the log has the traceback.
             log.exception("command_failed", **call.fields)
-            answered = _INTERNAL
+            answered = SOMETHING_WRONG
         menu = answered if isinstance(answered, Menu) else Menu(answered)
         if len(menu.text) <= _ANSWER_LENGTH:
             return menu
@@ -274,7 +281,7 @@ class SlashCommands:
     async def _status(self, call: Call) -> str:
         if not self._known(call.thread_id):
             counts = self._pool.counts()
-            return f"I am here. {counts.sessions} of {counts.max} sessions run, {counts.busy} busy. {NO_SESSION}"
+            return f"I'm online ({counts.sessions} of {counts.max} in use). {NO_SESSION}"
         session = self._session(call)
         return status_text(self._pool.row(call.thread_id), None if session is None else session.options, code)
 
@@ -284,7 +291,7 @@ class SlashCommands:
         if self._pool.withdraw_from_line(call.thread_id):
             return LEFT_LINE
         outcome = await self._pool.cancel(call.thread_id, by=call.user_id)
-        return "⏹️ The agent was asked to stop." if outcome == "cancelled" else "Nothing is running here."
+        return "⏹️ Stopping…" if outcome == "cancelled" else "Nothing is running here."
 
     async def _close(self, call: Call) -> str:
         thread = self._pool.thread(call.thread_id)
@@ -292,7 +299,7 @@ class SlashCommands:
             return NO_SESSION
         session = self._pool.get(call.thread_id)
         if session is None:
-            return f"No agent runs here now. {next_text(resumable=thread.resumable)}"
+            return f"No agent is running here. {next_text(resumable=thread.resumable)}"
         what_next = next_text(resumable=thread.resumable)
         end = partial(self._pool.suspend, call.thread_id, session.session_id)
         result = await self.ends.end(call.thread_id, f"<@{call.user_id}> closed this session. {what_next}", end)
@@ -301,10 +308,10 @@ class SlashCommands:
     async def _reset(self, call: Call) -> str:
         if not self._known(call.thread_id):
             return NO_SESSION
-        text = f"<@{call.user_id}> has reset this session. The next message starts a new one."
+        text = RESET.format(f"<@{call.user_id}>")
         self._channels.begin_anew(call.thread_id, call.interaction.id)
-        ended = await self.ends.start_over(call.thread_id, text)
-        return "Done: the session was ended and forgotten." if ended else "Done: nothing is remembered."
+        await self.ends.start_over(call.thread_id, text)
+        return FRESH
 
     async def _choose(self, call: Call) -> str | Menu:
         name = call.option if call.name == "options" else call.name
@@ -312,7 +319,7 @@ class SlashCommands:
         if value is None:
             return self._options.show(call.thread_id, name, may_set=self._not_yours(call) is None)
         if name is None:
-            return "Name the option too: `/options NAME VALUE`."
+            return "Name the option too: `/options name: value:`"
         return await self._options.set(call.thread_id, name, value, call.user_id)
 
     async def _agent(self, call: Call) -> str:
@@ -327,17 +334,17 @@ class SlashCommands:
         if not self._known(call.thread_id):
             self._next_agents.choose(call.thread_id, call.user_id, call.option)
             is_channel = not (call.source.is_thread or call.source.is_dm)
-            return f"Your next {'thread in this channel' if is_channel else 'message here'} goes to `{call.option}`."
+            return f"Your next {'thread in this channel' if is_channel else 'message here'} will use `{call.option}`."
         if thread is not None and thread.agent == call.option:
-            return f"This thread uses `{call.option}` already."
+            return USED_ALREADY.format(code(call.option))
         if self._pool.draining:  # the old session would be gone, and no new one could be started
             raise Draining(NOT_WHILE_DRAINING.format(action="change the agent"))
-        text = f"<@{call.user_id}> has changed the agent to `{call.option}`: it starts afresh."
+        text = SWITCHED.format(f"<@{call.user_id}>", code(call.option))
         if not await self.ends.start_over(call.thread_id, text, call.option):
             self._outbox.post(call.thread_id, text)
         with contextlib.suppress(TooMany):  # then the next message waits in line
             self._pool.ensure(call.thread_id, platform=PLATFORM, channel=call.source.bound_id)
-        return f"Done: `{call.option}` works in this thread from now on."
+        return NOW_USED.format(code(call.option))
 
     def _next_agent(self, call: Call) -> str:
         """The agent of the next conversation that the person begins here."""
@@ -358,4 +365,4 @@ class SlashCommands:
         session = self._session(call)
         own = () if session is None else session.options.commands
         names = ", ".join(f"`/{name[:40]}`" for name in own[:40])
-        return f"{HELP}\nThe agent's own commands, as plain messages: {names}" if names else HELP
+        return f"{HELP}\nThe agent's own commands (send them as ordinary messages): {names}" if names else HELP

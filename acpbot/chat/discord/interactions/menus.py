@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from acpbot.chat.rendering.markdown import code, plain
+from acpbot.chat.thread_commands import NO_OPTIONS
 from acpbot.text import one_line
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 PAGE: Final = 25
 """How many choices Discord takes in one menu."""
 
-STALE: Final = "This menu is out of date. Give the command again."
+STALE: Final = "This menu is out of date. Run the command again."
 """In the place of a menu whose agent, option or value is not there any more."""
 
 _LABEL_MAX: Final = 100
@@ -88,7 +89,7 @@ def digest(text: str) -> str:
 def list_menu(agent: str, options: Sequence[Option], page: int = 0) -> Menu:
     """All options of an agent with what is in force, and a menu to open one; ``agent`` is its name."""
     if not options:
-        return Menu("This agent offers no options to choose.")
+        return Menu(NO_OPTIONS)
     page = _within(page, len(options))
     shown = options[page * PAGE : (page + 1) * PAGE]
     lines = [f"{plain(one_line(option.name, _NAME_MAX))} ({code(option.key, 40)}): {_now(option)}" for option in shown]
@@ -96,8 +97,8 @@ def list_menu(agent: str, options: Sequence[Option], page: int = 0) -> Menu:
     pressed = Pressed("list", digest(agent))
     pick = msgspec.structs.replace(pressed, verb="pick").custom_id
     turned = _page_buttons(lambda to: msgspec.structs.replace(pressed, page=to).custom_id, page, len(options))
-    text = _text(lines, "`/options NAME VALUE` sets one.")
-    return Menu(text, pick, "Choose an option to change", _distinct(items), tuple(turned))
+    text = _text(lines, "Set one with `/options name: value:`")
+    return Menu(text, pick, "Pick an option to change", _distinct(items), tuple(turned))
 
 
 def choices_menu(
@@ -116,11 +117,10 @@ def choices_menu(
     to_set = msgspec.structs.replace(pressed, verb="set").custom_id
     turned = _page_buttons(lambda to: msgspec.structs.replace(pressed, page=to).custom_id, page, len(option.choices))
     back = [(Pressed("list", digest(agent)).custom_id, "All options")] if listed else []
-    command = option.key if option.key in {"model", "mode"} else f"options {one_line(option.key, 40)}"
-    text = _text(
-        [line(choice) for choice in shown], f"{code(f'/{command} VALUE')} sets it too.", notice or _title(option)
-    )
-    placeholder = f"Choose: {one_line(option.name, _LABEL_MAX)}"
+    is_command = option.key in {"model", "mode"}
+    command = f"/{option.key} name:" if is_command else f"/options name:{one_line(option.key, 40)} value:"
+    text = _text([line(choice) for choice in shown], f"Pick one here or with {code(command)}", notice or _title(option))
+    placeholder = f"Pick one: {one_line(option.name, _LABEL_MAX)}"
     return Menu(text, to_set, placeholder, _distinct(items), (*turned, *back))
 
 
@@ -138,7 +138,7 @@ def _now(option: Option) -> str:
 
 
 def _current(option: Option) -> str:
-    return "not known" if option.current is None else option.current.name
+    return "unknown" if option.current is None else option.current.name
 
 
 def _label(name: str, otherwise: str) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.session import Session
 
-_NO_OPTION: Final = "This agent has no option {name}. Give `/options` to see what it has."
+_NO_OPTION: Final = "This agent has no option {name}. See what it has with `/options`."
 
 
 class OptionCommands:

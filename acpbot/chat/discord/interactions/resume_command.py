@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 NOT_ADMIN: Final = "Only an admin can do this here."
-_NONE: Final = "The agent knows no other conversation in this thread's folder."
+_NONE: Final = "The agent has no other conversations in this thread's folder."
 _FAILED: Final = "The agent can't list its conversations here. An admin can check the log."
-_BUSY: Final = "The agent is working here. Wait for its answer, or `/cancel` it."
-_TAKEN: Final = "I couldn't take it up: another thread may have it by now. Give the command again."
+_BUSY: Final = "The agent is working here. Wait for its answer, or stop it with `/cancel`."
+_TAKEN: Final = "I couldn't continue it: another thread may have it by now. Run the command again."
 _LABEL_MAX: Final = 100
 
 
@@ -63,11 +63,11 @@ class ResumeCommand:
         if not free:
             return Menu(_NONE)
         shown = free[: menus.PAGE]
-        text = f"Conversations of {code(known.agent)} in this thread's folder. The one that you choose goes on here."
+        text = f"Conversations of {code(known.agent)} in this thread's folder. Pick one to continue it here."
         if known.more or len(free) > len(shown):
-            text += f" These are the latest {len(shown)}."
+            text += f" These are the {len(shown)} latest."
         pressed = Pressed("resume", menus.digest(known.agent))
-        return Menu(text, pressed.custom_id, "Choose a conversation", tuple(map(_item, shown)))
+        return Menu(text, pressed.custom_id, "Pick a conversation", tuple(map(_item, shown)))
 
     async def pressed(self, call: Call, pressed: Pressed, selected: str) -> Menu:
         """Take up the conversation that was selected. Raises as `Pool.ensure`."""
@@ -89,9 +89,9 @@ class ResumeCommand:
         except Conflict as error:
             log.warning("conversation_not_taken_up", thread=call.thread_id, reason=str(error))
             return Menu(_TAKEN)
-        return Menu("Done: this thread goes on with that conversation.")
+        return Menu("Done. This thread continues that conversation.")
 
 
 def _item(known: KnownConversation) -> Item:
-    label = one_line(known.title or "", _LABEL_MAX) or "(without a title)"
+    label = one_line(known.title or "", _LABEL_MAX) or "(untitled)"
     return Item(menus.digest(known.acp_session_id), label, one_line(known.updated_at or "", _LABEL_MAX))

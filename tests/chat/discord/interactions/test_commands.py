@@ -6,6 +6,7 @@ import pytest
 
 from acpbot.chat.discord.interactions import commands
 from acpbot.chat.discord.interactions.command_text import NOT_HERE
+from acpbot.chat.thread_commands import FRESH, RESET
 from acpbot.sessions.views import Target
 from acpbot.times import short_duration
 from tests.fakes.discord import rest
@@ -28,7 +29,7 @@ async def test_all_commands_are_registered(scene: Scene):
 
 
 async def test_status_cancel_and_sessions_answer(scene: Scene):
-    assert "There is no session here" in await answer_to(scene, "status", scene.channel)
+    assert "Nothing is running here." in await answer_to(scene, "status", scene.channel)
     thread = await scene.opens("say first; sleep 60")
     await scene.says(thread, "first", "sleep 60")
     status = await answer_to(scene, "status", thread)
@@ -37,7 +38,7 @@ async def test_status_cancel_and_sessions_answer(scene: Scene):
     assert "Model: " in status
     assert thread.mention in await answer_to(scene, "sessions", scene.channel)
     assert "You have no sessions" in await answer_to(scene, "sessions", scene.channel, scene.bob)
-    assert "asked to stop" in await answer_to(scene, "cancel", thread)
+    assert "Stopping" in await answer_to(scene, "cancel", thread)
     await scene.idle(thread, 1)
     assert "Nothing is running here." in await answer_to(scene, "cancel", thread)
     assert "💤 idle" in await answer_to(scene, "status", thread)
@@ -54,8 +55,8 @@ async def test_a_stranger_gets_one_line_and_changes_nothing(scene: Scene):
 async def test_reset_starts_over(scene: Scene):
     thread = await scene.opens("remember it")
     await scene.idle(thread, 1)
-    assert await answer_to(scene, "reset", thread) == "Done: the session was ended and forgotten."
-    await scene.says(thread, f"{scene.ada.mention} has reset this session. The next message starts a new one.")
+    assert await answer_to(scene, "reset", thread) == FRESH
+    await scene.says(thread, RESET.format(scene.ada.mention))
     assert "operator" not in scene.text(thread)
     scene.ada.says(thread, "recall")
     await scene.says(thread, "You told me to remember nothing.")
@@ -69,11 +70,11 @@ async def test_model_and_mode_are_shown_proposed_and_chosen(scene: Scene):
     await scene.server.wait_for(lambda: typing.answered)
     assert typing.response is not None
     assert [one["value"] for one in typing.response["choices"]] == ["shout"]
-    assert await answer_to(scene, "model", thread, name="shout") == "The model is `shout` now."
+    assert await answer_to(scene, "model", thread, name="shout") == "The model is now `shout`."
     scene.ada.says(thread, "quietly")
     await scene.says(thread, "You said: QUIETLY")
     assert "Mode: `Ask`" in await answer_to(scene, "status", thread)
-    assert await answer_to(scene, "mode", thread, name="auto") == "The mode is `auto` now."
+    assert await answer_to(scene, "mode", thread, name="auto") == "The mode is now `auto`."
     unasked = "In this mode the agent doesn't always ask before it acts."
     await scene.says(thread, f"{scene.ada.mention} switched the mode to `auto`. {unasked}")
     assert f"Mode: `Auto`\n{unasked}" in await answer_to(scene, "status", thread)
@@ -87,8 +88,8 @@ async def test_another_agent_starts_the_thread_over(scene: Scene):
     assert "▶️ demo" in await answer_to(scene, "agent", thread)
     unknown = await answer_to(scene, "agent", thread, name="none")
     assert unknown == "I don't know the agent `none`. You can use `demo`, `other`."
-    assert "`demo` already" in await answer_to(scene, "agent", thread, name="demo")
-    assert "`other` works in this thread" in await answer_to(scene, "agent", thread, name="other")
+    assert "already uses `demo`" in await answer_to(scene, "agent", thread, name="demo")
+    assert "now uses `other`" in await answer_to(scene, "agent", thread, name="other")
     assert scene.harness.row(str(thread.id)).agent == "other"
     scene.ada.says(thread, "recall")
     await scene.says(thread, "You told me to remember nothing.")
@@ -132,7 +133,7 @@ async def test_a_slow_command_is_deferred(tmp_path):
         answer = scene.ada.slash("reset", {}, channel=thread)
         await scene.server.wait_for(lambda: answer.deferred, what="a deferral")
         await scene.server.wait_for_answer(answer, seconds=10)
-        assert answer.answer_text == "Done: the session was ended and forgotten."
+        assert answer.answer_text == FRESH
 
 
 async def test_a_command_that_comes_twice_runs_once(scene: Scene):
@@ -142,8 +143,8 @@ async def test_a_command_that_comes_twice_runs_once(scene: Scene):
     scene.server.interactions.tell(reset)
     await scene.server.wait_for_answer(reset)
     assert "nothing" not in (await answer_to(scene, "help", thread)), "all that came before was handled"
-    assert reset.answer_text == "Done: the session was ended and forgotten."
-    assert scene.text(thread).count("has reset this session") == 1
+    assert reset.answer_text == FRESH
+    assert scene.text(thread).count("reset this thread") == 1
     assert len(scene.server.requests_to("POST", rest.CALLBACK)) == 2
 
 
@@ -154,7 +155,7 @@ async def test_a_response_that_may_be_lost_is_sent_again(scene: Scene, how, when
         scene.server.faults.status(503, "POST", rest.CALLBACK, when=when)
     else:
         scene.server.faults.abort("POST", rest.CALLBACK, when=when)
-    assert "There is no session here" in await answer_to(scene, "status", scene.channel)
+    assert "Nothing is running here." in await answer_to(scene, "status", scene.channel)
     second = await scene.server.wait_for_request("POST", rest.CALLBACK, 2)
     assert second.code == (40060 if when == "after" else None)
 
@@ -166,7 +167,7 @@ async def test_the_answer_after_a_deferral_is_sent_again(tmp_path):
         scene.server.faults.abort("PATCH", rest.ORIGINAL, when="after", times=2)
         answer = scene.ada.slash("reset", {}, channel=thread)
         await scene.server.wait_for_request("PATCH", rest.ORIGINAL, 3, seconds=10)
-        assert answer.answer_text == "Done: the session was ended and forgotten."
+        assert answer.answer_text == FRESH
         assert len(answer.messages) == 1
 
 

@@ -53,19 +53,19 @@ async def test_who_asked_for_the_running_turn_may_cancel_it_and_only_while_it_ru
     await scene.idle(thread, 1)
     scene.bob.says(thread, "say second; stall 60")
     await scene.says(thread, "second")
-    assert "asked to stop" in await answer_to(scene, "cancel", thread, scene.bob)
+    assert "Stopping" in await answer_to(scene, "cancel", thread, scene.bob)
     await scene.idle(thread, 2)
     assert "Only" in await answer_to(scene, "reset", thread, scene.bob)
     scene.bob.says(thread, "say third; stall 60")
     await scene.says(thread, "third")
-    assert "asked to stop" in await answer_to(scene, "cancel", thread), "the owner may cancel what others asked for"
+    assert "Stopping" in await answer_to(scene, "cancel", thread), "the owner may cancel what others asked for"
 
 
 async def test_an_admin_may_control_every_thread(tmp_path):
     async with staged(tmp_path, setup=lambda scene: {"admin_users": (str(scene.bob.id),)}) as scene:
         thread = await scene.opens("say first; stall 60")
         await scene.says(thread, "first")
-        assert "asked to stop" in await answer_to(scene, "cancel", thread, scene.bob)
+        assert "Stopping" in await answer_to(scene, "cancel", thread, scene.bob)
         assert "Done" in await answer_to(scene, "reset", thread, scene.bob)
 
 
@@ -78,7 +78,7 @@ async def test_close_frees_the_place_and_keeps_the_conversation(scene: Scene):
     row = scene.harness.row(str(thread.id))
     assert (row.state, row.pid, row.resumable) == ("suspended", None, True)
     again = await answer_to(scene, "close", thread)
-    assert again == "No agent runs here now. Your next message continues the conversation."
+    assert again == "No agent is running here. Your next message continues the conversation."
     scene.ada.says(thread, "recall")
     await scene.says(thread, "You told me to remember: the blue door")
 
@@ -92,4 +92,4 @@ async def test_close_ends_a_running_turn(scene: Scene):
 
 
 async def test_close_outside_of_a_conversation_says_so(scene: Scene):
-    assert "There is no session here" in await answer_to(scene, "close", scene.channel)
+    assert "Nothing is running here." in await answer_to(scene, "close", scene.channel)

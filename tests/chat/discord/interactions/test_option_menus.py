@@ -87,12 +87,12 @@ async def test_every_option_is_listed_with_its_value_opened_and_set(scene: Scene
     assert options.text.startswith("Footer: `Off`")
     assert options.labels == ["On", "Off"]
     await options.select("On")
-    assert options.text.startswith("Footer is `On` now.")
+    assert options.text.startswith("Footer is now `On`.")
     await options.click("All options")
     assert "Footer (`footer`): `On`" in options.text
     await options.select("Effort")
     await options.select("High")
-    assert options.text.startswith("Effort is `High` now.")
+    assert options.text.startswith("Effort is now `High`.")
     assert chosen(scene, thread) == {"footer": "true", "effort": "high"}
     scene.ada.says(thread, "say second")
     await scene.says(thread, "(mode ask, model plain, effort high)")
@@ -111,7 +111,7 @@ async def test_the_menus_of_model_and_mode_set_them(scene: Scene):
     model = await shown(scene, "model", thread)
     assert model.labels == ["Plain", "Shout"]
     await model.select("Shout")
-    assert model.text.startswith("The model is `shout` now.")
+    assert model.text.startswith("The model is now `shout`.")
     assert [option["label"] for option in (model.menu or {})["options"] if option.get("default")] == ["Shout"]
     await (await shown(scene, "mode", thread)).select("Auto")
     unasked = "In this mode the agent doesn't always ask before it acts."
@@ -122,14 +122,14 @@ async def test_the_menus_of_model_and_mode_set_them(scene: Scene):
 @pytest.mark.parametrize(
     ("typed", "answer"),
     [
-        ({"name": "footer", "value": "on"}, "Footer is `On` now."),
-        ({"name": "Footer", "value": "true"}, "Footer is `On` now."),
-        ({"name": "effort", "value": "HIGH"}, "Effort is `High` now."),
-        ({"name": "model", "value": "Shout"}, "The model is `shout` now."),
+        ({"name": "footer", "value": "on"}, "Footer is now `On`."),
+        ({"name": "Footer", "value": "true"}, "Footer is now `On`."),
+        ({"name": "effort", "value": "HIGH"}, "Effort is now `High`."),
+        ({"name": "model", "value": "Shout"}, "The model is now `shout`."),
         ({"name": "effort", "value": "none"}, "cannot set effort to 'none': this agent offers low, high."),
-        ({"name": "nothing", "value": "on"}, "This agent has no option `nothing`. Give `/options` to see what it has."),
-        ({"name": "nothing"}, "This agent has no option `nothing`. Give `/options` to see what it has."),
-        ({"value": "on"}, "Name the option too: `/options NAME VALUE`."),
+        ({"name": "nothing", "value": "on"}, "This agent has no option `nothing`. See what it has with `/options`."),
+        ({"name": "nothing"}, "This agent has no option `nothing`. See what it has with `/options`."),
+        ({"value": "on"}, "Name the option too: `/options name: value:`"),
     ],
 )
 async def test_an_option_and_its_value_can_be_typed(scene: Scene, typed, answer):
@@ -180,7 +180,7 @@ async def test_a_menu_says_so_while_no_agent_runs(scene: Scene):
     row = scene.harness.row(str(thread.id))
     await scene.pool.kill([Target(thread_id=row.thread_id, session_id=str(row.session_id))])
     await menu.select("On")
-    assert menu.text == "No agent runs here now, so there is no option to choose; send a message first."
+    assert menu.text == "Send a message first, then pick an option."
     assert menu.menu is None
 
 
@@ -235,7 +235,7 @@ async def test_more_choices_than_a_menu_holds_come_in_pages(tmp_path):
 async def test_a_second_option_of_the_model_s_category_is_an_option_of_its_own(tmp_path):
     async with staged(tmp_path, limits={"argv": faulty("many_options")}) as scene:
         thread = await opened(scene, "x")
-        assert await answer_to(scene, "options", thread, name="small", value="s0") == "Small is `S0` now."
+        assert await answer_to(scene, "options", thread, name="small", value="s0") == "Small is now `S0`."
         assert chosen(scene, thread) == {"small": "s0"}
         odd = await shown(scene, "options", thread, name="odd")
         assert odd.labels == ["First", "?"]
@@ -256,7 +256,7 @@ async def test_an_answer_that_takes_long_is_deferred_and_then_changes_the_menu(t
         thread = await opened(scene)
         menu = await shown(scene, "options", thread, name="footer")
         click = scene.ada.selects(menu.message, (menu.menu or {})["custom_id"], [menus.digest("true")])
-        await scene.server.wait_for(lambda: "Footer is `On` now." in menu.text, seconds=10)
+        await scene.server.wait_for(lambda: "Footer is now `On`." in menu.text, seconds=10)
         assert click.response_type in {6, 7}
         assert chosen(scene, thread) == {"footer": "true"}
 

@@ -43,11 +43,11 @@ async def test_an_admin_picks_a_conversation_and_the_thread_goes_on_with_it(tmp_
         await scene.idle(thread, 1)
         menu = await shown(scene, "resume", thread)
         assert menu.text.startswith("Conversations of `demo` in this thread's folder.")
-        assert menu.text.endswith("These are the latest 25.")
-        assert menu.labels[:3] == ["(without a title)", "An *old* one", "Number 0"]
+        assert menu.text.endswith("These are the 25 latest.")
+        assert menu.labels[:3] == ["(untitled)", "An *old* one", "Number 0"]
         assert len(menu.labels) == 25
         await menu.select("An *old* one")
-        assert menu.text == "Done: this thread goes on with that conversation."
+        assert menu.text == "Done. This thread continues that conversation."
         await scene.says(thread, f"{scene.ada.mention} takes up another conversation here.")
         scene.ada.says(thread, "second")
         await scene.says(thread, "second")
@@ -80,7 +80,7 @@ async def test_where_it_is_not_allowed_an_admin_gets_nothing_either(tmp_path):
 @pytest.mark.parametrize(
     ("script", "says"),
     [
-        ({"listed": []}, "The agent knows no other conversation in this thread's folder."),
+        ({"listed": []}, "The agent has no other conversations in this thread's folder."),
         ({"offers": ["resume"]}, "The agent can't list its conversations here. An admin can check the log."),
     ],
 )

@@ -96,6 +96,7 @@ class DiscordChat:
             pool=pool,
             channels=channels,
             outbox=self.outbox,
+            threads=self._threads,
             asker_of=messages.asker_of,
             next_agents=next_agents,
             prompt=prompt,

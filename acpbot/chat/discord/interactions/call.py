@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import discord
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from acpbot.chat.discord.access import MessageSource
 
 _CONTROLS: Final = frozenset({"cancel", "close", "reset"})
@@ -14,12 +16,16 @@ _CONTROLS: Final = frozenset({"cancel", "close", "reset"})
 
 
 class Call:
-    """``options`` are the command's own, by name; ``focused`` is the one that is being typed."""
+    """``options`` are the command's own, by name; ``focused`` is the one that is being typed.
+
+    ``after_answer`` is called once the person has the answer.
+    """
 
     def __init__(self, interaction: discord.Interaction, source: MessageSource) -> None:
         data: Any = interaction.data or {}
         options: list[dict[str, Any]] = data.get("options") or []
         self.interaction = interaction
+        self.after_answer: Callable[[], object] | None = None
         self.is_menu = interaction.type is discord.InteractionType.component
         self.source = source
         self.thread_id = source.channel_id

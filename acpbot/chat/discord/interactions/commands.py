@@ -21,14 +21,13 @@ from acpbot.chat.discord.inbound.agent_choice import unknown_text
 from acpbot.chat.discord.inbound.refusal_text import refusal_text
 from acpbot.chat.discord.interactions import registration
 from acpbot.chat.discord.interactions.call import Call
+from acpbot.chat.discord.interactions.close_command import CloseCommand
 from acpbot.chat.discord.interactions.command_text import (
     AGENT_HELP,
     HELP,
     LEFT_LINE,
     NEXT_AGENT_HELP,
     NO_SESSION,
-    NOT_ENDED,
-    next_text,
     not_yours_text,
     sessions_text,
 )
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.inbound.agent_choice import NextAgents
     from acpbot.chat.discord.interactions.menus import Pressed
     from acpbot.chat.discord.outbound.outbox import Outbox
+    from acpbot.chat.discord.outbound.threads import Threads
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.session import Session
 
@@ -67,7 +67,7 @@ _INTERNAL: Final = "I could not do that: internal error, see the log."
 _COMMANDS: Final = {
     "status": "What the agent in this thread is doing",
     "cancel": "Stop the current answer",
-    "close": "End this thread's session to free its place; the conversation is kept",
+    "close": "End this thread's session and archive it; the next message goes on",
     "reset": "End this thread's session and forget it; the next message starts a new one",
     "model": "Show the agent's models, or choose one",
     "mode": "Show the agent's modes, or choose one",
@@ -116,6 +116,7 @@ class SlashCommands:
         pool: Pool,
         channels: Channels,
         outbox: Outbox,
+        threads: Threads,
         asker_of: Callable[[str], str | None],
         next_agents: NextAgents,
         prompt: float = PROMPT_SECONDS,
@@ -130,6 +131,7 @@ class SlashCommands:
         self._prompt = prompt
         self._options = OptionCommands(pool, outbox)
         self.ends = CommandedEnds(pool)
+        self._closing = CloseCommand(pool, threads, self.ends)
         self._resuming = ResumeCommand(settings, pool, outbox, self.ends)
         self._registering = TaskSet("discord commands", on_crash)
         self._answering = TaskSet("discord answers", on_crash)
@@ -212,6 +214,8 @@ class SlashCommands:
             await show(interaction, work.result())
         elif await defer(interaction):
             await complete(interaction, await asyncio.shield(work), self._outbox.retries)
+        if call.after_answer is not None:
+            call.after_answer()
 
     async def _run(self, call: Call) -> str | Menu:
         handler = self._handlers.get(call.name)
@@ -275,8 +279,9 @@ class SlashCommands:
         if not self._known(call.thread_id):
             counts = self._pool.counts()
             return f"I am here. {counts.sessions} of {counts.max} sessions run, {counts.busy} busy. {NO_SESSION}"
-        session = self._session(call)
-        return status_text(self._pool.row(call.thread_id), None if session is None else session.options, code)
+        session, thread = self._session(call), self._pool.thread(call.thread_id)
+        options = None if session is None else session.options
+        return status_text(self._pool.row(call.thread_id), options, code, None if thread is None else thread.chosen)
 
     async def _cancel(self, call: Call) -> str:
         if not self._known(call.thread_id):
@@ -290,13 +295,7 @@ class SlashCommands:
         thread = self._pool.thread(call.thread_id)
         if thread is None or not self._known(call.thread_id):
             return NO_SESSION
-        session = self._pool.get(call.thread_id)
-        if session is None:
-            return f"No agent runs here now. {next_text(resumable=thread.resumable)}"
-        what_next = next_text(resumable=thread.resumable)
-        end = partial(self._pool.suspend, call.thread_id, session.session_id)
-        result = await self.ends.end(call.thread_id, f"<@{call.user_id}> closed this session. {what_next}", end)
-        return f"Done. {what_next}" if result.outcome != "failed" else f"{NOT_ENDED} {what_next}"
+        return await self._closing.run(call, thread)
 
     async def _reset(self, call: Call) -> str:
         if not self._known(call.thread_id):

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
     from acpbot.chat.discord.access import MessageSource
 
-_CONTROLS: Final = frozenset({"cancel", "close", "reset"})
-"""They change the session, and so do commands that set something."""
+_CONTROLS: Final = frozenset({"cancel", "close", "file", "reset", "retry"})
+"""They are for those who control the session, and so are commands that set something."""
 
 
 class Call:
     """``options`` are the command's own, by name; ``focused`` is the one that is being typed.
 
-    ``after_answer`` is called once the person has the answer.
+    ``after_answer`` is called once the person has the answer, or can't get it.
     """
 
     def __init__(self, interaction: discord.Interaction, source: MessageSource) -> None:
@@ -46,7 +46,7 @@ class Call:
 
     @property
     def changes_session(self) -> bool:
-        """Whether it changes the session of the thread. Menus are asked apart: only who may change has one."""
+        """Whether it is for those who control the thread's session. Menus are asked apart: only they have one."""
         return self.name in _CONTROLS or self.value is not None
 
     @property

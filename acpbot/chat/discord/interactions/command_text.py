@@ -23,8 +23,8 @@ NEXT_AGENT_HELP: Final = '`/agent NAME` chooses the one for your next thread. Or
 HELP: Final = """\
 Mention me in a channel with what you want done: a thread opens, and an agent works in it. \
 In the thread just write on; what you write while it works waits its turn, and can be edited or deleted until then.
-`/status` what it is doing · `/cancel` stop the current answer · `/close` free its place · `/reset` start over
-`/model`, `/mode`, `/options` show or choose · `/agent` another agent · `/sessions` yours
+`/status` what it is doing · `/cancel` stop the current answer · `/close` end and archive · `/reset` start over
+`/model`, `/mode`, `/options` show or choose · `/agent` another agent · `/file` a file of the thread · `/sessions` yours
 A message that begins with `agent: NAME` opens its thread with that agent."""
 
 _ROWS_MAX: Final = 20

@@ -31,10 +31,12 @@ from acpbot.chat.discord.interactions.command_text import (
     not_yours_text,
     sessions_text,
 )
+from acpbot.chat.discord.interactions.file_command import FileCommand
 from acpbot.chat.discord.interactions.menus import Menu
 from acpbot.chat.discord.interactions.option_commands import OptionCommands
 from acpbot.chat.discord.interactions.respond import complete, defer, respond, show
 from acpbot.chat.discord.interactions.resume_command import ResumeCommand
+from acpbot.chat.discord.interactions.upload_slots import UploadSlots
 from acpbot.chat.discord.outbound.rest import RequestRefused, Unreachable
 from acpbot.chat.rendering.markdown import code
 from acpbot.chat.thread_commands import NOT_WHILE_DRAINING, CommandedEnds, status_text
@@ -64,6 +66,9 @@ _ANSWER_LENGTH: Final = 2000
 _INTERNAL: Final = "I could not do that: internal error, see the log."
 
 
+_REQUIRED: Final = frozenset({"file"})
+"""The commands that say nothing without their options."""
+
 _COMMANDS: Final = {
     "status": "What the agent in this thread is doing",
     "cancel": "Stop the current answer",
@@ -73,6 +78,7 @@ _COMMANDS: Final = {
     "mode": "Show the agent's modes, or choose one",
     "options": "Show all options of the agent, such as its effort, or set one",
     "agent": "Show the agents, or choose one for this thread or for your next one",
+    "file": "Show a file of this thread's folder, to you alone",
     "sessions": "List your sessions",
     "help": "What I can do, and the agent's own commands",
 }
@@ -82,6 +88,7 @@ _CHOICES: Final = {
     "mode": {"name": "The mode"},
     "options": {"name": "The option", "value": "Its new value"},
     "agent": {"name": "The agent"},
+    "file": {"path": "The file, from this thread's folder on"},
 }
 """The options of commands that have some, with their descriptions."""
 
@@ -94,7 +101,7 @@ def definitions(*, dms: bool, resume: bool = False) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
     for name, description in (_COMMANDS | (_RESUME if resume else {})).items():
         options = [
-            {"name": option, "description": what, "type": 3, "required": False, "autocomplete": True}
+            {"name": option, "description": what, "type": 3, "required": name in _REQUIRED, "autocomplete": True}
             for option, what in _CHOICES.get(name, {}).items()
         ]
         command = {"name": name, "description": description, "type": 1, "options": options}
@@ -132,6 +139,7 @@ class SlashCommands:
         self._options = OptionCommands(pool, outbox)
         self.ends = CommandedEnds(pool)
         self._closing = CloseCommand(pool, threads, self.ends)
+        self._files = FileCommand(settings, pool, UploadSlots())
         self._resuming = ResumeCommand(settings, pool, outbox, self.ends)
         self._registering = TaskSet("discord commands", on_crash)
         self._answering = TaskSet("discord answers", on_crash)
@@ -146,6 +154,7 @@ class SlashCommands:
             "mode": self._choose,
             "options": self._choose,
             "agent": self._agent,
+            "file": self._file,
             "sessions": self._sessions,
             "help": self._help,
             "resume": self._resume,
@@ -180,7 +189,7 @@ class SlashCommands:
         """Somebody has given a command, or is typing one and wants proposals."""
         call = self._call(interaction)
         if interaction.type is discord.InteractionType.autocomplete:
-            proposals = self._proposals(call)
+            proposals = await self._proposals(call)
             await respond(interaction, lambda: interaction.response.autocomplete(proposals))
         else:
             await self._answer(call, partial(self._run, call))
@@ -209,13 +218,17 @@ class SlashCommands:
         log.info("command", **call.fields)
         interaction = call.interaction
         work = self._answering.start(self._work(call, answer), name=call.name[:40])
-        await asyncio.wait([work], timeout=self._prompt)
-        if work.done():
-            await show(interaction, work.result())
-        elif await defer(interaction):
-            await complete(interaction, await asyncio.shield(work), self._outbox.retries)
-        if call.after_answer is not None:
-            call.after_answer()
+        try:
+            await asyncio.wait([work], timeout=self._prompt)
+            if work.done():
+                await show(interaction, work.result())
+            elif await defer(interaction):
+                await complete(interaction, await asyncio.shield(work), self._outbox.retries)
+            else:
+                await asyncio.wait([work])
+        finally:
+            if call.after_answer is not None:
+                call.after_answer()
 
     async def _run(self, call: Call) -> str | Menu:
         handler = self._handlers.get(call.name)
@@ -251,7 +264,10 @@ class SlashCommands:
             log.info("command_denied", **call.fields)
         return not_yours_text(call.source.owner_id, asker_id)
 
-    def _proposals(self, call: Call) -> list[app_commands.Choice[str]]:
+    async def _proposals(self, call: Call) -> list[app_commands.Choice[str]]:
+        if call.name == "file":
+            may_see = self._known(call.thread_id) and self._not_yours(call) is None
+            return _choices(await self._files.proposals(call) if may_see else [])
         if call.name == "agent":
             offered = [(name, name) for name in sorted(self._pool.agents)]
         elif call.name == "options":
@@ -260,11 +276,7 @@ class SlashCommands:
             offered = self._options.proposals(call.thread_id, call.name)
         typed = call.options.get(call.focused, "").lower()
         fits = [(name, value) for name, value in offered if typed in name.lower() or typed in value.lower()]
-        return [
-            app_commands.Choice(name=name[:_CHOICE_LENGTH], value=value)
-            for name, value in fits[:_CHOICES_MAX]
-            if len(value) <= _CHOICE_LENGTH
-        ]
+        return _choices(fits)
 
     # The commands.
 
@@ -349,6 +361,9 @@ class SlashCommands:
             return refusal
         return await self._resuming.show(call) if self._known(call.thread_id) else NO_SESSION
 
+    async def _file(self, call: Call) -> str | Menu:
+        return await self._files.run(call) if self._known(call.thread_id) else NO_SESSION
+
     async def _sessions(self, call: Call) -> str:
         rows = self._pool.rows(suspended=True)
         return sessions_text([row for row in rows if row.platform == PLATFORM and row.owner == call.user_id])
@@ -358,3 +373,12 @@ class SlashCommands:
         own = () if session is None else session.options.commands
         names = ", ".join(f"`/{name[:40]}`" for name in own[:40])
         return f"{HELP}\nThe agent's own commands, as plain messages: {names}" if names else HELP
+
+
+def _choices(proposals: list[tuple[str, str]]) -> list[app_commands.Choice[str]]:
+    """The names and values that Discord proposes."""
+    return [
+        app_commands.Choice(name=name[:_CHOICE_LENGTH], value=value)
+        for name, value in proposals[:_CHOICES_MAX]
+        if len(value) <= _CHOICE_LENGTH
+    ]

@@ -15,8 +15,9 @@ from acpbot.chat.thread_commands import (
     USED_ALREADY,
     CommandedEnds,
     choose,
+    choose_later,
+    chosen_text,
     find_option,
-    no_agent_text,
     no_choice_text,
     started_session,
     status_text,
@@ -48,10 +49,12 @@ class LocalCommands:
     async def run(self, thread_id: str, name: str, value: str | None, user: str) -> str:
         """Do what ``/name value`` asks for in the thread; its answer, of one line or many.
 
-        Waits for a session that starts. Raises NotFound (no thread, no session), InvalidParams, Conflict (the agent
+        Waits for a session that starts; where there is none, what is set is kept for the next one. Raises NotFound (no
+        thread), InvalidParams, Conflict (the agent
         refuses it), TimedOut, Draining, TooMany.
         """
-        if self._pool.thread(thread_id) is None:
+        known = self._pool.thread(thread_id)
+        if known is None:
             raise NotFound(f"cannot find thread {thread_id[:80]!r}: it was forgotten; send a message to begin again")
         value = (value or "").strip()
         if value and name in {"status", "reset"}:
@@ -60,16 +63,18 @@ class LocalCommands:
             case "status":
                 session = self._pool.get(thread_id)
                 options = None if session is None else session.options
-                return status_text(self._pool.row(thread_id), options, one_line)
+                return status_text(self._pool.row(thread_id), options, one_line, known.chosen)
             case "reset":
                 return await self._start_over(thread_id, None, user)
             case "agent":
                 return await self._agent(thread_id, value, user)
         session = await started_session(self._pool, thread_id)
         if session is None:
-            if value:
-                raise NotFound(f"cannot set it: {no_agent_text(name)[:1].lower()}{no_agent_text(name)[1:-1]}")
-            return no_agent_text(name)
+            option, _, wanted = value.rpartition(" ") if name == "options" else (name, "", value)
+            shown = (value or None) if name == "options" else name
+            if not (option and wanted):
+                return chosen_text(known.chosen, shown, one_line)
+            return choose_later(self._pool, thread_id, option.strip(), wanted, by=user, quote=one_line)
         if name == "options":
             return await self._options(session, value, user)
         return await self._set(session, name, value, user) if value else _choices(session, name)

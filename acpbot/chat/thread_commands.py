@@ -15,7 +15,7 @@ from acpbot.text import one_line
 from acpbot.times import short_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from acpbot.sessions.options import Option, Options
     from acpbot.sessions.pool import Pool
@@ -52,10 +52,32 @@ def state_text(row: Row) -> str:
     return IN_LINE if row.state == "suspended" and row.queued else STATES[row.state]
 
 
-def no_agent_text(name: str | None) -> str:
-    """The answer where the thread has no session whose option ``name`` could be shown or set."""
+def no_menu_text() -> str:
+    """The answer to a menu of an agent that does not run any more."""
+    return "No agent is running here. Send a message first, or give the command with a value."
+
+
+def chosen_text(chosen: Mapping[str, str], name: str | None, quote: Callable[[str, int], str]) -> str:
+    """The answer where no agent runs whose option ``name`` could be shown; ``None``: all of them.
+
+    ``chosen``: what is set when the agent starts next.
+    """
+    lines = [later_text(key, value, quote) for key, value in chosen.items() if name in {None, key}]
     what = f"a {name}" if name in {"model", "mode"} else "an option"
-    return f"Send a message first, then pick {what}."
+    return "\n".join(["No agent is running here.", *(lines or [f"Send a message first, then pick {what}."])])
+
+
+def later_text(key: str, value: str, quote: Callable[[str, int], str]) -> str:
+    """What is set when the agent starts next."""
+    what = f"the {key}" if key in {"model", "mode"} else quote(key, 100)
+    return f"When the agent starts next, I'll set {what} to {quote(value, 100)}."
+
+
+def choose_later(pool: Pool, thread_id: str, key: str, value: str, *, by: str, quote: Callable[[str, int], str]) -> str:
+    """Have the thread's next session set an option; the answer. Raises NotFound, InvalidParams, Conflict."""
+    pool.choose_later(thread_id, key, value)
+    log.info("option_chosen_for_later", user=by, thread=thread_id, option=key, value=value)
+    return later_text(key, value, quote)
 
 
 def no_choice_text(name: str) -> str:
@@ -63,8 +85,10 @@ def no_choice_text(name: str) -> str:
     return f"This agent has no {name}s."
 
 
-def status_text(row: Row, options: Options | None, quote: Callable[[str, int], str]) -> str:
-    """One thread's row, one line for each fact."""
+def status_text(
+    row: Row, options: Options | None, quote: Callable[[str, int], str], chosen: Mapping[str, str] | None = None
+) -> str:
+    """One thread's row, one line for each fact. ``chosen``: what is set at its agent's next start."""
     lines = [f"{state_text(row)} · agent {quote(row.agent, 100)} · {row.turns} turn{'s' * (row.turns != 1)}"]
     if row.turn_seconds is not None:
         silent = short_duration(row.silent_seconds or 0)
@@ -82,6 +106,8 @@ def status_text(row: Row, options: Options | None, quote: Callable[[str, int], s
         lines += [f"{key.capitalize()}: {quote(choice.name, 100)}" for key, choice in current if choice is not None]
         if options.unasked is not None:
             lines.append(UNASKED)
+    else:
+        lines += [later_text(key, value, quote) for key, value in (chosen or {}).items()]
     if row.context_used is not None:
         lines.append(f"Context: {context_text(row.context_used, row.context_size)}")
     if row.cost is not None:

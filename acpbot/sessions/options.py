@@ -249,7 +249,7 @@ class Options:
 
     async def _set(self, agent: Agent, category: str, value: str, limit: float) -> str | None:
         """Set a value, by its id or its name, where it is not in force; why that is not possible, else ``None``."""
-        choice = self._find(category, value)
+        choice = self.find(category, value)
         if choice is None:
             return f"it has no {category} {value[:80]!r}, it offers {self._offers(category)}"
         if choice.current:

@@ -243,6 +243,12 @@ class Pool:
         """Replace what a turn asks for that waits, by its key; ``None`` where there is none."""
         return self._inbox.revise(thread_id, key, blocks, text)
 
+    def choose_later(self, thread_id: str, option: str, value: str) -> None:
+        """Have the next session of a thread without one set an option. Raises NotFound, InvalidParams, Conflict."""
+        if thread_id in self._table.current:
+            raise Conflict(f"cannot set {option[:80]} later: an agent runs for {thread_id}; try again")
+        self._threads.choose(thread_id, option, value)
+
     def ensure(self, thread_id: str, **begin: Unpack[Beginning]) -> Session:
         """The thread's session; a new one is started where there is none. Raises as :meth:`submit`."""
         if self.draining and thread_id not in self._table.current:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, Required, TypedDict
 
 from acpbot.aio import DISK, TaskSet
-from acpbot.errors import Ambiguous, NotFound
+from acpbot.errors import Ambiguous, InvalidParams, NotFound
 from acpbot.logs import get_logger
 from acpbot.sessions.known_threads import KnownThreads
 from acpbot.sessions.usage import UsageMeter
@@ -30,6 +30,8 @@ log = get_logger(__name__)
 
 TITLE_LENGTH: Final = 80
 SUFFIX_LENGTH: Final = 4
+CHOSEN_MOST: Final = 20
+CHOSEN_LENGTH: Final = 200
 CLOCK_SET_SECONDS: Final = 3600.0
 """Smaller steps of the wall clock do not matter to times to live, which are hours."""
 REMOVAL_NOTICE_SECONDS: Final = 86_400.0
@@ -137,6 +139,18 @@ class ThreadRegistry:
         if thread != self._saved.get(thread.thread_id):
             self._saved[thread.thread_id] = copy.copy(thread)
             self._store.save_thread(thread)
+
+    def choose(self, thread_id: str, option: str, value: str) -> None:
+        """Keep an option for the thread's next session, which checks it. Raises NotFound, InvalidParams."""
+        thread = self.by_id.get(thread_id)
+        if thread is None:
+            raise NotFound(f"cannot find thread {thread_id[:80]!r}")
+        chosen = {**thread.chosen, option: value}
+        if len(chosen) > CHOSEN_MOST or max(len(option), len(value)) > CHOSEN_LENGTH or not (option and value):
+            most = f"{CHOSEN_MOST} options of {CHOSEN_LENGTH} characters"
+            raise InvalidParams(f"cannot keep {option[:40]!r} for later: a thread keeps up to {most}; start its agent")
+        thread.chosen = chosen
+        self.save(thread)
 
     def forget(self, thread: ThreadRecord) -> None:
         """Drop a thread whose conversation is over for good."""

@@ -8,7 +8,7 @@ import pytest
 
 from acpbot.chat.local import LocalChat
 from acpbot.chat.thread_commands import FRESH
-from acpbot.errors import Conflict, Draining, InvalidParams, NotFound
+from acpbot.errors import Draining, InvalidParams
 from tests.chat.test_local import Reader
 from tests.support.pool import faulty
 
@@ -97,12 +97,21 @@ async def test_a_reset_of_a_thread_whose_agent_is_gone_begins_with_the_default_o
 
 
 @pytest.mark.usefixtures("reader")
-async def test_without_a_session_nothing_can_be_set(chat, harness):
+async def test_without_a_session_an_option_is_kept_for_the_next_one(chat, harness):
     await harness.pool.suspend("demo", harness.session("demo").session_id)
-    assert (await chat.command("demo", "model", None, "me")).startswith("Send a message first")
-    with pytest.raises(NotFound, match="cannot set it: send a message first"):
-        await chat.command("demo", "model", "shout", "me")
-    assert (await chat.command("demo", "status", None, "me")).startswith("🌙 asleep")
+    nothing = "No agent is running here.\nSend a message first, then pick a model."
+    assert await chat.command("demo", "model", None, "me") == nothing
+    later = "When the agent starts next, I'll set the model to shout."
+    assert await chat.command("demo", "model", "shout", "me") == later
+    effort = "When the agent starts next, I'll set effort to high."
+    assert await chat.command("demo", "options", "effort high", "me") == effort
+    assert await chat.command("demo", "model", None, "me") == f"No agent is running here.\n{later}"
+    assert (await chat.command("demo", "options", None, "me")).splitlines()[1] == later
+    with pytest.raises(InvalidParams, match="cannot keep 'model' for later"):
+        await chat.command("demo", "model", "x" * 500, "me")
+    status = await chat.command("demo", "status", None, "me")
+    assert status.startswith("🌙 asleep")
+    assert later in status
     await chat.command("demo", "reset", None, "me")
     assert harness.row("demo").state == "starting"
 
@@ -114,13 +123,13 @@ async def test_a_command_for_an_agent_that_can_not_start_ends_with_its_start(mak
 
 
 @pytest.mark.usefixtures("reader")
-async def test_a_session_that_ends_takes_no_command(chat, harness):
+async def test_what_is_set_while_a_session_ends_is_kept_for_the_next_one(chat, harness):
     session = harness.session("demo")
     await chat.command("demo", "model", None, "me")
     ending = session.end("suspended")
-    with pytest.raises((NotFound, Conflict)):
-        await chat.command("demo", "model", "shout", "me")
+    assert "next start" in await chat.command("demo", "model", "shout", "me")
     await ending
+    assert harness.pool.thread("demo").chosen == {"model": "shout"}
 
 
 async def test_the_last_lines_are_those_that_a_new_reader_has_not_missed(chat, reader, harness):

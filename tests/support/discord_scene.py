@@ -13,6 +13,7 @@ from discord.http import Route
 
 from acpbot.aio import Backoff
 from acpbot.chat.discord.discord_chat import DiscordChat
+from acpbot.chat.discord.gateway.presence import PRESENCE_SECONDS
 from acpbot.chat.discord.gateway.supervisor import SILENCE_SECONDS
 from acpbot.chat.discord.interactions.commands import PROMPT_SECONDS
 from acpbot.chat.discord.outbound.rest import Throttle
@@ -206,6 +207,7 @@ async def staged(
     patience: float = 60.0,
     silence: float = SILENCE_SECONDS,
     prompt: float = PROMPT_SECONDS,
+    presence: float = PRESENCE_SECONDS,
     interaction_seconds: float = 3.0,
     registered: bool = True,
     **discord: Any,
@@ -214,7 +216,7 @@ async def staged(
 
     ``setup`` gives settings of [discord] that need to know the people.
     """
-    timing: dict[str, Any] = {"patience": patience, "silence": silence, "prompt": prompt}
+    timing: dict[str, Any] = {"patience": patience, "silence": silence, "prompt": prompt, "presence": presence}
     harness = Harness(tmp_path, **(limits or {}))
     try:
         with default_addresses():

@@ -14,6 +14,7 @@ from acpbot.chat.discord.access import Channels, CurrentSettings
 from acpbot.chat.discord.discord_platform import DiscordPlatform, PendingMessages
 from acpbot.chat.discord.gateway.client import Bot
 from acpbot.chat.discord.gateway.places import PlacesCheck
+from acpbot.chat.discord.gateway.presence import PRESENCE_SECONDS, Presence
 from acpbot.chat.discord.gateway.supervisor import SILENCE_SECONDS, GatewayStatus, IdentifyLimiter, Supervisor
 from acpbot.chat.discord.inbound.agent_choice import NextAgents
 from acpbot.chat.discord.inbound.backfill import Backfill
@@ -49,6 +50,7 @@ class DiscordChat:
 
     ``delivery`` and ``reconnect`` are the waits between tries of requests and of connections; ``patience`` and
     ``silence`` as :class:`Supervisor`'s, ``prompt`` as :class:`SlashCommands`'; ``throttle`` keeps to the global limit.
+    ``presence``: seconds between two updates of the status that Discord shows.
     ``identify_seconds``: between two new sessions of the gateway. ``on_crash`` is called with the first error that ends
     a background task of the chat.
     """
@@ -66,6 +68,7 @@ class DiscordChat:
         identify_seconds: float = 5.0,
         silence: float = SILENCE_SECONDS,
         prompt: float = PROMPT_SECONDS,
+        presence: float = PRESENCE_SECONDS,
         throttle: Throttle | None = None,
         on_crash: Callable[[BaseException], object] = lambda _error: None,
     ) -> None:
@@ -97,6 +100,7 @@ class DiscordChat:
             pool=pool,
             channels=channels,
             outbox=self.outbox,
+            threads=self._threads,
             asker_of=messages.asker_of,
             next_agents=next_agents,
             prompt=prompt,
@@ -144,6 +148,7 @@ class DiscordChat:
             intake=intake,
             on_crash=self._on_crash,
         )
+        self._presence = Presence(pool, self._rest, self._status, presence, self._on_crash)
         make_client = partial(
             Bot,
             dms=discord.allow_dm,
@@ -159,6 +164,7 @@ class DiscordChat:
             questions=questions,
             outputs=outputs,
             threads=self._threads,
+            presence=self._presence,
             outbox=self.outbox,
         )
         self._supervisor = Supervisor(
@@ -173,6 +179,7 @@ class DiscordChat:
     async def run(self) -> None:
         """Stay connected until :meth:`close`. Raises ConfigError, and nothing else."""
         compat.configure(self.settings.discord.api_base, self.settings.discord.gateway_url)
+        self._presence.start()
         await self._supervisor.run()
 
     def reconfigure(self, settings: Settings) -> None:
@@ -191,6 +198,7 @@ class DiscordChat:
         """Deliver what is to be said, for a second at most, and end :meth:`run`. May be called again."""
         if not await self.outbox.flush(FLUSH_SECONDS if self._status.connected else 0):
             log.warning("discord_messages_undelivered")
+        await self._presence.close()
         await self._backfill.close()
         await self._platform.close()
         await self._threads.close()

@@ -14,6 +14,7 @@ from acpbot.chat.discord.interactions import menus, question_parts
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
+    from acpbot.chat.discord.gateway.presence import Presence
     from acpbot.chat.discord.gateway.supervisor import GatewayStatus, IdentifyLimiter
     from acpbot.chat.discord.inbound.backfill import Backfill
     from acpbot.chat.discord.inbound.intake import Intake
@@ -51,6 +52,7 @@ class Bot(discord.Client):
         questions: QuestionPrompts,
         outputs: ToolOutputs,
         threads: Threads,
+        presence: Presence,
         outbox: Outbox,
     ) -> None:
         super().__init__(
@@ -72,6 +74,7 @@ class Bot(discord.Client):
         self._questions = questions
         self._outputs = outputs
         self._threads = threads
+        self._presence = presence
         self._outbox = outbox
         self._fetches = KeyedLocks()
         self._interactions: deque[int] = deque(maxlen=_INTERACTIONS_MAX)
@@ -97,6 +100,7 @@ class Bot(discord.Client):
     async def on_connect(self) -> None:
         """A new session begins (``on_ready`` comes two seconds later, when no more guilds follow)."""
         if self._outbox.rest.client is self:
+            self._presence.session_begins()
             self._backfill.begin(self)
             await self.on_resumed()
 

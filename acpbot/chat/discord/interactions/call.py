@@ -7,19 +7,25 @@ from typing import TYPE_CHECKING, Any, Final
 import discord
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from acpbot.chat.discord.access import MessageSource
 
-_CONTROLS: Final = frozenset({"cancel", "close", "reset"})
-"""They change the session, and so do commands that set something."""
+_CONTROLS: Final = frozenset({"cancel", "close", "file", "reset", "retry"})
+"""They are for those who control the session, and so are commands that set something."""
 
 
 class Call:
-    """``options`` are the command's own, by name; ``focused`` is the one that is being typed."""
+    """``options`` are the command's own, by name; ``focused`` is the one that is being typed.
+
+    ``after_answer`` is called once the person has the answer, or can't get it.
+    """
 
     def __init__(self, interaction: discord.Interaction, source: MessageSource) -> None:
         data: Any = interaction.data or {}
         options: list[dict[str, Any]] = data.get("options") or []
         self.interaction = interaction
+        self.after_answer: Callable[[], object] | None = None
         self.is_menu = interaction.type is discord.InteractionType.component
         self.source = source
         self.thread_id = source.channel_id
@@ -40,7 +46,7 @@ class Call:
 
     @property
     def changes_session(self) -> bool:
-        """Whether it changes the session of the thread. Menus are asked apart: only who may change has one."""
+        """Whether it is for those who control the thread's session. Menus are asked apart: only they have one."""
         return self.name in _CONTROLS or self.value is not None
 
     @property

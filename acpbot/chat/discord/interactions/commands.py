@@ -21,21 +21,22 @@ from acpbot.chat.discord.inbound.agent_choice import unknown_text
 from acpbot.chat.discord.inbound.refusal_text import refusal_text
 from acpbot.chat.discord.interactions import registration
 from acpbot.chat.discord.interactions.call import Call
+from acpbot.chat.discord.interactions.close_command import CloseCommand
 from acpbot.chat.discord.interactions.command_text import (
     AGENT_HELP,
     HELP,
     LEFT_LINE,
     NEXT_AGENT_HELP,
     NO_SESSION,
-    NOT_ENDED,
-    next_text,
     not_yours_text,
     sessions_text,
 )
+from acpbot.chat.discord.interactions.file_command import FileCommand
 from acpbot.chat.discord.interactions.menus import Menu
 from acpbot.chat.discord.interactions.option_commands import OptionCommands
 from acpbot.chat.discord.interactions.respond import complete, defer, respond, show
 from acpbot.chat.discord.interactions.resume_command import ResumeCommand
+from acpbot.chat.discord.interactions.upload_slots import UploadSlots
 from acpbot.chat.discord.outbound.rest import RequestRefused, Unreachable
 from acpbot.chat.rendering.markdown import code
 from acpbot.chat.thread_commands import (
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.inbound.agent_choice import NextAgents
     from acpbot.chat.discord.interactions.menus import Pressed
     from acpbot.chat.discord.outbound.outbox import Outbox
+    from acpbot.chat.discord.outbound.threads import Threads
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.session import Session
 
@@ -71,15 +73,19 @@ _CHOICES_MAX: Final = 25
 _CHOICE_LENGTH: Final = 100
 _ANSWER_LENGTH: Final = 2000
 
+_REQUIRED: Final = frozenset({"file"})
+"""The commands that say nothing without their options."""
+
 _COMMANDS: Final = {
     "status": "See what the agent in this thread is doing",
     "cancel": "Stop the current answer",
-    "close": "Stop the agent here to free its place; the conversation is kept",
+    "close": "Stop the agent here and archive the thread; the conversation is kept",
     "reset": "Forget this conversation; the next message starts a new one",
     "model": "Show the agent's models, or pick one",
     "mode": "Show the agent's modes, or pick one",
     "options": "Show all the agent's options, such as its effort, or set one",
     "agent": "Show the agents, or pick one for this thread or your next one",
+    "file": "Show a file of this thread's folder, to you alone",
     "sessions": "List your sessions",
     "help": "See what I can do, and the agent's own commands",
 }
@@ -89,6 +95,7 @@ _CHOICES: Final = {
     "mode": {"name": "The mode"},
     "options": {"name": "The option", "value": "Its new value"},
     "agent": {"name": "The agent"},
+    "file": {"path": "The file, from this thread's folder on"},
 }
 """The options of commands that have some, with their descriptions."""
 
@@ -101,7 +108,7 @@ def definitions(*, dms: bool, resume: bool = False) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
     for name, description in (_COMMANDS | (_RESUME if resume else {})).items():
         options = [
-            {"name": option, "description": what, "type": 3, "required": False, "autocomplete": True}
+            {"name": option, "description": what, "type": 3, "required": name in _REQUIRED, "autocomplete": True}
             for option, what in _CHOICES.get(name, {}).items()
         ]
         command = {"name": name, "description": description, "type": 1, "options": options}
@@ -123,6 +130,7 @@ class SlashCommands:
         pool: Pool,
         channels: Channels,
         outbox: Outbox,
+        threads: Threads,
         asker_of: Callable[[str], str | None],
         next_agents: NextAgents,
         prompt: float = PROMPT_SECONDS,
@@ -137,6 +145,8 @@ class SlashCommands:
         self._prompt = prompt
         self._options = OptionCommands(pool, outbox)
         self.ends = CommandedEnds(pool)
+        self._closing = CloseCommand(pool, threads, self.ends)
+        self._files = FileCommand(settings, pool, UploadSlots())
         self._resuming = ResumeCommand(settings, pool, outbox, self.ends)
         self._registering = TaskSet("discord commands", on_crash)
         self._answering = TaskSet("discord answers", on_crash)
@@ -151,6 +161,7 @@ class SlashCommands:
             "mode": self._choose,
             "options": self._choose,
             "agent": self._agent,
+            "file": self._file,
             "sessions": self._sessions,
             "help": self._help,
             "resume": self._resume,
@@ -185,7 +196,7 @@ class SlashCommands:
         """Somebody has given a command, or is typing one and wants proposals."""
         call = self._call(interaction)
         if interaction.type is discord.InteractionType.autocomplete:
-            proposals = self._proposals(call)
+            proposals = await self._proposals(call)
             await respond(interaction, lambda: interaction.response.autocomplete(proposals))
         else:
             await self._answer(call, partial(self._run, call))
@@ -214,11 +225,17 @@ class SlashCommands:
         log.info("command", **call.fields)
         interaction = call.interaction
         work = self._answering.start(self._work(call, answer), name=call.name[:40])
-        await asyncio.wait([work], timeout=self._prompt)
-        if work.done():
-            await show(interaction, work.result())
-        elif await defer(interaction):
-            await complete(interaction, await asyncio.shield(work), self._outbox.retries)
+        try:
+            await asyncio.wait([work], timeout=self._prompt)
+            if work.done():
+                await show(interaction, work.result())
+            elif await defer(interaction):
+                await complete(interaction, await asyncio.shield(work), self._outbox.retries)
+            else:
+                await asyncio.wait([work])
+        finally:
+            if call.after_answer is not None:
+                call.after_answer()
 
     async def _run(self, call: Call) -> str | Menu:
         handler = self._handlers.get(call.name)
@@ -254,7 +271,10 @@ class SlashCommands:
             log.info("command_denied", **call.fields)
         return not_yours_text(call.source.owner_id, asker_id)
 
-    def _proposals(self, call: Call) -> list[app_commands.Choice[str]]:
+    async def _proposals(self, call: Call) -> list[app_commands.Choice[str]]:
+        if call.name == "file":
+            may_see = self._known(call.thread_id) and self._not_yours(call) is None
+            return _choices(await self._files.proposals(call) if may_see else [])
         if call.name == "agent":
             offered = [(name, name) for name in sorted(self._pool.agents)]
         elif call.name == "options":
@@ -263,11 +283,7 @@ class SlashCommands:
             offered = self._options.proposals(call.thread_id, call.name)
         typed = call.options.get(call.focused, "").lower()
         fits = [(name, value) for name, value in offered if typed in name.lower() or typed in value.lower()]
-        return [
-            app_commands.Choice(name=name[:_CHOICE_LENGTH], value=value)
-            for name, value in fits[:_CHOICES_MAX]
-            if len(value) <= _CHOICE_LENGTH
-        ]
+        return _choices(fits)
 
     # The commands.
 
@@ -282,8 +298,9 @@ class SlashCommands:
         if not self._known(call.thread_id):
             counts = self._pool.counts()
             return f"I'm online ({counts.sessions} of {counts.max} in use). {NO_SESSION}"
-        session = self._session(call)
-        return status_text(self._pool.row(call.thread_id), None if session is None else session.options, code)
+        session, thread = self._session(call), self._pool.thread(call.thread_id)
+        options = None if session is None else session.options
+        return status_text(self._pool.row(call.thread_id), options, code, None if thread is None else thread.chosen)
 
     async def _cancel(self, call: Call) -> str:
         if not self._known(call.thread_id):
@@ -297,13 +314,7 @@ class SlashCommands:
         thread = self._pool.thread(call.thread_id)
         if thread is None or not self._known(call.thread_id):
             return NO_SESSION
-        session = self._pool.get(call.thread_id)
-        if session is None:
-            return f"No agent is running here. {next_text(resumable=thread.resumable)}"
-        what_next = next_text(resumable=thread.resumable)
-        end = partial(self._pool.suspend, call.thread_id, session.session_id)
-        result = await self.ends.end(call.thread_id, f"<@{call.user_id}> closed this session. {what_next}", end)
-        return f"Done. {what_next}" if result.outcome != "failed" else f"{NOT_ENDED} {what_next}"
+        return await self._closing.run(call, thread)
 
     async def _reset(self, call: Call) -> str:
         if not self._known(call.thread_id):
@@ -357,6 +368,9 @@ class SlashCommands:
             return refusal
         return await self._resuming.show(call) if self._known(call.thread_id) else NO_SESSION
 
+    async def _file(self, call: Call) -> str | Menu:
+        return await self._files.run(call) if self._known(call.thread_id) else NO_SESSION
+
     async def _sessions(self, call: Call) -> str:
         rows = self._pool.rows(suspended=True)
         return sessions_text([row for row in rows if row.platform == PLATFORM and row.owner == call.user_id])
@@ -366,3 +380,12 @@ class SlashCommands:
         own = () if session is None else session.options.commands
         names = ", ".join(f"`/{name[:40]}`" for name in own[:40])
         return f"{HELP}\nThe agent's own commands (send them as ordinary messages): {names}" if names else HELP
+
+
+def _choices(proposals: list[tuple[str, str]]) -> list[app_commands.Choice[str]]:
+    """The names and values that Discord proposes."""
+    return [
+        app_commands.Choice(name=name[:_CHOICE_LENGTH], value=value)
+        for name, value in proposals[:_CHOICES_MAX]
+        if len(value) <= _CHOICE_LENGTH
+    ]

@@ -20,6 +20,7 @@ from acpbot.text import one_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from acpbot.chat.discord.outbound.rest import File
     from acpbot.sessions.options import Choice, Option
 
 PAGE: Final = 25
@@ -66,13 +67,17 @@ class Item(msgspec.Struct, frozen=True):
 
 
 class Menu(msgspec.Struct, frozen=True):
-    """An answer with a select menu and buttons below it, each an id and a label; without ``items`` it is only text."""
+    """An answer with a select menu and buttons below it, each an id and a label; without ``items`` it is only text.
+
+    ``file``: attached to the answer to a command.
+    """
 
     text: str
     custom_id: str = ""
     placeholder: str = ""
     items: tuple[Item, ...] = ()
     buttons: tuple[tuple[str, str], ...] = ()
+    file: File | None = None
 
 
 def decode(custom_id: str) -> Pressed | None:

@@ -7,9 +7,19 @@ from typing import TYPE_CHECKING, Final
 from acpbot.chat.discord.access import PLATFORM
 from acpbot.chat.discord.inbound.refusal_text import refusal_text
 from acpbot.chat.discord.interactions import menus
+from acpbot.chat.discord.interactions.command_text import NO_SESSION
 from acpbot.chat.discord.interactions.menus import Menu, Pressed
 from acpbot.chat.rendering.markdown import code, plain
-from acpbot.chat.thread_commands import UNASKED, choose, find_option, no_agent_text, no_choice_text, typed_value
+from acpbot.chat.thread_commands import (
+    UNASKED,
+    choose,
+    choose_later,
+    chosen_text,
+    find_option,
+    no_choice_text,
+    no_menu_text,
+    typed_value,
+)
 from acpbot.errors import AcpbotError
 
 if TYPE_CHECKING:
@@ -18,6 +28,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.session import Session
+    from acpbot.storage.records import ThreadRecord
 
 _NO_OPTION: Final = "This agent has no option {name}. See what it has with `/options`."
 
@@ -31,7 +42,7 @@ class OptionCommands:
 
     def proposals(self, thread_id: str, option: str | None) -> list[tuple[str, str]]:
         """Names and values of an option's choices; of the options themselves for ``None``."""
-        session = self._session(thread_id)
+        session = self._like(thread_id)
         if session is None:
             return []
         if option is None:
@@ -43,7 +54,8 @@ class OptionCommands:
         """The choices of one option, or all options; only as text for people who may not set them."""
         session = self._session(thread_id)
         if session is None:
-            return Menu(no_agent_text(name))
+            thread = self._thread(thread_id)
+            return Menu(NO_SESSION if thread is None else chosen_text(thread.chosen, name, code))
         if name is None:
             menu = menus.list_menu(session.agent_settings.name, session.options.listed())
         elif (option := find_option(session, name)) is not None:
@@ -55,10 +67,13 @@ class OptionCommands:
         return menu if may_set else Menu(menu.text)
 
     async def set(self, thread_id: str, name: str, typed: str, user_id: str) -> str:
-        """Set an option to the value, or the name of it, that somebody typed. Raises as :meth:`Session.choose`."""
+        """Set an option to the value, or the name of it, that somebody typed: at its next start where no agent runs.
+
+        Raises as :meth:`Session.choose` and :meth:`Pool.choose_later`.
+        """
         session = self._session(thread_id)
         if session is None:
-            return no_agent_text(name)
+            return self._set_later(thread_id, name, typed, user_id)
         option = find_option(session, name)
         if option is None and name not in {"model", "mode"}:
             return _NO_OPTION.format(name=code(name, 40))
@@ -69,7 +84,7 @@ class OptionCommands:
         """Answer a selection in a menu, or a press of a button below it."""
         session = self._session(thread_id)
         if session is None:
-            return Menu(no_agent_text(None))
+            return Menu(no_menu_text())
         agent, options = session.agent_settings.name, session.options.listed()
         if menus.digest(agent) != pressed.agent:
             return Menu(menus.STALE)
@@ -103,6 +118,28 @@ class OptionCommands:
             self._outbox.post(session.thread.thread_id, text)
         return answer
 
-    def _session(self, thread_id: str) -> Session | None:
+    def _set_later(self, thread_id: str, name: str, value: str, user_id: str) -> str:
+        if self._thread(thread_id) is None:
+            return NO_SESSION
+        like = self._like(thread_id)
+        option = None if like is None else find_option(like, name)
+        if like is not None and option is not None:
+            name, value = option.key, typed_value(like, option.key, value)
+        answer = choose_later(self._pool, thread_id, name, value, by=user_id, quote=code)
+        if name == "mode":  # it concerns everybody in the thread: nobody knows yet whether the agent asks in it
+            self._outbox.post(thread_id, f"<@{user_id}> chose the mode {code(value)} for the agent's next start.")
+        return answer
+
+    def _thread(self, thread_id: str) -> ThreadRecord | None:
         thread = self._pool.thread(thread_id)
-        return None if thread is None or thread.platform != PLATFORM else self._pool.get(thread_id)
+        return None if thread is None or thread.platform != PLATFORM else thread
+
+    def _session(self, thread_id: str) -> Session | None:
+        return None if self._thread(thread_id) is None else self._pool.get(thread_id)
+
+    def _like(self, thread_id: str) -> Session | None:
+        """The thread's session; where it has none, one of the same agent, which offers the same in all likelihood."""
+        session, thread = self._session(thread_id), self._thread(thread_id)
+        if session is not None or thread is None:
+            return session
+        return next((one for one in self._pool.sessions() if one.agent_settings.name == thread.agent), None)

@@ -8,9 +8,11 @@ Source: https://discord.com/developers/docs/interactions/receiving-and-respondin
 from __future__ import annotations
 
 import asyncio
+import io
 from typing import TYPE_CHECKING, Any, Final
 
 import discord
+from discord.utils import MISSING
 
 from acpbot.aio import retry
 from acpbot.chat.discord.outbound.rest import CLOSED, NO_ANSWER
@@ -69,9 +71,12 @@ async def show(interaction: discord.Interaction, menu: Menu) -> bool:
     if interaction.type is discord.InteractionType.component:
         edit = interaction.response.edit_message
         return await respond(interaction, lambda: edit(content=menu.text, view=_view(menu)))
+    if menu.file is not None:
+        send = interaction.response.send_message
+        return await respond(interaction, lambda: send(menu.text, file=_upload(menu), ephemeral=True))
     if not menu.items:
         return await whisper(interaction, menu.text)
-    view = _view(menu) or discord.utils.MISSING
+    view = _view(menu) or MISSING
     return await respond(interaction, lambda: interaction.response.send_message(menu.text, view=view, ephemeral=True))
 
 
@@ -86,7 +91,9 @@ async def complete(interaction: discord.Interaction, menu: Menu, backoff: Backof
     """Put the answer in the place of 'thinking', or of the menu that was used; log it where that can't be done."""
     try:
         await retry(
-            lambda: interaction.edit_original_response(content=menu.text, view=_view(menu)),
+            lambda: interaction.edit_original_response(
+                content=menu.text, view=_view(menu), attachments=MISSING if menu.file is None else [_upload(menu)]
+            ),
             on=(*NO_ANSWER, CLOSED),
             backoff=backoff,
             attempts=REST_TRIES,
@@ -94,6 +101,12 @@ async def complete(interaction: discord.Interaction, menu: Menu, backoff: Backof
         )
     except (*NO_ANSWER, CLOSED) as error:
         log_unanswered(interaction, error)
+
+
+def _upload(menu: Menu) -> discord.File:
+    """The answer's file; each try needs a new one."""
+    name, data = ("file", b"") if menu.file is None else (menu.file.filename, menu.file.data)
+    return discord.File(io.BytesIO(data), filename=name)
 
 
 def _view(menu: Menu) -> discord.ui.View | None:

@@ -359,7 +359,7 @@ class Rest:
         return _id_in(answer)
 
     async def change_thread(self, thread_id: str, **fields: Any) -> None:
-        """Rename a thread (``name``), or reopen an archived one (``archived=False``)."""
+        """Rename a thread (``name``), archive it or reopen it (``archived``)."""
         _id_in(await self.call("PATCH", "/channels/{channel_id}", fields, channel_id=thread_id))
 
     async def call(

@@ -1,4 +1,4 @@
-"""Threads: opened from a message, named after it, and renamed later to the agent's own title."""
+"""Threads: opened from a message, named after it, renamed later to the agent's own title, and archived."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ RENAMES_SECONDS: Final = 600.0
 
 _OPEN_TRIES: Final = 12
 _RENAME_TRIES: Final = 3
+_ARCHIVE_TRIES: Final = 3
 _KNOWN_MOST: Final = 4096
 
 
@@ -57,7 +58,7 @@ def not_opened_text(error: RequestRefused | Unreachable, missing: Sequence[str])
 
 
 class Threads:
-    """Opens and renames. ``clock``: monotonic seconds; ``archive_minutes``: as :meth:`Rest.open_thread`'s."""
+    """Opens, renames and archives. ``clock``: monotonic seconds; ``archive_minutes``: as :meth:`Rest.open_thread`'s."""
 
     def __init__(
         self,
@@ -75,7 +76,7 @@ class Threads:
         self._renames: dict[str, deque[float]] = {}
         self._renaming: set[str] = set()
         self._opening = KeyedLocks()
-        self._tasks = TaskSet("discord rename", on_crash)
+        self._tasks = TaskSet("discord threads", on_crash)
 
     async def open(self, channel_id: str, message_id: str, text: str) -> str:
         """A thread from this message; its id. Raises Refused, and Unreachable after many tries."""
@@ -113,8 +114,26 @@ class Threads:
             self._renaming.add(thread_id)
             self._tasks.start(self._rename(thread_id), name=thread_id)
 
+    def archive(self, thread_id: str, *, is_wanted: Callable[[], bool]) -> None:
+        """Archive a thread once all that is to be said there is delivered, where ``is_wanted`` still holds then.
+
+        Whoever writes in it reopens it. Where Discord does not let us, it stays open.
+        """
+        self._tasks.start(self._archive(thread_id, is_wanted), name=f"archive {thread_id}")
+
+    async def _archive(self, thread_id: str, is_wanted: Callable[[], bool]) -> None:
+        queue = self._outbox.queue(thread_id)
+        archive = partial(self._rest.change_thread, thread_id, archived=True)
+        try:
+            while running := list(queue.running.values()):
+                await asyncio.wait(running)
+            if is_wanted():
+                await retry(archive, on=(Unreachable,), backoff=self._outbox.retries, attempts=_ARCHIVE_TRIES)
+        except (RequestRefused, Unreachable) as error:
+            log.info("discord_archive_failed", thread=thread_id, error=str(error))
+
     async def close(self) -> None:
-        """Rename nothing more."""
+        """Rename and archive nothing more."""
         await self._tasks.cancel()
 
     async def _rename(self, thread_id: str) -> None:

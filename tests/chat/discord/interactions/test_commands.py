@@ -24,7 +24,9 @@ async def answer_to(scene: Scene, command: str, channel, who=None, **options: st
 
 async def test_all_commands_are_registered(scene: Scene):
     names = {one["name"] for one in scene.server.commands()}
-    assert names == {"status", "cancel", "close", "reset", "model", "mode", "options", "agent", "sessions", "help"}
+    assert names == {
+        *("status", "cancel", "close", "reset", "model", "mode", "options", "agent", "file", "sessions", "help"),
+    }
     assert all(one["contexts"] == [0] for one in commands.definitions(dms=False))
 
 
@@ -184,3 +186,72 @@ async def test_commands_that_were_refused_are_registered_with_the_next_connectio
 @pytest.mark.parametrize(("seconds", "words"), [(1, "1 s"), (600, "10 min"), (7200, "2 h")])
 def test_durations_are_short_for_people(seconds, words):
     assert short_duration(seconds) == words
+
+
+async def test_what_is_chosen_while_no_agent_runs_is_set_when_it_starts_next(scene: Scene):
+    thread = await scene.opens("say first")
+    await scene.idle(thread, 1)
+    await answer_to(scene, "close", thread)
+    assert "You have chosen no model" in await answer_to(scene, "model", thread)
+    later = "When the agent starts next, I'll set the model to `SHOUT`."
+    assert await answer_to(scene, "model", thread, name="SHOUT") == later
+    assert later in await answer_to(scene, "status", thread)
+    assert later in await answer_to(scene, "options", thread)
+    assert "Only" in await answer_to(scene, "model", thread, scene.bob, name="plain")
+    await answer_to(scene, "options", thread, name="effort", value="high")
+    await answer_to(scene, "mode", thread, name="warp")
+    await scene.says(thread, f"{scene.ada.mention} chose the mode `warp` for the agent's next start.")
+    scene.ada.says(thread, "quietly")
+    await scene.says(thread, "You said: QUIETLY", "I couldn't set the agent's `mode` to `warp` again")
+    known = scene.pool.thread(str(thread.id))
+    assert known is not None
+    assert known.chosen == {"model": "SHOUT", "effort": "high"}
+
+
+async def test_choices_are_proposed_while_no_agent_runs_as_another_thread_s_agent_offers_them(scene: Scene):
+    other = await scene.opens("say first")
+    await scene.idle(other, 1)
+    scene.asks("say first")
+    await scene.server.wait_for(lambda: len(scene.pool.sessions()) == 2)
+    thread = next(one for one in scene.server.threads_of(scene.channel) if one is not other)
+    await scene.idle(thread, 1)
+    await answer_to(scene, "close", thread)
+    typing = scene.ada.autocompletes("model", "name", "sho", channel=thread)
+    await scene.server.wait_for(lambda: typing.answered)
+    assert typing.response is not None
+    assert [one["value"] for one in typing.response["choices"]] == ["shout"]
+    assert (
+        await answer_to(scene, "model", thread, name="SHOUT")
+        == "When the agent starts next, I'll set the model to `shout`."
+    )
+
+
+async def test_close_archives_the_thread_and_the_next_message_reopens_it_and_resumes(scene: Scene):
+    thread = await scene.opens("remember the blue door")
+    await scene.idle(thread, 1)
+    answer = await answer_to(scene, "close", thread)
+    assert answer == "Done. Your next message continues the conversation."
+    await scene.server.wait_for(lambda: thread.archived, what="the archive")
+    assert f"{scene.ada.mention} closed this session." in scene.text(thread)
+    scene.ada.says(thread, "recall")
+    await scene.says(thread, "the blue door")
+    assert not thread.archived
+
+
+async def test_close_archives_a_thread_without_an_agent_too(scene: Scene):
+    thread = await scene.opens("say first")
+    await scene.idle(thread, 1)
+    row = scene.harness.row(str(thread.id))
+    await scene.pool.kill([Target(thread_id=row.thread_id, session_id=str(row.session_id))])
+    assert "No agent is running here." in await answer_to(scene, "close", thread)
+    await scene.server.wait_for(lambda: thread.archived, what="the archive")
+
+
+async def test_a_thread_that_discord_does_not_let_us_archive_is_closed_all_the_same(scene: Scene):
+    thread = await scene.opens("say first; sleep 60")
+    await scene.says(thread, "first")
+    scene.server.faults.status(403, "PATCH", rest.CHANNEL)
+    assert (await answer_to(scene, "close", thread)).startswith("Done.")
+    await scene.server.wait_for_request("PATCH", rest.CHANNEL)
+    assert scene.pool.get(str(thread.id)) is None
+    assert not thread.archived

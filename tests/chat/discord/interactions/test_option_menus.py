@@ -180,7 +180,7 @@ async def test_a_menu_says_so_while_no_agent_runs(scene: Scene):
     row = scene.harness.row(str(thread.id))
     await scene.pool.kill([Target(thread_id=row.thread_id, session_id=str(row.session_id))])
     await menu.select("On")
-    assert menu.text == "Send a message first, then pick an option."
+    assert menu.text == "No agent is running here. Send a message first, or give the command with a value."
     assert menu.menu is None
 
 

@@ -115,7 +115,7 @@ async def reads_of_a_busy_daemon(tmp_path: Path, port: int) -> set[tuple[str, st
             server.webhook_says(robot, thread, "say beep")
             await server.wait_for_message(thread, lambda message: "beep" in message.content)
             ada.says(thread, "tool echo hello", mentions=[server.bot])
-            question = await server.wait_for_message(thread, lambda message: bool(message.buttons))
+            question = await server.wait_for_message(thread, lambda message: message.asks)
             for person in (eve, bob, ada):
                 person.clicks(question, question.buttons[0]["custom_id"])
             await server.wait_for_message(thread, lambda message: "The command completed" in message.content)

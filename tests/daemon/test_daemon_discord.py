@@ -120,12 +120,12 @@ async def test_a_running_turn_ends_before_the_stop_and_later_messages_wait_for_t
         await server.wait_until_connected()
         ada.says(channel, "tool echo hi; say to the end", mentions=[server.bot])
         thread = await server.wait_for_thread(channel)
-        question = await server.wait_for_message(thread, lambda message: message.buttons)
+        question = await server.wait_for_message(thread, lambda message: message.asks)
         daemon.process.send_signal(signal.SIGTERM)
         await asyncio.to_thread(daemon.wait_for, b"STOPPING=1")
         late = ada.says(thread, "say not too late")
         await server.wait_for(lambda: late.shown_reactions == ["👀"])
-        ada.clicks(question, label="✅ Allow once")
+        ada.clicks(question, label="Allow")
         assert await asyncio.to_thread(daemon.process.wait, LIMIT) == 0
     answers = "\n".join(message.content for message in server.messages_in(thread, by=server.bot))
     assert "to the end" in answers

@@ -12,7 +12,7 @@ from tests.support.soak.transcripts import Reader, Thread
 
 CRASHED = "⚠️ I was restarted mid-answer, so this one is incomplete."
 STOPPING = "😱 I'm restarting. Send a message to carry on where you left off."
-BUTTONS = [{"type": 1, "components": [{"type": 2, "style": 3, "label": "✅ Allow once", "custom_id": "a:0"}]}]
+BUTTONS = [{"type": 1, "components": [{"type": 2, "style": 3, "label": "Allow", "custom_id": "a:0"}]}]
 
 
 class Scene:

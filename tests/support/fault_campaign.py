@@ -79,7 +79,7 @@ async def looking(tmp_path: Path, fault: str) -> dict[str, Outcome]:
         session = scene.pool.get(str(thread.id))
         assert session is not None
         await scene.server.wait_for(lambda: session.permission_requests.open, what="a question")
-        await scene.server.wait_for_message(thread, lambda one: one.buttons)
+        await scene.server.wait_for_message(thread, lambda one: one.asks)
         lost = scene.server.faults.status(503, "POST", rest.MESSAGES, when="after", held=True)
         look = arrange(scene.server.faults, fault, "GET", rest.MESSAGES, lambda _call: True)
         scene.server.gateway.refuse()  # else it would report the message

@@ -55,7 +55,7 @@ async def grown(case: Case) -> Outcome:
     """An answer whose first part is delivered before the last one comes."""
     thread, asked = await question(case, "say first; tool true; say last")
     await case.until(lambda: "first" in case.scene.text(thread), "the first part")
-    case.scene.ada.clicks(asked, label="✅ Allow once")
+    case.scene.ada.clicks(asked, label="Allow")
     await case.over(thread)
     first = case.said(thread, "first")
     return case.said(thread, "last") if first == "answered" else first
@@ -252,7 +252,7 @@ async def asking(case: Case) -> Outcome:
     """Ask with buttons."""
     case.meets("POST", rest.MESSAGES, lambda call: bool(call.body["components"]))
     thread, asked = await question(case)
-    case.scene.ada.clicks(asked, label="✅ Allow once")
+    case.scene.ada.clicks(asked, label="Allow")
     return await permitted(case, thread, asked)
 
 
@@ -260,7 +260,7 @@ async def asking(case: Case) -> Outcome:
 async def clicking(case: Case) -> Outcome:
     """Answer a click."""
     thread, asked = await question(case)
-    click = case.scene.ada.clicks(asked, label="✅ Allow once")
+    click = case.scene.ada.clicks(asked, label="Allow")
     case.mine.add(click.token)
     case.meets("POST", rest.CALLBACK)
     return await permitted(case, thread, asked)
@@ -270,11 +270,11 @@ async def clicking(case: Case) -> Outcome:
 async def whispering(case: Case) -> Outcome:
     """Tell a clicker no."""
     thread, asked = await question(case)
-    click = case.scene.bob.clicks(asked, label="✅ Allow once")
+    click = case.scene.bob.clicks(asked, label="Allow")
     case.mine.add(click.token)
     case.meets("POST", rest.CALLBACK)
     outcome = await answered(case, click)
-    case.scene.ada.clicks(asked, label="✅ Allow once")
+    case.scene.ada.clicks(asked, label="Allow")
     done = await permitted(case, thread, asked)
     return outcome if done == "answered" else done
 

@@ -24,9 +24,9 @@ def contents(scene: Scene, thread) -> list[str]:
 async def test_a_turn_with_a_tool_and_a_button_is_there_byte_for_byte(scene: Scene):
     """Asked in public, streamed, stopped for a permission, and joined again."""
     thread = await scene.opens("long 3000; tool echo between; long 4000; say the end")
-    asked = await scene.server.wait_for_message(thread, lambda one: one.buttons)
+    asked = await scene.server.wait_for_message(thread, lambda one: one.asks)
     assert contents(scene, thread)[0].startswith("🔧 `echo between`\n000000000\n")
-    scene.ada.clicks(asked, label="✅ Allow once")
+    scene.ada.clicks(asked, label="Allow")
     await scene.idle(thread, 1)
     bodies = [one for one in scene.bodies(thread) if one is not asked]
     assert any(len(one.versions) > 1 for one in bodies), "it was streamed"
@@ -151,7 +151,7 @@ async def test_titles_that_are_made_to_break_something(scene: Scene):
 
 async def test_a_tool_of_a_strange_name_and_command_breaks_nothing(scene: Scene):
     thread = await scene.opens("tool " + json.dumps("echo `@everyone`\n# ```\n" + "\u202e" + "x" * 400))
-    asked = await scene.server.wait_for_message(thread, lambda one: one.buttons)
+    asked = await scene.server.wait_for_message(thread, lambda one: one.asks)
     first = scene.bodies(thread)[0]
     assert first.content.startswith("🔧 Run:\n```sh\necho `@everyone`\n# ")
     assert first.content.endswith("…\n```")

@@ -66,25 +66,25 @@ async def test_a_channel_that_is_taken_out_takes_its_waiting_messages_along(scen
 
 async def test_a_new_admin_may_answer_an_older_permission_request(scene: Scene):
     thread = await scene.opens("tool echo hi")
-    message = await scene.server.wait_for_message(thread, lambda one: one.buttons)
-    refused = await scene.server.wait_for_answer(scene.bob.clicks(message, label="✅ Allow once"))
+    message = await scene.server.wait_for_message(thread, lambda one: one.asks)
+    refused = await scene.server.wait_for_answer(scene.bob.clicks(message, label="Allow"))
     assert "or an admin" in refused.answer_text
     reconfigure(scene, discord={"admin_users": (str(scene.bob.id),)})
-    scene.bob.clicks(message, label="✅ Allow once")
+    scene.bob.clicks(message, label="Allow")
     await scene.says(thread, "The command completed: hi")
 
 
 async def test_other_display_settings_apply_from_the_next_turn_on(scene: Scene):
     first = scene.asks("say a; plan; tool echo")
     thread = await scene.server.wait_for_thread(scene.channel)
-    message = await scene.server.wait_for_message(thread, lambda one: one.buttons)
+    message = await scene.server.wait_for_message(thread, lambda one: one.asks)
     reconfigure(
         scene,
         discord={"tool_display": "none"},
         reactions={"enabled": False},
         markdown=MarkdownSettings(tables="off"),
     )
-    scene.ada.clicks(message, label="✅ Always allow this")
+    scene.ada.clicks(message, label="Always allow")
     await scene.idle(thread, 1)
     assert first.shown_reactions == ["🆗"]
     assert "✅ `echo`" in scene.text(thread)

@@ -313,6 +313,11 @@ class Message:
         """Its buttons, left to right, top to bottom, as they were sent."""
         return [item for row in self.components for item in row.get("components", ()) if item.get("type") == 2]
 
+    @property
+    def asks(self) -> bool:
+        """Whether somebody can answer it by a button: by any but those below every answer."""
+        return any(one.get("label") not in {"Stop", "Stopping…"} for one in self.buttons)
+
     def component(self, custom_id: str) -> dict[str, Any] | None:
         for row in self.components:
             for item in row.get("components", ()):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 UPDATED = 7
 """The type of an answer to an interaction that changes its message (Discord, interaction callback type)."""
 
-_BUTTONS = {"allow": "✅ Allow once", "reject": "❌ Reject"}
+_BUTTONS = {"allow": "Allow", "reject": "Reject"}
 
 
 @dataclass(eq=False)

@@ -46,20 +46,23 @@ _CUSTOM_ID: Final = re.compile(r"acpbot:([A-Za-z0-9_.-]{1,80}):(0|[1-9][0-9]{0,3
 _ID: Final = re.compile(r"[0-9]{1,20}")
 
 _LABELS: Final = {
-    "allow_once": "✅ Allow once",
-    "allow_always": "✅ Always allow this",
-    "reject_once": "❌ Reject",
-    "reject_always": "❌ Always reject this",
+    "allow_once": "Allow",
+    "allow_always": "Always allow",
+    "reject_once": "Reject",
+    "reject_always": "Always reject",
 }
+"""By kind, least power first."""
 _ENDS: Final = {
     "allow_once": "✅ Allowed once",
     "allow_always": "✅ Allowed for this session",
     "reject_once": "❌ Rejected",
     "reject_always": "❌ Always rejected",
 }
+_ORDER: Final = {kind: place for place, kind in enumerate(_LABELS)}
 # A name made of nothing but these says no more than the kind does.
 _PLAIN: Final = frozenset(
-    {"accept", "allow", "allowed", "always", "approve", "cancel", "deny", "no", "once", "reject", "this", "time", "yes"}
+    {"accept", "allow", "allowed", "always", "approve", "cancel", "decline", "deny", "it", "just", "no", "ok", "once"}
+    | {"only", "permit", "proceed", "reject", "run", "this", "time", "yes"}
 )
 
 ALWAYS: Final = (
@@ -115,7 +118,7 @@ def label_for(option: PermissionOption, *, alone: bool = True) -> str:
     name = one_line(option.name, _LABEL_MAX)
     if not name or (alone and _PLAIN.issuperset(re.findall(r"\w+", name.lower()))):
         return known
-    return shorten(f"{known.removesuffix(' this')}: {name}", _LABEL_MAX)
+    return shorten(f"{known}: {name}", _LABEL_MAX)
 
 
 def style_for(kind: str) -> Style:
@@ -126,14 +129,16 @@ def style_for(kind: str) -> Style:
 
 
 def buttons_for(request: str, options: Sequence[PermissionOption]) -> list[Button]:
-    """The buttons of a request, in the agent's order; an empty list where it offers nothing.
+    """The buttons of a request, those of least power first; an empty list where it offers nothing.
 
-    Past 25 options the rest has none; a rejection is always among those that have. Raises ValueError as :func:`encode`.
+    Of one kind they are in the agent's order, and kinds that are not known come last. Past 25 options the rest has
+    none; a rejection is always among those that have. Raises ValueError as :func:`encode`.
     """
     shown = list(range(min(len(options), BUTTONS_MAX)))
     reject = next((index for index, option in enumerate(options) if option.kind in permissions.REJECT), None)
     if reject is not None and reject not in shown:
         shown[-1] = reject
+    shown.sort(key=lambda index: _ORDER.get(options[index].kind, len(_ORDER)))
     kinds = [options[index].kind for index in shown]
     return [
         Button(

@@ -82,7 +82,7 @@ async def test_a_member_who_left_is_denied_and_their_permission_request_expires(
     async with staged(tmp_path, setup=by_role, limits={"timeout_seconds": 0.2}) as scene:
         asking = scene.asks("tool echo hi", scene.eve)
         thread = await scene.server.wait_for(lambda: asking.thread)
-        await scene.server.wait_for_message(thread, lambda one: one.buttons)
+        await scene.server.wait_for_message(thread, lambda one: one.asks)
         scene.server.remove_member(scene.guild, scene.eve)
         last = scene.eve.says(thread, "say a last word")
         await scene.server.wait_for(lambda: last.shown_reactions == ["🚫"])

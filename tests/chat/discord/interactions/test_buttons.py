@@ -62,14 +62,14 @@ def test_a_name_that_does_not_fit_is_refused(request_name):
 
 
 def test_labels_say_what_the_kind_does():
-    assert label_for(option("allow_once", "Allow")) == "✅ Allow once"
-    assert label_for(option("allow_always", "Always allow")) == "✅ Always allow this"
-    assert label_for(option("reject_once", "No")) == "❌ Reject"
-    assert label_for(option("reject_always")) == "❌ Always reject this"
+    assert label_for(option("allow_once", "Allow")) == "Allow"
+    assert label_for(option("allow_always", "Always allow")) == "Always allow"
+    assert label_for(option("reject_once", "No")) == "Reject"
+    assert label_for(option("reject_always")) == "Always reject"
     # An agent may name it as it likes; what it does is shown all the same.
-    assert label_for(option("allow_always", "Reject")) == "✅ Always allow this"
-    assert label_for(option("allow_always", "Yes, all `git` commands")) == "✅ Always allow: Yes, all `git` commands"
-    assert label_for(option("allow_once", "Allow"), alone=False) == "✅ Allow once: Allow"
+    assert label_for(option("allow_always", "Reject")) == "Always allow"
+    assert label_for(option("allow_always", "Yes, all `git` commands")) == "Always allow: Yes, all `git` commands"
+    assert label_for(option("allow_once", "Allow"), alone=False) == "Allow: Allow"
     assert label_for(option("someday", "Ask\nlater")) == "❔ Ask later"
     assert label_for(option("", "", "plan-b")) == "❔ plan-b"
 
@@ -83,7 +83,7 @@ def test_labels_fit_and_are_one_line(kind, name, alone):
 
 
 def test_a_label_with_bidi_controls_or_half_characters_is_cleaned():
-    assert label_for(option("allow_always", "Allow \u202eecno\u202c\u200b")) == "✅ Always allow: Allow ecno"
+    assert label_for(option("allow_always", "Allow \u202eecno\u202c\u200b")) == "Always allow: Allow ecno"
     long = label_for(option("x", "a" * 76 + "👨‍👩‍👧‍👦 and more"))
     assert long == "❔ " + "a" * 76 + "…"
 
@@ -96,11 +96,20 @@ def test_styles_follow_the_kind():
 def test_the_buttons_of_a_request():
     options = [option("reject_once", "No"), option("allow_always", "Tool"), option("allow_always", "Server")]
     assert [(b.custom_id, b.label, b.style) for b in buttons_for(REQUEST, options)] == [
-        (f"acpbot:{REQUEST}:0", "❌ Reject", "danger"),
-        (f"acpbot:{REQUEST}:1", "✅ Always allow: Tool", "success"),
-        (f"acpbot:{REQUEST}:2", "✅ Always allow: Server", "success"),
+        (f"acpbot:{REQUEST}:1", "Always allow: Tool", "success"),
+        (f"acpbot:{REQUEST}:2", "Always allow: Server", "success"),
+        (f"acpbot:{REQUEST}:0", "Reject", "danger"),
     ]
     assert buttons_for(REQUEST, []) == []
+
+
+def test_the_least_power_comes_first_and_every_button_keeps_its_answer():
+    kinds = ["?", "reject_always", "allow_always", "reject_once", "allow_once"]
+    shown = buttons_for(REQUEST, [option(kind) for kind in kinds])
+    assert [b.label for b in shown] == ["Allow", "Always allow", "Reject", "Always reject", "❔ o"]
+    assert [kinds[int(b.custom_id.rpartition(":")[2])] for b in shown] == [
+        *("allow_once", "allow_always", "reject_once", "reject_always", "?")
+    ]
 
 
 def test_of_many_options_a_rejection_is_always_shown():
@@ -109,7 +118,7 @@ def test_of_many_options_a_rejection_is_always_shown():
     many[33] = option("reject_once", "No")
     shown = buttons_for(REQUEST, many)
     assert len(shown) == 25
-    assert shown[-1] == buttons.Button(f"acpbot:{REQUEST}:33", "❌ Reject", "danger")
+    assert shown[-1] == buttons.Button(f"acpbot:{REQUEST}:33", "Reject", "danger")
     assert len({b.custom_id for b in shown}) == 25
 
 

@@ -17,21 +17,21 @@ from tests.support.discord_scene import Scene, staged
 async def asked(scene: Scene, text: str = "tool echo hi"):
     """The thread of a turn that wants a permission, and the message with the buttons."""
     thread = await scene.opens(text)
-    message = await scene.server.wait_for_message(thread, lambda one: one.buttons)
+    message = await scene.server.wait_for_message(thread, lambda one: one.asks)
     return thread, message
 
 
 async def test_the_asker_allows_and_the_tool_runs(scene: Scene):
     thread, message = await asked(scene)
     assert [one["label"] for one in message.buttons] == [
-        "✅ Allow once",
-        "✅ Always allow this",
-        "❌ Reject",
-        "❌ Always reject this",
+        "Allow",
+        "Always allow",
+        "Reject",
+        "Always reject",
     ]
     assert scene.bodies(thread)[0].content == "🔧 `echo hi`", "the tool call comes before the question"
     assert message.mentions == [scene.ada]
-    click = await scene.server.wait_for_answer(scene.ada.clicks(message, label="✅ Allow once"))
+    click = await scene.server.wait_for_answer(scene.ada.clicks(message, label="Allow"))
     assert click.response_type == 7
     await scene.says(thread, "The command completed: hi")
     await scene.idle(thread, 1)
@@ -42,13 +42,13 @@ async def test_the_asker_allows_and_the_tool_runs(scene: Scene):
 
 async def test_a_rejection_reaches_the_agent(scene: Scene):
     thread, message = await asked(scene)
-    scene.ada.clicks(message, label="❌ Reject")
+    scene.ada.clicks(message, label="Reject")
     await scene.says(thread, "You did not allow it")
 
 
 async def test_always_allow_holds_for_the_session(scene: Scene):
     thread, message = await asked(scene)
-    scene.ada.clicks(message, label="✅ Always allow this")
+    scene.ada.clicks(message, label="Always allow")
     await scene.idle(thread, 1)
     scene.ada.says(thread, "tool echo hi")
     await scene.idle(thread, 2)
@@ -59,10 +59,10 @@ async def test_always_allow_holds_for_the_session(scene: Scene):
 async def test_only_the_asker_and_admins_may_answer(tmp_path):
     async with staged(tmp_path, admin_users=("1",)) as scene:
         thread, message = await asked(scene)
-        other = await scene.server.wait_for_answer(scene.bob.clicks(message, label="✅ Allow once"))
+        other = await scene.server.wait_for_answer(scene.bob.clicks(message, label="Allow"))
         assert "or an admin" in other.answer_text
         assert other.messages[0].visible_to is scene.bob
-        stranger = await scene.server.wait_for_answer(scene.eve.clicks(message, label="✅ Allow once"))
+        stranger = await scene.server.wait_for_answer(scene.eve.clicks(message, label="Allow"))
         assert stranger.answer_text == NOT_HERE
         assert scene.harness.row(str(thread.id)).state == "waiting"
         assert message.buttons
@@ -72,8 +72,8 @@ async def test_the_owner_of_the_thread_answers_for_others(scene: Scene):
     thread = await scene.opens("say first")
     await scene.idle(thread, 1)
     scene.bob.says(thread, "tool echo hi")
-    message = await scene.server.wait_for_message(thread, lambda one: one.buttons)
-    scene.ada.clicks(message, label="✅ Allow once")
+    message = await scene.server.wait_for_message(thread, lambda one: one.asks)
+    scene.ada.clicks(message, label="Allow")
     await scene.says(thread, "The command completed: hi")
 
 
@@ -85,7 +85,7 @@ async def test_an_admin_answers_for_others(tmp_path):
 
     async with staged(tmp_path, setup=ops) as scene:
         thread, message = await asked(scene)
-        scene.bob.clicks(message, label="✅ Allow once")
+        scene.bob.clicks(message, label="Allow")
         await scene.says(thread, "The command completed: hi")
         assert scene.bob.mention in message.content
 
@@ -131,7 +131,7 @@ async def test_old_buttons_from_before_a_crash_are_removed_by_a_click(scene: Sce
     await scene.pool.cancel(str(thread.id))
     await scene.server.wait_for(lambda: scene.harness.row(str(thread.id)).state == "idle")
     assert message.buttons
-    stale = await scene.server.wait_for_answer(scene.ada.clicks(message, label="✅ Allow once"))
+    stale = await scene.server.wait_for_answer(scene.ada.clicks(message, label="Allow"))
     await scene.server.wait_for(lambda: stale.answer_text)
     assert stale.answer_text == "This request has expired."
     assert message.buttons == []
@@ -153,7 +153,7 @@ async def test_an_old_button_that_was_answered_says_so(scene: Scene):
 
 async def test_a_click_that_comes_twice_counts_once(scene: Scene):
     thread, message = await asked(scene)
-    click = scene.ada.clicks(message, label="✅ Allow once")
+    click = scene.ada.clicks(message, label="Allow")
     scene.server.interactions.tell(click)
     await scene.says(thread, "The command completed: hi")
     await scene.idle(thread, 1)
@@ -165,7 +165,7 @@ async def test_a_click_that_comes_twice_counts_once(scene: Scene):
 async def test_a_response_to_a_click_is_sent_again_where_it_may_be_lost(scene: Scene, when):
     thread, message = await asked(scene)
     scene.server.faults.abort("POST", rest.CALLBACK, when=when)
-    click = scene.ada.clicks(message, label="✅ Allow once")
+    click = scene.ada.clicks(message, label="Allow")
     await scene.idle(thread, 1)
     await scene.server.wait_for(lambda: click.answered)
     assert len(message.versions) == 2, "the answer to the click is the only edit"
@@ -174,7 +174,7 @@ async def test_a_response_to_a_click_is_sent_again_where_it_may_be_lost(scene: S
 async def test_the_message_is_edited_where_the_response_to_a_click_is_lost(scene: Scene):
     thread, message = await asked(scene)
     scene.server.faults.status(404, "POST", rest.CALLBACK)
-    scene.ada.clicks(message, label="✅ Allow once")
+    scene.ada.clicks(message, label="Allow")
     await scene.idle(thread, 1)
     assert message.content.startswith("✅ Allowed once")
     assert "The command completed: hi" in scene.text(thread)
@@ -187,9 +187,9 @@ async def test_several_threads_ask_for_permissions_at_once(tmp_path, count):
         await scene.server.wait_for(lambda: len(scene.server.threads_of(scene.channel)) == count)
         threads = scene.server.threads_of(scene.channel)
         assert {thread.id for thread in threads} == {message.id for message in messages}
-        asks = await asyncio.gather(*(scene.server.wait_for_message(one, lambda m: m.buttons) for one in threads))
+        asks = await asyncio.gather(*(scene.server.wait_for_message(one, lambda m: m.asks) for one in threads))
         for ask in asks:
-            scene.ada.clicks(ask, label="✅ Allow once")
+            scene.ada.clicks(ask, label="Allow")
         for thread in threads:
             await scene.says(thread, "The command completed")
 
@@ -212,7 +212,7 @@ async def test_the_prompt_shows_the_command_and_not_only_the_title(tmp_path):
             "The agent calls it `stub`.\nAlways covers exactly this"
         )
         assert f"\nWaiting for {scene.ada.mention} or an admin. Expires <t:" in message.content
-        scene.ada.clicks(message, label="✅ Allow once")
+        scene.ada.clicks(message, label="Allow")
         await scene.says(thread, "selected once")
         assert "rm -rf ~" in message.content, "what was allowed stays in the thread"
 
@@ -224,7 +224,7 @@ async def test_what_does_not_fit_is_attached_as_a_file(tmp_path):
         assert "; rm -rf ~" in message.content
         (file,) = message.attachments
         assert (file.filename, file.data.decode()) == ("request.txt", command)
-        scene.ada.clicks(message, label="✅ Allow once")
+        scene.ada.clicks(message, label="Allow")
         await scene.says(thread, "selected once")
 
 
@@ -234,20 +234,20 @@ async def test_without_the_file_nobody_can_allow_it(tmp_path):
         long = {**COMMAND, "rawInput": {"command": "x" * 1500}}
         thread, message = await asked(scene, prompt(long))
         assert "⚠️ It can't be allowed: I couldn't attach the file that shows all of it." in message.content
-        assert [one["label"] for one in message.buttons] == ["❌ Reject", "❌ Always reject this"]
-        scene.ada.clicks(message, label="❌ Reject")
+        assert [one["label"] for one in message.buttons] == ["Reject", "Always reject"]
+        scene.ada.clicks(message, label="Reject")
         await scene.says(thread, "selected no")
 
 
 async def test_an_always_of_one_person_does_not_answer_for_another(tmp_path):
     async with staged(tmp_path, limits=DECEITFUL, admin_users=("1",)) as scene:
         thread, message = await asked(scene, prompt(COMMAND))
-        scene.ada.clicks(message, label="✅ Always allow this")
+        scene.ada.clicks(message, label="Always allow")
         await scene.idle(thread, 1)
         assert message.content.startswith(f"✅ Allowed for this session by {scene.ada.mention}:")
         scene.bob.says(thread, prompt(COMMAND))
-        again = await scene.server.wait_for_message(thread, lambda one: one.buttons)
-        scene.bob.clicks(again, label="❌ Reject")
+        again = await scene.server.wait_for_message(thread, lambda one: one.asks)
+        scene.bob.clicks(again, label="Reject")
         await scene.idle(thread, 2)
         scene.ada.says(thread, prompt(COMMAND))
         await scene.says(thread, "🔐 Allowed by an earlier Always: `git status`")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 async def test_a_click_shows_the_person_alone_what_the_tools_did(scene: Scene):
     thread = await scene.opens("sleep 0; sleep 0; sleep 0; sleep 0; say end")
-    message = await scene.server.wait_for_message(thread, lambda one: one.buttons)
+    message = await scene.server.wait_for_message(thread, lambda one: one.asks)
     assert [one["label"] for one in message.buttons] == [LABEL]
     click = await scene.server.wait_for_answer(scene.bob.clicks(message, label=LABEL))
     (answer,) = click.messages
@@ -28,7 +28,7 @@ async def test_a_click_shows_the_person_alone_what_the_tools_did(scene: Scene):
 
 async def test_after_a_restart_the_output_has_expired(scene: Scene):
     thread = await scene.opens("sleep 0; sleep 0; sleep 0; sleep 0; say end")
-    message = await scene.server.wait_for_message(thread, lambda one: one.buttons)
+    message = await scene.server.wait_for_message(thread, lambda one: one.asks)
     await scene.restart()
     click = await scene.server.wait_for_answer(scene.ada.clicks(message, label=LABEL))
     assert click.answer_text == EXPIRED

@@ -16,8 +16,8 @@ def contents(scene: Scene, thread: Channel) -> list[str]:
 
 async def test_the_answer_goes_on_below_a_permission_request(scene: Scene):
     thread = await scene.opens("say before; tool true; say after")
-    asked = await scene.server.wait_for_message(thread, lambda one: one.buttons)
-    scene.ada.clicks(asked, label="✅ Allow once")
+    asked = await scene.server.wait_for_message(thread, lambda one: one.asks)
+    scene.ada.clicks(asked, label="Allow")
     await scene.idle(thread, 1)
     before, prompt, after = contents(scene, thread)
     assert before == "✅ `true`\nbefore", "the tool stays where it was shown"

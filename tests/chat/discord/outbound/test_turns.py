@@ -85,9 +85,9 @@ async def test_tools_are_a_line_each_and_mentions_ping_nobody(scene: Scene):
 async def test_the_reactions_come_in_order_and_one_at_a_time(scene: Scene):
     message = scene.asks("say first; tool echo hi; think; say last")
     thread = await scene.server.wait_for(lambda: message.thread)
-    asked = await scene.server.wait_for_message(thread, lambda one: one.buttons)
+    asked = await scene.server.wait_for_message(thread, lambda one: one.asks)
     await scene.server.wait_for(lambda: message.shown_reactions == ["👨‍💻"])
-    scene.ada.clicks(asked, label="✅ Allow once")
+    scene.ada.clicks(asked, label="Allow")
     await scene.idle(thread, 1)
     shown: list[str] = []
     for event in message.reaction_log:

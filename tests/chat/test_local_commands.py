@@ -119,7 +119,7 @@ async def test_without_a_session_an_option_is_kept_for_the_next_one(chat, harnes
 async def test_a_command_for_an_agent_that_can_not_start_ends_with_its_start(make_harness):
     chat = LocalChat(make_harness(argv=faulty("exit-at-once")).pool)
     await chat.open("demo", None, "me", Reader())
-    assert (await chat.command("demo", "model", None, "me")).startswith("Send a message first")
+    assert (await chat.command("demo", "model", None, "me")).endswith("Send a message first, then pick a model.")
 
 
 @pytest.mark.usefixtures("reader")
@@ -127,7 +127,7 @@ async def test_what_is_set_while_a_session_ends_is_kept_for_the_next_one(chat, h
     session = harness.session("demo")
     await chat.command("demo", "model", None, "me")
     ending = session.end("suspended")
-    assert "next start" in await chat.command("demo", "model", "shout", "me")
+    assert "starts next" in await chat.command("demo", "model", "shout", "me")
     await ending
     assert harness.pool.thread("demo").chosen == {"model": "shout"}
 

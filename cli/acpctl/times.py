@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import time
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from acpctl.quantities import number
+from acpctl.quantities import number, plural
 
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 86_400
+_UNITS: Final = {"s": 1, "m": _MINUTE, "h": _HOUR, "d": _DAY, "w": 7 * _DAY}
 _TIME_OF_DAY: Final = "%H:%M:%S"
 
 
@@ -50,3 +52,29 @@ def time_of_day(timestamp: str) -> str:
 def time_of_day_now() -> str:
     """The local time, as ``15:04:05``."""
     return time.strftime(_TIME_OF_DAY)
+
+
+def ago(timestamp: str) -> str:
+    """How long ago an RFC 3339 timestamp is, in words: ``2 minutes ago``; empty where it is not one."""
+    try:
+        seconds = int((datetime.now(UTC) - datetime.fromisoformat(timestamp)).total_seconds())
+    except (ValueError, OverflowError, TypeError):  # not a timestamp, or one without a time zone
+        return ""
+    for size, unit in ((_DAY, "day"), (_HOUR, "hour"), (_MINUTE, "minute"), (1, "second")):
+        if seconds >= size:
+            return f"{plural(seconds // size, unit)} ago"
+    return "just now"
+
+
+def moment(text: str) -> datetime | None:
+    """The time that ``10m`` or ``2h`` (so long ago; also s, d, w) or an RFC 3339 timestamp names, else ``None``."""
+    if found := re.fullmatch(r"(\d{1,9})([smhdw])", text):
+        try:
+            return datetime.now(UTC) - timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+        except OverflowError:  # before the year 1
+            return datetime.min.replace(tzinfo=UTC)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return at if at.tzinfo is not None else at.astimezone()

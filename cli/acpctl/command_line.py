@@ -30,8 +30,11 @@ COMMANDS: Final = (
     "health",
     "chat",
     "drain",
+    "reload",
+    "config",
     "tail",
     "events",
+    "audit",
     "top",
     "doctor",
 )

@@ -16,6 +16,9 @@ COMMANDS = {
     "health": ["health"],
     "doctor": ["doctor"],
     "kill": ["kill", "12345678", "--yes"],
+    "audit": ["audit"],
+    "config": ["config"],
+    "reload": ["reload"],
     "send": ["send", "12345678", "hi", "--allow"],
     "permit": ["permit", "12345678", "--allow"],
     "suspend": ["suspend", "12345678", "--yes"],
@@ -33,6 +36,10 @@ def hostile(text: str) -> dict:
         "owner": text,
     }
     return row("12345678", "busy", **members)
+
+
+def audit_entry(text: str) -> dict:
+    return {"id": 1, "at": text, "uid": None, "pid": None, "method": text, "target": text, "outcome": text}
 
 
 def options(text: str) -> list[dict]:
@@ -64,6 +71,9 @@ def test_nothing_that_a_command_prints_hides_anything(path, acpctl, name):
     with FakeDaemon(path, *map(hostile, TEXTS[:1])) as daemon:
         daemon.on("health.get", lambda *_: health(version=current[0]))
         daemon.on("sessions.send", lambda _, client: send(client, current[0]))
+        daemon.on("audit.list", lambda *_: {"entries": [audit_entry(current[0])], "more": False})
+        daemon.on("config.get", lambda *_: {"path": current[0], "config": {current[0]: [current[0]]}})
+        daemon.on("daemon.reload", lambda *_: {"reloaded": [current[0]], "needs_restart": [current[0]]})
         daemon.on("sessions.permit", lambda *_: {})
         daemon.on("sessions.suspend", lambda *_: {"outcome": current[0], "session_id": current[0]})
         for text in TEXTS:

@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 Message = dict[str, Any]
 
 METHODS = [
+    "audit.list",
     "chat.command",
     "chat.conversations",
     "chat.leave",
     "chat.open",
     "chat.permit",
     "chat.send",
+    "config.get",
     "daemon.drain",
+    "daemon.reload",
     "health.get",
     "sessions.cancel",
     "sessions.forget",

@@ -51,6 +51,10 @@ class StartError(AcpbotError):
     """The daemon could not start for a reason that is not in its configuration."""
 
 
+class StoreError(AcpbotError):
+    """The database can't be read now."""
+
+
 class CannotAsk(AcpbotError):
     """A question needs a terminal, and there is none."""
 

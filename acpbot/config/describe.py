@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -32,6 +33,11 @@ def describe(settings: Settings) -> str:
             for agent in value.values():
                 lines += _table(agent_table(agent.name), agent)
     return "\n".join(lines) + "\n"
+
+
+def shown(settings: Settings) -> dict[str, Any]:
+    """The same as one object; what is not set is left out."""
+    return tomllib.loads(describe(settings))
 
 
 def _table(name: str, struct: Struct) -> Iterator[str]:

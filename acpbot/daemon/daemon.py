@@ -16,14 +16,14 @@ from acpbot.aio import DISK, TaskSet, Threads, in_thread
 from acpbot.chat.local import LocalChat
 from acpbot.chat.operator import OperatorActions
 from acpbot.chat.platform import ChatFacts
-from acpbot.config import security
+from acpbot.config import describe, security
 from acpbot.daemon import descriptors, health
 from acpbot.daemon.drain import Drain
 from acpbot.daemon.loop_metrics import LoopLag, rss_bytes
-from acpbot.daemon.reload import Reload
+from acpbot.daemon.reload import Reload, Reloaded
 from acpbot.daemon.stop_signals import StopSignals
 from acpbot.daemon.systemd import ServiceManager, SystemdWatchdog, watchdog_interval
-from acpbot.errors import AcpbotError, StartError
+from acpbot.errors import AcpbotError, Conflict, StartError
 from acpbot.logs import get_logger
 from acpbot.management.access import AccessRule
 from acpbot.management.audit import Audit
@@ -139,6 +139,14 @@ class Daemon:
         else:
             self._reload.request()
 
+    async def _reload_now(self) -> Reloaded:
+        if self._stop.is_set():
+            raise Conflict("cannot reload: acpbot is stopping")
+        return await self._reload.now()
+
+    def _config(self) -> dict[str, Any]:
+        return {"path": self._settings.source, "config": describe.shown(self._settings)}
+
     # Start.
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> tuple[Pool, Drain, str | None]:
@@ -193,6 +201,8 @@ class Daemon:
                 chat=chat,
                 operator=operator,
                 drain=drain.drain,
+                reload=self._reload_now,
+                config=self._config,
                 is_of_an_agent=is_of_an_agent,
             )
             server = self._server = ManagementServer(services)

@@ -1,20 +1,22 @@
-"""SIGHUP: read the configuration again; a key that ``NEEDS_RESTART`` of its settings lists keeps its old value.
+"""Read the configuration again, by SIGHUP or by request.
 
-A bad configuration is refused as a whole. A changed key that needs a restart keeps its old value and is reported.
+A key that ``NEEDS_RESTART`` of its settings lists keeps its old value, and is reported. A bad configuration is refused
+as a whole.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, structs
 
 from acpbot.aio import DISK
 from acpbot.config.field_types import FieldType, keys_of
 from acpbot.config.settings import channel_table
-from acpbot.errors import ConfigError
+from acpbot.errors import ConfigError, InvalidParams, WireError
 from acpbot.logs import get_logger
+from acpbot.text import operator_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from acpbot.daemon.systemd import ServiceManager
 
 log = get_logger(__name__)
+
+_INTERNAL: Final = WireError("cannot read the configuration again: an internal error; see acpbot's log")
 
 
 def merge(in_force: Settings, wanted: Settings) -> Settings:
@@ -74,6 +78,13 @@ def _keys(table: str, struct: Struct) -> Iterator[tuple[str, Any]]:
             yield from _keys(f"{table}.{key}", value)
 
 
+class Reloaded(Struct, frozen=True):
+    """The names of the keys and tables that hold now, and of those that need a restart; see :func:`differences`."""
+
+    reloaded: list[str]
+    needs_restart: list[str]
+
+
 class Reload:
     """Reads the configuration again after each :meth:`request`, once at a time.
 
@@ -93,6 +104,7 @@ class Reload:
         self._apply = apply
         self._manager = manager
         self._requested = asyncio.Event()
+        self._waiting: list[asyncio.Future[Reloaded]] = []
         self.problem: str | None = None
         self.waiting: Sequence[str] = ()
 
@@ -100,23 +112,35 @@ class Reload:
         """Read the configuration again, soon."""
         self._requested.set()
 
+    async def now(self) -> Reloaded:
+        """Read the configuration again; what became of it. Raises InvalidParams where it is refused."""
+        waiting: asyncio.Future[Reloaded] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        self.request()
+        return await waiting
+
     async def run(self) -> None:
         """Serve requests until cancelled. The service manager gets READY again whatever happens."""
         while True:
             await self._requested.wait()
             self._requested.clear()
+            waiting, self._waiting = self._waiting, []
             try:
                 self._manager.reloading()
-                self._take(await DISK.run(self._load))
+                taken = self._take(await DISK.run(self._load))
+                _answer(waiting, taken)
             except ConfigError as error:
                 self._refuse(str(error))
+                _answer(waiting, InvalidParams(operator_line(str(error))))
             except asyncio.CancelledError:
+                _answer(waiting, _INTERNAL)
                 raise
             except BaseException as error:
                 # Broad: whatever failed, the problem is reported. What is no Exception ends this task, which the daemon
                 # starts again.
                 log.exception("reload_crashed")
                 self._refuse(f"cannot use the configuration: internal error ({type(error).__name__}), see the log")
+                _answer(waiting, _INTERNAL)
                 if not isinstance(error, Exception):
                     raise
             finally:
@@ -126,7 +150,7 @@ class Reload:
         self.problem = problem
         log.error("config_refused", reason=problem)
 
-    def _take(self, wanted: Settings) -> None:
+    def _take(self, wanted: Settings) -> Reloaded:
         merged = merge(self._in_force, wanted)
         changed, waiting = differences(self._in_force, merged), differences(merged, wanted)
         self._apply(merged)
@@ -137,3 +161,14 @@ class Reload:
         if waiting:
             log.warning("config_needs_restart", keys=", ".join(waiting))
         log.info("config_reloaded", source=wanted.source, changed=", ".join(changed) or "-")
+        return Reloaded(changed, waiting)
+
+
+def _answer(waiting: list[asyncio.Future[Reloaded]], answer: Reloaded | Exception) -> None:
+    for future in waiting:
+        if future.done():
+            continue  # nobody waits any more
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)

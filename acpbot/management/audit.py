@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acpbot.management.access import PeerCredentials
+    from acpbot.storage.history import AuditEntry
     from acpbot.storage.store import Store
 
 LOGGER: Final = "acpbot.audit"
@@ -65,6 +66,10 @@ class Audit:
             self._merged[key] = _Merged(self._clock(), target)
         self._log(key, target, outcome)
         self._store.audited(key.uid, key.pid, method, target, outcome)
+
+    async def entries(self, *, limit: int, before: int | None, thread: str | None) -> list[AuditEntry]:
+        """The newest entries, the newest first: as :meth:`Store.audit`."""
+        return await self._store.audit(limit=limit, before=before, thread=thread)
 
     def flush(self, *, everything: bool = False) -> None:
         """Write how often denials were repeated whose time is over; ``everything``: those of all."""

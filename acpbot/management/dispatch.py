@@ -15,6 +15,7 @@ from acpbot.logs import get_logger
 from acpbot.management import audit
 from acpbot.management.connection import Answer
 from acpbot.management.method import Call
+from acpbot.management.methods import audit as audit_methods
 from acpbot.management.methods import chat, daemon, health, operator, sessions, watch
 from acpbot.management.protocol import error_line, result_line
 from acpbot.storage.store import DENIED
@@ -45,9 +46,13 @@ class Dispatcher:
     def __init__(self, services: Services, *, running: int) -> None:
         self._services = services
         self._running = running
-        self.methods: dict[str, Method] = {**health.METHODS, **sessions.METHODS, **watch.METHODS}
-        if services.drain is not None:
-            self.methods |= daemon.METHODS
+        self.methods: dict[str, Method] = {
+            **health.METHODS,
+            **sessions.METHODS,
+            **watch.METHODS,
+            **audit_methods.METHODS,
+            **daemon.methods(services),
+        }
         if services.chat is not None:
             self.methods |= chat.METHODS
         if services.operator is not None:

@@ -144,7 +144,8 @@ class Operator(Protocol):
 class Services:
     """Everything that the daemon lends to the wire. Methods whose service is ``None`` are not served.
 
-    ``health``: the result of ``health.get``. ``drain``: :meth:`acpbot.daemon.drain.Drain.drain`. ``is_of_an_agent``:
+    ``health``: the result of ``health.get``. ``drain``: :meth:`acpbot.daemon.drain.Drain.drain`. ``reload``: read the
+    configuration again; the result of ``daemon.reload``. ``config``: that of ``config.get``. ``is_of_an_agent``:
     whether an agent started the process of this pid (such a process must not manage the daemon), ``None`` where nobody
     can tell; it may block.
     """
@@ -158,6 +159,8 @@ class Services:
     chat: Chat | None = None
     operator: Operator | None = None
     drain: Callable[..., DaemonState] | None = None
+    reload: Callable[[], Awaitable[msgspec.Struct]] | None = None
+    config: Callable[[], dict[str, Any]] | None = None
     is_of_an_agent: Callable[[int], bool | None] = lambda _pid: False
 
 

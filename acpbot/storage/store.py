@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from acpbot.aio import DISK
+from acpbot.errors import StoreError
 from acpbot.storage.database import Database, damaged
+from acpbot.storage.history import AuditEntry, read_audit
 from acpbot.storage.records import (
     CostRecord,
     KnownThread,
@@ -258,6 +261,16 @@ class Store:
             "(SELECT sequence FROM audit WHERE kind = ? ORDER BY sequence DESC LIMIT 1 OFFSET ?)",
             *(kind, kind, AUDIT_MOST[kind]),
         )
+
+    async def audit(self, *, limit: int, before: int | None = None, thread: str | None = None) -> list[AuditEntry]:
+        """What was audited, the newest first. Parameters as :func:`read_audit`'s. Raises StoreError."""
+        if self._database is None:
+            return []
+        await self.durable()
+        try:
+            return await DISK.run(read_audit, self._database.path, limit=limit, before=before, thread=thread)
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot read the audit: {error}") from None
 
     def denied_again(self, uid: int | None, pid: int | None, method: str, times: int) -> None:
         """The newest denial of these was repeated so many times."""

@@ -10,6 +10,8 @@ from acpctl.exit_codes import NOT_FOUND, USAGE
 from acpctl.text import clean
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from acpctl.client import DaemonConnection
 
 _MAX_LENGTH: Final = 200
@@ -65,6 +67,42 @@ def fetch_session(connection: DaemonConnection, ref: ThreadRef) -> dict[str, Any
     if ref.exact and session["thread_id"] != ref.thread:
         raise _not_found(ref, f"cannot find thread {ref.thread}")
     return session
+
+
+def fetch_sessions(
+    connection: DaemonConnection,
+    refs: list[ThreadRef],
+    *,
+    exact: bool,
+    verb: str,
+    check: Callable[[dict[str, Any]], str],
+) -> list[dict[str, Any]]:
+    """The session of each thread, once. Raises one ``CliError`` for all threads to which it can't be done.
+
+    ``verb`` is what the user wants to do; ``exact``: without asking, so that a suffix will not do. ``check`` says why
+    it can't be done to a session, as a clause; empty where it can.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    problems: list[CliError] = []
+    for ref in refs:
+        try:
+            row = fetch_session(connection, ref)
+        except CliError as error:
+            if error.exit_code != NOT_FOUND:
+                raise
+            problems.append(error)
+            continue
+        thread = clean(row["thread_id"])
+        if exact and row["thread_id"] != ref.thread:
+            advice = f"--yes takes exact ids only, and this one is {thread}"
+            problems.append(CliError(f"cannot {verb} {clean(ref.argument)} without asking: {advice}", USAGE))
+        elif reason := check(row):
+            problems.append(CliError(f"cannot {verb} {thread}: {reason}", NOT_FOUND))
+        found[row["thread_id"]] = row
+    if problems:
+        lines = [problem.message for problem in problems]
+        raise CliError("\n".join([*lines, "nothing was done"]), max(problem.exit_code for problem in problems))
+    return list(found.values())
 
 
 def _not_found(ref: ThreadRef, message: str) -> CliError:

@@ -54,6 +54,14 @@ def time_of_day_now() -> str:
     return time.strftime(_TIME_OF_DAY)
 
 
+def local_time(timestamp: str) -> str:
+    """The local date and time of an RFC 3339 timestamp, as ``2026-11-24 15:04:05``; itself where it is not one."""
+    try:
+        return datetime.fromisoformat(timestamp).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError):  # not a timestamp, or beyond the year 9999 in our time zone
+        return timestamp
+
+
 def ago(timestamp: str) -> str:
     """How long ago an RFC 3339 timestamp is, in words: ``2 minutes ago``; empty where it is not one."""
     try:

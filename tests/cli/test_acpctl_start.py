@@ -354,7 +354,7 @@ def test_completion_without_a_daemon_offers_nothing(program):
 
 def test_completion_offers_commands(program):
     result = program(_ACPCTL_COMPLETE="complete_bash", COMP_WORDS="acpctl s", COMP_CWORD="1")
-    assert result.out.split() == ["sessions", "show"]
+    assert result.out.split() == ["sessions", "show", "send", "suspend"]
 
 
 def test_show_completion_prints_the_script(program):

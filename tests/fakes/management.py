@@ -17,18 +17,26 @@ if TYPE_CHECKING:
 Message = dict[str, Any]
 
 METHODS = [
+    "audit.list",
     "chat.command",
     "chat.conversations",
     "chat.leave",
     "chat.open",
     "chat.permit",
     "chat.send",
+    "config.get",
     "daemon.drain",
+    "daemon.reload",
     "health.get",
     "sessions.cancel",
+    "sessions.forget",
     "sessions.get",
     "sessions.kill",
     "sessions.list",
+    "sessions.permit",
+    "sessions.restart",
+    "sessions.send",
+    "sessions.suspend",
     "sessions.tail",
     "sessions.watch",
 ]

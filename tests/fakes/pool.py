@@ -12,6 +12,7 @@ from acpbot.chat.earlier_conversations import KnownConversation, KnownConversati
 from acpbot.chat.platform import ChatFacts
 from acpbot.config.security import Finding
 from acpbot.daemon import health
+from acpbot.daemon.reload import Reloaded
 from acpbot.errors import Ambiguous, Conflict, InvalidParams, NotFound
 from acpbot.runtimes.runtime import LimitNotHeld
 from acpbot.sessions.options import NotSet
@@ -399,6 +400,18 @@ class FakeDrain:
     def drain(self, *, on: bool, deadline_seconds: float | None) -> DaemonState:
         self.asked.append((on, deadline_seconds))
         return "draining" if on else "running"
+
+
+class FakeReload:
+    """``answer``: what a reload returns, or raises."""
+
+    def __init__(self) -> None:
+        self.answer: Reloaded | Exception = Reloaded(["[pool] max_sessions"], ["[log] format"])
+
+    async def now(self) -> Reloaded:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
 
 
 def make_health_inputs(**changes: Any) -> health.HealthInputs:

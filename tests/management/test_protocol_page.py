@@ -170,6 +170,11 @@ def test_a_real_daemon_speaks_as_documented(tmp_path):
         target = {"thread_id": "demo", "session_id": live["sessions.list"]["sessions"][0]["session_id"]}
         sent = wire.call("sessions.send", thread="demo", text="say queued")
         assert differences(sent, answers["sessions.send"]) == []
+        live["daemon.reload"] = wire.call("daemon.reload")
+        live["audit.list"] = wire.call("audit.list", thread="demo")
+        shown = wire.call("config.get")
+        assert shown["path"] == str(daemon.config)
+        assert shown["config"]["pool"]["max_sessions"] == 10
         live["sessions.kill"] = wire.call("sessions.kill", targets=[target], grace_seconds=0.2)
         live["daemon.drain"] = wire.call("daemon.drain", on=True, deadline_seconds=60)
         assert "daemon.drain" in wire.hello["params"]["capabilities"]

@@ -16,7 +16,7 @@ from acpbot.management.method import Services
 from acpbot.management.protocol import Limits
 from acpbot.management.server import ManagementServer
 from acpbot.storage.store import Store
-from tests.fakes.pool import FakeDrain, FakeHub, FakeOperator, FakePool, make_health_inputs, make_row
+from tests.fakes.pool import FakeDrain, FakeHub, FakeOperator, FakePool, FakeReload, make_health_inputs, make_row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LIMIT = 10
 THREAD = "1417221234567890123"
 AGREED = object()
+CONFIG = {"default_agent": "default", "agent": {"command": "codex-acp"}, "pool": {"max_sessions": 10}}
 
 
 class Harness:
@@ -39,19 +40,22 @@ class Harness:
         self.hub = FakeHub()
         self.operator = FakeOperator(self.pool)
         self.drain = FakeDrain()
+        self.reload = FakeReload()
         self.state: DaemonState = "running"
         self.limits = limits or Limits()
         members: dict[str, Any] = {
+            "audit": Audit(Store()),
             "chat": self.hub,
             "operator": self.operator,
             "drain": self.drain.drain,
+            "reload": self.reload.now,
+            "config": lambda: {"path": "/etc/acpbot/config.toml", "config": CONFIG},
             "health": lambda: health.report(make_health_inputs()),
         }
         self.services = Services(
             version="0.1.0",
             state=lambda: self.state,
             rule=rule or AccessRule(),
-            audit=Audit(Store()),
             pool=self.pool,
             **members | services,
         )

@@ -1,13 +1,16 @@
-"""``daemon.*``."""
+"""``daemon.*`` and ``config.get``."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from msgspec import Meta
+from msgspec import Meta, to_builtins
 
 from acpbot.errors import InvalidParams, NotFound
-from acpbot.management.method import Call, Method, Params
+from acpbot.management.method import Call, Method, NoParams, Params
+
+if TYPE_CHECKING:
+    from acpbot.management.method import Services
 
 MAX_DEADLINE_SECONDS: Final = 86_400
 
@@ -30,4 +33,34 @@ def drain(call: Call, params: DaemonDrain) -> dict[str, Any]:
     return {"state": state}
 
 
-METHODS: Final = {"daemon.drain": Method("admin", DaemonDrain, drain)}
+async def reload(call: Call, _params: NoParams) -> dict[str, Any]:
+    """Read the configuration again, and say what came of it."""
+    if call.services.reload is None:
+        raise NotFound("cannot reload: this acpbot does not offer it")
+    try:
+        answer = to_builtins(await call.services.reload())
+    except InvalidParams:
+        call.audit("daemon", "configuration refused")  # the file is wrong, not the request
+        raise
+    call.audit("daemon", f"reloaded {', '.join(answer['reloaded']) or 'nothing'}")
+    return dict(answer)
+
+
+def config(call: Call, _params: NoParams) -> dict[str, Any]:
+    """The configuration in force, without its secrets."""
+    if call.services.config is None:
+        raise NotFound("cannot show the configuration: this acpbot does not offer it")
+    return call.services.config()
+
+
+def methods(services: Services) -> dict[str, Method]:
+    """The methods that ``services`` carry."""
+    offered = {"daemon.drain": services.drain, "daemon.reload": services.reload, "config.get": services.config}
+    return {name: method for name, method in METHODS.items() if offered[name] is not None}
+
+
+METHODS: Final = {
+    "daemon.drain": Method("admin", DaemonDrain, drain),
+    "daemon.reload": Method("admin", NoParams, reload),
+    "config.get": Method("admin", NoParams, config),
+}

@@ -28,7 +28,7 @@ def require_terminal(advice: str) -> None:
             raise CliError(f"cannot ask for a confirmation: {name} is not a terminal; {advice}", USAGE)
 
 
-def confirm_sessions(rows: Sequence[Row], out: Output) -> bool:
+def confirm_sessions(rows: Sequence[Row], out: Output, *, verb: str = "End") -> bool:
     """Show the sessions with their running tools and processes, and ask; only ``y`` and ``yes`` mean yes."""
     for row in rows:
         for line in out.err.table(*session_table([row], out.err)):
@@ -42,7 +42,7 @@ def confirm_sessions(rows: Sequence[Row], out: Output) -> bool:
                 out.note(line)
         out.note("")
     what = "this session" if len(rows) == 1 else f"these {len(rows):,} sessions"
-    return _ask(f"End {what}? [y/N] ", out).lower() in {"y", "yes"}
+    return ask(f"{verb} {what}? [y/N] ", out).lower() in {"y", "yes"}
 
 
 def _doing(row: Row) -> list[str]:
@@ -65,7 +65,7 @@ def confirm_count(rows: Sequence[Row], out: Output) -> bool:
         out.note(line)
     processes = sum(whole_number(row.get("processes")) for row in rows)
     out.note(f"{plural(len(rows), 'session')} and {plural(processes, 'process', 'processes')} will end")
-    answer = _ask(f"To end all {plural(len(rows), 'session')} above, type their number: ", out)
+    answer = ask(f"To end all {plural(len(rows), 'session')} above, type their number: ", out)
     if not (answer.isascii() and answer.isdigit() and len(answer) < 10):  # noqa: PLR2004 - digits that int() takes fast
         return False
     if int(answer) != len(rows):
@@ -73,13 +73,16 @@ def confirm_count(rows: Sequence[Row], out: Output) -> bool:
     return True
 
 
-def _ask(question: str, out: Output) -> str:
-    """The line that the user types, stripped; empty where the input ends before its newline (Ctrl-D)."""
+def ask(question: str, out: Output, *, interrupted: str = "nothing was ended") -> str:
+    """The line that the user types, stripped; empty where the input ends before its newline (Ctrl-D).
+
+    ``interrupted``: what Ctrl-C says.
+    """
     out.note(question, "bold", end="")
     try:
         answer = sys.stdin.readline()
     except KeyboardInterrupt:
-        out.note("\nnothing was ended")
+        out.note(f"\n{interrupted}")
         raise
     if answer.endswith("\n"):
         return answer.strip()

@@ -1,0 +1,102 @@
+"""`acpctl audit`: who did what."""
+
+import pwd
+from typing import Annotated, Any, Final
+
+import typer
+
+from acpctl.client import DaemonConnection
+from acpctl.exit_codes import DONE
+from acpctl.options import GlobalOptions, OutputFormat, global_options
+from acpctl.quantities import number
+from acpctl.render.table import Cell, Column
+from acpctl.text import clean
+from acpctl.thread_completion import complete_thread
+from acpctl.thread_refs import parse_thread
+from acpctl.times import local_time
+
+EPILOG = "Examples: `acpctl audit`; `acpctl audit --thread 1234 -n 200`; `acpctl audit -o json | jq .entries[]`."
+
+_PAGE: Final = 1000
+_COLUMNS: Final = (
+    Column("AT"),
+    Column("USER"),
+    Column("PID", right=True),
+    Column("METHOD"),
+    Column("TARGET", shrink="head", min_width=12, good_width=20),
+    Column("OUTCOME", shrink="tail", min_width=12, good_width=30),
+)
+
+Entry = dict[str, Any]
+
+
+def run(
+    context: typer.Context,
+    *,
+    thread: Annotated[
+        str | None,
+        typer.Option(metavar="THREAD", help="Only what is about this thread.", autocompletion=complete_thread),
+    ] = None,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=1, metavar="N", help="So many entries, the latest.")] = 50,
+    output: OutputFormat = "table",
+) -> int:
+    """Show who did what.
+
+    Changes, denials, and what acpbot answered to agents by itself; the latest at the end.
+    """
+    params: dict[str, Any] = {} if thread is None else {"thread": parse_thread(thread).thread}
+    options = global_options(context)
+    with options.connect() as connection:
+        connection.require("audit.list", "show the audit")
+        entries, more = _fetch(connection, options, params, lines)
+    out = options.out
+    if output == "json":
+        out.json({"entries": entries, "more": more})
+    elif entries:
+        out.lines(out.table(_COLUMNS, [_cells(entry, terminal=out.terminal) for entry in reversed(entries)]))
+        if more and out.terminal:
+            out.note("older entries are left out; -n shows more", "dim")
+    else:
+        out.note("no entries")
+    return DONE
+
+
+def _fetch(
+    connection: DaemonConnection, options: GlobalOptions, params: dict[str, Any], count: int
+) -> tuple[list[Entry], bool]:
+    """The latest entries, the latest first, and whether there are older ones."""
+    entries: list[Entry] = []
+    while True:
+        page = {"limit": min(_PAGE, count - len(entries)), **params}
+        if entries:
+            page["before"] = entries[-1].get("id")
+        connection.reset_deadline(options.timeout)
+        answer = connection.call("audit.list", page)
+        found = connection.parse_rows(answer, "entries", "audit.list")
+        entries += found
+        if not answer.get("more") or not found or len(entries) >= count:
+            return entries, bool(answer.get("more"))
+
+
+def _cells(entry: Entry, *, terminal: bool) -> list[Cell]:
+    at, pid = clean(entry.get("at")), number(entry.get("pid"))
+    outcome = clean(entry.get("outcome"))
+    return [
+        (local_time(at) if terminal else at, "dim"),
+        (_user(entry.get("uid")), ""),
+        ("-" if pid is None else f"{pid:.0f}", "dim"),
+        (clean(entry.get("method")), ""),
+        (clean(entry.get("target")) or "-", "bold"),
+        (outcome, "alert" if outcome in {"denied", "failed"} else ""),
+    ]
+
+
+def _user(uid: object) -> str:
+    """The name of a user of this machine, else the number; ``-`` where acpbot did it by itself."""
+    found = number(uid)
+    if found is None:
+        return "-"
+    try:
+        return clean(pwd.getpwuid(int(found)).pw_name)
+    except (KeyError, OverflowError):
+        return f"{found:.0f}"

@@ -1,0 +1,105 @@
+"""`acpctl permit`: answer the permission request that waits in a thread."""
+
+from typing import Annotated, Any
+
+import typer
+
+from acpctl.client import objects
+from acpctl.errors import CliError
+from acpctl.exit_codes import DENIED, DONE, FAILED, NOT_FOUND, USAGE
+from acpctl.options import OutputFormat, ThreadArgument, global_options
+from acpctl.render.output import Output
+from acpctl.render.session_rows import permission_lines
+from acpctl.terminal.confirm import ask, require_terminal
+from acpctl.text import clean
+from acpctl.thread_refs import fetch_session, parse_thread
+
+EPILOG = (
+    "Examples: `acpctl permit 1234` shows the request and asks; `acpctl permit 1234 --allow` allows it once; "
+    "`acpctl permit 1234 --reject`; `acpctl permit 1234 allow_always` names the agent's option by its id or kind."
+)
+
+Option = dict[str, Any]
+
+
+def run(
+    context: typer.Context,
+    thread: ThreadArgument,
+    option: Annotated[
+        str | None, typer.Argument(metavar="[OPTION]", help="One of the request's options, by its id or its kind.")
+    ] = None,
+    *,
+    allow: Annotated[bool, typer.Option("--allow", help="Allow it, once.")] = False,
+    reject: Annotated[bool, typer.Option("--reject", help="Reject it, once.")] = False,
+    output: OutputFormat = "table",
+) -> int:
+    """Answer the open permission request of a thread.
+
+    Shows all of it and asks. The thread reads that an admin has answered.
+    """
+    if allow + reject + (option is not None) > 1:
+        raise CliError("cannot answer twice: give one of --allow, --reject and OPTION", USAGE)
+    asks = not (allow or reject or option)
+    if asks:
+        require_terminal("to answer without asking, give --allow, --reject or the id of an option")
+    ref = parse_thread(thread)
+    options = global_options(context)
+    out = options.out
+    with options.connect() as connection:
+        connection.require("sessions.permit", "answer")
+        row = fetch_session(connection, ref)
+        if connection.access == "read":
+            raise CliError("cannot answer: your access to this acpbot is read-only", DENIED)
+    found = clean(row["thread_id"])
+    permission = row.get("permission")
+    if not isinstance(permission, dict):
+        what = "; the agent asks a question: answer it in the thread" if isinstance(row.get("question"), dict) else ""
+        raise CliError(f"cannot answer: no permission request is open in {found}{what}", NOT_FOUND)
+    offered = objects(permission.get("options"))
+    if asks:
+        for line in permission_lines(row):
+            out.note(line)
+        chosen = _ask(offered, out)
+        if chosen is None:
+            out.note("nothing was answered")
+            return FAILED
+    else:
+        wanted = option or ("allow_once" if allow else "reject_once")
+        chosen = _named(offered, wanted, clean(permission.get("withheld")))
+    # Asking may have taken any time: another connection has its own deadline.
+    with options.connect() as connection:
+        params = {"thread": row["thread_id"], "request": permission.get("request"), "option": chosen.get("option_id")}
+        answer = connection.call("sessions.permit", params)
+    if output == "json":
+        out.json(answer)
+    else:
+        what = clean(row.get("waiting_for") or permission.get("title"))
+        out.data(f"{found}  {_words(chosen)}: {what}")
+    return DONE
+
+
+def _words(option: Option) -> str:
+    return clean(option.get("kind") or option.get("name")).replace("_", " ")
+
+
+def _named(offered: list[Option], wanted: str, withheld: str) -> Option:
+    """The option of that id, else the first one of that kind. Raises ``CliError``."""
+    for key in ("option_id", "kind"):
+        for one in offered:
+            if one.get(key) == wanted:
+                return one
+    if withheld and wanted.startswith("allow"):
+        raise CliError(f"cannot allow it: {withheld}; `--reject` rejects it", NOT_FOUND)
+    named = ", ".join(f"{clean(one.get('option_id'))} ({clean(one.get('kind'))})" for one in offered) or "none"
+    raise CliError(f"cannot choose {clean(wanted)!r}: the options are {named}", USAGE)
+
+
+def _ask(offered: list[Option], out: Output) -> Option | None:
+    """The option that the user chooses by its number, id or kind; ``None`` for anything else."""
+    for number, one in enumerate(offered, 1):
+        out.note(f"  {number}  {_words(one)}: {clean(one.get('name'))}")
+    typed = ask("Answer by a number [none]: ", out, interrupted="nothing was answered").lower()
+    for number, one in enumerate(offered, 1):
+        if typed and typed in {str(number), clean(one.get("option_id")).lower(), clean(one.get("kind")).lower()}:
+            return one
+    return None

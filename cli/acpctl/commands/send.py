@@ -1,0 +1,222 @@
+"""`acpctl send`: one prompt into any thread; with --wait its answer on stdout."""
+
+import sys
+from typing import Annotated, Any, Final
+
+import typer
+
+from acpctl.chat.chat_text import stop_text
+from acpctl.client import DaemonConnection, objects
+from acpctl.errors import CliError, DaemonError
+from acpctl.exit_codes import DONE, FAILED, INTERRUPTED, USAGE
+from acpctl.options import GlobalOptions, OutputFormat, global_options
+from acpctl.quantities import whole_number
+from acpctl.render.output import Output
+from acpctl.text import clean, clean_lines
+from acpctl.thread_completion import complete_thread
+from acpctl.thread_refs import parse_thread
+
+EPILOG = (
+    "Examples: `acpctl send 1234 'run the tests' --wait`; `git diff | acpctl send 1234 - --wait --allow`; "
+    "`acpctl send --channel 1417221234567890123 'fix the parser'`. Without TEXT, or with -, all of stdin is the prompt."
+)
+
+_FAILED: Final = frozenset({"error", "cancelled", "kept"})
+_ENDED: Final = frozenset({"completed", "failed"})
+
+Event = dict[str, Any]
+
+
+def run(
+    context: typer.Context,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="THREAD [TEXT|-]",
+            help="The thread, as in `acpctl show`, and the prompt; with --channel the prompt only.",
+            autocompletion=complete_thread,
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    channel: Annotated[
+        str | None, typer.Option(metavar="ID", help="Begin a thread in this Discord channel, in place of THREAD.")
+    ] = None,
+    agent: Annotated[
+        str | None, typer.Option(metavar="NAME", help="For a conversation that begins with this prompt.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Print the answer, and return when it is complete.")] = False,
+    allow: Annotated[
+        bool, typer.Option("--allow", help="Allow what this turn asks permission for; implies --wait.")
+    ] = False,
+    output: OutputFormat = "table",
+) -> int:
+    """Send a prompt into any thread.
+
+    The thread shows it as an admin's, and the answer below it.
+    """
+    given = list(words or [])
+    target = _target(given, channel)
+    if len(given) > 1:
+        raise CliError("cannot send more than one text: put the prompt in quotes", USAGE)
+    options = global_options(context)
+    with options.connect() as connection:
+        connection.require("sessions.send", "send")
+        params = {**target, "text": _prompt(given[0] if given else "-", options.out)}
+        if agent is not None:
+            params["agent"] = agent
+        connection.reset_deadline()  # reading stdin may have taken any time
+        answer = connection.call("sessions.send", params)
+        if wait or allow:
+            return _wait(options, connection, answer, allow=allow, output=output)
+    if output == "json":
+        options.out.json(answer)
+    else:
+        options.out.data(f"{clean(answer.get('thread_id'))}  {_position(answer)}")
+    return DONE
+
+
+def _target(given: list[str], channel: str | None) -> dict[str, str]:
+    """Where the prompt goes; takes the thread out of ``given``."""
+    if channel is not None:
+        return {"channel": parse_thread(channel).thread}
+    if not given:
+        raise CliError("cannot send: give a THREAD, or --channel ID; see `acpctl send --help`", USAGE)
+    return {"thread": parse_thread(given.pop(0)).thread}
+
+
+def _prompt(text: str, out: Output) -> str:
+    """The text, or all of stdin."""
+    if text == "-":
+        if sys.stdin is None:
+            raise CliError("cannot read the prompt: stdin is closed; give it as TEXT", USAGE)
+        if sys.stdin.isatty():
+            out.note("type the prompt, then Ctrl-D", "dim")
+        try:
+            text = sys.stdin.buffer.read().decode("utf-8")
+        except UnicodeDecodeError:
+            raise CliError("cannot send stdin: it is not UTF-8", USAGE) from None
+        except OSError as error:
+            raise CliError(f"cannot read the prompt from stdin: {error.strerror or error}", USAGE) from None
+    text = text.rstrip("\r\n")
+    if not text.strip():
+        raise CliError("cannot send an empty prompt: give TEXT, or write it to stdin", USAGE)
+    return text
+
+
+def _position(answer: Event) -> str:
+    queued = whole_number(answer.get("queued"))
+    return f"queued, {queued} ahead" if queued else "sent"
+
+
+def _wait(options: GlobalOptions, connection: DaemonConnection, answer: Event, *, allow: bool, output: str) -> int:
+    """Print the turn until it ends; the exit code."""
+    out, thread = options.out, clean(answer.get("thread_id"))
+    if whole_number(answer.get("queued")) or output != "json":
+        out.note(f"{thread}  {_position(answer)}", "dim")
+    turn = _Turn(connection, out, thread, allow=allow, streams=output != "json")
+    try:
+        while turn.end is None and not out.reader_gone:
+            for message in connection.receive():
+                event = message.get("params")
+                if message.get("method") == "chat.event" and isinstance(event, dict):
+                    turn.handle(event)
+    except KeyboardInterrupt:
+        out.note(f"the turn goes on; `acpctl cancel {thread}` stops it")
+        return INTERRUPTED
+    if turn.end is None:
+        return DONE
+    if output == "json":
+        out.json({**answer, **{key: turn.end.get(key) for key in ("stop_reason", "text", "error")}})
+    elif reason := stop_text(clean(turn.end.get("stop_reason")), clean_lines(turn.end.get("error") or "")):
+        out.note(reason)
+    return FAILED if turn.end.get("stop_reason") in _FAILED else DONE
+
+
+class _Turn:
+    """The turn of our prompt: its text goes to stdout where ``streams``, all else to stderr."""
+
+    def __init__(self, connection: DaemonConnection, out: Output, thread: str, *, allow: bool, streams: bool) -> None:
+        self.end: Event | None = None
+        self._connection = connection
+        self._out = out
+        self._thread = thread
+        self._allow = allow
+        self._streams = streams
+        self._text = ""
+        self._printed = 0  # characters of the text
+        self._open_line = False  # stdout is in the middle of a line
+        self._tools: dict[str, str] = {}
+        self._asked: set[str] = set()
+
+    def handle(self, event: Event) -> None:
+        """Show one ``chat.event``; the daemon sends the turn anew where we have missed something of it."""
+        match event.get("type"):
+            case "turn_start":
+                self._text = ""
+            case "text":
+                self._text += clean_lines(event.get("text"))
+                self._print(self._text)
+            case "tool":
+                self._tool(event)
+            case "permission":
+                self._permission(event)
+            case "question":
+                self._note_break()
+                asked = clean(event.get("message"))
+                self._out.note(f"the agent asks: {asked}; answer it in the thread", "yellow")
+            case "notice":
+                self._note_break()
+                self._out.note(clean(event.get("text")))
+            case "turn_end":
+                self.end = event
+                self._finish(clean_lines(event.get("text")))
+
+    def _print(self, text: str) -> None:
+        if self._streams and len(text) > self._printed:
+            self._out.data(text[self._printed :], end="")
+            self._open_line = not text.endswith("\n")
+            self._printed = len(text)
+
+    def _finish(self, text: str) -> None:
+        if not self._printed:  # else it is the same, as it came
+            self._print(text)
+        self._note_break()
+
+    def _note_break(self) -> None:
+        """End the line that stdout is in."""
+        if self._open_line:
+            self._out.data("")
+            self._open_line = False
+
+    def _tool(self, event: Event) -> None:
+        call, status, title = clean(event.get("tool_call_id")), clean(event.get("status")), clean(event.get("title"))
+        if call not in self._tools or (status in _ENDED and self._tools[call] != status):
+            self._note_break()
+            self._out.note(f"tool: {title}{f', {status}' if status in _ENDED else ''}", "dim")
+        self._tools[call] = status
+
+    def _permission(self, event: Event) -> None:
+        request = clean(event.get("request"))
+        if request in self._asked:
+            return
+        self._asked.add(request)
+        self._note_break()
+        what = clean(event.get("action") or event.get("title"))
+        if not self._allow:
+            self._out.note(f"permission wanted: {what}; answer it with `acpctl permit {self._thread}`", "yellow")
+            return
+        options = {clean(one.get("kind")): one for one in reversed(objects(event.get("options")))}
+        allowed = options.get("allow_once") or options.get("allow_always")
+        chosen = allowed or options.get("reject_once") or options.get("reject_always")
+        if chosen is None:
+            self._out.note(f"permission wanted, and there is no answer to give: {what}", "yellow")
+            return
+        why = "" if allowed else f": {clean(event.get('withheld')) or 'the agent offers no way to allow it'}"
+        self._out.note(f"{'allowed' if allowed else 'rejected'}: {what}{why}", "yellow")
+        try:
+            self._connection.reset_deadline()
+            answer = {"thread": self._thread, "request": event.get("request"), "option": chosen.get("option_id")}
+            self._connection.call("sessions.permit", answer)
+        except DaemonError as error:
+            self._out.note(error.message)

@@ -1,0 +1,24 @@
+"""`acpctl suspend`: end agents' processes, and keep their conversations."""
+
+from typing import Annotated
+
+import typer
+
+from acpctl.commands.restart import end_and_keep
+from acpctl.options import OutputFormat, ThreadArguments, global_options
+
+EPILOG = "Examples: `acpctl suspend 1234`; `acpctl suspend --yes 1417221234567890123`, without a question."
+
+
+def run(
+    context: typer.Context,
+    thread: ThreadArguments = None,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; takes exact ids only.")] = False,
+    output: OutputFormat = "table",
+) -> int:
+    """End sessions and keep their conversations.
+
+    The thread's next message resumes its conversation. Asks where a turn runs or waits, which ends too.
+    """
+    return end_and_keep(global_options(context), "suspend", thread or [], yes=yes, output=output)

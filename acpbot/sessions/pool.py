@@ -22,6 +22,7 @@ from acpbot.sessions.thread import ThreadRegistry, title_from
 from acpbot.sessions.turn import DEFERRED, TurnEnd, finish_all
 from acpbot.sessions.views import Detail, KillResult, OutdatedSessions, PoolCounts, Row, Target, changed_keys
 from acpbot.sessions.watchdog import Watchdog
+from acpbot.sessions.watcher import Watcher
 from acpbot.sessions.workspace import check_thread_id
 from acpbot.storage.records import ProcessRecord, ThreadRecord, TurnRecord
 from acpbot.storage.store import Store
@@ -65,6 +66,7 @@ class Pool:
     ) -> None:
         self.store = store or Store()
         self.draining = self.stopping = False
+        self.watcher = Watcher()
         self._settings = SettingsInForce(settings)
         self._removed_agents: dict[str, AgentSettings] = {}
         self._launcher = launcher
@@ -405,6 +407,7 @@ class Pool:
 
     async def turn_starting(self, turn: Turn) -> None:
         """Have it on disk that the prompt may have been sent, before it is: no later daemon may send it again."""
+        turn.watcher = self.watcher
         if turn.message is not None:
             self.store.turn_started(turn.turn_id)
             await self.store.durable()
@@ -432,6 +435,7 @@ class Pool:
         thread.used_at = self._wall()
         session.options.usage.settle()
         self._publish("gone", session.row())
+        self.watcher.session_ended(thread.agent, reason)
         if reason == "start_failed":
             is_for_operators = thread.platform in self._threads.unlimited
             detail = detail if is_for_operators else session.detail_for_people or detail

@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 READY     := $(VENV)/.ready
 
-.PHONY: demo test coverage test-agents campaigns attacks soak fuzz lint types contracts check completions dist dist-check bench clean
+.PHONY: demo test coverage test-agents campaigns attacks soak fuzz lint types contracts check completions dashboard man pictures dist dist-check bench clean
 .DEFAULT_GOAL := demo
 
 $(INSTALLED): pyproject.toml
@@ -47,6 +47,9 @@ check: lint types contracts test  ## what CI runs
 
 completions: $(READY)  ## generate packaging/completions
 	@$(BIN)/python packaging/completions/generate.py
+
+dashboard: $(READY)  ## generate packaging/grafana
+	@$(BIN)/python packaging/grafana/make_dashboard.py
 
 dist: $(READY)  ## the source archive, and the wheel made from it, in dist/
 	@rm -rf dist

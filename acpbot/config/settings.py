@@ -248,6 +248,7 @@ class ProbeSettings(Struct, frozen=True, kw_only=True):
         str, ft.bind, Meta(description='"host:port" or "[IPv6 address]:port"', examples=["127.0.0.1:8090"])
     ] = "127.0.0.1:8090"
     grace_seconds: Annotated[float, Meta(ge=0, le=3600)] = 15
+    metrics: bool = False
 
     @property
     def host(self) -> str:

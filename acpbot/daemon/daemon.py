@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from acpbot.chat.discord.discord_chat import DiscordChat
     from acpbot.config.settings import Settings
+    from acpbot.daemon.metrics import Metrics
 
 log = get_logger(__name__)
 
@@ -91,6 +92,7 @@ class Daemon:
         self._loop_lag: LoopLag | None = None
         self._discord: DiscordChat | None = None
         self._socket_watch: SocketWatch | None = None
+        self._metrics: Metrics | None = None
 
     async def run(self, *, stop_at_eof: bool = False) -> None:
         """Start, serve, drain, and stop. ``stop_at_eof``: stop when stdin closes.
@@ -241,7 +243,14 @@ class Daemon:
         from acpbot.management.probes import Probes  # noqa: PLC0415 - aiohttp is loaded only where it is wanted
 
         settings = self._settings.management.probes
-        probes = Probes(lambda: health.readiness(self._health_inputs(pool, drain)), settings.host, settings.port)
+        page = None
+        if settings.metrics:
+            from acpbot.daemon.metrics import Metrics  # noqa: PLC0415 - the same for prometheus_client
+
+            pool.watcher = self._metrics = Metrics(pool, lambda: self._health_inputs(pool, drain))
+            page = self._metrics.page
+        inputs = partial(self._health_inputs, pool, drain)
+        probes = Probes(lambda: health.readiness(inputs()), settings.host, settings.port, metrics=page)
         await probes.start()
         stack.push_async_callback(probes.close)
         log.info("probes_running", address="{}:{}".format(*probes.address))
@@ -268,6 +277,8 @@ class Daemon:
         from acpbot.chat.discord.discord_chat import DiscordChat  # noqa: PLC0415 - discord.py is loaded only where it is wanted
 
         discord = self._discord = DiscordChat(self._settings, pool, on_crash=partial(self._on_task_crash, "discord"))
+        if self._metrics is not None:
+            discord.watch_requests(self._metrics.discord_answered)
         discord.recover()
         operator.add_channels(discord.operator)
         connection = asyncio.create_task(discord.run(), name="discord")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from acpbot.management.stream import Event, Stream
     from acpbot.sessions.session import Session
     from acpbot.sessions.views import Detail, KillResult, PoolCounts, Row, Target
+    from acpbot.sessions.watcher import Watcher
 
 
 class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,6 +31,8 @@ class NoParams(Params, frozen=True):
 
 class Sessions(Protocol):
     """What methods need of :class:`acpbot.sessions.pool.Pool`; the tests serve a pool in memory in its place."""
+
+    watcher: Watcher
 
     @property
     def max_sessions(self) -> int:

@@ -1,4 +1,4 @@
-"""The HTTP probes ``/livez``, ``/readyz``, ``/healthz``. They only read.
+"""The HTTP probes ``/livez``, ``/readyz``, ``/healthz``, and ``/metrics``. They only read.
 
 Import this module only where probes are enabled: it loads aiohttp.
 Source for paths and bodies: https://kubernetes.io/docs/reference/using-api/health-checks/.
@@ -12,6 +12,7 @@ import errno
 import json
 import re
 import socket
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,10 +57,19 @@ class ProbeLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Probes:
-    """Serves what ``readiness`` returns. ``port`` 0 takes a free one; see :attr:`address`."""
+    """Serves what ``readiness`` returns. ``port`` 0 takes a free one; see :attr:`address`.
+
+    ``metrics`` makes the page of ``/metrics``: its bytes and its content type. Without it there is no such page.
+    """
 
     def __init__(
-        self, readiness: Callable[[], Readiness], host: str, port: int, *, limits: ProbeLimits | None = None
+        self,
+        readiness: Callable[[], Readiness],
+        host: str,
+        port: int,
+        *,
+        limits: ProbeLimits | None = None,
+        metrics: Callable[[], tuple[bytes, str]] | None = None,
     ) -> None:
         self.limits = limits or ProbeLimits()
         self._readiness = readiness
@@ -68,6 +78,8 @@ class Probes:
         self._web: _Web | None = None
         self._listening: list[socket.socket] = []
         self._paths = {"/livez": self._livez, "/readyz": self._readyz, "/healthz": self._healthz}
+        if metrics is not None:
+            self._paths["/metrics"] = partial(self._metrics, metrics)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -138,7 +150,7 @@ class Probes:
         lines.append(f"readyz check {'passed' if readiness.ready else 'failed'}\n")
         return _text(HTTPStatus.OK if readiness.ready else HTTPStatus.SERVICE_UNAVAILABLE, "\n".join(lines))
 
-    def _healthz(self, *, verbose: bool) -> web.Response:  # noqa: ARG002 - one of three that are called alike
+    def _healthz(self, *, verbose: bool) -> web.Response:  # noqa: ARG002 - one of those that are called alike
         readiness = self._readiness()
         body = {
             "status": readiness.status,
@@ -146,6 +158,11 @@ class Probes:
             "chat_connected": readiness.chat_connected,
         }
         return web.Response(text=json.dumps(body), content_type="application/json", headers=_HEADERS)
+
+    @staticmethod
+    def _metrics(metrics: Callable[[], tuple[bytes, str]], *, verbose: bool) -> web.Response:  # noqa: ARG004 - the same
+        body, content_type = metrics()
+        return web.Response(body=body, headers={**_HEADERS, "Content-Type": content_type})
 
 
 def _text(status: HTTPStatus, text: str | None = None) -> web.Response:

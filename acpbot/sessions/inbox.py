@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from acpbot.sessions.session_table import SessionTable
     from acpbot.sessions.thread import ThreadRegistry
     from acpbot.sessions.turn import Turn
+    from acpbot.sessions.views import Reason
     from acpbot.sessions.waiting_line import WaitingLine
     from acpbot.storage.store import Store
 
@@ -93,7 +94,21 @@ class Inbox:
         """Start the session of a thread of the line, with its turns. Raises as :meth:`Pool.ensure`."""
         self._start(waiting).turns.take_over(waiting.turns, waiting.retried)
 
-    def carry_over(self, session: Session, queued: Sequence[Turn]) -> None:
+    def session_ended(
+        self, session: Session, queued: Sequence[Turn], reason: Reason, detail: str | None, *, stopping: bool
+    ) -> None:
+        """Carry the turns that wait over to the thread's next session, or to the next daemon, or end them."""
+        goes_on = reason in {"crashed", "stuck", "replaced"}
+        if goes_on and not stopping:
+            self._carry_over(session, queued)
+            return
+        for turn in queued:
+            if goes_on or reason == "stopped":
+                turn.finish(self.deferred(session.thread.thread_id, session.thread.platform, turn))
+            else:
+                turn.finish(TurnEnd("cancelled" if reason in {"killed", "suspended"} else "error", detail))
+
+    def _carry_over(self, session: Session, queued: Sequence[Turn]) -> None:
         """Run the turns of a session that has ended in the thread's next one."""
         if not queued:
             return

@@ -25,6 +25,7 @@ from acpbot.sessions.turn import Place, TurnEnd, finish_all
 from acpbot.sessions.views import Detail, KillResult, OutdatedSessions, PoolCounts, Row, Target
 from acpbot.sessions.waiting_line import Waiting, WaitingLine
 from acpbot.sessions.watchdog import Watchdog
+from acpbot.sessions.watcher import Watcher
 from acpbot.storage.records import ProcessRecord
 from acpbot.storage.store import Store
 from acpbot.times import seconds_since_boot
@@ -67,6 +68,7 @@ class Pool:
     ) -> None:
         self.store = store or Store()
         self.draining = self.stopping = False
+        self.watcher = Watcher()
         self._settings = SettingsInForce(settings)
         self._agents = AgentChoice(self._settings)
         self._launcher = launcher
@@ -78,7 +80,9 @@ class Pool:
         self.known_threads = self._threads.known
         self._table = SessionTable()
         self._leftovers = Leftovers(launcher, self.store, self._table)
-        self._line = WaitingLine(self._settings, self._start_waiting, lambda: not self.draining)
+        self._line = WaitingLine(
+            self._settings, lambda waiting: self._inbox.start_waiting(waiting), lambda: not self.draining
+        )
         self._capacity = Capacity(self._table, self._threads, self._settings, self._line)
         self._inbox = Inbox(
             table=self._table,
@@ -259,9 +263,6 @@ class Pool:
             raise Conflict(f"cannot start {thread_id}: its last session is still ending; try again in a moment")
         return self._session_for(Waiting(thread_id, **begin))
 
-    def _start_waiting(self, waiting: Waiting) -> None:
-        self._inbox.start_waiting(waiting)
-
     def _session_for(self, wanted: Waiting) -> Session:
         """The session of a thread; a new one where there is none. Raises TooMany, InvalidParams, Conflict."""
         thread_id, platform, owner = wanted.thread_id, wanted.platform, wanted.owner
@@ -426,6 +427,7 @@ class Pool:
 
     async def turn_starting(self, turn: Turn) -> None:
         """Have it on disk that the prompt may have been sent, before it is: no later daemon may send it again."""
+        turn.watcher = self.watcher
         if turn.message is not None:
             self.store.turn_started(turn.turn_id)
             await self.store.durable()
@@ -453,6 +455,7 @@ class Pool:
         thread.used_at = self._wall()
         session.options.usage.settle()
         self._subscribers.publish("gone", session.row())
+        self.watcher.session_ended(thread.agent, reason)
         if reason == "start_failed":
             is_for_operators = thread.platform in self._threads.unlimited
             detail = detail if is_for_operators else session.detail_for_people or detail
@@ -466,15 +469,7 @@ class Pool:
             # The turns that wait must end all the same.
             log.exception("session_listener_failed", thread=thread.thread_id)
         self.session_changed(session)
-        goes_on = reason in {"crashed", "stuck", "replaced"}
-        if goes_on and not self.stopping:
-            self._inbox.carry_over(session, queued)
-            return
-        for turn in queued:
-            if goes_on or reason == "stopped":
-                turn.finish(self._inbox.deferred(thread.thread_id, thread.platform, turn))
-            else:
-                turn.finish(TurnEnd("cancelled" if reason in {"killed", "suspended"} else "error", detail))
+        self._inbox.session_ended(session, queued, reason, detail, stopping=self.stopping)
 
     # Time.
 

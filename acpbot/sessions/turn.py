@@ -17,6 +17,7 @@ from acpbot.errors import Conflict, InvalidParams
 from acpbot.logs import get_logger
 from acpbot.sessions.permission_action import Action
 from acpbot.sessions.questions import QuestionListener
+from acpbot.sessions.watcher import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +55,10 @@ OPERATOR: Final = "operator"
 """Who has cancelled a turn by ``acpctl``: no person of a chat platform."""
 DEFERRED: Final = "kept"
 """The stop reason of a turn that is deferred until the daemon's next start; the value is the wire's."""
+
+
+NOBODY: Final = Watcher()
+"""Who watches a turn that has not started."""
 
 
 class TurnFacts(msgspec.Struct, frozen=True):
@@ -269,6 +274,7 @@ class Turn:
     cancelled_by: str | None = None
     """As :attr:`TurnEnd.cancelled_by`."""
     end: TurnEnd | None = None
+    watcher: Watcher = NOBODY
 
     def waits_at(self, place: Place) -> None:
         """Report the turn's place, where it is another one than before."""
@@ -288,6 +294,7 @@ class Turn:
             return
         self.end = end
         try:
+            self.watcher.turn_ended(end)
             self.listener.on_ended(end)
         except Exception:
             # A listener's defect must not keep a session from ending, nor other turns.

@@ -64,6 +64,7 @@ env = {{ ACPBOT_DEMO_PACE = "0", PYTHONPATH = "{":".join(path for path in sys.pa
 [management.probes]
 enabled = true
 bind = "127.0.0.1:{port}"
+metrics = true
 
 [reactions]
 remove_after_reply = true
@@ -120,6 +121,7 @@ async def reads_of_a_busy_daemon(tmp_path: Path, port: int) -> set[tuple[str, st
                 person.clicks(question, question.buttons[0]["custom_id"])
             await server.wait_for_message(thread, lambda message: "The command completed" in message.content)
             assert await asyncio.to_thread(status_of, f"http://127.0.0.1:{port}/readyz") == HTTPStatus.OK
+            assert await asyncio.to_thread(status_of, f"http://127.0.0.1:{port}/metrics") == HTTPStatus.OK
             assert await asyncio.to_thread(daemon.stop) == 0, daemon.log.read_text()
         return {READ_AS.get((table, key), (table, key)) for table, key in json.loads(record.read_text())}
 

@@ -30,6 +30,7 @@ from acpbot.sessions.views import (
     Row,
     ToolCallRow,
 )
+from acpbot.sessions.watcher import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -174,6 +175,8 @@ class FakePool:
             permission=make_permission() if self.by_thread[thread_id].state == "waiting" else None,
             question=make_question() if self.by_thread[thread_id].state == "waiting" else None,
         )
+
+    watcher = Watcher()
 
     @property
     def strays(self) -> int:

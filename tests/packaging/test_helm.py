@@ -29,13 +29,31 @@ def test_the_schema_is_current():
 def test_probes_are_derived_from_bind(helmed):
     on, elsewhere, off = helmed["on"], helmed["on, another port"], helmed["off"]
     assert (on.probes_port, elsewhere.probes_port) == (8090, 9100)
-    assert on.config["management"]["probes"] == {"enabled": True, "bind": "0.0.0.0:8090"}
-    assert elsewhere.config["management"]["probes"] == {"enabled": True, "bind": "[::]:9100", "grace_seconds": 0.5}
+    assert on.config["management"]["probes"] == {"enabled": True, "bind": "0.0.0.0:8090", "metrics": False}
+    assert elsewhere.config["management"]["probes"] == {
+        "enabled": True,
+        "bind": "[::]:9100",
+        "grace_seconds": 0.5,
+        "metrics": False,
+    }
     assert off.config["management"]["probes"]["enabled"] is False
     assert off.probes == {}
     assert "ports" not in off.container
     assert elsewhere.probes["livenessProbe"]["failureThreshold"] == 9
     assert elsewhere.probes["livenessProbe"]["periodSeconds"] == 5
+
+
+def test_a_pod_monitor_scrapes_the_page_where_there_is_one(helmed):
+    monitored = helmed["monitored"]
+    assert monitored.config["management"]["probes"]["metrics"] is True
+    monitor = monitored.the("PodMonitor")
+    assert monitor["apiVersion"] == "monitoring.coreos.com/v1"
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    pod = monitored.the("Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert pod.items() >= monitor["spec"]["selector"]["matchLabels"].items()
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert endpoint == {"port": "probes", "path": "/metrics", "interval": "15s"}
+    assert not helmed["on"].all_of("PodMonitor")
 
 
 def test_values_become_toml_of_the_same_types(helmed):
@@ -48,7 +66,7 @@ def test_values_become_toml_of_the_same_types(helmed):
             "default": {"command": "python3", "args": ["-m", "acpbot.demo.agent"]},
         },
         "pool": {"max_sessions": 3, "session_ttl_hours": 0.5, "grace_seconds": 2.5},
-        "management": {"probes": {"enabled": True, "bind": "0.0.0.0:8090"}},
+        "management": {"probes": {"enabled": True, "bind": "0.0.0.0:8090", "metrics": False}},
         "log": {"format": "json"},
         "shutdown": {"drain_seconds": 90},
     }

@@ -171,6 +171,10 @@ class DiscordChat:
             make_client, discord.bot_token, self._status, backoff=reconnect, patience=patience, silence=silence
         )
 
+    def watch_requests(self, on_answer: Callable[[str, int], None]) -> None:
+        """Have ``on_answer`` told the method and the HTTP status of each answer of Discord's API."""
+        self._rest.on_answer = on_answer
+
     def recover(self) -> None:
         """Go on with what was open when the daemon ended last; messages are sent once Discord is there."""
         self.outbox.recover(self._pool.store.restored.posts)

@@ -90,6 +90,7 @@ async def kill(call: Call, params: SessionsKill) -> dict[str, Any]:
     results = await call.services.pool.kill(params.targets, grace_seconds=params.grace_seconds, forget=params.forget)
     for result in results:
         call.audit(f"{result.thread_id}/{result.session_id}", result.outcome)
+        call.services.pool.watcher.kill_ended(result)
     return {"results": results, "strays": call.services.pool.strays}
 
 

@@ -66,6 +66,11 @@ HELMED: Final[dict[str, dict[str, Any]]] = {
         "fullnameOverride": "bot",
         **PROBED,
     },
+    "monitored": {
+        "existingSecret": "token",
+        "management": {"probes": {"enabled": True, "metrics": True}},
+        "podMonitor": {"enabled": True, "interval": "15s", "labels": {"release": "prometheus"}},
+    },
     "nothing kept": {"botToken": TOKEN, "persistence": {"enabled": False}},
     "a class of storage": {"botToken": TOKEN, "persistence": {"storageClass": "fast", "size": "1Ti", "keep": False}},
     "local": {"discord": None},
@@ -96,6 +101,10 @@ WRONG: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "a probe of another path": (
         {"livenessProbe": {"httpGet": {"path": "/readyz", "port": 1}}},
         "'httpGet' not allowed",
+    ),
+    "a monitor without a page": (
+        {"management": {"probes": {"enabled": True}}, "podMonitor": {"enabled": True}},
+        "cannot make a PodMonitor: there is no /metrics",
     ),
     "half a digest": ({"image": {"digest": "sha256:abc"}}, "/image/digest"),
     "no token": ({"existingSecret": ""}, "cannot find the bot token: set existingSecret"),

@@ -150,6 +150,13 @@ def schema() -> Schema:
         "readinessProbe": counted(
             "initialDelaySeconds", "periodSeconds", "timeoutSeconds", "failureThreshold", "successThreshold"
         ),
+        "podMonitor": closed(
+            {
+                "enabled": SWITCH,
+                "interval": {"type": "string", "pattern": "^([0-9]+(ms|s|m|h))+$"},
+                "labels": TEXTS,
+            }
+        ),
         "networkPolicy": closed({"enabled": SWITCH, "extraEgress": OBJECTS}),
         "extraEnv": OBJECTS,
         "extraEnvFrom": OBJECTS,

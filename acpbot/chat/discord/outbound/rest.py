@@ -191,6 +191,7 @@ class Rest:
         self._throttle = throttle or Throttle()
         self._link_previews = link_previews
         self._paces: dict[str, tuple[int, float]] = {}
+        self.on_answer: Callable[[str, int], None] = lambda _method, _status: None
 
     def use(self, client: discord.Client | None) -> None:
         """Send by this client from now on; ``None``: there is none."""
@@ -428,6 +429,7 @@ class Rest:
             log.debug("discord_limits_unreadable", error=str(error))
         # Files come from another host, whose answers may be copies that were made days ago.
         if str(done.url).startswith(Route.BASE):
+            self.on_answer(done.method, done.response.status)
             self.now.read(done.response.headers.get("Date", ""))
 
     def _read_limits(self, done: aiohttp.TraceRequestEndParams) -> None:

@@ -17,14 +17,15 @@ NOT_ENDED: Final = (
 )
 NOT_HERE: Final = "You don't have access to this bot here. Ask an admin."
 NO_SESSION: Final = "There is no session here: mention me in a channel with what you want done, or write in a thread."
+BUSY: Final = "The agent is working here. Wait for its answer, or `/cancel` it."
 LEFT_LINE: Final = "Done. What waited here is out of the line."
 AGENT_HELP: Final = "`/agent NAME` starts this thread over with another one."
 NEXT_AGENT_HELP: Final = '`/agent NAME` chooses the one for your next thread. Or begin your message with "agent: NAME".'
 HELP: Final = """\
 Mention me in a channel with what you want done: a thread opens, and an agent works in it. \
 In the thread just write on; what you write while it works waits its turn, and can be edited or deleted until then.
-`/status` what it is doing · `/cancel` stop the current answer · `/close` end and archive · `/reset` start over
-`/model`, `/mode`, `/options` show or choose · `/agent` another agent · `/file` a file of the thread · `/sessions` yours
+`/status` what it is doing · `/cancel` stop the current answer · `/retry` the last message again · `/reset` start over
+`/model`, `/mode`, `/options` show or choose · `/agent` another agent · `/file` a file of the thread · `/close` end and archive · `/sessions` yours
 A message that begins with `agent: NAME` opens its thread with that agent."""
 
 _ROWS_MAX: Final = 20

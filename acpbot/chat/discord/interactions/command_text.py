@@ -25,7 +25,8 @@ HELP: Final = """\
 Mention me in a channel with what you want done: a thread opens, and an agent works in it. \
 In the thread just write on; what you write while it works waits its turn, and can be edited or deleted until then.
 `/status` what it is doing · `/cancel` stop the current answer · `/retry` the last message again · `/reset` start over
-`/model`, `/mode`, `/options` show or choose · `/agent` another agent · `/file` a file of the thread · `/close` end and archive · `/sessions` yours
+`/model`, `/mode`, `/options` show or choose · `/agent` another agent · `/close` end and archive · `/sessions` yours
+`/file` a file that it works on · `/export` this thread as a file
 A message that begins with `agent: NAME` opens its thread with that agent."""
 
 _ROWS_MAX: Final = 20

@@ -31,6 +31,7 @@ from acpbot.chat.discord.interactions.command_text import (
     not_yours_text,
     sessions_text,
 )
+from acpbot.chat.discord.interactions.export_command import ExportCommand
 from acpbot.chat.discord.interactions.file_command import FileCommand
 from acpbot.chat.discord.interactions.menus import Menu
 from acpbot.chat.discord.interactions.option_commands import OptionCommands
@@ -83,6 +84,7 @@ _COMMANDS: Final = {
     "agent": "Show the agents, or choose one for this thread or for your next one",
     "retry": "Have the agent answer the last message again",
     "file": "Show a file of this thread's folder, to you alone",
+    "export": "Get this thread as a Markdown file, for you alone",
     "sessions": "List your sessions",
     "help": "What I can do, and the agent's own commands",
 }
@@ -145,7 +147,9 @@ class SlashCommands:
         self._options = OptionCommands(pool, outbox)
         self.ends = CommandedEnds(pool)
         self._closing = CloseCommand(pool, threads, self.ends)
-        self._files = FileCommand(settings, pool, UploadSlots())
+        slots = UploadSlots()
+        self._files = FileCommand(settings, pool, slots)
+        self._exporting = ExportCommand(outbox, slots)
         self._retrying = RetryCommand(pool, last_prompts, run_again)
         self._resuming = ResumeCommand(settings, pool, outbox, self.ends)
         self._registering = TaskSet("discord commands", on_crash)
@@ -163,6 +167,7 @@ class SlashCommands:
             "agent": self._agent,
             "file": self._file,
             "retry": self._retry,
+            "export": self._export,
             "sessions": self._sessions,
             "help": self._help,
             "resume": self._resume,
@@ -374,6 +379,10 @@ class SlashCommands:
 
     async def _file(self, call: Call) -> str | Menu:
         return await self._files.run(call) if self._known(call.thread_id) else NO_SESSION
+
+    async def _export(self, call: Call) -> str | Menu:
+        is_ours = self._known(call.thread_id) or (call.source.is_thread and call.source.ours)
+        return await self._exporting.run(call) if is_ours else NO_SESSION
 
     async def _sessions(self, call: Call) -> str:
         rows = self._pool.rows(suspended=True)

@@ -265,16 +265,6 @@ class DiscordPlatform:
             message.view.answer_by_reply()
         return message.view
 
-    def _on_started(self, message: PendingMessage, view: DiscordTurnView) -> None:
-        self._messages.on_started(message, view)
-        self._last_prompts.keep(view.incoming)
-
-    def _on_over(self, message: PendingMessage, view: DiscordTurnView) -> None:
-        failed = view.end is not None and view.end.stop_reason == "error"
-        if failed and message.stage is Stage.QUEUED and not (message.deleted or message.refused):
-            self._last_prompts.keep(view.incoming)  # its agent could not start, for instance
-        self._messages.on_over(message, view)
-
     def unprompted_view(self, thread_id: str) -> DiscordTurnView:
         """What shows a text, or a request, of the agent while no turn runs: to the thread's owner."""
         thread = self._pool.thread(thread_id)
@@ -301,6 +291,16 @@ class DiscordPlatform:
     def _output(self) -> TurnOutput | None:
         display = self._settings.discord.tool_display
         return None if display == "none" else self._outputs.of_turn(lines=LINES_MAX if display == "full" else 0)
+
+    def _on_started(self, message: PendingMessage, view: DiscordTurnView) -> None:
+        self._messages.on_started(message, view)
+        self._last_prompts.keep(view.incoming)
+
+    def _on_over(self, message: PendingMessage, view: DiscordTurnView) -> None:
+        failed = view.end is not None and view.end.stop_reason == "error"
+        if failed and message.stage is Stage.QUEUED and not (message.deleted or message.refused):
+            self._last_prompts.keep(view.incoming)  # its agent could not start, for instance
+        self._messages.on_over(message, view)
 
     def _diffs(self, thread_id: str) -> DiffPoster | None:
         show = self._settings.discord.tool_display == "full"

@@ -17,7 +17,6 @@ NOT_ENDED: Final = (
 )
 NOT_HERE: Final = "You don't have access to this bot here. Ask an admin."
 NO_SESSION: Final = "There is no session here: mention me in a channel with what you want done, or write in a thread."
-BUSY: Final = "The agent is working here. Wait for its answer, or `/cancel` it."
 LEFT_LINE: Final = "Done. What waited here is out of the line."
 AGENT_HELP: Final = "`/agent NAME` starts this thread over with another one."
 NEXT_AGENT_HELP: Final = '`/agent NAME` chooses the one for your next thread. Or begin your message with "agent: NAME".'

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 from acpbot.chat.discord import access
 from acpbot.chat.discord.access import PLATFORM, author_of
 from acpbot.chat.discord.interactions import menus
-from acpbot.chat.discord.interactions.command_text import BUSY
 from acpbot.chat.discord.interactions.menus import Item, Menu, Pressed
 from acpbot.chat.earlier_conversations import EarlierConversations
 from acpbot.chat.rendering.markdown import code
@@ -31,6 +30,7 @@ log = get_logger(__name__)
 NOT_ADMIN: Final = "Only an admin can do this here."
 _NONE: Final = "The agent knows no other conversation in this thread's folder."
 _FAILED: Final = "The agent can't list its conversations here. An admin can check the log."
+_BUSY: Final = "The agent is working here. Wait for its answer, or `/cancel` it."
 _TAKEN: Final = "I couldn't take it up: another thread may have it by now. Give the command again."
 _LABEL_MAX: Final = 100
 
@@ -82,7 +82,7 @@ class ResumeCommand:
             return Menu(menus.STALE)
         session = self._pool.get(call.thread_id)
         if session is not None and (session.turns.turn is not None or session.turns.queue):
-            return Menu(BUSY)
+            return Menu(_BUSY)
         by, owner = f"<@{call.user_id}>", thread.owner or call.user_id
         try:
             await self._earlier.take_up(call.thread_id, wanted.acp_session_id, owner=owner, agent=None, by=by)

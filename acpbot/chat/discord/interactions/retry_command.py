@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
-from acpbot.chat.discord.interactions.command_text import BUSY
+from acpbot.chat.platform import IncomingMessage
 from acpbot.chat.rendering.markdown import code
 from acpbot.errors import Draining
 from acpbot.logs import get_logger
@@ -17,11 +15,11 @@ if TYPE_CHECKING:
 
     from acpbot.chat.discord.interactions.call import Call
     from acpbot.chat.discord.last_prompts import LastPrompts
-    from acpbot.chat.platform import IncomingMessage
     from acpbot.sessions.pool import Pool
 
 log = get_logger(__name__)
 
+BUSY: Final = "The agent is working here. Wait for its answer, or stop it with `/cancel`."
 UNKNOWN: Final = "I don't know this thread's last prompt any more. Please send it again."
 RESTARTING: Final = "I'm restarting. Please try again in a moment."
 FILES_LOST: Final = "I don't have its files any more. Please attach them again, if they matter."
@@ -50,8 +48,7 @@ class RetryCommand:
         if last.files_lost and message.only_files:
             return UNKNOWN
         try:
-            # It runs for the person who wants it run: their access counts, and their limits.
-            self._run_again(msgspec.structs.replace(message, owner=call.user_id, by_program=False, agent=None))
+            self._run_again(_asked_by(call.user_id, message))
         except Draining:
             return RESTARTING
         log.info("prompt_retried", user=call.user_id, thread=call.thread_id, message=message.key)
@@ -64,3 +61,19 @@ class RetryCommand:
         session = self._pool.get(thread_id)
         runs = session is not None and session.turns.turn is not None
         return runs or (self._pool.thread(thread_id) is not None and self._pool.row(thread_id).queued > 0)
+
+
+def _asked_by(user_id: str, last: IncomingMessage) -> IncomingMessage:
+    """The same prompt, for the person who wants it run: their access counts, and their limits."""
+    return IncomingMessage(
+        thread_id=last.thread_id,
+        text=last.text,
+        owner=user_id,
+        key=last.key,
+        origin=last.origin,
+        channel=last.channel,
+        title=last.title,
+        context=last.context,
+        blocks=last.blocks,
+        only_files=last.only_files,
+    )

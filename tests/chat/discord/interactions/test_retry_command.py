@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from acpbot.chat.discord import last_prompts
-from acpbot.chat.discord.interactions.command_text import BUSY, NO_SESSION
-from acpbot.chat.discord.interactions.retry_command import FILES_LOST, RESTARTING, UNKNOWN
+from acpbot.chat.discord.interactions.command_text import NO_SESSION
+from acpbot.chat.discord.interactions.retry_command import BUSY, FILES_LOST, RESTARTING, UNKNOWN
 from acpbot.chat.discord.last_prompts import LastPrompts
 from acpbot.chat.platform import IncomingMessage
 from acpbot.storage.database import Database

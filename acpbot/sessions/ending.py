@@ -161,6 +161,16 @@ class SessionEnder:
                 self._line.release(waiting)
         return session is not None
 
+    def end_turns(self, reason: str, cut_off: str | None) -> None:
+        """As :meth:`Pool.end_turns`."""
+        for session in self._table.with_turns():
+            try:
+                session.turns.refuse_queued(reason)
+                session.turns.cancel(cut_off)
+            except Exception:
+                # Broad: a defect in one session must not keep the turns of the others going.
+                log.exception("turns_not_ended", session=session.session_id)
+
     async def end_all(self, grace: float) -> None:
         """End every session, side by side; one that was ending already gets no more time than the others."""
         if ends := self._begin_all(grace):

@@ -80,9 +80,7 @@ class Pool:
         self.known_threads = self._threads.known
         self._table = SessionTable()
         self._leftovers = Leftovers(launcher, self.store, self._table)
-        self._line = WaitingLine(
-            self._settings, lambda waiting: self._inbox.start_waiting(waiting), lambda: not self.draining
-        )
+        self._line = WaitingLine(self._settings, self._start_waiting, lambda: not self.draining)
         self._capacity = Capacity(self._table, self._threads, self._settings, self._line)
         self._inbox = Inbox(
             table=self._table,
@@ -263,6 +261,9 @@ class Pool:
             raise Conflict(f"cannot start {thread_id}: its last session is still ending; try again in a moment")
         return self._session_for(Waiting(thread_id, **begin))
 
+    def _start_waiting(self, waiting: Waiting) -> None:
+        self._inbox.start_waiting(waiting)
+
     def _session_for(self, wanted: Waiting) -> Session:
         """The session of a thread; a new one where there is none. Raises TooMany, InvalidParams, Conflict."""
         thread_id, platform, owner = wanted.thread_id, wanted.platform, wanted.owner
@@ -352,13 +353,7 @@ class Pool:
 
         ``cut_off`` says why to those who read a running turn.
         """
-        for session in self._table.with_turns():
-            try:
-                session.turns.refuse_queued(reason)
-                session.turns.cancel(cut_off)
-            except Exception:
-                # Broad: a defect in one session must not keep the turns of the others going.
-                log.exception("turns_not_ended", session=session.session_id)
+        self._ender.end_turns(reason, cut_off)
 
     async def close(self, grace_seconds: float | None = None) -> None:
         """End every session, side by side; one that was ending already gets no more time than the others."""

@@ -88,6 +88,15 @@ class TurnRecord(msgspec.Struct, frozen=True):
     message: bytes
 
 
+class PromptRecord(msgspec.Struct, frozen=True):
+    """The last prompt of a thread, in the chat's own form. ``files`` ``None``: there are none, or they are dropped."""
+
+    thread_id: str
+    message: bytes
+    has_files: bool = False
+    files: bytes | None = None
+
+
 class PostRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A message of the bot's own that is not yet delivered in its final form.
 

@@ -24,6 +24,7 @@ from acpbot.storage.records import (
     KnownThread,
     PostRecord,
     ProcessRecord,
+    PromptRecord,
     RestoredState,
     ThreadRecord,
     TurnRecord,
@@ -40,6 +41,11 @@ AUDIT_MOST: Final = {"done": 10_000, "denied": 1_000, "automatic": 10_000}
 
 ``denied``: what was refused. ``automatic``: what acpbot did by itself, as agents can make it do. ``done``: the rest.
 """
+
+PROMPTS_MOST: Final = 10_000
+"""Threads whose last prompt is among so many of all threads keep it."""
+PROMPT_FILES_MOST: Final = 100
+"""The files of so many prompts are kept."""
 
 MIGRATIONS: Final = (
     """
@@ -93,6 +99,13 @@ MIGRATIONS: Final = (
         expired INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     INSERT INTO known_threads SELECT thread_id, platform, used_at, NULL, 0 FROM threads;
+    """,
+    """
+    CREATE TABLE prompts (
+        sequence INTEGER PRIMARY KEY, thread_id TEXT NOT NULL UNIQUE, message BLOB NOT NULL, has_files INTEGER NOT NULL,
+        files BLOB
+    ) STRICT;
+    CREATE INDEX prompt_files ON prompts (sequence) WHERE files IS NOT NULL;
     """,
 )
 
@@ -172,6 +185,7 @@ class Store:
         """The thread's conversation is over for good."""
         self._write("DELETE FROM threads WHERE thread_id = ?", thread_id)
         self._write("DELETE FROM costs WHERE thread_id = ?", thread_id)
+        self._write("DELETE FROM prompts WHERE thread_id = ?", thread_id)
 
     def save_known_thread(self, record: KnownThread) -> None:
         """Keep what is known of a thread that the bot takes part in, apart from its conversation."""
@@ -225,6 +239,30 @@ class Store:
     def turn_settled(self, turn_id: str) -> None:
         """The thread has read how it ended, or will from posts."""
         self._write("DELETE FROM turns WHERE turn_id = ?", turn_id)
+
+    # The last prompts.
+
+    def save_prompt(self, record: PromptRecord) -> None:
+        """Keep a thread's last prompt in the place of the one before; the oldest of too many are dropped."""
+        self._write(
+            "INSERT OR REPLACE INTO prompts (thread_id, message, has_files, files) VALUES (?, ?, ?, ?)",
+            *msgspec.structs.astuple(record),
+        )
+        newest = "(SELECT max(sequence) FROM prompts)"
+        self._write(f"DELETE FROM prompts WHERE sequence <= {newest} - ?", PROMPTS_MOST)  # noqa: S608 - our own words
+        self._write(
+            f"UPDATE prompts SET files = NULL WHERE files IS NOT NULL AND sequence <= {newest} - ?",  # noqa: S608 - the same
+            PROMPT_FILES_MOST,
+        )
+
+    async def prompt(self, thread_id: str) -> PromptRecord | None:
+        """A thread's last prompt; ``None`` where none is kept, or the file can't be read now."""
+        if self._database is None:
+            return None
+        found = await self._database.query(
+            "SELECT thread_id, message, has_files, files FROM prompts WHERE thread_id = ?", thread_id
+        )
+        return PromptRecord(found[0][0], found[0][1], bool(found[0][2]), found[0][3]) if found else None
 
     # The bot's own messages.
 

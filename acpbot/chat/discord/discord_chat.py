@@ -25,6 +25,7 @@ from acpbot.chat.discord.interactions.gate import InteractionGate
 from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
 from acpbot.chat.discord.interactions.question_prompts import QuestionPrompts
 from acpbot.chat.discord.interactions.tool_output import ToolOutputs
+from acpbot.chat.discord.last_prompts import LastPrompts
 from acpbot.chat.discord.operator_prompts import OperatorPrompts
 from acpbot.chat.discord.outbound.outbox import Outbox
 from acpbot.chat.discord.outbound.rest import Rest
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acpbot.chat.discord.outbound.rest import Throttle
-    from acpbot.chat.platform import ChatFacts
+    from acpbot.chat.platform import ChatFacts, IncomingMessage
     from acpbot.config.settings import Settings
     from acpbot.sessions.pool import Pool
 
@@ -95,6 +96,7 @@ class DiscordChat:
         prompts = PermissionPrompts(current, channels, self.outbox)
         questions = QuestionPrompts(current, channels, self.outbox)
         outputs = ToolOutputs(clock)
+        last_prompts = LastPrompts(pool.store)
         self._commands = SlashCommands(
             settings=current,
             pool=pool,
@@ -103,6 +105,8 @@ class DiscordChat:
             threads=self._threads,
             asker_of=messages.asker_of,
             next_agents=next_agents,
+            last_prompts=last_prompts,
+            run_again=self._run_again,
             prompt=prompt,
             on_crash=self._on_crash,
         )
@@ -116,6 +120,7 @@ class DiscordChat:
             prompts=prompts,
             questions=questions,
             outputs=outputs,
+            last_prompts=last_prompts,
             outbox=self.outbox,
             on_crash=self._on_crash,
         )
@@ -215,6 +220,9 @@ class DiscordChat:
         facts = self._status.facts(self._supervisor.client)
         places = self._places.problem(self._supervisor.client) if facts.connected else None
         return structs.replace(facts, channels_problem=places, commands_problem=self._commands.problem)
+
+    def _run_again(self, message: IncomingMessage) -> int:
+        return self._platform.run_again(message)
 
     def _on_crash(self, error: BaseException) -> None:
         if not self._crashed:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
     from acpbot.chat.discord.interactions.question_prompts import QuestionPrompts
     from acpbot.chat.discord.interactions.tool_output import ToolOutputs, TurnOutput
+    from acpbot.chat.discord.last_prompts import LastPrompts
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.threads import Threads
     from acpbot.errors import WireError
@@ -72,11 +73,11 @@ class PendingMessage:
     """All that is known of one message.
 
     ``key``: the message's id. ``text``: what it says, edits included. ``view`` is there from QUEUED on.
-    ``interrupted``: its turn was cut short because the daemon stops. ``missed``: it was found in a channel's history.
-    ``asked_by`` is ``None`` after a restart.
+    ``refused``: it may not run. ``interrupted``: its turn was cut short because the daemon stops. ``missed``: it was
+    found in a channel's history. ``asked_by`` is ``None`` after a restart.
     """
 
-    __slots__ = ("asked_by", "deleted", "interrupted", "key", "missed", "reactions", "stage", "text", "view")
+    __slots__ = ("asked_by", "deleted", "interrupted", "key", "missed", "reactions", "refused", "stage", "text", "view")
 
     def __init__(self, key: str, text: str, *, missed: bool = False) -> None:
         self.key = key
@@ -86,6 +87,7 @@ class PendingMessage:
         self.asked_by: AskedBy | None = None
         self.deleted = False
         self.interrupted = False
+        self.refused = False
         self.reactions: ReactionUpdater | None = None
         self.view: DiscordTurnView | None = None
 
@@ -206,6 +208,7 @@ class DiscordPlatform:
         prompts: PermissionPrompts,
         questions: QuestionPrompts,
         outputs: ToolOutputs,
+        last_prompts: LastPrompts,
         outbox: Outbox,
         on_crash: Callable[[BaseException], object] | None = None,
     ) -> None:
@@ -218,6 +221,7 @@ class DiscordPlatform:
         self._prompts = prompts
         self._questions = questions
         self._outputs = outputs
+        self._last_prompts = last_prompts
         self._outbox = outbox
         self._access = AccessRecheck(settings, outbox)
         self._reader = MessageReader(settings, pool, channels, outbox)
@@ -254,8 +258,8 @@ class DiscordPlatform:
             pings=self._pings(message, incoming),
             notify_after=lambda: self._settings.discord.notify_after_seconds,
             deleted=self._messages.recently_deleted,
-            turn_started=partial(self._messages.on_started, message),
-            turn_over=partial(self._messages.on_over, message),
+            turn_started=partial(self._on_started, message),
+            turn_over=partial(self._on_over, message),
             undelivered=self._report_undelivered,
             on_crash=self._on_crash,
         )
@@ -299,6 +303,16 @@ class DiscordPlatform:
         display = self._settings.discord.tool_display
         return None if display == "none" else self._outputs.of_turn(lines=LINES_MAX if display == "full" else 0)
 
+    def _on_started(self, message: PendingMessage, view: DiscordTurnView) -> None:
+        self._messages.on_started(message, view)
+        self._last_prompts.keep(view.incoming)
+
+    def _on_over(self, message: PendingMessage, view: DiscordTurnView) -> None:
+        failed = view.end is not None and view.end.stop_reason == "error"
+        if failed and message.stage is Stage.QUEUED and not (message.deleted or message.refused):
+            self._last_prompts.keep(view.incoming)  # its agent could not start, for instance
+        self._messages.on_over(message, view)
+
     def _diffs(self, thread_id: str) -> DiffPoster | None:
         show = self._settings.discord.tool_display == "full"
         return DiffPoster(self._outbox, self._pool, thread_id) if show else None
@@ -334,6 +348,8 @@ class DiscordPlatform:
         refusal = await self._access.refusal(incoming, None if message is None else message.asked_by, found)
         current = incoming if message is None or message.view is None else message.view.incoming
         refusal = refusal or self._unreadable(current)
+        if message is not None:
+            message.refused = refusal is not None
         if refusal is None and current.thread_id in self.conversations.started_fresh:
             self.conversations.started_fresh.discard(current.thread_id)
             past = await self._reader.past_of(current)
@@ -414,6 +430,14 @@ class DiscordPlatform:
         thread = self._pool.thread(thread_id)
         if thread is not None and thread.title is not None:
             self._threads.title(thread_id, thread.title)
+
+    def run_again(self, incoming: IncomingMessage) -> int:
+        """Queue a message once more whose turn has ended; how many turns are before it. Raises as `Pool.submit`."""
+        before = self.conversations.receive(incoming)
+        emojis = self._settings.reactions.emojis
+        for emoji in {emojis.done, emojis.error} if self._settings.reactions.enabled else ():
+            self._outbox.react(incoming.origin or incoming.thread_id, incoming.key, emoji, add=False)
+        return before
 
     # Messages whose turns do not run yet.
 

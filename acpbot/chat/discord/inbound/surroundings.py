@@ -72,7 +72,7 @@ class Surroundings:
                 before = partial(self._outbox.rest.page_before, str(channel.id), str(message_id), EARLIER_MAX)
                 found = await self._retried(before)
             is_full = len(found) == EARLIER_MAX
-            page = _read(channel, [one for one in found if int(one["id"]) > after])
+            page = messages_of(channel, [one for one in found if int(one["id"]) > after])
         except (RequestRefused, Unreachable, TimeoutError) as error:
             log.warning("thread_not_fetched", thread=str(channel.id), error=str(error) or "no answer")
             failed = True
@@ -103,7 +103,7 @@ class Surroundings:
             if error.status == NOT_FOUND:
                 return None
             raise
-        read = _read(channel, [found])
+        read = messages_of(channel, [found])
         if not read:
             raise Unreachable("a message that discord.py cannot read")
         return read[0]
@@ -123,8 +123,8 @@ def _starter_in(page: Sequence[discord.Message], thread_id: int) -> discord.Mess
     return None
 
 
-def _read(channel: Any, found: Sequence[dict[str, Any]]) -> list[discord.Message]:
-    """The messages that these are; one that discord.py can't read is left out."""
+def messages_of(channel: Any, found: Sequence[dict[str, Any]]) -> list[discord.Message]:
+    """The messages of a channel's history that these are; one that discord.py can't read is left out."""
     messages: list[discord.Message] = []
     for data in found:
         try:

@@ -23,8 +23,9 @@ NEXT_AGENT_HELP: Final = 'Pick one for your next thread with `/agent name:`, or 
 HELP: Final = """\
 Mention me in a channel with a task. I open a thread, and an agent gets to work in it. \
 Just keep writing there; what you send while it works waits its turn, and you can edit or delete it until then.
-`/status` what it's doing · `/cancel` stop the answer · `/close` end and archive · `/reset` start over
-`/model`, `/mode`, `/options` show or pick · `/agent` switch agents · `/file` show a file · `/sessions` list yours
+`/status` what it's doing · `/cancel` stop the answer · `/retry` the last message again · `/reset` start over
+`/model`, `/mode`, `/options` show or pick · `/agent` switch agents · `/close` end and archive · `/sessions` list yours
+`/file` a file that it works on · `/export` this thread as a file
 Start a message with `agent: NAME` to choose the agent for its thread."""
 
 _ROWS_MAX: Final = 20

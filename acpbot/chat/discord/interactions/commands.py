@@ -31,11 +31,13 @@ from acpbot.chat.discord.interactions.command_text import (
     not_yours_text,
     sessions_text,
 )
+from acpbot.chat.discord.interactions.export_command import ExportCommand
 from acpbot.chat.discord.interactions.file_command import FileCommand
 from acpbot.chat.discord.interactions.menus import Menu
 from acpbot.chat.discord.interactions.option_commands import OptionCommands
 from acpbot.chat.discord.interactions.respond import complete, defer, respond, show
 from acpbot.chat.discord.interactions.resume_command import ResumeCommand
+from acpbot.chat.discord.interactions.retry_command import RetryCommand
 from acpbot.chat.discord.interactions.upload_slots import UploadSlots
 from acpbot.chat.discord.outbound.rest import RequestRefused, Unreachable
 from acpbot.chat.rendering.markdown import code
@@ -59,8 +61,10 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.access import Channels, CurrentSettings
     from acpbot.chat.discord.inbound.agent_choice import NextAgents
     from acpbot.chat.discord.interactions.menus import Pressed
+    from acpbot.chat.discord.last_prompts import LastPrompts
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.threads import Threads
+    from acpbot.chat.platform import IncomingMessage
     from acpbot.sessions.pool import Pool
     from acpbot.sessions.session import Session
 
@@ -85,7 +89,9 @@ _COMMANDS: Final = {
     "mode": "Show the agent's modes, or pick one",
     "options": "Show all the agent's options, such as its effort, or set one",
     "agent": "Show the agents, or pick one for this thread or your next one",
+    "retry": "Have the agent answer the last message again",
     "file": "Show a file of this thread's folder, to you alone",
+    "export": "Get this thread as a Markdown file, for you alone",
     "sessions": "List your sessions",
     "help": "See what I can do, and the agent's own commands",
 }
@@ -119,8 +125,8 @@ def definitions(*, dms: bool, resume: bool = False) -> list[dict[str, Any]]:
 class SlashCommands:
     """Registers and answers them, for people who may use the bot in the channel.
 
-    ``asker_of`` says who asked for the turn that runs in a thread. ``prompt``: seconds after which an answer is
-    deferred. ``problem``: why the commands are not registered.
+    ``asker_of`` says who asked for the turn that runs in a thread, ``run_again`` queues a message as a turn.
+    ``prompt``: seconds after which an answer is deferred. ``problem``: why the commands are not registered.
     """
 
     def __init__(
@@ -133,6 +139,8 @@ class SlashCommands:
         threads: Threads,
         asker_of: Callable[[str], str | None],
         next_agents: NextAgents,
+        last_prompts: LastPrompts,
+        run_again: Callable[[IncomingMessage], int],
         prompt: float = PROMPT_SECONDS,
         on_crash: Callable[[BaseException], object] | None = None,
     ) -> None:
@@ -146,7 +154,10 @@ class SlashCommands:
         self._options = OptionCommands(pool, outbox)
         self.ends = CommandedEnds(pool)
         self._closing = CloseCommand(pool, threads, self.ends)
-        self._files = FileCommand(settings, pool, UploadSlots())
+        slots = UploadSlots()
+        self._files = FileCommand(settings, pool, slots)
+        self._exporting = ExportCommand(outbox, slots)
+        self._retrying = RetryCommand(pool, last_prompts, run_again)
         self._resuming = ResumeCommand(settings, pool, outbox, self.ends)
         self._registering = TaskSet("discord commands", on_crash)
         self._answering = TaskSet("discord answers", on_crash)
@@ -162,6 +173,8 @@ class SlashCommands:
             "options": self._choose,
             "agent": self._agent,
             "file": self._file,
+            "retry": self._retry,
+            "export": self._export,
             "sessions": self._sessions,
             "help": self._help,
             "resume": self._resume,
@@ -368,8 +381,15 @@ class SlashCommands:
             return refusal
         return await self._resuming.show(call) if self._known(call.thread_id) else NO_SESSION
 
+    async def _retry(self, call: Call) -> str:
+        return await self._retrying.run(call) if self._known(call.thread_id) else NO_SESSION
+
     async def _file(self, call: Call) -> str | Menu:
         return await self._files.run(call) if self._known(call.thread_id) else NO_SESSION
+
+    async def _export(self, call: Call) -> str | Menu:
+        is_ours = self._known(call.thread_id) or (call.source.is_thread and call.source.ours)
+        return await self._exporting.run(call) if is_ours else NO_SESSION
 
     async def _sessions(self, call: Call) -> str:
         rows = self._pool.rows(suspended=True)

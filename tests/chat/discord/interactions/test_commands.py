@@ -25,7 +25,8 @@ async def answer_to(scene: Scene, command: str, channel, who=None, **options: st
 async def test_all_commands_are_registered(scene: Scene):
     names = {one["name"] for one in scene.server.commands()}
     assert names == {
-        *("status", "cancel", "close", "reset", "model", "mode", "options", "agent", "file", "sessions", "help"),
+        *("status", "cancel", "close", "reset", "model", "mode", "options", "agent", "file", "retry", "sessions"),
+        *("export", "help"),
     }
     assert all(one["contexts"] == [0] for one in commands.definitions(dms=False))
 

@@ -17,8 +17,10 @@ from acpbot.chat.rendering.answer import Answer
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.chat.rendering.markdown import code
 from acpbot.chat.rendering.tools import detail, todos
+from acpbot.chat.thread_commands import next_text
 from acpbot.errors import WireError
 from acpbot.logs import get_logger
+from acpbot.sessions.ending import SUSPENDED
 from acpbot.sessions.titles import CONTEXT_TAG
 from acpbot.sessions.turn import DEFERRED, NOT_SIGNED_IN, Turn
 from acpbot.times import long_duration
@@ -53,36 +55,21 @@ REPORTED: Final = "The agent reported this error."
 """Where the answer itself says which one."""
 _SILENT: Final = frozenset({"evicted", "expired"})
 
-_ENDS: Final = {
-    "killed": "An admin stopped this session.",
-    "suspended": "This session was closed.",
-    "crashed": "The agent crashed.",
-    "start_failed": "The agent could not be started.",
-    "stuck": "The agent did not stop when it was asked to, so I ended its session.",
-    "stopped": "I'm restarting.",
-}
-
 
 def end_text(reason: Reason, detail: str | None, *, resumable: bool) -> str | None:
-    """Why a session has ended, and what the thread's next message does; ``None`` where no thread needs to know."""
+    """Why a session has ended, and what the thread's next message does; ``None`` where no thread needs to know.
+
+    ``detail`` is a sentence, or an error ('cannot ...') where operators read it.
+    """
     if reason in _SILENT:
         return None
     if detail == NOT_SIGNED_IN:
         return detail
-    sentence = _ENDS[reason]
-    if detail and reason == "stuck":
-        sentence = detail
-    elif detail and reason in {"crashed", "start_failed"}:
-        # An error of our own is a whole sentence.
-        own = detail.startswith("cannot ")
-        sentence = f"{detail[:1].upper()}{detail[1:]}." if own else f"{sentence[:-1]}: {detail}."
-    return f"{sentence} {_next_message(resumable=resumable)}"
-
-
-def _next_message(*, resumable: bool) -> str:
-    if resumable:
-        return "Send a message to carry on where you left off."
-    return "Your next message starts a new conversation."
+    sentence = detail or SUSPENDED
+    if sentence.startswith("cannot "):
+        sentence = f"{sentence[:1].upper()}{sentence[1:]}."
+    what_next = "Send a message to try again." if reason == "start_failed" else next_text(resumable=resumable)
+    return f"{sentence} {what_next}"
 
 
 def stuck_text(activity: str | None, seconds: float) -> str:
@@ -311,7 +298,7 @@ class Conversations:
                 continue
             thread = self._pool.thread(record.thread_id)
             if record.state == "running":
-                text = f"{INTERRUPTED} {_next_message(resumable=thread is not None and thread.resumable)}"
+                text = f"{INTERRUPTED} {next_text(resumable=thread is not None and thread.resumable)}"
                 self._platform.interrupted(incoming, text)
                 self._pool.store.turn_settled(record.turn_id)
                 continue

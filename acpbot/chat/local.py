@@ -266,8 +266,9 @@ class _LocalTurnView:
 
     def on_ended(self, live: Answer, end: TurnEnd, on_persisted: Callable[[], None]) -> None:
         self._live = None
-        self._error = "" if self._started else end.error or ""
-        self._end = {"type": "turn_end", "stop_reason": end.stop_reason, "text": live.text, "error": end.error}
+        self._error = "" if self._started else end.for_operators or ""
+        error = end.for_operators
+        self._end = {"type": "turn_end", "stop_reason": end.stop_reason, "text": live.text, "error": error}
         self._chat.over(self._thread_id, self._begin, self._end)
         self._emit(self._end)
         self._chat.now_shown(self._thread_id, self)

@@ -52,6 +52,13 @@ def state_text(row: Row) -> str:
     return IN_LINE if row.state == "suspended" and row.queued else STATES[row.state]
 
 
+def next_text(*, resumable: bool) -> str:
+    """What the next message does in a thread whose session has ended."""
+    if resumable:
+        return "Send a message to carry on where you left off."
+    return "Your next message starts a new conversation."
+
+
 def no_agent_text(name: str | None) -> str:
     """The answer where the thread has no session whose option ``name`` could be shown or set."""
     what = f"a {name}" if name in {"model", "mode"} else "an option"

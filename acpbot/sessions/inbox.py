@@ -9,7 +9,7 @@ from acpbot.aio import TaskSet
 from acpbot.errors import InvalidParams, TooMany
 from acpbot.sessions.ending import STOPPED
 from acpbot.sessions.thread import title_from
-from acpbot.sessions.turn import DEFERRED, TurnEnd, finish_all
+from acpbot.sessions.turn import DEFERRED, TurnEnd, failed, finish_all
 from acpbot.sessions.waiting_line import Waiting
 from acpbot.storage.records import TurnRecord
 
@@ -118,7 +118,7 @@ class Inbox:
             self._know(waiting)
             self._line.join(waiting, first=True)
         except InvalidParams as error:
-            finish_all(waiting.turns, TurnEnd("error", str(error)))
+            finish_all(waiting.turns, failed(error))
 
     def stop(self) -> None:
         """The daemon stops: what is in the line runs after the next start."""

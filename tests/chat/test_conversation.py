@@ -9,17 +9,20 @@ from acpbot.chat import conversation
 from acpbot.chat.conversation import INCOMPLETE, Conversation, end_text, stuck_text
 from acpbot.chat.platform import TurnView
 from acpbot.chat.rendering.live_message import LiveMessage
+from acpbot.errors import AgentGone, AgentStartError
+from acpbot.sessions.ending import KILLED
 from acpbot.sessions.turn import TurnEnd
 
 
 @pytest.mark.parametrize(
     ("reason", "detail", "resumable", "words"),
     [
-        ("killed", "x", True, "An admin stopped this session. Send a message to carry on where you left off."),
-        ("killed", None, False, "An admin stopped this session. Your next message starts a new conversation."),
-        ("crashed", "exit code 3", True, "The agent crashed: exit code 3. Send a message to carry on"),
+        ("killed", KILLED, True, "An admin stopped this session. Send a message to carry on where you left off."),
+        ("killed", KILLED, False, "An admin stopped this session. Your next message starts a new conversation."),
+        ("start_failed", AgentStartError.for_people, True, "The agent couldn't be started. An admin can check"),
+        ("start_failed", "cannot start agent 'x': y; z", False, "Cannot start agent 'x': y; z. Send a message to try"),
         ("crashed", "cannot go on: it ended", True, "Cannot go on: it ended. Send a message to carry on"),
-        ("crashed", None, False, "The agent crashed. Your next message starts a new conversation."),
+        ("crashed", AgentGone.for_people, False, "The agent crashed. Your next message starts a new conversation."),
         ("expired", None, True, None),
         ("evicted", None, True, None),
     ],

@@ -229,6 +229,7 @@ class Intake:
         except Draining:
             raise
         except (WireError, AgentError) as error:
+            log.info("message_refused", thread=incoming.thread_id, message=pending.key, reason=str(error))
             if self._explain(message, incoming.thread_id, refusal_text(error, incoming.owner)):
                 reactions.on(ReactionEvent.ERROR)
             else:

@@ -28,7 +28,6 @@ from acpbot.chat.discord.interactions.command_text import (
     NEXT_AGENT_HELP,
     NO_SESSION,
     NOT_ENDED,
-    next_text,
     not_yours_text,
     sessions_text,
 )
@@ -46,6 +45,7 @@ from acpbot.chat.thread_commands import (
     SWITCHED,
     USED_ALREADY,
     CommandedEnds,
+    next_text,
     status_text,
 )
 from acpbot.errors import SOMETHING_WRONG, AcpbotError, Draining, TooMany
@@ -232,6 +232,7 @@ class SlashCommands:
         try:
             answered = await answer()
         except AcpbotError as error:
+            log.info("command_refused", **call.fields, reason=str(error))
             answered = refusal_text(error, call.user_id)
         except (Exception, asyncio.CancelledError):
             # Broad, because the person must get an answer whatever has failed, also where what the command waits for is

@@ -50,7 +50,7 @@ UNREADABLE: Final = "⚠️ A queued message was lost in the restart. Please res
 INCOMPLETE: Final = (
     "😱 Something went wrong on my side: the answer to this message may be incomplete. An admin can check the log."
 )
-FILES_NOT_SENT: Final = "Skipped the attached files: a command of the agent can't carry any."
+FILES_NOT_SENT: Final = "Skipped the attached files: the agent's commands don't take any."
 REPORTED: Final = "The agent reported this error."
 """Where the answer itself says which one."""
 _SILENT: Final = frozenset({"evicted", "expired"})
@@ -85,19 +85,19 @@ def choice_dropped_text(category: str, value: str) -> str:
 
 def option_not_set_text(option: str, value: str) -> str:
     """What a thread reads about an option of the configuration that the agent does not take."""
-    return f"The agent doesn't take {value} as its {option}, so it uses its own default. An admin can change that."
+    return f"The agent doesn't accept {value} as its {option}, so it uses its default. An admin can change that."
 
 
 def agent_removed_text(agent: str) -> str:
     """What a thread reads whose agent is no longer in the configuration."""
-    return f"An admin has removed the agent {agent}. It works here until my next restart; pick another one with /agent."
+    return f"An admin removed the agent {agent}. It works here until I restart; pick another one with /agent."
 
 
-def removal_text(folder: str, seconds: float) -> str:
+def removal_text(seconds: float) -> str:
     """What a thread reads before its folder is deleted."""
     return (
-        f"If nobody writes here in the next {long_duration(seconds)}, I forget this conversation and delete its folder "
-        f"`{folder}` with all files in it. Push or copy what you want to keep."
+        f"If nobody writes here in the next {long_duration(seconds)}, I'll forget this conversation and delete its "
+        "folder with all the files in it. Push or copy anything you want to keep."
     )
 
 
@@ -154,7 +154,7 @@ class Conversation:
         body = update.body
         if update.kind == "agent_message_chunk":
             if update.cut:
-                self.live.notice("A part of the answer was too long, so the end of that part is left out.")
+                self.live.notice("Part of the answer was too long, so the end of that part is left out.")
             kept = schema.chunk_text(body)[: self._budget]
             if kept:
                 self._budget -= len(kept)
@@ -358,8 +358,9 @@ class Conversations:
         self._platform.notice(thread_id, note_text(note))
 
     def removal_planned(self, thread_id: str, folder: str, seconds: float) -> None:
-        """Post in the thread which folder is deleted, and when."""
-        self._platform.notice(thread_id, removal_text(folder, seconds))
+        """Post in the thread when its folder is deleted."""
+        log.info("removal_planned", thread=thread_id, folder=folder, seconds=seconds)
+        self._platform.notice(thread_id, removal_text(seconds))
 
 
 def _blocks(incoming: IncomingMessage) -> list[dict[str, Any]]:

@@ -51,6 +51,7 @@ _TITLE_MAX: Final = 1000
 
 NOT_SIGNED_IN: Final = "The agent isn't signed in. Ask your admin."
 """What people in a chat read of an agent that wants its operator to sign in."""
+ANSWERED: Final = "This request was already answered."
 UNCHECKED: Final = "I couldn't check whether this message may run, so I didn't run it. An admin can check the log."
 OPERATOR: Final = "operator"
 """Who has cancelled a turn by ``acpctl``: no person of a chat platform."""
@@ -212,11 +213,12 @@ class PermissionRequest:
         option = next((option for option in self.options if option.option_id == option_id), None)
         if option is None:
             if self.withheld is not None and any(one.option_id == option_id for one in self.asked.params.options):
-                raise InvalidParams(f"cannot allow this request: {self.withheld}")
+                people = f"This request can't be allowed: {self.withheld}."
+                raise InvalidParams(f"cannot allow this request: {self.withheld}", for_people=people)
             offered = ", ".join(option.option_id for option in self.options)
             raise InvalidParams(f"cannot choose {option_id!r}: the options are {offered or 'none'}")
         if self.outcome is not None:
-            raise Conflict(f"cannot answer: this permission request was already {self.outcome}")
+            raise Conflict(f"cannot answer: this permission request was already {self.outcome}", for_people=ANSWERED)
         self.answered_by = by
         self.resolve("selected", option)
 

@@ -43,10 +43,10 @@ def test_a_thread_reads_which_tool_its_silent_agent_waits_for():
     assert "running" not in stuck_text(None, 45)
 
 
-def test_a_thread_reads_which_folder_is_deleted_and_when():
-    assert conversation.removal_text("/srv/work/1001", 86_400) == (
-        "If nobody writes here in the next 24 hours, I forget this conversation and delete its folder `/srv/work/1001` "
-        "with all files in it. Push or copy what you want to keep."
+def test_a_thread_reads_when_its_folder_is_deleted():
+    assert conversation.removal_text(86_400) == (
+        "If nobody writes here in the next 24 hours, I'll forget this conversation and delete its folder "
+        "with all the files in it. Push or copy anything you want to keep."
     )
 
 
@@ -55,7 +55,7 @@ def test_a_thread_reads_which_choice_no_longer_holds():
         "I couldn't set the agent's model to large again, so it uses its default."
     )
     assert conversation.option_not_set_text("model", "large") == (
-        "The agent doesn't take large as its model, so it uses its own default. An admin can change that."
+        "The agent doesn't accept large as its model, so it uses its default. An admin can change that."
     )
 
 

@@ -404,7 +404,7 @@ async def test_an_agent_that_reads_nothing_blocks_nobody_and_is_ended_in_time(fa
         harness.pool.tick()
     await two.ends()
     limit = "Stopped after 2 minutes, the limit for one turn."
-    assert one.end.error == f"{limit} The agent did not stop when it was asked to, so I ended its session."
+    assert one.end.error == f"{limit} The agent didn't stop when asked, so I ended its session."
     assert two.text == "two"
 
 

@@ -237,7 +237,7 @@ def _end_words(ask: PermissionRequest, asker_id: str) -> str:
     if ask.outcome != "selected":
         return "⏹️ No longer needed"
     by = ask.answered_by
-    who = "an operator" if by is None else mention(by)
+    who = "an admin" if by is None else mention(by)
     kind = "" if ask.chosen is None else ask.chosen.kind
     if kind == "allow_always" and by != asker_id:
         return f"✅ Allowed by {who}, whose Always holds for their own turns"
@@ -271,7 +271,7 @@ def answered_already(outcome: PermissionOutcome, answered_by: str | None = None)
     if outcome == "cancelled":
         return "This request is no longer needed."
     who = f" by {mention(answered_by)}" if answered_by is not None else ""
-    return f"This was answered already{who}."
+    return f"This was already answered{who}."
 
 
 def mention(user_id: str) -> str:

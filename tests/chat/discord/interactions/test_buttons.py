@@ -227,15 +227,15 @@ def test_the_end_text_says_how_the_request_ended():
     assert ended("allow_once", by="7") == "✅ Allowed once by <@7>: `ls`"
     assert ended("allow_always", by="7") == "✅ Allowed for this session by <@7>: `ls`"
     assert ended("allow_always", by="8") == "✅ Allowed by <@8>, whose Always holds for their own turns: `ls`"
-    assert ended("reject_once") == "❌ Rejected by an operator: `ls`"
+    assert ended("reject_once") == "❌ Rejected by an admin: `ls`"
     assert ended("reject_always", by="7") == "❌ Always rejected by <@7>: `ls`"
     assert ended("?", by="7", name="Plan B") == "❔ Answered `Plan B` by <@7>: `ls`"
-    assert ended(None) == "❔ Answered by an operator: `ls`"
+    assert ended(None) == "❔ Answered by an admin: `ls`"
     assert ended("reject_once", outcome="expired") == "⌛ Timed out, so it wasn't run: `ls`"
     assert ended(None, outcome="cancelled") == "⏹️ No longer needed: `ls`"
     changed = asked(command("ls"))
     changed.reject("selected", "changed")
-    assert end_of(changed, "7") == "⏹️ Rejected since the agent changed it after it was shown: `ls`"
+    assert end_of(changed, "7") == "⏹️ Rejected because the agent changed it after it was shown: `ls`"
 
 
 def test_what_was_shown_stays_when_the_request_has_ended():
@@ -247,8 +247,8 @@ def test_what_was_shown_stays_when_the_request_has_ended():
 def test_answers_to_clicks_without_effect_say_why():
     assert buttons.not_yours("5") == "Only <@5> or an admin of the bot can answer this one."
     assert buttons.not_yours("") == "Only an admin of the bot can answer this one."
-    assert buttons.answered_already("selected", "5") == "This was answered already by <@5>."
-    assert buttons.answered_already("selected") == "This was answered already."
+    assert buttons.answered_already("selected", "5") == "This was already answered by <@5>."
+    assert buttons.answered_already("selected") == "This was already answered."
     assert buttons.answered_already("expired") == "Too late: this request timed out."
     assert buttons.answered_already("cancelled") == "This request is no longer needed."
     for sentence in (buttons.STALE, buttons.NOT_OFFERED):

@@ -65,7 +65,7 @@ def _examples(*examples: tuple[str, str]) -> str:
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", metavar="PATH", help="The configuration; see README for where it is looked for."),
+    typer.Option("--config", metavar="PATH", help="The configuration file. The README says where acpbot looks for it."),
 ]
 
 
@@ -111,7 +111,7 @@ def run(
         typer.Option("--socket", metavar="PATH", help="The management socket; overrides all other settings."),
     ] = None,
     stop_at_eof: Annotated[
-        bool, typer.Option("--stop-at-eof", help="End, as at SIGTERM, when stdin is closed.")
+        bool, typer.Option("--stop-at-eof", help="Stop, as on SIGTERM, when stdin is closed.")
     ] = False,
 ) -> None:
     """Run the daemon until SIGTERM or SIGINT; SIGHUP reads the configuration again."""
@@ -131,7 +131,8 @@ def check(
     *,
     config: ConfigOption = None,
     online: Annotated[
-        bool, typer.Option("--online", help="Also try the bot token with Discord, and say what the bot still lacks.")
+        bool,
+        typer.Option("--online", help="Also check the bot token with Discord, and report what the bot still needs."),
     ] = False,
 ) -> None:
     """Check the configuration: show what is in force and start every agent once."""
@@ -167,9 +168,11 @@ def config(
     epilog=_examples(("acpbot exec claude -- claude /login", "sign in as that agent")),
 )
 def exec_command(
-    agent: Annotated[str, typer.Argument(metavar="AGENT", help="A name of [agents]; that of [agent] is default.")],
+    agent: Annotated[
+        str, typer.Argument(metavar="AGENT", help="The agent's name in [agents]; the one in [agent] is called default.")
+    ],
     command: Annotated[
-        list[str] | None, typer.Argument(metavar="[-- COMMAND]", help="What to run; left out: a shell.")
+        list[str] | None, typer.Argument(metavar="[-- COMMAND]", help="What to run; a shell if omitted.")
     ] = None,
     *,
     config: ConfigOption = None,
@@ -190,7 +193,7 @@ def exec_command(
 def demo(
     *,
     agent: Annotated[
-        str | None, typer.Option("--agent", metavar="COMMAND", help="Any ACP agent in place of the demo agent.")
+        str | None, typer.Option("--agent", metavar="COMMAND", help="Any ACP agent instead of the demo agent.")
     ] = None,
 ) -> None:
     """Talk to an agent now, in a temporary folder; without a terminal, see a short guided tour."""
@@ -210,9 +213,7 @@ def install_service(
     *,
     user: Annotated[bool, typer.Option("--user", help="Install a service of your own, without root.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Write what is shown, without asking.")] = False,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Also write over files that are there and differ.")
-    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Also overwrite existing files that differ.")] = False,
     root: Annotated[
         Path | None, typer.Option("--root", metavar="PATH", help="Write below this folder, the root of an image.")
     ] = None,

@@ -24,7 +24,7 @@
           |    `-- AgentNotSignedIn   its operator must sign in
           `-- AgentGone           the agent's process ended, or its stdout closed
 
-``str(error)`` is for people, ``WireError.kind`` for programs.
+``str(error)`` is for operators, ``error.for_people`` for people in a chat, and ``WireError.kind`` for programs.
 """
 
 from __future__ import annotations
@@ -32,13 +32,22 @@ from __future__ import annotations
 from typing import ClassVar, Final, Literal
 
 SOMETHING_WRONG: Final = "Something went wrong on my side. An admin can check the log."
-"""What people in a chat read of an error that is not theirs to fix."""
+"""What people in a chat read of an error that only an operator can fix."""
 
 
 class AcpbotError(Exception):
-    """Base of all; ``exit_code`` is what a command that fails with it returns."""
+    """Base of all; ``exit_code`` is what a command that fails with it returns.
+
+    ``for_people``: one or two sentences, as plain text, without codes, paths and keys.
+    """
 
     exit_code: int = 1
+    for_people: str = SOMETHING_WRONG
+
+    def __init__(self, message: str = "", *, for_people: str = "") -> None:
+        super().__init__(message)
+        if for_people:
+            self.for_people = for_people
 
 
 class ConfigError(AcpbotError):
@@ -87,7 +96,8 @@ class AgentRemoved(InvalidParams):
     """The thread's ``agent`` is no longer in the configuration: another one must be chosen there."""
 
     def __init__(self, message: str, agent: str) -> None:
-        super().__init__(message)
+        gone = f"This thread's agent {agent} is no longer available. Pick another one with /agent."
+        super().__init__(message, for_people=gone)
         self.agent = agent
 
 
@@ -96,6 +106,7 @@ class NotFound(WireError):
 
     code = -32001
     kind = "not_found"
+    for_people = "This conversation is gone. Send a message to start a new one."
 
 
 class Ambiguous(WireError):
@@ -110,6 +121,7 @@ class Conflict(WireError):
 
     code = -32003
     kind = "conflict"
+    for_people = "That isn't possible right now. Please try again in a moment."
 
 
 class AccessDenied(WireError):
@@ -124,6 +136,7 @@ class Draining(WireError):
 
     code = -32005
     kind = "draining"
+    for_people = "I'm restarting. Please try again in a moment."
 
 
 class TimedOut(WireError):
@@ -131,6 +144,7 @@ class TimedOut(WireError):
 
     code = -32006
     kind = "timeout"
+    for_people = "That took too long. Please try again in a moment."
 
 
 Limit = Literal["sessions", "sessions_of_person", "line", "queue", "queue_of_person"]
@@ -145,6 +159,7 @@ class TooMany(WireError):
 
     code = -32008
     kind = "too_many"
+    for_people = "I'm too busy right now. Please try again in a while."
 
     def __init__(self, message: str, *, limit: Limit | None = None, count: int = 0, person: str | None = None) -> None:
         super().__init__(message)
@@ -156,20 +171,19 @@ class TooMany(WireError):
 class AgentError(AcpbotError):
     """The agent could not be used."""
 
+    for_people = "The agent ran into a problem. An admin can check the log."
+
 
 class AgentStartError(AgentError):
-    """The agent could not be started: not found, exited at once, another protocol version.
+    """The agent could not be started: not found, exited at once, another protocol version."""
 
-    ``for_people``: the sentence that people in a chat read in place of the error, empty where it is the error.
-    """
-
-    def __init__(self, message: str, *, for_people: str = "") -> None:
-        super().__init__(message)
-        self.for_people = for_people
+    for_people = "The agent couldn't be started. An admin can check the log."
 
 
 class AgentTimeout(AgentError):
     """The agent did not answer a request within its limit."""
+
+    for_people = "The agent didn't answer in time. An admin can check the log."
 
 
 class AgentRefused(AgentError):
@@ -179,8 +193,8 @@ class AgentRefused(AgentError):
     ``core`` the part of it that names the reason; both are empty where its answer could not be used.
     """
 
-    def __init__(self, message: str, *, code: int, said: str = "", core: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, code: int, said: str = "", core: str = "", for_people: str = "") -> None:
+        super().__init__(message, for_people=for_people or (f"The agent reported an error: {said}" if said else ""))
         self.code = code
         self.said = said
         self.core = core
@@ -196,3 +210,5 @@ class AgentNotSignedIn(AgentRefused):
 
 class AgentGone(AgentError):
     """The agent's process ended, or it closed its stdout."""
+
+    for_people = "The agent crashed."

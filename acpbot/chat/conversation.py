@@ -18,8 +18,10 @@ from acpbot.chat.rendering.answer import Answer
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.chat.rendering.markdown import code
 from acpbot.chat.rendering.tools import detail, todos
+from acpbot.chat.thread_commands import next_text
 from acpbot.errors import WireError
 from acpbot.logs import get_logger
+from acpbot.sessions.ending import SUSPENDED
 from acpbot.sessions.titles import CONTEXT_TAG
 from acpbot.sessions.turn import DEFERRED, NOT_SIGNED_IN, Turn
 from acpbot.times import long_duration
@@ -50,41 +52,26 @@ UNREADABLE: Final = "⚠️ A queued message was lost in the restart. Please res
 INCOMPLETE: Final = (
     "😱 Something went wrong on my side: the answer to this message may be incomplete. An admin can check the log."
 )
-FILES_NOT_SENT: Final = "Skipped the attached files: a command of the agent can't carry any."
+FILES_NOT_SENT: Final = "Skipped the attached files: the agent's commands don't take any."
 REPORTED: Final = "The agent reported this error."
 """Where the answer itself says which one."""
 _SILENT: Final = frozenset({"evicted", "expired"})
 
-_ENDS: Final = {
-    "killed": "An admin stopped this session.",
-    "suspended": "An admin closed this session.",
-    "crashed": "The agent crashed.",
-    "start_failed": "The agent could not be started.",
-    "stuck": "The agent did not stop when it was asked to, so I ended its session.",
-    "stopped": "I'm restarting.",
-}
-
 
 def end_text(reason: Reason, detail: str | None, *, resumable: bool) -> str | None:
-    """Why a session has ended, and what the thread's next message does; ``None`` where no thread needs to know."""
+    """Why a session has ended, and what the thread's next message does; ``None`` where no thread needs to know.
+
+    ``detail`` is a sentence, or an error ('cannot ...') where operators read it.
+    """
     if reason in _SILENT:
         return None
     if detail == NOT_SIGNED_IN:
         return detail
-    sentence = _ENDS[reason]
-    if detail and reason == "stuck":
-        sentence = detail
-    elif detail and reason in {"crashed", "start_failed"}:
-        # An error of our own is a whole sentence.
-        own = detail.startswith("cannot ")
-        sentence = f"{detail[:1].upper()}{detail[1:]}." if own else f"{sentence[:-1]}: {detail}."
-    return f"{sentence} {_next_message(resumable=resumable)}"
-
-
-def _next_message(*, resumable: bool) -> str:
-    if resumable:
-        return "Send a message to carry on where you left off."
-    return "Your next message starts a new conversation."
+    sentence = detail or SUSPENDED
+    if sentence.startswith("cannot "):
+        sentence = f"{sentence[:1].upper()}{sentence[1:]}."
+    what_next = "Send a message to try again." if reason == "start_failed" else next_text(resumable=resumable)
+    return f"{sentence} {what_next}"
 
 
 def stuck_text(activity: str | None, seconds: float) -> str:
@@ -100,19 +87,19 @@ def choice_dropped_text(category: str, value: str) -> str:
 
 def option_not_set_text(option: str, value: str) -> str:
     """What a thread reads about an option of the configuration that the agent does not take."""
-    return f"The agent doesn't take {value} as its {option}, so it uses its own default. An admin can change that."
+    return f"The agent doesn't accept {value} as its {option}, so it uses its default. An admin can change that."
 
 
 def agent_removed_text(agent: str) -> str:
     """What a thread reads whose agent is no longer in the configuration."""
-    return f"An admin has removed the agent {agent}. It works here until my next restart; pick another one with /agent."
+    return f"An admin removed the agent {agent}. It works here until I restart; pick another one with /agent."
 
 
-def removal_text(folder: str, seconds: float) -> str:
+def removal_text(seconds: float) -> str:
     """What a thread reads before its folder is deleted."""
     return (
-        f"If nobody writes here in the next {long_duration(seconds)}, I forget this conversation and delete its folder "
-        f"`{folder}` with all files in it. Push or copy what you want to keep."
+        f"If nobody writes here in the next {long_duration(seconds)}, I'll forget this conversation and delete its "
+        "folder with all the files in it. Push or copy anything you want to keep."
     )
 
 
@@ -169,7 +156,7 @@ class Conversation:
         body = update.body
         if update.kind == "agent_message_chunk":
             if update.cut:
-                self.live.notice("A part of the answer was too long, so the end of that part is left out.")
+                self.live.notice("Part of the answer was too long, so the end of that part is left out.")
             kept = schema.chunk_text(body)[: self._budget]
             if kept:
                 self._budget -= len(kept)
@@ -317,7 +304,7 @@ class Conversations:
                 continue
             thread = self._pool.thread(record.thread_id)
             if record.state == "running":
-                text = f"{INTERRUPTED} {_next_message(resumable=thread is not None and thread.resumable)}"
+                text = f"{INTERRUPTED} {next_text(resumable=thread is not None and thread.resumable)}"
                 self._platform.interrupted(incoming, text)
                 self._pool.store.turn_settled(record.turn_id)
                 continue
@@ -377,8 +364,9 @@ class Conversations:
         self._platform.notice(thread_id, note_text(note))
 
     def removal_planned(self, thread_id: str, folder: str, seconds: float) -> None:
-        """Post in the thread which folder is deleted, and when."""
-        self._platform.notice(thread_id, removal_text(folder, seconds))
+        """Post in the thread when its folder is deleted."""
+        log.info("removal_planned", thread=thread_id, folder=folder, seconds=seconds)
+        self._platform.notice(thread_id, removal_text(seconds))
 
 
 def _blocks(incoming: IncomingMessage) -> list[dict[str, Any]]:

@@ -237,7 +237,8 @@ class _LocalTurnView(TurnEvents):
         super().on_started()
 
     def on_ended(self, live: Answer, end: TurnEnd, on_persisted: Callable[[], None]) -> None:
-        self._error = "" if self._started else end.error or ""
+        self._live = None
+        self._error = "" if self._started else end.for_operators or ""
         self._chat.over(self._thread_id, self.begin, end_event(live, end))
         super().on_ended(live, end, on_persisted)
         self._chat.now_shown(self._thread_id, self)

@@ -52,6 +52,13 @@ def state_text(row: Row) -> str:
     return IN_LINE if row.state == "suspended" and row.queued else STATES[row.state]
 
 
+def next_text(*, resumable: bool) -> str:
+    """What the next message does in a thread whose session has ended."""
+    if resumable:
+        return "Send a message to carry on where you left off."
+    return "Your next message starts a new conversation."
+
+
 def no_menu_text() -> str:
     """The answer to a menu of an agent that does not run any more."""
     return "No agent is running here. Send a message first, or give the command with a value."

@@ -114,7 +114,7 @@ class TurnEvents:
 
 def end_event(live: Answer, end: TurnEnd) -> Event:
     """A ``turn_end`` event."""
-    return {"type": "turn_end", "stop_reason": end.stop_reason, "text": live.text, "error": end.error}
+    return {"type": "turn_end", "stop_reason": end.stop_reason, "text": live.text, "error": end.for_operators}
 
 
 def asked_event(ask: PermissionRequest) -> Event:

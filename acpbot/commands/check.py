@@ -187,9 +187,9 @@ async def _try_agent(
 def _mcp_servers(agent: Agent) -> Iterator[str]:
     """What is known of the MCP servers that the agent was given, once it has opened a session with them."""
     if agent.mcp_servers:
-        yield f"MCP servers: {mcp.described(agent.mcp_servers)}; it took them, but does not say whether they work"
+        yield f"MCP servers: {mcp.described(agent.mcp_servers)}; it accepted them, but doesn't report whether they work"
     for command in agent.unknown_programs:
-        yield f"warning: {operator_line(command)} of its MCP servers is no program here; install it, or give its path"
+        yield f"warning: {operator_line(command)} of its MCP servers isn't a program here; install it, or give its path"
 
 
 async def _refused_servers(agent: Agent, cwd: Path) -> str:
@@ -197,20 +197,20 @@ async def _refused_servers(agent: Agent, cwd: Path) -> str:
     try:
         refused = await agent.refused_servers(cwd)
     except AgentRefused:
-        return "MCP servers: not the reason, or not the only one: without them it opens no session either"
+        return "MCP servers: not the cause, or not the only one: it doesn't open a session without them either"
     except AgentError as error:
-        return f"MCP servers: which one it refuses is unknown: {error}"
+        return f"MCP servers: it is unknown which one it rejects: {error}"
     if not refused:
-        return "MCP servers: it takes each of them alone, but not all together"
-    return f"MCP servers: it refuses {mcp.described(refused)}; correct it, or remove it from mcp_servers"
+        return "MCP servers: it accepts each of them alone, but not all of them together"
+    return f"MCP servers: it rejects {mcp.described(refused)}; correct it, or remove it from mcp_servers"
 
 
 def _signed_in(agent: Agent) -> str:
     """What is known of the agent's sign-in once it has opened a session."""
     if agent.signed_in_by is not None:
         return f"sign-in: signed in by {operator_line(one_line(agent.signed_in_by, 80))}"
-    known = "it opened a session without asking" if agent.auth_methods else "it offers no method"
-    return f"sign-in: unknown; {known}, but some agents ask at the first message"
+    known = "it opened a session without asking" if agent.auth_methods else "it offers no sign-in method"
+    return f"sign-in: unknown; {known}, but some agents only ask at the first message"
 
 
 def _options_in_force(options: Options, *, asks: bool) -> Iterator[str]:
@@ -220,7 +220,7 @@ def _options_in_force(options: Options, *, asks: bool) -> Iterator[str]:
     """
     mode, model = options.current("mode"), options.current("model")
     if mode is None:
-        yield "mode: it offers none; whether it asks before it acts is up to its own configuration"
+        yield "mode: none; its own configuration decides whether it asks before it acts"
     else:
         yield f"mode: {_named(mode)}"
     if model is not None:

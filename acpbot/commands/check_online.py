@@ -69,20 +69,20 @@ _LONGEST_ANSWER: Final = 1024 * 1024
 async def try_token(settings: Settings, say: Callable[[str], None], *, seconds: float = _SECONDS) -> bool:
     """Send the token to Discord, wait ``seconds`` at most, and say what it answers; whether the bot can work."""
     if settings.discord is None:
-        say("discord: there is no [discord] table: the chat is local, there is no token to try")
+        say("discord: no [discord] table: the chat is local, so there is no token to check")
         return True
     try:
         user, application, servers, more = await _fetch(settings, settings.discord, seconds)
     except AcpbotError as error:
         say(f"discord: {error}")
         return False
-    say(operator_line(f"discord: the token is taken; the bot is {user.get('username')} ({user['id']})"))
+    say(operator_line(f"discord: token accepted; the bot is {user.get('username')} ({user['id']})"))
     granted = application.get("flags")
     fine = isinstance(granted, int) and bool(granted & _MESSAGE_CONTENT)
     if not fine:
         say(
             "discord: cannot read messages: the application has no Message Content Intent; "
-            f"switch it on at {PORTAL}, Bot, Privileged Gateway Intents"
+            f"turn it on at {PORTAL}, Bot, Privileged Gateway Intents"
         )
     for ok, line in report(settings.discord, servers, str(application["id"]), more=more):
         fine = fine and ok
@@ -148,15 +148,15 @@ async def _get(session: aiohttp.ClientSession, path: str, kind: Any, *, base: st
         if response.status == 401:  # noqa: PLR2004 - the number is the name
             raise AcpbotError(
                 operator_line(
-                    f"cannot log in: Discord refuses the token of {source}; make a new one "
+                    f"cannot log in: Discord rejects the token in {source}; make a new one "
                     f"at {PORTAL}, Bot, Reset Token, and put it there"
                 )
             )
         if response.status == 429:  # noqa: PLR2004 - the same
             wait = operator_line(response.headers.get("Retry-After", "60"))[:10]
-            raise AcpbotError(f"cannot try the token: {shown} takes no more requests for now; try again in {wait} s")
+            raise AcpbotError(f"cannot check the token: {shown} is limiting requests; try again in {wait} s")
         if response.status != 200:  # noqa: PLR2004 - the same
-            raise AcpbotError(f"cannot try the token: {shown} answers {response.status}; {_advice(response.status)}")
+            raise AcpbotError(f"cannot check the token: {shown} answered {response.status}; {_advice(response.status)}")
         body = await response.content.read(_LONGEST_ANSWER)
         while more := await response.content.read(_LONGEST_ANSWER):
             body += more
@@ -167,7 +167,7 @@ async def _get(session: aiohttp.ClientSession, path: str, kind: Any, *, base: st
         msgspec.convert(answer, kind)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise AcpbotError(
-            f"cannot try the token: {shown} does not answer as Discord's API; correct [discord] api_base"
+            f"cannot check the token: {shown} doesn't answer like Discord's API; correct [discord] api_base"
         ) from None
     return answer
 

@@ -99,14 +99,14 @@ def init(path: Path | None, environ: Mapping[str, str]) -> None:
     named = str(path or environ.get("ACPBOT_CONFIG", ""))
     target = current_directory() / named if named else user_config(environ)
     if target is None:
-        raise AcpbotError("cannot find a place for the configuration: HOME is not set; name one by --config")
+        raise AcpbotError("cannot find a place for the configuration: HOME is not set; choose one with --config")
     _check_target(target, make_folder=not named)
-    typer.echo(operator_line(f"This writes {target}. Ctrl-C leaves, and nothing is written."))
+    typer.echo(operator_line(f"This writes {target}. Press Ctrl-C to leave without writing anything."))
     try:
         answers = _ask(environ)
         client_id = None if answers.token is None else client_id_in(answers.token) or _client_id()
     except (EOFError, KeyboardInterrupt) as left:
-        typer.echo("\nnothing was written")
+        typer.echo("\nNothing was written.")
         if isinstance(left, EOFError):
             raise AcpbotError("cannot go on: the input has ended; run `acpbot init` again") from None
         raise
@@ -117,8 +117,8 @@ def init(path: Path | None, environ: Mapping[str, str]) -> None:
         typer.echo(f"warning: {warning}")
     if answers.working_dir is not None and target.resolve().is_relative_to(Path(answers.working_dir).resolve()):
         folder = operator_line(answers.working_dir)
-        typer.echo(f"warning: this file is in {folder}, where agents work, and they could change it; move it elsewhere")
-    typer.echo(operator_line(f"Written and loaded: {target}, which only you can read."))
+        typer.echo(f"warning: this file is in {folder}, where agents work and could change it; move it somewhere else")
+    typer.echo(operator_line(f"Wrote {target}; only you can read it."))
     hidden = not named and os.path.lexists(current_directory() / "config.toml")
     if hidden:
         typer.echo(operator_line(f"warning: without --config, {current_directory()}/config.toml comes first here"))
@@ -138,18 +138,18 @@ def client_id_in(token: str) -> str | None:
 
 def render(answers: Answers) -> str:
     """The configuration, as TOML with a comment for each choice."""
-    lines = ["# Made by `acpbot init`. Every other key, its default and its reason are in config.toml.example.", ""]
+    lines = ["# Made by `acpbot init`. config.toml.example explains every other key and its default.", ""]
     if answers.token is None:
-        lines += ["# No [discord] table: the chat is local, `acpctl chat`.", ""]
+        lines += ["# No [discord] table: chat locally with `acpctl chat`.", ""]
     else:
-        lines += ["[discord]", f"bot_token = {to_toml(answers.token)}", "", "# Who may have the agent work."]
+        lines += ["[discord]", f"bot_token = {to_toml(answers.token)}", "", "# Who may use the bot."]
         if answers.people.users:
             lines.append(f"allowed_users = {to_toml(answers.people.users)}")
         if answers.people.roles:
             lines.append(f"allowed_role_ids = {to_toml(answers.people.roles)}")
         if not any(answers.people):
-            lines.append("allow_all_users = true  # everybody who can write in an allowed channel")
-        lines += ["", "# Where it answers; the threads in a channel are included."]
+            lines.append("allow_all_users = true  # everyone who can post in an allowed channel")
+        lines += ["", "# Where it answers, including the threads in a channel."]
         limited = f"allowed_channels = {to_toml(answers.channels)}"
         lines += [limited if answers.channels else "allow_all_channels = true", ""]
     command, *args = (word.replace("${", "$${") for word in answers.agent)
@@ -158,16 +158,16 @@ def render(answers: Answers) -> str:
         lines.append(f"args = {to_toml(args)}")
     if answers.working_dir is not None:
         lines += [
-            "# Every thread works in this folder.",
+            "# The agent works in this folder, in every thread.",
             f"working_dir = {to_toml(answers.working_dir.replace('${', '$${'))}",
         ]
     if answers.agent[0].rpartition("/")[2] == "opencode":
         lines += [
-            "# `opencode acp` also listens on a loopback port: without a password to every user of this machine.",
+            "# `opencode acp` also listens on a loopback port; without a password every local user could use it.",
             f"env = {to_toml({'OPENCODE_SERVER_PASSWORD': secrets.token_hex(24)})}",
         ]
     lines += [
-        "# It gets HOME, PATH, USER, LANG, TERM and TMPDIR; name here what else of the environment it needs.",
+        "# It gets HOME, PATH, USER, LANG, TERM and TMPDIR. List other environment variables that it needs here.",
         '#inherit_env = ["SOME_API_KEY"]',
         "",
         "[permissions]",
@@ -207,10 +207,10 @@ def _check_target(target: Path, *, make_folder: bool) -> None:
     while make_folder and not os.path.lexists(folder):
         folder = folder.parent
     if not folder.is_dir():
-        raise AcpbotError(operator_line(f"cannot write {target}: there is no folder {folder}; make it first"))
+        raise AcpbotError(operator_line(f"cannot write {target}: there is no folder {folder}; create it first"))
     if not os.access(folder, os.W_OK | os.X_OK):
         raise AcpbotError(
-            operator_line(f"cannot write {target}: you may not write in {folder}; name another place by --config")
+            operator_line(f"cannot write {target}: you can't write in {folder}; choose another place with --config")
         )
 
 
@@ -223,34 +223,34 @@ def _make_folder(target: Path) -> None:
 
 def _exists_error(target: Path) -> AcpbotError:
     return AcpbotError(
-        operator_line(f"cannot write {target}: it is there already; edit it, move it away or name another by --config")
+        operator_line(f"cannot write {target}: it already exists; edit it, move it away or name another with --config")
     )
 
 
 def _write_error(target: Path, error: OSError | ValueError) -> AcpbotError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return AcpbotError(operator_line(f"cannot write {target}: {reason}; name another place by --config"))
+    return AcpbotError(operator_line(f"cannot write {target}: {reason}; choose another place with --config"))
 
 
 def _ask(environ: Mapping[str, str]) -> Answers:
-    typer.echo(f"\nThe bot's token: {PORTAL}, your application, Bot, Reset Token.")
-    token = _prompt("Bot token (hidden; empty for a local chat without Discord): ", _token, read=getpass.getpass)
+    typer.echo(f"\nGet the bot's token from {PORTAL}: your application, Bot, Reset Token.")
+    token = _prompt("Bot token (hidden; leave empty to chat locally, without Discord): ", _token, read=getpass.getpass)
     if token is None:
         return Answers(None, People(), (), _agent(environ), _working_dir(environ), _policy())
-    typer.echo("\nIds: in Discord switch on Settings, Advanced, Developer Mode; then right-click, Copy ID.")
+    typer.echo("\nTo copy IDs, turn on Settings, Advanced, Developer Mode in Discord, then right-click and Copy ID.")
     people = _people()
-    channels = _prompt("Channel ids (empty: every channel that it can see): ", lambda text: _ids(text, "channel"))
+    channels = _prompt("Channel IDs (empty: every channel the bot can see): ", lambda text: _ids(text, "channel"))
     return Answers(token, people, channels, _agent(environ), _working_dir(environ), _policy())
 
 
 def _people() -> People:
     while True:
-        users = _prompt("User ids who may talk to it (empty: none): ", lambda text: _ids(text, "user"))
-        roles = _prompt("Role ids who may talk to it (empty: none): ", lambda text: _ids(text, "role"))
+        users = _prompt("User IDs who may use the bot (empty: none): ", lambda text: _ids(text, "user"))
+        roles = _prompt("Role IDs who may use the bot (empty: none): ", lambda text: _ids(text, "role"))
         if users or roles:
             return People(users, roles)
-        typer.echo("Warning: then everybody who can write in its channels can have the agent run programs here.")
-        if _read(f'Type "{_EVERYBODY}" to allow that, anything else to name ids: ') == _EVERYBODY:
+        typer.echo("Warning: with no IDs, everyone who can post in its channels can have the agent run programs here.")
+        if _read(f'Type "{_EVERYBODY}" to allow that, or anything else to enter IDs: ') == _EVERYBODY:
             return People()
 
 
@@ -258,14 +258,12 @@ def _agent(environ: Mapping[str, str]) -> tuple[str, ...]:
     path = environ.get("PATH", os.defpath)
     found = [argv for argv in KNOWN_AGENTS if shutil.which(argv[0], path=path)]
     choices = [*found, DEMO_AGENT]
-    typer.echo(
-        "\nAgents:" if found else "\nNo known agent is on PATH; the demo agent, without a model, is always there."
-    )
+    typer.echo("\nAgents:" if found else "\nNo known agent is on PATH. The demo agent (no model) is always available.")
     for number, argv in enumerate(choices, 1):
         typer.echo(f"  {number}  {'the demo agent (no model)' if argv is DEMO_AGENT else ' '.join(argv)}")
     missing = {argv[0]: how for argv, how in KNOWN_AGENTS.items() if argv not in found}
     if missing:
-        typer.echo("Not on PATH, and how to install them (Ctrl-C, install, and run `acpbot init` again):")
+        typer.echo("Not installed (to install one: press Ctrl-C, run its command, then run `acpbot init` again):")
     width = max(map(len, missing), default=0)
     for name, how in missing.items():
         typer.echo(f"  -  {name:{width}}  {how}")
@@ -276,7 +274,7 @@ def _agent(environ: Mapping[str, str]) -> tuple[str, ...]:
         if re.fullmatch(r"[0-9]{1,3}", text):
             if 1 <= int(text) <= len(choices):
                 return choices[int(text) - 1]
-            raise _Invalid(f"there is no {text}; the numbers are 1 to {len(choices)}")
+            raise _Invalid(f"There is no number {text}. Pick one from 1 to {len(choices)}.")
         return next((argv for argv in found if text == argv[0]), None) or _command(text, path)
 
     return _prompt("Number, or the command line of another ACP agent (empty: 1): ", parse)
@@ -284,8 +282,8 @@ def _agent(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 def _working_dir(environ: Mapping[str, str]) -> str | None:
     """The folder in which the agent works, which must be there; without one each thread begins in an empty folder."""
-    typer.echo("\nWhere is the code? All threads work in this folder. Without one, each begins in an empty folder.")
-    typer.echo('Another folder for a channel: a table [discord.channels."ID"], see config.toml.example.')
+    typer.echo("\nWhere is the code? All threads work in this folder. Without one, each starts in an empty folder.")
+    typer.echo('To give a channel its own folder, add [discord.channels."ID"]; see config.toml.example.')
 
     def parse(text: str) -> str | None:
         if not text:
@@ -293,17 +291,17 @@ def _working_dir(environ: Mapping[str, str]) -> str | None:
         home = home_directory(environ)
         if text == "~" or text.startswith("~/"):
             if home is None:
-                raise _Invalid("HOME is not set; write an absolute path")
+                raise _Invalid("HOME is not set. Enter an absolute path.")
             text = str(home / text[2:].lstrip("/"))
         if not Path(text).is_absolute():
-            raise _Invalid(f"{show(text)} is a relative path; write an absolute one")
+            raise _Invalid(f"{show(text)} is a relative path. Enter an absolute one.")
         if not Path(text).is_dir():
-            raise _Invalid(f"there is no folder {show(text)}; make it first or correct its name")
+            raise _Invalid(f"There is no folder {show(text)}. Create it first, or correct its name.")
         if not os.access(text, os.R_OK | os.W_OK | os.X_OK):
-            raise _Invalid(f"you may not read and write {show(text)}; name a folder that you may, or change its rights")
+            raise _Invalid(f"You can't read and write {show(text)}. Choose another folder, or change its permissions.")
         return text
 
-    return _prompt("Folder (an absolute path; empty: none): ", parse)
+    return _prompt("Folder (absolute path; empty: none): ", parse)
 
 
 def _policy() -> str:
@@ -314,7 +312,7 @@ def _policy() -> str:
 
     def parse(text: str) -> str:
         if text and text not in _POLICIES:
-            raise _Invalid(f"{show(text)} is none of {', '.join(_POLICIES)}")
+            raise _Invalid(f"{show(text)} is none of {', '.join(_POLICIES)}.")
         return text or "ask"
 
     return _prompt("Permissions (empty: ask): ", parse)
@@ -324,15 +322,15 @@ def _command(text: str, path: str) -> tuple[str, ...]:
     try:
         argv = tuple(shlex.split(text))
     except ValueError as error:
-        raise _Invalid(f"that is no command line ({error}); quote it as for a shell") from None
+        raise _Invalid(f"That isn't a valid command line ({error}). Quote it as for a shell.") from None
     if not argv or not argv[0].strip():
-        raise _Invalid("that names no program; write its name or its absolute path")
+        raise _Invalid("That doesn't name a program. Enter its name or its absolute path.")
     if "/" in argv[0] and not argv[0].startswith("/"):
-        raise _Invalid(f"{show(argv[0])} is a relative path; write an absolute one or a name on PATH")
+        raise _Invalid(f"{show(argv[0])} is a relative path. Enter an absolute one, or a name on PATH.")
     if re.search(r"\s", argv[0]) and "/" not in argv[0]:
-        raise _Invalid(f"{show(argv[0])} is no program's name; quote arguments apart from it")
+        raise _Invalid(f"{show(argv[0])} isn't the name of a program. Quote its arguments separately.")
     if shutil.which(argv[0], path=path) is None:
-        raise _Invalid(f"there is no program {show(argv[0])}; install it first or correct its name")
+        raise _Invalid(f"There is no program {show(argv[0])}. Install it first, or correct its name.")
     return argv
 
 
@@ -342,9 +340,11 @@ def _token(text: str) -> str | None:
     try:
         token = clean_token(text)
     except InvalidValue as invalid:
-        raise _Invalid(f"that {invalid.got}; copy only the token") from None
+        raise _Invalid(f"That {invalid.got}. Paste only the token.") from None
     if not _TOKEN.fullmatch(token):
-        raise _Invalid("that is no bot token: it has three parts with dots between; a client secret or key is another")
+        raise _Invalid(
+            "That isn't a bot token: it has three parts separated by dots. A client secret is something else."
+        )
     return token
 
 
@@ -355,7 +355,7 @@ def _ids(text: str, kind: str) -> tuple[str, ...]:
     for word in re.split(r"[\s,]+", text.strip(" ,")) if text.strip(" ,") else []:
         match = re.fullmatch(rf"(?:{before})?({_ID})>?", word)
         if match is None:
-            raise _Invalid(f"{show(word)} is no {kind}'s id: 17 to 20 digits, with commas between several")
+            raise _Invalid(f"{show(word)} isn't a {kind} ID. IDs have 17 to 20 digits; separate several with commas.")
         found[match[1]] = None
     return tuple(found)
 
@@ -363,7 +363,7 @@ def _ids(text: str, kind: str) -> tuple[str, ...]:
 def _client_id() -> str | None:
     def parse(text: str) -> str | None:
         if text and not re.fullmatch(_ID, text):
-            raise _Invalid("an application's id has 17 to 20 digits; leave it empty to go on without an invite link")
+            raise _Invalid("An application ID has 17 to 20 digits. Leave it empty to continue without an invite link.")
         return text or None
 
     return _prompt("Application ID for the invite link (the portal's General Information; empty: none): ", parse)
@@ -383,15 +383,15 @@ def _read(prompt: str, read: Callable[[str], str] = input) -> str:
         try:
             return read(prompt).strip()
         except UnicodeDecodeError:
-            typer.echo("  that is not text in this terminal's encoding; write it again")
+            typer.echo("  That isn't text in this terminal's encoding. Enter it again.")
 
 
 def _print_next_steps(answers: Answers, client_id: str | None, option: str, environ: Mapping[str, str]) -> None:
     acpbot, acpctl = shell_name("acpbot", environ), shell_name("acpctl", environ)
     if answers.token is None:
-        typer.echo(f"Next: {acpbot} check{option}; {acpbot} run{option}; and in another terminal: {acpctl} chat")
+        typer.echo(f"Next, run: {acpbot} check{option}; {acpbot} run{option}; and in another terminal: {acpctl} chat")
         return
     if client_id is not None:
         typer.echo(f"Invite the bot: {invite_link(client_id)}")
-    typer.echo(f"Switch on the Message Content Intent: {PORTAL}, Bot, Privileged Gateway Intents")
-    typer.echo(f"Next: {acpbot} check --online{option}; {acpbot} run{option}")
+    typer.echo(f"Turn on the Message Content Intent: {PORTAL}, Bot, Privileged Gateway Intents")
+    typer.echo(f"Next, run: {acpbot} check --online{option}; {acpbot} run{option}")

@@ -88,7 +88,7 @@ def install_service(environ: Mapping[str, str], *, user: bool, root: Path | None
     if due:
         due = _confirm(due, yes=yes, replace=replace)
         if not due:
-            typer.echo("nothing was written")
+            typer.echo("Nothing was written.")
             raise typer.Exit(1)
     for file in due:
         _write(file)
@@ -159,7 +159,7 @@ def _plan(program: Sequence[str], environ: Mapping[str, str], configuration: Pat
         folder = next(parent for parent in path.parents if os.path.isdir(parent))  # noqa: PTH112 - see acpbot.config.paths
         if not os.access(folder, os.W_OK | os.X_OK):
             way = "make it yours" if user else "run it as root, or add --user for a service of your own"
-            raise AcpbotError(operator_line(f"cannot write {path}: you may not write in {folder}; {way}"))
+            raise AcpbotError(operator_line(f"cannot write {path}: you can't write in {folder}; {way}"))
         yield File(path, text, found)
 
 
@@ -223,7 +223,7 @@ def _confirm(due: Sequence[File], *, yes: bool, replace: bool) -> list[File]:
     if yes and differing:
         paths = ", ".join(str(file.path) for file in differing)
         advice = "move your changes into a drop-in and add --replace"
-        raise AcpbotError(operator_line(f"cannot write {paths}: it is there and differs, as shown; {advice}"))
+        raise AcpbotError(operator_line(f"cannot write {paths}: it already exists and differs, as shown; {advice}"))
     if yes:
         return list(due)
     if not (os.isatty(0) and os.isatty(1)):
@@ -233,7 +233,7 @@ def _confirm(due: Sequence[File], *, yes: bool, replace: bool) -> list[File]:
         agreed = plain if plain and _yes("Write these files? [y/N] ") else []
         return agreed + [file for file in differing if _yes(f"Replace {file.path}? [y/N] ")]
     except KeyboardInterrupt:
-        typer.echo("\nnothing was written")
+        typer.echo("\nNothing was written.")
         raise
 
 
@@ -286,7 +286,7 @@ def _next(program: Sequence[str], environ: Mapping[str, str], config: Path | Non
     if config is not None:
         yield f"{shlex.join(program)} init --config {shlex.quote(str(config))}"
     if user:
-        yield "loginctl enable-linger  # it runs while you are logged out, too"
+        yield "loginctl enable-linger  # keeps it running while you are logged out"
     else:
         yield "systemd-tmpfiles --create acpbot.conf"
     yield f"{systemctl} daemon-reload"

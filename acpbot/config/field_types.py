@@ -256,7 +256,7 @@ def clean_token(found: str) -> str:
     if not cleaned:
         raise InvalidValue("is empty")
     if not re.fullmatch(r"[!-~]+", cleaned):
-        raise InvalidValue("holds spaces or other characters that no token has")
+        raise InvalidValue("has a space or an invalid character")
     return cleaned
 
 

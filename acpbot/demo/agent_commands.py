@@ -143,18 +143,18 @@ def available_commands() -> list[dict[str, Any]]:
 
 def _echo(turn: DemoTurn, text: str) -> None:
     if turn.session.effort == "high":
-        turn.chunks(["I have no model, ", "so this is all that I think."], "agent_thought_chunk")
+        turn.chunks(["I have no model, ", "so this is all I think."], "agent_thought_chunk")
     said = text.upper() if turn.session.model == "shout" else text
-    turn.line(f"I am the demo agent; I have no model. You said: {said}\nSay `help` to see what I can do.")
+    turn.line(f"I'm the demo agent, and I have no model. You said: {said}\nSay `help` to see what I can do.")
 
 
 @_command()
 def _help(turn: DemoTurn) -> None:
     """Lists all commands."""
     lines = [f"- `{f'{item.name} {item.hint}'.strip()}`: {item.description}\n" for item in COMMANDS.values()]
-    turn.line("I am the demo agent; I have no model. These are my commands:\n")
+    turn.line("I'm the demo agent, and I have no model. These are my commands:\n")
     turn.chunks(lines)
-    turn.stream("Separate several by line breaks, `;` or `then`. An argument in double quotes is a JSON string.")
+    turn.stream("Separate several with line breaks, `;` or `then`. An argument in double quotes is a JSON string.")
 
 
 _DOCUMENT = (
@@ -222,7 +222,7 @@ def tool(turn: DemoTurn, command: str = "") -> None:
         chosen = turn.ask(call, command)
         if chosen not in {"allow_once", "allow_always"}:
             turn.update("tool_call_update", toolCallId=call, status="failed")
-            turn.line("You did not allow it, so nothing was run.")
+            turn.line("You didn't allow it, so nothing was run.")
             return
     turn.run(call, ["sh", "-c", command])
 

@@ -46,12 +46,12 @@ class Tour:
 
     def run(self) -> int:
         """Show the tour; return 0. Raises TourFailed where a step fails."""
-        say(f"acpbot demo: a daemon and an agent run in {self._folder}; both are gone when this ends.")
+        say(f"acpbot demo: a daemon and an agent are running in {self._folder}. Both stop when this ends.")
         try:
             self._show_all()
         except CliError as error:
             raise TourFailed(error.message) from None
-        say("\nThat was the tour. On a terminal, `acpbot demo` opens the chat itself; README.md says how to go on.")
+        say("\nThat was the tour. On a terminal, `acpbot demo` opens the chat itself. README.md has the next steps.")
         return 0
 
     def _show_all(self) -> None:
@@ -64,7 +64,7 @@ class Tour:
             else:
                 self._turn("A person writes, and the answer grows", "Say hello in one short sentence.")
                 self._show_sessions("Count slowly from 1 to 200, one number a line.")
-            self._run_acpctl("Is all well?", "health")
+            self._run_acpctl("Is everything OK?", "health")
             self._kill()
             self._turn("The next message in the same thread is answered", self._last_prompt)
 
@@ -81,7 +81,7 @@ class Tour:
             for message in messages:
                 if message.get("method") == "chat.event":
                     yield message["params"]
-        raise TourFailed(f"cannot go on with the tour: nothing has happened for {_SECONDS:g} s")
+        raise TourFailed(f"cannot go on with the tour: nothing happened for {_SECONDS:g} s")
 
     def _send(self, prompt: str) -> None:
         say(f"you> {prompt}")
@@ -121,7 +121,7 @@ class Tour:
                 say(f"[{event['text']}]")
 
     def _show_sessions(self, prompt: str) -> None:
-        self._title("While a turn runs, an operator looks")
+        self._title("While a turn runs, an operator takes a look")
         self._send(prompt)
         wanted = "tool" if self._demo_agent else "text"
         for event in self._events():
@@ -136,7 +136,7 @@ class Tour:
         self._acpctl(*words)
 
     def _kill(self) -> None:
-        self._title("The operator ends the session; acpctl asks on a terminal, --yes answers here")
+        self._title("The operator ends the session (on a terminal acpctl asks first; --yes skips that)")
         self._acpctl("kill", THREAD, "--yes")
         for event in self._events():
             self._print(event)

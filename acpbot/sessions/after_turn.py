@@ -35,7 +35,7 @@ REQUESTS_MOST: Final = 16
 
 _WINDOW_SECONDS: Final = 3600.0
 _MESSAGE_SECONDS: Final = 60.0
-_TOO_MUCH: Final = PermissionNote("The agent writes a lot without being asked, so I show no more until you write")
+_TOO_MUCH: Final = PermissionNote("The agent is writing a lot unprompted, so I won't show more until you write")
 
 
 class Asked(Protocol):

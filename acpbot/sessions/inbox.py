@@ -9,7 +9,7 @@ from acpbot.aio import TaskSet
 from acpbot.errors import InvalidParams, TooMany
 from acpbot.sessions.ending import STOPPED
 from acpbot.sessions.thread import title_from
-from acpbot.sessions.turn import DEFERRED, TurnEnd, finish_all
+from acpbot.sessions.turn import DEFERRED, TurnEnd, failed, finish_all
 from acpbot.sessions.waiting_line import Waiting
 from acpbot.storage.records import TurnRecord
 
@@ -95,9 +95,9 @@ class Inbox:
         self._start(waiting).turns.take_over(waiting.turns, waiting.retried)
 
     def session_ended(
-        self, session: Session, queued: Sequence[Turn], reason: Reason, detail: str | None, *, stopping: bool
+        self, session: Session, queued: Sequence[Turn], reason: Reason, end: TurnEnd, *, stopping: bool
     ) -> None:
-        """Carry the turns that wait over to the thread's next session, or to the next daemon, or end them."""
+        """Carry waiting turns over to the thread's next session, or to the next daemon, or end them by ``end``."""
         goes_on = reason in {"crashed", "stuck", "replaced"}
         if goes_on and not stopping:
             self._carry_over(session, queued)
@@ -106,7 +106,7 @@ class Inbox:
             if goes_on or reason == "stopped":
                 turn.finish(self.deferred(session.thread.thread_id, session.thread.platform, turn))
             else:
-                turn.finish(TurnEnd("cancelled" if reason in {"killed", "suspended"} else "error", detail))
+                turn.finish(end)
 
     def _carry_over(self, session: Session, queued: Sequence[Turn]) -> None:
         """Run the turns of a session that has ended in the thread's next one."""
@@ -133,7 +133,7 @@ class Inbox:
             self._know(waiting)
             self._line.join(waiting, first=True)
         except InvalidParams as error:
-            finish_all(waiting.turns, TurnEnd("error", str(error)))
+            finish_all(waiting.turns, failed(error))
 
     def stop(self) -> None:
         """The daemon stops: what is in the line runs after the next start."""

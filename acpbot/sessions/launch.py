@@ -91,14 +91,18 @@ async def launch(
     return process, agent
 
 
-async def describe_exit(process: AgentProcess) -> str:
-    """How the leader ended, for people; its stdout can end a moment before its exit is seen."""
+async def exit_cause(process: AgentProcess) -> str | None:
+    """The exit code or the signal of the leader, whose stdout has ended; ``None``: its exit is not seen at once."""
     try:
         async with asyncio.timeout(_EXIT_SECONDS):
-            code = await process.wait()
+            return exit_text(await process.wait())
     except TimeoutError:
-        return "closed its output"
-    return f"ended ({exit_text(code)})"
+        return None
+
+
+def ended_text(cause: str | None) -> str:
+    """What the agent did, as a clause for operators; ``cause`` as :func:`exit_cause` has it."""
+    return "closed its output" if cause is None else f"ended ({cause})"
 
 
 def _not_signed_in(settings: AgentSettings, error: AgentRefused) -> str:
@@ -117,7 +121,7 @@ async def start_error(settings: AgentSettings, process: AgentProcess, error: Age
     if isinstance(error, AgentStartError):
         return error
     if isinstance(error, AgentGone):
-        reason = f"it {await describe_exit(process)} before it answered"
+        reason = f"it {ended_text(await exit_cause(process))} before it answered"
     elif isinstance(error, AgentNotSignedIn) or (
         isinstance(error, AgentRefused) and error.code == schema.AUTH_REQUIRED
     ):

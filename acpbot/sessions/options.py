@@ -180,12 +180,19 @@ class Options:
         AgentGone.
         """
         if value not in [choice.value for choice in self.choices(category)]:
-            raise InvalidParams(f"cannot set {category} to {value[:80]!r}: this agent offers {self._offers(category)}")
+            offers = self._offers(category)
+            raise InvalidParams(
+                f"cannot set {category} to {value[:80]!r}: this agent offers {offers}",
+                for_people=f"This agent has no {category} {value[:80]!r}. Available: {offers}",
+            )
         await self._send(agent, category, value, limit)
         now = self.current(category)
         if now is None or now.value != value:
             kept = "none" if now is None else repr(now.value[:80])
-            raise AgentRefused(f"cannot set {category} to {value[:80]!r}: the agent has {kept}", code=0)
+            people = f"The agent didn't switch: its {category} is still {kept}."
+            raise AgentRefused(
+                f"cannot set {category} to {value[:80]!r}: the agent has {kept}", code=0, for_people=people
+            )
         if self.key(category) == "mode":
             self._required_mode = None  # a person's choice goes before the configuration
 

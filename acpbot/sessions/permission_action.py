@@ -41,9 +41,9 @@ _QUESTIONS: Final = {
     "execute": "Run this?",
 }
 _VERBS: Final = {"edit": "Edit", "delete": "Delete", "move": "Move", "read": "Read"}
-_NOTHING: Final = "The agent does not say what it wants to do."
-_ONLY_TITLE: Final = "(The agent says no more than this title.)"
-_NOT_KNOWN: Final = "(What else the agent says of it is not shown.)"
+_NOTHING: Final = "The agent doesn't say what it wants to do."
+_ONLY_TITLE: Final = "(The agent gives no details beyond this title.)"
+_NOT_KNOWN: Final = "(The agent's other details aren't shown.)"
 _CONTEXT: Final = 3
 _MEMBERS_MOST: Final = 256
 """Of the raw input and of the content, each with lines of its own; more are shown as JSON."""

@@ -24,14 +24,14 @@ RECORDED_MOST: Final = 20
 _BECAUSE: Final[dict[AnswerReason, str]] = {
     "policy": "by policy",
     "always": "by an earlier Always",
-    "timeout": "since nobody answered in time",
-    "too_many": "since there are too many requests",
-    "no_turn": "since no message is being answered",
-    "no_options": "since the agent offers no such answer",
-    "unshown": "since it can't be shown whole",
-    "changed": "since the agent changed it after it was shown",
-    "repeated_id": "since the agent used its id for another request",
-    "unreadable": "since it is not in the form of the protocol",
+    "timeout": "because nobody answered in time",
+    "too_many": "because there were too many requests",
+    "no_turn": "because no message is being answered",
+    "no_options": "because the agent offers no such answer",
+    "unshown": "because it can't be shown whole",
+    "changed": "because the agent changed it after it was shown",
+    "repeated_id": "because the agent used its id for another request",
+    "unreadable": "because it isn't a valid request",
 }
 
 

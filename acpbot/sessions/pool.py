@@ -21,7 +21,7 @@ from acpbot.sessions.session import Session
 from acpbot.sessions.session_table import SessionTable
 from acpbot.sessions.subscribers import Subscribers
 from acpbot.sessions.thread import ThreadRegistry
-from acpbot.sessions.turn import Place, TurnEnd, finish_all
+from acpbot.sessions.turn import Place, finish_all, session_over
 from acpbot.sessions.views import Detail, KillResult, OutdatedSessions, PoolCounts, Row, Target
 from acpbot.sessions.waiting_line import Waiting, WaitingLine
 from acpbot.sessions.watchdog import Watchdog
@@ -451,10 +451,11 @@ class Pool:
         session.options.usage.settle()
         self._subscribers.publish("gone", session.row())
         self.watcher.session_ended(thread.agent, reason)
+        end = session_over(reason, detail, session.detail_for_people)
+        if thread.platform not in self._threads.unlimited:
+            detail = end.error
         if reason == "start_failed":
-            is_for_operators = thread.platform in self._threads.unlimited
-            detail = detail if is_for_operators else session.detail_for_people or detail
-            finish_all(queued, TurnEnd("error", detail))  # before the notice, which then is the only one
+            finish_all(queued, end)  # before the notice, which then is the only one
         try:
             if session.listener is not None and reason != "replaced":  # then the turn goes on in another session
                 session.listener.session_ended(thread.thread_id, reason, detail, resumable=thread.resumable)
@@ -464,7 +465,7 @@ class Pool:
             # The turns that wait must end all the same.
             log.exception("session_listener_failed", thread=thread.thread_id)
         self.session_changed(session)
-        self._inbox.session_ended(session, queued, reason, detail, stopping=self.stopping)
+        self._inbox.session_ended(session, queued, reason, end, stopping=self.stopping)
 
     # Time.
 

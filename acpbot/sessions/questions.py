@@ -93,7 +93,10 @@ class Question:
         InvalidParams (it can't be accepted, or the content does not fit), WrongAnswerError (nor does this value).
         """
         if self.outcome is not None:
-            raise Conflict(f"cannot answer: this question was already {self.outcome}")
+            raise Conflict(
+                f"cannot answer: this question was already {self.outcome}",
+                for_people="This question was already answered.",
+            )
         if action != "accept":
             if content:
                 raise InvalidParams(f"cannot answer: {action!r} takes no content")

@@ -17,12 +17,20 @@ import msgspec
 
 from acpbot.acp.connection import Closed
 from acpbot.aio import TaskSet
-from acpbot.errors import AcpbotError, AgentError, AgentGone, AgentStartError, Conflict, StartError
+from acpbot.errors import (
+    SOMETHING_WRONG,
+    AcpbotError,
+    AgentError,
+    AgentGone,
+    AgentStartError,
+    Conflict,
+    StartError,
+)
 from acpbot.logs import get_logger
 from acpbot.sessions import workspace
-from acpbot.sessions.launch import describe_exit, launch, start_error
+from acpbot.sessions.launch import ended_text, exit_cause, launch, start_error
 from acpbot.sessions.terminate import NOTHING_RAN, UNVERIFIED, TerminationResult, terminate
-from acpbot.sessions.turn import Turn, TurnEnd
+from acpbot.sessions.turn import Turn, TurnEnd, session_over
 from acpbot.sessions.turn_runner import TurnRunner
 from acpbot.sessions.views import Detail, Row, SessionState, permission_row, process_rows, question_row, row_of
 
@@ -79,8 +87,8 @@ class Session:
     In state ``starting`` until :meth:`open` has started it. All methods belong to the event loop's thread.
     ``agent_settings`` and ``cwd`` hold for the whole session, ``settings`` is read at each use. ``listener`` is the
     thread's chat platform. ``meter``: what its agent has used in the thread. ``clock``: monotonic seconds; ``wall``:
-    Unix time. ``ending``: how the last try to end it went, ``None`` before. ``detail_for_people``: why its start has
-    failed, for those who are no operators; empty where that is the error.
+    Unix time. ``ending``: how the last try to end it went, ``None`` before. ``detail_for_people``: why it has failed,
+    for those who are no operators; empty where it has not.
     """
 
     def __init__(
@@ -123,7 +131,7 @@ class Session:
             wall=wall,
             on_change=self._on_change,
             on_starting=observer.turn_starting,
-            on_failure=partial(self._fail, "crashed"),
+            on_failure=self._prompt_failed,
             on_empty_reply=self._replace,
             on_permission_note=self._report_permission_note,
             on_permission_record=partial(observer.permission_answered, self),
@@ -260,8 +268,8 @@ class Session:
         try:
             agent = await self._start()
         except AcpbotError as error:
-            self.detail_for_people = error.for_people if isinstance(error, AgentStartError) else ""
-            self._fail("start_failed", str(error))
+            people = error.for_people if isinstance(error, AgentError) else AgentStartError.for_people
+            self._fail("start_failed", str(error), people)
             return
         self._opened = True
         self.turns.idle_since = self._clock()
@@ -405,7 +413,7 @@ class Session:
         turns, ending = self.turns, self.ending or UNVERIFIED
         self.ending = ending
         try:
-            end = TurnEnd("cancelled" if reason in {"killed", "suspended"} else "error", detail)
+            end = session_over(reason, detail, self.detail_for_people)
             answer = turns.answer
             if answer is None or reason == "crashed":
                 answer = end
@@ -424,7 +432,7 @@ class Session:
             # Broad, for the same reason; who waits for an answer must read that none comes.
             log.exception("session_end_failed", **self._fields)
             for turn in queued:
-                turn.finish(TurnEnd("error", _internal_error("go on", error)))
+                turn.finish(TurnEnd("error", SOMETHING_WRONG, detail=_internal_error("go on", error)))
         return ending
 
     def _end_crashed(self, reason: Reason, detail: str | None, _error: BaseException) -> None:
@@ -440,8 +448,9 @@ class Session:
         failed = task is not None and task.done() and not task.cancelled() and task.exception() is not None
         return msgspec.structs.replace(UNVERIFIED, ended=True) if failed else NOTHING_RAN
 
-    def _fail(self, reason: Reason, detail: str) -> None:
+    def _fail(self, reason: Reason, detail: str, for_people: str) -> None:
         if self._end_task is None:
+            self.detail_for_people = for_people
             log.warning("session_failed", **self._fields, reason=reason, detail=detail)
             alive = self.process is not None and self.process.alive
             self.end(reason, grace=None if alive else 0.0, detail=detail)
@@ -449,7 +458,10 @@ class Session:
     def _crashed(self, error: BaseException) -> None:
         """A task of the session has raised what it should never raise: nobody would run turns any more."""
         detail = _internal_error("go on" if self._opened else "start the agent", error)
-        self._fail("crashed" if self._opened else "start_failed", detail)
+        self._fail("crashed" if self._opened else "start_failed", detail, SOMETHING_WRONG)
+
+    def _prompt_failed(self, error: AgentError) -> None:
+        self._fail("crashed", str(error), error.for_people)
 
     def _reader_crashed(self, error: BaseException) -> None:
         if self.agent is not None:
@@ -471,7 +483,9 @@ class Session:
         if self._end_task is not None:
             self.turns.over.set()  # the answer to the running prompt won't come: nothing to wait for
         elif self._opened and self.process is not None:
-            self._fail("crashed", f"cannot go on: the agent {await describe_exit(self.process)}")
+            cause = await exit_cause(self.process)
+            people = "The agent crashed." if cause is None else f"The agent crashed ({cause})."
+            self._fail("crashed", f"cannot go on: the agent {ended_text(cause)}", people)
 
 
 def _internal_error(action: str, error: BaseException) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from acpbot.acp.connection import PermissionAsked, PromptEnded
     from acpbot.acp.schema import Update
     from acpbot.acp.usage import Cost
+    from acpbot.errors import AcpbotError
 
 log = get_logger(__name__)
 
@@ -51,6 +52,8 @@ _TITLE_MAX: Final = 1000
 
 NOT_SIGNED_IN: Final = "The agent isn't signed in. Ask your admin."
 """What people in a chat read of an agent that wants its operator to sign in."""
+ANSWERED: Final = "This request was already answered."
+UNCHECKED: Final = "I couldn't check whether this message may run, so I didn't run it. An admin can check the log."
 OPERATOR: Final = "operator"
 """Who has cancelled a turn by ``acpctl``: no person of a chat platform."""
 DEFERRED: Final = "kept"
@@ -78,6 +81,8 @@ class TurnFacts(msgspec.Struct, frozen=True):
 class TurnEnd(msgspec.Struct, frozen=True):
     """How a turn ended: ACP's stop reason, or ``error`` with a sentence for people.
 
+    ``detail``: the same for operators, where that says more.
+
     ``kept``: it never ran, and waits on disk until the daemon is started again. ``reason``: what the agent itself
     names as the reason in ``error``; its answer may hold the same. ``facts``: ``None`` where it never ran.
     ``cancelled_by``: the platform's id of the person who has cancelled it, or :data:`OPERATOR`.
@@ -88,6 +93,23 @@ class TurnEnd(msgspec.Struct, frozen=True):
     reason: str = ""
     facts: TurnFacts | None = None
     cancelled_by: str | None = None
+    detail: str = ""
+
+    @property
+    def for_operators(self) -> str | None:
+        """``detail``, else ``error``."""
+        return self.detail or self.error
+
+
+def failed(error: AcpbotError) -> TurnEnd:
+    """How a turn ends that this error ends."""
+    return TurnEnd("error", error.for_people, detail=str(error))
+
+
+def session_over(reason: str, detail: str | None, for_people: str) -> TurnEnd:
+    """How the turns of a session end that has ended; ``for_people`` is empty where ``detail`` is a sentence for all."""
+    stop_reason = "cancelled" if reason in {"killed", "suspended"} else "error"
+    return TurnEnd(stop_reason, for_people or detail, detail=(for_people and detail) or "")
 
 
 class PermissionNote(msgspec.Struct, frozen=True):
@@ -196,11 +218,12 @@ class PermissionRequest:
         option = next((option for option in self.options if option.option_id == option_id), None)
         if option is None:
             if self.withheld is not None and any(one.option_id == option_id for one in self.asked.params.options):
-                raise InvalidParams(f"cannot allow this request: {self.withheld}")
+                people = f"This request can't be allowed: {self.withheld}."
+                raise InvalidParams(f"cannot allow this request: {self.withheld}", for_people=people)
             offered = ", ".join(option.option_id for option in self.options)
             raise InvalidParams(f"cannot choose {option_id!r}: the options are {offered or 'none'}")
         if self.outcome is not None:
-            raise Conflict(f"cannot answer: this permission request was already {self.outcome}")
+            raise Conflict(f"cannot answer: this permission request was already {self.outcome}", for_people=ANSWERED)
         self.answered_by = by
         self.resolve("selected", option)
 
@@ -311,7 +334,7 @@ async def refusal_of(turn: Turn) -> str | None:
             raise
         # Broad: whatever has failed, nobody knows whether the turn may run, so it does not.
         log.exception("turn_check_failed", turn=turn.turn_id)
-        return f"cannot check whether this message may run: internal error ({type(error).__name__}), see the log"
+        return UNCHECKED
 
 
 def finish_all(turns: list[Turn], end: TurnEnd) -> None:
@@ -332,6 +355,6 @@ def end_of(turn: Turn, ended: PromptEnded) -> TurnEnd:
         return TurnEnd("cancelled")
     if ended.error.code == AUTH_REQUIRED:
         return TurnEnd("error", NOT_SIGNED_IN)
-    if ended.error.said:
-        return TurnEnd("error", f"The agent reported an error: {ended.error.said}", ended.error.core)
-    return TurnEnd("error", str(ended.error))
+    log.warning("prompt_refused", turn=turn.turn_id, reason=str(ended.error))
+    detail = "" if ended.error.said else str(ended.error)
+    return TurnEnd("error", ended.error.for_people, ended.error.core, detail=detail)

@@ -18,7 +18,7 @@ from acpbot.acp.connection import (
     RequestCancelled,
 )
 from acpbot.aio import Wakeup
-from acpbot.errors import AgentError, AgentGone, TooMany
+from acpbot.errors import SOMETHING_WRONG, AgentError, AgentGone, TooMany
 from acpbot.logs import get_logger
 from acpbot.sessions.after_turn import AfterTurn
 from acpbot.sessions.open_tool_calls import OpenToolCalls, nothing_known
@@ -32,7 +32,7 @@ from acpbot.sessions.questions import Question, Questions
 from acpbot.sessions.replay import Replay
 from acpbot.sessions.settling import Settling
 from acpbot.sessions.titles import Titles
-from acpbot.sessions.turn import PermissionNote, PermissionRequest, Turn, TurnEnd, end_of, refusal_of
+from acpbot.sessions.turn import PermissionNote, PermissionRequest, Turn, TurnEnd, end_of, failed, refusal_of
 from acpbot.sessions.turn_facts import facts_of, is_at_once, prompt_of
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class TurnRunner:
         wall: Callable[[], float],
         on_change: Callable[[], None],
         on_starting: Callable[[Turn], Awaitable[None]],
-        on_failure: Callable[[str], None],
+        on_failure: Callable[[AgentError], None],
         on_empty_reply: Callable[[Turn], None],
         on_permission_note: Callable[[PermissionNote], None],
         on_permission_record: Callable[[PermissionNote], None],
@@ -256,7 +256,7 @@ class TurnRunner:
             # A prompt that can't be made costs its own turn, not all that come after it in the thread.
             log.exception("prompt_crashed", **self._fields)
             reason = f"cannot send this message to the agent: internal error ({type(error).__name__}), see the log"
-            self.end(TurnEnd("error", reason))
+            self.end(TurnEnd("error", SOMETHING_WRONG, detail=reason))
             return
         if not turn.started:
             turn.started = True
@@ -274,8 +274,8 @@ class TurnRunner:
         if isinstance(error, AgentGone) and turn is not self.retried:
             self.give_back(turn)
         else:
-            self.end(TurnEnd("error", str(error)))
-        self._on_failure(str(error))
+            self.end(failed(error))
+        self._on_failure(error)
 
     def give_back(self, turn: Turn) -> None:
         """Put the running turn back to the head of the queue, for the session after this one."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from acpbot.errors import TooMany, WireError
 from acpbot.logs import get_logger
-from acpbot.sessions.turn import Place, Turn, TurnEnd, finish_all
+from acpbot.sessions.turn import Place, Turn, TurnEnd, failed, finish_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -154,7 +154,7 @@ class WaitingLine:
                     continue
                 except WireError as error:
                     log.warning("waiting_thread_refused", thread=waiting.thread_id, reason=str(error))
-                    finish_all(waiting.turns, TurnEnd("error", str(error)))
+                    finish_all(waiting.turns, failed(error))
                 self._leave(waiting)
         finally:
             self._starting = False

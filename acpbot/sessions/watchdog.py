@@ -18,7 +18,7 @@ log = get_logger(__name__)
 CANCEL_PATIENCE_SECONDS: Final = 30.0
 """How long after a cancel an agent may take to end its turn; the slowest that obeys was measured at 6 s."""
 
-_NOT_STOPPED: Final = "The agent did not stop when it was asked to, so I ended its session."
+_NOT_STOPPED: Final = "The agent didn't stop when asked, so I ended its session."
 
 
 class Watchdog:
@@ -64,13 +64,13 @@ class Watchdog:
     def _on_silence(self, session: Session, settings: PoolSettings, fields: dict[str, str]) -> None:
         turns, verdict = session.turns, settings.on_stuck
         seconds = round(turns.silent_seconds, 1)
-        reason = f"The agent said nothing for {long_duration(seconds)}"
+        reason = f"The agent was silent for {long_duration(seconds)}"
         if session.session_id not in self.reported:
             self.reported.add(session.session_id)
             log.warning("turn_stuck", **fields, verdict=verdict, silent_seconds=seconds, activity=turns.calls.activity)
             if verdict == "notify":
                 session.report_stuck()
         if verdict == "cancel":
-            turns.cancel(f"{reason}, which is too long.")
+            turns.cancel(f"{reason}, so I stopped it.")
         elif verdict == "kill":
             session.end("stuck", detail=f"{reason}, so I ended its session.")

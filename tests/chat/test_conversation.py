@@ -9,17 +9,20 @@ from acpbot.chat import conversation
 from acpbot.chat.conversation import INCOMPLETE, Conversation, end_text, stuck_text
 from acpbot.chat.platform import TurnView
 from acpbot.chat.rendering.live_message import LiveMessage
+from acpbot.errors import AgentGone, AgentStartError
+from acpbot.sessions.ending import KILLED
 from acpbot.sessions.turn import TurnEnd
 
 
 @pytest.mark.parametrize(
     ("reason", "detail", "resumable", "words"),
     [
-        ("killed", "x", True, "An admin stopped this session. Send a message to carry on where you left off."),
-        ("killed", None, False, "An admin stopped this session. Your next message starts a new conversation."),
-        ("crashed", "exit code 3", True, "The agent crashed: exit code 3. Send a message to carry on"),
+        ("killed", KILLED, True, "An admin stopped this session. Send a message to carry on where you left off."),
+        ("killed", KILLED, False, "An admin stopped this session. Your next message starts a new conversation."),
+        ("start_failed", AgentStartError.for_people, True, "The agent couldn't be started. An admin can check"),
+        ("start_failed", "cannot start agent 'x': y; z", False, "Cannot start agent 'x': y; z. Send a message to try"),
         ("crashed", "cannot go on: it ended", True, "Cannot go on: it ended. Send a message to carry on"),
-        ("crashed", None, False, "The agent crashed. Your next message starts a new conversation."),
+        ("crashed", AgentGone.for_people, False, "The agent crashed. Your next message starts a new conversation."),
         ("expired", None, True, None),
         ("evicted", None, True, None),
     ],
@@ -40,10 +43,10 @@ def test_a_thread_reads_which_tool_its_silent_agent_waits_for():
     assert "running" not in stuck_text(None, 45)
 
 
-def test_a_thread_reads_which_folder_is_deleted_and_when():
-    assert conversation.removal_text("/srv/work/1001", 86_400) == (
-        "If nobody writes here in the next 24 hours, I forget this conversation and delete its folder `/srv/work/1001` "
-        "with all files in it. Push or copy what you want to keep."
+def test_a_thread_reads_when_its_folder_is_deleted():
+    assert conversation.removal_text(86_400) == (
+        "If nobody writes here in the next 24 hours, I'll forget this conversation and delete its folder "
+        "with all the files in it. Push or copy anything you want to keep."
     )
 
 
@@ -52,7 +55,7 @@ def test_a_thread_reads_which_choice_no_longer_holds():
         "I couldn't set the agent's model to large again, so it uses its default."
     )
     assert conversation.option_not_set_text("model", "large") == (
-        "The agent doesn't take large as its model, so it uses its own default. An admin can change that."
+        "The agent doesn't accept large as its model, so it uses its default. An admin can change that."
     )
 
 

@@ -33,7 +33,7 @@ def test_the_mode_and_the_model_in_force_are_named(tmp_path: Path):
     well, lines = checked(tmp_path, 'model = "Shout"')
     assert well
     assert lines[1:] == [
-        "sign-in: unknown; it offers no method, but some agents ask at the first message",
+        "sign-in: unknown; it offers no sign-in method, but some agents only ask at the first message",
         "mode: ask (Ask): Asks before it runs the command of `tool`",
         "model: shout (Shout): No model either: the echo repeats them in capitals",
     ]
@@ -77,7 +77,7 @@ def test_an_option_that_the_agent_does_not_take_is_a_warning(tmp_path: Path):
 
 def test_an_agent_without_modes_is_said_to_have_none(tmp_path: Path):
     _, lines = checked(tmp_path, argv=faulty("sound"))
-    assert "mode: it offers none; whether it asks before it acts is up to its own configuration" in lines
+    assert "mode: none; its own configuration decides whether it asks before it acts" in lines
 
 
 METHODS = '[{"id":"web","name":"Log in"},{"type":"env_var","id":"key","name":"Key","vars":[{"name":"SOME_KEY"}]}]'
@@ -110,21 +110,21 @@ def test_the_mcp_servers_that_the_agent_took_are_named(tmp_path: Path):
     well, lines = checked(tmp_path, SERVERS, argv=mcp('{"http": true}'))
     assert well
     assert lines[0].endswith("prompts: text; MCP servers: stdio, http")
-    assert "MCP servers: a (stdio), b (http); it took them, but does not say whether they work" in lines
+    assert "MCP servers: a (stdio), b (http); it accepted them, but doesn't report whether they work" in lines
     assert "hidden-key" not in "".join(lines)
 
 
 def test_the_mcp_server_that_the_agent_refuses_is_named(tmp_path: Path):
     well, lines = checked(tmp_path, SERVERS, argv=mcp('{"http": true}', "b"))
     assert not well
-    assert lines[-1] == "MCP servers: it refuses b (http); correct it, or remove it from mcp_servers"
+    assert lines[-1] == "MCP servers: it rejects b (http); correct it, or remove it from mcp_servers"
     assert "the agent refused session/new: bad server ['b'] (-32602)" in lines[-2]
 
 
 def test_mcp_servers_are_not_blamed_where_no_session_opens_without_them(tmp_path: Path):
     well, lines = checked(tmp_path, SERVERS, argv=mcp('{"http": true}', "always"))
     assert not well
-    assert lines[-1] == "MCP servers: not the reason, or not the only one: without them it opens no session either"
+    assert lines[-1] == "MCP servers: not the cause, or not the only one: it doesn't open a session without them either"
 
 
 def test_an_mcp_server_that_the_agent_cannot_reach_is_named(tmp_path: Path):
@@ -136,7 +136,7 @@ def test_an_mcp_server_that_the_agent_cannot_reach_is_named(tmp_path: Path):
 def test_a_program_of_an_mcp_server_that_is_not_there_is_a_warning(tmp_path: Path):
     well, lines = checked(tmp_path, 'mcp_servers = [{ name = "a", command = "no-such-mcp" }]')
     assert well
-    assert "warning: no-such-mcp of its MCP servers is no program here; install it, or give its path" in lines
+    assert "warning: no-such-mcp of its MCP servers isn't a program here; install it, or give its path" in lines
 
 
 def of_channels(folder: Path, table: str) -> tuple[bool, list[str]]:

@@ -48,7 +48,7 @@ async def test_a_good_token_names_the_bot_and_its_invite_link():
     query = f"client_id={bot.id}&scope=bot+applications.commands&permissions=309237746752"
     link = f"https://discord.com/oauth2/authorize?{query}"
     assert output.splitlines() == [
-        f"discord: the token is taken; the bot is acpbot ({bot.id})",
+        f"discord: token accepted; the bot is acpbot ({bot.id})",
         "discord: the bot is in home",
         "discord: #general in home: ok",
         f"discord: invite it with {link}",
@@ -119,7 +119,7 @@ async def test_the_error_for_a_refused_token_names_its_source(tmp_path):
         (tmp_path / "token").write_text(TOKEN)
         filed = text(server.api_base).replace(f'bot_token = "{TOKEN}"', f'bot_token_file = "{tmp_path}/token"')
         file = await tried(loader.parse(filed, "/etc/c.toml", {"HOME": "/home/u"}))
-    start = "discord: cannot log in: Discord refuses the token of [discord] "
+    start = "discord: cannot log in: Discord rejects the token in [discord] "
     assert plain == (
         False,
         f"{start}bot_token in /etc/c.toml; make a new one at {PORTAL}, Bot, Reset Token, and put it there",
@@ -157,11 +157,11 @@ async def test_an_incomplete_answer_is_reported():
 async def test_a_rate_limit_and_a_server_error_say_to_try_again_later():
     async with DiscordServer() as server:
         server.faults.too_many("GET", rest.ME, retry_after=6.5, times=1)
-        assert (await tried(settings(server.api_base)))[1].endswith("takes no more requests for now; try again in 7 s")
+        assert (await tried(settings(server.api_base)))[1].endswith("is limiting requests; try again in 7 s")
         server.faults.status(502, "GET", rest.ME, times=1)
-        assert (await tried(settings(server.api_base)))[1].endswith("answers 502; try again later")
+        assert (await tried(settings(server.api_base)))[1].endswith("answered 502; try again later")
         output = (await tried(settings(f"{server.api_base}/elsewhere")))[1]
-    assert output.endswith("answers 404; correct [discord] api_base")
+    assert output.endswith("answered 404; correct [discord] api_base")
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"id": "x"}', b"\xff", b"{" * 3_000_000])
@@ -179,7 +179,7 @@ async def test_an_answer_that_is_not_from_discord_is_reported(body, unused_tcp_p
     finally:
         await runner.cleanup()
     assert not well
-    assert output.endswith("does not answer as Discord's API; correct [discord] api_base")
+    assert output.endswith("doesn't answer like Discord's API; correct [discord] api_base")
 
 
 async def test_the_token_is_not_sent_to_a_redirect(unused_tcp_port):
@@ -195,7 +195,7 @@ async def test_the_token_is_not_sent_to_a_redirect(unused_tcp_port):
         output = (await tried(settings(f"http://127.0.0.1:{unused_tcp_port}")))[1]
     finally:
         await runner.cleanup()
-    assert output.endswith("answers 302; correct [discord] api_base")
+    assert output.endswith("answered 302; correct [discord] api_base")
 
 
 async def test_a_password_in_api_base_is_not_shown(unused_tcp_port):
@@ -222,7 +222,7 @@ async def test_the_command_tries_the_agents_and_the_token(tmp_path, privileged, 
         out, err = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == status, (out, err)
     assert b"agent default: ok" in out
-    assert b"discord: the token is taken" in out
+    assert b"discord: token accepted" in out
     assert (b"no Message Content Intent" in out) is bool(status)
     assert TOKEN.encode() not in out + err
 

@@ -36,8 +36,8 @@ START = (
     "signal.signal(signal.SIGINT, signal.SIG_DFL);"
     "os.execv(sys.executable, [sys.executable, '-m', 'acpbot', *sys.argv[1:]])"
 )
-HIDDEN, USERS, ROLES = "Bot token (hidden", "User ids", "Role ids"
-CHANNELS, SURE, AGENT, APPLICATION = "Channel ids", 'Type "everybody"', "Number, or", "Application ID"
+HIDDEN, USERS, ROLES = "Bot token (hidden", "User IDs", "Role IDs"
+CHANNELS, SURE, AGENT, APPLICATION = "Channel IDs", 'Type "everybody"', "Number, or", "Application ID"
 FOLDER, POLICY = "Folder (", "Permissions ("
 PLACE = ".config/acpbot/config.toml"  # below HOME: where a user's service finds it too
 
@@ -183,7 +183,7 @@ def test_all_questions_make_a_file_that_loads(tmp_path, terminals):
     assert (discord.allowed_role_ids, discord.allowed_channels) == ((ROLE,), (CHANNEL,))
     assert not discord.allow_all_users
     assert not discord.allow_all_channels
-    assert f"Written and loaded: {file}" in seat.shown
+    assert f"Wrote {file}" in seat.shown
     assert "Message Content Intent" in seat.shown
     link = re.search(r"https://discord\.com/oauth2/authorize\S+", seat.shown)
     assert link is not None
@@ -218,7 +218,7 @@ def test_an_empty_token_is_a_local_chat_with_the_demo_agent_and_passes_the_check
     assert "agent default: ok" in check.stdout
     assert re.search(r"\nresult: ok.*\nnext: `\S*acpbot run --config \S+`\n$", check.stdout)
     assert settings.permissions.policy == "ask"
-    assert "there is no token to try" in check.stdout
+    assert "there is no token to check" in check.stdout
 
 
 def test_each_wrong_answer_gets_one_line_and_the_question_again(tmp_path, terminals):
@@ -226,29 +226,29 @@ def test_each_wrong_answer_gets_one_line_and_the_question_again(tmp_path, termin
     terminals.append(seat := Terminal(tmp_path, "init"))
     seat.answer(HIDDEN, "not a token")
     assert seat.answer(HIDDEN, "deadbeef").strip().count("\n") == 0
-    assert "three parts with dots" in seat.answer(HIDDEN, TOKEN)
+    assert "three parts separated by dots" in seat.answer(HIDDEN, TOKEN)
     seat.answer(USERS, "12")
-    assert '"12" is no user\'s id' in seat.answer(USERS, f"<@&{ROLE}>")
-    assert "is no user's id" in seat.answer(USERS, "")
+    assert '"12" isn\'t a user ID' in seat.answer(USERS, f"<@&{ROLE}>")
+    assert "isn't a user ID" in seat.answer(USERS, "")
     seat.answer(ROLES, "moderators")
-    assert '"moderators" is no role\'s id' in seat.answer(ROLES, "")
-    assert "Warning: then everybody" in seat.answer(SURE, "yes")  # only the whole word is accepted
+    assert '"moderators" isn\'t a role ID' in seat.answer(ROLES, "")
+    assert "Warning: with no IDs, everyone" in seat.answer(SURE, "yes")  # only the whole word is accepted
     seat.answer(USERS, "")
     seat.answer(ROLES, "")
     seat.answer(SURE, "everybody")
     seat.answer(CHANNELS, "#general")
-    assert '"#general" is no channel\'s id' in seat.answer(CHANNELS, "")
+    assert '"#general" isn\'t a channel ID' in seat.answer(CHANNELS, "")
     seat.answer(AGENT, "7")
-    assert "there is no 7; the numbers are 1 to 1" in seat.answer(AGENT, "no-such-agent --acp")
-    assert 'there is no program "no-such-agent"' in seat.answer(AGENT, "./other-agent")
+    assert "There is no number 7. Pick one from 1 to 1." in seat.answer(AGENT, "no-such-agent --acp")
+    assert 'There is no program "no-such-agent"' in seat.answer(AGENT, "./other-agent")
     assert "is a relative path" in seat.answer(AGENT, "'unclosed")
-    assert "that is no command line" in seat.answer(AGENT, "'other agent'")
-    assert "is no program's name" in seat.answer(AGENT, "other-agent --say 'a ${HOME} b'")
+    assert "That isn't a valid command line" in seat.answer(AGENT, "'other agent'")
+    assert "isn't the name of a program" in seat.answer(AGENT, "other-agent --say 'a ${HOME} b'")
     seat.answer(FOLDER, "code")
     assert '"code" is a relative path' in seat.answer(FOLDER, "/no/such/folder")
-    assert 'there is no folder "/no/such/folder"' in seat.answer(FOLDER, str(tmp_path))
+    assert 'There is no folder "/no/such/folder"' in seat.answer(FOLDER, str(tmp_path))
     seat.answer(POLICY, "perhaps")
-    assert '"perhaps" is none of ask, allow, deny' in seat.answer(POLICY, "allow")
+    assert '"perhaps" is none of ask, allow, deny.' in seat.answer(POLICY, "allow")
     assert seat.ended() == 0
     no_traceback(seat.shown)
     settings = loader.load(tmp_path / PLACE, {"HOME": str(tmp_path)})
@@ -283,9 +283,9 @@ def test_ctrl_c_and_ctrl_d_write_nothing(tmp_path, terminals, key, status, promp
         seat.answer(HIDDEN, "")
     seat.until(prompt)
     seat.until("): ")
-    seat.press(key, "nothing was written")
+    seat.press(key, "Nothing was written.")
     assert seat.ended() == status
-    assert "nothing was written" in seat.shown
+    assert "Nothing was written." in seat.shown
     no_traceback(seat.shown)
     assert not (tmp_path / ".config").exists()
     assert ("cannot go on" in seat.shown) is (status == 1)
@@ -297,7 +297,7 @@ def test_an_existing_file_is_kept_and_nothing_is_asked(tmp_path, terminals):
     terminals.append(seat := Terminal(tmp_path, "init"))
     assert seat.ended() == 1
     assert seat.shown.strip() == (
-        f"cannot write {tmp_path}/{PLACE}: it is there already; edit it, move it away or name another by --config"
+        f"cannot write {tmp_path}/{PLACE}: it already exists; edit it, move it away or name another with --config"
     )
     assert not (tmp_path / PLACE).with_name("nowhere").exists()
 
@@ -311,7 +311,7 @@ def test_a_file_that_appears_during_the_questions_is_kept(tmp_path, terminals):
     (tmp_path / "named.toml").write_text("theirs")
     seat.type("\n")
     assert seat.ended() == 1
-    assert "it is there already" in seat.shown
+    assert "it already exists" in seat.shown
     assert (tmp_path / "named.toml").read_text() == "theirs"
 
 
@@ -319,7 +319,7 @@ def test_a_missing_folder_is_reported_before_the_first_question(tmp_path, termin
     terminals.append(seat := Terminal(tmp_path, "init", "--config", "none/config.toml"))
     assert seat.ended() == 1
     assert seat.shown.strip() == (
-        f"cannot write {tmp_path}/none/config.toml: there is no folder {tmp_path}/none; make it first"
+        f"cannot write {tmp_path}/none/config.toml: there is no folder {tmp_path}/none; create it first"
     )
 
 
@@ -359,7 +359,9 @@ def test_a_written_file_that_can_not_be_loaded_is_removed(tmp_path):
 
 
 def test_a_file_that_can_not_be_written_is_an_error_of_one_line(tmp_path):
-    with pytest.raises(AcpbotError, match=r"^cannot write .*/missing/c\.toml: No such file or directory; name another"):
+    with pytest.raises(
+        AcpbotError, match=r"^cannot write .*/missing/c\.toml: No such file or directory; choose another"
+    ):
         write(tmp_path / "missing" / "c.toml", "", {})
 
 

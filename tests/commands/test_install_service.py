@@ -122,7 +122,7 @@ def test_without_a_yes_nothing_is_written(tty, image, answer, status):
     while answer == "\x03" and not over(terminal):  # a SIGINT right before read(2) is handled after the next key
         terminal.type(answer)
     assert terminal.end() == status
-    assert "nothing was written" in terminal.text()
+    assert "Nothing was written." in terminal.text()
     assert "Traceback" not in terminal.text()
     assert not image.exists()
 
@@ -205,7 +205,7 @@ def test_a_folder_that_is_not_writable_is_reported_before_a_question(program, tm
         argv = ("unshare", "--mount", "sh", "-c", mount, "sh", *argv)
         if shutil.which("unshare") is None or subprocess.run([*argv[:5], "sh", "true"], check=False).returncode:
             pytest.skip("root may write everywhere, and can't mount something read-only here")
-    refused(program("--root", str(place), argv=argv), 1, f"you may not write in {place}", "--user")
+    refused(program("--root", str(place), argv=argv), 1, f"you can't write in {place}", "--user")
 
 
 def test_a_file_where_a_folder_must_be_is_an_error_of_one_line(program, image):

@@ -212,7 +212,7 @@ def test_the_bot_token_is_read_from_a_file(tmp_path: Path):
         (None, "there is no such file; correct the path or create it"),
         (b"", "is empty; put only the token into it"),
         (b" \n", "is empty;"),
-        (b"a b", "holds spaces or other characters that no token has;"),
+        (b"a b", "has a space or an invalid character;"),
         (b"\xff", "it is not UTF-8 (line 1); save it as UTF-8"),
         (b"x" * 70_000, "it is larger than 65536 bytes; is it the right file?"),
     ],

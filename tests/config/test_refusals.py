@@ -168,7 +168,7 @@ BAD: list[tuple[str, str]] = [
     ('[discord]\nbot_token = " \\n"', "[discord] bot_token is empty;"),
     (
         f'[discord]\nbot_token = "Bot {TOKEN}"',
-        "[discord] bot_token holds spaces or other characters that no token has;",
+        "[discord] bot_token has a space or an invalid character;",
     ),
     (
         "[discord]\nbot_token = 123456",

@@ -221,7 +221,7 @@ def test_a_thread_whose_agent_was_removed_is_named_with_the_way_out_also_after_a
         wire.turn("one", "say a")
         reload(daemon, second)
         notice = wire.event("notice")["text"]
-        assert notice.startswith("An admin has removed the agent default.")
+        assert notice.startswith("An admin removed the agent default.")
         assert check(wire, "agents")["reason"] == reason
         assert daemon.stop() == 0
     with DaemonProcess(tmp_path / "d", second) as daemon, daemon.wire() as wire:

@@ -57,7 +57,7 @@ def test_help_lists_every_command(agent: Driver):
 
 def test_other_text_is_echoed(agent: Driver):
     turn = agent.prompt(agent.new(), "Please write\na poem")
-    assert turn.text.startswith("I am the demo agent; I have no model. You said: Please write\na poem\n")
+    assert turn.text.startswith("I'm the demo agent, and I have no model. You said: Please write\na poem\n")
     assert len(turn.chunks) > 10
 
 
@@ -138,7 +138,7 @@ def test_a_tool_that_is_not_allowed_is_not_run(agent: Driver, option):
     agent.decide = lambda _params: option
     turn = agent.prompt(agent.new(), f"tool touch {agent.cwd}/made")
     assert turn.tool_statuses == ["pending", "failed"]
-    assert turn.text == "You did not allow it, so nothing was run."
+    assert turn.text == "You didn't allow it, so nothing was run."
     assert not (agent.cwd / "made").exists()
 
 

@@ -67,7 +67,7 @@ def test_the_tour_shows_everything_in_order_and_leaves_nothing(environ, tmp_path
         match = re.compile(pattern).search(result.stdout, at)
         assert match, f"{pattern!r} does not come after character {at} of:\n{result.stdout}"
         at = match.start()
-    folder = re.search(r"run in (/\S+);", result.stdout)
+    folder = re.search(r"are running in (/\S+)\.", result.stdout)
     assert folder is not None
     assert not Path(folder[1]).exists()
     assert list((tmp_path / "run").glob("*.sock")) == []
@@ -154,7 +154,7 @@ def test_the_daemon_ends_when_the_demo_is_killed(environ, tmp_path):
     os.close(daemon)
     front.stdout.close()
     # A killed daemon can't clean up.
-    folder = re.search(rb"run in (/\S+);", output)
+    folder = re.search(rb"are running in (/\S+)\.", output)
     assert folder is not None
     shutil.rmtree(folder[1])
 
@@ -183,6 +183,6 @@ def test_a_daemon_that_dies_leaves_nothing_of_the_demo(environ, tmp_path):
     assert front.wait(LIMIT) == 1
     assert "closed the connection" in output
     assert marked_processes([session]) == []
-    folder = re.search(r"run in (/\S+);", "".join(lines))
+    folder = re.search(r"are running in (/\S+)\.", "".join(lines))
     assert folder is not None
     assert not Path(folder[1]).exists()

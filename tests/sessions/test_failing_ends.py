@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from acpbot.runtimes.local.launcher import choose_launcher
-from acpbot.sessions.turn import Turn
+from acpbot.sessions.turn import UNCHECKED, Turn
 from tests.sessions.test_pool import exists
 from tests.support.pool import Listener
 from tests.support.pool_restarts import rows, started
@@ -167,7 +167,7 @@ async def test_a_check_of_a_turn_that_is_cancelled_by_nobody_ends_the_turn_and_n
     turn = Turn([{"type": "text", "text": "say a"}], listener, text="say a", check=cancelled)
     harness.pool.submit("1001", turn, platform="test")
     await within(listener.over.wait())
-    assert "internal error (CancelledError)" in listener.error
+    assert listener.error == UNCHECKED
     assert harness.row("1001").state == "idle"
 
 
@@ -220,7 +220,7 @@ async def test_a_crash_of_the_sessions_main_task_ends_the_session_and_its_turn(h
     send(harness, "sleep 60", failing)
     send(harness, "say b", after)
     await within(after.over.wait())
-    assert failing.end.error == "cannot go on: internal error (RuntimeError), see the log"
+    assert failing.error == "cannot go on: internal error (RuntimeError), see the log"
     assert (after.text, harness.events.endings) == ("b", [("1001", "crashed", True)])
     assert "task_crashed" in caplog.messages
 

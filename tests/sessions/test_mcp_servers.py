@@ -58,7 +58,7 @@ async def test_the_name_of_a_program_becomes_its_path_on_the_agent_s_own_path(ma
 )
 async def test_an_agent_that_cannot_reach_a_server_does_not_start(make_harness, caplog, capabilities, named):
     harness = make_harness(argv=takes(capabilities), mcp_servers=(HERE, WEB, SSE))
-    assert (await harness.turn("1001", "one")).error == "The agent isn't set up correctly. Ask your admin."
+    assert (await harness.turn("1001", "one")).end.error == "The agent isn't set up correctly. Ask your admin."
     (failed,) = [record for record in caplog.records if record.message == "session_failed"]
     assert f"cannot start agent 'demo': it takes no MCP server of this type: {named};" in str(failed.__dict__)
 

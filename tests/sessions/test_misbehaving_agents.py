@@ -11,6 +11,7 @@ from acpbot.acp import bounds
 from acpbot.sessions.permission_requests import MOST_OPEN
 from tests.fakes.agents.garbage import MALFORMED
 from tests.sessions.test_pool import exists, kill
+from tests.support.for_people import of_operators
 from tests.support.turn_listener import AnyListener, grows_less_than, send, settled, turn
 
 IMPATIENCE = 0.5
@@ -143,9 +144,10 @@ async def test_a_fault_of_an_agent_has_the_documented_result_and_the_pool_goes_o
     if case.error is None:
         assert one.end.error is None
     else:
-        assert case.error in one.error
+        assert case.error in f"{one.end.error} {one.error}"
         assert one.error.startswith(("cannot ", "The agent "))
         assert "\n" not in one.error
+        assert of_operators(str(one.end.error)) == []
     if case.then is not None:
         assert (await turn(harness, "two")).text == case.then
     await settled(harness)
@@ -239,7 +241,7 @@ async def test_a_listener_that_fails_ends_the_session_and_not_the_daemon(faulty_
     harness = faulty_harness("sound")
     failing, after = send(harness, "one", Failing()), send(harness, "two")
     await after.ends()
-    assert failing.end.error == "cannot go on: internal error (RuntimeError), see the log"
+    assert failing.error == "cannot go on: internal error (RuntimeError), see the log"
     assert after.text == "two"
 
 
@@ -402,7 +404,7 @@ async def test_an_agent_that_reads_nothing_blocks_nobody_and_is_ended_in_time(fa
         harness.pool.tick()
     await two.ends()
     limit = "Stopped after 2 minutes, the limit for one turn."
-    assert one.end.error == f"{limit} The agent did not stop when it was asked to, so I ended its session."
+    assert one.end.error == f"{limit} The agent didn't stop when asked, so I ended its session."
     assert two.text == "two"
 
 

@@ -101,8 +101,8 @@ def test_places_that_are_named_nowhere_else_are_shown():
 
 
 def test_an_action_without_input_is_the_title_and_says_so():
-    assert action(title="touch a file").text() == "title: touch a file\n(The agent says no more than this title.)"
-    assert action().text() == "The agent does not say what it wants to do."
+    assert action(title="touch a file").text() == "title: touch a file\n(The agent gives no details beyond this title.)"
+    assert action().text() == "The agent doesn't say what it wants to do."
     assert action(title="touch a file").line(80) == "touch a file"
     assert action().line(80) == "a tool"
 
@@ -171,7 +171,7 @@ def test_every_part_decides_whether_an_action_is_the_same():
 def test_what_is_not_known_whole_is_the_same_as_nothing():
     large = action_of({"title": "t"}, {}, "it is too large")
     assert large.digest is None
-    assert large.text() == "title: t\n(What else the agent says of it is not shown.)"
+    assert large.text() == "title: t\n(The agent's other details aren't shown.)"
     assert action().digest is None
     assert action({"command": "\ud800"}).digest is None
 

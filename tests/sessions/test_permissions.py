@@ -176,13 +176,13 @@ async def test_a_request_of_almost_a_mebibyte_is_shown_whole(harness):
 
 async def test_a_request_that_can_neither_be_shown_nor_rejected_is_cancelled_and_the_thread_reads_why(harness):
     listener = send(harness, STATUS, pad=1024 * 1024, options=["allow_once:a", "odd:b"])
-    assert await ended(listener) == ["Cancelled since it can't be shown whole: stub"]
+    assert await ended(listener) == ["Cancelled because it can't be shown whole: stub"]
     assert listener.text == "cancelled\n"
 
 
 async def test_a_request_without_options_is_cancelled_and_the_thread_reads_so(harness):
     listener = send(harness, STATUS, options=[])
-    assert await ended(listener) == ["Cancelled since the agent offers no such answer: git status"]
+    assert await ended(listener) == ["Cancelled because the agent offers no such answer: git status"]
     assert listener.text == "cancelled\n"
 
 
@@ -246,7 +246,7 @@ async def test_requests_that_the_agent_takes_back_do_not_flood_the_thread(harnes
     listener = send(harness, STATUS, withdraw=True, times=40)
     notes = await ended(listener)
     assert len(listener.asks) == 32
-    assert notes[0] == "Rejected since there are too many requests: git status"
+    assert notes[0] == "Rejected because there were too many requests: git status"
     listener, ask = await asked(harness, STATUS)
     ask.select("no", by="7")
     await ended(listener)
@@ -254,7 +254,7 @@ async def test_requests_that_the_agent_takes_back_do_not_flood_the_thread(harnes
 
 async def test_a_tool_call_of_another_session_fills_nothing_in(harness):
     listener, ask = await asked(harness, {"toolCallId": "t"}, before=STATUS, session="a sub-agent")
-    assert ask.action.text() == "The agent does not say what it wants to do."
+    assert ask.action.text() == "The agent doesn't say what it wants to do."
     ask.select("no", by="7")
     await ended(listener)
 
@@ -272,7 +272,7 @@ async def test_two_requests_with_one_id_are_both_cancelled(harness):
     notes = await ended(listener)
     assert listener.text == "cancelled cancelled\n"
     assert ask.reason == "repeated_id"
-    assert notes == ["Cancelled since the agent used its id for another request: git status && rm -rf ./data"]
+    assert notes == ["Cancelled because the agent used its id for another request: git status && rm -rf ./data"]
 
 
 async def test_two_requests_for_one_tool_call_are_two_requests(harness):
@@ -293,7 +293,7 @@ async def ended_with(listener: Listener, option: str) -> None:
 
 async def test_a_request_that_nobody_can_read_is_refused_and_the_thread_reads_so(harness):
     listener = send(harness, STATUS, params={"options": 1})
-    assert await ended(listener) == ["Refused since it is not in the form of the protocol."]
+    assert await ended(listener) == ["Refused because it isn't a valid request."]
     assert listener.text == "error -32602\n"
 
 
@@ -340,7 +340,7 @@ async def test_a_time_out_is_audited(make, tmp_path):
     store.close()
     with sqlite3.connect(tmp_path / "audit.sqlite3") as database:
         rows = database.execute("SELECT outcome FROM audit").fetchall()
-    assert rows == [("rejected since nobody answered in time: git status",)]
+    assert rows == [("rejected because nobody answered in time: git status",)]
 
 
 async def test_a_request_that_is_open_when_the_agent_ends_its_turn_is_closed(make_harness):

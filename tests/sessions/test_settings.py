@@ -158,7 +158,7 @@ async def time_to_answer_a_permission(harness: Harness) -> float:
 
 
 async def error(harness: Harness) -> str:
-    return (await harness.turn("1001", "say a")).end.error or ""
+    return (await harness.turn("1001", "say a")).error
 
 
 async def mode(harness: Harness) -> str | None:
@@ -259,7 +259,7 @@ async def test_the_start_timeout_bounds_the_start(make_configured):
     deaf = {"command": '"/bin/sleep"', "args": '["60"]'}
     patient = make_configured(agent=deaf).send("1001", "say a")
     hasty = await make_configured(agent={**deaf, "start_timeout_seconds": "1"}).turn("1001", "say a")
-    assert "did not answer initialize within 1 s" in str(hasty.end.error)
+    assert "did not answer initialize within 1 s" in hasty.error
     assert not patient.over.is_set()
 
 

@@ -43,13 +43,13 @@ async def test_the_method_of_the_configuration_is_used(make_harness):
 
 async def test_a_method_that_needs_a_person_is_never_used_unasked(make_harness):
     harness = make_harness(argv=wants("web"))
-    assert (await harness.turn("1001", "one")).error == "The agent isn't signed in. Ask your admin."
+    assert (await harness.turn("1001", "one")).end.error == "The agent isn't signed in. Ask your admin."
     assert harness.events.endings == [("1001", "start_failed", False)]
 
 
 async def test_a_sign_in_that_fails_is_not_tried_again(make_harness, caplog):
     harness = make_harness(argv=wants("other"), env={"SOME_KEY": "k"})
-    assert "signed in" in (await harness.turn("1001", "one")).error
+    assert "signed in" in (await harness.turn("1001", "one")).end.error
     (failed,) = [record for record in caplog.records if record.message == "session_failed"]
     detail = failed.__dict__.get("detail") or str(failed.__dict__)
     assert "wrong method" in detail
@@ -74,7 +74,7 @@ async def test_an_agent_that_asks_at_the_prompt_is_signed_in_and_gets_the_prompt
 async def test_a_prompt_is_sent_again_once_at_most(make_harness, works, tried):
     harness = make_harness(argv=asks_at_the_prompt(works), env={"SOME_KEY": "k"})
     for text in ("one", "two"):
-        assert (await harness.turn("1001", text)).error == "The agent isn't signed in. Ask your admin."
+        assert (await harness.turn("1001", text)).end.error == "The agent isn't signed in. Ask your admin."
     assert harness.row("1001").state == "idle"
     assert harness.session("1001").process.stderr.lines() == [f"authenticate {tried}"] * 2
 
@@ -88,5 +88,5 @@ async def test_a_prompt_of_which_something_ran_is_not_sent_again(make_harness):
 
 async def test_a_prompt_is_refused_where_no_method_works_without_a_person(make_harness):
     harness = make_harness(argv=asks_at_the_prompt("web"))
-    assert (await harness.turn("1001", "one")).error == "The agent isn't signed in. Ask your admin."
+    assert (await harness.turn("1001", "one")).end.error == "The agent isn't signed in. Ask your admin."
     assert harness.session("1001").process.stderr.lines() == []

@@ -7,7 +7,7 @@ import asyncio
 from tests.support.pool import faulty
 
 TOO_LONG = "Stopped after 2 minutes, the limit for one turn."
-NOT_STOPPED = "The agent did not stop when it was asked to, so I ended its session."
+NOT_STOPPED = "The agent didn't stop when asked, so I ended its session."
 
 
 async def pass_time(harness, *steps: float) -> None:
@@ -38,7 +38,7 @@ async def test_a_silent_turn_that_is_cancelled_is_told_the_silence(make_harness)
     listener = await harness.tool("1001")
     await pass_time(harness, 60)
     await asyncio.wait_for(listener.over.wait(), 20)
-    assert listener.error == "The agent said nothing for 60 seconds, which is too long."
+    assert listener.error == "The agent was silent for 60 seconds, so I stopped it."
 
 
 async def test_a_silent_turn_whose_session_is_killed_is_told_the_silence(make_harness):
@@ -46,7 +46,7 @@ async def test_a_silent_turn_whose_session_is_killed_is_told_the_silence(make_ha
     listener = await harness.tool("1001")
     await pass_time(harness, 60)
     await asyncio.wait_for(listener.over.wait(), 20)
-    assert listener.error == "The agent said nothing for 60 seconds, so I ended its session."
+    assert listener.error == "The agent was silent for 60 seconds, so I ended its session."
 
 
 async def test_a_cancel_of_a_person_that_the_agent_ignores_is_told_as_that(make_harness):

@@ -224,7 +224,7 @@ async def fetching(case: Case) -> Outcome:
     case.meets("GET", rest.CDN)
     thread = await case.thread(case.asks("what", attachments={"notes.txt": "the milk"}))
     await case.over(thread)
-    if "Skipped `notes.txt`: it could not be downloaded" in case.scene.text(thread):
+    if "Skipped `notes.txt`: I couldn't download it" in case.scene.text(thread):
         return "reported" if case.said(thread, "I received") == "answered" else "LOST"
     return case.said(thread, "resource attachment:///notes.txt")
 

@@ -80,8 +80,8 @@ class Listener:
 
     @property
     def error(self) -> str:
-        """Why it ended with an error, empty where it did not."""
-        return self.end.error or ""
+        """Why it ended with an error, as operators read it; empty where it did not."""
+        return self.end.for_operators or ""
 
     def on_update(self, update: Update) -> None:
         self.kinds.append(update.kind)

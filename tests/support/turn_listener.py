@@ -52,8 +52,8 @@ class AnyListener:
 
     @property
     def error(self) -> str:
-        """Why it ended with an error, empty where it did not."""
-        return self.end.error or ""
+        """Why it ended with an error, as operators read it; empty where it did not."""
+        return self.end.for_operators or ""
 
     def on_started(self) -> None:
         self.starts += 1

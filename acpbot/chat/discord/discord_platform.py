@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-NO_IMAGES: Final = "This agent can't read images, and there is nothing else in this message."
+NO_IMAGES: Final = "This agent can't read images, and there's nothing else in this message."
 _DELETED_MAX: Final = 200
 
 
@@ -147,14 +147,15 @@ def undelivered_text(thread_id: str, asker_id: str, error: RequestRefused, missi
     ``missing``: the permissions that the bot lacks in the thread, by name.
     """
     if error.code in LOCKED:
-        why = "it is locked. A moderator can unlock it; then ask again there"
+        why = "it's locked. Unlock it and ask again"
     elif missing:
         names = ", ".join(f"**{name}**" for name in missing)
-        why = f"I need {'this permission' if len(missing) == 1 else 'these permissions'}: {names}. Then ask again there"
+        noun, it = ("this permission", "it") if len(missing) == 1 else ("these permissions", "them")
+        why = f"I need {noun}: {names}. Grant {it} and ask again"
     else:
-        why = "I'm not allowed to write there. An admin of this server can check my permissions"
+        why = "I'm not allowed to write there. Ask an admin of this server to check my permissions"
     who = f"<@{asker_id}> " if asker_id else ""
-    return f"😱 {who}I couldn't post all of my answer in <#{thread_id}>: {why}."
+    return f"😱 {who}I couldn't post my whole answer in <#{thread_id}> because {why}."
 
 
 class _Conversations(Conversations):

@@ -58,7 +58,7 @@ async def test_a_prompt_of_50_000_characters_is_answered_whole(scene: Scene):
     assert len(thread.name) <= 80
     shown = " ".join(body.content for body in bodies).partition(" \n… ")[0].rpartition("\n… ")[0]
     whole = f"{shown} {last.attachments[0].text}"
-    said = f"I am the demo agent; I have no model. You said: {words}\nSay `help` to see what I can do."
+    said = f"I'm the demo agent, and I have no model. You said: {words}\nSay `help` to see what I can do."
     assert whole.split() == said.split()
 
 

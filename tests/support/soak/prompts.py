@@ -98,7 +98,7 @@ def draft(kind: Kind, number: int, chance: random.Random) -> tuple[str, tuple[st
     words: dict[Kind, tuple[str, tuple[str, ...]]] = {
         "long": (f"long {size}", tuple(f"{first:09}" for first in range(0, size, 10))),
         "tool": (tool, (_COMPLETED,)),
-        "rejected": (tool, ("You did not allow it, so nothing was run.",)),
+        "rejected": (tool, ("You didn't allow it, so nothing was run.",)),
         "unanswered": (tool, (_COMPLETED,)),
         "sleep": ("sleep 0.3", (_COMPLETED,)),
         "remember": (f"remember fact-{number:05}", (f"I keep: fact-{number:05}",)),

@@ -43,9 +43,9 @@ TEXT_MAX: Final = 256 * 1024
 _NAME_MAX: Final = 100
 _NO_IMAGES: Final = "this agent can't read images"
 _CAN_READ: Final = "I can only read images and text files"
-_EMPTY: Final = "it is empty"
+_EMPTY: Final = "it's empty"
 _IMAGES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
-_IMAGE_NAMES: Final = "PNG, JPEG, GIF or WebP"
+_IMAGE_NAMES: Final = "PNG, JPEG, GIF and WebP"
 _IMAGE_MARKS: Final = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -163,9 +163,9 @@ def plan(attachments: Sequence[Attachment], capabilities: PromptCapabilities | N
     for attachment in attachments:
         reason = _refusal(attachment, capabilities, max_bytes)
         if reason is None and len(accept) == FILES_MAX:
-            reason = f"I take at most {FILES_MAX} files with a message"
+            reason = f"I take at most {FILES_MAX} files per message"
         if reason is None and attachment.size > budget:
-            reason = f"the limit for all files of a message is {size_words(total)}"
+            reason = f"all files of a message together may have up to {size_words(total)}"
         if reason is None:
             budget -= attachment.size
             accept.append(attachment)
@@ -185,7 +185,7 @@ def blocks(filename: str, data: bytes, capabilities: PromptCapabilities | None, 
     if not data:
         return Taken([], [skipped(_EMPTY, filename)])
     if len(data) > max_bytes:
-        return Taken([], [skipped(f"it has more than {size_words(max_bytes)}", filename)])
+        return Taken([], [skipped(f"it's larger than {size_words(max_bytes)}", filename)])
     image = _image_type(data)
     if image is not None:
         block = {"type": "image", "mimeType": image, "data": base64.b64encode(data).decode("ascii")}
@@ -254,17 +254,17 @@ def _checked(text: str) -> str | None:
 
 def _refusal(attachment: Attachment, capabilities: PromptCapabilities | None, max_bytes: int) -> str | None:
     if max_bytes == 0:
-        return "I don't take files here"
+        return "I can't take files here"
     if attachment.size <= 0:
         return _EMPTY
     if attachment.size > max_bytes:
-        return f"it has {size_words(attachment.size)}, and the limit is {size_words(max_bytes)}"
+        return f"it has {size_words(attachment.size)}; the limit is {size_words(max_bytes)}"
     kind = (attachment.content_type or "").partition(";")[0].strip().lower()
     if kind in _IMAGES:
         return None if capabilities is None or capabilities.image else _NO_IMAGES
     if _TEXT_TYPES.fullmatch(kind) or kind in _UNSURE:
         return None
-    return f"I can only read images as {_IMAGE_NAMES}" if kind.startswith("image/") else _CAN_READ
+    return f"I can only read {_IMAGE_NAMES} images" if kind.startswith("image/") else _CAN_READ
 
 
 def skipped(reason: str, *filenames: str) -> str:

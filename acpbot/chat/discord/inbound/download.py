@@ -12,20 +12,24 @@ import yarl
 
 from acpbot.aio import retry
 from acpbot.chat.discord.inbound import content
+from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
     from acpbot.acp.schema import PromptCapabilities
     from acpbot.aio import Backoff, WakeableBackoff
 
+log = get_logger(__name__)
+
 SECONDS: Final = 30.0
 """How long one file may take, all tries together."""
 
+NOT_DOWNLOADED: Final = "I couldn't download it"
 _TRIES: Final = 3
 _CHUNK: Final = 64 * 1024
 
 
 class NotFetched(Exception):
-    """Why a file could not be downloaded, as a clause for people."""
+    """Why a file could not be downloaded, as a clause."""
 
 
 class _TemporaryError(Exception):
@@ -54,7 +58,8 @@ async def download(
                 data = await fetch(wanted.url, most, backoff)
         except (NotFetched, TimeoutError) as error:
             reason = str(error) or f"it took more than {SECONDS:.0f} s"
-            downloaded.notes.append(content.skipped(f"it could not be downloaded ({reason})", wanted.filename))
+            log.info("attachment_not_downloaded", name=wanted.filename, reason=reason)
+            downloaded.notes.append(content.skipped(NOT_DOWNLOADED, wanted.filename))
             continue
         taken = content.blocks(wanted.filename, data, capabilities, most)
         downloaded.blocks.extend(taken.blocks)

@@ -48,7 +48,7 @@ DENIED: Final = "🚫"
 _PROMPTS: Final = frozenset({discord.MessageType.default, discord.MessageType.reply})
 _TITLE_MAX: Final = 500
 RESTARTING: Final = "I'm restarting. I'll answer this once I'm back."
-_INTERNAL: Final = "I could not take this message. Something went wrong on my side. An admin can check the log."
+_INTERNAL: Final = "Something went wrong on my side, so I couldn't take this message. An admin can check the log."
 
 
 class Intake:
@@ -229,6 +229,7 @@ class Intake:
         except Draining:
             raise
         except (WireError, AgentError) as error:
+            log.info("message_refused", thread=incoming.thread_id, message=pending.key, reason=str(error))
             if self._explain(message, incoming.thread_id, refusal_text(error, incoming.owner)):
                 reactions.on(ReactionEvent.ERROR)
             else:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from acpbot.sessions.pool import Pool
 
 _EMPTY: Final = 'Hi! Mention me with a task, e.g. "@acpbot fix the failing test".'
-_REPLY_DELETED: Final = "The message you replied to is deleted, so there is nothing to read. Tell me what to do."
+_REPLY_DELETED: Final = "The message you replied to was deleted, so I can't read it. Tell me what to do."
 _REPLY_UNKNOWN: Final = "I couldn't read the message you replied to. Please try again in a moment."
 
 

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-NO_ACCESS: Final = "You no longer have access to this bot here, so I did not run this message."
+NO_ACCESS: Final = "You no longer have access to this bot here, so I didn't run this message."
 LOST_ACCESS: Final = "You no longer have access to this bot here."
-UNKNOWN_ACCESS: Final = "I could not check whether you still have access to this bot, so I did not run this message."
+UNKNOWN_ACCESS: Final = "I couldn't check whether you still have access to this bot, so I didn't run this message."
 RECHECK_SECONDS: Final = 30.0
 """How long Discord may take to answer."""
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from acpbot.chat.rendering.markdown import code
-from acpbot.errors import AcpbotError, AgentRemoved, TooMany
+from acpbot.chat.rendering.markdown import plain
+from acpbot.errors import AcpbotError, TooMany
 
 
 def refusal_text(error: AcpbotError, asker: str) -> str:
     """One or two sentences; ``asker`` is the id of the person who reads it."""
     match error:
-        case AgentRemoved():
-            return f"This thread's agent {code(error.agent)} is no longer available. Pick another one with /agent."
         case TooMany(limit="sessions"):
             busy = "My only agent is" if error.count == 1 else f"All {error.count} agents are"
             return f"{busy} busy. Please try again in a while."
@@ -31,4 +29,4 @@ def refusal_text(error: AcpbotError, asker: str) -> str:
                 "or free a thread with /close."
             )
         case _:
-            return f"{error}."
+            return plain(error.for_people)

@@ -278,7 +278,7 @@ def answered_already(outcome: PermissionOutcome, answered_by: str | None = None)
     if outcome == "cancelled":
         return "This request is no longer needed."
     who = f" by {mention(answered_by)}" if answered_by is not None else ""
-    return f"This was answered already{who}."
+    return f"This was already answered{who}."
 
 
 def mention(user_id: str) -> str:

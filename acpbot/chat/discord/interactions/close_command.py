@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from acpbot.chat.discord.interactions.command_text import LEFT_LINE, NOT_ENDED, next_text
+from acpbot.chat.discord.interactions.command_text import LEFT_LINE, NOT_ENDED
+from acpbot.chat.thread_commands import next_text
 
 if TYPE_CHECKING:
     from acpbot.chat.discord.interactions.call import Call

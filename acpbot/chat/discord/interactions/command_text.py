@@ -37,11 +37,6 @@ def not_yours_text(*people: str | None) -> str:
     return f"Only {' or '.join([*named, 'an admin'])} can do this here."
 
 
-def next_text(*, resumable: bool) -> str:
-    """What the next message in a thread does whose session has ended."""
-    return f"Your next message {'continues the conversation' if resumable else 'starts a new conversation'}."
-
-
 def sessions_text(rows: Sequence[Row]) -> str:
     """A person's sessions, the newest first."""
     if not rows:

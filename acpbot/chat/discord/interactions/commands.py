@@ -262,6 +262,7 @@ class SlashCommands:
         try:
             answered = await answer()
         except AcpbotError as error:
+            log.info("command_refused", **call.fields, reason=str(error))
             answered = refusal_text(error, call.user_id)
         except (Exception, asyncio.CancelledError):
             # Broad, because the person must get an answer whatever has failed, also where what the command waits for is

@@ -17,6 +17,7 @@ from acpbot.chat.discord.interactions import buttons
 from acpbot.chat.discord.interactions.command_text import NOT_HERE
 from acpbot.chat.discord.interactions.respond import remove_buttons, respond, whisper
 from acpbot.chat.discord.outbound.rest import FILE_BYTES_MOST, File
+from acpbot.chat.rendering.markdown import plain
 from acpbot.errors import Conflict, InvalidParams
 from acpbot.logs import get_logger
 
@@ -135,7 +136,7 @@ class PermissionPrompts:
             text = prompt.end_text()
             shown = await respond(interaction, lambda: interaction.response.edit_message(content=text, view=None))
         except (Conflict, InvalidParams) as error:
-            await whisper(interaction, f"{error}.")
+            await whisper(interaction, plain(error.for_people))
         finally:
             prompt.post.unfreeze(delivered=shown)
 

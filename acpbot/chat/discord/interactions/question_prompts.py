@@ -127,7 +127,7 @@ class QuestionPrompts:
             except WrongAnswerError as error:
                 await whisper(interaction, question_text.wrong(error.field.label, error.why))
             except (Conflict, InvalidParams) as error:
-                await whisper(interaction, f"{error}.")
+                await whisper(interaction, error.for_people)
             except _RefusedError as error:
                 await whisper(interaction, str(error))
             else:

@@ -43,7 +43,7 @@ def ask_text(question: Question, layout: Layout, values: Mapping[int, Value], pa
             lines.append(f"⚠️ It can't be answered here: {form.unusable}. You can only decline it.")
         case "address":
             lines.append(f"It asks you to open a page at {code(form.host, 260)}:\n{code(form.url, URL_MOST)}")
-            lines.append("Open it only if you know this address. Press **Done** once you have finished there.")
+            lines.append("Open it only if you know this address. Press **Done** once you've finished there.")
         case _:
             if len(layout.pages) > 1:
                 lines.append(f"Page {page + 1} of {len(layout.pages)}")
@@ -123,7 +123,7 @@ def _end_words(question: Question) -> str:
         case "declined":
             return f"❌ Declined by {by}:"
         case "expired":
-            return "⌛ Nobody answered in time:"
+            return "⌛ Timed out:"
         case "completed":
             return "✅ Done, says the agent:"
     if question.reason == "policy":
@@ -147,10 +147,10 @@ def answered_already(question: Question) -> str:
         return "Too late: this question timed out."
     if question.outcome in {"accepted", "declined"}:
         by = "" if question.answered_by is None else f" by {mention(question.answered_by)}"
-        return f"This was answered already{by}."
+        return f"This was already answered{by}."
     return "This question is no longer needed."
 
 
 def wrong(label: str, why: str) -> str:
     """Answer to a value that does not fit; the question stays open."""
-    return f"**{plain(one_line(label, _LABEL_MOST))}**: {plain(why)}. Nothing was sent; try again."
+    return f"**{plain(one_line(label, _LABEL_MOST))}**: {plain(why)}. Please try again."

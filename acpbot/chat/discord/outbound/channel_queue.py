@@ -31,10 +31,10 @@ NONCE_SECONDS: Final = 120.0
 """How long Discord is certain to know a nonce ('the past few minutes'); later we look for the message itself."""
 
 MAY_BE_TWICE: Final = (
-    "⚠️ My last message may be here twice: I may not read this channel's history, to see if it had arrived."
+    "⚠️ My last message may be here twice: I can't read this channel's history to check whether it arrived."
 )
 AS_FILE: Final = "😱 Discord didn't accept this part as a message, so here it is as a file."
-NOT_TAKEN: Final = "😱 Discord didn't accept a part of what I have to say here, not even as a file."
+NOT_TAKEN: Final = "😱 Discord didn't accept part of my message here, not even as a file."
 
 REFUSED_EDITS_MOST: Final = 3
 """Refused edits of a message before we give up: somebody may have deleted it."""

@@ -28,8 +28,8 @@ FILES_MOST: Final = 10
 """Files of one turn."""
 BYTES_MOST: Final = 8 * 1024 * 1024
 """Bytes of all files of one turn, as they come."""
-TOO_LARGE: Final = "⚠️ The agent sent a file that is too large to be passed on (over about 768 KiB)."
-TOO_MANY: Final = "⚠️ The agent sent more files: 10 files of 8 MiB together are passed on for each answer."
+TOO_LARGE: Final = "⚠️ The agent sent a file that's too large to pass on (over about 768 KiB)."
+TOO_MANY: Final = "⚠️ The agent sent more files than I can pass on: up to 10 files, 8 MiB in total, for each answer."
 UNREADABLE: Final = "⚠️ The agent sent a file that can't be read: {}."
 _THREADS: Final = Threads("agent file", 1)
 # What an image that people's programs open begins with: the agent's word for its type is not enough.

@@ -45,7 +45,7 @@ def not_opened_text(error: RequestRefused | Unreachable, missing: Sequence[str])
         case rest.TOO_MANY_THREADS:
             return "I can't open a thread: this server has too many active ones. Close or archive some, then try again."
         case rest.WRONG_CHANNEL:
-            return "I can't open threads in a channel of this kind. Mention me in a text channel, or in a thread."
+            return "I can't open threads in this kind of channel. Mention me in a text channel, or in a thread."
         case code if code in rest.LOCKED:
             return "I can't open a thread: this one is locked. A moderator can unlock it."
     if error.status != rest.FORBIDDEN:

@@ -52,14 +52,14 @@ def test_images_and_texts_are_downloaded(name, content_type):
 
 
 def test_the_reason_is_given_for_each_file_that_is_left_out():
-    assert refusal(file("big.txt", size=30 * MIB)) == ("Skipped `big.txt`: it has 30 MiB, and the limit is 8 MiB.")
+    assert refusal(file("big.txt", size=30 * MIB)) == ("Skipped `big.txt`: it has 30 MiB; the limit is 8 MiB.")
     assert refusal(file("a.zip", "application/zip")).endswith("I can only read images and text files.")
     assert refusal(file("a.mp4", "video/mp4")).endswith("I can only read images and text files.")
-    assert refusal(file("a.heic", "image/heic")).endswith("I can only read images as PNG, JPEG, GIF or WebP.")
+    assert refusal(file("a.heic", "image/heic")).endswith("I can only read PNG, JPEG, GIF and WebP images.")
     assert refusal(file("a.png", "image/png"), NOTHING).endswith("this agent can't read images.")
-    assert refusal(file(), max_bytes=0).endswith("I don't take files here.")
-    assert refusal(file(size=0)).endswith("it is empty.")
-    assert refusal(file(size=-1)).endswith("it is empty.")
+    assert refusal(file(), max_bytes=0).endswith("I can't take files here.")
+    assert refusal(file(size=0)).endswith("it's empty.")
+    assert refusal(file(size=-1)).endswith("it's empty.")
     assert refusal(file("`@everyone`\n\u202egpj.exe" + "x" * 5000, "a/b")).startswith("Skipped `'@everyone' gpj.exexxx")
 
 
@@ -72,14 +72,14 @@ def test_of_twenty_files_ten_are_downloaded():
     accept, refused = plan(files, ALL, MIB)
     assert accept == files[:FILES_MAX]
     names = ", ".join(f"`{number}.txt`" for number in range(10, 19))
-    assert refused == [f"Skipped {names} and `19.txt`: I take at most 10 files with a message."]
+    assert refused == [f"Skipped {names} and `19.txt`: I take at most 10 files per message."]
 
 
 def test_files_that_are_too_large_together_are_left_out():
     files = [file(f"{number}.txt", size=7 * MIB) for number in range(6)]
     accept, refused = plan([*files, file("small.txt", size=4 * MIB)], ALL, 8 * MIB)
     assert accept == [*files[:4], file("small.txt", size=4 * MIB)]
-    assert refused[0] == "Skipped `4.txt` and `5.txt`: the limit for all files of a message is 32 MiB."
+    assert refused[0] == "Skipped `4.txt` and `5.txt`: all files of a message together may have up to 32 MiB."
     assert plan([file(size=90 * MIB)], ALL, 100 * MIB).refused == []
 
 
@@ -148,8 +148,8 @@ def test_a_large_text_is_cut_and_says_so():
 
 
 def test_more_data_than_announced_is_not_passed_on():
-    assert blocks("a.txt", b"a" * 11, ALL, 10) == ([], ["Skipped `a.txt`: it has more than 10 bytes."])
-    assert blocks("a.txt", b"", ALL, 10) == ([], ["Skipped `a.txt`: it is empty."])
+    assert blocks("a.txt", b"a" * 11, ALL, 10) == ([], ["Skipped `a.txt`: it's larger than 10 bytes."])
+    assert blocks("a.txt", b"", ALL, 10) == ([], ["Skipped `a.txt`: it's empty."])
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ async def test_a_member_who_left_is_denied_and_their_permission_request_expires(
         scene.server.remove_member(scene.guild, scene.eve)
         last = scene.eve.says(thread, "say a last word")
         await scene.server.wait_for(lambda: last.shown_reactions == ["🚫"])
-        await scene.says(thread, "You did not allow it")
+        await scene.says(thread, "You didn't allow it")
         scene.bob.says(thread, "say his")
         await scene.idle(thread, 2)
         assert scene.text(thread).endswith("his")
@@ -207,7 +207,7 @@ async def test_a_channel_without_threads_gets_a_hint(scene: Scene):
     scene.server.faults.status(400, "POST", rest.MESSAGE_THREADS, body={"code": 50024, "message": "Cannot execute"})
     scene.asks("say hello")
     hint = await scene.server.wait_for_message(scene.channel)
-    words = "I can't open threads in a channel of this kind. Mention me in a text channel, or in a thread."
+    words = "I can't open threads in this kind of channel. Mention me in a text channel, or in a thread."
     assert hint.content == words
 
 

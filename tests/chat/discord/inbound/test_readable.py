@@ -96,7 +96,7 @@ async def test_a_reply_to_a_deleted_message_says_so(prompts):
     said = scene.bob.says(scene.channel, "why?")
     scene.bob.deletes(said)
     scene.asks("", reply_to=said)
-    await scene.server.wait_for(lambda: "is deleted, so there is nothing to read" in scene.text(scene.channel))
+    await scene.server.wait_for(lambda: "was deleted, so I can't read it" in scene.text(scene.channel))
 
 
 @pytest.mark.parametrize("times", [2, 9])

@@ -167,7 +167,7 @@ async def test_an_image_alone_runs_no_turn_of_an_agent_that_takes_none(tmp_path)
         scene = prompts.scene
         asked = scene.asks("", attachments={"a.png": b"\x89PNG\r\n\x1a\n"})
         thread = await scene.server.wait_for_thread(scene.channel)
-        words = "This agent can't read images, and there is nothing else in this message."
+        words = "This agent can't read images, and there's nothing else in this message."
         assert await scene.says(thread, words) == f"😱 {words}"
         await scene.server.wait_for(lambda: asked.shown_reactions == ["😱"])
         assert prompts.all == []

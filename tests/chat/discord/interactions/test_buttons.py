@@ -244,7 +244,7 @@ def test_the_end_text_says_how_the_request_ended():
     assert ended(None, outcome="cancelled") == "⏹️ No longer needed: `ls`"
     changed = asked(command("ls"))
     changed.reject("selected", "changed")
-    assert end_of(changed, "7") == "⏹️ Rejected since the agent changed it after it was shown: `ls`"
+    assert end_of(changed, "7") == "⏹️ Rejected because the agent changed it after it was shown: `ls`"
 
 
 def test_what_was_shown_stays_when_the_request_has_ended():
@@ -256,8 +256,8 @@ def test_what_was_shown_stays_when_the_request_has_ended():
 def test_answers_to_clicks_without_effect_say_why():
     assert buttons.not_yours("5") == "Only <@5> or an admin of the bot can answer this one."
     assert buttons.not_yours("") == "Only an admin of the bot can answer this one."
-    assert buttons.answered_already("selected", "5") == "This was answered already by <@5>."
-    assert buttons.answered_already("selected") == "This was answered already."
+    assert buttons.answered_already("selected", "5") == "This was already answered by <@5>."
+    assert buttons.answered_already("selected") == "This was already answered."
     assert buttons.answered_already("expired") == "Too late: this request timed out."
     assert buttons.answered_already("cancelled") == "This request is no longer needed."
     for sentence in (buttons.STALE, buttons.NOT_OFFERED):

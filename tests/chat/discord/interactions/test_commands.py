@@ -7,6 +7,7 @@ import pytest
 from acpbot.chat.discord.interactions import commands
 from acpbot.chat.discord.interactions.command_text import NOT_HERE
 from acpbot.chat.thread_commands import FRESH, RESET
+from acpbot.errors import Draining
 from acpbot.sessions.views import Target
 from acpbot.times import short_duration
 from tests.fakes.discord import rest
@@ -81,7 +82,7 @@ async def test_model_and_mode_are_shown_proposed_and_chosen(scene: Scene):
     unasked = "In this mode the agent doesn't always ask before it acts."
     await scene.says(thread, f"{scene.ada.mention} switched the mode to `auto`. {unasked}")
     assert f"Mode: `Auto`\n{unasked}" in await answer_to(scene, "status", thread)
-    assert "cannot set mode to 'none'" in await answer_to(scene, "mode", thread, name="none")
+    assert "This agent has no mode 'none'." in await answer_to(scene, "mode", thread, name="none")
 
 
 async def test_another_agent_starts_the_thread_over(scene: Scene):
@@ -103,7 +104,7 @@ async def test_while_draining_the_agent_stays_and_with_it_the_conversation(scene
     thread = await scene.opens("remember the blue door")
     await scene.idle(thread, 1)
     scene.pool.draining = True
-    assert "cannot change the agent: acpbot is about to stop" in await answer_to(scene, "agent", thread, name="other")
+    assert Draining.for_people in await answer_to(scene, "agent", thread, name="other")
     scene.pool.draining = False
     scene.ada.says(thread, "recall")
     await scene.says(thread, "the blue door")

@@ -72,13 +72,13 @@ async def test_an_admin_may_control_every_thread(tmp_path):
 async def test_close_frees_the_place_and_keeps_the_conversation(scene: Scene):
     thread = await scene.opens("remember the blue door")
     await scene.idle(thread, 1)
-    assert await answer_to(scene, "close", thread) == "Done. Your next message continues the conversation."
-    await scene.says(thread, f"{scene.ada.mention} closed this session. Your next message continues the conversation.")
+    assert await answer_to(scene, "close", thread) == "Done. Send a message to carry on where you left off."
+    await scene.says(thread, f"{scene.ada.mention} closed this session. Send a message to carry on where you left off.")
     assert "operator" not in scene.text(thread)
     row = scene.harness.row(str(thread.id))
     assert (row.state, row.pid, row.resumable) == ("suspended", None, True)
     again = await answer_to(scene, "close", thread)
-    assert again == "No agent is running here. Your next message continues the conversation."
+    assert again == "No agent is running here. Send a message to carry on where you left off."
     scene.ada.says(thread, "recall")
     await scene.says(thread, "You told me to remember: the blue door")
 

@@ -126,7 +126,7 @@ async def test_the_menus_of_model_and_mode_set_them(scene: Scene):
         ({"name": "Footer", "value": "true"}, "Footer is now `On`."),
         ({"name": "effort", "value": "HIGH"}, "Effort is now `High`."),
         ({"name": "model", "value": "Shout"}, "The model is now `shout`."),
-        ({"name": "effort", "value": "none"}, "cannot set effort to 'none': this agent offers low, high."),
+        ({"name": "effort", "value": "none"}, "This agent has no effort 'none'. Available: low, high"),
         ({"name": "nothing", "value": "on"}, "This agent has no option `nothing`. See what it has with `/options`."),
         ({"name": "nothing"}, "This agent has no option `nothing`. See what it has with `/options`."),
         ({"value": "on"}, "Name the option too: `/options name: value:`"),
@@ -246,7 +246,7 @@ async def test_a_value_that_the_agent_does_not_take_is_not_said_to_be_set(tmp_pa
         thread = await opened(scene, "x")
         model = await shown(scene, "model", thread)
         await model.select("Large")
-        assert model.text.startswith("cannot set model to 'large': the agent has 'small'.")
+        assert model.text.startswith("The agent didn't switch: its model is still 'small'.")
         assert [option["label"] for option in (model.menu or {})["options"] if option.get("default")] == ["Small"]
         assert chosen(scene, thread) == {}
 

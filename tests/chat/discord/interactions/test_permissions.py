@@ -43,7 +43,7 @@ async def test_the_asker_allows_and_the_tool_runs(scene: Scene):
 async def test_a_rejection_reaches_the_agent(scene: Scene):
     thread, message = await asked(scene)
     scene.ada.clicks(message, label="Reject")
-    await scene.says(thread, "You did not allow it")
+    await scene.says(thread, "You didn't allow it")
 
 
 async def test_always_allow_holds_for_the_session(scene: Scene):
@@ -96,7 +96,7 @@ async def test_the_second_click_gets_an_explanation(scene: Scene):
     scene.ada.clicks(message, custom_id)
     await scene.idle(thread, 1)
     late = await scene.server.wait_for_answer(scene.ada.sends_click(message, custom_id))
-    assert "answered already" in late.answer_text
+    assert "already answered" in late.answer_text
 
 
 async def test_a_cancel_removes_the_buttons(scene: Scene):
@@ -110,7 +110,7 @@ async def test_a_cancel_removes_the_buttons(scene: Scene):
 async def test_an_expired_request_says_so(tmp_path):
     async with staged(tmp_path, limits={"timeout_seconds": 0.2}) as scene:
         thread, message = await asked(scene)
-        await scene.says(thread, "You did not allow it")
+        await scene.says(thread, "You didn't allow it")
         await scene.idle(thread, 1)
         assert message.content == "⌛ Timed out, so it wasn't run: `echo hi`"
         assert message.buttons == []
@@ -258,7 +258,7 @@ async def test_a_request_that_changes_after_it_was_shown_says_so(tmp_path):
         change = {"toolCallId": "t", "rawInput": {"command": "rm -rf ~"}}
         thread = await scene.opens(prompt(COMMAND, while_open=change))
         await scene.says(
-            thread, "⏹️ Rejected since the agent changed it after it was shown: `git status`", "selected no"
+            thread, "⏹️ Rejected because the agent changed it after it was shown: `git status`", "selected no"
         )
 
 

@@ -132,7 +132,7 @@ async def test_a_form_of_texts_is_one_window_and_a_wrong_value_keeps_it_open(tmp
         typed = {"0": "Ada", "1": "200", "2": "0.25", "3": "2026-01-31"}
         shown = await opened(scene, message, "Answer…")
         wrong = await scene.server.wait_for_answer(scene.ada.submits(shown, typed))
-        assert wrong.answer_text == "**age**: it takes at most 150. Nothing was sent; try again."
+        assert wrong.answer_text == "**age**: it takes at most 150. Please try again."
         assert wrong.messages[0].visible_to is scene.ada
         assert scene.harness.row(str(thread.id)).state == "waiting"
         again = await opened(scene, message, "Answer…")
@@ -157,7 +157,7 @@ async def test_more_than_five_texts_have_pages(tmp_path):
         assert "Page 1 of 2" in message.content
         scene.ada.selects(message, custom_id(message, ":pick:0"), ["1"])
         missing = await scene.server.wait_for_answer(scene.ada.clicks(message, label="Send"))
-        assert missing.answer_text == "**t5**: it needs an answer. Nothing was sent; try again."
+        assert missing.answer_text == "**t5**: it needs an answer. Please try again."
         scene.ada.clicks(message, label="Next ▶")
         await scene.says(thread, "Page 2 of 2")
         scene.ada.submits(await opened(scene, message, "Fill in…"), {"6": "end"})
@@ -267,7 +267,7 @@ async def test_only_the_asker_and_admins_may_answer(tmp_path):
         scene.ada.clicks(message, label="Red")
         await scene.idle(thread, 1)
         late = await scene.server.wait_for_answer(scene.ada.sends_click(message, red(message)))
-        assert late.answer_text == f"This was answered already by {scene.ada.mention}."
+        assert late.answer_text == f"This was already answered by {scene.ada.mention}."
 
 
 def red(message: Message) -> str:
@@ -285,7 +285,7 @@ async def test_an_operators_answer_is_shown(tmp_path):
 async def test_a_question_that_nobody_answers_in_time_says_so(tmp_path):
     async with asks(tmp_path, form(CLAUDE), limits={"timeout_seconds": 0.3}) as (scene, thread, message):
         assert await replied(scene, thread) == {"action": "cancel"}
-        assert message.content == "⌛ Nobody answered in time:\n> Which color?"
+        assert message.content == "⌛ Timed out:\n> Which color?"
         assert message.components == []
 
 

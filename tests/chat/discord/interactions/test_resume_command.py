@@ -48,7 +48,7 @@ async def test_an_admin_picks_a_conversation_and_the_thread_goes_on_with_it(tmp_
         assert len(menu.labels) == 25
         await menu.select("An *old* one")
         assert menu.text == "Done. This thread continues that conversation."
-        await scene.says(thread, f"{scene.ada.mention} takes up another conversation here.")
+        await scene.says(thread, f"{scene.ada.mention} continues another conversation here.")
         scene.ada.says(thread, "second")
         await scene.says(thread, "second")
         assert scene.harness.row(str(thread.id)).acp_session_id == "old"

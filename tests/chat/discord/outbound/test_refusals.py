@@ -45,7 +45,7 @@ async def test_a_lost_permission_is_reported_in_the_channel(scene: Scene):
     await scene.idle(thread, 1)
     report = await scene.server.wait_for_message(scene.channel)
     assert report.content == (
-        f"😱 {scene.ada.mention} I couldn't post all of my answer in {thread.mention}: "
+        f"😱 {scene.ada.mention} I couldn't post my whole answer in {thread.mention} because "
         "I need this permission: **Send Messages in Threads**. Then ask again there."
     )
     assert not report.pings
@@ -62,7 +62,7 @@ async def test_a_locked_thread_is_reported_in_the_channel(scene: Scene):
     scene.ada.archives(thread, locked=True)
     await scene.idle(thread, 1)
     report = await scene.server.wait_for_message(scene.channel)
-    assert f"I couldn't post all of my answer in {thread.mention}: it is locked." in report.content
+    assert f"I couldn't post my whole answer in {thread.mention} because it's locked." in report.content
     await goes_on(scene)
 
 
@@ -97,7 +97,7 @@ async def test_other_channels_go_on_when_one_becomes_invisible(scene: Scene):
 async def test_a_permission_is_rejected_where_nobody_can_be_asked(scene: Scene):
     scene.server.faults.status(403, "POST", rest.MESSAGES, times=2, where=lambda call: bool(call.body["components"]))
     thread = await scene.opens("tool echo hi")
-    await scene.says(thread, "You did not allow it, so nothing was run.")
+    await scene.says(thread, "You didn't allow it, so nothing was run.")
     await scene.says(thread, "❌ I couldn't ask for this permission here, so it was rejected: `echo hi`")
 
 

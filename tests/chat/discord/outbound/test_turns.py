@@ -135,7 +135,7 @@ async def test_every_kind_of_end_is_shown(scene: Scene, prompt, words, emoji):
 
 async def test_a_crash_is_shown_once_and_the_thread_goes_on(scene: Scene):
     thread = await scene.opens("remember it; crash 3")
-    words = "Cannot go on: the agent ended (exit code 3). Send a message to carry on where you left off."
+    words = "The agent crashed (exit code 3). Send a message to carry on where you left off."
     await scene.says(thread, words)
     await scene.idle(thread, 1)
     assert scene.text(thread).count("exit code 3") == 1

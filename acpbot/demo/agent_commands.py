@@ -326,7 +326,7 @@ def _exit(turn: DemoTurn) -> None:
 @_command()
 def error(_turn: DemoTurn) -> None:
     """Answers the prompt with an error."""
-    raise Failed("this is the error that you asked for")
+    raise Failed("cannot answer: this is the error that you asked for")
 
 
 @_command()

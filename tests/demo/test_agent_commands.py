@@ -192,7 +192,7 @@ def test_error_refuse_and_max_end_the_turn(agent: Driver):
     maximum = agent.prompt(session, "say before; max")
     assert (maximum.stop, maximum.text) == ("max_tokens", "before")
     failed = agent.prompt(session, "error")
-    assert failed.answer["error"]["message"] == "this is the error that you asked for"
+    assert failed.answer["error"]["message"] == "cannot answer: this is the error that you asked for"
     assert agent.prompt(session, "say still here").text == "still here"
 
 

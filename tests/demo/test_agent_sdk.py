@@ -81,7 +81,7 @@ async def test_a_conversation_with_the_sdk_client(tmp_path: Path):
         assert all(client.of(kind) for kind in kinds)
 
         assert (await prompt(connection, session, "refuse")).stop_reason == "refusal"
-        with pytest.raises(acp.RequestError, match="this is the error that you asked for"):
+        with pytest.raises(acp.RequestError, match="cannot answer: this is the error that you asked for"):
             await prompt(connection, session, "error")
         listed = await connection.list_sessions(cwd=str(tmp_path))
         assert [(row.session_id, row.title) for row in listed.sessions] == [(session, "A name")]

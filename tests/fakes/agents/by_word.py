@@ -3,7 +3,8 @@
 ``words``: the steps of each first word, as `scripted.py` has them; a prompt that begins with another word is echoed,
 and one without a word gets the steps of ``read``.
 ``REST`` in a piece of text is what follows that word. Two steps more: ``exit``: end this process with that status;
-``read``: say each text that came with the prompt beside the person's own words.
+``error``: answer the prompt with this error; ``read``: say each text that came with the prompt beside the person's own
+words.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class ByWord(Scripted):
         if "exit" in step:
             sys.stderr.write("out of ideas\n")
             os._exit(step["exit"])
+        elif "error" in step:
+            self.agent.refuse(request, -32603, step["error"])
         elif "read" in step:
             for text in beside(request["params"]["prompt"]):
                 self.agent.say(f"- {text}\n")

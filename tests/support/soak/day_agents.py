@@ -123,6 +123,7 @@ HELPER = {
         END,
     ],
     "crash": [says("I am looking at it"), {"exit": 3}],
+    "fail": [{"error": "The model is overloaded"}],
     "mute": [END],
     "decline": [{"end": "refusal"}],
     "cut": [says("The first half of the answer. REST"), {"end": "max_tokens"}],

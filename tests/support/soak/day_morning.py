@@ -250,8 +250,7 @@ async def crashes(day: Day) -> None:
     await day.ended(day.says(day.bob, thread, "decline"), "declined")
     await day.answered(day.says(day.bob, thread, "mute"), "without a reply")
     await day.answered(day.says(day.bob, thread, "cut off"), "output limit")
-    prompt = day.says(day.bob, day.general, "error")
-    await day.ended(prompt, "The agent reported an error")
+    await day.ended(day.says(day.bob, thread, "fail"), "The model is overloaded")
 
 
 @scene

@@ -68,7 +68,7 @@ async def record(folder: Path, *, seed: int = 1, real: bool = False, only: str |
                 try:
                     await work
                 except (AssertionError, LookupError) as error:
-                    failed.append(f"{name}: {error}")
+                    failed.append(f"{name}: {str(error).splitlines()[0]}")
 
         await asyncio.gather(*(scene(one.__name__, one(day)) for one in morning))
         if agents:
@@ -101,7 +101,7 @@ async def _real_agents(stack: AsyncExitStack, folder: Path) -> dict[str, RealAge
 
 async def _real_turn(day: Day, name: str) -> None:
     """A command that the agent explains, asks for and runs, then another one that is rejected."""
-    prompt = day.says(day.ada, day.general, f"{name}: explain echo hi")
+    prompt = day.says(day.ada, day.general, f"agent: {name} explain touch made")
     asked = await day.sees_buttons(prompt)
     await day.presses(day.ada, asked, "allow")
     await day.answered(prompt, "The tool said")

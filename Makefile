@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 READY     := $(VENV)/.ready
 
-.PHONY: demo test coverage test-agents campaigns attacks soak fuzz lint types contracts check completions dashboard man pictures dist dist-check bench clean
+.PHONY: demo test coverage test-agents campaigns day attacks soak fuzz lint types contracts check completions dashboard man pictures dist dist-check bench clean
 .DEFAULT_GOAL := demo
 
 $(INSTALLED): pyproject.toml
@@ -73,6 +73,9 @@ soak: $(READY)  ## 1,000 ends of an agent, 10,000 turns: nothing is left or grow
 
 campaigns: $(READY)  ## every fault of Discord in every call, and crashes of the daemon at any moment
 	@$(BIN)/python -m pytest -n 2 -m campaign tests/chat/discord tests/soak $(ARGS)
+
+day: $(READY)  ## a day of five people and five agents in Discord, printed as a person sees it (ARGS='SEED --real')
+	@$(BIN)/python -m tests.soak.day $(ARGS)
 
 attacks: $(READY)  ## attack a real daemon, as a hostile agent, user or neighbour would
 	@$(BIN)/python -m pytest -m attack tests/attacks $(ARGS)

@@ -1,8 +1,8 @@
 """What a permission is wanted for, as people read it: one text for Discord, the terminal and the operator. Pure.
 
 An agent's title may be its model's own words, so the text is made of what the tool gets: its raw input, its text and
-its file changes. Everything is in it; a line of a value can't pretend to be another argument, since only names of
-arguments and marks of a change begin in the first column.
+its file changes. Everything is in it but ids and what is there twice; a line of a value can't pretend to be another
+argument, since only names of arguments and marks of a change begin in the first column.
 Source: https://agentclientprotocol.com/protocol/tool-calls#requesting-permission.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +32,7 @@ _TEXT_OF_CHANGE: Final = frozenset(
     {"old_string", "new_string", "oldString", "newString", "old_str", "new_str", "old_text", "new_text", "oldText"}
     | {"newText", "content", "contents", "file_text", "new_source"}
 )
+_ID: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 _QUESTIONS: Final = {
     "edit": "Edit a file?",
     "delete": "Delete this?",
@@ -172,6 +174,7 @@ class Action(msgspec.Struct, frozen=True):
             yield from _block("input", visible(_value("", raw)))
             return
         keys = [*(key for key in _MAIN if key in raw), *(key for key in raw if key not in _MAIN)]
+        keys = [key for key in keys if not _says_nothing(key, raw)]
         if alone and len(keys) == 1 and keys[0] in _MAIN:
             yield from visible(_value(keys[0], raw[keys[0]])).split("\n")
             return
@@ -258,6 +261,34 @@ def _alike(old: str | None, new: str) -> tuple[int, int]:
         return 0, 0
     head, tail = _equal_ends(*_both(old, new))
     return max(0, head - _CONTEXT), max(0, tail - _CONTEXT)
+
+
+def _says_nothing(key: str, raw: Mapping[str, Any]) -> bool:
+    """Whether a member of the raw input is an id or a time, or is there twice, as with codex (0.16)."""
+    value = raw[key]
+    if key in {"call_id", "turn_id"}:
+        return _is_id(value)
+    if key == "started_at_ms":
+        return isinstance(value, int)
+    if key == "parsed_cmd":
+        shown = _value("command", raw.get("command"))
+        return isinstance(value, list) and all(_is_part_of(part, shown) for part in value)
+    if key == "available_decisions":
+        offered = "proposed_execpolicy_amendment"
+        amendment = {"approved_execpolicy_amendment": {offered: raw.get(offered)}}
+        return isinstance(value, list) and all(one == amendment or _is_id(one) for one in value)
+    return False
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
+def _is_part_of(part: Any, command: str) -> bool:
+    """Whether a part of a command says no more than the command does."""
+    if not isinstance(part, dict) or part.keys() != {"type", "cmd"} or part["type"] != "unknown":
+        return False
+    return isinstance(part["cmd"], str) and part["cmd"] in command
 
 
 def _main_keys(raw: Any) -> set[str]:

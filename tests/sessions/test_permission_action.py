@@ -36,6 +36,16 @@ def action(raw=None, content=None, **more) -> Action:
             {"path": "/a", "command": "x", "n": 1.5, "deep": {"a": [True]}},
             'command: x\npath: /a\nn: 1.5\ndeep: {"a": [true]}',
         ),
+        # Ids and what is there twice are left out, and only those.
+        (
+            {"call_id": "c-1", "turn_id": "01a2", "started_at_ms": 5, "command": "sh -c 'touch a'", "cwd": "/w"}
+            | {"parsed_cmd": [{"type": "unknown", "cmd": "touch a"}], "available_decisions": ["approved", "abort"]},
+            "command: sh -c 'touch a'\ncwd: /w",
+        ),
+        (
+            {"call_id": "a b", "started_at_ms": "x", "command": "ls", "parsed_cmd": [{"type": "unknown", "cmd": "rm"}]},
+            'command: ls\ncall_id: a b\nstarted_at_ms: x\nparsed_cmd: [{"type": "unknown", "cmd": "rm"}]',
+        ),
         # A line of a value is no argument.
         ({"command": "true\ntimeout: 5", "cwd": "/"}, "command:\n  true\n  timeout: 5\ncwd: /"),
         ({"a\nb": "x", "c": "y"}, "a\\nb: x\nc: y"),

@@ -39,7 +39,7 @@ _NEEDED: Final = frozenset(
         "message_reference",
     }
 )
-_MAY_BE_LEFT_OUT: Final = frozenset({"embeds", "message_reference", "referenced_message", "message_snapshots"})
+_MAY_BE_LEFT_OUT: Final = frozenset({"embeds", "message_reference", "referenced_message", "message_snapshots", "poll"})
 
 
 def configure(api_base: str | None, gateway_url: str | None) -> None:
@@ -136,9 +136,15 @@ def _read_message(read: Callable[[Any], Any], data: Any) -> Any:
 
 
 def _needed_of(data: dict[str, Any]) -> dict[str, Any]:
-    """A message without the fields that nobody needs, and so are the messages in it."""
-    kept = {name: value for name, value in data.items() if name in _NEEDED}
-    other, forwarded = data.get("referenced_message"), data.get("message_snapshots")
+    """A message without the fields that nobody needs, and so are the messages in it.
+
+    Without a list of components the library makes a message that has no such attribute (2.7.1), and it can't read a
+    poll without an end, which Discord documents (https://discord.com/developers/docs/resources/poll).
+    """
+    kept = {name: value for name, value in data.items() if name in _NEEDED} | {"components": []}
+    other, forwarded, poll = data.get("referenced_message"), data.get("message_snapshots"), data.get("poll")
+    if isinstance(poll, dict) and poll.get("question"):
+        kept["poll"] = poll | {"expiry": poll.get("expiry") or data.get("timestamp")}
     if isinstance(other, dict):
         kept["referenced_message"] = _needed_of(other)
     if isinstance(forwarded, list):

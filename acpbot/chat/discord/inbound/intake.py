@@ -120,7 +120,8 @@ class Intake:
             self._cursor.defer(message.id)
             self._announce_restart(message)
         else:
-            self._cursor.end(message.id, taken=decision is Decision.ALLOW)
+            # Whoever is allowed later does not have run what was denied before.
+            self._cursor.end(message.id, taken=decision in {Decision.ALLOW, Decision.DENY})
 
     def _decide(
         self, message: discord.Message, me: discord.ClientUser, author: Author, source: MessageSource
@@ -230,7 +231,8 @@ class Intake:
             raise
         except (WireError, AgentError) as error:
             log.info("message_refused", thread=incoming.thread_id, message=pending.key, reason=str(error))
-            if self._explain(message, incoming.thread_id, refusal_text(error, incoming.owner)):
+            is_here = incoming.origin == incoming.thread_id
+            if self._explain(message, incoming.thread_id, refusal_text(error, incoming.owner), reply=is_here):
                 reactions.on(ReactionEvent.ERROR)
             else:
                 reactions.on(ReactionEvent.CANCELLED)

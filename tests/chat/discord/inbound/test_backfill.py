@@ -150,6 +150,23 @@ async def test_roles_are_checked_for_missed_messages(tmp_path):
         await scene.server.wait_for(lambda: denied.shown_reactions == ["🚫"])
 
 
+async def test_a_denied_message_does_not_run_once_its_author_is_allowed(tmp_path):
+    def by_role(scene: Scene) -> dict:
+        roles.append(scene.server.make_role(scene.guild, "friends"))
+        return {"allowed_users": (), "allowed_role_ids": (str(roles[0].id),)}
+
+    roles: list = []
+    async with staged(tmp_path, setup=by_role) as scene:
+        scene.server.world.snowflake.ahead = 5.0  # what is older than the bot's first start is not read at all
+        denied = scene.asks("say no", who=scene.eve)
+        await scene.server.wait_for(lambda: denied.shown_reactions == ["🚫"])
+        scene.server.give_roles(scene.guild, scene.eve, roles)
+        async with away(scene):
+            allowed = scene.asks("say yes", who=scene.eve)
+        await scene.server.wait_for(lambda: allowed.shown_reactions == ["🆗"])
+        assert (denied.thread, denied.shown_reactions) == (None, ["🚫"])
+
+
 async def test_missed_direct_messages_are_answered(tmp_path):
     async with staged(tmp_path, allow_dm=True) as scene:
         direct = scene.server.dm(scene.ada)

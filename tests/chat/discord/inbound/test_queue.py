@@ -131,7 +131,9 @@ async def test_a_full_queue_is_reported(tmp_path):
         scene.ada.says(thread, "say second")
         await scene.says(thread, "Queued")
         refused = scene.ada.says(thread, "say third")
-        await scene.says(thread, "The queue is full (1 waiting). Please resend once I've answered one.")
+        text = "The queue is full (1 waiting). Please resend once I've answered one."
+        said = await scene.server.wait_for_message(thread, lambda message: message.content == text)
+        assert said.referenced is refused, "others write in the thread too"
         await scene.server.wait_for(lambda: refused.shown_reactions == ["😱"])
 
 

@@ -167,6 +167,9 @@ async def test_a_poll_and_a_sticker_are_read(prompts):
     poll = payloads.poll("Which one?", {"red": None}, ends=ends)
     prompt = await prompts.of(scene.ada.says(thread, poll=poll))
     assert prompt.data["poll"]["answers"] == [{"text": "red"}]
+    poll = payloads.poll("Which one?", {"red": None}, ends=None)
+    prompt = await prompts.of(scene.ada.says(thread, poll=poll))
+    assert prompt.data["poll"]["question"] == "Which one?", "a poll may have no end"
     prompt = await prompts.of(scene.ada.says(thread, stickers=["thumbs up"]))
     assert prompt.data["stickers"] == ["thumbs up"]
 

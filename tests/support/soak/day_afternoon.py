@@ -1,0 +1,134 @@
+"""The rest of the recorded day, one thing after the other: a full house, and what breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Any
+
+from tests.fakes.discord import rest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.soak.day import Day
+
+ODD_BODIES = (b"", b"\xff\xfe", b"<html>Bad Gateway</html>", b"null", b"[]")
+
+
+async def full_house(day: Day, config: Callable[..., str]) -> None:
+    """Five tasks where two agents may run: three wait in line, one leaves it."""
+    await day.reload(config(max_sessions=2))
+    working = [day.says(who, day.general, f"stall 3; say I worked for {who.name}.") for who in (day.ada, day.bob)]
+    await day.server.wait_for(
+        lambda: all(one.message.reactions for one in working), seconds=20, what="two agents that work"
+    )
+    waiting = [day.says(who, day.general, f"say I waited for {who.name}.") for who in (day.cleo, day.dan)]
+    for one in waiting:
+        await day.sees(one, "in line")
+    leaves = day.says(day.eve, day.general, "say I never came.")
+    await day.sees(leaves, "in line")
+    await day.gives(day.eve, await day.thread_of(leaves), "cancel")
+    leaves.outcome = "withdrawn"
+    for one in (*working, *waiting):
+        verb = "worked" if one in working else "waited"
+        await day.answered(one, f"I {verb} for {one.message.author.name}.")
+    await day.reload(config())
+
+
+async def gateway_cut(day: Day, _config: Callable[..., str]) -> None:
+    """The connection is lost in the middle of an answer, and for a while none is accepted."""
+    prompt = day.says(day.ada, day.general, "say I begin.; stall 2; say I end.")
+    await day.sees(prompt, "I begin.")
+    gateway = day.server.gateway
+    gateway.refuse()
+    gateway.cut()
+    await day.server.wait_for(lambda: gateway.refused, seconds=20, what="a refused connection")
+    gateway.expire()  # no RESUME: what was written meanwhile is read from the channels
+    thread = await day.thread_of(prompt)
+    missed = [day.says(day.bob, thread, "say You missed me."), day.says(day.cleo, day.general, "say Me too.")]
+    gateway.accept()
+    await day.answered(prompt, "I end.")
+    await day.answered(missed[0], "You missed me.")
+    await day.answered(missed[1], "Me too.")
+
+
+async def rest_outage(day: Day, _config: Callable[..., str]) -> None:
+    """Discord answers by errors with odd bodies for a while."""
+    prompt = day.says(day.bob, day.general, "say I begin.; stall 2; say I end.")
+    await day.sees(prompt, "I begin.")
+    faults = day.server.faults
+    for number, body in enumerate(ODD_BODIES):
+        for method, route in (("POST", rest.MESSAGES), ("PATCH", rest.MESSAGE), ("PUT", rest.REACTION)):
+            faults.status(502 + number % 3, method, route, body=body)
+    thread = await day.thread_of(prompt)
+    queued = day.says(day.bob, thread, "say And this one.")
+    await day.answered(prompt, "I end.")
+    await day.answered(queued, "And this one.")
+    await day.asks(day.dan, day.general, "say All is well.", "All is well.")
+
+
+async def reload_takes_dan_out(day: Day, config: Callable[..., str]) -> None:
+    """His message waits in the queue when he loses access."""
+    running = day.says(day.cleo, day.general, "stall 3; say Cleo goes on.")
+    thread = await day.thread_of(running)
+    await day.server.wait_for(lambda: running.message.reactions, seconds=20, what="the first turn")
+    queued = day.says(day.dan, thread, "say This must not run.")
+    await day.sees(queued, "ahead of you")
+    people = [one for one in day.people if one is not day.dan]
+    await day.reload(config(people=people))
+    await day.answered(running, "Cleo goes on.")
+    await day.refused(queued, "no longer have access")
+    await day.denied(day.says(day.dan, thread, "say Nor this."))
+    await day.reload(config())
+    await day.asks(day.dan, thread, "say I am back in.", "I am back in.")
+
+
+async def restart(day: Day, config: Callable[..., str]) -> None:
+    """SIGTERM in the middle of an answer that takes longer than the drain; messages wait and come meanwhile."""
+    short = day.says(day.ada, day.general, "stall 1; say I fit into the drain.")
+    long = day.says(day.bob, day.general, "say I begin.; sleep 300; say Never.")
+    await day.sees(long, "I begin.")
+    thread = await day.thread_of(long)
+    queued = day.says(day.cleo, thread, "say I waited in the queue.")
+    await day.sees(queued, "ahead of you")
+    day.forget_reports()
+    day.daemon.process.send_signal(signal.SIGTERM)
+    await asyncio.to_thread(day.daemon.wait_for, b"STOPPING=1")
+    during = day.says(day.dan, day.general, "say I came while you stopped.")
+    await day.sees(during, "restart")
+    await day.answered(short, "I fit into the drain.")
+    status = await day.stop()
+    assert status == 0, f"the daemon ended with status {status}"
+    await day.server.wait_for(lambda: not day.server.gateway.connections, what="the end of its connections")
+    day.server.gateway.expire()
+    while_away = day.says(day.eve, day.general, "say I came while you were away.")
+    await day.start(config())
+    await day.ended(long, "restart")
+    await day.answered(queued, "I waited in the queue.")
+    await day.answered(during, "I came while you stopped.")
+    await day.answered(while_away, "I came while you were away.")
+    await day.asks(day.bob, thread, "say We go on.", "We go on.")
+
+
+async def kill(day: Day, config: Callable[..., str]) -> None:
+    """SIGKILL in the middle of an answer."""
+    prompt = day.says(day.ada, day.builder, "build before the crash")
+    await day.answered(prompt, "before the crash")
+    thread = await day.thread_of(prompt)
+    cut = day.says(day.eve, day.general, "say I begin.; sleep 300; say Never.")
+    await day.sees(cut, "I begin.")
+    asked = day.says(day.ada, thread, "fix for ada")
+    buttons = await day.sees_buttons(asked)
+    await day.stop(signal.SIGKILL)
+    await day.server.wait_for(lambda: not day.server.gateway.connections, what="the end of its connections")
+    day.server.gateway.expire()
+    await day.start(config())
+    await day.ended(cut, "restarted mid-answer")
+    await day.ended(asked, "restarted mid-answer")
+    if buttons.buttons:
+        await day.presses(day.ada, buttons, "allow")
+    await day.asks(day.ada, thread, "build again", "All three parts build. again")
+
+
+SCENES: tuple[Any, ...] = (full_house, gateway_cut, rest_outage, reload_takes_dan_out, restart, kill)

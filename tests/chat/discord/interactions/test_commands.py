@@ -220,6 +220,7 @@ async def test_choices_are_proposed_while_no_agent_runs_as_another_thread_s_agen
     await scene.server.wait_for(lambda: typing.answered)
     assert typing.response is not None
     assert [one["value"] for one in typing.response["choices"]] == ["shout"]
+    assert (await answer_to(scene, "model", thread)).endswith("offers `plain`, `shout`.")
     assert (
         await answer_to(scene, "model", thread, name="SHOUT")
         == "At the agent's next start, I set the model to `shout`."
@@ -255,3 +256,10 @@ async def test_a_thread_that_discord_does_not_let_us_archive_is_closed_all_the_s
     await scene.server.wait_for_request("PATCH", rest.CHANNEL)
     assert scene.pool.get(str(thread.id)) is None
     assert not thread.archived
+
+
+async def test_an_option_of_an_agent_that_still_starts_is_set_and_shown_once_it_has_started(scene: Scene):
+    thread = await scene.opens("say first")
+    await scene.server.wait_for(lambda: scene.pool.get(str(thread.id)) is not None)
+    assert await answer_to(scene, "model", thread, name="shout") == "The model is `shout` now."
+    assert "shout" in await answer_to(scene, "model", thread)

@@ -239,6 +239,20 @@ async def test_close_archives_the_thread_and_the_next_message_reopens_it_and_res
     assert not thread.archived
 
 
+async def test_a_thread_that_is_closed_in_the_middle_of_a_turn_stays_archived(scene: Scene):
+    thread = await scene.opens("say first")
+    await scene.idle(thread, 1)
+    asked = scene.ada.says(thread, "say second; sleep 60")
+    await scene.says(thread, "second")
+    await answer_to(scene, "close", thread)
+    await scene.server.wait_for(lambda: thread.archived, what="the archive")
+    assert await scene.chat.outbox.flush(10)
+    assert thread.archived
+    assert asked.shown_reactions == []
+    scene.ada.says(thread, "say third")
+    await scene.says(thread, "third")
+
+
 async def test_close_archives_a_thread_without_an_agent_too(scene: Scene):
     thread = await scene.opens("say first")
     await scene.idle(thread, 1)

@@ -71,7 +71,9 @@ def chosen_text(chosen: Mapping[str, str], name: str | None, quote: Callable[[st
     """
     lines = [later_text(key, value, quote) for key, value in chosen.items() if name in {None, key}]
     what = f"a {name}" if name in {"model", "mode"} else "an option"
-    return "\n".join(["No agent is running here.", *(lines or [f"Send a message first, then pick {what}."])])
+    return "\n".join(
+        ["No agent is running here.", *(lines or [f"Pick {what}, and I'll set it when the agent starts."])]
+    )
 
 
 def later_text(key: str, value: str, quote: Callable[[str, int], str]) -> str:

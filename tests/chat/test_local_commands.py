@@ -99,7 +99,7 @@ async def test_a_reset_of_a_thread_whose_agent_is_gone_begins_with_the_default_o
 @pytest.mark.usefixtures("reader")
 async def test_without_a_session_an_option_is_kept_for_the_next_one(chat, harness):
     await harness.pool.suspend("demo", harness.session("demo").session_id)
-    nothing = "No agent is running here.\nSend a message first, then pick a model."
+    nothing = "No agent is running here.\nPick a model, and I'll set it when the agent starts."
     assert await chat.command("demo", "model", None, "me") == nothing
     later = "When the agent starts next, I'll set the model to shout."
     assert await chat.command("demo", "model", "shout", "me") == later
@@ -119,7 +119,9 @@ async def test_without_a_session_an_option_is_kept_for_the_next_one(chat, harnes
 async def test_a_command_for_an_agent_that_can_not_start_ends_with_its_start(make_harness):
     chat = LocalChat(make_harness(argv=faulty("exit-at-once")).pool)
     await chat.open("demo", None, "me", Reader())
-    assert (await chat.command("demo", "model", None, "me")).endswith("Send a message first, then pick a model.")
+    assert (await chat.command("demo", "model", None, "me")).endswith(
+        "Pick a model, and I'll set it when the agent starts."
+    )
 
 
 @pytest.mark.usefixtures("reader")

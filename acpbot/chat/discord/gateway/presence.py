@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 PRESENCE_SECONDS: Final = 15.0
+"""Between two updates."""
+LOOK_SECONDS: Final = 1.0
 
 
 def presence_text(*, working: int, restarting: bool) -> str:
@@ -35,7 +37,7 @@ def presence_text(*, working: int, restarting: bool) -> str:
 
 
 class Presence:
-    """Looks at the pool every ``seconds``, and tells Discord where the status has changed."""
+    """Looks at the pool every second, and tells Discord where the status has changed: once in ``seconds`` at most."""
 
     def __init__(
         self,
@@ -66,18 +68,20 @@ class Presence:
 
     async def _run(self) -> None:
         while True:
-            await self._update()
-            await asyncio.sleep(self._seconds)
+            told = await self._update()
+            await asyncio.sleep(self._seconds if told else min(self._seconds, LOOK_SECONDS))
 
-    async def _update(self) -> None:
+    async def _update(self) -> bool:
+        """Tell Discord where the status has changed; whether it was told."""
         sessions = [one for one in self._pool.sessions() if one.thread.platform == PLATFORM]
         working = sum(session.turns.turn is not None for session in sessions)
         wanted, client = presence_text(working=working, restarting=self._pool.draining), self._rest.client
         if client is None or not self._status.connected or wanted == self._shown:
-            return
+            return False
         try:
             await client.change_presence(activity=discord.CustomActivity(wanted) if wanted else None)
         except Exception as error:  # noqa: BLE001 - whatever a connection that just ends makes the library raise
             log.info("presence_not_shown", error=str(error) or type(error).__name__)
         else:
             self._shown = wanted
+        return True

@@ -342,7 +342,7 @@ class SlashCommands:
         name = call.option if call.name == "options" else call.name
         value = call.value
         if value is None:
-            return self._options.show(call.thread_id, name, may_set=self._not_yours(call) is None)
+            return await self._options.show(call.thread_id, name, may_set=self._not_yours(call) is None)
         if name is None:
             return "Name the option too: `/options name: value:`"
         return await self._options.set(call.thread_id, name, value, call.user_id)

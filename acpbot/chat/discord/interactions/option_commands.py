@@ -18,6 +18,7 @@ from acpbot.chat.thread_commands import (
     find_option,
     no_choice_text,
     no_menu_text,
+    started_session,
     typed_value,
 )
 from acpbot.errors import AcpbotError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from acpbot.sessions.session import Session
     from acpbot.storage.records import ThreadRecord
 
+_OFFERED: Final = 20
 _NO_OPTION: Final = "This agent has no option {name}. See what it has with `/options`."
 
 
@@ -50,12 +52,14 @@ class OptionCommands:
         found = find_option(session, option)
         return [] if found is None else [(choice.name, choice.value) for choice in found.choices]
 
-    def show(self, thread_id: str, name: str | None, *, may_set: bool) -> Menu:
-        """The choices of one option, or all options; only as text for people who may not set them."""
-        session = self._session(thread_id)
+    async def show(self, thread_id: str, name: str | None, *, may_set: bool) -> Menu:
+        """The choices of one option, or all options; only as text for people who may not set them.
+
+        Waits for an agent that starts.
+        """
+        session = await self._started(thread_id)
         if session is None:
-            thread = self._thread(thread_id)
-            return Menu(NO_SESSION if thread is None else chosen_text(thread.chosen, name, code))
+            return Menu(self._without_agent(thread_id, name))
         if name is None:
             menu = menus.list_menu(session.agent_settings.name, session.options.listed())
         elif (option := find_option(session, name)) is not None:
@@ -69,9 +73,10 @@ class OptionCommands:
     async def set(self, thread_id: str, name: str, typed: str, user_id: str) -> str:
         """Set an option to the value, or the name of it, that somebody typed: at its next start where no agent runs.
 
+        Waits for an agent that starts.
         Raises as :meth:`Session.choose` and :meth:`Pool.choose_later`.
         """
-        session = self._session(thread_id)
+        session = await self._started(thread_id)
         if session is None:
             return self._set_later(thread_id, name, typed, user_id)
         option = find_option(session, name)
@@ -82,7 +87,7 @@ class OptionCommands:
 
     async def pressed(self, thread_id: str, pressed: Pressed, values: Sequence[str], user_id: str) -> Menu:
         """Answer a selection in a menu, or a press of a button below it."""
-        session = self._session(thread_id)
+        session = await self._started(thread_id)
         if session is None:
             return Menu(no_menu_text())
         agent, options = session.agent_settings.name, session.options.listed()
@@ -117,6 +122,22 @@ class OptionCommands:
             text = f"<@{user_id}> switched the mode to {code(value)}. {UNASKED}"
             self._outbox.post(session.thread.thread_id, text)
         return answer
+
+    def _without_agent(self, thread_id: str, name: str | None) -> str:
+        """What is chosen for the agent's next start, and what there is to choose, as far as that is known."""
+        thread, like = self._thread(thread_id), self._like(thread_id)
+        if thread is None:
+            return NO_SESSION
+        option = None if like is None or name is None else find_option(like, name)
+        text = chosen_text(thread.chosen, name if option is None else option.key, code)
+        if option is None:
+            return text
+        offered = ", ".join(code(choice.value, 80) for choice in option.choices[:_OFFERED])
+        return f"{text}\nIn another thread this agent offers {offered}."
+
+    async def _started(self, thread_id: str) -> Session | None:
+        """The thread's session, once it has started."""
+        return None if self._thread(thread_id) is None else await started_session(self._pool, thread_id)
 
     def _set_later(self, thread_id: str, name: str, value: str, user_id: str) -> str:
         if self._thread(thread_id) is None:

@@ -222,6 +222,7 @@ async def test_choices_are_proposed_while_no_agent_runs_as_another_thread_s_agen
     await scene.server.wait_for(lambda: typing.answered)
     assert typing.response is not None
     assert [one["value"] for one in typing.response["choices"]] == ["shout"]
+    assert (await answer_to(scene, "model", thread)).endswith("offers `plain`, `shout`.")
     assert (
         await answer_to(scene, "model", thread, name="SHOUT")
         == "When the agent starts next, I'll set the model to `shout`."
@@ -238,6 +239,20 @@ async def test_close_archives_the_thread_and_the_next_message_reopens_it_and_res
     scene.ada.says(thread, "recall")
     await scene.says(thread, "the blue door")
     assert not thread.archived
+
+
+async def test_a_thread_that_is_closed_in_the_middle_of_a_turn_stays_archived(scene: Scene):
+    thread = await scene.opens("say first")
+    await scene.idle(thread, 1)
+    asked = scene.ada.says(thread, "say second; sleep 60")
+    await scene.says(thread, "second")
+    await answer_to(scene, "close", thread)
+    await scene.server.wait_for(lambda: thread.archived, what="the archive")
+    assert await scene.chat.outbox.flush(10)
+    assert thread.archived
+    assert asked.shown_reactions == []
+    scene.ada.says(thread, "say third")
+    await scene.says(thread, "third")
 
 
 async def test_close_archives_a_thread_without_an_agent_too(scene: Scene):
@@ -257,3 +272,10 @@ async def test_a_thread_that_discord_does_not_let_us_archive_is_closed_all_the_s
     await scene.server.wait_for_request("PATCH", rest.CHANNEL)
     assert scene.pool.get(str(thread.id)) is None
     assert not thread.archived
+
+
+async def test_an_option_of_an_agent_that_still_starts_is_set_and_shown_once_it_has_started(scene: Scene):
+    thread = await scene.opens("say first")
+    await scene.server.wait_for(lambda: scene.pool.get(str(thread.id)) is not None)
+    assert await answer_to(scene, "model", thread, name="shout") == "The model is `shout` now."
+    assert "shout" in await answer_to(scene, "model", thread)

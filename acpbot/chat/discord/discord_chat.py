@@ -17,12 +17,14 @@ from acpbot.chat.discord.gateway.places import PlacesCheck
 from acpbot.chat.discord.gateway.supervisor import SILENCE_SECONDS, GatewayStatus, IdentifyLimiter, Supervisor
 from acpbot.chat.discord.inbound.agent_choice import NextAgents
 from acpbot.chat.discord.inbound.backfill import Backfill
+from acpbot.chat.discord.inbound.continued import ContinueButtons
 from acpbot.chat.discord.inbound.intake import Intake
 from acpbot.chat.discord.inbound.read_cursor import ReadCursor
 from acpbot.chat.discord.interactions.commands import PROMPT_SECONDS, SlashCommands
 from acpbot.chat.discord.interactions.gate import InteractionGate
 from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
 from acpbot.chat.discord.interactions.question_prompts import QuestionPrompts
+from acpbot.chat.discord.interactions.stop_button import StopButtons
 from acpbot.chat.discord.interactions.tool_output import ToolOutputs
 from acpbot.chat.discord.outbound.outbox import Outbox
 from acpbot.chat.discord.outbound.rest import Rest
@@ -91,6 +93,7 @@ class DiscordChat:
         prompts = PermissionPrompts(current, channels, self.outbox)
         questions = QuestionPrompts(current, channels, self.outbox)
         outputs = ToolOutputs(clock)
+        stops = StopButtons(current, channels, pool)
         self._commands = SlashCommands(
             settings=current,
             pool=pool,
@@ -111,6 +114,7 @@ class DiscordChat:
             prompts=prompts,
             questions=questions,
             outputs=outputs,
+            stops=stops,
             outbox=self.outbox,
             on_crash=self._on_crash,
         )
@@ -125,6 +129,14 @@ class DiscordChat:
             outbox=self.outbox,
             next_agents=next_agents,
             clock=clock,
+        )
+        continues = ContinueButtons(
+            settings=current,
+            pool=pool,
+            platform=self._platform,
+            messages=messages,
+            channels=channels,
+            outbox=self.outbox,
         )
         self._backfill = Backfill(
             settings=current,
@@ -149,6 +161,8 @@ class DiscordChat:
             prompts=prompts,
             questions=questions,
             outputs=outputs,
+            stops=stops,
+            continues=continues,
             threads=self._threads,
             outbox=self.outbox,
         )

@@ -21,6 +21,7 @@ from acpbot.chat.discord.inbound.content import defuse
 from acpbot.chat.discord.inbound.reader import MessageReader
 from acpbot.chat.discord.inbound.recheck import RECHECK_SECONDS, AccessRecheck
 from acpbot.chat.discord.inbound.refusal_text import refusal_text
+from acpbot.chat.discord.interactions.turn_buttons import TurnButtons
 from acpbot.chat.discord.outbound.diff_poster import DiffPoster
 from acpbot.chat.discord.outbound.file_poster import FilePoster
 from acpbot.chat.discord.outbound.reactions import ReactionEvent, ReactionUpdater, end_reactions
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.interactions.commands import SlashCommands
     from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
     from acpbot.chat.discord.interactions.question_prompts import QuestionPrompts
+    from acpbot.chat.discord.interactions.stop_button import StopButtons
     from acpbot.chat.discord.interactions.tool_output import ToolOutputs, TurnOutput
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.threads import Threads
@@ -205,6 +207,7 @@ class DiscordPlatform:
         prompts: PermissionPrompts,
         questions: QuestionPrompts,
         outputs: ToolOutputs,
+        stops: StopButtons,
         outbox: Outbox,
         on_crash: Callable[[BaseException], object] | None = None,
     ) -> None:
@@ -217,6 +220,7 @@ class DiscordPlatform:
         self._prompts = prompts
         self._questions = questions
         self._outputs = outputs
+        self._stops = stops
         self._outbox = outbox
         self._access = AccessRecheck(settings, outbox)
         self._reader = MessageReader(settings, pool, channels, outbox)
@@ -239,6 +243,7 @@ class DiscordPlatform:
             settings = self._settings.reactions
             message.reactions = ReactionUpdater(self._outbox, settings, channel_id, incoming.key, again=True)
         message.stage = Stage.QUEUED
+        output = self._output()
         message.view = DiscordTurnView(
             incoming,
             outbox=self._outbox,
@@ -247,7 +252,8 @@ class DiscordPlatform:
             questions=self._questions,
             diffs=self._diffs(incoming.thread_id),
             files=FilePoster(self._outbox, incoming.thread_id),
-            output=self._output(),
+            output=output,
+            buttons=TurnButtons(self._stops.of_turn(incoming.thread_id, incoming.owner), output),
             footer=self._settings.discord.footer,
             pings=None if message.asked_by is not None and message.asked_by.author.is_program else incoming.owner,
             notify_after=lambda: self._settings.discord.notify_after_seconds,
@@ -265,6 +271,7 @@ class DiscordPlatform:
         """What shows a text, or a request, of the agent while no turn runs: to the thread's owner."""
         thread = self._pool.thread(thread_id)
         owner = None if thread is None else thread.owner
+        output = self._output()
         return DiscordTurnView(
             IncomingMessage(thread_id=thread_id, text="", owner=owner or ""),
             outbox=self._outbox,
@@ -273,7 +280,8 @@ class DiscordPlatform:
             questions=self._questions,
             diffs=self._diffs(thread_id),
             files=FilePoster(self._outbox, thread_id),
-            output=self._output(),
+            output=output,
+            buttons=TurnButtons(None, output),
             footer=False,
             pings=owner,
             notify_after=lambda: 0.0,

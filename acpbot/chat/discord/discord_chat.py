@@ -128,6 +128,7 @@ class DiscordChat:
             threads=self._threads,
             outbox=self.outbox,
             next_agents=next_agents,
+            prompts=(prompts, questions),
             clock=clock,
         )
         continues = ContinueButtons(

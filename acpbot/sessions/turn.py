@@ -85,7 +85,8 @@ class TurnEnd(msgspec.Struct, frozen=True):
 
     ``kept``: it never ran, and waits on disk until the daemon is started again. ``reason``: what the agent itself
     names as the reason in ``error``; its answer may hold the same. ``facts``: ``None`` where it never ran.
-    ``cancelled_by``: the platform's id of the person who has cancelled it, or :data:`OPERATOR`.
+    ``cancelled_by``: the platform's id of the person who has cancelled it, or :data:`OPERATOR`. ``at_limit``: it was
+    cancelled since it has taken as long as a turn may.
     """
 
     stop_reason: str
@@ -93,6 +94,7 @@ class TurnEnd(msgspec.Struct, frozen=True):
     reason: str = ""
     facts: TurnFacts | None = None
     cancelled_by: str | None = None
+    at_limit: bool = False
     detail: str = ""
 
     @property
@@ -296,6 +298,8 @@ class Turn:
     """Why it was cancelled, a sentence for people; ``None``: a person asked for it."""
     cancelled_by: str | None = None
     """As :attr:`TurnEnd.cancelled_by`."""
+    at_limit: bool = False
+    """As :attr:`TurnEnd.at_limit`."""
     end: TurnEnd | None = None
     watcher: Watcher = NOBODY
 
@@ -348,7 +352,7 @@ def end_of(turn: Turn, ended: PromptEnded) -> TurnEnd:
     """How a turn ended that the agent has answered."""
     if turn.cancelled_at is not None:
         # As ACP requires; some say end_turn or answer with an error.
-        return TurnEnd("cancelled", turn.cancel_reason, cancelled_by=turn.cancelled_by)
+        return TurnEnd("cancelled", turn.cancel_reason, cancelled_by=turn.cancelled_by, at_limit=turn.at_limit)
     if ended.error is None:
         return TurnEnd(ended.stop_reason or "end_turn")
     if ended.error.code == CANCELLED_ERROR:

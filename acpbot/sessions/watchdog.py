@@ -55,6 +55,7 @@ class Watchdog:
         elif turns.turn_seconds >= settings.turn_timeout_seconds:
             log.warning("turn_timed_out", **fields, turn_seconds=round(turns.turn_seconds, 1))
             limit = long_duration(settings.turn_timeout_seconds)
+            turn.at_limit = True
             turns.cancel(f"Stopped after {limit}, the limit for one turn.")
         elif session.state == "stuck":
             self._on_silence(session, settings, fields)

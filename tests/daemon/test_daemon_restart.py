@@ -204,11 +204,22 @@ async def test_buttons_from_before_the_restart_are_removed(town):
         thread = await town.opens("tool echo hello")
         await town.says_part(thread, "🔐 **Run this command?** `echo hello`")
         await town.kill(daemon)
-    (asked,) = [one for one in town.server.messages_in(thread, by=town.server.bot) if one.components]
+    (asked,) = [one for one in town.server.messages_in(thread, by=town.server.bot) if one.asks]
     async with town.daemon():
         await town.says(thread, f"{INTERRUPTED} {AGAIN}")
         await town.server.wait_for(lambda: not asked.components, what="no buttons")
     assert "I was restarted, so this is no longer needed" in asked.content
+
+
+async def test_the_stop_button_of_an_interrupted_answer_is_removed_and_its_text_stays(town):
+    async with town.daemon() as daemon:
+        thread = await town.opens("say begun; stall 60")
+        answer = await town.server.wait_for_message(thread, lambda one: one.buttons)
+        await town.kill(daemon)
+    async with town.daemon():
+        await town.says(thread, f"{INTERRUPTED} {AGAIN}")
+        await town.server.wait_for(lambda: not answer.components, what="no button")
+    assert answer.content == "begun"
 
 
 async def test_a_message_edited_during_the_absence_runs_as_edited(town):

@@ -250,7 +250,7 @@ async def permitted(case: Case, thread: Channel, asked: Message) -> Outcome:
 @row
 async def asking(case: Case) -> Outcome:
     """Ask with buttons."""
-    case.meets("POST", rest.MESSAGES, lambda call: bool(call.body["components"]))
+    case.meets("POST", rest.MESSAGES, lambda call: "acpbot:" in str(call.body["components"]))
     thread, asked = await question(case)
     case.scene.ada.clicks(asked, label="Allow")
     return await permitted(case, thread, asked)

@@ -18,12 +18,14 @@ from acpbot.chat.discord.gateway.presence import PRESENCE_SECONDS, Presence
 from acpbot.chat.discord.gateway.supervisor import SILENCE_SECONDS, GatewayStatus, IdentifyLimiter, Supervisor
 from acpbot.chat.discord.inbound.agent_choice import NextAgents
 from acpbot.chat.discord.inbound.backfill import Backfill
+from acpbot.chat.discord.inbound.continued import ContinueButtons
 from acpbot.chat.discord.inbound.intake import Intake
 from acpbot.chat.discord.inbound.read_cursor import ReadCursor
 from acpbot.chat.discord.interactions.commands import PROMPT_SECONDS, SlashCommands
 from acpbot.chat.discord.interactions.gate import InteractionGate
 from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
 from acpbot.chat.discord.interactions.question_prompts import QuestionPrompts
+from acpbot.chat.discord.interactions.stop_button import StopButtons
 from acpbot.chat.discord.interactions.tool_output import ToolOutputs
 from acpbot.chat.discord.last_prompts import LastPrompts
 from acpbot.chat.discord.operator_prompts import OperatorPrompts
@@ -97,6 +99,7 @@ class DiscordChat:
         questions = QuestionPrompts(current, channels, self.outbox)
         outputs = ToolOutputs(clock)
         last_prompts = LastPrompts(pool.store)
+        stops = StopButtons(current, channels, pool)
         self._commands = SlashCommands(
             settings=current,
             pool=pool,
@@ -121,6 +124,7 @@ class DiscordChat:
             questions=questions,
             outputs=outputs,
             last_prompts=last_prompts,
+            stops=stops,
             outbox=self.outbox,
             on_crash=self._on_crash,
         )
@@ -142,7 +146,16 @@ class DiscordChat:
             threads=self._threads,
             outbox=self.outbox,
             next_agents=next_agents,
+            prompts=(prompts, questions),
             clock=clock,
+        )
+        continues = ContinueButtons(
+            settings=current,
+            pool=pool,
+            platform=self._platform,
+            messages=messages,
+            channels=channels,
+            outbox=self.outbox,
         )
         self._backfill = Backfill(
             settings=current,
@@ -168,6 +181,8 @@ class DiscordChat:
             prompts=prompts,
             questions=questions,
             outputs=outputs,
+            stops=stops,
+            continues=continues,
             threads=self._threads,
             presence=self._presence,
             outbox=self.outbox,

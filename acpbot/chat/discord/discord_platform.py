@@ -21,6 +21,7 @@ from acpbot.chat.discord.inbound.content import defuse
 from acpbot.chat.discord.inbound.reader import MessageReader
 from acpbot.chat.discord.inbound.recheck import RECHECK_SECONDS, AccessRecheck
 from acpbot.chat.discord.inbound.refusal_text import refusal_text
+from acpbot.chat.discord.interactions.turn_buttons import TurnButtons
 from acpbot.chat.discord.outbound.diff_poster import DiffPoster
 from acpbot.chat.discord.outbound.file_poster import FilePoster
 from acpbot.chat.discord.outbound.reactions import ReactionEvent, ReactionUpdater, end_reactions
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.interactions.commands import SlashCommands
     from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
     from acpbot.chat.discord.interactions.question_prompts import QuestionPrompts
+    from acpbot.chat.discord.interactions.stop_button import StopButtons
     from acpbot.chat.discord.interactions.tool_output import ToolOutputs, TurnOutput
     from acpbot.chat.discord.last_prompts import LastPrompts
     from acpbot.chat.discord.outbound.outbox import Outbox
@@ -210,6 +212,7 @@ class DiscordPlatform:
         questions: QuestionPrompts,
         outputs: ToolOutputs,
         last_prompts: LastPrompts,
+        stops: StopButtons,
         outbox: Outbox,
         on_crash: Callable[[BaseException], object] | None = None,
     ) -> None:
@@ -223,6 +226,7 @@ class DiscordPlatform:
         self._questions = questions
         self._outputs = outputs
         self._last_prompts = last_prompts
+        self._stops = stops
         self._outbox = outbox
         self._access = AccessRecheck(settings, outbox)
         self._reader = MessageReader(settings, pool, channels, outbox)
@@ -246,6 +250,7 @@ class DiscordPlatform:
             settings = self._settings.reactions
             message.reactions = ReactionUpdater(self._outbox, settings, channel_id, incoming.key, again=True)
         message.stage = Stage.QUEUED
+        output = self._output()
         message.view = DiscordTurnView(
             incoming,
             outbox=self._outbox,
@@ -254,7 +259,8 @@ class DiscordPlatform:
             questions=self._questions,
             diffs=self._diffs(incoming.thread_id),
             files=FilePoster(self._outbox, incoming.thread_id),
-            output=self._output(),
+            output=output,
+            buttons=TurnButtons(self._stops.of_turn(incoming.thread_id, incoming.owner), output),
             footer=self._settings.discord.footer,
             pings=self._pings(message, incoming),
             notify_after=lambda: self._settings.discord.notify_after_seconds,
@@ -281,6 +287,7 @@ class DiscordPlatform:
         """What shows a text, or a request, of the agent while no turn runs: to the thread's owner."""
         thread = self._pool.thread(thread_id)
         owner = None if thread is None else thread.owner
+        output = self._output()
         return DiscordTurnView(
             IncomingMessage(thread_id=thread_id, text="", owner=owner or ""),
             outbox=self._outbox,
@@ -289,7 +296,8 @@ class DiscordPlatform:
             questions=self._questions,
             diffs=self._diffs(thread_id),
             files=FilePoster(self._outbox, thread_id),
-            output=self._output(),
+            output=output,
+            buttons=TurnButtons(None, output),
             footer=False,
             pings=owner,
             notify_after=lambda: 0.0,

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
     from acpbot.chat.discord.interactions.question_prompts import QuestionPrompts
     from acpbot.chat.discord.interactions.tool_output import TurnOutput
+    from acpbot.chat.discord.interactions.turn_buttons import TurnButtons
     from acpbot.chat.discord.outbound.diff_poster import DiffPoster
     from acpbot.chat.discord.outbound.file_poster import FilePoster
     from acpbot.chat.discord.outbound.outbox import Outbox
-    from acpbot.chat.discord.outbound.post import Post
+    from acpbot.chat.discord.outbound.post import Components, Post
     from acpbot.chat.discord.outbound.reactions import ReactionUpdater
     from acpbot.chat.platform import IncomingMessage
     from acpbot.chat.rendering.answer import Answer
@@ -75,9 +76,9 @@ def _cancelled_text(by: str | None) -> str:
 class DiscordTurnView:
     """One turn (:class:`TurnView`). Nothing here waits: posts go to the outbox, which paces itself.
 
-    ``diffs`` and ``output`` are ``None`` where file changes and tools are not to be shown; ``footer``: show below the
-    answer what it has taken; ``pings``: whom permission requests notify, and the end of a turn that took
-    ``notify_after()`` seconds (0: never).
+    ``diffs`` and ``output`` are ``None`` where file changes and tools are not to be shown; ``buttons`` are those below
+    the answer; ``footer``: show below it what it has taken; ``pings``: whom permission requests notify, and the end of
+    a turn that took ``notify_after()`` seconds (0: never).
     ``deleted`` holds the ids of messages that somebody has deleted lately. ``reactions`` is ``None`` where no message
     of a person is answered. ``turn_started`` and ``turn_over`` are called with the view when the turn runs, and when
     it has ended, was deferred or was refused. ``undelivered`` is called once where Discord takes no more messages in
@@ -95,6 +96,7 @@ class DiscordTurnView:
         diffs: DiffPoster | None,
         files: FilePoster,
         output: TurnOutput | None,
+        buttons: TurnButtons,
         footer: bool,
         pings: str | None,
         notify_after: Callable[[], float],
@@ -116,6 +118,7 @@ class DiscordTurnView:
         self._diffs = diffs
         self._files = files
         self._output = output
+        self._buttons = buttons
         self._footer = footer
         self._pings = pings
         self._notify_after = notify_after
@@ -166,6 +169,7 @@ class DiscordTurnView:
     def on_started(self) -> None:
         """The turn runs now."""
         self._started = True
+        self._buttons.turn_started()
         self._drop_queue_note()
         self._react(ReactionEvent.THINKING)
         self._start_typing()
@@ -218,6 +222,7 @@ class DiscordTurnView:
 
         In the present one the chat may post why the session has ended (:meth:`end_is_reported`).
         """
+        self._buttons.turn_over()
         self._follow(live)
         self.end, self._on_persisted = end, on_persisted
         # First what must not be lost, whatever fails below.
@@ -331,23 +336,26 @@ class DiscordTurnView:
             (number, index): body for number, bodies in enumerate(live.messages()) for index, body in enumerate(bodies)
         }
         if_restarted = {} if self.end is not None else live.if_interrupted()
+        buttons = self._buttons.while_it_grows() if self.end is None else self._buttons.at_the_end(self.end)
+        last = next(reversed(shown), None)
         for place, body in shown.items():
             at_restart = if_restarted.get(place[0]) if place[1] == 0 else None
+            below = buttons if place == last else ()
             post = self._posts.get(place)
             if post is None:
-                self._posts[place] = self._post_body(place, body, at_restart)
+                self._posts[place] = self._post_body(place, body, below, at_restart)
             elif self.end is not None:
-                post.show(body, last=True)
+                post.show(body, below, last=True)
             else:
-                post.grow(body, at_restart)
+                post.grow(body, at_restart, below)
+            if place == last:
+                self._buttons.are_below(self._posts[place])
         for place in [place for place in self._posts if place not in shown]:
             self._posts.pop(place).retract()
         if self.end is not None:
             overflow = live.overflow()
             if overflow is not None:
                 self._attach(overflow)
-            if self._output is not None and self._posts:
-                self._output.offer(next(reversed(self._posts.values())))
             self._unfollow()
             self._persisted()
 
@@ -394,18 +402,20 @@ class DiscordTurnView:
             file = File(name, part.encode())
             self._post("", file=file, on_refused=partial(self._post_as_text, part))
 
-    def _post_body(self, place: Position, body: str, at_restart: str | None = None) -> Post:
+    def _post_body(self, place: Position, body: str, components: Components, at_restart: str | None = None) -> Post:
         self._undelivered_posts += 1
         self._is_posting = True
         try:
             return self._outbox.post(
                 self.thread_id,
                 body,
+                components=components,
                 reply_to=self._reply_to if place == (0, 0) else None,
                 on_refused=partial(self._body_refused, place),
                 on_restart="leave" if self.end is None and at_restart is None else "deliver",
                 restart_content=at_restart,
                 growing=self.end is None,
+                as_file=True,
                 on_settled=self._post_settled,
             )
         finally:
@@ -425,7 +435,7 @@ class DiscordTurnView:
             self._report_undelivered(post.error)
         elif post.message_id is not None or self.end is not None:
             self._reposted.add(place)
-            self._posts[place] = self._post_body(place, post.wanted[0])
+            self._posts[place] = self._post_body(place, *post.wanted)
 
     def _report_undelivered(self, error: RequestRefused) -> None:
         if not self._loss_reported:

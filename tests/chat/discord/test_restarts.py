@@ -13,6 +13,7 @@ from acpbot.chat.conversation import INCOMPLETE
 from acpbot.chat.discord.access import Channels, CurrentSettings
 from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
 from acpbot.chat.discord.interactions.question_prompts import QuestionPrompts
+from acpbot.chat.discord.interactions.turn_buttons import TurnButtons
 from acpbot.chat.discord.outbound.channel_queue import NONCE_SECONDS
 from acpbot.chat.discord.outbound.delivery import CRASHES_MOST
 from acpbot.chat.discord.outbound.file_poster import FilePoster
@@ -66,6 +67,7 @@ def turn_view(outbox: Outbox, pool: Pool) -> DiscordTurnView:
         questions=QuestionPrompts(CurrentSettings(settings), Channels(pool), outbox),
         diffs=None,
         output=None,
+        buttons=TurnButtons(None, None),
         files=FilePoster(outbox, "1"),
         footer=False,
         pings=None,

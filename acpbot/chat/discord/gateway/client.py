@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.gateway.presence import Presence
     from acpbot.chat.discord.gateway.supervisor import GatewayStatus, IdentifyLimiter
     from acpbot.chat.discord.inbound.backfill import Backfill
+    from acpbot.chat.discord.inbound.continued import ContinueButtons
     from acpbot.chat.discord.inbound.intake import Intake
     from acpbot.chat.discord.inbound.read_cursor import ReadCursor
     from acpbot.chat.discord.interactions.commands import SlashCommands
     from acpbot.chat.discord.interactions.gate import InteractionGate
     from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
     from acpbot.chat.discord.interactions.question_prompts import QuestionPrompts
+    from acpbot.chat.discord.interactions.stop_button import StopButtons
     from acpbot.chat.discord.interactions.tool_output import ToolOutputs
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.threads import Threads
@@ -51,6 +53,8 @@ class Bot(discord.Client):
         prompts: PermissionPrompts,
         questions: QuestionPrompts,
         outputs: ToolOutputs,
+        stops: StopButtons,
+        continues: ContinueButtons,
         threads: Threads,
         presence: Presence,
         outbox: Outbox,
@@ -73,6 +77,8 @@ class Bot(discord.Client):
         self._prompts = prompts
         self._questions = questions
         self._outputs = outputs
+        self._stops = stops
+        self._continues = continues
         self._threads = threads
         self._presence = presence
         self._outbox = outbox
@@ -222,8 +228,9 @@ class Bot(discord.Client):
         if interaction.type in {kind.component, kind.modal_submit} and (part := question_parts.decode(custom_id)):
             await self._questions.on_interaction(interaction, part)
         elif interaction.type is kind.component:
-            if await self._outputs.on_click(interaction):
-                return
+            for buttons in (self._outputs, self._stops, self._continues):
+                if await buttons.on_click(interaction):
+                    return
             menu = menus.decode(custom_id)
             if menu is None:
                 await self._prompts.on_click(interaction)

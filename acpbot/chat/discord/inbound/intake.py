@@ -30,13 +30,15 @@ from acpbot.sessions.views import Target
 from acpbot.text import is_blank
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from acpbot.chat.discord.access import Author, Channels, CurrentSettings, MessageSource
     from acpbot.chat.discord.discord_platform import DiscordPlatform, PendingMessages
     from acpbot.chat.discord.inbound.agent_choice import NextAgents
     from acpbot.chat.discord.inbound.read_cursor import ReadCursor
     from acpbot.chat.discord.inbound.readable import Readable
+    from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
+    from acpbot.chat.discord.interactions.question_prompts import QuestionPrompts
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.threads import Threads
     from acpbot.sessions.pool import Pool
@@ -66,6 +68,7 @@ class Intake:
         threads: Threads,
         outbox: Outbox,
         next_agents: NextAgents,
+        prompts: Sequence[PermissionPrompts | QuestionPrompts],
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -78,6 +81,7 @@ class Intake:
         self._outbox = outbox
         self._reader = MessageReader(settings, pool, channels, outbox)
         self._next_agents = next_agents
+        self._prompts = prompts
         self._other_bots = OtherBots(settings, pool.known_threads, channels, outbox)
         self._bot_turns = access.BotTurns()
         self._restart_announced: set[str] = set()
@@ -100,6 +104,14 @@ class Intake:
         if author.is_bot and author.id != own_id:
             self._channels.add_other_bot(channel_id)
         source = self._channels.source_of(message.channel, own_id)
+        if not self._answers(message, own_id, author, source):
+            await self._take(message, me, author, source, missed=missed)
+
+    async def _take(
+        self, message: discord.Message, me: discord.ClientUser, author: Author, source: MessageSource, *, missed: bool
+    ) -> None:
+        """Queue a message that is for the bot, or show that its author may not use it."""
+        own_id, channel_id = str(me.id), source.channel_id
         settings = self._settings.discord
         decision = self._decide(message, me, author, source)
         if decision is Decision.ALLOW and not self._cursor.begin(message.id):
@@ -122,6 +134,23 @@ class Intake:
         else:
             # Whoever is allowed later does not have run what was denied before.
             self._cursor.end(message.id, taken=decision in {Decision.ALLOW, Decision.DENY})
+
+    def _answers(self, message: discord.Message, own_id: str, author: Author, source: MessageSource) -> bool:
+        """Whether a person's reply answers a request or a question that is open, and is no prompt then."""
+        replied_to = "" if message.reference is None else str(message.reference.message_id)
+        shows_more = message.attachments or message.embeds or message.stickers
+        if message.type is not discord.MessageType.reply or shows_more:
+            return False
+        text = access.without_mention(message.content, own_id, own_role_id=own_role_id(message.guild))
+        prompts = next((one for one in self._prompts if one.takes(replied_to, text)), None)
+        if prompts is None or not access.is_allowed(self._settings.discord, author, source):
+            return False
+        if self._cursor.begin(message.id):
+            refusal = prompts.answer(replied_to, text, author, source)
+            if refusal is not None:
+                self._explain(message, source.channel_id, refusal, reply=True)
+            self._cursor.end(message.id, taken=True)
+        return True
 
     def _decide(
         self, message: discord.Message, me: discord.ClientUser, author: Author, source: MessageSource

@@ -143,7 +143,8 @@ class AccessRecheck:
 
 
 def _author(found: dict[str, Any] | None, incoming: IncomingMessage) -> Author:
-    bot = incoming.by_program or bool((found or {}).get("author", {}).get("bot"))
+    author = (found or {}).get("author", {})  # the bot's own message stands for a press of a button
+    bot = incoming.by_program or (bool(author.get("bot")) and str(author.get("id")) == incoming.owner)
     return Author(id=incoming.owner, is_bot=bot, is_webhook=(found or {}).get("webhook_id") is not None)
 
 

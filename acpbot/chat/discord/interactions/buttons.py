@@ -74,8 +74,39 @@ ALWAYS: Final = (
 STALE: Final = "This request has expired."
 """Answer to a click on a button whose request is not open any more."""
 
+BY_BUTTON: Final = "Please press a button: this request has more than one such answer, or none that holds only once."
+"""Answer to a written 'yes' or 'no' that could mean several options, or only one that goes further."""
+
 NOT_OFFERED: Final = "The agent doesn't offer this answer any more."
 """Answer to a click whose option the request does not have."""
+
+
+_WRITTEN: Final = {
+    "yes": permissions.ALLOW,
+    "allow": permissions.ALLOW,
+    "no": permissions.REJECT,
+    "reject": permissions.REJECT,
+}
+
+
+def written(text: str) -> Sequence[str] | None:
+    """The kinds of option that a written answer means, least power first; ``None`` for any other text.
+
+    The words are 'yes' and 'allow', 'no' and 'reject', in any case, with '.' or '!' after them.
+    """
+    word = text.strip().rstrip(".!").rstrip().casefold()
+    return _WRITTEN.get(word)
+
+
+def meant(options: Sequence[PermissionOption], kinds: Sequence[str]) -> PermissionOption | None:
+    """The option that these words of :func:`written` mean; ``None`` where a button must say which one.
+
+    A 'yes' allows once, never more. A 'no' rejects once, or always where that is the only rejection.
+    """
+    once = [option for option in options if option.kind == kinds[0]]
+    if not once and kinds == permissions.REJECT:
+        once = [option for option in options if option.kind == kinds[1]]
+    return once[0] if len(once) == 1 else None
 
 
 class Pressed(msgspec.Struct, frozen=True):

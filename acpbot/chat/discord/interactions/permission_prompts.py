@@ -1,4 +1,4 @@
-"""Permission requests: a message with buttons for each, and the answers to clicks.
+"""Permission requests: a message with buttons for each, and the answers to clicks and to written replies.
 
 The id of a button names the request and the option, so clicks on buttons from before a restart are answered too. Every
 click is answered within Discord's three seconds, by a change of the message or by a line that only the clicker sees.
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from acpbot.acp import permissions
 from acpbot.chat.discord import access
 from acpbot.chat.discord.access import author_of
 from acpbot.chat.discord.interactions import buttons
@@ -24,7 +25,7 @@ from acpbot.logs import get_logger
 if TYPE_CHECKING:
     import discord
 
-    from acpbot.chat.discord.access import Author, Channels, CurrentSettings
+    from acpbot.chat.discord.access import Author, Channels, CurrentSettings, MessageSource
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.post import Post
     from acpbot.sessions.turn import PermissionRequest
@@ -126,6 +127,33 @@ class PermissionPrompts:
             await whisper(interaction, buttons.NOT_OFFERED)
         else:
             await self._answer(interaction, author, prompt, prompt.ask.options[pressed.index].option_id)
+
+    def takes(self, message_id: str, text: str) -> bool:
+        """Whether this text, written as a reply to this message, answers an open request."""
+        return buttons.written(text) is not None and self._open_at(message_id) is not None
+
+    def answer(self, message_id: str, text: str, author: Author, source: MessageSource) -> str | None:
+        """Answer it; ``None``, or what the person reads where that can't be done."""
+        prompt, kinds = self._open_at(message_id), buttons.written(text)
+        if prompt is None or kinds is None:
+            return buttons.STALE
+        if not access.may_control(self._settings.discord, author, source, prompt.asker_id):
+            return buttons.not_yours(prompt.asker_id)
+        if prompt.ask.withheld is not None and kinds == permissions.ALLOW:
+            return f"It can't be allowed: {prompt.ask.withheld}."
+        option = buttons.meant(prompt.ask.options, kinds)
+        if option is None:
+            return buttons.BY_BUTTON
+        prompt.ask.select(option.option_id, by=author.id)
+        fields = {"user": author.id, "request": prompt.ask.request, "option": option.option_id}
+        log.info("permission_answered", **fields, written=True)
+        return None
+
+    def _open_at(self, message_id: str) -> _Prompt | None:
+        return next(
+            (one for one in self._prompts.values() if one.post.message_id == message_id and one.ask.outcome is None),
+            None,
+        )
 
     async def _answer(self, interaction: discord.Interaction, author: Author, prompt: _Prompt, option_id: str) -> None:
         prompt.post.freeze()  # the response to the click changes the message, and at once

@@ -25,8 +25,8 @@ from acpbot.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from acpbot.acp.elicitation import Value
-    from acpbot.chat.discord.access import Channels, CurrentSettings
+    from acpbot.acp.elicitation import Field, Value
+    from acpbot.chat.discord.access import Author, Channels, CurrentSettings, MessageSource
     from acpbot.chat.discord.interactions.question_parts import Pressed, Window
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.post import Post
@@ -61,6 +61,17 @@ class _Prompt:
         """Show what was filled in."""
         if self.post is not None and self.question.outcome is None:
             self.post.show(self.text(), self.rows())
+
+    def written(self, text: str) -> int | None:
+        """The number of the field that a written reply answers; ``None`` where the form takes none.
+
+        That is one of the buttons by its words, or the only text of a form without menus.
+        """
+        layout, fields = self.layout, self.question.form.fields
+        if layout.shape == "buttons" and layout.single is not None and chosen(fields[layout.single], text) is not None:
+            return layout.single
+        texts = layout.texts(0) if layout.shape in {"buttons", "texts"} else []
+        return texts[0] if len(texts) == 1 else None
 
     def content(self) -> dict[str, Any]:
         return {self.question.form.fields[number].name: value for number, value in self.values.items()}
@@ -102,6 +113,38 @@ class QuestionPrompts:
         if prompt is not None and prompt.post is not None:
             prompt.post.show(question_text.end_text(question), (), last=True)
             prompt.values, prompt.typed = {}, {}
+
+    def takes(self, message_id: str, text: str) -> bool:
+        """Whether this text, written as a reply to this message, answers an open question."""
+        prompt = self._open_at(message_id)
+        return prompt is not None and prompt.written(text) is not None
+
+    def answer(self, message_id: str, text: str, author: Author, source: MessageSource) -> str | None:
+        """Answer it; ``None``, or what the person reads where that can't be done."""
+        prompt = self._open_at(message_id)
+        number = None if prompt is None else prompt.written(text)
+        if prompt is None or number is None:
+            return buttons.STALE
+        if not access.may_control(self._settings.discord, author, source, prompt.asker_id):
+            return buttons.not_yours(prompt.asker_id)
+        field = prompt.question.form.fields[number]
+        if field.secret:
+            return question_text.BY_WINDOW
+        try:
+            choice = chosen(field, text)
+            value = form_values.read(field, text) if choice is None else question_parts.picked(field, [str(choice)])
+            prompt.question.answer("accept", {field.name: value}, by=author.id)
+        except WrongAnswerError as error:
+            return question_text.wrong(error.field.label, error.why)
+        fields = {"user": author.id, "request": prompt.question.request, "outcome": prompt.question.outcome}
+        log.info("question_answered", **fields, written=True)
+        return None
+
+    def _open_at(self, message_id: str) -> _Prompt | None:
+        for one in self._prompts.values():
+            if one.question.outcome is None and one.post is not None and one.post.message_id == message_id:
+                return one
+        return None
 
     async def on_interaction(self, interaction: discord.Interaction, pressed: Pressed) -> None:
         """Somebody has pressed a button, used a menu, or sent a window."""
@@ -184,6 +227,13 @@ class QuestionPrompts:
             prompt.question.answer("accept", prompt.content(), by=by)
         else:
             prompt.refresh()
+
+
+def chosen(field: Field, text: str) -> int | None:
+    """The number of the choice with these words; ``None`` where the field has none, or several."""
+    words = text.strip().casefold()
+    same = [number for number, choice in enumerate(field.choices) if choice.label.strip().casefold() == words]
+    return same[0] if len(same) == 1 else None
 
 
 class _RefusedError(Exception):

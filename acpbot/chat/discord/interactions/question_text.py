@@ -30,6 +30,8 @@ _ASKS: Final = "❓ **The agent asks:**"
 
 _HIDDEN: Final = "(not shown here)"
 
+BY_WINDOW: Final = "Please use the button, so that nobody else can read this. Delete your message if it holds a secret."
+"""Answer to a written reply to a question for a secret."""
 NOTHING_TYPED: Final = "Type an answer, or press one of the buttons."
 NOT_OFFERED: Final = "The agent doesn't offer this answer."
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acpbot.acp.schema import Update
-    from acpbot.chat.discord.outbound.post import Post
 
 log = get_logger(__name__)
 
@@ -33,7 +32,7 @@ CHARACTERS_MOST: Final = 4 * 1024 * 1024
 """Of all answers' output; the oldest is dropped first."""
 
 _ID: Final = re.compile(r"acpbot-output:([0-9a-f]{16})")
-_ROW, _BUTTON, _SECONDARY = 1, 2, 2  # component types, and a button's style
+_BUTTON, _SECONDARY = 2, 2  # a component's type, and a button's style
 
 
 class ToolOutputs:
@@ -90,14 +89,9 @@ class TurnOutput:
         if update.kind in {"tool_call", "tool_call_update"}:
             self._log.note(update.body)
 
-    def offer(self, post: Post) -> None:
-        """Put the button below the answer's last message, where some calls have no line of their own."""
+    def buttons(self) -> list[dict[str, Any]]:
+        """The button for below the answer's last message, where some calls have no line of their own; else nothing."""
         if self._log.count <= self._lines:
-            return
-        button = {
-            "type": _BUTTON,
-            "style": _SECONDARY,
-            "label": LABEL,
-            "custom_id": self._outputs.keep(self._log.text()),
-        }
-        post.show(post.wanted[0], [*post.wanted[1], {"type": _ROW, "components": [button]}], last=True)
+            return []
+        custom_id = self._outputs.keep(self._log.text())
+        return [{"type": _BUTTON, "style": _SECONDARY, "label": LABEL, "custom_id": custom_id}]

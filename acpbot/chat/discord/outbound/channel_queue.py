@@ -74,6 +74,9 @@ class ChannelQueue(SideTasks):
 
     def restore(self, post: Post) -> None:
         """Deliver a post of an earlier run: nobody knows what the message says, nor whether it exists."""
+        if post.on_restart == "leave":
+            self.show_buttons(post.message_id or "", (), post)
+            return
         if post.state is PostState.SENT:
             self.update(post)
             return
@@ -267,8 +270,8 @@ class ChannelQueue(SideTasks):
         post.move_to(PostState.REFUSED)
         post.error = error
         log.warning("discord_refused", channel=self._channel_id, error=str(error))
-        content, components = post.wanted
-        if error.is_about_content and not post.growing and not components and post.file is None and content.strip():
+        content = post.wanted[0]
+        if error.is_about_content and not post.growing and post.as_file and post.file is None and content.strip():
             self._deliver_as_file(content, is_new=is_new)
         post.file = None
         self._store.post_settled(post.nonce)
@@ -298,6 +301,7 @@ class ChannelQueue(SideTasks):
             created_at=self._delivery.wall(),
             file=file,
             on_refused=on_refused,
+            as_file=True,
         )
 
     # Edits.

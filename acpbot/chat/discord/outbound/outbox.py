@@ -97,6 +97,7 @@ class Outbox:
         restart_content: str | None = None,
         ready: asyncio.Future[Any] | None = None,
         growing: bool = False,
+        as_file: bool | None = None,
         on_settled: Callable[[], object] | None = None,
     ) -> Post:
         """A new message, after those that were posted to the channel before; cut where it is too long for one.
@@ -104,6 +105,7 @@ class Outbox:
         ``pings``: the only user whom it notifies, where it mentions that user or replies to a message of theirs.
         ``on_restart`` and ``restart_content`` hold until :meth:`Post.show` is called with ``last``. ``ready``: by then
         :meth:`Post.show` has said what to post. ``growing``: more text follows, until that is called with ``last``.
+        ``as_file``: where Discord refuses the text, it goes as a file; ``None``: unless there are ``components``.
         """
         queue = self.queue(channel_id)
         post = Post(
@@ -120,6 +122,7 @@ class Outbox:
             restart_content=restart_content,
             ready=ready,
             growing=growing,
+            as_file=not components if as_file is None else as_file,
         )
         post.on_settled = on_settled
         queue.add(post)
@@ -136,7 +139,7 @@ class Outbox:
     def recover(self, records: Sequence[PostRecord]) -> None:
         """Finish the posts of an earlier run of the daemon."""
         for record in records:
-            if record.fate == "leave":
+            if record.fate == "leave" and (record.message_id is None or record.components == b"[]"):
                 self._store.post_settled(record.nonce)
             else:
                 queue = self.queue(record.channel_id)

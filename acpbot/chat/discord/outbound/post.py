@@ -74,8 +74,9 @@ class Post:
     ``message_id`` is there from SENT on; ``error``
     is Discord's answer where the state is REFUSED. The store keeps a post until Discord shows what is wanted:
     ``on_restart`` is what the next run of the daemon does with it, and ``restart_content`` the text that it says then,
-    where that is not ``wanted``. ``ready``: what it should say is known once that is done, and until then it is not in
-    the store. ``frozen``: no edits, since somebody else is about to make one. ``growing``: more text follows.
+    where that is not ``wanted``; buttons of a post that it leaves as it is are taken away. ``as_file``: where Discord
+    refuses the text, it goes as a file. ``ready``: what it should say is known once that is done, and until then it is
+    not in the store. ``frozen``: no edits, since somebody else is about to make one. ``growing``: more text follows.
     ``crashes``: tries that failed for a reason that nobody knows. ``first_try``: monotonic seconds. ``created_at``:
     Unix time. ``on_change`` is called after every change of what is wanted; ``on_settled`` once, when nothing is left
     to do: Discord shows what is wanted for good, or does not take it, or the message is deleted.
@@ -85,6 +86,7 @@ class Post:
         "_is_saved_with_text",
         "_on_change",
         "_store",
+        "as_file",
         "channel_id",
         "crashes",
         "created_at",
@@ -127,9 +129,11 @@ class Post:
         restart_content: str | None = None,
         ready: asyncio.Future[Any] | None = None,
         growing: bool = False,
+        as_file: bool = False,
         nonce: str | None = None,
     ) -> None:
         self.channel_id = channel_id
+        self.as_file = as_file
         self.wanted = wanted
         self._store = store
         self._on_change = on_change
@@ -174,6 +178,8 @@ class Post:
             file=None if record.file is None else File(record.file_name or "file.txt", record.file),
             reply_to=record.reply_to,
             pings=record.pings,
+            on_restart="leave" if record.fate == "leave" else "deliver",
+            as_file=True,
             nonce=record.nonce,
         )
         post.message_id = record.message_id
@@ -205,12 +211,12 @@ class Post:
         )
         self._store.save_post(record)
 
-    def grow(self, content: str, at_restart: str | None) -> None:
+    def grow(self, content: str, at_restart: str | None, components: Components = ()) -> None:
         """Have it say this for now. ``at_restart``: what the next run of the daemon has it say, if that is other text.
 
         It is saved when an edit is about to say it: :meth:`save_growing`.
         """
-        self.wanted = content, self.wanted[1]
+        self.wanted = content, components
         self.on_restart, self.restart_content = "leave" if at_restart is None else "deliver", at_restart
         self._on_change(self)
 
@@ -233,11 +239,13 @@ class Post:
         """Make no edits until :meth:`unfreeze`: somebody else is about to make one."""
         self.frozen = True
 
-    def unfreeze(self, *, delivered: bool) -> None:
-        """Make edits again. ``delivered``: what is wanted was delivered meanwhile."""
+    def unfreeze(self, *, delivered: bool = False, components: Components | None = None) -> None:
+        """Make edits again. ``delivered``: what is wanted was delivered meanwhile; ``components``: only these were."""
         self.frozen = False
         if delivered:
             self.delivered = self.wanted
+        elif components is not None and self.delivered is not None:
+            self.delivered = self.delivered[0], components
         self._on_change(self)
 
     def retract(self) -> None:

@@ -259,6 +259,12 @@ class Rest:
         _id_in(await self._request("PATCH", path, body, None, channel_id=channel_id, message_id=message_id))
         return content, components
 
+    async def show_buttons(self, channel_id: str, message_id: str, components: Sequence[dict[str, Any]]) -> None:
+        """Replace a message's components; its text stays."""
+        path = "/channels/{channel_id}/messages/{message_id}"
+        body = {"components": list(components), "allowed_mentions": NOBODY}
+        await self.call("PATCH", path, body, urgent=False, channel_id=channel_id, message_id=message_id)
+
     async def delete(self, channel_id: str, message_id: str) -> None:
         """Delete a message; one that is gone already is fine."""
         path = "/channels/{channel_id}/messages/{message_id}"

@@ -1,4 +1,4 @@
-"""What is done beside a channel's posts and edits: reactions and deletions, in order and one at a time.
+"""What is done beside a channel's posts and edits: reactions, deletions, and changes of buttons alone, one at a time.
 
 Reactions to strangers' messages have a task of their own, so that nothing else waits for one.
 """
@@ -16,9 +16,8 @@ from acpbot.chat.discord.outbound.rest import LibraryFailure, RequestRefused, Un
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from acpbot.chat.discord.outbound.delivery import Delivery, Workers
+    from acpbot.chat.discord.outbound.post import Components
 
 log = get_logger(__name__)
 
@@ -35,6 +34,14 @@ class _Reaction(NamedTuple):
     repeated: bool = False
 
 
+class _Buttons(NamedTuple):
+    """The buttons that a message is to have; ``post`` is settled with that, where there is one."""
+
+    message_id: str
+    rows: Components
+    post: Post | None = None
+
+
 class SideTasks:
     """The reactions and deletions of one channel."""
 
@@ -43,15 +50,20 @@ class SideTasks:
         self._rest = delivery.rest
         self._store = delivery.store
         self._workers = workers
-        self._deletions: deque[Post] = deque()
+        self._first: deque[Post | _Buttons] = deque()  # posts to be deleted, and buttons
         self._reactions: deque[_Reaction] = deque()
         self._denials: deque[_Reaction] = deque()
-        self._failed: Post | _Reaction | None = None  # to be tried again
+        self._failed: Post | _Buttons | _Reaction | None = None  # to be tried again
         self._crashes = 0  # of the one that has failed
 
     def delete(self, post: Post) -> None:
         """Delete the message of a post, whose state is DELETING."""
-        self._deletions.append(post)
+        self._first.append(post)
+        self._workers.wake("side task", self._do_next)
+
+    def show_buttons(self, message_id: str, rows: Components, post: Post | None = None) -> None:
+        """Replace the buttons of a message that nothing else changes; its text stays. ``post`` is settled with that."""
+        self._first.append(_Buttons(message_id, rows, post))
         self._workers.wake("side task", self._do_next)
 
     def react(self, message_id: str, emoji: str, *, add: bool, repeated: bool = False) -> None:
@@ -85,24 +97,20 @@ class SideTasks:
             self._workers.wake("denial", self._deny_next)
 
     async def _do_next(self) -> bool:
-        """Delete one post or change one reaction; return whether there was one. Raises Unreachable: try again.
+        """Do one of these things; return whether there was one. Raises Unreachable: try again.
 
         One that has failed may have taken effect all the same: nothing that comes later makes it superfluous.
         """
         task, self._failed = self._failed, None
         if task is None:
-            if not self._deletions and not self._reactions:
+            if not self._first and not self._reactions:
                 return False
             self._crashes = 0
-            task = self._deletions.popleft() if self._deletions else self._reactions.popleft()
-        request: Callable[[], Awaitable[None]]
+            task = self._first.popleft() if self._first else self._reactions.popleft()
         if isinstance(task, Post):
             await self._store.durable()  # else the next run of the daemon might post it again
-            request = partial(self._rest.delete, self._channel_id, task.message_id or "")
-        else:
-            request = partial(self._rest.react, self._channel_id, task.message_id, task.emoji, add=task.add)
         try:
-            await self._workers.unarchived(request)
+            await self._workers.unarchived(partial(self._do, task))
         except RequestRefused as error:
             # This harms nobody: the message may be gone, or the permission.
             log.debug("discord_side_task_refused", channel=self._channel_id, error=str(error))
@@ -116,9 +124,21 @@ class SideTasks:
             log.exception("discord_side_task_lost", channel=self._channel_id)
         if isinstance(task, Post):
             task.move_to(PostState.DELETED)
-            self._store.post_settled(task.nonce)
-            task.settled()
+        settled = task.post if isinstance(task, _Buttons) else task
+        if isinstance(settled, Post):
+            self._store.post_settled(settled.nonce)
+            settled.settled()
         return True
+
+    async def _do(self, task: Post | _Buttons | _Reaction) -> None:
+        rest, channel_id = self._rest, self._channel_id
+        match task:
+            case Post():
+                await rest.delete(channel_id, task.message_id or "")
+            case _Buttons():
+                await rest.show_buttons(channel_id, task.message_id, task.rows)
+            case _Reaction():
+                await rest.react(channel_id, task.message_id, task.emoji, add=task.add)
 
     async def _deny_next(self) -> bool:
         """React to one stranger's message, in one try, while no side task waits; return whether there was one."""

@@ -87,3 +87,4 @@ async def test_the_limit_that_ends_a_turn_is_named_with_what_was_done(tmp_path):
         scene.pool.tick()
         await scene.idle(thread, 1)
         assert scene.text(thread) == "❌ `sleep 60`\nfirst\n⏹️ Stopped after 2 minutes, the limit for one turn."
+        assert [one["label"] for one in scene.bodies(thread)[0].buttons] == ["Continue"]

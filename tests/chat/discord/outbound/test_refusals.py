@@ -95,14 +95,16 @@ async def test_other_channels_go_on_when_one_becomes_invisible(scene: Scene):
 
 
 async def test_a_permission_is_rejected_where_nobody_can_be_asked(scene: Scene):
-    scene.server.faults.status(403, "POST", rest.MESSAGES, times=2, where=lambda call: bool(call.body["components"]))
+    scene.server.faults.status(
+        403, "POST", rest.MESSAGES, times=2, where=lambda call: "acpbot:" in str(call.body["components"])
+    )
     thread = await scene.opens("tool echo hi")
     await scene.says(thread, "You didn't allow it, so nothing was run.")
     await scene.says(thread, "❌ I couldn't ask for this permission here, so it was rejected: `echo hi`")
 
 
 async def test_a_permission_prompt_that_is_refused_once_is_posted_again(scene: Scene):
-    scene.server.faults.status(403, "POST", rest.MESSAGES, where=lambda call: bool(call.body["components"]))
+    scene.server.faults.status(403, "POST", rest.MESSAGES, where=lambda call: "acpbot:" in str(call.body["components"]))
     thread = await scene.opens("tool echo hi")
     ask = await scene.server.wait_for_message(thread, lambda one: one.asks)
     scene.ada.clicks(ask, label="Allow")

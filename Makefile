@@ -48,6 +48,9 @@ check: lint types contracts test  ## what CI runs
 completions: $(READY)  ## generate packaging/completions
 	@$(BIN)/python packaging/completions/generate.py
 
+man: $(READY)  ## generate packaging/man and docs/commands.md
+	@$(BIN)/python packaging/man/generate.py
+
 dashboard: $(READY)  ## generate packaging/grafana
 	@$(BIN)/python packaging/grafana/make_dashboard.py
 

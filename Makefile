@@ -51,6 +51,9 @@ completions: $(READY)  ## generate packaging/completions
 man: $(READY)  ## generate packaging/man and docs/commands.md
 	@$(BIN)/python packaging/man/generate.py
 
+pictures: $(READY)  ## take the pictures of the README, docs/pictures, with a daemon of their own
+	@$(BIN)/python -m tests.support.pictures
+
 dashboard: $(READY)  ## generate packaging/grafana
 	@$(BIN)/python packaging/grafana/make_dashboard.py
 

@@ -48,6 +48,12 @@ check: lint types contracts test  ## what CI runs
 completions: $(READY)  ## generate packaging/completions
 	@$(BIN)/python packaging/completions/generate.py
 
+man: $(READY)  ## generate packaging/man and docs/commands.md
+	@$(BIN)/python packaging/man/generate.py
+
+pictures: $(READY)  ## take the pictures of the README, docs/pictures, with a daemon of their own
+	@$(BIN)/python -m tests.support.pictures
+
 dashboard: $(READY)  ## generate packaging/grafana
 	@$(BIN)/python packaging/grafana/make_dashboard.py
 

@@ -1,8 +1,9 @@
 """`acpbot install-service`: make this installation a systemd service. Show the files, ask, write them.
 
 The templates are the files of packaging/systemd; a wheel contains them as ``acpbot/systemd``, next to
-config.toml.example. Only two things in them are replaced: the path of the program, and in a user's unit the PATH where
-agents are found. A file that differs is replaced only after a yes for that file; drop-ins are never changed.
+config.toml.example, the man pages and the completions. Only two things in them are replaced: the path of the program,
+and in a user's unit the PATH where agents are found. A file that differs is replaced only after a yes for that file;
+drop-ins are never changed.
 Source: systemd.unit(5), systemd.service(5), sysusers.d(5), tmpfiles.d(5).
 """
 
@@ -40,6 +41,14 @@ _USER: Final = {
     "systemd/user/acpbot.service": "systemd/user/acpbot.service",
     "systemd/environment.example": "acpbot/environment.example",
     "config.toml.example": "acpbot/config.toml.example",
+}
+_SHARED: Final = {  # below /usr/local/share, or $XDG_DATA_HOME: there man(1) and the shells look
+    "man/acpctl.1": "man/man1/acpctl.1",
+    "man/acpbot.1": "man/man1/acpbot.1",
+    "man/config.toml.5": "man/man5/config.toml.5",
+    "completions/acpctl.bash": "bash-completion/completions/acpctl",
+    "completions/_acpctl": "zsh/site-functions/_acpctl",
+    "completions/acpctl.fish": "fish/vendor_completions.d/acpctl.fish",
 }
 _PROGRAM: Final = "ExecStart=/usr/bin/acpbot "
 _PATH: Final = re.compile(r'^Environment="PATH=.*"$', re.MULTILINE)
@@ -81,8 +90,10 @@ def install_service(environ: Mapping[str, str], *, user: bool, root: Path | None
     if not user and root is None and (reason := out_of_reach(_needed(program))):
         fix = "install acpbot where every user may read it (python3 -m venv /opt/acpbot), or add --user"
         raise AcpbotError(operator_line(f"cannot install a system service: {reason}; {fix}"))
-    configuration = _configuration(environ) if user else (root or Path("/")).absolute() / "etc"
-    files = list(_plan(program, environ, configuration, user=user))
+    top = (root or Path("/")).absolute()
+    configuration = _base(environ, "XDG_CONFIG_HOME", ".config") if user else top / "etc"
+    shared = _base(environ, "XDG_DATA_HOME", ".local/share") if user else top / "usr" / "local" / "share"
+    files = list(_plan(program, environ, configuration, shared, user=user))
     _show(files, program)
     due = [file for file in files if file.state != "same"]
     if due:
@@ -149,12 +160,14 @@ def _readable_by_all(path: Path) -> bool:
     return bool(mode & (stat.S_IXOTH if stat.S_ISDIR(mode) else stat.S_IROTH))
 
 
-def _plan(program: Sequence[str], environ: Mapping[str, str], configuration: Path, *, user: bool) -> Iterator[File]:
-    for name, place in (_USER if user else _SYSTEM).items():
+def _plan(
+    program: Sequence[str], environ: Mapping[str, str], configuration: Path, shared: Path, *, user: bool
+) -> Iterator[File]:
+    places = {name: configuration / place for name, place in (_USER if user else _SYSTEM).items()}
+    for name, path in (places | {name: shared / place for name, place in _SHARED.items()}).items():
         text = template(name).replace(_PROGRAM, f"ExecStart={_quoted(program)} ")
         if user:
             text = _PATH.sub(lambda line: _path_line(environ) or line[0], text)
-        path = configuration / place
         found = _current_text(path)
         folder = next(parent for parent in path.parents if os.path.isdir(parent))  # noqa: PTH112 - see acpbot.config.paths
         if not os.access(folder, os.W_OK | os.X_OK):
@@ -182,14 +195,17 @@ def _path_line(environ: Mapping[str, str]) -> str:
     return f'Environment="PATH={":".join(usable)}"' if usable else ""
 
 
-def _configuration(environ: Mapping[str, str]) -> Path:
-    """``$XDG_CONFIG_HOME`` or ``~/.config``: ``%E`` in the unit, and where systemd's user manager finds units."""
-    if (xdg := environ.get("XDG_CONFIG_HOME", "")).startswith("/"):
+def _base(environ: Mapping[str, str], variable: str, below_home: str) -> Path:
+    """The folder that the variable names, else the usual one below the home.
+
+    That of ``XDG_CONFIG_HOME`` is ``%E`` in the unit, and where systemd's user manager finds units.
+    """
+    if (xdg := environ.get(variable, "")).startswith("/"):
         return Path(xdg)
     home = home_directory(environ)
     if home is None:
         raise AcpbotError("cannot find a place for the unit: HOME is not set; set it")
-    return home / ".config"
+    return home / below_home
 
 
 def _current_text(path: Path) -> str | None:

@@ -19,7 +19,16 @@ from tests.support.terminal import Terminal
 ACPBOT = Path(sys.executable).with_name("acpbot")
 WRITE, REPLACE = "Write these files? [y/N]", "Replace {}? [y/N]"
 LIMIT = 20
+SHARED = {
+    "man/man1/acpctl.1",
+    "man/man1/acpbot.1",
+    "man/man5/config.toml.5",
+    "bash-completion/completions/acpctl",
+    "zsh/site-functions/_acpctl",
+    "fish/vendor_completions.d/acpctl.fish",
+}
 FILES = {
+    *(f"usr/local/share/{name}" for name in SHARED),
     "etc/systemd/system/acpbot.service",
     "etc/sysusers.d/acpbot.conf",
     "etc/tmpfiles.d/acpbot.conf",
@@ -219,6 +228,7 @@ def test_a_user_service_is_installed_below_the_home_directory(program, tmp_path,
     configuration = tmp_path / ".config"
     names = {"systemd/user/acpbot.service", "acpbot/environment.example", "acpbot/config.toml.example"}
     assert written(configuration) == names
+    assert written(tmp_path / ".local" / "share") == SHARED
     unit = Unit((configuration / "systemd/user/acpbot.service").read_text())
     assert unit.one("ExecStart") == f"{ACPBOT} run --config %E/acpbot/config.toml"
     (line,) = unit.all("Environment")
@@ -229,8 +239,9 @@ def test_a_user_service_is_installed_below_the_home_directory(program, tmp_path,
     assert "systemctl --user enable --now acpbot.service" in done.stdout
     assert f"acpbot init --config {configuration}/acpbot/config.toml" in done.stdout
     elsewhere = tmp_path / "xdg"
-    assert program("--user", "--yes", XDG_CONFIG_HOME=str(elsewhere)).returncode == 0
-    assert written(elsewhere) == names
+    data = tmp_path / "data"
+    assert program("--user", "--yes", XDG_CONFIG_HOME=str(elsewhere), XDG_DATA_HOME=str(data)).returncode == 0
+    assert (written(elsewhere), written(data)) == (names, SHARED)
 
 
 def test_user_and_root_exclude_each_other(program, tmp_path):

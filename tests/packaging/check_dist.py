@@ -83,6 +83,13 @@ def test_the_wheel_has_the_files_it_needs_and_no_others(wheel):
         "bash-completion/completions/acpctl",
         "zsh/site-functions/_acpctl",
         "fish/vendor_completions.d/acpctl.fish",
+        "man/man1/acpctl.1",
+        "man/man1/acpbot.1",
+        "man/man5/config.toml.5",
+    }
+    assert {name for name in names if re.match("acpbot/(man|completions)/", name)} == {
+        *(f"acpbot/man/{name}" for name in ("acpctl.1", "acpbot.1", "config.toml.5")),
+        *(f"acpbot/completions/{name}" for name in ("acpctl.bash", "_acpctl", "acpctl.fish")),
     }
     scripts = wheel.read(f"{NAME}.dist-info/entry_points.txt").decode()
     assert re.findall(r"^(\w+) = ", scripts, re.MULTILINE) == ["acpbot", "acpctl"]

@@ -194,7 +194,7 @@ async def test_what_is_chosen_while_no_agent_runs_is_set_when_it_starts_next(sce
     thread = await scene.opens("say first")
     await scene.idle(thread, 1)
     await answer_to(scene, "close", thread)
-    assert "then pick a model" in await answer_to(scene, "model", thread)
+    assert "Pick a model, and I" in await answer_to(scene, "model", thread)
     later = "When the agent starts next, I'll set the model to `SHOUT`."
     assert await answer_to(scene, "model", thread, name="SHOUT") == later
     assert later in await answer_to(scene, "status", thread)

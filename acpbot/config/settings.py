@@ -314,11 +314,12 @@ class MarkdownSettings(Struct, frozen=True, kw_only=True):
 
 
 class StoreSettings(Struct, frozen=True, kw_only=True):
-    """``[store]``: the SQLite file."""
+    """``[store]``: the SQLite file. ``keep_output``: the last output of each thread is kept in it."""
 
     NEEDS_RESTART: ClassVar = ("path",)
 
     path: Annotated[Path, ft.path, _path("~/.local/state/acpbot/acpbot.sqlite3")]
+    keep_output: bool = True
 
 
 class LogSettings(Struct, frozen=True, kw_only=True):

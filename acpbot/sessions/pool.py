@@ -7,13 +7,12 @@ import collections
 import time
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
 
-import msgspec
-
 from acpbot.config.in_force import SettingsInForce
 from acpbot.errors import AgentRemoved, Conflict, Draining, InvalidParams, NotFound, TooMany
 from acpbot.logs import get_logger
 from acpbot.sessions.capacity import Capacity
 from acpbot.sessions.ending import KILLED, SUSPENDED, SessionEnder
+from acpbot.sessions.kept_output import KeptOutput
 from acpbot.sessions.leftovers import Leftovers
 from acpbot.sessions.pauses import PAUSES, Pauses
 from acpbot.sessions.session import Session
@@ -48,7 +47,7 @@ class Pool:
 
     ``environ`` is the daemon's environment, ``clock`` gives monotonic seconds, ``wall`` Unix time, ``boottime`` seconds
     that count on while the machine sleeps. ``draining``: no new turns are accepted, those that were go on.
-    ``stopping``: every session ends, none is started.
+    ``stopping``: every session ends, none is started. ``kept``: the last output of each thread.
     """
 
     def __init__(
@@ -73,6 +72,7 @@ class Pool:
         self._wall = wall
         self._pauses = pauses
         self._threads = ThreadRegistry(self.store, wall, boottime)
+        self.kept = KeptOutput(self.store, self._settings, self._threads.by_id)
         self._table = SessionTable()
         self._leftovers = Leftovers(launcher, self.store, self._table)
         self._capacity = Capacity(self._table, self._threads, self._settings)
@@ -103,6 +103,7 @@ class Pool:
         known = self._removed_agents | dict(self.agents)
         self._removed_agents = {name: known[name] for name in used - settings.agents.keys() if name in known}
         self._settings.replace(settings)
+        self.kept.apply_settings()
         for session in self._table.with_turns():
             session.permission_requests.apply_policy()
             session.questions.apply_policy()
@@ -186,7 +187,7 @@ class Pool:
     async def detail(self, thread_id: str) -> Detail:
         """The thread's row and what takes a look at the system. Raises NotFound."""
         session = self._table.of_thread(thread_id)
-        return Detail(**msgspec.structs.asdict(self.row(thread_id))) if session is None else await session.detail()
+        return await (self.kept.detail(self.row(thread_id)) if session is None else session.detail())
 
     def tail(
         self, thread_id: str, callback: Callable[[dict[str, Any]], None]
@@ -280,6 +281,7 @@ class Pool:
             observer=self,
             listener=self._threads.listeners.get(platform),
             meter=self._threads.usage(thread),
+            kept=self.kept,
             clock=self._clock,
             wall=self._wall,
             pauses=self._pauses,

@@ -18,9 +18,11 @@ from collections import deque
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 import msgspec
 
+from acpbot.aio import DISK
 from acpbot.errors import StartError
 from acpbot.logs import get_logger
 from acpbot.storage.lock_file import take_lock
@@ -63,7 +65,7 @@ class DiskLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Database:
-    """An open file, locked for this process. Read before :meth:`start`, then write.
+    """An open file, locked for this process. Read before :meth:`start`, then :meth:`write` and :meth:`query`.
 
     A thread writes the steps in their order; those that wait are committed together. Raises StartError where the file
     can't be used; a damaged, a foreign or a newer one is left as it is.
@@ -150,6 +152,21 @@ class Database:
             # A disk that hangs must not hold a turn up for ever; once it takes the step, all is well again.
             log.warning("store_slow", seconds=self._limits.hang_seconds)
             self._disk_problem = f"the disk has not answered for {self._limits.hang_seconds:.0f} s: {_LOST}"
+
+    async def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """All rows of a query once all that was written before is there; none where the file can't be read now."""
+        await self.durable()
+        try:
+            return await DISK.run(self._query, sql, values)
+        except sqlite3.Error as error:
+            log.warning("store_not_read", error=str(error))
+            return []
+
+    def _query(self, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        # A connection of its own: the writer's may be in the middle of a transaction.
+        uri = f"file:{quote(str(self.path))}?mode=ro"
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)) as connection:
+            return connection.execute(sql, values).fetchall()
 
     def close(self) -> None:
         """Write what is left, and give the file back. Blocks; no more writes follow.

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from acpbot.storage.database import Database, damaged
-from acpbot.storage.records import CostRecord, PostRecord, ProcessRecord, RestoredState, ThreadRecord, TurnRecord
+from acpbot.storage.records import (
+    CostRecord,
+    LastEnd,
+    PostRecord,
+    ProcessRecord,
+    RestoredState,
+    ThreadRecord,
+    TurnRecord,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,9 +84,14 @@ MIGRATIONS: Final = (
     "ALTER TABLE threads ADD COLUMN adopted INTEGER NOT NULL DEFAULT 0;",
     "ALTER TABLE threads ADD COLUMN channel TEXT;",
     "ALTER TABLE posts ADD COLUMN pings TEXT;",
+    """
+    ALTER TABLE threads ADD COLUMN last_end TEXT;
+    CREATE TABLE outputs (thread_id TEXT PRIMARY KEY, lines BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    """,
 )
 
 _CHOSEN: Final = msgspec.json.Decoder(dict[str, str])
+_LAST_END: Final = msgspec.json.Decoder(LastEnd)
 _THREAD: Final = ", ".join(ThreadRecord.__struct_fields__)
 _POST: Final = ", ".join(PostRecord.__struct_fields__)
 _THREAD_MARKS: Final = ", ".join("?" * len(ThreadRecord.__struct_fields__))
@@ -148,16 +161,33 @@ class Store:
         """Keep a thread as it is now."""
         values = msgspec.structs.asdict(record)
         values["chosen"] = msgspec.json.encode(record.chosen).decode()
+        values["last_end"] = None if record.last_end is None else msgspec.json.encode(record.last_end).decode()
         self._write(_SAVE_THREAD, *values.values())
 
     def forget_thread(self, thread_id: str) -> None:
         """The thread's conversation is over for good."""
         self._write("DELETE FROM threads WHERE thread_id = ?", thread_id)
         self._write("DELETE FROM costs WHERE thread_id = ?", thread_id)
+        self._write("DELETE FROM outputs WHERE thread_id = ?", thread_id)
 
     def save_cost(self, record: CostRecord) -> None:
         """Keep what an agent has cost in a thread."""
         self._write("INSERT OR REPLACE INTO costs VALUES (?, ?, ?, ?, ?, ?)", *msgspec.structs.astuple(record))
+
+    def save_output(self, thread_id: str, lines: bytes) -> None:
+        """Keep the last output of a thread, in place of what was kept."""
+        self._write("INSERT OR REPLACE INTO outputs VALUES (?, ?)", thread_id, lines)
+
+    def forget_outputs(self) -> None:
+        """Erase what is kept of all threads."""
+        self._write("DELETE FROM outputs")
+
+    async def output(self, thread_id: str) -> bytes | None:
+        """The last output of a thread; ``None`` where none is kept, and where the file can't be read now."""
+        if self._database is None:
+            return None
+        rows = await self._database.query("SELECT lines FROM outputs WHERE thread_id = ?", thread_id)
+        return rows[0][0] if rows else None
 
     # Processes.
 
@@ -269,6 +299,7 @@ def _restored(database: Database) -> RestoredState:
         values = dict(zip(ThreadRecord.__struct_fields__, row, strict=True))
         values |= {name: bool(values[name]) for name in ("resumable", "adopted")}
         values["chosen"] = _CHOSEN.decode(values["chosen"])
+        values["last_end"] = None if values["last_end"] is None else _LAST_END.decode(values["last_end"])
         state.threads.append(ThreadRecord(**values))
     for row in database.read("SELECT thread_id, agent, currency, amount, acp_session_id, reported FROM costs"):
         state.costs.append(CostRecord(*row))

@@ -135,13 +135,13 @@ def session_table(rows: Sequence[Row], out: Renderer, *, wide: bool = False) -> 
         _ACTIVITY,
         *(_WIDE_COLUMNS if wide else ()),
         _TITLE,
-        *([] if out.terminal and all(map(_repeats_thread, rows)) else [_CWD]),
+        *([] if out.terminal and all(map(repeats_thread, rows)) else [_CWD]),
     ]
     cells = [_cells(row, out) for row in rows]
     return columns, [[one[column.title] for column in columns] for one in cells]
 
 
-def _repeats_thread(row: Row) -> bool:
+def repeats_thread(row: Row) -> bool:
     """Whether the session works in the folder that is named after its thread."""
     cwd = clean(row.get("cwd"))
     return not cwd or cwd.rpartition("/")[2] == row.get("thread_id")
@@ -153,7 +153,7 @@ def _cells(row: Row, out: Renderer) -> dict[str, Cell]:
     state = row.get("state")
     idle = "-" if state in IN_TURN else duration(row.get("idle_seconds"))
     queued = number(row.get("queued")) or 0
-    cwd = "" if _repeats_thread(row) else abbreviate_home(clean(row.get("cwd")), out.home)
+    cwd = "" if repeats_thread(row) else abbreviate_home(clean(row.get("cwd")), out.home)
     doing = activity(row) or "-"
     return {
         "THREAD": (text(row.get("thread_id")) or "-", "bold"),

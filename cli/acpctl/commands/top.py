@@ -26,12 +26,12 @@ _SORT_KEYS: Final[dict[str, SortKey]] = {"s": "state", "p": "cpu", "m": "memory"
 _COLUMNS: Final = (
     Column("THREAD"),
     Column("STATE"),
-    Column("CPU%", right=True, drop=3),
+    Column("CPU%", right=True, drop=2),
     Column("RSS", right=True),
-    Column("PROCS", right=True, drop=1),
+    Column("PROCS", right=True, optional=True),
     Column("TIME", right=True),
     Column("ACTIVITY", shrink="tail", min_width=12, good_width=24),
-    Column("TITLE", shrink="tail", min_width=12, good_width=16, yields=True, drop=2),
+    Column("TITLE", shrink="tail", min_width=12, good_width=16, yields=True, drop=1),
     Column("CWD", shrink="head", min_width=10, good_width=12, yields=True, optional=True),
 )
 

@@ -44,8 +44,8 @@ _COLUMNS: Final = (
     Column("THREAD"),
     Column("STATE"),
     Column("IDLE", right=True, drop=2),
-    Column("QUEUE", right=True, drop=1),
 )
+_QUEUE: Final = Column("QUEUE", right=True, drop=1)
 _AGENT: Final = Column("AGENT", shrink="tail", min_width=6, good_width=12, drop=3)
 _ACTIVITY: Final = Column("ACTIVITY", shrink="tail", min_width=14, good_width=32)
 _TITLE: Final = Column("TITLE", shrink="tail", min_width=12, good_width=20, yields=True, drop=4)
@@ -83,7 +83,8 @@ def activity(row: Row, *, timed: bool = True) -> str:
     if state == "waiting":
         return f"{turn}asks: {clean(row.get('waiting_for')) or title or 'a permission'}"
     if state == "stuck":
-        return f"silent {duration(row.get('silent_seconds'))}: {title or 'no tool runs'}"
+        silent = f"silent {duration(row.get('silent_seconds'))}: " if timed else ""
+        return f"{silent}{title or 'no tool runs'}"
     if state == "busy":
         return f"{turn}{title or _without_tool(row)}"
     return title or end_text(row)
@@ -131,6 +132,7 @@ def session_table(rows: Sequence[Row], out: Renderer, *, wide: bool = False) -> 
     """
     columns = [
         *_COLUMNS,
+        _QUEUE if any(row.get("queued") for row in rows) else _QUEUE._replace(optional=True),
         *([_AGENT] if wide or len({row.get("agent") for row in rows}) > 1 else []),
         _ACTIVITY,
         *(_WIDE_COLUMNS if wide else ()),

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from acpbot.acp.schema import Update
+from acpbot.chat.local import LocalChat
 from acpbot.sessions.kept_output import BYTES_MOST, encoded
 from acpbot.sessions.last_end import sentence
 from acpbot.sessions.output import OutputRing
@@ -210,3 +211,12 @@ async def test_without_keep_output_nothing_is_kept_and_a_reload_erases_what_was(
     assert await harness.pool.kept.read("1001") == []
     harness.pool.reconfigure(harness.settings)
     assert await harness.pool.kept.read("1001") == []
+
+
+async def test_the_terminals_chat_opens_with_what_is_kept_of_a_thread(opened):
+    harness = await opened()
+    await harness.turn("1001", "say hello there")
+    await harness.pool.kill([harness.target("1001")])
+    chat = LocalChat(harness.pool)
+    assert [text for _, text in shown(await chat.recent("1001", 3))][:2] == ["hello there", "end_turn"]
+    assert await chat.recent("new", 3) == []

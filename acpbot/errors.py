@@ -212,3 +212,8 @@ class AgentGone(AgentError):
     """The agent's process ended, or it closed its stdout."""
 
     for_people = "The agent crashed."
+
+
+def internal_error(action: str, error: BaseException) -> str:
+    """What operators read of a defect that has kept acpbot from ``action``."""
+    return f"cannot {action}: internal error ({type(error).__name__}), see the log"

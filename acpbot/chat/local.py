@@ -114,10 +114,12 @@ class LocalChat:
         """What the thread's agent knows for its folder. Raises as :meth:`EarlierConversations.list`."""
         return await self._earlier.list(thread)
 
-    def recent(self, thread: str, count: int) -> list[Event]:
-        """The last lines of what the thread's session has written; none where they are among what was missed."""
-        if thread in self._missed or self._pool.get(thread) is None:
+    async def recent(self, thread: str, count: int) -> list[Event]:
+        """The last lines of the thread's output, or what is kept of it; none where they are among what was missed."""
+        if thread in self._missed:
             return []
+        if self._pool.get(thread) is None:
+            return (await self._pool.kept.read(thread))[-count:]
         lines, leave = self._pool.tail(thread, lambda _line: None)
         leave()
         return lines[-count:]

@@ -316,12 +316,16 @@ class MarkdownSettings(Struct, frozen=True, kw_only=True):
 
 
 class StoreSettings(Struct, frozen=True, kw_only=True):
-    """``[store]``: the SQLite file, and how many days after its last turn a thread's conversation is kept in it."""
+    """``[store]``: the SQLite file. ``keep_days``: for how many days after its last turn a conversation is kept.
+
+    ``keep_output``: the last output of each thread is kept too.
+    """
 
     NEEDS_RESTART: ClassVar = ("path",)
 
     path: Annotated[Path, ft.path, _path("~/.local/state/acpbot/acpbot.sqlite3")]
     keep_days: Annotated[float, Meta(ge=0.01, le=3650)] = 30
+    keep_output: bool = True
 
 
 class LogSettings(Struct, frozen=True, kw_only=True):

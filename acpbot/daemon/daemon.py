@@ -23,7 +23,7 @@ from acpbot.daemon.loop_metrics import LoopLag, rss_bytes
 from acpbot.daemon.reload import Reload, Reloaded
 from acpbot.daemon.stop_signals import StopSignals
 from acpbot.daemon.systemd import ServiceManager, SystemdWatchdog, watchdog_interval
-from acpbot.errors import AcpbotError, Conflict, StartError
+from acpbot.errors import AcpbotError, Conflict, StartError, internal_error
 from acpbot.logs import get_logger
 from acpbot.management.access import AccessRule
 from acpbot.management.audit import Audit
@@ -415,4 +415,4 @@ async def _close_discord(discord: DiscordChat, connection: asyncio.Task[None]) -
     if isinstance(error, AcpbotError):
         raise error
     if error is not None:
-        raise StartError(f"cannot go on without Discord: internal error ({type(error).__name__}), see the log")
+        raise StartError(internal_error("go on without Discord", error))

@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 from acpbot.aio import DISK
 from acpbot.config.field_types import FieldType, keys_of
 from acpbot.config.settings import channel_table
-from acpbot.errors import ConfigError, InvalidParams, WireError
+from acpbot.errors import ConfigError, InvalidParams, WireError, internal_error
 from acpbot.logs import get_logger
 from acpbot.text import operator_line
 
@@ -139,7 +139,7 @@ class Reload:
                 # Broad: whatever failed, the problem is reported. What is no Exception ends this task, which the daemon
                 # starts again.
                 log.exception("reload_crashed")
-                self._refuse(f"cannot use the configuration: internal error ({type(error).__name__}), see the log")
+                self._refuse(internal_error("use the configuration", error))
                 _answer(waiting, _INTERNAL)
                 if not isinstance(error, Exception):
                     raise

@@ -29,6 +29,13 @@ class NoParams(Params, frozen=True):
     """Takes nothing."""
 
 
+class Kept(Protocol):
+    """The last output of each thread."""
+
+    async def read(self, thread_id: str) -> list[Event]:
+        """The lines that are kept of a thread, oldest first."""
+
+
 class Sessions(Protocol):
     """What methods need of :class:`acpbot.sessions.pool.Pool`; the tests serve a pool in memory in its place."""
 
@@ -68,6 +75,10 @@ class Sessions(Protocol):
     def subscribe(self, callback: Callable[[Any, Row], None], /) -> Callable[[], None]:
         """Call ``callback`` at each change; returns the function that ends it."""
 
+    @property
+    def kept(self) -> Kept:
+        """What is left of sessions that have ended."""
+
     def tail(self, thread_id: str, callback: Callable[[Event], None], /) -> tuple[list[Event], Callable[[], None]]:
         """Recent output, then more. Raises NotFound."""
 
@@ -95,8 +106,8 @@ class Chat(Protocol):
     async def command(self, thread: str, name: str, value: str | None, user: str) -> str:
         """Do what ``/name value`` asks for as ``user``; its answer as plain text. Raises WireError."""
 
-    def recent(self, thread: str, count: int) -> list[Event]:
-        """The last lines of output of the thread's session, as ``sessions.tail`` has them."""
+    async def recent(self, thread: str, count: int) -> list[Event]:
+        """The last lines of the thread's output, as ``sessions.tail`` has them."""
 
     def leave(self, thread: str, emit: Callable[[Event], None]) -> None:
         """Call ``emit`` no more; nothing happens where it was not in use."""

@@ -6,8 +6,6 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
 
-import msgspec
-
 from acpbot.config.in_force import SettingsInForce
 from acpbot.errors import Conflict, Draining, NotFound
 from acpbot.logs import get_logger
@@ -15,6 +13,7 @@ from acpbot.sessions.agent_choice import AgentChoice
 from acpbot.sessions.capacity import Capacity
 from acpbot.sessions.ending import KILLED, SUSPENDED, SessionEnder
 from acpbot.sessions.inbox import Inbox
+from acpbot.sessions.kept_output import KeptOutput
 from acpbot.sessions.leftovers import Leftovers
 from acpbot.sessions.pauses import PAUSES, Pauses
 from acpbot.sessions.session import Session
@@ -51,7 +50,7 @@ class Pool:
 
     ``environ`` is the daemon's environment, ``clock`` gives monotonic seconds, ``wall`` Unix time, ``boottime`` seconds
     that count on while the machine sleeps. ``draining``: no new turns are accepted, those that were go on.
-    ``stopping``: every session ends, none is started.
+    ``stopping``: every session ends, none is started. ``kept``: the last output of each thread.
     """
 
     def __init__(
@@ -78,6 +77,7 @@ class Pool:
         self._pauses = pauses
         self._threads = ThreadRegistry(self.store, wall, boottime)
         self.known_threads = self._threads.known
+        self.kept = KeptOutput(self.store, self._settings, self._threads.by_id)
         self._table = SessionTable()
         self._leftovers = Leftovers(launcher, self.store, self._table)
         self._line = WaitingLine(self._settings, self._start_waiting, lambda: not self.draining)
@@ -124,6 +124,7 @@ class Pool:
         self._agents.keep_removed(settings.agents.keys(), self._threads.by_id.values())
         self._settings.replace(settings)
         self._inbox.recheck()
+        self.kept.apply_settings()
         for session in self._table.with_turns():
             session.permission_requests.apply_policy()
             session.questions.apply_policy()
@@ -201,7 +202,7 @@ class Pool:
     async def detail(self, thread_id: str) -> Detail:
         """The thread's row and what takes a look at the system. Raises NotFound."""
         session = self._table.of_thread(thread_id)
-        return Detail(**msgspec.structs.asdict(self.row(thread_id))) if session is None else await session.detail()
+        return await (self.kept.detail(self.row(thread_id)) if session is None else session.detail())
 
     def tail(
         self, thread_id: str, callback: Callable[[dict[str, Any]], None]
@@ -292,6 +293,7 @@ class Pool:
             observer=self,
             listener=self._threads.listeners.get(platform),
             meter=self._threads.usage(thread),
+            kept=self.kept,
             clock=self._clock,
             wall=self._wall,
             pauses=self._pauses,

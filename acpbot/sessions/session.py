@@ -25,12 +25,15 @@ from acpbot.errors import (
     AgentStartError,
     Conflict,
     StartError,
+    internal_error,
 )
 from acpbot.logs import get_logger
 from acpbot.sessions import workspace
+from acpbot.sessions.last_end import last_end, sentence
 from acpbot.sessions.launch import ended_text, exit_cause, launch, start_error
+from acpbot.sessions.output import OutputRing
 from acpbot.sessions.terminate import NOTHING_RAN, UNVERIFIED, TerminationResult, terminate
-from acpbot.sessions.turn import Turn, TurnEnd, session_over
+from acpbot.sessions.turn import Turn, TurnEnd, last_answer, session_over
 from acpbot.sessions.turn_runner import TurnRunner
 from acpbot.sessions.views import Detail, Row, SessionState, permission_row, process_rows, question_row, row_of
 
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from acpbot.config.in_force import SettingsInForce
     from acpbot.config.settings import AgentSettings
     from acpbot.runtimes.runtime import AgentProcess, Launcher, Usage
+    from acpbot.sessions.kept_output import KeptOutput
     from acpbot.sessions.pauses import Pauses
     from acpbot.sessions.thread import ThreadListener
     from acpbot.sessions.turn import PermissionNote, TurnListener
@@ -86,9 +90,9 @@ class Session:
 
     In state ``starting`` until :meth:`open` has started it. All methods belong to the event loop's thread.
     ``agent_settings`` and ``cwd`` hold for the whole session, ``settings`` is read at each use. ``listener`` is the
-    thread's chat platform. ``meter``: what its agent has used in the thread. ``clock``: monotonic seconds; ``wall``:
-    Unix time. ``ending``: how the last try to end it went, ``None`` before. ``detail_for_people``: why it has failed,
-    for those who are no operators; empty where it has not.
+    thread's chat platform. ``meter``: what its agent has used in the thread. ``kept`` keeps its last output. ``clock``:
+    monotonic seconds; ``wall``: Unix time. ``ending``: how the last try to end it went, ``None`` before.
+    ``detail_for_people``: why it has failed, for those who are no operators; empty where it has not.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class Session:
         observer: SessionObserver,
         listener: ThreadListener | None,
         meter: UsageMeter,
+        kept: KeptOutput,
         clock: Callable[[], float],
         wall: Callable[[], float],
         pauses: Pauses,
@@ -121,11 +126,13 @@ class Session:
         self._observer = observer
         self.listener = listener
         self._clock = clock
+        self._wall = wall
         self._fields = {"thread": thread.thread_id, "session": self.session_id, "agent": thread.agent}
         self._on_change = partial(observer.session_changed, self)
+        self._kept = kept
         self.turns = TurnRunner(
             thread,
-            self.session_id,
+            OutputRing(thread.thread_id, self.session_id, partial(kept.keep, thread)),
             settings,
             clock=clock,
             wall=wall,
@@ -260,7 +267,12 @@ class Session:
 
     def open(self, after: Sequence[asyncio.Task[Any]] = ()) -> None:
         """Start it; ``after`` are tasks that must end before, such as the end of the session whose place it takes."""
+        self._tasks.start(self._restore_output(), name="earlier output")
         self._main_task = self._tasks.start(self._run(after), name="main", endless=True)
+
+    async def _restore_output(self) -> None:
+        """Put what the thread's session before has written in front of this one's output."""
+        self.turns.output.restore(await self._kept.read(self.thread.thread_id))
 
     async def _run(self, after: Sequence[asyncio.Task[Any]]) -> None:
         if after:
@@ -413,16 +425,14 @@ class Session:
         turns, ending = self.turns, self.ending or UNVERIFIED
         self.ending = ending
         try:
-            end = session_over(reason, detail, self.detail_for_people)
-            answer = turns.answer
-            if answer is None or reason == "crashed":
-                answer = end
-            elif reason == "stuck" and answer.stop_reason == "cancelled":
-                answer = TurnEnd("cancelled", detail)
-            turns.end(answer)
+            turns.end(last_answer(turns.answer, session_over(reason, detail, self.detail_for_people), reason))
         except Exception:
             # Broad: it is a defect, and the thread must be able to go on.
             log.exception("session_end_failed", **self._fields)
+        if not self._gone:  # else it is one more try to end what is left
+            program = self.agent_settings.command.rpartition("/")[2]
+            self.thread.last_end = last_end(reason, detail, self.process, program, self._wall())
+            turns.output.session_ended(sentence(self.thread.last_end))
         self._gone = True
         log.info("session_ended", **self._fields, reason=reason, **msgspec.to_builtins(ending))
         queued = turns.take_queued()
@@ -432,7 +442,7 @@ class Session:
             # Broad, for the same reason; who waits for an answer must read that none comes.
             log.exception("session_end_failed", **self._fields)
             for turn in queued:
-                turn.finish(TurnEnd("error", SOMETHING_WRONG, detail=_internal_error("go on", error)))
+                turn.finish(TurnEnd("error", SOMETHING_WRONG, detail=internal_error("go on", error)))
         return ending
 
     def _end_crashed(self, reason: Reason, detail: str | None, _error: BaseException) -> None:
@@ -457,7 +467,7 @@ class Session:
 
     def _crashed(self, error: BaseException) -> None:
         """A task of the session has raised what it should never raise: nobody would run turns any more."""
-        detail = _internal_error("go on" if self._opened else "start the agent", error)
+        detail = internal_error("go on" if self._opened else "start the agent", error)
         self._fail("crashed" if self._opened else "start_failed", detail, SOMETHING_WRONG)
 
     def _prompt_failed(self, error: AgentError) -> None:
@@ -486,7 +496,3 @@ class Session:
             cause = await exit_cause(self.process)
             people = "The agent crashed." if cause is None else f"The agent crashed ({cause})."
             self._fail("crashed", f"cannot go on: the agent {ended_text(cause)}", people)
-
-
-def _internal_error(action: str, error: BaseException) -> str:
-    return f"cannot {action}: internal error ({type(error).__name__}), see the log"

@@ -108,6 +108,15 @@ def failed(error: AcpbotError) -> TurnEnd:
     return TurnEnd("error", error.for_people, detail=str(error))
 
 
+def last_answer(answer: TurnEnd | None, end: TurnEnd, reason: str) -> TurnEnd:
+    """How the running turn of a session ends that ends: by its ``answer``, where there is one, else by ``end``."""
+    if answer is None or reason == "crashed":
+        return end
+    if reason == "stuck" and answer.stop_reason == "cancelled":
+        return TurnEnd("cancelled", end.for_operators)
+    return answer
+
+
 def session_over(reason: str, detail: str | None, for_people: str) -> TurnEnd:
     """How the turns of a session end that has ended; ``for_people`` is empty where ``detail`` is a sentence for all."""
     stop_reason = "cancelled" if reason in {"killed", "suspended"} else "error"

@@ -18,12 +18,11 @@ from acpbot.acp.connection import (
     RequestCancelled,
 )
 from acpbot.aio import Wakeup
-from acpbot.errors import SOMETHING_WRONG, AgentError, AgentGone, TooMany
+from acpbot.errors import SOMETHING_WRONG, AgentError, AgentGone, TooMany, internal_error
 from acpbot.logs import get_logger
 from acpbot.sessions.after_turn import AfterTurn
 from acpbot.sessions.open_tool_calls import OpenToolCalls, nothing_known
 from acpbot.sessions.options import Options
-from acpbot.sessions.output import OutputRing
 from acpbot.sessions.paragraphs import Paragraphs
 from acpbot.sessions.permission_notes import PermissionNotes
 from acpbot.sessions.permission_requests import PermissionRequests
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from acpbot.acp.agent import Agent
     from acpbot.acp.connection import Item
     from acpbot.config.in_force import SettingsInForce
+    from acpbot.sessions.output import OutputRing
     from acpbot.sessions.pauses import Pauses
     from acpbot.sessions.turn import TurnListener
     from acpbot.storage.records import ThreadRecord
@@ -66,7 +66,7 @@ class TurnRunner:
     def __init__(
         self,
         thread: ThreadRecord,
-        session_id: str,
+        output: OutputRing,
         settings: SettingsInForce,
         *,
         clock: Callable[[], float],
@@ -85,16 +85,16 @@ class TurnRunner:
         self.queue: deque[Turn] = deque()
         self.options = Options()
         self.calls = OpenToolCalls(clock)
-        self.output = OutputRing(thread.thread_id, session_id)
+        self.output = output
         self.permission_requests = PermissionRequests(
             settings,
-            prefix=session_id,
+            prefix=output.session_id,
             wall=wall,
             answer=self._answer,
             on_closed=self._closed,
         )
         self.questions = Questions(
-            settings, prefix=session_id, wall=wall, send=self._answer_question, on_closed=self._closed
+            settings, prefix=output.session_id, wall=wall, send=self._answer_question, on_closed=self._closed
         )
         self.permission_notes = PermissionNotes(self._show_permission_note, on_permission_record)
         self.idle_since = clock()
@@ -109,7 +109,7 @@ class TurnRunner:
         """The turn that the session before this one gave back."""
         self.returned: Turn | None = None
         """The turn that this session gave back."""
-        self._fields = {"thread": thread.thread_id, "session": session_id, "agent": thread.agent}
+        self._fields = {"thread": thread.thread_id, "session": output.session_id, "agent": thread.agent}
         self._thread = thread
         self._settings = settings
         self._clock = clock
@@ -247,6 +247,7 @@ class TurnRunner:
                 return
             self._after.finish()
             turn.prompt_id = agent.prompt(blocks)
+            self.output.prompt(turn.text)
             self._replay.prompted()
             self._titles.sent(blocks)
         except AgentError as error:
@@ -255,7 +256,7 @@ class TurnRunner:
         except Exception as error:
             # A prompt that can't be made costs its own turn, not all that come after it in the thread.
             log.exception("prompt_crashed", **self._fields)
-            reason = f"cannot send this message to the agent: internal error ({type(error).__name__}), see the log"
+            reason = internal_error("send this message to the agent", error)
             self.end(TurnEnd("error", SOMETHING_WRONG, detail=reason))
             return
         if not turn.started:
@@ -315,7 +316,7 @@ class TurnRunner:
         self.turn = None
         self._cancelled_before = turn.cancelled_at is not None or (self._cancelled_before and not self._has_content)
         self.calls.clear()
-        self.output.flush()
+        self.output.turn_ended(end)
         self._thread.turns += 1
         self._thread.used_at = self._wall()
         self.idle_since = self._clock()
@@ -380,10 +381,8 @@ class TurnRunner:
             self._tool_update(update)
         elif update.kind == "plan":
             self._acted()
-        is_text = update.kind == "agent_message_chunk"
-        for piece in self._paragraphs.pieces(update) if is_text else (update,):
-            if is_text:
-                self.output.text(schema.chunk_text(piece.body))
+        for piece in self._paragraphs.pieces(update) if update.kind == "agent_message_chunk" else (update,):
+            self.output.update(piece)
             self.turn.listener.on_update(piece)
 
     def _acted(self) -> None:
@@ -420,13 +419,13 @@ class TurnRunner:
     def _permission_asked(self, asked: PermissionAsked) -> None:
         turn, refuse = self._people_to_ask()
         own = self.agent is not None and asked.params.session_id == self.agent.session_id
-        owner = None if turn is None else turn.asker
         known = self.calls.get if own else nothing_known
-        self._ask(self.permission_requests.add(asked, known, owner=owner, refuse=refuse), turn)
+        self._ask(self.permission_requests.add(asked, known, owner=turn.asker if turn else None, refuse=refuse), turn)
 
     def _ask(self, request: PermissionRequest | Question | None, turn: Turn | None) -> None:
         if request is None:
             return
+        self.output.asked(request)
         if turn is None:
             self._after.ask(request)
         else:
@@ -457,6 +456,7 @@ class TurnRunner:
             log.exception("turn_listener_failed", turn=self.turn.turn_id)
 
     def _closed(self, request: PermissionRequest | Question) -> None:
+        self.output.answered(request)
         try:
             if not self._after.closed(request) and self.turn is not None:
                 request.show_end_in(self.turn.listener)

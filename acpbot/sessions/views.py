@@ -16,7 +16,7 @@ from acpbot.acp.usage import Cost  # noqa: TC001 - msgspec resolves the annotati
 from acpbot.runtimes.runtime import LimitNotHeld  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.sessions.options import NotSet  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.sessions.terminate import Proof, Step  # noqa: TC001 - msgspec resolves the annotation when it runs
-from acpbot.storage.records import ThreadRecord
+from acpbot.storage.records import LastEnd, ThreadRecord
 from acpbot.times import rfc3339
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     permission is wanted for, or what the agent asks, on one line; ``mode`` and ``model`` are the agent's ids of those
     in force.
     ``context_used`` and ``context_size`` are tokens; ``cost`` is what the agent says that it has cost in this thread,
-    in all its sessions.
+    in all its sessions. ``last_end``: how the thread's session before ended, ``None`` where there was none.
     """
 
     thread_id: str
@@ -76,6 +76,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     cpu_seconds: float | None = None
     acp_session_id: str | None
     resumable: bool
+    last_end: LastEnd | None = None
 
 
 RowOf = TypeVar("RowOf", bound=Row)

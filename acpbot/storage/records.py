@@ -10,6 +10,19 @@ TurnState = Literal["queued", "running"]
 Fate = Literal["deliver", "leave", "retract"]
 
 
+class LastEnd(msgspec.Struct, frozen=True, gc=False):
+    """How a thread's session before ended.
+
+    ``at``: RFC 3339 UTC. ``exit_code``: the leader's, minus the number of the signal that ended it; ``None`` where it
+    is not known. ``detail``: why, as one line; ``None`` where ``reason`` says all.
+    """
+
+    at: str
+    reason: str
+    exit_code: int | None = None
+    detail: str | None = None
+
+
 class ThreadRecord(msgspec.Struct, gc=False):
     """One chat thread: what is known of it while the daemon runs, and what is stored of it.
 
@@ -19,7 +32,7 @@ class ThreadRecord(msgspec.Struct, gc=False):
     ``adopted``: the ACP session was begun elsewhere, so it is not acpbot's to delete.
     ``removal_notice_at``: when the thread read that its folder will be deleted (Unix time), ``None``: not yet.
     ``channel``: the channel that the thread belongs to, by its platform's id; ``None`` where it belongs to none, and
-    where that is not known yet.
+    where that is not known yet. ``last_end``: of its session before, ``None`` where there was none.
 
     There may be many thousands of them, and none can be part of a cycle, so the garbage collector skips them.
     """
@@ -38,6 +51,7 @@ class ThreadRecord(msgspec.Struct, gc=False):
     removal_notice_at: float | None = None
     adopted: bool = False
     channel: str | None = None
+    last_end: LastEnd | None = None
 
 
 class KnownThread(msgspec.Struct, gc=False):

@@ -22,6 +22,7 @@ from acpbot.storage.history import AuditEntry, read_audit
 from acpbot.storage.records import (
     CostRecord,
     KnownThread,
+    LastEnd,
     PostRecord,
     ProcessRecord,
     PromptRecord,
@@ -107,9 +108,14 @@ MIGRATIONS: Final = (
     ) STRICT;
     CREATE INDEX prompt_files ON prompts (sequence) WHERE files IS NOT NULL;
     """,
+    """
+    ALTER TABLE threads ADD COLUMN last_end TEXT;
+    CREATE TABLE outputs (thread_id TEXT PRIMARY KEY, lines BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    """,
 )
 
 _CHOSEN: Final = msgspec.json.Decoder(dict[str, str])
+_LAST_END: Final = msgspec.json.Decoder(LastEnd)
 _THREAD: Final = ", ".join(ThreadRecord.__struct_fields__)
 _POST: Final = ", ".join(PostRecord.__struct_fields__)
 _THREAD_MARKS: Final = ", ".join("?" * len(ThreadRecord.__struct_fields__))
@@ -179,6 +185,7 @@ class Store:
         """Keep a thread as it is now."""
         values = msgspec.structs.asdict(record)
         values["chosen"] = msgspec.json.encode(record.chosen).decode()
+        values["last_end"] = None if record.last_end is None else msgspec.json.encode(record.last_end).decode()
         self._write(_SAVE_THREAD, *values.values())
 
     def forget_thread(self, thread_id: str) -> None:
@@ -186,6 +193,7 @@ class Store:
         self._write("DELETE FROM threads WHERE thread_id = ?", thread_id)
         self._write("DELETE FROM costs WHERE thread_id = ?", thread_id)
         self._write("DELETE FROM prompts WHERE thread_id = ?", thread_id)
+        self._write("DELETE FROM outputs WHERE thread_id = ?", thread_id)
 
     def save_known_thread(self, record: KnownThread) -> None:
         """Keep what is known of a thread that the bot takes part in, apart from its conversation."""
@@ -198,6 +206,21 @@ class Store:
     def save_cost(self, record: CostRecord) -> None:
         """Keep what an agent has cost in a thread."""
         self._write("INSERT OR REPLACE INTO costs VALUES (?, ?, ?, ?, ?, ?)", *msgspec.structs.astuple(record))
+
+    def save_output(self, thread_id: str, lines: bytes) -> None:
+        """Keep the last output of a thread, in place of what was kept."""
+        self._write("INSERT OR REPLACE INTO outputs VALUES (?, ?)", thread_id, lines)
+
+    def forget_outputs(self) -> None:
+        """Erase what is kept of all threads."""
+        self._write("DELETE FROM outputs")
+
+    async def output(self, thread_id: str) -> bytes | None:
+        """The last output of a thread; ``None`` where none is kept, and where the file can't be read now."""
+        if self._database is None:
+            return None
+        rows = await self._database.query("SELECT lines FROM outputs WHERE thread_id = ?", thread_id)
+        return rows[0][0] if rows else None
 
     # Processes.
 
@@ -343,6 +366,7 @@ def _restored(database: Database) -> RestoredState:
         values = dict(zip(ThreadRecord.__struct_fields__, row, strict=True))
         values |= {name: bool(values[name]) for name in ("resumable", "adopted")}
         values["chosen"] = _CHOSEN.decode(values["chosen"])
+        values["last_end"] = None if values["last_end"] is None else _LAST_END.decode(values["last_end"])
         state.threads.append(ThreadRecord(**values))
     for row in database.read("SELECT thread_id, platform, used_at, other_bots, expired FROM known_threads"):
         thread_id, platform, used_at, bots, expired = row

@@ -326,15 +326,21 @@ def test_the_chat_knows_its_own_commands(daemon, terminal):
 
 def test_a_known_thread_shows_its_title_its_agent_and_its_last_lines(daemon, terminal):
     at = {"thread": "local-1", "session_id": "s-1", "at": "2026-11-24T08:00:00.000Z"}
-    recent = [{**at, "kind": "tool", "text": "make test"}, {**at, "kind": "text", "text": "All\x1b[31m tests pass."}]
+    recent = [
+        {**at, "kind": "prompt", "text": "test it"},
+        {**at, "kind": "tool", "text": "make test"},
+        {**at, "kind": "text", "text": "All\x1b[31m tests pass."},
+        {**at, "kind": "turn_end", "text": "end_turn"},
+    ]
     of = row("local-1", platform="local", title="Fix the pool", agent="codex")
     daemon.on("chat.open", lambda _, __: {"session": of, "recent": recent})
     screen = terminal("chat", "local-1")
     shown = screen.wait_for("\n>")
     assert shown.splitlines()[0] == "Fix the pool (agent codex)"
-    assert shown.splitlines()[1].strip() == "🔧 make test"
-    assert "tests pass." in shown.splitlines()[2]
-    assert shown.splitlines()[3] == "local-1: /help for help, Ctrl-D leaves"
+    assert shown.splitlines()[1].strip() == "> test it"
+    assert shown.splitlines()[2].strip() == "🔧 make test"
+    assert "tests pass." in shown.splitlines()[3]
+    assert shown.splitlines()[4] == "local-1: /help for help, Ctrl-D leaves"
 
 
 def test_a_command_of_the_daemon_shows_its_answer_and_its_error(daemon, terminal):

@@ -189,6 +189,11 @@ def test_tail_prints_the_last_lines(daemon, acpctl):
         {**OUTPUT, "kind": "text", "text": "Looking."},
         {**OUTPUT, "kind": "stderr", "text": "\x1b[31mwarn\x1b[0m\x07"},
     ]
+    more = [{**OUTPUT, "kind": kind, "text": kind} for kind in ("prompt", "plan", "permission", "turn_end")]
+    daemon.on("sessions.tail", lambda _, __: {"lines": more})
+    shown = [line[26:] for line in acpctl("tail", "1234", "--no-follow").out.splitlines()]
+    assert shown == ["prompt  prompt", "plan    plan", "permit  permission", "end     turn_end"]
+    daemon.requests.clear()
     daemon.on("sessions.tail", lambda _, __: {"lines": lines})
     result = acpctl("tail", "1234", "--no-follow", "-n", "2")
     assert result == (
@@ -255,8 +260,9 @@ def test_events_are_printed_as_they_come(daemon):
     daemon.notify("sessions.event", {"seq": 1, "event": "changed", "session": busy})
     assert re.fullmatch(r"\d\d:\d\d:\d\d  1310203040506075678  busy +make test  2 queued\n", running.line())
     daemon.notify("sessions.event", {"seq": 2, "event": "changed", "session": {**busy, "turn_seconds": 99.0}})
-    daemon.notify("sessions.event", {"seq": 3, "event": "gone", "session": busy})
-    assert "gone" in running.line()
+    end = {"at": "?", "reason": "crashed", "exit_code": 3, "detail": "no memory"}
+    daemon.notify("sessions.event", {"seq": 3, "event": "gone", "session": {**busy, "last_end": end}})
+    assert re.search(r"gone +exited with 3: no memory\n", running.line())
     daemon.notify("sessions.event", {"seq": 9, "event": "snapshot", "sessions": [busy], "max_sessions": 32})
     assert running.line().endswith("some events were missed; now 1 of 32 sessions: 1 busy\n")
     code, out, err = running.interrupted()

@@ -184,12 +184,13 @@ def test_top_shows_and_sorts_the_use_of_each_session(path, terminal):
     with FakeDaemon(path, *ROWS, hungry) as daemon:
         screen = terminal("top")
         shown = screen.wait_for("q leaves")
-        assert "sorted by cpu" in shown
+        assert "sorted by state" in shown
+        assert shown.splitlines()[3].startswith("1310203040506071234")
         assert "858M" in shown
         screen.type("m")
         shown = screen.wait_for("sorted by memory")
         assert shown.splitlines()[3].startswith("1310203040506075678")
-        screen.type("c")
+        screen.type("p")
         screen.wait_for("sorted by cpu")
         busier = {**ROWS[2], "cpu_seconds": 900.0}
         daemon.notify("sessions.event", {"seq": 1, "event": "changed", "session": busier})

@@ -31,6 +31,7 @@ from acpbot.sessions.views import (
     ToolCallRow,
 )
 from acpbot.sessions.watcher import Watcher
+from acpbot.storage.records import LastEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,6 +73,7 @@ def make_row(thread: str = "1417221234567890123", **changes: Any) -> Row:
         "cpu_seconds": 9.1,
         "acp_session_id": "sess-1",
         "resumable": True,
+        "last_end": LastEnd("2026-11-24T07:58:00.000Z", "crashed", 3, "out of memory"),
     }
     return Row(**members | changes)
 
@@ -124,6 +126,7 @@ class FakePool:
         self.subscribers: list[Callable[[str, Row], None]] = []
         self.followers: dict[str, list[Callable[[Event], None]]] = {}
         self.outputs: dict[str, list[Event]] = {}
+        self.ended: dict[str, list[Event]] = {}
         self.kills: list[tuple[list[Target], float | None, bool]] = []
         self.cancels: list[tuple[str, str | None]] = []
         self.answers: list[tuple[str, dict[str, Any] | None]] = []
@@ -236,6 +239,13 @@ class FakePool:
         followers.append(callback)
         return list(self.outputs.get(row.session_id, [])), lambda: followers.remove(callback)
 
+    @property
+    def kept(self) -> FakePool:
+        return self
+
+    async def read(self, thread_id: str) -> list[Event]:
+        return self.ended.get(thread_id, [])
+
     # What a test calls.
 
     def change(self, row: Row, change: str = "changed") -> None:
@@ -313,7 +323,7 @@ class FakeHub:
         )
         return KnownConversations(agent="default", cwd=f"/srv/work/{thread}", conversations=[known], more=False)
 
-    def recent(self, thread: str, count: int) -> list[Event]:
+    async def recent(self, thread: str, count: int) -> list[Event]:
         at = "2026-11-24T08:00:00.000Z"
         line = {"thread": thread, "session_id": "s-demo", "kind": "text", "text": "All tests pass.", "at": at}
         return [line][:count]

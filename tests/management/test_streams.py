@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import msgspec
+import pytest
 
-from acpbot.management.protocol import Limits
+from acpbot.management.access import AccessRule
+from acpbot.management.protocol import Access, Limits
 from acpbot.management.stream import Stream
 from tests.fakes.pool import make_row
 from tests.support.management_server import THREAD
@@ -151,9 +153,6 @@ async def test_tail_follows_the_threads_next_session(harness):
     await client.call("sessions.tail", thread=THREAD)
     ended = make_row(THREAD, state="gone", alive=False)
     harness.pool.change(ended, "gone")
-    notice = await client.notified()
-    assert (notice["kind"], notice["text"]) == ("notice", "This session has ended.")
-    assert set(notice) == {"thread", "session_id", "kind", "text", "at"}
     harness.pool.change(make_row(THREAD, session_id="s-next", state="starting"))
     harness.pool.say(THREAD, "here I am again")
     output = await client.notified()
@@ -167,11 +166,42 @@ async def test_tail_follows_the_threads_next_session(harness):
     assert (await client.notified())["text"] == "the last"
 
 
-async def test_tail_of_a_suspended_thread_is_refused(harness):
+class Readers(AccessRule):
+    """Everybody may read, and nobody more."""
+
+    def at_once(self, _peer) -> Access:
+        return "read"
+
+
+async def test_tail_of_a_suspended_thread_has_what_is_kept_and_then_its_next_session(harness):
     harness.pool.by_thread["2222"] = make_row("2222", state="suspended", session_id=None)
+    kept = {"thread": "2222", "session_id": "s-old", "kind": "stderr", "text": "boom", "at": "2026-11-24T08:00:01.000Z"}
+    harness.pool.ended["2222"] = [{**kept, "text": "before"}, kept]
     client = await harness.client()
-    assert (await client.refused("sessions.tail", thread="2222"))["data"]["kind"] == "not_found"
-    assert harness.pool.following() == 0
+    assert (await client.call("sessions.tail", thread="2222", lines=1))["lines"] == [kept]
+    harness.pool.change(make_row("2222", session_id="s-next", state="starting"))
+    harness.pool.say("2222", "here I am again")
+    assert (await client.notified())["text"] == "here I am again"
+
+
+@pytest.mark.parametrize(
+    ("rule", "kinds"),
+    [(AccessRule(), ["prompt", "permission", "text"]), (Readers(), ["text"])],
+    ids=["admin", "reader"],
+)
+async def test_tail_shows_prompts_and_permissions_to_admins_only(make_harness, rule, kinds):
+    harness = await make_harness(rule=rule)
+    harness.pool.by_thread["2222"] = make_row("2222", state="suspended", session_id=None)
+    for kind in ("prompt", "permission", "text"):
+        line = {"thread": "2222", "session_id": "s-old", "kind": kind, "text": kind, "at": "2026-11-24T08:00:01.000Z"}
+        harness.pool.ended.setdefault("2222", []).append(line)
+        harness.pool.say(THREAD, f"{kind} before", kind)
+    client = await harness.client()
+    for thread in (THREAD, "2222"):
+        assert [line["kind"] for line in (await client.call("sessions.tail", thread=thread))["lines"]] == kinds
+    for kind in ("prompt", "permission", "text"):
+        harness.pool.say(THREAD, f"{kind} after", kind)
+    assert [(await client.notified())["text"] for _ in kinds] == [f"{kind} after" for kind in kinds]
 
 
 async def test_a_slow_tail_gets_the_last_lines_and_how_many_were_left_out(make_harness):

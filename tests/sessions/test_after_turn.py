@@ -91,7 +91,7 @@ async def test_a_turn_that_starts_meanwhile_finishes_the_message_first(make_harn
     assert await over(message) == "built"
     await two.ends()
     assert two.text == "two"
-    assert [text for _, text in tail(harness)] == ["one", "built", "two"]
+    assert [text for _, text in tail(harness)] == ["one", "one", "end_turn", "built", "two", "two", "end_turn"]
 
 
 async def test_white_space_and_thoughts_are_no_message(make_harness, tmp_path):

@@ -71,7 +71,8 @@ async def test_the_tail_shows_the_text_before_a_tool_call_before_the_call(make_h
     lines, leave = harness.session("1001").turns.output.follow(lambda _line: None)
     leave()
     assert [(line["kind"], line["text"]) for line in lines] == [
-        ("text", "first."), ("tool", "running: ls"), ("text", ""), ("text", "Done")
+        ("prompt", "one"), ("text", "first."), ("tool", "running: ls"), ("text", ""), ("text", "Done"),
+        ("turn_end", "end_turn"),
     ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from acpbot.errors import StartError
 from acpbot.storage.database import Database, DiskLimits
-from acpbot.storage.records import CostRecord, KnownThread, PostRecord, ThreadRecord
+from acpbot.storage.records import CostRecord, KnownThread, LastEnd, PostRecord, ThreadRecord
 from acpbot.storage.store import APPLICATION_ID, AUDIT_MOST, MIGRATIONS, Store
 
 TABLE = ("CREATE TABLE things (name TEXT PRIMARY KEY) STRICT",)
@@ -509,3 +509,28 @@ async def test_an_older_store_gets_a_place_for_costs_which_go_with_their_thread(
     again = Store.open(path)
     again.close()
     assert again.restored.costs == [kept]
+
+
+async def test_a_file_of_before_last_ends_and_outputs_is_taken_over(path):
+    version = next(number for number, step in enumerate(MIGRATIONS) if "last_end" in step)
+    Database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS[:version]).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "INSERT INTO threads (thread_id, platform, agent, created_at, used_at, resumable, turns, chosen) "
+            "VALUES ('1', 'local', 'a', 't', 1.0, 0, 0, '{}')"
+        )
+    connection.close()
+    store = Store.open(path)
+    (thread,) = store.restored.threads
+    assert thread.last_end is None
+    thread.last_end = LastEnd("t", "crashed", 3, "why")
+    store.save_thread(thread)
+    store.save_output("1", b"[]")
+    assert await store.output("1") == b"[]"
+    assert await store.output("2") is None
+    await asyncio.to_thread(store.close)
+    store = Store.open(path)
+    assert store.restored.threads == [thread]
+    store.forget_thread("1")
+    assert await store.output("1") is None
+    await asyncio.to_thread(store.close)

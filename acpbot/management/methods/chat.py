@@ -79,7 +79,7 @@ async def open_thread(call: Call, params: ChatOpen) -> dict[str, Any]:
             )
             call.opened.append(stream)
         emit = stream.send
-        recent = [] if params.resume else hub.recent(thread, RECENT_LINES)
+        recent = [] if params.resume else await hub.recent(thread, RECENT_LINES)
         row = await hub.open(thread, params.agent, owner, emit, resume=params.resume)
         if stream.closed:
             # The client went while its thread was being opened: the stream's own leave came too early.

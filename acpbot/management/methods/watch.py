@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from acpbot.errors import NotFound
 from acpbot.management.method import Call, Method, NoParams, Params
+from acpbot.sessions.output import FOR_ADMINS
 from acpbot.sessions.views import for_readers
 from acpbot.times import rfc3339
 
@@ -73,22 +74,23 @@ class _Watch:
             self._leave()
 
 
-def tail(call: Call, params: SessionsTail) -> dict[str, Any]:
-    """Recent output, then each new piece."""
+async def tail(call: Call, params: SessionsTail) -> dict[str, Any]:
+    """Recent output, then each new piece; of a thread without a session what is kept."""
     pool = call.services.pool
-    tailing = _Tail(pool, pool.resolve(params.thread))
-    recent = tailing.follow()
+    tailing = _Tail(pool, pool.resolve(params.thread), admin=call.client.access == "admin")
+    recent = await tailing.recent()
     call.opened.append(tailing.start(call.client))
     kept = len(recent) if params.lines is None else min(params.lines, len(recent))
     return {"lines": recent[len(recent) - kept :]}
 
 
 class _Tail:
-    """The output of a thread's session, and of those that take its place."""
+    """The output of a thread's session, and of those that take its place; ``admin``: all kinds of it."""
 
-    def __init__(self, pool: Sessions, thread: str) -> None:
+    def __init__(self, pool: Sessions, thread: str, *, admin: bool) -> None:
         self._pool = pool
         self._thread = thread
+        self._hidden: frozenset[str] = frozenset() if admin else FOR_ADMINS
         self._seen: set[str] = {row.session_id for row in pool.rows() if row.thread_id == thread and row.session_id}
         self._missed: deque[Event] = deque(maxlen=KEPT_OUTPUTS)
         self._dropped = 0
@@ -96,7 +98,15 @@ class _Tail:
         self._leave_output: Callable[[], None] | None = None
         self._leave_pool: Callable[[], None] | None = None
 
-    def follow(self) -> list[Event]:
+    async def recent(self) -> list[Event]:
+        """The recent output, which is followed from now on where the thread has a session."""
+        try:
+            recent = self._follow()
+        except NotFound:
+            recent = await self._pool.kept.read(self._thread)
+        return [output for output in recent if output["kind"] not in self._hidden]
+
+    def _follow(self) -> list[Event]:
         """Forward the output of the thread's session from now on; returns its recent output. Raises NotFound."""
         recent, leave = self._pool.tail(self._thread, self._output)
         if self._leave_output is not None:
@@ -116,22 +126,20 @@ class _Tail:
         return self._stream
 
     def _output(self, output: Event) -> None:
-        if self._stream is not None:
+        if self._stream is not None and output["kind"] not in self._hidden:
             self._stream.send(output)
 
     def _changed(self, change: str, row: Row) -> None:
-        if row.thread_id != self._thread or row.session_id is None:
+        if row.thread_id != self._thread or row.session_id is None or change == "gone":
             return
-        if change == "gone":
-            if row.session_id in self._seen:
-                self._output(self._notice("This session has ended.", row.session_id))
-        elif row.session_id not in self._seen:
+        if row.session_id not in self._seen:
             # The thread has another session: follow that one. One without output yet will change again.
             with contextlib.suppress(NotFound):
-                recent = self.follow()
+                recent = self._follow()
                 self._seen.add(row.session_id)
                 for output in recent:
-                    self._output(output)
+                    if output["session_id"] == row.session_id:  # the lines of the session before were sent
+                        self._output(output)
 
     def _miss(self, output: Event) -> None:
         if len(self._missed) == KEPT_OUTPUTS:

@@ -23,6 +23,7 @@ _PLAN_MARKS: Final = {
     "in_progress": ("▸", "[>]", "bold"),
     "pending": ("☐", "[ ]", ""),
 }
+_RECENT_MARKS: Final = {"tool": "🔧 ", "prompt": "> "}  # by kind, of the lines before the thread was opened
 _COMMANDS: Final = {"/help": "help", "/cancel": "cancel", "/status": "status", "/quit": "quit", "/exit": "quit"}
 # The daemon does these (`chat.command`); all but the last may be followed by a value.
 _DAEMON_COMMANDS: Final = ("model", "mode", "options", "agent", "reset")
@@ -75,8 +76,11 @@ def opening_lines(row: dict[str, Any], recent: list[dict[str, Any]], columns: in
         return []
     agent = f"agent {clean(row.get('agent'))}"
     head = f"{title} ({agent})" if title else agent
-    lines = [f"{'🔧 ' if line.get('kind') == 'tool' else ''}{clean(line.get('text'))}" for line in recent]
-    return [truncate(head, columns), *(truncate(f"  {line}", columns) for line in lines if line)]
+    lines = [(_RECENT_MARKS.get(clean(line.get("kind")), ""), clean(line.get("text"))) for line in recent]
+    return [
+        truncate(head, columns),
+        *(truncate(f"  {mark}{text}", columns) for mark, text in lines if text and text != "end_turn"),
+    ]
 
 
 def tool_mark(call: ToolCall, out: Renderer) -> str:

@@ -9,7 +9,7 @@ from acpctl.exit_codes import DONE
 from acpctl.options import OutputFormat, global_options
 from acpctl.quantities import count
 from acpctl.render.output import Output
-from acpctl.render.session_rows import state_cell, summary
+from acpctl.render.session_rows import last_end_text, state_cell, summary
 from acpctl.text import clean, width
 from acpctl.times import time_of_day_now
 
@@ -60,7 +60,7 @@ class _EventFormatter:
         state, style = state_cell({**row, "state": "gone"} if gone else row, self._out)
         shown = (
             state,
-            "" if gone else clean(row.get("waiting_for") or row.get("activity")),
+            last_end_text(row.get("last_end")) if gone else clean(row.get("waiting_for") or row.get("activity")),
             f"{count(row['queued'])} queued" if row.get("queued") and not gone else "",
             f"({clean(row['title'])})" if row.get("title") else "",
         )

@@ -13,7 +13,7 @@ from acpctl.options import GlobalOptions, OutputFormat, ThreadArguments, global_
 from acpctl.quantities import count, number, plural
 from acpctl.render.output import Output
 from acpctl.render.table import Cell, Column
-from acpctl.terminal.confirm import confirm_count, confirm_sessions, require_terminal
+from acpctl.terminal.confirm import confirm_count, confirm_sessions, require_terminal, wait_for_enter
 from acpctl.text import clean
 from acpctl.thread_refs import ThreadRef, fetch_session, parse_thread
 from acpctl.times import precise_duration
@@ -83,6 +83,26 @@ def run(
             options.out.note("nothing was ended")
             return FAILED
     return _end(options, rows, grace=grace, forget=forget, output=output)
+
+
+def kill_selected(options: GlobalOptions, row: Row) -> None:
+    """Ask about the session that a screen shows, end it, and wait for Enter."""
+    out = options.out
+    try:
+        with options.connect() as connection:
+            now = fetch_session(connection, ThreadRef(row["thread_id"], row["thread_id"], exact=True))
+        if now.get("session_id") != row.get("session_id"):
+            out.note(f"{clean(row['thread_id'])} has another session now, or none; nothing was ended")
+        elif confirm_sessions([now], out):
+            _end(options, [now], grace=None, forget=False, output="table")
+        else:
+            out.note("nothing was ended")
+            return
+    except CliError as error:
+        out.note(error.message)
+    except KeyboardInterrupt:
+        return
+    wait_for_enter("Enter goes back to the list ", out)
 
 
 def _check_usage(threads: list[str], *, everything: bool, yes: bool, expect: int | None, grace: float | None) -> None:

@@ -115,12 +115,21 @@ def _watch(options: GlobalOptions, params: dict[str, Any], view: _View, *, outpu
                 out.json({"sessions": view.of(sessions.rows()), "max_sessions": sessions.max_sessions}, line=True)
                 sessions.wait_for_change()
             return
-        from acpctl.terminal.screen import redraw_until_quit  # noqa: PLC0415 - the same, and on a terminal
+        from acpctl.commands.kill import kill_selected  # noqa: PLC0415 - the same, and on a terminal
+        from acpctl.commands.show import session_page  # noqa: PLC0415 - the same
+        from acpctl.terminal.session_browser import Parts, browse_sessions  # noqa: PLC0415 - the same
 
-        def lines() -> list[str]:
-            rows = view.of(sessions.rows())
-            head = f"acpbot {connection.version}  {summary(rows, sessions.max_sessions)}"
-            table = out.table(*session_table(rows, out, wide=output == "wide")) if rows else ["no sessions"]
-            return [head, "", *table]
+        def head(rows: list[dict[str, Any]]) -> str:
+            return f"acpbot {connection.version}  {summary(rows, sessions.max_sessions)}"
 
-        redraw_until_quit(connection, lines, sessions.refresh, footer=out.paint("q leaves", "dim"))
+        parts = Parts(
+            rows=lambda: view.of(sessions.rows()),
+            head=head,
+            table=lambda rows: out.table(*session_table(rows, out, wide=output == "wide")),
+            page=lambda row: session_page(row, out),
+            refresh=sessions.refresh,
+            kill=lambda row: kill_selected(options, row),
+            keys={},
+            empty=_nothing(params, None, None),
+        )
+        browse_sessions(connection, out, parts)

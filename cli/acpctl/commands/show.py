@@ -43,11 +43,12 @@ def run(
     if output == "json":
         options.out.json({"session": row})
     else:
-        options.out.lines(_page(row, options.out, lines))
+        options.out.lines(session_page(row, options.out, lines))
     return DONE
 
 
-def _page(row: dict[str, Any], out: Output, stderr_lines: int) -> list[str]:
+def session_page(row: dict[str, Any], out: Output, stderr_lines: int = _STDERR_LINES) -> list[str]:
+    """The lines that show a session whole, with so many ``stderr_lines`` at most."""
     state, style = state_cell(row, out)
     page = [f"{out.paint(clean(row.get('thread_id')), 'bold')}  {out.paint(state, style)}", ""]
     page += out.fields(session_fields(row, out))

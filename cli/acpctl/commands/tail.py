@@ -11,7 +11,16 @@ from acpctl.text import clean
 from acpctl.thread_refs import fetch_session, parse_thread
 from acpctl.times import time_of_day
 
-_STYLES: Final = {"text": "", "tool": "cyan", "stderr": "dim", "notice": "yellow"}  # by kind
+_STYLES: Final = {  # by kind
+    "tool": "cyan",
+    "stderr": "dim",
+    "notice": "yellow",
+    "plan": "blue",
+    "prompt": "bold",
+    "permission": "magenta",
+    "turn_end": "dim",
+}
+_LABELS: Final = {"turn_end": "end", "permission": "permit"}  # the others are what they are called
 _KIND_WIDTH: Final = 6
 
 
@@ -27,7 +36,8 @@ def run(
 ) -> int:
     """Follow what one session says and does.
 
-    The agent's text, its tool calls, its stderr: what was last, then live until Ctrl-C.
+    The agent's text, its tool calls, plans, stderr, the ends of turns; for admins prompts and permissions too. What was
+    last, of a session that has ended as well, then live until Ctrl-C.
     """
     ref = parse_thread(thread)
     options = global_options(context)
@@ -57,5 +67,6 @@ def _write(line: dict[str, Any], out: Output, output: str) -> None:
     at = clean(line.get("at"))
     if out.terminal:
         at = time_of_day(at)
-    prefix = f"{out.paint(at, 'dim')}  {out.paint(kind.ljust(_KIND_WIDTH), 'dim')}  "
+    label = _LABELS.get(kind, kind).ljust(_KIND_WIDTH)
+    prefix = f"{out.paint(at, 'dim')}  {out.paint(label, 'dim')}  "
     out.data((prefix + out.paint(clean(line.get("text")), _STYLES.get(kind, ""))).rstrip())

@@ -1,33 +1,38 @@
 """`acpctl top`: what the sessions use, on the whole screen."""
 
 import time
+from functools import partial
 from typing import Any, Final
 
 import typer
 
+from acpctl.commands.kill import kill_selected
+from acpctl.commands.show import session_page
 from acpctl.errors import CliError
 from acpctl.exit_codes import DONE, USAGE
 from acpctl.live_sessions import POLL_SECONDS, LiveSessions
 from acpctl.options import global_options
 from acpctl.quantities import count, number, size
 from acpctl.render.output import Output
-from acpctl.render.session_rows import activity, state_cell, summary
+from acpctl.render.session_order import SortKey, seconds_in_state, sort_rows
+from acpctl.render.session_rows import activity, repeats_thread, state_cell, summary
 from acpctl.render.table import Cell, Column
-from acpctl.terminal.screen import redraw_until_quit
+from acpctl.terminal.session_browser import Parts, browse_sessions
 from acpctl.text import abbreviate_home, clean
 from acpctl.times import duration
 
 _MIN_SAMPLE_SECONDS: Final = 0.5  # the CPU share of a shorter time is mostly noise
-_SORT_KEYS: Final = {"c": "cpu", "m": "memory", "t": "time"}
+_SORT_KEYS: Final[dict[str, SortKey]] = {"s": "state", "p": "cpu", "m": "memory", "t": "time"}
 _COLUMNS: Final = (
     Column("THREAD"),
     Column("STATE"),
-    Column("CPU%", right=True),
+    Column("CPU%", right=True, drop=2),
     Column("RSS", right=True),
-    Column("PROCS", right=True),
+    Column("PROCS", right=True, optional=True),
     Column("TIME", right=True),
-    Column("ACTIVITY", shrink="tail", min_width=12, good_width=20),
-    Column("CWD", shrink="head", min_width=10, yields=True, optional=True),
+    Column("ACTIVITY", shrink="tail", min_width=12, good_width=24),
+    Column("TITLE", shrink="tail", min_width=12, good_width=16, yields=True, drop=1),
+    Column("CWD", shrink="head", min_width=10, good_width=12, yields=True, optional=True),
 )
 
 Row = dict[str, Any]
@@ -36,7 +41,8 @@ Row = dict[str, Any]
 def run(context: typer.Context) -> int:
     """Show live what the sessions use.
 
-    On the whole screen: c, m and t sort, q leaves.
+    On the whole screen: j, k and the arrows select, Enter shows, c cancels, K kills, / filters; s, p, m and t sort by
+    state, CPU, memory and time; q leaves.
     """
     options = global_options(context)
     out = options.out
@@ -47,15 +53,29 @@ def run(context: typer.Context) -> int:
         sessions = LiveSessions(connection, {}, poll_pushed=True)
         usage = _Usage()
 
-        def lines() -> list[str]:
-            rows = sessions.rows()
-            usage.sample(rows)
-            head = f"acpbot {connection.version}  {summary(rows, sessions.max_sessions)}  sorted by {usage.sort}"
-            cells = [_cells(row, usage, out) for row in usage.sorted(rows)]
-            return [head, "", *(out.table(_COLUMNS, cells) if rows else ["no sessions"])]
+        def rows() -> list[Row]:
+            found = sessions.rows()
+            usage.sample(found)
+            return usage.sorted(found)
 
-        footer = out.paint("sort by c cpu, m memory, t time in this state; q leaves", "dim")
-        redraw_until_quit(connection, lines, sessions.refresh, footer=footer, on_key=usage.on_key)
+        def head(found: list[Row]) -> str:
+            return f"acpbot {connection.version}  {summary(found, sessions.max_sessions)}  sorted by {usage.sort}"
+
+        def table(found: list[Row]) -> list[str]:
+            columns = _COLUMNS[:-1] if all(map(repeats_thread, found)) else _COLUMNS
+            return out.table(columns, [_cells(row, usage, out)[: len(columns)] for row in found])
+
+        parts = Parts(
+            rows=rows,
+            head=head,
+            table=table,
+            page=lambda row: session_page(row, out),
+            refresh=sessions.refresh,
+            kill=lambda row: kill_selected(options, row),
+            keys={key: partial(usage.sort_by, order) for key, order in _SORT_KEYS.items()},
+            help="sort by s state, p cpu, m memory, t time",
+        )
+        browse_sessions(connection, out, parts)
     return DONE
 
 
@@ -63,12 +83,12 @@ class _Usage:
     """The CPU use of each session between two samples, in percent of one processor; the order of the rows."""
 
     def __init__(self) -> None:
-        self.sort = "cpu"
+        self.sort: SortKey = "state"
         self._samples: dict[object, tuple[float, float]] = {}  # by session id: when, and CPU seconds
         self._percent: dict[object, float] = {}
 
-    def on_key(self, key: str) -> None:
-        self.sort = _SORT_KEYS.get(key, self.sort)
+    def sort_by(self, key: SortKey) -> None:
+        self.sort = key
 
     def sample(self, rows: list[Row]) -> None:
         now = time.monotonic()
@@ -94,17 +114,8 @@ class _Usage:
         return self._percent.get(row.get("session_id"))
 
     def sorted(self, rows: list[Row]) -> list[Row]:
-        def rank(row: Row) -> float:
-            if self.sort == "memory":
-                return number(row.get("rss_bytes")) or 0
-            return _seconds_in_state(row) or 0 if self.sort == "time" else self.percent(row) or 0
-
-        return sorted(rows, key=rank, reverse=True)
-
-
-def _seconds_in_state(row: Row) -> float | None:
-    turn = number(row.get("turn_seconds"))
-    return number(row.get("idle_seconds")) if turn is None else turn
+        in_order = sort_rows(rows, self.sort)
+        return sorted(in_order, key=lambda row: -(self.percent(row) or 0)) if self.sort == "cpu" else in_order
 
 
 def _cells(row: Row, usage: _Usage, out: Output) -> list[Cell]:
@@ -116,7 +127,8 @@ def _cells(row: Row, usage: _Usage, out: Output) -> list[Cell]:
         ("-" if percent is None else f"{percent:.0f}", ""),
         (size(row.get("rss_bytes")), ""),
         (count(row.get("processes")), ""),
-        (duration(_seconds_in_state(row)), ""),
+        (duration(seconds_in_state(row)), ""),
         (activity(row, timed=False) or "-", "alert" if stuck else ""),
-        (abbreviate_home(clean(row.get("cwd")), out.home), "blue"),
+        (clean(row.get("title")) or "-", "dim"),
+        ("" if repeats_thread(row) else abbreviate_home(clean(row.get("cwd")), out.home), "blue"),
     ]

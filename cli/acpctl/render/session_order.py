@@ -32,10 +32,15 @@ def sort_rows(rows: Iterable[Row], key: SortKey = "state") -> list[Row]:
     return sorted(sorted(rows, key=_by_state), key=_RANKS[key])
 
 
-def _by_state(row: Row) -> tuple[int, float]:
+def _by_state(row: Row) -> tuple[int, int]:
     state = clean(row.get("state"))
     rank = STATE_ORDER.index(state) if state in STATE_ORDER else len(STATE_ORDER)
-    return rank, -(seconds_in_state(row) or 0)
+    return rank, -_whole_seconds(row)
+
+
+def _whole_seconds(row: Row) -> int:
+    # Whole, or rows whose states began at the same moment would change places at each look.
+    return int(seconds_in_state(row) or 0)
 
 
 def _largest(name: str) -> Callable[[Row], float]:
@@ -53,7 +58,7 @@ def _cost(row: Row) -> float:
 
 _RANKS: Final[dict[str, Callable[[Row], Any]]] = {
     "state": _by_state,
-    "time": lambda row: -(seconds_in_state(row) or 0),
+    "time": lambda row: -_whole_seconds(row),
     "idle": _largest("idle_seconds"),
     "age": _name("created_at"),
     "queue": _largest("queued"),

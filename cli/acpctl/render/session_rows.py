@@ -44,8 +44,8 @@ _COLUMNS: Final = (
     Column("THREAD"),
     Column("STATE"),
     Column("IDLE", right=True, drop=2),
-    Column("QUEUE", right=True, drop=1),
 )
+_QUEUE: Final = Column("QUEUE", right=True, drop=1)
 _AGENT: Final = Column("AGENT", shrink="tail", min_width=6, good_width=12, drop=3)
 _ACTIVITY: Final = Column("ACTIVITY", shrink="tail", min_width=14, good_width=32)
 _TITLE: Final = Column("TITLE", shrink="tail", min_width=12, good_width=20, yields=True, drop=4)
@@ -83,7 +83,8 @@ def activity(row: Row, *, timed: bool = True) -> str:
     if state == "waiting":
         return f"{turn}asks: {clean(row.get('waiting_for')) or title or 'a permission'}"
     if state == "stuck":
-        return f"silent {duration(row.get('silent_seconds'))}: {title or 'no tool runs'}"
+        silent = f"silent {duration(row.get('silent_seconds'))}: " if timed else ""
+        return f"{silent}{title or 'no tool runs'}"
     if state == "busy":
         return f"{turn}{title or _without_tool(row)}"
     return title or end_text(row)
@@ -131,17 +132,18 @@ def session_table(rows: Sequence[Row], out: Renderer, *, wide: bool = False) -> 
     """
     columns = [
         *_COLUMNS,
+        _QUEUE if any(row.get("queued") for row in rows) else _QUEUE._replace(optional=True),
         *([_AGENT] if wide or len({row.get("agent") for row in rows}) > 1 else []),
         _ACTIVITY,
         *(_WIDE_COLUMNS if wide else ()),
         _TITLE,
-        *([] if out.terminal and all(map(_repeats_thread, rows)) else [_CWD]),
+        *([] if out.terminal and all(map(repeats_thread, rows)) else [_CWD]),
     ]
     cells = [_cells(row, out) for row in rows]
     return columns, [[one[column.title] for column in columns] for one in cells]
 
 
-def _repeats_thread(row: Row) -> bool:
+def repeats_thread(row: Row) -> bool:
     """Whether the session works in the folder that is named after its thread."""
     cwd = clean(row.get("cwd"))
     return not cwd or cwd.rpartition("/")[2] == row.get("thread_id")
@@ -153,7 +155,7 @@ def _cells(row: Row, out: Renderer) -> dict[str, Cell]:
     state = row.get("state")
     idle = "-" if state in IN_TURN else duration(row.get("idle_seconds"))
     queued = number(row.get("queued")) or 0
-    cwd = "" if _repeats_thread(row) else abbreviate_home(clean(row.get("cwd")), out.home)
+    cwd = "" if repeats_thread(row) else abbreviate_home(clean(row.get("cwd")), out.home)
     doing = activity(row) or "-"
     return {
         "THREAD": (text(row.get("thread_id")) or "-", "bold"),

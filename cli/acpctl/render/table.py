@@ -19,7 +19,7 @@ class Column(NamedTuple):
 
     ``shrink``: the end of its text that is cut first (empty: neither); the column keeps ``min_width``.
     ``yields``: the column takes no more than the others leave when each has its ``good_width``; an earlier one first.
-    ``optional``: the table drops it before another column gets narrower than its ``good_width``.
+    ``optional``: the table drops it before another column gets narrower than its ``good_width``, the last one first.
     ``drop``: the table drops it where the columns don't fit at their ``min_width``, the lowest number first (0: never).
     """
 
@@ -61,8 +61,9 @@ def fit_columns(
     ]
     good = [max(few, min(size, column.good_width)) for column, size, few in zip(columns, widths, least, strict=True)]
     shown = list(range(len(columns)))
-    if _total(good) > limit:
-        shown = [i for i in shown if not columns[i].optional]
+    for i in reversed(range(len(columns))):
+        if columns[i].optional and _total([good[i] for i in shown]) > limit:
+            shown.remove(i)
     for number in sorted({column.drop for column in columns} - {0}):
         if _total([least[i] for i in shown]) > limit:
             shown = [i for i in shown if columns[i].drop != number]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,13 @@ def confirm_count(rows: Sequence[Row], out: Output) -> bool:
     if int(answer) != len(rows):
         raise CliError(f"cannot end all sessions: there are {len(rows)}, not {int(answer)}; nothing was ended", USAGE)
     return True
+
+
+def wait_for_enter(text: str, out: Output) -> None:
+    """Show ``text`` on stderr, and return at the next line, or Ctrl-C."""
+    out.note(text, "dim", end="")
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.stdin.readline()
 
 
 def ask(question: str, out: Output, *, interrupted: str = "nothing was ended") -> str:

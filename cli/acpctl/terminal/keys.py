@@ -19,6 +19,8 @@ _NAMES: Final = {
     "\x1b[1~": "home",
     "\x1b[4~": "end",
     "\x1b[3~": "delete",
+    "\x1b[5~": "page-up",
+    "\x1b[6~": "page-down",
     "\x1bOA": "up",
     "\x1bOB": "down",
     "\x1bOC": "right",
@@ -54,10 +56,11 @@ class KeyParser:
                     keys.append(name)
                 text = text[found.end() :]
             else:
-                # Terminals write a sequence in one piece, so an escape alone is the key Esc, which has no use here.
+                # Terminals write a sequence in one piece, so an escape alone is the key Esc.
                 if len(text) > 1 and _UNFINISHED.match(text):
                     self._unfinished = text
                     break
+                keys.append("escape")
                 text = text[1:]
         return keys
 

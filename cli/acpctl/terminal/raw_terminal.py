@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from acpctl.terminal.keys import KeyParser
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType, TracebackType
 
 _STDIN: Final = 0
@@ -80,6 +82,15 @@ class RawTerminal:
             sys.stdout.flush()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Give the terminal its old modes meanwhile."""
+        self._restore_modes()
+        try:
+            yield
+        finally:
+            self._set_modes()
 
     def _set_modes(self) -> None:
         if self._open:

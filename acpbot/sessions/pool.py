@@ -14,6 +14,7 @@ from acpbot.logs import get_logger
 from acpbot.sessions.agent_choice import AgentChoice
 from acpbot.sessions.capacity import Capacity
 from acpbot.sessions.ending import KILLED, SUSPENDED, SessionEnder
+from acpbot.sessions.events import EventLog
 from acpbot.sessions.inbox import Inbox
 from acpbot.sessions.leftovers import Leftovers
 from acpbot.sessions.pauses import PAUSES, Pauses
@@ -50,7 +51,7 @@ class Pool:
 
     ``environ`` is the daemon's environment, ``clock`` gives monotonic seconds, ``wall`` Unix time, ``boottime`` seconds
     that count on while the machine sleeps. ``draining``: no new turns are accepted, those that were go on.
-    ``stopping``: every session ends, none is started.
+    ``stopping``: every session ends, none is started. ``ender``: the ends that only operators ask for.
     """
 
     def __init__(
@@ -89,16 +90,12 @@ class Pool:
             store=self.store,
             start=self._session_for,
         )
-        self._ender = SessionEnder(
-            self._table,
-            self._threads,
-            self._leftovers,
-            self._line,
-            settings=self._settings,
-            on_change=self.session_changed,
+        self._ender = self.ender = SessionEnder(
+            self._table, self._threads, self._leftovers, self._line, self._settings, on_change=self.session_changed
         )
         self._subscribers = Subscribers()
-        self._watchdog = Watchdog(clock)
+        self.events = EventLog(self.store, wall)
+        self._watchdog = Watchdog(clock, self.events)
         self._quiet_check = asyncio.Event()
         if settings.pool.remove_workspace:
             log.warning("workspaces_are_removed", workspace=str(settings.pool.workspace), key="[pool] remove_workspace")
@@ -291,6 +288,7 @@ class Pool:
         self.known_threads.used(thread_id, platform)
         if self.known_threads.take_expired(thread_id) and session.listener is not None:
             session.listener.session_started_fresh(thread_id)
+        self.events.session_started(session)
         session.open(after)
         self.session_changed(session)
         if name not in self.agents:
@@ -373,14 +371,6 @@ class Pool:
         """Drop what would let a thread resume whose session has ended or is ending; whether there was anything."""
         return self._ender.forget(thread_id)
 
-    def forget_suspended(self, thread_id: str) -> None:
-        """Forget a thread's conversation, as expiry does. Raises NotFound, Conflict (it has a session, or waits)."""
-        self._ender.forget_suspended(thread_id)
-
-    async def restart(self, thread_id: str, session_id: str) -> KillResult:
-        """As :meth:`suspend`, but what waits in the thread is kept, for the session that :meth:`ensure` starts next."""
-        return await self._ender.restart(Target(thread_id=thread_id, session_id=session_id))
-
     async def start_over(self, thread_id: str, *, agent: str | None = None) -> bool:
         """End the thread's session and forget its conversation; whether a session ran.
 
@@ -447,6 +437,7 @@ class Pool:
         thread.used_at = self._wall()
         session.options.usage.settle()
         self._subscribers.publish("gone", session.row())
+        self.events.session_ended(session, reason, detail)
         if reason == "start_failed":
             is_for_operators = thread.platform in self._threads.unlimited
             detail = detail if is_for_operators else session.detail_for_people or detail

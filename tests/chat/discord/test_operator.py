@@ -48,7 +48,7 @@ class Desk:
 
 
 async def test_a_prompt_of_an_operator_is_shown_in_the_thread_with_its_answer_below_and_notifies_nobody(tmp_path):
-    prompts = [[says("one"), END], [ASK, says("built"), END]]
+    prompts = [[says("one"), END], [ASK, {"answer": True}, says(" and built"), END]]
     async with staged(tmp_path, limits={"argv": scripted(prompts=prompts)}, notify_after_seconds=1) as scene:
         thread, desk = await scene.opens("go"), Desk(scene)
         await scene.idle(thread, 1)
@@ -59,12 +59,16 @@ async def test_a_prompt_of_an_operator_is_shown_in_the_thread_with_its_answer_be
         assert f"Waiting for <@{scene.ada.id}> or an admin." in prompt.content
         desk.actions.permit(str(thread.id), asked["request"], asked["options"][0]["option_id"], "rosa")
         end = await desk.event("turn_end")
-        assert (end["thread"], end["stop_reason"], end["text"]) == (str(thread.id), "end_turn", "built")
+        assert (end["thread"], end["stop_reason"], end["text"]) == (
+            str(thread.id),
+            "end_turn",
+            "selected yes and built",
+        )
         await scene.idle(thread, 2)
         bodies = [body.content for body in scene.bodies(thread)]
         assert bodies[1] == f"An admin asks:\n> build it\n> for <@{scene.bob.id}>"
         assert bodies[2].startswith("✅ Allowed once by an admin: ")
-        assert bodies[3] == "built"
+        assert bodies[3] == "selected yes and built"
         mentions = [body.allowed_mentions for body in scene.bodies(thread)]
         assert mentions == [{"parse": []}] * 4
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from acpbot.chat.followed_turn import TurnFollower
 from acpbot.chat.local_commands import PLATFORM as LOCAL
 from acpbot.errors import Draining, InvalidParams, NotFound
+from acpbot.sessions.views import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,8 +116,8 @@ class OperatorActions:
         """
         self._check_draining("restart a session")
         platform = self._platform_of(thread)
-        text = "An admin restarted this session."
-        result = await platform.ends.end(thread, text, partial(self._pool.restart, thread, session_id))
+        text, target = "An admin restarted this session.", Target(thread_id=thread, session_id=session_id)
+        result = await platform.ends.end(thread, text, partial(self._pool.ender.restart, target))
         if result.outcome in {"ended", "failed"} and self._pool.get(thread) is None:
             self._pool.ensure(thread, platform=platform.platform)
         return result.outcome, self.session_of(thread)
@@ -129,7 +130,7 @@ class OperatorActions:
     def forget(self, thread: str) -> None:
         """Forget the conversation of a thread without a session, which reads of it. Raises NotFound, Conflict."""
         platform = self._platform_of(thread)
-        self._pool.forget_suspended(thread)
+        self._pool.ender.forget_suspended(thread)
         platform.notice(thread, "An admin made me forget this conversation. Your next message starts a new one.")
 
     def _check_draining(self, action: str) -> None:

@@ -77,7 +77,7 @@ class Daemon:
         self._socket = socket
         self._environ = environ
         self._manager = ServiceManager(environ, self._summary)
-        self._reload = Reload(settings, reload, self._apply, self._manager)
+        self._reload = Reload(settings, reload, self._apply, self._manager, self._report_reload)
         self._started_at = time.monotonic()
         self._stop = asyncio.Event()
         self._stop_requested = False
@@ -112,11 +112,13 @@ class Daemon:
             pool, drain, address = await self._start(stack)
             drain.started = True
             self._manager.ready()
+            pool.events.record("daemon_started", detail=f"version {__version__}")
             log.info("daemon_running", version=__version__, pid=os.getpid(), socket=address or "off")
 
             await self._stop.wait()
 
             drain.begin_stop()
+            pool.events.record("daemon_stopping")
             self._manager.stopping()
             seconds = self._settings.shutdown.drain_seconds
             log.info("daemon_draining", seconds=seconds, status=self._summary())
@@ -140,6 +142,16 @@ class Daemon:
             log.warning("reload_ignored", reason="acpbot is stopping")
         else:
             self._reload.request()
+
+    def _report_reload(self, outcome: Reloaded | str) -> None:
+        if self._pool is None:
+            return
+        if isinstance(outcome, str):
+            self._pool.events.record("config_refused", detail=outcome)
+            return
+        waiting = f"; a restart is needed for {', '.join(outcome.needs_restart)}" if outcome.needs_restart else ""
+        changed = ", ".join(outcome.reloaded) or "nothing has changed"
+        self._pool.events.record("config_reloaded", detail=f"{changed}{waiting}")
 
     async def _reload_now(self) -> Reloaded:
         if self._stop.is_set():
@@ -202,6 +214,7 @@ class Daemon:
                 pool=pool,
                 chat=chat,
                 operator=operator,
+                events=pool.events,
                 drain=drain.drain,
                 reload=self._reload_now,
                 config=self._config,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from acpbot.errors import Conflict
 from acpbot.logs import get_logger
+from acpbot.times import long_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,6 +72,8 @@ class Drain:
     def _begin(self, deadline_seconds: float | None) -> None:
         self._pool.draining = True
         log.info("drain_started", deadline_seconds=deadline_seconds)
+        deadline = None if deadline_seconds is None else f"turns are cancelled after {long_duration(deadline_seconds)}"
+        self._pool.events.record("drain_started", detail=deadline)
         if deadline_seconds is not None:
             self._cancel_deadline()
             self._deadline = asyncio.get_running_loop().call_later(deadline_seconds, self._end_turns)
@@ -82,6 +85,7 @@ class Drain:
         if self._pool.draining:
             self._pool.draining = False
             log.info("drain_ended")
+            self._pool.events.record("drain_ended")
             self._on_ended()
 
     def _end_turns(self) -> None:

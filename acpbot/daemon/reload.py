@@ -98,11 +98,14 @@ class Reload:
         load: Callable[[], Settings],
         apply: Callable[[Settings], None],
         manager: ServiceManager,
+        report: Callable[[Reloaded | str], None] = lambda _outcome: None,
     ) -> None:
+        """``report`` gets what became of each configuration that was read: that, or why it was refused."""
         self._in_force = settings
         self._load = load
         self._apply = apply
         self._manager = manager
+        self._report = report
         self._requested = asyncio.Event()
         self._waiting: list[asyncio.Future[Reloaded]] = []
         self.problem: str | None = None
@@ -149,6 +152,7 @@ class Reload:
     def _refuse(self, problem: str) -> None:
         self.problem = problem
         log.error("config_refused", reason=problem)
+        self._report(problem)
 
     def _take(self, wanted: Settings) -> Reloaded:
         merged = merge(self._in_force, wanted)
@@ -161,7 +165,9 @@ class Reload:
         if waiting:
             log.warning("config_needs_restart", keys=", ".join(waiting))
         log.info("config_reloaded", source=wanted.source, changed=", ".join(changed) or "-")
-        return Reloaded(changed, waiting)
+        reloaded = Reloaded(changed, waiting)
+        self._report(reloaded)
+        return reloaded
 
 
 def _answer(waiting: list[asyncio.Future[Reloaded]], answer: Reloaded | Exception) -> None:

@@ -16,7 +16,7 @@ from acpbot.management import audit
 from acpbot.management.connection import Answer
 from acpbot.management.method import Call
 from acpbot.management.methods import audit as audit_methods
-from acpbot.management.methods import chat, daemon, health, operator, sessions, watch
+from acpbot.management.methods import chat, daemon, events, health, operator, sessions, watch
 from acpbot.management.protocol import error_line, result_line
 from acpbot.storage.store import DENIED
 
@@ -55,6 +55,8 @@ class Dispatcher:
         }
         if services.chat is not None:
             self.methods |= chat.METHODS
+        if services.events is not None:
+            self.methods |= events.METHODS
         if services.operator is not None:
             self.methods |= operator.METHODS
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from acpbot.sessions.session import Session
     from acpbot.sessions.views import Detail, KillResult, PoolCounts, Row, Target
     from acpbot.sessions.watcher import Watcher
+    from acpbot.storage.records import EventRecord
 
 
 class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -154,6 +155,16 @@ class Operator(Protocol):
         """Forget the conversation of a thread without a session. Raises NotFound, Conflict."""
 
 
+class Events(Protocol):
+    """What methods need of :class:`acpbot.sessions.events.EventLog`."""
+
+    def latest(self, limit: int, since: str = "") -> list[EventRecord]:
+        """The last events that are not older than ``since``, oldest first."""
+
+    def follow(self, follower: Callable[[EventRecord], None], /) -> Callable[[], None]:
+        """Call ``follower`` with each event from now on; returns the function that ends this."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Services:
     """Everything that the daemon lends to the wire. Methods whose service is ``None`` are not served.
@@ -172,6 +183,7 @@ class Services:
     pool: Sessions
     chat: Chat | None = None
     operator: Operator | None = None
+    events: Events | None = None
     drain: Callable[..., DaemonState] | None = None
     reload: Callable[[], Awaitable[msgspec.Struct]] | None = None
     config: Callable[[], dict[str, Any]] | None = None

@@ -42,8 +42,8 @@ class SessionEnder:
         threads: ThreadRegistry,
         leftovers: Leftovers,
         line: WaitingLine,
-        *,
         settings: SettingsInForce,
+        *,
         on_change: Callable[[Session], None],
     ) -> None:
         self._table = table
@@ -101,7 +101,7 @@ class SessionEnder:
         return True
 
     def forget_suspended(self, thread_id: str) -> None:
-        """As :meth:`Pool.forget_suspended`."""
+        """Forget a thread's conversation, as expiry does. Raises NotFound, Conflict (it has a session, or waits)."""
         thread = self._threads.by_id.get(thread_id)
         if thread is None:
             raise NotFound(f"cannot find thread {thread_id[:80]!r}")
@@ -112,7 +112,10 @@ class SessionEnder:
         self._threads.remove_folder(thread, self._settings.now)
 
     async def restart(self, target: Target) -> KillResult:
-        """As :meth:`Pool.restart`. The thread has the first place in the line until its session has ended."""
+        """As :meth:`Pool.suspend`, but what waits is kept for the session that :meth:`Pool.ensure` starts next.
+
+        The thread has the first place in the line until its session has ended.
+        """
         thread_id, session = target.thread_id, self._table.current.get(target.thread_id)
         if session is None or session.session_id != target.session_id:
             return self._leftovers.untouched(target, "already_gone" if session is None else "conflict")

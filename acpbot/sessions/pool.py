@@ -12,6 +12,7 @@ from acpbot.logs import get_logger
 from acpbot.sessions.agent_choice import AgentChoice
 from acpbot.sessions.capacity import Capacity
 from acpbot.sessions.ending import KILLED, SUSPENDED, SessionEnder
+from acpbot.sessions.events import EventLog
 from acpbot.sessions.inbox import Inbox
 from acpbot.sessions.kept_output import KeptOutput
 from acpbot.sessions.leftovers import Leftovers
@@ -50,7 +51,8 @@ class Pool:
 
     ``environ`` is the daemon's environment, ``clock`` gives monotonic seconds, ``wall`` Unix time, ``boottime`` seconds
     that count on while the machine sleeps. ``draining``: no new turns are accepted, those that were go on.
-    ``stopping``: every session ends, none is started. ``kept``: the last output of each thread.
+    ``stopping``: every session ends, none is started. ``kept``: the last output of each thread. ``ender``: the ends
+    that only operators ask for.
     """
 
     def __init__(
@@ -91,16 +93,12 @@ class Pool:
             store=self.store,
             start=self._session_for,
         )
-        self._ender = SessionEnder(
-            self._table,
-            self._threads,
-            self._leftovers,
-            self._line,
-            settings=self._settings,
-            on_change=self.session_changed,
+        self._ender = self.ender = SessionEnder(
+            self._table, self._threads, self._leftovers, self._line, self._settings, on_change=self.session_changed
         )
         self._subscribers = Subscribers()
-        self._watchdog = Watchdog(clock)
+        self.events = EventLog(self.store, wall)
+        self._watchdog = Watchdog(clock, self.events)
         self._quiet_check = asyncio.Event()
         if settings.pool.remove_workspace:
             log.warning("workspaces_are_removed", workspace=str(settings.pool.workspace), key="[pool] remove_workspace")
@@ -301,6 +299,7 @@ class Pool:
         self.known_threads.used(thread_id, platform)
         if self.known_threads.take_expired(thread_id) and session.listener is not None:
             session.listener.session_started_fresh(thread_id)
+        self.events.session_started(session)
         session.open(after)
         self.session_changed(session)
         if name not in self.agents:
@@ -377,14 +376,6 @@ class Pool:
         """Drop what would let a thread resume whose session has ended or is ending; whether there was anything."""
         return self._ender.forget(thread_id)
 
-    def forget_suspended(self, thread_id: str) -> None:
-        """Forget a thread's conversation, as expiry does. Raises NotFound, Conflict (it has a session, or waits)."""
-        self._ender.forget_suspended(thread_id)
-
-    async def restart(self, thread_id: str, session_id: str) -> KillResult:
-        """As :meth:`suspend`, but what waits in the thread is kept, for the session that :meth:`ensure` starts next."""
-        return await self._ender.restart(Target(thread_id=thread_id, session_id=session_id))
-
     async def start_over(self, thread_id: str, *, agent: str | None = None) -> bool:
         """End the thread's session and forget its conversation; whether a session ran.
 
@@ -453,6 +444,7 @@ class Pool:
         session.options.usage.settle()
         self._subscribers.publish("gone", session.row())
         self.watcher.session_ended(thread.agent, reason)
+        self.events.session_ended(session, reason, detail)
         end = session_over(reason, detail, session.detail_for_people)
         if thread.platform not in self._threads.unlimited:
             detail = end.error

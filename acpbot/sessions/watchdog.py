@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from acpbot.config.settings import PoolSettings
+    from acpbot.sessions.events import EventLog
     from acpbot.sessions.session import Session
 
 log = get_logger(__name__)
@@ -24,8 +25,9 @@ _NOT_STOPPED: Final = "The agent didn't stop when asked, so I ended its session.
 class Watchdog:
     """Looks at sessions and acts on them. ``reported``: the ids of those whose silent turn was reported."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], events: EventLog) -> None:
         self.reported: set[str] = set()
+        self._events = events
         self._clock = clock
 
     def check(self, sessions: Iterable[Session], settings: PoolSettings) -> None:
@@ -68,6 +70,7 @@ class Watchdog:
         reason = f"The agent was silent for {long_duration(seconds)}"
         if session.session_id not in self.reported:
             self.reported.add(session.session_id)
+            self._events.session_stuck(session, seconds, turns.calls.activity)
             log.warning("turn_stuck", **fields, verdict=verdict, silent_seconds=seconds, activity=turns.calls.activity)
             if verdict == "notify":
                 session.report_stuck()

@@ -134,6 +134,23 @@ class PostRecord(msgspec.Struct, frozen=True, kw_only=True):
     pings: str | None = None
 
 
+class EventRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One thing that mattered: to a session, or to the daemon. ``id`` grows; ``at``: RFC 3339 UTC.
+
+    ``reason``: why, as one word of the kind's own; ``exit_code`` as the leader's; ``detail``: more of it, as one line.
+    """
+
+    id: int
+    at: str
+    kind: str
+    thread_id: str | None = None
+    session_id: str | None = None
+    agent: str | None = None
+    reason: str | None = None
+    exit_code: int | None = None
+    detail: str | None = None
+
+
 class RestoredState(msgspec.Struct):
     """What an earlier daemon stored. ``seen`` and ``read_up_to`` are by platform: see :meth:`Store.read_up_to`."""
 
@@ -143,5 +160,6 @@ class RestoredState(msgspec.Struct):
     processes: list[ProcessRecord] = []
     turns: list[TurnRecord] = []
     posts: list[PostRecord] = []
+    events: list[EventRecord] = []
     seen: dict[str, set[int]] = {}
     read_up_to: dict[str, int] = {}

@@ -21,6 +21,7 @@ from acpbot.storage.database import Database, damaged
 from acpbot.storage.history import AuditEntry, read_audit
 from acpbot.storage.records import (
     CostRecord,
+    EventRecord,
     KnownThread,
     LastEnd,
     PostRecord,
@@ -47,6 +48,8 @@ PROMPTS_MOST: Final = 10_000
 """Threads whose last prompt is among so many of all threads keep it."""
 PROMPT_FILES_MOST: Final = 100
 """The files of so many prompts are kept."""
+EVENTS_MOST: Final = 1000
+"""How many events are kept."""
 
 MIGRATIONS: Final = (
     """
@@ -112,11 +115,19 @@ MIGRATIONS: Final = (
     ALTER TABLE threads ADD COLUMN last_end TEXT;
     CREATE TABLE outputs (thread_id TEXT PRIMARY KEY, lines BLOB NOT NULL) STRICT, WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE events (
+        id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, thread_id TEXT, session_id TEXT, agent TEXT,
+        reason TEXT, exit_code INTEGER, detail TEXT
+    ) STRICT;
+    """,
 )
 
 _CHOSEN: Final = msgspec.json.Decoder(dict[str, str])
 _LAST_END: Final = msgspec.json.Decoder(LastEnd)
 _THREAD: Final = ", ".join(ThreadRecord.__struct_fields__)
+_EVENT: Final = ", ".join(EventRecord.__struct_fields__)
+_SAVE_EVENT: Final = f"INSERT INTO events ({_EVENT}) VALUES ({', '.join('?' * len(EventRecord.__struct_fields__))})"  # noqa: S608 - the same
 _POST: Final = ", ".join(PostRecord.__struct_fields__)
 _THREAD_MARKS: Final = ", ".join("?" * len(ThreadRecord.__struct_fields__))
 _SAVE_THREAD: Final = f"INSERT OR REPLACE INTO threads ({_THREAD}) VALUES ({_THREAD_MARKS})"  # noqa: S608 - our own names
@@ -308,6 +319,13 @@ class Store:
         self._write("INSERT OR REPLACE INTO marks VALUES (?, ?)", platform, message_id)
         self._write("DELETE FROM seen WHERE platform = ? AND message_id <= ?", platform, message_id)
 
+    # Events.
+
+    def save_event(self, record: EventRecord) -> None:
+        """Keep an event; the last ``EVENTS_MOST`` are kept."""
+        self._write(_SAVE_EVENT, *msgspec.structs.astuple(record))
+        self._write("DELETE FROM events WHERE id <= ?", record.id - EVENTS_MOST)
+
     # Audit.
 
     def audited(self, uid: int | None, pid: int | None, method: str, target: str, outcome: str) -> None:
@@ -379,6 +397,8 @@ def _restored(database: Database) -> RestoredState:
         state.turns.append(TurnRecord(*row))
     for row in database.read(f"SELECT {_POST} FROM posts ORDER BY sequence"):  # noqa: S608 - the same
         state.posts.append(PostRecord(**dict(zip(PostRecord.__struct_fields__, row, strict=True))))
+    for row in database.read(f"SELECT {_EVENT} FROM events ORDER BY id"):  # noqa: S608 - the same
+        state.events.append(EventRecord(**dict(zip(EventRecord.__struct_fields__, row, strict=True))))
     for row in database.read("SELECT session_id, pid, start_time, boot_id FROM processes"):
         state.processes.append(ProcessRecord(*row))
     for platform, message_id in database.read("SELECT platform, message_id FROM seen"):

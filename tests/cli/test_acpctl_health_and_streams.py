@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
+import os
 import signal
 import subprocess
 
@@ -50,7 +50,7 @@ def test_a_missing_method_is_reported_in_one_line(path, acpctl):
     with FakeDaemon(path, row("1310203040506071234"), capabilities=["sessions.list", "sessions.get"]):
         for command, method in {
             ("tail", "1234"): "sessions.tail",
-            ("events",): "sessions.watch",
+            ("events",): "events.list",
             ("health",): "health.get",
             ("drain",): "daemon.drain",
             ("cancel", "1234"): "sessions.cancel",
@@ -251,31 +251,6 @@ def test_a_stream_reports_a_closed_connection(daemon):
     assert (code, out) == (6, "")
     assert err.startswith("cannot go on: acpbot at ")
     assert err.count("\n") == 1
-
-
-def test_events_are_printed_as_they_come(daemon):
-    running = Running("events")
-    daemon.wait_for("sessions.watch")
-    busy = row("1310203040506075678", "busy", activity="make test", queued=2)
-    daemon.notify("sessions.event", {"seq": 1, "event": "changed", "session": busy})
-    assert re.fullmatch(r"\d\d:\d\d:\d\d  1310203040506075678  busy +make test  2 queued\n", running.line())
-    daemon.notify("sessions.event", {"seq": 2, "event": "changed", "session": {**busy, "turn_seconds": 99.0}})
-    end = {"at": "?", "reason": "crashed", "exit_code": 3, "detail": "no memory"}
-    daemon.notify("sessions.event", {"seq": 3, "event": "gone", "session": {**busy, "last_end": end}})
-    assert re.search(r"gone +exited with 3: no memory\n", running.line())
-    daemon.notify("sessions.event", {"seq": 9, "event": "snapshot", "sessions": [busy], "max_sessions": 32})
-    assert running.line().endswith("some events were missed; now 1 of 32 sessions: 1 busy\n")
-    code, out, err = running.interrupted()
-    assert (code, out, err) == (130, "", "2 of 32 sessions: 1 busy, 1 idle\n")
-
-
-def test_events_as_json_are_what_the_daemon_sent(daemon):
-    running = Running("events", "-o", "json")
-    daemon.wait_for("sessions.watch")
-    event = {"seq": 1, "event": "changed", "session": row("1")}
-    daemon.notify("sessions.event", event)
-    assert json.loads(running.line()) == event
-    assert running.interrupted() == (130, "", "")
 
 
 def test_sessions_watch_writes_one_object_a_line(daemon):

@@ -17,6 +17,7 @@ COMMANDS = {
     "doctor": ["doctor"],
     "kill": ["kill", "12345678", "--yes"],
     "audit": ["audit"],
+    "events": ["events", "--no-follow"],
     "config": ["config"],
     "reload": ["reload"],
     "send": ["send", "12345678", "hi", "--allow"],
@@ -40,6 +41,10 @@ def hostile(text: str) -> dict:
 
 def audit_entry(text: str) -> dict:
     return {"id": 1, "at": text, "uid": None, "pid": None, "method": text, "target": text, "outcome": text}
+
+
+def event(text: str) -> dict:
+    return {"at": text, "kind": text, "thread_id": text, "agent": text, "reason": text, "detail": text}
 
 
 def options(text: str) -> list[dict]:
@@ -72,6 +77,7 @@ def test_nothing_that_a_command_prints_hides_anything(path, acpctl, name):
         daemon.on("health.get", lambda *_: health(version=current[0]))
         daemon.on("sessions.send", lambda _, client: send(client, current[0]))
         daemon.on("audit.list", lambda *_: {"entries": [audit_entry(current[0])], "more": False})
+        daemon.on("events.list", lambda *_: {"events": [event(current[0])]})
         daemon.on("config.get", lambda *_: {"path": current[0], "config": {current[0]: [current[0]]}})
         daemon.on("daemon.reload", lambda *_: {"reloaded": [current[0]], "needs_restart": [current[0]]})
         daemon.on("sessions.permit", lambda *_: {})

@@ -75,6 +75,39 @@ async def test_a_person_in_discord_and_an_operator_in_a_shell(server, tmp_path):
     assert server.token not in daemon.log.read_text()
 
 
+async def test_an_operator_begins_a_thread_permits_its_tool_and_goes_on_there_from_the_shell(server, tmp_path):
+    guild = server.make_guild("home")
+    channel = server.make_channel(guild, "general")
+    ada = server.make_user("ada", guild)
+    daemon = await asyncio.to_thread(DaemonProcess, tmp_path / "d", config(server, ada, allow_all_channels=True))
+    with daemon:
+        await server.wait_until_connected()
+        prompt = "tool echo built; say done"
+        sent = await asyncio.to_thread(acpctl, daemon, "send", "--channel", f"<#{channel.id}>", prompt, "-o", "json")
+        assert sent.returncode == 0, sent.stderr
+        thread = await server.wait_for_thread(channel)
+        assert json.loads(sent.stdout) == {"thread_id": str(thread.id), "queued": 0}
+        (starter,) = server.messages_in(channel, by=server.bot)
+        assert starter.content.endswith(f" asks: {prompt}")
+        assert starter.content.startswith("An admin (`")
+
+        await server.wait_for_message(thread, lambda message: "Waiting for an admin." in message.content)
+        permitted = await asyncio.to_thread(acpctl, daemon, "permit", str(thread.id), "--allow")
+        assert permitted.stdout == f"{thread.id}  allow once: echo built\n", permitted.stderr
+        await server.wait_for_message(thread, lambda message: message.content.startswith("✅ Allowed once by an admin"))
+        await server.wait_for_message(thread, lambda message: "done" in message.content)
+
+        answered = await asyncio.to_thread(acpctl, daemon, "send", str(thread.id), "say more", "--wait")
+        assert (answered.returncode, answered.stdout) == (0, "more\n"), answered.stderr
+        await server.wait_for_message(thread, lambda message: message.content == "An admin asks: say more")
+        await server.wait_for_message(thread, lambda message: message.content == "more")
+        ada.says(thread, "say and I go on")
+        await server.wait_for_message(thread, lambda message: message.content == "and I go on")
+        assert server.rate_limited == []
+        assert await asyncio.to_thread(daemon.stop) == 0
+    assert "Traceback" not in daemon.log.read_text()
+
+
 async def test_the_daemon_serves_while_discord_is_away(server, tmp_path):
     guild = server.make_guild("home")
     ada = server.make_user("ada", guild)

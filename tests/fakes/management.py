@@ -27,6 +27,7 @@ METHODS = [
     "config.get",
     "daemon.drain",
     "daemon.reload",
+    "events.list",
     "health.get",
     "sessions.cancel",
     "sessions.forget",

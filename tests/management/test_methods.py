@@ -39,17 +39,17 @@ async def test_hello_comes_first(client):
             "access": "admin",
             "capabilities": [
                 "audit.list", "chat.command", "chat.conversations", "chat.leave", "chat.open", "chat.permit",
-                "chat.send", "config.get", "daemon.drain", "daemon.reload", "health.get", "sessions.answer",
-                "sessions.cancel", "sessions.forget", "sessions.get", "sessions.kill", "sessions.list",
-                "sessions.permit", "sessions.restart", "sessions.send", "sessions.suspend", "sessions.tail",
-                "sessions.watch",
+                "chat.send", "config.get", "daemon.drain", "daemon.reload", "events.list", "health.get",
+                "sessions.answer", "sessions.cancel", "sessions.forget", "sessions.get", "sessions.kill",
+                "sessions.list", "sessions.permit", "sessions.restart", "sessions.send", "sessions.suspend",
+                "sessions.tail", "sessions.watch",
             ],
         },
     }  # fmt: skip
 
 
 async def test_a_method_without_its_service_is_not_served(make_harness):
-    harness = await make_harness(chat=None, operator=None, drain=None, reload=None, config=None)
+    harness = await make_harness(chat=None, operator=None, events=None, drain=None, reload=None, config=None)
     client = await harness.client()
     assert client.hello["params"]["capabilities"] == [
         "audit.list", "health.get", "sessions.answer", "sessions.cancel", "sessions.get", "sessions.kill",

@@ -172,15 +172,22 @@ def test_a_real_daemon_speaks_as_documented(tmp_path):
         assert differences(sent, answers["sessions.send"]) == []
         live["daemon.reload"] = wire.call("daemon.reload")
         live["audit.list"] = wire.call("audit.list", thread="demo")
+        live["events.list"] = wire.call("events.list", follow=True)
         shown = wire.call("config.get")
         assert shown["path"] == str(daemon.config)
         assert shown["config"]["pool"]["max_sessions"] == 10
         live["sessions.kill"] = wire.call("sessions.kill", targets=[target], grace_seconds=0.2)
+        wire.notifications = [one for one in wire.notifications if one["method"] == "events.event"]
         live["daemon.drain"] = wire.call("daemon.drain", on=True, deadline_seconds=60)
         assert "daemon.drain" in wire.hello["params"]["capabilities"]
         for method, result in live.items():
             assert differences(result, answers[method]) == [], method
         assert live["sessions.get"]["session"]["process_tree"]
+        kinds = [event["kind"] for event in live["events.list"]["events"]]
+        assert kinds[:2] == ["daemon_started", "session_started"]
+        events = [one["params"] for one in wire.notifications if one["method"] == "events.event"]
+        assert [event["kind"] for event in events] == ["session_ended", "drain_started"]
+        assert all(differences(event, documented("events.event")) == [] for event in events)
 
 
 def test_the_chat_events_of_a_real_daemon_are_as_documented(tmp_path):

@@ -322,7 +322,7 @@ async def test_a_kill_that_forgets_and_an_operators_forget_remove_the_folder_and
         assert harness.events.removals == [], "there is nothing to announce"
         await kill(harness, "1001", forget=True)
         await kill(harness, "1002")
-        harness.pool.forget_suspended("1002")
+        harness.pool.ender.forget_suspended("1002")
         await kill(harness, "1003")
         assert harness.pool.forget("1003")
         await harness.pool.start_over("1004")
@@ -334,11 +334,11 @@ async def test_forget_takes_a_suspended_thread_only_and_without_the_key_keeps_it
     async with started(tmp_path) as harness:
         await harness.turn("1001", "say a")
         with pytest.raises(Conflict, match="cannot forget 1001: it has a session"):
-            harness.pool.forget_suspended("1001")
+            harness.pool.ender.forget_suspended("1001")
         with pytest.raises(NotFound):
-            harness.pool.forget_suspended("1002")
+            harness.pool.ender.forget_suspended("1002")
         await kill(harness, "1001")
-        harness.pool.forget_suspended("1001")
+        harness.pool.ender.forget_suspended("1001")
         assert harness.pool.rows(suspended=True) == []
         await harness.pool.close()
     assert [path.name for path in (tmp_path / "workspaces").iterdir()] == ["1001"]
@@ -350,13 +350,13 @@ async def test_a_restart_cancels_the_running_turn_and_keeps_those_that_wait_for_
         await running.running.wait()
         waiting = harness.send("1001", "say later")
         first = harness.session("1001").session_id
-        assert (await harness.pool.restart("1001", "s-other")).outcome == "conflict"
-        assert (await harness.pool.restart("1001", first)).outcome == "ended"
+        assert (await harness.pool.ender.restart(Target(thread_id="1001", session_id="s-other"))).outcome == "conflict"
+        assert (await harness.pool.ender.restart(Target(thread_id="1001", session_id=first))).outcome == "ended"
         assert running.end.stop_reason == "cancelled"
         await waiting.over.wait()
         assert (waiting.end.stop_reason, waiting.text) == ("end_turn", "later")
         assert harness.session("1001").session_id != first
-        assert (await harness.pool.restart("1001", first)).outcome == "conflict"
+        assert (await harness.pool.ender.restart(Target(thread_id="1001", session_id=first))).outcome == "conflict"
         await harness.pool.close()
 
 

@@ -15,6 +15,7 @@ from acpbot.management.listener import Listener
 from acpbot.management.method import Services
 from acpbot.management.protocol import Limits
 from acpbot.management.server import ManagementServer
+from acpbot.sessions.events import EventLog
 from acpbot.storage.store import Store
 from tests.fakes.pool import FakeDrain, FakeHub, FakeOperator, FakePool, FakeReload, make_health_inputs, make_row
 
@@ -39,6 +40,7 @@ class Harness:
         self.pool = FakePool(make_row(THREAD))
         self.hub = FakeHub()
         self.operator = FakeOperator(self.pool)
+        self.events = EventLog(Store(), lambda: 1_795_000_000.0)
         self.drain = FakeDrain()
         self.reload = FakeReload()
         self.state: DaemonState = "running"
@@ -47,6 +49,7 @@ class Harness:
             "audit": Audit(Store()),
             "chat": self.hub,
             "operator": self.operator,
+            "events": self.events,
             "drain": self.drain.drain,
             "reload": self.reload.now,
             "config": lambda: {"path": "/etc/acpbot/config.toml", "config": CONFIG},

@@ -1,74 +1,117 @@
-"""`acpctl events`: the changes of the sessions, a line each."""
+"""`acpctl events`: what matters of sessions and of acpbot, a line each: what was lately, then live."""
 
-from typing import Any, Final
+from datetime import UTC
+from typing import Annotated, Any, Final
 
 import typer
 
-from acpctl.client import objects
-from acpctl.exit_codes import DONE
+from acpctl.errors import CliError
+from acpctl.exit_codes import DONE, USAGE
 from acpctl.options import OutputFormat, global_options
-from acpctl.quantities import count
+from acpctl.quantities import number
 from acpctl.render.output import Output
-from acpctl.render.session_rows import last_end_text, state_cell, summary
-from acpctl.text import clean, width
-from acpctl.times import time_of_day_now
+from acpctl.text import clean
+from acpctl.times import local_time, moment
 
-_STATE_WIDTH: Final = 11
+EPILOG = (
+    "Examples: `acpctl events`; `acpctl events --since 2h --no-follow`; "
+    "`acpctl events --since 1d --no-follow -o json | jq 'select(.reason == \"crashed\")'`."
+)
+
+_MOST: Final = 1000
+_LATELY: Final = 20
+_WORDS: Final = {  # by kind: what is shown, and its style
+    "daemon_started": ("acpbot started", "bold"),
+    "daemon_stopping": ("acpbot stops", "bold"),
+    "session_started": ("started", "green"),
+    "session_ended": ("ended", ""),
+    "session_stuck": ("stuck", "alert"),
+    "drain_started": ("drain begun", "yellow"),
+    "drain_ended": ("drain ended", "yellow"),
+    "config_reloaded": ("reloaded", ""),
+    "config_refused": ("config refused", "alert"),
+}
+_WIDTH: Final = 14
+_TROUBLE: Final = frozenset({"crashed", "stuck", "start_failed"})
+
+Event = dict[str, Any]
 
 
-def run(context: typer.Context, *, output: OutputFormat = "table") -> int:
-    """Show changes of sessions as they happen."""
+def run(
+    context: typer.Context,
+    *,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="From then on: 10m, 2h, 3d ago, or RFC 3339.")
+    ] = None,
+    lines: Annotated[
+        int | None,
+        typer.Option(
+            "-n",
+            "--lines",
+            min=0,
+            max=_MOST,
+            metavar="N",
+            help="So many of what was before. [default: 20, or all since]",
+        ),
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on, until Ctrl-C.")] = True,
+    output: OutputFormat = "table",
+) -> int:
+    """Show what matters, as it happens.
+
+    Starts and ends of sessions with their reasons, stuck turns, drains, reloads: what was lately, then live.
+    """
+    count = (_LATELY if since is None else _MOST) if lines is None else lines
+    params: dict[str, Any] = {"limit": max(count, 1), "follow": follow}
+    if since is not None:
+        params["since"] = _utc(since)
     options = global_options(context)
     out = options.out
     with options.connect() as connection:
-        connection.require("sessions.watch", "watch events")
-        start = connection.call("sessions.watch")
-        if output != "json":
-            rows = connection.parse_rows(start, "sessions", "sessions.watch")
-            out.note(summary(rows, start.get("max_sessions")), "dim")
-        formatter = _EventFormatter(out)
-        while not out.reader_gone:
+        connection.require("events.list", "show events")
+        answer = connection.call("events.list", params)
+        for event in connection.parse_rows(answer, "events", "events.list")[: count or 0]:
+            _write(event, out, output)
+        while follow and not out.reader_gone:
             for message in connection.receive():
-                event = message.get("params")
-                if message.get("method") != "sessions.event" or not isinstance(event, dict):
-                    continue
-                if output == "json":
-                    out.json(event, line=True)
-                elif line := formatter.line(event):
-                    out.data(line)
+                new = message.get("params")
+                if message.get("method") == "events.event" and isinstance(new, dict):
+                    _write(new, out, output)
     return DONE
 
 
-class _EventFormatter:
-    """Formats events; skips one that changes nothing of the thread's last line."""
+def _utc(since: str) -> str:
+    """The time that ``since`` means, as the daemon takes it."""
+    at = moment(since)
+    if at is None:
+        raise CliError(f"cannot read {clean(since)!r} as a time: give 10m, 2h, 3d, or RFC 3339", USAGE)
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
-    def __init__(self, out: Output) -> None:
-        self._out = out
-        self._last: dict[str, tuple[str, ...]] = {}  # by thread id
 
-    def line(self, event: dict[str, Any]) -> str:
-        """The line of an event; empty for a skipped one."""
-        at = self._out.paint(time_of_day_now(), "dim")
-        if event.get("event") == "snapshot":
-            now = summary(objects(event.get("sessions")), event.get("max_sessions"))
-            return f"{at}  some events were missed; now {now}"
-        row = event.get("session")
-        if not isinstance(row, dict):
-            return ""
-        gone = event.get("event") == "gone"
-        thread = clean(row.get("thread_id"))
-        state, style = state_cell({**row, "state": "gone"} if gone else row, self._out)
-        shown = (
-            state,
-            last_end_text(row.get("last_end")) if gone else clean(row.get("waiting_for") or row.get("activity")),
-            f"{count(row['queued'])} queued" if row.get("queued") and not gone else "",
-            f"({clean(row['title'])})" if row.get("title") else "",
-        )
-        if self._last.get(thread) == shown:
-            return ""
-        self._last[thread] = shown
-        if gone:
-            del self._last[thread]
-        padding = " " * (_STATE_WIDTH - width(state))
-        rest = "  ".join(part for part in shown[1:] if part)
-        return f"{at}  {self._out.paint(thread, 'bold')}  {self._out.paint(state, style)}{padding}  {rest}".rstrip()
+def _write(event: Event, out: Output, output: str) -> None:
+    if output == "json":
+        out.json(event, line=True)
+        return
+    at, kind = clean(event.get("at")), clean(event.get("kind"))
+    word, style = _WORDS.get(kind, (kind.replace("_", " "), ""))
+    if event.get("reason") in _TROUBLE:
+        style = "alert"
+    parts = [
+        out.paint(local_time(at) if out.terminal else at, "dim"),
+        out.paint(word.ljust(_WIDTH), style),
+        out.paint(clean(event.get("thread_id") or ""), "bold"),
+        _why(event),
+    ]
+    out.data("  ".join(part for part in parts if part).rstrip())
+
+
+def _why(event: Event) -> str:
+    """``crashed (exit code 3): out of memory``."""
+    reason, detail = clean(event.get("reason") or ""), clean(event.get("detail") or "")
+    code = number(event.get("exit_code"))
+    if event.get("kind") == "session_started":
+        agent = clean(event.get("agent") or "")
+        return ", ".join(part for part in (agent, reason) if part)
+    if reason == "crashed" and code is not None:
+        reason += f" (signal {-code:.0f})" if code < 0 else f" (exit code {code:.0f})"
+    return ": ".join(part for part in (reason, detail) if part)

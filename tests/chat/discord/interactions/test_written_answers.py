@@ -78,7 +78,8 @@ async def test_anybody_elses_yes_does_nothing_and_is_explained(scene: Scene):
 
 async def test_a_bots_yes_is_no_answer(tmp_path):
     async with staged(tmp_path, allow_bot_messages="all") as scene:
-        robot = scene.server.make_bot("robot", scene.guild)
+        robot = scene.server.make_user("robot", scene.guild)
+        robot.bot = True
         thread, message = await asked(scene)
         robot.says(thread, "yes", reply_to=message)
         await scene.server.wait_for(lambda: scene.harness.row(str(thread.id)).queued == 1)

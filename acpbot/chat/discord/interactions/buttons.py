@@ -295,11 +295,11 @@ def unasked(ask: PermissionRequest) -> str:
     return f"❌ I couldn't ask for this permission here, so it was rejected: {code(ask.line, _TITLE_LINE_MAX)}"
 
 
-def not_yours(asker_id: str) -> str:
-    """Answer to a click of somebody who may not answer this request."""
-    if not _ID.fullmatch(asker_id):
-        return "Only an admin of the bot can answer this one."
-    return f"Only {mention(asker_id)} or an admin of the bot can answer this one."
+def not_yours(*people: str | None) -> str:
+    """Answer to somebody who may not answer this request: only these people (ids, perhaps unknown) and admins may."""
+    named = [mention(one) for one in dict.fromkeys(people) if one is not None and _ID.fullmatch(one)]
+    people_or = f"{', '.join(named)} or " if named else ""
+    return f"Only {people_or}an admin of the bot can answer this one."
 
 
 def answered_already(outcome: PermissionOutcome, answered_by: str | None = None) -> str:

@@ -120,7 +120,7 @@ class PermissionPrompts:
         elif prompt is None:
             await remove_buttons(interaction, buttons.STALE)
         elif not access.may_control(self._settings.discord, author, source, prompt.asker_id):
-            await whisper(interaction, buttons.not_yours(prompt.asker_id))
+            await whisper(interaction, buttons.not_yours(prompt.asker_id, source.owner_id))
         elif prompt.ask.outcome is not None:
             await whisper(interaction, buttons.answered_already(prompt.ask.outcome, prompt.ask.answered_by))
         elif pressed.index >= len(prompt.ask.options):
@@ -138,7 +138,7 @@ class PermissionPrompts:
         if prompt is None or kinds is None:
             return buttons.STALE
         if not access.may_control(self._settings.discord, author, source, prompt.asker_id):
-            return buttons.not_yours(prompt.asker_id)
+            return buttons.not_yours(prompt.asker_id, source.owner_id)
         if prompt.ask.withheld is not None and kinds == permissions.ALLOW:
             return f"It can't be allowed: {prompt.ask.withheld}."
         option = buttons.meant(prompt.ask.options, kinds)

@@ -126,7 +126,7 @@ class QuestionPrompts:
         if prompt is None or number is None:
             return buttons.STALE
         if not access.may_control(self._settings.discord, author, source, prompt.asker_id):
-            return buttons.not_yours(prompt.asker_id)
+            return buttons.not_yours(prompt.asker_id, source.owner_id)
         field = prompt.question.form.fields[number]
         if field.secret:
             return question_text.BY_WINDOW
@@ -158,7 +158,7 @@ class QuestionPrompts:
         elif prompt is None:
             await remove_buttons(interaction, buttons.STALE)
         elif not access.may_control(self._settings.discord, author, source, prompt.asker_id):
-            await whisper(interaction, buttons.not_yours(prompt.asker_id))
+            await whisper(interaction, buttons.not_yours(prompt.asker_id, source.owner_id))
         elif prompt.question.outcome is not None:
             await whisper(interaction, question_text.answered_already(prompt.question))
         elif pressed.verb == "fill" and prompt.layout.texts(pressed.number):

@@ -273,6 +273,8 @@ class ChannelQueue(SideTasks):
         content = post.wanted[0]
         if error.is_about_content and not post.growing and post.as_file and post.file is None and content.strip():
             self._deliver_as_file(content, is_new=is_new)
+        if post.message_id is not None and error.is_about_content and not post.growing and post.sent[1]:
+            self.show_buttons(post.message_id, ())
         post.file = None
         self._store.post_settled(post.nonce)
         if post.on_refused is not None:

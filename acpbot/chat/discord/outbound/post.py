@@ -244,8 +244,11 @@ class Post:
         self.frozen = False
         if delivered:
             self.delivered = self.wanted
-        elif components is not None and self.delivered is not None:
-            self.delivered = self.delivered[0], components
+        elif components is not None:
+            if self.growing and self.wanted[1]:
+                self.wanted = self.wanted[0], components
+            if self.delivered is not None:
+                self.delivered = self.delivered[0], components
         self._on_change(self)
 
     def retract(self) -> None:

@@ -31,6 +31,7 @@ async def test_the_asker_stops_the_answer(scene: Scene):
     assert message.content == f"begun\n⏹️ Cancelled by {scene.ada.mention}."
     assert message.buttons == []
     assert not message.pings
+    assert len(message.versions) == 3, "the answer to the click, and the end"
 
 
 async def test_the_button_shows_that_the_agent_was_asked_to_stop(tmp_path):

@@ -106,3 +106,18 @@ async def test_a_thread_is_archived_after_the_configured_time(tmp_path):
         thread = await scene.opens("say one")
         await scene.idle(thread, 1)
         assert thread.auto_archive == 60
+
+
+async def test_an_answer_whose_end_is_refused_keeps_no_stop_button(scene: Scene):
+    block(scene, "bad")
+    thread = await scene.opens("say good; stall 0.2; say and a bad word")
+    await scene.idle(thread, 1)
+    assert not any(one.buttons for one in scene.bodies(thread))
+    assert any("a bad word" in file.text for one in scene.bodies(thread) for file in one.attachments)
+
+
+async def test_an_answer_with_buttons_that_is_refused_comes_as_a_file(scene: Scene):
+    block(scene, "bad")
+    thread = await scene.opens("sleep 0; sleep 0; sleep 0; sleep 0; say a bad word")
+    await scene.idle(thread, 1)
+    assert any("a bad word" in file.text for one in scene.bodies(thread) for file in one.attachments)

@@ -129,9 +129,9 @@ async def strangers(day: Day) -> None:
 
 @scene
 async def queue(day: Day) -> None:
-    running = day.says(day.ada, day.general, "stall 4; say The first one is done.")
+    running = day.says(day.ada, day.general, 'say I begin.; stall 4; say "\\nThe first one is done."')
+    await day.sees(running, "I begin.")
     thread = await day.thread_of(running)
-    await day.server.wait_for(lambda: running.message.reactions, seconds=20, what="the first turn")
     second = day.says(day.bob, thread, "say The second one is done.")
     third = day.says(day.cleo, thread, "say The third one is wrong.")
     fourth = day.says(day.dan, thread, "say Never mind.")

@@ -48,12 +48,19 @@ def _technical(day: Day) -> Iterator[str]:
             texts = {version.content for version in message.versions}
             texts |= {str(item.get("label")) for item in message.buttons}
             # A permission request names the folder in which the agent is about to run a command.
-            kinds = TECHNICAL if not message.versions[0].components else TECHNICAL | {"a path": NEVER}
+            kinds = TECHNICAL | {"a path": NEVER} if _asks(message) else TECHNICAL
             for kind, pattern in kinds.items():
                 for text in texts:
                     if (match := pattern.search(text)) is not None:
                         yield f"{kind} ({match[0]}) in #{message.channel.name}: {text[:300]!r}"
                         break
+
+
+def _asks(message: Message) -> bool:
+    """Whether it is, or was, a permission request."""
+    rows = [row for version in message.versions for row in version.components]
+    labels = [str(item.get("label")) for row in rows for item in row.get("components", ())]
+    return any("allow" in label.lower() for label in labels)
 
 
 def _reactions(day: Day) -> Iterator[str]:

@@ -19,10 +19,12 @@ ODD_BODIES = (b"", b"\xff\xfe", b"<html>Bad Gateway</html>", b"null", b"[]")
 async def full_house(day: Day, config: Callable[..., str]) -> None:
     """Five tasks where two agents may run: three wait in line, one leaves it."""
     await day.reload(config(max_sessions=2))
-    working = [day.says(who, day.general, f"stall 3; say I worked for {who.name}.") for who in (day.ada, day.bob)]
-    await day.server.wait_for(
-        lambda: all(one.message.reactions for one in working), seconds=20, what="two agents that work"
-    )
+    working = [
+        day.says(who, day.general, f'say I begin.; stall 3; say "\\nI worked for {who.name}."')
+        for who in (day.ada, day.bob)
+    ]
+    for one in working:
+        await day.sees(one, "I begin.")
     waiting = [day.says(who, day.general, f"say I waited for {who.name}.") for who in (day.cleo, day.dan)]
     for one in waiting:
         await day.sees(one, "in line")
@@ -38,7 +40,7 @@ async def full_house(day: Day, config: Callable[..., str]) -> None:
 
 async def gateway_cut(day: Day, _config: Callable[..., str]) -> None:
     """The connection is lost in the middle of an answer, and for a while none is accepted."""
-    prompt = day.says(day.ada, day.general, "say I begin.; stall 2; say I end.")
+    prompt = day.says(day.ada, day.general, 'say I begin.; stall 2; say "\\nI end."')
     await day.sees(prompt, "I begin.")
     gateway = day.server.gateway
     gateway.refuse()
@@ -55,7 +57,7 @@ async def gateway_cut(day: Day, _config: Callable[..., str]) -> None:
 
 async def rest_outage(day: Day, _config: Callable[..., str]) -> None:
     """Discord answers by errors with odd bodies for a while."""
-    prompt = day.says(day.bob, day.general, "say I begin.; stall 2; say I end.")
+    prompt = day.says(day.bob, day.general, 'say I begin.; stall 2; say "\\nI end."')
     await day.sees(prompt, "I begin.")
     faults = day.server.faults
     for number, body in enumerate(ODD_BODIES):
@@ -70,9 +72,9 @@ async def rest_outage(day: Day, _config: Callable[..., str]) -> None:
 
 async def reload_takes_dan_out(day: Day, config: Callable[..., str]) -> None:
     """His message waits in the queue when he loses access."""
-    running = day.says(day.cleo, day.general, "stall 3; say Cleo goes on.")
+    running = day.says(day.cleo, day.general, 'say I begin.; stall 3; say "\\nCleo goes on."')
+    await day.sees(running, "I begin.")
     thread = await day.thread_of(running)
-    await day.server.wait_for(lambda: running.message.reactions, seconds=20, what="the first turn")
     queued = day.says(day.dan, thread, "say This must not run.")
     await day.sees(queued, "ahead of you")
     people = [one for one in day.people if one is not day.dan]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.support.soak.day import Day, Prompt
 
 KEYS = sorted({key for table in TABLES.values() for key in keys_of(table) if "_" in key})
+NEVER = re.compile(r"(?!)")
 TECHNICAL = {
     "an operator's error": re.compile(r"\b[Cc]annot \w"),
     "a JSON-RPC code": re.compile(r"-32\d{3}\b"),
@@ -46,11 +47,20 @@ def _technical(day: Day) -> Iterator[str]:
         if message.author is day.server.bot:
             texts = {version.content for version in message.versions}
             texts |= {str(item.get("label")) for item in message.buttons}
-            for kind, pattern in TECHNICAL.items():
+            # A permission request names the folder in which the agent is about to run a command.
+            kinds = TECHNICAL | {"a path": NEVER} if _asks(message) else TECHNICAL
+            for kind, pattern in kinds.items():
                 for text in texts:
                     if (match := pattern.search(text)) is not None:
                         yield f"{kind} ({match[0]}) in #{message.channel.name}: {text[:300]!r}"
                         break
+
+
+def _asks(message: Message) -> bool:
+    """Whether it is, or was, a permission request."""
+    rows = [row for version in message.versions for row in version.components]
+    labels = [str(item.get("label")) for row in rows for item in row.get("components", ())]
+    return any("allow" in label.lower() for label in labels)
 
 
 def _reactions(day: Day) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.fakes.discord import payloads, state
+from tests.fakes.discord import payloads, rest, state
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -129,9 +129,9 @@ async def strangers(day: Day) -> None:
 
 @scene
 async def queue(day: Day) -> None:
-    running = day.says(day.ada, day.general, "stall 4; say The first one is done.")
+    running = day.says(day.ada, day.general, 'say I begin.; stall 4; say "\\nThe first one is done."')
+    await day.sees(running, "I begin.")
     thread = await day.thread_of(running)
-    await day.server.wait_for(lambda: running.message.reactions, seconds=20, what="the first turn")
     second = day.says(day.bob, thread, "say The second one is done.")
     third = day.says(day.cleo, thread, "say The third one is wrong.")
     fourth = day.says(day.dan, thread, "say Never mind.")
@@ -285,3 +285,39 @@ async def refused_content(day: Day) -> None:
     prompt = day.says(day.eve, day.writer, "harmful for eve")
     await day.ended(prompt, "as a file")
     await day.asks(day.eve, await day.thread_of(prompt), "thanks", "You said: thanks")
+
+
+@scene
+async def missing_permission(day: Day) -> None:
+    quiet = day.server.make_channel(day.guild, "quiet")
+    day.server.set_permissions(quiet, day.server.bot, deny=["CREATE_PUBLIC_THREADS"])
+    await day.refused(day.says(day.eve, quiet, "say Is anybody here?"), "Create Public Threads")
+
+
+@scene
+async def too_many_threads(day: Day) -> None:
+    crowded = day.server.make_channel(day.guild, "crowded")
+    body = {"code": 160006, "message": "Maximum number of active threads reached"}
+    day.server.faults.status(
+        400, "POST", rest.MESSAGE_THREADS, body=body, where=lambda call: call.params["channel_id"] == str(crowded.id)
+    )
+    await day.refused(day.says(day.dan, crowded, "say One more thread."), "too many")
+    await day.asks(day.dan, crowded, "say Now there is room.", "Now there is room.")
+
+
+@scene
+async def locked_thread(day: Day) -> None:
+    prompt = day.says(day.bob, day.general, 'say I begin.; stall 2; say "\\nI end."')
+    await day.sees(prompt, "I begin.")
+    thread = await day.thread_of(prompt)
+    day.ada.locks(thread)
+    await day.ended(prompt, "locked")
+
+
+@scene
+async def another_bot_in_the_thread(day: Day) -> None:
+    prompt = await day.asks(day.cleo, day.general, "say I am alone.", "I am alone.")
+    thread = await day.thread_of(prompt)
+    day.server.webhook_says(day.webhook, thread, "The deploy is done.")
+    day.cleo.says(thread, "Thanks, all of you.")  # not for the bot, now that there are two
+    await day.asks(day.cleo, thread, "say Now I need a mention.", "Now I need a mention.", mention=True)

@@ -89,7 +89,7 @@ def _value_text(field: Field, value: Value | Any) -> str:
 def _quoted(text: str, most: int) -> str:
     """An agent's text as a quotation, without any effect of its markup."""
     lines = [plain(line) for line in shorten(text, most).split("\n")]
-    return shorten("\n".join(f"> {line}" for line in lines), 2 * most) if text else "> (It does not say what.)"
+    return shorten("\n".join(f"> {line}" for line in lines), 2 * most) if text else "> (It doesn't say what.)"
 
 
 def _fitting(lines: list[str], last: str) -> str:

@@ -59,7 +59,7 @@ def ask_text(question: Question, layout: Layout, values: Mapping[int, Value], pa
 def _field_lines(field: Field, value: Value | None, *, alone: bool) -> list[str]:
     about = " · ".join(part for part in (one_line(field.description, _ABOUT_MOST), hint(field)) if part)
     label = plain(one_line(field.label, _LABEL_MOST))
-    needed = " (needed)" if field.required and not alone else ""
+    needed = " (required)" if field.required and not alone else ""
     lines = [f"**{label}**{needed}{f': {plain(about)}' if about else ''}"]
     if field.pattern:
         lines.append(f"The agent wants it in this form: {code(field.pattern, _VALUE_MOST)}")

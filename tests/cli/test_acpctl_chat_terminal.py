@@ -37,7 +37,7 @@ def test_a_turn_is_shown_as_it_grows_and_ctrl_d_leaves(daemon, terminal):
     ]
     screen.type("\x04")
     assert screen.end() == 0
-    assert screen.text().splitlines()[-1] == "left; `acpctl chat local-1` resumes it"
+    assert screen.text().splitlines()[-1] == "left; `acpctl chat local-1` picks it up again"
     daemon.wait_for("chat.leave")
     assert screen.modes() & termios.ECHO
     assert screen.modes() & termios.ICANON

@@ -57,7 +57,7 @@ class _TerminalChat:
         finally:
             self._view.finish()
             self._editor.write_last(self._view.take_finished())
-        out.note(f"left; `acpctl chat {client.thread}` resumes it", "dim")
+        out.note(f"left; `acpctl chat {client.thread}` picks it up again", "dim")
         return status
 
     def _receive(self) -> None:

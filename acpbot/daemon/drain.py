@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-CUT_OFF: Final = "I am about to restart, so this answer is incomplete."
-REFUSED: Final = "cannot run this message: acpbot is draining and its deadline has passed; send it again in a while"
+CUT_OFF: Final = "I'm restarting, so this answer is incomplete."
+REFUSED: Final = "I'm restarting, so I didn't run this message. Please send it again in a while."
 
 
 class Drain:

@@ -72,7 +72,7 @@ def test_permission_requests_are_rejected_with_a_note(daemon, program):
     result = program("chat", "local-1", text="ask\n")
     assert (result.code, result.out) == (0, "You said: ask\n")
     assert agent.answers == ["no"]
-    assert "permission refused, there is no terminal to ask at: rm -rf build/ (Reject: Do not)\n" in result.err
+    assert "permission refused, there is no terminal to ask on: rm -rf build/ (Reject: Do not)\n" in result.err
 
 
 def test_without_a_rejecting_option_the_turn_is_cancelled(daemon, program):
@@ -80,7 +80,7 @@ def test_without_a_rejecting_option_the_turn_is_cancelled(daemon, program):
     result = program("chat", "local-1", text="ask\n")
     assert result.code == 1
     assert agent.answers == []
-    assert "turn cancelled, there is no terminal to ask at and no option that refuses: rm -rf build/\n" in result.err
+    assert "turn cancelled, there is no terminal to ask on and no option that refuses: rm -rf build/\n" in result.err
     assert "the turn was cancelled\n" in result.err
 
 

@@ -50,7 +50,7 @@ def test_a_typed_line_is_a_value_of_the_field(one, typed, value):
     ("one", "typed", "hint"),
     [
         (COLOR, "3", "answer 1 to 2, or the name of one"),
-        (COLOR, "", "this one needs an answer"),
+        (COLOR, "", "an answer is required"),
         (field("x", "boolean"), "perhaps", "answer y or n"),
         (field("x", "integer"), "1.5", "answer a whole number"),
         (field("x", "number"), "inf", "this number is too large"),
@@ -70,7 +70,7 @@ def test_the_fields_are_asked_one_by_one():
         "  Which color?",
         "  And why?",
         "/decline refuses. An empty line leaves out what is not needed.",
-        "Color (needed)",
+        "Color (required)",
         "  1  Red: As a rose",
         "  2  Green",
     ]
@@ -143,7 +143,7 @@ def test_a_question_is_answered_on_a_terminal(daemon, terminal):
     screen.type("go\n")
     shown = screen.wait_for("1-2 >")
     assert "The agent asks:\n  Which color?\n  And why?\n" in shown
-    assert "Color (needed)\n  1  Red: As a rose\n  2  Green\n" in shown
+    assert "Color (required)\n  1  Red: As a rose\n  2  Green\n" in shown
     screen.type("5\n")
     screen.wait_for("answer 1 to 2, or the name of one")
     screen.type("2\n")
@@ -195,5 +195,5 @@ def test_questions_are_declined_with_a_note_without_a_terminal(daemon, program):
     given = answers(daemon, COLOR)
     result = program("chat", "local-1", text="go\n")
     assert (result.code, result.out) == (0, "Thanks.\n")
-    assert "question declined, there is no terminal to ask at: Which color? And why?\n" in result.err
+    assert "question declined, there is no terminal to ask on: Which color? And why?\n" in result.err
     assert given == [{"thread": "local-1", "request": "q1", "action": "decline"}]

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from acpbot.daemon.drain import REFUSED
 from tests.fakes.daemon import DaemonProcess
 from tests.fakes.management import WireError, health
 from tests.support.acpctl import ACPCTL, HEAVY_MODULES, imported_modules
@@ -118,7 +119,7 @@ def test_a_real_daemon_drains_and_takes_turns_again(real, program):
         assert (late.code, late.out) == (0, "draining, no turn is running\n")
         ends = [wire.event("turn_end"), wire.event("turn_end")]
         assert [end["stop_reason"] for end in ends] == ["error", "cancelled"]
-        assert ends[0]["error"].startswith("cannot run this message: acpbot is draining")
+        assert ends[0]["error"] == REFUSED
         assert wire.refused("chat.permit", **permit)["data"] == {"kind": "not_found"}
         assert drain("--off", "-o", "json") == (0, '{"state":"running"}\n', "")
         assert wire.turn("one", "say again")["text"] == "again"

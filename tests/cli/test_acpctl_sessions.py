@@ -400,7 +400,7 @@ def test_show_says_what_the_agent_asks(daemon, acpctl):
     assert shown[start + 1 : start + 6] == [
         "  Which color?",
         "  And why?",
-        r"    Color: Red / Gr\x9been (needed)",
+        r"    Color: Red / Gr\x9been (required)",
         "  It can't be answered: its form is too large.",
         "  It expires at 2026-11-24T08:05:00.000Z.",
     ]

@@ -1,4 +1,4 @@
-"""An agent that can't start, seen from a thread in Discord: people read once why."""
+"""An agent that can't start, seen from a thread in Discord: people read of it once, and the log says why."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from acpbot.errors import AgentStartError
 from tests.fakes.daemon import DaemonProcess
 from tests.fakes.discord.server import DiscordServer
 from tests.support.pool import faulty
@@ -57,10 +58,10 @@ args = {json.dumps(args)}
         ("dies born", "it broke"),
     ],
 )
-async def test_the_reason_of_a_failed_start_is_posted_once(server, tmp_path, quirk, words):
-    said = await said_in_thread(server, tmp_path, quirk, words)
-    assert len([text for text in said if words in text]) == 1
-    assert len(said) == 1
+async def test_a_failed_start_is_posted_once_and_its_reason_is_in_the_log(server, tmp_path, quirk, words):
+    said = await said_in_thread(server, tmp_path, quirk, AgentStartError.for_people)
+    assert said == [f"{AgentStartError.for_people} Send a message to try again."]
+    assert words in (tmp_path / "d" / "daemon.log").read_text()
 
 
 async def test_an_agent_that_is_not_signed_in_is_one_friendly_sentence(server, tmp_path):

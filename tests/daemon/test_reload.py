@@ -245,7 +245,7 @@ def test_a_smaller_pool_and_a_policy_that_becomes_deny_hold_within_two_seconds(t
         while len(wire.call("sessions.list")["sessions"]) > 1:
             assert time.monotonic() - began < 2
         (left,) = wire.call("sessions.list")["sessions"]
-        assert "did not allow" in wire.turn(left["thread_id"], "tool true")["text"]
+        assert "didn't allow" in wire.turn(left["thread_id"], "tool true")["text"]
 
 
 def test_a_reload_reads_the_file_that_the_start_found(tmp_path):

@@ -115,7 +115,7 @@ async def test_an_agent_that_talks_for_ever_outside_turns_is_cut_off_and_the_thr
     await turn(harness, "one")
     await gate.open()
     await asyncio.wait_for(harness.events.noted.wait(), PATIENCE)
-    assert "I show no more" in harness.events.permission_notes[0][1].text
+    assert "I won't show more" in harness.events.permission_notes[0][1].text
     assert (await turn(harness, "two")).text.endswith("two")
     shown = sum(len(listener.text) for _, listener in harness.events.unprompted_listeners)
     assert shown <= 65_536

@@ -77,10 +77,10 @@ class PlainView:
             return
         if (option := request.rejection) is not None:
             self._show(request)
-            self._out.note(f"permission refused, there is no terminal to ask at: {request.summary} ({option.label})")
+            self._out.note(f"permission refused, there is no terminal to ask on: {request.summary} ({option.label})")
             self.client.answer_permission(request, option)
         else:
-            reason = "there is no terminal to ask at and no option that refuses"
+            reason = "there is no terminal to ask on and no option that refuses"
             self._show(request)
             self._out.note(f"turn cancelled, {reason}: {request.summary}")
             self.client.cancel()
@@ -97,7 +97,7 @@ class PlainView:
     def question_asked(self, question: Question) -> None:
         """Decline it, and say so."""
         if self.client is not None:
-            self._out.note(f"question declined, there is no terminal to ask at: {question.summary}")
+            self._out.note(f"question declined, there is no terminal to ask on: {question.summary}")
             self.client.answer_question(question, Answer("decline"))
 
     def question_ended(self, question: Question, outcome: str) -> None:

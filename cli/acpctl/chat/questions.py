@@ -41,13 +41,13 @@ class Field(NamedTuple):
     def lines(self) -> list[str]:
         """What a person must see before an answer."""
         about = f": {self.about}" if self.about else ""
-        lines = [f"{self.label}{' (needed)' if self.required else ''}{about}"]
+        lines = [f"{self.label}{' (required)' if self.required else ''}{about}"]
         if self.kind != "boolean":
             for number, choice in enumerate(self.choices, 1):
                 described = f": {choice.description}" if choice.description else ""
                 lines.append(f"  {number}  {choice.label}{described}")
         if self.default is not None:
-            lines.append(f"An empty line answers: {self._default_text()}")
+            lines.append(f"Press Enter for: {self._default_text()}")
         return lines
 
     def _default_text(self) -> str:
@@ -69,7 +69,7 @@ class Field(NamedTuple):
         line = line.strip()
         if not line:
             if self.default is None and self.required:
-                raise ValueError("this one needs an answer")
+                raise ValueError("an answer is required")
             return self.default
         match self.kind:
             case "choice":

@@ -314,7 +314,7 @@ def question_lines(row: Row) -> list[str]:
     for field in objects(question.get("fields")):
         choices = " / ".join(clean(one.get("label")) for one in objects(field.get("choices")))
         about = ": ".join(part for part in (clean(field.get("label")), choices or clean(field.get("hint"))) if part)
-        lines.append(f"  {about}{' (needed)' if field.get('required') is True else ''}")
+        lines.append(f"  {about}{' (required)' if field.get('required') is True else ''}")
     if unusable := clean(question.get("unusable")):
         lines.append(f"It can't be answered: {unusable}.")
     return [*filter(None, lines), f"It expires at {clean(question.get('expires_at'))}."]

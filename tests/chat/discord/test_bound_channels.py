@@ -14,6 +14,7 @@ from acpbot.chat.discord import access
 from acpbot.chat.discord.access import Author, MessageSource
 from acpbot.chat.discord.inbound import agent_choice
 from acpbot.config.settings import ChannelSettings, DiscordSettings
+from acpbot.errors import AgentStartError
 from acpbot.storage.store import Store
 from tests.chat.discord.interactions.test_commands import answer_to
 from tests.support.discord_scene import staged
@@ -64,7 +65,7 @@ async def test_a_thread_works_with_the_agent_the_folder_and_the_mode_of_its_chan
 async def test_a_mode_that_the_agent_does_not_have_lets_no_session_run(tmp_path):
     async with bound(tmp_path, mode="nonsense") as scene:
         thread = await scene.opens("say hello")
-        await scene.says(thread, "nonsense")
+        await scene.says(thread, AgentStartError.for_people)
         assert scene.pool.get(str(thread.id)) is None
 
 

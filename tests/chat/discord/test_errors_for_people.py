@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import get_args
 
 import pytest
@@ -15,6 +16,7 @@ from acpbot.sessions.views import Reason
 from tests.support.discord_scene import staged
 from tests.support.for_people import of_operators
 from tests.support.pool import faulty
+from tests.support.sentences import sentences
 
 OPERATORS = (
     "cannot start agent 'x' (/home/a/bin/x): internal error (OSError), see the log; set [agents.x] working_dir (-32603)"
@@ -77,3 +79,10 @@ async def test_a_thread_reads_of_a_failure_without_its_details_and_the_log_has_t
         assert scene.text(thread).count(words) == 1
     logged = " ".join(str(getattr(record, "fields", "")) for record in caplog.records)
     assert "finished" in words or "cannot " in logged
+
+
+def test_no_sentence_of_the_chat_has_what_only_operators_should_read():
+    written = [(place, re.sub(r"{[^{}]*}", "…", text)) for place, text in sentences()]
+    for_operators = ("person: ", "Discord refuses the slash commands: ")  # in the log, and in a health check
+    assert len(written) > 300
+    assert [one for one in written if of_operators(one[1]) and not one[1].startswith(for_operators)] == []

@@ -80,7 +80,7 @@ def test_channels_in_which_nothing_can_be_opened_are_named():
         (RequestRefused(403, 50083, "Archived"), (), "because it's locked. Unlock it and ask again."),
         (RequestRefused(400, 160005, "Locked"), (), "because it's locked. Unlock it and ask again."),
         (RequestRefused(403, 50013, "Missing"), ("Attach Files",), "I need this permission: **Attach Files**."),
-        (RequestRefused(403, 50001, "Access"), (), "An admin of this server can check my permissions."),
+        (RequestRefused(403, 50001, "Access"), (), "Ask an admin of this server to check my permissions."),
     ],
 )
 def test_a_channel_reads_why_an_answer_in_its_thread_is_incomplete(error, lacks, words):

@@ -70,7 +70,7 @@ class PermissionPrompts:
         file = _file(ask, part.whole) if ask.withheld is None and part.whole else None
         if file is not None and len(file.data) > FILE_BYTES_MOST:
             file = None
-            ask.withhold("it is too large for a file here")
+            ask.withhold("it's too large to attach here")
 
         def refused() -> None:
             if ask.outcome is not None:

@@ -61,7 +61,7 @@ def ask_text(question: Question, layout: Layout, values: Mapping[int, Value], pa
 def _field_lines(field: Field, value: Value | None, *, alone: bool) -> list[str]:
     about = " · ".join(part for part in (one_line(field.description, _ABOUT_MOST), hint(field)) if part)
     label = plain(one_line(field.label, _LABEL_MOST))
-    needed = " (needed)" if field.required and not alone else ""
+    needed = " (required)" if field.required and not alone else ""
     lines = [f"**{label}**{needed}{f': {plain(about)}' if about else ''}"]
     if field.pattern:
         lines.append(f"The agent wants it in this form: {code(field.pattern, _VALUE_MOST)}")
@@ -91,7 +91,7 @@ def _value_text(field: Field, value: Value | Any) -> str:
 def _quoted(text: str, most: int) -> str:
     """An agent's text as a quotation, without any effect of its markup."""
     lines = [plain(line) for line in shorten(text, most).split("\n")]
-    return shorten("\n".join(f"> {line}" for line in lines), 2 * most) if text else "> (It does not say what.)"
+    return shorten("\n".join(f"> {line}" for line in lines), 2 * most) if text else "> (It doesn't say what.)"
 
 
 def _fitting(lines: list[str], last: str) -> str:

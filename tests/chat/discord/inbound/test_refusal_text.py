@@ -37,9 +37,9 @@ CASES = [
     ),
     (
         AgentRemoved("cannot x", "old"),
-        "This thread's agent `old` is no longer available. Pick another one with /agent.",
+        "This thread's agent old is no longer available. Pick another one with /agent.",
     ),
-    (Conflict("cannot do that: it runs"), "cannot do that: it runs."),
+    (Conflict("cannot do that: it runs"), Conflict.for_people),
 ]
 
 

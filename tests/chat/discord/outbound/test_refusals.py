@@ -46,7 +46,7 @@ async def test_a_lost_permission_is_reported_in_the_channel(scene: Scene):
     report = await scene.server.wait_for_message(scene.channel)
     assert report.content == (
         f"😱 {scene.ada.mention} I couldn't post my whole answer in {thread.mention} because "
-        "I need this permission: **Send Messages in Threads**. Then ask again there."
+        "I need this permission: **Send Messages in Threads**. Grant it and ask again."
     )
     assert not report.pings
     await scene.server.wait_for(lambda: message.shown_reactions == ["😱"])

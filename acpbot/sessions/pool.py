@@ -72,7 +72,7 @@ class Pool:
         self._wall = wall
         self._pauses = pauses
         self._threads = ThreadRegistry(self.store, wall, boottime)
-        self.kept = KeptOutput(self.store, self._settings, self._threads.by_id)
+        self.kept = KeptOutput(self.store, self._settings, self._threads.by_id, wall)
         self._table = SessionTable()
         self._leftovers = Leftovers(launcher, self.store, self._table)
         self._capacity = Capacity(self._table, self._threads, self._settings)

@@ -1,20 +1,24 @@
-"""The last output of each thread, in the database: what an operator can still read of a session that has ended."""
+"""The last output of each thread, in the database, and how its last session ended: what an operator reads later."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from acpbot.logs import get_logger
+from acpbot.sessions.last_end import last_end, sentence
+from acpbot.sessions.output import OutputRing
 from acpbot.sessions.views import Detail
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from acpbot.config.in_force import SettingsInForce
+    from acpbot.runtimes.runtime import AgentProcess
     from acpbot.sessions.output import Line
-    from acpbot.sessions.views import Row
+    from acpbot.sessions.views import Reason, Row
     from acpbot.storage.records import ThreadRecord
     from acpbot.storage.store import Store
 
@@ -27,13 +31,40 @@ _DECODER: Final = msgspec.json.Decoder(list[dict[str, str]])
 
 
 class KeptOutput:
-    """Keeps it while ``[store] keep_output`` is on; ``threads`` are those that are known, by id."""
+    """Keeps it while ``[store] keep_output`` is on. ``threads``: those that are known, by id. ``wall``: Unix time."""
 
-    def __init__(self, store: Store, settings: SettingsInForce, threads: Mapping[str, ThreadRecord]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: SettingsInForce,
+        threads: Mapping[str, ThreadRecord],
+        wall: Callable[[], float],
+    ) -> None:
         self._store = store
+        self._wall = wall
         self._settings = settings
         self._threads = threads
         self._erased = False
+
+    def ring(self, thread: ThreadRecord, session_id: str) -> OutputRing:
+        """The output of a new session of the thread, which is kept here."""
+        return OutputRing(thread.thread_id, session_id, partial(self.keep, thread))
+
+    async def restore(self, output: OutputRing) -> None:
+        """Put what the thread's session before has written in front of a new one's output."""
+        output.restore(await self.read(output.thread_id))
+
+    def session_ended(
+        self,
+        thread: ThreadRecord,
+        output: OutputRing,
+        process: AgentProcess | None,
+        reason: Reason,
+        detail: str | None,
+    ) -> None:
+        """Note how a session of the thread has ended; parameters as :func:`~acpbot.sessions.last_end.last_end`'s."""
+        thread.last_end = last_end(reason, detail, process, self._wall())
+        output.session_ended(sentence(thread.last_end))
 
     def keep(self, thread: ThreadRecord, lines: Iterable[Line]) -> None:
         """Keep these lines of a thread, the last 64 KiB of them, in place of what was kept; not of a forgotten one."""

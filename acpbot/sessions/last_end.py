@@ -17,15 +17,14 @@ if TYPE_CHECKING:
 _DETAIL_LENGTH: Final = 500
 
 
-def last_end(reason: Reason, detail: str | None, process: AgentProcess | None, program: str, at: float) -> LastEnd:
+def last_end(reason: Reason, detail: str | None, process: AgentProcess | None, at: float) -> LastEnd:
     """The record of an end at ``at`` (Unix time).
 
     ``detail`` is what the thread reads; of a crash it is what the agent's stderr says, where that says anything.
-    ``program``: what the agent is called there.
     """
     code = None if process is None else process.returncode
     if reason == "crashed" and process is not None:
-        cause = find_cause(process.stderr.lines(), program).text.removeprefix("it wrote: ")
+        cause = find_cause(process.stderr.lines()).text.removeprefix("it wrote: ")
         detail = cause or (detail if code is None else None)
     text = one_line((detail or "").removeprefix("cannot go on: "), _DETAIL_LENGTH)
     return LastEnd(at=rfc3339(at), reason=reason, exit_code=code, detail=text or None)

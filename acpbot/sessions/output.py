@@ -40,7 +40,7 @@ class OutputRing:
 
     def __init__(self, thread_id: str, session_id: str, keep: Callable[[Sequence[Line]], None]) -> None:
         self.session_id = session_id
-        self._thread_id = thread_id
+        self.thread_id = thread_id
         self._keep = keep
         self._ring: deque[Line] = deque()
         self._characters = 0
@@ -147,7 +147,7 @@ class OutputRing:
 
     def _add(self, kind: Kind, text: str, most: int = _LINE_LENGTH) -> None:
         output = {
-            "thread": self._thread_id,
+            "thread": self.thread_id,
             "session_id": self.session_id,
             "kind": kind,
             "text": clean(text[:most]),

@@ -79,7 +79,7 @@ class Pool:
         self._pauses = pauses
         self._threads = ThreadRegistry(self.store, wall, boottime)
         self.known_threads = self._threads.known
-        self.kept = KeptOutput(self.store, self._settings, self._threads.by_id)
+        self.kept = KeptOutput(self.store, self._settings, self._threads.by_id, wall)
         self._table = SessionTable()
         self._leftovers = Leftovers(launcher, self.store, self._table)
         self._line = WaitingLine(self._settings, self._start_waiting, lambda: not self.draining)

@@ -29,9 +29,7 @@ from acpbot.errors import (
 )
 from acpbot.logs import get_logger
 from acpbot.sessions import workspace
-from acpbot.sessions.last_end import last_end, sentence
 from acpbot.sessions.launch import ended_text, exit_cause, launch, start_error
-from acpbot.sessions.output import OutputRing
 from acpbot.sessions.terminate import NOTHING_RAN, UNVERIFIED, TerminationResult, terminate
 from acpbot.sessions.turn import Turn, TurnEnd, last_answer, session_over
 from acpbot.sessions.turn_runner import TurnRunner
@@ -126,13 +124,12 @@ class Session:
         self._observer = observer
         self.listener = listener
         self._clock = clock
-        self._wall = wall
         self._fields = {"thread": thread.thread_id, "session": self.session_id, "agent": thread.agent}
         self._on_change = partial(observer.session_changed, self)
         self._kept = kept
         self.turns = TurnRunner(
             thread,
-            OutputRing(thread.thread_id, self.session_id, partial(kept.keep, thread)),
+            kept.ring(thread, self.session_id),
             settings,
             clock=clock,
             wall=wall,
@@ -267,12 +264,8 @@ class Session:
 
     def open(self, after: Sequence[asyncio.Task[Any]] = ()) -> None:
         """Start it; ``after`` are tasks that must end before, such as the end of the session whose place it takes."""
-        self._tasks.start(self._restore_output(), name="earlier output")
+        self._tasks.start(self._kept.restore(self.turns.output), name="earlier output")
         self._main_task = self._tasks.start(self._run(after), name="main", endless=True)
-
-    async def _restore_output(self) -> None:
-        """Put what the thread's session before has written in front of this one's output."""
-        self.turns.output.restore(await self._kept.read(self.thread.thread_id))
 
     async def _run(self, after: Sequence[asyncio.Task[Any]]) -> None:
         if after:
@@ -430,9 +423,7 @@ class Session:
             # Broad: it is a defect, and the thread must be able to go on.
             log.exception("session_end_failed", **self._fields)
         if not self._gone:  # else it is one more try to end what is left
-            program = self.agent_settings.command.rpartition("/")[2]
-            self.thread.last_end = last_end(reason, detail, self.process, program, self._wall())
-            turns.output.session_ended(sentence(self.thread.last_end))
+            self._kept.session_ended(self.thread, turns.output, self.process, reason, detail)
         self._gone = True
         log.info("session_ended", **self._fields, reason=reason, **msgspec.to_builtins(ending))
         queued = turns.take_queued()

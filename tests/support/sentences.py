@@ -10,6 +10,8 @@ import ast
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from acpbot import errors
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -36,6 +38,7 @@ _MODULES: Final = (
 )
 # Parts of these are for operators: checks, health, errors, and the names of tasks.
 _FOR_OPERATORS: Final = frozenset({"permissions.py", "supervisor.py", "rest.py", "access.py", "compat.py"})
+_ERRORS: Final = {name for name, one in vars(errors).items() if isinstance(one, type) and issubclass(one, Exception)}
 _OPERATORS_CALLS: Final = frozenset({"compile", "TaskSet", "start", "Threads", "keep", "in_thread"})
 
 
@@ -52,8 +55,9 @@ def sentences() -> list[tuple[str, str]]:
 def _strings(node: ast.AST) -> Iterator[tuple[int, str]]:
     if _is_for_operators(node):
         return
-    if isinstance(node, ast.Raise):
-        for word in getattr(node.exc, "keywords", ()):
+    made = node.exc if isinstance(node, ast.Raise) else node
+    if made is not node or _is_error(node):
+        for word in getattr(made, "keywords", ()):
             if word.arg == "for_people":
                 yield from _strings(word.value)
         return
@@ -65,6 +69,11 @@ def _strings(node: ast.AST) -> Iterator[tuple[int, str]]:
         return
     for child in ast.iter_child_nodes(node):
         yield from _strings(child)
+
+
+def _is_error(node: ast.AST) -> bool:
+    """Whether it makes an error of acpbot: its message is for operators."""
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _ERRORS
 
 
 def _is_for_operators(node: ast.AST) -> bool:

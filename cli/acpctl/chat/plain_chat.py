@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import signal
-import sys
 from typing import TYPE_CHECKING, Final
 
 from acpctl.chat.chat_client import ChatClient
@@ -36,8 +35,6 @@ class PlainView:
     """
 
     def __init__(self, out: Output) -> None:
-        dumb = sys.stdin is not None and sys.stdin.isatty()
-        self._nobody = "this terminal can't be drawn on, as TERM says" if dumb else "there is no terminal to ask at"
         self.client: ChatClient | None = None
         self.status = DONE
         self._out = out
@@ -80,7 +77,7 @@ class PlainView:
             return
         if (option := request.rejection) is not None:
             self._show(request)
-            self._out.note(f"permission refused, {self._nobody}: {request.summary} ({option.label})")
+            self._out.note(f"permission refused, there is no terminal to ask at: {request.summary} ({option.label})")
             self.client.answer_permission(request, option)
         else:
             reason = "there is no terminal to ask at and no option that refuses"
@@ -100,7 +97,7 @@ class PlainView:
     def question_asked(self, question: Question) -> None:
         """Decline it, and say so."""
         if self.client is not None:
-            self._out.note(f"question declined, {self._nobody}: {question.summary}")
+            self._out.note(f"question declined, there is no terminal to ask at: {question.summary}")
             self.client.answer_question(question, Answer("decline"))
 
     def question_ended(self, question: Question, outcome: str) -> None:

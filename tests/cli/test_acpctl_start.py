@@ -361,3 +361,22 @@ def test_show_completion_prints_the_script(program):
     result = program("--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
     assert (result.code, result.err) == (0, "")
     assert "complete -o default -F _acpctl_completion acpctl" in result.out
+
+
+def test_a_terminal_that_can_not_be_drawn_on_is_named_as_the_reason(daemon, path):
+    environ = {"ACPBOT_SOCKET": str(path), "TERM": "dumb", "PATH": ""}
+    terminal = Terminal([str(ACPCTL), "top"], 120, 20, environ)
+    try:
+        assert terminal.end() == 2
+        line = "cannot draw: this terminal can't be drawn on, as TERM says; use `acpctl sessions`"
+        assert terminal.text() == line
+    finally:
+        terminal.close()
+    terminal = Terminal([str(ACPCTL), "sessions"], 120, 20, environ)
+    try:
+        assert terminal.end() == 0
+        assert b"\x1b" not in terminal.raw
+        assert "1310203040506071234" in terminal.text()
+    finally:
+        terminal.close()
+    assert daemon.asked("sessions.list")

@@ -81,7 +81,9 @@ def svg(lines: list[Text], title: str) -> str:
     for line in lines:
         console.print(line, soft_wrap=True)
     made = console.export_svg(title=title, unique_id=re.sub(r"\W+", "-", title))
-    text = _FONTS.sub("", made).replace("Fira Code, monospace", "ui-monospace, monospace")
+    text = _FONTS.sub("", made).replace(
+        "Fira Code, monospace", "ui-monospace, Menlo, Consolas, DejaVu Sans Mono, monospace"
+    )
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 

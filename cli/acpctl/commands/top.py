@@ -1,5 +1,6 @@
 """`acpctl top`: what the sessions use, on the whole screen."""
 
+import sys
 import time
 from functools import partial
 from typing import Any, Final
@@ -47,7 +48,9 @@ def run(context: typer.Context) -> int:
     options = global_options(context)
     out = options.out
     if not out.terminal:
-        raise CliError("cannot draw: stdout is not a terminal; use `acpctl sessions --watch`", USAGE)
+        dumb = sys.stdout.isatty()
+        reason = "this terminal can't be drawn on, as TERM says" if dumb else "stdout is not a terminal"
+        raise CliError(f"cannot draw: {reason}; use `acpctl {'sessions' if dumb else 'sessions --watch'}`", USAGE)
     with options.connect() as connection:
         # The daemon pushes changes of state, but not of memory and CPU time.
         sessions = LiveSessions(connection, {}, poll_pushed=True)

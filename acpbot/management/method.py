@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from acpbot.management.readiness import DaemonState
     from acpbot.management.stream import Event, Stream
     from acpbot.sessions.session import Session
-    from acpbot.sessions.views import Detail, KillResult, PoolCounts, Row, Target
+    from acpbot.sessions.views import Detail, KillResult, Row, Target
 
 
 class Params(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,8 +45,9 @@ class Sessions(Protocol):
     def rows(self, *, suspended: bool = False) -> list[Row]:
         """Snapshots."""
 
-    def counts(self) -> PoolCounts:
-        """How many sessions are in which state."""
+    @property
+    def suspended(self) -> int:
+        """How many threads have no session."""
 
     def resolve(self, thread: str) -> str:
         """The thread id that is meant. Raises NotFound, Ambiguous."""

@@ -49,8 +49,9 @@ class Sessions(Protocol):
     def rows(self, *, suspended: bool = False) -> list[Row]:
         """Snapshots."""
 
-    def counts(self) -> PoolCounts:
-        """How many sessions are in which state."""
+    @property
+    def suspended(self) -> int:
+        """How many threads have no session."""
 
     def resolve(self, thread: str) -> str:
         """The thread id that is meant. Raises NotFound, Ambiguous."""

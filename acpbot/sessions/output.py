@@ -61,7 +61,8 @@ class OutputRing:
 
     def restore(self, lines: Iterable[Line]) -> None:
         """Put the kept lines of the thread's session before in front of what is here."""
-        self._ring.extendleft(reversed(list(lines)))
+        earlier = [line for line in lines if line["session_id"] != self.session_id]
+        self._ring.extendleft(reversed(earlier))
         self._characters = sum(len(line["text"]) for line in self._ring)
         self._shorten()
 

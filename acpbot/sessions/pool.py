@@ -156,16 +156,19 @@ class Pool:
         rows = [session.row() for session in self.sessions()]
         if suspended:
             running = {row.thread_id for row in rows}
-            rows += [
-                self._threads.suspended_row(thread, self._settings.now, self._line.queued(key))
-                for key, thread in self._threads.by_id.items()
-                if key not in running
-            ]
+            others = [thread for key, thread in self._threads.by_id.items() if key not in running]
+            settings, queued = self._settings.now, self._line.queued
+            rows += [self._threads.suspended_row(each, settings, queued(each.thread_id)) for each in others]
         return sorted(rows, key=lambda row: (row.created_at, row.thread_id))
 
     def counts(self) -> PoolCounts:
         """How many sessions are in which state."""
         return self._table.counts(self._threads.by_id, self.max_sessions, len(self._line))
+
+    @property
+    def suspended(self) -> int:
+        """How many threads have no session."""
+        return self._table.without_session(self._threads.by_id)
 
     @property
     def strays(self) -> int:

@@ -264,12 +264,12 @@ class Session:
 
     def open(self, after: Sequence[asyncio.Task[Any]] = ()) -> None:
         """Start it; ``after`` are tasks that must end before, such as the end of the session whose place it takes."""
-        self._tasks.start(self._kept.restore(self.turns.output), name="earlier output")
         self._main_task = self._tasks.start(self._run(after), name="main", endless=True)
 
     async def _run(self, after: Sequence[asyncio.Task[Any]]) -> None:
         if after:
             await asyncio.wait(after)
+        self._tasks.start(self._kept.restore(self.turns.output), name="earlier output")
         try:
             agent = await self._start()
         except AcpbotError as error:

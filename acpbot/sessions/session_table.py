@@ -39,6 +39,10 @@ class SessionTable:
             return self.current[thread_id]
         return next((session for session in self.closing if session.thread.thread_id == thread_id), None)
 
+    def without_session(self, threads: Collection[str]) -> int:
+        """How many of these threads have no session."""
+        return len(threads) - sum(session.thread.thread_id in threads for session in self.of_threads())
+
     def counts(self, threads: Collection[str], most: int, in_line: int) -> PoolCounts:
         """How many sessions are in which state.
 

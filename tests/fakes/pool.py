@@ -142,9 +142,9 @@ class FakePool:
             raise self.broken
         return [row for row in self.by_thread.values() if suspended or row.state != "suspended"]
 
-    def counts(self) -> PoolCounts:
-        suspended = sum(row.state == "suspended" for row in self.by_thread.values())
-        return msgspec.structs.replace(make_health_inputs().pool, suspended=suspended)
+    @property
+    def suspended(self) -> int:
+        return sum(row.state == "suspended" for row in self.by_thread.values())
 
     def resolve(self, thread: str) -> str:
         if thread in self.by_thread:

@@ -87,9 +87,9 @@ def test_lines_are_kept_at_the_end_of_a_turn_and_of_the_session():
     output.turn_ended(TurnEnd("end_turn"))
     output.session_ended("This session has ended (killed).")
     assert [shown(lines)[-1][0] for lines in kept] == ["turn_end", "notice"]
-    again, _ = ring()
+    again = OutputRing("1001", "s-2", lambda _lines: None)
     again.line("stderr", "here I am")
-    again.restore(kept[-1])
+    again.restore([*kept[-1], {**kept[-1][0], "session_id": "s-2"}])
     assert [text for _, text in lines_of(again)] == [
         "Hello",
         "end_turn",
@@ -187,6 +187,23 @@ async def test_a_killed_session_leaves_a_trace_that_the_next_daemon_shows_and_fo
     assert shown(later.session("1001").turns.output.follow(lambda _: None)[0])[: len(kept)] == kept
     await later.pool.kill([later.target("1001")], forget=True)
     assert await later.pool.kept.read("1001") == []
+
+
+async def test_a_session_that_waits_for_the_end_of_the_one_before_has_all_of_its_output(opened):
+    harness = await opened()
+    await harness.turn("1001", "say hello there")
+    ending = harness.session("1001").end("killed", detail="An admin stopped this session.")
+    assert harness.row("1001").state == "closing"
+    assert (await harness.turn("1001", "say more")).text == "more"
+    assert ending.done()
+    texts = [text for _, text in lines_of(harness.session("1001").turns.output)]
+    assert texts[:4] == [
+        "say hello there",
+        "hello there",
+        "end_turn",
+        "This session has ended (killed): An admin stopped this session.",
+    ]
+    assert texts[4:] == ["say more", "more", "end_turn"]
 
 
 async def test_a_crash_says_what_the_agent_wrote_last(opened):

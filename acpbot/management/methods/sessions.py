@@ -66,10 +66,10 @@ def list_sessions(call: Call, params: SessionsList) -> dict[str, Any]:
         rows = [row for row in rows if all(getattr(row, name) == value for name, value in wanted.items())]
         suspended = sum(row.state == "suspended" for row in rows)
     else:
-        suspended = pool.counts().suspended
+        suspended = pool.suspended
     if params.state is not None:
         rows = [row for row in rows if row.state == params.state]
-    elif not with_suspended:
+    elif wanted and not with_suspended:
         rows = [row for row in rows if row.state != "suspended"]
     if call.client.access != "admin":
         rows = list(map(for_readers, rows))

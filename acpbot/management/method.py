@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from acpbot.management.readiness import DaemonState
     from acpbot.management.stream import Event, Stream
     from acpbot.sessions.session import Session
-    from acpbot.sessions.views import Detail, KillResult, PoolCounts, Row, Target
+    from acpbot.sessions.views import Detail, KillResult, Row, Target
     from acpbot.sessions.watcher import Watcher
     from acpbot.storage.records import EventRecord
 

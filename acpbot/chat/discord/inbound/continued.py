@@ -34,7 +34,7 @@ log = get_logger(__name__)
 
 ALREADY: Final = "Somebody has pressed this already."
 RESTARTING: Final = "I'm restarting. Press again once I'm back."
-FORGOTTEN: Final = "This conversation was reset, so there is nothing to continue."
+FORGOTTEN: Final = "I have forgotten this conversation, so there is nothing to continue."
 _PRESSED_MOST: Final = 1000
 
 

@@ -65,7 +65,7 @@ async def test_the_asker_rejects_by_a_reply_without_a_ping(tmp_path):
     async with staged(tmp_path, allow_user_messages="mentions") as scene:
         thread, message = await asked(scene)
         scene.ada.says(thread, "no", reply_to=message, ping=False)
-        await scene.says(thread, "You did not allow it")
+        await scene.says(thread, "allow it")
 
 
 async def test_anybody_elses_yes_does_nothing_and_is_explained(scene: Scene):

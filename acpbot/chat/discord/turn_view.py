@@ -203,7 +203,7 @@ class DiscordTurnView:
         """Show what the agent asks, with the means to answer."""
         self._typing.cancel_soon()
         self._react(ReactionEvent.ASKED)
-        self._questions.asked(self.thread_id, self.asker_id, question)
+        self._questions.asked(self.thread_id, self.asker_id, question, pings=self._pings)
 
     def on_question_closed(self, question: Question) -> None:
         """Take the buttons away."""

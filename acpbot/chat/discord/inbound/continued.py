@@ -17,7 +17,7 @@ from acpbot.chat.discord.inbound import content
 from acpbot.chat.discord.inbound.recheck import AskedBy
 from acpbot.chat.discord.inbound.refusal_text import refusal_text
 from acpbot.chat.discord.interactions.continue_button import CUSTOM_ID, PROMPT
-from acpbot.chat.discord.interactions.respond import log_unanswered, remove_buttons, respond, whisper
+from acpbot.chat.discord.interactions.respond import log_unanswered, respond, whisper
 from acpbot.chat.discord.outbound.reactions import ReactionEvent, ReactionUpdater
 from acpbot.chat.discord.outbound.rest import CLOSED, NO_ANSWER
 from acpbot.chat.platform import IncomingMessage
@@ -34,7 +34,7 @@ log = get_logger(__name__)
 
 ALREADY: Final = "Somebody has pressed this already."
 RESTARTING: Final = "I'm restarting. Press again once I'm back."
-FORGOTTEN: Final = "This conversation was reset, so there is nothing to continue."
+FORGOTTEN: Final = "I have forgotten this conversation, so there is nothing to continue."
 _PRESSED_MOST: Final = 1000
 
 
@@ -70,7 +70,8 @@ class ContinueButtons:
         if self._pool.draining:
             await whisper(interaction, RESTARTING)
         elif message.id <= self._channels.begun_anew(source.channel_id) or self._pool.thread(source.channel_id) is None:
-            await remove_buttons(interaction, FORGOTTEN)
+            await whisper(interaction, FORGOTTEN)
+            self._remove(message)
         elif message.id in self._pressed:
             await whisper(interaction, ALREADY)
         else:
@@ -81,9 +82,13 @@ class ContinueButtons:
             if key is None:
                 self._pressed.pop(message.id, None)
             else:
-                self._outbox.queue(source.channel_id).show_buttons(str(message.id), _rows_without(message))
+                self._remove(message)
                 self._submit(interaction, source, key)
         return True
+
+    def _remove(self, message: discord.Message) -> None:
+        """Take the button off the message; others stay."""
+        self._outbox.queue(str(message.channel.id)).show_buttons(str(message.id), _rows_without(message))
 
     def _submit(self, interaction: discord.Interaction, source: MessageSource, key: str) -> None:
         """Give the prompt to the pool, or say why not; ``key`` is the message that stands for the prompt."""

@@ -86,8 +86,11 @@ class QuestionPrompts:
         self._outbox = outbox
         self._prompts: OrderedDict[str, _Prompt] = OrderedDict()
 
-    def asked(self, thread_id: str, asker_id: str, question: Question) -> None:
-        """Post a message with the means to answer; where Discord refuses it, the question is cancelled."""
+    def asked(self, thread_id: str, asker_id: str, question: Question, *, pings: str | None = None) -> None:
+        """Post a message with the means to answer; where Discord refuses it, the question is cancelled.
+
+        ``pings``: the user whom it notifies.
+        """
         prompt = _Prompt(question, asker_id)
 
         def refused() -> None:
@@ -100,6 +103,7 @@ class QuestionPrompts:
             thread_id,
             prompt.text(),
             components=prompt.rows(),
+            pings=pings,
             on_refused=refused,
             restart_content=question_text.lost_text(question),
         )

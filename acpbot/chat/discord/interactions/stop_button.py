@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 import discord
@@ -30,6 +31,7 @@ LABEL: Final = "Stop"
 STOPPING: Final = "Stopping…"
 OVER: Final = "This answer has ended already."
 
+_OVER_MOST: Final = 256
 _ID: Final = re.compile(r"acpbot-stop:([0-9a-f]{16})")
 _ROW, _BUTTON, _SECONDARY = 1, 2, 2  # component types, and a button's style
 
@@ -67,14 +69,16 @@ class StopButton:
 
     def turn_over(self) -> None:
         """There is nothing to stop any more."""
-        self._buttons.running.pop(self._key, None)
+        if self._buttons.running.pop(self._key, None) is not None:
+            self._buttons.over.append(self._key)
 
 
 class StopButtons:
-    """The buttons of the turns that run, by the keys in their ids."""
+    """The buttons of the turns that run, by the keys in their ids. ``over``: the keys of turns that have ended."""
 
     def __init__(self, settings: CurrentSettings, channels: Channels, pool: Pool) -> None:
         self.running: dict[str, StopButton] = {}
+        self.over: deque[str] = deque(maxlen=_OVER_MOST)
         self._settings = settings
         self._channels = channels
         self._pool = pool
@@ -93,7 +97,9 @@ class StopButtons:
         author = author_of(interaction.user)
         source = self._channels.source_of(interaction.channel, "" if me is None else str(me.id))
         button = self.running.get(found[1])
-        if button is None:
+        if button is None and found[1] in self.over:
+            await whisper(interaction, OVER)  # the answer's last edit takes the button away
+        elif button is None:
             await remove_buttons(interaction, OVER)
         elif not access.may_control(self._settings.discord, author, source, button.asker_id):
             log.info("stop_denied", user=author.id, thread=button.thread_id)

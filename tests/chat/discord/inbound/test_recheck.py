@@ -9,7 +9,7 @@ import pytest
 
 from acpbot.aio import Backoff
 from acpbot.chat.discord.access import CurrentSettings
-from acpbot.chat.discord.inbound.recheck import NO_ACCESS, UNKNOWN_ACCESS, AccessRecheck
+from acpbot.chat.discord.inbound.recheck import NO_ACCESS, UNKNOWN_ACCESS, AccessRecheck, _author
 from acpbot.chat.discord.outbound.rest import RequestRefused
 from acpbot.chat.platform import IncomingMessage
 from acpbot.config.settings import ChannelSettings, DiscordSettings, PoolSettings, Settings, StoreSettings
@@ -92,3 +92,9 @@ async def test_a_programs_message_stays_one_where_discord_does_not_describe_it_a
     recheck = AccessRecheck(CurrentSettings(settings), cast("Any", Api()))
     incoming = IncomingMessage(thread_id=THREAD["id"], text="say a", owner="7", key="8", by_program=by_program)
     assert await recheck.refusal(incoming, None, None) == refusal
+
+
+def test_a_message_of_the_bots_own_that_stands_for_a_press_is_a_persons():
+    incoming = IncomingMessage(thread_id="2", text="continue", owner="7")
+    assert not _author({"author": {"id": "1", "bot": True}}, incoming).is_program
+    assert _author({"author": {"id": "7", "bot": True}}, incoming).is_program

@@ -93,7 +93,7 @@ async def test_one_press_answers_a_choice_of_a_few(tmp_path):
         assert "> Which color?" in message.content
         assert "Green: As \\*grass\\* \\<\\@1\\>" in message.content
         assert f"Waiting for {scene.ada.mention} or an admin." in message.content
-        assert not message.pings
+        assert message.mentions == [scene.ada], "its asker is notified"
         assert scene.harness.row(str(thread.id)).waiting_for == "Which color?"
         scene.ada.clicks(message, label="Green")
         assert await replied(scene, thread) == {"action": "accept", "content": {"question_0": "green"}}
@@ -249,7 +249,7 @@ async def test_long_texts_fit_into_a_message(tmp_path):
     async with asks(tmp_path, form(fields, message=long)) as (scene, thread, message):
         assert len(message.content) <= 2000
         assert "more lines don't fit here" in message.content
-        assert not message.pings
+        assert (message.mentions, message.mention_everyone) == ([scene.ada], False)
         scene.ada.selects(message, custom_id(message, ":pick:3"), ["24"])
         scene.ada.clicks(message, label="Send")
         assert await replied(scene, thread) == {"action": "accept", "content": {"f3": "24"}}

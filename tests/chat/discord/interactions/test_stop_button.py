@@ -95,9 +95,10 @@ async def test_a_click_on_a_button_that_was_left_over_takes_it_away(scene: Scene
 
 
 async def test_a_late_click_says_that_the_answer_has_ended(scene: Scene):
-    thread, message = await growing(scene, "say begun; stall 0.2; say end")
+    thread, message = await growing(scene, "sleep 0; sleep 0; sleep 0; sleep 0; stall 0.2; max")
     custom_id = message.buttons[0]["custom_id"]
     await scene.idle(thread, 1)
     late = await scene.server.wait_for_answer(scene.ada.sends_click(message, custom_id))
     await scene.server.wait_for(lambda: late.answer_text)
     assert late.answer_text == OVER
+    assert labels(message) == ["Continue", "Show output"], "the buttons of the end stay"

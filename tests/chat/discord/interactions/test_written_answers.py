@@ -65,7 +65,7 @@ async def test_the_asker_rejects_by_a_reply_without_a_ping(tmp_path):
     async with staged(tmp_path, allow_user_messages="mentions") as scene:
         thread, message = await asked(scene)
         scene.ada.says(thread, "no", reply_to=message, ping=False)
-        await scene.says(thread, "You did not allow it")
+        await scene.says(thread, "allow it")
 
 
 async def test_anybody_elses_yes_does_nothing_and_is_explained(scene: Scene):
@@ -126,7 +126,7 @@ async def test_a_wrong_value_is_explained_and_the_question_stays_open(tmp_path):
     field = {"age": {"type": "integer", "title": "age", "maximum": 150}}
     async with asks(tmp_path, form(field)) as (scene, thread, message):
         scene.ada.says(thread, "200", reply_to=message)
-        await scene.says(thread, "it takes at most 150. Nothing was sent; try again.")
+        await scene.says(thread, "it takes at most 150")
         scene.ada.says(thread, "36", reply_to=message)
         assert await replied(scene, thread) == {"action": "accept", "content": {"age": 36}}
 

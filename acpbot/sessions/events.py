@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from acpbot.logs import get_logger
 from acpbot.sessions.stderr_cause import find_cause
-from acpbot.storage.records import EVENTS_MOST, EventRecord
+from acpbot.storage.records import EventRecord
+from acpbot.storage.store import EVENTS_MOST
 from acpbot.text import one_line
 from acpbot.times import long_duration, rfc3339
 

@@ -51,7 +51,7 @@ class Pool:
 
     ``environ`` is the daemon's environment, ``clock`` gives monotonic seconds, ``wall`` Unix time, ``boottime`` seconds
     that count on while the machine sleeps. ``draining``: no new turns are accepted, those that were go on.
-    ``stopping``: every session ends, none is started.
+    ``stopping``: every session ends, none is started. ``ender``: the ends that only operators ask for.
     """
 
     def __init__(
@@ -434,10 +434,10 @@ class Pool:
             return
         self._table.closing.pop(session, None)
         self._watchdog.reported.discard(session.session_id)
-        self.events.session_ended(session, reason, detail)
         thread.used_at = self._wall()
         session.options.usage.settle()
         self._subscribers.publish("gone", session.row())
+        self.events.session_ended(session, reason, detail)
         if reason == "start_failed":
             is_for_operators = thread.platform in self._threads.unlimited
             detail = detail if is_for_operators else session.detail_for_people or detail

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 
@@ -109,10 +109,6 @@ class PostRecord(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float
     sent: str | None = None
     pings: str | None = None
-
-
-EVENTS_MOST: Final = 1000
-"""How many events are kept."""
 
 
 class EventRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):

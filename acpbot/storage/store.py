@@ -20,7 +20,6 @@ from acpbot.errors import StoreError
 from acpbot.storage.database import Database, damaged
 from acpbot.storage.history import AuditEntry, read_audit
 from acpbot.storage.records import (
-    EVENTS_MOST,
     CostRecord,
     EventRecord,
     KnownThread,
@@ -42,6 +41,9 @@ AUDIT_MOST: Final = {"done": 10_000, "denied": 1_000, "automatic": 10_000}
 
 ``denied``: what was refused. ``automatic``: what acpbot did by itself, as agents can make it do. ``done``: the rest.
 """
+
+EVENTS_MOST: Final = 1000
+"""How many events are kept."""
 
 MIGRATIONS: Final = (
     """

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from acpbot.sessions.events import EventLog
 from acpbot.storage.database import Database
-from acpbot.storage.records import EVENTS_MOST
-from acpbot.storage.store import APPLICATION_ID, MIGRATIONS, Store
+from acpbot.storage.store import APPLICATION_ID, EVENTS_MOST, MIGRATIONS, Store
 
 if TYPE_CHECKING:
     from acpbot.storage.records import EventRecord

@@ -1,14 +1,18 @@
 """The options before the command, and the parameters that several commands share."""
 
 import os
+from datetime import UTC
 from typing import Annotated, Literal, NamedTuple
 
 import typer
 
 from acpctl import client, socket_paths
+from acpctl.errors import CliError
+from acpctl.exit_codes import USAGE
 from acpctl.render.output import Output
 from acpctl.text import clean
 from acpctl.thread_completion import complete_thread
+from acpctl.times import moment
 
 ThreadArgument = Annotated[
     str,
@@ -54,6 +58,17 @@ class GlobalOptions(NamedTuple):
             also = ", ".join(map(clean, others))
             self.out.note(f"this is the acpbot at {clean(path)}; another one is at {also} (name one with --socket)")
         return connection
+
+
+def utc_time(text: str) -> str:
+    """The time that ``10m``, ``2h`` (so long ago) or RFC 3339 names, as the daemon takes it: RFC 3339 in UTC.
+
+    Raises ``CliError`` (exit 2) for anything else.
+    """
+    at = moment(text)
+    if at is None:
+        raise CliError(f"cannot read {clean(text)!r} as a time: give 10m, 2h, 3d, or RFC 3339", USAGE)
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def global_options(context: typer.Context) -> GlobalOptions:

@@ -101,7 +101,9 @@ def fetch_sessions(
         found[row["thread_id"]] = row
     if problems:
         lines = [problem.message for problem in problems]
-        raise CliError("\n".join([*lines, "nothing was done"]), max(problem.exit_code for problem in problems))
+        if len(refs) > 1:
+            lines.append("nothing was done")
+        raise CliError("\n".join(lines), max(problem.exit_code for problem in problems))
     return list(found.values())
 
 

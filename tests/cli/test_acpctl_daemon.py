@@ -100,6 +100,18 @@ def test_audit_lists_what_was_done_the_latest_last_and_by_thread(real, run):
     assert run("audit", "-n", "0").code == 2
 
 
+@pytest.mark.parametrize("columns", [80, 120])
+def test_on_a_terminal_the_audit_shows_whole_threads_and_outcomes(daemon, terminal, columns):
+    entry = {"id": 2, "at": "2026-11-24T08:00:00.000Z", "uid": None, "pid": 7, "method": "sessions.suspend"}
+    target = "1310203040506071234/0123456789abcdef"
+    daemon.on("audit.list", lambda *_: {"entries": [{**entry, "target": target, "outcome": "ended"}], "more": True})
+    screen = terminal("audit", "-n", "1", columns=columns, TZ="UTC")
+    assert screen.end() == 0
+    _, line, more = screen.text().splitlines()
+    assert line.split()[-3:] == ["sessions.suspend", "1310203040506071234", "ended"]
+    assert more == "older entries are left out; -n shows more"
+
+
 def test_audit_reads_as_many_pages_as_are_wanted(daemon, acpctl):
     def page(params, _client):
         first = params.get("before", 2501) - 1

@@ -242,6 +242,33 @@ def test_tail_follows_until_ctrl_c(daemon):
     assert running.interrupted() == (130, "", "")
 
 
+def test_tail_of_several_threads_names_the_thread_of_each_line_in_the_order_of_time(daemon, acpctl):
+    recent = {"1310203040506071234": ["1", "3"], "local-abc123": ["2"]}
+
+    def tail(params, _client):
+        thread = params["thread"]
+        line = {"thread": thread, "session_id": "s", "kind": "text"}
+        return {"lines": [{**line, "text": at, "at": f"2026-11-24T08:00:0{at}.000Z"} for at in recent[thread]]}
+
+    daemon.on("sessions.tail", tail)
+    result = acpctl("tail", "1234", "local-abc123", "--no-follow", "--since", "2026-11-24T08:00:00Z")
+    assert result == (
+        0,
+        (
+            "2026-11-24T08:00:01.000Z  1310203040506071234  text    1\n"
+            "2026-11-24T08:00:02.000Z  local-abc123         text    2\n"
+            "2026-11-24T08:00:03.000Z  1310203040506071234  text    3\n"
+        ),
+        "",
+    )
+    since = "2026-11-24T08:00:00.000Z"
+    assert [asked["since"] for asked in daemon.asked("sessions.tail")] == [since, since]
+    nowhere = acpctl("tail", "1234", "99999999")
+    assert (nowhere.code, nowhere.out) == (5, "")
+    assert acpctl("tail").code == 2
+    assert acpctl("tail", "1234", "--since", "soon").code == 2
+
+
 def test_a_stream_reports_a_closed_connection(daemon):
     daemon.on("sessions.tail", lambda _, __: {"lines": [{**OUTPUT, "kind": "text", "text": "before"}]})
     running = Running("tail", "1234")

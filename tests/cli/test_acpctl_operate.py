@@ -88,6 +88,8 @@ def test_send_wait_prints_the_answer_and_all_of_stdin_is_one_prompt(run, thread)
 def test_send_allow_waits_and_allows_what_the_turn_asks(run, thread):
     result = run("send", thread, "tool echo done; say over", "--allow")
     assert (result.code, result.out) == (0, "The command completed: doneover\n")
+    assert "tool: echo done\n" in result.err
+    assert "tool: echo done, completed\n" in result.err
     assert "allowed: echo done\n" in result.err
 
 

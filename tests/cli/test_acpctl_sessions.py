@@ -324,6 +324,20 @@ def test_cancel_of_an_idle_session_succeeds(daemon, acpctl):
     assert acpctl("cancel", "5678", "-o", "json") == (0, '{"outcome":"idle"}\n', "")
 
 
+def test_cancel_of_several_threads_finds_all_of_them_before_it_cancels_any(daemon, acpctl):
+    result = acpctl("cancel", "1234", "99999999")
+    assert (result.code, result.out, daemon.asked("sessions.cancel")) == (5, "", [])
+    assert result.err == "cannot find thread 99999999; see `acpctl sessions --all`\nnothing was done\n"
+    assert acpctl("cancel").code == 2
+    result = acpctl("cancel", "1234", "5678", "1234", "-o", "json")
+    assert json.loads(result.out) == {
+        "results": [
+            {"thread_id": "1310203040506071234", "outcome": "cancelled"},
+            {"thread_id": "1310203040506075678", "outcome": "cancelled"},
+        ]
+    }
+
+
 def test_cancel_of_a_replaced_session_exits_with_5(daemon, acpctl):
     def replaced(_params, _client):
         raise WireError(-32003, "conflict", "cannot cancel: the session was replaced meanwhile")

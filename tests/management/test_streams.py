@@ -319,3 +319,13 @@ async def test_many_watchers_get_the_same_events(harness):
     for client in clients:
         events = [message["params"] for message in await client.read_many(20)]
         assert [(event["seq"], event["session"]["turns"]) for event in events] == [(n + 1, n) for n in range(20)]
+
+
+async def test_a_tail_since_a_time_leaves_older_lines_out(make_harness):
+    harness = await make_harness()
+    client = await harness.client()
+    harness.pool.say(THREAD, "at eight and one second")
+    late = await client.call("sessions.tail", thread=THREAD, since="2026-11-24T09:00:02+01:00")
+    early = await client.call("sessions.tail", thread=THREAD, since="2026-11-24T08:00:01Z")
+    assert (late["lines"], [line["text"] for line in early["lines"]]) == ([], ["at eight and one second"])
+    assert (await client.refused("sessions.tail", thread=THREAD, since="soon"))["code"] == -32602

@@ -244,7 +244,8 @@ class DiscordPlatform:
         """The view of this message's turn."""
         message = self._messages.by_key.setdefault(incoming.key, PendingMessage(incoming.key, incoming.text))
         is_operators = bool(incoming.operator)
-        recovered = message.reactions is None and not is_operators  # it was queued before a restart
+        # It was queued before a restart. The key of an operator's prompt, also of one repeated, is no message's.
+        recovered = message.reactions is None and incoming.key.isdecimal()
         if recovered:
             channel_id = incoming.origin or incoming.thread_id
             settings = self._settings.reactions
@@ -350,7 +351,7 @@ class DiscordPlatform:
         """Why a message whose turn has come may not run; one that waited over a restart is revised or withdrawn."""
         if incoming.operator:
             return None
-        found = await self._changed(incoming) if recovered else None
+        found = await self._changed(incoming) if recovered and incoming.key.isdecimal() else None
         message = self._messages.by_key.get(incoming.key)
         if message is not None and message.deleted:
             return None
@@ -418,7 +419,7 @@ class DiscordPlatform:
             self._messages.discard(message)
             message.reactions.on(ReactionEvent.ERROR)
             return
-        if incoming.operator:
+        if not incoming.key.isdecimal():
             return
         channel_id = incoming.origin or incoming.thread_id
         work = end_reactions(self._outbox, self._settings.reactions, channel_id, incoming.key)

@@ -151,7 +151,8 @@ class DiscordTurnView:
         text = f"👀 {place_text(place)}"
         self.answer_by_reply()
         if self._queue_note is None:
-            self._queue_note = self._outbox.post(self.thread_id, text, reply_to=self.incoming.key, on_restart="retract")
+            key = self.incoming.key if self.incoming.key.isdecimal() else None
+            self._queue_note = self._outbox.post(self.thread_id, text, reply_to=key, on_restart="retract")
         else:
             self._queue_note.show(text)
 
@@ -308,8 +309,8 @@ class DiscordTurnView:
     @property
     def _message_here(self) -> str | None:
         """The person's message, where it is in the thread: only there it can be replied to."""
-        is_here = self.incoming.origin in {"", self.thread_id} and not self.incoming.operator
-        return (self.incoming.key or None) if is_here else None
+        is_here = self.incoming.origin in {"", self.thread_id} and self.incoming.key.isdecimal()
+        return self.incoming.key if is_here else None
 
     def _post(self, content: str, *, file: File | None = None, on_refused: Callable[[], object] | None = None) -> Post:
         """A part of the answer, for good."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from msgspec import Meta, to_builtins
 
-from acpbot.errors import InvalidParams, NotFound
+from acpbot.errors import NotFound
 from acpbot.management.method import Call, Method, Params
-from acpbot.times import rfc3339
+from acpbot.management.since import utc_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,23 +35,10 @@ def list_events(call: Call, params: EventsList) -> dict[str, Any]:
     events = call.services.events
     if events is None:
         raise NotFound("cannot list events: this acpbot keeps none")
-    found = events.latest(params.limit, "" if params.since is None else _utc(params.since))
+    found = events.latest(params.limit, utc_time(call.method, params.since))
     if params.follow:
         call.opened.append(_Following(events).start(call.client))
     return {"events": found}
-
-
-def _utc(since: str) -> str:
-    """A time as events have it. Raises InvalidParams."""
-    try:
-        at = datetime.fromisoformat(since)
-        utc = None if at.tzinfo is None else rfc3339(at.timestamp())
-    except (ValueError, OverflowError):
-        utc = None
-    if utc is None:
-        wanted = "an RFC 3339 time, such as 2026-11-24T08:00:00Z"
-        raise InvalidParams(f"cannot call events.list: the parameter 'since' is not {wanted}")
-    return utc
 
 
 class _Following:

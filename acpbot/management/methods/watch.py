@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from acpbot.errors import NotFound
 from acpbot.management.method import Call, Method, NoParams, Params
+from acpbot.management.since import utc_time
 from acpbot.sessions.output import FOR_ADMINS
 from acpbot.sessions.views import for_readers
 from acpbot.times import rfc3339
@@ -31,6 +32,7 @@ class SessionsTail(Params, frozen=True):
 
     thread: str
     lines: Annotated[int, Meta(ge=0, le=MAX_LINES)] | None = None
+    since: str | None = None
 
 
 def watch(call: Call, _params: NoParams) -> dict[str, Any]:
@@ -80,6 +82,8 @@ async def tail(call: Call, params: SessionsTail) -> dict[str, Any]:
     tailing = _Tail(pool, pool.resolve(params.thread), admin=call.client.access == "admin")
     recent = await tailing.recent()
     call.opened.append(tailing.start(call.client))
+    if since := utc_time(call.method, params.since):
+        recent = [line for line in recent if line["at"] >= since]
     kept = len(recent) if params.lines is None else min(params.lines, len(recent))
     return {"lines": recent[len(recent) - kept :]}
 

@@ -21,10 +21,10 @@ _PAGE: Final = 1000
 _COLUMNS: Final = (
     Column("AT"),
     Column("USER"),
-    Column("PID", right=True),
+    Column("PID", right=True, optional=True),
     Column("METHOD"),
     Column("TARGET", shrink="head", min_width=12, good_width=20),
-    Column("OUTCOME", shrink="tail", min_width=12, good_width=30),
+    Column("OUTCOME", shrink="tail", min_width=12, good_width=20),
 )
 
 Entry = dict[str, Any]
@@ -80,13 +80,15 @@ def _fetch(
 
 def _cells(entry: Entry, *, terminal: bool) -> list[Cell]:
     at, pid = clean(entry.get("at")), number(entry.get("pid"))
-    outcome = clean(entry.get("outcome"))
+    outcome, target = clean(entry.get("outcome")), clean(entry.get("target"))
+    if terminal:
+        target = target.partition("/")[0]  # the session's id takes the room of the thread's
     return [
         (local_time(at) if terminal else at, "dim"),
         (_user(entry.get("uid")), ""),
         ("-" if pid is None else f"{pid:.0f}", "dim"),
         (clean(entry.get("method")), ""),
-        (clean(entry.get("target")) or "-", "bold"),
+        (target or "-", "bold"),
         (outcome, "alert" if outcome in {"denied", "failed"} else ""),
     ]
 

@@ -1,35 +1,49 @@
-"""`acpctl cancel`: end the running turn, keep the session."""
+"""`acpctl cancel`: end the running turns, keep the sessions."""
+
+from typing import Any
 
 import typer
 
-from acpctl.exit_codes import DONE
-from acpctl.options import OutputFormat, ThreadArgument, global_options
+from acpctl.errors import CliError
+from acpctl.exit_codes import DONE, USAGE
+from acpctl.options import OutputFormat, ThreadArguments, global_options
 from acpctl.text import clean
-from acpctl.thread_refs import fetch_session, parse_thread
+from acpctl.thread_refs import fetch_sessions, parse_thread
+
+EPILOG = "Examples: `acpctl cancel 1234`; `acpctl cancel 1234 5678`."
 
 
-def run(context: typer.Context, thread: ThreadArgument, *, output: OutputFormat = "table") -> int:
-    """Cancel the turn that runs in a session.
+def run(context: typer.Context, thread: ThreadArguments = None, *, output: OutputFormat = "table") -> int:
+    """Cancel the turns that run in sessions.
 
-    The session stays.
+    The sessions stay.
     """
-    ref = parse_thread(thread)
+    if not thread:
+        raise CliError("cannot cancel: give THREADs; see `acpctl cancel --help`", USAGE)
+    refs = list(map(parse_thread, thread))
     options = global_options(context)
     out = options.out
+    answers: list[dict[str, Any]] = []
     with options.connect() as connection:
         connection.require("sessions.cancel", "cancel")
-        row = fetch_session(connection, ref)
-        # With the session_id a session that has replaced this one meanwhile keeps its turn.
-        target = {"thread": row["thread_id"]}
-        if row.get("session_id") is not None:
-            target["session_id"] = row["session_id"]
-        answer = connection.call("sessions.cancel", target)
-    found = clean(row["thread_id"])
+        rows = fetch_sessions(connection, refs, exact=False, verb="cancel", check=lambda _row: "")
+        for row in rows:
+            # With the session_id a session that has replaced this one meanwhile keeps its turn.
+            target = {"thread": row["thread_id"]}
+            if row.get("session_id") is not None:
+                target["session_id"] = row["session_id"]
+            connection.reset_deadline()
+            answers.append(connection.call("sessions.cancel", target))
+            if output != "json":
+                out.data(f"{clean(row['thread_id'])}  {_words(row, answers[-1])}")
     if output == "json":
-        out.json(answer)
-    elif answer.get("outcome") == "idle":
-        out.data(f"{found}  no turn is running")
-    else:
-        activity = clean(row.get("activity"))
-        out.data(f"{found}  {clean(answer.get('outcome')) or 'cancelled'}" + (f": {activity}" if activity else ""))
+        several = [{"thread_id": row["thread_id"], **answer} for row, answer in zip(rows, answers, strict=True)]
+        out.json({"results": several} if len(refs) > 1 else answers[0])
     return DONE
+
+
+def _words(row: dict[str, Any], answer: dict[str, Any]) -> str:
+    if answer.get("outcome") == "idle":
+        return "no turn is running"
+    activity = clean(row.get("activity"))
+    return (clean(answer.get("outcome")) or "cancelled") + (f": {activity}" if activity else "")

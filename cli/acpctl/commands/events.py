@@ -1,17 +1,15 @@
 """`acpctl events`: what matters of sessions and of acpbot, a line each: what was lately, then live."""
 
-from datetime import UTC
 from typing import Annotated, Any, Final
 
 import typer
 
-from acpctl.errors import CliError
-from acpctl.exit_codes import DONE, USAGE
-from acpctl.options import OutputFormat, global_options
+from acpctl.exit_codes import DONE
+from acpctl.options import OutputFormat, global_options, utc_time
 from acpctl.quantities import number
 from acpctl.render.output import Output
 from acpctl.text import clean
-from acpctl.times import local_time, moment
+from acpctl.times import local_time
 
 EPILOG = (
     "Examples: `acpctl events`; `acpctl events --since 2h --no-follow`; "
@@ -64,7 +62,7 @@ def run(
     count = (_LATELY if since is None else _MOST) if lines is None else lines
     params: dict[str, Any] = {"limit": max(count, 1), "follow": follow}
     if since is not None:
-        params["since"] = _utc(since)
+        params["since"] = utc_time(since)
     options = global_options(context)
     out = options.out
     with options.connect() as connection:
@@ -78,14 +76,6 @@ def run(
                 if message.get("method") == "events.event" and isinstance(new, dict):
                     _write(new, out, output)
     return DONE
-
-
-def _utc(since: str) -> str:
-    """The time that ``since`` means, as the daemon takes it."""
-    at = moment(since)
-    if at is None:
-        raise CliError(f"cannot read {clean(since)!r} as a time: give 10m, 2h, 3d, or RFC 3339", USAGE)
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _write(event: Event, out: Output, output: str) -> None:

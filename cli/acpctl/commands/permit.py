@@ -13,6 +13,7 @@ from acpctl.render.session_rows import permission_lines
 from acpctl.terminal.confirm import ask, require_terminal
 from acpctl.text import clean
 from acpctl.thread_refs import fetch_session, parse_thread
+from acpctl.times import local_time
 
 EPILOG = (
     "Examples: `acpctl permit 1234` shows the request and asks; `acpctl permit 1234 --allow` allows it once; "
@@ -57,8 +58,9 @@ def run(
         raise CliError(f"cannot answer: no permission request is open in {found}{what}", NOT_FOUND)
     offered = objects(permission.get("options"))
     if asks:
-        for line in permission_lines(row):
+        for line in permission_lines(row)[:-1]:  # the last one names the answers, which are listed below
             out.note(line)
+        out.note(f"It expires at {local_time(clean(permission.get('expires_at')))}.", "dim")
         chosen = _ask(offered, out)
         if chosen is None:
             out.note("nothing was answered")

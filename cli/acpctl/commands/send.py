@@ -146,7 +146,7 @@ class _Turn:
         self._text = ""
         self._printed = 0  # characters of the text
         self._open_line = False  # stdout is in the middle of a line
-        self._tools: dict[str, str] = {}
+        self._tools: dict[str, tuple[str, str]] = {}  # by id: the title, and the status
         self._asked: set[str] = set()
 
     def handle(self, event: Event) -> None:
@@ -190,11 +190,13 @@ class _Turn:
             self._open_line = False
 
     def _tool(self, event: Event) -> None:
-        call, status, title = clean(event.get("tool_call_id")), clean(event.get("status")), clean(event.get("title"))
-        if call not in self._tools or (status in _ENDED and self._tools[call] != status):
+        call, status = clean(event.get("tool_call_id")), clean(event.get("status") or "")
+        known, before = self._tools.get(call, ("", None))
+        title = clean(event.get("title") or "") or known or "a tool"
+        if before is None or (status in _ENDED and before != status):
             self._note_break()
             self._out.note(f"tool: {title}{f', {status}' if status in _ENDED else ''}", "dim")
-        self._tools[call] = status
+        self._tools[call] = (title, status)
 
     def _permission(self, event: Event) -> None:
         request = clean(event.get("request"))

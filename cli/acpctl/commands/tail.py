@@ -1,14 +1,16 @@
-"""`acpctl tail`: the output of one session, as it comes."""
+"""`acpctl tail`: the output of sessions, as it comes."""
 
 from typing import Annotated, Any, Final
 
 import typer
 
-from acpctl.exit_codes import DONE
-from acpctl.options import OutputFormat, ThreadArgument, global_options
+from acpctl.client import DaemonConnection
+from acpctl.errors import CliError
+from acpctl.exit_codes import DONE, USAGE
+from acpctl.options import OutputFormat, ThreadArguments, global_options, utc_time
 from acpctl.render.output import Output
-from acpctl.text import clean
-from acpctl.thread_refs import fetch_session, parse_thread
+from acpctl.text import clean, width
+from acpctl.thread_refs import fetch_sessions, parse_thread
 from acpctl.times import time_of_day
 
 _STYLES: Final = {  # by kind
@@ -26,40 +28,57 @@ _KIND_WIDTH: Final = 6
 
 def run(
     context: typer.Context,
-    thread: ThreadArgument,
+    thread: ThreadArguments = None,
     *,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Of what was before, from then on: 10m, 2h ago, or RFC 3339.")
+    ] = None,
     lines: Annotated[
         int | None, typer.Option("-n", "--lines", min=0, max=1000, metavar="N", help="Of what was before.")
     ] = None,
     follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on, until Ctrl-C.")] = True,
     output: OutputFormat = "table",
 ) -> int:
-    """Follow what one session says and does.
+    """Follow what sessions say and do.
 
     The agent's text, its tool calls, plans, stderr, the ends of turns; for admins prompts and permissions too. What was
     last, of a session that has ended as well, then live until Ctrl-C.
     """
-    ref = parse_thread(thread)
+    if not thread:
+        raise CliError("cannot tail: give THREADs; see `acpctl tail --help`", USAGE)
+    refs = list(map(parse_thread, thread))
+    params: dict[str, Any] = {} if since is None else {"since": utc_time(since)}
+    if lines is not None:
+        params["lines"] = lines
     options = global_options(context)
     out = options.out
     with options.connect() as connection:
         connection.require("sessions.tail", "tail")
-        row = fetch_session(connection, ref)
-        request: dict[str, Any] = {"thread": row["thread_id"]}
-        if lines is not None:
-            request["lines"] = lines
-        answer = connection.call("sessions.tail", request)
-        for line in connection.parse_rows(answer, "lines", "sessions.tail"):
-            _write(line, out, output)
+        rows = fetch_sessions(connection, refs, exact=False, verb="tail", check=lambda _row: "")
+        threads = [row["thread_id"] for row in rows]
+        names = max(width(clean(one)) for one in threads) if len(threads) > 1 else 0
+        for line in _recent(connection, threads, params):
+            _write(line, out, output, names)
         while follow and not out.reader_gone:
             for message in connection.receive():
-                params = message.get("params")
-                if message.get("method") == "sessions.output" and isinstance(params, dict):
-                    _write(params, out, output)
+                new = message.get("params")
+                if message.get("method") == "sessions.output" and isinstance(new, dict):
+                    _write(new, out, output, names)
     return DONE
 
 
-def _write(line: dict[str, Any], out: Output, output: str) -> None:
+def _recent(connection: DaemonConnection, threads: list[str], params: dict[str, Any]) -> list[dict[str, Any]]:
+    """What was before in all threads, by its time; what follows is sent from now on."""
+    lines: list[dict[str, Any]] = []
+    for thread in threads:
+        connection.reset_deadline()
+        answer = connection.call("sessions.tail", {"thread": thread, **params})
+        lines += connection.parse_rows(answer, "lines", "sessions.tail")
+    return sorted(lines, key=lambda line: str(line.get("at"))) if len(threads) > 1 else lines
+
+
+def _write(line: dict[str, Any], out: Output, output: str, names: int) -> None:
+    """Write a line; ``names``: the width of the threads' names, 0 where they are not shown."""
     if output == "json":
         out.json(line, line=True)
         return
@@ -68,5 +87,7 @@ def _write(line: dict[str, Any], out: Output, output: str) -> None:
     if out.terminal:
         at = time_of_day(at)
     label = _LABELS.get(kind, kind).ljust(_KIND_WIDTH)
-    prefix = f"{out.paint(at, 'dim')}  {out.paint(label, 'dim')}  "
+    name = clean(line.get("thread"))
+    shown = f"{out.paint(name, 'bold')}{' ' * (names - width(name))}  " if names else ""
+    prefix = f"{out.paint(at, 'dim')}  {shown}{out.paint(label, 'dim')}  "
     out.data((prefix + out.paint(clean(line.get("text")), _STYLES.get(kind, ""))).rstrip())

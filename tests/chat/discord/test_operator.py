@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from acpbot.chat.discord.operator_prompts import shown_prompt
 from acpbot.chat.operator import OperatorActions
+from acpbot.chat.platform import IncomingMessage
 from acpbot.errors import Conflict, Draining, InvalidParams, NotFound
 from acpbot.storage.records import TurnRecord
 from tests.support.discord_scene import staged
@@ -171,3 +173,17 @@ def test_a_long_prompt_is_shown_by_its_beginning_and_attached_whole():
     many = shown_prompt("a\n" * 900)
     assert many.text == "An admin asks what is in the attached file."
     assert many.file is not None
+
+
+async def test_a_prompt_of_an_operator_that_a_person_repeats_gets_its_answer_as_usual(tmp_path):
+    async with staged(tmp_path) as scene:
+        thread = await scene.opens("say one")
+        name = str(thread.id)
+        await scene.idle(thread, 1)
+        repeated = IncomingMessage(thread_id=name, text="say again", owner=str(scene.ada.id), key="operator-1")
+        message = msgspec.json.encode(repeated)
+        scene.pool.store.restored.turns.append(TurnRecord("earlier", name, "discord", "queued", message))
+        scene.chat.recover()
+        await scene.says(thread, "again")
+        await scene.idle(thread, 2)
+        assert [body.content for body in scene.bodies(thread)] == ["one", "again"]

@@ -88,6 +88,7 @@ MIGRATIONS: Final = (
     ALTER TABLE threads ADD COLUMN last_end TEXT;
     CREATE TABLE outputs (thread_id TEXT PRIMARY KEY, lines BLOB NOT NULL) STRICT, WITHOUT ROWID;
     """,
+    "ALTER TABLE processes ADD COLUMN thread_id TEXT;",
 )
 
 _CHOSEN: Final = msgspec.json.Decoder(dict[str, str])
@@ -193,7 +194,7 @@ class Store:
 
     def process_started(self, record: ProcessRecord) -> None:
         """A session's leader runs."""
-        self._write("INSERT OR REPLACE INTO processes VALUES (?, ?, ?, ?)", *msgspec.structs.astuple(record))
+        self._write("INSERT OR REPLACE INTO processes VALUES (?, ?, ?, ?, ?)", *msgspec.structs.astuple(record))
 
     def clock_set(self, now: float) -> None:
         """The wall clock was set: every thread counts as used ``now`` (Unix time)."""
@@ -307,7 +308,7 @@ def _restored(database: Database) -> RestoredState:
         state.turns.append(TurnRecord(*row))
     for row in database.read(f"SELECT {_POST} FROM posts ORDER BY sequence"):  # noqa: S608 - the same
         state.posts.append(PostRecord(**dict(zip(PostRecord.__struct_fields__, row, strict=True))))
-    for row in database.read("SELECT session_id, pid, start_time, boot_id FROM processes"):
+    for row in database.read("SELECT session_id, pid, start_time, boot_id, thread_id FROM processes"):
         state.processes.append(ProcessRecord(*row))
     for platform, message_id in database.read("SELECT platform, message_id FROM seen"):
         state.seen.setdefault(platform, set()).add(message_id)

@@ -23,6 +23,8 @@ def last_end(reason: Reason, detail: str | None, process: AgentProcess | None, a
     ``detail`` is what the thread reads; of a crash it is what the agent's stderr says, where that says anything.
     """
     code = None if process is None else process.returncode
+    if reason == "stopped":
+        detail = None  # what the thread reads says no more
     if reason == "crashed" and process is not None:
         cause = find_cause(process.stderr.lines()).text.removeprefix("it wrote: ")
         detail = cause or (detail if code is None else None)

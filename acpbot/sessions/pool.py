@@ -412,8 +412,8 @@ class Pool:
         """Store how a later daemon finds the leader, where that is a process of this machine."""
         found = None if session.process is None else session.process.identity
         if found is not None:
-            record = ProcessRecord(session.session_id, found.pid, found.start_time, found.boot_id)
-            self.store.process_started(record)
+            place = (found.pid, found.start_time, found.boot_id)
+            self.store.process_started(ProcessRecord(session.session_id, *place, session.thread.thread_id))
         self.session_changed(session)
 
     async def turn_starting(self, turn: Turn) -> None:

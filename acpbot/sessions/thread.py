@@ -13,7 +13,7 @@ from acpbot.sessions.known_threads import KnownThreads
 from acpbot.sessions.usage import UsageMeter
 from acpbot.sessions.views import row_of
 from acpbot.sessions.workspace import check_thread_id, has_own_folder, remove_folder, work_folder
-from acpbot.storage.records import ThreadRecord
+from acpbot.storage.records import LastEnd, ThreadRecord
 from acpbot.times import rfc3339
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ CHOSEN_MOST: Final = 20
 CHOSEN_LENGTH: Final = 200
 CLOCK_SET_SECONDS: Final = 3600.0
 """Smaller steps of the wall clock do not matter to times to live, which are hours."""
+_CUT_OFF: Final = "acpbot ended without stopping it, and found that at its next start"
 REMOVAL_NOTICE_SECONDS: Final = 86_400.0
 """A folder is deleted only so long after its thread has read of it, or after the time to live where that is shorter."""
 
@@ -117,6 +118,10 @@ class ThreadRegistry:
             self.by_id[record.thread_id] = record
         for cost in store.restored.costs:
             self._costs.setdefault(cost.thread_id, {})[cost.agent, cost.currency] = cost
+        for process in store.restored.processes:
+            if (thread := self.by_id.get(process.thread_id or "")) is not None:
+                thread.last_end = LastEnd(rfc3339(wall()), "stopped", detail=_CUT_OFF)
+                self.save(thread)
 
     def in_channel(self, thread_id: str, channel: str | None) -> ThreadRecord | None:
         """The thread, which belongs to ``channel``, ``None``: as it is known."""

@@ -84,12 +84,16 @@ class CostRecord(msgspec.Struct, frozen=True):
 
 
 class ProcessRecord(msgspec.Struct, frozen=True):
-    """The leader of a session's processes. ``start_time``: clock ticks since the boot that ``boot_id`` names."""
+    """The leader of a session's processes. ``start_time``: clock ticks since the boot that ``boot_id`` names.
+
+    ``thread_id``: the session's thread, ``None`` for a process of no session.
+    """
 
     session_id: str
     pid: int
     start_time: int
     boot_id: str
+    thread_id: str | None = None
 
 
 class TurnRecord(msgspec.Struct, frozen=True):

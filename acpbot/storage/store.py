@@ -121,6 +121,7 @@ MIGRATIONS: Final = (
         reason TEXT, exit_code INTEGER, detail TEXT
     ) STRICT;
     """,
+    "ALTER TABLE processes ADD COLUMN thread_id TEXT;",
 )
 
 _CHOSEN: Final = msgspec.json.Decoder(dict[str, str])
@@ -237,7 +238,7 @@ class Store:
 
     def process_started(self, record: ProcessRecord) -> None:
         """A session's leader runs."""
-        self._write("INSERT OR REPLACE INTO processes VALUES (?, ?, ?, ?)", *msgspec.structs.astuple(record))
+        self._write("INSERT OR REPLACE INTO processes VALUES (?, ?, ?, ?, ?)", *msgspec.structs.astuple(record))
 
     def clock_set(self, now: float) -> None:
         """The wall clock was set: every thread counts as used ``now`` (Unix time)."""
@@ -399,7 +400,7 @@ def _restored(database: Database) -> RestoredState:
         state.posts.append(PostRecord(**dict(zip(PostRecord.__struct_fields__, row, strict=True))))
     for row in database.read(f"SELECT {_EVENT} FROM events ORDER BY id"):  # noqa: S608 - the same
         state.events.append(EventRecord(**dict(zip(EventRecord.__struct_fields__, row, strict=True))))
-    for row in database.read("SELECT session_id, pid, start_time, boot_id FROM processes"):
+    for row in database.read("SELECT session_id, pid, start_time, boot_id, thread_id FROM processes"):
         state.processes.append(ProcessRecord(*row))
     for platform, message_id in database.read("SELECT platform, message_id FROM seen"):
         state.seen.setdefault(platform, set()).add(message_id)

@@ -15,15 +15,34 @@ EXAMPLES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("acpctl kill 1310203040506075678 --yes", "in a script: exact ids only"),
         ("acpctl kill --all --yes --expect 3", "all, if they are three"),
     ),
-    "cancel": (("acpctl cancel 5678", "stop the running turn, keep the session"),),
+    "cancel": (
+        ("acpctl cancel 5678", "stop the running turn, keep the session"),
+        ("acpctl cancel 5678 9012", "in several threads"),
+    ),
     "send": (
         ("acpctl send 5678 'run the tests again'", "a prompt into a thread"),
         ("git diff | acpctl send 5678 - --wait", "stdin as one prompt; print the answer"),
+        ("acpctl send --channel 1417221234567890123 'fix the parser'", "begin a thread in a channel"),
+        ("git diff | acpctl send 5678 - --wait --allow", "allow what the turn asks for"),
     ),
-    "permit": (("acpctl permit 5678", "answer its open permission request"),),
-    "suspend": (("acpctl suspend 5678", "end the process, keep the conversation"),),
-    "restart": (("acpctl restart 5678", "a new process for the same conversation"),),
-    "forget": (("acpctl forget 5678", "drop a suspended conversation"),),
+    "permit": (
+        ("acpctl permit 5678", "answer its open permission request"),
+        ("acpctl permit 5678 --allow", "allow it once"),
+        ("acpctl permit 5678 allow_always", "the agent's option, by its id or kind"),
+    ),
+    "suspend": (
+        ("acpctl suspend 5678", "end the process, keep the conversation"),
+        ("acpctl suspend --yes 1310203040506075678", "without a question: exact ids only"),
+    ),
+    "restart": (
+        ("acpctl restart 5678", "a new process for the same conversation"),
+        ("acpctl restart --yes 1310203040506075678", "without a question: exact ids only"),
+    ),
+    "forget": (
+        ("acpctl forget 5678", "drop a suspended conversation"),
+        ("acpctl forget --yes 1310203040506075678", "without a question: exact ids only"),
+        ("acpctl kill --forget 5678", "a thread that has a session"),
+    ),
     "health": (
         ("acpctl health", "ready or not, and why"),
         ("acpctl health -o json | jq .ready", "for a script"),
@@ -38,10 +57,24 @@ EXAMPLES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("acpctl drain --off", "take turns again"),
     ),
     "reload": (("acpctl reload", "read the configuration again"),),
-    "config": (("acpctl config", "the settings in force, without secrets"),),
-    "tail": (("acpctl tail 5678", "what a session says and does, live"),),
-    "events": (("acpctl events", "changes of sessions as they happen"),),
-    "audit": (("acpctl audit -n 20", "the last 20 changes, and who made them"),),
+    "config": (
+        ("acpctl config", "the settings in force, without secrets"),
+        ("acpctl config -o json | jq .config.pool", "one table, for a script"),
+    ),
+    "tail": (
+        ("acpctl tail 5678", "what a session says and does, live"),
+        ("acpctl tail 5678 9012 --since 10m", "several threads, from ten minutes ago on"),
+    ),
+    "events": (
+        ("acpctl events", "changes of sessions as they happen"),
+        ("acpctl events --since 2h --no-follow", "of the last two hours"),
+        ("acpctl events --since 1d --no-follow -o json | jq 'select(.reason == \"crashed\")'", "crashes of a day"),
+    ),
+    "audit": (
+        ("acpctl audit -n 20", "the last 20 changes, and who made them"),
+        ("acpctl audit --thread 1234 -n 200", "what was done in one thread"),
+        ("acpctl audit -o json | jq .entries[]", "for a script"),
+    ),
     "top": (("acpctl top", "live: what each session uses"),),
     "doctor": (("acpctl doctor", "check each step from here to the daemon"),),
 }

@@ -15,8 +15,6 @@ from acpctl.thread_completion import complete_thread
 from acpctl.thread_refs import parse_thread
 from acpctl.times import local_time
 
-EPILOG = "Examples: `acpctl audit`; `acpctl audit --thread 1234 -n 200`; `acpctl audit -o json | jq .entries[]`."
-
 _PAGE: Final = 1000
 _COLUMNS: Final = (
     Column("AT"),

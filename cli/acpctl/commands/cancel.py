@@ -10,8 +10,6 @@ from acpctl.options import OutputFormat, ThreadArguments, global_options
 from acpctl.text import clean
 from acpctl.thread_refs import fetch_sessions, parse_thread
 
-EPILOG = "Examples: `acpctl cancel 1234`; `acpctl cancel 1234 5678`."
-
 
 def run(context: typer.Context, thread: ThreadArguments = None, *, output: OutputFormat = "table") -> int:
     """Cancel the turns that run in sessions.

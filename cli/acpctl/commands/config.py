@@ -7,8 +7,6 @@ from acpctl.options import OutputFormat, global_options
 from acpctl.render.toml import toml_lines
 from acpctl.text import clean
 
-EPILOG = "Examples: `acpctl config`; `acpctl config -o json | jq .config.pool`. See `acpbot config --example`."
-
 
 def run(context: typer.Context, *, output: OutputFormat = "table") -> int:
     """Show the configuration in force.

@@ -11,11 +11,6 @@ from acpctl.render.output import Output
 from acpctl.text import clean
 from acpctl.times import local_time
 
-EPILOG = (
-    "Examples: `acpctl events`; `acpctl events --since 2h --no-follow`; "
-    "`acpctl events --since 1d --no-follow -o json | jq 'select(.reason == \"crashed\")'`."
-)
-
 _MOST: Final = 1000
 _LATELY: Final = 20
 _WORDS: Final = {  # by kind: what is shown, and its style

@@ -13,10 +13,7 @@ from acpctl.terminal.confirm import ask, require_terminal
 from acpctl.text import clean
 from acpctl.thread_refs import fetch_sessions, parse_thread
 
-EPILOG = (
-    "Examples: `acpctl forget 1234`; `acpctl forget --yes 1417221234567890123`, without a question. "
-    "A thread with a session: `acpctl kill --forget`."
-)
+EPILOG = "A thread with a session: `acpctl kill --forget`."
 
 
 def run(

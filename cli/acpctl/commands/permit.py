@@ -15,11 +15,6 @@ from acpctl.text import clean
 from acpctl.thread_refs import fetch_session, parse_thread
 from acpctl.times import local_time
 
-EPILOG = (
-    "Examples: `acpctl permit 1234` shows the request and asks; `acpctl permit 1234 --allow` allows it once; "
-    "`acpctl permit 1234 --reject`; `acpctl permit 1234 allow_always` names the agent's option by its id or kind."
-)
-
 Option = dict[str, Any]
 
 

@@ -8,7 +8,7 @@ from acpctl.exit_codes import DONE
 from acpctl.options import OutputFormat, global_options
 from acpctl.text import clean
 
-EPILOG = "Example: `acpctl reload && acpctl config`. A file that cannot be used changes nothing, and exits with 1."
+EPILOG = "A file that cannot be used changes nothing, and exits with 1."
 
 
 def run(context: typer.Context, *, output: OutputFormat = "table") -> int:

@@ -14,8 +14,6 @@ from acpctl.terminal.confirm import confirm_sessions, require_terminal
 from acpctl.text import clean
 from acpctl.thread_refs import fetch_sessions, parse_thread
 
-EPILOG = "Examples: `acpctl restart 1234`; `acpctl restart --yes 1417221234567890123`, without a question."
-
 _END_SECONDS: Final = 30.0  # beside --timeout: acpctl cannot read the daemon's own grace, whose default is 5
 _COLUMNS: Final = (Column("THREAD"), Column("OUTCOME"), Column("SESSION"))
 _STYLES: Final = {"ended": "green", "already_gone": "dim", "conflict": "yellow", "failed": "alert"}

@@ -16,10 +16,7 @@ from acpctl.text import clean, clean_lines
 from acpctl.thread_completion import complete_thread
 from acpctl.thread_refs import parse_thread
 
-EPILOG = (
-    "Examples: `acpctl send 1234 'run the tests' --wait`; `git diff | acpctl send 1234 - --wait --allow`; "
-    "`acpctl send --channel 1417221234567890123 'fix the parser'`. Without TEXT, or with -, all of stdin is the prompt."
-)
+EPILOG = "Without TEXT, or with -, all of stdin is the prompt."
 
 _FAILED: Final = frozenset({"error", "cancelled", "kept"})
 _ENDED: Final = frozenset({"completed", "failed"})

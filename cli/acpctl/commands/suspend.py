@@ -7,8 +7,6 @@ import typer
 from acpctl.commands.restart import end_and_keep
 from acpctl.options import OutputFormat, ThreadArguments, global_options
 
-EPILOG = "Examples: `acpctl suspend 1234`; `acpctl suspend --yes 1417221234567890123`, without a question."
-
 
 def run(
     context: typer.Context,

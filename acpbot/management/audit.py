@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acpbot.management.access import PeerCredentials
-    from acpbot.storage.history import AuditEntry
+    from acpbot.storage.records import AuditEntry
     from acpbot.storage.store import Store
 
 LOGGER: Final = "acpbot.audit"

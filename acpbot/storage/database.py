@@ -154,13 +154,9 @@ class Database:
             self._disk_problem = f"the disk has not answered for {self._limits.hang_seconds:.0f} s: {_LOST}"
 
     async def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        """All rows of a query once all that was written before is there; none where the file can't be read now."""
+        """All rows of a query once all that was written before is there. Raises sqlite3.Error."""
         await self.durable()
-        try:
-            return await DISK.run(self._query, sql, values)
-        except sqlite3.Error as error:
-            log.warning("store_not_read", error=str(error))
-            return []
+        return await DISK.run(self._query, sql, values)
 
     def _query(self, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         # A connection of its own: the writer's may be in the middle of a transaction.

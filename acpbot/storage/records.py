@@ -167,3 +167,15 @@ class RestoredState(msgspec.Struct):
     events: list[EventRecord] = []
     seen: dict[str, set[int]] = {}
     read_up_to: dict[str, int] = {}
+
+
+class AuditEntry(msgspec.Struct, frozen=True):
+    """Who did what. ``id`` grows with time; ``uid`` and ``pid`` are ``None`` where acpbot did it by itself."""
+
+    id: int
+    at: str
+    uid: int | None
+    pid: int | None
+    method: str
+    target: str
+    outcome: str

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from acpbot.aio import DISK
 from acpbot.errors import StoreError
+from acpbot.logs import get_logger
 from acpbot.storage.database import Database, damaged
-from acpbot.storage.history import AuditEntry, read_audit
 from acpbot.storage.records import (
+    AuditEntry,
     CostRecord,
     EventRecord,
     KnownThread,
@@ -31,9 +31,12 @@ from acpbot.storage.records import (
     ThreadRecord,
     TurnRecord,
 )
+from acpbot.times import rfc3339
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+log = get_logger(__name__)
 
 APPLICATION_ID: Final = 0x61637062  # 'acpb', so that file(1) and we can tell it from other databases
 DENIED: Final = "denied"
@@ -229,10 +232,18 @@ class Store:
 
     async def output(self, thread_id: str) -> bytes | None:
         """The last output of a thread; ``None`` where none is kept, and where the file can't be read now."""
-        if self._database is None:
-            return None
-        rows = await self._database.query("SELECT lines FROM outputs WHERE thread_id = ?", thread_id)
+        rows = await self._rows("SELECT lines FROM outputs WHERE thread_id = ?", thread_id)
         return rows[0][0] if rows else None
+
+    async def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """The rows of a query; none where the file can't be read now, which is logged."""
+        if self._database is None:
+            return []
+        try:
+            return await self._database.query(sql, *values)
+        except sqlite3.Error as error:
+            log.warning("store_not_read", error=str(error))
+            return []
 
     # Processes.
 
@@ -292,11 +303,8 @@ class Store:
 
     async def prompt(self, thread_id: str) -> PromptRecord | None:
         """A thread's last prompt; ``None`` where none is kept, or the file can't be read now."""
-        if self._database is None:
-            return None
-        found = await self._database.query(
-            "SELECT thread_id, message, has_files, files FROM prompts WHERE thread_id = ?", thread_id
-        )
+        prompt = "SELECT thread_id, message, has_files, files FROM prompts WHERE thread_id = ?"
+        found = await self._rows(prompt, thread_id)
         return PromptRecord(found[0][0], found[0][1], bool(found[0][2]), found[0][3]) if found else None
 
     # The bot's own messages.
@@ -343,14 +351,22 @@ class Store:
         )
 
     async def audit(self, *, limit: int, before: int | None = None, thread: str | None = None) -> list[AuditEntry]:
-        """What was audited, the newest first. Parameters as :func:`read_audit`'s. Raises StoreError."""
+        """The newest entries, the newest first: ``limit`` at most, older than ``before``, about ``thread``.
+
+        Raises StoreError.
+        """
         if self._database is None:
             return []
-        await self.durable()
         try:
-            return await DISK.run(read_audit, self._database.path, limit=limit, before=before, thread=thread)
+            rows = await self._database.query(
+                "SELECT sequence, at, uid, pid, method, target, outcome FROM audit WHERE (?1 IS NULL OR sequence < ?1) "
+                "AND (?2 IS NULL OR target = ?2 OR substr(target, 1, length(?2) + 1) = ?2 || '/') "
+                "ORDER BY sequence DESC LIMIT ?3",
+                *(before, thread, limit),
+            )
         except sqlite3.Error as error:
             raise StoreError(f"cannot read the audit: {error}") from None
+        return [AuditEntry(sequence, rfc3339(at), *rest) for sequence, at, *rest in rows]
 
     def denied_again(self, uid: int | None, pid: int | None, method: str, times: int) -> None:
         """The newest denial of these was repeated so many times."""

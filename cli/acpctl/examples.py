@@ -41,7 +41,6 @@ EXAMPLES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "forget": (
         ("acpctl forget 5678", "drop a suspended conversation"),
         ("acpctl forget --yes 1310203040506075678", "without a question: exact ids only"),
-        ("acpctl kill --forget 5678", "a thread that has a session"),
     ),
     "health": (
         ("acpctl health", "ready or not, and why"),

@@ -16,6 +16,8 @@ from acpbot.chat.discord.inbound.recheck import NO_ACCESS
 from tests.fakes.daemon import DEMO_AGENT, LIMIT, DaemonProcess
 from tests.fakes.discord.server import DiscordServer
 
+pytestmark = pytest.mark.service
+
 
 @pytest.fixture
 async def server():

@@ -20,6 +20,8 @@ from tests.fakes.daemon import DEMO_AGENT, DaemonProcess, marked_processes
 from tests.fakes.discord.server import DiscordServer
 from tests.support.pool_restarts import rows
 
+pytestmark = pytest.mark.service
+
 AGAIN = "Send a message to carry on where you left off."
 MESSAGES = "/channels/{channel_id}/messages"
 MESSAGE = "/channels/{channel_id}/messages/{message_id}"

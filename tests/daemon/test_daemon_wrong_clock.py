@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tests.fakes.discord.people import Author
     from tests.fakes.discord.state import Channel
 
+pytestmark = pytest.mark.service
+
 YEAR = 365.25 * 86_400
 AHEAD = {"1970": -time.time(), "30 years ahead": 30 * YEAR, "75 years ahead": 75 * YEAR}
 

@@ -6,8 +6,12 @@ import json
 import signal
 import subprocess
 
+import pytest
+
 from tests.fakes.daemon import LIMIT, DaemonProcess
 from tests.support.acpctl import ACPCTL
+
+pytestmark = pytest.mark.service
 
 
 def acpctl(daemon: DaemonProcess, *arguments: str) -> str:

@@ -16,6 +16,8 @@ from tests.support.pool import faulty
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.service
+
 
 @pytest.fixture
 async def server():

@@ -17,6 +17,8 @@ from tests.fakes.daemon import DEMO_AGENT, Wire
 from tests.support.packaging.container import COMPOSE, DOCKERFILE, UID, Container, Image, compose_mounts, obstacle
 from tests.support.packaging.rendered import LIMIT, ROOT, TOKEN
 
+pytestmark = pytest.mark.service
+
 IGNORE = DOCKERFILE.with_name("Dockerfile.dockerignore")
 AGENT = DEMO_AGENT.replace(sys.executable, "python3")
 STUBBORN = AGENT + "[pool]\ngrace_seconds = 0.2\n[shutdown]\ndrain_seconds = 0\n"

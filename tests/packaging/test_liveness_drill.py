@@ -12,6 +12,8 @@ import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from acpbot.config import loader
 from acpbot.daemon import health
 from acpbot.management.probes import Probes
@@ -21,6 +23,8 @@ from tests.support.packaging.rendered import TOKEN, each
 if TYPE_CHECKING:
     from acpbot.config.settings import ProbeSettings
     from tests.support.discord_scene import Scene
+
+pytestmark = pytest.mark.service
 
 OUTAGE_SECONDS = 300
 LIMIT = 20

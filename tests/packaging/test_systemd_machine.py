@@ -14,6 +14,8 @@ from tests.support.packaging.machine import Machine, missing
 from tests.support.packaging.packaged_daemon import SECRETS, Home, acpctl_at
 from tests.support.packaging.units import FOLDER
 
+pytestmark = pytest.mark.service
+
 PYTHON = "/opt/acpbot/bin/python"
 LOCAL = f'[agent]\ncommand = "{PYTHON}"\nargs = ["-m", "acpbot.demo.agent"]\n'
 UNIT = "acpbot.service"

@@ -18,6 +18,8 @@ from tests.support.packaging.machine import Machine, missing
 from tests.support.packaging.packaged_daemon import LIMIT, SECRETS, Home, acpctl_at
 from tests.support.packaging.units import FOLDER, Channels, Running, Service, Unit
 
+pytestmark = pytest.mark.service
+
 UID = 61184  # the first of those that systemd gives to DynamicUser= (systemd.exec(5))
 TEXT = (FOLDER / "acpbot.service").read_text()
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 KILLED: Final = "An admin stopped this session."
-SUSPENDED: Final = "This session was closed."
+SUSPENDED: Final = "An admin closed this session."
 RESTARTED: Final = "This session was restarted."
 STOPPED: Final = "I'm restarting."
 _LATE_SECONDS: Final = 0.25

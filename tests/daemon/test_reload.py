@@ -30,6 +30,7 @@ NEED_RESTART = [
     ("[management.probes]", "enabled", "true"),
     ("[management.probes]", "bind", '"0.0.0.0:8090"'),
     ("[management.probes]", "grace_seconds", "1"),
+    ("[management.probes]", "metrics", "true"),
     ("[store]", "path", '"/srv/other.sqlite3"'),
     ("[log]", "format", '"json"'),
 ]

@@ -74,7 +74,7 @@ async def test_while_a_turn_runs_or_the_bot_restarts_nothing_runs_again(tmp_path
 async def test_a_prompt_whose_agent_could_not_start_runs_again(tmp_path):
     async with staged_with_store(tmp_path, argv=faulty("exit-at-once")) as scene:
         thread = await scene.opens("say first")
-        await scene.says(thread, "Cannot start agent")
+        await scene.says(thread, "The agent couldn't be started.")
         assert await answer_to(scene, "retry", thread) == "I run it again: `say first`"
 
 

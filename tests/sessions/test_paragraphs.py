@@ -30,6 +30,8 @@ THOUGHT = chunk("agent_thought_chunk", "hm")
         ([says("I look first."), TOOL, says(""), says("Done")], "I look first.\n\nDone"),
         ([says("I look first."), updates("tool_call_update", toolCallId="x", title="rm"), says("Done")],
          "I look first.\n\nDone"),
+        ([says("I look first."), DONE, says("Done")], "I look first.\n\nDone"),
+        ([says("I look first."), TOOL, DONE, says("Do"), DONE, says("ne")], "I look first.\n\nDone"),
         ([says("one"), PLAN, says("two")], "one\n\ntwo"),
         ([says("one"), THOUGHT, says("two")], "onetwo"),
         ([TOOL, says("one"), DONE, says("two")], "onetwo"),
@@ -74,6 +76,15 @@ async def test_the_tail_shows_the_text_before_a_tool_call_before_the_call(make_h
         ("prompt", "one"), ("text", "first."), ("tool", "running: ls"), ("text", ""), ("text", "Done"),
         ("turn_end", "end_turn"),
     ]  # fmt: skip
+
+
+async def test_the_tail_shows_a_tool_call_whose_first_update_is_its_end(make_harness):
+    whole = updates("tool_call", toolCallId="t1", title="ls", status="completed")
+    harness = make_harness(argv=scripted(prompts=[[whole, DONE, END]]))
+    await turn(harness, "one")
+    lines, leave = harness.session("1001").turns.output.follow(lambda _line: None)
+    leave()
+    assert [line["text"] for line in lines if line["kind"] == "tool"] == ["completed: ls"]
 
 
 async def test_the_end_of_a_turn_in_the_terminals_chat_has_the_paragraphs(make_harness):

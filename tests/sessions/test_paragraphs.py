@@ -17,6 +17,8 @@ from tests.support.turn_listener import AnyListener, turn
 TOOL = runs_tool("t1")
 DONE = updates("tool_call_update", toolCallId="t1", status="completed")
 PLAN = updates("plan", entries=[{"content": "look", "status": "pending"}])
+IMAGE = updates("agent_message_chunk", content={"type": "image", "data": "AAAA", "uri": "file:///srv/plot.png"})
+LINK = {"type": "resource_link", "name": "x", "uri": "https://a.b"}
 THOUGHT = chunk("agent_thought_chunk", "hm")
 
 
@@ -44,6 +46,9 @@ THOUGHT = chunk("agent_thought_chunk", "hm")
         ([says("```sh\nmake\n"), TOOL, says("Done")], "```sh\nmake\n```\n\nDone"),
         ([says("```sh\nmake\n"), TOOL, says("```\nDone")], "```sh\nmake\n```\nDone"),
         ([says("~~~~\nmake\n", "a"), says("```py\nx\n```", "b")], "~~~~\nmake\n~~~~\n\n```py\nx\n```"),
+        ([says("Here:"), IMAGE, says("Done"), says(".")], "Here:\n\n[plot.png]\n\nDone."),
+        ([says("See ", "a"), updates("agent_message_chunk", messageId="a", content=LINK), says(".", "a")],
+         "See [x](<https://a.b>)."),
         ([says("``"), says("`\nx\n```"), TOOL, says("Done")], "```\nx\n```\n\nDone"),
     ],
 )  # fmt: skip

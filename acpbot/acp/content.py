@@ -16,6 +16,9 @@ from acpbot.text import one_line
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+FILES: Final = frozenset({"image", "audio", "resource"})
+"""The types of the content blocks that hold a file."""
+
 _NAME_MAX: Final = 80
 _URI_MAX: Final = 1000
 _SUFFIX_MAX: Final = 10
@@ -67,10 +70,22 @@ def attachments(kind: str, body: dict[str, Any]) -> Iterator[Attachment]:
             yield found
 
 
+def in_words(block: dict[str, Any]) -> str:
+    """A content block without text, as text: a link to it, or the name of its file; empty for what has nothing."""
+    kind = block.get("type")
+    source = block.get("resource") if kind == "resource" else block
+    found = _attachment(block)
+    if found is not None:
+        return f"[{found.name}]"
+    if kind == "resource_link" or (kind in FILES and isinstance(source, dict) and source.get("uri")):
+        return link(block.get("name"), source.get("uri") if isinstance(source, dict) else None)
+    return f"[{kind}]" if isinstance(kind, str) and kind != "text" else ""
+
+
 def _attachment(block: dict[str, Any]) -> Attachment | None:
     kind = block.get("type")
     source = block.get("resource") if kind == "resource" else block
-    if kind not in {"image", "audio", "resource"} or not isinstance(source, dict):
+    if kind not in FILES or not isinstance(source, dict):
         return None
     media_type = _media_type(source.get("mimeType"))
     name = file_name(source.get("uri"), kind, media_type)

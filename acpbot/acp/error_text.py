@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -24,10 +25,13 @@ MESSAGE_MOST: Final = 600
 
 _VALUES_MOST: Final = 500
 _TEXT_MOST: Final = 64 * 1024
-# In this order: the first ones are sentences, the last ones may be short names of an error.
-_SENTENCES: Final = ("message", "msg", "errormessage", "error_message", "detail", "details", "error_description")
+# Without underscores, in this order: the first ones are sentences, the last ones may be short names of an error.
+_SENTENCES: Final = ("message", "msg", "errormessage", "errormsg", "errortext", "detail", "details", "errordescription")
 _NAMES: Final = ("description", "reason", "error", "errors", "cause", "title")
 _KEYS: Final = (*_SENTENCES, *_NAMES)
+_DECODER: Final = json.JSONDecoder()
+_OBJECT: Final = re.compile(r"\[?\{")
+_STARTS_MOST: Final = 8
 _STACK: Final = re.compile(r"\n\s+at \S.*", re.DOTALL)
 _GENERAL: Final = re.compile(
     r"(?:(?:internal|unknown|unexpected|server)[ _]*)*(?:error|exception)?[.:!]?", re.IGNORECASE
@@ -88,7 +92,9 @@ def _sentences(data: Any) -> Iterator[str]:
                 text, core = _without_json(value)
                 yield text if text.strip() else core
         elif isinstance(value, dict):
-            members = {key.lower(): member for key, member in reversed(value.items()) if isinstance(key, str)}
+            members = {
+                key.lower().replace("_", ""): member for key, member in reversed(value.items()) if isinstance(key, str)
+            }
             texts = [(members[key], True) for key in _KEYS if isinstance(members.get(key), str)]
             nested = [(members[key], True) for key in _KEYS if isinstance(members.get(key), dict | list)]
             others = [(member, False) for key, member in reversed(members.items()) if key not in _KEYS]
@@ -99,9 +105,9 @@ def _sentences(data: Any) -> Iterator[str]:
 
 
 def _json_in(text: str) -> Any:
-    """The object or list that a text consists of; ``None`` where it is no JSON."""
+    """The object, list or quoted text that a text consists of; ``None`` where it is no JSON."""
     text = text.strip()
-    if text[:1] not in {"{", "["} or len(text) > _TEXT_MOST:
+    if text[:1] not in {"{", "[", '"'} or len(text) > _TEXT_MOST:
         return None
     try:
         return msgspec.json.decode(text)
@@ -110,17 +116,19 @@ def _json_in(text: str) -> Any:
 
 
 def _without_json(text: str) -> tuple[str, str]:
-    """A text in which JSON at its end is replaced by the message in it, and that message (``400 {"error": ...}``).
+    """A text in which JSON is replaced by the message in it, and that message (``400 {"error": ...}``).
 
     The stack of calls that JavaScript adds to an error goes.
     """
     text = _STACK.sub("", text[:_TEXT_MOST])
-    at = min((found for found in (text.find("{"), text.find("[{")) if found >= 0), default=-1)
-    inside = None if at < 0 else _json_in(text[at:])
-    if inside is None:
-        return text, ""
-    core = next((found for found in _sentences(inside) if found.strip()), "")
-    return (f"{text[:at]}{core}", one_line(core, DATA_MOST)) if core else (text, "")
+    for start in islice(_OBJECT.finditer(text), _STARTS_MOST):
+        try:
+            inside, end = _DECODER.raw_decode(text, start.start())
+        except (ValueError, RecursionError):
+            continue
+        core = next((found for found in _sentences(inside) if found.strip()), "")
+        return (f"{text[: start.start()]}{core}{text[end:]}", one_line(core, DATA_MOST)) if core else (text, "")
+    return text, ""
 
 
 def _key(text: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from acpbot.acp import lenient
-from acpbot.acp.content import link
+from acpbot.acp.content import in_words
 
 PROTOCOL_VERSION: Final = 1
 CANCELLED_ERROR: Final = -32800
@@ -250,10 +250,7 @@ def chunk_text(body: dict[str, Any]) -> str:
         return ""
     if isinstance(text := content.get("text"), str):
         return text
-    kind = content.get("type")
-    if kind == "resource_link":
-        return link(content.get("name"), content.get("uri"))
-    return f"[{kind}]" if isinstance(kind, str) else ""
+    return in_words(content)
 
 
 def resource_block(uri: str, text: str) -> dict[str, Any]:

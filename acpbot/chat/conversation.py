@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from acpbot.acp import schema
+from acpbot.acp.content import attachments
 from acpbot.acp.error_text import repeats
 from acpbot.chat.followed_turn import FollowedTurn
 from acpbot.chat.platform import IncomingMessage
@@ -114,6 +115,7 @@ class Conversation:
     A defect in the live message or the view costs at most what it was about: the turn goes on, and the thread reads at
     the turn's end that its answer may be incomplete. ``on_persisted`` as in :meth:`TurnView.on_ended`; ``report`` posts
     a sentence in the thread. ``live`` is the first live message of the :class:`Answer`, ``below`` makes the others.
+    ``attaches_files``: the view attaches the agent's files, so the answer need not name them.
     """
 
     def __init__(
@@ -123,8 +125,11 @@ class Conversation:
         on_persisted: Callable[[], None] = lambda: None,
         report: Callable[[str], None] = lambda _text: None,
         below: Callable[[int], LiveMessage] | None = None,
+        *,
+        attaches_files: bool = False,
     ) -> None:
         self.live = Answer(live, below)
+        self._attaches_files = attaches_files
         self._view = view
         self._on_persisted = on_persisted
         self._report = report
@@ -157,7 +162,9 @@ class Conversation:
         if update.kind == "agent_message_chunk":
             if update.cut:
                 self.live.notice("Part of the answer was too long, so the end of that part is left out.")
-            kept = schema.chunk_text(body)[: self._budget]
+            files = attachments(update.kind, body) if self._attaches_files else ()
+            is_attached = any(file.data or update.cut for file in files)
+            kept = "" if is_attached else schema.chunk_text(body)[: self._budget]
             if kept:
                 self._budget -= len(kept)
                 self.live.append(kept)
@@ -230,8 +237,10 @@ class Conversations:
         platform: ChatPlatform,
         *,
         new_message: Callable[[int], LiveMessage] = lambda _full_bodies: LiveMessage(),
+        attaches_files: bool = False,
     ) -> None:
         self._pool = pool
+        self._attaches_files = attaches_files
         self._platform = platform
         self._new_message = new_message
         self.session_changed = platform.session_changed
@@ -257,6 +266,7 @@ class Conversations:
                 partial(self._pool.store.turn_settled, turn_id),
                 partial(self._platform.notice, incoming.thread_id),
                 self._new_message,
+                attaches_files=self._attaches_files,
             ),
             text=incoming.text,
             title=incoming.title,
@@ -357,7 +367,9 @@ class Conversations:
         """What shows a text, or a permission request, of the agent while no turn runs."""
         view = self._platform.unprompted_view(thread_id)
         report = partial(self._platform.notice, thread_id)
-        return Conversation(view, self._new_message(0), report=report, below=self._new_message)
+        return Conversation(
+            view, self._new_message(0), report=report, below=self._new_message, attaches_files=self._attaches_files
+        )
 
     def permission_answered(self, thread_id: str, note: PermissionNote) -> None:
         """Post in the thread that acpbot has answered a permission request by itself."""

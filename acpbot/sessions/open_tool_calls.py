@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +19,7 @@ _KEPT_MOST: Final = 64 * 1024
 """Bytes of JSON of a call's input, and of its content, that are kept; so many for all calls together:"""
 _ALL_KEPT_MOST: Final = 256 * 1024
 _LONGEST_MS: Final = 4 * 3600 * 1000
+_ENDS: Final = frozenset({"completed", "failed"})
 
 
 @dataclass(slots=True)
@@ -47,6 +49,7 @@ class OpenToolCalls:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._calls: dict[str, OpenToolCall] = {}
+        self._ended: deque[int] = deque(maxlen=_MOST)  # hashes of ids: an agent may report on after the end
         self._size = 0
 
     @property
@@ -68,6 +71,14 @@ class OpenToolCalls:
         """The open call of that id, as far as it was reported."""
         return self._calls.get(bounds.identity(tool_call_id))
 
+    def begins(self, update: schema.Update) -> bool:
+        """Whether this update is the first of its call."""
+        call = schema.tool_call(update.body)
+        if call is None or update.kind == "tool_call":
+            return update.kind == "tool_call" and (call is None or call.tool_call_id not in self._calls)
+        is_late = call.status in _ENDS and hash(call.tool_call_id) in self._ended
+        return call.tool_call_id not in self._calls and not is_late
+
     def handle(self, body: dict[str, Any], *, cut: bool = False) -> str | None:
         """Note an update; return a line for the record where a call starts or ends, else ``None``.
 
@@ -76,10 +87,14 @@ class OpenToolCalls:
         update = schema.tool_call(body)
         if update is None:
             return None
-        if update.status in {"completed", "failed"}:
+        if update.status in _ENDS:
             ended = self._calls.pop(update.tool_call_id, None)
             self._size -= 0 if ended is None else ended.size
-            return None if ended is None else f"{update.status}: {update.title or ended.title}"
+            if ended is None and hash(update.tool_call_id) in self._ended:
+                return None
+            self._ended.append(hash(update.tool_call_id))
+            title = update.title or (ended and ended.title) or update.tool_call_id
+            return f"{update.status}: {title}"
         call = self._calls.get(update.tool_call_id)
         line = None
         if call is None:

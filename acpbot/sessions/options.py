@@ -181,9 +181,12 @@ class Options:
         """
         if value not in [choice.value for choice in self.choices(category)]:
             offers = self._offers(category)
+            people = f"This agent has no {category} {value[:80]!r}. Available: {offers}"
+            option = self._option(category)
+            if option is not None and option.get("type") == "boolean":
+                people = f"{one_line(str(option.get('name') or category), 80)} is either on or off."
             raise InvalidParams(
-                f"cannot set {category} to {value[:80]!r}: this agent offers {offers}",
-                for_people=f"This agent has no {category} {value[:80]!r}. Available: {offers}",
+                f"cannot set {category} to {value[:80]!r}: this agent offers {offers}", for_people=people
             )
         await self._send(agent, category, value, limit)
         now = self.current(category)

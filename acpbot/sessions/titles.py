@@ -27,7 +27,8 @@ _BLOCK: Final = re.compile(rf"<\s*{CONTEXT_TAG}.*?/\s*{CONTEXT_TAG}\s*>", re.IGN
 _TAG_PATTERN: Final = CONTEXT_TAG.replace("-", "[-_ :/]*")
 _REST: Final = re.compile(
     rf"(?:&lt;|[<\[({{\"'`*#])*\s*/?\s*{_TAG_PATTERN}.*"
-    r"|\{?\s*\\*[\"']?(?:note\\*[\"']?\s*:\s*\\*[\"']?)?Data about (?:the next|this) message\b.*",
+    r"|\{?\s*\\*[\"']?(?:note\\*[\"']?\s*:\s*\\*[\"']?)?Data about (?:the next|this) message\b.*"
+    r"|\{\s*\\*[\"']note\b.*|\{?\s*\\*[\"']platform\\*[\"']\s*:.*",
     re.IGNORECASE | re.DOTALL,
 )
 _AROUND: Final = " \t\n\"'`\u201c\u201d\u2018\u2019*#:-\u2013\u2014"

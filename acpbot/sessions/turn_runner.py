@@ -392,11 +392,9 @@ class TurnRunner:
 
     def _tool_update(self, update: schema.Update) -> None:
         before = self.calls.activity
-        identity = update.body.get("toolCallId")
-        was_open = isinstance(identity, str) and self.calls.get(identity) is not None
-        line = self.calls.handle(update.body, cut=update.cut)
-        if not was_open and (line is not None or update.kind == "tool_call"):
+        if self.calls.begins(update):
             self._acted()
+        line = self.calls.handle(update.body, cut=update.cut)
         if line is not None:
             self.output.line("tool", line)
         if line is not None or self.calls.activity != before:

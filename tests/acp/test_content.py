@@ -76,6 +76,24 @@ def test_content_of_any_form_gives_no_error():
     assert list(attachments("plan", {"content": {"type": "image", "data": "AAAA"}})) == []
 
 
+@pytest.mark.parametrize(
+    ("block", "words"),
+    [
+        ({"type": "image", "data": "AAAA", "mimeType": "image/png"}, "[image.png]"),
+        ({"type": "image", "mimeType": "image/png", "uri": "https://a.b/c.png"}, r"[https\://a.b/c.png](<https://a.b/c.png>)"),
+        ({"type": "image"}, "[image]"),
+        ({"type": "resource", "resource": {"uri": "file:///srv/notes.md", "text": "x"}}, "[notes.md]"),
+        ({"type": "resource", "resource": {"uri": "file:///srv/notes.md"}}, r"file\:///srv/notes.md (`file:///srv/notes.md`)"),
+        ({"type": "resource", "resource": None}, "[resource]"),
+        ({"type": "text"}, ""),
+        ({"type": "video"}, "[video]"),
+        ({"type": 7}, ""),
+    ],
+)  # fmt: skip
+def test_what_is_no_text_is_told_in_words(block, words):
+    assert chunk_text({"content": block}) == words
+
+
 async def chunks(*texts: bytes) -> str:
     agent = AgentConnection()
     for text in texts:

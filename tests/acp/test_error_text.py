@@ -32,6 +32,10 @@ BODY = {"type": "error", "error": {"type": "invalid_request_error", "message": "
         ("Internal error", {"message": json.dumps({"error": {"message": "no key"}})}, "no key"),
         ("Internal error", {"details": f"400 {json.dumps(BODY)}"}, "400 prompt is too long"),
         (f"API Error: 400 {json.dumps(BODY)}", None, "API Error: 400 prompt is too long"),
+        (f"Error: {json.dumps(BODY)} · Please run /login", None, "Error: prompt is too long · Please run /login"),
+        (f"run {{x}} failed: {json.dumps(BODY)} (request 7)", None, "run {x} failed: prompt is too long (request 7)"),
+        ("Internal error", json.dumps(json.dumps(BODY)), "prompt is too long"),
+        ("Internal error", {"error_msg": "no key", "code": 7}, "no key"),
         ("Internal error", {"a": [{"b": {"c": {"message": "no key"}}}]}, "no key"),
         ("Invalid params", {"_errors": [], "cwd": {"_errors": ["must be absolute"]}}, None),
         ("Internal error", {"errorMessage": "no key"}, "no key"),
@@ -50,7 +54,7 @@ BODY = {"type": "error", "error": {"type": "invalid_request_error", "message": "
         ("", None, "it gives no reason"),
         ("Internal error", {"message": "\x1b[31mno\u202e key\x1b[0m"}, "no key"),
     ],
-)
+)  # fmt: skip
 def test_the_first_sentence_at_any_depth_is_what_people_read(message: str, data: Any, said: str | None):
     found = error_text(message, data).said
     if said is None:

@@ -137,10 +137,11 @@ async def test_what_is_set_while_a_session_ends_is_kept_for_the_next_one(chat, h
 async def test_the_last_lines_are_those_that_a_new_reader_has_not_missed(chat, reader, harness):
     await chat.send("demo", "say hello", "me")
     await reader.until("turn_end")
-    assert [line["text"] for line in chat.recent("demo", 10)][-1] == "hello"
-    assert chat.recent("demo", 1) == chat.recent("demo", 10)[-1:]
-    assert chat.recent("unknown", 10) == []
+    lines = [line["text"] for line in await chat.recent("demo", 10)]
+    assert lines[-2:] == ["hello", "end_turn"]
+    assert await chat.recent("demo", 1) == (await chat.recent("demo", 10))[-1:]
+    assert (await chat.recent("unknown", 10)) == []
     await chat.send("demo", "say bye", "me")
     chat.leave("demo", reader)
     await asyncio.wait_for(harness.pool.quiet(), 20)
-    assert chat.recent("demo", 10) == [], "the whole turn is sent again"
+    assert (await chat.recent("demo", 10)) == [], "the whole turn is sent again"

@@ -17,6 +17,8 @@ from tests.support.turn_listener import AnyListener, turn
 TOOL = runs_tool("t1")
 DONE = updates("tool_call_update", toolCallId="t1", status="completed")
 PLAN = updates("plan", entries=[{"content": "look", "status": "pending"}])
+IMAGE = updates("agent_message_chunk", content={"type": "image", "data": "AAAA", "uri": "file:///srv/plot.png"})
+LINK = {"type": "resource_link", "name": "x", "uri": "https://a.b"}
 THOUGHT = chunk("agent_thought_chunk", "hm")
 
 
@@ -30,6 +32,8 @@ THOUGHT = chunk("agent_thought_chunk", "hm")
         ([says("I look first."), TOOL, says(""), says("Done")], "I look first.\n\nDone"),
         ([says("I look first."), updates("tool_call_update", toolCallId="x", title="rm"), says("Done")],
          "I look first.\n\nDone"),
+        ([says("I look first."), DONE, says("Done")], "I look first.\n\nDone"),
+        ([says("I look first."), TOOL, DONE, says("Do"), DONE, says("ne")], "I look first.\n\nDone"),
         ([says("one"), PLAN, says("two")], "one\n\ntwo"),
         ([says("one"), THOUGHT, says("two")], "onetwo"),
         ([TOOL, says("one"), DONE, says("two")], "onetwo"),
@@ -42,6 +46,9 @@ THOUGHT = chunk("agent_thought_chunk", "hm")
         ([says("```sh\nmake\n"), TOOL, says("Done")], "```sh\nmake\n```\n\nDone"),
         ([says("```sh\nmake\n"), TOOL, says("```\nDone")], "```sh\nmake\n```\nDone"),
         ([says("~~~~\nmake\n", "a"), says("```py\nx\n```", "b")], "~~~~\nmake\n~~~~\n\n```py\nx\n```"),
+        ([says("Here:"), IMAGE, says("Done"), says(".")], "Here:\n\n[plot.png]\n\nDone."),
+        ([says("See ", "a"), updates("agent_message_chunk", messageId="a", content=LINK), says(".", "a")],
+         "See [x](<https://a.b>)."),
         ([says("``"), says("`\nx\n```"), TOOL, says("Done")], "```\nx\n```\n\nDone"),
     ],
 )  # fmt: skip
@@ -74,6 +81,15 @@ async def test_the_tail_shows_the_text_before_a_tool_call_before_the_call(make_h
         ("prompt", "one"), ("text", "first."), ("tool", "running: ls"), ("text", ""), ("text", "Done"),
         ("turn_end", "end_turn"),
     ]  # fmt: skip
+
+
+async def test_the_tail_shows_a_tool_call_whose_first_update_is_its_end(make_harness):
+    whole = updates("tool_call", toolCallId="t1", title="ls", status="completed")
+    harness = make_harness(argv=scripted(prompts=[[whole, DONE, END]]))
+    await turn(harness, "one")
+    lines, leave = harness.session("1001").turns.output.follow(lambda _line: None)
+    leave()
+    assert [line["text"] for line in lines if line["kind"] == "tool"] == ["completed: ls"]
 
 
 async def test_the_end_of_a_turn_in_the_terminals_chat_has_the_paragraphs(make_harness):

@@ -164,7 +164,7 @@ class _Conversations(Conversations):
     """A thread learns of a stop of the daemon only where it interrupts a turn: there are too many idle threads."""
 
     def __init__(self, pool: Pool, port: DiscordPlatform, settings: CurrentSettings, messages: PendingMessages) -> None:
-        super().__init__(pool, port, new_message=self._new_message)
+        super().__init__(pool, port, new_message=self._new_message, attaches_files=True)
         self._settings = settings
         self._messages = messages
         self.started_fresh: set[str] = set()

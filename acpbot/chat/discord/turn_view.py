@@ -390,7 +390,7 @@ class DiscordTurnView:
             live.notice(_STOPPED[end.stop_reason])
         elif end.stop_reason != "end_turn":
             live.notice(f"The agent stopped: {code(end.stop_reason)}.")
-        elif is_blank("".join(live.bodies())):
+        elif is_blank("".join(live.bodies())) and not self._files.used:
             live.notice("The agent finished without a reply.")
         if self._footer and end.facts is not None:
             live.footer(footer_text(end.facts))

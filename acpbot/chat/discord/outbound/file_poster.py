@@ -51,6 +51,11 @@ class FilePoster:
         self._bytes = 0
         self._notes: set[str] = set()
 
+    @property
+    def used(self) -> bool:
+        """Whether the turn has a file, or a sentence about one."""
+        return bool(self._seen or self._notes)
+
     def show(self, update: Update) -> None:
         """Post the files of this update that are new."""
         for found in attachments(update.kind, update.body):

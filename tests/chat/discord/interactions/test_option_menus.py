@@ -127,6 +127,7 @@ async def test_the_menus_of_model_and_mode_set_them(scene: Scene):
         ({"name": "effort", "value": "HIGH"}, "Effort is now `High`."),
         ({"name": "model", "value": "Shout"}, "The model is now `shout`."),
         ({"name": "effort", "value": "none"}, "This agent has no effort 'none'. Available: low, high"),
+        ({"name": "footer", "value": "maybe"}, "Footer is either on or off."),
         ({"name": "nothing", "value": "on"}, "This agent has no option `nothing`. See what it has with `/options`."),
         ({"name": "nothing"}, "This agent has no option `nothing`. See what it has with `/options`."),
         ({"value": "on"}, "Name the option too: `/options name: value:`"),

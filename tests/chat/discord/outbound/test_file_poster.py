@@ -67,6 +67,17 @@ async def test_resources_are_attached_as_text_or_bytes(scene: Scene):
     assert {name: len(data) for name, data in files(scene, thread).items()} == {"notes.md": 5, "report.pdf": 50}
 
 
+async def test_a_file_stands_between_the_texts_before_and_after_it_without_its_name_in_the_answer(scene: Scene):
+    before, after = said(type="text", text="Here:"), said(type="text", text="Done.")
+    thread = await answered(scene, before, said(**image(uri="file:///srv/plot.png")), after)
+    assert [body.content for body in scene.bodies(thread)] == ["Here:", "📎 `plot.png`", "Done."]
+
+
+async def test_a_file_alone_is_a_reply(scene: Scene):
+    thread = await answered(scene, said(**image()))
+    assert [body.content for body in scene.bodies(thread)] == ["📎 `image.png`"]
+
+
 async def test_what_is_no_image_is_named_and_not_attached(scene: Scene):
     html = image(data="PGh0bWw+")
     thread = await answered(scene, said(**html), said(**image(data="%%%")), said(type="text", text="done"))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from acpbot.errors import Conflict
 from acpbot.logs import get_logger
+from acpbot.sessions.ending import CUT_OFF
 from acpbot.times import long_duration
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-CUT_OFF: Final = "I'm restarting, so this answer is incomplete."
 REFUSED: Final = "I'm restarting, so I didn't run this message. Please send it again in a while."
 
 

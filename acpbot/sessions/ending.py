@@ -30,6 +30,7 @@ KILLED: Final = "An admin stopped this session."
 SUSPENDED: Final = "An admin closed this session."
 RESTARTED: Final = "This session was restarted."
 STOPPED: Final = "I'm restarting."
+CUT_OFF: Final = "I'm restarting, so this answer is incomplete."
 _LATE_SECONDS: Final = 0.25
 
 
@@ -196,4 +197,7 @@ class SessionEnder:
     def _begin_all(self, grace: float) -> list[asyncio.Task[TerminationResult]]:
         table = self._table
         sessions = (*table.current.values(), *table.closing, *table.unverified)
-        return [session.end("stopped", grace=grace, detail=STOPPED) for session in sessions]
+        return [
+            session.end("stopped", grace=grace, detail=STOPPED if session.turns.turn is None else CUT_OFF)
+            for session in sessions
+        ]

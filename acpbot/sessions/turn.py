@@ -114,6 +114,8 @@ def last_answer(answer: TurnEnd | None, end: TurnEnd, reason: str) -> TurnEnd:
         return end
     if reason == "stuck" and answer.stop_reason == "cancelled":
         return TurnEnd("cancelled", end.for_operators)
+    if answer.stop_reason == "cancelled" and answer.error is None and answer.cancelled_by is None:
+        return TurnEnd("cancelled", end.error)  # nobody has cancelled it: the end of the session has
     return answer
 
 

@@ -267,7 +267,7 @@ async def test_a_stop_keeps_queued_turns(town):
         await town.kill(daemon, signal.SIGTERM)
     assert [one for one in town.said(thread) if "Queued" in one] == []
     assert "later" not in town.said(thread)
-    assert f"I'm restarting. {AGAIN}" in town.said(thread)
+    assert f"I'm restarting, so this answer is incomplete. {AGAIN}" in town.said(thread)
     async with town.daemon():
         await town.says(thread, "later")
     assert town.said(thread)[-1] == "later"

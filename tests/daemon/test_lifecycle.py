@@ -132,7 +132,7 @@ def test_a_turn_that_exceeds_the_drain_time_ends_with_an_error(tmp_path):
         session = session_of(wire)
         assert daemon.stop() == 0
         end = wire.event("turn_end")
-        assert (end["stop_reason"], end["error"]) == ("error", "I'm restarting.")
+        assert (end["stop_reason"], end["error"]) == ("error", "I'm restarting, so this answer is incomplete.")
         assert marked_processes([session]) == []
         assert drain <= logged_seconds(daemon, "daemon_draining", "daemon_stopped") < drain + grace + 2
         assert "processes_left=0" in daemon.log.read_text()
@@ -177,7 +177,10 @@ def test_a_second_signal_ends_the_drain_and_all_grace_periods(tmp_path):
         assert daemon.stop() == 0
         ends = [wire.event("turn_end") for _ in range(3)]
         assert sorted(end["stop_reason"] for end in ends) == ["error", "error", "kept"]
-        assert {end["error"].partition(";")[0].rstrip(".") for end in ends} == {"I'm restarting"}
+        assert {end["error"].partition(";")[0] for end in ends} == {
+            "I'm restarting",
+            "I'm restarting, so this answer is incomplete.",
+        }
         assert marked_processes(sessions) == []
     log = daemon.log.read_text()
     assert "daemon_forced" in log

@@ -105,7 +105,7 @@ async def test_a_forced_end_takes_no_grace_whatever_runs_or_ends(make_harness):
     harness.pool.force()
     await within(quiet)
     await within(harness.pool.close())
-    assert [listener.end.error for listener in hung] == [None, "I'm restarting."]
+    assert [listener.end.error for listener in hung] == [None, "I'm restarting, so this answer is incomplete."]
     assert {reason for _, reason, _ in harness.events.endings} == {"killed", "stopped"}
 
 

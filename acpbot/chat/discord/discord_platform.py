@@ -122,11 +122,12 @@ class PendingMessages:
         message.interrupted = self._pool.stopping and stopped
         asyncio.get_running_loop().call_soon(self.discard, message)
 
-    def report_end(self, thread_id: str, text: str) -> None:
-        """The thread gets ``text`` now: a turn that has just ended need not show an error that is in it as well."""
-        for message in self.by_key.values():
-            if message.stage is Stage.ENDED and message.view is not None and message.view.thread_id == thread_id:
-                message.view.end_is_reported(text)
+    def report_end(self, thread_id: str, usual: str, text: str) -> bool:
+        """Whether the view of a turn that has just ended posts ``text``; see :meth:`DiscordTurnView.takes_report`."""
+        views = [message.view for message in self.by_key.values() if message.stage is Stage.ENDED]
+        here = [view for view in views if view is not None and view.thread_id == thread_id]
+        taken = [view.takes_report(usual, text) for view in here]
+        return any(taken)
 
     def asker_of(self, thread_id: str) -> str | None:
         """Who asked for the turn that runs in a thread; ``None`` where none runs, or nobody of Discord asked for it."""
@@ -432,8 +433,8 @@ class DiscordPlatform:
     def notice(self, thread_id: str, text: str) -> None:
         """Post one plain sentence of the bot's own in the thread."""
         usual, text = text, self._commands.ends.text(thread_id) or text
-        self._messages.report_end(thread_id, f"{usual} {text}")
-        self._outbox.post(thread_id, text)
+        if not self._messages.report_end(thread_id, usual, text):
+            self._outbox.post(thread_id, text)
 
     def session_changed(self, thread_id: str) -> None:
         """The agent may have given its session another title."""

@@ -16,7 +16,7 @@ from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.chat.rendering.markdown import code, plain
 from acpbot.logs import get_logger
 from acpbot.sessions.turn import OPERATOR
-from acpbot.text import is_blank, split_bytes
+from acpbot.text import is_blank, one_line, split_bytes
 from acpbot.times import long_duration
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ LIMIT: Final = 2000
 
 _FALLBACK_BODIES: Final = 50
 _TYPING_SECONDS: Final = 8.0
+_LAST_WORDS_MAX: Final = 1500
 
 NOT_SHOWN: Final = (
     "😱 Something went wrong on my side, so I can't show this answer here. What there is of it follows as a file. "
@@ -59,18 +60,27 @@ _STOPPED: Final = {
     "max_turn_requests": 'Stopped at the agent\'s limit of requests in one turn. Say "continue".',
 }
 
-_NOTIFIED: Final = {
-    "end_turn": "✅ {} Done after {}.",
-    "error": "😱 {} This failed after {}.",
-    "cancelled": "⏹️ {} This was stopped after {}.",
-}
+_ICONS: Final = {"error": "😱", "cancelled": "⏹️"}
+
+
+def _end_text(end: TurnEnd, *, started: bool, blank: bool) -> str:
+    """Why a turn has ended, where that is not what people expect; else empty. ``blank``: the agent wrote nothing."""
+    if end.stop_reason == "error":
+        return plain(end.error) if end.error else "The turn failed."
+    if end.stop_reason == "cancelled":
+        return end.error or (_cancelled_text(end.cancelled_by) if started else "")
+    if end.stop_reason in _STOPPED:
+        return _STOPPED[end.stop_reason]
+    if end.stop_reason != "end_turn":
+        return f"The agent stopped: {code(end.stop_reason)}."
+    return "The agent finished without a reply." if blank else ""
 
 
 def _cancelled_text(by: str | None) -> str:
     """What a thread reads of a turn that somebody has cancelled; ``by`` as :attr:`TurnEnd.cancelled_by`."""
     if by == OPERATOR:
-        return "⏹️ Cancelled by an admin."
-    return "⏹️ Cancelled." if by is None else f"⏹️ Cancelled by <@{by}>."
+        return "Cancelled by an admin."
+    return "Cancelled." if by is None else f"Cancelled by <@{by}>."
 
 
 class DiscordTurnView:
@@ -136,6 +146,7 @@ class DiscordTurnView:
         self._started = False
         self._body_was_refused = False
         self._end_reported = False
+        self._last_words = ""
         self._loss_reported = False
         self._show_failed = False
         self._reposted: set[Position] = set()
@@ -160,10 +171,18 @@ class DiscordTurnView:
         """The message has waited: others may be between it and its answer, which is then a reply to it."""
         self._reply_to = self._message_here
 
-    def end_is_reported(self, text: str) -> None:
-        """The chat posts ``text`` right after the end: the view need not repeat the error that it names."""
-        if self.end is not None and self.end.error is not None and plain(self.end.error).casefold() in text.casefold():
-            self._end_reported = True
+    def takes_report(self, usual: str, text: str) -> bool:
+        """Whether the view posts ``text`` itself, below the answer, since the end of the turn notifies somebody.
+
+        The chat has it for the thread right after the end, in place of ``usual``: the view need not repeat the error
+        that one of them names.
+        """
+        error = None if self.end is None else self.end.error
+        if self._end_reported or error is None or plain(error).casefold() not in f"{usual} {text}".casefold():
+            return False
+        self._end_reported = True
+        self._last_words = text if self._notifies else ""
+        return bool(self._last_words)
 
     # TurnView.
 
@@ -221,7 +240,7 @@ class DiscordTurnView:
     def on_ended(self, live: Answer, end: TurnEnd, on_persisted: Callable[[], None]) -> None:
         """Deliver all of it, in the next step of the event loop.
 
-        In the present one the chat may post why the session has ended (:meth:`end_is_reported`).
+        In the present one the chat may post why the session has ended (:meth:`takes_report`).
         """
         self._buttons.turn_over()
         self._follow(live)
@@ -296,15 +315,26 @@ class DiscordTurnView:
         if self._on_persisted is not None:
             self._on_persisted()
 
-    def _notify(self) -> None:
-        """Reply to the asker that a long turn is over: an edit notifies nobody."""
+    @property
+    def _notifies(self) -> bool:
+        """Whether a reply of its own notifies the asker that a long turn is over: an edit notifies nobody."""
         end, after = self.end, self._notify_after()
         if self._pings is None or end is None or end.facts is None or end.cancelled_by == self._pings:
+            return False
+        return 0 < after <= end.facts.seconds
+
+    def _notify(self) -> None:
+        """Notify the asker, where that is to be, in the message that says how the turn has ended."""
+        end = self.end
+        if end is None or end.facts is None or not (self._last_words or self._notifies):
             return
-        if 0 < after <= end.facts.seconds:
-            words = _NOTIFIED.get(end.stop_reason, "⚠️ {} This ended early, after {}.")
-            words = words.format(f"<@{self._pings}>", long_duration(end.facts.seconds))
-            self._outbox.post(self.thread_id, words, reply_to=self._message_here, pings=self._pings)
+        who = f"<@{self._pings}>"
+        if self._last_words:
+            words = f"{_ICONS.get(end.stop_reason, '⚠️')} {who} {one_line(self._last_words, _LAST_WORDS_MAX)}"
+        else:
+            words = f"✅ {who} Done after {long_duration(end.facts.seconds)}."
+        below = () if self._posts else self._buttons.at_the_end(end)
+        self._outbox.post(self.thread_id, words, components=below, reply_to=self._message_here, pings=self._pings)
 
     @property
     def _message_here(self) -> str | None:
@@ -377,21 +407,14 @@ class DiscordTurnView:
             return
 
     def _add_end_notice(self, live: Answer, end: TurnEnd) -> None:
+        """Say below the answer why it has ended, unless another message says so."""
         live.finish()
-        if end.stop_reason == "error":
-            if not self._end_reported:
-                live.notice(f"😱 {plain(end.error) if end.error else 'The turn failed.'}")
-        elif end.stop_reason == "cancelled":
-            if self._started and end.error is None:
-                live.notice(_cancelled_text(end.cancelled_by))
-            elif end.error is not None and not self._end_reported:
-                live.notice(f"⏹️ {end.error}")
-        elif end.stop_reason in _STOPPED:
-            live.notice(_STOPPED[end.stop_reason])
-        elif end.stop_reason != "end_turn":
-            live.notice(f"The agent stopped: {code(end.stop_reason)}.")
-        elif is_blank("".join(live.bodies())) and not self._files.used:
-            live.notice("The agent finished without a reply.")
+        blank = is_blank("".join(live.bodies())) and not self._files.used
+        text = "" if self._end_reported else _end_text(end, started=self._started, blank=blank)
+        if text and self._notifies:
+            self._last_words = text
+        elif text:
+            live.notice(" ".join(filter(None, (_ICONS.get(end.stop_reason), text))))
         if self._footer and end.facts is not None:
             live.footer(footer_text(end.facts))
 

@@ -61,8 +61,8 @@ async def test_who_has_cancelled_is_named_and_the_asker_notified_unless_it_was_t
         scene.bob.slash("cancel", channel=thread)
         await scene.idle(thread, 1)
         answer, notification = (one.content for one in scene.bodies(thread))
-        assert answer == f"❌ `sleep 60`\nfirst\n⏹️ Cancelled by {scene.bob.mention}."
-        assert notification == f"⏹️ {scene.ada.mention} This was stopped after 2 minutes."
+        assert answer == "❌ `sleep 60`\nfirst"
+        assert notification == f"⏹️ {scene.ada.mention} Cancelled by {scene.bob.mention}."
         scene.ada.says(thread, "say second; sleep 61")
         await takes(scene, thread, "sleep 61", 100)
         scene.ada.slash("cancel", channel=thread)
@@ -88,3 +88,61 @@ async def test_the_limit_that_ends_a_turn_is_named_with_what_was_done(tmp_path):
         await scene.idle(thread, 1)
         assert scene.text(thread) == "❌ `sleep 60`\nfirst\n⏹️ Stopped after 2 minutes, the limit for one turn."
         assert [one["label"] for one in scene.bodies(thread)[0].buttons] == ["Continue"]
+
+
+@pytest.mark.parametrize("done", ["say first; ", ""])
+async def test_the_reason_for_the_end_of_a_long_turn_is_told_once_in_the_message_that_notifies(tmp_path, done: str):
+    async with staged(tmp_path, limits={"turn_timeout_seconds": 120.0}) as scene:
+        thread = await scene.opens(f"{done}stall 60")
+        await scene.server.wait_for(
+            lambda: (row := scene.pool.rows()) and row[0].state == "busy" and row[0].turn_seconds is not None,
+            what="a turn that runs",
+        )
+        await scene.says(thread, "first" if done else "")
+        scene.harness.clock.move(121)
+        scene.pool.tick()
+        await scene.idle(thread, 1)
+        *answer, last = scene.bodies(thread)
+        assert [one.content for one in answer] == (["first"] if done else [])
+        assert last.content == f"⏹️ {scene.ada.mention} Stopped after 2 minutes, the limit for one turn."
+        assert last.mentions == [scene.ada]
+        assert [one["label"] for one in scene.bodies(thread)[0].buttons] == ["Continue"]
+
+
+async def test_a_long_turn_that_does_not_obey_its_limit_ends_with_one_message_that_notifies(tmp_path):
+    async with staged(tmp_path, limits={"turn_timeout_seconds": 120.0}) as scene:
+        thread = await scene.opens("say first; hang")
+        await takes(scene, thread, "first", 121)
+        scene.pool.tick()
+        scene.harness.clock.move(31)
+        scene.pool.tick()
+        await scene.idle(thread, 1)
+        answer, last = scene.bodies(thread)
+        assert answer.content == "first"
+        assert last.content == (
+            f"😱 {scene.ada.mention} Stopped after 2 minutes, the limit for one turn. The agent didn't stop "
+            "when asked, so I ended its session. Send a message to carry on where you left off."
+        )
+        assert last.mentions == [scene.ada]
+
+
+async def test_the_crash_of_an_agent_in_a_long_turn_is_told_once_below_the_answer(scene: Scene):
+    thread = await scene.opens("say first; stall 0.2; crash")
+    await takes(scene, thread, "first", 61)
+    await scene.idle(thread, 1)
+    answer, last = scene.bodies(thread)
+    assert answer.content == "first"
+    assert last.content.startswith(f"😱 {scene.ada.mention} The agent crashed")
+    assert last.content.endswith("Send a message to carry on where you left off.")
+    assert last.mentions == [scene.ada]
+
+
+async def test_a_reset_by_somebody_else_in_a_long_turn_is_told_in_the_message_that_notifies(tmp_path):
+    async with staged(tmp_path, setup=lambda scene: {"admin_users": (str(scene.bob.id),)}) as scene:
+        thread = await scene.opens("say first; stall 60")
+        await takes(scene, thread, "first", 61)
+        scene.bob.slash("reset", channel=thread)
+        await scene.says(thread, "starts a new conversation")
+        await scene.idle(thread, 0)
+        answer, last = scene.bodies(thread)
+        assert (answer.content, last.mentions) == ("first", [scene.ada])

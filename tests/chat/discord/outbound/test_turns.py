@@ -162,7 +162,9 @@ async def test_a_stop_is_shown_only_where_it_interrupts_a_turn(scene: Scene):
     await scene.pool.close(grace_seconds=0.5)
     assert await scene.chat.outbox.flush(5)
     assert scene.text(idle) == "idle"
-    assert scene.text(busy).endswith("I'm restarting. Send a message to carry on where you left off.")
+    ends = "I'm restarting, so this answer is incomplete. Send a message to carry on where you left off."
+    assert scene.text(busy).endswith(ends)
+    assert "Cancelled" not in scene.text(busy)
     assert scene.text(busy).count("I'm restarting") == 1
 
 

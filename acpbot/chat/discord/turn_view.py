@@ -49,20 +49,20 @@ _FALLBACK_BODIES: Final = 50
 _TYPING_SECONDS: Final = 8.0
 
 NOT_SHOWN: Final = (
-    "😱 Something went wrong on my side, so I can't show this answer here. What there is of it follows as a file. "
+    "😱 Something went wrong on my side, so I can't show this answer here. Here's what I have of it, as a file. "
     "An admin can check the log."
 )
 
 _STOPPED: Final = {
     "refusal": "The model declined this request.",
     "max_tokens": 'Cut off at the model\'s output limit. Say "continue".',
-    "max_turn_requests": 'Stopped at the agent\'s limit of requests in one turn. Say "continue".',
+    "max_turn_requests": 'Stopped at the agent\'s limit on requests to its model. Say "continue".',
 }
 
 _NOTIFIED: Final = {
     "end_turn": "✅ {} Done after {}.",
-    "error": "😱 {} This failed after {}.",
-    "cancelled": "⏹️ {} This was stopped after {}.",
+    "error": "😱 {} Failed after {}.",
+    "cancelled": "⏹️ {} Stopped after {}.",
 }
 
 
@@ -301,7 +301,7 @@ class DiscordTurnView:
         if self._pings is None or end is None or end.facts is None or end.cancelled_by == self._pings:
             return
         if 0 < after <= end.facts.seconds:
-            words = _NOTIFIED.get(end.stop_reason, "⚠️ {} This ended early, after {}.")
+            words = _NOTIFIED.get(end.stop_reason, "⚠️ {} Ended early, after {}.")
             words = words.format(f"<@{self._pings}>", long_duration(end.facts.seconds))
             self._outbox.post(self.thread_id, words, reply_to=self._message_here, pings=self._pings)
 

@@ -28,7 +28,7 @@ log = get_logger(__name__)
 
 LABEL: Final = "Stop"
 STOPPING: Final = "Stopping…"
-OVER: Final = "This answer has ended already."
+OVER: Final = "This answer has already ended."
 
 _ID: Final = re.compile(r"acpbot-stop:([0-9a-f]{16})")
 _ROW, _BUTTON, _SECONDARY = 1, 2, 2  # component types, and a button's style

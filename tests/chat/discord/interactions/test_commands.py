@@ -233,7 +233,7 @@ async def test_close_archives_the_thread_and_the_next_message_reopens_it_and_res
     thread = await scene.opens("remember the blue door")
     await scene.idle(thread, 1)
     answer = await answer_to(scene, "close", thread)
-    assert answer == "Done. Your next message continues the conversation."
+    assert answer == "Done. Send a message to carry on where you left off."
     await scene.server.wait_for(lambda: thread.archived, what="the archive")
     assert f"{scene.ada.mention} closed this session." in scene.text(thread)
     scene.ada.says(thread, "recall")
@@ -277,5 +277,5 @@ async def test_a_thread_that_discord_does_not_let_us_archive_is_closed_all_the_s
 async def test_an_option_of_an_agent_that_still_starts_is_set_and_shown_once_it_has_started(scene: Scene):
     thread = await scene.opens("say first")
     await scene.server.wait_for(lambda: scene.pool.get(str(thread.id)) is not None)
-    assert await answer_to(scene, "model", thread, name="shout") == "The model is `shout` now."
+    assert await answer_to(scene, "model", thread, name="shout") == "The model is now `shout`."
     assert "shout" in await answer_to(scene, "model", thread)

@@ -62,7 +62,7 @@ async def test_who_has_cancelled_is_named_and_the_asker_notified_unless_it_was_t
         await scene.idle(thread, 1)
         answer, notification = (one.content for one in scene.bodies(thread))
         assert answer == f"❌ `sleep 60`\nfirst\n⏹️ Cancelled by {scene.bob.mention}."
-        assert notification == f"⏹️ {scene.ada.mention} This was stopped after 2 minutes."
+        assert notification == f"⏹️ {scene.ada.mention} Stopped after 2 minutes."
         scene.ada.says(thread, "say second; sleep 61")
         await takes(scene, thread, "sleep 61", 100)
         scene.ada.slash("cancel", channel=thread)

@@ -42,7 +42,7 @@ Value = str | int | float | bool | list[str]
 _URL: Final = re.compile(r"https?://[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+", re.IGNORECASE)
 
 TOO_LARGE: Final = "its form is too large"
-NO_FORM: Final = "its form is not one that I know"
+NO_FORM: Final = "its form is of a kind that I don't know"
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -125,10 +125,10 @@ def decode(params: msgspec.Raw) -> Elicitation:
         host = None if large else host_of(found.url)
         identity = found.elicitation_id
         if host is None or not isinstance(identity, str) or not 0 < len(identity) <= NAME_MOST:
-            return replace(made, unusable="its address is not one that I can show safely")
+            return replace(made, unusable="I can't show its address safely")
         return replace(made, url=found.url, host=host, elicitation_id=identity)
     if found.mode != "form":
-        return replace(made, unusable="it is of a kind that I don't know")
+        return replace(made, unusable="it's of a kind that I don't know")
     made = replace(made, mode="form")
     if large:
         return replace(made, unusable=TOO_LARGE)

@@ -30,12 +30,12 @@ _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,19}")
 _WORDS: Final = {"yes": True, "y": True, "true": True, "no": False, "n": False, "false": False}
 _UNITS: Final = {"text": "character", "choices": "choice"}
 _NEEDS: Final = {
-    "text": "it needs a text",
-    "integer": "it needs a whole number",
-    "number": "it needs a number",
-    "boolean": "it needs yes or no",
-    "choice": "it needs one of its choices",
-    "choices": "it needs a list of its choices",
+    "text": "it must be text",
+    "integer": "it must be a whole number",
+    "number": "it must be a number",
+    "boolean": "it must be yes or no",
+    "choice": "it must be one of the choices",
+    "choices": "it must be a list of choices",
 }
 _TYPES: Final[dict[str, Any]] = {
     "text": str,
@@ -55,7 +55,7 @@ _FORMATS: Final = {
 
 
 class WrongAnswerError(Exception):
-    """``field`` can't have this value; ``why`` is a clause for people: 'it needs at least 3 characters'."""
+    """``field`` can't have this value; ``why`` is a clause for people: 'it must have at least 3 characters'."""
 
     def __init__(self, field: Field, why: str) -> None:
         super().__init__(f"{field.label}: {why}")
@@ -77,6 +77,10 @@ def hint(field: Field) -> str:
     elif field.most is not None:
         parts.append(f"at most {_count(field, field.most)}")
     return ", ".join(parts)
+
+
+def _verb(field: Field) -> str:
+    return "have" if field.kind in _UNITS else "be"
 
 
 def _count(field: Field, number: float) -> str:
@@ -121,7 +125,7 @@ def _read_choices(field: Field, text: str) -> Value:
 def _chosen(field: Field, text: str) -> str:
     value = _match(field, text.strip())
     if value is None:
-        raise WrongAnswerError(field, f"it has no choice {one_line(text, 80)!r}")
+        raise WrongAnswerError(field, f"{one_line(text, 80)!r} isn't one of the choices")
     return value
 
 
@@ -177,28 +181,28 @@ def _is_of_kind(field: Field, value: Any) -> bool:
 
 def _check_size(field: Field, size: float) -> None:
     if field.least is not None and size < field.least:
-        raise WrongAnswerError(field, f"it needs at least {_count(field, field.least)}")
+        raise WrongAnswerError(field, f"it must {_verb(field)} at least {_count(field, field.least)}")
     if field.most is not None and size > field.most:
-        raise WrongAnswerError(field, f"it takes at most {_count(field, field.most)}")
+        raise WrongAnswerError(field, f"it must {_verb(field)} at most {_count(field, field.most)}")
 
 
 def _check_text(field: Field, text: str) -> None:
     if len(text) > LONGEST:
         raise WrongAnswerError(field, f"it has more than {LONGEST:,} characters")
     if field.format and not _fits(field.format, text):
-        raise WrongAnswerError(field, f"it needs {_FORMATS[field.format]}")
+        raise WrongAnswerError(field, f"it must be {_FORMATS[field.format]}")
 
 
 def _check_choices(field: Field, values: list[Any]) -> None:
     for one in values[: len(field.choices) + 1]:
         _check_choice(field, one)
     if len(values) > len(field.choices) or len(set(values)) != len(values):
-        raise WrongAnswerError(field, "it has a choice twice")
+        raise WrongAnswerError(field, "it names a choice twice")
 
 
 def _check_choice(field: Field, value: Any) -> None:
     if not isinstance(value, str) or all(choice.value != value for choice in field.choices):
-        raise WrongAnswerError(field, f"it has no choice {one_line(str(value)[:400], 80)!r}")
+        raise WrongAnswerError(field, f"{one_line(str(value)[:400], 80)!r} isn't one of the choices")
 
 
 def checked(fields: Sequence[Field], content: Mapping[str, Any]) -> dict[str, Any]:

@@ -169,7 +169,7 @@ class Conversation:
                 self._budget -= len(kept)
                 self.live.append(kept)
                 if self._budget == 0:
-                    self.live.notice(f"The answer was cut at {TEXT_LIMIT:,} characters.")
+                    self.live.notice(f"The answer was cut off at {TEXT_LIMIT:,} characters.")
         elif update.kind == "agent_thought_chunk":
             self.live.thought(schema.chunk_text(body))
         elif update.kind in {"tool_call", "tool_call_update"} and (call := schema.tool_call(body)) is not None:

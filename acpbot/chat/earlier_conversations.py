@@ -116,7 +116,7 @@ class EarlierConversations:
         if session is not None and (session.turns.turn is not None or session.turns.queue):
             raise Conflict(f"cannot take up another conversation: a turn runs in {thread_id}; cancel it first")
         if known is not None:
-            text = f"{by} continues another conversation here."
+            text = f"{by} switched this thread to another conversation."
             if not await self._ends.forget(thread_id, text):
                 self._announce(thread_id, text)
             owner = known.owner or owner

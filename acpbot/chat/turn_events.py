@@ -85,7 +85,7 @@ class TurnEvents:
 
     def on_deferred(self) -> None:
         """The next run of the daemon makes the turn again."""
-        error = "I'm restarting; your message is kept, and runs once I'm back"
+        error = "I'm restarting; your message is saved and runs once I'm back"
         self._over({"type": "turn_end", "stop_reason": "kept", "text": "", "error": error})
 
     def on_refused(self) -> None:

@@ -28,9 +28,9 @@ _BECAUSE: Final[dict[AnswerReason, str]] = {
     "too_many": "because there were too many requests",
     "no_turn": "because no message is being answered",
     "no_options": "because the agent offers no such answer",
-    "unshown": "because it can't be shown whole",
+    "unshown": "because it can't be shown in full",
     "changed": "because the agent changed it after it was shown",
-    "repeated_id": "because the agent used its id for another request",
+    "repeated_id": "because the agent reused its id for another request",
     "unreadable": "because it isn't a valid request",
 }
 

@@ -34,9 +34,9 @@ MOST_WITHDRAWN: Final = 32
 """Requests of one turn that the agent takes back or changes: each of them is a message that people read for nothing."""
 
 _REMEMBERED_MOST: Final = 1000
-_TOO_LARGE: Final = "it is larger than 1 MiB, or has too many parts"
-_TWO_VALUES: Final = "a part of it has two values, and the agent may use the one that is not shown"
-_CUT_BEFORE: Final = "the agent reported a part of it that was too large to keep"
+_TOO_LARGE: Final = "it's larger than 1 MiB, or has too many parts"
+_TWO_VALUES: Final = "part of it has two values, and the agent may use the one that isn't shown"
+_CUT_BEFORE: Final = "part of what the agent reported was too large to keep"
 
 _Remembered = dict[tuple[str, bytes], tuple[str, ...]]
 

@@ -42,11 +42,11 @@ class FileNotRead(AcpbotError):
     """A person gets no file; the text is a sentence for them, without the path."""
 
 
-NOT_FOUND: Final = "There is no such file in this thread's folder."
+NOT_FOUND: Final = "There's no such file in this thread's folder."
 NO_FOLDER: Final = "This thread has no folder yet."
-OUTSIDE: Final = "I only read files in this thread's folder."
-LINK: Final = "That is a link, or goes through one. I don't follow links."
-NOT_REGULAR: Final = "That is no regular file."
+OUTSIDE: Final = "I can only read files in this thread's folder."
+LINK: Final = "That's a link, or goes through one. I don't follow links."
+NOT_REGULAR: Final = "That isn't a regular file."
 NO_ACCESS: Final = "I'm not allowed to read that file."
 UNREADABLE: Final = "I can't read that file. An admin can check the log."
 
@@ -175,4 +175,4 @@ def _read(file: int, most: int) -> bytes:
 
 
 def _too_large(most: int) -> str:
-    return f"That file is too large: I can post up to {most // (1024 * 1024)} MiB."
+    return f"That file is too large. I can post up to {most // (1024 * 1024)} MiB."

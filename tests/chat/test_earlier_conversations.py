@@ -100,7 +100,7 @@ async def test_a_thread_takes_up_another_conversation_in_place_of_its_own(make_h
     await chat.conversations("demo")
     assert harness.row("demo").acp_session_id == "new"
     assert [event["text"] for event in reader.events if event["type"] == "notice"] == [
-        "me continues another conversation here."
+        "me switched this thread to another conversation."
     ]
     before = harness.session("demo")
     await chat.open("demo", None, "me", reader, resume="new")

@@ -120,7 +120,7 @@ def answers(daemon, *fields: dict[str, Any], refuse: int = 0) -> list[dict[str, 
     def answer(params, client):
         given.append(params)
         if len(given) <= refuse:
-            raise WireError(-32602, "invalid", "cannot accept this answer: Note: it takes at most 9 characters")
+            raise WireError(-32602, "invalid", "cannot accept this answer: Note: it must have at most 9 characters")
 
         def run():
             outcome = "accepted" if params["action"] == "accept" else "declined"
@@ -149,7 +149,7 @@ def test_a_question_is_answered_on_a_terminal(daemon, terminal):
     screen.type("2\n")
     screen.wait_for("Note\nanswer >")
     screen.type("much too long\n")
-    screen.wait_for("cannot accept this answer: Note: it takes at most 9 characters")
+    screen.wait_for("cannot accept this answer: Note: it must have at most 9 characters")
     screen.wait_for("1-2 >")
     screen.type("2\n")
     screen.wait_for("Note\nanswer >")

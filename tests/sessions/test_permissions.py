@@ -152,7 +152,7 @@ async def test_an_always_for_a_request_that_says_nothing_is_not_remembered(harne
 async def test_a_request_over_a_mebibyte_can_only_be_rejected(harness):
     listener, ask = await asked(harness, STATUS, pad=1024 * 1024)
     assert [option.option_id for option in ask.options] == ["no", "never"]
-    with pytest.raises(InvalidParams, match="cannot allow this request: it is larger than 1 MiB, "):
+    with pytest.raises(InvalidParams, match="cannot allow this request: it's larger than 1 MiB, "):
         ask.select("once", by="7")
     assert ask.action.digest is None
     ask.select("no", by="7")
@@ -176,7 +176,7 @@ async def test_a_request_of_almost_a_mebibyte_is_shown_whole(harness):
 
 async def test_a_request_that_can_neither_be_shown_nor_rejected_is_cancelled_and_the_thread_reads_why(harness):
     listener = send(harness, STATUS, pad=1024 * 1024, options=["allow_once:a", "odd:b"])
-    assert await ended(listener) == ["Cancelled because it can't be shown whole: stub"]
+    assert await ended(listener) == ["Cancelled because it can't be shown in full: stub"]
     assert listener.text == "cancelled\n"
 
 
@@ -272,7 +272,7 @@ async def test_two_requests_with_one_id_are_both_cancelled(harness):
     notes = await ended(listener)
     assert listener.text == "cancelled cancelled\n"
     assert ask.reason == "repeated_id"
-    assert notes == ["Cancelled because the agent used its id for another request: git status && rm -rf ./data"]
+    assert notes == ["Cancelled because the agent reused its id for another request: git status && rm -rf ./data"]
 
 
 async def test_two_requests_for_one_tool_call_are_two_requests(harness):

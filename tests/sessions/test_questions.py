@@ -69,7 +69,7 @@ async def test_the_agent_gets_a_refusal(make, action):
 
 async def test_an_answer_that_does_not_fit_leaves_the_question_open(make):
     listener, question = await asked(make(*ASK))
-    with pytest.raises(WrongAnswerError, match="it takes at most 5"):
+    with pytest.raises(WrongAnswerError, match="it must be at most 5"):
         question.answer("accept", {"color": "r", "count": 6})
     with pytest.raises(WrongAnswerError, match="it needs an answer"):
         question.answer("accept", {"count": 5})

@@ -124,7 +124,7 @@ def test_only_regular_files_are_read_and_none_is_waited_for(place: Place, monkey
         listener.bind("socket")
         for path in ("fifo", "socket", "docs", "", "."):
             assert place.refusal(path) == workspace_files.NOT_REGULAR
-    with pytest.raises(FileNotRead, match="no regular file"):
+    with pytest.raises(FileNotRead, match="regular file"):
         read_file(place.workspace, Path("/dev"), "null", MIB)
 
 
@@ -140,7 +140,7 @@ def test_a_file_with_an_odd_name_is_read(place: Place):
 
 def test_a_file_is_read_up_to_the_limit_whatever_its_size_is_said_to_be(place: Place):
     (place.folder / "large").write_bytes(b"x" * (MIB + 1))
-    assert place.refusal("large") == "That file is too large: I can post up to 1 MiB."
+    assert place.refusal("large") == "That file is too large. I can post up to 1 MiB."
     assert len(place.read("large", MIB * 2)) == MIB + 1
     with pytest.raises(FileNotRead, match="too large"):  # files of /proc say that they are empty
         read_file(place.workspace, Path("/proc"), "version", 3)

@@ -55,7 +55,7 @@ def shown_prompt(text: str, operator: str | None = None) -> ShownPrompt:
         quoted = "\n".join(f"> {line}" for line in short.split("\n"))
         shown = f"{who} asks:\n{quoted}"
     if units(shown) > LIMIT:  # very many short lines
-        return ShownPrompt(f"{who} asks what is in the attached file.", _file(text))
+        return ShownPrompt(f"{who} sent a prompt; it's in the attached file.", _file(text))
     return ShownPrompt(shown, None if short == text else _file(text))
 
 

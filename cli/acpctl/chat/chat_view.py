@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from acpctl.errors import CliError
 
 ALWAYS: Final = (
-    "Always covers exactly this, in your own turns of this session.",
-    "The agent gets the answer too: it may apply it to more, and then it does not ask.",
+    "Always covers exactly this, only for you, until this session ends.",
+    "The agent is told too: it may then stop asking about more than this.",
 )
 _KINDS: Final = {
     "allow_once": "Allow once",

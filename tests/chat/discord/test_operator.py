@@ -154,7 +154,7 @@ async def test_suspend_restart_and_forget_say_so_in_the_thread(tmp_path):
         await scene.says(thread, "An admin restarted this session.")
         assert await desk.actions.restart(name, first) == ("conflict", second)
         assert await desk.actions.suspend(name, second) == "ended"
-        await scene.says(thread, "An admin closed this session. Send a message to carry on where you left off.")
+        await scene.says(thread, "This session was closed. Send a message to carry on where you left off.")
         desk.actions.forget(name)
         await scene.says(thread, "An admin made me forget this conversation. Your next message starts a new one.")
         with pytest.raises(NotFound):
@@ -171,7 +171,7 @@ def test_a_long_prompt_is_shown_by_its_beginning_and_attached_whole():
     assert long.file is not None
     assert long.file.data == ("word " * 1000).strip().encode()
     many = shown_prompt("a\n" * 900)
-    assert many.text == "An admin asks what is in the attached file."
+    assert many.text == "An admin sent a prompt; it's in the attached file."
     assert many.file is not None
 
 

@@ -20,7 +20,8 @@ from acpbot.chat.discord.outbound.file_poster import FilePoster
 from acpbot.chat.discord.outbound.outbox import Outbox
 from acpbot.chat.discord.outbound.reactions import ReactionUpdater
 from acpbot.chat.discord.outbound.rest import File
-from acpbot.chat.discord.turn_view import NOT_SHOWN, DiscordTurnView
+from acpbot.chat.discord.turn_text import NOT_SHOWN
+from acpbot.chat.discord.turn_view import DiscordTurnView
 from acpbot.chat.platform import IncomingMessage
 from acpbot.chat.rendering.answer import Answer
 from acpbot.chat.rendering.live_message import LiveMessage

@@ -165,7 +165,7 @@ def plan(attachments: Sequence[Attachment], capabilities: PromptCapabilities | N
         if reason is None and len(accept) == FILES_MAX:
             reason = f"I take at most {FILES_MAX} files per message"
         if reason is None and attachment.size > budget:
-            reason = f"all files of a message together may have up to {size_words(total)}"
+            reason = f"the files in one message can be up to {size_words(total)} in total"
         if reason is None:
             budget -= attachment.size
             accept.append(attachment)
@@ -258,7 +258,7 @@ def _refusal(attachment: Attachment, capabilities: PromptCapabilities | None, ma
     if attachment.size <= 0:
         return _EMPTY
     if attachment.size > max_bytes:
-        return f"it has {size_words(attachment.size)}; the limit is {size_words(max_bytes)}"
+        return f"it's {size_words(attachment.size)}; the limit is {size_words(max_bytes)}"
     kind = (attachment.content_type or "").partition(";")[0].strip().lower()
     if kind in _IMAGES:
         return None if capabilities is None or capabilities.image else _NO_IMAGES

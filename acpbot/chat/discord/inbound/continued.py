@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-ALREADY: Final = "Somebody has pressed this already."
+ALREADY: Final = "Somebody already pressed this."
 RESTARTING: Final = "I'm restarting. Press again once I'm back."
 FORGOTTEN: Final = "I have forgotten this conversation, so there is nothing to continue."
 _PRESSED_MOST: Final = 1000

@@ -100,7 +100,7 @@ async def _fetch(url: str, most: int) -> bytes:
         if response.status != HTTPStatus.OK:
             raise NotFetched(f"Discord answered {response.status}")
         if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise NotFetched("it came packed")
+            raise NotFetched("it came compressed")
         data = bytearray()
         async for chunk in response.content.iter_chunked(_CHUNK):
             data += chunk

@@ -130,7 +130,7 @@ def readable(
         data["post"] = reader.post(thread)
     data |= ({} if forward is None else reader.parts(forward, MESSAGE_MAX)) | reader.parts(message, MESSAGE_MAX)
     if is_blank(without_mention(message.content, own_id, own_role_id=own_role_id(message.guild))):
-        data["no_text"] = "The message came without a text of its own. It is about what its author shows you here."
+        data["no_text"] = "The message has no text of its own. It is about what its author shows here."
     own_words, own_files = reader.take_words(), reader.take_files()
     if reply.message is not None:
         data["reply_to"] = reader.whole(reply.message, _TEXT_MAX)

@@ -66,18 +66,18 @@ _PLAIN: Final = frozenset(
 )
 
 ALWAYS: Final = (
-    "Always covers exactly this, in your own turns of this session. The agent gets the answer too: "
-    "it may apply it to more, and then it doesn't ask."
+    "Always covers exactly this, only for you, until this session ends. The agent is told too: "
+    "it may then stop asking about more than this."
 )
 """What 'Always' covers, where the agent offers it."""
 
 STALE: Final = "This request has expired."
 """Answer to a click on a button whose request is not open any more."""
 
-BY_BUTTON: Final = "Please press a button: this request has more than one such answer, or none that holds only once."
+BY_BUTTON: Final = "Please press a button: this request has several answers like that, or none that applies just once."
 """Answer to a written 'yes' or 'no' that could mean several options, or only one that goes further."""
 
-NOT_OFFERED: Final = "The agent doesn't offer this answer any more."
+NOT_OFFERED: Final = "The agent no longer offers this answer."
 """Answer to a click whose option the request does not have."""
 
 
@@ -247,7 +247,7 @@ def ask_text(ask: PermissionRequest, part: Shown, asker_id: str) -> str:
         lines.append(f"⚠️ It can't be allowed: {ask.withheld}.")
     else:
         if part.left_out:
-            lines.append(f"The attached file has all of it, {part.left_out:,} characters more than you see here.")
+            lines.append(f"The attached file has all of it ({part.left_out:,} more characters).")
         if any(option.kind == "allow_always" for option in ask.options):
             lines.append(ALWAYS)
     lines.append(waiting(asker_id, ask.expires_at))
@@ -278,7 +278,7 @@ def _end_words(ask: PermissionRequest, asker_id: str) -> str:
     if kind == "allow_always" and by is None:
         return f"✅ Allowed by {who}"
     if kind == "allow_always" and by != asker_id:
-        return f"✅ Allowed by {who}, whose Always holds for their own turns"
+        return f"✅ Allowed by {who}, whose Always covers only their own messages"
     if kind in _ENDS:
         return f"{_ENDS[kind]} by {who}"
     name = "" if ask.chosen is None else one_line(ask.chosen.name, _LABEL_MAX)

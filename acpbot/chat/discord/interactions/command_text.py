@@ -12,12 +12,10 @@ if TYPE_CHECKING:
 
     from acpbot.sessions.views import Row
 
-NOT_ENDED: Final = (
-    "I stopped the agent, but I couldn't make sure that nothing of it is still running. An admin can check the log."
-)
+NOT_ENDED: Final = "I stopped the agent, but something it started may still be running. An admin can check the log."
 NOT_HERE: Final = "You don't have access to this bot here. Ask an admin."
 NO_SESSION: Final = "Nothing is running here. Mention me in a channel to start."
-LEFT_LINE: Final = "Done. Your messages here are no longer in line."
+LEFT_LINE: Final = "Done. I took your messages out of the line."
 AGENT_HELP: Final = "Switch with `/agent name:`. This thread then starts fresh."
 NEXT_AGENT_HELP: Final = 'Pick one for your next thread with `/agent name:`, or start your message with "agent: NAME".'
 HELP: Final = """\
@@ -25,7 +23,7 @@ Mention me in a channel with a task. I open a thread, and an agent gets to work 
 Just keep writing there; what you send while it works waits its turn, and you can edit or delete it until then.
 `/status` what it's doing · `/cancel` stop the answer · `/retry` the last message again · `/reset` start over
 `/model`, `/mode`, `/options` show or pick · `/agent` switch agents · `/close` end and archive · `/sessions` list yours
-`/file` a file that it works on · `/export` this thread as a file
+`/file` a file it works on · `/export` this thread as a file
 Start a message with `agent: NAME` to choose the agent for its thread."""
 
 _ROWS_MAX: Final = 20

@@ -87,21 +87,21 @@ _COMMANDS: Final = {
     "reset": "Forget this conversation; the next message starts a new one",
     "model": "Show the agent's models, or pick one",
     "mode": "Show the agent's modes, or pick one",
-    "options": "Show all the agent's options, such as its effort, or set one",
+    "options": "Show all the agent's options, such as effort, or set one",
     "agent": "Show the agents, or pick one for this thread or your next one",
     "retry": "Have the agent answer the last message again",
-    "file": "Show a file of this thread's folder, to you alone",
-    "export": "Get this thread as a Markdown file, for you alone",
+    "file": "Show a file from this thread's folder, only to you",
+    "export": "Get this thread as a Markdown file, only for you",
     "sessions": "List your sessions",
     "help": "See what I can do, and the agent's own commands",
 }
-_RESUME: Final = {"resume": "Continue a conversation here that was started elsewhere (admins only)"}
+_RESUME: Final = {"resume": "Continue a conversation here that started elsewhere (admins only)"}
 _CHOICES: Final = {
     "model": {"name": "The model"},
     "mode": {"name": "The mode"},
     "options": {"name": "The option", "value": "Its new value"},
     "agent": {"name": "The agent"},
-    "file": {"path": "The file, from this thread's folder on"},
+    "file": {"path": "The file's path in this thread's folder"},
 }
 """The options of commands that have some, with their descriptions."""
 

@@ -31,7 +31,7 @@ SECONDS: Final = 120.0
 
 NOT_YOUR_HISTORY: Final = "You can't read this thread's earlier messages, so I can't give them to you."
 NOT_READABLE: Final = "I'm not allowed to read this thread. Ask an admin of this server to check my permissions."
-NO_ANSWER: Final = "Discord doesn't answer right now. Please try again in a moment."
+NO_ANSWER: Final = "Discord isn't responding right now. Please try again in a moment."
 _TRIES: Final = 3
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 OLDER_LEFT_OUT: Final = "Older messages are left out."
-NOT_ALL_READ: Final = "Discord did not give all messages, so older ones are left out."
+NOT_ALL_READ: Final = "Discord didn't return every message, so older ones are left out."
 
 _WRITTEN: Final = frozenset(
     {

@@ -34,8 +34,8 @@ SECONDS: Final = 20.0
 
 PROPOSAL_SECONDS: Final = 1.0
 EMPTY: Final = "That file is empty."
-SLOW: Final = "The file system doesn't answer right now. Please try again in a moment."
-NO_PATH: Final = "Name the file: `/file PATH`, from this thread's folder on."
+SLOW: Final = "The file system isn't responding right now. Please try again in a moment."
+NO_PATH: Final = "Name a file in this thread's folder, e.g. `/file path:README.md`."
 _NAME_MAX: Final = 100
 _PROPOSALS: Final = 25
 

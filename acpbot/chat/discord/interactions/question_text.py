@@ -45,7 +45,7 @@ def ask_text(question: Question, layout: Layout, values: Mapping[int, Value], pa
             lines.append(f"⚠️ It can't be answered here: {form.unusable}. You can only decline it.")
         case "address":
             lines.append(f"It asks you to open a page at {code(form.host, 260)}:\n{code(form.url, URL_MOST)}")
-            lines.append("Open it only if you know this address. Press **Done** once you've finished there.")
+            lines.append("Open it only if you trust this address. Press **Done** once you've finished there.")
         case _:
             if len(layout.pages) > 1:
                 lines.append(f"Page {page + 1} of {len(layout.pages)}")
@@ -64,7 +64,7 @@ def _field_lines(field: Field, value: Value | None, *, alone: bool) -> list[str]
     needed = " (required)" if field.required and not alone else ""
     lines = [f"**{label}**{needed}{f': {plain(about)}' if about else ''}"]
     if field.pattern:
-        lines.append(f"The agent wants it in this form: {code(field.pattern, _VALUE_MOST)}")
+        lines.append(f"It has to match this pattern: {code(field.pattern, _VALUE_MOST)}")
     if alone:
         lines += [_choice_line(choice.label, choice.description) for choice in field.choices if choice.description]
     elif not has_menu(field):
@@ -140,7 +140,7 @@ def lost_text(question: Question) -> str:
 
 def unasked(question: Question) -> str:
     """What the thread gets where Discord has refused the message with the buttons."""
-    return f"❌ I couldn't ask this question of the agent here, so it was cancelled: {code(question.line)}"
+    return f"❌ I couldn't show the agent's question here, so it was cancelled: {code(question.line)}"
 
 
 def answered_already(question: Question) -> str:

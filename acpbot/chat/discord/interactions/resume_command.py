@@ -31,7 +31,7 @@ NOT_ADMIN: Final = "Only an admin can do this here."
 _NONE: Final = "The agent has no other conversations in this thread's folder."
 _FAILED: Final = "The agent can't list its conversations here. An admin can check the log."
 _BUSY: Final = "The agent is working here. Wait for its answer, or stop it with `/cancel`."
-_TAKEN: Final = "I couldn't continue it: another thread may have it by now. Run the command again."
+_TAKEN: Final = "I couldn't continue it: another thread may have taken it. Run the command again."
 _LABEL_MAX: Final = 100
 
 
@@ -65,7 +65,7 @@ class ResumeCommand:
         shown = free[: menus.PAGE]
         text = f"Conversations of {code(known.agent)} in this thread's folder. Pick one to continue it here."
         if known.more or len(free) > len(shown):
-            text += f" These are the {len(shown)} latest."
+            text += f" These are the latest {len(shown)}."
         pressed = Pressed("resume", menus.digest(known.agent))
         return Menu(text, pressed.custom_id, "Pick a conversation", tuple(map(_item, shown)))
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 BUSY: Final = "The agent is working here. Wait for its answer, or stop it with `/cancel`."
-UNKNOWN: Final = "I don't know this thread's last prompt any more. Please send it again."
+UNKNOWN: Final = "I no longer have this thread's last message. Please send it again."
 RESTARTING: Final = "I'm restarting. Please try again in a moment."
-FILES_LOST: Final = "I don't have its files any more. Please attach them again, if they matter."
+FILES_LOST: Final = "I no longer have its files. Please attach them again if they matter."
 _SHOWN: Final = 80
 
 
@@ -53,7 +53,7 @@ class RetryCommand:
             return RESTARTING
         log.info("prompt_retried", user=call.user_id, thread=call.thread_id, message=message.key)
         shown = one_line(message.text, _SHOWN)
-        answer = f"I run it again: {code(shown)}" if shown else "I run it again."
+        answer = f"Running it again: {code(shown)}" if shown else "Running it again."
         return f"{answer}\n{FILES_LOST}" if last.files_lost else answer
 
     def _is_busy(self, thread_id: str) -> bool:

@@ -29,7 +29,7 @@ log = get_logger(__name__)
 
 LABEL: Final = "Stop"
 STOPPING: Final = "Stopping…"
-OVER: Final = "This answer has ended already."
+OVER: Final = "This answer has already ended."
 
 _OVER_MOST: Final = 256
 _ID: Final = re.compile(r"acpbot-stop:([0-9a-f]{16})")

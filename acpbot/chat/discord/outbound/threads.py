@@ -40,7 +40,7 @@ def name_for(text: str) -> str:
 def not_opened_text(error: RequestRefused | Unreachable, missing: Sequence[str]) -> str:
     """What people read where no thread can be opened; ``missing``: the permissions that the bot lacks, by name."""
     if isinstance(error, Unreachable):
-        return "I can't open a thread: Discord doesn't answer right now. Please try again in a moment."
+        return "I can't open a thread: Discord isn't responding right now. Please try again in a moment."
     match error.code:
         case rest.TOO_MANY_THREADS:
             return "I can't open a thread: this server has too many active ones. Close or archive some, then try again."

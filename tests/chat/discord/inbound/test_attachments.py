@@ -52,7 +52,7 @@ def test_images_and_texts_are_downloaded(name, content_type):
 
 
 def test_the_reason_is_given_for_each_file_that_is_left_out():
-    assert refusal(file("big.txt", size=30 * MIB)) == ("Skipped `big.txt`: it has 30 MiB; the limit is 8 MiB.")
+    assert refusal(file("big.txt", size=30 * MIB)) == ("Skipped `big.txt`: it's 30 MiB; the limit is 8 MiB.")
     assert refusal(file("a.zip", "application/zip")).endswith("I can only read images and text files.")
     assert refusal(file("a.mp4", "video/mp4")).endswith("I can only read images and text files.")
     assert refusal(file("a.heic", "image/heic")).endswith("I can only read PNG, JPEG, GIF and WebP images.")
@@ -79,7 +79,7 @@ def test_files_that_are_too_large_together_are_left_out():
     files = [file(f"{number}.txt", size=7 * MIB) for number in range(6)]
     accept, refused = plan([*files, file("small.txt", size=4 * MIB)], ALL, 8 * MIB)
     assert accept == [*files[:4], file("small.txt", size=4 * MIB)]
-    assert refused[0] == "Skipped `4.txt` and `5.txt`: all files of a message together may have up to 32 MiB."
+    assert refused[0] == "Skipped `4.txt` and `5.txt`: the files in one message can be up to 32 MiB in total."
     assert plan([file(size=90 * MIB)], ALL, 100 * MIB).refused == []
 
 

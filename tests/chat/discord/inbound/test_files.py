@@ -28,7 +28,7 @@ async def received(scene: Scene, files: dict[str, bytes | str], change=lambda _m
 
 async def test_a_file_of_30_mb_is_not_requested(scene: Scene):
     text = await received(scene, {"dump.txt": b"x" * 30 * MIB, "notes.txt": "the milk"})
-    assert "Skipped `dump.txt`: it has 30 MiB; the limit is 8 MiB." in text
+    assert "Skipped `dump.txt`: it's 30 MiB; the limit is 8 MiB." in text
     assert "resource attachment:///notes.txt, text/plain, 8 characters" in text
     assert len(scene.server.requests_to("GET", rest.CDN)) == 1
 

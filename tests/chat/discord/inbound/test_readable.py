@@ -60,7 +60,7 @@ async def test_a_comment_that_mentions_the_bot_has_the_message_that_was_forwarde
     scene.ada.forwards(said, scene.channel)
     prompt = await prompts.of(scene.asks(""))
     assert prompt.data["forwarded"][0]["text"] == "it fails here"
-    assert "without a text of its own" in prompt.data["no_text"]
+    assert "no text of its own" in prompt.data["no_text"]
 
 
 async def test_a_comment_long_after_a_forward_stands_alone(prompts):

@@ -8,7 +8,7 @@ from acpbot.chat.discord.inbound.refusal_text import refusal_text
 from acpbot.errors import AgentRemoved, Conflict, TooMany
 
 RESEND = "Please resend once I've answered one"
-FREE_ONE = "and that is the limit. Wait for an answer, or free one with /close in its thread."
+FREE_ONE = "and that's the limit. Wait for an answer, or free one with /close in its thread."
 CASES = [
     (TooMany("cannot x", limit="sessions", count=3), "All 3 agents are busy. Please try again in a while."),
     (
@@ -17,7 +17,7 @@ CASES = [
     ),
     (
         TooMany("cannot x", limit="line", count=25, person="7"),
-        "You already have 25 threads in line, and that is the limit. Please try again later.",
+        "You already have 25 threads in line, and that's the limit. Please try again later.",
     ),
     (
         TooMany("cannot x", limit="sessions_of_person", count=2, person="7"),
@@ -25,7 +25,7 @@ CASES = [
     ),
     (
         TooMany("cannot x", limit="sessions_of_person", count=1, person="8"),
-        f"The person who began this thread already has 1 busy agent, {FREE_ONE}",
+        f"The person who started this thread already has 1 busy agent, {FREE_ONE}",
     ),
     (
         TooMany("cannot x", limit="queue", count=4),
@@ -33,7 +33,7 @@ CASES = [
     ),
     (
         TooMany("cannot x", limit="queue_of_person", count=1, person="7"),
-        f"You already have 1 message waiting, and that is the limit. {RESEND}, or free a thread with /close.",
+        f"You already have 1 message waiting, and that's the limit. {RESEND}, or free a thread with /close.",
     ),
     (
         AgentRemoved("cannot x", "old"),

@@ -182,7 +182,7 @@ def test_a_long_command_is_shown_from_both_ends_and_says_where_all_of_it_is():
     text = text_of(ask, "1")
     assert "git status #" in text
     assert "; rm -rf ~\n" in text
-    assert f"The attached file has all of it, {part.left_out:,} characters more than you see here." in text
+    assert f"The attached file has all of it ({part.left_out:,} more characters)." in text
 
 
 def test_many_lines_do_not_push_the_question_out_of_sight():
@@ -235,7 +235,7 @@ def ended(kind: str | None, *, by: str | None = None, name: str = "", outcome: P
 def test_the_end_text_says_how_the_request_ended():
     assert ended("allow_once", by="7") == "✅ Allowed once by <@7>: `ls`"
     assert ended("allow_always", by="7") == "✅ Allowed for this session by <@7>: `ls`"
-    assert ended("allow_always", by="8") == "✅ Allowed by <@8>, whose Always holds for their own turns: `ls`"
+    assert ended("allow_always", by="8") == "✅ Allowed by <@8>, whose Always covers only their own messages: `ls`"
     assert ended("reject_once") == "❌ Rejected by an admin: `ls`"
     assert ended("reject_always", by="7") == "❌ Always rejected by <@7>: `ls`"
     assert ended("?", by="7", name="Plan B") == "❔ Answered `Plan B` by <@7>: `ls`"

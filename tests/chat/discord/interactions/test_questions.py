@@ -132,7 +132,7 @@ async def test_a_form_of_texts_is_one_window_and_a_wrong_value_keeps_it_open(tmp
         typed = {"0": "Ada", "1": "200", "2": "0.25", "3": "2026-01-31"}
         shown = await opened(scene, message, "Answer…")
         wrong = await scene.server.wait_for_answer(scene.ada.submits(shown, typed))
-        assert wrong.answer_text == "**age**: it takes at most 150. Please try again."
+        assert wrong.answer_text == "**age**: it must be at most 150. Please try again."
         assert wrong.messages[0].visible_to is scene.ada
         assert scene.harness.row(str(thread.id)).state == "waiting"
         again = await opened(scene, message, "Answer…")
@@ -180,7 +180,7 @@ async def test_a_long_list_of_choices_is_typed(tmp_path):
         assert "30. Land 30\n… and 30 more. Type one of them, or its number." in message.content
         shown = await opened(scene, message, "Answer…")
         wrong = await scene.server.wait_for_answer(scene.ada.submits(shown, {"0": "Atlantis"}))
-        assert "it has no choice 'Atlantis'" in wrong.answer_text
+        assert "'Atlantis' isn't one of the choices" in wrong.answer_text
         scene.ada.submits(await opened(scene, message, "Answer…"), {"0": "land 60"})
         assert await replied(scene, thread) == {"action": "accept", "content": {"country": "Land 60"}}
 
@@ -223,9 +223,12 @@ async def test_a_page_that_the_agent_reports_as_done_needs_no_click(tmp_path):
     ("params", "why"),
     [
         (form({str(number): {"type": "string"} for number in range(1000)}), "its form has 1,000 fields"),
-        (form({"x": {"type": "object", "properties": {}}}), "its form is not one that I know"),
-        ({"mode": "url", "message": "m", "url": "javascript:1", "elicitationId": "e"}, "its address is not one"),
-        ({"mode": "_later", "message": "m"}, "it is of a kind that I don't know"),
+        (form({"x": {"type": "object", "properties": {}}}), "its form is of a kind that I don't know"),
+        (
+            {"mode": "url", "message": "m", "url": "javascript:1", "elicitationId": "e"},
+            "I can't show its address safely",
+        ),
+        ({"mode": "_later", "message": "m"}, "it's of a kind that I don't know"),
     ],
     ids=["many fields", "nested", "address", "mode"],
 )
@@ -314,5 +317,5 @@ async def test_a_question_is_cancelled_where_discord_takes_no_message(tmp_path):
         await scene.says(thread, "first")
         scene.server.faults.status(400, "POST", rest.MESSAGES)
         await gate.open()
-        await scene.says(thread, "I couldn't ask this question of the agent here, so it was cancelled")
+        await scene.says(thread, "I couldn't show the agent's question here, so it was cancelled")
         await scene.says(thread, '{"action": "cancel"}')

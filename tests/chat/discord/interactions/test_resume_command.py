@@ -43,12 +43,12 @@ async def test_an_admin_picks_a_conversation_and_the_thread_goes_on_with_it(tmp_
         await scene.idle(thread, 1)
         menu = await shown(scene, "resume", thread)
         assert menu.text.startswith("Conversations of `demo` in this thread's folder.")
-        assert menu.text.endswith("These are the 25 latest.")
+        assert menu.text.endswith("These are the latest 25.")
         assert menu.labels[:3] == ["(untitled)", "An *old* one", "Number 0"]
         assert len(menu.labels) == 25
         await menu.select("An *old* one")
         assert menu.text == "Done. This thread continues that conversation."
-        await scene.says(thread, f"{scene.ada.mention} continues another conversation here.")
+        await scene.says(thread, f"{scene.ada.mention} switched this thread to another conversation.")
         scene.ada.says(thread, "second")
         await scene.says(thread, "second")
         assert scene.harness.row(str(thread.id)).acp_session_id == "old"

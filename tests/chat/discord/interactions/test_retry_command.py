@@ -36,7 +36,7 @@ async def test_the_last_prompt_runs_again_with_its_files_as_a_reply_to_its_messa
         asked = scene.ada.says(thread, "what", attachments={"notes.txt": b"the notes"})
         await scene.idle(thread, 2)
         before = [one.content for one in scene.bodies(thread)]
-        assert await answer_to(scene, "retry", thread) == "I run it again: `what`"
+        assert await answer_to(scene, "retry", thread) == "Running it again: `what`"
         await scene.idle(thread, 3)
         again = scene.bodies(thread)[len(before) :]
         assert again[0].content == before[-1]
@@ -54,7 +54,7 @@ async def test_it_runs_after_close_and_for_the_person_who_asks_and_is_refused_to
         await scene.idle(thread, 1)
         await answer_to(scene, "close", thread)
         assert (await answer_to(scene, "retry", thread, scene.bob)).startswith("Only ")
-        assert "I run it again" in await answer_to(scene, "retry", thread)
+        assert "Running it again" in await answer_to(scene, "retry", thread)
         await scene.idle(thread, 2)
         assert scene.text(thread).count("first") == 2
 
@@ -75,7 +75,7 @@ async def test_a_prompt_whose_agent_could_not_start_runs_again(tmp_path):
     async with staged_with_store(tmp_path, argv=faulty("exit-at-once")) as scene:
         thread = await scene.opens("say first")
         await scene.says(thread, "The agent couldn't be started.")
-        assert await answer_to(scene, "retry", thread) == "I run it again: `say first`"
+        assert await answer_to(scene, "retry", thread) == "Running it again: `say first`"
 
 
 async def test_a_reset_erases_the_last_prompt(tmp_path):

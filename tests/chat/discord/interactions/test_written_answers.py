@@ -126,7 +126,7 @@ async def test_a_wrong_value_is_explained_and_the_question_stays_open(tmp_path):
     field = {"age": {"type": "integer", "title": "age", "maximum": 150}}
     async with asks(tmp_path, form(field)) as (scene, thread, message):
         scene.ada.says(thread, "200", reply_to=message)
-        await scene.says(thread, "it takes at most 150")
+        await scene.says(thread, "it must be at most 150. Please try again.")
         scene.ada.says(thread, "36", reply_to=message)
         assert await replied(scene, thread) == {"action": "accept", "content": {"age": 36}}
 

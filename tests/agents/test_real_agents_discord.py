@@ -55,10 +55,10 @@ async def test_a_command_runs_and_answer_and_title_read_well(discord, model, age
     thread = await server.wait_for_thread(channel, seconds=LIMIT)
 
     def asked_or_done(message) -> bool:
-        return bool(message.buttons) or "The tool said" in message.content
+        return message.asks or "The tool said" in message.content
 
     message = await server.wait_for_message(thread, asked_or_done, seconds=LIMIT)
-    if message.buttons:
+    if message.asks:
         ada.clicks(message, message.buttons[0]["custom_id"])
     answer = await server.wait_for_message(thread, lambda message: "The tool said" in message.content, seconds=LIMIT)
     assert "I look at it first.\n\nThe tool said:" in answer.content

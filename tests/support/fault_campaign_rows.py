@@ -232,7 +232,7 @@ async def fetching(case: Case) -> Outcome:
 async def question(case: Case, text: str = "tool echo permitted") -> tuple[Channel, Message]:
     thread = await case.thread(case.asks(text))
     asked = await case.until(
-        lambda: next((one for one in case.scene.bodies(thread) if one.buttons), None), "a question with buttons"
+        lambda: next((one for one in case.scene.bodies(thread) if one.asks), None), "a question with buttons"
     )
     return thread, asked
 
@@ -241,9 +241,7 @@ async def permitted(case: Case, thread: Channel, asked: Message) -> Outcome:
     await case.over(thread)
     if case.said(thread, "The command completed: permitted") != "answered":
         return case.said(thread, "The command completed: permitted")
-    await case.until(
-        lambda: asked.content.startswith("✅ Allowed once") and not asked.buttons, "the end of the question"
-    )
+    await case.until(lambda: asked.content.startswith("✅ Allowed once") and not asked.asks, "the end of the question")
     return "answered"
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 EPOCH_MS = 1420070400000  # the first second of 2015: where Discord's snowflakes begin
 
@@ -64,6 +67,16 @@ class Snowflakes:
     def __call__(self) -> int:
         self.last = max(self.last + 1, int((time.time() + self.ahead) * 1000 - EPOCH_MS) << 22)
         return self.last
+
+
+def buttons_in(components: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The buttons of a message, left to right, top to bottom."""
+    return [item for row in components for item in row.get("components", ()) if item.get("type") == 2]
+
+
+def has_answers(components: Iterable[dict[str, Any]]) -> bool:
+    """Whether a button answers something: any but those below every answer."""
+    return any(one.get("label") not in {"Stop", "Stopping…"} for one in buttons_in(components))
 
 
 def now() -> datetime:
@@ -311,12 +324,12 @@ class Message:
     @property
     def buttons(self) -> list[dict[str, Any]]:
         """Its buttons, left to right, top to bottom, as they were sent."""
-        return [item for row in self.components for item in row.get("components", ()) if item.get("type") == 2]
+        return buttons_in(self.components)
 
     @property
     def asks(self) -> bool:
         """Whether somebody can answer it by a button: by any but those below every answer."""
-        return any(one.get("label") not in {"Stop", "Stopping…"} for one in self.buttons)
+        return has_answers(self.components)
 
     def component(self, custom_id: str) -> dict[str, Any] | None:
         for row in self.components:

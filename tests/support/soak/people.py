@@ -162,7 +162,7 @@ class People:
         while True:
             self.see_asks()
             for ask in self.asks:
-                if ask.run == self.run and ask.click is None and ask.message.buttons:
+                if ask.run == self.run and ask.click is None and ask.message.asks:
                     self.click(ask)
             await self.server.world.change()
 
@@ -237,7 +237,7 @@ class People:
 
     def blocked(self, prompt: Prompt) -> bool:
         """Whether it waits for a click that nobody makes, on its own question or on one before it."""
-        waiting = [ask for ask in self.asks if ask.run == self.run and ask.click is None and ask.message.buttons]
+        waiting = [ask for ask in self.asks if ask.run == self.run and ask.click is None and ask.message.asks]
         never = [self.all[ask.number - 1] for ask in waiting]
         return any(one.thread is prompt.thread and one.message.id <= prompt.message.id for one in never)
 

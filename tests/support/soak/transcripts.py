@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.fakes.discord.people import is_system
+from tests.fakes.discord.state import has_answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -60,7 +61,8 @@ class Page:
         lines = [line for line in message.content.split("\n") if line.strip()]
         tokens = [(at, int(match[1])) for at, line in enumerate(lines) if (match := _TOKEN.match(line))]
         notices = [(at, line) for at, line in enumerate(lines) if any(words in line for words in NOTICES)]
-        asked = _ASKED.search(message.versions[0].content) if message.versions[0].components else None
+        first = message.versions[0]
+        asked = _ASKED.search(first.content) if has_answers(first.components) else None
         cancelled = bool(lines) and lines[-1] == CANCELLED
         return cls(message, lines, tokens, notices, None if asked is None else int(asked[1]), cancelled)
 

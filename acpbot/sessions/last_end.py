@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from acpbot.sessions.views import Reason
 
 _DETAIL_LENGTH: Final = 500
+_WANTED: Final = frozenset({"killed", "suspended", "stopped"})
 
 
 def last_end(reason: Reason, detail: str | None, process: AgentProcess | None, at: float) -> LastEnd:
@@ -23,7 +24,7 @@ def last_end(reason: Reason, detail: str | None, process: AgentProcess | None, a
     ``detail`` is what the thread reads; of a crash it is what the agent's stderr says, where that says anything.
     """
     code = None if process is None else process.returncode
-    if reason == "stopped":
+    if reason in _WANTED:
         detail = None  # what the thread reads says no more
     if reason == "crashed" and process is not None:
         cause = find_cause(process.stderr.lines()).text.removeprefix("it wrote: ")

@@ -34,6 +34,16 @@ class CommandGroup(TyperGroup):
             return self.resolve_command(ctx, [name, "--help"])
         raise UsageError(f"there is no command {clean(args[0])!r}{self._hint(args[0], names)}", ctx)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. An option without its value is an error of the command, which the parser does not know."""
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            command = ctx.invoked_subcommand and self.get_command(ctx, ctx.invoked_subcommand)
+            if error.ctx is None and command:
+                error.ctx = typer.Context(command, info_name=ctx.invoked_subcommand, parent=ctx)
+            raise
+
     def _hint(self, name: str, names: list[str]) -> str:
         if name in self.other_names:
             return f"; use `{self.other_names[name]}`"

@@ -61,6 +61,18 @@ class LazyGroup(CommandGroup):
         "inspect": "acpctl show THREAD",
         "stop": "acpctl kill THREAD` or `acpctl cancel THREAD",
         "rm": "acpctl kill THREAD",
+        "delete": "acpctl kill THREAD",
+        "end": "acpctl kill THREAD",
+        "exec": "acpctl send THREAD",
+        "run": "acpctl send THREAD",
+        "new": "acpctl chat",
+        "create": "acpctl chat",
+        "start": "acpctl chat",
+        "pause": "acpctl suspend THREAD",
+        "resume": "acpctl send THREAD",
+        "allow": "acpctl permit THREAD",
+        "approve": "acpctl permit THREAD",
+        "info": "acpctl health",
         "version": "acpctl --version",
     }
 

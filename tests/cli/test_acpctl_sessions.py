@@ -389,6 +389,7 @@ def test_show_says_what_a_permission_is_wanted_for(daemon, acpctl, changes, line
     shown = acpctl("show", "1234").out.splitlines()
     start = shown.index("PERMISSION")
     assert shown[start + 1 : start + 1 + len(lines)] == lines
+    assert shown[start + 1 + len(lines)].startswith("  Answer it with `acpctl permit ")
 
 
 def test_show_says_what_the_agent_asks(daemon, acpctl):

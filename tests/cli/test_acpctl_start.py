@@ -87,6 +87,15 @@ def test_help_names_every_command_and_what_it_does(acpctl):
     assert acpctl("-h").out == result.out
 
 
+def test_the_help_of_sort_names_one_default(acpctl):
+    assert "[default: state]" not in acpctl("sessions", "--help").out
+
+
+@pytest.mark.parametrize("command", ["tail", "events"])
+def test_the_usual_short_option_to_follow_is_taken(acpctl, command):
+    assert "-f, --follow / --no-follow" in acpctl(command, "--help").out
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_its_help(acpctl, command):
     result = acpctl(command, "--help")
@@ -119,6 +128,10 @@ def test_acpctl_runs_as_a_module():
         (("sessions", "--state", "asleep"), "'asleep' is not one of"),
         (("sessions", "extra"), "unexpected extra argument"),
         (("show",), "missing argument 'THREAD'"),
+        (("sessions", "--state"), "cannot run `acpctl sessions`: option '--state' requires an argument"),
+        (("--socket",), "cannot run `acpctl`: option '--socket' requires an argument"),
+        (("delete", "1234"), "use `acpctl kill THREAD`"),
+        (("approve", "1234"), "use `acpctl permit THREAD`"),
         (("--timeout", "soon", "sessions"), "'soon' is not a valid float"),
         (("--timeout", "0", "sessions"), "--timeout takes more than 0"),
         (("--timeout", "nan", "sessions"), "--timeout takes more than 0"),

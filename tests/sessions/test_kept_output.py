@@ -201,7 +201,7 @@ async def test_a_session_that_waits_for_the_end_of_the_one_before_has_all_of_its
         "say hello there",
         "hello there",
         "end_turn",
-        "This session has ended (killed): An admin stopped this session.",
+        "This session has ended (killed).",
     ]
     assert texts[4:] == ["say more", "more", "end_turn"]
 

@@ -47,7 +47,7 @@ def run(
             help="So many of what was before. [default: 20, or all since]",
         ),
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on, until Ctrl-C.")] = True,
+    follow: Annotated[bool, typer.Option("--follow/--no-follow", "-f", help="Go on, until Ctrl-C.")] = True,
     output: OutputFormat = "table",
 ) -> int:
     """Show what matters, as it happens.

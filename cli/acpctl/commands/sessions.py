@@ -34,7 +34,11 @@ def run(
     ] = None,
     sort: Annotated[
         SortKey,
-        typer.Option(metavar="KEY", help=f"One of {', '.join(get_args(SortKey))}. [default: what needs a person]"),
+        typer.Option(
+            metavar="KEY",
+            help=f"One of {', '.join(get_args(SortKey))}. [default: what needs a person]",
+            show_default=False,
+        ),
     ] = "state",
     output: Annotated[
         Literal["table", "wide", "json"], typer.Option("-o", "--output", help="wide adds processes, ids and owner.")

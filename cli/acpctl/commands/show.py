@@ -54,6 +54,7 @@ def session_page(row: dict[str, Any], out: Output, stderr_lines: int = _STDERR_L
     page += out.fields(session_fields(row, out))
     if permission := permission_lines(row):
         page += ["", out.paint("PERMISSION", "head"), *(f"  {line}" for line in permission)]
+        page.append(f"  Answer it with `acpctl permit {clean(row.get('thread_id'))}`.")
     if question := question_lines(row):
         page += ["", out.paint("QUESTION", "head"), *(f"  {line}" for line in question)]
     if calls := open_tool_calls(row):

@@ -36,7 +36,7 @@ def run(
     lines: Annotated[
         int | None, typer.Option("-n", "--lines", min=0, max=1000, metavar="N", help="Of what was before.")
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on, until Ctrl-C.")] = True,
+    follow: Annotated[bool, typer.Option("--follow/--no-follow", "-f", help="Go on, until Ctrl-C.")] = True,
     output: OutputFormat = "table",
 ) -> int:
     """Follow what sessions say and do.

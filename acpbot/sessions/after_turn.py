@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from acpbot.acp import schema
+from acpbot.acp.content import attachments
 from acpbot.logs import get_logger
 from acpbot.sessions.paragraphs import Paragraphs
 from acpbot.sessions.turn import PermissionNote, TurnEnd
@@ -94,10 +95,13 @@ class AfterTurn:
         self._begin_window()
 
     def update(self, update: schema.Update) -> None:
-        """Handle a piece of the conversation: a text begins a message, other kinds only change one."""
+        """Handle a piece of the conversation: a text, or a file, begins a message; other kinds only change one."""
         if update.kind == "agent_message_chunk":
             self._text(update)
-        elif self._message is not None:
+            return
+        if self._message is None and any(file.data for file in attachments(update.kind, update.body)) and self._begin():
+            self._set_timer()
+        if self._message is not None:
             if update.kind in {"tool_call", "plan"}:
                 self._paragraphs.acted()
             self._show(update)

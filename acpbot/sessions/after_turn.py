@@ -102,9 +102,13 @@ class AfterTurn:
         if self._message is None and any(file.data for file in attachments(update.kind, update.body)) and self._begin():
             self._set_timer()
         if self._message is not None:
-            if update.kind in {"tool_call", "plan"}:
-                self._paragraphs.acted()
+            if update.kind == "plan":
+                self.acted()
             self._show(update)
+
+    def acted(self) -> None:
+        """The agent does something else than to write: its text so far is a paragraph by itself."""
+        self._paragraphs.acted()
 
     def _text(self, update: schema.Update) -> None:
         text = schema.chunk_text(update.body)

@@ -388,6 +388,7 @@ class TurnRunner:
     def _acted(self) -> None:
         """The agent does something else than to write: its text so far is a paragraph by itself."""
         self._paragraphs.acted()
+        self._after.acted()
         self.output.flush()
 
     def _tool_update(self, update: schema.Update) -> None:

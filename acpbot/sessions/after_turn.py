@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from acpbot.sessions.output import OutputRing
     from acpbot.sessions.pauses import Pauses
+    from acpbot.sessions.permission_requests import PermissionRequests
+    from acpbot.sessions.questions import Questions
     from acpbot.sessions.turn import TurnListener
 
 log = get_logger(__name__)
@@ -202,6 +204,13 @@ class AfterTurn:
             # Broad: nobody may have seen the request.
             log.exception("turn_listener_failed")
             request.refuse("unshown")
+
+    def cancel(self, *requests: PermissionRequests | Questions) -> bool:
+        """Cancel what is open while no turn runs; whether there is something."""
+        is_asked = bool(self.asked)
+        for each in requests:
+            each.cancel_all()
+        return is_asked
 
     def closed(self, request: Asked) -> bool:
         """A request needs no answer any more; whether it was asked outside a turn."""

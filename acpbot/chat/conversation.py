@@ -160,10 +160,10 @@ class Conversation:
     def _add(self, update: Update) -> None:
         body = update.body
         if update.kind == "agent_message_chunk":
-            if update.cut:
-                self.live.notice("Part of the answer was too long, so the end of that part is left out.")
             files = attachments(update.kind, body) if self._attaches_files else ()
             is_attached = any(file.data or update.cut for file in files)
+            if update.cut and not is_attached:
+                self.live.notice("Part of the answer was too long, so the end of that part is left out.")
             kept = "" if is_attached else schema.chunk_text(body)[: self._budget]
             if kept:
                 self._budget -= len(kept)

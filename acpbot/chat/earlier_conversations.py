@@ -16,7 +16,7 @@ from acpbot.aio import DISK
 from acpbot.chat.thread_commands import started_session
 from acpbot.errors import AgentError, AgentTimeout, Conflict, Draining, InvalidParams, NotFound, TimedOut
 from acpbot.logs import get_logger
-from acpbot.text import one_line
+from acpbot.sessions.titles import without_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-_TITLE_MOST = 200
 _ID_MOST = 256
 
 
@@ -135,7 +134,7 @@ def _known(found: dict[str, Any], thread_id: str | None) -> KnownConversation:
     title, updated_at = found.get("title"), found.get("updatedAt")
     return KnownConversation(
         acp_session_id=found["sessionId"],
-        title=(one_line(title, _TITLE_MOST) or None) if isinstance(title, str) else None,
+        title=(without_context(title) or None) if isinstance(title, str) else None,
         updated_at=updated_at if _point(updated_at) is not None else None,
         thread_id=thread_id,
     )

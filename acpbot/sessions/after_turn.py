@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from acpbot.acp import schema
+from acpbot.acp.content import attachments
 from acpbot.logs import get_logger
 from acpbot.sessions.paragraphs import Paragraphs
 from acpbot.sessions.turn import PermissionNote, TurnEnd
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from acpbot.sessions.output import OutputRing
     from acpbot.sessions.pauses import Pauses
+    from acpbot.sessions.permission_requests import PermissionRequests
+    from acpbot.sessions.questions import Questions
     from acpbot.sessions.turn import TurnListener
 
 log = get_logger(__name__)
@@ -94,13 +97,20 @@ class AfterTurn:
         self._begin_window()
 
     def update(self, update: schema.Update) -> None:
-        """Handle a piece of the conversation: a text begins a message, other kinds only change one."""
+        """Handle a piece of the conversation: a text, or a file, begins a message; other kinds only change one."""
         if update.kind == "agent_message_chunk":
             self._text(update)
-        elif self._message is not None:
-            if update.kind in {"tool_call", "plan"}:
-                self._paragraphs.acted()
+            return
+        if self._message is None and any(file.data for file in attachments(update.kind, update.body)) and self._begin():
+            self._set_timer()
+        if self._message is not None:
+            if update.kind == "plan":
+                self.acted()
             self._show(update)
+
+    def acted(self) -> None:
+        """The agent does something else than to write: its text so far is a paragraph by itself."""
+        self._paragraphs.acted()
 
     def _text(self, update: schema.Update) -> None:
         text = schema.chunk_text(update.body)
@@ -194,6 +204,13 @@ class AfterTurn:
             # Broad: nobody may have seen the request.
             log.exception("turn_listener_failed")
             request.refuse("unshown")
+
+    def cancel(self, *requests: PermissionRequests | Questions) -> bool:
+        """Cancel what is open while no turn runs; whether there is something."""
+        is_asked = bool(self.asked)
+        for each in requests:
+            each.cancel_all()
+        return is_asked
 
     def closed(self, request: Asked) -> bool:
         """A request needs no answer any more; whether it was asked outside a turn."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -49,7 +48,7 @@ class OpenToolCalls:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._calls: dict[str, OpenToolCall] = {}
-        self._ended: deque[int] = deque(maxlen=_MOST)  # hashes of ids: an agent may report on after the end
+        self._ended: dict[int, None] = {}  # hashes of the latest ids: an agent may report on after the end
         self._size = 0
 
     @property
@@ -92,7 +91,9 @@ class OpenToolCalls:
             self._size -= 0 if ended is None else ended.size
             if ended is None and hash(update.tool_call_id) in self._ended:
                 return None
-            self._ended.append(hash(update.tool_call_id))
+            self._ended[hash(update.tool_call_id)] = None
+            if len(self._ended) > _MOST:
+                del self._ended[next(iter(self._ended))]
             title = update.title or (ended and ended.title) or update.tool_call_id
             return f"{update.status}: {title}"
         call = self._calls.get(update.tool_call_id)

@@ -284,13 +284,13 @@ class TurnRunner:
         self.queue.appendleft(turn)
 
     def cancel(self, reason: str | None = None, by: str | None = None) -> bool:
-        """Ask the agent to stop the running turn; whether there was one. Open permissions are answered `cancelled`.
+        """Ask the agent to stop the running turn; open requests are answered `cancelled`. Whether there was any of it.
 
         ``reason``: a sentence for people about a turn that nobody cancelled; ``by``: who did. The first cancel's hold.
         """
         turn = self.turn
         if turn is None or self.agent is None:
-            return False
+            return self._after.cancel(self.permission_requests, self.questions)
         if self._settling.active:
             self._settling.finish()
             return False
@@ -388,6 +388,7 @@ class TurnRunner:
     def _acted(self) -> None:
         """The agent does something else than to write: its text so far is a paragraph by itself."""
         self._paragraphs.acted()
+        self._after.acted()
         self.output.flush()
 
     def _tool_update(self, update: schema.Update) -> None:

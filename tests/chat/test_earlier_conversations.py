@@ -16,6 +16,11 @@ LISTED: list[Any] = [
     {"sessionId": "old", "title": "An old one", "updatedAt": "2026-01-01T08:00:00Z"},
     {"sessionId": "none", "updatedAt": "yesterday", "title": 7},
     {"sessionId": "new", "title": "A \u202enew\n one", "updatedAt": "2026-01-02T08:00:00+01:00"},
+    {
+        "sessionId": "ours",
+        "title": '<acpbot-context> {"note": "Data about this mess',
+        "updatedAt": "2025-01-01T08:00:00Z",
+    },
     {"sessionId": "other", "cwd": "/somewhere/else"},
     {"title": "no id"},
     {"sessionId": "x" * 300},
@@ -41,6 +46,7 @@ async def test_all_pages_are_listed_the_latest_first_and_cleaned(make_harness):
     assert [(one.acp_session_id, one.title, one.updated_at) for one in known.conversations] == [
         ("new", "A new one", "2026-01-02T08:00:00+01:00"),
         ("old", "An old one", "2026-01-01T08:00:00Z"),
+        ("ours", None, "2025-01-01T08:00:00Z"),
         ("none", None, None),
     ]
     assert asked(harness).count("session/list") == 4

@@ -66,6 +66,16 @@ async def test_an_agent_that_never_stops_can_not_keep_its_turn_open(make_harness
     assert listener.end.stop_reason == "end_turn"
 
 
+@pytest.mark.parametrize("between", [updates("tool_call_update", toolCallId="t", status="completed"), ASK])
+async def test_a_later_text_has_a_paragraph_after_a_tool_call_or_a_question(make_harness, tmp_path, between):
+    gate = Gate(tmp_path / "gate")
+    steps = [says("one"), END, gate.step, says("It ends."), between, says("Good.")]
+    harness = make_harness(argv=scripted(prompts=[steps]), pauses=SHORT, policy="allow")
+    await turn(harness, "one")
+    await gate.open()
+    assert await over(await unprompted(harness)) == "It ends.\n\nGood."
+
+
 async def test_a_later_text_is_a_message_of_its_own_and_a_line_of_the_tail(make_harness, tmp_path):
     gate = Gate(tmp_path / "gate")
     steps = [says("one"), END, gate.step, says("The build "), says("passes."), runs_tool("t"), says("Good.")]

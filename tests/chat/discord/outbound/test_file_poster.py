@@ -92,6 +92,7 @@ async def test_files_over_the_limits_are_left_out_and_that_is_said_once(scene: S
     assert len(files(scene, thread)) == FILES_MOST
     assert scene.text(thread).count(TOO_MANY) == 1
     assert scene.text(thread).count(TOO_LARGE) == 1
+    assert "Part of the answer" not in scene.text(thread)
 
 
 async def test_an_image_up_to_the_documented_size_arrives_whole(scene: Scene):

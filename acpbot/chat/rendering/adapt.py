@@ -1,8 +1,9 @@
 """Markdown as agents write it, with the blocks that Discord does not draw as the nearest thing that it draws. Pure.
 
 Line by line, in one pass over a growing text: a line is converted once it is known what it is, which the next line may
-decide (a table, an underlined heading). Code stays as it is, in fences, in quotes and by indentation. Blocks are read
-as CommonMark 0.31 and GitHub Flavored Markdown have them, as far as one look at a line tells.
+decide (a table, an underlined heading). Code stays as it is, in fences, in quotes and by indentation; but Discord knows
+only fences of three backticks. Blocks are read as CommonMark 0.31 and GitHub Flavored Markdown have them, as far as one
+look at a line tells.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from acpbot.chat.rendering import tables
 from acpbot.chat.rendering.inline import BREAK, Inline, superscript
-from acpbot.chat.rendering.markdown import fence
+from acpbot.chat.rendering.markdown import escape_fences, fence
 from acpbot.fences import after_line
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 HELD_MAX: Final = 8192
 """Characters of a block that are held back until it ends; a longer one is left as it is."""
 RULE: Final = "─" * 12
+_TICKS: Final = "```"
 
 _LINE_MAX: Final = 4000
 _HEADING_MAX: Final = 200
@@ -128,7 +130,7 @@ class Adapter:
         part, self._open = self._open[:at], self._open[at:]
         if self._long:
             self.work += len(part)
-            return part if self._fence or self._quoted_fence else self.inline.convert(part)
+            return self._middle(part)
         self._long = True
         self.work += len(part)
         return self._release() + self._begin(part) + self._release()
@@ -138,7 +140,11 @@ class Adapter:
             return self._line(line)
         self._long = False
         self.work += len(line)
-        return line if self._fence or self._quoted_fence else self.inline.convert(line)
+        return self._middle(line)
+
+    def _middle(self, part: str) -> str:
+        """A part of a line that is too long, but its first one."""
+        return escape_fences(part) if self._fence or self._quoted_fence else self.inline.convert(part)
 
     def _line(self, line: str) -> str:
         """Add a whole line; what can be shown now."""
@@ -216,18 +222,17 @@ class Adapter:
 
     def _begin(self, line: str) -> str:
         """A line before which nothing is held back."""
-        fenced = self._fence is not None
-        self._fence = after_line(line.rstrip("\r\n"), self._fence)
-        if fenced or self._fence is not None:
+        before, self._fence = self._fence, after_line(line.rstrip("\r\n"), self._fence)
+        if before is not None or self._fence is not None:
             self._before = "other"
             self.inline.end_paragraph()
-            return line
+            return _code_line(line, before, self._fence)
         depth, rest = _container(line)
         text = rest.strip()
-        fenced = self._quoted_fence is not None and depth > 0
-        self._quoted_fence = after_line(rest.rstrip("\r\n"), self._quoted_fence) if depth else None
-        if fenced or self._quoted_fence is not None:
-            return line
+        before = self._quoted_fence if depth else None
+        self._quoted_fence = after_line(rest.rstrip("\r\n"), before) if depth else None
+        if before is not None or self._quoted_fence is not None:
+            return f"{line[: len(line) - len(rest)]}{_code_line(rest, before, self._quoted_fence)}"
         if not text:
             self._before, self._too_long = "blank", False
             self.inline.end_paragraph()
@@ -346,6 +351,16 @@ def _container(line: str) -> tuple[int, str]:
 def _quote(depth: int) -> str:
     """The marks of a quote: Discord draws one level."""
     return f"> {'│ ' * (depth - 1)}" if depth else ""
+
+
+def _code_line(line: str, before: Fence | None, after: Fence | None) -> str:
+    """A line of a code block. Discord draws one between three backticks, and ends it at the first three inside."""
+    if before is not None:
+        return escape_fences(line) if after is not None else line.replace(line.strip(), _TICKS)
+    if after is None or after.marker == _TICKS:
+        return line
+    ending = line[len(line.rstrip("\r\n")) :]
+    return f"{line[: line.index(after.marker)]}{_TICKS}{after.language}{ending}"
 
 
 def _begins_block(rest: str) -> bool:

@@ -14,7 +14,6 @@ from tests.support.message_bodies import feed
 SAME = [
     "# One\n## Two\n### Three\n#hash\n",
     "```py\n#### no\n- [ ] no\n$$\nx\n$$\n```\n",
-    "~~~\n> > no\n![no](x)\n~~~\n",
     "    #### code by indentation\n",
     "- item\n\n      - [ ] code in an item\n",
     "> ```\n> #### code in a quote\n> - [ ] no\n> ```\n",
@@ -34,6 +33,11 @@ SAME = [
 ]
 
 SHOWN = [
+    ("~~~\n> > no\n![no](x)\n~~~\n", "```\n> > no\n![no](x)\n```\n"),
+    ("- ~~~~ sh title\n  ~~~\n  ~~~~~\n", "- ```sh\n  ~~~\n  ```\n"),
+    ("> ~~~py\n> x = 1\n> ~~~\n", "> ```py\n> x = 1\n> ```\n"),
+    ("````md\n```py\nx\n```\n````\nend\n", "```md\n`\u200b``py\nx\n`\u200b``\n```\nend\n"),
+    ("```md\n```py\nx ``` y\n```\nend\n", "```md\n`\u200b``py\nx `\u200b`` y\n```\nend\n"),
     ("#### Four\n", "**Four**\n"),
     ("###### Six **bold** `a**b` ##\n", "**Six bold `a**b`**\n"),
     ("- #### In an item\n", "- **In an item**\n"),

@@ -66,7 +66,7 @@ def test_cells_are_split_at_pipes_that_are_not_escaped():
         *("| not a table\nmore", "| a | b |\n", "| a | b |", "| a | b |\n|---|\n| c | d |\n", "|\n|\n|", "||||\n"),
         *(
             "```\n| a |\n|---|\n| b |\n```\n",
-            "~~~md\n| a |\n|---|\n",
+            "```md\n| a |\n|---|\n",
             "    | a |\n    |---|\n",
             "a | b\n--|--|--\nc | d\n",
         ),
@@ -133,7 +133,7 @@ def test_no_word_is_lost(text, mode):
     found = convert(text, mode)
     for word in ("text", "é"):
         assert found.count(word) >= text.count(word)
-    if "|" not in text:
+    if "|" not in text and "~~~" not in text:
         assert found == text
 
 

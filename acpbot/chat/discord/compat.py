@@ -41,12 +41,12 @@ _NEEDED: Final = frozenset(
 )
 _MAY_BE_LEFT_OUT: Final = frozenset({"embeds", "message_reference", "referenced_message", "message_snapshots", "poll"})
 
-_TYPES: Final[dict[str, type]] = {
+_TYPES: Final[dict[str, type[Any]]] = {
     **dict.fromkeys(("attachments", "embeds", "mentions", "mention_roles"), list),
     "content": str,
     "member": dict,
 }
-_EMBED_TYPES: Final[dict[str, type]] = {
+_EMBED_TYPES: Final[dict[str, type[Any]]] = {
     **dict.fromkeys(("title", "description", "url"), str),
     **dict.fromkeys(("author", "footer", "image", "thumbnail", "video", "provider"), dict),
     "fields": list,
@@ -158,7 +158,7 @@ def _tidied(data: Any) -> Any:
     if not isinstance(data, dict):
         return data
     odd = [name for name, kind in _TYPES.items() if name in data and not isinstance(data[name], kind)]
-    kept = {name: value for name, value in data.items() if name not in odd}
+    kept: dict[str, Any] = {name: value for name, value in data.items() if name not in odd}
     kept |= {name: _TYPES[name]() for name in odd if name != "member"}
     for name, keys in (("attachments", _ATTACHMENT_KEYS), ("mentions", _USER_KEYS)):
         if name in kept:

@@ -47,6 +47,7 @@ _REFERENCE: Final = re.compile(
     r"(?:[ \t]+(?:\"[^\"]*\"|'[^']*'|\([^()]*\)))?[ \t]*"
 )
 _FOLD: Final = re.compile(r"^\s*<details[^<>]{0,100}>\s*|\s*</details\s*>\s*$", re.IGNORECASE)
+_FOLD_TITLE: Final = re.compile(r"</summary\s*>[ \t]*(?=\S)", re.IGNORECASE)
 _FOLD_ALONE: Final = re.compile(r"\s*</?(?:details|summary)[^<>]{0,100}>\s*", re.IGNORECASE)
 _OPENS: Final = {"$$": "$$", r"\[": r"\]"}
 _MATHS: Final = re.compile(r"\\[A-Za-z]|[\^_=]")
@@ -176,7 +177,7 @@ class Adapter:
         head_depth, head = _container(self._held[0])
         if self._state == "table":
             return "" if depth == head_depth and tables.has_pipe(rest) and not _begins_block(rest) else None
-        if depth == head_depth and self._may_be_table and tables.is_dashes(rest, _ITEM.sub("", head, 1)):
+        if depth == head_depth and self._may_be_table and tables.is_dashes(rest, _without_item(head)):
             self._state = "table"
             return ""
         underline = _UNDERLINE.fullmatch(rest.rstrip("\r\n"))
@@ -209,7 +210,8 @@ class Adapter:
         self.inline.end_paragraph()
         depth, _ = _container(lines[0])
         mode: Literal["code", "bullets"] = "code" if self.mode == "code" and not depth else "bullets"
-        rows = [_ITEM.sub("", _container(line)[1]) if at == 0 else _container(line)[1] for at, line in enumerate(lines)]
+        rows = [_container(line)[1] for line in lines]
+        rows[0] = _without_item(rows[0])
         shown = tables.draw(rows, mode, Inline(self.inline.references).convert)
         if shown is None:
             return self._let_go()
@@ -302,7 +304,9 @@ class Adapter:
         if _FOLD_ALONE.fullmatch(rest):
             return ""
         start, content = _split_item(rest)
-        shown = self._content(_FOLD.sub("", content) if "<" in content else content, is_quote=depth > 0)
+        if "<" in content:
+            content = _FOLD_TITLE.sub("</summary> ", _FOLD.sub("", content))
+        shown = self._content(content, is_quote=depth > 0)
         if not shown.strip():
             return ""
         if BREAK in shown:
@@ -370,6 +374,12 @@ def _begins_block(rest: str) -> bool:
         or rest.lstrip().startswith(("#", "```", "~~~", ">", "<", "$$", "-# "))
         or _RULE.fullmatch(rest.rstrip("\r\n")) is not None
     )
+
+
+def _without_item(rest: str) -> str:
+    """The line without the marks of a list item that it begins with."""
+    item = _ITEM.match(rest)
+    return rest if item is None else rest[item.end() :]
 
 
 def _split_item(rest: str) -> tuple[str, str]:

@@ -58,7 +58,7 @@ SHOWN = [
     ('<img width="1" src="https://a.b" alt="pic">\n', "[pic](https://a.b)\n"),
     ('<a href="https://a.b">text</a>\n', "[text](https://a.b)\n"),
     ("<details>\n<summary>More <i>info</i></summary>\n\nx\n\n</details>\n", "**More *info***\n\nx\n\n"),
-    ("<details><summary>S</summary>x</details>\n", "**S**x\n"),
+    ("<details><summary>S</summary>x</details>\n", "**S** x\n"),
     ("<details open>\n<summary>\nS\n</summary>\n", "S\n"),
     ("<kbd>Ctrl</kbd>+<KBD>C</KBD>\n", "`Ctrl`+`C`\n"),
     ("<code>&lt;b&gt;</code> <b>x <i>y</i></b>\n", "`<b>` **x *y***\n"),

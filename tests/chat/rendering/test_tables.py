@@ -189,3 +189,12 @@ def test_no_cell_of_a_table_is_lost(cell, rows, start, mode, outer):
 def test_many_lines_that_look_like_headers_are_not_held_back():
     lines = "| x |\n" * HELD_MAX
     assert convert(lines + TABLE, "code") == lines + ALIGNED
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_dash_or_a_star_inside_a_header_is_no_mark_of_a_list(mode):
+    text = "| Price - net | **b** | 1. x |\n|---|---|---|\n| 1 | 2 | 3 |\n"
+    shown = convert(text, mode)
+    assert "Price - net" in shown
+    assert "1. x" in shown
+    assert "b* " not in shown

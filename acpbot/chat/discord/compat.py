@@ -41,6 +41,19 @@ _NEEDED: Final = frozenset(
 )
 _MAY_BE_LEFT_OUT: Final = frozenset({"embeds", "message_reference", "referenced_message", "message_snapshots", "poll"})
 
+_TYPES: Final[dict[str, type[Any]]] = {
+    **dict.fromkeys(("attachments", "embeds", "mentions", "mention_roles"), list),
+    "content": str,
+    "member": dict,
+}
+_EMBED_TYPES: Final[dict[str, type[Any]]] = {
+    **dict.fromkeys(("title", "description", "url"), str),
+    **dict.fromkeys(("author", "footer", "image", "thumbnail", "video", "provider"), dict),
+    "fields": list,
+}
+_ATTACHMENT_KEYS: Final = frozenset({"id", "filename", "size", "url", "proxy_url"})
+_USER_KEYS: Final = frozenset({"id", "username", "discriminator", "avatar"})
+
 
 def configure(api_base: str | None, gateway_url: str | None) -> None:
     """Send REST and gateway of all clients of this process to these addresses; ``None``: to Discord's own.
@@ -125,6 +138,7 @@ def _read_event(event: str, parse: Callable[[Any], None], data: Any) -> None:
 
 def _read_message(read: Callable[[Any], Any], data: Any) -> Any:
     """What ``read`` makes of a message; where it fails, of the same message with less and less in it."""
+    data = _tidied(data)
     try:
         return read(data)
     except Exception as error:  # noqa: BLE001 - an odd field makes the library raise anything
@@ -132,7 +146,44 @@ def _read_message(read: Callable[[Any], Any], data: Any) -> Any:
     try:
         return read(_needed_of(data))
     except Exception:  # noqa: BLE001 - the same; the last try raises
-        return read({name: value for name, value in _needed_of(data).items() if name not in _MAY_BE_LEFT_OUT})
+        least = {name: value for name, value in _needed_of(data).items() if name not in _MAY_BE_LEFT_OUT}
+        return read(least | {"edited_timestamp": None})
+
+
+def _tidied(data: Any) -> Any:
+    """A message without values of other types than Discord documents (resources/message), and so are those in it.
+
+    The library keeps some of them, and raises an error only when a part of its message is read (2.7.1).
+    """
+    if not isinstance(data, dict):
+        return data
+    odd = [name for name, kind in _TYPES.items() if name in data and not isinstance(data[name], kind)]
+    kept: dict[str, Any] = {name: value for name, value in data.items() if name not in odd}
+    kept |= {name: _TYPES[name]() for name in odd if name != "member"}
+    for name, keys in (("attachments", _ATTACHMENT_KEYS), ("mentions", _USER_KEYS)):
+        if name in kept:
+            kept[name] = [one for one in kept[name] if isinstance(one, dict) and keys <= one.keys()]
+    if "mention_roles" in kept:
+        kept["mention_roles"] = [one for one in kept["mention_roles"] if str(one).isdecimal()]
+    if "embeds" in kept:
+        kept["embeds"] = [_tidied_embed(one) for one in kept["embeds"] if isinstance(one, dict)]
+    other, forwarded = kept.get("referenced_message"), kept.get("message_snapshots")
+    if other is not None:
+        kept["referenced_message"] = _tidied(other)
+    if isinstance(forwarded, list):
+        kept["message_snapshots"] = [
+            one | {"message": _tidied(one["message"])}
+            for one in forwarded
+            if isinstance(one, dict) and isinstance(one.get("message"), dict)
+        ]
+    return kept
+
+
+def _tidied_embed(data: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in data.items() if isinstance(value, _EMBED_TYPES.get(name, object))}
+    if "fields" in kept:
+        kept["fields"] = [one for one in kept["fields"] if isinstance(one, dict)]
+    return kept
 
 
 def _needed_of(data: dict[str, Any]) -> dict[str, Any]:

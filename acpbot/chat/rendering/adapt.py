@@ -1,8 +1,9 @@
 """Markdown as agents write it, with the blocks that Discord does not draw as the nearest thing that it draws. Pure.
 
 Line by line, in one pass over a growing text: a line is converted once it is known what it is, which the next line may
-decide (a table, an underlined heading). Code stays as it is, in fences, in quotes and by indentation. Blocks are read
-as CommonMark 0.31 and GitHub Flavored Markdown have them, as far as one look at a line tells.
+decide (a table, an underlined heading). Code stays as it is, in fences, in quotes and by indentation; but Discord knows
+only fences of three backticks. Blocks are read as CommonMark 0.31 and GitHub Flavored Markdown have them, as far as one
+look at a line tells.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from acpbot.chat.rendering import tables
 from acpbot.chat.rendering.inline import BREAK, Inline, superscript
-from acpbot.chat.rendering.markdown import fence
+from acpbot.chat.rendering.markdown import escape_fences, fence
 from acpbot.fences import after_line
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 HELD_MAX: Final = 8192
 """Characters of a block that are held back until it ends; a longer one is left as it is."""
 RULE: Final = "─" * 12
+_TICKS: Final = "```"
 
 _LINE_MAX: Final = 4000
 _HEADING_MAX: Final = 200
@@ -45,6 +47,7 @@ _REFERENCE: Final = re.compile(
     r"(?:[ \t]+(?:\"[^\"]*\"|'[^']*'|\([^()]*\)))?[ \t]*"
 )
 _FOLD: Final = re.compile(r"^\s*<details[^<>]{0,100}>\s*|\s*</details\s*>\s*$", re.IGNORECASE)
+_FOLD_TITLE: Final = re.compile(r"</summary\s*>[ \t]*(?=\S)", re.IGNORECASE)
 _FOLD_ALONE: Final = re.compile(r"\s*</?(?:details|summary)[^<>]{0,100}>\s*", re.IGNORECASE)
 _OPENS: Final = {"$$": "$$", r"\[": r"\]"}
 _MATHS: Final = re.compile(r"\\[A-Za-z]|[\^_=]")
@@ -128,7 +131,7 @@ class Adapter:
         part, self._open = self._open[:at], self._open[at:]
         if self._long:
             self.work += len(part)
-            return part if self._fence or self._quoted_fence else self.inline.convert(part)
+            return self._middle(part)
         self._long = True
         self.work += len(part)
         return self._release() + self._begin(part) + self._release()
@@ -138,7 +141,11 @@ class Adapter:
             return self._line(line)
         self._long = False
         self.work += len(line)
-        return line if self._fence or self._quoted_fence else self.inline.convert(line)
+        return self._middle(line)
+
+    def _middle(self, part: str) -> str:
+        """A part of a line that is too long, but its first one."""
+        return escape_fences(part) if self._fence or self._quoted_fence else self.inline.convert(part)
 
     def _line(self, line: str) -> str:
         """Add a whole line; what can be shown now."""
@@ -170,7 +177,7 @@ class Adapter:
         head_depth, head = _container(self._held[0])
         if self._state == "table":
             return "" if depth == head_depth and tables.has_pipe(rest) and not _begins_block(rest) else None
-        if depth == head_depth and self._may_be_table and tables.is_dashes(rest, _ITEM.sub("", head, 1)):
+        if depth == head_depth and self._may_be_table and tables.is_dashes(rest, _without_item(head)):
             self._state = "table"
             return ""
         underline = _UNDERLINE.fullmatch(rest.rstrip("\r\n"))
@@ -203,7 +210,8 @@ class Adapter:
         self.inline.end_paragraph()
         depth, _ = _container(lines[0])
         mode: Literal["code", "bullets"] = "code" if self.mode == "code" and not depth else "bullets"
-        rows = [_ITEM.sub("", _container(line)[1]) if at == 0 else _container(line)[1] for at, line in enumerate(lines)]
+        rows = [_container(line)[1] for line in lines]
+        rows[0] = _without_item(rows[0])
         shown = tables.draw(rows, mode, Inline(self.inline.references).convert)
         if shown is None:
             return self._let_go()
@@ -216,18 +224,17 @@ class Adapter:
 
     def _begin(self, line: str) -> str:
         """A line before which nothing is held back."""
-        fenced = self._fence is not None
-        self._fence = after_line(line.rstrip("\r\n"), self._fence)
-        if fenced or self._fence is not None:
+        before, self._fence = self._fence, after_line(line.rstrip("\r\n"), self._fence)
+        if before is not None or self._fence is not None:
             self._before = "other"
             self.inline.end_paragraph()
-            return line
+            return _code_line(line, before, self._fence)
         depth, rest = _container(line)
         text = rest.strip()
-        fenced = self._quoted_fence is not None and depth > 0
-        self._quoted_fence = after_line(rest.rstrip("\r\n"), self._quoted_fence) if depth else None
-        if fenced or self._quoted_fence is not None:
-            return line
+        before = self._quoted_fence if depth else None
+        self._quoted_fence = after_line(rest.rstrip("\r\n"), before) if depth else None
+        if before is not None or self._quoted_fence is not None:
+            return f"{line[: len(line) - len(rest)]}{_code_line(rest, before, self._quoted_fence)}"
         if not text:
             self._before, self._too_long = "blank", False
             self.inline.end_paragraph()
@@ -297,7 +304,9 @@ class Adapter:
         if _FOLD_ALONE.fullmatch(rest):
             return ""
         start, content = _split_item(rest)
-        shown = self._content(_FOLD.sub("", content) if "<" in content else content, is_quote=depth > 0)
+        if "<" in content:
+            content = _FOLD_TITLE.sub("</summary> ", _FOLD.sub("", content))
+        shown = self._content(content, is_quote=depth > 0)
         if not shown.strip():
             return ""
         if BREAK in shown:
@@ -348,6 +357,16 @@ def _quote(depth: int) -> str:
     return f"> {'│ ' * (depth - 1)}" if depth else ""
 
 
+def _code_line(line: str, before: Fence | None, after: Fence | None) -> str:
+    """A line of a code block. Discord draws one between three backticks, and ends it at the first three inside."""
+    if before is not None:
+        return escape_fences(line) if after is not None else line.replace(line.strip(), _TICKS)
+    if after is None or after.marker == _TICKS:
+        return line
+    ending = line[len(line.rstrip("\r\n")) :]
+    return f"{line[: line.index(after.marker)]}{_TICKS}{after.language}{ending}"
+
+
 def _begins_block(rest: str) -> bool:
     """Whether the line can't belong to the block of the line before."""
     return (
@@ -355,6 +374,12 @@ def _begins_block(rest: str) -> bool:
         or rest.lstrip().startswith(("#", "```", "~~~", ">", "<", "$$", "-# "))
         or _RULE.fullmatch(rest.rstrip("\r\n")) is not None
     )
+
+
+def _without_item(rest: str) -> str:
+    """The line without the marks of a list item that it begins with."""
+    item = _ITEM.match(rest)
+    return rest if item is None else rest[item.end() :]
 
 
 def _split_item(rest: str) -> tuple[str, str]:

@@ -26,13 +26,18 @@ def code(text: str, limit: int = 100) -> str:
     return f"`{one_line(text.replace('`', chr(39)), limit) or '?'}`"
 
 
+def escape_fences(text: str) -> str:
+    """Code that does not end its code block: a zero-width space goes between three backticks."""
+    return _FENCE.sub("`\u200b", text)
+
+
 def fence(text: str, language: str = "") -> str:
-    """The text as a code block. Discord ends one at three backticks: a zero-width space goes between those inside.
+    """The text as a code block. Discord ends one at three backticks, so those inside are escaped.
 
     A language with odd characters, or over 20 of them, is left out.
     """
     named = language if _LANGUAGE.fullmatch(language) else ""
-    inner = _FENCE.sub("`\u200b", text).strip("\n")
+    inner = escape_fences(text).strip("\n")
     if inner.endswith("`"):
         inner += "\u200b"
     return f"```{named}\n{inner or ' '}\n```"

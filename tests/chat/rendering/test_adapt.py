@@ -14,7 +14,6 @@ from tests.support.message_bodies import feed
 SAME = [
     "# One\n## Two\n### Three\n#hash\n",
     "```py\n#### no\n- [ ] no\n$$\nx\n$$\n```\n",
-    "~~~\n> > no\n![no](x)\n~~~\n",
     "    #### code by indentation\n",
     "- item\n\n      - [ ] code in an item\n",
     "> ```\n> #### code in a quote\n> - [ ] no\n> ```\n",
@@ -34,6 +33,11 @@ SAME = [
 ]
 
 SHOWN = [
+    ("~~~\n> > no\n![no](x)\n~~~\n", "```\n> > no\n![no](x)\n```\n"),
+    ("- ~~~~ sh title\n  ~~~\n  ~~~~~\n", "- ```sh\n  ~~~\n  ```\n"),
+    ("> ~~~py\n> x = 1\n> ~~~\n", "> ```py\n> x = 1\n> ```\n"),
+    ("````md\n```py\nx\n```\n````\nend\n", "```md\n`\u200b``py\nx\n`\u200b``\n```\nend\n"),
+    ("```md\n```py\nx ``` y\n```\nend\n", "```md\n`\u200b``py\nx `\u200b`` y\n```\nend\n"),
     ("#### Four\n", "**Four**\n"),
     ("###### Six **bold** `a**b` ##\n", "**Six bold `a**b`**\n"),
     ("- #### In an item\n", "- **In an item**\n"),
@@ -54,7 +58,7 @@ SHOWN = [
     ('<img width="1" src="https://a.b" alt="pic">\n', "[pic](https://a.b)\n"),
     ('<a href="https://a.b">text</a>\n', "[text](https://a.b)\n"),
     ("<details>\n<summary>More <i>info</i></summary>\n\nx\n\n</details>\n", "**More *info***\n\nx\n\n"),
-    ("<details><summary>S</summary>x</details>\n", "**S**x\n"),
+    ("<details><summary>S</summary>x</details>\n", "**S** x\n"),
     ("<details open>\n<summary>\nS\n</summary>\n", "S\n"),
     ("<kbd>Ctrl</kbd>+<KBD>C</KBD>\n", "`Ctrl`+`C`\n"),
     ("<code>&lt;b&gt;</code> <b>x <i>y</i></b>\n", "`<b>` **x *y***\n"),

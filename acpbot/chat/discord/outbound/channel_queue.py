@@ -285,7 +285,7 @@ class ChannelQueue(SideTasks):
         """Post a text as a file: in its place among the new posts, at their end where it was one that was edited."""
 
         def not_taken() -> None:
-            self.add(self._own_post(NOT_TAKEN))
+            self.add(self._own_post(NOT_TAKEN, as_file=False))  # as a file, it would be refused again and again
 
         file = File("message.txt", content.encode(errors="replace"))
         post = self._own_post(AS_FILE, file=file, on_refused=not_taken)
@@ -294,7 +294,14 @@ class ChannelQueue(SideTasks):
             self._unsent.remove(post)
             self._unsent.appendleft(post)
 
-    def _own_post(self, text: str, *, file: File | None = None, on_refused: Callable[[], object] | None = None) -> Post:
+    def _own_post(
+        self,
+        text: str,
+        *,
+        file: File | None = None,
+        on_refused: Callable[[], object] | None = None,
+        as_file: bool = True,
+    ) -> Post:
         return Post(
             self._channel_id,
             (text, ()),
@@ -303,7 +310,7 @@ class ChannelQueue(SideTasks):
             created_at=self._delivery.wall(),
             file=file,
             on_refused=on_refused,
-            as_file=True,
+            as_file=as_file,
         )
 
     # Edits.

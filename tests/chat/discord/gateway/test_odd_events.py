@@ -40,6 +40,10 @@ def written(scene: Scene, text: str, **fields: Any) -> Message:
         {"message_snapshots": [{"message": {"type": 0}}]},
         {"message_reference": {"channel_id": "x"}},
         {"interaction_metadata": {}},
+        {"attachments": None, "mention_roles": None, "embeds": None, "member": None},
+        {"attachments": [None, {}], "mention_roles": [None, "x"], "edited_timestamp": "x"},
+        {"embeds": [{"title": None, "fields": None, "author": None, "footer": 7}, {"fields": [None, {}], "type": 7}]},
+        {"message_snapshots": [{"message": {"content": None, "embeds": [{"fields": None}], "attachments": None}}, 7]},
     ],
 )
 async def test_an_odd_part_of_a_message_costs_only_that_part(scene: Scene, odd: dict[str, Any]):

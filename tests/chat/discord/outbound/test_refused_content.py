@@ -73,6 +73,16 @@ async def test_a_file_that_is_refused_as_well_is_named(scene: Scene):
     assert message.shown_reactions == ["😱"]
 
 
+async def test_a_thread_in_which_discord_takes_no_text_costs_a_few_requests(scene: Scene):
+    block(scene, "", {"code": 0, "message": "400: Bad Request"})
+    message = scene.asks("say one; stall 0.05; say two")
+    thread = await scene.server.wait_for(lambda: message.thread)
+    await scene.idle(thread, 1)
+    assert scene.bodies(thread) == []
+    await scene.server.wait_for(lambda: message.shown_reactions == ["😱"])
+    assert len(scene.server.requests_to("POST", rest.MESSAGES)) < 10
+
+
 async def test_an_answer_is_called_done_after_its_last_part_is_there(scene: Scene):
     last = scene.server.faults.hold("POST", rest.MESSAGES, where=lambda call: bool(call.uploads))
     message = scene.asks("long 15000")

@@ -10,12 +10,12 @@ from acpbot.aio import TaskSet
 from acpbot.chat.conversation import INCOMPLETE
 from acpbot.chat.discord.outbound.reactions import STOP_EVENTS, ReactionEvent
 from acpbot.chat.discord.outbound.rest import FILE_BYTES_MOST, File, RequestRefused, Unreachable
+from acpbot.chat.discord.turn_end_text import ICONS, end_text
 from acpbot.chat.place_text import place_text
 from acpbot.chat.rendering.footer import footer_text
 from acpbot.chat.rendering.live_message import LiveMessage
-from acpbot.chat.rendering.markdown import code, plain
+from acpbot.chat.rendering.markdown import plain
 from acpbot.logs import get_logger
-from acpbot.sessions.turn import OPERATOR
 from acpbot.text import is_blank, one_line, split_bytes
 from acpbot.times import long_duration
 
@@ -53,34 +53,6 @@ NOT_SHOWN: Final = (
     "😱 Something went wrong on my side, so I can't show this answer here. What there is of it follows as a file. "
     "An admin can check the log."
 )
-
-_STOPPED: Final = {
-    "refusal": "The model declined this request.",
-    "max_tokens": 'Cut off at the model\'s output limit. Say "continue".',
-    "max_turn_requests": 'Stopped at the agent\'s limit of requests in one turn. Say "continue".',
-}
-
-_ICONS: Final = {"error": "😱", "cancelled": "⏹️"}
-
-
-def _end_text(end: TurnEnd, *, started: bool, blank: bool) -> str:
-    """Why a turn has ended, where that is not what people expect; else empty. ``blank``: the agent wrote nothing."""
-    if end.stop_reason == "error":
-        return plain(end.error) if end.error else "The turn failed."
-    if end.stop_reason == "cancelled":
-        return end.error or (_cancelled_text(end.cancelled_by) if started else "")
-    if end.stop_reason in _STOPPED:
-        return _STOPPED[end.stop_reason]
-    if end.stop_reason != "end_turn":
-        return f"The agent stopped: {code(end.stop_reason)}."
-    return "The agent finished without a reply." if blank else ""
-
-
-def _cancelled_text(by: str | None) -> str:
-    """What a thread reads of a turn that somebody has cancelled; ``by`` as :attr:`TurnEnd.cancelled_by`."""
-    if by == OPERATOR:
-        return "Cancelled by an admin."
-    return "Cancelled." if by is None else f"Cancelled by <@{by}>."
 
 
 class DiscordTurnView:
@@ -210,12 +182,18 @@ class DiscordTurnView:
         """Show what it is about, with buttons."""
         self._typing.cancel_soon()
         self._react(ReactionEvent.ASKED)
+        if self._diffs is not None and ask.withheld is None:
+            self._diffs.shown_by_request(ask.tool_call_id, ask.action.content)
+        if self._output is not None:
+            self._output.waits(ask.tool_call_id, on=True)
         self._prompts.asked(self.thread_id, self.asker_id, ask, pings=self._pings)
 
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
         """Take the buttons away."""
         self._react(ReactionEvent.ANSWERED)
         self._start_typing()
+        if self._output is not None:
+            self._output.waits(ask.tool_call_id, on=False)
         self._prompts.ended(ask)
 
     def on_question(self, question: Question) -> None:
@@ -329,7 +307,7 @@ class DiscordTurnView:
             return
         who = f"<@{self._pings}>"
         if self._last_words:
-            words = f"{_ICONS.get(end.stop_reason, '⚠️')} {who} {one_line(self._last_words, _LAST_WORDS_MAX)}"
+            words = f"{ICONS.get(end.stop_reason, '⚠️')} {who} {one_line(self._last_words, _LAST_WORDS_MAX)}"
         else:
             words = f"✅ {who} Done after {long_duration(end.facts.seconds)}."
         below = () if self._posts else self._buttons.at_the_end(end)
@@ -409,11 +387,11 @@ class DiscordTurnView:
         """Say below the answer why it has ended, unless another message says so."""
         live.finish()
         blank = is_blank("".join(live.bodies()))
-        text = "" if self._end_reported else _end_text(end, started=self._started, blank=blank)
+        text = "" if self._end_reported else end_text(end, started=self._started, blank=blank)
         if text and self._notifies:
             self._last_words = text
         elif text:
-            live.notice(" ".join(filter(None, (_ICONS.get(end.stop_reason), text))))
+            live.notice(" ".join(filter(None, (ICONS.get(end.stop_reason), text))))
         if self._footer and end.facts is not None:
             live.footer(footer_text(end.facts))
 

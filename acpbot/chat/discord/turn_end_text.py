@@ -1,0 +1,40 @@
+"""Why a turn has ended, as its thread reads it. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from acpbot.chat.rendering.markdown import code, plain
+from acpbot.sessions.turn import OPERATOR
+
+if TYPE_CHECKING:
+    from acpbot.sessions.turn import TurnEnd
+
+_STOPPED: Final = {
+    "refusal": "The model declined this request.",
+    "max_tokens": 'Cut off at the model\'s output limit. Say "continue".',
+    "max_turn_requests": 'Stopped at the agent\'s limit of requests in one turn. Say "continue".',
+}
+
+ICONS: Final = {"error": "😱", "cancelled": "⏹️"}
+"""Before the reason, by stop reason."""
+
+
+def end_text(end: TurnEnd, *, started: bool, blank: bool) -> str:
+    """Why a turn has ended, where that is not what people expect; else empty. ``blank``: the agent wrote nothing."""
+    if end.stop_reason == "error":
+        return plain(end.error) if end.error else "The turn failed."
+    if end.stop_reason == "cancelled":
+        return end.error or (_cancelled_text(end.cancelled_by) if started else "")
+    if end.stop_reason in _STOPPED:
+        return _STOPPED[end.stop_reason]
+    if end.stop_reason != "end_turn":
+        return f"The agent stopped: {code(end.stop_reason)}."
+    return "The agent finished without a reply." if blank else ""
+
+
+def _cancelled_text(by: str | None) -> str:
+    """What a thread reads of a turn that somebody has cancelled; ``by`` as :attr:`TurnEnd.cancelled_by`."""
+    if by == OPERATOR:
+        return "Cancelled by an admin."
+    return "Cancelled." if by is None else f"Cancelled by <@{by}>."

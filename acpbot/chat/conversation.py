@@ -189,11 +189,19 @@ class Conversation:
 
     def on_permission_request(self, ask: PermissionRequest) -> None:
         """Show that a permission is wanted."""
+        with self._guarded():
+            self._tool_waits(ask, on=True)
         self._view.on_permission_request(ask)
 
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
         """Show that it is no longer."""
+        with self._guarded():
+            self._tool_waits(ask, on=False)
         self._view.on_permission_resolved(ask)
+
+    def _tool_waits(self, ask: PermissionRequest, *, on: bool) -> None:
+        if ask.tool_call_id is not None:
+            self.live.tool_waits(ask.tool_call_id, on=on)
 
     def on_question(self, question: Question) -> None:
         """Show what the agent asks."""

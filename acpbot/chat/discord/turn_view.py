@@ -178,12 +178,18 @@ class DiscordTurnView:
         """Show what it is about, with buttons."""
         self._typing.cancel_soon()
         self._react(ReactionEvent.ASKED)
+        if self._diffs is not None and ask.withheld is None:
+            self._diffs.shown_by_request(ask.tool_call_id, ask.action.content)
+        if self._output is not None:
+            self._output.waits(ask.tool_call_id, on=True)
         self._prompts.asked(self.thread_id, self.asker_id, ask, pings=self._pings)
 
     def on_permission_resolved(self, ask: PermissionRequest) -> None:
         """Take the buttons away."""
         self._react(ReactionEvent.ANSWERED)
         self._start_typing()
+        if self._output is not None:
+            self._output.waits(ask.tool_call_id, on=False)
         self._prompts.ended(ask)
 
     def on_question(self, question: Question) -> None:

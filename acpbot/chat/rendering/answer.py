@@ -64,6 +64,13 @@ class Answer:
         live.tool(tool_call_id, title=title, kind=kind, status=status, detail=detail)
         self._touch(live)
 
+    def tool_waits(self, tool_call_id: str, *, on: bool) -> None:
+        """A tool call waits for a person's permission, or does so no more: that is no time that it runs."""
+        live = self._calls.get(tool_call_id)
+        if live is not None:
+            live.tool_waits(tool_call_id, on=on)
+            self._touch(live)
+
     def forget_tool(self, tool_call_id: str) -> None:
         """Leave a tool call out: it is shown as something else."""
         live = self._calls.pop(tool_call_id, None)

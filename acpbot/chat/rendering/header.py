@@ -38,6 +38,12 @@ class _Tool(NamedTuple):
     status: str
     began: float
     seconds: float | None  # that it took, once it has ended
+    waits_since: float | None = None  # a person's permission
+
+    def ran(self, now: float | None) -> float:
+        """How long it has run."""
+        end = now if self.waits_since is None else self.waits_since
+        return 0.0 if end is None else end - self.began
 
     def line(self, now: float | None, *, short: bool = False) -> str:
         """What it does, and how long it has taken. ``short``: on one line in any case."""
@@ -46,7 +52,7 @@ class _Tool(NamedTuple):
         if self.seconds is not None:
             took = f" · {short_duration(self.seconds)}" if self.seconds >= _SECONDS_MIN else ""
         else:
-            ran = 0.0 if now is None else now - self.began
+            ran = self.ran(now)
             took = f" · running {short_duration(ran)}" if ran >= _SECONDS_MIN else ""
         first, feed, rest = text.partition("\n")
         return f"{first.removesuffix(':')}{took}:\n{rest}" if feed else f"{first}{took}"
@@ -92,7 +98,7 @@ class Header:
         if tool.status not in self._counts:
             tool = tool._replace(seconds=None)
         elif now is not None and tool.seconds is None:
-            tool = tool._replace(seconds=now - tool.began)
+            tool = tool._replace(seconds=tool.ran(now))
         if tool.status in self._counts:
             self._counts[tool.status] += 1
             self._running.pop(tool_call_id, None)
@@ -103,6 +109,15 @@ class Header:
             oldest, _ = self._tools.popitem(last=False)
             if self._running.pop(oldest, None) is not None:
                 self._forgotten_running += 1
+
+    def waits(self, tool_call_id: str, *, on: bool) -> None:
+        """A running tool call waits for a person's permission, or does so no more: that is no time that it runs."""
+        now, tool = None if self._clock is None else self._clock(), self._running.get(tool_call_id)
+        if tool is None or now is None or on == (tool.waits_since is not None):
+            return
+        began = tool.began if tool.waits_since is None else tool.began + now - tool.waits_since
+        changed = tool._replace(began=began, waits_since=now if on else None)
+        self._tools[tool_call_id] = self._running[tool_call_id] = changed
 
     def forget(self, tool_call_id: str) -> None:
         """Leave a tool call out: it is shown as something else."""
@@ -130,10 +145,7 @@ class Header:
             return None
         now = None if self._clock is None else self._clock()
         made = copy.copy(self)
-        stopped = {
-            key: tool._replace(status=INTERRUPTED, seconds=0.0 if now is None else now - tool.began)
-            for key, tool in self._running.items()
-        }
+        stopped = {key: tool._replace(status=INTERRUPTED, seconds=tool.ran(now)) for key, tool in self._running.items()}
         made._tools = OrderedDict({**self._tools, **stopped})  # noqa: SLF001 - of the same class
         made._counts = {**self._counts, INTERRUPTED: self._running_count}  # noqa: SLF001 - the same
         made._running, made._forgotten_running = OrderedDict(), 0  # noqa: SLF001 - the same

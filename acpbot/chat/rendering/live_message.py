@@ -174,6 +174,11 @@ class LiveMessage:
         self._header.tool(tool_call_id, title=title, kind=kind, status=status, detail=detail)
         self._header_changed = True
 
+    def tool_waits(self, tool_call_id: str, *, on: bool) -> None:
+        """A tool call waits for a person's permission, or does so no more: that is no time that it runs."""
+        self._header.waits(tool_call_id, on=on)
+        self._header_changed = True
+
     def forget_tool(self, tool_call_id: str) -> None:
         """Leave a tool call out: it is shown as something else."""
         self._header.forget(tool_call_id)

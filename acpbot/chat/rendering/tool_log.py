@@ -36,6 +36,7 @@ class _Call(msgspec.Struct):
     status: str = "pending"
     seconds: float | None = None
     result: str = ""
+    waits_since: float | None = None
 
 
 class ToolLog:
@@ -62,11 +63,22 @@ class ToolLog:
         call.about = detail(body) or call.about
         call.status = one_line(update.status or "", _TITLE_MAX) or call.status
         if call.status in _ENDED and call.seconds is None:
-            call.seconds = self._clock() - call.began
+            end = self._clock() if call.waits_since is None else call.waits_since
+            call.seconds = end - call.began
         result = _result(body)
         if result and self._size - len(call.result) + len(result) <= RESULTS_MOST:
             self._size += len(result) - len(call.result)
             call.result = result
+
+    def waits(self, tool_call_id: str, *, on: bool) -> None:
+        """A tool call waits for a person's permission, or does so no more: that is no time that it runs."""
+        call = self._calls.get(tool_call_id)
+        if call is None or on == (call.waits_since is not None):
+            return
+        now = self._clock()
+        if call.waits_since is not None:
+            call.began += now - call.waits_since
+        call.waits_since = now if on else None
 
     @property
     def count(self) -> int:

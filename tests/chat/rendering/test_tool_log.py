@@ -30,6 +30,19 @@ def test_the_log_has_names_times_and_results():
     )
 
 
+def test_the_time_that_a_tool_waits_for_a_permission_does_not_count():
+    clock = Clock()
+    log = ToolLog(clock)
+    log.note(call(1, title="make"))
+    log.waits("1", on=True)
+    log.waits("unknown", on=True)
+    clock.move(300)
+    log.waits("1", on=False)
+    clock.move(7)
+    log.note(call(1, status="completed"))
+    assert log.text() == "1. make (completed, 7 s)\n"
+
+
 def test_the_log_is_bounded():
     log = ToolLog(Clock())
     for number in range(CALLS_MOST + 50):

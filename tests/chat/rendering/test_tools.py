@@ -6,6 +6,7 @@ import pytest
 
 from acpbot.acp.schema import Update
 from acpbot.chat.conversation import Conversation
+from acpbot.chat.rendering.answer import Answer
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.chat.rendering.tools import detail, todos, tool_text
 from tests.chat.test_conversation import Silent
@@ -73,6 +74,26 @@ def test_a_tool_that_runs_for_long_shows_its_time():
     clock.move(1000)
     live.tool("1", title="build it", kind=None, status="completed")
     assert live.bodies() == ["✅ build it: `make` · 2 min\nText."]
+
+
+def test_the_time_that_a_tool_waits_for_a_permission_is_not_shown_as_time_that_it_runs():
+    clock = Clock()
+    answer = Answer(LiveMessage(clock=clock), lambda _full: LiveMessage(clock=clock))
+    answer.tool("1", title="make", kind="execute", status="pending")
+    answer.tool_waits("1", on=True)
+    answer.close_here()
+    answer.append("Text.")
+    clock.move(300)
+    assert answer.bodies() == ["🔧 `make`", "Text."]
+    answer.tool_waits("1", on=False)
+    clock.move(7)
+    assert answer.bodies() == ["🔧 `make` · running 7 s", "Text."]
+    answer.tool_waits("unknown", on=True)
+    answer.tool_waits("1", on=True)
+    clock.move(300)
+    answer.tool("1", title=None, kind=None, status="failed")
+    answer.tool_waits("1", on=False)
+    assert answer.bodies() == ["❌ `make` · 7 s", "Text."]
 
 
 def test_a_command_of_several_lines_is_a_block_or_one_line_where_there_is_one_line_for_all():

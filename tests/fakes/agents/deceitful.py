@@ -6,6 +6,7 @@ command. ``parts``: so many lists are added to the raw input. ``times``: it asks
 with the same id.
 ``withdraw``: it takes the request back at once. ``then``: what it says after that update.
 ``repeat``: another command, of the same name.
+``after``: an update after the answer.
 ``session``: of which the request and that update are.
 ``params``: sent in place of all.
 """
@@ -62,6 +63,8 @@ def main() -> None:
             if "withdraw" in wanted:
                 agent.send(method="$/cancel_request", params={"requestId": identity})
             answer = chosen(agent.wait_for(identity))
+            if "after" in wanted:
+                report(agent, "tool_call_update", wanted["after"])
             if "run" in wanted and answer in {"selected once", "selected always"}:
                 subprocess.run(["sh", "-c", wanted["run"]], check=False)
             if "twice" in wanted:

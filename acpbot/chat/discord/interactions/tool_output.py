@@ -89,6 +89,11 @@ class TurnOutput:
         if update.kind in {"tool_call", "tool_call_update"}:
             self._log.note(update.body)
 
+    def waits(self, tool_call_id: str | None, *, on: bool) -> None:
+        """A tool waits for a person's permission, or does so no more."""
+        if tool_call_id is not None:
+            self._log.waits(tool_call_id, on=on)
+
     def buttons(self) -> list[dict[str, Any]]:
         """The button for below the answer's last message, where some calls have no line of their own; else nothing."""
         if self._log.count <= self._lines:

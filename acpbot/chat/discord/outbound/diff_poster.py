@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from acpbot.sessions.pool import Pool
 
     Compute = Callable[[str, str | None, str], Diff]
-    Shown = tuple[int, str, File | None] | None
+    Shown = tuple[int, int, str, File | None] | None
 
 log = get_logger(__name__)
 
@@ -33,16 +33,18 @@ _THREADS: Final = Threads("diff", 2)
 class _Change:
     """What one tool call does to one file.
 
-    ``key`` is of its newest texts, ``shown`` of the diff that is posted; ``ready`` is done once there is one.
+    ``key`` is of its newest texts, ``shown`` of the diff that is posted, ``lines`` of the lines that this changes;
+    ``ready`` is done once there is one.
     """
 
-    __slots__ = ("key", "post", "ready", "shown")
+    __slots__ = ("key", "lines", "post", "ready", "shown")
 
     def __init__(self, post: Post, ready: asyncio.Future[None]) -> None:
         self.key = 0
         self.post = post
         self.ready = ready
         self.shown: int | None = None
+        self.lines: int | None = None
 
 
 class DiffPoster:
@@ -61,20 +63,18 @@ class DiffPoster:
         self._changes: dict[tuple[object, str, int], _Change] = {}
         self._seen: set[int] = set()
         self._shown: set[int] = set()
+        self._asked: set[tuple[object, int]] = set()  # ids of calls, and keys of lines that a request has shown
         self._posted = 0
 
     def show(self, body: dict[str, Any]) -> None:
         """Post the changes in ``body`` (of a tool call, its update or a permission's tool call) that are new."""
-        session = self._pool.get(self._thread_id)
-        folder = "" if session is None else f"{session.cwd}/"
         call_id = body.get("toolCallId")
         numbers: Counter[str] = Counter()  # a call may change several places of a file
         for path, old, new in changes(body):
-            # Comparing texts that are equal is much cheaper than hashing them; of very long ones only counts are shown.
+            # Comparing texts that are equal is much cheaper than hashing them.
             if (old or "") == new:
                 continue
-            size = len(old or "") + len(new)
-            key = hash((path, old, new)) if size <= COMPARED_MAX else hash((path, len(old or ""), len(new)))
+            key = _key(path, old, new)
             place = call_id, path, numbers[path]
             numbers[path] += 1
             change = self._changes.get(place)
@@ -89,16 +89,52 @@ class DiffPoster:
                 continue
             self._seen.add(key)
             change.key = key
-            made = asyncio.wrap_future(_THREADS.submit(_render, self._compute, path.removeprefix(folder), old, new))
-            made.add_done_callback(partial(self._computed, place, key))
+            self._start(path, old, new).add_done_callback(partial(self._computed, place, key))
+
+    def shown_by_request(self, call_id: str | None, content: object) -> None:
+        """A permission request shows the changes in ``content`` of this call: they need no message of their own."""
+        for path, old, new in changes({"content": content}):
+            key = _key(path, old, new)
+            self._seen.add(key)
+            for place in [place for place, change in self._changes.items() if change.key == key]:
+                self._drop(place)
+            if len(self._seen) <= _COMPUTED_MOST:
+                self._start(path, old, new).add_done_callback(partial(self._request_computed, call_id))
+
+    def _start(self, path: str, old: str | None, new: str) -> asyncio.Future[Shown]:
+        session = self._pool.get(self._thread_id)
+        folder = "" if session is None else f"{session.cwd}/"
+        return asyncio.wrap_future(_THREADS.submit(_render, self._compute, path.removeprefix(folder), old, new))
+
+    def _request_computed(self, call_id: str | None, made: asyncio.Future[Shown]) -> None:
+        shown = self._result(made)
+        if shown is None:
+            return
+        self._asked.add((call_id, shown[1]))
+        self._shown.add(shown[0])
+        for place, change in list(self._changes.items()):
+            if place[0] == call_id and change.lines == shown[1]:
+                self._drop(place)
+
+    def _drop(self, place: tuple[object, str, int]) -> None:
+        change = self._changes.pop(place)
+        self._posted -= 1
+        change.post.retract()
+        if not change.ready.done():
+            change.ready.set_result(None)
+
+    def _result(self, made: asyncio.Future[Shown]) -> Shown:
+        if made.cancelled():
+            return None
+        if (error := made.exception()) is not None:
+            log.error("diff_crashed", exc_info=error, thread=self._thread_id)
+            return None
+        return made.result()
 
     def _computed(self, place: tuple[object, str, int], key: int, made: asyncio.Future[Shown]) -> None:
-        if made.cancelled() or (error := made.exception()) is not None:
-            if not made.cancelled():
-                log.error("diff_crashed", exc_info=error, thread=self._thread_id)
+        shown = self._result(made)
+        if shown is not None and (place[0], shown[1]) in self._asked:
             shown = None
-        else:
-            shown = made.result()
         change = self._changes.get(place)
         if change is None or change.key != key:  # a newer one is on its way
             return
@@ -107,18 +143,16 @@ class DiffPoster:
         if shown is not None and (shown[0] == change.shown or shown[0] not in self._shown):
             self._put(change, *shown)
         elif change.shown is None:
-            self._posted -= 1
-            del self._changes[place]
-            change.post.retract()
+            self._drop(place)
 
-    def _put(self, change: _Change, shown: int, text: str, file: File | None) -> None:
+    def _put(self, change: _Change, shown: int, lines: int, text: str, file: File | None) -> None:
         if change.shown is not None:
             self._shown.discard(change.shown)
             if file is not None or change.post.file is not None:  # an edit can't change the file of a message
                 change.post.retract()
                 change.post = self._outbox.post(self._thread_id, "")
         self._shown.add(shown)
-        change.shown = shown
+        change.shown, change.lines = shown, lines
         post = change.post
         post.file = file
         post.on_refused = partial(self._outbox.post, self._thread_id, text)  # without the file: it may not be allowed
@@ -126,10 +160,17 @@ class DiffPoster:
 
 
 def _render(compute: Compute, path: str, old: str | None, new: str) -> Shown:
-    """Runs in a thread: a key of the diff, its message, and its file where the message is only its beginning."""
+    """Runs in a thread: keys of the diff and of the lines that it changes, its message, and the file of a long one."""
     found = compute(path, old, new)
     if not found.text:
         return None
     block, whole = found.fenced()
     file = None if whole else File(found.filename, found.shown.encode()[:FILE_BYTES_MOST])
-    return hash((found.path, found.text)), f"✏️ {found.summary}\n{block}", file
+    lines = tuple(line for line in found.text.split("\n")[2:] if line.startswith(("+", "-")))
+    return hash((found.path, found.text)), hash((found.path, lines)), f"✏️ {found.summary}\n{block}", file
+
+
+def _key(path: str, old: str | None, new: str) -> int:
+    """Of a change; of texts that are too long to be compared only the lengths count."""
+    size = len(old or "") + len(new)
+    return hash((path, old, new)) if size <= COMPARED_MAX else hash((path, len(old or ""), len(new)))

@@ -217,6 +217,24 @@ async def test_the_prompt_shows_the_command_and_not_only_the_title(tmp_path):
         assert "rm -rf ~" in message.content, "what was allowed stays in the thread"
 
 
+@pytest.mark.parametrize("length", [1, 2000])
+async def test_a_change_is_shown_once_where_a_request_shows_all_of_it(tmp_path, length: int):
+    async with staged(tmp_path, limits=DECEITFUL) as scene:
+        change = {"type": "diff", "path": "a.py", "oldText": "one\n", "newText": "1\n" * length}
+        call = {"toolCallId": "t", "title": "Edit a.py", "kind": "edit", "content": [change]}
+        before, after = {**call, "status": "pending"}, {**call, "status": "completed"}
+        thread, message = await asked(scene, prompt(call, before=before, after=after))
+        scene.ada.clicks(message, label="Allow")
+        await scene.says(thread, "selected once")
+        await scene.idle(thread, 1)
+        assert [one.content.partition("\n")[0] for one in scene.bodies(thread)] == [
+            "✅ `Edit a.py`",
+            f"✅ Allowed once by {scene.ada.mention}:",
+            "selected once",
+        ]
+        assert "+1" in message.content
+
+
 async def test_what_does_not_fit_is_attached_as_a_file(tmp_path):
     async with staged(tmp_path, limits=DECEITFUL) as scene:
         command = "git status\n" + "x" * 1500 + "; rm -rf ~"

@@ -158,3 +158,40 @@ async def test_a_newer_change_that_needs_a_file_is_a_message_of_its_own(api: Api
     assert len(api.log) == 3
     (message,) = api.there.values()
     assert message["attachments"] == [{"filename": "a.diff"}]
+
+
+async def test_a_change_that_a_permission_request_has_shown_is_not_posted_again(
+    api: Api, outbox: Outbox, harness: Harness
+):
+    recorder = Recorder()
+    recorder.gate.clear()
+    poster = DiffPoster(outbox, harness.pool, "1", compute=recorder)
+    change = body(("a", "one", "1"))
+    poster.show(change)
+    poster.shown_by_request("t", change["content"])
+    recorder.gate.set()
+    poster.show(change)
+    outbox.post("1", "after")
+    assert await outbox.flush(5)
+    assert api.log == [("send", "after")]
+
+
+async def test_of_a_call_whose_change_a_request_has_shown_only_another_change_is_posted(
+    api: Api, outbox: Outbox, harness: Harness
+):
+    poster = DiffPoster(outbox, harness.pool, "1")
+    snippet = {"type": "diff", "path": "a", "oldText": "two\n", "newText": "2\n"}
+    whole = {"type": "diff", "path": "a", "oldText": "one\ntwo\nthree\n", "newText": "one\n2\nthree\n"}
+    other = {"type": "diff", "path": "a", "oldText": "one\ntwo\n", "newText": "1\n2\n"}
+    poster.show({"toolCallId": "t", "content": [snippet]})
+    assert await outbox.flush(5)
+    api.entered.clear()
+    poster.shown_by_request("t", [whole])
+    await asyncio.wait_for(api.entered.wait(), 5)  # the message with the snippet is deleted
+    for again in (snippet, whole, {**whole, "oldText": "two\nthree\n", "newText": "2\nthree\n"}):
+        poster.show({"toolCallId": "t", "content": [again]})
+    assert await outbox.flush(5)
+    assert api.there == {}
+    poster.show({"toolCallId": "t", "content": [other]})
+    assert await outbox.flush(5)
+    assert len(api.there) == 1

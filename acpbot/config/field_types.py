@@ -367,7 +367,9 @@ def variables(value: object, location: KeyLocation) -> dict[str, str]:
             expanded = location.expand(item)
         except InvalidValue as invalid:
             shown = quoted_key(name)
-            raise InvalidValue(f"one where {shown} is {invalid.got or 'no text'}", f'write {shown} = "..."') from None
+            raise InvalidValue(
+                f"one where {shown} is {invalid.got or 'not a string'}", f'write {shown} = "..."'
+            ) from None
         made[name] = conceal(expanded, item, expanded)
     return made
 

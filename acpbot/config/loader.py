@@ -194,7 +194,7 @@ def _unknown_key(source: str, key: str, name: str, known: Mapping[str, object]) 
     if key == "default_agent":
         fix = "it belongs at the top of the file, above the first [table]"
     elif tables := _tables_with(key):
-        fix = f"it belongs into {tables}"
+        fix = f"it belongs in {tables}"
     elif meant := nearest(key, [*known, "channels"] if name == "discord" else known):
         fix = f"did you mean {meant}?"
     else:
@@ -209,7 +209,7 @@ def _unknown_at_top(key: str, value: object, source: str) -> ConfigError:
         fix = f"did you mean [{meant}]?" if meant else f"the tables are {', '.join(f'[{name}]' for name in _TOP)}"
         return config_error(source, f"there is no table [{shown}]; {fix}")
     if tables := _tables_with(key):
-        fix = f"it belongs into {tables}"
+        fix = f"it belongs in {tables}"
     elif meant := nearest(key, ["default_agent"]):
         fix = f"did you mean {meant}?"
     else:

@@ -55,10 +55,10 @@ class McpServer(Struct, frozen=True, kw_only=True):
         | None
     ) = None
     args: Annotated[
-        tuple[Annotated[str, ft.masked_text, Meta(examples=["--stdio"])], ...], Meta(description="a list of texts")
+        tuple[Annotated[str, ft.masked_text, Meta(examples=["--stdio"])], ...], Meta(description="a list of strings")
     ] = ()
     env: Annotated[
-        Mapping[str, str], ft.variables, Meta(description="a table of texts", examples=[{"NAME": "text"}])
+        Mapping[str, str], ft.variables, Meta(description="a table of strings", examples=[{"NAME": "text"}])
     ] = types.MappingProxyType({})
     type: Literal["http", "sse"] = "http"
     url: (

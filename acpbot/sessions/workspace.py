@@ -109,8 +109,8 @@ def _open_workspace(workspace: Path) -> int:
 
 def _check_folder(path: Path, found: os.stat_result) -> None:
     if not stat.S_ISDIR(found.st_mode):
-        kind = "a link" if stat.S_ISLNK(found.st_mode) else "no directory"
-        raise _refused(path, f"there is {kind} of that name already; find out who made it, and remove it")
+        kind = "a link" if stat.S_ISLNK(found.st_mode) else "a file"
+        raise _refused(path, f"{kind} with that name already exists; find out who made it, and remove it")
     if found.st_uid != os.geteuid():
         raise _refused(path, "it belongs to another user; find out who made it, and move it away")
 

@@ -124,7 +124,7 @@ def test_only_regular_files_are_read_and_none_is_waited_for(place: Place, monkey
         listener.bind("socket")
         for path in ("fifo", "socket", "docs", "", "."):
             assert place.refusal(path) == workspace_files.NOT_REGULAR
-    with pytest.raises(FileNotRead, match="isn.t a regular file"):
+    with pytest.raises(FileNotRead, match=r"isn.t a regular file"):
         read_file(place.workspace, Path("/dev"), "null", MIB)
 
 

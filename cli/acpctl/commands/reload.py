@@ -14,7 +14,7 @@ EPILOG = "Example: `acpctl reload && acpctl config`. A file that cannot be used 
 def run(context: typer.Context, *, output: OutputFormat = "table") -> int:
     """Have acpbot read its configuration again.
 
-    Waits, and prints what holds now and what needs a restart.
+    Waits, and prints what changed and what needs a restart.
     """
     options = global_options(context)
     out = options.out

@@ -29,9 +29,9 @@ def run(
     thread: ThreadArgument,
     *,
     lines: Annotated[
-        int | None, typer.Option("-n", "--lines", min=0, max=1000, metavar="N", help="Of what was before.")
+        int | None, typer.Option("-n", "--lines", min=0, max=1000, metavar="N", help="How many earlier lines to show.")
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on, until Ctrl-C.")] = True,
+    follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Keep following until Ctrl-C.")] = True,
     output: OutputFormat = "table",
 ) -> int:
     """Follow what one session says and does.

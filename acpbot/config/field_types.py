@@ -136,7 +136,7 @@ class FieldType(NamedTuple):
             except InvalidValue as invalid:
                 raise InvalidValue(f"one with {invalid.got or show(item)}", invalid.fix) from None
             if unique and made in converted:
-                raise location.error(f"names {show(item)} twice; leave one out")
+                raise location.error(f"names {show(item)} twice; remove one")
             converted.append(made)
         return tuple(converted)
 

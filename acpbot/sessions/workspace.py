@@ -67,7 +67,7 @@ def make_folder(settings: PoolSettings, path: Path) -> None:
         elif path.parent == workspace:
             _make_in_workspace(workspace, path.name)
         elif not path.is_dir():
-            raise StartError(f"cannot work in {path}: it is not a directory; make it, or change working_dir")
+            raise StartError(f"cannot work in {path}: it is not a directory; create it, or change working_dir")
     except OSError as error:
         reason = error.strerror or error
         raise _refused(path, f"{reason}; see [pool] workspace") from None

@@ -125,7 +125,7 @@ BAD: list[tuple[str, str]] = [
     ('[agent]\nenv = { "A=B" = "1" }', '[agent] env must be a table of strings, not one with the name "A=B"'),
     ('[agent]\nenv = { "" = "1" }', 'not one with the name ""'),
     ('[agent]\nenv = "A=1"', 'must be a table of strings, not "A=1"; write for example env = { NAME = "text" }'),
-    ('[agent]\ninherit_env = ["A", "A"]', '[agent] inherit_env names "A" twice; leave one out'),
+    ('[agent]\ninherit_env = ["A", "A"]', '[agent] inherit_env names "A" twice; remove one'),
     ('[agent]\ninherit_env = ["A=B"]', 'a list of names of environment variables, not one with "A=B"'),
     (
         '[management]\nsocket_group = "a b"',
@@ -149,7 +149,7 @@ BAD: list[tuple[str, str]] = [
     ('[log]\nlevel = "${}"', "holds ${ without a variable's name"),
     ('[log]\nlevel = "${A-B}"', "holds ${ without a variable's name"),
     # agents
-    ('[agents.default]\ncommand = "a"', "[agent] and [agents.default] are the same agent; leave one out"),
+    ('[agents.default]\ncommand = "a"', "[agent] and [agents.default] are the same agent; remove one"),
     (
         '[agents.Claude]\ncommand = "a"',
         "[agents.Claude] must have a name of 1 to 32 of a-z, 0-9 and -; write for example [agents.claude]",
@@ -166,7 +166,7 @@ BAD: list[tuple[str, str]] = [
         "[discord]",
         '[discord] has no token; add bot_token = "${DISCORD_BOT_TOKEN}", or bot_token_file = "/path/of/a/file"',
     ),
-    (DISCORD + 'bot_token_file = "/x"', "[discord] has both bot_token and bot_token_file; leave one out"),
+    (DISCORD + 'bot_token_file = "/x"', "[discord] has both bot_token and bot_token_file; remove one"),
     ('[discord]\nbot_token = "${EMPTY}"', "[discord] bot_token is empty; put only the token there"),
     ('[discord]\nbot_token = " \\n"', "[discord] bot_token is empty;"),
     (
@@ -194,7 +194,7 @@ BAD: list[tuple[str, str]] = [
     (DISCORD + 'allowed_channels = ["١٢٣"]', 'not one with "١٢٣"'),
     (
         DISCORD + f'allowed_channels = ["{USER}", {USER}]',
-        f"[discord] allowed_channels names {USER} twice; leave one out",
+        f"[discord] allowed_channels names {USER} twice; remove one",
     ),
     (
         DISCORD + 'api_base = "discord.com"',

@@ -98,12 +98,12 @@ class EarlierConversations:
         has the conversation), and as :meth:`Pool.ensure`.
         """
         if self._pool.draining:
-            raise Draining("cannot take up a conversation: acpbot is about to stop or restart; try again in a moment")
+            raise Draining("cannot resume a conversation: acpbot is about to stop or restart; try again in a moment")
         known, session = self._pool.thread(thread_id), self._pool.get(thread_id)
         name = agent if agent is not None or known is None else known.agent
         # All that is wrong is said before anything ends.
         if not 0 < len(acp_session_id) <= _ID_MOST:
-            raise InvalidParams(f"cannot take up {acp_session_id[:80]!r}: an id has 1 to {_ID_MOST} characters")
+            raise InvalidParams(f"cannot resume {acp_session_id[:80]!r}: an id has 1 to {_ID_MOST} characters")
         if name is not None and name not in self._pool.agents:
             names = ", ".join(sorted(self._pool.agents))
             raise InvalidParams(f"cannot use agent {name[:40]!r}: the agents are {names}")
@@ -111,16 +111,18 @@ class EarlierConversations:
         if holder == thread_id:
             return self._pool.ensure(thread_id, platform=self._platform, owner=owner, agent=agent)
         if holder is not None:
-            raise Conflict(f"cannot take up {acp_session_id[:80]!r}: thread {holder} has it")
+            raise Conflict(f"cannot resume {acp_session_id[:80]!r}: thread {holder} has it")
         if session is not None and (session.turns.turn is not None or session.turns.queue):
-            raise Conflict(f"cannot take up another conversation: a turn runs in {thread_id}; cancel it first")
+            raise Conflict(f"cannot resume another conversation: a turn is running in {thread_id}; cancel it first")
         if known is not None:
             text = f"{by} switched this thread to another conversation."
             if not await self._ends.forget(thread_id, text):
                 self._announce(thread_id, text)
             owner = known.owner or owner
         if self._pool.get(thread_id) is not None:
-            raise Conflict(f"cannot take up another conversation: a message came to {thread_id} meanwhile; try again")
+            raise Conflict(
+                f"cannot resume another conversation: a message came to {thread_id} in the meantime; try again"
+            )
         session = self._pool.ensure(thread_id, platform=self._platform, owner=owner, agent=name)
         # In the same step of the event loop: the session's start has not read it yet.
         thread = session.thread

@@ -55,7 +55,7 @@ class LocalCommands:
         """
         known = self._pool.thread(thread_id)
         if known is None:
-            raise NotFound(f"cannot find thread {thread_id[:80]!r}: it was forgotten; send a message to begin again")
+            raise NotFound(f"cannot find thread {thread_id[:80]!r}: it was forgotten; send a message to start again")
         value = (value or "").strip()
         if value and name in {"status", "reset"}:
             raise InvalidParams(f"cannot give /{name} a value: it takes none")

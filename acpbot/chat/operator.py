@@ -86,12 +86,12 @@ class OperatorActions:
     ) -> tuple[str, int]:
         """As :meth:`ChannelPlatform.begin`."""
         if self._channels is None:
-            raise InvalidParams("cannot begin a thread in a channel: this acpbot has no [discord]; see `acpctl chat`")
+            raise InvalidParams("cannot start a thread in a channel: this acpbot has no [discord]; see `acpctl chat`")
         if agent is not None and agent not in self._pool.agents:
             raise InvalidParams(
                 f"cannot use agent {agent[:40]!r}: the agents are {', '.join(sorted(self._pool.agents))}"
             )
-        self._check_draining("begin a thread")
+        self._check_draining("start a thread")
         return await self._channels.begin(channel, text, user, agent=agent, follower=follower)
 
     def permit(self, thread: str, request: str, option: str, user: str) -> None:
@@ -141,5 +141,5 @@ class OperatorActions:
         known = self._pool.thread(thread) or self._pool.known_threads.get(thread)
         platform = None if known is None else self._platforms.get(known.platform)
         if platform is None:
-            raise NotFound(f"cannot reach thread {thread[:80]!r}: its chat is not in the configuration any more")
+            raise NotFound(f"cannot reach thread {thread[:80]!r}: its chat is no longer in the configuration")
         return platform

@@ -68,7 +68,7 @@ def _verdict(
     failed = results.count(False)
     if failed:
         yield f"\nresult: {failed} of {len(results)} checks failed{warned}"
-        yield f"next: correct what is named above, then `{acpbot} check{' --online' if online else ''}{option}` again"
+        yield f"next: fix what is named above, then `{acpbot} check{' --online' if online else ''}{option}` again"
         return
     yield f"\nresult: ok{warned}"
     if discord and not online:
@@ -130,7 +130,7 @@ def _check_folder(channel_id: str, channel: ChannelSettings, say: Callable[[str]
     folder = channel.working_dir
     if folder is None or folder.is_dir():
         return True
-    way_out = f"make it, or correct [{channel_table(channel_id)}] working_dir"
+    way_out = f"create it, or correct [{channel_table(channel_id)}] working_dir"
     say(operator_line(f"channel {channel_id}: cannot work in {folder}: it is not a directory; {way_out}"))
     return False
 

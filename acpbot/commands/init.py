@@ -95,7 +95,7 @@ def init(path: Path | None, environ: Mapping[str, str]) -> None:
     the file exists, can't be written, or the input ends. After an error the file does not exist.
     """
     if not (os.isatty(0) and os.isatty(1)):
-        raise CannotAsk("cannot ask: there is no terminal; write a file by `acpbot config --example`, and edit it")
+        raise CannotAsk("cannot ask: there is no terminal; write a file with `acpbot config --example`, and edit it")
     named = str(path or environ.get("ACPBOT_CONFIG", ""))
     target = current_directory() / named if named else user_config(environ)
     if target is None:
@@ -245,8 +245,8 @@ def _ask(environ: Mapping[str, str]) -> Answers:
 
 def _people() -> People:
     while True:
-        users = _prompt("User IDs who may use the bot (empty: none): ", lambda text: _ids(text, "user"))
-        roles = _prompt("Role IDs who may use the bot (empty: none): ", lambda text: _ids(text, "role"))
+        users = _prompt("IDs of users who may use the bot (empty: none): ", lambda text: _ids(text, "user"))
+        roles = _prompt("IDs of roles that may use the bot (empty: none): ", lambda text: _ids(text, "role"))
         if users or roles:
             return People(users, roles)
         typer.echo("Warning: with no IDs, everyone who can post in its channels can have the agent run programs here.")
@@ -312,7 +312,7 @@ def _policy() -> str:
 
     def parse(text: str) -> str:
         if text and text not in _POLICIES:
-            raise _Invalid(f"{show(text)} is none of {', '.join(_POLICIES)}.")
+            raise _Invalid(f"{show(text)} isn't one of {', '.join(_POLICIES)}.")
         return text or "ask"
 
     return _prompt("Permissions (empty: ask): ", parse)

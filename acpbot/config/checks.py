@@ -31,7 +31,7 @@ def check_access(discord: DiscordSettings, source: str) -> None:
         raise config_error(
             source,
             '[discord] lets nobody in; add allowed_users = ["YOUR ID"] (in Discord: Developer Mode, Copy User ID)'
-            ' or allowed_role_ids = ["A ROLE\'S ID"], or allow_all_users = true for everybody',
+            ' or allowed_role_ids = ["A ROLE\'S ID"], or allow_all_users = true for everyone',
         )
     if not (discord.allow_all_channels or discord.allowed_channels or discord.channels or discord.allow_dm):
         raise config_error(
@@ -153,7 +153,7 @@ def _discord_warnings(discord: DiscordSettings) -> Iterator[str]:
             yield f"[{channel_table(channel_id)}] has a name that is too short for a Discord id (17 to 20 digits)"
         yield from _short_ids(channel_table(channel_id), channel)
     if discord.allow_all_users and (discord.allowed_users or discord.allowed_role_ids):
-        yield "[discord] allow_all_users = true lets everybody in: allowed_users and allowed_role_ids have no effect"
+        yield "[discord] allow_all_users = true lets everyone in: allowed_users and allowed_role_ids have no effect"
     if discord.allow_all_channels and discord.allowed_channels:
         yield "[discord] allow_all_channels = true: allowed_channels has no effect"
     if not (discord.allow_all_users or discord.allowed_role_ids):
@@ -165,4 +165,4 @@ def _discord_warnings(discord: DiscordSettings) -> Iterator[str]:
             yield f"[discord] admin_users names {admin}, whom allowed_users does not let in"
     for key in ("api_base", "gateway_url"):
         if re.match(r"(http|ws)://(?!127\.|localhost\b|\[::1\])", getattr(discord, key) or ""):
-            yield f"[discord] {key} is not encrypted: whoever is on the way reads the bot token"
+            yield f"[discord] {key} is not encrypted: anyone on the way can read the bot token"

@@ -136,7 +136,7 @@ class FieldType(NamedTuple):
             except InvalidValue as invalid:
                 raise InvalidValue(f"one with {invalid.got or show(item)}", invalid.fix) from None
             if unique and made in converted:
-                raise location.error(f"names {show(item)} twice; leave one out")
+                raise location.error(f"names {show(item)} twice; remove one")
             converted.append(made)
         return tuple(converted)
 
@@ -367,7 +367,9 @@ def variables(value: object, location: KeyLocation) -> dict[str, str]:
             expanded = location.expand(item)
         except InvalidValue as invalid:
             shown = quoted_key(name)
-            raise InvalidValue(f"one where {shown} is {invalid.got or 'no text'}", f'write {shown} = "..."') from None
+            raise InvalidValue(
+                f"one where {shown} is {invalid.got or 'not a string'}", f'write {shown} = "..."'
+            ) from None
         made[name] = conceal(expanded, item, expanded)
     return made
 

@@ -194,7 +194,7 @@ def _unknown_key(source: str, key: str, name: str, known: Mapping[str, object]) 
     if key == "default_agent":
         fix = "it belongs at the top of the file, above the first [table]"
     elif tables := _tables_with(key):
-        fix = f"it belongs into {tables}"
+        fix = f"it belongs in {tables}"
     elif meant := nearest(key, [*known, "channels"] if name == "discord" else known):
         fix = f"did you mean {meant}?"
     else:
@@ -209,7 +209,7 @@ def _unknown_at_top(key: str, value: object, source: str) -> ConfigError:
         fix = f"did you mean [{meant}]?" if meant else f"the tables are {', '.join(f'[{name}]' for name in _TOP)}"
         return config_error(source, f"there is no table [{shown}]; {fix}")
     if tables := _tables_with(key):
-        fix = f"it belongs into {tables}"
+        fix = f"it belongs in {tables}"
     elif meant := nearest(key, ["default_agent"]):
         fix = f"did you mean {meant}?"
     else:
@@ -243,7 +243,7 @@ def _discord(raw: object, reader: _Reader) -> DiscordSettings:
         channels = _channels(raw.pop("channels"), reader)
     fields = reader.table(DiscordSettings, raw, "discord")
     if "bot_token" in fields and "bot_token_file" in fields:
-        raise config_error(reader.source, "[discord] has both bot_token and bot_token_file; leave one out")
+        raise config_error(reader.source, "[discord] has both bot_token and bot_token_file; remove one")
     if "bot_token_file" in fields:
         fields["bot_token_file"], fields["bot_token"] = _token_file(fields["bot_token_file"], reader)
     elif "bot_token" not in fields:
@@ -298,7 +298,7 @@ def _agents(top: dict[str, Any], reader: _Reader) -> Mapping[str, AgentSettings]
         raise _not_a_table(reader.source, "agents.NAME", named, 'command = "claude-agent-acp"')
     raw: dict[str, Any] = {"default": top["agent"]} if "agent" in top else {}
     if raw and "default" in named:
-        raise config_error(reader.source, "[agent] and [agents.default] are the same agent; leave one out")
+        raise config_error(reader.source, "[agent] and [agents.default] are the same agent; remove one")
     agents: dict[str, AgentSettings] = {}
     for name, table in (raw | named).items():
         if not re.fullmatch(r"[a-z0-9-]{1,32}", name):

@@ -28,7 +28,7 @@ def header_fields(value: object, location: ft.KeyLocation) -> dict[str, str]:
         if not _FIELD_NAME.fullmatch(name):
             raise ft.InvalidValue(f"one with the name {show(name)}")
         if name.lower() in seen:
-            raise ft.InvalidValue(f"one with {quoted_key(name)} twice", "leave one out")
+            raise ft.InvalidValue(f"one with {quoted_key(name)} twice", "remove one")
         if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", item):
             raise ft.InvalidValue(f"one where {quoted_key(name)} holds a control character", "write it on one line")
         seen.add(name.lower())
@@ -55,10 +55,10 @@ class McpServer(Struct, frozen=True, kw_only=True):
         | None
     ) = None
     args: Annotated[
-        tuple[Annotated[str, ft.masked_text, Meta(examples=["--stdio"])], ...], Meta(description="a list of texts")
+        tuple[Annotated[str, ft.masked_text, Meta(examples=["--stdio"])], ...], Meta(description="a list of strings")
     ] = ()
     env: Annotated[
-        Mapping[str, str], ft.variables, Meta(description="a table of texts", examples=[{"NAME": "text"}])
+        Mapping[str, str], ft.variables, Meta(description="a table of strings", examples=[{"NAME": "text"}])
     ] = types.MappingProxyType({})
     type: Literal["http", "sse"] = "http"
     url: (

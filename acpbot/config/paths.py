@@ -51,7 +51,7 @@ def find(explicit: Path | None, environ: Mapping[str, str], cwd: Path | None = N
         origin = "--config" if explicit else "ACPBOT_CONFIG"
         raise config_error(
             str(here / named),
-            f"there is no such file ({origin}); run `acpbot init`, or write it by `acpbot config --example`",
+            f"there is no such file ({origin}); run `acpbot init`, or write it with `acpbot config --example`",
         )
     candidates = [here / "config.toml"]
     if own := user_config(environ):
@@ -64,7 +64,7 @@ def find(explicit: Path | None, environ: Mapping[str, str], cwd: Path | None = N
     raise ConfigError(
         operator_line(
             f"cannot find a configuration: there is none at {tried}; "
-            "run `acpbot init`, or write one of them by `acpbot config --example`"
+            "run `acpbot init`, or write one of them with `acpbot config --example`"
         )
     )
 

@@ -208,7 +208,7 @@ def _has_key(args: Sequence[str]) -> bool:
 
 def _of_discord(discord: DiscordSettings) -> Iterator[Finding]:
     if discord.allow_all_users:
-        detail = "[discord] allow_all_users: everybody who can write in its channels can have the agents run programs"
+        detail = "[discord] allow_all_users: everyone who can post in its channels can have the agents run programs"
         yield _warning("allow_all_users", detail, "name people in allowed_users or roles in allowed_role_ids")
     for channel_id, channel in discord.channels.items():
         users = set(channel.allowed_users or ()) - set(discord.allowed_users)
@@ -228,7 +228,7 @@ def _of_daemon(settings: Settings, uid: int, containment: str | None) -> Iterato
         yield _warning("policy", detail, 'write policy = "ask", unless agents run where they can do no harm')
     probes = settings.management.probes
     if probes.enabled and _is_everywhere(probes.host):
-        detail = f"[management.probes] bind = {probes.bind}: everybody who reaches this machine can read the probes"
+        detail = f"[management.probes] bind = {probes.bind}: everyone who can reach this machine can read the probes"
         yield _warning("probes", detail, "bind 127.0.0.1, or let only the kubelet in by a network policy")
     if uid == 0:
         detail = "acpbot runs as root, and so does everything that an agent runs"

@@ -59,7 +59,7 @@ def _size(low: int, high: int) -> Meta:
     return Meta(
         ge=low,
         le=high,
-        description='a number of bytes (or a text such as "512M": K, M, G, T are powers of 1024)',
+        description='a number of bytes (or a string such as "512M": K, M, G, T are powers of 1024)',
         examples=["512M"],
     )
 
@@ -160,11 +160,11 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     ]
     args: Annotated[
         tuple[Annotated[str, ft.masked_text, Meta(examples=["acp"])], ...],
-        Meta(description="a list of texts"),
+        Meta(description="a list of strings"),
     ] = ()
     working_dir: Annotated[Path, ft.path, _path("/srv/project")] | None = None
     env: Annotated[
-        Mapping[str, str], ft.variables, Meta(description="a table of texts", examples=[{"NAME": "text"}])
+        Mapping[str, str], ft.variables, Meta(description="a table of strings", examples=[{"NAME": "text"}])
     ] = types.MappingProxyType({})
     inherit_env: Annotated[
         tuple[Annotated[str, ft.text, Meta(pattern=r"\A[^=\s]+\Z", examples=["HTTPS_PROXY"])], ...],
@@ -178,7 +178,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     options: Annotated[
         Mapping[str, bool | str],
         ft.agent_options,
-        Meta(description="a table of texts, true and false", examples=[{"effort": "high"}]),
+        Meta(description="a table of strings, true and false", examples=[{"effort": "high"}]),
     ] = types.MappingProxyType({})
     auth_method: (
         Annotated[

@@ -80,7 +80,7 @@ class Drain:
 
     def _end(self) -> None:
         if self._stopping:
-            raise Conflict("cannot take new turns again: acpbot is stopping; start it anew once it has ended")
+            raise Conflict("cannot take new turns again: acpbot is stopping; start it again once it has stopped")
         self._cancel_deadline()
         if self._pool.draining:
             self._pool.draining = False

@@ -228,7 +228,7 @@ def _agents_problem(inputs: HealthInputs) -> str | None:
     ]
     problems += [
         f"{_count(count, 'thread')} {'has' if count == 1 else 'have'} agent {name!r}, which is no longer in the "
-        "configuration: choose another one there by /agent"
+        "configuration: choose another one there with /agent"
         for name, count in inputs.removed_agents.items()
     ]
     return "; ".join(problems[:_PROBLEMS_MOST]) or None
@@ -259,7 +259,7 @@ def _stray_problem(strays: int) -> str | None:
     if not strays:
         return None
     return (
-        f"{strays} process{'' if strays == 1 else 'es'} of no known session: acpbot ends them once it may; see the log"
+        f"{strays} process{'' if strays == 1 else 'es'} of no known session: acpbot ends them once it can; see the log"
     )
 
 

@@ -51,7 +51,7 @@ class Metrics(Watcher):
         )
         self._turn_seconds = Histogram(
             "acpbot_turn_duration_seconds",
-            "How long turns took that ran.",
+            "How long turns ran.",
             ["agent"],
             buckets=_TURN_SECONDS,
             registry=self._registry,

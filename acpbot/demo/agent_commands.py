@@ -387,7 +387,7 @@ def _describe(block: dict[str, Any]) -> str:
         return f"resource {resource.get('uri')}, {resource.get('mimeType')}, {size} characters"
     if kind == "resource_link":
         return f"link {block.get('uri')}"
-    return f"{kind}, which I do not know"
+    return f"{kind}, which I don't know"
 
 
 @_command()

@@ -231,7 +231,7 @@ def _gid(group: str) -> int:
         return grp.getgrnam(group).gr_gid
     except KeyError:
         raise ConfigError(
-            f"cannot use [management] socket_group: there is no group {group!r}; make it, or name another"
+            f"cannot use [management] socket_group: there is no group {group!r}; create it, or name another"
         ) from None
 
 

@@ -140,7 +140,7 @@ class ManagementServer:
         is_admin = self._services.rule.at_once(peer) == "admin"
         if self._rate.allows(peer, is_admin=is_admin):
             return None
-        error = TooMany("cannot serve you so often: you connect too many times a second; keep a connection open")
+        error = TooMany("cannot serve you: you connect too often; keep a connection open")
         self.seldom_log.warning("client_refused", uid=peer.uid, pid=peer.pid, reason=str(error))
         return error_line(None, error)
 

@@ -44,7 +44,7 @@ class AgentChoice:
         if thread is None or thread.agent != name:
             raise InvalidParams(f"cannot use agent {name[:40]!r}: the agents are {names}")
         if name not in self._removed:
-            way_out = f"choose {names} by /agent in Discord, or by `acpctl chat {thread_id} --agent NAME`"
+            way_out = f"choose {names} with /agent in Discord, or with `acpctl chat {thread_id} --agent NAME`"
             gone = "it is no longer in the configuration"
             raise AgentRemoved(f"cannot use agent {name[:40]!r} of {thread_id}: {gone}; {way_out}", name)
         return self._removed[name]

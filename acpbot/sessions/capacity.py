@@ -49,10 +49,10 @@ class Capacity:
         if person is not None and own_most and len(own) >= own_most:
             evicted = _idle_longest(own)[: len(own) - own_most + 1]
             if len(own) - len(evicted) >= own_most:
-                has = "1 session is busy" if len(own) == 1 else f"{len(own)} sessions are busy"
+                busy = f"{len(own)} busy session{'s' * (len(own) != 1)}"
                 limit = f"[pool] max_sessions_per_user is {own_most}"
                 raise TooMany(
-                    f"cannot start: of user {person[1]}, {has} and {limit}; wait for one to finish, or end one",
+                    f"cannot start: user {person[1]} has {busy}, and {limit}; wait for one to finish, or end one",
                     limit="sessions_of_person",
                     count=len(own),
                     person=person[1],
@@ -99,9 +99,10 @@ class Capacity:
         )
         waiting += sum(thread.platform == platform and one.asker == turn.asker for thread, one in self._line.turns())
         if waiting >= most:
-            have = "1 message waits" if waiting == 1 else f"{waiting} messages wait"
+            queued = f"{waiting} message{'s' * (waiting != 1)}"
             raise TooMany(
-                f"cannot queue: of user {person[1]}, {have} and [pool] max_queued_per_user is {most}; wait for answers",
+                f"cannot queue: user {person[1]} has {queued} waiting, and [pool] max_queued_per_user is {most}; "
+                "wait for answers",
                 limit="queue_of_person",
                 count=waiting,
                 person=person[1],

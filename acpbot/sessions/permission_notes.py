@@ -24,7 +24,7 @@ RECORDED_MOST: Final = 20
 _BECAUSE: Final[dict[AnswerReason, str]] = {
     "policy": "by policy",
     "always": "by an earlier Always",
-    "timeout": "because nobody answered in time",
+    "timeout": "because it timed out",
     "too_many": "because there were too many requests",
     "no_turn": "because no message is being answered",
     "no_options": "because the agent offers no such answer",

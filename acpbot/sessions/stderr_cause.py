@@ -155,10 +155,10 @@ def _missing(lines: Sequence[str], line: str, program: str) -> str:
     whole = "\n".join(_NPM.sub("", text).replace("EBADENGINE", "").strip() for text in lines)
     wanted, here = _first(_NODE_WANTED, whole), _first(_NODE_HERE, whole)
     if wanted and here and _number(wanted) > _number(here):
-        return f"{program} wants node {_short(wanted)}, this is {_short(here)}"
+        return f"{program} needs node {_short(wanted)}, this is {_short(here)}"
     if _NODE_OLD.search(line):
         this = f", this is {_short(here)}" if here else ""
-        return f"{program} wants a newer node{this}"
+        return f"{program} needs a newer node{this}"
     if found := _first(_MODULE_MISSING, line):
         return f"its module {found} was not found; install the agent again"
     if found := _first(_COMMAND_MISSING, line):
@@ -166,7 +166,7 @@ def _missing(lines: Sequence[str], line: str, program: str) -> str:
     if found := _first(_LIBRARY_MISSING, line):
         return f"the library {found} was not found; install it"
     if found := _first(_LIBC_OLD, line):
-        return f"{program} wants {found.replace('_', ' ')}, and this system has an older one"
+        return f"{program} needs {found.replace('_', ' ')}, and this system has an older one"
     return ""
 
 

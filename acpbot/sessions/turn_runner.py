@@ -154,7 +154,7 @@ class TurnRunner:
         waiting = len(self.queue)
         before = waiting + (self.turn is not None)
         if before and waiting >= self._settings.now.pool.max_queued and not turn.recovered:
-            words = "1 message already waits" if waiting == 1 else f"{waiting} messages already wait"
+            words = "1 message is already waiting" if waiting == 1 else f"{waiting} messages are already waiting"
             raise TooMany(f"cannot queue: {words} in this thread; wait for an answer", limit="queue", count=waiting)
         self.queue.append(turn)
         self._more.wake()

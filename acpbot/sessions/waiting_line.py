@@ -91,14 +91,14 @@ class WaitingLine:
         )
         if turn.asker is not None and own >= MOST_OF_PERSON:
             raise TooMany(
-                f"cannot wait for an agent: {own} threads of user {turn.asker} wait already; wait for some to start",
+                f"cannot wait for an agent: user {turn.asker} has {own} threads waiting; wait for some to start",
                 limit="line",
                 count=own,
                 person=turn.asker,
             )
         if len(firsts) >= MOST:
             raise TooMany(
-                f"cannot wait for an agent: {len(firsts)} threads wait already; raise [pool] max_sessions",
+                f"cannot wait for an agent: {len(firsts)} threads are already waiting; raise [pool] max_sessions",
                 limit="line",
                 count=len(firsts),
             )
@@ -117,7 +117,7 @@ class WaitingLine:
         """
         most, others = self._settings.now.pool.max_queued, len(waiting.turns) - (not waiting.held)
         if others >= most and not turn.recovered:
-            words = "1 message already waits" if others == 1 else f"{others} messages already wait"
+            words = "1 message is already waiting" if others == 1 else f"{others} messages are already waiting"
             raise TooMany(f"cannot queue: {words} in this thread; wait for an answer", limit="queue", count=others)
         waiting.turns.append(turn)
         self._report()

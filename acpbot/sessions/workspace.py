@@ -67,7 +67,7 @@ def make_folder(settings: PoolSettings, path: Path) -> None:
         elif path.parent == workspace:
             _make_in_workspace(workspace, path.name)
         elif not path.is_dir():
-            raise StartError(f"cannot work in {path}: it is not a directory; make it, or change working_dir")
+            raise StartError(f"cannot work in {path}: it is not a directory; create it, or change working_dir")
     except OSError as error:
         reason = error.strerror or error
         raise _refused(path, f"{reason}; see [pool] workspace") from None
@@ -109,8 +109,8 @@ def _open_workspace(workspace: Path) -> int:
 
 def _check_folder(path: Path, found: os.stat_result) -> None:
     if not stat.S_ISDIR(found.st_mode):
-        kind = "a link" if stat.S_ISLNK(found.st_mode) else "no directory"
-        raise _refused(path, f"there is {kind} of that name already; find out who made it, and remove it")
+        kind = "a link" if stat.S_ISLNK(found.st_mode) else "a file"
+        raise _refused(path, f"{kind} with that name already exists; find out who made it, and remove it")
     if found.st_uid != os.geteuid():
         raise _refused(path, "it belongs to another user; find out who made it, and move it away")
 

@@ -118,11 +118,11 @@ def read_global_options(
         typer.Option(metavar="PATH", help="acpbot's socket. [default: $ACPBOT_SOCKET, else the usual places]"),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", help="For one whole exchange; a kill waits its grace longer.")
+        float, typer.Option(metavar="SECONDS", help="How long to wait for an answer; a kill also waits its grace.")
     ] = 10.0,
-    no_color: Annotated[bool, typer.Option("--no-color", help="No colours (as NO_COLOR=1).")] = False,
+    no_color: Annotated[bool, typer.Option("--no-color", help="No colors (like NO_COLOR=1).")] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """See and control the sessions of an acpbot daemon."""

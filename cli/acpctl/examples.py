@@ -4,7 +4,7 @@ from typing import Final
 
 EXAMPLES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "sessions": (
-        ("acpctl sessions", "the sessions that run"),
+        ("acpctl sessions", "the running sessions"),
         ("acpctl sessions --stuck", "those that have been silent too long"),
         ("acpctl sessions --all -q", "all thread ids, suspended ones too"),
         ("acpctl sessions -o json | jq '.sessions[].state'", "for a script"),
@@ -13,7 +13,7 @@ EXAMPLES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "kill": (
         ("acpctl kill 5678", "show it, ask, and end it"),
         ("acpctl kill 1310203040506075678 --yes", "in a script: exact ids only"),
-        ("acpctl kill --all --yes --expect 3", "all, if they are three"),
+        ("acpctl kill --all --yes --expect 3", "all, if there are exactly three"),
     ),
     "cancel": (
         ("acpctl cancel 5678", "stop the running turn, keep the session"),

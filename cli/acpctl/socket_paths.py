@@ -155,7 +155,7 @@ def check_server(path: str, credentials: bytes) -> None:
         place = place.parent / place.readlink()
     owner = place.parent.stat().st_uid
     if uid != owner:
-        problem = f"it is a socket of uid {uid} in a folder of uid {owner}, so a stranger may have put it there"
+        problem = f"it is a socket of uid {uid} in a folder of uid {owner}, so somebody else may have put it there"
         advice = "let acpbot have its socket in a folder of its own, such as /run/acpbot"
         raise CliError(f"cannot trust what listens at {clean(path)}: {problem}; {advice}", UNREACHABLE)
 

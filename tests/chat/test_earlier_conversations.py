@@ -142,7 +142,7 @@ async def test_a_turn_that_runs_and_a_drain_refuse_it(harness):
     chat, reader = await opened(harness)
     await chat.send("demo", "hang", "me")
     await reader.until("turn_start")
-    with pytest.raises(Conflict, match="a turn runs in demo; cancel it first"):
+    with pytest.raises(Conflict, match="a turn is running in demo; cancel it first"):
         await chat.open("demo", None, "me", reader, resume="old")
     with pytest.raises(InvalidParams, match="cannot use agent 'warp'"):
         await chat.open("demo", "warp", "me", reader, resume="old")
@@ -165,7 +165,7 @@ async def test_a_message_that_comes_while_the_old_session_ends_goes_before(make_
     taking = asyncio.create_task(chat.open("demo", None, "me", reader, resume="old"))
     await asyncio.wait_for(ends.wait(), 20)
     await chat.send("demo", "hello", "me")
-    with pytest.raises(Conflict, match="a message came to demo meanwhile; try again"):
+    with pytest.raises(Conflict, match="a message came to demo in the meantime; try again"):
         await taking
     await reader.until("turn_end")
     assert harness.row("demo").acp_session_id != "old"

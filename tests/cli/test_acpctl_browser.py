@@ -66,7 +66,7 @@ def test_a_filter_leaves_what_matches_and_esc_drops_it(path, terminal, command):
         screen.type("\n")
         screen.wait_for("q leaves")
         screen.type("/x")
-        screen.wait_for("no session fits the filter")
+        screen.wait_for("no session matches the filter")
         screen.type("\x1b")
         screen.wait_for("… 21 more")
         screen.type("q")
@@ -137,7 +137,7 @@ def test_a_session_that_has_changed_meanwhile_is_not_killed(path, terminal):
         screen.wait_for("q leaves")
         daemon.details["1310203040506075678"] = row("1310203040506075678", session_id="another")
         screen.type("jK")
-        screen.wait_for("has another session now, or none; nothing was ended")
+        screen.wait_for("has a different session now, or none; nothing was ended")
         screen.type("\nq")
         assert screen.end() == 0
         assert daemon.asked("sessions.kill") == []

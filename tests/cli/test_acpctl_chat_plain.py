@@ -136,7 +136,7 @@ def test_a_queued_prompt_that_never_ran_is_not_waited_for(daemon, program):
     daemon.on("chat.send", dropped)
     result = program("chat", "local-1", text="a\n")
     assert (result.code, result.out) == (1, "")
-    assert result.err.splitlines()[1:] == ["queued: 2 before it", "the turn was cancelled"]
+    assert result.err.splitlines()[1:] == ["queued, 2 ahead", "the turn was cancelled"]
 
 
 def test_a_turn_that_was_running_already_is_waited_for_and_is_not_ours(path, program):

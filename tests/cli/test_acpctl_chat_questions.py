@@ -69,7 +69,7 @@ def test_the_fields_are_asked_one_by_one():
         "The agent asks:",
         "  Which color?",
         "  And why?",
-        "/decline refuses. An empty line leaves out what is not needed.",
+        "/decline declines. Press Enter to skip what is optional.",
         "Color (required)",
         "  1  Red: As a rose",
         "  2  Green",
@@ -88,9 +88,9 @@ def test_a_question_can_be_declined_at_every_step():
 def test_an_address_is_shown_whole_and_answered_by_done():
     question = Question(event(mode="url", url="https://example.com/x", host="example.com"))
     assert question.lines()[3:] == [
-        "Open this page at example.com, if you know it:",
+        "Open this page at example.com, if you trust it:",
         "  https://example.com/x",
-        "Type done once you have finished there; /decline refuses.",
+        "Type done once you've finished there; /decline declines.",
     ]
     with pytest.raises(ValueError, match="answer done, or /decline"):
         question.take("what?")
@@ -100,7 +100,7 @@ def test_an_address_is_shown_whole_and_answered_by_done():
 def test_what_can_not_be_answered_can_only_be_declined():
     question = Question(event(unusable="its form is too large"))
     assert "It can't be answered here: its form is too large." in question.lines()
-    with pytest.raises(ValueError, match="can only be refused"):
+    with pytest.raises(ValueError, match="can only decline this question"):
         question.take("done")
     assert question.take("/decline") == Answer("decline")
 
@@ -173,7 +173,7 @@ def test_a_line_that_was_begun_before_the_question_is_no_answer_to_it(daemon, te
     daemon.clients[0].chat("local-1", "question", **event(field("note")))
     screen.wait_for("answer > and then")
     screen.type(" more\n")
-    screen.wait_for("not sent, it was typed before the question came: and then more")
+    screen.wait_for("not sent, because you typed it before the question appeared: and then more")
     assert given == []
     screen.type("/decline\n")
     screen.wait_for("Thanks.")

@@ -48,7 +48,7 @@ def test_an_empty_answer_takes_nothing_up(terminal):
     screen.wait_for("Which one?")
     screen.type("\n")
     assert screen.end() == 1
-    assert "nothing was taken up" in screen.text()
+    assert "nothing was resumed" in screen.text()
 
 
 def test_an_agent_that_knows_no_other_conversation_is_said(daemon, terminal):
@@ -57,7 +57,7 @@ def test_an_agent_that_knows_no_other_conversation_is_said(daemon, terminal):
     screen = terminal("chat", "local-1", "--resume", columns=200)
     assert screen.end() == 5
     text = " ".join(screen.text().split())
-    assert "the agent codex knows no other one in /srv/work/local-1; each thread has a folder of its own" in text
+    assert "the agent codex has no other one in /srv/work/local-1; each thread has a folder of its own" in text
 
 
 def test_without_a_terminal_the_conversation_is_named(knowing, program):
@@ -72,12 +72,12 @@ def test_without_a_terminal_the_conversation_is_named(knowing, program):
 
 def test_a_conversation_that_can_not_be_taken_up_ends_the_chat(knowing, program):
     def refuse(_params, _client):
-        raise WireError(-32003, "conflict", "cannot take up 's-old': thread 1310203040506071234 has it")
+        raise WireError(-32003, "conflict", "cannot resume 's-old': thread 1310203040506071234 has it")
 
     knowing.on("chat.open", refuse)
     result = program("chat", "--resume", "s-old", text="hello\n")
     assert (result.code, result.out) == (5, "")
-    assert "cannot take up 's-old': thread 1310203040506071234 has it" in result.err
+    assert "cannot resume 's-old': thread 1310203040506071234 has it" in result.err
 
 
 def test_an_older_daemon_is_named(daemon, program):

@@ -37,7 +37,7 @@ def test_a_turn_is_shown_as_it_grows_and_ctrl_d_leaves(daemon, terminal):
     ]
     screen.type("\x04")
     assert screen.end() == 0
-    assert screen.text().splitlines()[-1] == "left; `acpctl chat local-1` picks it up again"
+    assert screen.text().splitlines()[-1] == "left; `acpctl chat local-1` continues it"
     daemon.wait_for("chat.leave")
     assert screen.modes() & termios.ECHO
     assert screen.modes() & termios.ICANON
@@ -260,7 +260,7 @@ def test_a_prompt_typed_during_a_turn_is_queued_and_typing_goes_on(daemon, termi
     screen.type("hang one\n")
     screen.wait_for("You said:")
     screen.type("two\n")
-    shown = screen.wait_for("queued: two\nqueued: 1 turn before it\n")
+    shown = screen.wait_for("queued: two\nqueued, 1 ahead\n")
     assert "\n> two" not in shown
     screen.type("half a li")
     agent.go.set()

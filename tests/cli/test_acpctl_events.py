@@ -108,7 +108,7 @@ def test_a_real_daemon_tells_of_a_crash_a_drain_and_a_reload_and_remembers_them(
     shown = [re.sub(r"^\S+  ", "", line) for line in result.out.splitlines()]
     assert shown[1] == "started         demo  default, new"
     assert shown[2].startswith("ended           demo  crashed (exit code 3)")
-    assert shown[3:5] == ["drain begun", "reloaded        nothing has changed"]
+    assert shown[3:5] == ["drain started", "reloaded        nothing has changed"]
     assert shown[5].startswith("acpbot started  version ")
 
 

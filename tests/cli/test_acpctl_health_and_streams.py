@@ -141,7 +141,7 @@ def test_doctor_ends_with_the_number_of_failures_and_the_next_step(daemon, acpct
     daemon.on("health.get", lambda _, __: health(ready=False))
     done = acpctl("doctor")
     assert done.code == 1
-    assert re.search(r"\nfail  summary  \d+ ok, 0 warnings, 1 failed\n      begin with the first line", done.out)
+    assert re.search(r"\nfail  summary  \d+ ok, 0 warnings, 1 failed\n      start with the first line", done.out)
 
 
 def test_doctor_says_who_sees_the_security_part(daemon, acpctl):

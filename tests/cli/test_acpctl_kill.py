@@ -125,7 +125,7 @@ def test_a_wrong_expected_number_ends_nothing(daemon, acpctl):
 
 def test_all_without_any_session_succeeds(daemon, acpctl):
     daemon.rows = [row("local-abc123", "suspended")]
-    note = "no sessions: there is nothing to end\n"
+    note = "no sessions to end\n"
     assert acpctl("kill", "--all", "--yes", "--expect", "0") == (0, "", note)
     assert acpctl("kill", "--all", "--yes", "--expect", "0", "-o", "json") == (0, '{"results":[]}\n', "")
     assert daemon.asked("sessions.kill") == []
@@ -238,10 +238,10 @@ def test_kill_shows_what_will_end_and_yes_ends_exactly_that(daemon, terminal):
 @pytest.mark.parametrize(
     ("state", "changes", "line"),
     [
-        ("stuck", {"silent_seconds": 1158.0}, "a turn runs for 3m12s, without a tool, silent for 19m18s"),
+        ("stuck", {"silent_seconds": 1158.0}, "a turn has run for 3m12s, without a tool, silent for 19m18s"),
         ("stuck", {"activity": "npm run dev"}, "running tool: 3m12s npm run dev, silent for 12s"),
-        ("busy", {}, "a turn runs for 3m12s, without a tool"),
-        ("waiting", {"activity": "rm", "waiting_for": "rm -rf x"}, "it waits for an answer: rm -rf x"),
+        ("busy", {}, "a turn has run for 3m12s, without a tool"),
+        ("waiting", {"activity": "rm", "waiting_for": "rm -rf x"}, "waiting for an answer: rm -rf x"),
     ],
 )
 def test_the_question_says_what_runs(daemon, terminal, state, changes, line):
@@ -311,4 +311,4 @@ def test_all_without_any_session_asks_nothing(daemon, terminal):
     daemon.rows = []
     screen = terminal("kill", "--all")
     assert screen.end() == 0
-    assert screen.text() == "no sessions: there is nothing to end"
+    assert screen.text() == "no sessions to end"

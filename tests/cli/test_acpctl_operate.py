@@ -97,7 +97,7 @@ def test_send_wait_names_the_command_that_answers_a_permission_and_shows_a_rejec
     sending = begun("send", thread, "tool echo done; say over", "--wait")
     assert sending.stderr is not None
     lines = iter(sending.stderr.readline, "")
-    assert any(line == f"permission wanted: echo done; answer it with `acpctl permit {thread}`\n" for line in lines)
+    assert any(line == f"permission needed: echo done; answer it with `acpctl permit {thread}`\n" for line in lines)
     assert run("permit", thread, "--reject") == (0, f"{thread}  reject once: echo done\n", "")
     out, _ = sending.communicate(timeout=10)
     assert sending.returncode == 0
@@ -128,7 +128,7 @@ def test_a_failed_or_cancelled_turn_exits_with_1(run, thread):
         (
             ["--channel", "12345678", "hi"],
             None,
-            (1, "cannot begin a thread in a channel: this acpbot has no [discord]"),
+            (1, "cannot start a thread in a channel: this acpbot has no [discord]"),
         ),
         (["THREAD", "two", "words"], None, (2, "put the prompt in quotes")),
         (["THREAD", " "], None, (2, "cannot send an empty prompt")),
@@ -164,14 +164,14 @@ def test_permit_answers_without_a_question_by_an_option_or_its_kind(real, run, t
 def test_permit_shows_the_whole_request_and_asks(real, terminal, thread):
     waiting(real, thread)
     screen = terminal("permit", thread)
-    shown = screen.wait_for("Answer by a number")
+    shown = screen.wait_for("Answer with a number")
     assert "echo done" in shown
     assert "allow once" in shown
     screen.type("\n")
     assert screen.end() == 1
     assert "nothing was answered" in screen.text()
     screen = terminal("permit", thread)
-    screen.wait_for("Answer by a number")
+    screen.wait_for("Answer with a number")
     screen.type("1\n")
     assert screen.end() == 0
     assert screen.text().splitlines()[-1] == f"{thread}  allow once: echo done"

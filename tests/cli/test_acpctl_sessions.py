@@ -110,8 +110,8 @@ def test_a_list_without_rows_says_how_many_are_suspended(daemon, acpctl):
     daemon.rows = [row(f"local-{number}", "suspended") for number in range(57)]
     assert acpctl("sessions") == (0, "", "no sessions run; 57 suspended (--all)\n")
     assert acpctl("sessions", "-q") == (0, "", "no sessions run; 57 suspended (--all)\n")
-    assert acpctl("sessions", "--agent", "default").err == "no session fits; 57 suspended (--all)\n"
-    assert acpctl("sessions", "--older-than", "2020-01-01", "--all").err == "no session fits\n"
+    assert acpctl("sessions", "--agent", "default").err == "no session matches; 57 suspended (--all)\n"
+    assert acpctl("sessions", "--older-than", "2020-01-01", "--all").err == "no session matches\n"
 
 
 def test_what_needs_a_person_comes_first_and_then_what_lasts_longest(daemon, acpctl):

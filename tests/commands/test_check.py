@@ -164,5 +164,5 @@ def test_the_mode_of_a_channel_is_tried(tmp_path: Path):
 def test_a_channel_s_folder_that_is_not_there_is_an_error(tmp_path: Path):
     well, lines = of_channels(tmp_path, f'working_dir = "{tmp_path}/none"')
     assert not well
-    way_out = 'make it, or correct [discord.channels."5"] working_dir'
+    way_out = 'create it, or correct [discord.channels."5"] working_dir'
     assert lines == [f"cannot work in {tmp_path}/none: it is not a directory; {way_out}"]

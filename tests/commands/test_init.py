@@ -36,7 +36,7 @@ START = (
     "signal.signal(signal.SIGINT, signal.SIG_DFL);"
     "os.execv(sys.executable, [sys.executable, '-m', 'acpbot', *sys.argv[1:]])"
 )
-HIDDEN, USERS, ROLES = "Bot token (hidden", "User IDs", "Role IDs"
+HIDDEN, USERS, ROLES = "Bot token (hidden", "IDs of users", "IDs of roles"
 CHANNELS, SURE, AGENT, APPLICATION = "Channel IDs", 'Type "everybody"', "Number, or", "Application ID"
 FOLDER, POLICY = "Folder (", "Permissions ("
 PLACE = ".config/acpbot/config.toml"  # below HOME: where a user's service finds it too
@@ -248,7 +248,7 @@ def test_each_wrong_answer_gets_one_line_and_the_question_again(tmp_path, termin
     assert '"code" is a relative path' in seat.answer(FOLDER, "/no/such/folder")
     assert 'There is no folder "/no/such/folder"' in seat.answer(FOLDER, str(tmp_path))
     seat.answer(POLICY, "perhaps")
-    assert '"perhaps" is none of ask, allow, deny.' in seat.answer(POLICY, "allow")
+    assert '"perhaps" isn\'t one of ask, allow, deny.' in seat.answer(POLICY, "allow")
     assert seat.ended() == 0
     no_traceback(seat.shown)
     settings = loader.load(tmp_path / PLACE, {"HOME": str(tmp_path)})
@@ -337,7 +337,7 @@ def test_without_a_terminal_it_does_not_ask(tmp_path):
     assert ended.returncode == 2
     assert ended.stdout == ""
     assert ended.stderr == (
-        "cannot ask: there is no terminal; write a file by `acpbot config --example`, and edit it\n"
+        "cannot ask: there is no terminal; write a file with `acpbot config --example`, and edit it\n"
     )
     assert list(tmp_path.iterdir()) == []
 

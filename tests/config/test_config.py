@@ -178,12 +178,12 @@ def test_settings_that_are_probably_mistakes_give_warnings():
         "[agent] inherit_env names NOPE, which is not set",
         "[discord] allowed_users holds 1, which is too short for a Discord id (17 to 20 digits)",
         "[discord] admin_users names 223456789012345678, whom allowed_users does not let in",
-        "[discord] api_base is not encrypted: whoever is on the way reads the bot token",
+        "[discord] api_base is not encrypted: anyone on the way can read the bot token",
     )
     assert settings.discord is not None
     assert settings.discord.api_base == "http://proxy.example/api"
     everybody = parse(DISCORD + "allow_all_users = true\n" + AGENT)
-    assert "allow_all_users = true lets everybody in" in everybody.warnings[0]
+    assert "allow_all_users = true lets everyone in" in everybody.warnings[0]
 
 
 # --- the token in a file

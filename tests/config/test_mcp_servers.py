@@ -72,7 +72,7 @@ def test_what_is_shown_holds_no_secret():
         ('{ name = "a", url = "ftp://h" }', "url must be a URL that begins with https:// or http://"),
         ('{ name = "a", url = "https://h", type = "ws" }', 'type must be "http" or "sse", not "ws"'),
         ('{ name = "a", url = "https://h", headers = { "A B" = "1" } }', 'one with the name "A B"'),
-        ('{ name = "a", url = "https://h", headers = { A = "1", a = "2" } }', "one with a twice; leave one out"),
+        ('{ name = "a", url = "https://h", headers = { A = "1", a = "2" } }', "one with a twice; remove one"),
         ('{ name = "a", url = "https://h", headers = { A = "1\\r\\nB: 2" } }', "A holds a control character"),
         ('{ name = "a", url = "https://h", headers = { A = "${NOPE}" } }', "environment variable NOPE"),
         ('{ name = "a", command = "c" }, { name = "A", command = "d" }', 'two servers with the name "A"; rename one'),

@@ -35,7 +35,7 @@ def test_a_directory_an_unreadable_and_a_missing_file_are_refused(tmp_path: Path
     expected = {
         tmp_path: "it is a directory; name a file",
         Path("/proc/self/mem"): "it can't be read (Input/output error); correct its permissions or its path",
-        tmp_path / "no.toml": "there is no such file (--config); run `acpbot init`, or write it by `acpbot config",
+        tmp_path / "no.toml": "there is no such file (--config); run `acpbot init`, or write it with `acpbot config",
         Path("no\0.toml"): "there is no such file (--config);",
     }
     for path, words in expected.items():
@@ -64,7 +64,7 @@ def test_the_configuration_is_searched_in_this_order(tmp_path: Path):
         find(None, environ, cwd)
     assert str(caught.value) == (
         f"cannot find a configuration: there is none at {cwd}/config.toml, {places[0]} and {SYSTEM_CONFIG}; "
-        "run `acpbot init`, or write one of them by `acpbot config --example`"
+        "run `acpbot init`, or write one of them with `acpbot config --example`"
     )
     for place in places:
         place.parent.mkdir(parents=True, exist_ok=True)

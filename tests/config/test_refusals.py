@@ -67,14 +67,14 @@ BAD: list[tuple[str, str]] = [
     # sizes and addresses
     (
         '[agent]\nmemory_max = "512MB"',
-        'a number of bytes (or a text such as "512M": K, M, G, T are powers of 1024) from 1048576 to',
+        'a number of bytes (or a string such as "512M": K, M, G, T are powers of 1024) from 1048576 to',
     ),
     ("[agent]\nmemory_max = 5", 'from 1048576 to 1152921504606846976, not 5; write for example memory_max = "512M"'),
     ("[agent]\nmemory_max = 1.5", "not 1.5;"),
     ("[agent]\nmode = 3", '[agent] mode must be a mode of the agent, not 3; write for example mode = "plan"'),
     ('[agent]\nmode = ""', 'not ""; write for example mode = "plan"'),
     ('[agent]\nmodel = "a\\nb"', 'must be a model of the agent, not "a\\nb"'),
-    ("[agent]\noptions = 3", "[agent] options must be a table of texts, true and false, not 3;"),
+    ("[agent]\noptions = 3", "[agent] options must be a table of strings, true and false, not 3;"),
     ("[agent]\noptions = { fast = 1 }", 'not one where fast is 1; write fast = "..." or true'),
     ('[agent]\noptions = { mode = "a" }', 'not one with mode; write mode = "..." beside it'),
     ("[agent]\npids_max = 0", "[agent] pids_max must be a whole number from 1 to 4194304, not 0"),
@@ -93,8 +93,8 @@ BAD: list[tuple[str, str]] = [
     ("[pool]\nMAX_SESSIONS = 1", "[pool] has no key MAX_SESSIONS; did you mean max_sessions?"),
     ("[log]\nxyz = 1", "[log] has no key xyz; its keys are level, format"),
     ('[log]\n"a\\nb" = 1', '[log] has no key "a\\nb";'),
-    ("[reactions]\ntool_display = 'full'", "[reactions] has no key tool_display; it belongs into [discord]"),
-    ("[management]\nbind = 'x'", "[management] has no key bind; it belongs into [management.probes]"),
+    ("[reactions]\ntool_display = 'full'", "[reactions] has no key tool_display; it belongs in [discord]"),
+    ("[management]\nbind = 'x'", "[management] has no key bind; it belongs in [management.probes]"),
     (
         "[pool]\ndefault_agent = 'x'",
         "[pool] has no key default_agent; it belongs at the top of the file, above the first [table]",
@@ -108,8 +108,8 @@ BAD: list[tuple[str, str]] = [
         "[management.probes] must be a table, not 3; write [management.probes] and below it enabled = true",
     ),
     # texts and lists
-    ('[agent]\nargs = "acp"', '[agent] args must be a list of texts, not "acp"; write for example args = ["acp"]'),
-    ('[agent]\nargs = ["a", 1]', "[agent] args must be a list of texts, not one with 1;"),
+    ('[agent]\nargs = "acp"', '[agent] args must be a list of strings, not "acp"; write for example args = ["acp"]'),
+    ('[agent]\nargs = ["a", 1]', "[agent] args must be a list of strings, not one with 1;"),
     ('[agent]\nargs = ["a\\u0000b"]', "one with a NUL character"),
     (
         '[agent]\nworking_dir = "work"',
@@ -118,11 +118,14 @@ BAD: list[tuple[str, str]] = [
     ('[agent]\nworking_dir = "~root/work"', 'not "~root/work"'),
     ('[agent]\nworking_dir = ""', 'not ""'),
     ('[store]\npath = "a.db"', '[store] path must be an absolute path (or begin with ~/), not "a.db"'),
-    ("[agent]\nenv = { A = 1 }", '[agent] env must be a table of texts, not one where A is no text; write A = "..."'),
-    ('[agent]\nenv = { "A=B" = "1" }', '[agent] env must be a table of texts, not one with the name "A=B"'),
+    (
+        "[agent]\nenv = { A = 1 }",
+        '[agent] env must be a table of strings, not one where A is not a string; write A = "..."',
+    ),
+    ('[agent]\nenv = { "A=B" = "1" }', '[agent] env must be a table of strings, not one with the name "A=B"'),
     ('[agent]\nenv = { "" = "1" }', 'not one with the name ""'),
-    ('[agent]\nenv = "A=1"', 'must be a table of texts, not "A=1"; write for example env = { NAME = "text" }'),
-    ('[agent]\ninherit_env = ["A", "A"]', '[agent] inherit_env names "A" twice; leave one out'),
+    ('[agent]\nenv = "A=1"', 'must be a table of strings, not "A=1"; write for example env = { NAME = "text" }'),
+    ('[agent]\ninherit_env = ["A", "A"]', '[agent] inherit_env names "A" twice; remove one'),
     ('[agent]\ninherit_env = ["A=B"]', 'a list of names of environment variables, not one with "A=B"'),
     (
         '[management]\nsocket_group = "a b"',
@@ -146,7 +149,7 @@ BAD: list[tuple[str, str]] = [
     ('[log]\nlevel = "${}"', "holds ${ without a variable's name"),
     ('[log]\nlevel = "${A-B}"', "holds ${ without a variable's name"),
     # agents
-    ('[agents.default]\ncommand = "a"', "[agent] and [agents.default] are the same agent; leave one out"),
+    ('[agents.default]\ncommand = "a"', "[agent] and [agents.default] are the same agent; remove one"),
     (
         '[agents.Claude]\ncommand = "a"',
         "[agents.Claude] must have a name of 1 to 32 of a-z, 0-9 and -; write for example [agents.claude]",
@@ -163,7 +166,7 @@ BAD: list[tuple[str, str]] = [
         "[discord]",
         '[discord] has no token; add bot_token = "${DISCORD_BOT_TOKEN}", or bot_token_file = "/path/of/a/file"',
     ),
-    (DISCORD + 'bot_token_file = "/x"', "[discord] has both bot_token and bot_token_file; leave one out"),
+    (DISCORD + 'bot_token_file = "/x"', "[discord] has both bot_token and bot_token_file; remove one"),
     ('[discord]\nbot_token = "${EMPTY}"', "[discord] bot_token is empty; put only the token there"),
     ('[discord]\nbot_token = " \\n"', "[discord] bot_token is empty;"),
     (
@@ -191,7 +194,7 @@ BAD: list[tuple[str, str]] = [
     (DISCORD + 'allowed_channels = ["١٢٣"]', 'not one with "١٢٣"'),
     (
         DISCORD + f'allowed_channels = ["{USER}", {USER}]',
-        f"[discord] allowed_channels names {USER} twice; leave one out",
+        f"[discord] allowed_channels names {USER} twice; remove one",
     ),
     (
         DISCORD + 'api_base = "discord.com"',
@@ -254,7 +257,7 @@ def test_an_error_names_the_file():
         ),
         ('default_agent = "x"\n', 'default_agent must be "default", not "x"; write default_agent = "default"'),
         ('default_agnet = "x"\n', "there is no key default_agnet above the first [table]; did you mean default_agent?"),
-        ("max_sessions = 3\n", "there is no key max_sessions above the first [table]; it belongs into [pool]"),
+        ("max_sessions = 3\n", "there is no key max_sessions above the first [table]; it belongs in [pool]"),
         ("zzz = 3\n", "there is no key zzz above the first [table]; the only one is default_agent"),
     ],
 )

@@ -39,7 +39,7 @@ def facts(role: security.Role, mode: int, uid: int = UID, gid: int = GID, **chan
 @pytest.mark.parametrize(
     ("text", "name", "words"),
     [
-        (DISCORD + "allow_all_users = true\n" + AGENT, "allow_all_users", "everybody who can write in its channels"),
+        (DISCORD + "allow_all_users = true\n" + AGENT, "allow_all_users", "everyone who can post in its channels"),
         (DISCORD + 'allow_bot_messages = "all"\n' + AGENT, "untrusted_bots", "name those that may in trusted_bot_ids"),
         (DISCORD + 'allow_bot_messages = "mentions"\n' + AGENT, "untrusted_bots", "lets every bot"),
         (AGENT + '[permissions]\npolicy = "allow"', "policy", "nobody is asked"),

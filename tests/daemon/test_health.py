@@ -41,7 +41,7 @@ def check(name: str, of: health.HealthInputs) -> Check:
     return found
 
 
-REMOVED = "which is no longer in the configuration: choose another one there by /agent"
+REMOVED = "which is no longer in the configuration: choose another one there with /agent"
 
 
 @pytest.mark.parametrize(

@@ -216,7 +216,9 @@ def test_what_a_reload_can_t_change_in_running_sessions_is_named_until_they_end(
 
 def test_a_thread_whose_agent_was_removed_is_named_with_the_way_out_also_after_a_restart(tmp_path):
     first, second = DEMO_AGENT, DEMO_AGENT.replace("[agent]", "[agents.second]")
-    reason = "1 thread has agent 'default', which is no longer in the configuration: choose another one there by /agent"
+    reason = (
+        "1 thread has agent 'default', which is no longer in the configuration: choose another one there with /agent"
+    )
     with DaemonProcess(tmp_path / "d", f'default_agent = "default"\n{first}{second}') as daemon, daemon.wire() as wire:
         wire.call("chat.open", thread="one")
         wire.turn("one", "say a")

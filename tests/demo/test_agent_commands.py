@@ -216,7 +216,7 @@ def test_what_describes_the_content_blocks(agent: Driver):
     number = agent.send("session/prompt", {"sessionId": session, "prompt": blocks})
     assert agent.finish(number).text == (
         "I received 1. image, image/png, 3 bytes; 2. resource file:///a.txt, text/plain, 5 characters; "
-        "3. link file:///b; 4. strange, which I do not know."
+        "3. link file:///b; 4. strange, which I don't know."
     )
     assert agent.prompt(session, "what").text == "I received 1. text, 4 characters."
     assert agent.prompt(session, "image").text == "I received 1. text, 5 characters."

@@ -84,7 +84,7 @@ def test_the_commands_for_another_terminal_can_be_typed_as_they_are_shown(enviro
         assert any(f"In another terminal in {Path.cwd()}" in line for line in lines), lines
         terminal.type("\x04")
         shown = terminal.wait_for("The demo has ended")
-        assert "picks it up again" not in shown, "the daemon is gone"
+        assert "continues it" not in shown, "the daemon is gone"
         assert terminal.end() == 0
     finally:
         terminal.close()

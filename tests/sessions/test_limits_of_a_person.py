@@ -30,7 +30,7 @@ async def test_a_person_all_of_whose_sessions_are_busy_is_refused_and_told_how_m
     await harness.tool("1001")
     await harness.tool("1002")
     with pytest.raises(
-        TooMany, match=r"^cannot start: of user 7, 2 sessions are busy and .*max_sessions_per_user"
+        TooMany, match=r"^cannot start: user 7 has 2 busy sessions, and .*max_sessions_per_user"
     ) as told:
         harness.send("1003", "say a")
     assert (told.value.limit, told.value.count, told.value.person) == ("sessions_of_person", 2, "7")
@@ -83,7 +83,9 @@ async def test_waiting_turns_count_over_all_threads_and_only_for_who_asked(make_
     await harness.tool("1002")
     harness.send("1001", "say one")
     harness.send("1002", "say two")
-    with pytest.raises(TooMany, match=r"^cannot queue: of user 7, 2 messages wait and .*max_queued_per_user") as told:
+    with pytest.raises(
+        TooMany, match=r"^cannot queue: user 7 has 2 messages waiting, and .*max_queued_per_user"
+    ) as told:
         harness.send("1001", "say three")
     assert (told.value.limit, told.value.count, told.value.person) == ("queue_of_person", 2, "7")
     harness.send("1001", "say other", asker="8")

@@ -340,7 +340,7 @@ async def test_a_time_out_is_audited(make, tmp_path):
     store.close()
     with sqlite3.connect(tmp_path / "audit.sqlite3") as database:
         rows = database.execute("SELECT outcome FROM audit").fetchall()
-    assert rows == [("rejected because nobody answered in time: git status",)]
+    assert rows == [("rejected because it timed out: git status",)]
 
 
 async def test_a_request_that_is_open_when_the_agent_ends_its_turn_is_closed(make_harness):

@@ -144,7 +144,7 @@ async def test_the_queue_is_bounded_and_a_queued_turn_can_be_withdrawn(make_harn
     harness.send("1001", "say one")
     two = harness.send("1001", "say two")
     assert harness.position == 2
-    with pytest.raises(TooMany, match="2 messages already wait"):
+    with pytest.raises(TooMany, match="2 messages are already waiting"):
         harness.send("1001", "say three")
     assert harness.session("1001").turns.withdraw("say two")
     assert two.end.stop_reason == "cancelled"

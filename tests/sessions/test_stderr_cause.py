@@ -224,14 +224,14 @@ Please upgrade Node.js.
 @pytest.mark.parametrize(
     ("text", "words", "missing"),
     [
-        (NODE_ENGINE, "", "codex-acp wants node 22, this is 20"),
-        (NODE_EXPORT, "SyntaxError: The requested module 'node:util'", "codex-acp wants a newer node, this is 20"),
-        (NODE_BUILTIN, "No such built-in module: node:sqlite", "codex-acp wants a newer node, this is 20"),
-        (COMMANDER, "requires Node.js 22", "codex-acp wants node 22, this is 20"),
+        (NODE_ENGINE, "", "codex-acp needs node 22, this is 20"),
+        (NODE_EXPORT, "SyntaxError: The requested module 'node:util'", "codex-acp needs a newer node, this is 20"),
+        (NODE_BUILTIN, "No such built-in module: node:sqlite", "codex-acp needs a newer node, this is 20"),
+        (COMMANDER, "requires Node.js 22", "codex-acp needs node 22, this is 20"),
         (
             "Node.js version 22+ is required, found v18.1.0\n",
             "Node.js version 22+",
-            "codex-acp wants node 22, this is 18",
+            "codex-acp needs node 22, this is 18",
         ),
         (NODE_MODULE, "Error: Cannot find module '/usr/lib", "/usr/lib/node_modules/x/index.js was not found"),
         (NODE_PACKAGE, "Cannot find package 'zod' imported", "its module zod was not found"),
@@ -263,7 +263,7 @@ Please upgrade Node.js.
         (
             "codex-acp: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.39' not found (required by codex-acp)\n",
             "GLIBC_2.39",
-            "codex-acp wants GLIBC 2.39",
+            "codex-acp needs GLIBC 2.39",
         ),
         ("\x1b[31m2026-11-28T23:00:00.000Z ERROR codex_acp: no key\x1b[0m\nbye\n", "ERROR codex_acp: no key", ""),
         ("loading\nYou are not logged in. Please run `auggie login`.\n\n", "You are not logged in", ""),

@@ -51,7 +51,7 @@ async def test_what_is_written_in_a_waiting_thread_waits_there_and_keeps_its_ord
     first, _ = ask(harness, "1002", "say b")
     second, places = ask(harness, "1002", "say c")
     assert places == [Place(1, 1, 1)]
-    with pytest.raises(TooMany, match="1 message already waits"):
+    with pytest.raises(TooMany, match="1 message is already waiting"):
         ask(harness, "1002", "say d")
     turn = harness.pool.revise("1002", "say c", [{"type": "text", "text": "say changed"}], "say changed")
     assert turn is not None

@@ -45,14 +45,14 @@ def test_a_new_folder_is_open_to_its_owner_alone(root: Path) -> None:
 def test_a_link_in_place_of_the_folder_is_refused(root: Path, target: str) -> None:
     (root / "workspaces" / "folder").mkdir()
     (root / "workspaces" / "1001").symlink_to(target)
-    with pytest.raises(StartError, match=r"^cannot make the workspace .*/1001: there is a link of that name already"):
+    with pytest.raises(StartError, match=r"^cannot make the workspace .*/1001: a link with that name already exists"):
         make(root)
     assert not (root / "workspaces" / "nowhere").exists()
 
 
 def test_a_file_in_place_of_the_folder_is_refused(root: Path) -> None:
     (root / "workspaces" / "1001").write_text("mine")
-    with pytest.raises(StartError, match="there is no directory of that name already"):
+    with pytest.raises(StartError, match="a file with that name already exists"):
         make(root)
 
 
@@ -104,7 +104,7 @@ async def test_an_agent_does_not_start_in_a_folder_that_another_agent_has_plante
         (tmp_path / "workspaces" / "1002").symlink_to("/etc")
         listener = await harness.turn("1002", "say b")
         assert (listener.text, listener.end.stop_reason) == ("", "error")
-        assert "there is a link of that name already" in listener.error
+        assert "a link with that name already exists" in listener.error
         assert (await harness.turn("1001", "say c")).text == "c"
 
 

@@ -122,7 +122,7 @@ class OperatorPrompts:
                 thread = await self._open(channel, text, user)
         except TimeoutError:
             raise TimedOut(
-                f"cannot begin a thread in channel {channel}: Discord has not answered for {BEGIN_SECONDS:.0f} s; "
+                f"cannot start a thread in channel {channel}: Discord has not responded for {BEGIN_SECONDS:.0f} s; "
                 "see `acpctl health`"
             ) from None
         except (RequestRefused, Unreachable) as error:
@@ -142,30 +142,30 @@ class OperatorPrompts:
         """The bound channel that a thread in this channel belongs to. Raises where people could not go on there."""
         client = self._outbox.rest.client
         if client is None or client.user is None:
-            raise Conflict("cannot begin a thread: Discord is not connected now; see `acpctl health`")
+            raise Conflict("cannot start a thread: Discord is not connected now; see `acpctl health`")
         found = client.get_channel(int(channel)) if channel.isdecimal() and channel.isascii() else None
         if found is None:
-            raise NotFound(f"cannot begin a thread: the bot sees no channel {channel[:80]!r}")
+            raise NotFound(f"cannot start a thread: the bot sees no channel {channel[:80]!r}")
         if isinstance(found, discord.Thread):
-            raise InvalidParams(f"cannot begin a thread in {channel}: it is a thread itself; `acpctl send {channel}`")
+            raise InvalidParams(f"cannot start a thread in {channel}: it is a thread itself; `acpctl send {channel}`")
         source = self._channels.source_of(found, str(client.user.id))
         if source.is_dm or not access.is_source_allowed(self._settings.discord, source):
             raise InvalidParams(
-                f"cannot begin a thread in channel {channel}: people may not use the bot there; "
+                f"cannot start a thread in channel {channel}: nobody can use the bot there; "
                 "allow it in [discord] allowed_channels"
             )
         return source.bound_id
 
     def _not_opened(self, channel: str, error: RequestRefused | Unreachable) -> Conflict | NotFound | TimedOut:
         if isinstance(error, Unreachable):
-            return TimedOut(f"cannot begin a thread in channel {channel}: Discord does not answer; try again later")
+            return TimedOut(f"cannot start a thread in channel {channel}: Discord is not responding; try again later")
         if error.status == NOT_FOUND:
-            return NotFound(f"cannot begin a thread: there is no channel {channel} any more")
+            return NotFound(f"cannot start a thread: channel {channel} no longer exists")
         client = self._outbox.rest.client
         missing = missing_permissions(None if client is None else client.get_channel(int(channel)))
         if error.status == FORBIDDEN and error.code not in LOCKED and missing:
-            return Conflict(f"cannot begin a thread in channel {channel}: the bot lacks {', '.join(missing)} there")
-        return Conflict(f"cannot begin a thread in channel {channel}: Discord refuses it: {error}")
+            return Conflict(f"cannot start a thread in channel {channel}: the bot lacks {', '.join(missing)} there")
+        return Conflict(f"cannot start a thread in channel {channel}: Discord refuses it: {error}")
 
     def notice(self, thread_id: str, text: str) -> None:
         """As :meth:`OperatorPlatform.notice`."""

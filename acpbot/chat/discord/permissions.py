@@ -108,7 +108,7 @@ def report(
     if not servers:
         yield False, f"the bot is in no server yet: open the invite link {invite_link(client_id)}"
         return
-    others = f" and {more} more, which this does not look at" if more else ""
+    others = f" and {more} more, which this doesn't check" if more else ""
     yield True, f"the bot is in {', '.join(one_line(server.name, 100) for server in servers)}{others}"
     named = {*settings.allowed_channels, *settings.channels}
     found, usable = set(), False

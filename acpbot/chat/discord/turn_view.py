@@ -451,9 +451,7 @@ class DiscordTurnView:
         left = more.overflow()
         if left:
             self._react(ReactionEvent.ERROR)
-            self._post(
-                f"The last {len(left):,} characters could not be attached: I need the permission Attach Files here."
-            )
+            self._post(f"I couldn't attach the last {len(left):,} characters: I need the Attach Files permission here.")
 
     def _drop_queue_note(self) -> None:
         if self._queue_note is not None:

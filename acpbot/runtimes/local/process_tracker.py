@@ -86,7 +86,7 @@ class ProcessTracker:
     def register(self, session_id: str) -> TrackedSession:
         """Begin a session. Raises `ValueError` where the session_id is in use."""
         if session_id in self._sessions:
-            raise ValueError(f"cannot register session {session_id}: it is there already")
+            raise ValueError(f"cannot register session {session_id}: it is already registered")
         session = self._sessions[session_id] = TrackedSession(session_id)
         return session
 

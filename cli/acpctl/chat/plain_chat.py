@@ -132,7 +132,7 @@ class PlainView:
 
     def queued(self, position: int) -> None:
         """Write it to stderr."""
-        self._out.note(f"queued: {position} before it")
+        self._out.note(f"queued, {position} ahead")
 
     def request_failed(self, method: str, error: CliError) -> None:
         """End the chat where the daemon refuses a prompt; else write the error to stderr."""

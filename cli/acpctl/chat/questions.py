@@ -145,11 +145,11 @@ class Question:
         if self.step == 0:
             lines += ["The agent asks:", *(f"  {line}" for line in self.message.split("\n"))]
             if self.unusable:
-                return [*lines, f"It can't be answered here: {self.unusable}.", f"{DECLINE} refuses."]
+                return [*lines, f"It can't be answered here: {self.unusable}.", f"{DECLINE} declines."]
             if self.url:
-                lines += [f"Open this page at {self.host}, if you know it:", f"  {self.url}"]
-                return [*lines, f"Type done once you have finished there; {DECLINE} refuses."]
-            lines.append(f"{DECLINE} refuses. An empty line leaves out what is not needed.")
+                lines += [f"Open this page at {self.host}, if you trust it:", f"  {self.url}"]
+                return [*lines, f"Type done once you've finished there; {DECLINE} declines."]
+            lines.append(f"{DECLINE} declines. Press Enter to skip what is optional.")
         return lines + (self.fields[self.step].lines() if self.step < len(self.fields) else [])
 
     @property
@@ -167,7 +167,7 @@ class Question:
         if word == DECLINE:
             return Answer("decline")
         if self.unusable:
-            raise ValueError(f"this question can only be refused: {DECLINE}")
+            raise ValueError(f"you can only decline this question: {DECLINE}")
         if not self.fields:
             if word in _YES | {"done", "ok"}:
                 return Answer("accept")

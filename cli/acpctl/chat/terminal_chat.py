@@ -32,7 +32,7 @@ def run_terminal_chat(
     """
     status = _TerminalChat(options, connection, thread).run(agent, resume)
     if not temporary:
-        options.out.note(f"left; `acpctl chat {thread}` picks it up again", "dim")
+        options.out.note(f"left; `acpctl chat {thread}` continues it", "dim")
     return status
 
 
@@ -152,7 +152,7 @@ class _TerminalChat:
         if self._view.shown_question is None or self._view.shown_question[0] != question.request:
             return  # the answer was for one that has ended since
         if early and line.startswith(early):
-            self._view.hint(f"not sent, it was typed before the question came: {clean(line)}")
+            self._view.hint(f"not sent, because you typed it before the question appeared: {clean(line)}")
             return
         try:
             answer = question.take(line)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from acpctl.chat.chat_text import plan_lines, stop_text, tool_mark
 from acpctl.chat.word_wrap import WrappedText
-from acpctl.quantities import plural
 from acpctl.text import clean, clean_lines, exceeds, prefix, truncate, width
 from acpctl.times import duration
 
@@ -116,7 +115,7 @@ class TerminalView:
 
     def queued(self, position: int) -> None:
         """Show it as a hint."""
-        self.hint(f"queued: {plural(position, 'turn')} before it")
+        self.hint(f"queued, {position} ahead")
 
     def request_failed(self, method: str, error: CliError) -> None:
         """Show the error."""

@@ -33,9 +33,11 @@ def run(
     *,
     thread: Annotated[
         str | None,
-        typer.Option(metavar="THREAD", help="Only what is about this thread.", autocompletion=complete_thread),
+        typer.Option(metavar="THREAD", help="Only entries about this thread.", autocompletion=complete_thread),
     ] = None,
-    lines: Annotated[int, typer.Option("-n", "--lines", min=1, metavar="N", help="So many entries, the latest.")] = 50,
+    lines: Annotated[
+        int, typer.Option("-n", "--lines", min=1, metavar="N", help="How many of the latest entries to show.")
+    ] = 50,
     output: OutputFormat = "table",
 ) -> int:
     """Show who did what.

@@ -44,18 +44,18 @@ def run(
         str | None,
         typer.Argument(
             metavar="[THREAD]",
-            help="A local thread, new or not. [default: a new one]",
+            help="A local thread, new or existing. [default: a new one]",
             autocompletion=complete_thread,
         ),
     ] = None,
     *,
-    agent: Annotated[str | None, typer.Option(metavar="NAME", help="Which agent, where the thread is new.")] = None,
+    agent: Annotated[str | None, typer.Option(metavar="NAME", help="Which agent to use, if the thread is new.")] = None,
     resume: Annotated[
         str | None,
         typer.Option(
             metavar="[ID]",
-            help="Take up a conversation that the agent knows for the thread's folder, also one that was begun "
-            "elsewhere on this machine. Without ID, and after THREAD, a list is shown to pick from.",
+            help="Resume a conversation that the agent has in the thread's folder, even one started outside acpbot. "
+            "Without ID, and after THREAD, pick from a list.",
         ),
     ] = None,
     temporary: Annotated[
@@ -69,7 +69,7 @@ def run(
         connection.require("chat.open", "chat")
         terminal = sys.stdin is not None and sys.stdin.isatty() and options.out.terminal
         if resume is not None:
-            connection.require("chat.conversations", "take up a conversation")
+            connection.require("chat.conversations", "resume a conversation")
         if resume == "":
             if not terminal:
                 raise CliError(
@@ -77,7 +77,7 @@ def run(
                 )
             resume = _pick(options, connection, name, agent)
             if resume is None:
-                options.out.note("nothing was taken up")
+                options.out.note("nothing was resumed")
                 return FAILED
         if terminal:
             from acpctl.chat.terminal_chat import run_terminal_chat  # noqa: PLC0415 - prompt_toolkit loads slowly

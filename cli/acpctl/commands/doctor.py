@@ -19,8 +19,8 @@ from acpctl.times import duration
 
 _DENIED: Final = "permission denied"
 _STATE_ADVICE: Final = {
-    "starting": "it takes turns soon; ask again",
-    "draining": "it takes no new turns; `acpctl drain --off` ends that, where no stop is under way",
+    "starting": "it is still starting; try again soon",
+    "draining": "it takes no new turns; `acpctl drain --off` ends that, unless it is stopping",
     "stopping": "it is about to end",
 }
 
@@ -39,7 +39,7 @@ class Finding(NamedTuple):
 
 
 def run(context: typer.Context, *, output: OutputFormat = "table") -> int:
-    """Find out why something does not work.
+    """Find out why something doesn't work.
 
     Looks at everything between acpctl and a working acpbot, and says what to do.
     """
@@ -123,13 +123,15 @@ def _check_daemon(connection: client.DaemonConnection, findings: list[Finding]) 
         )
     )
     admin = connection.access == "admin"
-    advice = "you can look, not change; run acpctl as root or acpbot's user, or be named in [management] admin_users"
+    advice = "your access is read-only; run acpctl as root or acpbot's user, or be named in [management] admin_users"
     findings.append(
         Finding("access", ok=admin or None, detail=connection.access or "none", advice="" if admin else advice)
     )
     same = connection.version == __version__
     detail = f"acpctl {__version__}, acpbot {connection.version}"
-    findings.append(Finding("versions", ok=same, detail=detail, advice="" if same else "install the same of both"))
+    findings.append(
+        Finding("versions", ok=same, detail=detail, advice="" if same else "install the same version of both")
+    )
     try:
         _check_health(connection.call("health.get"), findings)
         rows = connection.parse_rows(connection.call("sessions.list"), "sessions", "sessions.list")
@@ -209,5 +211,5 @@ def _summary(findings: list[Finding]) -> Finding:
     warned = sum(finding.ok is None and finding.level == "warning" for finding in findings)
     passed = sum(finding.ok is True for finding in findings)
     detail = f"{passed} ok, {plural(warned, 'warning')}, {failed} failed"
-    advice = "begin with the first line that failed" if failed else ""
+    advice = "start with the first line that failed" if failed else ""
     return Finding("summary", ok=not failed, detail=detail, advice=advice)

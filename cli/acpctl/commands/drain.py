@@ -19,16 +19,16 @@ _MAX_DEADLINE: Final = 86_400.0  # seconds: a day
 def run(
     context: typer.Context,
     *,
-    off: Annotated[bool, typer.Option("--off", help="Take turns again.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Until no turn runs and none is queued.")] = False,
+    off: Annotated[bool, typer.Option("--off", help="Take new turns again.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Return once no turn is running or queued.")] = False,
     deadline: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Running turns are cancelled after that time.")
+        float | None, typer.Option(metavar="SECONDS", help="Cancel the turns that still run after this time.")
     ] = None,
     output: OutputFormat = "table",
 ) -> int:
-    """Take no new turns, let running ones end.
+    """Take no new turns, and let running ones finish.
 
-    The daemon runs on; --off takes turns again.
+    The daemon keeps running; --off takes new turns again.
     """
     if off and (wait or deadline is not None):
         raise CliError("cannot wait for the end of a drain that --off ends: leave out --wait and --deadline", USAGE)

@@ -1,4 +1,4 @@
-"""`acpctl events`: what matters of sessions and of acpbot, a line each: what was lately, then live."""
+"""`acpctl events`: what matters of sessions and of acpbot, a line each: the latest ones first, then live."""
 
 from typing import Annotated, Any, Final
 
@@ -19,7 +19,7 @@ _WORDS: Final = {  # by kind: what is shown, and its style
     "session_started": ("started", "green"),
     "session_ended": ("ended", ""),
     "session_stuck": ("stuck", "alert"),
-    "drain_started": ("drain begun", "yellow"),
+    "drain_started": ("drain started", "yellow"),
     "drain_ended": ("drain ended", "yellow"),
     "config_reloaded": ("reloaded", ""),
     "config_refused": ("config refused", "alert"),
@@ -34,7 +34,7 @@ def run(
     context: typer.Context,
     *,
     since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="From then on: 10m, 2h, 3d ago, or RFC 3339.")
+        str | None, typer.Option(metavar="TIME", help="Show events since then: 10m, 2h, 3d ago, or RFC 3339.")
     ] = None,
     lines: Annotated[
         int | None,
@@ -44,15 +44,15 @@ def run(
             min=0,
             max=_MOST,
             metavar="N",
-            help="So many of what was before. [default: 20, or all since]",
+            help="How many earlier events to show. [default: 20, or all since]",
         ),
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow/--no-follow", "-f", help="Go on, until Ctrl-C.")] = True,
+    follow: Annotated[bool, typer.Option("--follow/--no-follow", "-f", help="Keep following until Ctrl-C.")] = True,
     output: OutputFormat = "table",
 ) -> int:
     """Show what matters, as it happens.
 
-    Starts and ends of sessions with their reasons, stuck turns, drains, reloads: what was lately, then live.
+    Starts and ends of sessions with their reasons, stuck turns, drains, reloads: the latest ones first, then live.
     """
     count = (_LATELY if since is None else _MOST) if lines is None else lines
     params: dict[str, Any] = {"limit": max(count, 1), "follow": follow}

@@ -20,7 +20,7 @@ def run(
     context: typer.Context,
     thread: ThreadArguments = None,
     *,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; takes exact ids only.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask; takes exact ids only.")] = False,
     output: OutputFormat = "table",
 ) -> int:
     """Forget the conversations of suspended threads.
@@ -43,7 +43,7 @@ def run(
         for line in out.err.table(*session_table(rows, out.err)):
             out.note(line)
         what = "this conversation" if len(rows) == 1 else f"these {plural(len(rows), 'conversation')}"
-        folder = "the folder goes too where [pool] remove_workspace is set"
+        folder = "the folder is deleted too if [pool] remove_workspace is set"
         if ask(f"Forget {what}? ({folder}) [y/N] ", out, interrupted="nothing was forgotten").lower() not in {
             "y",
             "yes",

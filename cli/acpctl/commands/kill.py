@@ -18,7 +18,7 @@ from acpctl.text import clean
 from acpctl.thread_refs import ThreadRef, fetch_session, parse_thread
 from acpctl.times import precise_duration
 
-EPILOG = "Without a terminal: --yes with exact ids, or --all --yes --expect N, which ends all only if they are N."
+EPILOG = "Without a terminal: --yes with exact ids, or --all --yes --expect N, which ends all only if there are N."
 
 _MAX_GRACE: Final = 300.0  # seconds
 _ASSUMED_GRACE: Final = 30.0  # seconds: acpctl cannot read the daemon's own setting, whose default is 5
@@ -41,23 +41,25 @@ def run(
     context: typer.Context,
     thread: ThreadArguments = None,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="Every session that runs.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; takes exact ids only.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every running session.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask; takes exact ids only.")] = False,
     expect: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="With --all --yes: how many sessions there are.")
+        int | None, typer.Option(min=0, metavar="N", help="With --all --yes: how many sessions you expect.")
     ] = None,
     grace: Annotated[
         float | None,
-        typer.Option(metavar="SECONDS", help="For the polite steps, 0 to 300. [default: as acpbot is configured]"),
+        typer.Option(
+            metavar="SECONDS", help="How long a session may take to stop by itself, 0 to 300. [default: as configured]"
+        ),
     ] = None,
     forget: Annotated[
-        bool, typer.Option("--forget", help="Forget the conversation; the agent deletes it too.")
+        bool, typer.Option("--forget", help="Also forget the conversation; the agent deletes it too.")
     ] = False,
     output: OutputFormat = "table",
 ) -> int:
     """End sessions, and all that they started.
 
-    Shows what will end and asks; afterwards it tells how far it had to go, and what is left.
+    Shows what will end and asks first; then says how far it had to go, and what is left.
     """
     _check_usage(thread or [], everything=everything, yes=yes, expect=expect, grace=grace)
     refs = list(map(parse_thread, thread or []))
@@ -92,7 +94,7 @@ def kill_selected(options: GlobalOptions, row: Row) -> None:
         with options.connect() as connection:
             now = fetch_session(connection, ThreadRef(row["thread_id"], row["thread_id"], exact=True))
         if now.get("session_id") != row.get("session_id"):
-            out.note(f"{clean(row['thread_id'])} has another session now, or none; nothing was ended")
+            out.note(f"{clean(row['thread_id'])} has a different session now, or none; nothing was ended")
         elif confirm_sessions([now], out):
             _end(options, [now], grace=None, forget=False, output="table")
         else:
@@ -149,7 +151,7 @@ def _named_sessions(connection: DaemonConnection, refs: list[ThreadRef], *, exac
             advice = f"--yes takes exact ids only, and this one is {thread}"
             problems.append(CliError(f"cannot end {clean(ref.argument)} without asking: {advice}", USAGE))
         elif row.get("session_id") is None:
-            advice = "no process runs for it, its next message starts one"
+            advice = "no process runs for it; its next message starts one"
             problems.append(CliError(f"cannot end {thread}: it is {clean(row.get('state'))}; {advice}", NOT_FOUND))
         found[row["thread_id"]] = row
     if problems:
@@ -166,7 +168,7 @@ def _end(options: GlobalOptions, rows: list[Row], *, grace: float | None, forget
     if forget:
         settings["forget"] = True
     if not targets and output != "json":
-        out.note("no sessions: there is nothing to end")
+        out.note("no sessions to end")
         return DONE
     results: list[Row] = []
     strays: int | None = None

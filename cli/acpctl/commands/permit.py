@@ -25,13 +25,13 @@ def run(
         str | None, typer.Argument(metavar="[OPTION]", help="One of the request's options, by its id or its kind.")
     ] = None,
     *,
-    allow: Annotated[bool, typer.Option("--allow", help="Allow it, once.")] = False,
-    reject: Annotated[bool, typer.Option("--reject", help="Reject it, once.")] = False,
+    allow: Annotated[bool, typer.Option("--allow", help="Allow it once.")] = False,
+    reject: Annotated[bool, typer.Option("--reject", help="Reject it once.")] = False,
     output: OutputFormat = "table",
 ) -> int:
     """Answer the open permission request of a thread.
 
-    Shows all of it and asks. The thread reads that an admin has answered.
+    Shows all of it and asks. The thread is told that an admin answered.
     """
     if allow + reject + (option is not None) > 1:
         raise CliError("cannot answer twice: give one of --allow, --reject and OPTION", USAGE)
@@ -95,7 +95,7 @@ def _ask(offered: list[Option], out: Output) -> Option | None:
     """The option that the user chooses by its number, id or kind; ``None`` for anything else."""
     for number, one in enumerate(offered, 1):
         out.note(f"  {number}  {_words(one)}: {clean(one.get('name'))}")
-    typed = ask("Answer by a number [none]: ", out, interrupted="nothing was answered").lower()
+    typed = ask("Answer with a number [none]: ", out, interrupted="nothing was answered").lower()
     for number, one in enumerate(offered, 1):
         if typed and typed in {str(number), clean(one.get("option_id")).lower(), clean(one.get("kind")).lower()}:
             return one

@@ -14,7 +14,7 @@ EPILOG = "A file that cannot be used changes nothing, and exits with 1."
 def run(context: typer.Context, *, output: OutputFormat = "table") -> int:
     """Have acpbot read its configuration again.
 
-    Waits, and prints what holds now and what needs a restart.
+    Waits, and prints what changed and what needs a restart.
     """
     options = global_options(context)
     out = options.out

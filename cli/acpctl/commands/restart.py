@@ -25,12 +25,12 @@ def run(
     context: typer.Context,
     thread: ThreadArguments = None,
     *,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; takes exact ids only.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask; takes exact ids only.")] = False,
     output: OutputFormat = "table",
 ) -> int:
     """End sessions and start the next ones at once.
 
-    The conversation goes on, and what waits is kept. Asks where a turn runs, which ends.
+    The conversation goes on, and queued messages are kept. Asks first if a turn is running, because it ends.
     """
     return end_and_keep(global_options(context), "restart", thread or [], yes=yes, output=output)
 
@@ -57,7 +57,7 @@ def end_and_keep(options: GlobalOptions, verb: str, threads: list[str], *, yes: 
 def _not_running(row: Row) -> str:
     if row.get("session_id") is not None:
         return ""
-    return f"it is {clean(row.get('state'))}; no process runs for it, its next message starts one"
+    return f"it is {clean(row.get('state'))}; no process runs for it; its next message starts one"
 
 
 def _end(options: GlobalOptions, verb: str, rows: list[Row], output: str) -> int:

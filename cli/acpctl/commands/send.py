@@ -37,10 +37,10 @@ def run(
     ] = None,
     *,
     channel: Annotated[
-        str | None, typer.Option(metavar="ID", help="Begin a thread in this Discord channel, in place of THREAD.")
+        str | None, typer.Option(metavar="ID", help="Start a thread in this Discord channel instead.")
     ] = None,
     agent: Annotated[
-        str | None, typer.Option(metavar="NAME", help="For a conversation that begins with this prompt.")
+        str | None, typer.Option(metavar="NAME", help="The agent, if this prompt starts a conversation.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Print the answer, and return when it is complete.")] = False,
     allow: Annotated[
@@ -50,7 +50,7 @@ def run(
 ) -> int:
     """Send a prompt into any thread.
 
-    The thread shows it as an admin's, and the answer below it.
+    The thread shows that an admin sent it, with the answer below.
     """
     given = list(words or [])
     target = _target(given, channel)
@@ -203,13 +203,13 @@ class _Turn:
         self._note_break()
         what = clean(event.get("action") or event.get("title"))
         if not self._allow:
-            self._out.note(f"permission wanted: {what}; answer it with `acpctl permit {self._thread}`", "yellow")
+            self._out.note(f"permission needed: {what}; answer it with `acpctl permit {self._thread}`", "yellow")
             return
         options = {clean(one.get("kind")): one for one in reversed(objects(event.get("options")))}
         allowed = options.get("allow_once") or options.get("allow_always")
         chosen = allowed or options.get("reject_once") or options.get("reject_always")
         if chosen is None:
-            self._out.note(f"permission wanted, and there is no answer to give: {what}", "yellow")
+            self._out.note(f"permission needed, and there is no answer to give: {what}", "yellow")
             return
         why = "" if allowed else f": {clean(event.get('withheld')) or 'the agent offers no way to allow it'}"
         self._out.note(f"{'allowed' if allowed else 'rejected'}: {what}{why}", "yellow")

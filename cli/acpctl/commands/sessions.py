@@ -30,7 +30,7 @@ def run(
     owner: Annotated[str | None, typer.Option(metavar="ID", help="Only those of this owner.")] = None,
     older_than: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Only threads that began before it: 10m, 2h, 3d ago, or RFC 3339."),
+        typer.Option(metavar="TIME", help="Only threads older than this: 10m, 2h, 3d, or an RFC 3339 time."),
     ] = None,
     sort: Annotated[
         SortKey,
@@ -45,7 +45,7 @@ def run(
     ] = "table",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Thread ids only, one a line.")] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Go on: redraw on a terminal, else one JSON object a line.")
+        bool, typer.Option("--watch", help="Keep watching: redraw on a terminal, else print one JSON object a line.")
     ] = False,
 ) -> int:
     """Show the sessions, one row each."""
@@ -104,7 +104,7 @@ def _nothing(params: dict[str, Any], suspended: object, older_than: str | None) 
     """What is said in place of an empty table."""
     state, found = params.get("state"), 0 if params.get("suspended") else whole_number(suspended)
     if params.keys() - {"state", "suspended"} or older_than is not None:
-        return f"no session fits; {found:,} suspended (--all)" if found and not state else "no session fits"
+        return f"no session matches; {found:,} suspended (--all)" if found and not state else "no session matches"
     return f"no session is {state}" if state else none_run(found)
 
 

@@ -29,10 +29,10 @@ def run(
     *,
     output: OutputFormat = "table",
     lines: Annotated[
-        int, typer.Option("-n", "--lines", min=0, metavar="N", help="Lines of the agent's stderr.")
+        int, typer.Option("-n", "--lines", min=0, metavar="N", help="How many lines of the agent's stderr to show.")
     ] = _STDERR_LINES,
 ) -> int:
-    """Show one session whole.
+    """Show everything about one session.
 
     What it does, its tool calls, its processes, the end of its stderr.
     """

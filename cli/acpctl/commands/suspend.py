@@ -12,11 +12,11 @@ def run(
     context: typer.Context,
     thread: ThreadArguments = None,
     *,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; takes exact ids only.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask; takes exact ids only.")] = False,
     output: OutputFormat = "table",
 ) -> int:
     """End sessions and keep their conversations.
 
-    The thread's next message resumes its conversation. Asks where a turn runs or waits, which ends too.
+    The thread's next message resumes its conversation. Asks first if a turn is running or waiting, because it ends too.
     """
     return end_and_keep(global_options(context), "suspend", thread or [], yes=yes, output=output)

@@ -31,12 +31,12 @@ def run(
     thread: ThreadArguments = None,
     *,
     since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Of what was before, from then on: 10m, 2h ago, or RFC 3339.")
+        str | None, typer.Option(metavar="TIME", help="Show lines since then: 10m, 2h ago, or RFC 3339.")
     ] = None,
     lines: Annotated[
-        int | None, typer.Option("-n", "--lines", min=0, max=1000, metavar="N", help="Of what was before.")
+        int | None, typer.Option("-n", "--lines", min=0, max=1000, metavar="N", help="How many earlier lines to show.")
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow/--no-follow", "-f", help="Go on, until Ctrl-C.")] = True,
+    follow: Annotated[bool, typer.Option("--follow/--no-follow", "-f", help="Keep following until Ctrl-C.")] = True,
     output: OutputFormat = "table",
 ) -> int:
     """Follow what sessions say and do.

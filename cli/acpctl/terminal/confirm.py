@@ -55,9 +55,9 @@ def _doing(row: Row) -> list[str]:
     if state not in IN_TURN:
         return []
     if state == "waiting":
-        return [f"it waits for an answer: {clean(row.get('waiting_for')) or title or 'a permission'}"]
+        return [f"waiting for an answer: {clean(row.get('waiting_for')) or title or 'a permission'}"]
     quiet = f", silent for {silent}" if state == "stuck" else ""
-    return [f"running tool: {turn} {title}{quiet}" if title else f"a turn runs for {turn}, without a tool{quiet}"]
+    return [f"running tool: {turn} {title}{quiet}" if title else f"a turn has run for {turn}, without a tool{quiet}"]
 
 
 def confirm_count(rows: Sequence[Row], out: Output) -> bool:

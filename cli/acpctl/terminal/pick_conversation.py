@@ -27,12 +27,12 @@ def pick_conversation(answer: dict[str, Any], thread: str, out: Output, columns:
     if not found:
         own = cwd.rpartition("/")[2] == thread
         why = "; each thread has a folder of its own: see workspace_mode and working_dir in config.toml" if own else ""
-        raise CliError(f"cannot take up a conversation: the agent {agent} knows no other one in {cwd}{why}", NOT_FOUND)
+        raise CliError(f"cannot resume a conversation: the agent {agent} has no other one in {cwd}{why}", NOT_FOUND)
     out.note(f"conversations of {agent} in {cwd}:")
     for number, one in enumerate(found, 1):
         out.note(_line(number, len(found), one, columns))
     if answer.get("more") is True:
-        out.note("There are more; `acpctl chat --resume ID` takes up any of them.", "dim")
+        out.note("There are more; `acpctl chat --resume ID` resumes any of them.", "dim")
     while True:
         out.note(f"Which one? [1-{len(found)}, Enter for none] ", "bold", end="")
         typed = sys.stdin.readline()

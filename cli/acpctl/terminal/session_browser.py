@@ -94,7 +94,7 @@ class _Browser:
         found = f"  /{self._view.filter}" if self._view.filter or self._view.typing else ""
         lines = [self._fit(self._parts.head(rows) + found), ""]
         if not rows:
-            return [*lines, "no session fits the filter" if found else self._parts.empty], self._footer(_HELP)
+            return [*lines, "no session matches the filter" if found else self._parts.empty], self._footer(_HELP)
         header, *table = self._parts.table(rows if len(rows) <= _MEASURED else shown)
         table = table[self._view.first : self._view.first + height] if len(rows) <= _MEASURED else table
         for row, line in zip(shown, table, strict=False):

@@ -62,7 +62,7 @@ def test_where_all_channels_are_allowed_hidden_ones_are_no_problem():
 def test_where_not_every_server_is_looked_at_nothing_is_said_of_channels_that_were_not_found():
     settings = DiscordSettings(bot_token="t", allowed_channels=("4", "5"))
     found = list(report(settings, [Server("home", [Place("4", "a", 0, ALL)])], "9", more=3))
-    assert found == [(True, "the bot is in home and 3 more, which this does not look at"), (True, "#a in home: ok")]
+    assert found == [(True, "the bot is in home and 3 more, which this doesn't check"), (True, "#a in home: ok")]
 
 
 def test_channels_in_which_nothing_can_be_opened_are_named():

@@ -261,7 +261,7 @@ async def test_a_session_id_that_could_be_a_path_is_refused(runner, session_id):
 
 async def test_a_session_is_launched_once(runner):
     await runner.sh("read _", session_id="one")
-    with pytest.raises(ValueError, match="it is there already"):
+    with pytest.raises(ValueError, match="it is already registered"):
         await runner.sh("read _", session_id="one")
 
 

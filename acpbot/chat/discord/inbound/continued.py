@@ -34,7 +34,7 @@ log = get_logger(__name__)
 
 ALREADY: Final = "Somebody already pressed this."
 RESTARTING: Final = "I'm restarting. Press again once I'm back."
-FORGOTTEN: Final = "I have forgotten this conversation, so there is nothing to continue."
+FORGOTTEN: Final = "This conversation was reset, so there's nothing to continue."
 _PRESSED_MOST: Final = 1000
 
 

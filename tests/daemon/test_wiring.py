@@ -29,6 +29,7 @@ DEFAULTS |= {
     "TaskSet.on_crash",  # given for each task, or the task's end is its owner's to see
     "Store.database",  # in Store.open; a pool or an outbox without a store is one of a test or of a tool
     "Conversations.new_message",  # a plain class
+    "Conversations.attaches_files",  # a fact of a platform
     "Post.nonce",  # a new one
     "PendingMessage.missed",  # a fact of a message
 }

@@ -127,7 +127,9 @@ async def test_after_a_start_a_thread_of_a_removed_agent_names_the_way_out(harne
     await harness.pool.suspend("1001", harness.row("1001").session_id)
     thread = harness.pool.thread("1001")
     thread.agent = "removed"
-    with pytest.raises(AgentRemoved, match=r"^cannot use agent 'removed' of 1001: .*choose demo by /agent") as refused:
+    with pytest.raises(
+        AgentRemoved, match=r"^cannot use agent 'removed' of 1001: .*choose demo with /agent"
+    ) as refused:
         harness.send("1001", "say b")
     assert refused.value.agent == "removed"
     assert harness.pool.removed_agents() == {"removed": 1}

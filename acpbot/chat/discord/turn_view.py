@@ -247,8 +247,9 @@ class DiscordTurnView:
             self._live = live
             self._queue.watchers.append(self._posted)
 
-    def _posted(self, _post: Post) -> None:
-        if not self._is_posting and self._live is not None:
+    def _posted(self, post: Post) -> None:
+        is_passing = post.on_restart == "retract"  # a note that a message waits, which goes when its turn begins
+        if not (self._is_posting or is_passing) and self._live is not None:
             self._live.close_here()
 
     def _unfollow(self) -> None:

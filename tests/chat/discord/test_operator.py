@@ -94,7 +94,7 @@ async def test_an_operator_begins_a_thread_in_a_channel_and_people_go_on_there(t
 async def test_a_thread_is_begun_only_where_people_can_use_the_bot(tmp_path):
     async with staged(tmp_path, allow_all_channels=False, allowed_channels=("1",)) as scene:
         desk = Desk(scene)
-        with pytest.raises(InvalidParams, match="people may not use the bot there"):
+        with pytest.raises(InvalidParams, match="nobody can use the bot there"):
             await desk.begin(str(scene.channel.id), "say hello")
         with pytest.raises(NotFound, match="sees no channel"):
             await desk.begin("12345", "say hello")
@@ -154,7 +154,7 @@ async def test_suspend_restart_and_forget_say_so_in_the_thread(tmp_path):
         await scene.says(thread, "An admin restarted this session.")
         assert await desk.actions.restart(name, first) == ("conflict", second)
         assert await desk.actions.suspend(name, second) == "ended"
-        await scene.says(thread, "This session was closed. Send a message to carry on where you left off.")
+        await scene.says(thread, "An admin closed this session. Send a message to carry on where you left off.")
         desk.actions.forget(name)
         await scene.says(thread, "An admin made me forget this conversation. Your next message starts a new one.")
         with pytest.raises(NotFound):

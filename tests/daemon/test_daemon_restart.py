@@ -17,6 +17,7 @@ from acpbot.storage.records import TurnRecord
 from acpbot.storage.store import Store
 from tests.daemon.test_daemon_discord import config
 from tests.fakes.daemon import DEMO_AGENT, DaemonProcess, marked_processes
+from tests.fakes.discord.rest import TYPING
 from tests.fakes.discord.server import DiscordServer
 from tests.support.pool_restarts import rows
 
@@ -217,6 +218,8 @@ async def test_the_stop_button_of_an_interrupted_answer_is_removed_and_its_text_
     async with town.daemon() as daemon:
         thread = await town.opens("say begun; stall 60")
         answer = await town.server.wait_for_message(thread, lambda one: one.buttons)
+        # The next sign that it is typing comes after the daemon knows that its message is there.
+        await town.server.wait_for(lambda: len(town.server.requests_to("POST", TYPING)) > 1, what="typing again")
         await town.kill(daemon)
     async with town.daemon():
         await town.says(thread, f"{INTERRUPTED} {AGAIN}")

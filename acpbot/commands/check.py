@@ -8,9 +8,11 @@ import re
 import shlex
 import tempfile
 import time
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo
 
 from acpbot.acp import mcp
 from acpbot.commands.check_online import try_token
@@ -101,9 +103,19 @@ async def _check(
     finally:
         await launcher.aclose()
     results += [_check_folder(channel_id, channel, say) for channel_id, channel in _channels(settings)]
+    for line in _next_runs(settings, time.time()):
+        say(line)
     if online:
         results.append(await try_token(settings, say))
     return results
+
+
+def _next_runs(settings: Settings, now: float) -> Iterator[str]:
+    """When each entry of ``[[schedule]]`` runs next, in its own time zone."""
+    for number, entry in enumerate(settings.schedule, 1):
+        following = datetime.fromtimestamp(next(entry.times_after(now)), ZoneInfo(entry.timezone))
+        place = f"channel {entry.channel}" if entry.thread is None else f"thread {entry.thread}"
+        yield operator_line(f"schedule {number}: next at {following:%Y-%m-%d %H:%M} ({entry.timezone}) in {place}")
 
 
 def _channels(settings: Settings) -> list[tuple[str, ChannelSettings]]:

@@ -17,6 +17,7 @@ from msgspec import Meta, Struct, field, structs
 
 from acpbot.config import field_types as ft
 from acpbot.config.mcp_servers import McpServer, mcp_server
+from acpbot.config.schedules import ScheduleSettings  # noqa: TC001 - msgspec resolves the annotation when it runs
 
 _ONCE = {"uniqueItems": True}
 
@@ -361,6 +362,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     store: StoreSettings
     log: LogSettings = field(default_factory=LogSettings)
     shutdown: ShutdownSettings = field(default_factory=ShutdownSettings)
+    schedule: tuple[ScheduleSettings, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
@@ -389,7 +391,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 # Every table by its name, so that an error can name the table that a misplaced key belongs to; [agents.NAME] has the
-# keys of [agent], and each channel has a table in the place of ID.
+# keys of [agent], and each channel has a table in the place of ID. [[schedule]] is a list of tables.
 TABLES: Mapping[str, type[Struct]] = {
     "discord": DiscordSettings,
     "discord.channels.ID": ChannelSettings,
@@ -416,3 +418,8 @@ def agent_table(name: str) -> str:
 def channel_table(channel_id: str) -> str:
     """The name of a channel's table."""
     return f'discord.channels."{channel_id}"'
+
+
+def schedule_table(number: int) -> str:
+    """How an error names an entry of ``[[schedule]]``; the first has the number 1."""
+    return f"schedule {number}"

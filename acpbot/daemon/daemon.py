@@ -21,6 +21,7 @@ from acpbot.daemon import descriptors, health
 from acpbot.daemon.drain import Drain
 from acpbot.daemon.loop_metrics import LoopLag, rss_bytes
 from acpbot.daemon.reload import Reload, Reloaded
+from acpbot.daemon.schedule import Scheduler
 from acpbot.daemon.stop_signals import StopSignals
 from acpbot.daemon.systemd import ServiceManager, SystemdWatchdog, watchdog_interval
 from acpbot.errors import AcpbotError, Conflict, StartError, internal_error
@@ -93,6 +94,7 @@ class Daemon:
         self._discord: DiscordChat | None = None
         self._socket_watch: SocketWatch | None = None
         self._metrics: Metrics | None = None
+        self._scheduler: Scheduler | None = None
 
     async def run(self, *, stop_at_eof: bool = False) -> None:
         """Start, serve, drain, and stop. ``stop_at_eof``: stop when stdin closes.
@@ -233,6 +235,11 @@ class Daemon:
         self._start_task("security", partial(_every, SECURITY_SECONDS, look))
         if settings.discord is not None:
             self._start_discord(pool, operator, stack)
+        scheduler = self._scheduler = Scheduler(
+            settings.schedule, operator=operator, store=store, events=pool.events, wall=time.time
+        )
+        stack.push_async_callback(scheduler.close)
+        self._start_task("schedule", partial(_every, TICK_SECONDS, scheduler.tick))
         store.clear_restored()
         return pool, drain, address
 
@@ -356,6 +363,8 @@ class Daemon:
             self._pool.reconfigure(settings)
         if self._discord is not None:
             self._discord.reconfigure(settings)
+        if self._scheduler is not None:
+            self._scheduler.replace(settings.schedule)
 
     # Health.
 

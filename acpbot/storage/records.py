@@ -156,7 +156,10 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class RestoredState(msgspec.Struct):
-    """What an earlier daemon stored. ``seen`` and ``read_up_to`` are by platform: see :meth:`Store.read_up_to`."""
+    """What an earlier daemon stored. ``seen`` and ``read_up_to`` are by platform: see :meth:`Store.read_up_to`.
+
+    ``schedules``: up to which time (Unix, seconds) the runs of each entry of ``[[schedule]]`` are dealt with.
+    """
 
     threads: list[ThreadRecord] = []
     known_threads: list[KnownThread] = []
@@ -167,6 +170,7 @@ class RestoredState(msgspec.Struct):
     events: list[EventRecord] = []
     seen: dict[str, set[int]] = {}
     read_up_to: dict[str, int] = {}
+    schedules: dict[str, float] = {}
 
 
 class AuditEntry(msgspec.Struct, frozen=True):

@@ -125,6 +125,7 @@ MIGRATIONS: Final = (
     ) STRICT;
     """,
     "ALTER TABLE processes ADD COLUMN thread_id TEXT;",
+    "CREATE TABLE schedules (key TEXT PRIMARY KEY, handled_at REAL NOT NULL) STRICT, WITHOUT ROWID;",
 )
 
 _CHOSEN: Final = msgspec.json.Decoder(dict[str, str])
@@ -337,6 +338,14 @@ class Store:
 
     # Audit.
 
+    def schedule_handled(self, key: str, time: float) -> None:
+        """The runs of this entry of ``[[schedule]]`` up to ``time`` are dealt with."""
+        self._write("INSERT OR REPLACE INTO schedules VALUES (?, ?)", key, time)
+
+    def forget_schedule(self, key: str) -> None:
+        """The configuration has this entry no more."""
+        self._write("DELETE FROM schedules WHERE key = ?", key)
+
     def audited(self, uid: int | None, pid: int | None, method: str, target: str, outcome: str) -> None:
         """Who did what; the last rows of each kind are kept (``AUDIT_MOST``). ``uid`` ``None``: acpbot by itself."""
         kind = "denied" if outcome == DENIED else "automatic" if uid is None else "done"
@@ -420,5 +429,6 @@ def _restored(database: Database) -> RestoredState:
         state.processes.append(ProcessRecord(*row))
     for platform, message_id in database.read("SELECT platform, message_id FROM seen"):
         state.seen.setdefault(platform, set()).add(message_id)
+    state.schedules = dict(database.read("SELECT key, handled_at FROM schedules"))
     state.read_up_to = dict(database.read("SELECT platform, message_id FROM marks"))
     return state

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from acpbot.chat.operator import OperatorActions
 from acpbot.config.schedules import ScheduleSettings
 from acpbot.daemon.schedule import LATE_SECONDS, RETRY_SECONDS, Scheduler
 from acpbot.errors import Conflict, NotFound
@@ -16,6 +15,8 @@ from acpbot.storage.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from acpbot.chat.operator import OperatorActions
 
 NINE = datetime(2026, 3, 2, 9, tzinfo=UTC).timestamp()
 HOUR = 3600.0

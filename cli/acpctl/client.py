@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import select
 import socket
 import time
@@ -37,15 +38,24 @@ class DaemonConnection:
     """One connection to the daemon. Not thread-safe. Keeps notifications until :meth:`receive` is called.
 
     Connects at once and reads the daemon's hello; ``timeout`` seconds limit this and the first exchange, and each later
-    one. ``access``: ``admin`` or ``read``, as the daemon says. ``clock``: monotonic seconds. Raises ``CliError``: exit
+    one. ``access``: ``admin`` or ``read``, as the daemon says. ``reader``: the descriptor of a pipe whose reader
+    :meth:`receive` watches. ``clock``: monotonic seconds. Raises ``CliError``: exit
     6 where acpbot is not at ``path`` or speaks another protocol version, 4 where it denies access, 7 after ``timeout``.
     """
 
-    def __init__(self, path: str, timeout: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        path: str,
+        timeout: float,
+        *,
+        reader: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.path = path
         self.hello: Message = {}
         self._timeout = timeout
         self._clock = clock
+        self._reader = reader
         self._deadline = clock() + timeout
         self._exchange_over = False
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -226,14 +236,26 @@ class DaemonConnection:
     def receive(self, seconds: float | None = None) -> list[Message]:
         """All messages that have come; waits at most ``seconds`` (``None``: for ever) for the first one.
 
-        Raises ``CliError`` (exit 6) where the daemon has closed the connection.
+        Raises ``CliError`` (exit 6) where the daemon has closed the connection, ``BrokenPipeError`` where nobody reads
+        the pipe at ``reader`` any more.
         """
         messages = self._buffered()
-        while not messages and select.select([self._socket], [], [], seconds)[0]:
+        while not messages and self._readable(seconds):
             if not self._fill_buffer():
                 raise self._closed()
             messages = self._buffered()
         return messages
+
+    def _readable(self, seconds: float | None) -> bool:
+        """Whether the daemon sends something within ``seconds``, or ends the connection."""
+        waiting = select.poll()
+        waiting.register(self._socket, select.POLLIN)
+        if self._reader is not None:
+            waiting.register(self._reader, 0)  # poll(2): POLLERR comes unasked, once a pipe has no reader
+        ready = waiting.poll(None if seconds is None else max(0, math.ceil(seconds * 1000)))
+        if any(descriptor == self._reader for descriptor, _ in ready):
+            raise BrokenPipeError
+        return bool(ready)
 
     def _buffered(self) -> list[Message]:
         """The messages that are read already."""

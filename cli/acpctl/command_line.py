@@ -153,7 +153,7 @@ def run(arguments: list[str], *, system_path: str = SYSTEM_PATH) -> int:
     except typer.Abort:
         write_problem("cannot go on: the input ended")
         return FAILED
-    except BrokenPipeError:  # nobody reads the help any more
+    except BrokenPipeError:  # nobody reads stdout any more
         redirect_to_null(sys.stdout)
         return DONE
     except Exception as error:  # noqa: BLE001 - broad: no traceback may reach the terminal; the line says where the defect is

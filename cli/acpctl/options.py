@@ -10,6 +10,7 @@ from acpctl import client, socket_paths
 from acpctl.errors import CliError
 from acpctl.exit_codes import USAGE
 from acpctl.render.output import Output
+from acpctl.standard_streams import stdout_pipe
 from acpctl.text import clean
 from acpctl.thread_completion import complete_thread
 from acpctl.times import moment
@@ -49,10 +50,13 @@ class GlobalOptions(NamedTuple):
     out: Output
     system_path: str = socket_paths.SYSTEM_PATH
 
-    def connect(self) -> client.DaemonConnection:
-        """Connect to the daemon, and say which one where several run and none is named. Raises ``CliError``."""
+    def connect(self, *, streams: bool = False) -> client.DaemonConnection:
+        """Connect to the daemon, and say which one where several run and none is named. Raises ``CliError``.
+
+        ``streams``: the command has nothing to do but to write what comes, so it ends once nobody reads that any more.
+        """
         path = socket_paths.find_socket(self.socket, os.environ, self.system_path)
-        connection = client.DaemonConnection(path, self.timeout)
+        connection = client.DaemonConnection(path, self.timeout, reader=stdout_pipe() if streams else None)
         named = self.socket is not None or os.environ.get("ACPBOT_SOCKET")
         if not named and (others := socket_paths.others(path, os.environ, self.system_path)):
             also = ", ".join(map(clean, others))

@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import shutil
+import stat
 import sys
 from typing import TYPE_CHECKING, Final, TextIO
 
@@ -64,6 +65,15 @@ def open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one: open(2)
     if sys.stdout is None:
         sys.stdout = ClosedStream()
+
+
+def stdout_pipe() -> int | None:
+    """The descriptor of stdout where that is a pipe, whose reader may end before us; else ``None``."""
+    try:
+        descriptor = sys.stdout.fileno()
+        return descriptor if stat.S_ISFIFO(os.fstat(descriptor).st_mode) else None
+    except (OSError, ValueError):  # closed, or not a file: io.UnsupportedOperation is both
+        return None
 
 
 def write_error(error: OSError) -> CliError:

@@ -75,12 +75,13 @@ def fetch_sessions(
     *,
     exact: bool,
     verb: str,
-    check: Callable[[dict[str, Any]], str],
+    check: Callable[[dict[str, Any]], str] = lambda _row: "",
+    done: str = "done",
 ) -> list[dict[str, Any]]:
     """The session of each thread, once. Raises one ``CliError`` for all threads to which it can't be done.
 
     ``verb`` is what the user wants to do; ``exact``: without asking, so that a suffix will not do. ``check`` says why
-    it can't be done to a session, as a clause; empty where it can.
+    it can't be done to a session, as a clause; empty where it can. ``done`` is the participle of the verb.
     """
     found: dict[str, dict[str, Any]] = {}
     problems: list[CliError] = []
@@ -102,9 +103,16 @@ def fetch_sessions(
     if problems:
         lines = [problem.message for problem in problems]
         if len(refs) > 1:
-            lines.append("nothing was done")
+            lines.append(f"nothing was {done}")
         raise CliError("\n".join(lines), max(problem.exit_code for problem in problems))
     return list(found.values())
+
+
+def not_running(row: dict[str, Any]) -> str:
+    """Why a session can't be ended, as a clause: no process runs for the thread; empty where one does."""
+    if row.get("session_id") is not None:
+        return ""
+    return f"it is {clean(row.get('state'))}; no process runs for it; its next message starts one"
 
 
 def _not_found(ref: ThreadRef, message: str) -> CliError:

@@ -61,7 +61,7 @@ def test_a_filter_leaves_what_matches_and_esc_drops_it(path, terminal, command):
         screen.wait_for("q leaves")
         screen.type("/idle q\x7f9")
         shown = screen.wait_for("  /idle 9\n").splitlines()
-        assert shown[0].startswith("acpbot 0.1.0  1 of 32 sessions: 1 idle")
+        assert shown[0].startswith("1 of 32 sessions: 1 idle  ")
         assert shown[3].split()[2] == "idle"
         screen.type("\n")
         screen.wait_for("q leaves")

@@ -42,10 +42,10 @@ def test_events_may_come_before_the_answer_to_the_prompt(daemon, program):
 
 
 def test_a_new_thread_gets_an_unused_id(daemon, program):
-    names = {program("chat", text="").err for _ in range(2)}
+    names = {program("chat", text="").err.splitlines()[0] for _ in range(2)}
     assert len(names) == 2
-    assert all(re.fullmatch(r"thread local-[a-z2-7]{6}\n", name) for name in names)
-    assert program("chat", "--agent", "codex", "local-2", text="").code == 0
+    assert all(re.fullmatch(r"thread local-[a-z2-7]{6}", name) for name in names)
+    assert program("chat", "--agent", "codex", "local-2", text="/help\n").code == 0
     assert daemon.asked("chat.open")[-1] == {"thread": "local-2", "agent": "codex"}
 
 
@@ -277,3 +277,10 @@ def test_a_crash_is_said_once(daemon, program):
     daemon.on("chat.send", crash)
     assert program("chat", "local-1", text="crash\n") == (1, "", f"thread local-1\n{notice}\n")
     assert program("chat", "local-1", text="fail\n") == (1, "", f"thread local-1\n{end}\n")
+
+
+@pytest.mark.parametrize("text", ["", "\n  \n"])
+def test_a_chat_without_a_prompt_opens_no_thread(daemon, program, text):
+    err = "thread local-1\nit was not opened, and nothing was sent: stdin is empty\n"
+    assert program("chat", "local-1", text=text) == (0, "", err)
+    assert daemon.requests == []

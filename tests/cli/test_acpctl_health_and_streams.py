@@ -336,3 +336,25 @@ def test_a_watch_ends_quietly_when_the_reader_closes_the_pipe(daemon):
             continue
     out, err = running.communicate(timeout=10)
     assert (running.returncode, json.loads(out)["max_sessions"], err) == (0, 32, "")
+
+
+@pytest.mark.parametrize(
+    ("command", "method"),
+    [
+        ("sessions --watch", "sessions.watch"),
+        ("events -n 1", "events.list"),
+        ("tail 1310203040506071234", "sessions.tail"),
+    ],
+)
+def test_a_stream_ends_as_soon_as_its_reader_does_and_not_with_the_next_line(daemon, command, method):
+    daemon.on("events.list", lambda *_: {"events": [{"at": "2026-11-24T08:00:00Z", "kind": "daemon_started"}]})
+    daemon.on("sessions.tail", lambda *_: {"lines": [{**OUTPUT, "kind": "text", "text": "one"}]})
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{ACPCTL} {command} | head -1"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=10,
+    )
+    assert len(daemon.asked(method)) == 1
+    assert (done.returncode, done.stdout.count("\n"), done.stderr) == (0, 1, "")

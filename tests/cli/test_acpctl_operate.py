@@ -104,6 +104,40 @@ def test_send_wait_names_the_command_that_answers_a_permission_and_shows_a_rejec
     assert "over" in out
 
 
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_send_wait_without_a_terminal_does_not_wait_for_a_person_longer_than_timeout(run, thread, output):
+    result = run("--timeout", "0.5", "send", thread, "say so; tool echo done; say over", "--wait", "-o", output)
+    assert (result.code, result.out) == (7, "so\n" if output == "table" else "")
+    assert result.err.splitlines()[-1] == (
+        "cannot wait any longer: nobody has answered the permission request: echo done within 0.5 s; the turn goes on; "
+        f"answer it with `acpctl permit {thread}` or in the thread, send with --allow, or wait longer with --timeout"
+    )
+    assert run("permit", thread, "--reject").code == 0
+
+
+def test_on_a_terminal_send_wait_waits_for_a_person_as_long_as_it_takes(run, thread, terminal):
+    screen = terminal("--timeout", "0.2", "send", thread, "tool echo done; say over", "--wait", columns=100)
+    screen.wait_for("permission needed")
+    assert run("show", thread).code == run("permit", thread, "--allow").code == 0  # each takes about as long
+    assert screen.end() == 0
+    assert "over" in screen.text()
+
+
+def test_a_question_of_the_agent_bounds_send_wait_too_until_it_is_answered(daemon, program):
+    def sent(_params, client):
+        client.afterwards += [
+            lambda: client.chat("t", "question", request="q1", message="Which branch?"),
+            lambda: client.chat("t", "question_end", request="q1", outcome="accept"),
+            lambda: client.chat("t", "question", request="q2", message="Which tag?"),
+        ]
+        return {"thread_id": "t", "queued": 0}
+
+    daemon.on("sessions.send", sent)
+    result = program("--timeout", "0.3", "send", "t", "go", "--wait")
+    assert (result.code, result.out) == (7, "")
+    assert "nobody has answered the agent's question: Which tag? within 0.3 s" in result.err
+
+
 def test_ctrl_c_leaves_the_turn_running_and_says_how_to_stop_it(run, thread):
     sending = begun("send", thread, "say on; sleep 60", "--wait")
     assert sending.stdout is not None

@@ -23,7 +23,7 @@ ROWS = [
     [
         (40, "THREAD STATE ACTIVITY"),
         (60, "THREAD STATE ACTIVITY TITLE"),
-        (80, "THREAD STATE IDLE QUEUE ACTIVITY TITLE"),
+        (80, "THREAD STATE QUEUE ACTIVITY TITLE"),
         (120, "THREAD STATE IDLE QUEUE ACTIVITY TITLE CWD"),
         (200, "THREAD STATE IDLE QUEUE ACTIVITY TITLE CWD"),
     ],
@@ -126,7 +126,7 @@ def test_a_watch_redraws_at_each_event_until_q(path, terminal):
     with FakeDaemon(path, *ROWS) as daemon:
         screen = terminal("sessions", "--watch", lines=12)
         shown = screen.wait_for("q leaves")
-        assert shown.splitlines()[0] == "acpbot 0.1.0  4 of 32 sessions: 1 stuck, 1 waiting, 1 busy, 1 idle"
+        assert shown.splitlines()[0] == "4 of 32 sessions: 1 stuck, 1 waiting, 1 busy, 1 idle  acpbot 0.1.0"
         daemon.notify("sessions.event", {"seq": 1, "event": "changed", "session": {**ROWS[3], "state": "suspended"}})
         screen.wait_for("○ suspended")
         daemon.notify("sessions.event", {"seq": 2, "event": "gone", "session": ROWS[3]})
@@ -250,3 +250,69 @@ def test_a_table_aligns_wide_and_combining_characters(path, terminal):
     starts = {width(line[: line.index("●")]) for line in lines}
     assert starts == {header.index("STATE")}
     assert all(width(line) <= 80 for line in lines)
+
+
+def crowd(count: int, stuck: int) -> list[dict]:
+    named = [row(f"13102030405060{number:05}", "idle") for number in range(count)]
+    for one in named[-stuck:]:
+        one.update(row(one["thread_id"], "stuck", activity="pytest -q tests", silent_seconds=743.0))
+    return named
+
+
+def test_a_list_that_is_longer_than_the_screen_ends_with_the_option_that_shows_what_is_stuck(path, terminal):
+    with FakeDaemon(path, *crowd(40, 15)):
+        screen = terminal("sessions", columns=80, lines=24)
+        assert screen.end() == 0
+        assert screen.text().splitlines()[-1] == "40 of 32 sessions: 15 stuck (--stuck shows them), 25 idle"
+        screen = terminal("sessions", "--stuck", columns=80, lines=24)
+        assert screen.end() == 0
+        assert screen.text().count("stuck") == 15
+
+
+def test_at_80_columns_other_columns_give_way_to_what_a_session_does(path, terminal):
+    rows = [
+        row("1310203040506070992", "waiting", waiting_for="rm -rf build/ dist/", title="Clean the build folder"),
+        row("1310203040506071234", "stuck", silent_seconds=1743.0, title="Refactor the parser"),
+    ]
+    _, stuck, waiting = table_lines(path, terminal, *rows, columns=80)
+    assert "silent 29m03s: no tool runs" in stuck
+    assert "3m12s asks: rm -rf build/ dist/" in waiting
+    assert "Refactor" in stuck
+
+
+def test_a_crashed_thread_comes_first_among_those_without_a_process_and_stands_out(path, terminal):
+    end = {"at": "2026-11-24T08:00:00.000Z", "exit_code": 3, "detail": "out of memory"}
+    rows = [
+        row("1310203040506070001", "suspended", last_end={**end, "reason": "suspended"}),
+        row("1310203040506070002", "suspended", last_end={**end, "reason": "crashed"}),
+    ]
+    with FakeDaemon(path, *rows):
+        screen = terminal("sessions", "--all", columns=100)
+        assert screen.end() == 0
+    _, first, second, last = screen.text().splitlines()
+    assert "0002  ○ suspended" in first
+    assert "exited with 3" in first
+    assert "0001  ○ suspended" in second
+    assert last == "0 of 32 sessions: 2 suspended, 1 of them after a failure"
+    assert colours(screen, "exited with 3") == {"red"}
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80])
+@pytest.mark.parametrize("command", [("top",), ("sessions", "--watch")])
+def test_a_narrow_screen_shows_whole_facts_and_keys_and_a_page_with_all_keys(path, terminal, command, columns):
+    with FakeDaemon(path, *crowd(40, 15)):
+        screen = terminal(*command, columns=columns, lines=24)
+        shown = screen.wait_for("q leaves").splitlines()
+        assert shown[0].startswith("40 of 32 sessions: 15 stuck, 25 idle"[:columns])
+        assert "? all keys" in shown[-1]
+        assert "…" not in shown[0] + shown[-1]
+        assert not shown[-1].endswith(",")
+        screen.type("?")
+        keys = screen.wait_for("any key goes back")
+        assert "cancel its turn" in keys
+        assert "kill it, after a question" in keys
+        assert ("sort by memory" in keys) == (command == ("top",))
+        screen.type("x")
+        screen.wait_for("q leaves")
+        screen.type("q")
+        assert screen.end() == 0

@@ -186,6 +186,10 @@ class _StdinLines:
         self._buffer += data
         self.ended = not data
 
+    def has_text(self) -> bool:
+        """Whether anything but blank lines has come."""
+        return bool(self._buffer.strip())
+
     def next(self) -> str | None:
         """The next line, if there is one; the last one needs no newline."""
         line, newline, rest = self._buffer.partition(b"\n")
@@ -203,19 +207,34 @@ def run_plain_chat(
     client = ChatClient(connection, thread, view, timeout=options.timeout)
     view.client = client
     options.out.note(f"thread {thread}")
+    lines = _StdinLines()
+    if resume is None and not _has_prompt(connection, lines):
+        options.out.note("it was not opened, and nothing was sent: stdin is empty")
+        return DONE
     client.open(agent, resume)
     interrupts = _Interrupts()
     before = signal.signal(signal.SIGINT, interrupts)
     try:
-        _converse(connection, client, options.out, interrupts)
+        _converse(connection, client, lines, options.out, interrupts)
     finally:
         signal.signal(signal.SIGINT, before)
         view.finish()
     return view.status
 
 
-def _converse(connection: DaemonConnection, client: ChatClient, out: Output, interrupts: _Interrupts) -> None:
-    lines = _StdinLines()
+def _has_prompt(connection: DaemonConnection, lines: _StdinLines) -> bool:
+    """Wait for the first text on stdin; whether there is any. Raises ``CliError`` where the daemon goes meanwhile."""
+    while not lines.ended and not lines.has_text():
+        if _STDIN in select.select([connection.fileno(), _STDIN], [], [])[0]:
+            lines.read()
+        else:
+            connection.receive(0)
+    return lines.has_text()
+
+
+def _converse(
+    connection: DaemonConnection, client: ChatClient, lines: _StdinLines, out: Output, interrupts: _Interrupts
+) -> None:
     cancelled = False
     while not out.reader_gone:
         client.handle(connection.receive(0))

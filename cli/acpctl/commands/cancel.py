@@ -24,7 +24,7 @@ def run(context: typer.Context, thread: ThreadArguments = None, *, output: Outpu
     answers: list[dict[str, Any]] = []
     with options.connect() as connection:
         connection.require("sessions.cancel", "cancel")
-        rows = fetch_sessions(connection, refs, exact=False, verb="cancel", check=lambda _row: "")
+        rows = fetch_sessions(connection, refs, exact=False, verb="cancel")
         for row in rows:
             # With the session_id a session that has replaced this one meanwhile keeps its turn.
             target = {"thread": row["thread_id"]}

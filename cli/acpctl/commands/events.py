@@ -64,7 +64,7 @@ def run(
         params["since"] = utc_time(since)
     options = global_options(context)
     out = options.out
-    with options.connect() as connection:
+    with options.connect(streams=True) as connection:
         connection.require("events.list", "show events")
         answer = connection.call("events.list", params)
         for event in connection.parse_rows(answer, "events", "events.list")[: count or 0]:

@@ -45,7 +45,7 @@ def run(
 
 def _watch(options: GlobalOptions, output: str) -> None:
     out = options.out
-    with options.connect() as connection:
+    with options.connect(streams=True) as connection:
         connection.require("health.get", "watch")
 
         def fetch() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from acpctl.render.output import Output
 from acpctl.render.table import Cell, Column
 from acpctl.terminal.confirm import confirm_count, confirm_sessions, require_terminal, wait_for_enter
 from acpctl.text import clean
-from acpctl.thread_refs import ThreadRef, fetch_session, parse_thread
+from acpctl.thread_refs import ThreadRef, fetch_session, fetch_sessions, not_running, parse_thread
 from acpctl.times import precise_duration
 
 EPILOG = "Without a terminal: --yes with exact ids, or --all --yes --expect N, which ends all only if there are N."
@@ -72,7 +72,10 @@ def run(
                 "or be named in [management] admin_users",
                 DENIED,
             )
-        rows = _running_sessions(connection) if everything else _named_sessions(connection, refs, exact=yes)
+        if everything:
+            rows = _running_sessions(connection)
+        else:
+            rows = fetch_sessions(connection, refs, exact=yes, verb="end", check=not_running, done="ended")
     if expect is not None and expect != len(rows):
         raise CliError(
             f"cannot end all sessions: {plural(len(rows), 'session')} found, {expect} expected; nothing was ended; "
@@ -132,32 +135,6 @@ def _check_usage(threads: list[str], *, everything: bool, yes: bool, expect: int
 def _running_sessions(connection: DaemonConnection) -> list[Row]:
     rows = connection.parse_rows(connection.call("sessions.list"), "sessions", "sessions.list")
     return [row for row in rows if row.get("session_id") is not None]
-
-
-def _named_sessions(connection: DaemonConnection, refs: list[ThreadRef], *, exact: bool) -> list[Row]:
-    """The session of each thread, once. Raises one ``CliError`` for all threads whose session cannot be ended."""
-    found: dict[str, Row] = {}
-    problems: list[CliError] = []
-    for ref in refs:
-        try:
-            row = fetch_session(connection, ref)
-        except CliError as error:
-            if error.exit_code != NOT_FOUND:
-                raise
-            problems.append(error)
-            continue
-        thread = clean(row["thread_id"])
-        if exact and row["thread_id"] != ref.thread:
-            advice = f"--yes takes exact ids only, and this one is {thread}"
-            problems.append(CliError(f"cannot end {clean(ref.argument)} without asking: {advice}", USAGE))
-        elif row.get("session_id") is None:
-            advice = "no process runs for it; its next message starts one"
-            problems.append(CliError(f"cannot end {thread}: it is {clean(row.get('state'))}; {advice}", NOT_FOUND))
-        found[row["thread_id"]] = row
-    if problems:
-        lines = [problem.message for problem in problems]
-        raise CliError("\n".join([*lines, "nothing was ended"]), max(problem.exit_code for problem in problems))
-    return list(found.values())
 
 
 def _end(options: GlobalOptions, rows: list[Row], *, grace: float | None, forget: bool, output: str) -> int:

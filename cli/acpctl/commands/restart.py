@@ -12,7 +12,7 @@ from acpctl.render.output import Output
 from acpctl.render.table import Cell, Column
 from acpctl.terminal.confirm import confirm_sessions, require_terminal
 from acpctl.text import clean
-from acpctl.thread_refs import fetch_sessions, parse_thread
+from acpctl.thread_refs import fetch_sessions, not_running, parse_thread
 
 _END_SECONDS: Final = 30.0  # beside --timeout: acpctl cannot read the daemon's own grace, whose default is 5
 _COLUMNS: Final = (Column("THREAD"), Column("OUTCOME"), Column("SESSION"))
@@ -44,7 +44,7 @@ def end_and_keep(options: GlobalOptions, verb: str, threads: list[str], *, yes: 
         connection.require(f"sessions.{verb}", verb)
         if connection.access == "read":
             raise CliError(f"cannot {verb}: your access to this acpbot is read-only", DENIED)
-        rows = fetch_sessions(connection, refs, exact=yes, verb=verb, check=_not_running)
+        rows = fetch_sessions(connection, refs, exact=yes, verb=verb, check=not_running)
     busy = [row for row in rows if row.get("state") in IN_TURN or row.get("queued")]
     if busy and not yes:
         require_terminal(f"to {verb} sessions with turns without asking, give --yes and exact ids")
@@ -52,12 +52,6 @@ def end_and_keep(options: GlobalOptions, verb: str, threads: list[str], *, yes: 
             options.out.note("nothing was done")
             return FAILED
     return _end(options, verb, rows, output)
-
-
-def _not_running(row: Row) -> str:
-    if row.get("session_id") is not None:
-        return ""
-    return f"it is {clean(row.get('state'))}; no process runs for it; its next message starts one"
 
 
 def _end(options: GlobalOptions, verb: str, rows: list[Row], output: str) -> int:

@@ -1,6 +1,7 @@
 """`acpctl send`: one prompt into any thread; with --wait its answer on stdout."""
 
 import sys
+import time
 from typing import Annotated, Any, Final
 
 import typer
@@ -8,7 +9,7 @@ import typer
 from acpctl.chat.chat_text import stop_text
 from acpctl.client import DaemonConnection, objects
 from acpctl.errors import CliError, DaemonError
-from acpctl.exit_codes import DONE, FAILED, INTERRUPTED, USAGE
+from acpctl.exit_codes import DONE, FAILED, INTERRUPTED, TIMED_OUT, USAGE
 from acpctl.options import GlobalOptions, OutputFormat, global_options
 from acpctl.quantities import whole_number
 from acpctl.render.output import Output
@@ -16,7 +17,11 @@ from acpctl.text import clean, clean_lines
 from acpctl.thread_completion import complete_thread
 from acpctl.thread_refs import parse_thread
 
-EPILOG = "Without TEXT, or with -, all of stdin is the prompt."
+EPILOG = (
+    "Without TEXT, or with -, all of stdin is the prompt. Where nobody can read stderr on a terminal, --wait gives a "
+    "person as long as --timeout to answer a permission request or a question of the agent; then it exits with 7, and "
+    "the turn goes on."
+)
 
 _FAILED: Final = frozenset({"error", "cancelled", "kept"})
 _ENDED: Final = frozenset({"completed", "failed"})
@@ -57,7 +62,7 @@ def run(
     if len(given) > 1:
         raise CliError("cannot send more than one text: put the prompt in quotes", USAGE)
     options = global_options(context)
-    with options.connect() as connection:
+    with options.connect(streams=True) as connection:
         connection.require("sessions.send", "send")
         params = {**target, "text": _prompt(given[0] if given else "-", options.out)}
         if agent is not None:
@@ -114,7 +119,7 @@ def _wait(options: GlobalOptions, connection: DaemonConnection, answer: Event, *
     turn = _Turn(connection, out, thread, allow=allow, streams=output != "json")
     try:
         while turn.end is None and not out.reader_gone:
-            for message in connection.receive():
+            for message in connection.receive(_seconds_left(turn, options)):
                 event = message.get("params")
                 if message.get("method") == "chat.event" and isinstance(event, dict):
                     turn.handle(event)
@@ -130,6 +135,24 @@ def _wait(options: GlobalOptions, connection: DaemonConnection, answer: Event, *
     return FAILED if turn.end.get("stop_reason") in _FAILED else DONE
 
 
+def _seconds_left(turn: "_Turn", options: GlobalOptions) -> float | None:
+    """For how long a person may still think about what the agent asks; ``None``: there is no limit.
+
+    Raises ``CliError`` (exit 7) once that is over. On a terminal a person sees the question, and Ctrl-C leaves.
+    """
+    if not turn.open_requests or options.out.err.terminal:
+        return None
+    left = turn.asked_at + options.timeout - time.monotonic()
+    if left > 0:
+        return left
+    thread, what = turn.thread, next(iter(turn.open_requests.values()))
+    raise CliError(
+        f"cannot wait any longer: nobody has answered {what} within {options.timeout:g} s; the turn goes on; answer it "
+        f"with `acpctl permit {thread}` or in the thread, send with --allow, or wait longer with --timeout",
+        TIMED_OUT,
+    )
+
+
 class _Turn:
     """The turn of our prompt: its text goes to stdout where ``streams``, all else to stderr."""
 
@@ -137,7 +160,11 @@ class _Turn:
         self.end: Event | None = None
         self._connection = connection
         self._out = out
-        self._thread = thread
+        self.thread = thread
+        self.open_requests: dict[str, str] = {}
+        """By id: what waits for a person."""
+        self.asked_at = 0.0
+        """When the first of them came, in monotonic seconds."""
         self._allow = allow
         self._streams = streams
         self._text = ""
@@ -158,9 +185,12 @@ class _Turn:
                 self._tool(event)
             case "permission":
                 self._permission(event)
+            case "permission_end" | "question_end":
+                self.open_requests.pop(clean(event.get("request")), None)
             case "question":
                 self._note_break()
                 asked = clean(event.get("message"))
+                self._wait_for_person(clean(event.get("request")), f"the agent's question: {asked}")
                 self._out.note(f"the agent asks: {asked}; answer it in the thread", "yellow")
             case "notice":
                 self._note_break()
@@ -195,6 +225,11 @@ class _Turn:
             self._out.note(f"tool: {title}{f', {status}' if status in _ENDED else ''}", "dim")
         self._tools[call] = (title, status)
 
+    def _wait_for_person(self, request: str, what: str) -> None:
+        if not self.open_requests:
+            self.asked_at = time.monotonic()
+        self.open_requests[request] = what
+
     def _permission(self, event: Event) -> None:
         request = clean(event.get("request"))
         if request in self._asked:
@@ -203,19 +238,21 @@ class _Turn:
         self._note_break()
         what = clean(event.get("action") or event.get("title"))
         if not self._allow:
-            self._out.note(f"permission needed: {what}; answer it with `acpctl permit {self._thread}`", "yellow")
+            self._wait_for_person(request, f"the permission request: {what}")
+            self._out.note(f"permission needed: {what}; answer it with `acpctl permit {self.thread}`", "yellow")
             return
         options = {clean(one.get("kind")): one for one in reversed(objects(event.get("options")))}
         allowed = options.get("allow_once") or options.get("allow_always")
         chosen = allowed or options.get("reject_once") or options.get("reject_always")
         if chosen is None:
+            self._wait_for_person(request, f"the permission request: {what}")
             self._out.note(f"permission needed, and there is no answer to give: {what}", "yellow")
             return
         why = "" if allowed else f": {clean(event.get('withheld')) or 'the agent offers no way to allow it'}"
         self._out.note(f"{'allowed' if allowed else 'rejected'}: {what}{why}", "yellow")
         try:
             self._connection.reset_deadline()
-            answer = {"thread": self._thread, "request": event.get("request"), "option": chosen.get("option_id")}
+            answer = {"thread": self.thread, "request": event.get("request"), "option": chosen.get("option_id")}
             self._connection.call("sessions.permit", answer)
         except DaemonError as error:
             self._out.note(error.message)

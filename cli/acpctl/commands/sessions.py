@@ -1,5 +1,6 @@
 """`acpctl sessions`: a row per session."""
 
+import shutil
 from datetime import datetime
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
@@ -76,7 +77,9 @@ def run(
     else:
         out.lines(out.table(*session_table(rows, out, wide=output == "wide")))
         if out.terminal and not wanted:
-            out.note(summary(rows, answer.get("max_sessions"), answer.get("suspended")), "dim")
+            scrolled = len(rows) > shutil.get_terminal_size().lines - 3  # the header, the summary, the shell's prompt
+            word = "stuck (--stuck shows them)" if scrolled else "stuck"
+            out.note(summary(rows, answer.get("max_sessions"), answer.get("suspended"), stuck=word), "dim")
     return DONE
 
 
@@ -112,7 +115,7 @@ def _watch(options: GlobalOptions, params: dict[str, Any], view: _View, *, outpu
     from acpctl.live_sessions import LiveSessions  # noqa: PLC0415 - only --watch needs it
 
     out = options.out
-    with options.connect() as connection:
+    with options.connect(streams=True) as connection:
         sessions = LiveSessions(connection, params)
         if not out.terminal or output == "json":
             while not out.reader_gone:
@@ -123,8 +126,8 @@ def _watch(options: GlobalOptions, params: dict[str, Any], view: _View, *, outpu
         from acpctl.commands.show import session_page  # noqa: PLC0415 - the same
         from acpctl.terminal.session_browser import Parts, browse_sessions  # noqa: PLC0415 - the same
 
-        def head(rows: list[dict[str, Any]]) -> str:
-            return f"acpbot {connection.version}  {summary(rows, sessions.max_sessions)}"
+        def head(rows: list[dict[str, Any]]) -> list[str]:
+            return [summary(rows, sessions.max_sessions), f"acpbot {connection.version}"]
 
         parts = Parts(
             rows=lambda: view.of(sessions.rows()),

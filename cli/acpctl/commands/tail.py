@@ -52,9 +52,9 @@ def run(
         params["lines"] = lines
     options = global_options(context)
     out = options.out
-    with options.connect() as connection:
+    with options.connect(streams=True) as connection:
         connection.require("sessions.tail", "tail")
-        rows = fetch_sessions(connection, refs, exact=False, verb="tail", check=lambda _row: "")
+        rows = fetch_sessions(connection, refs, exact=False, verb="tail")
         threads = [row["thread_id"] for row in rows]
         names = max(width(clean(one)) for one in threads) if len(threads) > 1 else 0
         for line in _recent(connection, threads, params):

@@ -31,7 +31,7 @@ _COLUMNS: Final = (
     Column("RSS", right=True),
     Column("PROCS", right=True, optional=True),
     Column("TIME", right=True),
-    Column("ACTIVITY", shrink="tail", min_width=12, good_width=24),
+    Column("ACTIVITY", shrink="tail", min_width=12, good_width=36),
     Column("TITLE", shrink="tail", min_width=12, good_width=16, yields=True, drop=1),
     Column("CWD", shrink="head", min_width=10, good_width=12, yields=True, optional=True),
 )
@@ -43,7 +43,7 @@ def run(context: typer.Context) -> int:
     """Show live what the sessions use.
 
     On the whole screen: j, k and the arrows select, Enter shows, c cancels, K kills, / filters; s, p, m and t sort by
-    state, CPU, memory and time; q leaves.
+    state, CPU, memory and time; ? shows all keys, q leaves.
     """
     options = global_options(context)
     out = options.out
@@ -61,8 +61,8 @@ def run(context: typer.Context) -> int:
             usage.sample(found)
             return usage.sorted(found)
 
-        def head(found: list[Row]) -> str:
-            return f"acpbot {connection.version}  {summary(found, sessions.max_sessions)}  sorted by {usage.sort}"
+        def head(found: list[Row]) -> list[str]:
+            return [summary(found, sessions.max_sessions), f"sorted by {usage.sort}", f"acpbot {connection.version}"]
 
         def table(found: list[Row]) -> list[str]:
             columns = _COLUMNS[:-1] if all(map(repeats_thread, found)) else _COLUMNS
@@ -76,7 +76,7 @@ def run(context: typer.Context) -> int:
             refresh=sessions.refresh,
             kill=lambda row: kill_selected(options, row),
             keys={key: partial(usage.sort_by, order) for key, order in _SORT_KEYS.items()},
-            help="sort by s state, p cpu, m memory, t time",
+            help=[f"{key} by {order}" for key, order in _SORT_KEYS.items()],
         )
         browse_sessions(connection, out, parts)
     return DONE

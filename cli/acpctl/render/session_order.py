@@ -18,6 +18,10 @@ SortKey = Literal[
 
 STATE_ORDER: Final = ("stuck", "waiting", "busy", "starting", "idle", "closing", "suspended", "gone")
 
+WITHOUT_PROCESS: Final = frozenset({"suspended", "gone"})
+FAILURES: Final = frozenset({"crashed", "start_failed"})
+"""Reasons of ``last_end`` that a person should look at."""
+
 
 def seconds_in_state(row: Row) -> float | None:
     """For how long the row's state lasts, as far as it says so: silence, a turn, or idleness; ``None``: unknown."""
@@ -27,15 +31,21 @@ def seconds_in_state(row: Row) -> float | None:
     return number(row.get("idle_seconds")) if turn is None else turn
 
 
+def has_failed(row: Row) -> bool:
+    """Whether no session runs because the last one failed."""
+    end = row.get("last_end")
+    return row.get("state") in WITHOUT_PROCESS and isinstance(end, dict) and end.get("reason") in FAILURES
+
+
 def sort_rows(rows: Iterable[Row], key: SortKey = "state") -> list[Row]:
     """``rows`` by ``key``: the largest, the longest and the oldest first, names from A to Z, unknown values last."""
     return sorted(sorted(rows, key=_by_state), key=_RANKS[key])
 
 
-def _by_state(row: Row) -> tuple[int, int]:
+def _by_state(row: Row) -> tuple[int, bool, int]:
     state = clean(row.get("state"))
     rank = STATE_ORDER.index(state) if state in STATE_ORDER else len(STATE_ORDER)
-    return rank, -_whole_seconds(row)
+    return rank, not has_failed(row), -_whole_seconds(row)
 
 
 def _whole_seconds(row: Row) -> int:

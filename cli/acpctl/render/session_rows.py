@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from acpctl.client import IN_TURN, objects
 from acpctl.quantities import count, number, plural, size, whole_number
-from acpctl.render.session_order import STATE_ORDER
+from acpctl.render.session_order import FAILURES, STATE_ORDER, WITHOUT_PROCESS, has_failed
 from acpctl.render.table import Cell, Column
 from acpctl.text import abbreviate_home, clean, clean_cell, clean_lines
 from acpctl.times import ago, duration
@@ -28,9 +28,7 @@ _STATE_STYLES: Final = {
     "closing": "magenta",
     "gone": "dim",
 }
-_WITHOUT_PROCESS: Final = frozenset({"suspended", "gone"})
 _SILENCE_SECONDS: Final = 5.0
-_FAILURES: Final = frozenset({"crashed", "start_failed"})
 _END_WORDS: Final = {
     "crashed": "crashed",
     "start_failed": "could not start",
@@ -43,11 +41,11 @@ _END_WORDS: Final = {
 _COLUMNS: Final = (
     Column("THREAD"),
     Column("STATE"),
-    Column("IDLE", right=True, drop=2),
+    Column("IDLE", right=True, optional=True, drop=2),
 )
 _QUEUE: Final = Column("QUEUE", right=True, drop=1)
 _AGENT: Final = Column("AGENT", shrink="tail", min_width=6, good_width=12, drop=3)
-_ACTIVITY: Final = Column("ACTIVITY", shrink="tail", min_width=14, good_width=32)
+_ACTIVITY: Final = Column("ACTIVITY", shrink="tail", min_width=14, good_width=38)
 _TITLE: Final = Column("TITLE", shrink="tail", min_width=12, good_width=20, yields=True, drop=4)
 _CWD: Final = Column("CWD", shrink="head", min_width=10, good_width=12, yields=True, optional=True)
 _WIDE_COLUMNS: Final = (
@@ -71,8 +69,8 @@ _PROCESS_COLUMNS: Final = (
 def state_cell(row: Row, out: Renderer) -> Cell:
     """The state as a word, on a terminal with a symbol before it."""
     state = clean(row.get("state")) or "unknown"
-    symbol = "○ " if state in _WITHOUT_PROCESS else "● "
-    return out.terminal_glyph(symbol) + state, _STATE_STYLES.get(state, "")
+    symbol = "○ " if state in WITHOUT_PROCESS else "● "
+    return out.terminal_glyph(symbol) + state, "alert" if has_failed(row) else _STATE_STYLES.get(state, "")
 
 
 def activity(row: Row, *, timed: bool = True) -> str:
@@ -100,7 +98,7 @@ def _without_tool(row: Row) -> str:
 
 def end_text(row: Row) -> str:
     """How the thread's session before ended, where that is known and no session runs: ``killed, 2 minutes ago``."""
-    return last_end_text(row.get("last_end")) if row.get("state") in _WITHOUT_PROCESS else ""
+    return last_end_text(row.get("last_end")) if row.get("state") in WITHOUT_PROCESS else ""
 
 
 def last_end_text(end: object) -> str:
@@ -109,7 +107,7 @@ def last_end_text(end: object) -> str:
         return ""
     reason, code = clean(end.get("reason")), number(end.get("exit_code"))
     how = _END_WORDS.get(reason, reason or "ended")
-    if reason in _FAILURES and code is not None:
+    if reason in FAILURES and code is not None:
         exited = f"exited with {code:.0f}" if code >= 0 else f"ended by {_signal_name(int(-code))}"
         how = exited if reason == "crashed" else f"{how}, {exited}"
     when, detail = ago(clean(end.get("at"))), clean(end.get("detail"))
@@ -157,6 +155,7 @@ def _cells(row: Row, out: Renderer) -> dict[str, Cell]:
     queued = number(row.get("queued")) or 0
     cwd = "" if repeats_thread(row) else abbreviate_home(clean(row.get("cwd")), out.home)
     doing = activity(row) or "-"
+    no_turn = doing == "-" or state in WITHOUT_PROCESS
     return {
         "THREAD": (text(row.get("thread_id")) or "-", "bold"),
         "STATE": state_cell(row, out),
@@ -165,7 +164,7 @@ def _cells(row: Row, out: Renderer) -> dict[str, Cell]:
         "AGENT": (text(row.get("agent")) or "-", ""),
         "ACTIVITY": (
             doing if out.terminal else clean_cell(doing),
-            "alert" if state == "stuck" else "dim" if doing == "-" or state in _WITHOUT_PROCESS else "",
+            "alert" if state == "stuck" or has_failed(row) else "dim" if no_turn else "",
         ),
         "PID": (count(row.get("pid")), ""),
         "PROCS": (count(row.get("processes")), ""),
@@ -178,15 +177,24 @@ def _cells(row: Row, out: Renderer) -> dict[str, Cell]:
     }
 
 
-def summary(rows: Sequence[Row], max_sessions: object, suspended: object = None) -> str:
-    """``5 of 32 sessions: 2 busy, 1 stuck, 2 idle``; and how many are ``suspended``, where they are not in ``rows``."""
+def summary(rows: Sequence[Row], max_sessions: object, suspended: object = None, *, stuck: str = "stuck") -> str:
+    """``5 of 32 sessions: 1 stuck, 2 busy, 2 idle``; and how many are ``suspended``, where they are not in ``rows``.
+
+    ``stuck``: what stuck sessions are called.
+    """
     states = [clean(row.get("state")) for row in rows]
     running = sum(state != "suspended" for state in states)
     most = number(max_sessions)
     total = f"{running} of {plural(int(most), 'session')}" if most is not None else plural(running, "session")
-    parts = [f"{states.count(state)} {state}" for state in STATE_ORDER if state in states]
+    words = {"stuck": stuck, "suspended": f"suspended{_failed(rows)}"}
+    parts = [f"{states.count(state)} {words.get(state, state)}" for state in STATE_ORDER if state in states]
     text = f"{total}: {', '.join(parts)}" if parts else total
     return text if "suspended" in states else f"{text}{_more(suspended)}"
+
+
+def _failed(rows: Sequence[Row]) -> str:
+    failed = sum(map(has_failed, rows))
+    return f", {failed} of them after a failure" if failed else ""
 
 
 def none_run(suspended: object) -> str:
@@ -215,7 +223,7 @@ def session_fields(row: Row, out: Renderer) -> list[tuple[str, Cell]]:
     pairs: list[tuple[str, Cell]] = [
         ("title", (clean(row.get("title")), "bold")),
         ("activity", ("" if end_text(row) else activity(row), "alert" if row.get("state") == "stuck" else "")),
-        ("last end", (last_end_text(row.get("last_end")), "alert" if _has_failed(row) else "")),
+        ("last end", (last_end_text(row.get("last_end")), "alert" if has_failed(row) else "")),
         ("turn", (f"running for {turn}, silent for {silent}" if turn != "-" else "", "")),
         (idle_name, ("" if turn != "-" or row.get("idle_seconds") is None else duration(row["idle_seconds"]), "")),
         ("queued", (plural(whole_number(row.get("queued")), "message") if row.get("queued") else "", "yellow")),
@@ -236,12 +244,6 @@ def session_fields(row: Row, out: Renderer) -> list[tuple[str, Cell]]:
         ("created", (clean(row.get("created_at")), "")),
     ]
     return [(name, cell) for name, cell in pairs if cell[0]]
-
-
-def _has_failed(row: Row) -> bool:
-    """Whether no session runs because the last one failed."""
-    end = row.get("last_end")
-    return bool(end_text(row)) and isinstance(end, dict) and end.get("reason") in _FAILURES
 
 
 def _context(row: Row) -> str:

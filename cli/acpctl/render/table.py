@@ -68,12 +68,12 @@ def fit_columns(
         if _total([least[i] for i in shown]) > limit:
             shown = [i for i in shown if columns[i].drop != number]
     limit = max(limit, _total([least[i] for i in shown]))
-    spare = max(0, limit - _total([good[i] for i in shown]))
+    spare = limit - _total([good[i] for i in shown])
     max_widths: dict[int, int | None] = dict.fromkeys(shown)
     for i in shown:
         if columns[i].yields:
             max_widths[i] = most = max(least[i], good[i] + spare)
-            spare -= max(0, min(widths[i], most) - good[i])
+            spare -= min(widths[i], most) - good[i]
     return shown, max_widths, limit
 
 

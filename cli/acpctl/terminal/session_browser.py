@@ -11,11 +11,11 @@ from acpctl.errors import CliError
 from acpctl.exit_codes import TIMED_OUT, UNREACHABLE
 from acpctl.terminal.list_view import ListView
 from acpctl.terminal.screen import Screen
-from acpctl.text import clean, truncate, width
+from acpctl.text import clean, exceeds, truncate, width
 from acpctl.thread_refs import ThreadRef, fetch_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from acpctl.client import DaemonConnection
     from acpctl.render.output import Output
@@ -28,26 +28,39 @@ _BACK_KEYS: Final = frozenset({"escape", "backspace", "enter", "q", "left"})
 _HEAD_LINES: Final = 3  # the summary, a blank line, the header of the table
 _MEASURED: Final = 200  # of a longer list only what is on the screen is laid out
 _STYLE: Final = re.compile(r"\x1b\[[0-9;]*m")
-_HELP: Final = "q leaves, j/k select, Enter shows, c cancels, K kills, / filters"
-_PAGE_HELP: Final = "q goes back, arrows scroll, c cancels the turn, k kills"
+# The most important first: as many are shown as fit.
+_HELP: Final = ("q leaves", "? all keys", "j/k select", "Enter shows", "c cancels", "K kills", "/ filters")
+_PAGE_HELP: Final = ("q goes back", "arrows scroll", "c cancels the turn", "k kills")
+_ALL_KEYS: Final = (
+    ("j k, arrows", "select"),
+    ("PgUp PgDn", "move by a screen"),
+    ("g G", "the first, the last one"),
+    ("/", "filter by a text"),
+    ("Esc", "drop the filter"),
+    ("Enter", "show the session"),
+    ("c", "cancel its turn"),
+    ("K", "kill it, after a question"),
+    ("q, Ctrl-D", "leave"),
+)
 
 
 class Parts(NamedTuple):
     """What a list shows, and does beside moving about.
 
-    ``rows``: all of them, in order. ``head``: a line for those that are listed. ``table``: a header and a line for each
-    row. ``page``: a session whole. ``refresh`` brings the rows up to date. ``kill`` asks, and ends a session: the
-    screen is the user's meanwhile. ``keys`` are further keys; ``help`` says what they do.
+    ``rows``: all of them, in order. ``head``: facts about those that are listed, the most important first. ``table``: a
+    header and a line for each row. ``page``: a session whole. ``refresh`` brings the rows up to date. ``kill`` asks,
+    and ends a session: the screen is the user's meanwhile. ``keys`` are further keys; ``help`` says how each sorts:
+    ``m by memory``.
     """
 
     rows: Callable[[], list[Row]]
-    head: Callable[[list[Row]], str]
+    head: Callable[[list[Row]], Sequence[str]]
     table: Callable[[list[Row]], list[str]]
     page: Callable[[Row], list[str]]
     refresh: Callable[[], None]
     kill: Callable[[Row], None]
     keys: Mapping[str, Callable[[], None]]
-    help: str = ""
+    help: Sequence[str] = ()
     empty: str = "no sessions run"
 
 
@@ -65,6 +78,7 @@ class _Browser:
         self._message = ""
         self._detail: Row | None = None  # of the session that is shown whole
         self._detail_at = 0.0
+        self._helps = False  # all keys are on the screen
         self._scrolled = 0  # lines of its page that are above the screen
 
     def run(self) -> None:
@@ -72,11 +86,16 @@ class _Browser:
             self._screen = screen
             while True:
                 rows = self._view.matching(self._parts.rows())
-                lines, footer = self._list(rows) if self._detail is None else self._page(self._detail)
+                if self._helps:
+                    lines, footer = self._keys(), self._footer(["any key goes back"])
+                else:
+                    lines, footer = self._list(rows) if self._detail is None else self._page(self._detail)
                 screen.draw(lines, footer)
                 for key in screen.wait(_TICK_SECONDS, self._connection.fileno()):
                     self._message = ""
-                    if self._detail is not None:
+                    if self._helps:
+                        self._helps = False
+                    elif self._detail is not None:
                         self._page_key(key)
                     elif not self._view.typing and key in _QUIT_KEYS:
                         return
@@ -92,9 +111,9 @@ class _Browser:
         height = _row_places(len(rows))
         shown = self._view.window(rows, height)
         found = f"  /{self._view.filter}" if self._view.filter or self._view.typing else ""
-        lines = [self._fit(self._parts.head(rows) + found), ""]
+        lines = [self._fit(self._joined([*self._parts.head(rows)], "  ") + found), ""]
         if not rows:
-            return [*lines, "no session matches the filter" if found else self._parts.empty], self._footer(_HELP)
+            return [*lines, "no session matches the filter" if found else self._parts.empty], self._footer([*_HELP])
         header, *table = self._parts.table(rows if len(rows) <= _MEASURED else shown)
         table = table[self._view.first : self._view.first + height] if len(rows) <= _MEASURED else table
         for row, line in zip(shown, table, strict=False):
@@ -105,18 +124,30 @@ class _Browser:
         if above or below:
             counts = [*([f"{above} above"] if above else []), *([f"{below} more"] if below else [])]
             lines.append(f"… {', '.join(counts)}")
-        return lines, self._footer(f"{_HELP}{'; ' if self._parts.help else ''}{self._parts.help}")
+        return lines, self._footer([*_HELP, *self._parts.help])
 
     def _page(self, detail: Row) -> tuple[list[str], str]:
         lines = self._parts.page(detail)
         height = max(1, shutil.get_terminal_size().lines - 1)
         self._scrolled = max(0, min(self._scrolled, len(lines) - height))
-        return lines[self._scrolled : self._scrolled + height], self._footer(_PAGE_HELP)
+        return lines[self._scrolled : self._scrolled + height], self._footer([*_PAGE_HELP])
 
-    def _footer(self, text: str) -> str:
+    def _keys(self) -> list[str]:
+        own = [(text[0], f"sort {text[2:]}") for text in self._parts.help]
+        return ["Keys", "", *self._out.fields([(keys, (does, "")) for keys, does in (*_ALL_KEYS, *own)])]
+
+    def _footer(self, texts: list[str]) -> str:
         if self._view.typing:
             return self._fit(f"/{self._view.filter}_  Enter keeps the filter, Esc drops it")
-        return self._out.paint(self._fit(self._message or text), "yellow" if self._message else "dim")
+        if self._message:
+            return self._out.paint(self._fit(self._message), "yellow")
+        return self._out.paint(self._fit(self._joined(texts, ", ")), "dim")
+
+    def _joined(self, texts: list[str], between: str) -> str:
+        """As many of the texts as fit; the first one always."""
+        while len(texts) > 1 and exceeds(between.join(texts), self._out.columns()):
+            texts = texts[:-1]
+        return between.join(texts)
 
     def _fit(self, line: str) -> str:
         return truncate(line, self._out.columns())
@@ -128,7 +159,9 @@ class _Browser:
     # Keys.
 
     def _list_key(self, key: str, rows: list[Row]) -> None:
-        if key in self._parts.keys and not self._view.typing:
+        if key == "?" and not self._view.typing:
+            self._helps = True
+        elif key in self._parts.keys and not self._view.typing:
             self._parts.keys[key]()
         elif not self._view.key(key, rows, _row_places(len(rows))) and key in {"enter", "c", "K"}:
             index = self._view.index(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from acpbot.chat.discord.outbound.throttle import Throttle
@@ -31,3 +32,14 @@ async def test_the_throttle_blocks_all_requests_while_a_limit_lasts():
     throttle.block(0.01)
     await asyncio.gather(*(throttle.admit(urgent=urgent) for urgent in (False, True, False)))
     assert loop.time() - began >= 0.05
+
+
+async def test_the_first_reactions_in_two_channels_at_once_stay_below_the_limit(scene: Scene):
+    """The bucket is known then by the answer to one of them; it is of both channels, and takes one at a time."""
+    other = scene.server.make_channel(scene.guild, "other")
+    here, there = scene.ada.says(scene.channel, "here"), scene.ada.says(other, "there")
+    react = partial(scene.chat.outbox.rest.react, add=True)
+    first = [asyncio.create_task(react(str(one.channel.id), str(one.id), "👀")) for one in (here, there)]
+    await scene.server.wait_for(lambda: here.reactions and there.reactions)
+    await asyncio.gather(*first, *(react(str(one.channel.id), str(one.id), "🤔") for one in (here, there)))
+    assert scene.server.rate_limited == []

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING
 
 from acpbot.chat.discord.outbound.throttle import Throttle
 from tests.fakes.discord import rest
+from tests.support.discord_scene import staged
 
 if TYPE_CHECKING:
     from tests.support.discord_scene import Scene
@@ -34,12 +34,18 @@ async def test_the_throttle_blocks_all_requests_while_a_limit_lasts():
     assert loop.time() - began >= 0.05
 
 
-async def test_the_first_reactions_in_two_channels_at_once_stay_below_the_limit(scene: Scene):
+async def test_the_first_reactions_in_two_channels_at_once_stay_below_the_limit(tmp_path):
     """The bucket is known then by the answer to one of them; it is of both channels, and takes one at a time."""
-    other = scene.server.make_channel(scene.guild, "other")
-    here, there = scene.ada.says(scene.channel, "here"), scene.ada.says(other, "there")
-    react = partial(scene.chat.outbox.rest.react, add=True)
-    first = [asyncio.create_task(react(str(one.channel.id), str(one.id), "👀")) for one in (here, there)]
-    await scene.server.wait_for(lambda: here.reactions and there.reactions)
-    await asyncio.gather(*first, *(react(str(one.channel.id), str(one.id), "🤔") for one in (here, there)))
-    assert scene.server.rate_limited == []
+    async with staged(tmp_path, unit=1.0) as scene:
+        other = scene.server.make_channel(scene.guild, "other")
+        both = [scene.eve.says(scene.channel, "here"), scene.eve.says(other, "there")]
+        api = scene.chat.outbox.rest
+
+        def react(emoji: str) -> list[asyncio.Task[None]]:
+            return [asyncio.create_task(api.react(str(one.channel.id), str(one.id), emoji, add=True)) for one in both]
+
+        first = react("👀")
+        await scene.server.wait_for(lambda: all(one.reactions for one in both))
+        await api.message(str(other.id), str(both[1].id))  # the answers that were sent before this one have arrived
+        await asyncio.gather(*first, *react("🤔"))
+        assert scene.server.rate_limited == []

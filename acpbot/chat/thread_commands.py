@@ -98,11 +98,13 @@ def status_text(
     row: Row, options: Options | None, quote: Callable[[str, int], str], chosen: Mapping[str, str] | None = None
 ) -> str:
     """One thread's row, one line for each fact. ``chosen``: what is set at its agent's next start."""
-    lines = [f"{state_text(row)} · agent {quote(row.agent, 100)} · {row.turns} turn{'s' * (row.turns != 1)}"]
+    idle = row.idle_seconds if row.state == "idle" else None
+    since = f" for {short_duration(idle)}" if idle is not None and idle >= 1 else ""
+    lines = [f"{state_text(row)}{since} · agent {quote(row.agent, 100)} · {row.turns} turn{'s' * (row.turns != 1)}"]
     if row.turn_seconds is not None:
         silent = short_duration(row.silent_seconds or 0)
         lines.append(f"Working for {short_duration(row.turn_seconds)}, last output {silent} ago")
-    elif row.idle_seconds:
+    elif row.idle_seconds and row.state != "idle":
         lines.append(f"Idle for {short_duration(row.idle_seconds)}")
     if row.activity:
         lines.append(f"Running: {quote(row.activity, 100)}")

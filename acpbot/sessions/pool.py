@@ -239,9 +239,9 @@ class Pool:
         """Take a turn back that waits, by its key; whether there was one."""
         return self._inbox.withdraw(thread_id, key)
 
-    def withdraw_from_line(self, thread_id: str, asker: str | None = None) -> int:
-        """Take the turns of a thread out of the line, or those that ``asker`` asked for; how many."""
-        return self._line.cancel(thread_id, asker)
+    def withdraw_from_line(self, thread_id: str, asker: str | None = None, *, by: str | None = None) -> int:
+        """As :meth:`WaitingLine.cancel`."""
+        return self._line.cancel(thread_id, asker, by)
 
     def revise(self, thread_id: str, key: str, blocks: list[dict[str, Any]], text: str) -> Turn | None:
         """Replace what a turn asks for that waits, by its key; ``None`` where there is none."""

@@ -43,9 +43,13 @@ def without_context(title: str) -> str:
 
 
 class Titles:
-    """Decides which titles of an agent are used: not those that only repeat the beginning of a prompt."""
+    """Decides which titles of an agent are used: not those that only repeat the beginning of a prompt.
+
+    ``last``: the last one that is used, ``None`` where the agent has given none.
+    """
 
     def __init__(self) -> None:
+        self.last: str | None = None
         self._prompts: tuple[str, ...] = ()
 
     def sent(self, blocks: Iterable[dict[str, Any]]) -> None:
@@ -63,7 +67,10 @@ class Titles:
         first = _comparable(known or "")
         if first.endswith("\u2026") and found.startswith(first.rstrip(_CUT)):
             return None  # the beginning of the first prompt, and more of it
-        return None if any(prompt.startswith(found) for prompt in (*self._prompts, first)) else cleaned
+        if any(prompt.startswith(found) for prompt in (*self._prompts, first)):
+            return None
+        self.last = cleaned
+        return cleaned
 
 
 def _comparable(text: str) -> str:

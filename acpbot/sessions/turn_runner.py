@@ -120,7 +120,7 @@ class TurnRunner:
         self._on_empty_reply = on_empty_reply
         self._on_permission_note = on_permission_note
         self._more = Wakeup()
-        self._titles = Titles()
+        self.titles = Titles()
         self._paragraphs = Paragraphs()
         self._settling = Settling(pauses.settle, self.end)
         self._replay = Replay(pauses, self._deliver)
@@ -249,7 +249,7 @@ class TurnRunner:
             turn.prompt_id = agent.prompt(blocks)
             self.output.prompt(turn.text)
             self._replay.prompted()
-            self._titles.sent(blocks)
+            self.titles.sent(blocks)
         except AgentError as error:
             self._not_sent(turn, error)
             return
@@ -361,7 +361,7 @@ class TurnRunner:
         else:
             self.options.handle(update)
             if update.kind == "session_info_update" and isinstance(title := update.body.get("title"), str):
-                self._thread.title = self._titles.usable(title, self._thread.title) or self._thread.title
+                self._thread.title = self.titles.usable(title, self._thread.title) or self._thread.title
             self._on_change()
         self._deliver(update)
 

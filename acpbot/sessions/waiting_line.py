@@ -164,9 +164,10 @@ class WaitingLine:
         """Take a turn out of the line, by its key; whether there was one."""
         return bool(self._end(thread_id, lambda turn: turn.key == key, TurnEnd("cancelled")))
 
-    def cancel(self, thread_id: str, asker: str | None = None) -> int:
-        """Take out all turns of a thread, or those that ``asker`` asked for; how many."""
-        return self._end(thread_id, lambda turn: asker is None or turn.asker == asker, TurnEnd("cancelled"))
+    def cancel(self, thread_id: str, asker: str | None = None, by: str | None = None) -> int:
+        """Take out all turns of a thread, or those that ``asker`` asked for; how many. ``by``: who wants that."""
+        end = TurnEnd("cancelled", cancelled_by=by)
+        return self._end(thread_id, lambda turn: asker is None or turn.asker == asker, end)
 
     def find(self, thread_id: str, key: str) -> Turn | None:
         """A turn in the line, by its key."""

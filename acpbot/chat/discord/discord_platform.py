@@ -438,9 +438,9 @@ class DiscordPlatform:
 
     def session_changed(self, thread_id: str) -> None:
         """The agent may have given its session another title."""
-        thread = self._pool.thread(thread_id)
-        if thread is not None and thread.title is not None:
-            self._threads.title(thread_id, thread.title)
+        session = self._pool.get(thread_id)
+        if session is not None and session.turns.titles.last is not None:
+            self._threads.title(thread_id, session.turns.titles.last)
 
     def run_again(self, incoming: IncomingMessage) -> int:
         """Queue a message once more whose turn has ended; how many turns are before it. Raises as `Pool.submit`."""

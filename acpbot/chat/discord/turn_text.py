@@ -31,12 +31,17 @@ def end_text(end: TurnEnd, *, started: bool, blank: bool) -> str:
     if end.stop_reason == "error":
         return plain(end.error) if end.error else "The turn failed."
     if end.stop_reason == "cancelled":
-        return end.error or (_cancelled_text(end.cancelled_by) if started else "")
+        return end.error or (_cancelled_text(end.cancelled_by) if started else _left_line_text(end.cancelled_by))
     if end.stop_reason in _STOPPED:
         return _STOPPED[end.stop_reason]
     if end.stop_reason != "end_turn":
         return f"The agent stopped: {code(end.stop_reason)}."
     return "The agent finished without a reply." if blank else ""
+
+
+def _left_line_text(by: str | None) -> str:
+    """What a thread reads of a turn that has not run; nothing where its author has deleted the message."""
+    return "" if by is None else f"Taken out of the line by <@{by}>."
 
 
 def _cancelled_text(by: str | None) -> str:

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from acpbot.acp.schema import Update
 from acpbot.aio import Backoff
 from acpbot.chat.conversation import INCOMPLETE
@@ -139,6 +141,32 @@ async def test_a_refused_post_that_is_posted_anew_is_not_deleted_after_a_restart
     async with run(api, path) as outbox:
         assert await outbox.flush(5)
     assert api.log == [("send", "the answer")]
+
+
+class ButtonsApi(Api):
+    """A channel in memory whose messages have buttons, which the log leaves out until they change."""
+
+    async def send(self, channel, content, *, components, **more) -> str:
+        assert components
+        return await super().send(channel, content, **more)
+
+    async def show_buttons(self, _channel, message_id, rows) -> None:
+        self.log.append(("buttons", message_id, list(rows)))
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+async def test_a_growing_answer_of_which_a_killed_daemon_had_no_confirmation_keeps_no_button(tmp_path, arrived):
+    path, api = tmp_path / "acpbot.sqlite3", ButtonsApi()
+    api.seconds_lost = 0.0
+    api.trouble.extend([*(["lost"] if arrived else []), *(["down"] * 1000)])
+    async with run(api, path) as outbox:
+        outbox.post("1", "begun", components=[{"type": 1, "components": []}], on_restart="leave", growing=True)
+        assert not await outbox.flush(0.01)
+    api.trouble.clear()
+    async with run(api, path) as outbox:
+        assert await outbox.flush(5)
+    assert api.log == ([("send", "begun"), ("buttons", "101", [])] if arrived else [])
+    assert rows(path, "posts") == []
 
 
 async def test_the_second_file_of_an_answer_is_not_taken_for_the_first(tmp_path):

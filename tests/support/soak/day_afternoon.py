@@ -31,6 +31,7 @@ async def full_house(day: Day, config: Callable[..., str]) -> None:
     leaves = day.says(day.eve, day.general, "say I never came.")
     await day.sees(leaves, "in line")
     await day.gives(day.eve, await day.thread_of(leaves), "cancel")
+    await day.sees(leaves, f"Taken out of the line by {day.eve.mention}")
     leaves.outcome = "withdrawn"
     for one in (*working, *waiting):
         verb = "worked" if one in working else "waited"

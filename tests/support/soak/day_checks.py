@@ -68,7 +68,8 @@ def _reactions(day: Day) -> Iterator[str]:
     for message in day.server.messages:
         prompt = by_message.get(message)
         done = DONE in message.reactions
-        if done and (prompt is None or prompt.outcome != "answered"):
+        is_continue = message.author is day.server.bot  # what the bot says for somebody who presses Continue
+        if done and not is_continue and (prompt is None or prompt.outcome != "answered"):
             yield f"{DONE} on a message that was not answered: {message!r}"
         elif not done and prompt is not None and prompt.outcome == "answered":
             yield f"no {DONE} on an answered message: {prompt}"

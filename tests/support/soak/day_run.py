@@ -13,7 +13,7 @@ from tests.fakes.discord.server import DiscordServer
 from tests.fakes.model_server import ModelServer
 from tests.support.agent_stack import Gate
 from tests.support.real_agents import ASKING, installed, recipe
-from tests.support.soak import day_afternoon, day_morning
+from tests.support.soak import day_afternoon, day_controls, day_morning
 from tests.support.soak.day import Day, Prompt
 from tests.support.soak.day_agents import RealAgent, configuration
 from tests.support.soak.day_checks import findings
@@ -59,7 +59,8 @@ async def record(folder: Path, *, seed: int = 1, real: bool = False, only: str |
             faults.status(400, method, route, body=BLOCKED, times=1 << 30, where=_is_blocked)
         await day.start(config())
         chance = random.Random(seed)  # noqa: S311 - it orders what a test does
-        morning = [one for one in day_morning.SCENES if only is None or only in one.__name__]
+        scenes = (*day_morning.SCENES, *day_controls.SCENES)
+        morning = [one for one in scenes if only is None or only in one.__name__]
         chance.shuffle(morning)
         places = asyncio.Semaphore(AT_ONCE)
 

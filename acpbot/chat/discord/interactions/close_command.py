@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from acpbot.chat.discord.interactions.command_text import LEFT_LINE, NOT_ENDED
+from acpbot.chat.discord.interactions.command_text import NOT_ENDED, THREAD_LEFT_LINE
 from acpbot.chat.thread_commands import next_text
 
 if TYPE_CHECKING:
@@ -28,11 +28,11 @@ class CloseCommand:
         """Close a known thread; the answer. It is archived once the person has the answer."""
         if call.source.is_thread:
             call.after_answer = partial(self._threads.archive, call.thread_id, is_wanted=partial(self._is_unused, call))
-        left = self._pool.withdraw_from_line(call.thread_id)
+        left = self._pool.withdraw_from_line(call.thread_id, by=call.user_id)
         session = self._pool.get(call.thread_id)
         what_next = next_text(resumable=thread.resumable)
         if session is None:
-            return LEFT_LINE if left else f"No agent is running here. {what_next}"
+            return THREAD_LEFT_LINE if left else f"No agent is running here. {what_next}"
         end = partial(self._pool.suspend, call.thread_id, session.session_id)
         result = await self._ends.end(call.thread_id, f"<@{call.user_id}> closed this session. {what_next}", end)
         return f"Done. {what_next}" if result.outcome != "failed" else f"{NOT_ENDED} {what_next}"

@@ -16,6 +16,7 @@ NOT_ENDED: Final = "I stopped the agent, but something it started may still be r
 NOT_HERE: Final = "You don't have access to this bot here. Ask an admin."
 NO_SESSION: Final = "Nothing is running here. Mention me in a channel to start."
 LEFT_LINE: Final = "Done. I took your messages out of the line."
+THREAD_LEFT_LINE: Final = "Done. I took this thread's messages out of the line."
 AGENT_HELP: Final = "Switch with `/agent name:`. This thread then starts fresh."
 NEXT_AGENT_HELP: Final = 'Pick one for your next thread with `/agent name:`, or start your message with "agent: NAME".'
 HELP: Final = """\

@@ -28,6 +28,7 @@ from acpbot.chat.discord.interactions.command_text import (
     LEFT_LINE,
     NEXT_AGENT_HELP,
     NO_SESSION,
+    THREAD_LEFT_LINE,
     not_yours_text,
     sessions_text,
 )
@@ -254,7 +255,7 @@ class SlashCommands:
         handler = self._handlers.get(call.name)
         if handler is None:
             return f"I don't know /{call.name[:40]}. Try /help."
-        if call.name == "cancel" and self._pool.withdraw_from_line(call.thread_id, call.user_id):
+        if call.name == "cancel" and self._pool.withdraw_from_line(call.thread_id, call.user_id, by=call.user_id):
             return LEFT_LINE
         return (call.changes_session and self._not_yours(call)) or await handler(call)
 
@@ -319,8 +320,8 @@ class SlashCommands:
     async def _cancel(self, call: Call) -> str:
         if not self._known(call.thread_id):
             return NO_SESSION
-        if self._pool.withdraw_from_line(call.thread_id):
-            return LEFT_LINE
+        if self._pool.withdraw_from_line(call.thread_id, by=call.user_id):
+            return THREAD_LEFT_LINE
         outcome = await self._pool.cancel(call.thread_id, by=call.user_id)
         return "⏹️ Stopping…" if outcome == "cancelled" else "Nothing is running here."
 

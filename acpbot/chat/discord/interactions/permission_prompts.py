@@ -151,7 +151,11 @@ class PermissionPrompts:
 
     def _open_at(self, message_id: str) -> _Prompt | None:
         return next(
-            (one for one in self._prompts.values() if one.post.message_id == message_id and one.ask.outcome is None),
+            (
+                one
+                for one in self._prompts.values()
+                if one.ask.outcome is None and self._outbox.is_at(one.post, message_id)
+            ),
             None,
         )
 

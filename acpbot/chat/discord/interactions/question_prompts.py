@@ -146,7 +146,7 @@ class QuestionPrompts:
 
     def _open_at(self, message_id: str) -> _Prompt | None:
         for one in self._prompts.values():
-            if one.question.outcome is None and one.post is not None and one.post.message_id == message_id:
+            if one.question.outcome is None and one.post is not None and self._outbox.is_at(one.post, message_id):
                 return one
         return None
 

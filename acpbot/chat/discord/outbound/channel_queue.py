@@ -59,6 +59,7 @@ class ChannelQueue(SideTasks):
         self._unsent: deque[Post] = deque()
         self._edits: dict[Post, None] = {}
         self._sources: dict[Callable[[], None], None] = {}
+        self._is_running_sources = False
         self._last_id: str | None = None
         self._may_be_twice = False
         self._urgent = asyncio.Event()
@@ -74,14 +75,13 @@ class ChannelQueue(SideTasks):
 
     def restore(self, post: Post) -> None:
         """Deliver a post of an earlier run: nobody knows what the message says, nor whether it exists."""
-        if post.on_restart == "leave":
+        if post.state is not PostState.SENT:
+            self._unsent.append(post)
+            self._workers.wake("send", self._send_next)
+        elif post.on_restart == "leave":
             self.show_buttons(post.message_id or "", (), post)
-            return
-        if post.state is PostState.SENT:
+        else:
             self.update(post)
-            return
-        self._unsent.append(post)
-        self._workers.wake("send", self._send_next)
 
     def refresh(self, source: Callable[[], None], *, urgent: bool = False) -> None:
         """Have ``source`` bring its posts up to date just before the next delivery; asked often, it runs once.
@@ -95,7 +95,10 @@ class ChannelQueue(SideTasks):
             self._workers.wake("edit", self._edit_next)
 
     def bring_up_to_date(self) -> None:
-        """Run the sources now."""
+        """Run the sources now, in order: one that posts something does not run those after it before."""
+        if self._is_running_sources:
+            return
+        self._is_running_sources = True
         while self._sources:
             source = next(iter(self._sources))
             del self._sources[source]
@@ -104,6 +107,7 @@ class ChannelQueue(SideTasks):
             except Exception:
                 # Broad: a source that fails must not keep the others, nor the posts that wait, from the channel.
                 log.exception("discord_source_failed", channel=self._channel_id)
+        self._is_running_sources = False
 
     def update(self, post: Post) -> None:
         """Plan what is left to do for a post: delete it, edit it, or forget it as it shows what is wanted for good."""
@@ -191,12 +195,13 @@ class ChannelQueue(SideTasks):
     async def _send(self, post: Post) -> str | None:
         """Make the message, or find it where an earlier try may have made it; its id.
 
-        ``None``: it was retracted, and was never made. While Discord knows the nonce, a second request makes no second
-        message; later, and where it is to be deleted, we look for it.
+        ``None``: it was never made, and is not to be: it was retracted, or an earlier run has left it as it is. While
+        Discord knows the nonce, a second request makes no second message; later, and where it is to be deleted, we look
+        for it.
         """
         delivery = self._delivery
         unconfirmed = post.state is PostState.UNCONFIRMED
-        gone = unconfirmed and post.retracted
+        gone = unconfirmed and (post.retracted or post.on_restart == "leave")
         if unconfirmed:
             await self._rest.logged_in()  # before that Discord's time is unknown
             age = delivery.wall() - post.created_at
@@ -248,13 +253,17 @@ class ChannelQueue(SideTasks):
         if message_id is None:
             self._never_made(post)
             return
+        is_left = post.state is PostState.UNCONFIRMED and post.on_restart == "leave"
         if post.state is PostState.SENDING:
             post.delivered = post.sent
         self._last_id = post.message_id = message_id
         post.file = None
         post.move_to(PostState.SENT)
         post.save()
-        self.update(post)
+        if is_left:
+            self.show_buttons(message_id, (), post)
+        else:
+            self.update(post)
 
     def _post_duplicate_warning(self) -> None:
         self.add(self._own_post(MAY_BE_TWICE))

@@ -140,7 +140,7 @@ class Outbox:
     def recover(self, records: Sequence[PostRecord]) -> None:
         """Finish the posts of an earlier run of the daemon."""
         for record in records:
-            if record.fate == "leave" and (record.message_id is None or record.components == b"[]"):
+            if record.fate == "leave" and record.components == b"[]":
                 self._store.post_settled(record.nonce)
             else:
                 queue = self.queue(record.channel_id)
@@ -155,6 +155,10 @@ class Outbox:
         self._echoes[nonce] = message_id
         if len(self._echoes) > _ECHOES_MOST:
             del self._echoes[next(iter(self._echoes))]
+
+    def is_at(self, post: Post, message_id: str) -> bool:
+        """Whether the post is this message, by the gateway's report where Discord's answer has not come yet."""
+        return message_id in {post.message_id, self._echoes.get(post.nonce)}
 
     def wake_retries(self) -> None:
         """Discord can be reached again: whatever waits before another try makes it now."""

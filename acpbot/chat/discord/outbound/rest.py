@@ -21,6 +21,7 @@ import discord
 import msgspec
 from discord.http import Route
 
+from acpbot.aio import KeyedLocks
 from acpbot.chat.discord import compat
 from acpbot.chat.discord.discord_time import DiscordClock
 from acpbot.chat.discord.outbound import answers
@@ -150,6 +151,7 @@ class Rest:
         self.on_answer: Callable[[str, int], None] = lambda _method, _status: None
         self.on_recovery: Callable[[], None] = lambda: None
         self._outage = Outage()
+        self._reacting = KeyedLocks()
 
     def use(self, client: discord.Client | None) -> None:
         """Send by this client from now on; ``None``: there is none."""
@@ -240,9 +242,12 @@ class Rest:
         emoji = emoji.strip("<>").removeprefix("a:").removeprefix(":")
         path = "/channels/{channel_id}/messages/{message_id}/reactions/{emoji}/@me"
         method = "PUT" if add else "DELETE"
-        await self.call(
-            method, path, urgent=False, spare=spare, channel_id=channel_id, message_id=message_id, emoji=emoji
-        )
+        await self._logged_in.wait()
+        await self._throttle.admit(urgent=False, spare=spare)
+        # The bucket takes one request at a time. The library does not know that of a channel whose first reaction is
+        # sent while that of another channel is on its way.
+        async with self._reacting.hold(channel_id):
+            await self._request(method, path, None, None, channel_id=channel_id, message_id=message_id, emoji=emoji)
 
     async def typing(self, channel_id: str) -> None:
         """Show for 10 s that something is being written."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from acpbot.chat.discord.interactions import commands
 from acpbot.chat.discord.interactions.command_text import NOT_HERE
-from acpbot.chat.thread_commands import FRESH, RESET
+from acpbot.chat.rendering.markdown import code
+from acpbot.chat.thread_commands import FRESH, RESET, status_text
 from acpbot.errors import Draining
 from acpbot.sessions.views import Target
 from acpbot.times import short_duration
@@ -46,6 +48,10 @@ async def test_status_cancel_and_sessions_answer(scene: Scene):
     await scene.idle(thread, 1)
     assert "Nothing is running here." in await answer_to(scene, "cancel", thread)
     assert "💤 idle" in await answer_to(scene, "status", thread)
+    row = structs.replace(scene.harness.row(str(thread.id)), idle_seconds=300.0, turns=1)
+    text = status_text(row, None, code)
+    assert text.startswith("💤 idle for 5 min · agent `demo` · 1 turn\n")
+    assert text.casefold().count("idle") == 1
 
 
 async def test_a_stranger_gets_one_line_and_changes_nothing(scene: Scene):

@@ -11,6 +11,7 @@ from acpbot.acp.schema import PermissionOption
 from acpbot.chat.discord.interactions.buttons import BY_BUTTON, meant, written
 from acpbot.chat.discord.interactions.question_text import BY_WINDOW
 from tests.chat.discord.interactions.test_questions import CLAUDE, asks, form, replied
+from tests.fakes.discord import rest
 from tests.support.discord_scene import Scene, staged
 
 if TYPE_CHECKING:
@@ -49,6 +50,17 @@ def test_a_no_is_the_mildest_rejection():
     assert meant([always, once], REJECT) is once
     assert meant([always], REJECT) is always
     assert meant([], REJECT) is None
+
+
+async def test_a_reply_answers_a_request_although_discord_s_answer_to_its_message_is_late(scene: Scene):
+    late = scene.server.faults.hold("POST", rest.MESSAGES, when="after", where=lambda call: "Allow" in str(call.body))
+    _thread, message = await asked(scene)
+    scene.ada.says(message.channel, "yes", reply_to=message)
+    await scene.server.wait_for(lambda: scene.harness.row(str(message.channel.id)).state == "busy")
+    late.release()
+    await scene.says(message.channel, "The command completed: hi")
+    await scene.idle(message.channel, 1)
+    assert message.content == f"✅ Allowed once by {scene.ada.mention}: `echo hi`"
 
 
 async def test_the_asker_allows_by_a_reply(scene: Scene):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from acpbot.chat.discord.outbound.throttle import Throttle
 from tests.fakes.discord import rest
+from tests.support.discord_scene import staged
 
 if TYPE_CHECKING:
     from tests.support.discord_scene import Scene
@@ -31,3 +32,20 @@ async def test_the_throttle_blocks_all_requests_while_a_limit_lasts():
     throttle.block(0.01)
     await asyncio.gather(*(throttle.admit(urgent=urgent) for urgent in (False, True, False)))
     assert loop.time() - began >= 0.05
+
+
+async def test_the_first_reactions_in_two_channels_at_once_stay_below_the_limit(tmp_path):
+    """The bucket is known then by the answer to one of them; it is of both channels, and takes one at a time."""
+    async with staged(tmp_path, unit=1.0) as scene:
+        other = scene.server.make_channel(scene.guild, "other")
+        both = [scene.eve.says(scene.channel, "here"), scene.eve.says(other, "there")]
+        api = scene.chat.outbox.rest
+
+        def react(emoji: str) -> list[asyncio.Task[None]]:
+            return [asyncio.create_task(api.react(str(one.channel.id), str(one.id), emoji, add=True)) for one in both]
+
+        first = react("👀")
+        await scene.server.wait_for(lambda: all(one.reactions for one in both))
+        await api.message(str(other.id), str(both[1].id))  # the answers that were sent before this one have arrived
+        await asyncio.gather(*first, *react("🤔"))
+        assert scene.server.rate_limited == []

@@ -7,7 +7,9 @@ import gc
 import pytest
 
 from acpbot.chat.discord.turn_view import DiscordTurnView
+from tests.chat.discord.interactions.test_commands import answer_to
 from tests.fakes.discord import rest
+from tests.fakes.discord.state import NAME_CHANGED
 from tests.support.discord_scene import Scene, staged
 
 
@@ -151,6 +153,17 @@ async def test_the_agent_s_own_title_becomes_the_thread_s_name(scene: Scene):
     scene.ada.says(thread, "title Another")
     await scene.idle(thread, 2)
     assert thread.name == "mine"
+
+
+@pytest.mark.parametrize("command", ["reset", "agent"])
+async def test_a_new_conversation_keeps_the_thread_s_name_until_the_agent_gives_another(scene: Scene, command):
+    scene.harness.offer_agents("demo", "other")
+    thread = await scene.opens("say first")
+    await scene.idle(thread, 1)
+    await answer_to(scene, command, thread, **({"name": "other"} if command == "agent" else {}))
+    scene.ada.says(thread, "say second; title Mending the tests")
+    await scene.server.wait_for(lambda: thread.name == "Mending the tests")
+    assert [one.content for one in thread.messages.values() if one.type == NAME_CHANGED] == ["Mending the tests"]
 
 
 async def test_a_stop_is_shown_only_where_it_interrupts_a_turn(scene: Scene):

@@ -26,7 +26,7 @@ async def test_a_queued_message_gets_a_note_and_runs_in_its_turn(scene: Scene):
     two = scene.ada.says(thread, "say second")
     scene.bob.says(thread, "say third")
     await scene.says(thread, "👀 Queued, 1 ahead of you.", "👀 Queued, 2 ahead of you.")
-    assert two.shown_reactions == ["👀"]
+    await scene.server.wait_for(lambda: two.shown_reactions == ["👀"])
     (note,) = [one for one in scene.bodies(thread) if "1 ahead" in one.content]
     assert note.referenced is two
     assert not note.pings

@@ -146,9 +146,9 @@ async def test_a_refused_post_that_is_posted_anew_is_not_deleted_after_a_restart
 class ButtonsApi(Api):
     """A channel in memory whose messages have buttons, which the log leaves out until they change."""
 
-    async def send(self, channel, content, *, components, **more) -> str:
+    async def send(self, channel, content, *, nonce, components=(), file=None, reply_to=None, pings=None) -> str:
         assert components
-        return await super().send(channel, content, **more)
+        return await super().send(channel, content, nonce=nonce, file=file, reply_to=reply_to, pings=pings)
 
     async def show_buttons(self, _channel, message_id, rows) -> None:
         self.log.append(("buttons", message_id, list(rows)))

@@ -67,12 +67,18 @@ def usage_problem(error: UsageError, arguments: list[str], program: str, global_
     ``global_options``: those that belong before the command.
     """
     command = error.ctx.command_path if error.ctx is not None else program
+    from acpctl.usage_hints import hint  # noqa: PLC0415 - only a mistake needs it
+
+    advice = hint(error, before_command=command == program)
+    advice = f"; {advice}" if advice else ""
+    if advice and hasattr(error, "possibilities"):
+        error.possibilities = None  # the nearest names by their letters
     message = error.format_message()
     problem = " ".join(clean(message).rstrip(".").split())
     option = str(getattr(error, "option_name", ""))
     if option in global_options and command != program:
         return f"cannot run `{command}`: {option} belongs before the command: `{program} {option} ... {arguments[0]}`"
-    return f"cannot run `{command}`: {problem[:1].lower()}{problem[1:]}; see `{command} --help`"
+    return f"cannot run `{command}`: {problem[:1].lower()}{problem[1:]}{advice}; see `{command} --help`"
 
 
 def defect_line(error: Exception, program: str, version: str) -> str:

@@ -316,3 +316,17 @@ def test_a_narrow_screen_shows_whole_facts_and_keys_and_a_page_with_all_keys(pat
         screen.wait_for("q leaves")
         screen.type("q")
         assert screen.end() == 0
+
+
+def test_tail_breaks_long_lines_between_words_and_below_their_text(path, terminal):
+    text = "the quick brown fox jumps over the lazy dog and then rests for a while below the old oak"
+    line = {"thread": ROWS[0]["thread_id"], "session_id": "s-1", "kind": "text", "at": "2026-11-24T08:00:01.000Z"}
+    with FakeDaemon(path, ROWS[0]) as daemon:
+        daemon.on("sessions.tail", lambda *_: {"lines": [{**line, "text": text}]})
+        screen = terminal("tail", ROWS[0]["thread_id"], "--no-follow", columns=60)
+        assert screen.end() == 0
+    first, *others = screen.text().splitlines()
+    start = first.index("the quick")
+    assert others
+    assert all(one[:start].isspace() for one in others)
+    assert " ".join(one[start:] for one in (first, *others)) == text

@@ -13,7 +13,7 @@ from acpctl.client import DaemonConnection
 from acpctl.errors import CliError
 from acpctl.exit_codes import FAILED, USAGE
 from acpctl.options import GlobalOptions, global_options
-from acpctl.thread_completion import complete_thread
+from acpctl.thread_completion import complete_agent, complete_thread
 from acpctl.thread_refs import parse_thread
 
 _RANDOM_BYTES: Final = 5
@@ -49,7 +49,10 @@ def run(
         ),
     ] = None,
     *,
-    agent: Annotated[str | None, typer.Option(metavar="NAME", help="Which agent to use, if the thread is new.")] = None,
+    agent: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Which agent to use, if the thread is new.", autocompletion=complete_agent),
+    ] = None,
     resume: Annotated[
         str | None,
         typer.Option(

@@ -14,7 +14,7 @@ from acpctl.options import GlobalOptions, OutputFormat, global_options
 from acpctl.quantities import whole_number
 from acpctl.render.output import Output
 from acpctl.text import clean, clean_lines
-from acpctl.thread_completion import complete_thread
+from acpctl.thread_completion import complete_agent, complete_thread
 from acpctl.thread_refs import parse_thread
 
 EPILOG = (
@@ -45,7 +45,10 @@ def run(
         str | None, typer.Option(metavar="ID", help="Start a thread in this Discord channel instead.")
     ] = None,
     agent: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The agent, if this prompt starts a conversation.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The agent, if this prompt starts a conversation.", autocompletion=complete_agent
+        ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Print the answer, and return when it is complete.")] = False,
     allow: Annotated[

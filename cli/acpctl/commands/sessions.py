@@ -13,6 +13,7 @@ from acpctl.quantities import whole_number
 from acpctl.render.session_order import SortKey, is_older, sort_rows
 from acpctl.render.session_rows import none_run, session_table, summary
 from acpctl.text import clean
+from acpctl.thread_completion import complete_agent, complete_owner
 from acpctl.times import moment
 
 SessionState = Literal["starting", "idle", "busy", "waiting", "stuck", "suspended", "closing", "gone"]
@@ -27,8 +28,14 @@ def run(
     ] = None,
     stuck: Annotated[bool, typer.Option("--stuck", help="The same as --state stuck.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Suspended ones too: no process, but resumable.")] = False,
-    agent: Annotated[str | None, typer.Option(metavar="NAME", help="Only those of this agent.")] = None,
-    owner: Annotated[str | None, typer.Option(metavar="ID", help="Only those of this owner.")] = None,
+    agent: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Only those of this agent.", autocompletion=complete_agent),
+    ] = None,
+    owner: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Only those of this owner.", autocompletion=complete_owner),
+    ] = None,
     older_than: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="Only threads older than this: 10m, 2h, 3d, or an RFC 3339 time."),

@@ -90,4 +90,7 @@ def _write(line: dict[str, Any], out: Output, output: str, names: int) -> None:
     name = clean(line.get("thread"))
     shown = f"{out.paint(name, 'bold')}{' ' * (names - width(name))}  " if names else ""
     prefix = f"{out.paint(at, 'dim')}  {shown}{out.paint(label, 'dim')}  "
-    out.data((prefix + out.paint(clean(line.get("text")), _STYLES.get(kind, ""))).rstrip())
+    left = len(at) + 2 + (names + 2 if names else 0) + _KIND_WIDTH + 2
+    style = _STYLES.get(kind, "")
+    first, *others = out.wrap(clean(line.get("text")), left)
+    out.lines([(prefix + out.paint(first, style)).rstrip(), *(" " * left + out.paint(one, style) for one in others)])

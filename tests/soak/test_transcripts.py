@@ -222,7 +222,7 @@ def test_a_duplicate_message_is_found(scene, said):
     assert scene.found() == ["said twice"]
 
 
-@pytest.mark.parametrize("said", ["🔧 `sleep 0.3`", "👀 Queued, 1 ahead of you."])
+@pytest.mark.parametrize("said", ["🔧 `sleep 0.3`", "⏹️ `sleep 0.3`", "👀 Queued, 1 ahead of you."])
 def test_messages_that_name_no_prompt_may_repeat(scene, said):
     scene.bot(said)
     scene.bot(said)
@@ -255,6 +255,19 @@ def test_interrupted_answers_may_end_after_the_same_words(scene, kinds, said):
     assert scene.found(ends=2) == []
     scene.bot(said)
     assert scene.found(ends=2) == ["said twice"]
+
+
+def test_a_notice_is_not_about_a_prompt_that_was_written_after_the_end(scene):
+    answered = scene.asks()
+    scene.answers(answered)
+    ended = scene.server.world.snowflake()
+    later = scene.asks("recall")
+    scene.bot(CRASHED)
+    view = scene.view(ends=1, last_end=ended)
+    assert view.verdict(later).open
+    assert [finding.kind for finding in view.check()] == ["lost"]
+    scene.answers(later)
+    assert scene.found(ends=1, last_end=ended) == []
 
 
 def test_duplicate_first_words_of_a_complete_answer_are_found(scene):

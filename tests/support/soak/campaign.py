@@ -224,6 +224,7 @@ class Campaign:
             await self._check_stop(run, stop, working=bool(work))
         self._run, self.people.alive = None, False
         self.people.ends += 1
+        self.people.last_end = self.server.world.snowflake()
         await self._check_remains(run)
 
     async def _check_stop(self, run: DaemonRun, stop: Stop, *, working: bool) -> None:

@@ -54,7 +54,8 @@ class People:
     """One person in one channel and its threads.
 
     ``threads`` are in use, ``size`` of them or a few more; ``prompts`` are those of this cycle, ``all`` of all cycles.
-    ``run`` is the number of the daemon's run, ``alive`` whether it goes on, ``ends`` how many have ended in this cycle.
+    ``run`` is the number of the daemon's run, ``alive`` whether it goes on, ``ends`` how many have ended in this cycle,
+    the last of them at ``last_end``, an id of that moment.
     ``generous``: people allow what they otherwise leave unanswered; ``brief``: they leave nothing unanswered.
     """
 
@@ -73,6 +74,7 @@ class People:
         self.run = 0
         self.alive = False
         self.ends = 0
+        self.last_end: int | None = None
         self.generous = False
         self.brief = False
         self.chance = random.Random(0)  # noqa: S311 - it chooses what a test does
@@ -86,6 +88,7 @@ class People:
         opened = [one.thread for one in self.prompts if not one.message.channel.is_thread]
         self.threads += [thread for thread in opened if thread is not None]
         self._since = self.server.world.snowflake()
+        self.last_end = None
         self.prompts, self.ends, self.generous = [], 0, False
         self._views.clear()
 
@@ -214,7 +217,7 @@ class People:
         key = (len(prompts), self.ends, [(page.message.id, len(page.message.versions)) for page in pages])
         known, view = self._views.get(thread.id, (None, None))
         if view is None or known != key:
-            view = Thread(pages, prompts, ends=self.ends, facts=self.facts[thread.id])
+            view = Thread(pages, prompts, ends=self.ends, last_end=self.last_end, facts=self.facts[thread.id])
             self._views[thread.id] = key, view
         return view
 

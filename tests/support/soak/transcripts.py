@@ -29,7 +29,7 @@ _ASKED = re.compile(r"ran-(\d{5})\b")
 _NUMBERS = re.compile(r"[\d\n]+")
 _RECALLED = "You told me to remember"
 _NOTE = "👀 "
-_TOOLS = ("🔧 `", "✅ `", "❌ `")
+_TOOLS = ("🔧 `", "✅ `", "❌ `", "⏹️ `")
 
 
 class Finding(NamedTuple):
@@ -115,13 +115,21 @@ class Thread:
     """Pages of one thread against the prompts that they answer.
 
     ``ends``: how many daemons have ended in that time; each may leave one notice of a crash, and one about a prompt
-    whose answer had just come. ``facts``: what the agent surely got to remember before.
+    whose answer had just come. ``last_end``: an id of the moment at which the last of them had ended. No notice is
+    about a later prompt. ``facts``: what the agent surely got to remember before.
     """
 
     def __init__(
-        self, pages: Sequence[Page], prompts: Iterable[Prompt], *, ends: int = 0, facts: Sequence[str] = ()
+        self,
+        pages: Sequence[Page],
+        prompts: Iterable[Prompt],
+        *,
+        ends: int = 0,
+        last_end: int | None = None,
+        facts: Sequence[str] = (),
     ) -> None:
         self.pages = pages
+        self._last_end = last_end
         self._facts = facts
         self.findings: list[Finding] = []
         self.verdicts = {one.number: Verdict(one) for one in sorted(prompts, key=lambda one: one.message.id)}
@@ -187,7 +195,8 @@ class Thread:
             self._find("notified twice", f"{crashes} notices of a crash after {ends} ends")
 
     def _open_before(self, page: Page) -> list[Verdict]:
-        return [v for v in self.verdicts.values() if v.open and v.prompt.message.id < page.message.id]
+        before = page.message.id if self._last_end is None else min(page.message.id, self._last_end)
+        return [v for v in self.verdicts.values() if v.open and v.prompt.message.id < before]
 
     def _cancelled(self, page: Page) -> Verdict | None:
         """The prompt whose answer ends so; the answer may have only its tool."""
@@ -228,7 +237,7 @@ class Thread:
     def _check_one(self, verdict: Verdict) -> None:
         if verdict.open:
             later = [page for page in self.pages if page.message.id > verdict.prompt.message.id]
-            said = " | ".join(f"{page.lines[0][:30]} … {page.lines[-1][-60:]}" for page in later[:6] if page.lines)
+            said = " | ".join(f"{page.lines[0][:30]} … {page.lines[-1][-60:]}" for page in later[-12:] if page.lines)
             what = "only cancelled" if verdict.cancelled else "lost"
             self._find(what, f"{verdict.prompt}, after which was said: {said or 'nothing'}")
         if len(verdict.answers) > 1:

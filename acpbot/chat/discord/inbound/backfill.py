@@ -1,8 +1,9 @@
 """What people wrote while there was no gateway session: read from the channels' histories, oldest first.
 
 A resumed session repeats what was missed; a new one does not. What people write in a channel meanwhile waits until its
-history is read, so that the order stays; no channel waits for another. The histories are read side by side, those first
-that people wrote in last, and before them those for which a new message waits.
+history is read, so that the order stays. No channel waits for another, but for a thread whose first message, in its
+channel, is not handled yet: that one comes first. The histories are read side by side, those first that people wrote in
+last, and before them those for which a new message waits.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ import discord
 from acpbot.aio import TaskSet
 from acpbot.chat.discord import access, compat
 from acpbot.chat.discord.access import PLATFORM
+from acpbot.chat.discord.inbound.history_progress import HistoryProgress
 from acpbot.chat.discord.outbound.rest import NOT_FOUND, RequestRefused, Unreachable
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
     from acpbot.chat.discord.access import Channels, CurrentSettings
     from acpbot.chat.discord.inbound.intake import Intake
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from acpbot.sessions.pool import Pool
 
     Channel = discord.TextChannel | discord.VoiceChannel | discord.Thread | discord.DMChannel
-    Unread = tuple[Channel, asyncio.Event]
+    Unread = tuple[Channel, HistoryProgress]
 
 log = get_logger(__name__)
 
@@ -124,8 +126,9 @@ class Backfill:
         self._on_crash = on_crash
         self._session = 0
         self._me: discord.ClientUser | None = None
-        self._unread: dict[int, asyncio.Event] = {}
-        """By ids of servers and channels: set once the channels of the server are known, the history of one is read."""
+        self._servers: dict[int, asyncio.Event] = {}
+        """Set once it is known which of the server's channels have something to read: those in ``_histories``."""
+        self._histories: dict[int, HistoryProgress] = {}
         self._reads = Places(_READS_MAX, _READS_MAX)
         self._members: dict[tuple[int, int], discord.Member | None] = {}
         self._tasks = TaskSet("discord backfill", self._crashed)
@@ -134,14 +137,13 @@ class Backfill:
         """A new gateway session begins: nobody knows what was missed. :meth:`start` follows for each server."""
         self._session += 1
         self._me = client.user
-        self._unread = {}
+        self._servers = {guild.id: asyncio.Event() for guild in client.guilds}
+        self._histories = {}
         self._members = {}
-        for guild in client.guilds:
-            self._unread[guild.id] = asyncio.Event()
-        self._cursor.fall_behind(self._unread)
+        self._cursor.fall_behind(self._servers)
         if self._settings.discord.allow_dm:
             self._cursor.fall_behind([_DIRECT_MESSAGES])
-            read = partial(self._read_direct_messages, client, list(self._unread.values()))
+            read = partial(self._read_direct_messages, client, list(self._servers.values()))
             self._tasks.keep(read, name="direct messages")
 
     def start(self, guild: discord.Guild) -> None:
@@ -149,17 +151,36 @@ class Backfill:
         self._tasks.keep(partial(self._read_guild, guild), name=f"server {guild.id}")
 
     async def may_go_on(self, message: discord.Message) -> None:
-        """Return once the older messages of the channel are read, or 30 s have passed: late is better than never."""
-        for place in (None if message.guild is None else message.guild.id, message.channel.id):
-            event = None if place is None else self._unread.get(place)
-            if event is None or event.is_set():
-                continue
-            self._reads.hurry(message.channel.id)
-            try:
-                async with asyncio.timeout(_WAIT_SECONDS):
-                    await event.wait()
-            except TimeoutError:
-                log.warning("backfill_slow", channel=message.channel.id)
+        """Return once all older messages of the conversation are handled, or after 30 s for each of these waits."""
+        channel = message.channel
+        known = None if message.guild is None else self._servers.get(message.guild.id)
+        if known is not None and not known.is_set():
+            await self._wait(known.wait(), channel.id)
+        history = self._histories.get(channel.id)
+        if history is not None and not history.is_past():
+            self._reads.hurry(channel.id)
+            await self._wait(history.past(), channel.id)
+        await self._after_its_first(channel)
+
+    async def _after_its_first(self, channel: discord.abc.MessageableChannel) -> None:
+        """Return once the message that a thread was opened from is handled: it has the thread's id.
+
+        It may not be, where the earlier daemon ended between opening the thread and taking the message.
+        """
+        if isinstance(channel, discord.Thread):
+            history = self._histories.get(channel.parent_id)
+            if history is not None and not history.is_past(channel.id):
+                self._reads.hurry(channel.parent_id)
+                await self._wait(history.past(channel.id), channel.id)
+
+    @staticmethod
+    async def _wait(until: Coroutine[Any, Any, object], channel_id: int) -> None:
+        """Wait 30 s at most: late is better than never."""
+        try:
+            async with asyncio.timeout(_WAIT_SECONDS):
+                await until
+        except TimeoutError:
+            log.warning("backfill_slow", channel=channel_id)
 
     async def close(self) -> None:
         """Read no more."""
@@ -167,12 +188,14 @@ class Backfill:
 
     def _crashed(self, error: BaseException) -> None:
         """Let new messages through, in an order that may be wrong: what this task should have read is missing."""
-        for event in self._unread.values():
-            event.set()
+        for known in self._servers.values():
+            known.set()
+        for history in self._histories.values():
+            history.end()
         self._on_crash(error)
 
     async def _read_guild(self, guild: discord.Guild) -> None:
-        session, known = self._session, self._unread.get(guild.id)
+        session, known = self._session, self._servers.get(guild.id)
         after = self._cursor.fall_behind([guild.id])
         own_id = "" if self._me is None else str(self._me.id)
         unread: list[Unread] = []
@@ -183,8 +206,8 @@ class Backfill:
                 is_new = channel.last_message_id is not None and channel.last_message_id > after
                 source = self._channels.source_of(channel, own_id)
                 if is_new and access.is_source_allowed(self._settings.discord, source):
-                    unread.append((channel, asyncio.Event()))
-                    self._unread[channel.id] = unread[-1][1]
+                    history = self._histories[channel.id] = HistoryProgress(after)
+                    unread.append((channel, history))
         finally:
             if known is not None:
                 known.set()
@@ -222,17 +245,17 @@ class Backfill:
             return False
         if not isinstance(channel, discord.DMChannel):
             return True
-        return await self._read_channel(channel, asyncio.Event(), after, session)
+        return await self._read_channel(channel, HistoryProgress(after), after, session)
 
     async def _read_all(self, unread: Sequence[Unread], after: int, session: int) -> bool:
         """Read these channels, none of which waits for another; whether everything is read that may be."""
         reads: list[asyncio.Task[bool]] = []
         async with asyncio.TaskGroup() as group:
-            for channel, is_read in unread:
-                reads.append(group.create_task(self._read_channel(channel, is_read, after, session)))
+            for channel, history in unread:
+                reads.append(group.create_task(self._read_channel(channel, history, after, session)))
         return all(map(asyncio.Task.result, reads))
 
-    async def _read_channel(self, channel: Channel, is_read: asyncio.Event, after: int, session: int) -> bool:
+    async def _read_channel(self, channel: Channel, history: HistoryProgress, after: int, session: int) -> bool:
         """Handle the channel's messages after ``after``, oldest first; whether all are read that may be.
 
         It takes as long as Discord needs to answer. A later gateway session reads anew, but handles no message twice.
@@ -244,10 +267,12 @@ class Backfill:
                     async with self._reads.hold(channel.id):
                         page = await self._outbox.rest.page_after(str(channel.id), str(after), urgent=False)
                     for data in page.messages:
+                        await self._after_its_first(channel)
                         await self._handle(channel, data, session)
                         if session != self._session:
                             return False
                         after = int(data["id"])
+                        history.reach(after)
                 except RequestRefused as error:
                     log.info("backfill_refused", channel=str(channel), error=str(error))
                     return True
@@ -261,7 +286,7 @@ class Backfill:
                         return True
             return False
         finally:
-            is_read.set()
+            history.end()
 
     async def _handle(self, channel: Channel, data: dict[str, Any], session: int) -> None:
         """Handle one message of a history. Raises RequestRefused, Unreachable: its author's roles are not known."""

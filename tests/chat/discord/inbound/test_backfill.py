@@ -238,6 +238,42 @@ async def test_a_message_waits_for_the_history_of_its_own_channel_alone(scene: S
     slow.release()
 
 
+@pytest.mark.parametrize("follows", ["while the bot is away", "when it is back"])
+async def test_the_message_that_a_thread_was_opened_from_is_answered_before_what_follows_in_the_thread(
+    scene: Scene, follows: str
+):
+    # The bot has opened the thread, and ended before it took the message.
+    async with away(scene):
+        mention = scene.asks("say one")
+        thread = scene.server.make_thread(scene.channel, scene.server.bot, "one", from_message=mention)
+        if follows == "while the bot is away":
+            scene.ada.says(thread, "say two")
+
+        def is_channel(call: Call) -> bool:
+            return call.number("channel_id") == scene.channel.id
+
+        slow = scene.server.faults.hold("GET", rest.MESSAGES, where=is_channel)
+    await slow.arrived.wait()
+    scene.ada.says(thread, "say three")
+    seen = scene.ada.says(scene.server.make_channel(scene.guild, "other"), "say four", mentions=[scene.server.bot])
+    await scene.says(await scene.server.wait_for(lambda: seen.thread), "four")
+    assert said(scene, thread) == []
+    slow.release()
+    await scene.says(thread, "three")
+    expected = ["one", "two", "three"] if follows == "while the bot is away" else ["one", "three"]
+    assert said(scene, thread) == expected
+
+
+async def test_a_thread_whose_first_message_is_deleted_is_answered(scene: Scene):
+    async with away(scene):
+        mention = scene.asks("say one")
+        thread = scene.server.make_thread(scene.channel, scene.server.bot, "one", from_message=mention)
+        scene.ada.says(thread, "say two")
+        scene.eve.says(scene.channel, "news")
+        scene.server.world.delete(mention)
+    await scene.says(thread, "two")
+
+
 async def test_a_slow_direct_channel_holds_up_no_other(tmp_path):
     async with staged(tmp_path, allow_dm=True) as scene:
         slow, other = scene.server.dm(scene.ada), scene.server.dm(scene.bob)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -83,16 +83,15 @@ class CostRecord(msgspec.Struct, frozen=True):
     reported: float = 0.0
 
 
-class ProcessRecord(msgspec.Struct, frozen=True):
-    """The leader of a session's processes. ``start_time``: clock ticks since the boot that ``boot_id`` names.
+class PlaceRecord(msgspec.Struct, frozen=True):
+    """Where a session runs. ``ref`` is a JSON object that the place's runtime understands.
 
     ``thread_id``: the session's thread, ``None`` for a process of no session.
     """
 
     session_id: str
-    pid: int
-    start_time: int
-    boot_id: str
+    runtime: str
+    ref: dict[str, Any]
     thread_id: str | None = None
 
 
@@ -164,7 +163,7 @@ class RestoredState(msgspec.Struct):
     threads: list[ThreadRecord] = []
     known_threads: list[KnownThread] = []
     costs: list[CostRecord] = []
-    processes: list[ProcessRecord] = []
+    places: list[PlaceRecord] = []
     turns: list[TurnRecord] = []
     posts: list[PostRecord] = []
     events: list[EventRecord] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -65,7 +67,11 @@ class ContainerSettings(Struct, frozen=True, kw_only=True):
         Annotated[
             str,
             ft.text,
-            Meta(pattern=r"\A[!-~]{1,400}\Z", description="the name of an image", examples=["localhost/agent:1"]),
+            Meta(
+                pattern=r"\A[A-Za-z0-9][!-~]{0,399}\Z",
+                description="the name of an image",
+                examples=["localhost/agent:1"],
+            ),
         ]
         | None
     ) = None
@@ -92,3 +98,9 @@ class ContainerSettings(Struct, frozen=True, kw_only=True):
     ] = "default"
     cpus: Annotated[float, Meta(ge=0.01, le=4096, description="a number of processors")] | None = None
     pull: Literal["missing", "always", "newer", "never"] = "missing"
+
+
+PLACES: Mapping[str, type[BubblewrapSettings | ContainerSettings]] = types.MappingProxyType(
+    {"bubblewrap": BubblewrapSettings, "container": ContainerSettings}
+)
+"""The tables of an agent's places, by the kind of runtime that reads each."""

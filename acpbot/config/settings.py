@@ -400,6 +400,8 @@ TABLES: Mapping[str, type[Struct]] = {
     "discord": DiscordSettings,
     "discord.channels.ID": ChannelSettings,
     "agent": AgentSettings,
+    "agent.bubblewrap": BubblewrapSettings,
+    "agent.container": ContainerSettings,
     "pool": PoolSettings,
     "permissions": PermissionSettings,
     "management": ManagementSettings,

@@ -349,7 +349,7 @@ class Daemon:
         self._manager.tick()
 
     async def _look_for_leftovers(self, pool: Pool) -> None:
-        await _end_leftovers(pool.runtimes, (), [session.session_id for session in pool.sessions()])
+        await _end_leftovers(pool.runtimes, (), pool.live)
 
     def _apply(self, settings: Settings) -> None:
         """Hold to other settings, as far as that goes while everything runs."""

@@ -169,6 +169,11 @@ class Pool:
         return self._table.without_session(self._threads.by_id)
 
     @property
+    def live(self) -> list[str]:
+        """The ids of all sessions that run, those that end too: what belongs to them is no leftover."""
+        return [session.session_id for session in (*self._table.with_turns(), *self._table.unverified)]
+
+    @property
     def strays(self) -> int:
         """How many processes belong to no session, or are left of one that has ended, as far as is known."""
         return self._leftovers.count
@@ -392,8 +397,8 @@ class Pool:
         if self._line and (session.evictable or session not in self._table.current.values()):
             asyncio.get_running_loop().call_soon(self._line.advance)
         for ahead, turn in enumerate(session.turns.queue, session.turns.turn is not None):
-            if ahead:
-                turn.waits_at(Place(ahead))
+            if ahead or session.progress:
+                turn.waits_at(Place(ahead, start=session.progress))
         if self._threads.by_id.get(thread.thread_id) is thread:
             self._threads.save(thread)
         try:

@@ -11,7 +11,7 @@ import contextlib
 import secrets
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
@@ -24,13 +24,12 @@ from acpbot.errors import (
     AgentGone,
     AgentStartError,
     Conflict,
-    StartError,
     internal_error,
 )
 from acpbot.logs import get_logger
-from acpbot.runtimes.logins import folder as login_folder
 from acpbot.sessions import workspace
-from acpbot.sessions.launch import ended_text, exit_cause, launch, start_error
+from acpbot.sessions.launch import ended_text, exit_cause, start_error
+from acpbot.sessions.process_start import ProcessStart
 from acpbot.sessions.terminate import NOTHING_RAN, UNVERIFIED, TerminationResult, terminate
 from acpbot.sessions.turn import Turn, TurnEnd, last_answer, session_over
 from acpbot.sessions.turn_runner import TurnRunner
@@ -58,9 +57,6 @@ log = get_logger(__name__)
 _LAST_OUTPUT_SECONDS: Final = 0.25
 # A task that is cancelled ends at once; where it does not, its session ends all the same.
 _MAIN_SECONDS: Final = 2.0
-
-
-T = TypeVar("T")
 
 
 class SessionObserver(Protocol):
@@ -123,13 +119,12 @@ class Session:
         self.detail_for_people = ""
         self._settings = settings
         self.agent_settings = agent_settings
-        self._runtimes = runtimes
-        self._progress = ""
         self._observer = observer
         self.listener = listener
         self._clock = clock
         self._fields = {"thread": thread.thread_id, "session": self.session_id, "agent": thread.agent}
         self._on_change = partial(observer.session_changed, self)
+        self._process_start = ProcessStart(settings, agent_settings, runtimes, on_progress=self._on_change)
         self._kept = kept
         self.turns = TurnRunner(
             thread,
@@ -159,6 +154,11 @@ class Session:
         self._end_task: asyncio.Task[TerminationResult] | None = None
 
     # What others see.
+
+    @property
+    def progress(self) -> str:
+        """What its start does now, in a few words for people; empty where it has started, or that is not worth a word."""
+        return "" if self._opened else self._process_start.progress
 
     @property
     def state(self) -> SessionState:
@@ -196,7 +196,7 @@ class Session:
             idle_seconds=0.0 if in_turn else round(self._clock() - turns.idle_since, 3),
             turn_seconds=round(turns.turn_seconds, 3) if in_turn else None,
             silent_seconds=round(turns.silent_seconds, 3) if in_turn else None,
-            activity=turns.calls.activity if self._opened else self._progress or None,
+            activity=self.progress or turns.calls.activity,
             waiting_for=lines[0] if lines else None,
             queued=len(turns.queue),
             mode=self.options.mode,
@@ -289,8 +289,7 @@ class Session:
 
     async def _start(self) -> Agent:
         thread, cwd = self.thread, Path(self.cwd)
-        await self._make_folder(cwd)
-        process, agent = await self._launch(cwd)
+        process, agent = await self._process_start.launch(cwd, self.session_id, thread.thread_id)
         self.process, self.agent, self.turns.agent = process, agent, agent
         process.stderr.listener = self._stderr
         self._tasks.start(self._read_updates(agent), name="reader", on_crash=self._reader_crashed)
@@ -303,50 +302,25 @@ class Session:
             opened = await agent.open(cwd, thread.acp_session_id)
             self.turns.opened(reopened=opened != "new")
             thread.adopted = thread.adopted and opened != "new"
-            if thread.acp_session_id is not None and opened == "new" and self.listener is not None:
-                self.listener.session_started_fresh(thread.thread_id)
+            if thread.acp_session_id is not None:
+                self._report_conversation(resumed=opened != "new")
             self.options.opened(agent.session)
             await self._set_options(agent, reopened=opened != "new")
         except AgentError as error:
             raise await start_error(self.agent_settings, process, error) from None
         thread.acp_session_id, thread.resumable = agent.session_id, agent.can_resume
+        thread.ran_in = self.agent_settings.runtime
         return agent
 
-    async def _launch(self, cwd: Path) -> tuple[AgentProcess, Agent]:
-        settings, thread_id = self.agent_settings, self.thread.thread_id
-        runtime = self._runtimes.of(settings.runtime)
-        home = logins = None
-        if runtime.gives_home:
-            home = await self._in_time(workspace.make_home, self._settings.now.store, thread_id)
-            logins = await self._in_time(login_folder, self._settings.now.store, settings.name)
-        return await launch(
-            runtime,
-            settings,
-            cwd,
-            self.session_id,
-            thread_id=thread_id,
-            home=home,
-            logins=logins,
-            progress=self._on_progress,
-        )
-
-    def _on_progress(self, text: str) -> None:
-        self._progress = text
-        self._on_change()
-
-    async def _make_folder(self, folder: Path) -> None:
-        await self._in_time(workspace.make_folder, self._settings.now.pool, folder)
-
-    async def _in_time(self, make: Callable[[Any, Any], T], settings: Any, folder: Any) -> T:
-        """Make a folder beside the event loop: a file system may hang for minutes."""
-        seconds = self.agent_settings.start_timeout_seconds
-        try:
-            async with asyncio.timeout(seconds):
-                return await workspace.THREADS.run(make, settings, folder)
-        except TimeoutError:
-            raise StartError(
-                f"cannot make the folder of {folder}: its file system has not answered for {seconds:g} s"
-            ) from None
+    def _report_conversation(self, *, resumed: bool) -> None:
+        """Report to the thread what its agent may not know any more of the conversation that it had before."""
+        listener, thread = self.listener, self.thread
+        if listener is None:
+            return
+        if (thread.ran_in or "local") != self.agent_settings.runtime:
+            listener.session_moved(thread.thread_id)
+        if not resumed:
+            listener.session_started_fresh(thread.thread_id)
 
     async def _set_options(self, agent: Agent, *, reopened: bool) -> None:
         """Set the mode, model and options of the configuration and of the thread; report what the agent did not take.

@@ -137,16 +137,19 @@ def _refused(path: Path, reason: str) -> StartError:
     return StartError(operator_line(f"cannot make the workspace {path}: {reason}"))
 
 
-def remove_folder(settings: Settings, thread: ThreadRecord) -> None:
-    """Remove a forgotten thread's own folder, and never anything else: no target of a link, no shared folder. Blocks.
+def remove_folders(settings: Settings, thread: ThreadRecord) -> None:
+    """Remove a forgotten thread's own folder and its HOME, and never anything else. Blocks.
 
-    Raises nothing: what can't be removed stays, and is logged.
+    No target of a link is removed, and no shared folder. Raises nothing: what can't be removed stays, and is logged.
     """
-    workspace = settings.pool.workspace
-    folder = workspace / thread.thread_id
-    if not has_own_folder(settings, thread) or folder.is_symlink() or not folder.is_dir():
-        return
-    if folder.resolve() != workspace.resolve() / thread.thread_id:
+    if has_own_folder(settings, thread):
+        _remove_folder(settings.pool.workspace, thread)
+    _remove_folder(homes(settings.store), thread)
+
+
+def _remove_folder(parent: Path, thread: ThreadRecord) -> None:
+    folder = parent / thread.thread_id
+    if folder.is_symlink() or not folder.is_dir() or folder.resolve() != parent.resolve() / thread.thread_id:
         return
     try:
         # It works by descriptors: a link that replaces a folder meanwhile is not followed (shutil, Linux).

@@ -133,6 +133,7 @@ MIGRATIONS: Final = (
     INSERT INTO places SELECT session_id, 'local',
         json_object('pid', pid, 'start_time', start_time, 'boot_id', boot_id), thread_id FROM processes;
     DROP TABLE processes;
+    ALTER TABLE threads ADD COLUMN ran_in TEXT;
     """,
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,9 @@ async def test_a_session_whose_end_fails_ends_and_the_next_kill_ends_its_agent(t
         assert harness.events.endings == [("1001", "killed", True)]
         await within(harness.pool.quiet())
         left = await harness.killed()
-        assert [process["pid"] for process in rows(left, "processes")] == [row.pid], "the next daemon finds it"
+        assert [json.loads(place["ref"])["pid"] for place in rows(left, "places")] == [row.pid], (
+            "the next daemon finds it"
+        )
         assert exists(row.pid)
         (again,) = await within(harness.pool.kill([target]))
         assert again.outcome == "failed"
@@ -103,7 +106,7 @@ async def test_a_session_whose_end_fails_ends_and_the_next_kill_ends_its_agent(t
         assert (await harness.pool.kill([target]))[0].outcome == "already_gone"
         assert harness.events.endings == [("1001", "killed", True)]
         left = await harness.killed()
-    assert rows(left, "processes") == []
+    assert rows(left, "places") == []
 
 
 async def test_what_a_failed_end_left_is_ended_before_the_threads_next_session_starts(make_harness):

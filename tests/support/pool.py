@@ -132,6 +132,7 @@ class ThreadEvents:
         self.endings: list[tuple[str, str, bool]] = []
         self.stuck: list[tuple[str, str | None, float]] = []
         self.started_fresh: list[str] = []
+        self.moved: list[str] = []
         self.dropped: list[tuple[str, str, str]] = []
         self.removed: list[tuple[str, str]] = []
         self.not_set: list[tuple[str, str, str]] = []
@@ -152,6 +153,9 @@ class ThreadEvents:
 
     def session_started_fresh(self, thread_id: str) -> None:
         self.started_fresh.append(thread_id)
+
+    def session_moved(self, thread_id: str) -> None:
+        self.moved.append(thread_id)
 
     def session_stuck(self, thread_id: str, activity: str | None, seconds: float) -> None:
         self.stuck.append((thread_id, activity, seconds))

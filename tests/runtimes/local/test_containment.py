@@ -424,7 +424,7 @@ async def test_local_runtime_explains_its_choice():
             assert mode == "cgroup"
             assert str(error).startswith("cannot contain agents in cgroups: ")  # noqa: PT017 - only where there are none
             continue
-        assert reason.startswith(f"{launcher.kind}: ")
+        assert reason.startswith(f"{launcher.containment}: ")
         assert "\n" not in reason
         await launcher.aclose()
 

@@ -44,7 +44,8 @@ async def test_the_local_runtime_implements_the_protocols(runner):
     process, _ = await runner.sh("read _")
     launcher: Runtime = runner.launcher
     agent: AgentProcess = process
-    assert launcher.kind in {"cgroup", "subreaper"}
+    assert launcher.kind == "local"
+    assert runner.launcher.containment in {"cgroup", "subreaper"}
     for protocol, served in ((AgentProcess, agent), (Runtime, launcher)):
         missing = [name for name in vars(protocol) if not name.startswith("_") and not hasattr(served, name)]
         assert not missing
@@ -65,7 +66,7 @@ async def test_variables_that_a_shell_would_drop_reach_the_agent(runner):
     script = "import os; print(os.environ['npm.config'], os.environ['a-b'], flush=True); input()"
     process, sink = await runner.python(script, env={"npm.config": "dotted", "a-b": "dashed"})
     assert await sink.line() == "dotted dashed"
-    if runner.launcher.kind == "cgroup":
+    if runner.launcher.containment == "cgroup":
         assert process._session.cgroup.members() == [process.pid]
 
 
@@ -339,7 +340,7 @@ async def test_the_event_loop_runs_while_an_agent_is_started(runner):
 async def test_limits_that_do_not_hold_are_listed(runner):
     process, sink = await runner.sh("echo up; read _", memory_max=1 << 30, pids_max=64)
     await sink.line()
-    if runner.launcher.kind == "subreaper":
+    if runner.launcher.containment == "subreaper":
         assert process.limits_not_held == (
             LimitNotHeld("memory_max", "agents run without a cgroup here"),
             LimitNotHeld("pids_max", "agents run without a cgroup here"),

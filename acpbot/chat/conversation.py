@@ -47,6 +47,7 @@ _ACTION_MAX: Final = 150
 _PLANS_MAX: Final = 64
 TEXT_LIMIT: Final = 1024 * 1024
 """Characters of one answer."""
+MOVED: Final = "The agent now runs in another place, so it may not know the earlier conversation."
 AFRESH: Final = "I couldn't restore the earlier conversation, so I'm starting fresh without its context."
 INTERRUPTED: Final = "⚠️ I was restarted mid-answer, so this one is incomplete."
 UNREADABLE: Final = "⚠️ A queued message was lost in the restart. Please resend it."
@@ -353,6 +354,10 @@ class Conversations:
     def session_started_fresh(self, thread_id: str) -> None:
         """Post in the thread that the agent has forgotten the conversation."""
         self._platform.notice(thread_id, AFRESH)
+
+    def session_moved(self, thread_id: str) -> None:
+        """Post in the thread that the agent may have forgotten the conversation, and why."""
+        self._platform.notice(thread_id, MOVED)
 
     def session_stuck(self, thread_id: str, activity: str | None, seconds: float) -> None:
         """Post in the thread which tool blocks."""

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
 def place_text(place: Place) -> str:
     """One or two sentences; it is shown again whenever the place changes."""
+    if place.start:
+        queued = f" {place.ahead} ahead of you." if place.ahead else ""
+        return f"{place.start}.{queued}"
     if place.in_line is None or place.ahead:
         return f"Queued, {place.ahead} ahead of you."
     number = f"You're number {place.in_line} in line."

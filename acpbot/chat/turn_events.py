@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 Event = dict[str, Any]
 
+_NUMBERS: Final = re.compile(r"[0-9]+")
+
 
 class TurnEvents:
     """A :class:`~acpbot.chat.platform.TurnView` that makes ``chat.event``s (docs/protocol.md), without ``thread``.
@@ -35,10 +38,13 @@ class TurnEvents:
         self._emit = emit
         self._live: Answer | None = None
         self._end: Event | None = None
+        self._start = ""
 
     def on_queued(self, place: Place) -> None:
-        """The turn waits."""
-        if place.in_line is not None and not place.ahead:
+        """The turn waits. A start says the same again and again with other numbers: that is one event."""
+        start, self._start = self._start, _NUMBERS.sub("", place.start)
+        is_news = self._start not in {"", start} if place.start else place.in_line is not None
+        if is_news and not place.ahead:
             self._emit({"type": "notice", "text": place_text(place)})
 
     def on_started(self) -> None:

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
+from acpbot.config.runtime_settings import PLACES
 from acpbot.config.settings import (
     AgentSettings,
     ChannelSettings,
@@ -126,6 +129,9 @@ def _given(agent: AgentSettings, environ: Mapping[str, str]) -> Iterator[tuple[s
     yield from (("args", value) for value in (agent.command, *agent.args))
     keys = {name: getattr(agent, name) for name in ("env", "mode", "model", "options")}
     yield from _texts(keys)
+    for kind in PLACES:
+        place = getattr(agent, kind)
+        yield from ((f"{kind}.{key}", value) for key, value in _texts(structs.asdict(place)))
     for server in agent.mcp_servers:
         yield from ((f"mcp_servers {server.name} {key}", value) for key, value in _texts(server.keys()))
     for name in agent.inherit_env:
@@ -138,7 +144,7 @@ def _texts(keys: Mapping[str, object]) -> Iterator[tuple[str, str]]:
         if isinstance(value, str):
             yield name, value
         elif isinstance(value, tuple):
-            yield from ((name, item) for item in value)
+            yield from ((name, item if isinstance(item, str) else str(item)) for item in value)
         elif isinstance(value, Mapping):
             yield from ((f"{name}.{quoted_key(key)}", item) for key, item in value.items() if isinstance(item, str))
 
@@ -164,6 +170,10 @@ def warnings(
     for agent in agents.values():
         if agent.working_dir is not None and _inside(store, agent.working_dir):
             yield _holds_database(agent_table(agent.name), agent.working_dir, store)
+        for kind, cls in PLACES.items():
+            if agent.runtime != kind and getattr(agent, kind) != cls():
+                table = agent_table(agent.name)
+                yield f"[{table}.{kind}] has no effect: runtime is {to_toml(agent.runtime)} in [{table}]"
         for name in agent.inherit_env:
             if name not in environ:
                 yield f"[{agent_table(agent.name)}] inherit_env names {name}, which is not set"

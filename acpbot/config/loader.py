@@ -342,6 +342,11 @@ def _agents(top: dict[str, Any], reader: _Reader) -> Mapping[str, AgentSettings]
             problem = f"[{where}] mcp_servers has two servers with the name {to_toml(repeated)}; rename one"
             raise config_error(reader.source, problem)
         agents[name] = AgentSettings(name=name, **fields)
+        if agents[name].runtime == "container" and agents[name].container.image is None:
+            problem = (
+                f'[{where}] has runtime = "container" and no image; add [{where}.container] and below it for example'
+            )
+            raise config_error(reader.source, f'{problem} image = "localhost/agent:1", which holds the agent')
     if not agents:
         python = to_toml(sys.executable or "python3")
         raise config_error(

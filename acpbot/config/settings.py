@@ -17,6 +17,7 @@ from msgspec import Meta, Struct, field, structs
 
 from acpbot.config import field_types as ft
 from acpbot.config.mcp_servers import McpServer, mcp_server
+from acpbot.config.runtime_settings import BubblewrapSettings, ContainerSettings, RuntimeKind
 from acpbot.config.schedules import ScheduleSettings  # noqa: TC001 - msgspec resolves the annotation when it runs
 
 _ONCE = {"uniqueItems": True}
@@ -150,7 +151,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     an id or a name that the agent offers; ``options`` are its other config options by id. They are set in every
     session, unless a person has chosen otherwise in the thread. ``auth_method`` is the id or name of the sign-in method
     to use where the agent asks for one; ``None``: one that needs no person. ``mcp_servers`` are given to the agent with
-    each session; no two have the same name.
+    each session; no two have the same name. ``runtime``: in which kind of place it runs.
     """
 
     name: str
@@ -204,6 +205,9 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     pids_max: Annotated[int, Meta(ge=1, le=4_194_304)] | None = None
     process_namespace: bool = False
     start_timeout_seconds: Annotated[float, Meta(ge=1, le=3600)] = 60
+    runtime: RuntimeKind = "local"
+    bubblewrap: BubblewrapSettings = field(default_factory=BubblewrapSettings)
+    container: ContainerSettings = field(default_factory=ContainerSettings)
 
 
 class PoolSettings(Struct, frozen=True, kw_only=True):
@@ -396,6 +400,8 @@ TABLES: Mapping[str, type[Struct]] = {
     "discord": DiscordSettings,
     "discord.channels.ID": ChannelSettings,
     "agent": AgentSettings,
+    "agent.bubblewrap": BubblewrapSettings,
+    "agent.container": ContainerSettings,
     "pool": PoolSettings,
     "permissions": PermissionSettings,
     "management": ManagementSettings,

@@ -24,24 +24,25 @@ from acpbot.errors import (
     AgentGone,
     AgentStartError,
     Conflict,
-    StartError,
     internal_error,
 )
 from acpbot.logs import get_logger
 from acpbot.sessions import workspace
-from acpbot.sessions.launch import ended_text, exit_cause, launch, start_error
+from acpbot.sessions.launch import ended_text, exit_cause, start_error
+from acpbot.sessions.process_start import ProcessStart
 from acpbot.sessions.terminate import NOTHING_RAN, UNVERIFIED, TerminationResult, terminate
 from acpbot.sessions.turn import Turn, TurnEnd, last_answer, session_over
 from acpbot.sessions.turn_runner import TurnRunner
 from acpbot.sessions.views import Detail, Row, SessionState, permission_row, process_rows, question_row, row_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from acpbot.acp.agent import Agent
     from acpbot.config.in_force import SettingsInForce
     from acpbot.config.settings import AgentSettings
-    from acpbot.runtimes.runtime import AgentProcess, Launcher, Usage
+    from acpbot.runtimes.registry import Runtimes
+    from acpbot.runtimes.runtime import AgentProcess, Usage
     from acpbot.sessions.kept_output import KeptOutput
     from acpbot.sessions.pauses import Pauses
     from acpbot.sessions.thread import ThreadListener
@@ -99,8 +100,7 @@ class Session:
         *,
         settings: SettingsInForce,
         agent_settings: AgentSettings,
-        environ: Mapping[str, str],
-        launcher: Launcher,
+        runtimes: Runtimes,
         observer: SessionObserver,
         listener: ThreadListener | None,
         meter: UsageMeter,
@@ -119,13 +119,12 @@ class Session:
         self.detail_for_people = ""
         self._settings = settings
         self.agent_settings = agent_settings
-        self._environ = environ
-        self._launcher = launcher
         self._observer = observer
         self.listener = listener
         self._clock = clock
         self._fields = {"thread": thread.thread_id, "session": self.session_id, "agent": thread.agent}
         self._on_change = partial(observer.session_changed, self)
+        self._process_start = ProcessStart(settings, agent_settings, runtimes, on_progress=self._on_change)
         self._kept = kept
         self.turns = TurnRunner(
             thread,
@@ -157,6 +156,11 @@ class Session:
     # What others see.
 
     @property
+    def progress(self) -> str:
+        """What its start does now, in a few words for people; empty where it has started, or that is not worth a word."""
+        return "" if self._opened else self._process_start.progress
+
+    @property
     def state(self) -> SessionState:
         """Its state as docs/protocol.md lists them; derived, so that it can't differ from the facts."""
         if self._gone:
@@ -186,11 +190,13 @@ class Session:
             self.cwd,
             session_id=self.session_id,
             state=self.state,
-            alive=process is not None and process.alive,
+            runtime=self.agent_settings.runtime,
+            place=None if process is None else process.place,
+            alive=False if process is None else process.alive,
             idle_seconds=0.0 if in_turn else round(self._clock() - turns.idle_since, 3),
             turn_seconds=round(turns.turn_seconds, 3) if in_turn else None,
             silent_seconds=round(turns.silent_seconds, 3) if in_turn else None,
-            activity=turns.calls.activity,
+            activity=self.progress or turns.calls.activity,
             waiting_for=lines[0] if lines else None,
             queued=len(turns.queue),
             mode=self.options.mode,
@@ -283,8 +289,7 @@ class Session:
 
     async def _start(self) -> Agent:
         thread, cwd = self.thread, Path(self.cwd)
-        await self._make_folder(cwd)
-        process, agent = await launch(self._launcher, self.agent_settings, self._environ, cwd, self.session_id)
+        process, agent = await self._process_start.launch(cwd, self.session_id, thread.thread_id)
         self.process, self.agent, self.turns.agent = process, agent, agent
         process.stderr.listener = self._stderr
         self._tasks.start(self._read_updates(agent), name="reader", on_crash=self._reader_crashed)
@@ -297,25 +302,25 @@ class Session:
             opened = await agent.open(cwd, thread.acp_session_id)
             self.turns.opened(reopened=opened != "new")
             thread.adopted = thread.adopted and opened != "new"
-            if thread.acp_session_id is not None and opened == "new" and self.listener is not None:
-                self.listener.session_started_fresh(thread.thread_id)
+            if thread.acp_session_id is not None:
+                self._report_conversation(resumed=opened != "new")
             self.options.opened(agent.session)
             await self._set_options(agent, reopened=opened != "new")
         except AgentError as error:
             raise await start_error(self.agent_settings, process, error) from None
         thread.acp_session_id, thread.resumable = agent.session_id, agent.can_resume
+        thread.ran_in = self.agent_settings.runtime
         return agent
 
-    async def _make_folder(self, folder: Path) -> None:
-        """Make the folder beside the event loop: a file system may hang for minutes."""
-        seconds = self.agent_settings.start_timeout_seconds
-        try:
-            async with asyncio.timeout(seconds):
-                await workspace.THREADS.run(workspace.make_folder, self._settings.now.pool, folder)
-        except TimeoutError:
-            raise StartError(
-                f"cannot make the workspace {folder}: its file system has not answered for {seconds:g} s"
-            ) from None
+    def _report_conversation(self, *, resumed: bool) -> None:
+        """Report to the thread what its agent may not know any more of the conversation that it had before."""
+        listener, thread = self.listener, self.thread
+        if listener is None:
+            return
+        if (thread.ran_in or "local") != self.agent_settings.runtime:
+            listener.session_moved(thread.thread_id)
+        if not resumed:
+            listener.session_started_fresh(thread.thread_id)
 
     async def _set_options(self, agent: Agent, *, reopened: bool) -> None:
         """Set the mode, model and options of the configuration and of the thread; report what the agent did not take.
@@ -443,7 +448,7 @@ class Session:
     def _not_launched(self) -> TerminationResult:
         """How it ended where it has no process: a start that was given up may have left one that could not be ended.
 
-        The launcher counts what that has left as strays, and ends it.
+        The runtime counts what that has left as strays, and ends it.
         """
         task = self._main_task
         failed = task is not None and task.done() and not task.cancelled() and task.exception() is not None
@@ -453,7 +458,7 @@ class Session:
         if self._end_task is None:
             self.detail_for_people = for_people
             log.warning("session_failed", **self._fields, reason=reason, detail=detail)
-            alive = self.process is not None and self.process.alive
+            alive = self.process is not None and self.process.alive is not False
             self.end(reason, grace=None if alive else 0.0, detail=detail)
 
     def _crashed(self, error: BaseException) -> None:

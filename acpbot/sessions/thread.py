@@ -12,7 +12,7 @@ from acpbot.logs import get_logger
 from acpbot.sessions.known_threads import KnownThreads
 from acpbot.sessions.usage import UsageMeter
 from acpbot.sessions.views import row_of
-from acpbot.sessions.workspace import check_thread_id, has_own_folder, remove_folder, work_folder
+from acpbot.sessions.workspace import check_thread_id, has_own_folder, remove_folders, work_folder
 from acpbot.storage.records import LastEnd, ThreadRecord
 from acpbot.times import rfc3339
 
@@ -71,6 +71,9 @@ class ThreadListener(Protocol):
     def session_started_fresh(self, thread_id: str) -> None:
         """The thread's conversation could not be resumed; the agent knows nothing of it."""
 
+    def session_moved(self, thread_id: str) -> None:
+        """The agent runs in another kind of place than before, with another HOME."""
+
     def session_stuck(self, thread_id: str, activity: str | None, seconds: float) -> None:
         """The agent has been silent too long; ``activity`` is the tool that it waits for."""
 
@@ -118,8 +121,8 @@ class ThreadRegistry:
             self.by_id[record.thread_id] = record
         for cost in store.restored.costs:
             self._costs.setdefault(cost.thread_id, {})[cost.agent, cost.currency] = cost
-        for process in store.restored.processes:
-            if (thread := self.by_id.get(process.thread_id or "")) is not None:
+        for place in store.restored.places:
+            if (thread := self.by_id.get(place.thread_id or "")) is not None:
                 thread.last_end = LastEnd(rfc3339(wall()), "stopped", detail=_CUT_OFF)
                 self.save(thread)
 
@@ -180,7 +183,10 @@ class ThreadRegistry:
         costs = self._costs.get(thread.thread_id)  # few of very many threads have some
         cost = None if costs is None else self.usage(thread).cost
         unused = max(0.0, round(self._wall() - thread.used_at, 3))
-        return row_of(thread, work_folder(settings, thread), cost=cost, queued=queued, idle_seconds=unused)
+        agent = settings.agents.get(thread.agent)
+        runtime = "local" if agent is None else agent.runtime
+        folder = work_folder(settings, thread)
+        return row_of(thread, folder, runtime=runtime, cost=cost, queued=queued, idle_seconds=unused)
 
     def resolve(self, text: str) -> str:
         """The thread id that ``text`` names: itself, or the one that ends in it (4 characters at least).
@@ -242,13 +248,16 @@ class ThreadRegistry:
         self.forget(thread)
         if thread.turns:
             self.known.conversation_expired(thread.thread_id)
-        if announced_at is not None:
+        if announced_at is not None or not has_own_folder(settings, thread):
             self.remove_folder(thread, settings)
 
     def remove_folder(self, thread: ThreadRecord, settings: Settings) -> None:
-        """Delete the own folder of a thread that is forgotten, where that is configured; in the background."""
+        """Delete the own folder and the HOME of a thread that is forgotten, where that is configured.
+
+        It happens in the background.
+        """
         if not settings.pool.remove_workspace:
             return
-        work = DISK.run(remove_folder, settings, thread)
+        work = DISK.run(remove_folders, settings, thread)
         removal = self.removals[thread.thread_id] = self.tasks.start(work, name=f"remove {thread.thread_id}")
         removal.add_done_callback(lambda _: self.removals.pop(thread.thread_id, None))

@@ -141,12 +141,14 @@ class Place(msgspec.Struct, frozen=True):
     """Where a turn waits: ``ahead`` turns of its thread are before it.
 
     ``in_line``: the place of its thread among those that wait for an agent, 1 is the next one; ``None``: it has one.
-    ``busy``: how many agents there are, where all are busy, else 0.
+    ``busy``: how many agents there are, where all are busy, else 0. ``start``: what the start of its agent does now, in
+    a few words, such as 'Fetching the image, 40%'; empty where it has said nothing, and once the agent has started.
     """
 
     ahead: int
     in_line: int | None = None
     busy: int = 0
+    start: str = ""
 
 
 class TurnListener(QuestionListener, Protocol):

@@ -16,7 +16,7 @@ from acpbot.text import operator_line
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from acpbot.config.settings import PoolSettings, Settings
+    from acpbot.config.settings import PoolSettings, Settings, StoreSettings
     from acpbot.storage.records import ThreadRecord
 
 log = get_logger(__name__)
@@ -73,6 +73,24 @@ def make_folder(settings: PoolSettings, path: Path) -> None:
         raise _refused(path, f"{reason}; see [pool] workspace") from None
 
 
+def homes(settings: StoreSettings) -> Path:
+    """Where the HOMEs of threads are: beside the database."""
+    return settings.path.parent / "homes"
+
+
+def make_home(settings: StoreSettings, thread_id: str) -> Path:
+    """Make sure that a thread has a HOME of its own, with mode 0700; return it. Blocks.
+
+    The thread id must be checked before: see :func:`check_thread_id`. Raises StartError.
+    """
+    folder = homes(settings) / thread_id
+    try:
+        _make_in_workspace(folder.parent, folder.name)
+    except OSError as error:
+        raise _refused(folder, f"{error.strerror or error}; see [store] path") from None
+    return folder
+
+
 def _make_in_workspace(workspace: Path, name: str) -> None:
     root = _open_workspace(workspace)
     try:
@@ -119,16 +137,19 @@ def _refused(path: Path, reason: str) -> StartError:
     return StartError(operator_line(f"cannot make the workspace {path}: {reason}"))
 
 
-def remove_folder(settings: Settings, thread: ThreadRecord) -> None:
-    """Remove a forgotten thread's own folder, and never anything else: no target of a link, no shared folder. Blocks.
+def remove_folders(settings: Settings, thread: ThreadRecord) -> None:
+    """Remove a forgotten thread's own folder and its HOME, and never anything else. Blocks.
 
-    Raises nothing: what can't be removed stays, and is logged.
+    No target of a link is removed, and no shared folder. Raises nothing: what can't be removed stays, and is logged.
     """
-    workspace = settings.pool.workspace
-    folder = workspace / thread.thread_id
-    if not has_own_folder(settings, thread) or folder.is_symlink() or not folder.is_dir():
-        return
-    if folder.resolve() != workspace.resolve() / thread.thread_id:
+    if has_own_folder(settings, thread):
+        _remove_folder(settings.pool.workspace, thread)
+    _remove_folder(homes(settings.store), thread)
+
+
+def _remove_folder(parent: Path, thread: ThreadRecord) -> None:
+    folder = parent / thread.thread_id
+    if folder.is_symlink() or not folder.is_dir() or folder.resolve() != parent.resolve() / thread.thread_id:
         return
     try:
         # It works by descriptors: a link that replaces a folder meanwhile is not followed (shutil, Linux).

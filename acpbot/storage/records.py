@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -32,7 +32,8 @@ class ThreadRecord(msgspec.Struct, gc=False):
     ``adopted``: the ACP session was begun elsewhere, so it is not acpbot's to delete.
     ``removal_notice_at``: when the thread read that its folder will be deleted (Unix time), ``None``: not yet.
     ``channel``: the channel that the thread belongs to, by its platform's id; ``None`` where it belongs to none, and
-    where that is not known yet. ``last_end``: of its session before, ``None`` where there was none.
+    where that is not known yet. ``last_end``: of its session before, ``None`` where there was none. ``ran_in``: the kind
+    of place where its agent ran last, ``None`` where that was this machine, or none has run.
 
     There may be many thousands of them, and none can be part of a cycle, so the garbage collector skips them.
     """
@@ -52,6 +53,7 @@ class ThreadRecord(msgspec.Struct, gc=False):
     adopted: bool = False
     channel: str | None = None
     last_end: LastEnd | None = None
+    ran_in: str | None = None
 
 
 class KnownThread(msgspec.Struct, gc=False):
@@ -83,16 +85,15 @@ class CostRecord(msgspec.Struct, frozen=True):
     reported: float = 0.0
 
 
-class ProcessRecord(msgspec.Struct, frozen=True):
-    """The leader of a session's processes. ``start_time``: clock ticks since the boot that ``boot_id`` names.
+class PlaceRecord(msgspec.Struct, frozen=True):
+    """Where a session runs. ``ref`` is a JSON object that the place's runtime understands.
 
     ``thread_id``: the session's thread, ``None`` for a process of no session.
     """
 
     session_id: str
-    pid: int
-    start_time: int
-    boot_id: str
+    runtime: str
+    ref: dict[str, Any]
     thread_id: str | None = None
 
 
@@ -164,7 +165,7 @@ class RestoredState(msgspec.Struct):
     threads: list[ThreadRecord] = []
     known_threads: list[KnownThread] = []
     costs: list[CostRecord] = []
-    processes: list[ProcessRecord] = []
+    places: list[PlaceRecord] = []
     turns: list[TurnRecord] = []
     posts: list[PostRecord] = []
     events: list[EventRecord] = []

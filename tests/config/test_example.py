@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 UNSET = {
     "discord": {"bot_token", "bot_token_file", "allowed_users", "api_base", "gateway_url"},
     "agent": {"command", "args", "working_dir", "auth_method", "mode", "model", "memory_max", "pids_max"},
+    "agent.container": {"engine", "image", "cpus"},
     "agents.claude": {"command", "mode"},
     "discord.channels.ID": {"agent", "working_dir", "mode", "allowed_users", "allowed_role_ids"},
     "pool": {"session_ttl_hours"},
@@ -108,8 +109,10 @@ def test_the_example_shows_the_defaults():
     for table, key, line, _ in example_lines():
         if not table or key in UNSET.get(table, ()):
             continue
-        left, right = (settings.agents["default"] if table == "agent" else settings for settings in (shown, defaults))
-        for part in (*(table.split(".") if table != "agent" else ()), key):
+        of_agent, *parts = table.split(".")
+        is_agents = of_agent == "agent"
+        left, right = (settings.agents["default"] if is_agents else settings for settings in (shown, defaults))
+        for part in (*(parts if is_agents else table.split(".")), key):
             left, right = getattr(left, part), getattr(right, part)
         if (table, key) != ("discord", "allow_all_users"):  # the one that the other side needs to be valid
             assert left == right, line

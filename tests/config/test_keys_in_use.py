@@ -1,6 +1,7 @@
 """Each key that a configuration can hold is read by the running daemon: none is accepted and then ignored.
 
-The keys of [agent], [pool], [permissions] and [store] are in the tests of the sessions, which show their effects.
+The keys of [agent], [pool], [permissions] and [store] are in the tests of the sessions, and those of the places where
+agents run in tests/runtimes: these show their effects.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from tests.fakes.discord.people import Author
     from tests.fakes.discord.state import Channel, User
 
-ELSEWHERE = {"agent", "pool", "permissions", "store"}
+ELSEWHERE = {"agent", "agent.bubblewrap", "agent.container", "pool", "permissions", "store"}
 # Read while the configuration is loaded: test_config.py and test_paths.py show their effects. default_agent is a field
 # of no table: the test below shows its effect.
 LOADER_ONLY = {("discord", "bot_token_file"), ("management", "socket"), ("", "default_agent")}

@@ -81,7 +81,7 @@ class Town:
         await self.server.wait_for(lambda: text in "\n".join(self.said(thread)), what=f"{text!r} in the thread")
 
     def sessions(self) -> list[str]:
-        return [row["session_id"] for row in rows(self.folder / "state/acpbot/acpbot.sqlite3", "processes")]
+        return [row["session_id"] for row in rows(self.folder / "state/acpbot/acpbot.sqlite3", "places")]
 
     async def written(self, daemon, thread, turns: int) -> None:
         """Return once the thread has had so many turns, and all that followed from the last one is on disk."""

@@ -49,6 +49,8 @@ def make_row(thread: str = "1417221234567890123", **changes: Any) -> Row:
         "session_id": f"s-{thread[-4:]}",
         "platform": "local",
         "agent": "default",
+        "runtime": "local",
+        "place": None,
         "state": "busy",
         "alive": True,
         "cwd": f"/srv/work/{thread}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import sqlite3
 from typing import Any
 
@@ -92,12 +93,13 @@ async def test_running_and_queued_turns_and_the_process_are_on_disk(tmp_path):
             (turn.turn_id, "1001", "test", "running", b"one"),
             (waits.turn_id, "1001", "test", "queued", b"two"),
         ]
-        (process,) = rows(left, "processes")
-        assert (process["session_id"], process["pid"]) == (session.session_id, session.row().pid)
+        (place,) = rows(left, "places")
+        assert (place["session_id"], place["runtime"], place["thread_id"]) == (session.session_id, "local", "1001")
+        assert json.loads(place["ref"])["pid"] == session.row().pid
         harness.pool.store.turn_settled(turn.turn_id)
         await harness.pool.kill([Target(thread_id="1001", session_id=session.session_id)])
         left = await harness.killed()
-    assert rows(left, "processes") == []
+    assert rows(left, "places") == []
 
 
 async def test_a_stop_defers_queued_turns_and_ends_the_running_one(tmp_path):

@@ -192,3 +192,5 @@ def test_a_place_in_words():
     assert place_text(Place(0, 2, 3)) == "All 3 agents are busy. You're number 2 in line."
     assert place_text(Place(0, 1, 1)) == "My only agent is busy. You're number 1 in line."
     assert place_text(Place(0, 1)) == "You're number 1 in line."
+    assert place_text(Place(0, start="Fetching the image, 40%")) == "Fetching the image, 40%."
+    assert place_text(Place(2, start="Fetching the image, 40%")) == "Fetching the image, 40%. 2 ahead of you."

@@ -14,7 +14,7 @@ import pytest
 
 from acpbot.errors import StartError
 from acpbot.storage.database import Database, DiskLimits
-from acpbot.storage.records import CostRecord, KnownThread, LastEnd, PostRecord, ThreadRecord
+from acpbot.storage.records import CostRecord, KnownThread, LastEnd, PlaceRecord, PostRecord, ThreadRecord
 from acpbot.storage.store import APPLICATION_ID, AUDIT_MOST, MIGRATIONS, Store
 
 TABLE = ("CREATE TABLE things (name TEXT PRIMARY KEY) STRICT",)
@@ -382,19 +382,20 @@ def test_the_contents_of_an_older_store_are_restored(path):
 def test_an_older_store_and_its_copy_get_ids_of_their_own_and_only_the_original_names_processes(path, tmp_path):
     Database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS[:1]).close()
     with sqlite3.connect(path) as connection:
-        connection.execute("INSERT INTO processes VALUES ('s', 4711, 5, 'boot')")
+        connection.execute("INSERT INTO processes VALUES ('s', 4711, 5, 'boot \"x\"')")
     connection.close()
     first = Store.open(path)
     first.close()
     again = Store.open(path)
     again.close()
-    assert [one.pid for one in first.restored.processes] == [one.pid for one in again.restored.processes] == [4711]
+    place = PlaceRecord("s", "local", {"pid": 4711, "start_time": 5, "boot_id": 'boot "x"'})
+    assert first.restored.places == again.restored.places == [place]
     assert first.instance == again.instance
     copied = tmp_path / "copy.sqlite3"
     copied.write_bytes(path.read_bytes())
     copy = Store.open(copied)
     copy.close()
-    assert copy.restored.processes == []
+    assert copy.restored.places == []
     assert copy.instance != first.instance
     second = Store.open(copied)
     second.close()

@@ -6,6 +6,8 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from msgspec import structs
+
 from acpbot.aio import TaskSet
 from acpbot.chat.conversation import INCOMPLETE
 from acpbot.chat.discord.outbound.reactions import STOP_EVENTS, ReactionEvent
@@ -126,7 +128,7 @@ class DiscordTurnView:
         """Reply to the user how many messages are before theirs, and keep that up to date."""
         if self.incoming.operator:
             return
-        text = f"👀 {place_text(place)}"
+        text = f"👀 {place_text(structs.replace(place, start=plain(place.start)))}"
         self.answer_by_reply()
         if self._queue_note is None:
             key = self.incoming.key if self.incoming.key.isdecimal() else None

@@ -1,0 +1,76 @@
+"""Where an agent runs: [agents.NAME] runtime and the tables of the places."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.configs import AGENT, TOKEN, parse, problem
+
+IMAGE = 'runtime = "container"\n[agent.container]\nimage = "localhost/agent:1"\n'
+
+
+def test_an_agent_runs_on_this_machine_unless_it_says_otherwise():
+    agent = parse(AGENT).agents["default"]
+    assert (agent.runtime, agent.bubblewrap.network, agent.container.network) == ("local", True, "default")
+
+
+def test_each_agent_has_its_own_place():
+    settings = parse(
+        AGENT
+        + 'runtime = "bubblewrap"\n[agent.bubblewrap]\nshared = [".config/tool"]\nreadable = ["~/data"]\nnetwork = false\n'
+        + '[agents.boxed]\ncommand = "a"\nruntime = "container"\n'
+        + '[agents.boxed.container]\nengine = "docker"\nimage = "localhost/agent:1"\nvolumes = ["/srv/c:/c:ro"]\ncpus = 1.5\n'
+    )
+    sandboxed, boxed = settings.agents["default"].bubblewrap, settings.agents["boxed"].container
+    assert (sandboxed.shared, sandboxed.readable, sandboxed.network) == (
+        (".config/tool",),
+        (Path("/home/u/data"),),
+        False,
+    )
+    assert (boxed.engine, boxed.image, boxed.volumes, boxed.cpus) == (
+        *("docker", "localhost/agent:1", ("/srv/c:/c:ro",), 1.5),
+    )
+    assert settings.warnings == ()
+
+
+def test_a_container_needs_an_image():
+    assert problem(AGENT + 'runtime = "container"\n') == (
+        '[agent] has runtime = "container" and no image; add [agent.container] and below it for example'
+        ' image = "localhost/agent:1", which holds the agent'
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ('runtime = "kubernetes"\n', '[agent] runtime must be "local", "bubblewrap" or "container"'),
+        ('[agent.bubblewrap]\nshared = ["/etc/passwd"]\n', "[agent.bubblewrap] shared"),
+        ('[agent.bubblewrap]\nshared = ["a/../../b"]\n', "[agent.bubblewrap] shared"),
+        ('[agent.bubblewrap]\nwritable = ["data"]\n', "[agent.bubblewrap] writable"),
+        ('[agent.container]\nvolumes = ["/srv/cache"]\n', "[agent.container] volumes"),
+        ('[agent.container]\nimage = "--privileged"\n', "[agent.container] image"),
+        ('[agent.container]\nimage = "an image"\n', "[agent.container] image"),
+        ('[agent.container]\nnetwork = "--host"\n', "[agent.container] network"),
+        ("[agent.container]\ncpus = 0\n", "[agent.container] cpus must be a number of processors from 0.01 to 4096"),
+        ('image = "x"\n', "[agent] has no key image; it belongs in [agent.container]"),
+    ],
+)
+def test_a_mistake_is_named(text, wanted):
+    assert problem(AGENT + text).startswith(wanted)
+
+
+def test_a_table_of_a_place_where_the_agent_does_not_run_has_no_effect():
+    settings = parse(AGENT + '[agent.bubblewrap]\nnetwork = false\n[agent.container]\nimage = "a"\n')
+    assert settings.warnings == (
+        '[agent.bubblewrap] has no effect: runtime is "local" in [agent]',
+        '[agent.container] has no effect: runtime is "local" in [agent]',
+    )
+
+
+@pytest.mark.parametrize("key", ["image", "network"])
+def test_no_key_of_a_place_gives_the_agent_the_bot_token(key):
+    discord = f'[discord]\nbot_token = "{TOKEN}"\nallow_all_users = true\n'
+    text = discord + AGENT + f'[agent.container]\n{key} = "{TOKEN}"\n'
+    assert problem(text) == f"[agent] container.{key} would give the bot token to the agent; leave it out"

@@ -163,8 +163,7 @@ async def _try_agent(
         cwd = Path(folder) if settings.working_dir is None else settings.working_dir
         try:
             runtime = runtimes.of(settings.runtime)
-            for line in await runtime.check(settings):
-                say(f"agent {settings.name}: {line}")
+            notes = await runtime.check(settings)
             home = logins.folder(whole.store, settings.name) if runtime.gives_home else None
             process, agent = await launch(runtime, settings, cwd, f"check-{settings.name}", home=home, logins=home)
         except AgentError as error:
@@ -174,7 +173,8 @@ async def _try_agent(
             await agent.initialize()
             await agent.open(cwd)
             say(f"agent {settings.name}: ok in {time.monotonic() - started:.2f} s; {_advertised(agent)}")
-            say(f"agent {settings.name}: {_signed_in(agent)}")
+            for line in (*notes, _signed_in(agent)):
+                say(f"agent {settings.name}: {line}")
             for line in _mcp_servers(agent):
                 say(f"agent {settings.name}: {line}")
             options = Options()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping  # noqa: TC003 - read at run time, through typing.get_type_hints
 from pathlib import Path
 from typing import Annotated, Literal
 

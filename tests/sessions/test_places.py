@@ -1,4 +1,4 @@
-"""Where agents run, as their threads read it: what a start does, another place than before, and the HOME of a thread."""
+"""Where agents run, as their threads read it: what a start does, another place than before, and a HOME."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from acpbot.sessions.turn import Place, Turn
 from tests.support.pool import Listener, harnesses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from acpbot.runtimes.runtime import AgentProcess, LaunchSpec, Progress, StdoutSink
 
 WAIT = 20

@@ -63,22 +63,41 @@ class Spawner:
         self._server: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
 
-    def start(self, argv: Sequence[str], cwd: Path, env: Mapping[str, str], procs: Path | None = None) -> Child:
+    def start(
+        self,
+        argv: Sequence[str],
+        cwd: Path,
+        env: Mapping[str, str],
+        procs: Path | None = None,
+        *,
+        files: Sequence[int] = (),
+        scoped: bool = False,
+    ) -> Child:
         """Start a program, ``argv[0]`` its path, with three pipes. Blocks until it runs or has failed to.
 
-        ``procs``: the cgroup.procs of the cgroup that it enters first. Raises `OSError`, `TimeoutError` after 30
-        seconds, and `ValueError` for arguments that no program can have.
+        ``procs``: the cgroup.procs of the cgroup that it enters first. ``files``: descriptors that it gets as 3 and on;
+        they stay the caller's. ``scoped``: it can't reach the abstract Unix sockets of others (landlock(7)).
+
+        Raises `OSError`, `TimeoutError` after 30 seconds, and `ValueError` for arguments that no program can have.
         """
         if any("=" in name for name in env):
             raise ValueError("illegal environment variable name")
         variables = (f"{name}={value}" for name, value in env.items())
         limits = ("", "") if self._open_files is None else map(str, self._open_files)
-        fields = ["" if procs is None else str(procs), *limits, str(cwd), str(len(argv)), *argv, *variables]
+        fields = [
+            "" if procs is None else str(procs),
+            *limits,
+            "scoped" if scoped else "",
+            str(cwd),
+            str(len(argv)),
+            *argv,
+            *variables,
+        ]
         if any("\0" in field for field in fields):
             raise ValueError("embedded null byte")
         payload = os.fsencode("\0".join(fields))
         for _ in range(_TRIES):
-            child = self._try(payload)
+            child = self._try(payload, files)
             if child is not None:
                 return child
         raise ChildProcessError(None, "the process that starts agents was ended or stopped again and again")
@@ -88,7 +107,7 @@ class Spawner:
         with self._lock:
             self._stop()
 
-    def _try(self, payload: bytes) -> Child | None:
+    def _try(self, payload: bytes, files: Sequence[int]) -> Child | None:
         """Start a program; ``None`` where the server was ended meanwhile."""
         with contextlib.ExitStack() as ours:
             with contextlib.ExitStack() as theirs:
@@ -98,7 +117,7 @@ class Spawner:
                 control, far = socket.socketpair(type=socket.SOCK_SEQPACKET)
                 ours.enter_context(control)
                 theirs.enter_context(far)
-                if not self._send(payload, [read_end, write_end, error_end, far.fileno()]):
+                if not self._send(payload, [far.fileno(), read_end, write_end, error_end, *files]):
                     return None
             control.settimeout(_ANSWER_SECONDS)
             try:

@@ -16,7 +16,7 @@ from acpbot.chat.discord.discord_chat import DiscordChat
 from acpbot.chat.discord.gateway.presence import PRESENCE_SECONDS
 from acpbot.chat.discord.gateway.supervisor import SILENCE_SECONDS
 from acpbot.chat.discord.interactions.commands import PROMPT_SECONDS
-from acpbot.chat.discord.outbound.rest import Throttle
+from acpbot.chat.discord.outbound.throttle import Throttle
 from acpbot.config.settings import (
     AgentSettings,
     DiscordSettings,

@@ -37,7 +37,7 @@ from acpbot.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from acpbot.chat.discord.outbound.rest import Throttle
+    from acpbot.chat.discord.outbound.throttle import Throttle
     from acpbot.chat.platform import ChatFacts, IncomingMessage
     from acpbot.config.settings import Settings
     from acpbot.sessions.pool import Pool

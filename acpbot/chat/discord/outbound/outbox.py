@@ -59,6 +59,7 @@ class Outbox:
         self.rest = rest
         self.backoff = backoff
         self.retries = WakeableBackoff(backoff)
+        rest.on_recovery = self.wake_retries
         self._store = store or Store()
         self._wall = wall
         self._tasks = TaskSet("discord delivery", on_crash)

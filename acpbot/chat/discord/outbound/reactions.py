@@ -4,9 +4,11 @@
 it on the event loop's clock.
 
 One emoji is shown at a time. A state is shown once it has lasted ``debounce_ms``, the first one and the last one at
-once: Discord limits how often reactions change. While the agent works and says nothing new, the emoji turns slow, then
-very slow, but not very slow while a tool runs; while a message waits in the queue, or the agent for a person, nothing
-is slow.
+once: Discord limits how often reactions change. Only QUEUED is held back for a moment: where nothing is before a
+message its turn begins at once, and the emoji would be put on just to be taken off.
+
+While the agent works and says nothing new, the emoji turns slow, then very slow, but not very slow while a tool runs;
+while a message waits in the queue, or the agent for a person, nothing is slow.
 
 Times are seconds of one clock that never goes back.
 """
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.config.settings import ReactionSettings
 
+QUEUED_SECONDS: Final = 0.05
 _RUNNING_MAX: Final = 256
 _TITLE_MAX: Final = 200
 _WORDS: Final = re.compile(r"[a-z]+")
@@ -107,13 +110,13 @@ def tool_event(kind: str | None, title: str | None) -> ReactionEvent:
 
 
 class Reactions:
-    """The state of one message.
+    """The state of one message. ``queued_before``: QUEUED may be shown already, so it is not held back.
 
     ``due`` is to be called after every event, and at ``next_wakeup``; what it returned is taken as done. Where no
     reactions are wanted it is always empty. A stall time of 0 turns that emoji off.
     """
 
-    def __init__(self, settings: ReactionSettings) -> None:
+    def __init__(self, settings: ReactionSettings, *, queued_before: bool = False) -> None:
         timing = settings.timing
         emojis = settings.emojis
         self._emojis: dict[ReactionEvent | None, str] = {}
@@ -121,6 +124,7 @@ class Reactions:
             self._emojis[event] = getattr(emojis, event.name.lower())
         self._stall_emojis = emojis.stall_soft, emojis.stall_hard
         self._enabled = settings.enabled
+        self._hold_back = 0.0 if queued_before else QUEUED_SECONDS
         self._remove = settings.remove_after_reply
         self._debounce = timing.debounce_ms / 1000
         self._soft = timing.stall_soft_ms / 1000
@@ -186,6 +190,7 @@ class Reactions:
         hold = self._hold.get(self._state, 0.0)
         wakeup = None
         for time in (
+            self._since + self._hold_back,
             self._since + self._debounce,
             self._heard + self._soft,
             self._heard + self._hard,
@@ -200,6 +205,8 @@ class Reactions:
         emoji = self._emojis.get(self._state)
         if self._state in self._hold:
             return None if self._remove and now >= self._since + self._hold[self._state] else emoji
+        if self._state is ReactionEvent.QUEUED and self._shown is None and now < self._since + self._hold_back:
+            return None
         stall = self._stall(now)
         if stall is not None:
             return stall
@@ -228,7 +235,7 @@ class ReactionUpdater:
         self._queue = outbox.queue(channel_id)
         self._message_id = message_id
         self._again = again
-        self._reactions = Reactions(settings)
+        self._reactions = Reactions(settings, queued_before=again)
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self.on(ReactionEvent.QUEUED)

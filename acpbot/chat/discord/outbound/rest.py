@@ -14,7 +14,6 @@ import io
 import json
 import re
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import aiohttp
@@ -25,6 +24,8 @@ from discord.http import Route
 from acpbot.chat.discord import compat
 from acpbot.chat.discord.discord_time import DiscordClock
 from acpbot.chat.discord.outbound import answers
+from acpbot.chat.discord.outbound.outage import Outage
+from acpbot.chat.discord.outbound.throttle import Throttle
 from acpbot.logs import get_logger
 
 if TYPE_CHECKING:
@@ -39,9 +40,6 @@ FILE_BYTES_MOST: Final = 8 * 1024 * 1024
 
 PAGE: Final = 100
 """Messages in one answer."""
-
-GLOBAL_LIMIT: Final = 45
-"""Requests in a second; Discord allows a bot 50 in all."""
 
 BAD_REQUEST: Final = 400
 FORBIDDEN: Final = 403
@@ -129,54 +127,12 @@ class Page(NamedTuple):
     is_last: bool
 
 
-class Throttle:
-    """Admits ``limit`` requests in any ``per`` seconds: urgent ones first, spare ones last, each kind in order."""
-
-    def __init__(self, limit: int = GLOBAL_LIMIT, per: float = 1.0) -> None:
-        self._limit = limit
-        self._per = per
-        self._admitted: deque[float] = deque()
-        self._blocked_until = 0.0
-        # Those that are urgent, the others, and those for which nobody waits.
-        self._waiting: tuple[deque[asyncio.Future[None]], ...] = (deque(), deque(), deque())
-        self._timer: asyncio.TimerHandle | None = None
-
-    async def admit(self, *, urgent: bool, spare: bool = False) -> None:
-        """Return when a request may be sent. ``spare``: after all others that wait."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[0 if urgent else 2 if spare else 1].append(future)
-        self._admit_next()
-        await future
-
-    def block(self, seconds: float) -> None:
-        """Admit none for so long."""
-        self._blocked_until = max(self._blocked_until, asyncio.get_running_loop().time() + seconds)
-
-    def _admit_next(self) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        while self._admitted and now - self._admitted[0] >= self._per:
-            self._admitted.popleft()
-        for waiting in self._waiting:
-            while waiting and now >= self._blocked_until and len(self._admitted) < self._limit:
-                future = waiting.popleft()
-                if not future.done():
-                    self._admitted.append(now)
-                    future.set_result(None)
-        if self._timer is None and any(self._waiting):
-            free = self._admitted[0] + self._per if len(self._admitted) >= self._limit else now
-            self._timer = loop.call_at(max(free, self._blocked_until), self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        self._admit_next()
-
-
 class Rest:
     """The API, by the client that is logged in; calls wait while none is.
 
     ``wall``: Unix time by this machine; ``now()``: by Discord's clock, once it has answered (:class:`DiscordClock`).
-    ``link_previews``: whether Discord may show previews of the links in a new message.
+    ``link_previews``: whether Discord may show previews of the links in a new message. ``on_recovery`` is called when a
+    request succeeds after an outage.
     """
 
     def __init__(
@@ -192,6 +148,8 @@ class Rest:
         self._link_previews = link_previews
         self._paces: dict[str, tuple[int, float]] = {}
         self.on_answer: Callable[[str, int], None] = lambda _method, _status: None
+        self.on_recovery: Callable[[], None] = lambda: None
+        self._outage = Outage()
 
     def use(self, client: discord.Client | None) -> None:
         """Send by this client from now on; ``None``: there is none."""
@@ -386,6 +344,18 @@ class Rest:
         return await self._request(method, path, body, file, **params)
 
     async def _request(self, method: str, path: str, body: Any, file: File | None, **params: str) -> Any:
+        now = asyncio.get_running_loop().time
+        try:
+            answer = await self._try_request(method, path, body, file, **params)
+        except Unreachable:
+            self._outage.failed(now())
+            raise
+        if self._outage.is_over(now()):
+            log.info("discord_requests_recovered")
+            self.on_recovery()
+        return answer
+
+    async def _try_request(self, method: str, path: str, body: Any, file: File | None, **params: str) -> Any:
         client = self.client
         if client is None:
             raise Unreachable("not logged in")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from acpbot.chat.discord.outbound.rest import Throttle
+from acpbot.chat.discord.outbound.throttle import Throttle
 from tests.fakes.discord import rest
 
 if TYPE_CHECKING:

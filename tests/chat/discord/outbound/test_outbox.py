@@ -15,8 +15,9 @@ from acpbot.chat.discord.outbound.delivery import CRASHES_MOST
 from acpbot.chat.discord.outbound.outbox import Outbox
 from acpbot.chat.discord.outbound.post import PostState
 from acpbot.chat.discord.outbound.reactions import ReactionEvent, ReactionUpdater
-from acpbot.chat.discord.outbound.rest import LibraryFailure, RequestRefused, Rest, Throttle, Unreachable
+from acpbot.chat.discord.outbound.rest import LibraryFailure, RequestRefused, Rest, Unreachable
 from acpbot.chat.discord.outbound.side_tasks import DENIALS_MOST
+from acpbot.chat.discord.outbound.throttle import Throttle
 from acpbot.config.settings import ReactionSettings, TimingSettings
 from acpbot.text import split_bytes
 from tests.support.pool import Clock
@@ -504,3 +505,14 @@ def test_files_are_cut_between_characters(most):
     parts = split_bytes(text, most)
     assert "".join(parts) == text
     assert all(len(part.encode()) <= most for part in parts)
+
+
+async def test_the_first_request_that_works_after_an_outage_ends_all_waits(api):
+    patient = Outbox(api, Backoff(first=600, most=600), clock=api.clock, wall=api.clock, own_id=lambda: ME)
+    api.trouble.extend(["down"])
+    patient.post("1", "one")
+    await api.entered.wait()
+    assert not await patient.flush(0.01)
+    api.on_recovery()
+    assert await patient.flush(5)
+    assert api.log == [("send", "one")]

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acpbot.chat.discord.outbound.reactions import STOP_EVENTS, Change, ReactionEvent, Reactions, tool_event
+from acpbot.chat.discord.outbound.reactions import (
+    QUEUED_SECONDS,
+    STOP_EVENTS,
+    Change,
+    ReactionEvent,
+    Reactions,
+    tool_event,
+)
 from acpbot.config.settings import EmojiSettings, ReactionSettings, TimingSettings
 
 E = EmojiSettings()
@@ -21,8 +28,8 @@ def swap(new: str, old: str) -> list[Change]:
     return [Change("add", new), Change("remove", old)]
 
 
-def reactions(**keys: Any) -> Reactions:
-    return Reactions(ReactionSettings(**keys))
+def reactions(*, queued_before: bool = False, **keys: Any) -> Reactions:
+    return Reactions(ReactionSettings(**keys), queued_before=queued_before)
 
 
 def test_one_turn_shows_one_emoji_after_the_other():
@@ -30,7 +37,9 @@ def test_one_turn_shows_one_emoji_after_the_other():
     assert state.due(0) == []
     assert state.next_wakeup() is None
     state.on(ReactionEvent.QUEUED, 1)
-    assert state.due(1) == [add("👀")]
+    assert state.due(1) == []
+    assert state.next_wakeup() == 1 + QUEUED_SECONDS
+    assert state.due(1 + QUEUED_SECONDS) == [add("👀")]
     assert state.next_wakeup() is None
     state.on(ReactionEvent.THINKING, 5)
     assert state.due(5) == []
@@ -48,6 +57,16 @@ def test_one_turn_shows_one_emoji_after_the_other():
     state.on(ReactionEvent.TOOL, 8)
     state.update("agent_message_chunk", {}, 9)
     assert state.due(99) == []
+
+
+def test_a_turn_that_begins_at_once_never_shows_that_it_waits():
+    state = reactions()
+    state.on(ReactionEvent.QUEUED, 1)
+    assert state.due(1) == []
+    state.on(ReactionEvent.THINKING, 1.01)
+    assert state.due(1.01) == [add("🤔")]
+    state.on(ReactionEvent.DONE, 3)
+    assert state.due(3) == swap("🆗", "🤔")
 
 
 def test_an_end_may_turn_out_to_be_an_error():
@@ -109,7 +128,7 @@ def test_a_turn_is_not_very_slow_while_a_tool_runs():
 
 
 def test_a_turn_is_never_slow_in_the_queue_or_while_it_waits_for_a_person():
-    state = reactions()
+    state = reactions(queued_before=True)
     state.on(ReactionEvent.QUEUED, 0)
     state.due(0)
     assert state.due(10_000) == []
@@ -156,7 +175,7 @@ def test_the_emoji_is_removed_after_the_reply_where_set(event, hold, emoji):
 
 
 def test_a_cancelled_turn_leaves_no_emoji():
-    state = reactions()
+    state = reactions(queued_before=True)
     state.on(ReactionEvent.QUEUED, 0)
     state.due(0)
     state.on(ReactionEvent.CANCELLED, 1)
@@ -192,7 +211,7 @@ def test_states_that_look_alike_change_nothing():
 
 def test_zero_means_at_once_and_for_stalls_never():
     zero = TimingSettings(debounce_ms=0, stall_soft_ms=0, stall_hard_ms=0, done_hold_ms=0)
-    state = reactions(timing=zero, remove_after_reply=True)
+    state = reactions(timing=zero, remove_after_reply=True, queued_before=True)
     state.on(ReactionEvent.QUEUED, 0)
     state.due(0)
     state.on(ReactionEvent.THINKING, 0)

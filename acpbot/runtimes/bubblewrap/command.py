@@ -30,7 +30,7 @@ class Inside(NamedTuple):
 class Place(NamedTuple):
     """Where a program is to run. ``settings``: the agent's table; ``home`` is there.
 
-    ``sources``: the HOMEs that may hold login files, the first wins; the last is that of the daemon's user.
+    ``sources``: the HOMEs that may hold login files, the first wins.
     ``login``: the name of the agent's program, by which its login files are known.
     """
 
@@ -48,7 +48,7 @@ def inside(bwrap: str, argv: Sequence[str], env: Mapping[str, str], place: Place
     ``argv[0]`` is the absolute path of the program.
     """
     settings, hidden = place.settings, place.hidden
-    private = (*filter(None, (hidden.state,)), *hidden.folders, *hidden.files, *_private_of(place.sources[-1]))
+    private = (*filter(None, (hidden.state,)), *hidden.folders, *hidden.files, *_private_of(place.sources))
     logins = login_files(place.login, settings.shared, place.sources, place.home)
     try:
         for source, path in logins:
@@ -76,14 +76,6 @@ def inside(bwrap: str, argv: Sequence[str], env: Mapping[str, str], place: Place
     return Inside([*program, "--", *argv], tuple(files))
 
 
-def memory_file(content: bytes) -> int:
-    """Return the descriptor of a file in memory that is read from its begin; the caller closes it."""
-    file = os.memfd_create("acpbot")
-    os.write(file, content)
-    os.lseek(file, 0, os.SEEK_SET)
-    return file
-
-
-def _private_of(home: Path) -> tuple[Path, ...]:
-    """Return the folders of a HOME that hold programs and private files alike."""
-    return (home, home / ".local", home / ".local" / "share", home / ".config", home / ".cache")
+def _private_of(homes: tuple[Path, ...]) -> list[Path]:
+    """Return the folders of HOMEs that hold programs and private files alike."""
+    return [home / name for home in homes for name in ("", ".local", ".local/share", ".config", ".cache")]

@@ -42,10 +42,18 @@ class Place(NamedTuple):
     hidden: Hidden
 
 
-def inside(bwrap: str, argv: Sequence[str], env: Mapping[str, str], place: Place, *, terminal: bool = False) -> Inside:
+def inside(
+    bwrap: str,
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    place: Place,
+    *,
+    terminal: bool = False,
+    also: str | None = None,
+) -> Inside:
     """Return the command. Looks at the disk, and makes the places of login files in HOME. Raises `Refused`.
 
-    ``argv[0]`` is the absolute path of the program.
+    ``argv[0]`` is the absolute path of the program; ``also``: that of another one that is shown.
     """
     settings, hidden = place.settings, place.hidden
     private = (*filter(None, (hidden.state,)), *hidden.folders, *hidden.files, *_private_of(place.sources))
@@ -59,7 +67,10 @@ def inside(bwrap: str, argv: Sequence[str], env: Mapping[str, str], place: Place
     sandbox = Sandbox(
         folder=place.folder,
         home=place.home,
-        installed=(*installation(argv, env.get("PATH", os.defpath), private), *certificates(env)),
+        installed=(
+            *installation([*argv, *filter(None, (also,))], env.get("PATH", os.defpath), private),
+            *certificates(env),
+        ),
         logins=logins,
         readable=settings.readable,
         writable=settings.writable,

@@ -64,6 +64,15 @@ def probe(bwrap: str) -> None:
         raise Refused(f"{printable(said.removeprefix('bwrap: '))[:300]}; {way_out()}")
 
 
+def sandbox_works(environ: Mapping[str, str]) -> bool:
+    """Return whether a sandbox can be made here. Blocks."""
+    try:
+        probe(find_bwrap(environ))
+    except Refused:
+        return False
+    return True
+
+
 def way_out() -> str:
     """Return what an operator can do where no sandbox can be made here."""
     for name, (forbids, advice) in _USER_NAMESPACES.items():
@@ -73,7 +82,7 @@ def way_out() -> str:
     if any(Path(mark).exists() for mark in _IN_CONTAINER):
         return _WAY_OUT_OF_CONTAINER
     if "INVOCATION_ID" in os.environ:
-        return "the systemd unit of acpbot may forbid it: install its drop-in bubblewrap.conf (packaging/systemd)"
+        return "the systemd unit of acpbot may forbid it: install its drop-in nested-sandbox.conf (packaging/systemd)"
     return "allow user namespaces for acpbot's user, or set runtime to local"
 
 

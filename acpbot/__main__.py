@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -21,6 +22,14 @@ from acpctl.standard_streams import (
     write_problem,
     write_stderr,
 )
+
+
+class DemoRuntime(StrEnum):
+    """Where the agent of the demo runs."""
+
+    LOCAL = "local"
+    BUBBLEWRAP = "bubblewrap"
+
 
 _USAGE = 2
 _INTERRUPTED = 130
@@ -195,11 +204,14 @@ def demo(
     agent: Annotated[
         str | None, typer.Option("--agent", metavar="COMMAND", help="Any ACP agent instead of the demo agent.")
     ] = None,
+    runtime: Annotated[
+        DemoRuntime, typer.Option("--runtime", help="Where the agent runs; bubblewrap takes the package bubblewrap.")
+    ] = DemoRuntime.LOCAL,
 ) -> None:
     """Talk to an agent now, in a temporary folder; without a terminal, see a short guided tour."""
     from acpbot.demo.demo import run_demo  # noqa: PLC0415 - the same
 
-    sys.exit(run_demo(agent))
+    sys.exit(run_demo(agent, runtime.value))
 
 
 @app.command(

@@ -21,8 +21,9 @@ from acpbot.commands.own_program import shell_name
 from acpbot.config import loader, security
 from acpbot.config.describe import describe
 from acpbot.config.settings import channel_table
-from acpbot.errors import AgentError, AgentRefused
-from acpbot.runtimes import logins
+from acpbot.errors import AgentError, AgentRefused, AgentStartError
+from acpbot.runtimes.bubblewrap.hidden import hidden_files
+from acpbot.runtimes.homes import make_login_home
 from acpbot.runtimes.local.runtime import local_runtime
 from acpbot.runtimes.registry import Runtimes
 from acpbot.sessions.launch import launch, start_error
@@ -32,10 +33,11 @@ from acpbot.sessions.terminate import terminate
 from acpbot.text import one_line, operator_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from acpbot.acp.agent import Agent
     from acpbot.config.settings import AgentSettings, ChannelSettings, Settings
+    from acpbot.runtimes.runtime import AgentProcess
     from acpbot.sessions.options import Choice
 
 
@@ -92,7 +94,8 @@ async def _check(
     say(f"\nsocket: {socket if settings.management.enabled else 'off'}")
     local, reason = local_runtime("auto", environ=environ, owns_children=True)
     say(f"containment: {local.containment} ({reason.removeprefix(f'{local.containment}: ')})")
-    runtimes = Runtimes(local, daemon_id=secrets.token_hex(8))
+    hidden = hidden_files(settings, loader.socket_path(settings, None, environ), environ)
+    runtimes = Runtimes(local, daemon_id=secrets.token_hex(8), hidden=hidden)
     uid, gid = os.geteuid(), os.getegid()
     files = security.look(settings, uid, gid)
     for finding in security.findings(settings, files, uid=uid, gid=gid, containment=local.containment):
@@ -150,6 +153,20 @@ def _check_folder(channel_id: str, channel: ChannelSettings, say: Callable[[str]
     return False
 
 
+async def _start(
+    runtimes: Runtimes, settings: AgentSettings, whole: Settings, cwd: Path
+) -> tuple[AgentProcess, Agent, Sequence[str]]:
+    """Start an agent in its place; also what an operator must know of that. Raises AgentError."""
+    runtime = runtimes.of(settings.runtime)
+    notes = await runtime.check(settings)
+    try:
+        home = make_login_home(whole.store.path.parent, settings.name) if runtime.gives_home else None
+    except OSError as error:
+        reason = f"{error.filename or 'its login folder'}: {error.strerror or error}"
+        raise AgentStartError(operator_line(f"cannot make its HOME: {reason}; see [store] path")) from None
+    return *await launch(runtime, settings, cwd, f"check-{settings.name}", home=home, logins=home), notes
+
+
 async def _try_agent(
     runtimes: Runtimes,
     settings: AgentSettings,
@@ -162,10 +179,7 @@ async def _try_agent(
     with tempfile.TemporaryDirectory(prefix="acpbot-check-") as folder:
         cwd = Path(folder) if settings.working_dir is None else settings.working_dir
         try:
-            runtime = runtimes.of(settings.runtime)
-            notes = await runtime.check(settings)
-            home = logins.folder(whole.store, settings.name) if runtime.gives_home else None
-            process, agent = await launch(runtime, settings, cwd, f"check-{settings.name}", home=home, logins=home)
+            process, agent, notes = await _start(runtimes, settings, whole, cwd)
         except AgentError as error:
             say(f"agent {settings.name}: {error}")
             return False

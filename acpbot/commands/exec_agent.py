@@ -28,6 +28,11 @@ def exec_agent(path: Path | None, name: str, command: Sequence[str], environ: Ma
         meant = nearest(name, settings.agents)
         hint = f"did you mean {meant}?" if meant else f"the configuration has {', '.join(settings.agents)}"
         raise ExecError(operator_line(f"cannot run a command for agent {name[:80]!r}: there is none; {hint}"))
+    if agent.runtime == "bubblewrap":
+        from acpbot.runtimes.bubblewrap.terminal import exec_inside  # noqa: PLC0415 - only where it is named
+
+        socket = loader.socket_path(settings, None, environ)
+        exec_inside(settings, agent, list(command) or ["/bin/sh"], environ, socket)
     env = environment(environ, agent)
     folder = agent.working_dir or Path(env.get("HOME", "/"))
     argv = list(command) or [environ.get("SHELL") or "/bin/sh"]

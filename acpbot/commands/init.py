@@ -28,6 +28,7 @@ from acpbot.config.field_types import InvalidValue, clean_token
 from acpbot.config.paths import current_directory, home_directory, user_config
 from acpbot.config.values import show, to_toml
 from acpbot.errors import AcpbotError, CannotAsk
+from acpbot.runtimes.bubblewrap.probe import sandbox_works
 from acpbot.text import operator_line
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Answers(NamedTuple):
     """The answers. ``token`` is ``None`` for a local chat; empty ``channels`` mean all channels.
 
     ``working_dir``: where the code is; ``None``: each thread gets an empty folder of its own.
+    ``sandbox``: bubblewrap works here.
     """
 
     token: str | None
@@ -79,6 +81,7 @@ class Answers(NamedTuple):
     agent: tuple[str, ...]
     working_dir: str | None = None
     policy: str = "ask"
+    sandbox: bool = False
 
 
 class _Invalid(Exception):
@@ -103,7 +106,7 @@ def init(path: Path | None, environ: Mapping[str, str]) -> None:
     _check_target(target, make_folder=not named)
     typer.echo(operator_line(f"This writes {target}. Press Ctrl-C to leave without writing anything."))
     try:
-        answers = _ask(environ)
+        answers = _ask(environ)._replace(sandbox=sandbox_works(environ))
         client_id = None if answers.token is None else client_id_in(answers.token) or _client_id()
     except (EOFError, KeyboardInterrupt) as left:
         typer.echo("\nNothing was written.")
@@ -165,6 +168,11 @@ def render(answers: Answers) -> str:
         lines += [
             "# `opencode acp` also listens on a loopback port; without a password every local user could use it.",
             f"env = {to_toml({'OPENCODE_SERVER_PASSWORD': secrets.token_hex(24)})}",
+        ]
+    if answers.sandbox:
+        lines += [
+            "# Sandboxes work here: with this line the agent sees its own folder, and nothing of other threads.",
+            '#runtime = "bubblewrap"',
         ]
     lines += [
         "# It gets HOME, PATH, USER, LANG, TERM and TMPDIR. List other environment variables that it needs here.",

@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import acpbot
 from acpbot.commands.own_program import shell_name
 from acpbot.config import loader
 from acpbot.config.paths import current_directory
@@ -31,17 +32,17 @@ _START_SECONDS: Final = 30
 _STOP_SECONDS: Final = 30
 
 
-def run_demo(agent: str | None) -> int:
+def run_demo(agent: str | None, runtime: str = "local") -> int:
     """Run the demo until the person leaves or the tour ends; return the exit status.
 
-    ``agent``: a command line that replaces the demo agent. Raises ConfigError, StartError.
+    ``agent``: a command line that replaces the demo agent. ``runtime``: where it runs. Raises ConfigError, StartError.
     """
     command = [sys.executable, "-m", "acpbot.demo.agent"] if agent is None else _split(agent)
     folder = Path(tempfile.mkdtemp(prefix="acpbot-demo-"))
     try:
         path, found = _socket(folder)
         environ = {**os.environ, "ACPBOT_SOCKET": str(path)}
-        with _daemon(folder, path, command, environ):
+        with _daemon(folder, path, _settings(folder, command, runtime), environ):
             if os.isatty(0) and os.isatty(1):
                 return _chat(path, environ, found=found, demo_agent=agent is None)
             return Tour(path, environ, folder, demo_agent=agent is None).run()
@@ -79,10 +80,10 @@ def choose_socket(folder: Path, path: Path, tried: list[str]) -> tuple[Path, boo
 
 
 @contextlib.contextmanager
-def _daemon(folder: Path, path: Path, command: list[str], environ: dict[str, str]) -> Iterator[None]:
+def _daemon(folder: Path, path: Path, text: str, environ: dict[str, str]) -> Iterator[None]:
     """A daemon that runs during this block. It also stops when this process ends: then its stdin is closed."""
     settings = folder / "config.toml"
-    settings.write_text(_settings(folder, command))
+    settings.write_text(text)
     log = folder / "daemon.log"
     ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     with ready, log.open("wb") as output:
@@ -117,12 +118,15 @@ def _stop(daemon: subprocess.Popen[bytes]) -> None:
         kill_orphans()
 
 
-def _settings(folder: Path, command: list[str]) -> str:
+def _settings(folder: Path, command: list[str], runtime: str) -> str:
     return "\n".join(
         [
             "[agent]",
             f"command = {json.dumps(command[0])}",
             f"args = {json.dumps(command[1:])}",
+            f"runtime = {json.dumps(runtime)}",
+            "[agent.bubblewrap]",
+            f"readable = {json.dumps(_program_folders())}",
             "[pool]",
             f"workspace = {json.dumps(str(folder / 'workspaces'))}",
             "[store]",
@@ -132,6 +136,12 @@ def _settings(folder: Path, command: list[str]) -> str:
             "",
         ]
     )
+
+
+def _program_folders() -> list[str]:
+    """Return where acpbot itself is installed, which the demo agent is part of."""
+    prefixes = {sys.prefix, sys.base_prefix, str(Path(acpbot.__file__).parent)}
+    return sorted(prefix for prefix in prefixes if not Path(prefix).is_relative_to("/usr"))
 
 
 def _wait_until_ready(daemon: subprocess.Popen[bytes], ready: socket.socket, log: Path) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from acpbot.errors import StartError
-from acpbot.runtimes.logins import folder as login_folder
+from acpbot.runtimes.homes import make_login_home
 from acpbot.sessions import workspace
 from acpbot.sessions.launch import launch
 from acpbot.text import one_line
@@ -57,7 +57,7 @@ class ProcessStart:
         home = logins = None
         if runtime.gives_home:
             home = await self._in_time(workspace.make_home, self._settings.now.store, thread_id)
-            logins = await self._in_time(login_folder, self._settings.now.store, settings.name)
+            logins = await self._in_time(make_login_home, self._settings.now.store.path.parent, settings.name)
         return await launch(
             runtime, settings, cwd, session_id, thread_id=thread_id, home=home, logins=logins, progress=self._report
         )
@@ -78,3 +78,6 @@ class ProcessStart:
             raise StartError(
                 f"cannot make the folder of {folder}: its file system has not answered for {seconds:g} s"
             ) from None
+        except OSError as error:
+            reason = f"{error.filename or folder}: {error.strerror or error}"
+            raise StartError(f"cannot make the folder of {folder}: {reason}; see [store] path") from None

@@ -33,6 +33,7 @@ def test_the_mode_and_the_model_in_force_are_named(tmp_path: Path):
     well, lines = checked(tmp_path, 'model = "Shout"')
     assert well
     assert lines[1:] == [
+        "it can read and change whatever acpbot can: see 'Keep agents apart' in the README",
         "sign-in: unknown; it offers no sign-in method, but some agents only ask at the first message",
         "mode: ask (Ask): Asks before it runs the command of `tool`",
         "model: shout (Shout): No model either: the echo repeats them in capitals",

@@ -73,7 +73,7 @@ def changed(struct, path: list[str]):
 
 def test_every_other_key_changes_at_a_reload():
     need_restart = {(table.strip("[]"), key) for table, key, _ in NEED_RESTART}
-    named_whole = {"", "discord.channels.ID"}
+    named_whole = ("agent", "discord.channels.ID")
     taken = {
         (table, key)
         for table, key in configs.all_keys() - need_restart
@@ -81,7 +81,7 @@ def test_every_other_key_changes_at_a_reload():
     }
     before = settings()
     assert len(taken) > 40
-    for table, key in taken - {("discord", "bot_token_file")}:
+    for table, key in taken - {("discord", "bot_token_file"), ("", "default_agent")}:
         wanted = changed(before, [*table.split("."), key])
         assert merge(before, wanted) == wanted
         assert differences(before, wanted) == [f"[{table}] {key}"]

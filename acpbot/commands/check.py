@@ -36,9 +36,13 @@ if TYPE_CHECKING:
 
     from acpbot.acp.agent import Agent
     from acpbot.config.settings import AgentSettings, ChannelSettings, Settings
+    from acpbot.runtimes.runtime import Runtime
     from acpbot.sessions.options import Choice
 
 
+_OWN_HOME: Final = (
+    "each thread has a HOME of its own: conversations that began in another runtime may be unknown to it there"
+)
 _WARNING: Final = re.compile(r"(?:^|: )warning: ", re.MULTILINE)
 
 
@@ -163,8 +167,7 @@ async def _try_agent(
         cwd = Path(folder) if settings.working_dir is None else settings.working_dir
         try:
             runtime = runtimes.of(settings.runtime)
-            for line in await runtime.check(settings):
-                say(f"agent {settings.name}: {line}")
+            await _say_place(runtime, settings, say)
             home = logins.folder(whole.store, settings.name) if runtime.gives_home else None
             process, agent = await launch(runtime, settings, cwd, f"check-{settings.name}", home=home, logins=home)
         except AgentError as error:
@@ -201,6 +204,12 @@ async def _try_agent(
         say(f"agent {settings.name}: cannot end it: {left} left")
         return False
     return ending.ended
+
+
+async def _say_place(runtime: Runtime, settings: AgentSettings, say: Callable[[str], None]) -> None:
+    """Say what an operator must know of the place where the agent runs. Raises AgentStartError where it can't run."""
+    for line in [*await runtime.check(settings), *([_OWN_HOME] if runtime.gives_home else [])]:
+        say(f"runtime of agent {settings.name}: {runtime.kind}: {line}")
 
 
 def _mcp_servers(agent: Agent) -> Iterator[str]:

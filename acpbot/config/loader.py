@@ -22,6 +22,7 @@ from acpbot.config.checks import (
     check_access,
     check_apart,
     check_channels,
+    check_place,
     check_schedule,
     check_token_stays_secret,
     warnings,
@@ -342,11 +343,7 @@ def _agents(top: dict[str, Any], reader: _Reader) -> Mapping[str, AgentSettings]
             problem = f"[{where}] mcp_servers has two servers with the name {to_toml(repeated)}; rename one"
             raise config_error(reader.source, problem)
         agents[name] = AgentSettings(name=name, **fields)
-        if agents[name].runtime == "container" and agents[name].container.image is None:
-            problem = (
-                f'[{where}] has runtime = "container" and no image; add [{where}.container] and below it for example'
-            )
-            raise config_error(reader.source, f'{problem} image = "localhost/agent:1", which holds the agent')
+        check_place(agents[name], reader.source)
     if not agents:
         python = to_toml(sys.executable or "python3")
         raise config_error(

@@ -1,4 +1,4 @@
-"""The start of a session's agent: its folders are made, its process starts in its place; and what that does meanwhile."""
+"""The start of a session's agent: its folders, its process in its place, and what that does meanwhile."""
 
 from __future__ import annotations
 

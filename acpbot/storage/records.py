@@ -32,8 +32,8 @@ class ThreadRecord(msgspec.Struct, gc=False):
     ``adopted``: the ACP session was begun elsewhere, so it is not acpbot's to delete.
     ``removal_notice_at``: when the thread read that its folder will be deleted (Unix time), ``None``: not yet.
     ``channel``: the channel that the thread belongs to, by its platform's id; ``None`` where it belongs to none, and
-    where that is not known yet. ``last_end``: of its session before, ``None`` where there was none. ``ran_in``: the kind
-    of place where its agent ran last, ``None`` where that was this machine, or none has run.
+    where that is not known yet. ``last_end``: of its session before, ``None`` where there was none. ``ran_in``: the
+    kind of place where its agent ran last, ``None`` where that was this machine, or none has run.
 
     There may be many thousands of them, and none can be part of a cycle, so the garbage collector skips them.
     """

@@ -1,4 +1,4 @@
-"""Where agents run, as their threads read it: what a start does, another place than before, and the HOME of a thread."""
+"""What threads read of the places where their agents run: a start, another place; and the HOME of a thread."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from acpbot.sessions.turn import Place, Turn
 from tests.support.pool import Listener, harnesses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from acpbot.runtimes.runtime import AgentProcess, LaunchSpec, Progress, StdoutSink
 
 WAIT = 20

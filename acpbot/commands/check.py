@@ -33,14 +33,17 @@ from acpbot.sessions.terminate import terminate
 from acpbot.text import one_line, operator_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     from acpbot.acp.agent import Agent
     from acpbot.config.settings import AgentSettings, ChannelSettings, Settings
-    from acpbot.runtimes.runtime import AgentProcess
+    from acpbot.runtimes.runtime import AgentProcess, Runtime
     from acpbot.sessions.options import Choice
 
 
+_OWN_HOME: Final = (
+    "each thread has a HOME of its own: conversations that began in another runtime may be unknown to it there"
+)
 _WARNING: Final = re.compile(r"(?:^|: )warning: ", re.MULTILINE)
 
 
@@ -154,17 +157,17 @@ def _check_folder(channel_id: str, channel: ChannelSettings, say: Callable[[str]
 
 
 async def _start(
-    runtimes: Runtimes, settings: AgentSettings, whole: Settings, cwd: Path
-) -> tuple[AgentProcess, Agent, Sequence[str]]:
-    """Start an agent in its place; also what an operator must know of that. Raises AgentError."""
+    runtimes: Runtimes, settings: AgentSettings, whole: Settings, cwd: Path, say: Callable[[str], None]
+) -> tuple[AgentProcess, Agent]:
+    """Start an agent in its place, and say what an operator must know of that. Raises AgentError."""
     runtime = runtimes.of(settings.runtime)
-    notes = await runtime.check(settings)
+    await _say_place(runtime, settings, say)
     try:
         home = make_login_home(whole.store.path.parent, settings.name) if runtime.gives_home else None
     except OSError as error:
         reason = f"{error.filename or 'its login folder'}: {error.strerror or error}"
         raise AgentStartError(operator_line(f"cannot make its HOME: {reason}; see [store] path")) from None
-    return *await launch(runtime, settings, cwd, f"check-{settings.name}", home=home, logins=home), notes
+    return await launch(runtime, settings, cwd, f"check-{settings.name}", home=home, logins=home)
 
 
 async def _try_agent(
@@ -179,7 +182,7 @@ async def _try_agent(
     with tempfile.TemporaryDirectory(prefix="acpbot-check-") as folder:
         cwd = Path(folder) if settings.working_dir is None else settings.working_dir
         try:
-            process, agent, notes = await _start(runtimes, settings, whole, cwd)
+            process, agent = await _start(runtimes, settings, whole, cwd, say)
         except AgentError as error:
             say(f"agent {settings.name}: {error}")
             return False
@@ -187,8 +190,7 @@ async def _try_agent(
             await agent.initialize()
             await agent.open(cwd)
             say(f"agent {settings.name}: ok in {time.monotonic() - started:.2f} s; {_advertised(agent)}")
-            for line in (*notes, _signed_in(agent)):
-                say(f"agent {settings.name}: {line}")
+            say(f"agent {settings.name}: {_signed_in(agent)}")
             for line in _mcp_servers(agent):
                 say(f"agent {settings.name}: {line}")
             options = Options()
@@ -215,6 +217,12 @@ async def _try_agent(
         say(f"agent {settings.name}: cannot end it: {left} left")
         return False
     return ending.ended
+
+
+async def _say_place(runtime: Runtime, settings: AgentSettings, say: Callable[[str], None]) -> None:
+    """Say what an operator must know of the place where the agent runs. Raises AgentStartError where it can't run."""
+    for line in [*await runtime.check(settings), *([_OWN_HOME] if runtime.gives_home else [])]:
+        say(f"runtime of agent {settings.name}: {runtime.kind}: {line}")
 
 
 def _mcp_servers(agent: Agent) -> Iterator[str]:

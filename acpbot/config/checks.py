@@ -62,9 +62,10 @@ def check_channels(discord: DiscordSettings, agents: Mapping[str, AgentSettings]
             raise config_error(source, f"{problem}; write agent = {to_toml(meant)}")
 
 
-def check_place(agent: AgentSettings, table: str, source: str) -> None:
-    """Raise ``ConfigError`` where a place can't be made without a key that is not there."""
+def check_place(agent: AgentSettings, source: str) -> None:
+    """Raise ``ConfigError`` where a key is missing without which the agent can't run in its kind of place."""
     if agent.runtime == "container" and agent.container.image is None:
+        table = agent_table(agent.name)
         problem = f'[{table}] has runtime = "container" and no image; add [{table}.container] and below it for example'
         raise config_error(source, f'{problem} image = "localhost/agent:1", which holds the agent')
 

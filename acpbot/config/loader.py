@@ -343,7 +343,7 @@ def _agents(top: dict[str, Any], reader: _Reader) -> Mapping[str, AgentSettings]
             problem = f"[{where}] mcp_servers has two servers with the name {to_toml(repeated)}; rename one"
             raise config_error(reader.source, problem)
         agents[name] = AgentSettings(name=name, **fields)
-        check_place(agents[name], where, reader.source)
+        check_place(agents[name], reader.source)
     if not agents:
         python = to_toml(sys.executable or "python3")
         raise config_error(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping  # noqa: TC003 - read at run time, through typing.get_type_hints
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
 from acpbot.config import field_types as ft
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 RuntimeKind = Literal["local", "bubblewrap", "container"]
 
@@ -100,7 +102,7 @@ class ContainerSettings(Struct, frozen=True, kw_only=True):
     pull: Literal["missing", "always", "newer", "never"] = "missing"
 
 
-PLACES: Mapping[str, type[BubblewrapSettings | ContainerSettings]] = types.MappingProxyType(
+PLACES: Final[Mapping[str, type[BubblewrapSettings | ContainerSettings]]] = types.MappingProxyType(
     {"bubblewrap": BubblewrapSettings, "container": ContainerSettings}
 )
 """The tables of an agent's places, by the kind of runtime that reads each."""

@@ -157,7 +157,7 @@ class Session:
 
     @property
     def progress(self) -> str:
-        """What its start does now, in a few words for people; empty where there is nothing to say."""
+        """What its start does now, in a few words; empty once it has started, and where that is not worth a word."""
         return "" if self._opened else self._process_start.progress
 
     @property

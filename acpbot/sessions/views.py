@@ -39,12 +39,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     Every key is always there; unknown is ``None``.
 
-    Durations are seconds, ``created_at`` is RFC 3339 UTC. ``turn_seconds`` and ``silent_seconds`` are
-    ``None`` outside a turn; ``idle_seconds`` is 0 in a turn and restarts when one ends; ``queued`` leaves out the
-    running turn; ``turns`` counts finished ones; ``activity`` is the running tool's title, or what a start does now,
-    ``waiting_for`` what a permission is wanted for, or what the agent asks, on one line; ``mode`` and ``model`` are the
-    agent's ids of those in force. ``runtime`` is the kind of the agent's place, ``place`` says where in words that its
-    engine understands, ``None`` for this machine; ``alive``: whether the agent runs, ``None`` while nobody can tell.
+    Durations are seconds, ``created_at`` is RFC 3339 UTC. ``turn_seconds`` and ``silent_seconds`` are ``None`` outside
+    a turn; ``idle_seconds`` is 0 in a turn and restarts when one ends; ``queued`` leaves out the running turn;
+    ``turns`` counts finished ones; ``activity`` is the running tool's title, or what a start does now, ``waiting_for``
+    what a permission is wanted for, or what the agent asks, on one line; ``mode`` and ``model`` are the agent's ids of
+    those in force. ``runtime`` is the kind of the agent's place, ``place`` says where in words that its engine
+    understands, ``None`` for this machine; ``alive``: whether the agent runs, ``None`` while nobody can tell.
     ``context_used`` and ``context_size`` are tokens; ``cost`` is what the agent says that it has cost in this thread,
     in all its sessions. ``last_end``: how the thread's session before ended, ``None`` where there was none.
     """

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 DEMO = (sys.executable, "-m", "acpbot.demo.agent")
 
 
-def checked(folder: Path, keys: str = "", *, argv: tuple[str, ...] = DEMO, more: str = "") -> tuple[bool, list[str]]:
+def checked(
+    folder: Path, keys: str = "", *, argv: tuple[str, ...] = DEMO, more: str = "", starts: str = "agent "
+) -> tuple[bool, list[str]]:
     """Whether all is well, and the lines that are about the agent, without its name."""
     path = folder / "config.toml"
     path.write_text(f"[agent]\ncommand = {json.dumps(argv[0])}\nargs = {json.dumps(argv[1:])}\n{keys}\n{more}")
@@ -26,14 +28,13 @@ def checked(folder: Path, keys: str = "", *, argv: tuple[str, ...] = DEMO, more:
     lines: list[str] = []
     environ = {"HOME": str(folder), "PATH": os.environ["PATH"], "ACPBOT_SOCKET": str(folder / "s")}
     well = check(path, environ, lines.append, online=False)
-    return well, [line.removeprefix("agent default: ") for line in lines if line.startswith("agent ")]
+    return well, [line.removeprefix("agent default: ") for line in lines if line.startswith(starts)]
 
 
 def test_the_mode_and_the_model_in_force_are_named(tmp_path: Path):
     well, lines = checked(tmp_path, 'model = "Shout"')
     assert well
     assert lines[1:] == [
-        "it can read and change whatever acpbot can: see 'Keep agents apart' in the README",
         "sign-in: unknown; it offers no sign-in method, but some agents only ask at the first message",
         "mode: ask (Ask): Asks before it runs the command of `tool`",
         "model: shout (Shout): No model either: the echo repeats them in capitals",
@@ -167,3 +168,9 @@ def test_a_channel_s_folder_that_is_not_there_is_an_error(tmp_path: Path):
     assert not well
     way_out = 'create it, or correct [discord.channels."5"] working_dir'
     assert lines == [f"cannot work in {tmp_path}/none: it is not a directory; {way_out}"]
+
+
+def test_an_agent_of_this_machine_is_said_to_be_isolated_from_nothing(tmp_path: Path):
+    _, lines = checked(tmp_path, starts="runtime of agent ")
+    (line,) = lines
+    assert line.startswith("runtime of agent default: local: it can read and change whatever acpbot can")

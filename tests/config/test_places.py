@@ -19,11 +19,11 @@ def test_an_agent_runs_on_this_machine_unless_it_says_otherwise():
 def test_each_agent_has_its_own_place():
     settings = parse(
         AGENT
-        + 'runtime = "bubblewrap"\n[agent.bubblewrap]\nshared = [".config/tool"]\n'
-        + 'readable = ["~/data"]\nnetwork = false\n'
+        + 'runtime = "bubblewrap"\n[agent.bubblewrap]\n'
+        + 'shared = [".config/tool"]\nreadable = ["~/data"]\nnetwork = false\n'
         + '[agents.boxed]\ncommand = "a"\nruntime = "container"\n'
-        + '[agents.boxed.container]\nengine = "docker"\nimage = "localhost/agent:1"\n'
-        + 'volumes = ["/srv/c:/c:ro"]\ncpus = 1.5\n'
+        + "[agents.boxed.container]\n"
+        + 'engine = "docker"\nimage = "localhost/agent:1"\nvolumes = ["/srv/c:/c:ro"]\ncpus = 1.5\n'
     )
     sandboxed, boxed = settings.agents["default"].bubblewrap, settings.agents["boxed"].container
     assert (sandboxed.shared, sandboxed.readable, sandboxed.network) == (

@@ -1,4 +1,4 @@
-"""Where agents run, as their threads read it: what a start does, another place than before, and a HOME."""
+"""What threads read of the places where their agents run: a start, another place; and the HOME of a thread."""
 
 from __future__ import annotations
 

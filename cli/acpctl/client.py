@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 from acpctl import __version__
 from acpctl.errors import CliError, DaemonError
-from acpctl.exit_codes import FAILED, TIMED_OUT, UNREACHABLE
+from acpctl.exit_codes import DENIED, FAILED, TIMED_OUT, UNREACHABLE
 from acpctl.socket_paths import check_server, foreign_link, unreachable
 from acpctl.text import clean
 
@@ -164,6 +164,15 @@ class DaemonConnection:
         """Raise ``CliError`` where the daemon does not have ``method``; ``verb`` says what the user wants to do."""
         if not self.offers(method):
             raise CliError(f"cannot {verb}: this acpbot ({self.version}) does not offer {method}")
+
+    def require_admin(self, verb: str) -> None:
+        """Raise ``CliError`` (exit 4) for those who may only read, before they are asked anything."""
+        if self.access == "read":
+            raise CliError(
+                f"cannot {verb}: your access to this acpbot is read-only; run acpctl as root or as acpbot's user, "
+                "or be named in [management] admin_users",
+                DENIED,
+            )
 
     # Requests.
 

@@ -330,3 +330,15 @@ def test_tail_breaks_long_lines_between_words_and_below_their_text(path, termina
     assert others
     assert all(one[:start].isspace() for one in others)
     assert " ".join(one[start:] for one in (first, *others)) == text
+
+
+@pytest.mark.parametrize("lines", [4, 5, 7, 10])
+def test_a_low_screen_still_shows_sessions_and_scrolls(path, terminal, lines):
+    with FakeDaemon(path, *crowd(12, 3)):
+        screen = terminal("top", columns=60, lines=lines)
+        assert "stuck" in screen.wait_for("q leaves").splitlines()[2 if lines < 8 else 3]
+        for _ in range(12):
+            screen.type("j")
+        screen.wait_for("1310203040506000008")
+        screen.type("q")
+        assert screen.end() == 0

@@ -11,7 +11,7 @@ from typer.core import TyperCommand
 
 from acpctl.client import DaemonConnection
 from acpctl.errors import CliError
-from acpctl.exit_codes import DENIED, FAILED, USAGE
+from acpctl.exit_codes import FAILED, USAGE
 from acpctl.options import GlobalOptions, global_options
 from acpctl.thread_completion import complete_agent, complete_thread
 from acpctl.thread_refs import parse_thread
@@ -70,8 +70,7 @@ def run(
     options = global_options(context)
     with options.connect() as connection:
         connection.require("chat.open", "chat")
-        if connection.access == "read":
-            raise CliError("cannot chat: your access to this acpbot is read-only", DENIED)
+        connection.require_admin("chat")
         terminal = sys.stdin is not None and sys.stdin.isatty() and options.out.terminal
         if resume is not None:
             connection.require("chat.conversations", "resume a conversation")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from acpctl.errors import CliError
-from acpctl.exit_codes import DENIED, DONE, FAILED, USAGE
+from acpctl.exit_codes import DONE, FAILED, USAGE
 from acpctl.options import OutputFormat, ThreadArguments, global_options
 from acpctl.quantities import plural
 from acpctl.render.session_rows import session_table
@@ -36,8 +36,7 @@ def run(
     out = options.out
     with options.connect() as connection:
         connection.require("sessions.forget", "forget")
-        if connection.access == "read":
-            raise CliError("cannot forget: your access to this acpbot is read-only", DENIED)
+        connection.require_admin("forget")
         rows = fetch_sessions(connection, refs, exact=yes, verb="forget", check=_runs)
     if not yes:
         for line in out.err.table(*session_table(rows, out.err)):

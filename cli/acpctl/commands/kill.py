@@ -8,7 +8,7 @@ import typer
 
 from acpctl.client import REQUEST_LIMIT, DaemonConnection
 from acpctl.errors import CliError
-from acpctl.exit_codes import DENIED, DONE, FAILED, NOT_FOUND, USAGE
+from acpctl.exit_codes import DONE, FAILED, NOT_FOUND, USAGE
 from acpctl.options import GlobalOptions, OutputFormat, ThreadArguments, global_options
 from acpctl.quantities import count, number, plural
 from acpctl.render.output import Output
@@ -66,12 +66,7 @@ def run(
     options = global_options(context)
     with options.connect() as connection:
         connection.require("sessions.kill", "kill")
-        if connection.access == "read":
-            raise CliError(
-                "cannot kill: your access to this acpbot is read-only; run acpctl as root or as acpbot's user, "
-                "or be named in [management] admin_users",
-                DENIED,
-            )
+        connection.require_admin("kill")
         if everything:
             rows = _running_sessions(connection)
         else:

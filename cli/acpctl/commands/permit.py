@@ -6,7 +6,7 @@ import typer
 
 from acpctl.client import objects
 from acpctl.errors import CliError
-from acpctl.exit_codes import DENIED, DONE, FAILED, NOT_FOUND, USAGE
+from acpctl.exit_codes import DONE, FAILED, NOT_FOUND, USAGE
 from acpctl.options import OutputFormat, ThreadArgument, global_options
 from acpctl.render.output import Output
 from acpctl.render.session_rows import permission_lines
@@ -44,8 +44,7 @@ def run(
     with options.connect() as connection:
         connection.require("sessions.permit", "answer")
         row = fetch_session(connection, ref)
-        if connection.access == "read":
-            raise CliError("cannot answer: your access to this acpbot is read-only", DENIED)
+        connection.require_admin("answer")
     found = clean(row["thread_id"])
     permission = row.get("permission")
     if not isinstance(permission, dict):

@@ -6,7 +6,7 @@ import typer
 
 from acpctl.client import IN_TURN
 from acpctl.errors import CliError
-from acpctl.exit_codes import DENIED, DONE, FAILED, NOT_FOUND, USAGE
+from acpctl.exit_codes import DONE, FAILED, NOT_FOUND, USAGE
 from acpctl.options import GlobalOptions, OutputFormat, ThreadArguments, global_options
 from acpctl.render.output import Output
 from acpctl.render.table import Cell, Column
@@ -42,8 +42,7 @@ def end_and_keep(options: GlobalOptions, verb: str, threads: list[str], *, yes: 
     refs = list(map(parse_thread, threads))
     with options.connect() as connection:
         connection.require(f"sessions.{verb}", verb)
-        if connection.access == "read":
-            raise CliError(f"cannot {verb}: your access to this acpbot is read-only", DENIED)
+        connection.require_admin(verb)
         rows = fetch_sessions(connection, refs, exact=yes, verb=verb, check=not_running)
     busy = [row for row in rows if row.get("state") in IN_TURN or row.get("queued")]
     if busy and not yes:

@@ -11,7 +11,6 @@ from acpctl.exit_codes import DONE, USAGE
 from acpctl.options import GlobalOptions, global_options
 from acpctl.quantities import whole_number
 from acpctl.render.session_order import SortKey, is_older, sort_rows
-from acpctl.render.session_rows import none_run, session_table, summary
 from acpctl.text import clean
 from acpctl.thread_completion import complete_agent, complete_owner
 from acpctl.times import moment
@@ -77,7 +76,10 @@ def run(
     out = options.out
     if output == "json":
         out.json({**answer, "sessions": rows})
-    elif not rows:
+        return DONE
+    from acpctl.render.session_rows import session_table, summary  # noqa: PLC0415 - JSON does not need it
+
+    if not rows:
         out.note(_nothing(params, answer.get("suspended"), older_than))
     elif quiet:
         out.lines(clean(row.get("thread_id")) for row in rows)
@@ -115,6 +117,8 @@ def _nothing(params: dict[str, Any], suspended: object, older_than: str | None) 
     state, found = params.get("state"), 0 if params.get("suspended") else whole_number(suspended)
     if params.keys() - {"state", "suspended"} or older_than is not None:
         return f"no session matches; {found:,} suspended (--all)" if found and not state else "no session matches"
+    from acpctl.render.session_rows import none_run  # noqa: PLC0415 - JSON does not need it
+
     return f"no session is {state}" if state else none_run(found)
 
 
@@ -131,6 +135,7 @@ def _watch(options: GlobalOptions, params: dict[str, Any], view: _View, *, outpu
             return
         from acpctl.commands.kill import kill_selected  # noqa: PLC0415 - the same, and on a terminal
         from acpctl.commands.show import session_page  # noqa: PLC0415 - the same
+        from acpctl.render.session_rows import session_table, summary  # noqa: PLC0415 - the same
         from acpctl.terminal.session_browser import Parts, browse_sessions  # noqa: PLC0415 - the same
 
         def head(rows: list[dict[str, Any]]) -> list[str]:

@@ -26,6 +26,7 @@ _TICK_SECONDS: Final = 1.0
 _QUIT_KEYS: Final = frozenset({"q", "ctrl-d"})
 _BACK_KEYS: Final = frozenset({"escape", "backspace", "enter", "q", "left"})
 _HEAD_LINES: Final = 3  # the summary, a blank line, the header of the table
+_LOW_LINES: Final = 8
 _MEASURED: Final = 200  # of a longer list only what is on the screen is laid out
 _STYLE: Final = re.compile(r"\x1b\[[0-9;]*m")
 # The most important first: as many are shown as fit.
@@ -111,7 +112,7 @@ class _Browser:
         height = _row_places(len(rows))
         shown = self._view.window(rows, height)
         found = f"  /{self._view.filter}" if self._view.filter or self._view.typing else ""
-        lines = [self._fit(self._joined([*self._parts.head(rows)], "  ") + found), ""]
+        lines = [self._fit(self._joined([*self._parts.head(rows)], "  ") + found), *([] if _is_low() else [""])]
         if not rows:
             return [*lines, "no session matches the filter" if found else self._parts.empty], self._footer([*_HELP])
         header, *table = self._parts.table(rows if len(rows) <= _MEASURED else shown)
@@ -119,9 +120,9 @@ class _Browser:
         for row, line in zip(shown, table, strict=False):
             is_selected = self._view.selected is not None and row.get("thread_id") == self._view.selected
             lines.append(self._selected(line) if is_selected else line)
-        lines.insert(2, header)
+        lines.insert(1 if _is_low() else 2, header)
         above, below = self._view.first, len(rows) - self._view.first - len(shown)
-        if above or below:
+        if (above or below) and not _is_low():
             counts = [*([f"{above} above"] if above else []), *([f"{below} more"] if below else [])]
             lines.append(f"… {', '.join(counts)}")
         return lines, self._footer([*_HELP, *self._parts.help])
@@ -217,7 +218,14 @@ class _Browser:
         self._detail_at = time.monotonic()
 
 
+def _is_low() -> bool:
+    """Whether the terminal is so low that the rows need the lines between them and the head."""
+    return shutil.get_terminal_size().lines < _LOW_LINES
+
+
 def _row_places(rows: int) -> int:
     """How many of so many rows fit on the screen; where not all do, a line says how many more there are."""
+    if _is_low():
+        return max(1, shutil.get_terminal_size().lines - 1 - 2)
     places = max(1, shutil.get_terminal_size().lines - 1 - _HEAD_LINES)
     return places if rows <= places else max(1, places - 1)

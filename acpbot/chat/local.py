@@ -94,7 +94,16 @@ class LocalChat:
             raise NotFound(f"cannot send: thread {thread[:80]!r} is not open here; chat.open it first")
         return self._conversations.receive(IncomingMessage(thread_id=thread, text=text, owner=owner))
 
-    def ask(self, thread: str, text: str, user: str, *, agent: str | None, follower: TurnFollower) -> int:
+    def ask(
+        self,
+        thread: str,
+        text: str,
+        user: str,
+        *,
+        agent: str | None,
+        follower: TurnFollower,
+        scheduled: bool = False,  # noqa: ARG002 - a terminal shows every prompt alike
+    ) -> int:
         """As :meth:`OperatorPlatform.ask`."""
         incoming = IncomingMessage(thread_id=thread, text=text, owner=user, agent=agent)
         return self._conversations.receive(incoming, follower=follower)

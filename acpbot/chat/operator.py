@@ -30,9 +30,12 @@ class OperatorPlatform(Protocol):
     def ends(self) -> CommandedEnds:
         """Ends sessions with a sentence of their own."""
 
-    def ask(self, thread: str, text: str, user: str, *, agent: str | None, follower: TurnFollower) -> int:
+    def ask(
+        self, thread: str, text: str, user: str, *, agent: str | None, follower: TurnFollower, scheduled: bool = False
+    ) -> int:
         """Queue a prompt and show in the thread that it is an operator's; how many turns are before it.
 
+        ``scheduled``: the configuration has it sent at this time, and nobody has typed it.
         Raises as :meth:`Pool.submit`.
         """
 
@@ -44,7 +47,7 @@ class ChannelPlatform(OperatorPlatform, Protocol):
     """A platform with channels, in which threads begin."""
 
     async def begin(
-        self, channel: str, text: str, user: str, *, agent: str | None, follower: TurnFollower
+        self, channel: str, text: str, user: str, *, agent: str | None, follower: TurnFollower, scheduled: bool = False
     ) -> tuple[str, int]:
         """Begin a thread with a prompt, below a message that names the operator; its id, and as :meth:`ask`.
 
@@ -76,13 +79,16 @@ class OperatorActions:
         """What passes the events of the turn of this prompt to ``emit``, which may not block."""
         return TurnFollower(emit, text)
 
-    def send(self, thread: str, text: str, user: str, *, agent: str | None, follower: TurnFollower) -> int:
+    def send(
+        self, thread: str, text: str, user: str, *, agent: str | None, follower: TurnFollower, scheduled: bool = False
+    ) -> int:
         """Queue a prompt; how many turns are before it. Raises as :meth:`OperatorPlatform.ask`."""
         follower.thread_id = thread
-        return self._platform_of(thread).ask(thread, text, user, agent=agent, follower=follower)
+        platform = self._platform_of(thread)
+        return platform.ask(thread, text, user, agent=agent, follower=follower, scheduled=scheduled)
 
     async def begin(
-        self, channel: str, text: str, user: str, *, agent: str | None, follower: TurnFollower
+        self, channel: str, text: str, user: str, *, agent: str | None, follower: TurnFollower, scheduled: bool = False
     ) -> tuple[str, int]:
         """As :meth:`ChannelPlatform.begin`."""
         if self._channels is None:
@@ -92,7 +98,16 @@ class OperatorActions:
                 f"cannot use agent {agent[:40]!r}: the agents are {', '.join(sorted(self._pool.agents))}"
             )
         self._check_draining("start a thread")
-        return await self._channels.begin(channel, text, user, agent=agent, follower=follower)
+        return await self._channels.begin(channel, text, user, agent=agent, follower=follower, scheduled=scheduled)
+
+    def notice(self, thread: str, text: str) -> None:
+        """Post one plain sentence of the bot's own in a thread. Raises NotFound."""
+        self._platform_of(thread).notice(thread, text)
+
+    def notice_in_channel(self, channel: str, text: str) -> None:
+        """Post one plain sentence of the bot's own in a channel, once the platform can be reached."""
+        if self._channels is not None:
+            self._channels.notice(channel, text)
 
     def permit(self, thread: str, request: str, option: str, user: str) -> None:
         """Answer a permission request. Raises NotFound, Conflict, InvalidParams."""

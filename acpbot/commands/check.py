@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import secrets
 import shlex
 import tempfile
 import time
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo
 
 from acpbot.acp import mcp
 from acpbot.commands.check_online import try_token
@@ -19,7 +22,9 @@ from acpbot.config import loader, security
 from acpbot.config.describe import describe
 from acpbot.config.settings import channel_table
 from acpbot.errors import AgentError, AgentRefused
-from acpbot.runtimes.local.launcher import choose_launcher
+from acpbot.runtimes import logins
+from acpbot.runtimes.local.runtime import local_runtime
+from acpbot.runtimes.registry import Runtimes
 from acpbot.sessions.launch import launch, start_error
 from acpbot.sessions.modes import does_not_ask
 from acpbot.sessions.options import Options
@@ -31,7 +36,6 @@ if TYPE_CHECKING:
 
     from acpbot.acp.agent import Agent
     from acpbot.config.settings import AgentSettings, ChannelSettings, Settings
-    from acpbot.runtimes.runtime import Launcher
     from acpbot.sessions.options import Choice
 
 
@@ -86,24 +90,35 @@ async def _check(
         say(f"warning: {warning}")
     socket = loader.socket_path(settings, None, environ)
     say(f"\nsocket: {socket if settings.management.enabled else 'off'}")
-    launcher, reason = choose_launcher("auto", owns_children=True)
-    say(f"containment: {launcher.kind} ({reason.removeprefix(f'{launcher.kind}: ')})")
+    local, reason = local_runtime("auto", environ=environ, owns_children=True)
+    say(f"containment: {local.containment} ({reason.removeprefix(f'{local.containment}: ')})")
+    runtimes = Runtimes(local, daemon_id=secrets.token_hex(8))
     uid, gid = os.geteuid(), os.getegid()
     files = security.look(settings, uid, gid)
-    for finding in security.findings(settings, files, uid=uid, gid=gid, containment=launcher.kind):
+    for finding in security.findings(settings, files, uid=uid, gid=gid, containment=local.containment):
         say(f"security: {finding.level}: {finding}")
     try:
         asks = settings.permissions.policy == "ask"
-        results = [await _try_agent(launcher, agent, environ, say, asks=asks) for agent in settings.agents.values()]
+        results = [await _try_agent(runtimes, agent, settings, say, asks=asks) for agent in settings.agents.values()]
         for channel_id, agent in _modes_of_channels(settings):
             say_of_channel = partial(_say_of_channel, channel_id, say)
-            results.append(await _try_agent(launcher, agent, environ, say_of_channel, asks=asks))
+            results.append(await _try_agent(runtimes, agent, settings, say_of_channel, asks=asks))
     finally:
-        await launcher.aclose()
+        await runtimes.aclose()
     results += [_check_folder(channel_id, channel, say) for channel_id, channel in _channels(settings)]
+    for line in _next_runs(settings, time.time()):
+        say(line)
     if online:
         results.append(await try_token(settings, say))
     return results
+
+
+def _next_runs(settings: Settings, now: float) -> Iterator[str]:
+    """When each entry of ``[[schedule]]`` runs next, in its own time zone."""
+    for number, entry in enumerate(settings.schedule, 1):
+        following = datetime.fromtimestamp(next(entry.times_after(now)), ZoneInfo(entry.timezone))
+        place = f"channel {entry.channel}" if entry.thread is None else f"thread {entry.thread}"
+        yield operator_line(f"schedule {number}: next at {following:%Y-%m-%d %H:%M} ({entry.timezone}) in {place}")
 
 
 def _channels(settings: Settings) -> list[tuple[str, ChannelSettings]]:
@@ -136,9 +151,9 @@ def _check_folder(channel_id: str, channel: ChannelSettings, say: Callable[[str]
 
 
 async def _try_agent(
-    launcher: Launcher,
+    runtimes: Runtimes,
     settings: AgentSettings,
-    environ: Mapping[str, str],
+    whole: Settings,
     say: Callable[[str], None],
     *,
     asks: bool,
@@ -147,7 +162,11 @@ async def _try_agent(
     with tempfile.TemporaryDirectory(prefix="acpbot-check-") as folder:
         cwd = Path(folder) if settings.working_dir is None else settings.working_dir
         try:
-            process, agent = await launch(launcher, settings, environ, cwd, f"check-{settings.name}")
+            runtime = runtimes.of(settings.runtime)
+            for line in await runtime.check(settings):
+                say(f"agent {settings.name}: {line}")
+            home = logins.folder(whole.store, settings.name) if runtime.gives_home else None
+            process, agent = await launch(runtime, settings, cwd, f"check-{settings.name}", home=home, logins=home)
         except AgentError as error:
             say(f"agent {settings.name}: {error}")
             return False
@@ -172,9 +191,9 @@ async def _try_agent(
             return False
         finally:
             ending = await terminate(agent, process, grace=2.0)
-    if process.elsewhere is not None:
+    if process.unseen is not None:
         say(
-            f"warning: agent {settings.name}: {process.elsewhere} runs it elsewhere, where acpbot can't see it: "
+            f"warning: agent {settings.name}: {process.unseen}, where acpbot can't see it: "
             "a kill can't verify that nothing is left there"
         )
     elif ending.processes_left != 0:

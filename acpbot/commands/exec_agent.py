@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from acpbot.config import loader
 from acpbot.config.values import nearest
 from acpbot.errors import ExecError
-from acpbot.sessions.launch import environment
+from acpbot.runtimes.local.runtime import environment
 from acpbot.text import operator_line
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def exec_agent(path: Path | None, name: str, command: Sequence[str], environ: Ma
         meant = nearest(name, settings.agents)
         hint = f"did you mean {meant}?" if meant else f"the configuration has {', '.join(settings.agents)}"
         raise ExecError(operator_line(f"cannot run a command for agent {name[:80]!r}: there is none; {hint}"))
-    env = environment(environ, agent.inherit_env, agent.env)
+    env = environment(environ, agent)
     folder = agent.working_dir or Path(env.get("HOME", "/"))
     argv = list(command) or [environ.get("SHELL") or "/bin/sh"]
     try:

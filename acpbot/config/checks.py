@@ -8,11 +8,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acpbot.config.settings import AgentSettings, ChannelSettings, DiscordSettings, agent_table, channel_table
+from acpbot.config.settings import (
+    AgentSettings,
+    ChannelSettings,
+    DiscordSettings,
+    agent_table,
+    channel_table,
+    schedule_table,
+)
 from acpbot.config.values import Secret, config_error, nearest, quoted_key, show, to_toml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from acpbot.config.schedules import ScheduleSettings
 
 _TOKEN_VARIABLES = frozenset({"DISCORD_BOT_TOKEN", "DISCORD_TOKEN"})
 _TOKEN_LENGTH = 16
@@ -50,6 +59,29 @@ def check_channels(discord: DiscordSettings, agents: Mapping[str, AgentSettings]
             raise config_error(source, f"{problem}; write agent = {to_toml(meant)}")
 
 
+def check_schedule(
+    schedule: Sequence[ScheduleSettings],
+    agents: Mapping[str, AgentSettings],
+    discord: DiscordSettings | None,
+    source: str,
+) -> None:
+    """Raise ``ConfigError`` where an entry of ``[[schedule]]`` has no place, or names an agent that there is not."""
+    for number, entry in enumerate(schedule, 1):
+        where = f"[{schedule_table(number)}]"
+        if (entry.channel is None) == (entry.thread is None):
+            problem = "has neither channel nor thread; add" if entry.channel is None else "has both; keep one of"
+            raise config_error(source, f"{where} {problem} channel (each run begins a thread there) or thread")
+        if entry.channel is not None and discord is None:
+            raise config_error(source, f"{where} channel needs Discord; add [discord], or name a thread")
+        if entry.agent is not None and entry.agent not in agents:
+            names = " or ".join(map(to_toml, agents))
+            meant = nearest(entry.agent, agents) or next(iter(agents))
+            problem = f"{where} agent must be {names}, not {show(entry.agent)}"
+            raise config_error(source, f"{problem}; write agent = {to_toml(meant)}")
+        if entry.agent is not None and entry.thread is not None:
+            raise config_error(source, f"{where} has an agent and a thread, which has its own; remove agent")
+
+
 def token_variables(discord: DiscordSettings | None) -> frozenset[str]:
     """The environment variables that hold the bot token, or usually do."""
     token = discord.bot_token if discord else ""
@@ -57,7 +89,11 @@ def token_variables(discord: DiscordSettings | None) -> frozenset[str]:
 
 
 def check_token_stays_secret(
-    agents: Mapping[str, AgentSettings], discord: DiscordSettings | None, source: str, environ: Mapping[str, str]
+    agents: Mapping[str, AgentSettings],
+    discord: DiscordSettings | None,
+    schedule: Sequence[ScheduleSettings],
+    source: str,
+    environ: Mapping[str, str],
 ) -> None:
     """Raise ``ConfigError`` where an agent, which runs what a model writes, would get the bot token by any key."""
     token = discord.bot_token if discord else ""
@@ -78,6 +114,10 @@ def check_token_stays_secret(
     for channel_id, mode in modes.items():
         if leaks(mode or ""):
             where = f"[{channel_table(channel_id)}] mode"
+            raise config_error(source, f"{where} would give the bot token to the agent; leave it out")
+    for number, entry in enumerate(schedule, 1):
+        if leaks(entry.text):
+            where = f"[{schedule_table(number)}] text"
             raise config_error(source, f"{where} would give the bot token to the agent; leave it out")
 
 

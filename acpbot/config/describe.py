@@ -32,6 +32,8 @@ def describe(settings: Settings) -> str:
         elif isinstance(value, Mapping):
             for agent in value.values():
                 lines += _table(agent_table(agent.name), agent)
+    for entry in settings.schedule:
+        lines += _list_table("schedule", entry)
     return "\n".join(lines) + "\n"
 
 
@@ -52,6 +54,12 @@ def _table(name: str, struct: Struct) -> Iterator[str]:
             yield f"# {key} is not set"
         elif isinstance(field_type, FieldType):
             yield f"{key} = {to_toml(_shown(key, value))}"
+
+
+def _list_table(name: str, struct: Struct) -> Iterator[str]:
+    """A table that there may be any number of: its name is in double brackets."""
+    for line in _table(name, struct):
+        yield f"[{line}]" if line == f"[{name}]" else line
 
 
 def _shown(key: str, value: Any) -> Any:

@@ -18,7 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from acpbot.config.checks import check_access, check_apart, check_channels, check_token_stays_secret, warnings
+from acpbot.config.checks import (
+    check_access,
+    check_apart,
+    check_channels,
+    check_schedule,
+    check_token_stays_secret,
+    warnings,
+)
 from acpbot.config.field_types import FieldType, InvalidValue, KeyLocation, clean_token, keys_of
 from acpbot.config.mcp_servers import repeated_name
 from acpbot.config.paths import (
@@ -30,6 +37,7 @@ from acpbot.config.paths import (
     read_file,
     state_directory,
 )
+from acpbot.config.schedules import ScheduleSettings
 from acpbot.config.security import WRITE, literal_token
 from acpbot.config.settings import (
     DISCORD_ID,
@@ -47,6 +55,7 @@ from acpbot.config.settings import (
     ShutdownSettings,
     StoreSettings,
     channel_table,
+    schedule_table,
 )
 from acpbot.config.values import Secret, config_error, nearest, quoted_key, show, to_toml
 from acpbot.text import operator_line
@@ -59,7 +68,7 @@ if TYPE_CHECKING:
 
     from acpbot.errors import ConfigError
 
-_TOP = ["agents", *(name for name in TABLES if "." not in name)]
+_TOP = ["agents", *(name for name in TABLES if "." not in name), "schedule"]
 _FILE_LIMIT = 1024 * 1024
 _TOKEN_FILE_LIMIT = 64 * 1024
 _TOML_ERROR = re.compile(r"(?s)(.*) \(at (?:line (\d+), column (\d+)|end of document)\)")
@@ -102,7 +111,9 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Settings:
     default = _default_agent(top, agents, reader)
     if discord is not None:
         check_channels(discord, agents, source)
-    check_token_stays_secret(agents, discord, source, environ)
+    schedule = _schedule(top.get("schedule", []), reader)
+    check_schedule(schedule, agents, discord, source)
+    check_token_stays_secret(agents, discord, schedule, source, environ)
     pool = reader.table(PoolSettings, top.get("pool", {}), "pool")
     if "workspace" not in pool:
         pool["workspace"] = state_directory(environ) / "workspaces"
@@ -131,6 +142,7 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Settings:
         store=StoreSettings(**store),
         log=LogSettings(**reader.table(LogSettings, top.get("log", {}), "log")),
         shutdown=ShutdownSettings(**reader.table(ShutdownSettings, top.get("shutdown", {}), "shutdown")),
+        schedule=schedule,
         warnings=tuple(map(operator_line, warnings(discord, agents, store["path"], environ))),
     )
 
@@ -269,6 +281,21 @@ def _channels(raw: object, reader: _Reader) -> Mapping[str, ChannelSettings]:
             raise config_error(reader.source, f"{problem}; write [{channel_table(example)}]")
         made[channel_id] = ChannelSettings(**reader.table(ChannelSettings, table, channel_table(channel_id)))
     return made
+
+
+def _schedule(raw: object, reader: _Reader) -> tuple[ScheduleSettings, ...]:
+    if not isinstance(raw, list) or not all(isinstance(entry, dict) for entry in raw):
+        problem = f"[[schedule]] must be a table in double brackets, not {show(raw)}"
+        raise config_error(reader.source, f'{problem}; write [[schedule]] and below it cron = "0 9 * * 1-5"')
+    made = []
+    for number, table in enumerate(raw, 1):
+        fields = reader.table(ScheduleSettings, table, schedule_table(number))
+        for key, example in (("cron", "0 9 * * 1-5"), ("text", "Look at the open issues.")):
+            if key not in fields:
+                problem = f"[{schedule_table(number)}] has no {key}; add for example {key} = {to_toml(example)}"
+                raise config_error(reader.source, problem)
+        made.append(ScheduleSettings(**fields))
+    return tuple(made)
 
 
 def _token_file(path: Path, reader: _Reader) -> tuple[Path, Secret]:

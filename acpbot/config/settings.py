@@ -17,6 +17,8 @@ from msgspec import Meta, Struct, field, structs
 
 from acpbot.config import field_types as ft
 from acpbot.config.mcp_servers import McpServer, mcp_server
+from acpbot.config.runtime_settings import BubblewrapSettings, ContainerSettings, RuntimeKind
+from acpbot.config.schedules import ScheduleSettings  # noqa: TC001 - msgspec resolves the annotation when it runs
 
 _ONCE = {"uniqueItems": True}
 
@@ -149,7 +151,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     an id or a name that the agent offers; ``options`` are its other config options by id. They are set in every
     session, unless a person has chosen otherwise in the thread. ``auth_method`` is the id or name of the sign-in method
     to use where the agent asks for one; ``None``: one that needs no person. ``mcp_servers`` are given to the agent with
-    each session; no two have the same name.
+    each session; no two have the same name. ``runtime``: in which kind of place it runs.
     """
 
     name: str
@@ -203,6 +205,9 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     pids_max: Annotated[int, Meta(ge=1, le=4_194_304)] | None = None
     process_namespace: bool = False
     start_timeout_seconds: Annotated[float, Meta(ge=1, le=3600)] = 60
+    runtime: RuntimeKind = "local"
+    bubblewrap: BubblewrapSettings = field(default_factory=BubblewrapSettings)
+    container: ContainerSettings = field(default_factory=ContainerSettings)
 
 
 class PoolSettings(Struct, frozen=True, kw_only=True):
@@ -361,6 +366,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     store: StoreSettings
     log: LogSettings = field(default_factory=LogSettings)
     shutdown: ShutdownSettings = field(default_factory=ShutdownSettings)
+    schedule: tuple[ScheduleSettings, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
@@ -389,7 +395,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 # Every table by its name, so that an error can name the table that a misplaced key belongs to; [agents.NAME] has the
-# keys of [agent], and each channel has a table in the place of ID.
+# keys of [agent], and each channel has a table in the place of ID. [[schedule]] is a list of tables.
 TABLES: Mapping[str, type[Struct]] = {
     "discord": DiscordSettings,
     "discord.channels.ID": ChannelSettings,
@@ -416,3 +422,8 @@ def agent_table(name: str) -> str:
 def channel_table(channel_id: str) -> str:
     """The name of a channel's table."""
     return f'discord.channels."{channel_id}"'
+
+
+def schedule_table(number: int) -> str:
+    """How an error names an entry of ``[[schedule]]``; the first has the number 1."""
+    return f"schedule {number}"

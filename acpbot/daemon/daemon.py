@@ -21,6 +21,7 @@ from acpbot.daemon import descriptors, health
 from acpbot.daemon.drain import Drain
 from acpbot.daemon.loop_metrics import LoopLag, rss_bytes
 from acpbot.daemon.reload import Reload, Reloaded
+from acpbot.daemon.schedule import Scheduler
 from acpbot.daemon.stop_signals import StopSignals
 from acpbot.daemon.systemd import ServiceManager, SystemdWatchdog, watchdog_interval
 from acpbot.errors import AcpbotError, Conflict, StartError, internal_error
@@ -31,16 +32,16 @@ from acpbot.management.listener import Listener, PassedSocket, inherited
 from acpbot.management.method import Services
 from acpbot.management.server import ManagementServer
 from acpbot.management.socket_watch import SocketWatch
-from acpbot.runtimes.local.launcher import choose_launcher
-from acpbot.runtimes.local.leftovers import kill_orphans
 from acpbot.runtimes.local.peer import is_of_an_agent
-from acpbot.runtimes.runtime import ProcessIdentity
+from acpbot.runtimes.local.runtime import local_runtime
+from acpbot.runtimes.registry import Runtimes
+from acpbot.runtimes.runtime import StoredPlace
 from acpbot.sessions.pool import Pool
 from acpbot.storage.store import Store
 
 if TYPE_CHECKING:
     import socket as socket_module
-    from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, MutableMapping, Sequence
 
     from acpbot.chat.discord.discord_chat import DiscordChat
     from acpbot.config.settings import Settings
@@ -50,6 +51,7 @@ log = get_logger(__name__)
 
 TICK_SECONDS: Final = 1.0
 SAMPLE_SECONDS: Final = 2.0
+LEFTOVER_SECONDS: Final = 60.0
 _DEFAULT_THREADS: Final = 8  # for what libraries do in threads: name lookups (getaddrinfo)
 SECURITY_SECONDS: Final = 10.0
 SECURITY_WAIT_SECONDS: Final = 1.0  # a file system that hangs does not keep the daemon from its start
@@ -93,6 +95,7 @@ class Daemon:
         self._discord: DiscordChat | None = None
         self._socket_watch: SocketWatch | None = None
         self._metrics: Metrics | None = None
+        self._scheduler: Scheduler | None = None
 
     async def run(self, *, stop_at_eof: bool = False) -> None:
         """Start, serve, drain, and stop. ``stop_at_eof``: stop when stdin closes.
@@ -180,25 +183,12 @@ class Daemon:
         stack.push_async_callback(in_thread, "store", store.close)
         audit = self._audit = Audit(store)
         stack.callback(audit.flush, everything=True)
-        for left in await in_thread(
-            "leftovers",
-            kill_orphans,
-            remembered=[
-                ProcessIdentity(found.pid, found.start_time, found.boot_id) for found in store.restored.processes
-            ],
-        ):
-            log.warning(
-                "orphan_process_ended",
-                pid=left.pid,
-                command=left.command[:200],
-                session=left.session_id,
-                ended=left.ended,
-            )
+        runtimes = await self._open_runtimes(store, open_files)
+        stack.push_async_callback(runtimes.aclose)
+        stored = [StoredPlace(found.session_id, found.runtime, found.ref) for found in store.restored.places]
+        await _end_leftovers(runtimes, stored, ())
         store.forget_processes()
-        launcher, reason = choose_launcher("auto", owns_children=True, open_files=open_files)
-        stack.push_async_callback(launcher.aclose)
-        log.info("containment", kind=launcher.kind, reason=reason)
-        pool = self._pool = Pool(settings, launcher=launcher, store=store, environ=self._environ)
+        pool = self._pool = Pool(settings, runtimes=runtimes, store=store)
         stack.push_async_callback(pool.close)  # where the start fails: restored sessions stay as they are
         drain = self._drain = Drain(pool, self._on_drain_ended)
         chat = LocalChat(pool)
@@ -226,15 +216,25 @@ class Daemon:
             self._socket_watch = SocketWatch(bound, server.serve)
         if settings.management.probes.enabled:
             await self._start_probes(pool, drain, stack)
-        look = partial(self._look_at_security, launcher.kind)
+        look = partial(self._look_at_security, runtimes.local.containment)
         first = self._tasks.start(look(), name="first security")
         await asyncio.wait([first], timeout=SECURITY_WAIT_SECONDS)
         self._start_tasks(pool, address, stack)
         self._start_task("security", partial(_every, SECURITY_SECONDS, look))
         if settings.discord is not None:
             self._start_discord(pool, operator, stack)
+        scheduler = self._scheduler = Scheduler(
+            settings.schedule, operator=operator, store=store, events=pool.events, wall=time.time
+        )
+        stack.push_async_callback(scheduler.close)
+        self._start_task("schedule", partial(_every, TICK_SECONDS, scheduler.tick))
         store.clear_restored()
         return pool, drain, address
+
+    async def _open_runtimes(self, store: Store, open_files: tuple[int, int] | None) -> Runtimes:
+        local, reason = local_runtime("auto", environ=self._environ, owns_children=True, open_files=open_files)
+        log.info("containment", kind=local.containment, reason=reason)
+        return Runtimes(local, daemon_id=store.instance)
 
     async def _listen(
         self, stack: contextlib.AsyncExitStack
@@ -275,6 +275,7 @@ class Daemon:
         stack.push_async_callback(self._tasks.cancel)
         self._start_task("tick", partial(_every, TICK_SECONDS, partial(self._tick, pool)))
         self._start_task("sample", partial(_every, SAMPLE_SECONDS, pool.sample))
+        self._start_task("leftovers", partial(_every, LEFTOVER_SECONDS, partial(self._look_for_leftovers, pool)))
         self._start_task("reload", self._reload.run)
         if self._socket_watch is not None:
             self._start_task("socket", partial(_every, SOCKET_SECONDS, self._socket_watch.look))
@@ -347,6 +348,9 @@ class Daemon:
         self._audit.flush()
         self._manager.tick()
 
+    async def _look_for_leftovers(self, pool: Pool) -> None:
+        await _end_leftovers(pool.runtimes, (), [session.session_id for session in pool.sessions()])
+
     def _apply(self, settings: Settings) -> None:
         """Hold to other settings, as far as that goes while everything runs."""
         self._settings = settings
@@ -356,6 +360,8 @@ class Daemon:
             self._pool.reconfigure(settings)
         if self._discord is not None:
             self._discord.reconfigure(settings)
+        if self._scheduler is not None:
+            self._scheduler.replace(settings.schedule)
 
     # Health.
 
@@ -400,6 +406,19 @@ class Daemon:
             security=(*self._security, *self._unasked_modes(pool)),
             socket_problem=None if self._socket_watch is None else self._socket_watch.problem,
             strays=pool.strays,
+        )
+
+
+async def _end_leftovers(runtimes: Runtimes, stored: Sequence[StoredPlace], live: Collection[str]) -> None:
+    """End what no living session owns, and log what was found."""
+    for left in await runtimes.leftovers(stored, live):
+        log.warning(
+            "orphan_process_ended",
+            runtime=left.runtime,
+            place=left.place,
+            command=left.command[:200],
+            session=left.session_id,
+            ended=left.ended,
         )
 
 

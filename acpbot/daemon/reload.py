@@ -65,6 +65,7 @@ def _named(settings: Settings) -> Iterator[tuple[str, Any]]:
         value = getattr(settings, name)
         if isinstance(value, Struct):
             yield from _keys(name, value)
+    yield "[[schedule]]", settings.schedule
     for agent in settings.agents.values():
         yield "[agent]" if agent.name == "default" else f"[agents.{agent.name}]", agent
 

@@ -1,8 +1,8 @@
 """The protocol of a runtime: how agents are started, watched and ended, wherever they run.
 
-A `Launcher` starts agents; an `AgentProcess` is one of them. `acpbot.runtimes.local.launcher` implements both with
-processes of this machine. Code above this package uses only what is declared here: it must not assume that ``pid`` is
-set, nor that a signal can reach anything.
+A `Runtime` starts agents in one kind of place; an `AgentProcess` is one of them. `acpbot.runtimes.local` implements
+both with processes of this machine, and `acpbot.runtimes.registry` finds the runtime that an agent's settings name.
+Code above this package uses only what is declared here: it knows no signal and no /proc, and ``pid`` is data to show.
 
 `acpbot.sessions.terminate` ends an agent like this::
 
@@ -11,27 +11,40 @@ set, nor that a signal can reach anything.
     process.close_stdin()            # EOF
     process.terminate()              # SIGTERM
     process.kill()                   # SIGKILL
-    report = await process.kill_container()   # everything that is left
+    report = await process.kill_all()         # everything that is left, and a proof
     await process.aclose()
 
-**"Cannot look" is never "is gone".** `look`, `kill_container`, `aclose` and `Launcher.sample` raise `OSError` where the
-system can't be asked (no descriptor, no /proc, no thread). They never report an empty result instead. Where a command
-takes its program elsewhere, a look shows the client alone: `AgentProcess.elsewhere` says so.
+**"Cannot look" is never "is gone".** `look`, `kill_all`, `aclose`, `Runtime.sample` and `Runtime.leftovers` raise
+`OSError` where the system or the engine can't be asked (no descriptor, no /proc, no answer in time). They never report
+an empty result instead. Where nobody can tell whether an agent runs, ``alive`` is ``None``. Where what was found proves
+nothing, the report's ``proof`` is ``none``.
 """
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from acpbot.config.runtime_settings import BubblewrapSettings, ContainerSettings
+    from acpbot.config.settings import AgentSettings
     from acpbot.runtimes.pipes import StderrRing
+
+PlaceRef = dict[str, Any]
+"""How a later daemon finds what runs in a place again: a JSON object that only the place's own runtime understands."""
+
+Proof = Literal["system", "engine", "none"]
+"""Who has looked for what is left: this machine's system, the engine that runs the agent, or nobody who could."""
+
+KINDS: Final = ("local", "bubblewrap", "container", "kubernetes")
+"""The kinds of places, as ``[agents.NAME] runtime`` and a row name them."""
 
 
 class StdoutSink(Protocol):
@@ -48,10 +61,14 @@ class StdoutSink(Protocol):
 class LaunchSpec:
     """What to start.
 
-    ``argv`` is the command, looked up in ``env``'s PATH. ``env`` is the whole environment, except for the two markers
-    that the launcher adds. ``session_id`` may hold letters, digits, ``_``, ``.`` and ``-``. ``memory_max`` (bytes) and
-    ``pids_max`` limit the session's processes together; `AgentProcess.limits_not_held` names those that can't be
-    applied. ``process_namespace``: it must run in a process namespace of its own.
+    ``argv`` is the command, looked up in ``env``'s PATH. ``env`` is the whole environment, as `Runtime.environment` has
+    made it, except for markers that the runtime adds. ``session_id`` may hold letters, digits, ``_``, ``.`` and ``-``.
+    ``memory_max`` (bytes) and ``pids_max`` limit the session's processes together; `AgentProcess.limits_not_held` names
+    those that can't be applied. ``process_namespace``: it must run in a process namespace of its own.
+
+    ``cwd`` is a folder of this machine, and ``home`` the thread's own HOME where the runtime `Runtime.gives_home`; both
+    have the same path in the place. ``logins``: the HOME of `acpbot exec`. ``thread_id`` names the thread.
+    ``bubblewrap`` and ``container``: the tables of the agent's settings.
     """
 
     argv: tuple[str, ...]
@@ -61,6 +78,11 @@ class LaunchSpec:
     memory_max: int | None = None
     pids_max: int | None = None
     process_namespace: bool = False
+    thread_id: str = ""
+    home: Path | None = None
+    logins: Path | None = None
+    bubblewrap: BubblewrapSettings | None = None
+    container: ContainerSettings | None = None
 
 
 class LimitNotHeld(msgspec.Struct, frozen=True):
@@ -75,9 +97,11 @@ class LimitNotHeld(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ProcessInfo:
-    """One living process of a session. ``start_time`` is in clock ticks since boot, ``state`` a letter of proc(5).
+    """One living process of a session, by the numbers that it has in its place.
 
-    ``command`` is one printable line; ``cpu_seconds`` is the process's own, without its children's.
+    ``start_time`` is in clock ticks since boot, ``state`` a letter of proc(5). ``command`` is one printable line;
+    ``cpu_seconds`` is the process's own, without its children's. ``is_main``: it is the agent itself, or in its process
+    group: a wrapper may have left its real child behind there.
     """
 
     pid: int
@@ -90,6 +114,7 @@ class ProcessInfo:
     rss_bytes: int
     cpu_seconds: float
     age_seconds: float
+    is_main: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,30 +132,44 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class KillReport:
-    """What it took to empty a session's container.
+    """What it took to end everything of a session.
 
     ``killed`` counts the processes that were sent SIGKILL; ``left`` holds those that the last look found alive.
-    ``proven``: two looks in a row found no living process, and no dead one of a process that forks and exits faster
-    than a look can see. ``looks`` and ``seconds`` say what the proof cost.
+    ``settled``: nothing is left to do. On this machine two looks in a row have then found no living process, and no
+    dead one of a process that forks and exits faster than a look can see. ``proof`` says who has looked; where it is
+    ``none``, an empty ``left`` says nothing. ``looks`` and ``seconds`` say what the proof cost.
     """
 
     killed: int
     left: tuple[ProcessInfo, ...]
-    proven: bool
+    settled: bool
+    proof: Proof
     looks: int
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessIdentity:
-    """Identifies a process of this machine for a later daemon, and no other process with the same pid.
+class StoredPlace:
+    """Where a session ran, as an earlier daemon has stored it. ``runtime`` is one of `KINDS`."""
 
-    ``start_time``: clock ticks since the boot that ``boot_id`` names (proc(5)).
+    session_id: str
+    runtime: str
+    ref: PlaceRef
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something that an earlier daemon, or a failed start, has left, and that was found.
+
+    ``place``: the pid, or the name that the engine understands. ``ended``: whether it is gone now; ``None`` where
+    nobody can tell.
     """
 
-    pid: int
-    start_time: int
-    boot_id: str
+    runtime: str
+    place: str
+    command: str
+    session_id: str | None
+    ended: bool | None
 
 
 class AgentProcess(Protocol):
@@ -139,21 +178,30 @@ class AgentProcess(Protocol):
     session_id: str
     pid: int | None
     """The leader's process id, ``None`` where it has none on this machine."""
-    identity: ProcessIdentity | None
-    """How a later daemon finds the leader again, ``None`` where it had ended or is not a process of this machine."""
+    place: str | None
+    """Where it runs, in words that the engine understands; ``None`` for this machine."""
+    place_ref: PlaceRef | None
+    """How a later daemon finds it again, ``None`` where it had ended."""
     stderr: StderrRing
     limits_not_held: tuple[LimitNotHeld, ...]
     """The limits of the `LaunchSpec` that don't hold for this session."""
-    elsewhere: str | None
-    """The program that takes the agent to where no look of this process can see it, such as ssh; else ``None``."""
+    unseen: str | None
+    """Why no look can see all of it, as a clause: its command has taken it elsewhere, such as by ssh; else ``None``."""
 
     @property
-    def alive(self) -> bool:
-        """Whether the leader runs: its exit was not seen yet. An open stdout says nothing about it."""
+    def alive(self) -> bool | None:
+        """Whether the agent runs: its exit was not seen yet; ``None`` while nobody can tell.
+
+        An open stdout says nothing about it.
+        """
 
     @property
     def returncode(self) -> int | None:
         """The leader's exit code, minus the signal's number where a signal ended it, ``None`` while it runs."""
+
+    @property
+    def end_reason(self) -> str | None:
+        """Why it has ended, in a few words: "exit code 3", "SIGKILL", "OOMKilled"; ``None`` while it runs."""
 
     def write(self, data: bytes, /) -> None:
         """Queue ``data`` for stdin, in order; never blocks.
@@ -179,10 +227,10 @@ class AgentProcess(Protocol):
         """
 
     def terminate(self) -> None:
-        """Send SIGTERM to the leader's process group; nothing happens where the group is empty."""
+        """Ask the agent, and what is in its process group, to end (SIGTERM); nothing happens where that has ended."""
 
     def kill(self) -> None:
-        """Send SIGKILL to the leader's process group; nothing happens where the group is empty."""
+        """End the agent, and what is in its process group, at once (SIGKILL); as `terminate`, it does not wait."""
 
     async def look(self) -> list[ProcessInfo]:
         """Return the living processes as they are now, the leader first. Raises `OSError` where it can't look.
@@ -190,8 +238,8 @@ class AgentProcess(Protocol):
         A look also remembers: take one before you end anything, so that processes that lose their parents stay known.
         """
 
-    async def kill_container(self, deadline_seconds: float = 5.0) -> KillReport:
-        """Send SIGKILL to every process until two looks in a row find none, or until the deadline.
+    async def kill_all(self, deadline_seconds: float = 5.0) -> KillReport:
+        """End every process at once, and look until nothing is found, or until the deadline.
 
         Raises `OSError` where it can't look: then nothing is known about what is left.
         """
@@ -200,21 +248,42 @@ class AgentProcess(Protocol):
         """End what still runs and release pipes, descriptors and the container. May be called again.
 
         Everything that can be released is released, also where it raises `OSError` because it can't look. What may be
-        left stays known: `kill_container` can be called again.
+        left stays known: `kill_all` can be called again.
         """
 
 
-class Launcher(Protocol):
-    """Starts agents."""
+Progress = Callable[[str], None]
+"""Takes what a start does now, as a clause for people, such as 'Fetching the image, 40%'. It may not block."""
+
+
+class Runtime(Protocol):
+    """Starts agents in one kind of place. All methods belong to one event loop."""
 
     kind: str
+    """One of `KINDS`."""
+    sample_seconds: float
+    """How often `sample` is worth a call."""
+    gives_home: bool
+    """Whether each thread has a HOME of its own there, a folder of this machine."""
 
     @property
-    def strays(self) -> Sequence[ProcessIdentity]:
-        """The processes of no known session that the last look has found; no call is needed to end them."""
+    def strays(self) -> Sequence[PlaceRef]:
+        """What the last look has found of no known session; no call is needed to end it."""
 
-    async def launch(self, spec: LaunchSpec, stdout: StdoutSink, /) -> AgentProcess:
-        """Start an agent. Cancelled, it leaves no process behind.
+    def environment(self, settings: AgentSettings, home: Path | None) -> dict[str, str]:
+        """Return the whole environment of an agent there: plain variables of the place, and those of its settings."""
+
+    def sees_programs(self, argv: Sequence[str], /) -> bool:
+        """Return whether what runs this command has the programs of this machine, under the same paths."""
+
+    async def check(self, settings: AgentSettings) -> Sequence[str]:
+        """Return what an operator must know before agents run there, one clause each.
+
+        Raises `AgentStartError` where none can run there: why, and the way out.
+        """
+
+    async def launch(self, spec: LaunchSpec, stdout: StdoutSink, progress: Progress, /) -> AgentProcess:
+        """Start an agent. Cancelled, or where it fails, it leaves nothing behind.
 
         Raises `AgentStartError` where the command can't be started.
         """
@@ -222,7 +291,14 @@ class Launcher(Protocol):
     async def sample(self, processes: Iterable[AgentProcess], /) -> dict[str, Usage]:
         """Return what each session uses, by session_id, from one look at the system.
 
-        Also reaps orphans that have ended: call it every few seconds. Raises `OSError` where it can't look.
+        Also reaps orphans that have ended. Raises `OSError` where it can't look.
+        """
+
+    async def leftovers(self, stored: Sequence[StoredPlace], live: Collection[str], /) -> Sequence[Leftover]:
+        """End what no living session owns, and return what was found: at the start, and every minute.
+
+        ``stored``: the places that the database names. ``live``: the ids of the sessions that run now, which are never
+        touched; neither is anything of another daemon, nor a folder or a volume. Raises `OSError` where it can't look.
         """
 
     async def aclose(self) -> None:

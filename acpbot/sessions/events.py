@@ -34,6 +34,10 @@ Kind = Literal[
     "drain_ended",
     "config_reloaded",
     "config_refused",
+    "schedule_started",
+    "schedule_skipped",
+    "schedule_missed",
+    "schedule_failed",
 ]
 
 

@@ -24,11 +24,14 @@ def last_end(reason: Reason, detail: str | None, process: AgentProcess | None, a
     ``detail`` is what the thread reads; of a crash it is what the agent's stderr says, where that says anything.
     """
     code = None if process is None else process.returncode
+    why = None if process is None else process.end_reason
     if reason in _WANTED:
         detail = None  # what the thread reads says no more
     if reason == "crashed" and process is not None:
         cause = find_cause(process.stderr.lines()).text.removeprefix("it wrote: ")
         detail = cause or (detail if code is None else None)
+        if process.place is not None and why is not None:  # its engine knows more than the exit code
+            detail = f"{why}; {cause}" if cause else why
     text = one_line((detail or "").removeprefix("cannot go on: "), _DETAIL_LENGTH)
     return LastEnd(at=rfc3339(at), reason=reason, exit_code=code, detail=text or None)
 

@@ -11,8 +11,7 @@ from acpbot.acp import schema
 from acpbot.acp.agent import Agent
 from acpbot.aio import DISK
 from acpbot.errors import AgentError, AgentGone, AgentNotSignedIn, AgentRefused, AgentStartError
-from acpbot.runtimes.far_side import far_side
-from acpbot.runtimes.runtime import LaunchSpec, exit_text
+from acpbot.runtimes.runtime import LaunchSpec
 from acpbot.sessions.stderr_cause import find_cause
 from acpbot.sessions.turn import NOT_SIGNED_IN
 
@@ -22,9 +21,7 @@ if TYPE_CHECKING:
 
     from acpbot.config.mcp_servers import McpServer
     from acpbot.config.settings import AgentSettings
-    from acpbot.runtimes.runtime import AgentProcess, Launcher
-
-INHERITED: Final = ("HOME", "PATH", "USER", "LANG", "TERM", "TMPDIR")
+    from acpbot.runtimes.runtime import AgentProcess, Progress, Runtime
 
 _EXIT_SECONDS: Final = 0.5
 # The login of each common agent in a terminal, by its program.
@@ -40,16 +37,6 @@ _LOGINS: Final = {
 }
 
 
-def environment(environ: Mapping[str, str], inherit: tuple[str, ...], own: Mapping[str, str]) -> dict[str, str]:
-    """What an agent inherits: a few plain variables, those named in ``inherit``, and its ``own``; nothing else."""
-    variables: dict[str, str] = {}
-    for name in (*INHERITED, *inherit):
-        if name in environ:
-            variables[name] = environ[name]
-    variables.update(own)
-    return variables
-
-
 def find_programs(servers: Sequence[McpServer], env: Mapping[str, str]) -> dict[str, str]:
     """The absolute paths of the servers' commands, by these, as they are found on the agent's own PATH."""
     search = env.get("PATH", os.defpath)
@@ -58,16 +45,24 @@ def find_programs(servers: Sequence[McpServer], env: Mapping[str, str]) -> dict[
 
 
 async def launch(
-    launcher: Launcher, settings: AgentSettings, environ: Mapping[str, str], cwd: Path, session_id: str
+    runtime: Runtime,
+    settings: AgentSettings,
+    cwd: Path,
+    session_id: str,
+    *,
+    thread_id: str = "",
+    home: Path | None = None,
+    logins: Path | None = None,
+    progress: Progress = lambda _: None,
 ) -> tuple[AgentProcess, Agent]:
     """Start the process of an agent; nothing has been sent to it yet. Raises AgentStartError.
 
-    ``environ`` is the daemon's own environment, of which the agent inherits little.
+    ``home`` and ``logins``: the thread's own HOME and that of the agent's sign-in, where the runtime gives homes.
     """
-    env = environment(environ, settings.inherit_env, settings.env)
+    env = runtime.environment(settings, home)
     argv = (settings.command, *settings.args)
     programs: dict[str, str] | None = None
-    if settings.mcp_servers and far_side(argv) is None:  # elsewhere, they may have other paths
+    if settings.mcp_servers and runtime.sees_programs(argv):  # elsewhere, they may have other paths
         programs = await DISK.run(find_programs, settings.mcp_servers, env)
     agent = Agent(
         settings.name,
@@ -85,19 +80,25 @@ async def launch(
         memory_max=settings.memory_max,
         pids_max=settings.pids_max,
         process_namespace=settings.process_namespace,
+        thread_id=thread_id,
+        home=home,
+        logins=logins,
+        bubblewrap=settings.bubblewrap,
+        container=settings.container,
     )
-    process = await launcher.launch(spec, agent)
+    process = await runtime.launch(spec, agent, progress)
     agent.stream = process
     return process, agent
 
 
 async def exit_cause(process: AgentProcess) -> str | None:
-    """The exit code or the signal of the leader, whose stdout has ended; ``None``: its exit is not seen at once."""
+    """Why the agent, whose stdout has ended, has ended, in a few words; ``None``: its exit is not seen at once."""
     try:
         async with asyncio.timeout(_EXIT_SECONDS):
-            return exit_text(await process.wait())
+            await process.wait()
     except TimeoutError:
         return None
+    return process.end_reason
 
 
 def ended_text(cause: str | None) -> str:

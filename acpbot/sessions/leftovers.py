@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from acpbot.logs import get_logger
 from acpbot.sessions.views import KillResult
-from acpbot.storage.records import ProcessRecord
+from acpbot.storage.records import PlaceRecord
 
 if TYPE_CHECKING:
-    from acpbot.runtimes.runtime import Launcher
+    from acpbot.runtimes.registry import Runtimes
     from acpbot.sessions.session import Session
     from acpbot.sessions.session_table import SessionTable
     from acpbot.sessions.terminate import TerminationResult
@@ -25,9 +25,9 @@ _UNPROVEN_MOST: Final = 1_000
 class Leftovers:
     """What is known of it; the sessions whose end is tried again are in ``table.unverified``."""
 
-    def __init__(self, launcher: Launcher, store: Store, table: SessionTable) -> None:
+    def __init__(self, runtimes: Runtimes, store: Store, table: SessionTable) -> None:
         self._retry_at = table.unverified
-        self._launcher = launcher
+        self._runtimes = runtimes
         self._store = store
         self._strays: set[str] = set()
         self._unproven: dict[str, None] = {}  # ids of ended sessions for which nobody could look, the latest ones
@@ -39,7 +39,7 @@ class Leftovers:
         for session in self._retry_at:
             found = None if session.ending is None else session.ending.processes_left
             left += 1 if found is None else found
-        return len(self._launcher.strays) + left
+        return sum(map(len, self._runtimes.strays.values())) + left
 
     def session_ended(self, session: Session, now: float) -> bool:
         """Note how a try to end a session went; whether it was not the first one."""
@@ -55,13 +55,14 @@ class Leftovers:
         return is_retry
 
     def remember_strays(self) -> None:
-        """Store how a later daemon finds the processes that belong to no session."""
+        """Store how a later daemon finds what belongs to no session."""
         strays = {}
-        for found in self._launcher.strays:
-            record = ProcessRecord(f"stray-{found.pid}-{found.start_time}", found.pid, found.start_time, found.boot_id)
-            strays[record.session_id] = record
+        for kind, refs in self._runtimes.strays.items():
+            for ref in refs:
+                record = PlaceRecord(f"stray-{'-'.join(map(str, ref.values()))}", kind, ref)
+                strays[record.session_id] = record
         for name in strays.keys() - self._strays:
-            log.warning("stray_process_found", pid=strays[name].pid)
+            log.warning("stray_process_found", **strays[name].ref)
             self._store.process_started(strays[name])
         for name in self._strays - strays.keys():
             self._store.process_ended(name)

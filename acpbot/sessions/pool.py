@@ -26,7 +26,7 @@ from acpbot.sessions.views import Detail, KillResult, OutdatedSessions, PoolCoun
 from acpbot.sessions.waiting_line import Waiting, WaitingLine
 from acpbot.sessions.watchdog import Watchdog
 from acpbot.sessions.watcher import Watcher
-from acpbot.storage.records import ProcessRecord
+from acpbot.storage.records import PlaceRecord
 from acpbot.storage.store import Store
 from acpbot.times import seconds_since_boot
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from acpbot.config.settings import AgentSettings, Settings
-    from acpbot.runtimes.runtime import Launcher
+    from acpbot.runtimes.registry import Runtimes
     from acpbot.sessions.subscribers import Change
     from acpbot.sessions.thread import Beginning, ThreadListener
     from acpbot.sessions.turn import PermissionNote, Turn
@@ -49,7 +49,7 @@ _DRAINING: Final = "cannot start a turn: acpbot is about to stop or restart; try
 class Pool:
     """The sessions of a daemon. All methods belong to the event loop's thread.
 
-    ``environ`` is the daemon's environment, ``clock`` gives monotonic seconds, ``wall`` Unix time, ``boottime`` seconds
+    ``runtimes`` start the agents, ``clock`` gives monotonic seconds, ``wall`` Unix time, ``boottime`` seconds
     that count on while the machine sleeps. ``draining``: no new turns are accepted, those that were go on.
     ``stopping``: every session ends, none is started. ``kept``: the last output of each thread. ``ender``: the ends
     that only operators ask for.
@@ -59,8 +59,7 @@ class Pool:
         self,
         settings: Settings,
         *,
-        launcher: Launcher,
-        environ: Mapping[str, str],
+        runtimes: Runtimes,
         store: Store | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
@@ -72,8 +71,7 @@ class Pool:
         self.watcher = Watcher()
         self._settings = SettingsInForce(settings)
         self._agents = AgentChoice(self._settings)
-        self._launcher = launcher
-        self._environ = environ
+        self.runtimes = runtimes
         self._clock = clock
         self._wall = wall
         self._pauses = pauses
@@ -81,7 +79,7 @@ class Pool:
         self.known_threads = self._threads.known
         self.kept = KeptOutput(self.store, self._settings, self._threads.by_id, wall)
         self._table = SessionTable()
-        self._leftovers = Leftovers(launcher, self.store, self._table)
+        self._leftovers = Leftovers(runtimes, self.store, self._table)
         self._line = WaitingLine(self._settings, self._start_waiting, lambda: not self.draining)
         self._capacity = Capacity(self._table, self._threads, self._settings, self._line)
         self._inbox = Inbox(
@@ -289,8 +287,7 @@ class Pool:
             thread,
             settings=self._settings,
             agent_settings=self._settings.now.in_channel(choice, channel),
-            environ=self._environ,
-            launcher=self._launcher,
+            runtimes=self.runtimes,
             observer=self,
             listener=self._threads.listeners.get(platform),
             meter=self._threads.usage(thread),
@@ -409,11 +406,11 @@ class Pool:
             self._subscribers.publish("changed", live.row())
 
     def session_launched(self, session: Session) -> None:
-        """Store how a later daemon finds the leader, where that is a process of this machine."""
-        found = None if session.process is None else session.process.identity
-        if found is not None:
-            place = (found.pid, found.start_time, found.boot_id)
-            self.store.process_started(ProcessRecord(session.session_id, *place, session.thread.thread_id))
+        """Store how a later daemon finds what runs."""
+        ref = None if session.process is None else session.process.place_ref
+        if ref is not None:
+            kind = session.agent_settings.runtime
+            self.store.process_started(PlaceRecord(session.session_id, kind, ref, session.thread.thread_id))
         self.session_changed(session)
 
     async def turn_starting(self, turn: Turn) -> None:
@@ -486,8 +483,8 @@ class Pool:
     async def sample(self) -> None:
         """Measure processes, memory and CPU of all sessions, in one look at the system, off the event loop."""
         sessions = self.sessions()
-        processes = [session.process for session in sessions if session.process is not None]
-        found = await self._launcher.sample(processes)
+        kinds = ((session.agent_settings.runtime, session.process) for session in sessions)
+        found = await self.runtimes.sample((kind, process) for kind, process in kinds if process is not None)
         for session in sessions:
             session.usage = found.get(session.session_id, session.usage)
         self._leftovers.remember_strays()

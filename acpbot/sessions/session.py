@@ -11,7 +11,7 @@ import contextlib
 import secrets
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -28,6 +28,7 @@ from acpbot.errors import (
     internal_error,
 )
 from acpbot.logs import get_logger
+from acpbot.runtimes.logins import folder as login_folder
 from acpbot.sessions import workspace
 from acpbot.sessions.launch import ended_text, exit_cause, launch, start_error
 from acpbot.sessions.terminate import NOTHING_RAN, UNVERIFIED, TerminationResult, terminate
@@ -36,12 +37,13 @@ from acpbot.sessions.turn_runner import TurnRunner
 from acpbot.sessions.views import Detail, Row, SessionState, permission_row, process_rows, question_row, row_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from acpbot.acp.agent import Agent
     from acpbot.config.in_force import SettingsInForce
     from acpbot.config.settings import AgentSettings
-    from acpbot.runtimes.runtime import AgentProcess, Launcher, Usage
+    from acpbot.runtimes.registry import Runtimes
+    from acpbot.runtimes.runtime import AgentProcess, Usage
     from acpbot.sessions.kept_output import KeptOutput
     from acpbot.sessions.pauses import Pauses
     from acpbot.sessions.thread import ThreadListener
@@ -56,6 +58,9 @@ log = get_logger(__name__)
 _LAST_OUTPUT_SECONDS: Final = 0.25
 # A task that is cancelled ends at once; where it does not, its session ends all the same.
 _MAIN_SECONDS: Final = 2.0
+
+
+T = TypeVar("T")
 
 
 class SessionObserver(Protocol):
@@ -99,8 +104,7 @@ class Session:
         *,
         settings: SettingsInForce,
         agent_settings: AgentSettings,
-        environ: Mapping[str, str],
-        launcher: Launcher,
+        runtimes: Runtimes,
         observer: SessionObserver,
         listener: ThreadListener | None,
         meter: UsageMeter,
@@ -119,8 +123,8 @@ class Session:
         self.detail_for_people = ""
         self._settings = settings
         self.agent_settings = agent_settings
-        self._environ = environ
-        self._launcher = launcher
+        self._runtimes = runtimes
+        self._progress = ""
         self._observer = observer
         self.listener = listener
         self._clock = clock
@@ -186,11 +190,13 @@ class Session:
             self.cwd,
             session_id=self.session_id,
             state=self.state,
-            alive=process is not None and process.alive,
+            runtime=self.agent_settings.runtime,
+            place=None if process is None else process.place,
+            alive=False if process is None else process.alive,
             idle_seconds=0.0 if in_turn else round(self._clock() - turns.idle_since, 3),
             turn_seconds=round(turns.turn_seconds, 3) if in_turn else None,
             silent_seconds=round(turns.silent_seconds, 3) if in_turn else None,
-            activity=turns.calls.activity,
+            activity=turns.calls.activity if self._opened else self._progress or None,
             waiting_for=lines[0] if lines else None,
             queued=len(turns.queue),
             mode=self.options.mode,
@@ -284,7 +290,7 @@ class Session:
     async def _start(self) -> Agent:
         thread, cwd = self.thread, Path(self.cwd)
         await self._make_folder(cwd)
-        process, agent = await launch(self._launcher, self.agent_settings, self._environ, cwd, self.session_id)
+        process, agent = await self._launch(cwd)
         self.process, self.agent, self.turns.agent = process, agent, agent
         process.stderr.listener = self._stderr
         self._tasks.start(self._read_updates(agent), name="reader", on_crash=self._reader_crashed)
@@ -306,15 +312,40 @@ class Session:
         thread.acp_session_id, thread.resumable = agent.session_id, agent.can_resume
         return agent
 
+    async def _launch(self, cwd: Path) -> tuple[AgentProcess, Agent]:
+        settings, thread_id = self.agent_settings, self.thread.thread_id
+        runtime = self._runtimes.of(settings.runtime)
+        home = logins = None
+        if runtime.gives_home:
+            home = await self._in_time(workspace.make_home, self._settings.now.store, thread_id)
+            logins = await self._in_time(login_folder, self._settings.now.store, settings.name)
+        return await launch(
+            runtime,
+            settings,
+            cwd,
+            self.session_id,
+            thread_id=thread_id,
+            home=home,
+            logins=logins,
+            progress=self._on_progress,
+        )
+
+    def _on_progress(self, text: str) -> None:
+        self._progress = text
+        self._on_change()
+
     async def _make_folder(self, folder: Path) -> None:
-        """Make the folder beside the event loop: a file system may hang for minutes."""
+        await self._in_time(workspace.make_folder, self._settings.now.pool, folder)
+
+    async def _in_time(self, make: Callable[[Any, Any], T], settings: Any, folder: Any) -> T:
+        """Make a folder beside the event loop: a file system may hang for minutes."""
         seconds = self.agent_settings.start_timeout_seconds
         try:
             async with asyncio.timeout(seconds):
-                await workspace.THREADS.run(workspace.make_folder, self._settings.now.pool, folder)
+                return await workspace.THREADS.run(make, settings, folder)
         except TimeoutError:
             raise StartError(
-                f"cannot make the workspace {folder}: its file system has not answered for {seconds:g} s"
+                f"cannot make the folder of {folder}: its file system has not answered for {seconds:g} s"
             ) from None
 
     async def _set_options(self, agent: Agent, *, reopened: bool) -> None:
@@ -443,7 +474,7 @@ class Session:
     def _not_launched(self) -> TerminationResult:
         """How it ended where it has no process: a start that was given up may have left one that could not be ended.
 
-        The launcher counts what that has left as strays, and ends it.
+        The runtime counts what that has left as strays, and ends it.
         """
         task = self._main_task
         failed = task is not None and task.done() and not task.cancelled() and task.exception() is not None
@@ -453,7 +484,7 @@ class Session:
         if self._end_task is None:
             self.detail_for_people = for_people
             log.warning("session_failed", **self._fields, reason=reason, detail=detail)
-            alive = self.process is not None and self.process.alive
+            alive = self.process is not None and self.process.alive is not False
             self.end(reason, grace=None if alive else 0.0, detail=detail)
 
     def _crashed(self, error: BaseException) -> None:

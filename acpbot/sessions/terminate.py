@@ -10,20 +10,17 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from acpbot.logs import get_logger
-from acpbot.runtimes.far_side import far_side
+from acpbot.runtimes.runtime import Proof  # noqa: TC001 - msgspec resolves the annotation when it runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from acpbot.acp.agent import Agent
-    from acpbot.runtimes.far_side import FarSide
     from acpbot.runtimes.runtime import AgentProcess, KillReport
 
 log = get_logger(__name__)
 
 Step = Literal["cancel", "close", "eof", "sigterm", "sigkill", "container"]
-Proof = Literal["system", "engine", "none"]
-"""Who has looked for what is left: this machine's system, the engine that runs the agent, or nobody who could."""
 
 # What each step before SIGTERM may take of the time that is then left; SIGTERM gets the rest. Agents that obey need a
 # few hundredths of a second for each, so the shares matter only for those that don't.
@@ -82,36 +79,27 @@ async def terminate(
     started = now()
     run = _Run(agent, process, started + grace)
     await run.group_runs()
-    if grace > 0 and process.alive:
+    if grace > 0 and process.alive is not False:
         await _ask_to_end(run, turn_over, delete=delete)
-    if process.alive or not await run.group_ends():
+    if process.alive is not False or not await run.group_ends():
         with run.step("sigkill"):
             process.kill()
             await run.exits(_REAP_SECONDS)
     # Always, and last: only this is a proof. A single look may miss a process that forks and exits.
-    report = await run.kill_container()
+    report = await run.kill_all()
     with run.step(run.reached):
         agent.close()
         await process.aclose()
-    left, proof = _left(run, report)
+    proof: Proof = "none" if report is None else report.proof
     return TerminationResult(
         reached=run.reached,
         processes_ended=0 if report is None else max(0, len(run.seen) - len(report.left)),
-        processes_left=left,
+        processes_left=None if report is None or proof == "none" else len(report.left),
         proof=proof,
         seconds=now() - started,
-        ended=report is not None and report.proven,
-        alive=process.alive,
+        ended=report is not None and report.settled,
+        alive=process.alive is not False,
     )
-
-
-def _left(run: _Run, report: KillReport | None) -> tuple[int | None, Proof]:
-    """Return how many processes are left, and who says so."""
-    if report is None or run.process.elsewhere is not None or run.elsewhere is not None:
-        return None, "none"
-    if report.proven or report.left:
-        return len(report.left), "system"
-    return None, "none"  # processes that no look has caught may run
 
 
 @dataclass
@@ -123,19 +111,17 @@ class _Run:
     deadline: float
     reached: Step | None = None
     seen: set[tuple[int, int]] = field(default_factory=set)
-    elsewhere: FarSide | None = None
-    """Where the leader has become a program that runs the agent elsewhere: a script can do that."""
 
     @contextlib.contextmanager
     def step(self, step: Step | None) -> Iterator[None]:
         """Note that this step is reached. An error in it is logged and goes no further."""
         self.reached = step
-        log.debug("termination_step", step=step, pid=self.process.pid)
+        log.debug("termination_step", step=step, session=self.process.session_id)
         try:
             yield
         except Exception:
             # Broad: whatever fails, the later steps are still to be taken, and the caller gets a result.
-            log.exception("termination_step_failed", step=step, pid=self.process.pid)
+            log.exception("termination_step_failed", step=step, session=self.process.session_id)
 
     def seconds_left(self, share: float = 1.0) -> float:
         return max(0.0, (self.deadline - asyncio.get_running_loop().time()) * share)
@@ -150,21 +136,15 @@ class _Run:
         return True
 
     async def group_runs(self) -> bool | None:
-        """Look and remember all processes; whether one of the leader's group runs, ``None`` where it can't look."""
+        """Look and remember all processes; whether a main one runs, ``None`` where it can't look."""
         try:
             found = await self.process.look()
         except Exception:
             # Broad: any failure means the same, that nobody could look; the caller treats that as unknown.
-            log.exception("termination_look_failed", pid=self.process.pid)
+            log.exception("termination_look_failed", session=self.process.session_id)
             return None
-        groups = set()
-        for info in found:
-            self.seen.add((info.pid, info.start_time))
-            groups.add(info.pgid)
-            if info.pid == self.process.pid:
-                client = far_side(info.command.split())
-                self.elsewhere = client if client is not None and not client.visible else self.elsewhere
-        return self.process.pid in groups
+        self.seen.update((info.pid, info.start_time) for info in found)
+        return any(info.is_main for info in found)
 
     async def group_ends(self) -> bool:
         """Wait until the leader's group has ended; whether it did before the deadline, and a look has shown it.
@@ -177,13 +157,13 @@ class _Run:
                 return runs is False
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def kill_container(self) -> KillReport | None:
+    async def kill_all(self) -> KillReport | None:
         """Kill what is left; ``None`` where that failed and so nobody knows what is left."""
         try:
-            report = await self.process.kill_container(_CONTAINER_SECONDS)
+            report = await self.process.kill_all(_CONTAINER_SECONDS)
         except Exception:
             # Broad: any failure means the same, that nothing is proved; the result says so.
-            log.exception("termination_step_failed", step="container", pid=self.process.pid)
+            log.exception("termination_step_failed", step="container", session=self.process.session_id)
             self.reached = "container"
             return None
         if report.killed:
@@ -201,19 +181,19 @@ async def _ask_to_end(run: _Run, turn_over: asyncio.Event | None, *, delete: boo
                 async with asyncio.timeout(run.seconds_left(_CANCEL_SHARE)):
                     await turn_over.wait()
             except TimeoutError:
-                log.debug("cancel_ignored", pid=process.pid)
-    if process.alive and agent.can_close and agent.session_id is not None:
+                log.debug("cancel_ignored", session=process.session_id)
+    if process.alive is not False and agent.can_close and agent.session_id is not None:
         with run.step("close"):
             await agent.close_session(run.seconds_left(_CLOSE_SHARE))
-    if delete and process.alive and agent.can_delete and agent.session_id is not None:
+    if delete and process.alive is not False and agent.can_delete and agent.session_id is not None:
         with run.step(run.reached):  # after the close: an agent may keep a session that is open
             await agent.delete_session(run.seconds_left(_DELETE_SHARE))
     await run.group_runs()  # what the agent leaves behind when it exits now stays known
-    if process.alive:
+    if process.alive is not False:
         with run.step("eof"):
             process.close_stdin()
             await run.exits(min(_EOF_SECONDS, run.seconds_left(_EOF_SHARE)))
-    if process.alive or await run.group_runs() is not False:
+    if process.alive is not False or await run.group_runs() is not False:
         with run.step("sigterm"):
             process.terminate()
             if await run.exits(run.seconds_left()):

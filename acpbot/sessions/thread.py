@@ -118,8 +118,8 @@ class ThreadRegistry:
             self.by_id[record.thread_id] = record
         for cost in store.restored.costs:
             self._costs.setdefault(cost.thread_id, {})[cost.agent, cost.currency] = cost
-        for process in store.restored.processes:
-            if (thread := self.by_id.get(process.thread_id or "")) is not None:
+        for place in store.restored.places:
+            if (thread := self.by_id.get(place.thread_id or "")) is not None:
                 thread.last_end = LastEnd(rfc3339(wall()), "stopped", detail=_CUT_OFF)
                 self.save(thread)
 
@@ -180,7 +180,10 @@ class ThreadRegistry:
         costs = self._costs.get(thread.thread_id)  # few of very many threads have some
         cost = None if costs is None else self.usage(thread).cost
         unused = max(0.0, round(self._wall() - thread.used_at, 3))
-        return row_of(thread, work_folder(settings, thread), cost=cost, queued=queued, idle_seconds=unused)
+        agent = settings.agents.get(thread.agent)
+        runtime = "local" if agent is None else agent.runtime
+        folder = work_folder(settings, thread)
+        return row_of(thread, folder, runtime=runtime, cost=cost, queued=queued, idle_seconds=unused)
 
     def resolve(self, text: str) -> str:
         """The thread id that ``text`` names: itself, or the one that ends in it (4 characters at least).

@@ -13,9 +13,9 @@ import msgspec
 
 from acpbot.acp import form_values
 from acpbot.acp.usage import Cost  # noqa: TC001 - msgspec resolves the annotation when it runs
-from acpbot.runtimes.runtime import LimitNotHeld  # noqa: TC001 - msgspec resolves the annotation when it runs
+from acpbot.runtimes.runtime import LimitNotHeld, Proof  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.sessions.options import NotSet  # noqa: TC001 - msgspec resolves the annotation when it runs
-from acpbot.sessions.terminate import Proof, Step  # noqa: TC001 - msgspec resolves the annotation when it runs
+from acpbot.sessions.terminate import Step  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.storage.records import LastEnd, ThreadRecord
 from acpbot.times import rfc3339
 
@@ -43,7 +43,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     ``None`` outside a turn; ``idle_seconds`` is 0 in a turn and restarts when one ends; ``queued`` leaves out the
     running turn; ``turns`` counts finished ones; ``activity`` is the running tool's title, ``waiting_for`` what a
     permission is wanted for, or what the agent asks, on one line; ``mode`` and ``model`` are the agent's ids of those
-    in force.
+    in force. ``runtime`` is the kind of the agent's place, ``place`` says where in words that its engine understands,
+    ``None`` for this machine; ``alive``: whether the agent runs, ``None`` while nobody can tell.
     ``context_used`` and ``context_size`` are tokens; ``cost`` is what the agent says that it has cost in this thread,
     in all its sessions. ``last_end``: how the thread's session before ended, ``None`` where there was none.
     """
@@ -53,7 +54,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     platform: str
     agent: str
     state: SessionState = "suspended"
-    alive: bool = False
+    runtime: str
+    place: str | None = None
+    alive: bool | None = False
     cwd: str
     title: str | None
     owner: str | None

@@ -16,7 +16,7 @@ from acpbot.text import operator_line
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from acpbot.config.settings import PoolSettings, Settings
+    from acpbot.config.settings import PoolSettings, Settings, StoreSettings
     from acpbot.storage.records import ThreadRecord
 
 log = get_logger(__name__)
@@ -71,6 +71,24 @@ def make_folder(settings: PoolSettings, path: Path) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise _refused(path, f"{reason}; see [pool] workspace") from None
+
+
+def homes(settings: StoreSettings) -> Path:
+    """Where the HOMEs of threads are: beside the database."""
+    return settings.path.parent / "homes"
+
+
+def make_home(settings: StoreSettings, thread_id: str) -> Path:
+    """Make sure that a thread has a HOME of its own, with mode 0700; return it. Blocks.
+
+    The thread id must be checked before: see :func:`check_thread_id`. Raises StartError.
+    """
+    folder = homes(settings) / thread_id
+    try:
+        _make_in_workspace(folder.parent, folder.name)
+    except OSError as error:
+        raise _refused(folder, f"{error.strerror or error}; see [store] path") from None
+    return folder
 
 
 def _make_in_workspace(workspace: Path, name: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -83,16 +83,15 @@ class CostRecord(msgspec.Struct, frozen=True):
     reported: float = 0.0
 
 
-class ProcessRecord(msgspec.Struct, frozen=True):
-    """The leader of a session's processes. ``start_time``: clock ticks since the boot that ``boot_id`` names.
+class PlaceRecord(msgspec.Struct, frozen=True):
+    """Where a session runs. ``ref`` is a JSON object that the place's runtime understands.
 
     ``thread_id``: the session's thread, ``None`` for a process of no session.
     """
 
     session_id: str
-    pid: int
-    start_time: int
-    boot_id: str
+    runtime: str
+    ref: dict[str, Any]
     thread_id: str | None = None
 
 
@@ -156,17 +155,21 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class RestoredState(msgspec.Struct):
-    """What an earlier daemon stored. ``seen`` and ``read_up_to`` are by platform: see :meth:`Store.read_up_to`."""
+    """What an earlier daemon stored. ``seen`` and ``read_up_to`` are by platform: see :meth:`Store.read_up_to`.
+
+    ``schedules``: up to which time (Unix, seconds) the runs of each entry of ``[[schedule]]`` are dealt with.
+    """
 
     threads: list[ThreadRecord] = []
     known_threads: list[KnownThread] = []
     costs: list[CostRecord] = []
-    processes: list[ProcessRecord] = []
+    places: list[PlaceRecord] = []
     turns: list[TurnRecord] = []
     posts: list[PostRecord] = []
     events: list[EventRecord] = []
     seen: dict[str, set[int]] = {}
     read_up_to: dict[str, int] = {}
+    schedules: dict[str, float] = {}
 
 
 class AuditEntry(msgspec.Struct, frozen=True):

@@ -24,8 +24,8 @@ from acpbot.storage.records import (
     EventRecord,
     KnownThread,
     LastEnd,
+    PlaceRecord,
     PostRecord,
-    ProcessRecord,
     PromptRecord,
     RestoredState,
     ThreadRecord,
@@ -125,10 +125,20 @@ MIGRATIONS: Final = (
     ) STRICT;
     """,
     "ALTER TABLE processes ADD COLUMN thread_id TEXT;",
+    "CREATE TABLE schedules (key TEXT PRIMARY KEY, handled_at REAL NOT NULL) STRICT, WITHOUT ROWID;",
+    """
+    CREATE TABLE places (
+        session_id TEXT PRIMARY KEY, runtime TEXT NOT NULL, ref TEXT NOT NULL, thread_id TEXT
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO places SELECT session_id, 'local',
+        json_object('pid', pid, 'start_time', start_time, 'boot_id', boot_id), thread_id FROM processes;
+    DROP TABLE processes;
+    """,
 )
 
 _CHOSEN: Final = msgspec.json.Decoder(dict[str, str])
 _LAST_END: Final = msgspec.json.Decoder(LastEnd)
+_REF: Final = msgspec.json.Decoder(dict[str, Any])
 _THREAD: Final = ", ".join(ThreadRecord.__struct_fields__)
 _EVENT: Final = ", ".join(EventRecord.__struct_fields__)
 _SAVE_EVENT: Final = f"INSERT INTO events ({_EVENT}) VALUES ({', '.join('?' * len(EventRecord.__struct_fields__))})"  # noqa: S608 - the same
@@ -162,7 +172,7 @@ class Store:
             self.restored = _restored(database)
             self.instance, is_copy = _instance(database)
             if is_copy:  # they are processes of the daemon that has the original
-                self.restored.processes.clear()
+                self.restored.places.clear()
             database.start()
 
     @classmethod
@@ -247,9 +257,11 @@ class Store:
 
     # Processes.
 
-    def process_started(self, record: ProcessRecord) -> None:
-        """A session's leader runs."""
-        self._write("INSERT OR REPLACE INTO processes VALUES (?, ?, ?, ?, ?)", *msgspec.structs.astuple(record))
+    def process_started(self, record: PlaceRecord) -> None:
+        """A session's agent runs."""
+        ref = msgspec.json.encode(record.ref).decode()
+        values = record.session_id, record.runtime, ref, record.thread_id
+        self._write("INSERT OR REPLACE INTO places VALUES (?, ?, ?, ?)", *values)
 
     def clock_set(self, now: float) -> None:
         """The wall clock was set: every thread counts as used ``now`` (Unix time)."""
@@ -258,11 +270,11 @@ class Store:
 
     def process_ended(self, session_id: str) -> None:
         """Nothing of a session's is left."""
-        self._write("DELETE FROM processes WHERE session_id = ?", session_id)
+        self._write("DELETE FROM places WHERE session_id = ?", session_id)
 
     def forget_processes(self) -> None:
         """Nothing that an earlier daemon started is left."""
-        self._write("DELETE FROM processes")
+        self._write("DELETE FROM places")
 
     # Turns.
 
@@ -336,6 +348,14 @@ class Store:
         self._write("DELETE FROM events WHERE id <= ?", record.id - EVENTS_MOST)
 
     # Audit.
+
+    def schedule_handled(self, key: str, time: float) -> None:
+        """The runs of this entry of ``[[schedule]]`` up to ``time`` are dealt with."""
+        self._write("INSERT OR REPLACE INTO schedules VALUES (?, ?)", key, time)
+
+    def forget_schedule(self, key: str) -> None:
+        """The configuration has this entry no more."""
+        self._write("DELETE FROM schedules WHERE key = ?", key)
 
     def audited(self, uid: int | None, pid: int | None, method: str, target: str, outcome: str) -> None:
         """Who did what; the last rows of each kind are kept (``AUDIT_MOST``). ``uid`` ``None``: acpbot by itself."""
@@ -416,9 +436,10 @@ def _restored(database: Database) -> RestoredState:
         state.posts.append(PostRecord(**dict(zip(PostRecord.__struct_fields__, row, strict=True))))
     for row in database.read(f"SELECT {_EVENT} FROM events ORDER BY id"):  # noqa: S608 - the same
         state.events.append(EventRecord(**dict(zip(EventRecord.__struct_fields__, row, strict=True))))
-    for row in database.read("SELECT session_id, pid, start_time, boot_id, thread_id FROM processes"):
-        state.processes.append(ProcessRecord(*row))
+    for session_id, runtime, ref, thread_id in database.read("SELECT session_id, runtime, ref, thread_id FROM places"):
+        state.places.append(PlaceRecord(session_id, runtime, _REF.decode(ref), thread_id))
     for platform, message_id in database.read("SELECT platform, message_id FROM seen"):
         state.seen.setdefault(platform, set()).add(message_id)
+    state.schedules = dict(database.read("SELECT key, handled_at FROM schedules"))
     state.read_up_to = dict(database.read("SELECT platform, message_id FROM marks"))
     return state

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import statistics
 import tempfile
 from pathlib import Path
 from typing import Literal
 
-from acpbot.runtimes.local.launcher import choose_launcher
+from acpbot.runtimes.local.runtime import local_runtime
+from acpbot.runtimes.registry import Runtimes
 from acpbot.sessions.pool import Pool
 from acpbot.sessions.turn import Turn
 from acpbot.sessions.views import Target
@@ -51,9 +51,9 @@ class Listener:
 
 async def measure(mode: Literal["cgroup", "subreaper"], prompt: str) -> tuple[float, int, str]:
     with tempfile.TemporaryDirectory() as folder:
-        launcher, _ = choose_launcher(mode)
+        launcher, _ = local_runtime(mode)
         settings = make_settings(Path(folder), env={"ACPBOT_DEMO_PACE": "0"}, grace_seconds=GRACE)
-        pool = Pool(settings, launcher=launcher, environ=os.environ)
+        pool = Pool(settings, runtimes=Runtimes(launcher, daemon_id="test"))
         listener = Listener()
         pool.submit("1", Turn([{"type": "text", "text": prompt}], listener, text=prompt), platform="bench")
         await listener.spoke.wait()

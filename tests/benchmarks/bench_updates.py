@@ -26,12 +26,12 @@ async def ours(count: int, *, stall: bool) -> float:
     from acpbot.acp import schema  # noqa: PLC0415 - each side is imported only in a process of its own
     from acpbot.acp.connection import PromptEnded  # noqa: PLC0415 - the same
     from acpbot.config.settings import AgentSettings  # noqa: PLC0415 - the same
-    from acpbot.runtimes.local.launcher import choose_launcher  # noqa: PLC0415 - the same
+    from acpbot.runtimes.local.runtime import local_runtime  # noqa: PLC0415 - the same
     from acpbot.sessions.launch import launch  # noqa: PLC0415 - the same
 
-    launcher, _ = choose_launcher("auto")
+    launcher, _ = local_runtime("auto")
     settings = AgentSettings(name="b", command=sys.executable, args=(str(BLASTER), str(count)), env=dict(os.environ))
-    process, agent = await launch(launcher, settings, {}, Path.cwd(), "bench")
+    process, agent = await launch(launcher, settings, Path.cwd(), "bench")
     try:
         await agent.initialize()
         await agent.open(Path.cwd())
@@ -52,7 +52,7 @@ async def ours(count: int, *, stall: bool) -> float:
             raise SystemExit(f"{seen} of {count} updates came")
         return count / (time.perf_counter() - started)
     finally:
-        await process.kill_container()
+        await process.kill_all()
         await process.aclose()
         await launcher.aclose()
 

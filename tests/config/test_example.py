@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from acpbot.config import loader
+from acpbot.config.field_types import keys_of
+from acpbot.config.schedules import ScheduleSettings
 from acpbot.errors import ConfigError
 from tests.support.configs import AGENT, EXAMPLE, all_keys, parse
 
@@ -22,9 +24,11 @@ UNSET = {
     "discord.channels.ID": {"agent", "working_dir", "mode", "allowed_users", "allowed_role_ids"},
     "pool": {"session_ttl_hours"},
     "management": {"socket", "socket_group"},
+    "schedule": set(keys_of(ScheduleSettings)),
 }
+SCHEDULE = {("schedule", key) for key in keys_of(ScheduleSettings) if key != "thread"}  # which a comment shows
 EXAMPLE_ENVIRON = {"HOME": "/home/u", "DISCORD_BOT_TOKEN": "from-the-environment"}
-LINE = re.compile(r'^#?((?P<key>[a-z_]+) = .*|\[(?P<table>[a-z.]+)(?P<id>\."[0-9]+")?\])$')
+LINE = re.compile(r'^#?((?P<key>[a-z_]+) = .*|\[{1,2}(?P<table>[a-z.]+)(?P<id>\."[0-9]+")?\]{1,2})$')
 
 
 def example_lines() -> list[tuple[str, str, str, bool]]:
@@ -64,7 +68,7 @@ def test_the_example_has_every_key_once_with_a_comment():
     lines = [line for line in example_lines() if line[0] != "agents.claude"]
     keys = [(table, key) for table, key, _, _ in lines]
     assert len(keys) == len(set(keys))
-    assert set(keys) == all_keys()
+    assert set(keys) == all_keys() | SCHEDULE
     assert [line for _, _, line, reason in lines if not reason] == []
 
 
@@ -90,6 +94,11 @@ def test_the_example_binds_a_channel_to_a_project():
     channel = settings.channel("123456789012345678")
     assert channel is not None
     assert (channel.agent, str(channel.working_dir), channel.mode) == ("claude", "/srv/project", "plan")
+
+
+def test_the_example_sends_a_prompt_at_fixed_times():
+    (entry,) = example(without="bot_token_file").schedule
+    assert (entry.cron, entry.timezone, entry.agent) == ("0 9 * * 1-5", "Europe/Berlin", "claude")
 
 
 def test_the_example_shows_the_defaults():

@@ -11,13 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 from acpbot.errors import AgentGone, AgentStartError
 from acpbot.runtimes.pipes import StderrRing
-from acpbot.runtimes.runtime import KillReport, ProcessIdentity, ProcessInfo
+from acpbot.runtimes.runtime import KillReport, ProcessInfo, exit_text
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
-    from acpbot.runtimes.runtime import AgentProcess, LaunchSpec, LimitNotHeld, StdoutSink, Usage
+    from acpbot.config.settings import AgentSettings
+    from acpbot.runtimes.runtime import (
+        AgentProcess,
+        LaunchSpec,
+        Leftover,
+        LimitNotHeld,
+        PlaceRef,
+        Progress,
+        StdoutSink,
+        Usage,
+    )
 
 NATURES = {
     "sound": 12,
@@ -38,14 +49,15 @@ class MemoryAgent:
     """One agent: an ``AgentProcess`` that answers by itself. ``heard``: its prompts' texts."""
 
     limits_not_held: tuple[LimitNotHeld, ...] = ()
-    elsewhere: str | None = None
+    unseen: str | None = None
+    place: str | None = None
 
     def __init__(self, pid: int, spec: LaunchSpec, sink: StdoutSink, nature: str, harness: MemoryLauncher) -> None:
         self.pid: int | None = pid
         self._number = pid
         self.session_id = spec.session_id
         self.thread = spec.cwd.name
-        self.identity: ProcessIdentity | None = ProcessIdentity(pid, 1, "this boot")
+        self.place_ref: PlaceRef | None = {"pid": pid, "start_time": 1, "boot_id": "this boot"}
         self.stderr = StderrRing()
         self.nature = nature
         self.returncode: int | None = None
@@ -63,6 +75,10 @@ class MemoryAgent:
     @property
     def alive(self) -> bool:
         return self.returncode is None
+
+    @property
+    def end_reason(self) -> str | None:
+        return None if self.returncode is None else exit_text(self.returncode)
 
     def write(self, data: bytes) -> None:
         if not self.alive:
@@ -105,14 +121,15 @@ class MemoryAgent:
             rss_bytes=1,
             cpu_seconds=0.0,
             age_seconds=0.0,
+            is_main=True,
         )
         return [one] if self.alive else []
 
-    async def kill_container(self, deadline_seconds: float = 5.0) -> KillReport:
+    async def kill_all(self, deadline_seconds: float = 5.0) -> KillReport:
         del deadline_seconds
         killed = int(self.alive)
         self.exit(-signal.SIGKILL)
-        return KillReport(killed=killed, left=(), proven=True, looks=2, seconds=0.0)
+        return KillReport(killed=killed, left=(), settled=True, proof="system", looks=2, seconds=0.0)
 
     async def aclose(self) -> None:
         self.exit(-signal.SIGKILL)
@@ -219,19 +236,39 @@ class MemoryLauncher:
 
     chance: random.Random
     most: int
-    kind: str = "memory"
+    kind: str = "local"
+    sample_seconds: float = 2.0
+    gives_home: bool = False
+    containment: str = "memory"
     agents: list[MemoryAgent] = field(default_factory=list)
     heard: dict[str, list[str]] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
 
     @property
-    def strays(self) -> tuple[ProcessIdentity, ...]:
+    def strays(self) -> tuple[PlaceRef, ...]:
+        return ()
+
+    def environment(self, settings: AgentSettings, home: Path | None) -> dict[str, str]:
+        del home
+        return dict(settings.env)
+
+    def sees_programs(self, argv: Sequence[str]) -> bool:
+        del argv
+        return True
+
+    async def check(self, settings: AgentSettings) -> tuple[str, ...]:
+        del settings
+        return ()
+
+    async def leftovers(self, stored: object, live: object) -> tuple[Leftover, ...]:
+        del stored, live
         return ()
 
     def living(self) -> list[MemoryAgent]:
         return [agent for agent in self.agents if agent.alive]
 
-    async def launch(self, spec: LaunchSpec, stdout: StdoutSink) -> AgentProcess:
+    async def launch(self, spec: LaunchSpec, stdout: StdoutSink, progress: Progress) -> AgentProcess:
+        del progress
         await asyncio.sleep(self.chance.choice(_DELAYS))
         nature = self.chance.choices(list(NATURES), list(NATURES.values()))[0]
         if nature == "missing":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from acpbot.runtimes.local.launcher import choose_launcher
+from acpbot.runtimes.local.runtime import local_runtime
 from acpbot.sessions.turn import UNCHECKED, Turn
 from tests.sessions.test_pool import exists
 from tests.support.pool import Listener
@@ -18,13 +18,13 @@ from tests.support.pool_restarts import rows, started
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from acpbot.runtimes.runtime import AgentProcess, LaunchSpec, ProcessIdentity, StdoutSink, Usage
+    from acpbot.runtimes.runtime import AgentProcess, LaunchSpec, PlaceRef, Progress, StdoutSink, Usage
     from acpbot.sessions.turn import PermissionRequest, TurnEnd
 
 FAILURES = [OSError(errno.EMFILE, "Too many open files"), RuntimeError("can't start new thread")]
 
 
-BROKEN = frozenset({"look", "close_stdin", "terminate", "kill", "kill_container", "aclose"})
+BROKEN = frozenset({"look", "close_stdin", "terminate", "kill", "kill_all", "aclose"})
 
 
 class BlindProcess:
@@ -45,18 +45,24 @@ class BlindProcess:
 class BlindLauncher:
     """Starts real agents as :class:`BlindProcess`; ``processes`` are all of them, oldest first."""
 
-    kind = "blind"
+    kind = "local"
+    containment = "blind"
+    sample_seconds = 2.0
+    gives_home = False
 
     def __init__(self, failure: Exception) -> None:
         self.processes: list[BlindProcess] = []
         self._failure = failure
-        self._launcher, _ = choose_launcher("auto")
+        self._launcher, _ = local_runtime("auto")
 
     @property
-    def strays(self) -> list[ProcessIdentity]:
+    def strays(self) -> list[PlaceRef]:
         return self._launcher.strays
 
-    async def launch(self, spec: LaunchSpec, stdout: StdoutSink) -> Any:
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._launcher, name)
+
+    async def launch(self, spec: LaunchSpec, stdout: StdoutSink, _progress: Progress) -> Any:
         self.processes.append(BlindProcess(await self._launcher.launch(spec, stdout), self._failure))
         return self.processes[-1]
 
@@ -272,7 +278,7 @@ async def test_a_remembered_choice_that_the_agent_does_not_answer_is_dropped_and
 
 
 async def test_a_limit_that_can_t_be_applied_is_logged_once_a_session_and_shown(make_harness, caplog):
-    launcher, _ = choose_launcher("subreaper")
+    launcher, _ = local_runtime("subreaper")
     harness = make_harness(launcher=launcher, memory_max=1024**3, pids_max=100)
     for text in ("say a", "say b"):
         await harness.turn("1001", text)

@@ -9,6 +9,7 @@ import random
 import pytest
 
 from acpbot.errors import TooMany
+from acpbot.runtimes.registry import Runtimes
 from acpbot.sessions.pool import Pool
 from acpbot.sessions.turn import PermissionRequest, Turn, TurnEnd
 from acpbot.sessions.views import Row, Target
@@ -81,7 +82,7 @@ class Play:
             start_timeout_seconds=30,
         )
         clock = asyncio.get_running_loop().time
-        self.pool = Pool(settings, launcher=self.launcher, environ={}, clock=clock, wall=clock)
+        self.pool = Pool(settings, runtimes=Runtimes(self.launcher, daemon_id="test"), clock=clock, wall=clock)
         self.pool.attach("test", ThreadEvents())
         self.watched: dict[str, Row] = {}
         self.pool.subscribe(self._watch)

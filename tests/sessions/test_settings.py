@@ -16,8 +16,8 @@ from acpbot.config import loader
 from acpbot.config.field_types import keys_of
 from acpbot.config.settings import AgentSettings, PermissionSettings, PoolSettings, StoreSettings
 from acpbot.errors import TooMany
-from acpbot.runtimes.local.launcher import choose_launcher
 from acpbot.runtimes.local.process_namespace import NoNamespace, command_prefix
+from acpbot.runtimes.local.runtime import local_runtime
 from tests.fakes.daemon import DEMO_AGENT, DaemonProcess
 from tests.sessions.test_pool import kill
 from tests.support.pool import Harness, faulty
@@ -43,7 +43,7 @@ def configured(folder: Path, **tables: dict[str, str]) -> Harness:
         whole[table] = {**whole.get(table, {}), **keys}
     text = "\n".join(f"[{table}]\n" + "\n".join(f"{k} = {v}" for k, v in keys.items()) for table, keys in whole.items())
     settings = loader.parse(text, "/etc/config.toml", {"HOME": str(folder)})
-    launcher, _ = choose_launcher("subreaper")
+    launcher, _ = local_runtime("subreaper")
     return Harness(folder, settings=settings, launcher=launcher)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from acpbot.acp.agent import Agent
-from acpbot.runtimes.local.launcher import choose_launcher
+from acpbot.runtimes.local.runtime import local_runtime
 from acpbot.sessions.terminate import terminate
 from tests.support.launched_agents import LIMIT, AgentRunner, Watch
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 OUT_OF_DESCRIPTORS = OSError(errno.EMFILE, os.strerror(errno.EMFILE), "/proc")
 OUT_OF_THREADS = RuntimeError("can't start new thread")
-EVERYTHING = ("look", "close_stdin", "terminate", "kill", "kill_container", "aclose")
+EVERYTHING = ("look", "close_stdin", "terminate", "kill", "kill_all", "aclose")
 
 
 class BrokenProcess:
@@ -42,7 +42,7 @@ class BrokenProcess:
 
 @pytest.fixture
 async def runner(tmp_path: Path) -> AsyncIterator[AgentRunner]:
-    launcher, _ = choose_launcher("auto")
+    launcher, _ = local_runtime("auto")
     runner = AgentRunner(launcher, tmp_path)
     yield runner
     await runner.aclose()
@@ -55,7 +55,7 @@ async def runner(tmp_path: Path) -> AsyncIterator[AgentRunner]:
         (("look",), 0),
         (("close_stdin", "terminate", "kill"), 0),
         (("aclose",), 0),
-        (("kill_container",), None),
+        (("kill_all",), None),
         (EVERYTHING, None),
     ],
     ids=lambda value: value[0] if value != EVERYTHING and isinstance(value, tuple) else None,

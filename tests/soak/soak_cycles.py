@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from acpbot.runtimes.local.launcher import choose_launcher
+from acpbot.runtimes.local.runtime import local_runtime
+from acpbot.runtimes.registry import Runtimes
 from acpbot.sessions.pool import Pool
 from acpbot.sessions.turn import PermissionNote, PermissionRequest, Turn, TurnEnd
 from acpbot.sessions.views import Target
@@ -73,11 +74,11 @@ def _parent(entry: Path) -> int:
 
 
 async def soak(mode: Literal["cgroup", "subreaper"]) -> bool:
-    launcher, reason = choose_launcher(mode)
+    launcher, reason = local_runtime(mode)
     base = Path(reason.split(": ")[1].removesuffix(" can be written")) if mode == "cgroup" else None
     with tempfile.TemporaryDirectory() as folder:
         settings = make_settings(Path(folder), env={"ACPBOT_DEMO_PACE": "0"})
-        pool = Pool(settings, launcher=launcher, environ=os.environ)
+        pool = Pool(settings, runtimes=Runtimes(launcher, daemon_id="test"))
         first: dict[str, int] = {}
         started = time.monotonic()
         for cycle in range(CYCLES):

@@ -388,13 +388,15 @@ def test_an_older_store_and_its_copy_get_ids_of_their_own_and_only_the_original_
     first.close()
     again = Store.open(path)
     again.close()
-    assert [one.pid for one in first.restored.processes] == [one.pid for one in again.restored.processes] == [4711]
+    assert (
+        [one.ref["pid"] for one in first.restored.places] == [one.ref["pid"] for one in again.restored.places] == [4711]
+    )
     assert first.instance == again.instance
     copied = tmp_path / "copy.sqlite3"
     copied.write_bytes(path.read_bytes())
     copy = Store.open(copied)
     copy.close()
-    assert copy.restored.processes == []
+    assert copy.restored.places == []
     assert copy.instance != first.instance
     second = Store.open(copied)
     second.close()

@@ -142,7 +142,7 @@ def open_descriptors() -> int:
 DAEMON = """
 import asyncio, os, sys
 from pathlib import Path
-from acpbot.runtimes.local.launcher import choose_launcher
+from acpbot.runtimes.local.runtime import local_runtime
 from acpbot.runtimes.runtime import LaunchSpec
 
 class Sink:
@@ -150,7 +150,7 @@ class Sink:
     def eof(self): pass
 
 async def main(kind, script):
-    launcher, _ = choose_launcher(kind, owns_children=True)
+    launcher, _ = local_runtime(kind, owns_children=True)
     spec = LaunchSpec(argv=("sh", "-c", script), cwd=Path.cwd(), env=dict(os.environ), session_id="left-over")
     process = await launcher.launch(spec, Sink())
     loop = asyncio.get_running_loop()

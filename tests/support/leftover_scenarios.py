@@ -15,7 +15,6 @@ from acpbot.runtimes.local import procfs
 from acpbot.runtimes.local.cgroup import Cgroups, Unavailable
 from acpbot.runtimes.local.leftovers import kill_orphans
 from acpbot.runtimes.local.procfs import Identity, ProcessKey
-from acpbot.runtimes.runtime import ProcessIdentity
 from tests.support.launched_agents import LIMIT, PATH, PYTHON_ENV, Daemon, Watch, pipe_of, stat_of
 
 DEAD = {"ACPBOT_DAEMON": str(Identity.own()._replace(start_time=1)), "ACPBOT_SESSION": "s"}
@@ -97,8 +96,8 @@ def remembered_processes_of_a_living_daemon(directory: Path) -> None:
     with Daemon("subreaper", script, directory) as daemon:
         boot = procfs.boot_id()
         watches = [Watch(int(daemon.line())) for _ in range(2)]
-        copied = [ProcessIdentity(*watch.key, boot) for watch in watches]
-        copied.append(ProcessIdentity(daemon.popen.pid, daemon.start_time, boot))
+        copied = [procfs.place_ref(procfs.ProcessKey(*watch.key), boot) for watch in watches]
+        copied.append(procfs.place_ref(procfs.ProcessKey(daemon.popen.pid, daemon.start_time), boot))
         assert kill_orphans(remembered=copied) == []
         for watch in watches:
             with watch:
@@ -179,7 +178,7 @@ def remembered_and_recycled(_directory: Path) -> None:
         key = stat_of(mine.pid).key
         stale = ProcessKey(recycled.pid, stat_of(recycled.pid).start_time - 1)
         boot = procfs.boot_id()
-        known = [ProcessIdentity(one.pid, one.start_time, boot) for one in (key, stale)]
+        known = [procfs.place_ref(one, boot) for one in (key, stale)]
         (left,) = kill_orphans(remembered=known)
         assert mine.wait(LIMIT) == -signal.SIGKILL
         assert (left.pid, left.start_time, left.command) == (*key, "sleep 1000")

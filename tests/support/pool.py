@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from acpbot.config.settings import AgentSettings, PermissionSettings, PoolSettings, Settings, StoreSettings
-from acpbot.runtimes.local.launcher import choose_launcher
+from acpbot.runtimes.local.runtime import local_runtime
+from acpbot.runtimes.registry import Runtimes, ThisMachine
 from acpbot.sessions.pauses import Pauses
 from acpbot.sessions.pool import Pool
 from acpbot.sessions.turn import PermissionNote, PermissionRequest, Turn, TurnEnd
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from acpbot.acp.schema import Update
-    from acpbot.runtimes.runtime import Launcher
     from acpbot.sessions.questions import Question
     from acpbot.sessions.session import Session
     from acpbot.sessions.views import Row
@@ -217,7 +216,7 @@ class Harness:
         argv: Sequence[str] = (sys.executable, "-m", "acpbot.demo.agent"),
         env: Mapping[str, str] | None = None,
         settings: Settings | None = None,
-        launcher: Launcher | None = None,
+        launcher: ThisMachine | None = None,
         pauses: Pauses = QUICK,
         **keys: Any,
     ) -> None:
@@ -229,12 +228,11 @@ class Harness:
         own = {"ACPBOT_DEMO_PACE": "0", **(env or {})}
         agent = {"command": command, "args": tuple(args), "env": own, "start_timeout_seconds": 20}
         self.settings = settings or make_settings(tmp_path, **agent | keys)
-        self.launcher = launcher or choose_launcher("auto")[0]
+        self.launcher = launcher or local_runtime("auto")[0]
         self.pool = Pool(
             self.settings,
-            launcher=self.launcher,
+            runtimes=Runtimes(self.launcher, daemon_id="test"),
             store=store,
-            environ=os.environ,
             clock=self.clock,
             wall=wall or self.clock,
             boottime=boottime or self.clock,

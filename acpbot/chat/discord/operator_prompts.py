@@ -44,16 +44,17 @@ class ShownPrompt(NamedTuple):
     file: File | None = None
 
 
-def shown_prompt(text: str, operator: str | None = None) -> ShownPrompt:
-    """What a thread reads of an operator's prompt. ``operator``: the name that is shown."""
+def shown_prompt(text: str, operator: str | None = None, *, scheduled: bool = False) -> ShownPrompt:
+    """What a thread reads of an operator's prompt. ``operator``: the name that is shown; a schedule has none."""
     who = "An admin" if operator is None else f"An admin ({code(operator, 40)})"
+    who, asks = ("A schedule", "A scheduled task") if scheduled else (who, f"{who} asks")
     text = clean(text).strip()
     short = shorten(text, _SHOWN_MOST)
     if "\n" not in short:
-        shown = f"{who} asks: {short}"
+        shown = f"{asks}: {short}"
     else:
         quoted = "\n".join(f"> {line}" for line in short.split("\n"))
-        shown = f"{who} asks:\n{quoted}"
+        shown = f"{asks}:\n{quoted}"
     if units(shown) > LIMIT:  # very many short lines
         return ShownPrompt(f"{who} sent a prompt; it's in the attached file.", _file(text))
     return ShownPrompt(shown, None if short == text else _file(text))
@@ -88,11 +89,13 @@ class OperatorPrompts:
         self._outbox = outbox
         self.ends = ends
 
-    def ask(self, thread: str, text: str, user: str, *, agent: str | None, follower: TurnFollower) -> int:
+    def ask(
+        self, thread: str, text: str, user: str, *, agent: str | None, follower: TurnFollower, scheduled: bool = False
+    ) -> int:
         """As :meth:`OperatorPlatform.ask`."""
         before = self._receive(thread, text, user, agent=agent, channel=None, follower=follower)
         # In the step of the event loop in which the turn is stored; and before the first part of the answer.
-        shown = shown_prompt(text)
+        shown = shown_prompt(text, scheduled=scheduled)
         without_file = partial(self._outbox.post, thread, shown.text)
         self._outbox.post(thread, shown.text, file=shown.file, on_refused=None if shown.file is None else without_file)
         return before
@@ -113,13 +116,13 @@ class OperatorPrompts:
         return self._platform.conversations.receive(incoming, follower=follower)
 
     async def begin(
-        self, channel: str, text: str, user: str, *, agent: str | None, follower: TurnFollower
+        self, channel: str, text: str, user: str, *, agent: str | None, follower: TurnFollower, scheduled: bool = False
     ) -> tuple[str, int]:
         """As :meth:`ChannelPlatform.begin`."""
         bound = self._bound_to(channel)
         try:
             async with asyncio.timeout(BEGIN_SECONDS):
-                thread = await self._open(channel, text, user)
+                thread = await self._open(channel, text, shown_prompt(text, user, scheduled=scheduled))
         except TimeoutError:
             raise TimedOut(
                 f"cannot start a thread in channel {channel}: Discord has not responded for {BEGIN_SECONDS:.0f} s; "
@@ -131,9 +134,8 @@ class OperatorPrompts:
         self._channels.add_thread(thread, channel)
         return thread, self._receive(thread, text, user, agent=agent, channel=bound, follower=follower)
 
-    async def _open(self, channel: str, text: str, user: str) -> str:
+    async def _open(self, channel: str, text: str, shown: ShownPrompt) -> str:
         """Post the message that the thread begins with, and open the thread; its id."""
-        shown = shown_prompt(text, user)
         send = partial(self._outbox.rest.send, channel, shown.text, nonce=secrets.token_hex(12), file=shown.file)
         message_id = await retry(send, on=(Unreachable,), backoff=self._outbox.retries, attempts=_TRIES)
         return await self._threads.open(channel, message_id, clean(text))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from acpbot.runtimes.local.procfs import Stat
-    from acpbot.runtimes.runtime import ProcessIdentity
+    from acpbot.runtimes.runtime import PlaceRef
 
 _AGE: Final = operator.attrgetter("start_time", "pid")
 _PAUSE_SECONDS: Final = 0.01
@@ -40,7 +40,7 @@ class OrphanProcess:
     """Whether it is gone; another user's (``sudo``) may not be ours to kill."""
 
 
-def kill_orphans(*, remembered: Iterable[ProcessIdentity] = (), deadline_seconds: float = 5.0) -> list[OrphanProcess]:
+def kill_orphans(*, remembered: Iterable[PlaceRef] = (), deadline_seconds: float = 5.0) -> list[OrphanProcess]:
     """Kill the processes that dead daemons left, and remove their cgroups; return what was found. Blocks.
 
     Found are: processes whose environment names a daemon of our pid namespace that no longer runs (also those in a
@@ -64,13 +64,13 @@ def kill_orphans(*, remembered: Iterable[ProcessIdentity] = (), deadline_seconds
         ) from error
 
 
-def _kill_orphans(remembered: Iterable[ProcessIdentity], deadline: float) -> list[OrphanProcess]:
+def _kill_orphans(remembered: Iterable[PlaceRef], deadline: float) -> list[OrphanProcess]:
     own = Identity.own()
     boot_id = procfs.boot_id()
     known: set[ProcessKey] = set()
     for left in remembered:
-        if left.boot_id == boot_id:
-            known.add(ProcessKey(left.pid, left.start_time))
+        if left.get("boot_id") == boot_id:
+            known.add(ProcessKey(left["pid"], left["start_time"]))
     try:
         directories = cgroup.leftovers(cgroup.find_base(), own)
     except cgroup.Unavailable:

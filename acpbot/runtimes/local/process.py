@@ -12,16 +12,18 @@ import os
 import signal
 import socket
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from acpbot.errors import AgentGone
 from acpbot.logs import get_logger
 from acpbot.runtimes.local import procfs
+from acpbot.runtimes.local.far_side import far_side
 from acpbot.runtimes.pipes import PipeReader, PipeWriter, StderrRing
 from acpbot.runtimes.runtime import KillReport, exit_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Never
 
     from acpbot.runtimes.local.attribution import TrackedSession
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from acpbot.runtimes.local.process_tracker import ProcessTracker
     from acpbot.runtimes.local.procfs import ProcessKey
     from acpbot.runtimes.local.spawner import Child
-    from acpbot.runtimes.runtime import LimitNotHeld, ProcessIdentity, ProcessInfo, StdoutSink
+    from acpbot.runtimes.runtime import LimitNotHeld, PlaceRef, ProcessInfo, Proof, StdoutSink
 
 log = get_logger(__name__)
 
@@ -49,16 +51,16 @@ class Spawned(NamedTuple):
     """An agent as the spawning thread returns it."""
 
     child: Child
-    identity: ProcessIdentity | None
+    place_ref: PlaceRef | None
     limits_not_held: tuple[LimitNotHeld, ...]
-    elsewhere: str | None
+    unseen: str | None
 
 
 class LocalProcess:
     """An `acpbot.runtimes.runtime.AgentProcess` in a Unix session of its own.
 
     A leader that has ended is not reaped at once: as a zombie it keeps its pid, group and session number from being
-    given to others, so that no signal reaches another process while the rest is being ended. `kill_container` lets its
+    given to others, so that no signal reaches another process while the rest is being ended. `kill_all` lets its
     supervisor reap it once nothing is left. Until then the tracker knows the session, also after `aclose`.
     """
 
@@ -67,9 +69,10 @@ class LocalProcess:
         child = spawned.child
         self.session_id = session.session_id
         self.pid: int | None = child.pid
-        self.identity = spawned.identity
+        self.place: str | None = None
+        self.place_ref = spawned.place_ref
         self.limits_not_held = spawned.limits_not_held
-        self.elsewhere = spawned.elsewhere
+        self.unseen = spawned.unseen
         self.stderr = StderrRing()
         self.alive = True
         self.returncode: int | None = None
@@ -119,18 +122,29 @@ class LocalProcess:
         except PermissionError:
             log.warning("group_not_signalled", pid=self._leader, reason="it runs as another user")
 
+    @property
+    def end_reason(self) -> str | None:
+        """Its exit in words."""
+        return None if self.returncode is None else exit_text(self.returncode)
+
     async def look(self) -> list[ProcessInfo]:
         """Take a fresh look; calls made at the same time share one."""
         scan = await self._tracker.scan()
-        return await self._tracker.describe(scan.of(self._session))
+        found = await self._tracker.describe(scan.of(self._session))
+        for info in found:
+            if info.pid == self._leader and self.unseen is None:
+                self.unseen = unseen(
+                    info.command.split()
+                )  # a script can become a program that runs the agent elsewhere
+        return [replace(info, is_main=True) if info.pgid == self._leader else info for info in found]
 
-    async def kill_container(self, deadline_seconds: float = 5.0) -> KillReport:
+    async def kill_all(self, deadline_seconds: float = 5.0) -> KillReport:
         """Kill everything; let the supervisor reap the leader once nothing is left."""
         report = await kill_session(self._tracker, self._session, deadline_seconds)
-        if report.proven and not self.settled:
+        if report.settled and not self.settled:
             await self._let_supervisor_go()
             self._settle()
-        return report
+        return report if self.unseen is None else replace(report, proof="none")
 
     async def aclose(self) -> None:
         """Release the pipes, kill what is left, and release everything else once nothing is."""
@@ -139,7 +153,7 @@ class LocalProcess:
         self._close_pipes()
         try:
             if not self.settled:
-                await self.kill_container(_LAST_TRY_SECONDS)
+                await self.kill_all(_LAST_TRY_SECONDS)
         finally:
             self._closed = True
             self._exited.set()
@@ -244,6 +258,12 @@ class LocalProcess:
             self._exited.set()
 
 
+def unseen(argv: Sequence[str]) -> str | None:
+    """Return why no look can see all of what a command runs, as a clause; ``None`` where a look can."""
+    found = far_side(argv)
+    return None if found is None or found.visible else f"{found.program} runs it elsewhere"
+
+
 async def kill_session(tracker: ProcessTracker, session: TrackedSession, deadline_seconds: float) -> KillReport:
     """Kill everything of one session; `KillReport` says what is known afterwards. Raises `OSError` if it can't look.
 
@@ -277,7 +297,9 @@ async def kill_session(tracker: ProcessTracker, session: TrackedSession, deadlin
         elif not signalled:
             await asyncio.sleep(_PAUSE_SECONDS)
     left = await tracker.describe(found) if found else []
-    return KillReport(len(killed), tuple(left), clean >= procfs.LOOKS_THAT_PROVE, looks, time.monotonic() - begin)
+    settled = clean >= procfs.LOOKS_THAT_PROVE
+    proof: Proof = "system" if settled or left else "none"  # else there may be processes that no look has caught
+    return KillReport(len(killed), tuple(left), settled, proof, looks, time.monotonic() - begin)
 
 
 async def kill_and_wait(tracker: ProcessTracker, keys: Iterable[ProcessKey], wait_seconds: float) -> bool:

@@ -15,7 +15,7 @@ import re
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from acpbot.text import cut, printable
 
@@ -46,6 +46,11 @@ class ProcessKey(NamedTuple):
 
     pid: int
     start_time: int
+
+
+def place_ref(key: ProcessKey, boot_id: str) -> dict[str, Any]:
+    """Return what identifies a process of this machine for a later daemon, and no other one with the same pid."""
+    return {"pid": key.pid, "start_time": key.start_time, "boot_id": boot_id}
 
 
 class Stat(NamedTuple):

@@ -23,6 +23,10 @@ _WORDS: Final = {  # by kind: what is shown, and its style
     "drain_ended": ("drain ended", "yellow"),
     "config_reloaded": ("reloaded", ""),
     "config_refused": ("config refused", "alert"),
+    "schedule_started": ("schedule", "green"),
+    "schedule_skipped": ("run left out", "yellow"),
+    "schedule_missed": ("run missed", "alert"),
+    "schedule_failed": ("run failed", "alert"),
 }
 _WIDTH: Final = 14
 _TROUBLE: Final = frozenset({"crashed", "stuck", "start_failed"})

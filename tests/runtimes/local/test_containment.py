@@ -14,7 +14,7 @@ import pytest
 from acpbot.errors import StartError
 from acpbot.runtimes.local import procfs
 from acpbot.runtimes.local.cgroup import Cgroup
-from acpbot.runtimes.local.launcher import choose_launcher, hold_subreaper, is_subreaper, release_subreaper
+from acpbot.runtimes.local.runtime import hold_subreaper, is_subreaper, local_runtime, release_subreaper
 from tests.support.launched_agents import LIMIT, PYTHON_ENV, Watch, pipe_of, stat_of
 
 # A storm that ends by itself: a test that fails must not take the machine along.
@@ -61,9 +61,9 @@ def other_child(*argv: str) -> subprocess.Popen:
 
 async def ended(process, *, killed: int | None = None, deadline: float = 10.0):
     """Kill, and hold the report against what the system says."""
-    report = await process.kill_container(deadline)
+    report = await process.kill_all(deadline)
     assert report.left == ()
-    assert report.proven
+    assert report.settled
     assert report.looks >= 2
     if killed is not None:
         # A subshell that was about to exit by itself may have been met as well.
@@ -295,8 +295,8 @@ async def test_twenty_kills_at_once_share_their_looks(runner):
         return scan()
 
     tracker._scan = counted
-    reports = await asyncio.gather(*(process.kill_container() for process, _ in started))
-    assert {(report.killed, report.left, report.proven) for report in reports} == {(2, (), True)}
+    reports = await asyncio.gather(*(process.kill_all() for process, _ in started))
+    assert {(report.killed, report.left, report.settled) for report in reports} == {(2, (), True)}
     assert looks < 20
 
 
@@ -314,7 +314,7 @@ async def test_a_sample_counts_processes_memory_and_cpu(runner):
     assert busy.processes == 1
     assert busy.rss_bytes > 30_000_000
     assert 0.08 <= busy.cpu_seconds < 10
-    await process.kill_container()
+    await process.kill_all()
     gone = (await runner.launcher.sample([process]))[process.session_id]
     assert (gone.processes, gone.rss_bytes) == (0, 0)
 
@@ -353,16 +353,16 @@ async def test_a_reused_pid_is_not_taken_for_a_remembered_process(runner):
 async def test_a_kill_without_time_proves_nothing(runner):
     process, sink = await runner.sh("echo up; read _")
     await sink.line()
-    report = await process.kill_container(0.0)
+    report = await process.kill_all(0.0)
     assert [info.pid for info in report.left] == [process.pid]
-    assert not report.proven
-    assert (await process.kill_container()).proven
+    assert not report.settled
+    assert (await process.kill_all()).settled
 
 
 POWERLESS = """
 import asyncio, os
 from pathlib import Path
-from acpbot.runtimes.local.launcher import choose_launcher
+from acpbot.runtimes.local.runtime import local_runtime
 from acpbot.runtimes.runtime import LaunchSpec
 from acpbot.errors import AgentGone
 
@@ -371,14 +371,14 @@ class Sink:
     def eof(self): pass
 
 async def main():
-    launcher, _ = choose_launcher("subreaper")
+    launcher, _ = local_runtime("subreaper")
     spec = LaunchSpec(argv=("sleep", "1000"), cwd=Path("/"), env=dict(os.environ), session_id="others")
     process = await launcher.launch(spec, Sink())
     waiting = asyncio.create_task(process.wait())
     os.setresuid(65534, 65534, 65534)
     process.terminate()
-    report = await process.kill_container(0.2)
-    print([info.pid for info in report.left] == [process.pid], report.proven, process.alive)
+    report = await process.kill_all(0.2)
+    print([info.pid for info in report.left] == [process.pid], report.settled, process.alive)
     await process.aclose()
     try:
         await waiting
@@ -416,10 +416,10 @@ def test_this_process_is_a_subreaper_until_the_last_holder_releases_it():
     assert is_subreaper() == before
 
 
-async def test_choose_launcher_explains_its_choice():
+async def test_local_runtime_explains_its_choice():
     for mode in ("auto", "cgroup", "subreaper"):
         try:
-            launcher, reason = choose_launcher(mode)
+            launcher, reason = local_runtime(mode)
         except StartError as error:
             assert mode == "cgroup"
             assert str(error).startswith("cannot contain agents in cgroups: ")  # noqa: PT017 - only where there are none

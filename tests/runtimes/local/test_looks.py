@@ -69,7 +69,7 @@ OUT_OF_DESCRIPTORS = """
 import asyncio, os, resource, signal
 from pathlib import Path
 from acpbot.runtimes.local import cgroup, leftovers, peer, procfs
-from acpbot.runtimes.local.launcher import choose_launcher
+from acpbot.runtimes.local.runtime import local_runtime
 from acpbot.runtimes.local.procfs import Identity
 from acpbot.runtimes.runtime import LaunchSpec
 
@@ -93,7 +93,7 @@ async def raised(name, look):
     print(name, type(result).__name__ if isinstance(result, OSError) else result)
 
 async def main():
-    launcher, _ = choose_launcher("subreaper")
+    launcher, _ = local_runtime("subreaper")
     env = dict(os.environ, COLUMNS="80")
     script = "setsid sleep 1000 & echo up; read _"
     sink = Sink()
@@ -120,11 +120,11 @@ async def main():
     except Exception as error: print("kill_orphans", type(error).__name__)
     launcher._tracker._free_reserve()
     taken = take_all()
-    await raised("kill without a reserve", process.kill_container)
+    await raised("kill without a reserve", process.kill_all)
     await raised("aclose without a reserve", process.aclose)
     for descriptor in taken: os.close(descriptor)
-    report = await process.kill_container()
-    print("kill_container", report.left, report.proven, procfs.living(tool.key))
+    report = await process.kill_all()
+    print("kill_all", report.left, report.settled, procfs.living(tool.key))
     await process.aclose()
     await launcher.aclose()
 
@@ -151,5 +151,5 @@ def test_without_a_free_descriptor_no_look_says_that_nothing_is_there(tmp_path):
         "kill_orphans StartError",
         "kill without a reserve OSError",
         "aclose without a reserve None",
-        "kill_container () True False",
+        "kill_all () True False",
     ], result.stderr

@@ -23,7 +23,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount /pro
 
 DAEMON = """
     import os, subprocess, sys
-    from acpbot.runtimes.local.launcher import hold_subreaper
+    from acpbot.runtimes.local.runtime import hold_subreaper
     from acpbot.runtimes.local.peer import is_of_an_agent
     hold_subreaper()
     def of(*command):

@@ -14,8 +14,8 @@ import pytest
 
 from acpbot.errors import AgentGone, AgentStartError, AgentTimeout
 from acpbot.runtimes.local import procfs, spawn_server
-from acpbot.runtimes.local.launcher import choose_launcher
-from acpbot.runtimes.runtime import AgentProcess, Launcher, LimitNotHeld
+from acpbot.runtimes.local.runtime import local_runtime
+from acpbot.runtimes.runtime import AgentProcess, LimitNotHeld, Runtime
 from tests.support.launched_agents import LIMIT, AgentRunner, Sink, Watch, open_descriptors, stat_of
 
 
@@ -42,10 +42,10 @@ async def test_an_agent_reads_writes_and_exits(runner):
 
 async def test_the_local_runtime_implements_the_protocols(runner):
     process, _ = await runner.sh("read _")
-    launcher: Launcher = runner.launcher
+    launcher: Runtime = runner.launcher
     agent: AgentProcess = process
     assert launcher.kind in {"cgroup", "subreaper"}
-    for protocol, served in ((AgentProcess, agent), (Launcher, launcher)):
+    for protocol, served in ((AgentProcess, agent), (Runtime, launcher)):
         missing = [name for name in vars(protocol) if not name.startswith("_") and not hasattr(served, name)]
         assert not missing
 
@@ -96,8 +96,8 @@ async def test_an_exit_is_seen_while_a_grandchild_keeps_stdout_open(runner):
     assert await waited(process) == 5
     assert not sink.ended.is_set()
     assert bytes(sink.data) == b"last words\n"
-    report = await process.kill_container()
-    assert (report.killed, report.left, report.proven) == (1, (), True)
+    report = await process.kill_all()
+    assert (report.killed, report.left, report.settled) == (1, (), True)
     await asyncio.wait_for(sink.ended.wait(), LIMIT)
 
 
@@ -159,8 +159,8 @@ async def test_write_raises_where_the_agent_reads_nothing(runner):
     (unread,) = (int(word) for word in str(caught.value).split() if word.isdigit())
     assert 7_000_000 < unread <= 8 * 1024 * 1024
     process.close_stdin(flush_seconds=0.01)
-    report = await process.kill_container()
-    assert report.proven
+    report = await process.kill_all()
+    assert report.settled
     assert await waited(process) == -signal.SIGKILL
 
 
@@ -204,8 +204,8 @@ async def test_a_group_whose_leader_has_ended_can_still_be_signalled(runner):
         process.terminate()
         assert child.ended(LIMIT)
     assert stat_of(process.pid).ended
-    report = await process.kill_container()
-    assert report.proven
+    report = await process.kill_all()
+    assert report.settled
     assert procfs.read_stat(process.pid) is None
     process.kill()  # nothing, and nobody else
 
@@ -315,7 +315,7 @@ async def test_fifty_agents_leak_no_descriptor(runner):
         await sink.line()
         process.close_stdin()
         await waited(process)
-        assert (await process.kill_container()).proven
+        assert (await process.kill_all()).settled
         await process.aclose()
 
     await run_one()
@@ -383,7 +383,7 @@ def test_the_spawn_server_imports_nothing_that_delays_the_first_agent():
 
 async def test_an_agent_gets_the_limit_of_open_files_that_the_launcher_was_given(tmp_path):
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    launcher, _ = choose_launcher("subreaper", open_files=(200, hard))
+    launcher, _ = local_runtime("subreaper", open_files=(200, hard))
     runner = AgentRunner(launcher, tmp_path)
     process, sink = await runner.sh("read _; ulimit -S -n; ulimit -H -n")
     process.write(b"\n")

@@ -75,11 +75,11 @@ def test_a_process_that_outlives_its_session_is_killed_when_it_is_seen(tmp_path)
     """A child of the daemon that names a session which is closed: nobody else would end it."""
     script = """
 import asyncio, os, subprocess, sys
-from acpbot.runtimes.local.launcher import choose_launcher
+from acpbot.runtimes.local.runtime import local_runtime
 from acpbot.runtimes.local.procfs import Identity
 
 async def main():
-    launcher, _ = choose_launcher("subreaper", owns_children=True)
+    launcher, _ = local_runtime("subreaper", owns_children=True)
     env = {"PATH": os.environ["PATH"], "ACPBOT_SESSION": "closed", "ACPBOT_DAEMON": str(Identity.own())}
     late = subprocess.Popen(["sleep", "1000"], env=env, start_new_session=True)
     other = subprocess.Popen(["sleep", "1000"], start_new_session=True)

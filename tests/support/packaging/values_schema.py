@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from acpbot.config.field_types import FieldType, agent_options, bind, discord_id, keys_of, size, variables
 from acpbot.config.mcp_servers import McpServer, header_fields, mcp_server
+from acpbot.config.schedules import ScheduleSettings
 from acpbot.config.settings import TABLES, ChannelSettings
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ def tables() -> Schema:
         {"required": ["allow_all_users"], "properties": {"allow_all_users": {"const": True}}},
         {"required": ["channels"], "properties": {"channels": {"minProperties": 1}}},
     ]
+    entry = of_table("schedule", ScheduleSettings) | {"required": ["cron", "text"]}
+    made["schedule"] = {"type": "array", "items": entry}
     probes = made["management"]["properties"]["probes"]
     probes["required"] = ["enabled", "bind"]
     return {"default_agent": {"type": "string", "pattern": "^([a-z0-9-]{1,32})?$"}, **made}

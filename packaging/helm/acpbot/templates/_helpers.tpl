@@ -122,4 +122,11 @@ default_agent = {{ toRawJson . }}
 {{- include "acpbot.tomlTable" (dict "path" $name "table" .) -}}
 {{- end -}}
 {{- end -}}
+{{- range .Values.schedule }}
+
+[[schedule]]
+{{- range $key, $value := . }}
+{{ $key }} = {{ toRawJson $value }}
+{{- end }}
+{{- end -}}
 {{- end -}}

@@ -1,4 +1,4 @@
-"""Starts agents as processes of this machine, each in a container of its own that can be emptied."""
+"""Starts agents as processes of this machine, each below a supervisor of its own, and in a cgroup where it can."""
 
 from __future__ import annotations
 
@@ -15,32 +15,48 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from acpbot.aio import TaskSet, Threads
+from acpbot.aio import TaskSet, Threads, in_thread
 from acpbot.errors import AgentStartError, StartError
 from acpbot.logs import get_logger
-from acpbot.runtimes.far_side import far_side
 from acpbot.runtimes.local import procfs
 from acpbot.runtimes.local.cgroup import Cgroups, Unavailable
-from acpbot.runtimes.local.process import LocalProcess, Spawned, kill_and_wait
+from acpbot.runtimes.local.far_side import far_side
+from acpbot.runtimes.local.leftovers import kill_orphans
+from acpbot.runtimes.local.process import LocalProcess, Spawned, kill_and_wait, unseen
 from acpbot.runtimes.local.process_namespace import NoNamespace, command_prefix
 from acpbot.runtimes.local.process_tracker import ProcessTracker
 from acpbot.runtimes.local.procfs import DAEMON_MARKER, SESSION_MARKER, Identity
 from acpbot.runtimes.local.spawner import Spawner
-from acpbot.runtimes.runtime import LimitNotHeld, ProcessIdentity
+from acpbot.runtimes.runtime import Leftover, LimitNotHeld
 from acpbot.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from acpbot.runtimes.far_side import FarSide
+    from acpbot.config.settings import AgentSettings
     from acpbot.runtimes.local.attribution import TrackedSession
+    from acpbot.runtimes.local.far_side import FarSide
     from acpbot.runtimes.local.spawner import Child
-    from acpbot.runtimes.runtime import AgentProcess, LaunchSpec, ProcessInfo, StdoutSink, Usage
+    from acpbot.runtimes.runtime import (
+        AgentProcess,
+        LaunchSpec,
+        PlaceRef,
+        ProcessInfo,
+        Progress,
+        StdoutSink,
+        StoredPlace,
+        Usage,
+    )
 
 log = get_logger(__name__)
 
+INHERITED: Final = ("HOME", "PATH", "USER", "LANG", "TERM", "TMPDIR")
+"""What an agent gets of the daemon's own environment."""
+
 Mode = Literal["auto", "cgroup", "subreaper"]
 
+_KINDS: Final = frozenset({"local", "bubblewrap"})
+"""Places whose processes are children of ours."""
 _SESSION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _STRAY_SECONDS: Final = 0.25
 _STARTS_AT_ONCE: Final = 8
@@ -59,27 +75,34 @@ _WAYS_OUT: Final = {
 }
 
 
-class LocalLauncher:
-    """An `acpbot.runtimes.runtime.Launcher` for processes of this machine.
+class LocalRuntime:
+    """The `acpbot.runtimes.runtime.Runtime` of processes of this machine.
 
-    With ``cgroups`` each session gets a cgroup, for limits and for kills at once. In both
-    cases each agent has a supervisor (`spawn_server`), and this process is a child subreaper until `aclose`.
-    ``owns_children`` says that this process starts no children but agents (see `ProcessTracker`); at most one launcher
-    of a process may have it. ``open_files``: the soft and the hard limit of open files that agents get, where the
-    daemon has others.
+    ``environ`` is the daemon's own environment, of which agents get little. With ``cgroups`` each session gets a
+    cgroup, for limits and for kills at once. In both cases each agent has a supervisor (`spawn_server`), and this
+    process is a child subreaper until `aclose`. ``owns_children`` says that this process starts no children but agents
+    (see `ProcessTracker`); at most one runtime of a process may have it. ``open_files``: the soft and the hard limit of
+    open files that agents get, where the daemon has others. ``containment``: whether agents run in a "cgroup", or below
+    a "subreaper" alone.
 
     The constructor raises `OSError` without a readable /proc, and `StartError` where the kernel or a limit of threads
     forbids it.
     """
 
+    kind = "local"
+    sample_seconds = 2.0
+    gives_home = False
+
     def __init__(
         self,
         *,
+        environ: Mapping[str, str] | None = None,
         cgroups: Cgroups | None = None,
         owns_children: bool = False,
         open_files: tuple[int, int] | None = None,
     ) -> None:
-        self.kind = "subreaper" if cgroups is None else "cgroup"
+        self.containment = "subreaper" if cgroups is None else "cgroup"
+        self._environ = os.environ if environ is None else environ
         identity = Identity.own()
         try:
             self._markers = {DAEMON_MARKER: str(identity)}
@@ -94,14 +117,43 @@ class LocalLauncher:
         self._running: set[LocalProcess] = set()
         self._discards = TaskSet("launcher")
         self._closed = False
+        self._has_cleaned = False
         hold_subreaper()
 
-    async def launch(self, spec: LaunchSpec, stdout: StdoutSink) -> LocalProcess:
+    def environment(self, settings: AgentSettings, home: Path | None) -> dict[str, str]:
+        """Return a few plain variables of the daemon's, those named in ``inherit_env``, and the agent's own."""
+        del home  # it is the daemon's
+        return environment(self._environ, settings)
+
+    def sees_programs(self, argv: Sequence[str]) -> bool:
+        """Return whether the command runs here, and not elsewhere."""
+        return far_side(argv) is None
+
+    async def check(self, settings: AgentSettings) -> Sequence[str]:
+        """Return that it isolates nothing."""
+        del settings
+        return ("it can read and change whatever acpbot can: see 'Keep agents apart' in the README",)
+
+    async def leftovers(self, stored: Sequence[StoredPlace], live: Collection[str]) -> Sequence[Leftover]:
+        """End what daemons that died have left on this machine. It is looked for once; later `sample` ends strays.
+
+        Raises `StartError` where it can't look.
+        """
+        del live
+        if self._has_cleaned:
+            return ()
+        self._has_cleaned = True
+        refs = [place.ref for place in stored if place.runtime in _KINDS]
+        orphans = await in_thread("leftovers", kill_orphans, remembered=refs)
+        return [Leftover("local", str(left.pid), left.command, left.session_id, left.ended) for left in orphans]
+
+    async def launch(self, spec: LaunchSpec, stdout: StdoutSink, progress: Progress = lambda _: None) -> LocalProcess:
         """Start an agent; cancelled, it leaves no process behind.
 
         Raises `AgentStartError` where the command can't be started, `ValueError` for a session_id that is malformed or
         in use.
         """
+        del progress  # there is nothing to say
         if not _SESSION_ID.fullmatch(spec.session_id):
             raise ValueError(f"cannot launch session {spec.session_id!r}: it is no session id")
         session = self._tracker.register(spec.session_id)
@@ -135,9 +187,9 @@ class LocalLauncher:
         return await self._tracker.sample([process.session_id for process in processes])
 
     @property
-    def strays(self) -> list[ProcessIdentity]:
+    def strays(self) -> list[PlaceRef]:
         """The processes of no known session that the last look has found (see `attribution`)."""
-        return [ProcessIdentity(pid, start_time, self._boot_id) for pid, start_time in self._tracker.strays]
+        return [procfs.place_ref(key, self._boot_id) for key in self._tracker.strays]
 
     async def look_for_strays(self) -> list[ProcessInfo]:
         """Return our living descendants that belong to no session. Raises `OSError`."""
@@ -195,7 +247,6 @@ class LocalLauncher:
                 argv = [*command_prefix(), *argv]
             env = {**spec.env, SESSION_MARKER: spec.session_id, **self._markers}
             found = far_side(spec.argv)
-            elsewhere = None if found is None or found.visible else found.program
             not_held = () if found is None else _not_held(spec, _limits_end(found))
             if self._cgroups is None:
                 not_held = not_held or _not_held(spec, _NO_CGROUP)
@@ -222,8 +273,14 @@ class LocalLauncher:
                 f"cannot start the agent: process_namespace can't be made here: {error}; or set it to false"
             ) from error
         leader = session.leader
-        identity = None if leader is None else ProcessIdentity(leader.pid, leader.start_time, self._boot_id)
-        return Spawned(child, identity, not_held, elsewhere)
+        ref = None if leader is None else procfs.place_ref(leader, self._boot_id)
+        return Spawned(child, ref, not_held, unseen(spec.argv))
+
+
+def environment(environ: Mapping[str, str], settings: AgentSettings) -> dict[str, str]:
+    """Return a few plain variables of ``environ``, those named in ``inherit_env``, and the agent's own, which win."""
+    names = (*INHERITED, *settings.inherit_env)
+    return {name: environ[name] for name in names if name in environ} | dict(settings.env)
 
 
 class _NoSink:
@@ -277,10 +334,14 @@ def is_subreaper() -> bool:
     return bool(value.value)
 
 
-def choose_launcher(
-    mode: Mode = "auto", *, owns_children: bool = False, open_files: tuple[int, int] | None = None
-) -> tuple[LocalLauncher, str]:
-    """Return the launcher for this machine, and why it is that one, in one line.
+def local_runtime(
+    mode: Mode = "auto",
+    *,
+    environ: Mapping[str, str] | None = None,
+    owns_children: bool = False,
+    open_files: tuple[int, int] | None = None,
+) -> tuple[LocalRuntime, str]:
+    """Return the runtime for this machine, and why it is that one, in one line.
 
     Raises `StartError` where ``mode`` asks for what is not there, or the kernel is too old for either.
     """
@@ -301,7 +362,9 @@ def choose_launcher(
     except OSError as error:
         raise StartError(_cannot_contain(error)) from error
     try:
-        return LocalLauncher(cgroups=cgroups, owns_children=owns_children, open_files=open_files), reason
+        return LocalRuntime(
+            environ=environ, cgroups=cgroups, owns_children=owns_children, open_files=open_files
+        ), reason
     except OSError as error:
         raise StartError(_cannot_contain(error)) from error
 

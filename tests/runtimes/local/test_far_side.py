@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from acpbot.runtimes.far_side import far_side
+from acpbot.runtimes.local.far_side import far_side
 
 ELSEWHERE = """
 ssh host agent

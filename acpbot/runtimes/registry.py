@@ -1,0 +1,108 @@
+"""The runtimes that agents are started in: one of each kind, made when an agent first names it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from acpbot.errors import AgentStartError
+from acpbot.logs import get_logger
+from acpbot.runtimes.runtime import Runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+    from acpbot.runtimes.runtime import AgentProcess, Leftover, PlaceRef, StoredPlace, Usage
+
+log = get_logger(__name__)
+
+
+class ThisMachine(Runtime, Protocol):
+    """The runtime of kind "local". ``containment``: how it keeps a session's processes together."""
+
+    containment: str
+
+
+class Runtimes:
+    """One runtime of each kind. ``daemon_id`` names this daemon in labels; ``clock``: monotonic seconds.
+
+    Where one can't be asked, the others are asked all the same: an engine that hangs holds up its own sessions only.
+    """
+
+    def __init__(self, local: ThisMachine, *, daemon_id: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.local = local
+        self._daemon_id = daemon_id
+        self._clock = clock
+        self._made: dict[str, Runtime] = {local.kind: local}
+        self._sampled: dict[str, float] = {}
+
+    def of(self, kind: str) -> Runtime:
+        """Return the runtime of this kind (`acpbot.runtimes.runtime.KINDS`). Raises `AgentStartError`."""
+        if kind not in self._made:
+            self._made[kind] = self._make(kind)
+        return self._made[kind]
+
+    def _make(self, kind: str) -> Runtime:
+        raise AgentStartError(f"cannot start the agent: this acpbot has no runtime {kind!r}; set runtime to local")
+
+    @property
+    def strays(self) -> dict[str, Sequence[PlaceRef]]:
+        """What the last look of each kind has found of no known session."""
+        return {kind: runtime.strays for kind, runtime in self._made.items()}
+
+    async def sample(self, processes: Iterable[tuple[str, AgentProcess]]) -> dict[str, Usage]:
+        """Return what each session uses, by session_id; of kinds whose pace is not due yet nothing is returned.
+
+        ``processes``: each with the kind of its place. Raises `OSError` where this machine can't be looked at.
+        """
+        now = self._clock()
+        found: dict[str, Usage] = {}
+        by_kind: dict[str, list[AgentProcess]] = {kind: [] for kind in self._made}
+        for kind, process in processes:
+            by_kind[kind].append(process)
+        due = [kind for kind, runtime in self._made.items() if self._is_due(kind, runtime, now)]
+        results = await asyncio.gather(
+            *(self._made[kind].sample(by_kind[kind]) for kind in due), return_exceptions=True
+        )
+        for kind, result in zip(due, results, strict=True):
+            if isinstance(result, BaseException):
+                if kind == self.local.kind or not isinstance(result, OSError):
+                    raise result
+                log.warning("runtime_not_sampled", runtime=kind, reason=str(result))
+            else:
+                found |= result
+        return found
+
+    def _is_due(self, kind: str, runtime: Runtime, now: float) -> bool:
+        if kind != self.local.kind and now - self._sampled.get(kind, -runtime.sample_seconds) < runtime.sample_seconds:
+            return False
+        self._sampled[kind] = now
+        return True
+
+    async def leftovers(self, stored: Sequence[StoredPlace], live: Collection[str]) -> list[Leftover]:
+        """End what no living session owns, in all kinds of places; return what was found.
+
+        Raises `StartError` where this machine can't be looked at. An engine that can't be asked is logged.
+        """
+        for place in stored:
+            try:
+                self.of(place.runtime)
+            except AgentStartError as error:
+                log.warning("leftovers_not_looked_for", runtime=place.runtime, reason=str(error))
+        found: list[Leftover] = []
+        for kind, runtime in tuple(self._made.items()):
+            try:
+                found += await runtime.leftovers([one for one in stored if one.runtime == kind], live)
+            except OSError as error:
+                log.warning("leftovers_not_looked_for", runtime=kind, reason=str(error))
+        return found
+
+    async def aclose(self) -> None:
+        """End what still runs and release everything, this machine's last: others may use it."""
+        for kind, runtime in reversed(self._made.items()):
+            try:
+                await runtime.aclose()
+            except Exception:
+                # Broad: the others are to be closed all the same.
+                log.exception("runtime_not_closed", runtime=kind)

@@ -22,7 +22,8 @@ from acpbot.config import loader, security
 from acpbot.config.describe import describe
 from acpbot.config.settings import channel_table
 from acpbot.errors import AgentError, AgentRefused
-from acpbot.runtimes import logins
+from acpbot.runtimes.bubblewrap.hidden import hidden_files
+from acpbot.runtimes.homes import make_login_home
 from acpbot.runtimes.local.runtime import local_runtime
 from acpbot.runtimes.registry import Runtimes
 from acpbot.sessions.launch import launch, start_error
@@ -92,7 +93,8 @@ async def _check(
     say(f"\nsocket: {socket if settings.management.enabled else 'off'}")
     local, reason = local_runtime("auto", environ=environ, owns_children=True)
     say(f"containment: {local.containment} ({reason.removeprefix(f'{local.containment}: ')})")
-    runtimes = Runtimes(local, daemon_id=secrets.token_hex(8))
+    hidden = hidden_files(settings, loader.socket_path(settings, None, environ), environ)
+    runtimes = Runtimes(local, daemon_id=secrets.token_hex(8), hidden=hidden)
     uid, gid = os.geteuid(), os.getegid()
     files = security.look(settings, uid, gid)
     for finding in security.findings(settings, files, uid=uid, gid=gid, containment=local.containment):
@@ -165,7 +167,7 @@ async def _try_agent(
             runtime = runtimes.of(settings.runtime)
             for line in await runtime.check(settings):
                 say(f"agent {settings.name}: {line}")
-            home = logins.folder(whole.store, settings.name) if runtime.gives_home else None
+            home = make_login_home(whole.store.path.parent, settings.name) if runtime.gives_home else None
             process, agent = await launch(runtime, settings, cwd, f"check-{settings.name}", home=home, logins=home)
         except AgentError as error:
             say(f"agent {settings.name}: {error}")

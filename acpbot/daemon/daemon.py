@@ -32,6 +32,7 @@ from acpbot.management.listener import Listener, PassedSocket, inherited
 from acpbot.management.method import Services
 from acpbot.management.server import ManagementServer
 from acpbot.management.socket_watch import SocketWatch
+from acpbot.runtimes.bubblewrap.hidden import hidden_files
 from acpbot.runtimes.local.peer import is_of_an_agent
 from acpbot.runtimes.local.runtime import local_runtime
 from acpbot.runtimes.registry import Runtimes
@@ -234,7 +235,8 @@ class Daemon:
     async def _open_runtimes(self, store: Store, open_files: tuple[int, int] | None) -> Runtimes:
         local, reason = local_runtime("auto", environ=self._environ, owns_children=True, open_files=open_files)
         log.info("containment", kind=local.containment, reason=reason)
-        return Runtimes(local, daemon_id=store.instance)
+        hidden = hidden_files(self._settings, self._socket, self._environ)
+        return Runtimes(local, daemon_id=store.instance, hidden=hidden)
 
     async def _listen(
         self, stack: contextlib.AsyncExitStack

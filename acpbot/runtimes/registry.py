@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from acpbot.errors import AgentStartError
 from acpbot.logs import get_logger
@@ -13,6 +13,8 @@ from acpbot.runtimes.runtime import Runtime
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
+    from acpbot.runtimes.bubblewrap.sandbox import Hidden
+    from acpbot.runtimes.local.runtime import LocalRuntime
     from acpbot.runtimes.runtime import AgentProcess, Leftover, PlaceRef, StoredPlace, Usage
 
 log = get_logger(__name__)
@@ -25,14 +27,25 @@ class ThisMachine(Runtime, Protocol):
 
 
 class Runtimes:
-    """One runtime of each kind. ``daemon_id`` names this daemon in labels; ``clock``: monotonic seconds.
+    """One runtime of each kind.
+
+    ``daemon_id`` names this daemon in labels; ``clock``: monotonic seconds. ``hidden``: the daemon's own files, which
+    no sandbox shows.
 
     Where one can't be asked, the others are asked all the same: an engine that hangs holds up its own sessions only.
     """
 
-    def __init__(self, local: ThisMachine, *, daemon_id: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        local: ThisMachine,
+        *,
+        daemon_id: str,
+        hidden: Hidden | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.local = local
         self._daemon_id = daemon_id
+        self._hidden = hidden
         self._clock = clock
         self._made: dict[str, Runtime] = {local.kind: local}
         self._sampled: dict[str, float] = {}
@@ -44,6 +57,10 @@ class Runtimes:
         return self._made[kind]
 
     def _make(self, kind: str) -> Runtime:
+        if kind == "bubblewrap":
+            from acpbot.runtimes.bubblewrap.runtime import BubblewrapRuntime  # noqa: PLC0415 - only where it is named
+
+            return BubblewrapRuntime(cast("LocalRuntime", self.local), self._hidden)
         raise AgentStartError(f"cannot start the agent: this acpbot has no runtime {kind!r}; set runtime to local")
 
     @property

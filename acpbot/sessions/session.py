@@ -28,7 +28,7 @@ from acpbot.errors import (
     internal_error,
 )
 from acpbot.logs import get_logger
-from acpbot.runtimes.logins import folder as login_folder
+from acpbot.runtimes.homes import make_login_home
 from acpbot.sessions import workspace
 from acpbot.sessions.launch import ended_text, exit_cause, launch, start_error
 from acpbot.sessions.terminate import NOTHING_RAN, UNVERIFIED, TerminationResult, terminate
@@ -318,7 +318,7 @@ class Session:
         home = logins = None
         if runtime.gives_home:
             home = await self._in_time(workspace.make_home, self._settings.now.store, thread_id)
-            logins = await self._in_time(login_folder, self._settings.now.store, settings.name)
+            logins = await self._in_time(make_login_home, self._settings.now.store.path.parent, settings.name)
         return await launch(
             runtime,
             settings,

@@ -12,8 +12,10 @@ import re
 import shutil
 import signal
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from acpbot.aio import TaskSet, Threads, in_thread
 from acpbot.errors import AgentStartError, StartError
@@ -55,8 +57,6 @@ INHERITED: Final = ("HOME", "PATH", "USER", "LANG", "TERM", "TMPDIR")
 
 Mode = Literal["auto", "cgroup", "subreaper"]
 
-_KINDS: Final = frozenset({"local", "bubblewrap"})
-"""Places whose processes are children of ours."""
 _SESSION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _STRAY_SECONDS: Final = 0.25
 _STARTS_AT_ONCE: Final = 8
@@ -73,6 +73,18 @@ _WAYS_OUT: Final = {
     errno.E2BIG: "shorten its arguments or environment",
     errno.ENOEXEC: "it is neither a program for this machine nor a script with a #! line",
 }
+
+
+class Wrapped(NamedTuple):
+    """A command that runs another one. ``files`` and ``scoped``: see `Spawner.start`."""
+
+    argv: list[str]
+    files: tuple[bytes, ...] = ()
+    scoped: bool = False
+
+
+Wrap = Callable[["LaunchSpec", list[str]], Wrapped]
+"""Makes of a session's command, whose program is an absolute path, the one that is run. Raises `AgentStartError`."""
 
 
 class LocalRuntime:
@@ -102,7 +114,7 @@ class LocalRuntime:
         open_files: tuple[int, int] | None = None,
     ) -> None:
         self.containment = "subreaper" if cgroups is None else "cgroup"
-        self._environ = os.environ if environ is None else environ
+        self.environ = os.environ if environ is None else environ
         identity = Identity.own()
         try:
             self._markers = {DAEMON_MARKER: str(identity)}
@@ -123,7 +135,7 @@ class LocalRuntime:
     def environment(self, settings: AgentSettings, home: Path | None) -> dict[str, str]:
         """Return a few plain variables of the daemon's, those named in ``inherit_env``, and the agent's own."""
         del home  # it is the daemon's
-        return environment(self._environ, settings)
+        return environment(self.environ, settings)
 
     def sees_programs(self, argv: Sequence[str]) -> bool:
         """Return whether the command runs here, and not elsewhere."""
@@ -143,12 +155,20 @@ class LocalRuntime:
         if self._has_cleaned:
             return ()
         self._has_cleaned = True
-        refs = [place.ref for place in stored if place.runtime in _KINDS]
-        orphans = await in_thread("leftovers", kill_orphans, remembered=refs)
-        return [Leftover("local", str(left.pid), left.command, left.session_id, left.ended) for left in orphans]
+        return await end_leftovers(self.kind, stored)
 
-    async def launch(self, spec: LaunchSpec, stdout: StdoutSink, progress: Progress = lambda _: None) -> LocalProcess:
+    async def launch(
+        self,
+        spec: LaunchSpec,
+        stdout: StdoutSink,
+        progress: Progress = lambda _: None,
+        *,
+        wrap: Wrap | None = None,
+        process: type[LocalProcess] = LocalProcess,
+    ) -> LocalProcess:
         """Start an agent; cancelled, it leaves no process behind.
+
+        ``wrap``, called in a thread, makes of the command the one that is run; ``process``: what is returned.
 
         Raises `AgentStartError` where the command can't be started, `ValueError` for a session_id that is malformed or
         in use.
@@ -158,7 +178,7 @@ class LocalRuntime:
             raise ValueError(f"cannot launch session {spec.session_id!r}: it is no session id")
         session = self._tracker.register(spec.session_id)
         try:
-            future = asyncio.wrap_future(self._threads.submit(self._spawn, spec, session))
+            future = asyncio.wrap_future(self._threads.submit(self._spawn, spec, session, wrap))
         except RuntimeError as error:
             self._tracker.unregister(session)
             way_out = "the daemon is stopping" if self._closed else _WAYS_OUT[errno.EAGAIN]
@@ -174,10 +194,10 @@ class LocalRuntime:
         if self._closed:
             await self._discard(future, session)
             raise AgentStartError("cannot start the agent: the daemon is stopping")
-        process = LocalProcess(spawned, stdout, session, self._tracker)
+        started = process(spawned, stdout, session, self._tracker)
         self._running.difference_update(tuple(filter(_SETTLED, self._running)))
-        self._running.add(process)
-        return process
+        self._running.add(started)
+        return started
 
     async def sample(self, processes: Iterable[AgentProcess]) -> dict[str, Usage]:
         """Return what each session uses, by session_id, from one look at all processes. Raises `OSError`.
@@ -236,26 +256,29 @@ class LocalRuntime:
             return
         await LocalProcess(spawned, _NoSink(), session, self._tracker).aclose()
 
-    def _spawn(self, spec: LaunchSpec, session: TrackedSession) -> Spawned:
+    def _spawn(self, spec: LaunchSpec, session: TrackedSession, wrap: Wrap | None) -> Spawned:
         """Start the leader. Runs in a thread: a child that is slow to exec delays only itself."""
         if session.closed:
             raise AgentStartError("cannot start the agent: the start was given up")
         child: Child | None = None
         try:
-            argv = [_resolve(spec), *spec.argv[1:]]
-            if spec.process_namespace:
-                argv = [*command_prefix(), *argv]
+            command = Wrapped([_resolve(spec), *spec.argv[1:]])
+            if wrap is not None:  # in a sandbox, which has a process namespace in any case
+                command = wrap(spec, command.argv)
+            elif spec.process_namespace:
+                command = Wrapped([*command_prefix(), *command.argv])
+            start = partial(self._spawner.start, files=command.files, scoped=command.scoped)
             env = {**spec.env, SESSION_MARKER: spec.session_id, **self._markers}
             found = far_side(spec.argv)
             not_held = () if found is None else _not_held(spec, _limits_end(found))
             if self._cgroups is None:
                 not_held = not_held or _not_held(spec, _NO_CGROUP)
-                child = self._spawner.start(argv, spec.cwd, env)
+                child = start(command.argv, spec.cwd, env)
             else:
                 cgroup = self._cgroups.create(spec.session_id, memory_max=spec.memory_max, pids_max=spec.pids_max)
                 session.cgroup = cgroup
                 not_held = not_held or cgroup.limits_not_held
-                child = self._spawner.start(argv, spec.cwd, env, cgroup.path / "cgroup.procs")
+                child = start(command.argv, spec.cwd, env, cgroup.path / "cgroup.procs")
             self._tracker.started(session, child)
         except (OSError, ValueError) as error:
             if child is not None:
@@ -281,6 +304,15 @@ def environment(environ: Mapping[str, str], settings: AgentSettings) -> dict[str
     """Return a few plain variables of ``environ``, those named in ``inherit_env``, and the agent's own, which win."""
     names = (*INHERITED, *settings.inherit_env)
     return {name: environ[name] for name in names if name in environ} | dict(settings.env)
+
+
+async def end_leftovers(kind: str, stored: Sequence[StoredPlace]) -> list[Leftover]:
+    """End what daemons that died have left on this machine, also the processes that are ``stored``.
+
+    Raises `StartError` where it can't look.
+    """
+    orphans = await in_thread("leftovers", kill_orphans, remembered=[place.ref for place in stored])
+    return [Leftover(kind, str(left.pid), left.command, left.session_id, left.ended) for left in orphans]
 
 
 class _NoSink:

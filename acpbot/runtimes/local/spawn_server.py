@@ -11,11 +11,13 @@ agent started is below its supervisor, for as long as the supervisor lives. It r
 agent until the daemon lets it go; after the daemon's death, until it has no child any more. It keeps the ended agent as
 a zombie, so that the agent's pid and group number are not given to others while the rest is being ended.
 
-One request: the length of the payload (4 bytes) with four descriptors (stdin, stdout, stderr, control), then the
-payload: fields with a NUL between them. They are the cgroup.procs file of the cgroup (empty: none), the soft and the
-hard limit of open files (empty: as here), the working directory, the number of arguments, the arguments, and NAME=VALUE
-for each variable of the environment. On ``control``, a socket that keeps messages apart, the supervisor sends its own
-pid and the agent's, before the agent begins; then "begun", or the error where it could not begin; later its exit code.
+One request: the length of the payload (4 bytes) with at least four descriptors (control, stdin, stdout, stderr, then
+those that become descriptors 3 and on of the program), then the payload: fields with a NUL between them. They are the
+cgroup.procs file of the cgroup (empty: none), the soft and the hard limit of open files (empty: as here), "scoped" for
+a program that must not reach the abstract Unix sockets of others (else empty), the working directory, the number of
+arguments, the arguments, and NAME=VALUE for each variable of the environment. On ``control``, a socket that keeps
+messages apart, the supervisor sends its own pid and the agent's, before the agent begins; then "begun", or the error
+where it could not begin; later its exit code.
 Each message that it gets asks it to reap what has ended. The end of the stream lets it go.
 """
 
@@ -23,6 +25,7 @@ from __future__ import annotations
 
 import _socket as socket
 import ctypes
+import fcntl
 import gc
 import os
 import resource
@@ -35,12 +38,17 @@ if TYPE_CHECKING:
 else:
     import _signal as signal
 
-DESCRIPTORS = 4
+MOST_DESCRIPTORS = 8
 LENGTH_BYTES = 4
 BEGUN = b"begun"
 _DESCRIPTOR_BYTES = 4
 _PR_SET_CHILD_SUBREAPER = 36
-_FIRST_OTHER = 3  # descriptors: after stdin, stdout, stderr
+_PR_SET_NO_NEW_PRIVS = 38
+LANDLOCK_CREATE_RULESET = 444
+_LANDLOCK_RESTRICT_SELF = 446
+_LANDLOCK_SCOPE = (0).to_bytes(16, sys.byteorder) + (1).to_bytes(
+    8, sys.byteorder
+)  # LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET
 _READ_BYTES = 4096
 _TEXT_BYTES = 256
 _DAEMONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -55,7 +63,7 @@ def serve(connection: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # supervisors leave no zombies
     gc.freeze()
     while True:
-        head, passed, _, _ = connection.recvmsg(LENGTH_BYTES, socket.CMSG_LEN(DESCRIPTORS * _DESCRIPTOR_BYTES))
+        head, passed, _, _ = connection.recvmsg(LENGTH_BYTES, socket.CMSG_LEN(MOST_DESCRIPTORS * _DESCRIPTOR_BYTES))
         if not head:
             return
         descriptors = memoryview(passed[0][2]).cast("i").tolist()
@@ -69,7 +77,7 @@ def serve(connection: socket.socket) -> None:
         try:
             child = os.fork()
         except OSError as error:
-            os.write(descriptors[-1], _answer(0, 0, error, b""))
+            os.write(descriptors[0], _answer(0, 0, error, b""))
         else:
             if not child:
                 connection.close()
@@ -80,8 +88,8 @@ def serve(connection: socket.socket) -> None:
 
 def _supervise(libc: ctypes.CDLL, request: bytes, descriptors: list[int]) -> NoReturn:
     """Start the agent and stay its supervisor."""
-    *streams, last = descriptors
-    control = socket.socket(fileno=last)
+    first, *streams = descriptors
+    control = socket.socket(fileno=first)
     leader = 0
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -96,7 +104,7 @@ def _supervise(libc: ctypes.CDLL, request: bytes, descriptors: list[int]) -> NoR
         if not leader:
             os.close(opening)
             os.read(gate, 1)
-            _become(request, streams, report)
+            _become(libc, request, streams, report)
         for descriptor in (gate, report, *streams):
             os.close(descriptor)
         control.sendall(_answer(os.getpid(), leader, None, b""))
@@ -136,26 +144,31 @@ def _wait_for(leader: int, control: socket.socket) -> None:
                     os.waitpid(pid, os.WNOHANG)
 
 
-def _become(request: bytes, streams: list[int], report: int) -> NoReturn:
+def _become(libc: ctypes.CDLL, request: bytes, streams: list[int], report: int) -> NoReturn:
     """Become the agent; an error goes to ``report``, which closes when the program begins."""
     what = b""
     try:
-        what, soft, hard, cwd, count, *rest = request.split(b"\0")
+        what, soft, hard, scoped, cwd, count, *rest = request.split(b"\0")
         os.setsid()
         if what:
             with open(what, "w") as procs:  # noqa: PTH123 - pathlib is not imported here
                 procs.write("0")
         for number in (*_DAEMONS, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
+        # First to numbers beyond those that they get, which may be in use by one of them.
+        above = len(streams)
+        report, *streams = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, above) for one in (report, *streams)]
         for target, stream in enumerate(streams):
             os.dup2(stream, target)
-        os.closerange(_FIRST_OTHER, report)
+        os.closerange(above, report)
         os.closerange(report + 1, os.sysconf("SC_OPEN_MAX"))
         if soft:
             resource.setrlimit(resource.RLIMIT_NOFILE, (int(soft), int(hard)))
         what = cwd
         os.chdir(cwd)
         what = b""
+        if scoped:
+            scope_sockets(libc)
         argv = rest[: int(count)]
         env = dict(entry.split(b"=", 1) for entry in rest[int(count) :])
         os.execve(argv[0], argv, env)  # noqa: S606 - the agent is no shell command
@@ -164,6 +177,20 @@ def _become(request: bytes, streams: list[int], report: int) -> NoReturn:
         os.write(report, _answer(0, 0, error, what))
     finally:
         os._exit(127)
+
+
+def scope_sockets(libc: ctypes.CDLL) -> None:
+    """Keep this process, and all that it starts, from the abstract Unix sockets of others. Raises `OSError`.
+
+    They are no files, so that no mount hides them. Source: landlock(7), ABI 6.
+    """
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), 0, 0, 0):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    size = ctypes.c_size_t(len(_LANDLOCK_SCOPE))
+    rules = libc.syscall(ctypes.c_long(LANDLOCK_CREATE_RULESET), _LANDLOCK_SCOPE, size, 0)
+    if rules < 0 or libc.syscall(ctypes.c_long(_LANDLOCK_RESTRICT_SELF), rules, 0):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    os.close(rules)
 
 
 def _answer(supervisor: int, leader: int, error: BaseException | None, what: bytes) -> bytes:

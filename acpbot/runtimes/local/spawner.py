@@ -63,22 +63,41 @@ class Spawner:
         self._server: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
 
-    def start(self, argv: Sequence[str], cwd: Path, env: Mapping[str, str], procs: Path | None = None) -> Child:
+    def start(
+        self,
+        argv: Sequence[str],
+        cwd: Path,
+        env: Mapping[str, str],
+        procs: Path | None = None,
+        *,
+        files: Sequence[bytes] = (),
+        scoped: bool = False,
+    ) -> Child:
         """Start a program, ``argv[0]`` its path, with three pipes. Blocks until it runs or has failed to.
 
-        ``procs``: the cgroup.procs of the cgroup that it enters first. Raises `OSError`, `TimeoutError` after 30
-        seconds, and `ValueError` for arguments that no program can have.
+        ``procs``: the cgroup.procs of the cgroup that it enters first. ``files``: what its descriptors 3 and on are to
+        hold. ``scoped``: it can't reach the abstract Unix sockets of others (landlock(7)).
+
+        Raises `OSError`, `TimeoutError` after 30 seconds, and `ValueError` for arguments that no program can have.
         """
         if any("=" in name for name in env):
             raise ValueError("illegal environment variable name")
         variables = (f"{name}={value}" for name, value in env.items())
         limits = ("", "") if self._open_files is None else map(str, self._open_files)
-        fields = ["" if procs is None else str(procs), *limits, str(cwd), str(len(argv)), *argv, *variables]
+        fields = [
+            "" if procs is None else str(procs),
+            *limits,
+            "scoped" if scoped else "",
+            str(cwd),
+            str(len(argv)),
+            *argv,
+            *variables,
+        ]
         if any("\0" in field for field in fields):
             raise ValueError("embedded null byte")
         payload = os.fsencode("\0".join(fields))
         for _ in range(_TRIES):
-            child = self._try(payload)
+            child = self._try(payload, files)
             if child is not None:
                 return child
         raise ChildProcessError(None, "the process that starts agents was ended or stopped again and again")
@@ -88,7 +107,7 @@ class Spawner:
         with self._lock:
             self._stop()
 
-    def _try(self, payload: bytes) -> Child | None:
+    def _try(self, payload: bytes, files: Sequence[bytes]) -> Child | None:
         """Start a program; ``None`` where the server was ended meanwhile."""
         with contextlib.ExitStack() as ours:
             with contextlib.ExitStack() as theirs:
@@ -98,7 +117,10 @@ class Spawner:
                 control, far = socket.socketpair(type=socket.SOCK_SEQPACKET)
                 ours.enter_context(control)
                 theirs.enter_context(far)
-                if not self._send(payload, [read_end, write_end, error_end, far.fileno()]):
+                passed = [memory_file(content) for content in files]
+                for file in passed:
+                    theirs.callback(os.close, file)
+                if not self._send(payload, [far.fileno(), read_end, write_end, error_end, *passed]):
                     return None
             control.settimeout(_ANSWER_SECONDS)
             try:
@@ -167,6 +189,16 @@ class Spawner:
             self._connection.close()
             self._server.wait()
         self._connection = self._server = self.pid = None
+
+
+def memory_file(content: bytes) -> int:
+    """Return the descriptor of a file in memory that is read from its begin; the caller closes it. Raises `OSError`."""
+    file = os.memfd_create("acpbot")
+    view = memoryview(content)
+    while view:
+        view = view[os.write(file, view) :]
+    os.lseek(file, 0, os.SEEK_SET)
+    return file
 
 
 def _problem(answer: bytes) -> OSError | ValueError:

@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 READY     := $(VENV)/.ready
 
-.PHONY: demo test test-service coverage test-agents campaigns day attacks soak fuzz lint types contracts check completions dashboard man pictures dist dist-check bench clean
+.PHONY: demo test test-service test-runtimes coverage test-agents campaigns day attacks soak fuzz lint types contracts check completions dashboard man pictures dist dist-check bench clean
 .DEFAULT_GOAL := demo
 
 $(INSTALLED): pyproject.toml
@@ -79,6 +79,9 @@ soak: $(READY)  ## 1,000 ends of an agent, 10,000 turns: nothing is left or grow
 
 test-service: $(READY)  ## the daemon as a whole: started, restarted, packaged; some of it needs root
 	@$(BIN)/python -m pytest -n 3 --dist worksteal -m service tests/daemon tests/packaging $(ARGS)
+
+test-runtimes: $(READY)  ## the places where agents run, with the real bubblewrap, Podman and Docker
+	@$(BIN)/python -m pytest -n 3 --dist worksteal -m runtimes tests/runtimes tests/attacks tests/daemon $(ARGS)
 
 campaigns: $(READY)  ## every fault of Discord in every call, and crashes of the daemon at any moment
 	@$(BIN)/python -m pytest -n 2 -m campaign tests/chat/discord tests/soak $(ARGS)

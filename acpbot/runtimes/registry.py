@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,7 +12,7 @@ from acpbot.logs import get_logger
 from acpbot.runtimes.runtime import Runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from acpbot.runtimes.runtime import AgentProcess, Leftover, PlaceRef, StoredPlace, Usage
 
@@ -30,8 +31,16 @@ class Runtimes:
     Where one can't be asked, the others are asked all the same: an engine that hangs holds up its own sessions only.
     """
 
-    def __init__(self, local: ThisMachine, *, daemon_id: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        local: ThisMachine,
+        *,
+        daemon_id: str,
+        environ: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.local = local
+        self._environ = os.environ if environ is None else environ
         self._daemon_id = daemon_id
         self._clock = clock
         self._made: dict[str, Runtime] = {local.kind: local}
@@ -44,6 +53,10 @@ class Runtimes:
         return self._made[kind]
 
     def _make(self, kind: str) -> Runtime:
+        if kind == "container":
+            from acpbot.runtimes.container.runtime import ContainerRuntime  # noqa: PLC0415 - only where one is named
+
+            return ContainerRuntime(daemon_id=self._daemon_id, environ=self._environ)
         raise AgentStartError(f"cannot start the agent: this acpbot has no runtime {kind!r}; set runtime to local")
 
     @property

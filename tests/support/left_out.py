@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-TARGETS: Final = {"attack": "attacks", "campaign": "campaigns", "service": "test-service"}
+TARGETS: Final = {"attack": "attacks", "campaign": "campaigns", "runtimes": "test-runtimes", "service": "test-service"}
 """The mark, and the make target that runs the tests which have it."""
 
 _COUNTS: Final = pytest.StashKey[Counter[str]]()

@@ -1,0 +1,69 @@
+"""HOMEs of threads, and the login files that they share."""
+
+from __future__ import annotations
+
+import pytest
+
+from acpbot.runtimes.homes import home_folder, login_files, login_folder, make_folder, make_mount_point
+
+
+@pytest.fixture
+def home(tmp_path):
+    folder = home_folder(tmp_path / "state", "1001")
+    make_folder(folder)
+    return folder
+
+
+def write(path, text=""):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_a_home_is_closed_to_others_and_no_link_is_followed(tmp_path, home):
+    assert home.stat().st_mode & 0o777 == 0o700
+    home.chmod(0o755)
+    make_folder(home)
+    assert home.stat().st_mode & 0o777 == 0o700
+    (home.parent / "1002").symlink_to(tmp_path)
+    with pytest.raises(OSError, match="1002|Not a directory|Too many levels"):
+        make_folder(home.parent / "1002")
+
+
+def test_a_login_is_taken_from_the_login_folder_else_from_the_daemons_own_home_else_not(tmp_path, home):
+    signed_in, own = login_folder(tmp_path / "state", "mine"), tmp_path / "user"
+    first = write(signed_in / ".codex/auth.json")
+    write(own / ".codex/auth.json")
+    second = write(own / ".codex/config.toml")
+    found = login_files("codex-acp", (), (signed_in, own), home)
+    assert found == ((first, home / ".codex/auth.json"), (second, home / ".codex/config.toml"))
+    assert login_files("gemini", (), (signed_in, own), home) == ()
+    assert login_files("codex-acp", (), (signed_in, own), signed_in) == (), "in the login folder they are its own"
+
+
+def test_a_shared_folder_is_shown_with_all_that_is_in_it(tmp_path, home):
+    own = tmp_path / "user"
+    write(own / ".codex/auth.json")
+    token = write(own / ".config/tool/token")
+    found = login_files("codex", (".codex", ".config/tool/token", ".config/tool/token"), (own,), home)
+    assert found == ((own / ".codex", home / ".codex"), (token, home / ".config/tool/token"))
+
+
+def test_no_link_is_shown_since_an_agent_could_have_made_it(tmp_path, home):
+    own = tmp_path / "user"
+    secret = write(tmp_path / "elsewhere/auth.json")
+    own.mkdir()
+    (own / ".codex").symlink_to(secret.parent)
+    (own / "token").symlink_to(secret)
+    assert login_files("codex", ("token",), (own,), home) == ()
+
+
+def test_the_place_of_a_login_file_is_never_made_outside_of_the_home(tmp_path, home):
+    make_mount_point(home, home / ".codex/auth.json")
+    assert (home / ".codex/auth.json").read_text() == ""
+    (home / ".gemini").symlink_to(tmp_path)
+    (home / "link").symlink_to(tmp_path / "made")
+    for path in (".gemini/made", "link"):
+        with pytest.raises(OSError, match="Not a directory|Too many levels"):
+            make_mount_point(home, home / path)
+    assert not (tmp_path / "made").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -11,7 +12,7 @@ from acpbot.logs import get_logger
 from acpbot.runtimes.runtime import Runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from acpbot.runtimes.bubblewrap.sandbox import Hidden
     from acpbot.runtimes.local.runtime import LocalRuntime
@@ -41,9 +42,11 @@ class Runtimes:
         *,
         daemon_id: str,
         hidden: Hidden | None = None,
+        environ: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.local = local
+        self._environ = os.environ if environ is None else environ
         self._daemon_id = daemon_id
         self._hidden = hidden
         self._clock = clock
@@ -61,6 +64,10 @@ class Runtimes:
             from acpbot.runtimes.bubblewrap.runtime import BubblewrapRuntime  # noqa: PLC0415 - only where it is named
 
             return BubblewrapRuntime(cast("LocalRuntime", self.local), self._hidden)
+        if kind == "container":
+            from acpbot.runtimes.container.runtime import ContainerRuntime  # noqa: PLC0415 - only where one is named
+
+            return ContainerRuntime(daemon_id=self._daemon_id, environ=self._environ)
         raise AgentStartError(f"cannot start the agent: this acpbot has no runtime {kind!r}; set runtime to local")
 
     @property

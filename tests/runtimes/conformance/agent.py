@@ -6,6 +6,7 @@ outside. It answers each line with one line, but for `say`, which writes many.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -92,7 +93,8 @@ def do(words, word):
         for number in range(count):
             write(b"%08d" % number + b"x" * (size - 9) + b"\n")
     elif verb == "exit":  # CODE SIZE: output until the very end
-        write(b"x" * int(rest[1]) + b"\n")
+        with contextlib.suppress(OSError):  # it may have been told to close its stdout
+            write(b"x" * int(rest[1]) + b"\n")
         os._exit(int(rest[0]))
     elif verb == "signal":
         os.kill(os.getpid(), int(rest[0]))
@@ -108,6 +110,7 @@ def do(words, word):
     elif verb == "close":
         write(b"closing\n")
         os.close(int(rest[0]))
+        return ""
     elif verb == "deaf":  # reads no more
         write(b"deaf\n")
         signal.pause()
@@ -133,7 +136,9 @@ def main():
             continue
         words = line.decode().split()
         ignores = ignores or words[0] in ("ignore", "obey")
-        write(do(words, word).encode() + b"\n")
+        answer = do(words, word)
+        if answer:
+            write(answer.encode() + b"\n")
     while ignores:
         signal.pause()
 

@@ -32,7 +32,8 @@ class Place:
 
     ``environ``: variables of the daemon that its engine needs. ``python``: Python's path in the place. ``engine``: the
     program of its engine, ``None`` where it needs none. ``proofs``: who may prove a kill. ``ends_with_daemon``: an
-    agent whose daemon is killed ends without another daemon, whatever it ignores.
+    agent whose daemon is killed ends without another daemon, whatever it ignores. ``tells_eof``: nothing between acpbot
+    and an agent keeps its stdout open where it has closed it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Place:
     tables: Mapping[str, Any] = field(default_factory=dict)
     proofs: frozenset[str] = frozenset({"system"})
     ends_with_daemon: bool = True
+    tells_eof: bool = False
 
     def with_engine(self, environ: Mapping[str, str]) -> Place:
         """Return this place, on the engine that these variables name."""
@@ -57,15 +59,20 @@ class Place:
         """The runtime of a daemon with this id."""
         environ = {**os.environ, **self.environ}
         local, _ = local_runtime("auto", environ=environ)
-        runtimes = Runtimes(local, daemon_id=daemon_id)
+        runtimes = Runtimes(local, daemon_id=daemon_id, environ=environ)
         try:
             yield runtimes.of(self.kind)
         finally:
             await runtimes.aclose()
 
 
-LOCAL: Final = Place(name="local", kind="local", ends_with_daemon=False)
-BUBBLEWRAP: Final = Place(name="bubblewrap", kind="bubblewrap", tables={"bubblewrap": BubblewrapSettings()})
+LOCAL: Final = Place(name="local", kind="local", ends_with_daemon=False, tells_eof=True)
+BUBBLEWRAP: Final = Place(
+    name="bubblewrap",
+    kind="bubblewrap",
+    tables={"bubblewrap": BubblewrapSettings()},
+    ends_with_daemon=False,
+)
 PODMAN: Final = Place(
     name="podman",
     kind="container",

@@ -33,7 +33,7 @@ class Place:
     ``environ``: variables of the daemon that its engine needs. ``python``: Python's path in the place. ``engine``: the
     program of its engine, ``None`` where it needs none. ``proofs``: who may prove a kill. ``ends_with_daemon``: an
     agent whose daemon is killed ends without another daemon, whatever it ignores. ``tells_eof``: nothing between acpbot
-    and an agent keeps its stdout open where it has closed it.
+    and an agent keeps its stdout open where it has closed it. ``odd_folder``: a name that a workspace may have.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Place:
     proofs: frozenset[str] = frozenset({"system"})
     ends_with_daemon: bool = True
     tells_eof: bool = False
+    odd_folder: str = 'with, "odd" = name; é'
 
     def with_engine(self, environ: Mapping[str, str]) -> Place:
         """Return this place, on the engine that these variables name."""
@@ -82,7 +83,11 @@ PODMAN: Final = Place(
     proofs=frozenset({"system", "engine"}),
 )
 DOCKER: Final = replace(
-    PODMAN, name="docker", engine="docker", tables={"container": ContainerSettings(engine="docker", image=IMAGE)}
+    PODMAN,
+    name="docker",
+    engine="docker",
+    tables={"container": ContainerSettings(engine="docker", image=IMAGE)},
+    odd_folder="with 'odd' = name; é",  # Podman's service of Docker's API reads a mount as a line of CSV without quotes
 )
 # A place for pods comes here: an engine of its own in tests/support, and its settings.
 PLACES: Final = {place.name: place for place in (LOCAL, BUBBLEWRAP, PODMAN, DOCKER)}

@@ -59,7 +59,7 @@ async def test_a_home_of_the_threads_own_is_kept_between_sessions(scene):
 
 
 async def test_a_workspace_may_have_any_name(scene):
-    folder = scene.folder / 'with, "odd" = name; é'
+    folder = scene.folder / scene.place.odd_folder
     agent = await scene.start(cwd=folder)
     assert (await agent.around())["cwd"] == str(folder)
     assert await agent.ask("touch written") == "touch"

@@ -7,6 +7,7 @@ an operator signs an agent in. An agent may put anything into its HOME, links to
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from pathlib import Path
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 log = get_logger(__name__)
+
+HOMES: Final = "homes"
+LOGINS: Final = "logins"
 
 _CLAUDE: Final = (".claude/.credentials.json",)
 _CODEX: Final = (".codex/auth.json", ".codex/config.toml")
@@ -42,18 +46,12 @@ _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
-def home_folder(state: Path, thread_id: str) -> Path:
-    """Return the HOME of a thread, whose id is checked before; ``state``: the folder of the database."""
-    return state / "homes" / thread_id
+def make_login_home(state: Path, agent: str) -> Path:
+    """Make sure that there is a HOME in which an operator signs this agent in, with mode 0700; return it. Blocks.
 
-
-def login_folder(state: Path, agent: str) -> Path:
-    """Return the HOME in which an operator signs an agent in."""
-    return state / "logins" / agent
-
-
-def make_folder(home: Path) -> None:
-    """Make a HOME, with mode 0700. Blocks. Raises `OSError`, also where a link or another user's folder is there."""
+    ``state``: the folder of the database. Raises `OSError`, also where a link or another user's folder is there.
+    """
+    home = state / LOGINS / agent
     home.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     parent = os.open(home.parent, _FOLDER)
     try:
@@ -61,13 +59,14 @@ def make_folder(home: Path) -> None:
         try:
             found = os.fstat(folder)
             if found.st_uid != os.geteuid():
-                raise PermissionError(1, "it belongs to another user", str(home))
+                raise PermissionError(errno.EPERM, "it belongs to another user", str(home))
             if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                 os.fchmod(folder, 0o700)
         finally:
             os.close(folder)
     finally:
         os.close(parent)
+    return home
 
 
 def login_files(
@@ -114,7 +113,7 @@ def make_mount_point(home: Path, path: Path, *, folder: bool = False) -> None:
         file = os.open(name, _FILE, 0o600, dir_fd=at)
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
-                raise OSError(22, "it is no file", str(path))
+                raise OSError(errno.EINVAL, "it is no file", str(path))
         finally:
             os.close(file)
     finally:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from acpbot.runtimes.homes import home_folder, login_files, login_folder, make_folder, make_mount_point
+from acpbot.runtimes.homes import login_files, make_login_home, make_mount_point
 
 
 @pytest.fixture
 def home(tmp_path):
-    folder = home_folder(tmp_path / "state", "1001")
-    make_folder(folder)
+    folder = tmp_path / "state/homes/1001"
+    folder.mkdir(parents=True)
     return folder
 
 
@@ -20,18 +20,19 @@ def write(path, text=""):
     return path
 
 
-def test_a_home_is_closed_to_others_and_no_link_is_followed(tmp_path, home):
-    assert home.stat().st_mode & 0o777 == 0o700
+def test_a_home_for_logins_is_closed_to_others_and_no_link_is_followed(tmp_path):
+    home = make_login_home(tmp_path, "mine")
+    assert (home, home.stat().st_mode & 0o777) == (tmp_path / "logins/mine", 0o700)
     home.chmod(0o755)
-    make_folder(home)
+    make_login_home(tmp_path, "mine")
     assert home.stat().st_mode & 0o777 == 0o700
-    (home.parent / "1002").symlink_to(tmp_path)
-    with pytest.raises(OSError, match="1002|Not a directory|Too many levels"):
-        make_folder(home.parent / "1002")
+    (home.parent / "linked").symlink_to(tmp_path)
+    with pytest.raises(OSError, match=r"Not a directory|Too many levels"):
+        make_login_home(tmp_path, "linked")
 
 
 def test_a_login_is_taken_from_the_login_folder_else_from_the_daemons_own_home_else_not(tmp_path, home):
-    signed_in, own = login_folder(tmp_path / "state", "mine"), tmp_path / "user"
+    signed_in, own = make_login_home(tmp_path / "state", "mine"), tmp_path / "user"
     first = write(signed_in / ".codex/auth.json")
     write(own / ".codex/auth.json")
     second = write(own / ".codex/config.toml")
@@ -64,6 +65,6 @@ def test_the_place_of_a_login_file_is_never_made_outside_of_the_home(tmp_path, h
     (home / ".gemini").symlink_to(tmp_path)
     (home / "link").symlink_to(tmp_path / "made")
     for path in (".gemini/made", "link"):
-        with pytest.raises(OSError, match="Not a directory|Too many levels"):
+        with pytest.raises(OSError, match=r"Not a directory|Too many levels"):
             make_mount_point(home, home / path)
     assert not (tmp_path / "made").exists()

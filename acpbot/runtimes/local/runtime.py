@@ -102,7 +102,7 @@ class LocalRuntime:
         open_files: tuple[int, int] | None = None,
     ) -> None:
         self.containment = "subreaper" if cgroups is None else "cgroup"
-        self._environ = os.environ if environ is None else environ
+        self.environ = os.environ if environ is None else environ
         identity = Identity.own()
         try:
             self._markers = {DAEMON_MARKER: str(identity)}
@@ -123,7 +123,7 @@ class LocalRuntime:
     def environment(self, settings: AgentSettings, home: Path | None) -> dict[str, str]:
         """Return a few plain variables of the daemon's, those named in ``inherit_env``, and the agent's own."""
         del home  # it is the daemon's
-        return environment(self._environ, settings)
+        return environment(self.environ, settings)
 
     def sees_programs(self, argv: Sequence[str]) -> bool:
         """Return whether the command runs here, and not elsewhere."""

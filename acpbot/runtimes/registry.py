@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -22,9 +21,13 @@ log = get_logger(__name__)
 
 
 class ThisMachine(Runtime, Protocol):
-    """The runtime of kind "local". ``containment``: how it keeps a session's processes together."""
+    """The runtime of kind "local". ``containment``: how it keeps a session's processes together.
+
+    ``environ``: the daemon's own environment.
+    """
 
     containment: str
+    environ: Mapping[str, str]
 
 
 class Runtimes:
@@ -42,11 +45,9 @@ class Runtimes:
         *,
         daemon_id: str,
         hidden: Hidden | None = None,
-        environ: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.local = local
-        self._environ = os.environ if environ is None else environ
         self._daemon_id = daemon_id
         self._hidden = hidden
         self._clock = clock
@@ -67,7 +68,7 @@ class Runtimes:
         if kind == "container":
             from acpbot.runtimes.container.runtime import ContainerRuntime  # noqa: PLC0415 - only where one is named
 
-            return ContainerRuntime(daemon_id=self._daemon_id, environ=self._environ)
+            return ContainerRuntime(daemon_id=self._daemon_id, environ=self.local.environ)
         raise AgentStartError(f"cannot start the agent: this acpbot has no runtime {kind!r}; set runtime to local")
 
     @property

@@ -128,7 +128,11 @@ def docker_engine(podman: OwnEngine) -> Iterator[OwnEngine]:
             podman.environ
         )
         service = subprocess.Popen(
-            [podman.program, "system", "service", "--time", "0", address], env=environ, stdout=log, stderr=log
+            [podman.program, "system", "service", "--time", "0", address],
+            cwd=folder,  # conmon(8) makes a file there where a container has run out of memory
+            env=environ,
+            stdout=log,
+            stderr=log,
         )
         try:
             engine = OwnEngine("docker", program, {"DOCKER_HOST": address, "DOCKER_CONFIG": str(folder)})

@@ -60,7 +60,7 @@ class Place:
         """The runtime of a daemon with this id."""
         environ = {**os.environ, **self.environ}
         local, _ = local_runtime("auto", environ=environ)
-        runtimes = Runtimes(local, daemon_id=daemon_id, environ=environ)
+        runtimes = Runtimes(local, daemon_id=daemon_id)
         try:
             yield runtimes.of(self.kind)
         finally:

@@ -240,6 +240,7 @@ class MemoryLauncher:
     sample_seconds: float = 2.0
     gives_home: bool = False
     containment: str = "memory"
+    environ: dict[str, str] = field(default_factory=dict)
     agents: list[MemoryAgent] = field(default_factory=list)
     heard: dict[str, list[str]] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)

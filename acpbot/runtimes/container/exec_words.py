@@ -27,7 +27,7 @@ async def exec_words(
     The client passes its exit status on. Raises AgentStartError where the engine can't be used.
     """
     place = settings.container
-    if place is None or place.image is None:
+    if place.image is None:
         raise AgentStartError('cannot run a command: runtime = "container" needs an image; set image in its table')
     name, program = find(place.engine, environ)
     engine = Engine(name, program, environ)

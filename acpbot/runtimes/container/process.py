@@ -158,11 +158,11 @@ class ContainerProcess:
         elif unreachable is not None:
             raise unreachable
         if proven:
-            self._settle()
+            self._settle(removed=gone)
         return KillReport(
             killed=0 if self.settled and not before else max(0, len(before) - len(left)),
             left=tuple(left),
-            settled=proven,
+            settled=proven and gone,
             proof="none" if not proven and not left else "system" if self.view is not None else "engine",
             looks=2,
             seconds=time.monotonic() - begin,
@@ -275,8 +275,9 @@ class ContainerProcess:
         self._on_eof()
         self._exited.set()
 
-    def _settle(self) -> None:
-        self.settled = True
+    def _settle(self, *, removed: bool) -> None:
+        """Note that nothing runs any more. Where the engine could not be asked, its record is still to be removed."""
+        self.settled = removed
         self.alive = False
         if self.returncode is None:
             self._on_end(None, -9, alive=False, reason=None)

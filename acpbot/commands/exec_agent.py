@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from acpbot.config import loader
 from acpbot.config.values import nearest
-from acpbot.errors import ExecError
+from acpbot.errors import AgentStartError, ExecError
+from acpbot.runtimes import homes
 from acpbot.runtimes.local.runtime import environment
 from acpbot.text import operator_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from acpbot.config.settings import AgentSettings
+
 
 def exec_agent(path: Path | None, name: str, command: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
     """Replace this process by ``command``, a shell where it is empty, so that its exit status is ours.
+
+    Where the agent runs in containers the command does so too, with the agent's login folder as its HOME.
 
     ``path`` is --config or ``None``; ``name`` is a key of ``[agents]``. The folder is the agent's working_dir, else its
     HOME: the folder of a thread is made by the daemon only. Raises ConfigError, ExecError.
@@ -33,6 +40,8 @@ def exec_agent(path: Path | None, name: str, command: Sequence[str], environ: Ma
 
         socket = loader.socket_path(settings, None, environ)
         exec_inside(settings, agent, list(command) or ["/bin/sh"], environ, socket)
+    if agent.runtime == "container":
+        _exec_in_container(settings.store.path.parent, agent, command, environ)
     env = environment(environ, agent)
     folder = agent.working_dir or Path(env.get("HOME", "/"))
     argv = list(command) or [environ.get("SHELL") or "/bin/sh"]
@@ -47,3 +56,22 @@ def exec_agent(path: Path | None, name: str, command: Sequence[str], environ: Ma
         reason = getattr(error, "strerror", None) or str(error)
         problem = f"cannot run {argv[0][:200]}: {reason}; give its full path, or set PATH in env of the agent"
         raise ExecError(operator_line(problem), not_found=isinstance(error, FileNotFoundError)) from None
+
+
+def _exec_in_container(
+    state: Path, agent: AgentSettings, command: Sequence[str], environ: Mapping[str, str]
+) -> NoReturn:
+    """Become the container engine's client, which runs the command in the agent's image. Raises ExecError."""
+    from acpbot.runtimes.container.exec_words import exec_words  # noqa: PLC0415 - only where an agent names it
+
+    try:
+        home = homes.make_login_home(state, agent.name)
+        on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+        argv, env = asyncio.run(exec_words(agent, home, command, environ, on_terminal=on_terminal))
+        os.execve(argv[0], argv, env)  # noqa: S606 - its path is known
+    except AgentStartError as error:
+        raise ExecError(operator_line(str(error))) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        problem = f"cannot run a command in a container: {reason}; see [store] path, and that the engine works"
+        raise ExecError(operator_line(problem)) from None

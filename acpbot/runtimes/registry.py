@@ -11,7 +11,7 @@ from acpbot.logs import get_logger
 from acpbot.runtimes.runtime import Runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from acpbot.runtimes.bubblewrap.sandbox import Hidden
     from acpbot.runtimes.local.runtime import LocalRuntime
@@ -21,9 +21,13 @@ log = get_logger(__name__)
 
 
 class ThisMachine(Runtime, Protocol):
-    """The runtime of kind "local". ``containment``: how it keeps a session's processes together."""
+    """The runtime of kind "local". ``containment``: how it keeps a session's processes together.
+
+    ``environ``: the daemon's own environment.
+    """
 
     containment: str
+    environ: Mapping[str, str]
 
 
 class Runtimes:
@@ -61,6 +65,10 @@ class Runtimes:
             from acpbot.runtimes.bubblewrap.runtime import BubblewrapRuntime  # noqa: PLC0415 - only where it is named
 
             return BubblewrapRuntime(cast("LocalRuntime", self.local), self._hidden)
+        if kind == "container":
+            from acpbot.runtimes.container.runtime import ContainerRuntime  # noqa: PLC0415 - only where one is named
+
+            return ContainerRuntime(daemon_id=self._daemon_id, environ=self.local.environ)
         raise AgentStartError(f"cannot start the agent: this acpbot has no runtime {kind!r}; set runtime to local")
 
     @property

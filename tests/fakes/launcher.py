@@ -15,7 +15,7 @@ from acpbot.runtimes.runtime import KillReport, ProcessInfo, exit_text
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from acpbot.config.settings import AgentSettings
@@ -240,6 +240,7 @@ class MemoryLauncher:
     sample_seconds: float = 2.0
     gives_home: bool = False
     containment: str = "memory"
+    environ: Mapping[str, str] = field(default_factory=dict)
     agents: list[MemoryAgent] = field(default_factory=list)
     heard: dict[str, list[str]] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)

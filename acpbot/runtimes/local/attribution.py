@@ -22,6 +22,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from acpbot.runtimes import helpers
 from acpbot.runtimes.local import procfs
 from acpbot.runtimes.local.cgroup import path_of
 
@@ -121,7 +122,7 @@ class Attribution:
         ``server``: the pid of the spawn server. ``starting``: it may have a supervisor of which nobody knows yet.
         """
         leaving = {pid for pid, _ in tuple(self.leaving)}
-        look = _Look(self._identity, table, sessions, leaving | {server}, None if starting else server)
+        look = _Look(self._identity, table, sessions, leaving | {server} | helpers.PIDS, None if starting else server)
         claimed: dict[ProcessKey, tuple[TrackedSession, ...]] = {}
         for stat in sorted(table.values(), key=_AGE):
             owner = look.owner(stat)

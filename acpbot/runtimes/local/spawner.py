@@ -11,6 +11,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from acpbot.runtimes import helpers
 from acpbot.runtimes.local import spawn_server
 
 if TYPE_CHECKING:
@@ -175,6 +176,7 @@ class Spawner:
                 ours.close()
                 raise
         self.pid = self._server.pid
+        helpers.PIDS.add(self.pid)
         ours.settimeout(_ANSWER_SECONDS)
         return ours
 
@@ -187,6 +189,7 @@ class Spawner:
             except OSError:  # it is stopped, or dead
                 self._server.kill()
             self._connection.close()
+            helpers.PIDS.discard(self._server.pid)
             self._server.wait()
         self._connection = self._server = self.pid = None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import subprocess
 import sys
 
@@ -10,21 +9,9 @@ import pytest
 
 from tests.support.launched_agents import LIMIT, PYTHON_ENV, ROOT
 from tests.support.leftover_scenarios import CASES
+from tests.support.own_namespace import own_namespace
 
 SKIPPED = 77
-
-
-@functools.cache
-def own_namespace() -> tuple[str, ...]:
-    """A command prefix that gives a program a pid namespace of its own; empty where that is not allowed."""
-    for more in ((), ("--user", "--map-root-user")):
-        prefix = ("unshare", *more, "--pid", "--fork", "--mount-proc", "--kill-child")
-        try:
-            if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0:
-                return prefix
-        except FileNotFoundError:
-            break
-    return ()
 
 
 @pytest.mark.parametrize("case", CASES)

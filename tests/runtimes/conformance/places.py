@@ -1,0 +1,103 @@
+"""Each place that the suite runs in: how it is made, and what differs there. Nothing else of it knows their kinds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from acpbot.config.runtime_settings import BubblewrapSettings, ContainerSettings
+from acpbot.config.settings import AgentSettings
+from acpbot.runtimes.local.runtime import local_runtime
+from acpbot.runtimes.registry import Runtimes
+from tests.support.container_engine import IMAGE
+from tests.support.container_image import PYTHON as PYTHON_OF_IMAGE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from acpbot.runtimes.runtime import Runtime
+
+PYTHON: Final = str(Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A kind of place. ``name`` is what the tests are called after, ``kind`` what the settings say.
+
+    ``environ``: variables of the daemon that its engine needs. ``python``: Python's path in the place. ``engine``: the
+    program of its engine, ``None`` where it needs none. ``proofs``: who may prove a kill. ``ends_with_daemon``: an
+    agent whose daemon is killed ends without another daemon, whatever it ignores. ``tells_eof``: nothing between acpbot
+    and an agent keeps its stdout open where it has closed it. ``odd_folder``: a name that a workspace may have.
+    """
+
+    name: str
+    kind: str
+    engine: str | None = None
+    environ: Mapping[str, str] = field(default_factory=dict)
+    python: str = PYTHON
+    tables: Mapping[str, Any] = field(default_factory=dict)
+    proofs: frozenset[str] = frozenset({"system"})
+    ends_with_daemon: bool = True
+    tells_eof: bool = False
+    odd_folder: str = 'with, "odd" = name; é'
+
+    def with_engine(self, environ: Mapping[str, str]) -> Place:
+        """Return this place, on the engine that these variables name."""
+        return replace(self, environ=environ)
+
+    def settings(self, **more: Any) -> AgentSettings:
+        """Return the settings of an agent there."""
+        return AgentSettings(name="suite", command=self.python, **{"runtime": self.kind, **self.tables, **more})
+
+    @contextlib.asynccontextmanager
+    async def runtime(self, daemon_id: str) -> AsyncIterator[Runtime]:
+        """The runtime of a daemon with this id."""
+        environ = {**os.environ, **self.environ}
+        local, _ = local_runtime("auto", environ=environ)
+        runtimes = Runtimes(local, daemon_id=daemon_id)
+        try:
+            yield runtimes.of(self.kind)
+        finally:
+            await runtimes.aclose()
+
+
+LOCAL: Final = Place(name="local", kind="local", ends_with_daemon=False, tells_eof=True)
+BUBBLEWRAP: Final = Place(
+    name="bubblewrap",
+    kind="bubblewrap",
+    tables={"bubblewrap": BubblewrapSettings()},
+    ends_with_daemon=False,
+)
+PODMAN: Final = Place(
+    name="podman",
+    kind="container",
+    engine="podman",
+    python=PYTHON_OF_IMAGE,
+    tables={"container": ContainerSettings(engine="podman", image=IMAGE)},
+    proofs=frozenset({"system", "engine"}),
+)
+DOCKER: Final = replace(
+    PODMAN,
+    name="docker",
+    engine="docker",
+    tables={"container": ContainerSettings(engine="docker", image=IMAGE)},
+    odd_folder="with 'odd' = name; é",  # Podman's service of Docker's API reads a mount as a line of CSV without quotes
+)
+# A place for pods comes here: an engine of its own in tests/support, and its settings.
+PLACES: Final = {place.name: place for place in (LOCAL, BUBBLEWRAP, PODMAN, DOCKER)}
+
+
+def bubblewrap_lacks() -> str | None:
+    """Return why bubblewrap can't make a sandbox on this machine, ``None`` where it can."""
+    program = shutil.which("bwrap")
+    if program is None:
+        return "bubblewrap is not installed"
+    words = [program, "--ro-bind", "/", "/", "--unshare-pid", "--proc", "/proc", "--dev", "/dev", "true"]
+    found = subprocess.run(words, capture_output=True, text=True, check=False)
+    return None if found.returncode == 0 else f"bubblewrap can't make a sandbox here: {found.stderr.strip()}"

@@ -21,7 +21,7 @@ def answer(path: str, minor: int) -> web.Response | None:
     if path == "/openapi/v2":
         return web.Response(body=DOCUMENT, headers={"Content-Type": PROTOBUF})
     found = _json(path, minor)
-    return None if found is None else web.Response(text=json.dumps(found), content_type="application/json")
+    return None if found is None else web.Response(body=json.dumps(found).encode(), content_type="application/json")
 
 
 def _json(path: str, minor: int) -> dict[str, Any] | None:

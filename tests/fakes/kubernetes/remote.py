@@ -98,7 +98,7 @@ class Stream:
                 program.resize(size.get("Width", 80), size.get("Height", 24))
 
     def wants(self, channel: str) -> bool:
-        return self.request.query.get(channel) in {"1", "true"}
+        return self.request.query.get(channel, "") in {"1", "t", "T", "true", "TRUE", "True"}  # as Go reads it
 
     def cut(self) -> None:
         """Breaks the connection: no status, no close frame."""

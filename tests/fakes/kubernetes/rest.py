@@ -62,7 +62,10 @@ class Rest:
             return await self._answer(request)
         except ApiError as error:
             return web.Response(
-                status=error.code, text=json.dumps(error.body()), content_type="application/json", headers=error.headers
+                status=error.code,
+                body=json.dumps(error.body()).encode(),
+                content_type="application/json",
+                headers=error.headers,
             )
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
@@ -223,4 +226,4 @@ def _wants_table(request: web.Request) -> bool:
 
 
 def _json(value: dict[str, Any], status: int = 200) -> web.Response:
-    return web.Response(status=status, text=json.dumps(value), content_type="application/json")
+    return web.Response(status=status, body=json.dumps(value).encode(), content_type="application/json")

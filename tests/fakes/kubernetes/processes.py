@@ -32,6 +32,7 @@ class Program:
         self.process = process
         self.stdin = process.stdin
         self._terminal = terminal
+        self._killed = False
 
     @classmethod
     async def start(cls, command: Sequence[str], environ: dict[str, str], *, stdin: bool, on_tty: bool) -> Program:
@@ -92,6 +93,8 @@ class Program:
             if self._terminal is not None:
                 group.create_task(self._pump_terminal(output))
         code = await self.process.wait()
+        if self._killed and code == 1:
+            return 128 + signal.SIGKILL  # unshare(1) reports a child that SIGKILL ended by 1
         return code if code >= 0 else 128 - code
 
     async def _pump_terminal(self, output: Output) -> None:
@@ -136,6 +139,7 @@ class Program:
     def signal(self, number: signal.Signals) -> None:
         """Signals the program; SIGKILL to PID 1 ends every process of the container."""
         pid = self.pid
+        self._killed = self._killed or number == signal.SIGKILL
         with contextlib.suppress(ProcessLookupError):
             if obstacle() and number == signal.SIGKILL:
                 os.killpg(self.process.pid, number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +12,9 @@ from acpbot.config.runtime_settings import ContainerSettings
 from acpbot.runtimes.container.runtime import ContainerRuntime
 from acpbot.runtimes.runtime import LaunchSpec
 from tests.support.container_engine import IMAGE, EngineMissing, podman_engine
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.runtimes
 

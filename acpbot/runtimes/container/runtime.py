@@ -274,7 +274,11 @@ class ContainerRuntime:
             raise EngineUnreachable(None, f"it has not started the container within {_START_SECONDS:g} s") from error
         if process.view is not None:
             async with asyncio.timeout(_BEGIN_SECONDS + 1):
-                process.pid = await _until_program_begins(process, process.view)
+                process.pid = await _until_program_begins(process.view)
+        if process.pid is None and process.returncode is None:
+            # It has ended since it was seen, which its engine may not say yet; or it is not on this machine.
+            state = await process.ask()
+            await process.ended(_BEGIN_SECONDS if state is not None and state.running else _START_SECONDS)
         if process.returncode is not None:
             _raise_if_not_begun(process, start.spec.argv[0], start.image)
 
@@ -314,7 +318,7 @@ def _place(place: ContainerSettings | None) -> tuple[ContainerSettings, str]:
     return place, place.image
 
 
-async def _until_program_begins(process: ContainerProcess, view: ProcessView) -> int | None:
+async def _until_program_begins(view: ProcessView) -> int | None:
     """Return the agent's process id, once the init process has become it; ``None`` where it has ended before."""
     deadline = asyncio.get_running_loop().time() + _BEGIN_SECONDS
     while True:
@@ -322,7 +326,6 @@ async def _until_program_begins(process: ContainerProcess, view: ProcessView) ->
         if began or asyncio.get_running_loop().time() >= deadline:
             return pid
         if not await READS.run(view.init_runs):
-            await process.ended(_BEGIN_SECONDS)
             return None
         await asyncio.sleep(_BEGIN_PAUSE_SECONDS)
 

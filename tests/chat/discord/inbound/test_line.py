@@ -52,7 +52,7 @@ async def test_tasks_beyond_the_limit_are_told_their_place_which_counts_down_and
     _, third = await waits(full, full.ada, "say third")
     assert full.text(second) == NEXT
     assert full.text(third) == "👀 My only agent is busy. You're number 2 in line."
-    assert asked.shown_reactions == ["👀"]
+    await full.server.wait_for(lambda: asked.shown_reactions == ["👀"], what="the reaction")
     await cancel_the_first(full)
     await full.says(second, "second")
     await full.says(third, NEXT)

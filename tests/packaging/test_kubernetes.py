@@ -261,6 +261,7 @@ def test_the_configuration_passes_the_check_in_the_pod(rendered, folder):
     assert TOKEN not in log
 
 
+@pytest.mark.service
 @needs_namespaces
 @each(("kustomize", "both"), ("helm", "on, another port"))
 def test_while_discord_is_down_the_pod_is_alive_but_not_ready(rendered, folder):

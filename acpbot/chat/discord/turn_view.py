@@ -250,8 +250,10 @@ class DiscordTurnView:
             self._queue.watchers.append(self._posted)
 
     def _posted(self, post: Post) -> None:
-        is_passing = post.on_restart == "retract"  # a note that a message waits, which goes when its turn begins
-        if not (self._is_posting or is_passing) and self._live is not None:
+        is_about_another = (
+            post.reply_to is not None or post.on_restart == "retract"
+        )  # it names the message, or goes soon
+        if not (self._is_posting or is_about_another) and self._live is not None:
             self._live.close_here()
 
     def _unfollow(self) -> None:

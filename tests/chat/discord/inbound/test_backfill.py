@@ -261,7 +261,7 @@ async def test_the_message_that_a_thread_was_opened_from_is_answered_before_what
     slow.release()
     await scene.says(thread, "three")
     expected = ["one", "two", "three"] if follows == "while the bot is away" else ["one", "three"]
-    assert said(scene, thread) == expected
+    assert [one for one in said(scene, thread) if "Queued" not in one] == expected
 
 
 async def test_a_thread_whose_first_message_is_deleted_is_answered(scene: Scene):

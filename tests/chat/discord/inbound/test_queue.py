@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from acpbot.chat.discord.inbound.intake import RESTARTING
 from acpbot.chat.discord.inbound.recheck import NO_ACCESS
 from tests.fakes.discord import rest
 from tests.support.discord_scene import Scene, staged
@@ -26,7 +27,7 @@ async def test_a_queued_message_gets_a_note_and_runs_in_its_turn(scene: Scene):
     two = scene.ada.says(thread, "say second")
     scene.bob.says(thread, "say third")
     await scene.says(thread, "👀 Queued, 1 ahead of you.", "👀 Queued, 2 ahead of you.")
-    await scene.server.wait_for(lambda: two.shown_reactions == ["👀"])
+    await scene.server.wait_for(lambda: two.shown_reactions == ["👀"], what="the reaction")
     (note,) = [one for one in scene.bodies(thread) if "1 ahead" in one.content]
     assert note.referenced is two
     assert not note.pings
@@ -49,6 +50,17 @@ async def test_a_queued_message_can_be_edited_and_deleted(scene: Scene):
     assert scene.text(thread) == "first\n⏹️ Cancelled.\nright"
 
 
+async def test_the_answer_to_another_message_does_not_cut_an_answer_in_two(scene: Scene):
+    thread = await busy(scene)
+    scene.pool.draining = True
+    scene.ada.says(thread, "say second")
+    await scene.says(thread, RESTARTING)
+    scene.pool.draining = False
+    await scene.pool.cancel(str(thread.id))
+    await scene.idle(thread, 1)
+    assert [one.content for one in scene.bodies(thread)] == ["first\n⏹️ Cancelled.", RESTARTING]
+
+
 async def test_roles_are_checked_with_every_message_and_edit(tmp_path):
     roles: list[Role] = []
 
@@ -67,7 +79,8 @@ async def test_roles_are_checked_with_every_message_and_edit(tmp_path):
         await scene.server.wait_for(lambda: denied.shown_reactions == ["🚫"])
         await scene.pool.cancel(str(thread.id))
         await scene.says(thread, NO_ACCESS)
-        assert scene.text(thread) == f"first\n⏹️ Cancelled.\n😱 {NO_ACCESS}"
+        expected = f"first\n⏹️ Cancelled.\n😱 {NO_ACCESS}"
+        await scene.server.wait_for(lambda: scene.text(thread) == expected, what="the end of the note")
         scene.server.give_roles(scene.guild, scene.eve, roles)
         scene.eve.says(thread, "say back")
         await scene.says(thread, "back")

@@ -241,7 +241,8 @@ async def test_close_archives_the_thread_and_the_next_message_reopens_it_and_res
     answer = await answer_to(scene, "close", thread)
     assert answer == "Done. Send a message to carry on where you left off."
     await scene.server.wait_for(lambda: thread.archived, what="the archive")
-    assert f"{scene.ada.mention} closed this session." in scene.text(thread)
+    closed = f"{scene.ada.mention} closed this session."
+    await scene.server.wait_for(lambda: closed in scene.text(thread), what="the notice")
     scene.ada.says(thread, "recall")
     await scene.says(thread, "the blue door")
     assert not thread.archived

@@ -41,6 +41,7 @@ class Api(Rest):
         self.gate = asyncio.Event()
         self.gate.set()
         self.entered = asyncio.Event()
+        self.down = asyncio.Event()
         self.number = 100
         self.seconds_lost = 200.0
 
@@ -51,6 +52,7 @@ class Api(Rest):
         await asyncio.sleep(0)
         trouble = self.trouble.popleft() if self.trouble else ""
         if trouble == "down":
+            self.down.set()
             raise Unreachable("down")
         if trouble == "refused":
             raise RequestRefused(403, 50013, "Missing Permissions")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec import structs
 
 from acpbot.chat.discord.inbound.intake import RESTARTING
 from acpbot.chat.discord.inbound.recheck import LOST_ACCESS
-from acpbot.chat.discord.interactions.command_text import LEFT_LINE
+from acpbot.chat.discord.interactions.command_text import LEFT_LINE, THREAD_LEFT_LINE
 from acpbot.chat.thread_commands import IN_LINE
 from tests.chat.discord.inbound.test_backfill import away
 from tests.chat.discord.interactions.test_commands import answer_to
@@ -52,7 +52,7 @@ async def test_tasks_beyond_the_limit_are_told_their_place_which_counts_down_and
     _, third = await waits(full, full.ada, "say third")
     assert full.text(second) == NEXT
     assert full.text(third) == "👀 My only agent is busy. You're number 2 in line."
-    await full.server.wait_for(lambda: asked.shown_reactions == ["👀"], what="the reaction")
+    await full.server.wait_for(lambda: asked.shown_reactions == ["👀"])
     await cancel_the_first(full)
     await full.says(second, "second")
     await full.says(third, NEXT)
@@ -89,6 +89,27 @@ async def test_who_asked_takes_a_task_out_of_the_line(full: Scene, how):
     await full.idle(other, 1)
     assert full.text(other) == "other"
     assert how == "delete thread" or "never" not in full.text(thread)
+    if how == "cancel":
+        assert full.text(thread) == f"⏹️ Taken out of the line by {full.bob.mention}."
+    elif how == "delete":
+        assert full.text(thread) == ""
+
+
+async def test_who_waits_in_a_thread_reads_who_has_taken_the_message_out_of_the_line(tmp_path):
+    async with staged(tmp_path, limits={"max_sessions": 1}, setup=_admin_is_bob) as full:
+        await full.says(await full.opens("say first; stall 60"), "first")
+        asked, thread = await waits(full, full.ada, "say never")
+        later = full.ada.says(thread, "say never either")
+        await full.says(thread, "Queued, 1 ahead of you.")
+        assert await answer_to(full, "cancel", thread, full.bob) == THREAD_LEFT_LINE
+        note = f"⏹️ Taken out of the line by {full.bob.mention}."
+        await full.says(thread, f"{note}\n{note}")
+        assert [one.referenced for one in full.bodies(thread)] == [None, later]
+        await full.server.wait_for(lambda: not asked.shown_reactions and not later.shown_reactions)
+
+
+def _admin_is_bob(scene: Scene) -> dict[str, Any]:
+    return {"admin_users": (str(scene.bob.id),)}
 
 
 async def test_who_has_lost_access_does_not_run_and_leaves_the_line(full: Scene):

@@ -257,7 +257,7 @@ async def test_a_failed_start_keeps_queued_turns_and_leaves_no_process(tmp_path)
     assert "reason=stopped" in log, "its session was ended in order"
     assert "processes_left=0" in log
     assert [row["state"] for row in rows(path, "turns")] == ["queued"]
-    assert rows(path, "processes") == []
+    assert rows(path, "places") == []
 
 
 async def test_a_stop_keeps_queued_turns(town):

@@ -146,7 +146,7 @@ class OperatorActions:
         """Forget the conversation of a thread without a session, which reads of it. Raises NotFound, Conflict."""
         platform = self._platform_of(thread)
         self._pool.ender.forget_suspended(thread)
-        platform.notice(thread, "An admin made me forget this conversation. Your next message starts a new one.")
+        platform.notice(thread, "An admin reset this conversation. Your next message starts a new one.")
 
     def _check_draining(self, action: str) -> None:
         if self._pool.draining:

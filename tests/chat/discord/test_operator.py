@@ -156,7 +156,7 @@ async def test_suspend_restart_and_forget_say_so_in_the_thread(tmp_path):
         assert await desk.actions.suspend(name, second) == "ended"
         await scene.says(thread, "An admin closed this session. Send a message to carry on where you left off.")
         desk.actions.forget(name)
-        await scene.says(thread, "An admin made me forget this conversation. Your next message starts a new one.")
+        await scene.says(thread, "An admin reset this conversation. Your next message starts a new one.")
         with pytest.raises(NotFound):
             scene.pool.row(name)
         assert desk.actions.find(name) == name

@@ -66,7 +66,7 @@ class ExportCommand:
         data = export_text.document(title, texts, at=interaction.created_at, note=note).encode(errors="replace")
         log.info("thread_exported", user=call.user_id, thread=call.thread_id, messages=len(texts), size=len(data))
         count = f"{len(texts):,} message{'s' * (len(texts) != 1)}"
-        answer = f"This conversation as Markdown: {count}, {size_words(len(data))}. Only you see it."
+        answer = f"This conversation as Markdown: {count}, {size_words(len(data))}. Only you can see it."
         file = File(export_text.file_name(title, call.thread_id), data)
         return Menu(f"{answer} {note}" if note else answer, file=file)
 

@@ -66,7 +66,7 @@ class FileCommand:
         if not content:
             return Menu(EMPTY)
         name = one_line(path.rstrip("/").rpartition("/")[2], _NAME_MAX) or "file"
-        return Menu(f"{code(path, 200)}, {size_words(len(content))}. Only you see it.", file=File(name, content))
+        return Menu(f"{code(path, 200)}, {size_words(len(content))}. Only you can see it.", file=File(name, content))
 
     async def proposals(self, call: Call) -> list[tuple[str, str]]:
         """Paths that begin with what the person has typed; none where that takes too long."""

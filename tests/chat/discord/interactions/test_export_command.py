@@ -41,7 +41,7 @@ async def test_an_export_has_the_messages_with_authors_times_names_tools_and_fil
     await answer_to(scene, "status", thread)
     text, name, content = await exported(scene, thread, scene.bob)
     assert text.startswith("This conversation as Markdown: ")
-    assert text.endswith(" Only you see it.")
+    assert text.endswith(" Only you can see it.")
     assert name == "say-hello-tool-echo-hi.md"
     first, *messages = content.split("\n\n---\n\n")
     assert first.splitlines()[0].startswith("# say")
@@ -79,7 +79,7 @@ async def test_of_a_thread_that_is_too_long_the_newest_messages_are_there_and_it
     await scene.idle(thread, 1)
     fill(scene, thread, MESSAGES_MOST + 1)
     text, _, content = await exported(scene, thread)
-    assert text.endswith(f"2,000 messages, {size_words(len(content.encode()))}. Only you see it. {OLDER_LEFT_OUT}")
+    assert text.endswith(f"2,000 messages, {size_words(len(content.encode()))}. Only you can see it. {OLDER_LEFT_OUT}")
     assert OLDER_LEFT_OUT in content.partition("---")[0]
     assert f"line {MESSAGES_MOST}." in content
     assert "line 1." in content

@@ -26,7 +26,7 @@ async def test_a_file_is_shown_to_the_person_alone_also_while_no_agent_runs(scen
     answer = await scene.server.wait_for_answer(asked)
     (message,) = answer.messages
     assert message.ephemeral
-    assert answer.answer_text == "`report.md`, 12 bytes. Only you see it."
+    assert answer.answer_text == "`report.md`, 12 bytes. Only you can see it."
     assert [(one.filename, one.data) for one in message.attachments] == [("report.md", b"# the report")]
     await answer_to(scene, "close", thread)
     assert "Only you see it" in await answer_to(scene, "file", thread, path="report.md")

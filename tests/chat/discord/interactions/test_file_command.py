@@ -29,7 +29,7 @@ async def test_a_file_is_shown_to_the_person_alone_also_while_no_agent_runs(scen
     assert answer.answer_text == "`report.md`, 12 bytes. Only you can see it."
     assert [(one.filename, one.data) for one in message.attachments] == [("report.md", b"# the report")]
     await answer_to(scene, "close", thread)
-    assert "Only you see it" in await answer_to(scene, "file", thread, path="report.md")
+    assert "Only you can see it" in await answer_to(scene, "file", thread, path="report.md")
 
 
 async def test_a_slow_answer_has_its_file_too(tmp_path):

@@ -420,7 +420,7 @@ class Pool:
 
     async def turn_starting(self, turn: Turn) -> None:
         """Have it on disk that the prompt may have been sent, before it is: no later daemon may send it again."""
-        turn.watcher = self.watcher
+        turn.counted = self.watcher.turn_ended
         if turn.message is not None:
             self.store.turn_started(turn.turn_id)
             await self.store.durable()

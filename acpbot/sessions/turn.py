@@ -17,7 +17,6 @@ from acpbot.errors import Conflict, InvalidParams
 from acpbot.logs import get_logger
 from acpbot.sessions.permission_action import Action
 from acpbot.sessions.questions import QuestionListener
-from acpbot.sessions.watcher import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,10 +57,6 @@ OPERATOR: Final = "operator"
 """Who has cancelled a turn by ``acpctl``: no person of a chat platform."""
 DEFERRED: Final = "kept"
 """The stop reason of a turn that is deferred until the daemon's next start; the value is the wire's."""
-
-
-NOBODY: Final = Watcher()
-"""Who watches a turn that has not started."""
 
 
 class TurnFacts(msgspec.Struct, frozen=True):
@@ -314,7 +309,8 @@ class Turn:
     at_limit: bool = False
     """As :attr:`TurnEnd.at_limit`."""
     end: TurnEnd | None = None
-    watcher: Watcher = NOBODY
+    counted: Callable[[TurnEnd], None] | None = None
+    """Called with the end of a turn that has started, to count it."""
 
     def waits_at(self, place: Place) -> None:
         """Report the turn's place, where it is another one than before."""
@@ -334,7 +330,8 @@ class Turn:
             return
         self.end = end
         try:
-            self.watcher.turn_ended(end)
+            if self.counted is not None:
+                self.counted(end)
             self.listener.on_ended(end)
         except Exception:
             # A listener's defect must not keep a session from ending, nor other turns.

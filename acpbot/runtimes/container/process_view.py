@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from acpbot.runtimes.local import procfs
+from acpbot.runtimes.local.process_tracker import process_info
 from acpbot.runtimes.runtime import ProcessInfo, Usage
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class ProcessView:
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
         stats = self.living()
         # The kernel ends all others with the first process, and that ends with the agent.
-        return [_info(stat, now, is_main=stat.pgid == stats[0].pgid) for stat in stats]
+        return [process_info(stat, now, is_main=stat.pgid == stats[0].pgid) for stat in stats]
 
 
 def living(views: Iterable[ProcessView]) -> dict[ProcessView, list[Stat]]:
@@ -137,19 +138,3 @@ def _namespace_of(pid: int) -> tuple[int, int] | None:
         stat = os.stat(f"/proc/{pid}/ns/pid")  # noqa: PTH116 - a Path per process would double the cost
         return stat.st_dev, stat.st_ino
     return None
-
-
-def _info(stat: Stat, now: float, *, is_main: bool) -> ProcessInfo:
-    return ProcessInfo(
-        pid=stat.pid,
-        ppid=stat.ppid,
-        start_time=stat.start_time,
-        pgid=stat.pgid,
-        sid=stat.sid,
-        state=stat.state,
-        command=procfs.command_of(stat),
-        rss_bytes=stat.rss_bytes,
-        cpu_seconds=stat.cpu_seconds,
-        age_seconds=max(0.0, now - stat.start_time / procfs.TICKS_PER_SECOND),
-        is_main=is_main,
-    )

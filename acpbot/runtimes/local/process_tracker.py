@@ -314,19 +314,21 @@ def _kill(key: ProcessKey) -> bool:
 
 def _describe(stats: Iterable[Stat]) -> list[ProcessInfo]:
     now = time.clock_gettime(time.CLOCK_BOOTTIME)
-    infos = []
-    for stat in stats:
-        info = ProcessInfo(
-            pid=stat.pid,
-            ppid=stat.ppid,
-            start_time=stat.start_time,
-            pgid=stat.pgid,
-            sid=stat.sid,
-            state=stat.state,
-            command=procfs.command_of(stat),
-            rss_bytes=stat.rss_bytes,
-            cpu_seconds=stat.cpu_seconds,
-            age_seconds=max(0.0, now - stat.start_time / procfs.TICKS_PER_SECOND),
-        )
-        infos.append(info)
-    return infos
+    return [process_info(stat, now) for stat in stats]
+
+
+def process_info(stat: Stat, now: float, *, is_main: bool = False) -> ProcessInfo:
+    """Return what is shown of a process. ``now``: seconds since boot (CLOCK_BOOTTIME)."""
+    return ProcessInfo(
+        pid=stat.pid,
+        ppid=stat.ppid,
+        start_time=stat.start_time,
+        pgid=stat.pgid,
+        sid=stat.sid,
+        state=stat.state,
+        command=procfs.command_of(stat),
+        rss_bytes=stat.rss_bytes,
+        cpu_seconds=stat.cpu_seconds,
+        age_seconds=max(0.0, now - stat.start_time / procfs.TICKS_PER_SECOND),
+        is_main=is_main,
+    )

@@ -17,7 +17,6 @@ from acpbot.chat.discord.outbound.post import PostState
 from acpbot.chat.discord.outbound.reactions import ReactionEvent, ReactionUpdater
 from acpbot.chat.discord.outbound.rest import LibraryFailure, RequestRefused, Rest, Unreachable
 from acpbot.chat.discord.outbound.side_tasks import DENIALS_MOST
-from acpbot.chat.discord.outbound.throttle import Throttle
 from acpbot.config.settings import ReactionSettings, TimingSettings
 from acpbot.text import split_bytes
 from tests.support.pool import Clock
@@ -432,13 +431,14 @@ async def test_a_reaction_whose_answer_was_lost_is_taken_off_again(api):
     assert api.log == [("+", "👀"), ("+", "👀"), ("-", "👀")]
 
 
-async def test_wake_retries_ends_the_wait_for_the_next_try(api):
+@pytest.mark.parametrize("by", ["the gateway", "a request that works after an outage"])
+async def test_a_wait_for_the_next_try_ends_when_discord_can_be_reached(api, by):
     patient = Outbox(api, Backoff(first=600, most=600), clock=api.clock, wall=api.clock, own_id=lambda: ME)
     api.trouble.extend(["down"])
     patient.post("1", "one")
     await api.entered.wait()
     assert not await patient.flush(0.01)
-    patient.wake_retries()
+    (patient.wake_retries if by == "the gateway" else api.on_recovery)()
     assert await patient.flush(5)
     assert api.log == [("send", "one")]
 
@@ -447,37 +447,6 @@ async def test_a_message_that_is_too_long_is_cut(api, outbox):
     outbox.post("1", "x" * 3000)
     assert await outbox.flush(5)
     assert len(api.log[0][1]) == 2000
-
-
-async def test_the_throttle_lets_urgent_ones_go_first():
-    throttle = Throttle(limit=2, per=0.05)
-    order = []
-    began = asyncio.get_running_loop().time()
-
-    async def one(name: str, *, urgent: bool) -> None:
-        await throttle.admit(urgent=urgent)
-        order.append((name, asyncio.get_running_loop().time()))
-
-    await asyncio.gather(
-        *(one(f"edit {number}", urgent=False) for number in range(4)),
-        one("answer", urgent=True),
-        one("end", urgent=True),
-    )
-    names = [name for name, _ in order]
-    assert names == ["edit 0", "edit 1", "answer", "end", "edit 2", "edit 3"]
-    assert order[2][1] - began >= 0.05
-    assert order[4][1] - began >= 0.1
-
-
-async def test_the_throttle_lets_spare_requests_go_last():
-    throttle, order = Throttle(limit=1, per=0.01), []
-
-    async def one(name: str, *, spare: bool = False) -> None:
-        await throttle.admit(urgent=False, spare=spare)
-        order.append(name)
-
-    await asyncio.gather(one("first"), one("denial", spare=True), one("reaction"), one("typing"))
-    assert order == ["first", "reaction", "typing", "denial"]
 
 
 def test_backoff_grows_to_its_end():
@@ -507,14 +476,3 @@ def test_files_are_cut_between_characters(most):
     parts = split_bytes(text, most)
     assert "".join(parts) == text
     assert all(len(part.encode()) <= most for part in parts)
-
-
-async def test_the_first_request_that_works_after_an_outage_ends_all_waits(api):
-    patient = Outbox(api, Backoff(first=600, most=600), clock=api.clock, wall=api.clock, own_id=lambda: ME)
-    api.trouble.extend(["down"])
-    patient.post("1", "one")
-    await api.entered.wait()
-    assert not await patient.flush(0.01)
-    api.on_recovery()
-    assert await patient.flush(5)
-    assert api.log == [("send", "one")]

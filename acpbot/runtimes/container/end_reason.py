@@ -52,5 +52,6 @@ def end_reason(state: State | None, status: int, *, memory_max: int | None, kill
         return state.error
     if status == -signal.SIGKILL and memory_max is not None and not killed:
         # Not every engine sees it (Podman with cgroups v1 does not).
-        return f"SIGKILL, which the kernel sends where more memory is taken than memory_max allows{limit_words(memory_max)}"
+        limit = limit_words(memory_max)
+        return f"SIGKILL, which the kernel sends where more memory is taken than memory_max allows{limit}"
     return exit_text(status)

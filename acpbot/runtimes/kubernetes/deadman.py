@@ -28,19 +28,24 @@ BEAT_SECONDS: Final = 20.0
 NAME: Final = "acpbot-deadman"
 """How the first process of a pod is known: a word of its command line."""
 
-# Each `(:)` has the shell wait for a child, and so for the orphans that have ended meanwhile.
-_LOOP: Final = f""": {NAME}
-trap 'exit 0' TERM INT
-while read -t {SILENT_SECONDS} _; do (:); done"""
-
 _FIRST: Final = f""": {NAME}
 (read -t 1 _ </dev/null) 2>/dev/null
 [ $? -ne 1 ] || {{ eval "$1"; exit 0; }}
 exec bash -c "$1" {NAME}"""
 # Some shells, such as Debian's, have no `read -t`; where they are, bash is too.
 
-COMMAND: Final = ("/bin/sh", "-c", _FIRST, NAME, _LOOP)
-"""The command of the container, whose stdin is open, and closed after the first attach (``stdinOnce``)."""
+
+def command(silent_seconds: int = SILENT_SECONDS) -> tuple[str, ...]:
+    """Return what PID 1 runs. Its stdin must be open, and closed after the first attach (``stdinOnce``)."""
+    # Each `(:)` has the shell wait for a child, and so for the orphans that have ended meanwhile.
+    loop = f""": {NAME}
+trap 'exit 0' TERM INT
+while read -t {silent_seconds} _; do (:); done"""
+    return ("/bin/sh", "-c", _FIRST, NAME, loop)
+
+
+COMMAND: Final = command()
+"""The command of the container."""
 
 
 class DeadMan:

@@ -34,6 +34,9 @@ OPEN_SECONDS: Final = 15.0
 _MESSAGE_BYTES: Final = 64 * 1024
 _MISSING_PONGS: Final = 3
 _CLOSE_SECONDS: Final = 1.0
+_STDOUT: Final = bytes((channels.STDOUT,))
+_STDERR: Final = bytes((channels.STDERR,))
+_STATUS: Final = bytes((channels.STATUS,))
 _CUT: Final = (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.ERROR)
 
 
@@ -73,7 +76,13 @@ class ExecStream:
 
     always_reads = False
 
-    def __init__(self, session: aiohttp.ClientSession, ws: aiohttp.ClientWebSocketResponse, receiver: Receiver) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        ws: aiohttp.ClientWebSocketResponse,
+        receiver: Receiver,
+        ping_seconds: float,
+    ) -> None:
         self.serves_eof = ws.protocol == channels.V5
         self.backlog = 0
         """Bytes queued that were not sent yet."""
@@ -93,7 +102,7 @@ class ExecStream:
         self._tasks = TaskSet("exec-stream")
         self._tasks.start(self._read(), name="read", on_crash=self._crashed)
         self._tasks.start(self._send(), name="send", on_crash=self._crashed)
-        self._tasks.start(self._ping(), name="ping", on_crash=self._crashed)
+        self._tasks.start(self._ping(ping_seconds), name="ping", on_crash=self._crashed)
 
     def write(self, data: bytes) -> None:
         """Queue ``data`` for stdin. Raises `AgentGone` where stdin is closed, `AgentTimeout` where too much waits."""
@@ -158,22 +167,13 @@ class ExecStream:
             self._receiver.stream_ended(status)
 
     async def _read(self) -> None:
-        receive, reading, receiver = self._ws.receive, self._reading, self._receiver
-        while True:
+        receive, reading = self._ws.receive, self._reading
+        while not self._over:
             message = await receive()
             if not reading.is_set():
                 await reading.wait()
             if message.type is aiohttp.WSMsgType.BINARY:
-                data: bytes = message.data
-                if len(data) < 2:  # noqa: PLR2004 - a channel and nothing on it: all is ready
-                    continue
-                if data[0] == channels.STDOUT:
-                    receiver.stdout_received(data[1:])
-                elif data[0] == channels.STDERR:
-                    receiver.stderr_received(data[1:])
-                elif data[0] == channels.STATUS:
-                    self._end(channels.read_status(data[1:]))
-                    return
+                self._take(message.data)
             elif message.type is aiohttp.WSMsgType.PING:
                 await self._ws.pong(message.data)
             elif message.type is aiohttp.WSMsgType.PONG:
@@ -181,7 +181,17 @@ class ExecStream:
                 self._unanswered = 0
             elif message.type in _CUT:
                 self._end(None)
-                return
+
+    def _take(self, message: bytes) -> None:
+        channel, data = message[:1], message[1:]
+        if not data:
+            return  # it says that all is ready
+        if channel == _STDOUT:
+            self._receiver.stdout_received(data)
+        elif channel == _STDERR:
+            self._receiver.stderr_received(data)
+        elif channel == _STATUS:
+            self._end(channels.read_status(data))
 
     async def _send(self) -> None:
         try:
@@ -205,13 +215,13 @@ class ExecStream:
         except (ConnectionError, aiohttp.ClientError) as error:
             log.debug("exec_stream_not_writable", reason=str(error))  # the reader sees the end
 
-    async def _ping(self) -> None:
+    async def _ping(self, seconds: float) -> None:
         """Keep the connection in use. No answer is the end only where the peer has answered before and is not held up.
 
         A peer that waits for the program to read its stdin reads no ping either.
         """
         while not self._over:
-            await asyncio.sleep(PING_SECONDS)
+            await asyncio.sleep(seconds)
             if (
                 self._answers_pings
                 and self._unanswered >= _MISSING_PONGS
@@ -234,7 +244,13 @@ class BeatStream(ExecStream):
     always_reads = True
 
 
-async def open_stream(target: ExecTarget, receiver: Receiver, kind: type[ExecStream] = ExecStream) -> ExecStream:
+async def open_stream(
+    target: ExecTarget,
+    receiver: Receiver,
+    kind: type[ExecStream] = ExecStream,
+    *,
+    ping_seconds: float = PING_SECONDS,
+) -> ExecStream:
     """Open a stream; cancelled, it leaves none. Raises `StreamRefused` and `StreamUnreachable`."""
     # A session of its own: the streams of others neither wait for it nor end with it.
     session = aiohttp.ClientSession(
@@ -264,4 +280,4 @@ async def open_stream(target: ExecTarget, receiver: Receiver, kind: type[ExecStr
         # Broad: also where it is cancelled, no connection stays.
         await session.close()
         raise
-    return kind(session, ws, receiver)
+    return kind(session, ws, receiver, ping_seconds)

@@ -26,7 +26,7 @@ def run(request):
             capture_output=True,
             check=False,
         )
-        rest, found = bytearray(), []
+        rest, found = bytearray(), list[list[str]]()
         marks = Marks(MARK, rest.extend, found.append)
         for at in range(len(result.stderr)):
             marks.feed(result.stderr[at : at + 1])
@@ -89,7 +89,7 @@ def test_the_agents_own_stderr_has_no_marks(run):
 
 def test_an_endless_line_after_a_mark_is_passed_on():
     rest: list[bytes] = []
-    marks = Marks(MARK, rest.append, pytest.fail)
+    marks = Marks(MARK, rest.append, lambda words: pytest.fail(str(words)))
     text = f"\x1e{MARK} ".encode() + b"x" * 10_000
     marks.feed(text)
     marks.flush()

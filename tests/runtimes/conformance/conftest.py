@@ -10,6 +10,7 @@ import pytest
 from tests.runtimes.conformance import places
 from tests.runtimes.conformance.scene import Scene, new_word
 from tests.support.container_engine import EngineMissing, docker_engine, podman_engine
+from tests.support.kubernetes_cluster import ClusterMissing, kubernetes_cluster
 
 
 def leave_out(name: str, reason: str) -> NoReturn:
@@ -37,6 +38,16 @@ def docker(podman):
             yield engine
     except EngineMissing as missing:
         leave_out("docker", str(missing))
+
+
+@pytest.fixture(scope="session")
+def kubernetes():
+    """A cluster of the tests' own, whose pods are processes of this machine."""
+    try:
+        with kubernetes_cluster() as cluster:
+            yield cluster
+    except ClusterMissing as missing:
+        leave_out("kubernetes", str(missing))
 
 
 @pytest.fixture(

@@ -175,7 +175,7 @@ async def test_an_image_that_is_not_there_is_named(scene):
             await scene.runtime.launch(scene.spec(word, container=settings), Sink(), scene.told.append)
         assert image in str(error.value)
         assert "\n" not in str(error.value)
-        scene.assert_nothing_is_left(word)
+        await scene.assert_nothing_is_left(word)
 
 
 def clients(engine, agent):

@@ -66,7 +66,7 @@ class Place:
         """The runtime of a daemon with this id."""
         environ = {**os.environ, **self.environ}
         local, _ = local_runtime("auto", environ=environ)
-        runtimes = Runtimes(local, daemon_id=daemon_id)
+        runtimes = Runtimes(local, daemon_id=daemon_id, agents=lambda: [self.settings()])
         try:
             yield runtimes.of(self.kind)
         finally:

@@ -392,17 +392,18 @@ class Session:
         try:
             await self._stop_turns()
             self.ending = UNVERIFIED
-            turns.permission_requests.cancel_all()
-            turns.questions.cancel_all()
             if self.agent is None or self.process is None:
                 self.ending = self._not_launched()
             else:
                 over = None if turns.turn is None or self.agent.closed else turns.over
-                self.ending = await terminate(self.agent, self.process, grace=grace, turn_over=over, delete=delete)
+                self.ending = await terminate(
+                    self.agent, self.process, grace=grace, turn_over=over, answer=turns.answer_requests, delete=delete
+                )
         except (Exception, asyncio.CancelledError):
             # Whatever fails, no descriptors or no threads left for instance, and even where somebody cancels this task:
             # the session and its turn end all the same.
             log.exception("session_end_failed", **self._fields)
+        turns.answer_requests()
         self._tasks.cancel_soon()
         turns.permission_notes.flush()
         return self._conclude(reason, detail)

@@ -212,12 +212,7 @@ def session_fields(row: Row, out: Renderer) -> list[tuple[str, Cell]]:
     """The fields of `acpctl show`, in reading order; leaves out unknown ones."""
     turn, silent = duration(row.get("turn_seconds")), duration(row.get("silent_seconds"))
     owner, platform = clean(row.get("owner")), clean(row.get("platform"))
-    resources = (
-        f"{plural(int(row['processes']), 'process', 'processes')}, {size(row.get('rss_bytes'))} in memory, "
-        f"{duration(row.get('cpu_seconds'))} of CPU"
-        if number(row.get("processes")) is not None
-        else ""
-    )
+    resources = _resources(row)
     alive = "alive" if row.get("alive") else "no process"
     idle_name = "suspended" if row.get("state") == "suspended" else "idle"
     pairs: list[tuple[str, Cell]] = [
@@ -244,6 +239,19 @@ def session_fields(row: Row, out: Renderer) -> list[tuple[str, Cell]]:
         ("created", (clean(row.get("created_at")), "")),
     ]
     return [(name, cell) for name, cell in pairs if cell[0]]
+
+
+def _resources(row: Row) -> str:
+    """What the session's processes use; empty where nothing is known of it."""
+    processes, memory, cpu = (number(row.get(name)) for name in ("processes", "rss_bytes", "cpu_seconds"))
+    if processes is memory is cpu is None:
+        return ""
+    parts = (
+        "number of processes unknown" if processes is None else plural(int(processes), "process", "processes"),
+        "memory unknown" if memory is None else f"{size(memory)} in memory",
+        "CPU time unknown" if cpu is None else f"{duration(cpu)} of CPU",
+    )
+    return ", ".join(parts)
 
 
 def _context(row: Row) -> str:

@@ -85,7 +85,7 @@ class Daemons:
         agent.write(self.state / "logins" / "default", folder)
 
     def start(self) -> DaemonProcess:
-        return DaemonProcess(self.folder, self._config, **self._environ)
+        return DaemonProcess(self.folder, self._config, **self._environ)  # type: ignore[arg-type] # only strings
 
 
 @pytest.fixture

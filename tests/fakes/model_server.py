@@ -61,8 +61,8 @@ class Message:
 class Request:
     """What an agent asked of the model, whichever of the interfaces it came by. ``tools``: JSON schemas by name.
 
-    ``key``: what it was signed in with. ``answering`` is set once the first word is out; ``over`` once the answer is, and then ``left`` tells whether the
-    client went away before its end.
+    ``key``: what it was signed in with. ``answering`` is set once the first word is out; ``over`` once the answer is,
+    and then ``left`` tells whether the client went away before its end.
     """
 
     number: int

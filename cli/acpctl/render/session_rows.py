@@ -213,7 +213,9 @@ def session_fields(row: Row, out: Renderer) -> list[tuple[str, Cell]]:
     turn, silent = duration(row.get("turn_seconds")), duration(row.get("silent_seconds"))
     owner, platform = clean(row.get("owner")), clean(row.get("platform"))
     resources = _resources(row)
-    alive = "alive" if row.get("alive") else "no process"
+    alive = (
+        "unknown whether it runs" if row.get("alive", False) is None else "alive" if row.get("alive") else "no process"
+    )
     idle_name = "suspended" if row.get("state") == "suspended" else "idle"
     pairs: list[tuple[str, Cell]] = [
         ("title", (clean(row.get("title")), "bold")),
@@ -231,6 +233,7 @@ def session_fields(row: Row, out: Renderer) -> list[tuple[str, Cell]]:
         ("cost", (_cost(row.get("cost")), "")),
         *_not_as_configured(row),
         ("owner", (f"{owner} on {platform}" if owner else platform, "")),
+        ("place", (_place(row), "")),
         ("process", (f"pid {count(row.get('pid'))}, {alive}" if row.get("pid") is not None else alive, "")),
         ("resources", (resources, "")),
         ("session", (clean(row.get("session_id")), "")),
@@ -239,6 +242,14 @@ def session_fields(row: Row, out: Renderer) -> list[tuple[str, Cell]]:
         ("created", (clean(row.get("created_at")), "")),
     ]
     return [(name, cell) for name, cell in pairs if cell[0]]
+
+
+def _place(row: Row) -> str:
+    """Where the agent runs, where that is another place than this machine as it is."""
+    runtime, place = clean(row.get("runtime")), clean(row.get("place"))
+    if runtime in {"", "local"}:
+        return place
+    return f"{runtime}, {place}" if place else runtime
 
 
 def _resources(row: Row) -> str:

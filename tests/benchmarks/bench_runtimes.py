@@ -24,6 +24,7 @@ from tests.runtimes.conformance.outside import pids_with
 from tests.runtimes.conformance.scene import Scene, new_word
 from tests.support.container_engine import EngineMissing, docker_engine, podman_engine
 from tests.support.launched_agents import Sink
+from tests.support.missing_places import bubblewrap_lacks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -150,7 +151,7 @@ async def measure_place(place: Place) -> tuple[list[float], float, float]:
 def found_places() -> Iterator[list[Place]]:
     """The places that this machine can make; for each of the others, what it lacks is printed."""
     found = [places.LOCAL]
-    missing = places.bubblewrap_lacks()
+    missing = bubblewrap_lacks()
     if missing is None:
         found.append(places.BUBBLEWRAP)
     else:

@@ -419,3 +419,13 @@ def test_show_says_what_the_agent_asks(daemon, acpctl):
         "  It can't be answered: its form is too large.",
         "  It expires at 2026-11-24T08:05:00.000Z.",
     ]
+
+
+def test_figures_that_nobody_knows_are_said_to_be_unknown(daemon, acpctl):
+    daemon.rows = [
+        row("1", processes=2, rss_bytes=None, cpu_seconds=None),
+        row("2", rss_bytes=0),
+        row("3", rss_bytes=5),
+    ]
+    assert acpctl("sessions", "--sort", "memory", "-q").out.split() == ["3", "2", "1"]
+    assert "2 processes, memory unknown, CPU time unknown" in acpctl("show", "1").out

@@ -212,13 +212,10 @@ def session_fields(row: Row, out: Renderer) -> list[tuple[str, Cell]]:
     """The fields of `acpctl show`, in reading order; leaves out unknown ones."""
     turn, silent = duration(row.get("turn_seconds")), duration(row.get("silent_seconds"))
     owner, platform = clean(row.get("owner")), clean(row.get("platform"))
-    resources = (
-        f"{plural(int(row['processes']), 'process', 'processes')}, {size(row.get('rss_bytes'))} in memory, "
-        f"{duration(row.get('cpu_seconds'))} of CPU"
-        if number(row.get("processes")) is not None
-        else ""
+    resources = _resources(row)
+    alive = (
+        "unknown whether it runs" if row.get("alive", False) is None else "alive" if row.get("alive") else "no process"
     )
-    alive = "alive" if row.get("alive") else "no process"
     idle_name = "suspended" if row.get("state") == "suspended" else "idle"
     pairs: list[tuple[str, Cell]] = [
         ("title", (clean(row.get("title")), "bold")),
@@ -236,6 +233,7 @@ def session_fields(row: Row, out: Renderer) -> list[tuple[str, Cell]]:
         ("cost", (_cost(row.get("cost")), "")),
         *_not_as_configured(row),
         ("owner", (f"{owner} on {platform}" if owner else platform, "")),
+        ("place", (_place(row), "")),
         ("process", (f"pid {count(row.get('pid'))}, {alive}" if row.get("pid") is not None else alive, "")),
         ("resources", (resources, "")),
         ("session", (clean(row.get("session_id")), "")),
@@ -244,6 +242,27 @@ def session_fields(row: Row, out: Renderer) -> list[tuple[str, Cell]]:
         ("created", (clean(row.get("created_at")), "")),
     ]
     return [(name, cell) for name, cell in pairs if cell[0]]
+
+
+def _place(row: Row) -> str:
+    """Where the agent runs, where that is another place than this machine as it is."""
+    runtime, place = clean(row.get("runtime")), clean(row.get("place"))
+    if runtime in {"", "local"}:
+        return place
+    return f"{runtime}, {place}" if place else runtime
+
+
+def _resources(row: Row) -> str:
+    """What the session's processes use; empty where nothing is known of it."""
+    processes, memory, cpu = (number(row.get(name)) for name in ("processes", "rss_bytes", "cpu_seconds"))
+    if processes is memory is cpu is None:
+        return ""
+    parts = (
+        "number of processes unknown" if processes is None else plural(int(processes), "process", "processes"),
+        "memory unknown" if memory is None else f"{size(memory)} in memory",
+        "CPU time unknown" if cpu is None else f"{duration(cpu)} of CPU",
+    )
+    return ", ".join(parts)
 
 
 def _context(row: Row) -> str:

@@ -179,6 +179,16 @@ def test_the_agent_has_a_column_where_there_are_two(daemon, acpctl):
     assert re.split(r"  +", line)[4] == "codex"
 
 
+def test_the_runtime_has_a_column_where_there_are_two(daemon, acpctl):
+    assert "RUNTIME" not in acpctl("sessions").out
+    daemon.rows[1] |= {"runtime": "kubernetes", "place": "pod/acpbot-1a2b on node-3"}
+    header, _, line = acpctl("sessions").out.splitlines()
+    assert re.split(r"  +", header)[4] == "RUNTIME"
+    assert re.split(r"  +", line)[4] == "kubernetes"
+    assert "runtime      kubernetes, pod/acpbot-1a2b on node-3\n" in acpctl("show", daemon.rows[1]["thread_id"]).out
+    assert "runtime      local\n" in acpctl("show", daemon.rows[0]["thread_id"]).out
+
+
 @pytest.mark.parametrize(
     ("silent", "words"), [(0.4, "3m12s working"), (30.0, "3m12s silent for 30s"), (192.0, "3m12s no output yet")]
 )

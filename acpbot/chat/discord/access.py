@@ -170,7 +170,7 @@ def decide(
         return Decision.IGNORE
     if author.is_program:
         return Decision.ALLOW if _is_program_allowed(settings, author, source, mentioned=mentioned) else Decision.IGNORE
-    if not (mentioned or source.is_dm or _needs_no_mention(settings, source)):
+    if not (mentioned or needs_no_mention(settings, source)):
         return Decision.IGNORE
     return Decision.ALLOW if is_allowed(settings, author, source) else Decision.DENY
 
@@ -235,8 +235,10 @@ def _is_author_allowed(settings: DiscordSettings, author: Author, source: Messag
     )
 
 
-def _needs_no_mention(settings: DiscordSettings, source: MessageSource) -> bool:
+def needs_no_mention(settings: DiscordSettings, source: MessageSource) -> bool:
     """Whether a person's message here is for the bot without a mention."""
+    if source.is_dm:
+        return True
     if not (source.is_thread and source.ours):
         return False
     mode = settings.allow_user_messages

@@ -50,9 +50,9 @@ def test_the_validation_rejects_a_bad_object(helmed):
 def test_the_pod_meets_the_restricted_security_standard(rendered):
     """Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/."""
     pod, container = rendered.pod, rendered.container
-    assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers", "ephemeralContainers"} & set(pod)
+    assert not {"hostNetwork", "hostPID", "hostIPC", "ephemeralContainers"} & set(pod)
     kinds = {kind for volume in pod["volumes"] for kind in volume if kind != "name"}
-    assert kinds <= {"configMap", "emptyDir", "projected", "secret", "persistentVolumeClaim"}
+    assert kinds <= {"configMap", "emptyDir", "ephemeral", "projected", "secret", "persistentVolumeClaim"}
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["runAsUser"] == pod["securityContext"]["fsGroup"] == 10001
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -68,12 +68,33 @@ def test_the_pod_meets_the_restricted_security_standard(rendered):
 
 
 @every
+def test_the_reason_of_an_exit_is_in_the_status_of_the_pod(rendered):
+    """Source: https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/."""
+    assert rendered.container["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
+@every
+def test_a_full_tmp_is_no_reason_to_evict_the_pod(rendered):
+    """The kubelet evicts a pod whose emptyDir is larger than its limit, with all sessions; a claim is just full."""
+    (tmp,) = [volume for volume in rendered.pod["volumes"] if volume["name"] == "tmp"]
+    if rendered.name in {"nothing kept", "tmp on the node"}:
+        assert tmp["emptyDir"]["sizeLimit"], "the operator wants no claims"
+        return
+    claim = tmp["ephemeral"]["volumeClaimTemplate"]["spec"]
+    assert claim["resources"]["requests"]["storage"]
+    assert claim["accessModes"] == ["ReadWriteOnce"]
+
+
+@every
 def test_one_pod_at_a_time_that_gets_the_time_to_drain(rendered, tmp_path):
     spec = rendered.the("Deployment")["spec"]
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
     labels = spec["template"]["metadata"]["labels"]
     assert labels.items() >= spec["selector"]["matchLabels"].items()
     settings = parsed(rendered, tmp_path)
+    if rendered.name == "every other value":
+        assert rendered.pod["terminationGracePeriodSeconds"] == 200, "the operator's own"
+        return
     needed = settings.shutdown.drain_seconds + settings.pool.grace_seconds + 12 + 5  # see compose.yaml
     assert needed <= rendered.pod["terminationGracePeriodSeconds"] <= math.ceil(needed) + 15
 
@@ -139,7 +160,8 @@ def test_every_reference_to_a_name_resolves(rendered):
                 ({"configMap": "ConfigMap", "secret": "Secret"}[kind], one["name"]) for kind, one in source.items()
             }
     assert {(kind, name) for kind, name in wanted - made if name not in brought} == set()
-    assert ("ConfigMap", rendered.the("ConfigMap")["metadata"]["name"]) in wanted
+    (config,) = [one for one in rendered.all_of("ConfigMap") if "config.toml" in one.get("data", ())]
+    assert ("ConfigMap", config["metadata"]["name"]) in wanted
 
 
 @every
@@ -175,9 +197,15 @@ def test_a_component_adds_to_the_one_configuration(kustomized):
     assert probes.config_text.startswith(base.config_text)
     added = {"management": {"probes": {"enabled": True, "bind": "0.0.0.0:8090"}}}
     assert probes.config == base.config | added
-    names = [one.the("ConfigMap")["metadata"]["name"] for one in (base, probes)]
-    assert names[0] != names[1], "so that the pod is made anew"
-    assert [one["metadata"]["name"] for one in probes.all_of("ConfigMap")] == names[1:], "nothing else is applied"
+    (only,) = probes.all_of("ConfigMap")
+    assert only["metadata"]["name"] == "acpbot", "nothing else is applied"
+
+
+def test_a_changed_configuration_keeps_the_pod_that_kustomize_made(kustomized):
+    base, example = kustomized["base"], kustomized["example"]
+    assert base.config != example.config
+    names = {one.the("ConfigMap")["metadata"]["name"] for one in (base, example)}
+    assert names == {"acpbot"}, "with another name it would be another pod"
 
 
 def test_the_example_has_its_own_configuration_with_the_probes_on(kustomized):
@@ -209,7 +237,7 @@ def parsed(rendered: Rendered, folder: Path) -> Settings:
 
 def configuration(rendered: Rendered) -> dict[tuple[str, str], dict[str, str]]:
     """The content of ConfigMaps and Secrets; those that the operator creates contain the token."""
-    data = {("configMap", one["metadata"]["name"]): one["data"] for one in rendered.all_of("ConfigMap")}
+    data = {("configMap", one["metadata"]["name"]): one.get("data", {}) for one in rendered.all_of("ConfigMap")}
     for one in rendered.all_of("Secret"):
         data["secret", one["metadata"]["name"]] = {
             key: base64.b64decode(value).decode() for key, value in one["data"].items()

@@ -60,9 +60,94 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- /* drain_seconds for running turns, grace_seconds for the agents (5 where unset), and 25 for a stubborn agent or a
 last message to Discord. */ -}}
 {{- define "acpbot.terminationGracePeriodSeconds" -}}
+{{- if kindIs "invalid" .Values.terminationGracePeriodSeconds -}}
 {{- $drain := dig "drain_seconds" 30 (default dict .Values.shutdown) -}}
 {{- $grace := dig "grace_seconds" 5 (default dict .Values.pool) -}}
 {{- add (ceil $drain) (ceil $grace) 25 -}}
+{{- else -}}
+{{- .Values.terminationGracePeriodSeconds -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* The startup probe. A new pod waits until the one before has ended, and then has a minute to start. */ -}}
+{{- define "acpbot.startupProbe" -}}
+{{- $probe := .Values.startupProbe -}}
+{{- if kindIs "invalid" $probe.failureThreshold -}}
+{{- $seconds := add (include "acpbot.terminationGracePeriodSeconds" . | int) 60 -}}
+{{- $probe = merge (dict "failureThreshold" (ceil (divf $seconds $probe.periodSeconds))) (omit $probe "failureThreshold") -}}
+{{- end -}}
+{{- toYaml $probe -}}
+{{- end -}}
+
+{{- /* The agents as JSON: those of the values, else one without a model. A variable of secretEnv is one of inherit_env
+too. */ -}}
+{{- define "acpbot.agents" -}}
+{{- $agents := dict -}}
+{{- range $name, $agent := .Values.agents -}}
+{{- if not (kindIs "invalid" $agent) -}}
+{{- $own := omit $agent "secretEnv" -}}
+{{- with $agent.secretEnv -}}
+{{- $own = merge (dict "inherit_env" (concat (default list $agent.inherit_env) (keys . | sortAlpha) | uniq)) $own -}}
+{{- end -}}
+{{- $_ := set $agents $name $own -}}
+{{- end -}}
+{{- end -}}
+{{- if not $agents -}}
+{{- $agents = dict "default" (dict "command" "python3" "args" (list "-m" "acpbot.demo.agent")) -}}
+{{- end -}}
+{{- toJson $agents -}}
+{{- end -}}
+
+{{- /* The variables of the container: those of extraEnv, and what the agents take from Secrets. */ -}}
+{{- define "acpbot.env" -}}
+{{- $variables := dict -}}
+{{- $owners := dict -}}
+{{- range $name, $agent := .Values.agents -}}
+{{- range $variable, $place := (default dict $agent).secretEnv -}}
+{{- $place := dict "name" $place.name "key" (default $variable $place.key) -}}
+{{- if and (hasKey $variables $variable) (ne (toJson $place) (toJson (index $variables $variable))) -}}
+{{- fail (printf "cannot set %s: the agents %s and %s take it from different Secrets, and they share the environment of one pod" $variable (index $owners $variable) $name) -}}
+{{- end -}}
+{{- $_ := set $variables $variable $place -}}
+{{- $_ := set $owners $variable $name -}}
+{{- end -}}
+{{- end -}}
+{{- $listed := list -}}
+{{- range .Values.extraEnv -}}
+{{- if hasKey $variables .name -}}
+{{- fail (printf "cannot set %s: it is in extraEnv and in secretEnv of the agent %s; leave one out" .name (index $owners .name)) -}}
+{{- end -}}
+{{- $listed = append $listed . -}}
+{{- end -}}
+{{- range $variable, $place := $variables -}}
+{{- $listed = append $listed (dict "name" $variable "valueFrom" (dict "secretKeyRef" $place)) -}}
+{{- end -}}
+{{- with $listed -}}
+{{- toYaml . -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* What acpbot can't put in force without a restart; the rest it reads again while it runs. */ -}}
+{{- define "acpbot.needsRestart" -}}
+{{- $needed := dict "chat" (ternary "discord" "local" (not (empty .Values.discord))) -}}
+{{- range $table, $keys := .Files.Get "needs-restart.json" | fromJson -}}
+{{- range $key := $keys -}}
+{{- $value := get (default dict (index $.Values $table)) $key -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- $_ := set $needed (printf "%s.%s" $table $key) $value -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $needed -}}
+{{- end -}}
+
+{{- /* The service account of the pod; nothing: the namespace's default. */ -}}
+{{- define "acpbot.serviceAccount" -}}
+{{- if .Values.serviceAccountName -}}
+{{- .Values.serviceAccountName -}}
+{{- else if .Values.serviceAccount.create -}}
+{{- include "acpbot.fullname" . -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* One value of TOML. JSON's strings and lists are TOML's too; all numbers are floats here, and acpbot does not
@@ -117,7 +202,8 @@ default_agent = {{ toRawJson . }}
 {{ with .Values.discord -}}
 {{- include "acpbot.tomlTable" (dict "path" "discord" "table" (merge (dict "bot_token_file" "discord-token") .)) -}}
 {{- end -}}
-{{- range $name := list "agents" "pool" "permissions" "management" "reactions" "markdown" "store" "log" "shutdown" -}}
+{{- include "acpbot.tomlTable" (dict "path" "agents" "table" (include "acpbot.agents" . | fromJson)) -}}
+{{- range $name := list "pool" "permissions" "management" "reactions" "markdown" "store" "log" "shutdown" -}}
 {{- with index $.Values $name -}}
 {{- include "acpbot.tomlTable" (dict "path" $name "table" .) -}}
 {{- end -}}

@@ -276,11 +276,6 @@ def folder():
     *[one for one in CHARTS if one[1] in {"off", "on, another port", "local", "two agents"}],
 )
 def test_the_configuration_passes_the_check_in_the_pod(rendered, folder):
-    if rendered.name == "two agents":
-        text = rendered.the("ConfigMap")["data"]
-        text["config.toml"] = text["config.toml"].replace(
-            "[agents.second]\n", '[agents.second]\nargs = ["-m", "acpbot.demo.agent"]\n'
-        )
     with pod(rendered, folder, ["check"]) as container:
         assert container.process.wait(LIMIT) == 0, container.log
         log = container.log

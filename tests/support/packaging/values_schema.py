@@ -1,7 +1,7 @@
 """Writes the chart's values.schema.json and needs-restart.json from acpbot's settings.
 
-Run `python -m tests.support.packaging.values_schema`. `acpbot.config.settings` alone defines what a table of config.toml
-may hold and what takes a restart; tests check that the files are current.
+Run `python -m tests.support.packaging.values_schema`. `acpbot.config.settings` alone defines what a table of
+config.toml may hold and what takes a restart; tests check that the files are current.
 """
 
 from __future__ import annotations

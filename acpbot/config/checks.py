@@ -64,10 +64,21 @@ def check_channels(discord: DiscordSettings, agents: Mapping[str, AgentSettings]
 
 def check_place(agent: AgentSettings, source: str) -> None:
     """Raise ``ConfigError`` where a key is missing without which the agent can't run in its kind of place."""
-    if agent.runtime == "container" and agent.container.image is None:
+    kind = agent.runtime
+    if kind in {"container", "kubernetes"} and getattr(agent, kind).image is None:
         table = agent_table(agent.name)
-        problem = f'[{table}] has runtime = "container" and no image; add [{table}.container] and below it for example'
+        problem = f'[{table}] has runtime = "{kind}" and no image; add [{table}.{kind}] and below it for example'
         raise config_error(source, f'{problem} image = "localhost/agent:1", which holds the agent')
+
+
+def check_places(agents: Mapping[str, AgentSettings], source: str) -> None:
+    """Raise ``ConfigError`` where an agent on this machine could read the token with which pods are made."""
+    in_pods = [name for name, agent in agents.items() if agent.runtime == "kubernetes"]
+    here = [name for name, agent in agents.items() if agent.runtime == "local"]
+    if in_pods and here:
+        problem = f'[{agent_table(here[0])}] has runtime "local": it could read the key of the cluster in which'
+        fix = f"[{agent_table(in_pods[0])}] runs; give it another runtime, or a daemon of its own"
+        raise config_error(source, f"{problem} {fix}")
 
 
 def check_schedule(
@@ -147,14 +158,15 @@ def _given(agent: AgentSettings, environ: Mapping[str, str]) -> Iterator[tuple[s
 
 
 def _texts(keys: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """Every text in these keys, with the key's name."""
+    """Every text in these keys and in the tables below, with the key's name."""
     for name, value in keys.items():
         if isinstance(value, str):
             yield name, value
-        elif isinstance(value, tuple):
-            yield from ((name, item if isinstance(item, str) else str(item)) for item in value)
         elif isinstance(value, Mapping):
-            yield from ((f"{name}.{quoted_key(key)}", item) for key, item in value.items() if isinstance(item, str))
+            yield from _texts({f"{name}.{quoted_key(key)}": item for key, item in value.items()})
+        elif isinstance(value, (tuple, list)):
+            for item in value:
+                yield from _texts({name: item if isinstance(item, (str, Mapping, list)) else str(item)})
 
 
 def check_apart(workspace: Path, file: Path, origin: str) -> None:

@@ -23,6 +23,7 @@ from acpbot.config.checks import (
     check_apart,
     check_channels,
     check_place,
+    check_places,
     check_schedule,
     check_token_stays_secret,
     warnings,
@@ -344,6 +345,7 @@ def _agents(top: dict[str, Any], reader: _Reader) -> Mapping[str, AgentSettings]
             raise config_error(reader.source, problem)
         agents[name] = AgentSettings(name=name, **fields)
         check_place(agents[name], reader.source)
+    check_places(agents, reader.source)
     if not agents:
         python = to_toml(sys.executable or "python3")
         raise config_error(

@@ -1,19 +1,18 @@
-"""``[agents.NAME.bubblewrap]`` and ``[agents.NAME.container]``: the places where an agent may run."""
+"""``[agents.NAME.bubblewrap]``, ``.container`` and ``.kubernetes``: the places where an agent may run."""
 
 from __future__ import annotations
 
 import types
+from collections.abc import Mapping  # noqa: TC003 - read at run time, through typing.get_type_hints
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
 from acpbot.config import field_types as ft
+from acpbot.config import pod_values
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-RuntimeKind = Literal["local", "bubblewrap", "container"]
+RuntimeKind = Literal["local", "bubblewrap", "container", "kubernetes"]
 
 _ONCE = {"uniqueItems": True}
 _IN_HOME = r"\A(?!/)(?!(?:.*/)?\.\.(?:/|\Z))[^\x00-\x1f\x7f:]{1,200}\Z"
@@ -42,6 +41,17 @@ Paths = Annotated[
 ]
 
 
+Image = Annotated[
+    str,
+    ft.text,
+    Meta(
+        pattern=r"\A[A-Za-z0-9][!-~]{0,399}\Z",
+        description="the name of an image",
+        examples=["localhost/agent:1"],
+    ),
+]
+
+
 class BubblewrapSettings(Struct, frozen=True, kw_only=True):
     """``[agents.NAME.bubblewrap]``: what a sandbox shows beside the workspace and the thread's own HOME.
 
@@ -65,18 +75,7 @@ class ContainerSettings(Struct, frozen=True, kw_only=True):
     """
 
     engine: Literal["podman", "docker"] | None = None
-    image: (
-        Annotated[
-            str,
-            ft.text,
-            Meta(
-                pattern=r"\A[A-Za-z0-9][!-~]{0,399}\Z",
-                description="the name of an image",
-                examples=["localhost/agent:1"],
-            ),
-        ]
-        | None
-    ) = None
+    image: Image | None = None
     shared: Shared = ()
     volumes: Annotated[
         tuple[
@@ -102,7 +101,95 @@ class ContainerSettings(Struct, frozen=True, kw_only=True):
     pull: Literal["missing", "always", "newer", "never"] = "missing"
 
 
-PLACES: Final[Mapping[str, type[BubblewrapSettings | ContainerSettings]]] = types.MappingProxyType(
-    {"bubblewrap": BubblewrapSettings, "container": ContainerSettings}
+# Source: kubernetes.io/docs/concepts/overview/working-with-objects/names, DNS Subdomain Names.
+_NAME: Final = r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?"
+
+
+def _object_name(example: str) -> Meta:
+    return Meta(pattern=rf"\A{_NAME}\Z", description="the name of an object in the cluster", examples=[example])
+
+
+class KubernetesSettings(Struct, frozen=True, kw_only=True):
+    """``[agents.NAME.kubernetes]``: the pod of each thread.
+
+    ``image`` must hold the agent, a shell and the usual programs. ``namespace``: of the pods; ``None`` takes the
+    daemon's own, or that of the context. ``context``: one of the kubeconfig; ``None`` takes the cluster that the daemon
+    runs in, else the kubeconfig's current one. ``service_account``: its name; no pod gets a token of it. ``home_size``
+    and ``storage_class`` are of the claim that holds a thread's HOME and workspace. ``secrets``: a Secret, all keys of
+    which become environment variables, or ``VARIABLE=SECRET/KEY``. ``resources``, ``node_selector``, ``runtime_class``:
+    as in the spec of a pod; what ``memory_max`` says goes before. ``pod_template`` is merged into the pod: what acpbot
+    sets itself wins. ``max_sessions``: how many pods of this agent there may be; ``None``: as ``[pool]`` allows.
+    """
+
+    image: Image | None = None
+    namespace: (
+        Annotated[
+            str,
+            ft.text,
+            Meta(
+                pattern=r"\A[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z",
+                description="the name of a namespace",
+                examples=["acpbot-agents"],
+            ),
+        ]
+        | None
+    ) = None
+    context: (
+        Annotated[
+            str,
+            ft.text,
+            Meta(pattern=r"\A[^\x00-\x1f\x7f]{1,300}\Z", description="a context of the kubeconfig", examples=["test"]),
+        ]
+        | None
+    ) = None
+    service_account: Annotated[str, ft.text, _object_name("agents")] | None = None
+    home_size: Annotated[
+        str,
+        ft.text,
+        Meta(pattern=rf"\A(?=.*[1-9]){pod_values.QUANTITY}\Z", description="an amount of storage", examples=["10Gi"]),
+    ] = "10Gi"
+    storage_class: Annotated[str, ft.text, _object_name("fast")] | None = None
+    secrets: Annotated[
+        tuple[
+            Annotated[
+                str,
+                ft.text,
+                Meta(
+                    pattern=rf"\A(?:{_NAME}|[A-Za-z_][A-Za-z0-9_]{{0,127}}={_NAME}/[A-Za-z0-9._-]{{1,253}})\Z",
+                    description="the name of a Secret, or VARIABLE=SECRET/KEY",
+                    examples=["agent-keys"],
+                ),
+            ],
+            ...,
+        ],
+        Meta(description="a list of Secrets", extra_json_schema=_ONCE),
+    ] = ()
+    resources: Annotated[
+        Mapping[str, Mapping[str, str]],
+        pod_values.resources,
+        Meta(
+            description="a table with requests and limits, each a table of amounts",
+            examples=[{"requests": {"cpu": "500m"}}],
+        ),
+    ] = types.MappingProxyType({})
+    node_selector: Annotated[
+        Mapping[str, str],
+        pod_values.labels,
+        Meta(description="a table of labels of nodes", examples=[{"kubernetes.io/arch": "amd64"}]),
+    ] = types.MappingProxyType({})
+    runtime_class: Annotated[str, ft.text, _object_name("gvisor")] | None = None
+    pod_template: Annotated[
+        Mapping[str, Any],
+        pod_values.pod_template,
+        Meta(
+            description="a table with metadata and spec of a pod",
+            examples=[{"spec": {"priorityClassName": "agents"}}],
+        ),
+    ] = types.MappingProxyType({})
+    max_sessions: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+
+
+PLACES: Final[Mapping[str, type[BubblewrapSettings | ContainerSettings | KubernetesSettings]]] = types.MappingProxyType(
+    {"bubblewrap": BubblewrapSettings, "container": ContainerSettings, "kubernetes": KubernetesSettings}
 )
 """The tables of an agent's places, by the kind of runtime that reads each."""

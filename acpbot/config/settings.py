@@ -17,7 +17,7 @@ from msgspec import Meta, Struct, field, structs
 
 from acpbot.config import field_types as ft
 from acpbot.config.mcp_servers import McpServer, mcp_server
-from acpbot.config.runtime_settings import BubblewrapSettings, ContainerSettings, RuntimeKind
+from acpbot.config.runtime_settings import BubblewrapSettings, ContainerSettings, KubernetesSettings, RuntimeKind
 from acpbot.config.schedules import ScheduleSettings  # noqa: TC001 - msgspec resolves the annotation when it runs
 
 _ONCE = {"uniqueItems": True}
@@ -208,6 +208,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     runtime: RuntimeKind = "local"
     bubblewrap: BubblewrapSettings = field(default_factory=BubblewrapSettings)
     container: ContainerSettings = field(default_factory=ContainerSettings)
+    kubernetes: KubernetesSettings = field(default_factory=KubernetesSettings)
 
 
 class PoolSettings(Struct, frozen=True, kw_only=True):
@@ -402,6 +403,7 @@ TABLES: Mapping[str, type[Struct]] = {
     "agent": AgentSettings,
     "agent.bubblewrap": BubblewrapSettings,
     "agent.container": ContainerSettings,
+    "agent.kubernetes": KubernetesSettings,
     "pool": PoolSettings,
     "permissions": PermissionSettings,
     "management": ManagementSettings,

@@ -21,6 +21,9 @@ UNSET = {
     "discord": {"bot_token", "bot_token_file", "allowed_users", "api_base", "gateway_url"},
     "agent": {"command", "args", "working_dir", "auth_method", "mode", "model", "memory_max", "pids_max"},
     "agent.container": {"engine", "image", "cpus"},
+    "agent.kubernetes": {
+        *("image", "namespace", "context", "service_account", "storage_class", "runtime_class", "max_sessions"),
+    },
     "agents.claude": {"command", "mode"},
     "discord.channels.ID": {"agent", "working_dir", "mode", "allowed_users", "allowed_role_ids"},
     "pool": {"session_ttl_hours"},

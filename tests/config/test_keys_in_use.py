@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.fakes.discord.people import Author
     from tests.fakes.discord.state import Channel, User
 
-ELSEWHERE = {"agent", "agent.bubblewrap", "agent.container", "pool", "permissions", "store"}
+ELSEWHERE = {"agent", "agent.bubblewrap", "agent.container", "agent.kubernetes", "pool", "permissions", "store"}
 # Read while the configuration is loaded: test_config.py and test_paths.py show their effects. default_agent is a field
 # of no table: the test below shows its effect.
 LOADER_ONLY = {("discord", "bot_token_file"), ("management", "socket"), ("", "default_agent")}

@@ -37,9 +37,10 @@ def test_each_agent_has_its_own_place():
     assert settings.warnings == ()
 
 
-def test_a_container_needs_an_image():
-    assert problem(AGENT + 'runtime = "container"\n') == (
-        '[agent] has runtime = "container" and no image; add [agent.container] and below it for example'
+@pytest.mark.parametrize("kind", ["container", "kubernetes"])
+def test_a_container_needs_an_image(kind):
+    assert problem(AGENT + f'runtime = "{kind}"\n') == (
+        f'[agent] has runtime = "{kind}" and no image; add [agent.{kind}] and below it for example'
         ' image = "localhost/agent:1", which holds the agent'
     )
 
@@ -47,7 +48,7 @@ def test_a_container_needs_an_image():
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ('runtime = "kubernetes"\n', '[agent] runtime must be "local", "bubblewrap" or "container"'),
+        ('runtime = "pod"\n', '[agent] runtime must be "local", "bubblewrap", "container" or "kubernetes"'),
         ('[agent.bubblewrap]\nshared = ["/etc/passwd"]\n', "[agent.bubblewrap] shared"),
         ('[agent.bubblewrap]\nshared = ["a/../../b"]\n', "[agent.bubblewrap] shared"),
         ('[agent.bubblewrap]\nwritable = ["data"]\n', "[agent.bubblewrap] writable"),
@@ -69,6 +70,56 @@ def test_a_table_of_a_place_where_the_agent_does_not_run_has_no_effect():
         '[agent.bubblewrap] has no effect: runtime is "local" in [agent]',
         '[agent.container] has no effect: runtime is "local" in [agent]',
     )
+
+
+POD = 'runtime = "kubernetes"\n[agent.kubernetes]\nimage = "registry.example/agent:1"\n'
+
+
+def test_a_pod_is_described_as_kubernetes_does():
+    settings = parse(
+        AGENT
+        + POD
+        + 'secrets = ["keys", "API_KEY=anthropic/api-key"]\nhome_size = "5Gi"\nmax_sessions = 3\n'
+        + 'resources = { requests = { cpu = 0.5, memory = "1Gi" }, limits = { "nvidia.com/gpu" = 1 } }\n'
+        + 'node_selector = { "kubernetes.io/arch" = "${NAME}" }\n'
+        + "[[agent.kubernetes.pod_template.spec.tolerations]]\n"
+        + 'key = "agents"\noperator = "Exists"\ntolerationSeconds = 60\n'
+    )
+    place = settings.agents["default"].kubernetes
+    assert place.resources == {"requests": {"cpu": "0.5", "memory": "1Gi"}, "limits": {"nvidia.com/gpu": "1"}}
+    assert place.pod_template == {
+        "spec": {"tolerations": [{"key": "agents", "operator": "Exists", "tolerationSeconds": 60}]}
+    }
+    assert (place.secrets, place.node_selector) == (("keys", "API_KEY=anthropic/api-key"), {"kubernetes.io/arch": "x"})
+    assert settings.warnings == ()
+
+
+def test_an_agent_of_this_machine_beside_one_in_pods_is_refused():
+    assert problem(AGENT + POD + '[agents.here]\ncommand = "a"\n') == (
+        '[agents.here] has runtime "local": it could read the key of the cluster in which [agent] runs;'
+        " give it another runtime, or a daemon of its own"
+    )
+    parse(AGENT + POD + '[agents.boxed]\ncommand = "a"\nruntime = "bubblewrap"\n')
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ('secrets = ["API_KEY=x"]', "secrets must be a list of Secrets"),
+        ('home_size = "0"', 'home_size must be an amount of storage, not "0"; write for example home_size = "10Gi"'),
+        ('namespace = "A"', "namespace must be the name of a namespace"),
+        ("resources = { cpu = 1 }", "resources must be a table with requests and limits"),
+        ('resources = { limits = { cpu = "many" } }', "resources must be a table with requests and limits"),
+        ("pod_template = { containers = [] }", "pod_template must be a table with metadata and spec of a pod"),
+        ("pod_template = { spec = { a = inf } }", "pod_template must be a table with metadata and spec of a pod"),
+        ("pod_template = { spec = { a = 2026-01-01 } }", "pod_template must be a table with metadata and spec"),
+        ('node_selector = { zone = "a b" }', "node_selector must be a table of labels of nodes"),
+        (f'pod_template = {{ spec = {{ a = [{{ b = "{TOKEN}" }}] }} }}', "the bot token"),
+    ],
+)
+def test_a_mistake_in_the_table_of_a_pod_is_named(line, wanted):
+    discord = f'[discord]\nbot_token = "{TOKEN}"\nallow_all_users = true\n'
+    assert wanted in problem(discord + AGENT + POD + line + "\n")
 
 
 @pytest.mark.parametrize("key", ["image", "network"])

@@ -257,7 +257,10 @@ def test_an_error_names_the_file():
         ),
         ('default_agent = "x"\n', 'default_agent must be "default", not "x"; write default_agent = "default"'),
         ('default_agnet = "x"\n', "there is no key default_agnet above the first [table]; did you mean default_agent?"),
-        ("max_sessions = 3\n", "there is no key max_sessions above the first [table]; it belongs in [pool]"),
+        (
+            "max_sessions = 3\n",
+            "there is no key max_sessions above the first [table]; it belongs in [agent.kubernetes] or [pool]",
+        ),
         ("zzz = 3\n", "there is no key zzz above the first [table]; the only one is default_agent"),
     ],
 )

@@ -150,6 +150,69 @@ HELMED: Final[dict[str, dict[str, Any]]] = {
         **PROBED,
     },
     "every other value": EVERY_OTHER,
+    "pods": {
+        "existingSecret": "token",
+        "agents": {
+            "claude": {
+                "command": "claude-agent-acp",
+                "runtime": "kubernetes",
+                "memory_max": "2G",
+                "secretEnv": {"ANTHROPIC_API_KEY": {"name": "agent-keys", "key": "anthropic"}},
+                "kubernetes": {
+                    "image": "registry.example/claude:1",
+                    "secrets": ["proxy"],
+                    "resources": {"requests": {"cpu": "500m"}},
+                    "node_selector": {"pool": "agents"},
+                    "pod_template": {"spec": {"tolerations": [{"key": "agents", "operator": "Exists"}]}},
+                },
+            }
+        },
+        "default_agent": "claude",
+        "networkPolicy": {"enabled": True},
+    },
+    "pods in two namespaces": {
+        "existingSecret": "token",
+        "serviceAccountName": "mine",
+        "agents": {
+            "codex": {"command": "codex-acp", "runtime": "kubernetes", "kubernetes": {"image": "codex:1"}},
+            "tools": {
+                "command": "tools",
+                "runtime": "kubernetes",
+                "kubernetes": {"image": "tools:1", "namespace": "tools"},
+            },
+            "boxed": {"command": "python3", "args": DEMO, "runtime": "bubblewrap"},
+        },
+        "default_agent": "codex",
+        "agentPods": {
+            "namespace": "bots-work",
+            "networkPolicy": {
+                "deniedCIDRs": ["10.0.0.0/8", "fd00::/8"],
+                "extraEgress": [{"ports": [{"protocol": "TCP", "port": 22}]}],
+            },
+            "resourceQuota": {"hard": {"pods": "5", "limits.memory": "16Gi"}},
+        },
+    },
+    "pods elsewhere": {
+        "existingSecret": "token",
+        "agents": {
+            "codex": {
+                "command": "codex-acp",
+                "runtime": "kubernetes",
+                "kubernetes": {"image": "codex:1", "context": "other"},
+            }
+        },
+        "default_agent": "codex",
+    },
+    "pods with nothing around": {
+        "existingSecret": "token",
+        "agents": {"codex": {"command": "codex-acp", "runtime": "kubernetes", "kubernetes": {"image": "codex:1"}}},
+        "default_agent": "codex",
+        "agentPods": {
+            "createNamespace": False,
+            "networkPolicy": {"enabled": False},
+            "resourceQuota": {"enabled": False},
+        },
+    },
 }
 WRONG: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "a port too high": ({"management": {"probes": {"bind": "0.0.0.0:65536"}}}, "/management/probes/bind"),
@@ -203,6 +266,37 @@ WRONG: Final[dict[str, tuple[dict[str, Any], str]]] = {
         "missing property 'name'",
     ),
     "a policy of DNS that is none": ({"dnsPolicy": "Fast"}, "/dnsPolicy"),
+    "an agent beside the token": (
+        {
+            "agents": {
+                "claude": {"command": "c", "runtime": "kubernetes", "kubernetes": {"image": "c:1"}},
+                "helper": {"command": "h"},
+            },
+        },
+        "cannot run the agent helper with the runtime local: it could read the API token",
+    ),
+    "pods beside the daemon": (
+        {
+            "agents": {
+                "claude": {
+                    "command": "c",
+                    "runtime": "kubernetes",
+                    "kubernetes": {"image": "c:1", "namespace": "bots"},
+                }
+            },
+        },
+        "cannot run the agent claude in the namespace bots: it is that of acpbot",
+    ),
+    "a namespace with a dot": ({"agentPods": {"namespace": "a.b"}}, "/agentPods/namespace"),
+    "an address without a length": (
+        {"agentPods": {"networkPolicy": {"deniedCIDRs": ["10.0.0.1"]}}},
+        "/agentPods/networkPolicy/deniedCIDRs/0",
+    ),
+    "an amount that is a number": ({"agentPods": {"resourceQuota": {"hard": {"pods": 5}}}}, "/agentPods/resourceQuota"),
+    "an unknown key of a pod": (
+        {"agents": {"a": {"command": "c", "kubernetes": {"replicas": 2}}}},
+        "'replicas' not allowed",
+    ),
     "half a digest": ({"image": {"digest": "sha256:abc"}}, "/image/digest"),
     "no token": ({"existingSecret": ""}, "cannot find the bot token: set existingSecret"),
     "two tokens": ({"botToken": TOKEN}, "cannot choose the token"),

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from acpbot.config import pod_values
 from acpbot.config.field_types import FieldType, agent_options, bind, discord_id, keys_of, size, variables
 from acpbot.config.mcp_servers import McpServer, header_fields, mcp_server
 from acpbot.config.schedules import ScheduleSettings
@@ -33,6 +34,7 @@ SWITCH: Final = {"type": "boolean"}
 COUNT: Final = {"type": "integer", "minimum": 0}
 FROM_ONE: Final = {"type": "integer", "minimum": 1}
 QUANTITY: Final = {"type": "string", "pattern": "^[0-9]+([.][0-9]+)?([KMGTPE]i?|k|m)?$"}
+CIDR: Final = {"type": "string", "pattern": "^[0-9A-Fa-f:.]+/[0-9]{1,3}$"}
 OBJECT: Final = {"type": "object"}
 OBJECTS: Final = {"type": "array", "items": OBJECT}
 TEXTS: Final = {"type": "object", "additionalProperties": TEXT}
@@ -82,7 +84,9 @@ def of_field(field: FieldType) -> Schema:
         return {"type": "array", "uniqueItems": True, "items": DISCORD_ID} if ids else {"type": "array", "items": TEXT}
     if field.prepare is agent_options:
         return {"type": "object", "additionalProperties": {"type": ["string", "boolean"]}}
-    return TEXTS if field.prepare in {variables, header_fields} else NAME
+    if field.prepare in {pod_values.resources, pod_values.pod_template}:
+        return OBJECT
+    return TEXTS if field.prepare in {variables, header_fields, pod_values.labels} else NAME
 
 
 def of_table(name: str, cls: type[Struct]) -> Schema:
@@ -172,6 +176,18 @@ def schema() -> Schema:
                 "enabled": SWITCH,
                 "interval": {"type": "string", "pattern": "^([0-9]+(ms|s|m|h))+$"},
                 "labels": TEXTS,
+            }
+        ),
+        "agentPods": closed(
+            {
+                "namespace": {"type": "string", "pattern": "^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$"},
+                "createNamespace": SWITCH,
+                "networkPolicy": closed(
+                    {"enabled": SWITCH, "deniedCIDRs": {"type": "array", "items": CIDR}, "extraEgress": OBJECTS}
+                ),
+                "resourceQuota": closed(
+                    {"enabled": SWITCH, "hard": {"type": "object", "additionalProperties": QUANTITY}}
+                ),
             }
         ),
         "networkPolicy": closed({"enabled": SWITCH, "extraEgress": OBJECTS}),

@@ -80,14 +80,31 @@ last message to Discord. */ -}}
 {{- end -}}
 
 {{- /* The agents as JSON: those of the values, else one without a model. A variable of secretEnv is one of inherit_env
-too. */ -}}
+too; for an agent in pods, the pods get it. */ -}}
 {{- define "acpbot.agents" -}}
 {{- $agents := dict -}}
 {{- range $name, $agent := .Values.agents -}}
 {{- if not (kindIs "invalid" $agent) -}}
 {{- $own := omit $agent "secretEnv" -}}
-{{- with $agent.secretEnv -}}
-{{- $own = merge (dict "inherit_env" (concat (default list $agent.inherit_env) (keys . | sortAlpha) | uniq)) $own -}}
+{{- $secretEnv := default dict $agent.secretEnv -}}
+{{- if eq (default "local" $agent.runtime) "kubernetes" -}}
+{{- $pods := default dict $agent.kubernetes -}}
+{{- if not $pods.context -}}
+{{- $pods = merge (dict "namespace" (default (include "acpbot.agentNamespace" $) $pods.namespace)) $pods -}}
+{{- if eq $pods.namespace $.Release.Namespace -}}
+{{- fail (printf "cannot run the agent %s in the namespace %s: it is that of acpbot, whose Secrets and pod its rights would cover; set agents.%s.kubernetes.namespace to another" $name $pods.namespace $name) -}}
+{{- end -}}
+{{- end -}}
+{{- with $secretEnv -}}
+{{- $secrets := default list $pods.secrets -}}
+{{- range $variable, $place := . -}}
+{{- $secrets = append $secrets (printf "%s=%s/%s" $variable $place.name (default $variable $place.key)) -}}
+{{- end -}}
+{{- $pods = merge (dict "secrets" $secrets) $pods -}}
+{{- end -}}
+{{- $own = merge (dict "kubernetes" $pods) $own -}}
+{{- else if $secretEnv -}}
+{{- $own = merge (dict "inherit_env" (concat (default list $agent.inherit_env) (keys $secretEnv | sortAlpha) | uniq)) $own -}}
 {{- end -}}
 {{- $_ := set $agents $name $own -}}
 {{- end -}}
@@ -95,7 +112,37 @@ too. */ -}}
 {{- if not $agents -}}
 {{- $agents = dict "default" (dict "command" "python3" "args" (list "-m" "acpbot.demo.agent")) -}}
 {{- end -}}
+{{- range $name, $agent := $agents -}}
+{{- range $other, $in := $agents -}}
+{{- if and (eq (default "local" $agent.runtime) "local") (eq (default "local" $in.runtime) "kubernetes") -}}
+{{- fail (printf "cannot run the agent %s with the runtime local: it could read the API token with which the pods of %s are made; give it another runtime, or a release of its own" $name $other) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- toJson $agents -}}
+{{- end -}}
+
+{{- /* The namespace of agents' pods that the chart makes. */ -}}
+{{- define "acpbot.agentNamespace" -}}
+{{- default (printf "%s-agents" (include "acpbot.fullname" . | trunc 56 | trimSuffix "-")) .Values.agentPods.namespace -}}
+{{- end -}}
+
+{{- /* The namespaces of this cluster in which agents run, as JSON: {"names": [...]}. */ -}}
+{{- define "acpbot.agentNamespaces" -}}
+{{- $names := list -}}
+{{- range include "acpbot.agents" . | fromJson -}}
+{{- if and (eq (default "local" .runtime) "kubernetes") (not .kubernetes.context) -}}
+{{- $names = append $names .kubernetes.namespace -}}
+{{- end -}}
+{{- end -}}
+{{- dict "names" ($names | uniq | sortAlpha) | toJson -}}
+{{- end -}}
+
+{{- /* "true" where acpbot makes pods in this cluster, and needs a token of its API; else nothing. */ -}}
+{{- define "acpbot.makesPods" -}}
+{{- with (include "acpbot.agentNamespaces" . | fromJson).names -}}
+true
+{{- end -}}
 {{- end -}}
 
 {{- /* The variables of the container: those of extraEnv, and what the agents take from Secrets. */ -}}
@@ -103,7 +150,8 @@ too. */ -}}
 {{- $variables := dict -}}
 {{- $owners := dict -}}
 {{- range $name, $agent := .Values.agents -}}
-{{- range $variable, $place := (default dict $agent).secretEnv -}}
+{{- $agent := default dict $agent -}}
+{{- range $variable, $place := ternary dict $agent.secretEnv (eq (default "local" $agent.runtime) "kubernetes") -}}
 {{- $place := dict "name" $place.name "key" (default $variable $place.key) -}}
 {{- if and (hasKey $variables $variable) (ne (toJson $place) (toJson (index $variables $variable))) -}}
 {{- fail (printf "cannot set %s: the agents %s and %s take it from different Secrets, and they share the environment of one pod" $variable (index $owners $variable) $name) -}}
@@ -141,11 +189,18 @@ too. */ -}}
 {{- toJson $needed -}}
 {{- end -}}
 
+{{- /* "true" where the chart makes a service account; an account that may make pods is never the namespace's default. */ -}}
+{{- define "acpbot.makesServiceAccount" -}}
+{{- if and (or .Values.serviceAccount.create (include "acpbot.makesPods" .)) (not .Values.serviceAccountName) -}}
+true
+{{- end -}}
+{{- end -}}
+
 {{- /* The service account of the pod; nothing: the namespace's default. */ -}}
 {{- define "acpbot.serviceAccount" -}}
 {{- if .Values.serviceAccountName -}}
 {{- .Values.serviceAccountName -}}
-{{- else if .Values.serviceAccount.create -}}
+{{- else if include "acpbot.makesServiceAccount" . -}}
 {{- include "acpbot.fullname" . -}}
 {{- end -}}
 {{- end -}}
@@ -158,6 +213,7 @@ accept 10.0 as a whole number. */ -}}
 {{- else if kindIs "map" . -}}
 {{- $pairs := list -}}
 {{- range $key, $item := . -}}
+{{- if kindIs "invalid" $item -}}{{- continue -}}{{- end -}}
 {{- $pairs = append $pairs (printf "%s = %s" (include "acpbot.tomlKey" $key) (include "acpbot.tomlValue" $item)) -}}
 {{- end -}}
 { {{ join ", " $pairs }} }

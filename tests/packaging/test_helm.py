@@ -219,6 +219,68 @@ def test_a_new_pod_has_time_to_wait_for_the_end_of_the_one_before(helmed):
     assert helmed["every other value"].probes["startupProbe"]["failureThreshold"] == 7, "the operator's own"
 
 
+def test_agents_in_pods_have_a_namespace_of_their_own(helmed):
+    pods = helmed["pods"]
+    assert pods.config["agents"]["claude"] == {
+        "command": "claude-agent-acp",
+        "runtime": "kubernetes",
+        "memory_max": "2G",
+        "kubernetes": {
+            "image": "registry.example/claude:1",
+            "namespace": "acpbot-agents",
+            "secrets": ["proxy", "ANTHROPIC_API_KEY=agent-keys/anthropic"],
+            "resources": {"requests": {"cpu": "500m"}},
+            "node_selector": {"pool": "agents"},
+            "pod_template": {"spec": {"tolerations": [{"key": "agents", "operator": "Exists"}]}},
+        },
+    }
+    assert "env" not in pods.container, "the pods get the keys, and acpbot does not"
+    namespace = pods.the("Namespace")["metadata"]
+    assert namespace["name"] == "acpbot-agents"
+    assert namespace["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert namespace["annotations"] == {"helm.sh/resource-policy": "keep"}, "the claims of the threads are in it"
+    assert pods.the("ResourceQuota")["spec"]["hard"] == {"pods": "50", "persistentvolumeclaims": "1000"}
+    assert pods.the("ServiceAccount")["metadata"]["name"] == pods.pod["serviceAccountName"] == "acpbot"
+    assert "kubectl --namespace acpbot-agents get pods" in pods.notes
+
+
+def test_each_namespace_of_agents_gets_the_same(helmed):
+    two = helmed["pods in two namespaces"]
+    for kind in ("Role", "RoleBinding", "NetworkPolicy", "ResourceQuota"):
+        assert [one["metadata"]["namespace"] for one in two.all_of(kind)] == ["bots-work", "tools"], kind
+    assert two.the("Namespace")["metadata"]["name"] == "bots-work", "the other one is the operator's"
+    assert not two.all_of("ServiceAccount")
+    assert two.pod["serviceAccountName"] == "mine"
+    assert {one["kubernetes"]["namespace"] for one in _in_pods(two)} == {
+        "bots-work",
+        "tools",
+    }
+    quota = two.all_of("ResourceQuota")[0]["spec"]["hard"]
+    assert quota == {"pods": "5", "persistentvolumeclaims": "1000", "limits.memory": "16Gi"}
+    https = two.all_of("NetworkPolicy")[0]["spec"]["egress"][1]
+    assert https["to"] == [
+        {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"]}},
+        {"ipBlock": {"cidr": "::/0", "except": ["fd00::/8"]}},
+    ]
+
+
+def _in_pods(rendered):
+    return [agent for agent in rendered.config["agents"].values() if agent.get("runtime") == "kubernetes"]
+
+
+def test_pods_in_another_cluster_need_nothing_here(helmed):
+    elsewhere = helmed["pods elsewhere"]
+    assert {one["kind"] for one in elsewhere.objects} == {"ConfigMap", "Deployment", "PersistentVolumeClaim"}
+    assert "namespace" not in elsewhere.config["agents"]["codex"]["kubernetes"]
+    assert elsewhere.pod["automountServiceAccountToken"] is False
+
+
+def test_policy_quota_and_namespace_can_be_the_operators_own(helmed):
+    bare = helmed["pods with nothing around"]
+    assert not {"Namespace", "NetworkPolicy", "ResourceQuota"} & {one["kind"] for one in bare.objects}
+    assert bare.the("Role")["metadata"]["namespace"] == "acpbot-agents"
+
+
 def test_the_notes_say_how_to_operate_it(helmed):
     command = "kubectl --namespace bots exec --stdin --tty deployment/acpbot -- acpctl"
     for name in ("off", "on", "local"):

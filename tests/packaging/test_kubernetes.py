@@ -25,6 +25,9 @@ KUSTOMIZATIONS = [("kustomize", name) for name in (*KUSTOMIZED, "example")]
 CHARTS = [("helm", name) for name in HELMED]
 KUBERNETES = ("1.25", "1.37")  # the oldest that the chart supports, and the newest that the schemas include
 
+# The renderings whose agents get pods of their own in this cluster: only there acpbot has a token of the API.
+IN_PODS = {"pods", "pods in two namespaces", "pods with nothing around"}
+
 needs_namespaces = pytest.mark.skipif(obstacle() is not None, reason=f"no container can be had: {obstacle()}")
 
 
@@ -62,7 +65,7 @@ def test_the_pod_meets_the_restricted_security_standard(rendered):
         "readOnlyRootFilesystem": True,
     }
     # Beyond the standard.
-    assert pod["automountServiceAccountToken"] is False
+    assert pod["automountServiceAccountToken"] is (rendered.name in IN_PODS)
     assert container["resources"]["limits"]["memory"]
     assert not any("hostPort" in port for port in container.get("ports", ()))
 
@@ -168,22 +171,57 @@ def test_every_reference_to_a_name_resolves(rendered):
 def test_the_network_policy_allows_dns_and_https_out_and_probes_in(rendered):
     for policy in rendered.all_of("NetworkPolicy"):
         spec = policy["spec"]
+        if policy["metadata"].get("namespace") != rendered.the("Deployment")["metadata"].get("namespace"):
+            continue  # that of the agents' pods
         assert sorted(spec["policyTypes"]) == ["Egress", "Ingress"]
         labels = rendered.the("Deployment")["spec"]["template"]["metadata"]["labels"]
         assert labels.items() >= spec["podSelector"]["matchLabels"].items()
         let_out = {(port["protocol"], port["port"]) for rule in spec["egress"] for port in rule["ports"]}
-        assert let_out - {("TCP", 22)} == {("UDP", 53), ("TCP", 53), ("TCP", 443)}
+        api = {("TCP", 6443)} if rendered.name in IN_PODS else set()
+        assert let_out - {("TCP", 22)} == {("UDP", 53), ("TCP", 53), ("TCP", 443)} | api
         names = {port["name"] for port in rendered.container.get("ports", ())}
         let_in = {port["port"] for rule in spec["ingress"] for port in rule["ports"]}
         assert let_in & names == names, "the kubelet"
         assert let_in <= {"probes"}, "and nobody else; in a pod without such a port it means none"
 
 
+@every
+def test_the_pods_of_agents_get_what_they_need_and_acpbot_the_least_rights(rendered):
+    own = rendered.the("Deployment")["metadata"].get("namespace", "bots")
+    namespaces = {one["metadata"]["namespace"] for one in rendered.all_of("Role")}
+    assert bool(namespaces) == (rendered.name in IN_PODS)
+    assert own not in namespaces, "acpbot could run commands in its own pod, and mount its own Secrets"
+    assert not rendered.all_of("ClusterRole")
+    assert not rendered.all_of("ClusterRoleBinding")
+    for role in rendered.all_of("Role"):
+        allowed = {
+            (resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]
+        }
+        assert {tuple(rule["apiGroups"]) for rule in role["rules"]} == {("",)}
+        assert allowed == {
+            *(("pods", verb) for verb in ("create", "get", "list", "watch", "delete")),
+            *((f"pods/{way}", verb) for way in ("exec", "attach") for verb in ("create", "get")),
+            *(("persistentvolumeclaims", verb) for verb in ("create", "get", "list", "delete")),
+            *(("events", verb) for verb in ("list", "watch")),
+        }
+    for binding in rendered.all_of("RoleBinding"):
+        assert binding["subjects"] == [
+            {"kind": "ServiceAccount", "name": rendered.pod["serviceAccountName"], "namespace": own}
+        ]
+        assert binding["roleRef"]["name"] == rendered.all_of("Role")[0]["metadata"]["name"]
+    for policy in rendered.all_of("NetworkPolicy"):
+        if policy["metadata"].get("namespace") in namespaces:
+            spec = policy["spec"]
+            assert (spec["podSelector"], spec["ingress"], spec["policyTypes"]) == ({}, [], ["Ingress", "Egress"])
+            ports = {(port["protocol"], port["port"]) for rule in spec["egress"] for port in rule["ports"]}
+            assert ports - {("TCP", 22)} == {("UDP", 53), ("TCP", 53), ("TCP", 443)}
+
+
 def test_only_some_renderings_have_a_network_policy(kustomized, helmed):
     with_policy = {one.name for one in (*kustomized.values(), *helmed.values()) if one.all_of("NetworkPolicy")}
     assert with_policy == {
         *("network-policy", "both", "both, the other way round", "example"),
-        *("on, another port", "a policy without probes"),
+        *("on, another port", "a policy without probes", "pods", "pods in two namespaces"),
     }
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.fakes.kubernetes.clock import Clock, stamp
-from tests.fakes.kubernetes.quantities import quantity
 from tests.fakes.kubernetes.processes import CannotStart, Program, Setup, pids_in, resident, run_beside
+from tests.fakes.kubernetes.quantities import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable

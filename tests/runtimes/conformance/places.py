@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import subprocess
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,9 +30,10 @@ class Place:
     """A kind of place. ``name`` is what the tests are called after, ``kind`` what the settings say.
 
     ``environ``: variables of the daemon that its engine needs. ``python``: Python's path in the place. ``engine``: the
-    program of its engine, or its fixture, ``None`` where it needs none. ``proofs``: who may prove a kill. ``ends_with_daemon``: an
-    agent whose daemon is killed ends without another daemon, whatever it ignores. ``tells_eof``: nothing between acpbot
-    and an agent keeps its stdout open where it has closed it. ``odd_folder``: a name that a workspace may have.
+    fixture of its engine, and the program, ``None`` where it needs none. ``proofs``: who may prove a kill.
+    ``ends_with_daemon``: an agent whose daemon is killed ends without another daemon, whatever it ignores.
+    ``tells_eof``: nothing between acpbot and an agent keeps its stdout open where it has closed it. ``odd_folder``: a
+    name that a workspace may have.
     """
 
     name: str
@@ -108,13 +107,3 @@ KUBERNETES: Final = Place(
     proofs=frozenset({"engine"}),
 )
 PLACES: Final = {place.name: place for place in (LOCAL, BUBBLEWRAP, PODMAN, DOCKER, KUBERNETES)}
-
-
-def bubblewrap_lacks() -> str | None:
-    """Return why bubblewrap can't make a sandbox on this machine, ``None`` where it can."""
-    program = shutil.which("bwrap")
-    if program is None:
-        return "bubblewrap is not installed"
-    words = [program, "--ro-bind", "/", "/", "--unshare-pid", "--proc", "/proc", "--dev", "/dev", "true"]
-    found = subprocess.run(words, capture_output=True, text=True, check=False)
-    return None if found.returncode == 0 else f"bubblewrap can't make a sandbox here: {found.stderr.strip()}"

@@ -60,6 +60,14 @@ class StartError(AcpbotError):
     """The daemon could not start for a reason that is not in its configuration."""
 
 
+class InUse(StartError):
+    """Another process uses a file of ours. ``elsewhere``: it runs under another host name, as another pod does."""
+
+    def __init__(self, message: str, *, elsewhere: bool) -> None:
+        super().__init__(message)
+        self.elsewhere = elsewhere
+
+
 class StoreError(AcpbotError):
     """The database can't be read now."""
 

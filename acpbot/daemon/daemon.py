@@ -18,11 +18,13 @@ from acpbot.chat.operator import OperatorActions
 from acpbot.chat.platform import ChatFacts
 from acpbot.config import describe, security
 from acpbot.daemon import descriptors, health
+from acpbot.daemon.config_watch import ConfigWatch
 from acpbot.daemon.drain import Drain
 from acpbot.daemon.loop_metrics import LoopLag, rss_bytes
 from acpbot.daemon.reload import Reload, Reloaded
 from acpbot.daemon.schedule import Scheduler
 from acpbot.daemon.stop_signals import StopSignals
+from acpbot.daemon.store_start import open_store
 from acpbot.daemon.systemd import ServiceManager, SystemdWatchdog, watchdog_interval
 from acpbot.errors import AcpbotError, Conflict, StartError, internal_error
 from acpbot.logs import get_logger
@@ -57,6 +59,7 @@ _DEFAULT_THREADS: Final = 8  # for what libraries do in threads: name lookups (g
 SECURITY_SECONDS: Final = 10.0
 SECURITY_WAIT_SECONDS: Final = 1.0  # a file system that hangs does not keep the daemon from its start
 SOCKET_SECONDS: Final = 1.0
+CONFIG_SECONDS: Final = 5.0
 _STDIN: Final = 0
 LOCAL: Final = ChatFacts(platform="local", connected=True)
 
@@ -180,7 +183,7 @@ class Daemon:
         descriptors.warn_if_few(settings.pool.max_sessions)
         listening, bound = await self._listen(stack)
         address = None if bound is None else str(bound.path)
-        store = self._store = await in_thread("store", Store.open, settings.store.path)
+        store = self._store = await open_store(settings, self._stop)
         stack.push_async_callback(in_thread, "store", store.close)
         audit = self._audit = Audit(store)
         stack.callback(audit.flush, everything=True)
@@ -287,6 +290,9 @@ class Daemon:
         self._start_task("sample", partial(_every, SAMPLE_SECONDS, pool.sample))
         self._start_task("leftovers", partial(_every, LEFTOVER_SECONDS, partial(self._look_for_leftovers, pool)))
         self._start_task("reload", self._reload.run)
+        if self._settings.source is not None:
+            watch = ConfigWatch(self._settings.source, self.reload)
+            self._start_task("config", partial(_every, CONFIG_SECONDS, watch.look))
         if self._socket_watch is not None:
             self._start_task("socket", partial(_every, SOCKET_SECONDS, self._socket_watch.look))
         seconds = watchdog_interval(self._environ)

@@ -35,7 +35,7 @@ from acpbot.sessions.turn import PermissionNote, PermissionRequest, Turn, TurnEn
 from acpbot.sessions.turn_facts import facts_of, is_at_once, prompt_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from acpbot.acp.agent import Agent
     from acpbot.acp.connection import Item
@@ -256,8 +256,7 @@ class TurnRunner:
         except Exception as error:
             # A prompt that can't be made costs its own turn, not all that come after it in the thread.
             log.exception("prompt_crashed", **self._fields)
-            reason = internal_error("send this message to the agent", error)
-            self.end(TurnEnd("error", SOMETHING_WRONG, detail=reason))
+            self.end(TurnEnd("error", SOMETHING_WRONG, detail=internal_error("send this message to the agent", error)))
             return
         if not turn.started:
             turn.started = True
@@ -279,7 +278,7 @@ class TurnRunner:
         self._on_failure(error)
 
     def give_back(self, turn: Turn) -> None:
-        """Put the running turn back to the head of the queue, for the session after this one."""
+        """Put the running turn back to the head of the queue, for the next session."""
         self.turn, self.returned = None, turn
         self.queue.appendleft(turn)
 
@@ -297,11 +296,14 @@ class TurnRunner:
         if turn.cancelled_at is None:
             turn.cancelled_at, turn.cancel_reason, turn.cancelled_by = self._clock(), reason, by
         if turn.prompt_id is not None:
-            # In this order, as ACP has it: an agent whose permission is answered first goes on with the turn.
-            self.agent.cancel()
-            self.permission_requests.cancel_all()
-            self.questions.cancel_all()
+            self.agent.cancel()  # first, as ACP has it: an agent whose request is answered goes on with the turn
+            self.answer_requests()
         return True
+
+    def answer_requests(self, but: Mapping[str, Any] | None = None) -> None:
+        """Answer the open requests `cancelled`, except those with these ids."""
+        self.permission_requests.cancel_all(but or ())
+        self.questions.cancel_all(but)
 
     def end(self, end: TurnEnd) -> None:
         """End the running turn, if there is one."""
@@ -311,8 +313,7 @@ class TurnRunner:
         self._replay.release()
         self._settling.cancel()
         self.permission_notes.flush()
-        self.permission_requests.cancel_all(but=self._after.asked)
-        self.questions.cancel_all(but=self._after.asked)
+        self.answer_requests(self._after.asked)
         self.turn = None
         self._cancelled_before = turn.cancelled_at is not None or (self._cancelled_before and not self._has_content)
         self.calls.clear()

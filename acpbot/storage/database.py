@@ -331,7 +331,8 @@ def _locked(path: Path) -> int:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             busy = f"cannot start: acpbot (pid {{pid}}) already uses the database {path}"
-            return take_lock(folder, path.with_name(f"{path.name}.lock"), busy, _WAY_OUT)
+            file = path.with_name(f"{path.name}.lock")
+            return take_lock(folder, file, busy, _WAY_OUT, shared_by_hosts=True)
         finally:
             os.close(folder)
     except OSError as error:

@@ -179,6 +179,16 @@ def test_the_agent_has_a_column_where_there_are_two(daemon, acpctl):
     assert re.split(r"  +", line)[4] == "codex"
 
 
+def test_the_runtime_has_a_column_where_there_are_two(daemon, acpctl):
+    assert "RUNTIME" not in acpctl("sessions").out
+    daemon.rows[1] |= {"runtime": "kubernetes", "place": "pod/acpbot-1a2b on node-3"}
+    header, _, line = acpctl("sessions").out.splitlines()
+    assert re.split(r"  +", header)[4] == "RUNTIME"
+    assert re.split(r"  +", line)[4] == "kubernetes"
+    assert "runtime      kubernetes, pod/acpbot-1a2b on node-3\n" in acpctl("show", daemon.rows[1]["thread_id"]).out
+    assert "runtime      local\n" in acpctl("show", daemon.rows[0]["thread_id"]).out
+
+
 @pytest.mark.parametrize(
     ("silent", "words"), [(0.4, "3m12s working"), (30.0, "3m12s silent for 30s"), (192.0, "3m12s no output yet")]
 )
@@ -419,3 +429,13 @@ def test_show_says_what_the_agent_asks(daemon, acpctl):
         "  It can't be answered: its form is too large.",
         "  It expires at 2026-11-24T08:05:00.000Z.",
     ]
+
+
+def test_figures_that_nobody_knows_are_said_to_be_unknown(daemon, acpctl):
+    daemon.rows = [
+        row("1", processes=2, rss_bytes=None, cpu_seconds=None),
+        row("2", rss_bytes=0),
+        row("3", rss_bytes=5),
+    ]
+    assert acpctl("sessions", "--sort", "memory", "-q").out.split() == ["3", "2", "1"]
+    assert "2 processes, memory unknown, CPU time unknown" in acpctl("show", "1").out

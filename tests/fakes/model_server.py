@@ -61,8 +61,8 @@ class Message:
 class Request:
     """What an agent asked of the model, whichever of the interfaces it came by. ``tools``: JSON schemas by name.
 
-    ``answering`` is set once the first word is out; ``over`` once the answer is, and then ``left`` tells whether the
-    client went away before its end.
+    ``key``: what it was signed in with. ``answering`` is set once the first word is out; ``over`` once the answer is,
+    and then ``left`` tells whether the client went away before its end.
     """
 
     number: int
@@ -70,6 +70,7 @@ class Request:
     body: dict[str, Any]
     history: list[Message]
     tools: dict[str, dict[str, Any]]
+    key: str = ""
     answering: asyncio.Event = field(default_factory=asyncio.Event)
     over: asyncio.Event = field(default_factory=asyncio.Event)
     left: bool = False
@@ -271,25 +272,26 @@ class ModelServer:
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         tools = {tool["function"]["name"]: tool["function"].get("parameters", {}) for tool in body.get("tools", [])}
-        asked = await self._note("chat", body, _chat_history(body), tools)
+        asked = await self._note("chat", request, _chat_history(body), tools)
         return await self._answer(request, asked, _ChatVoice(asked))
 
     async def _responses(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         offered = [tool for tool in body.get("tools", []) if tool.get("name")]
         tools = {tool["name"]: tool.get("parameters", {}) for tool in offered}
-        asked = await self._note("responses", body, _responses_history(body), tools)
+        asked = await self._note("responses", request, _responses_history(body), tools)
         return await self._answer(request, asked, _ResponsesVoice(asked))
 
     async def _messages(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         offered = [tool for tool in body.get("tools", []) if tool.get("input_schema")]
         tools = {tool["name"]: tool["input_schema"] for tool in offered}
-        asked = await self._note("messages", body, _messages_history(body), tools)
+        asked = await self._note("messages", request, _messages_history(body), tools)
         return await self._answer(request, asked, _MessagesVoice(asked))
 
-    async def _note(self, api: str, body: dict, history: list[Message], tools: dict) -> Request:
-        asked = Request(number=len(self.requests) + 1, api=api, body=body, history=history, tools=tools)
+    async def _note(self, api: str, request: web.Request, history: list[Message], tools: dict) -> Request:
+        body, key = await request.json(), request.headers.get("Authorization", "").removeprefix("Bearer ")
+        asked = Request(number=len(self.requests) + 1, api=api, body=body, history=history, tools=tools, key=key)
         async with self._arrived:
             self.requests.append(asked)
             self._arrived.notify_all()

@@ -25,6 +25,9 @@ KUSTOMIZATIONS = [("kustomize", name) for name in (*KUSTOMIZED, "example")]
 CHARTS = [("helm", name) for name in HELMED]
 KUBERNETES = ("1.25", "1.37")  # the oldest that the chart supports, and the newest that the schemas include
 
+# The renderings whose agents get pods of their own in this cluster: only there acpbot has a token of the API.
+IN_PODS = {"pods", "pods in two namespaces", "pods with nothing around"}
+
 needs_namespaces = pytest.mark.skipif(obstacle() is not None, reason=f"no container can be had: {obstacle()}")
 
 
@@ -50,9 +53,9 @@ def test_the_validation_rejects_a_bad_object(helmed):
 def test_the_pod_meets_the_restricted_security_standard(rendered):
     """Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/."""
     pod, container = rendered.pod, rendered.container
-    assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers", "ephemeralContainers"} & set(pod)
+    assert not {"hostNetwork", "hostPID", "hostIPC", "ephemeralContainers"} & set(pod)
     kinds = {kind for volume in pod["volumes"] for kind in volume if kind != "name"}
-    assert kinds <= {"configMap", "emptyDir", "projected", "secret", "persistentVolumeClaim"}
+    assert kinds <= {"configMap", "emptyDir", "ephemeral", "projected", "secret", "persistentVolumeClaim"}
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["runAsUser"] == pod["securityContext"]["fsGroup"] == 10001
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -62,9 +65,27 @@ def test_the_pod_meets_the_restricted_security_standard(rendered):
         "readOnlyRootFilesystem": True,
     }
     # Beyond the standard.
-    assert pod["automountServiceAccountToken"] is False
+    assert pod["automountServiceAccountToken"] is (rendered.name in IN_PODS)
     assert container["resources"]["limits"]["memory"]
     assert not any("hostPort" in port for port in container.get("ports", ()))
+
+
+@every
+def test_the_reason_of_an_exit_is_in_the_status_of_the_pod(rendered):
+    """Source: https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/."""
+    assert rendered.container["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
+@every
+def test_a_full_tmp_is_no_reason_to_evict_the_pod(rendered):
+    """The kubelet evicts a pod whose emptyDir is larger than its limit, with all sessions; a claim is just full."""
+    (tmp,) = [volume for volume in rendered.pod["volumes"] if volume["name"] == "tmp"]
+    if rendered.name in {"nothing kept", "tmp on the node"}:
+        assert tmp["emptyDir"]["sizeLimit"], "the operator wants no claims"
+        return
+    claim = tmp["ephemeral"]["volumeClaimTemplate"]["spec"]
+    assert claim["resources"]["requests"]["storage"]
+    assert claim["accessModes"] == ["ReadWriteOnce"]
 
 
 @every
@@ -74,6 +95,9 @@ def test_one_pod_at_a_time_that_gets_the_time_to_drain(rendered, tmp_path):
     labels = spec["template"]["metadata"]["labels"]
     assert labels.items() >= spec["selector"]["matchLabels"].items()
     settings = parsed(rendered, tmp_path)
+    if rendered.name == "every other value":
+        assert rendered.pod["terminationGracePeriodSeconds"] == 200, "the operator's own"
+        return
     needed = settings.shutdown.drain_seconds + settings.pool.grace_seconds + 12 + 5  # see compose.yaml
     assert needed <= rendered.pod["terminationGracePeriodSeconds"] <= math.ceil(needed) + 15
 
@@ -139,29 +163,65 @@ def test_every_reference_to_a_name_resolves(rendered):
                 ({"configMap": "ConfigMap", "secret": "Secret"}[kind], one["name"]) for kind, one in source.items()
             }
     assert {(kind, name) for kind, name in wanted - made if name not in brought} == set()
-    assert ("ConfigMap", rendered.the("ConfigMap")["metadata"]["name"]) in wanted
+    (config,) = [one for one in rendered.all_of("ConfigMap") if "config.toml" in one.get("data", ())]
+    assert ("ConfigMap", config["metadata"]["name"]) in wanted
 
 
 @every
 def test_the_network_policy_allows_dns_and_https_out_and_probes_in(rendered):
     for policy in rendered.all_of("NetworkPolicy"):
         spec = policy["spec"]
+        if policy["metadata"].get("namespace") != rendered.the("Deployment")["metadata"].get("namespace"):
+            continue  # that of the agents' pods
         assert sorted(spec["policyTypes"]) == ["Egress", "Ingress"]
         labels = rendered.the("Deployment")["spec"]["template"]["metadata"]["labels"]
         assert labels.items() >= spec["podSelector"]["matchLabels"].items()
         let_out = {(port["protocol"], port["port"]) for rule in spec["egress"] for port in rule["ports"]}
-        assert let_out - {("TCP", 22)} == {("UDP", 53), ("TCP", 53), ("TCP", 443)}
+        api = {("TCP", 6443)} if rendered.name in IN_PODS else set()
+        assert let_out - {("TCP", 22)} == {("UDP", 53), ("TCP", 53), ("TCP", 443)} | api
         names = {port["name"] for port in rendered.container.get("ports", ())}
         let_in = {port["port"] for rule in spec["ingress"] for port in rule["ports"]}
         assert let_in & names == names, "the kubelet"
         assert let_in <= {"probes"}, "and nobody else; in a pod without such a port it means none"
 
 
+@every
+def test_the_pods_of_agents_get_what_they_need_and_acpbot_the_least_rights(rendered):
+    own = rendered.the("Deployment")["metadata"].get("namespace", "bots")
+    namespaces = {one["metadata"]["namespace"] for one in rendered.all_of("Role")}
+    assert bool(namespaces) == (rendered.name in IN_PODS)
+    assert own not in namespaces, "acpbot could run commands in its own pod, and mount its own Secrets"
+    assert not rendered.all_of("ClusterRole")
+    assert not rendered.all_of("ClusterRoleBinding")
+    for role in rendered.all_of("Role"):
+        allowed = {
+            (resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]
+        }
+        assert {tuple(rule["apiGroups"]) for rule in role["rules"]} == {("",)}
+        assert allowed == {
+            *(("pods", verb) for verb in ("create", "get", "list", "watch", "delete")),
+            *((f"pods/{way}", verb) for way in ("exec", "attach") for verb in ("create", "get")),
+            *(("persistentvolumeclaims", verb) for verb in ("create", "get", "list", "delete")),
+            *(("events", verb) for verb in ("list", "watch")),
+        }
+    for binding in rendered.all_of("RoleBinding"):
+        assert binding["subjects"] == [
+            {"kind": "ServiceAccount", "name": rendered.pod["serviceAccountName"], "namespace": own}
+        ]
+        assert binding["roleRef"]["name"] == rendered.all_of("Role")[0]["metadata"]["name"]
+    for policy in rendered.all_of("NetworkPolicy"):
+        if policy["metadata"].get("namespace") in namespaces:
+            spec = policy["spec"]
+            assert (spec["podSelector"], spec["ingress"], spec["policyTypes"]) == ({}, [], ["Ingress", "Egress"])
+            ports = {(port["protocol"], port["port"]) for rule in spec["egress"] for port in rule["ports"]}
+            assert ports - {("TCP", 22)} == {("UDP", 53), ("TCP", 53), ("TCP", 443)}
+
+
 def test_only_some_renderings_have_a_network_policy(kustomized, helmed):
     with_policy = {one.name for one in (*kustomized.values(), *helmed.values()) if one.all_of("NetworkPolicy")}
     assert with_policy == {
         *("network-policy", "both", "both, the other way round", "example"),
-        *("on, another port", "a policy without probes"),
+        *("on, another port", "a policy without probes", "pods", "pods in two namespaces"),
     }
 
 
@@ -175,9 +235,15 @@ def test_a_component_adds_to_the_one_configuration(kustomized):
     assert probes.config_text.startswith(base.config_text)
     added = {"management": {"probes": {"enabled": True, "bind": "0.0.0.0:8090"}}}
     assert probes.config == base.config | added
-    names = [one.the("ConfigMap")["metadata"]["name"] for one in (base, probes)]
-    assert names[0] != names[1], "so that the pod is made anew"
-    assert [one["metadata"]["name"] for one in probes.all_of("ConfigMap")] == names[1:], "nothing else is applied"
+    (only,) = probes.all_of("ConfigMap")
+    assert only["metadata"]["name"] == "acpbot", "nothing else is applied"
+
+
+def test_a_changed_configuration_keeps_the_pod_that_kustomize_made(kustomized):
+    base, example = kustomized["base"], kustomized["example"]
+    assert base.config != example.config
+    names = {one.the("ConfigMap")["metadata"]["name"] for one in (base, example)}
+    assert names == {"acpbot"}, "with another name it would be another pod"
 
 
 def test_the_example_has_its_own_configuration_with_the_probes_on(kustomized):
@@ -209,7 +275,7 @@ def parsed(rendered: Rendered, folder: Path) -> Settings:
 
 def configuration(rendered: Rendered) -> dict[tuple[str, str], dict[str, str]]:
     """The content of ConfigMaps and Secrets; those that the operator creates contain the token."""
-    data = {("configMap", one["metadata"]["name"]): one["data"] for one in rendered.all_of("ConfigMap")}
+    data = {("configMap", one["metadata"]["name"]): one.get("data", {}) for one in rendered.all_of("ConfigMap")}
     for one in rendered.all_of("Secret"):
         data["secret", one["metadata"]["name"]] = {
             key: base64.b64decode(value).decode() for key, value in one["data"].items()
@@ -248,11 +314,6 @@ def folder():
     *[one for one in CHARTS if one[1] in {"off", "on, another port", "local", "two agents"}],
 )
 def test_the_configuration_passes_the_check_in_the_pod(rendered, folder):
-    if rendered.name == "two agents":
-        text = rendered.the("ConfigMap")["data"]
-        text["config.toml"] = text["config.toml"].replace(
-            "[agents.second]\n", '[agents.second]\nargs = ["-m", "acpbot.demo.agent"]\n'
-        )
     with pod(rendered, folder, ["check"]) as container:
         assert container.process.wait(LIMIT) == 0, container.log
         log = container.log

@@ -93,7 +93,7 @@ class DiscordChat:
         self._status = GatewayStatus(clock)
         self._places = PlacesCheck(current, clock)
         self.cursor = ReadCursor(pool.store, self._rest.now)
-        messages, channels, next_agents = PendingMessages(pool), Channels(pool), NextAgents()
+        messages, channels, next_agents = PendingMessages(pool), Channels(pool, self._rest.now.of), NextAgents()
         self._threads = Threads(self.outbox, clock, self._on_crash, lambda: current.discord.auto_archive_minutes)
         prompts = PermissionPrompts(current, channels, self.outbox)
         questions = QuestionPrompts(current, channels, self.outbox)

@@ -49,6 +49,10 @@ class DiscordClock:
         wall, discord = self._wall(), self._discord_time()
         return wall if discord is None or abs(wall - discord) < SKEW_SECONDS else discord
 
+    def of(self, at: float) -> float:
+        """A point in time of this machine (Unix time), by the clock that counts now."""
+        return at + self() - self._wall()
+
     @property
     def is_known(self) -> bool:
         """Whether Discord's time is known."""

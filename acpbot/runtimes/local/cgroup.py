@@ -103,7 +103,7 @@ def find_base() -> Path:
 
     Raises `Unavailable` where there is none, `OSError` where it can't be found out.
     """
-    own = _own_directory()
+    own = own_directory()
     if own.name == _DAEMON_LEAF and _DIRECTORY.fullmatch(own.parent.name):  # this process has moved there itself
         return own.parent.parent
     # systemd's DelegateSubgroup= puts the daemon one level below what it delegates, and marks that with an attribute.
@@ -113,7 +113,8 @@ def find_base() -> Path:
     return own
 
 
-def _own_directory() -> Path:
+def own_directory() -> Path:
+    """Return the directory of this process's cgroup. Raises `Unavailable`, `OSError`."""
     try:
         return locate(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text())
     except (FileNotFoundError, PermissionError) as error:
@@ -303,7 +304,7 @@ def leftovers(base: Path, own: Identity) -> list[Path]:
     """
     try:
         names = sorted(os.listdir(base))  # noqa: PTH208 - names only
-        inside = _own_directory()
+        inside = own_directory()
     except (FileNotFoundError, Unavailable):
         return []
     found = []

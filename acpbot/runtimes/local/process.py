@@ -19,6 +19,7 @@ from acpbot.errors import AgentGone
 from acpbot.logs import get_logger
 from acpbot.runtimes.local import procfs
 from acpbot.runtimes.local.far_side import far_side
+from acpbot.runtimes.local.limits import OUT_OF_MEMORY, Limits, OomKills, memory_of
 from acpbot.runtimes.pipes import PipeReader, PipeWriter, StderrRing
 from acpbot.runtimes.runtime import KillReport, exit_text
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from acpbot.runtimes.local.process_tracker import ProcessTracker
     from acpbot.runtimes.local.procfs import ProcessKey
     from acpbot.runtimes.local.spawner import Child
-    from acpbot.runtimes.runtime import LimitNotHeld, PlaceRef, ProcessInfo, Proof, StdoutSink
+    from acpbot.runtimes.runtime import LimitNotHeld, PlaceRef, ProcessInfo, Proof, StdoutSink, Usage
 
 log = get_logger(__name__)
 
@@ -54,6 +55,8 @@ class Spawned(NamedTuple):
     place_ref: PlaceRef | None
     limits_not_held: tuple[LimitNotHeld, ...]
     unseen: str | None
+    limits: Limits = Limits()
+    oom_kills: OomKills | None = None
 
 
 class LocalProcess:
@@ -78,6 +81,12 @@ class LocalProcess:
         self.returncode: int | None = None
         self.settled = False
         """Whether nothing is left of it, as a look has proved, and nothing is held any more."""
+        self._limits = spawned.limits
+        self._oom_kills = spawned.oom_kills
+        count = 0 if spawned.oom_kills is None else spawned.oom_kills.count()
+        self._oom_counts = (count, count)  # at the last two samples: a kill may be seen by one before its report comes
+        self._is_killed = False
+        self._limit_words: str | None = None
         self._loop = loop
         self._leader = child.pid
         self._control = child.control
@@ -110,6 +119,7 @@ class LocalProcess:
 
     def kill(self) -> None:
         """Send SIGKILL to the leader's group."""
+        self._is_killed = True
         self._signal_group(signal.SIGKILL)
 
     def _signal_group(self, signum: int) -> None:
@@ -125,7 +135,26 @@ class LocalProcess:
     @property
     def end_reason(self) -> str | None:
         """Its exit in words."""
-        return None if self.returncode is None else exit_text(self.returncode)
+        if self.returncode is None:
+            return None
+        return self._limit_words or exit_text(self.returncode)
+
+    async def hold_limits(self, usage: Usage, oom_count: int) -> None:
+        """End it where it uses more than the kernel should let it; ``oom_count``: of `OomKills`. Raises `OSError`."""
+        self._oom_counts = (self._oom_counts[1], oom_count)
+        limit = self._limits.exceeded(usage)
+        if limit is None or self.settled or self._is_killed:
+            return
+        used = usage.processes
+        if limit == "memory_max":
+            found = (await self._tracker.scan()).of(self._session)
+            used = await self._tracker.run(memory_of, tuple(found))
+            if self._limits.memory_max is None or used <= self._limits.memory_max:
+                return
+        log.warning("limit_exceeded", session=self.session_id, limit=limit, used=used)
+        self._limit_words = self._limits.words(limit)
+        self._is_killed = True
+        await kill_session(self._tracker, self._session, _LAST_TRY_SECONDS)
 
     async def look(self) -> list[ProcessInfo]:
         """Take a fresh look; calls made at the same time share one."""
@@ -136,10 +165,15 @@ class LocalProcess:
                 self.unseen = unseen(
                     info.command.split()
                 )  # a script can become a program that runs the agent elsewhere
+        return self._with_mains(found)
+
+    def _with_mains(self, found: list[ProcessInfo]) -> list[ProcessInfo]:
+        """Return them with ``is_main``, the agent first."""
         return [replace(info, is_main=True) if info.pgid == self._leader else info for info in found]
 
     async def kill_all(self, deadline_seconds: float = 5.0) -> KillReport:
         """Kill everything; let the supervisor reap the leader once nothing is left."""
+        self._is_killed = True
         report = await kill_session(self._tracker, self._session, deadline_seconds)
         if report.settled and not self.settled:
             await self._let_supervisor_go()
@@ -254,6 +288,8 @@ class LocalProcess:
         finally:
             self.alive = False
             self.returncode = returncode
+            if returncode == -signal.SIGKILL and not self._is_killed and self._oom_kills is not None:
+                self._limit_words = OUT_OF_MEMORY if self._oom_kills.count() > self._oom_counts[0] else None
             self.write = self._refuse_to_write
             self._exited.set()
 

@@ -24,6 +24,7 @@ from acpbot.runtimes.local import procfs
 from acpbot.runtimes.local.cgroup import Cgroups, Unavailable
 from acpbot.runtimes.local.far_side import far_side
 from acpbot.runtimes.local.leftovers import kill_orphans
+from acpbot.runtimes.local.limits import Limits, OomKills
 from acpbot.runtimes.local.process import LocalProcess, Spawned, kill_and_wait, unseen
 from acpbot.runtimes.local.process_namespace import NoNamespace, command_prefix
 from acpbot.runtimes.local.process_tracker import ProcessTracker
@@ -94,8 +95,8 @@ class LocalRuntime:
     cgroup, for limits and for kills at once. In both cases each agent has a supervisor (`spawn_server`), and this
     process is a child subreaper until `aclose`. ``owns_children`` says that this process starts no children but agents
     (see `ProcessTracker`); at most one runtime of a process may have it. ``open_files``: the soft and the hard limit of
-    open files that agents get, where the daemon has others. ``containment``: whether agents run in a "cgroup", or below
-    a "subreaper" alone.
+    open files that agents get, where the daemon has others. ``oom_kills`` counts how often memory was short.
+    ``containment``: whether agents run in a "cgroup", or below a "subreaper" alone.
 
     The constructor raises `OSError` without a readable /proc, and `StartError` where the kernel or a limit of threads
     forbids it.
@@ -113,7 +114,9 @@ class LocalRuntime:
         cgroups: Cgroups | None = None,
         owns_children: bool = False,
         open_files: tuple[int, int] | None = None,
+        oom_kills: OomKills | None = None,
     ) -> None:
+        self._oom_kills = oom_kills or OomKills()
         self.containment = "subreaper" if cgroups is None else "cgroup"
         self.environ = os.environ if environ is None else environ
         identity = Identity.own()
@@ -203,9 +206,15 @@ class LocalRuntime:
     async def sample(self, processes: Iterable[AgentProcess]) -> dict[str, Usage]:
         """Return what each session uses, by session_id, from one look at all processes. Raises `OSError`.
 
-        Reaps orphans that have ended. With ``owns_children`` it also kills what outlived its session.
+        Reaps orphans that have ended. With ``owns_children`` it also kills what outlived its session. An agent that
+        exceeds a limit that the kernel does not hold is ended.
         """
-        return await self._tracker.sample([process.session_id for process in processes])
+        listed = [process for process in processes if isinstance(process, LocalProcess)]
+        usage = await self._tracker.sample([process.session_id for process in listed])
+        oom_count = self._oom_kills.count()
+        for process in listed:
+            await process.hold_limits(usage[process.session_id], oom_count)
+        return usage
 
     @property
     def strays(self) -> list[PlaceRef]:
@@ -301,7 +310,9 @@ class LocalRuntime:
             ) from error
         leader = session.leader
         ref = None if leader is None else procfs.place_ref(leader, self._boot_id)
-        return Spawned(child, ref, not_held, unseen(spec.argv))
+        missing = {one.limit for one in not_held} if found is None else set()
+        limits = Limits(**{name: getattr(spec, name) for name in missing})
+        return Spawned(child, ref, not_held, unseen(spec.argv), limits, self._oom_kills)
 
 
 def environment(environ: Mapping[str, str], settings: AgentSettings) -> dict[str, str]:

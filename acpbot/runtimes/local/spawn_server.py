@@ -46,6 +46,8 @@ _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 LANDLOCK_CREATE_RULESET = 444
 _LANDLOCK_RESTRICT_SELF = 446
+_OOM_SCORE = "/proc/self/oom_score_adj"
+_OOM_FIRST = "1000"
 _LANDLOCK_SCOPE = (0).to_bytes(16, sys.byteorder) + (1).to_bytes(
     8, sys.byteorder
 )  # LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET
@@ -162,6 +164,9 @@ def _become(libc: ctypes.CDLL, request: bytes, streams: list[int], report: int) 
             os.dup2(stream, target)
         os.closerange(above, report)
         os.closerange(report + 1, os.sysconf("SC_OPEN_MAX"))
+        if os.access(_OOM_SCORE, os.W_OK):
+            with open(_OOM_SCORE, "w") as score:  # noqa: PTH123 - pathlib is not imported here
+                score.write(_OOM_FIRST)
         if soft:
             resource.setrlimit(resource.RLIMIT_NOFILE, (int(soft), int(hard)))
         what = cwd

@@ -21,8 +21,8 @@ _COLUMNS: Final = (
     Column("USER"),
     Column("PID", right=True, optional=True),
     Column("METHOD"),
-    Column("TARGET", shrink="head", min_width=12, good_width=20),
-    Column("OUTCOME", shrink="tail", min_width=12, good_width=20),
+    Column("TARGET", shrink="head", min_width=8, good_width=20),
+    Column("OUTCOME", shrink="tail", min_width=8, good_width=20),
 )
 
 Entry = dict[str, Any]

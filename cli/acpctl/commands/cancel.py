@@ -33,7 +33,7 @@ def run(context: typer.Context, thread: ThreadArguments = None, *, output: Outpu
             connection.reset_deadline()
             answers.append(connection.call("sessions.cancel", target))
             if output != "json":
-                out.data(f"{clean(row['thread_id'])}  {_words(row, answers[-1])}")
+                out.result(clean(row["thread_id"]), _words(row, answers[-1]))
     if output == "json":
         several = [{"thread_id": row["thread_id"], **answer} for row, answer in zip(rows, answers, strict=True)]
         out.json({"results": several} if len(refs) > 1 else answers[0])

@@ -70,7 +70,7 @@ def run(
         out.json(answer)
     else:
         what = clean(row.get("waiting_for") or permission.get("title"))
-        out.data(f"{found}  {_words(chosen)}: {what}")
+        out.result(found, f"{_words(chosen)}: {what}")
     return DONE
 
 

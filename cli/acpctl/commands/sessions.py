@@ -15,6 +15,11 @@ from acpctl.text import clean
 from acpctl.thread_completion import complete_agent, complete_owner
 from acpctl.times import moment
 
+EPILOG = (
+    "AGENT and RUNTIME are columns where the sessions have more than one, and with -o wide; a terminal has to have 120 "
+    "columns for RUNTIME. Where IDLE would cut ACTIVITY short, the idle time is in ACTIVITY: `for 21s`."
+)
+
 SessionState = Literal["starting", "idle", "busy", "waiting", "stuck", "suspended", "closing", "gone"]
 
 
@@ -48,7 +53,8 @@ def run(
         ),
     ] = "state",
     output: Annotated[
-        Literal["table", "wide", "json"], typer.Option("-o", "--output", help="wide adds processes, ids and owner.")
+        Literal["table", "wide", "json"],
+        typer.Option("-o", "--output", help="wide adds agent, runtime, processes, ids and owner."),
     ] = "table",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Thread ids only, one a line.")] = False,
     watch: Annotated[
@@ -77,7 +83,8 @@ def run(
     if output == "json":
         out.json({**answer, "sessions": rows})
         return DONE
-    from acpctl.render.session_rows import session_table, summary  # noqa: PLC0415 - JSON does not need it
+    from acpctl.render.session_rows import summary  # noqa: PLC0415 - JSON does not need it
+    from acpctl.render.session_table import session_table  # noqa: PLC0415 - the same
 
     if not rows:
         out.note(_nothing(params, answer.get("suspended"), older_than))
@@ -135,7 +142,8 @@ def _watch(options: GlobalOptions, params: dict[str, Any], view: _View, *, outpu
             return
         from acpctl.commands.kill import kill_selected  # noqa: PLC0415 - the same, and on a terminal
         from acpctl.commands.show import session_page  # noqa: PLC0415 - the same
-        from acpctl.render.session_rows import session_table, summary  # noqa: PLC0415 - the same
+        from acpctl.render.session_rows import summary  # noqa: PLC0415 - the same
+        from acpctl.render.session_table import session_table  # noqa: PLC0415 - the same
         from acpctl.terminal.session_browser import Parts, browse_sessions  # noqa: PLC0415 - the same
 
         def head(rows: list[dict[str, Any]]) -> list[str]:

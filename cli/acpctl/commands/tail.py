@@ -92,5 +92,5 @@ def _write(line: dict[str, Any], out: Output, output: str, names: int) -> None:
     prefix = f"{out.paint(at, 'dim')}  {shown}{out.paint(label, 'dim')}  "
     left = len(at) + 2 + (names + 2 if names else 0) + _KIND_WIDTH + 2
     style = _STYLES.get(kind, "")
-    first, *others = out.wrap(clean(line.get("text")), left)
-    out.lines([(prefix + out.paint(first, style)).rstrip(), *(" " * left + out.paint(one, style) for one in others)])
+    first, *others = out.beside(left, clean(line.get("text")))
+    out.lines([(prefix + out.paint(first, style)).rstrip(), *(out.paint(one, style) for one in others)])

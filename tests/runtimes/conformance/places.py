@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import subprocess
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -91,13 +89,3 @@ DOCKER: Final = replace(
 )
 # A place for pods comes here: an engine of its own in tests/support, and its settings.
 PLACES: Final = {place.name: place for place in (LOCAL, BUBBLEWRAP, PODMAN, DOCKER)}
-
-
-def bubblewrap_lacks() -> str | None:
-    """Return why bubblewrap can't make a sandbox on this machine, ``None`` where it can."""
-    program = shutil.which("bwrap")
-    if program is None:
-        return "bubblewrap is not installed"
-    words = [program, "--ro-bind", "/", "/", "--unshare-pid", "--proc", "/proc", "--dev", "/dev", "true"]
-    found = subprocess.run(words, capture_output=True, text=True, check=False)
-    return None if found.returncode == 0 else f"bubblewrap can't make a sandbox here: {found.stderr.strip()}"

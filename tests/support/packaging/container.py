@@ -314,7 +314,7 @@ def pod_mounts(folder: Path, pod: dict[str, Any], data: dict[tuple[str, str], di
             mounts.append(Mount(mount["mountPath"], options=f"mode=2777,gid={group}"))
             continue
         source = folder / mount["name"]
-        if "persistentVolumeClaim" in volume:
+        if "persistentVolumeClaim" in volume or "ephemeral" in volume:
             owned(source, 0o2775, 0, group)
         else:
             owned(source, 0o2755, 0, group)

@@ -32,6 +32,40 @@ MCP: Final = [
     {"name": "docs", "command": "docs-mcp", "args": ["-v"], "env": {"DOCS_KEY": "${DOCS_KEY}"}},
     {"name": "wiki", "url": "https://wiki.example/mcp", "type": "sse", "headers": {"X-Key": "${WIKI_KEY}"}},
 ]
+DEMO: Final = ["-m", "acpbot.demo.agent"]
+EVERY_OTHER: Final[dict[str, Any]] = {
+    "existingSecret": "token",
+    "management": {"probes": {"enabled": True}},
+    "startupProbe": {"initialDelaySeconds": 0, "failureThreshold": 7},
+    "livenessProbe": {"initialDelaySeconds": 0},
+    "readinessProbe": {"initialDelaySeconds": 3},
+    "initContainers": [{"name": "clone", "image": "git:1", "command": ["git", "clone"]}],
+    "sidecars": [{"name": "proxy", "image": "proxy:1"}],
+    "lifecycle": {"preStop": {"exec": {"command": ["acpctl", "drain", "--wait"]}}},
+    "terminationGracePeriodSeconds": 200,
+    "runtimeClassName": "gvisor",
+    "priorityClassName": "high",
+    "topologySpreadConstraints": [
+        {
+            "maxSkew": 1,
+            "topologyKey": "zone",
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": {"a": "b"}},
+        }
+    ],
+    "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["git.internal"]}],
+    "dnsPolicy": "None",
+    "dnsConfig": {"nameservers": ["10.0.0.53"]},
+    "podDisruptionBudget": {"enabled": True},
+    "serviceAccount": {"create": True, "annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/acpbot"}},
+    "deploymentAnnotations": {"reloader.stakater.com/auto": "false"},
+    "persistence": {"annotations": {"backup": "daily"}},
+    "tmp": {"size": "8Gi", "storageClass": "fast"},
+    "extraObjects": [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "more"}, "data": {"of": "{{ .Release.Name }}"}},
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}-text\n",
+    ],
+}
 PROBED: Final = {"management": {"probes": {"enabled": True}}}
 HELMED: Final[dict[str, dict[str, Any]]] = {
     "off": {"existingSecret": "token"},
@@ -74,7 +108,111 @@ HELMED: Final[dict[str, dict[str, Any]]] = {
     "nothing kept": {"botToken": TOKEN, "persistence": {"enabled": False}},
     "a class of storage": {"botToken": TOKEN, "persistence": {"storageClass": "fast", "size": "1Ti", "keep": False}},
     "local": {"discord": None},
-    "two agents": {"existingSecret": "token", "agents": {"second": {"command": "python3"}}, "default_agent": "second"},
+    "two agents": {
+        "existingSecret": "token",
+        "agents": {"default": {"command": "python3", "args": DEMO}, "second": {"command": "python3", "args": DEMO}},
+        "default_agent": "second",
+    },
+    "own agent": {
+        "existingSecret": "token",
+        "agents": {
+            "claude": {
+                "command": "claude-agent-acp",
+                "inherit_env": ["LANG"],
+                "secretEnv": {
+                    "ANTHROPIC_API_KEY": {"name": "keys", "key": "claude"},
+                    "HTTP_TOKEN": {"name": "proxy"},
+                },
+            },
+            "reviewer": {
+                "command": "claude-agent-acp",
+                "secretEnv": {"ANTHROPIC_API_KEY": {"name": "keys", "key": "claude"}},
+            },
+        },
+        "default_agent": "claude",
+        "extraEnv": [{"name": "TZ", "value": "UTC"}],
+    },
+    "one more user": {
+        "existingSecret": "token",
+        "discord": {"allowed_users": ["1", "2"], "footer": False},
+        "agents": {"default": {"command": "python3", "args": DEMO}, "second": {"command": "python3", "args": DEMO}},
+        "pool": {"max_sessions": 4},
+        "permissions": {"policy": "deny"},
+        "log": {"format": "json", "level": "debug"},
+        "schedule": [{"cron": "0 9 * * 1-5", "channel": "123", "text": "What is new?"}],
+    },
+    "another store": {"existingSecret": "token", "store": {"path": "/var/lib/acpbot/other.sqlite3"}},
+    "tmp on the node": {
+        "existingSecret": "token",
+        "tmp": {"claim": False, "size": "5Gi"},
+        "run": {"size": "2Mi"},
+        "shutdown": {"drain_seconds": 600},
+        **PROBED,
+    },
+    "every other value": EVERY_OTHER,
+    "pods": {
+        "existingSecret": "token",
+        "agents": {
+            "claude": {
+                "command": "claude-agent-acp",
+                "runtime": "kubernetes",
+                "memory_max": "2G",
+                "secretEnv": {"ANTHROPIC_API_KEY": {"name": "agent-keys", "key": "anthropic"}},
+                "kubernetes": {
+                    "image": "registry.example/claude:1",
+                    "secrets": ["proxy"],
+                    "resources": {"requests": {"cpu": "500m"}},
+                    "node_selector": {"pool": "agents"},
+                    "pod_template": {"spec": {"tolerations": [{"key": "agents", "operator": "Exists"}]}},
+                },
+            }
+        },
+        "default_agent": "claude",
+        "networkPolicy": {"enabled": True},
+    },
+    "pods in two namespaces": {
+        "existingSecret": "token",
+        "serviceAccountName": "mine",
+        "agents": {
+            "codex": {"command": "codex-acp", "runtime": "kubernetes", "kubernetes": {"image": "codex:1"}},
+            "tools": {
+                "command": "tools",
+                "runtime": "kubernetes",
+                "kubernetes": {"image": "tools:1", "namespace": "tools"},
+            },
+            "boxed": {"command": "python3", "args": DEMO, "runtime": "bubblewrap"},
+        },
+        "default_agent": "codex",
+        "agentPods": {
+            "namespace": "bots-work",
+            "networkPolicy": {
+                "deniedCIDRs": ["10.0.0.0/8", "fd00::/8"],
+                "extraEgress": [{"ports": [{"protocol": "TCP", "port": 22}]}],
+            },
+            "resourceQuota": {"hard": {"pods": "5", "limits.memory": "16Gi"}},
+        },
+    },
+    "pods elsewhere": {
+        "existingSecret": "token",
+        "agents": {
+            "codex": {
+                "command": "codex-acp",
+                "runtime": "kubernetes",
+                "kubernetes": {"image": "codex:1", "context": "other"},
+            }
+        },
+        "default_agent": "codex",
+    },
+    "pods with nothing around": {
+        "existingSecret": "token",
+        "agents": {"codex": {"command": "codex-acp", "runtime": "kubernetes", "kubernetes": {"image": "codex:1"}}},
+        "default_agent": "codex",
+        "agentPods": {
+            "createNamespace": False,
+            "networkPolicy": {"enabled": False},
+            "resourceQuota": {"enabled": False},
+        },
+    },
 }
 WRONG: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "a port too high": ({"management": {"probes": {"bind": "0.0.0.0:65536"}}}, "/management/probes/bind"),
@@ -106,6 +244,59 @@ WRONG: Final[dict[str, tuple[dict[str, Any], str]]] = {
         {"management": {"probes": {"enabled": True}}, "podMonitor": {"enabled": True}},
         "cannot make a PodMonitor: there is no /metrics",
     ),
+    "a probe that never fails": ({"startupProbe": {"failureThreshold": 0}}, "/startupProbe/failureThreshold"),
+    "one variable of two Secrets": (
+        {
+            "agents": {
+                "a": {"command": "c", "secretEnv": {"KEY": {"name": "one"}}},
+                "b": {"command": "c", "secretEnv": {"KEY": {"name": "two"}}},
+            },
+        },
+        "cannot set KEY: the agents a and b take it from different Secrets",
+    ),
+    "one variable set twice": (
+        {
+            "agents": {"a": {"command": "c", "secretEnv": {"KEY": {"name": "one"}}}},
+            "extraEnv": [{"name": "KEY", "value": "v"}],
+        },
+        "cannot set KEY: it is in extraEnv and in secretEnv of the agent a",
+    ),
+    "a variable of no Secret": (
+        {"agents": {"a": {"command": "c", "secretEnv": {"KEY": {"key": "k"}}}}},
+        "missing property 'name'",
+    ),
+    "a policy of DNS that is none": ({"dnsPolicy": "Fast"}, "/dnsPolicy"),
+    "an agent beside the token": (
+        {
+            "agents": {
+                "claude": {"command": "c", "runtime": "kubernetes", "kubernetes": {"image": "c:1"}},
+                "helper": {"command": "h"},
+            },
+        },
+        "cannot run the agent helper with the runtime local: it could read the API token",
+    ),
+    "pods beside the daemon": (
+        {
+            "agents": {
+                "claude": {
+                    "command": "c",
+                    "runtime": "kubernetes",
+                    "kubernetes": {"image": "c:1", "namespace": "bots"},
+                }
+            },
+        },
+        "cannot run the agent claude in the namespace bots: it is that of acpbot",
+    ),
+    "a namespace with a dot": ({"agentPods": {"namespace": "a.b"}}, "/agentPods/namespace"),
+    "an address without a length": (
+        {"agentPods": {"networkPolicy": {"deniedCIDRs": ["10.0.0.1"]}}},
+        "/agentPods/networkPolicy/deniedCIDRs/0",
+    ),
+    "an amount that is a number": ({"agentPods": {"resourceQuota": {"hard": {"pods": 5}}}}, "/agentPods/resourceQuota"),
+    "an unknown key of a pod": (
+        {"agents": {"a": {"command": "c", "kubernetes": {"replicas": 2}}}},
+        "'replicas' not allowed",
+    ),
     "half a digest": ({"image": {"digest": "sha256:abc"}}, "/image/digest"),
     "no token": ({"existingSecret": ""}, "cannot find the bot token: set existingSecret"),
     "two tokens": ({"botToken": TOKEN}, "cannot choose the token"),
@@ -131,18 +322,23 @@ class Rendered:
         (found,) = self.all_of(kind)
         return found
 
+    def named(self, kind: str, name: str) -> dict[str, Any]:
+        (found,) = [one for one in self.all_of(kind) if one["metadata"]["name"] == name]
+        return found
+
     @property
     def pod(self) -> dict[str, Any]:
         return self.the("Deployment")["spec"]["template"]["spec"]
 
     @property
     def container(self) -> dict[str, Any]:
-        (found,) = self.pod["containers"]
+        (found,) = [one for one in self.pod["containers"] if one["name"] == "acpbot"]
         return found
 
     @property
     def config_text(self) -> str:
-        return self.the("ConfigMap")["data"]["config.toml"]
+        (found,) = [one for one in self.all_of("ConfigMap") if "config.toml" in one.get("data", ())]
+        return found["data"]["config.toml"]
 
     @property
     def config(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""Writes the chart's values.schema.json from acpbot's settings: run `python -m tests.support.packaging.values_schema`.
+"""Writes the chart's values.schema.json and needs-restart.json from acpbot's settings.
 
-`acpbot.config.settings` alone defines what a table of config.toml may hold; a test checks that the file is current.
+Run `python -m tests.support.packaging.values_schema`. `acpbot.config.settings` alone defines what a table of
+config.toml may hold and what takes a restart; tests check that the files are current.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from acpbot.config import pod_values
 from acpbot.config.field_types import FieldType, agent_options, bind, discord_id, keys_of, size, variables
 from acpbot.config.mcp_servers import McpServer, header_fields, mcp_server
 from acpbot.config.schedules import ScheduleSettings
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from msgspec import Struct
 
 PLACE: Final = Path(__file__).parents[3] / "packaging" / "helm" / "acpbot" / "values.schema.json"
+RESTART_PLACE: Final = PLACE.with_name("needs-restart.json")
 
 # The chart mounts the token beside the configuration; the image sets ACPBOT_SOCKET, which overrides the key.
 CHART_SETS: Final = {("discord", "bot_token"), ("discord", "bot_token_file"), ("management", "socket")}
@@ -28,10 +31,28 @@ BIND: Final = rf"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?):{
 TEXT: Final = {"type": "string"}
 NAME: Final = {"type": "string", "minLength": 1}
 SWITCH: Final = {"type": "boolean"}
+COUNT: Final = {"type": "integer", "minimum": 0}
+FROM_ONE: Final = {"type": "integer", "minimum": 1}
+QUANTITY: Final = {"type": "string", "pattern": "^[0-9]+([.][0-9]+)?([KMGTPE]i?|k|m)?$"}
+CIDR: Final = {"type": "string", "pattern": "^[0-9A-Fa-f:.]+/[0-9]{1,3}$"}
 OBJECT: Final = {"type": "object"}
 OBJECTS: Final = {"type": "array", "items": OBJECT}
 TEXTS: Final = {"type": "object", "additionalProperties": TEXT}
 DISCORD_ID: Final[dict[str, str]] = {"type": "string", "pattern": "^[1-9][0-9]{0,19}$"}
+
+# A variable of an agent, and the key of a Secret that it is set from.
+SECRET_VARIABLES: Final = {
+    "type": "object",
+    "patternProperties": {
+        "^[A-Za-z_][A-Za-z0-9_]*$": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {"name": NAME, "key": NAME},
+            "required": ["name"],
+        }
+    },
+    "additionalProperties": False,
+}
 
 Schema = dict[str, Any]
 
@@ -63,7 +84,9 @@ def of_field(field: FieldType) -> Schema:
         return {"type": "array", "uniqueItems": True, "items": DISCORD_ID} if ids else {"type": "array", "items": TEXT}
     if field.prepare is agent_options:
         return {"type": "object", "additionalProperties": {"type": ["string", "boolean"]}}
-    return TEXTS if field.prepare in {variables, header_fields} else NAME
+    if field.prepare in {pod_values.resources, pod_values.pod_template}:
+        return OBJECT
+    return TEXTS if field.prepare in {variables, header_fields, pod_values.labels} else NAME
 
 
 def of_table(name: str, cls: type[Struct]) -> Schema:
@@ -75,18 +98,19 @@ def of_table(name: str, cls: type[Struct]) -> Schema:
     return closed(properties)
 
 
-def counted(*keys: str) -> Schema:
-    """Whole numbers from 1."""
-    return closed({key: {"type": "integer", "minimum": 1} for key in keys})
+def probe(**more: Schema) -> Schema:
+    """The timing of a probe. What it requests is fixed."""
+    keys = ("periodSeconds", "timeoutSeconds", "failureThreshold")
+    return closed({"initialDelaySeconds": COUNT, **dict.fromkeys(keys, FROM_ONE), **more})
 
 
 def tables() -> Schema:
     """The tables of config.toml, as values of the chart."""
     made = {name: of_table(name, cls) for name, cls in TABLES.items() if "." not in name}
     agent = made.pop("agent") | {"required": ["command"]}
+    agent["properties"]["secretEnv"] = SECRET_VARIABLES
     made["agents"] = {
         "type": "object",
-        "minProperties": 1,
         "patternProperties": {"^[a-z0-9-]{1,32}$": agent},
         "additionalProperties": False,
     }
@@ -130,7 +154,7 @@ def schema() -> Schema:
             {
                 "enabled": SWITCH,
                 "existingClaim": TEXT,
-                "size": {"type": "string", "pattern": "^[0-9]+([.][0-9]+)?([KMGTPE]i?|k|m)?$"},
+                "size": QUANTITY,
                 "storageClass": TEXT,
                 "accessModes": {
                     "type": "array",
@@ -138,21 +162,15 @@ def schema() -> Schema:
                     "items": {"enum": ["ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"]},
                 },
                 "keep": SWITCH,
+                "annotations": TEXTS,
             }
         ),
+        "tmp": closed({"size": QUANTITY, "claim": SWITCH, "storageClass": TEXT}),
+        "run": closed({"size": QUANTITY}),
         "resources": closed({"requests": OBJECT, "limits": OBJECT, "claims": OBJECTS}),
-        # No httpGet: what the probes request is fixed.
-        "startupProbe": counted("initialDelaySeconds", "periodSeconds", "timeoutSeconds", "failureThreshold"),
-        "livenessProbe": counted(
-            "initialDelaySeconds",
-            "periodSeconds",
-            "timeoutSeconds",
-            "failureThreshold",
-            "terminationGracePeriodSeconds",
-        ),
-        "readinessProbe": counted(
-            "initialDelaySeconds", "periodSeconds", "timeoutSeconds", "failureThreshold", "successThreshold"
-        ),
+        "startupProbe": probe(failureThreshold={"type": ["integer", "null"], "minimum": 1}),
+        "livenessProbe": probe(terminationGracePeriodSeconds=FROM_ONE),
+        "readinessProbe": probe(successThreshold=FROM_ONE),
         "podMonitor": closed(
             {
                 "enabled": SWITCH,
@@ -160,19 +178,47 @@ def schema() -> Schema:
                 "labels": TEXTS,
             }
         ),
+        "agentPods": closed(
+            {
+                "namespace": {"type": "string", "pattern": "^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$"},
+                "createNamespace": SWITCH,
+                "networkPolicy": closed(
+                    {"enabled": SWITCH, "deniedCIDRs": {"type": "array", "items": CIDR}, "extraEgress": OBJECTS}
+                ),
+                "resourceQuota": closed(
+                    {"enabled": SWITCH, "hard": {"type": "object", "additionalProperties": QUANTITY}}
+                ),
+            }
+        ),
         "networkPolicy": closed({"enabled": SWITCH, "extraEgress": OBJECTS}),
         "extraEnv": OBJECTS,
         "extraEnvFrom": OBJECTS,
         "extraVolumes": OBJECTS,
         "extraVolumeMounts": OBJECTS,
+        "initContainers": OBJECTS,
+        "sidecars": OBJECTS,
+        "lifecycle": OBJECT,
+        "terminationGracePeriodSeconds": {"type": ["integer", "null"], "minimum": 1},
+        "extraObjects": {"type": "array", "items": {"type": ["object", "string"]}},
         "podSecurityContext": OBJECT,
         "securityContext": OBJECT,
         "serviceAccountName": TEXT,
+        "serviceAccount": closed({"create": SWITCH, "annotations": TEXTS}),
+        "podDisruptionBudget": closed(
+            {"enabled": SWITCH, "maxUnavailable": {"type": ["integer", "string"], "pattern": "^[0-9]+%$", "minimum": 0}}
+        ),
+        "deploymentAnnotations": TEXTS,
         "podAnnotations": TEXTS,
         "podLabels": TEXTS,
         "nodeSelector": TEXTS,
         "tolerations": OBJECTS,
         "affinity": OBJECT,
+        "topologySpreadConstraints": OBJECTS,
+        "priorityClassName": TEXT,
+        "runtimeClassName": TEXT,
+        "hostAliases": OBJECTS,
+        "dnsPolicy": {"enum": ["", "ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"]},
+        "dnsConfig": OBJECT,
     }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -186,6 +232,14 @@ def text() -> str:
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 
+def needs_restart() -> str:
+    """The text of the chart's list of keys that take a restart."""
+    listed = {name: getattr(cls, "NEEDS_RESTART", ()) for name, cls in TABLES.items()}
+    kept = {name: [key for key in keys if (name, key) not in CHART_SETS] for name, keys in listed.items() if keys}
+    return json.dumps(kept, indent=2) + "\n"
+
+
 if __name__ == "__main__":
     PLACE.write_text(text())
-    print(f"written: {PLACE}")
+    RESTART_PLACE.write_text(needs_restart())
+    print(f"written: {PLACE}, {RESTART_PLACE}")

@@ -25,6 +25,8 @@ KUSTOMIZED: Final = {
     "network-policy": ["network-policy"],
     "both": ["probes", "network-policy"],
     "both, the other way round": ["network-policy", "probes"],
+    "agent-pods": ["agent-pods"],
+    "all": ["network-policy", "agent-pods", "probes"],
 }
 
 CLAUDE: Final = {"command": "claude-agent-acp", "inherit_env": ["ANTHROPIC_API_KEY"], "env": {"A.B": 'said "<&>"'}}
@@ -365,11 +367,11 @@ def kustomize(folder: Path) -> str:
 
 
 def kustomize_all(tmp_path: Path) -> dict[str, Rendered]:
-    """The base with each choice of components, and the example."""
+    """The base with each choice of components, the example, and the namespace of agents."""
     tree = tmp_path / "kubernetes"
     shutil.copytree(PACKAGING / "kubernetes", tree)
     (tree / "example" / "discord-token").write_text(TOKEN)
-    made = {"example": Rendered.of("example", kustomize(tree / "example"))}
+    made = {name: Rendered.of(name, kustomize(tree / name)) for name in ("example", "agents")}
     for number, (name, components) in enumerate(KUSTOMIZED.items()):
         folder = tree / f"choice-{number}"
         folder.mkdir()

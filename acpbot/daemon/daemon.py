@@ -44,10 +44,10 @@ from acpbot.storage.store import Store
 
 if TYPE_CHECKING:
     import socket as socket_module
-    from collections.abc import Awaitable, Callable, Collection, Coroutine, MutableMapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, MutableMapping, Sequence
 
     from acpbot.chat.discord.discord_chat import DiscordChat
-    from acpbot.config.settings import Settings
+    from acpbot.config.settings import AgentSettings, Settings
     from acpbot.daemon.metrics import Metrics
 
 log = get_logger(__name__)
@@ -239,7 +239,15 @@ class Daemon:
         local, reason = local_runtime("auto", environ=self._environ, owns_children=True, open_files=open_files)
         log.info("containment", kind=local.containment, reason=reason)
         hidden = hidden_files(self._settings, self._socket, self._environ)
-        return Runtimes(local, daemon_id=store.instance, hidden=hidden)
+        return Runtimes(
+            local,
+            daemon_id=store.instance,
+            hidden=hidden,
+            agents=self._agents_now,
+        )
+
+    def _agents_now(self) -> Iterable[AgentSettings]:
+        return self._settings.agents.values()
 
     async def _listen(
         self, stack: contextlib.AsyncExitStack

@@ -30,6 +30,15 @@ _BURST_BYTES: Final = 256 * 1024
 _WRITES_AT_ONCE: Final = 16
 
 
+def check_backlog(waiting: int, size: int, most: int) -> None:
+    """Raise `AgentTimeout` where ``size`` more bytes would be too many; anything is accepted while nothing waits."""
+    if waiting and waiting + size > most:
+        raise AgentTimeout(
+            f"cannot write to the agent: it has not read its stdin, {waiting} bytes are waiting; "
+            "end its session if it does not recover"
+        )
+
+
 class PipeReader:
     """Reads a pipe on the event loop: calls ``on_data`` with each chunk and ``on_eof`` at the end, once.
 
@@ -137,11 +146,7 @@ class PipeWriter:
         """
         if self._pipe.closed or self._closing:
             raise AgentGone("cannot write to the agent: its stdin is closed; start a new session")
-        if self.backlog and self.backlog + len(data) > self._max_backlog:
-            raise AgentTimeout(
-                f"cannot write to the agent: it has not read its stdin, {self.backlog} bytes are waiting; "
-                "end its session if it does not recover"
-            )
+        check_backlog(self.backlog, len(data), self._max_backlog)
         view = memoryview(data)
         if not self._queue:
             view = view[self._push(view) :]

@@ -13,6 +13,7 @@ from acpbot.runtimes.runtime import Runtime
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from acpbot.config.settings import AgentSettings
     from acpbot.runtimes.bubblewrap.sandbox import Hidden
     from acpbot.runtimes.local.runtime import LocalRuntime
     from acpbot.runtimes.runtime import AgentProcess, Leftover, PlaceRef, StoredPlace, Usage
@@ -34,7 +35,7 @@ class Runtimes:
     """One runtime of each kind.
 
     ``daemon_id`` names this daemon in labels; ``clock``: monotonic seconds. ``hidden``: the daemon's own files, which
-    no sandbox shows.
+    no sandbox shows. ``agents`` returns the settings of all agents as they are now.
 
     Where one can't be asked, the others are asked all the same: an engine that hangs holds up its own sessions only.
     """
@@ -46,11 +47,15 @@ class Runtimes:
         daemon_id: str,
         hidden: Hidden | None = None,
         clock: Callable[[], float] = time.monotonic,
+        agents: Callable[[], Iterable[AgentSettings]] = tuple,
     ) -> None:
         self.local = local
         self._daemon_id = daemon_id
         self._hidden = hidden
         self._clock = clock
+        self._agents = agents
+        self.threads: Callable[[], Collection[str]] | None = None
+        """Returns the ids of all threads, once they are known."""
         self._made: dict[str, Runtime] = {local.kind: local}
         self._sampled: dict[str, float] = {}
 
@@ -65,11 +70,29 @@ class Runtimes:
             from acpbot.runtimes.bubblewrap.runtime import BubblewrapRuntime  # noqa: PLC0415 - only where it is named
 
             return BubblewrapRuntime(cast("LocalRuntime", self.local), self._hidden)
+        if kind == "kubernetes":
+            return self._make_kubernetes()
         if kind == "container":
             from acpbot.runtimes.container.runtime import ContainerRuntime  # noqa: PLC0415 - only where one is named
 
             return ContainerRuntime(daemon_id=self._daemon_id, environ=self.local.environ)
         raise AgentStartError(f"cannot start the agent: this acpbot has no runtime {kind!r}; set runtime to local")
+
+    def _make_kubernetes(self) -> Runtime:
+        try:
+            from acpbot.runtimes.kubernetes.runtime import KubernetesRuntime  # noqa: PLC0415 - only where one is named
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] == "acpbot":
+                raise
+            raise AgentStartError(
+                f"cannot start the agent: the Python package {error.name} is missing; install acpbot[kubernetes]"
+            ) from error
+        return KubernetesRuntime(
+            daemon_id=self._daemon_id,
+            environ=self.local.environ,
+            settings=lambda: [agent.kubernetes for agent in self._agents() if agent.runtime == "kubernetes"],
+            threads=lambda: None if self.threads is None else self.threads(),
+        )
 
     @property
     def strays(self) -> dict[str, Sequence[PlaceRef]]:
@@ -110,11 +133,11 @@ class Runtimes:
 
         Raises `StartError` where this machine can't be looked at. An engine that can't be asked is logged.
         """
-        for place in stored:
+        for kind in {place.runtime for place in stored} | {agent.runtime for agent in self._agents()}:
             try:
-                self.of(place.runtime)
+                self.of(kind)
             except AgentStartError as error:
-                log.warning("leftovers_not_looked_for", runtime=place.runtime, reason=str(error))
+                log.warning("leftovers_not_looked_for", runtime=kind, reason=str(error))
         found: list[Leftover] = []
         for kind, runtime in tuple(self._made.items()):
             try:
@@ -122,6 +145,14 @@ class Runtimes:
             except OSError as error:
                 log.warning("leftovers_not_looked_for", runtime=kind, reason=str(error))
         return found
+
+    async def forget(self, thread_id: str) -> None:
+        """Remove what places keep of a thread that is forgotten."""
+        for kind, runtime in tuple(self._made.items()):
+            try:
+                await runtime.forget(thread_id)
+            except OSError as error:
+                log.warning("thread_not_removed", runtime=kind, thread=thread_id, reason=str(error))
 
     async def aclose(self) -> None:
         """End what still runs and release everything, this machine's last: others may use it."""

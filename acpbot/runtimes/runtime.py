@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from acpbot.config.runtime_settings import BubblewrapSettings, ContainerSettings
+    from acpbot.config.runtime_settings import BubblewrapSettings, ContainerSettings, KubernetesSettings
     from acpbot.config.settings import AgentSettings
     from acpbot.runtimes.pipes import StderrRing
 
@@ -67,8 +67,9 @@ class LaunchSpec:
     those that can't be applied. ``process_namespace``: it must run in a process namespace of its own.
 
     ``cwd`` is a folder of this machine, and ``home`` the thread's own HOME where the runtime `Runtime.gives_home`; both
-    have the same path in the place. ``logins``: the HOME of `acpbot exec`. ``thread_id`` names the thread.
-    ``bubblewrap`` and ``container``: the tables of the agent's settings.
+    have the same path in the place. Where a runtime has no files here (`Runtime.has_files_here`) they are in the place
+    alone. ``logins``: the HOME of `acpbot exec`. ``thread_id`` names the thread.
+    ``agent``: its name in the settings; ``bubblewrap``, ``container`` and ``kubernetes``: the tables there.
     """
 
     argv: tuple[str, ...]
@@ -79,10 +80,12 @@ class LaunchSpec:
     pids_max: int | None = None
     process_namespace: bool = False
     thread_id: str = ""
+    agent: str = ""
     home: Path | None = None
     logins: Path | None = None
     bubblewrap: BubblewrapSettings | None = None
     container: ContainerSettings | None = None
+    kubernetes: KubernetesSettings | None = None
 
 
 class LimitNotHeld(msgspec.Struct, frozen=True):
@@ -264,7 +267,9 @@ class Runtime(Protocol):
     sample_seconds: float
     """How often `sample` is worth a call."""
     gives_home: bool
-    """Whether each thread has a HOME of its own there, a folder of this machine."""
+    """Whether each thread has a HOME of its own there."""
+    has_files_here: bool
+    """Whether workspaces and HOMEs are folders of this machine."""
 
     @property
     def strays(self) -> Sequence[PlaceRef]:
@@ -300,6 +305,9 @@ class Runtime(Protocol):
         ``stored``: the places that the database names. ``live``: the ids of the sessions that run now, which are never
         touched; neither is anything of another daemon, nor a folder or a volume. Raises `OSError` where it can't look.
         """
+
+    async def forget(self, thread_id: str, /) -> None:
+        """Remove what the place itself keeps of a thread that is forgotten. What fails is logged."""
 
     async def aclose(self) -> None:
         """End what still runs and release everything."""

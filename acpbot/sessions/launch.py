@@ -81,10 +81,12 @@ async def launch(
         pids_max=settings.pids_max,
         process_namespace=settings.process_namespace,
         thread_id=thread_id,
+        agent=settings.name,
         home=home,
         logins=logins,
         bubblewrap=settings.bubblewrap,
         container=settings.container,
+        kubernetes=settings.kubernetes,
     )
     process = await runtime.launch(spec, agent, progress)
     agent.stream = process

@@ -75,7 +75,7 @@ class Pool:
         self._clock = clock
         self._wall = wall
         self._pauses = pauses
-        self._threads = ThreadRegistry(self.store, wall, boottime)
+        self._threads = ThreadRegistry(self.store, wall, boottime, runtimes)
         self.known_threads = self._threads.known
         self.kept = KeptOutput(self.store, self._settings, self._threads.by_id, wall)
         self._table = SessionTable()

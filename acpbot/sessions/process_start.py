@@ -51,11 +51,14 @@ class ProcessStart:
 
         Raises StartError (a folder can't be made), AgentStartError.
         """
-        await self._in_time(workspace.make_folder, self._settings.now.pool, cwd)
         settings = self._agent_settings
         runtime = self._runtimes.of(settings.runtime)
         home = logins = None
-        if runtime.gives_home:
+        if not runtime.has_files_here:
+            home = workspace.homes(self._settings.now.store) / thread_id
+        else:
+            await self._in_time(workspace.make_folder, self._settings.now.pool, cwd)
+        if runtime.has_files_here and runtime.gives_home:
             home = await self._in_time(workspace.make_home, self._settings.now.store, thread_id)
             logins = await self._in_time(make_login_home, self._settings.now.store.path.parent, settings.name)
         return await launch(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from acpbot.config.settings import Settings
+    from acpbot.runtimes.registry import Runtimes
     from acpbot.sessions.turn import PermissionNote, TurnListener
     from acpbot.sessions.views import Reason, Row
     from acpbot.storage.records import CostRecord
@@ -104,7 +105,9 @@ class ThreadRegistry:
     by thread id. ``unlimited``: platforms whose users are operators.
     """
 
-    def __init__(self, store: Store, wall: Callable[[], float], boottime: Callable[[], float]) -> None:
+    def __init__(
+        self, store: Store, wall: Callable[[], float], boottime: Callable[[], float], runtimes: Runtimes
+    ) -> None:
         self.by_id: dict[str, ThreadRecord] = {}
         self.listeners: dict[str, ThreadListener] = {}
         self.unlimited: set[str] = set()
@@ -113,6 +116,8 @@ class ThreadRegistry:
         self._store = store
         self._wall = wall
         self._boottime = boottime
+        self._runtimes = runtimes
+        runtimes.threads = self.by_id.keys  # what places keep of other threads is reported
         self._offset: float | None = None
         self.known = KnownThreads(store, wall)
         self._saved: dict[str, ThreadRecord] = {}
@@ -252,12 +257,16 @@ class ThreadRegistry:
             self.remove_folder(thread, settings)
 
     def remove_folder(self, thread: ThreadRecord, settings: Settings) -> None:
-        """Delete the own folder and the HOME of a thread that is forgotten, where that is configured.
+        """Delete the own folder, the HOME and the volume of a thread that is forgotten, where that is configured.
 
         It happens in the background.
         """
         if not settings.pool.remove_workspace:
             return
-        work = DISK.run(remove_folders, settings, thread)
+        work = self._remove(thread, settings)
         removal = self.removals[thread.thread_id] = self.tasks.start(work, name=f"remove {thread.thread_id}")
         removal.add_done_callback(lambda _: self.removals.pop(thread.thread_id, None))
+
+    async def _remove(self, thread: ThreadRecord, settings: Settings) -> None:
+        await DISK.run(remove_folders, settings, thread)
+        await self._runtimes.forget(thread.thread_id)

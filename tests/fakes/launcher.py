@@ -231,7 +231,8 @@ class MemoryAgent:
 class MemoryLauncher:
     """Launches agents by chance. ``agents``: all, oldest first; ``heard``: the prompts of each thread, in order.
 
-    ``most`` is how many may live at once; ``broken`` are the promises of the pool that were not kept.
+    ``most`` is how many may live at once; ``broken`` are the promises of the pool that were not kept,
+    ``forgotten`` the ids of threads whose place may remove what it keeps.
     """
 
     chance: random.Random
@@ -239,11 +240,13 @@ class MemoryLauncher:
     kind: str = "local"
     sample_seconds: float = 2.0
     gives_home: bool = False
+    has_files_here: bool = True
     containment: str = "memory"
     environ: Mapping[str, str] = field(default_factory=dict)
     agents: list[MemoryAgent] = field(default_factory=list)
     heard: dict[str, list[str]] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
 
     @property
     def strays(self) -> tuple[PlaceRef, ...]:
@@ -287,6 +290,9 @@ class MemoryLauncher:
     async def sample(self, processes: Iterable[AgentProcess]) -> dict[str, Usage]:
         del processes
         return {}
+
+    async def forget(self, thread_id: str) -> None:
+        self.forgotten.append(thread_id)
 
     async def aclose(self) -> None:
         for agent in self.living():

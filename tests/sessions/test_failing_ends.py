@@ -50,6 +50,7 @@ class BlindLauncher:
     containment = "blind"
     sample_seconds = 2.0
     gives_home = False
+    has_files_here = True
 
     def __init__(self, failure: Exception) -> None:
         self.processes: list[BlindProcess] = []
@@ -69,6 +70,9 @@ class BlindLauncher:
 
     async def sample(self, processes: Iterable[AgentProcess]) -> dict[str, Usage]:
         return await self._launcher.sample(processes)
+
+    async def forget(self, thread_id: str) -> None:
+        del thread_id
 
     async def aclose(self) -> None:
         await self._launcher.aclose()

@@ -43,6 +43,7 @@ class BubblewrapRuntime:
     kind = "bubblewrap"
     sample_seconds = 2.0
     gives_home = True
+    has_files_here = True
     strays: Sequence[PlaceRef] = ()  # those of `local` are all there are
 
     def __init__(self, local: LocalRuntime, hidden: Hidden | None = None) -> None:
@@ -85,6 +86,9 @@ class BubblewrapRuntime:
             return ()
         self._has_cleaned = True
         return await end_leftovers(self.kind, stored)
+
+    async def forget(self, thread_id: str) -> None:
+        """Do nothing: all that there is of a thread is in its folders."""
 
     async def aclose(self) -> None:
         """Nothing is held here; the local runtime ends what runs."""

@@ -1,8 +1,4 @@
-"""How a container has ended, in words, from its engine's record of it. Pure.
-
-The engine gives one number: an init process (--init) turns the signal that ended the agent into 128 and its number, as
-a shell does.
-"""
+"""How a container has ended, in words, from its engine's record of it. Pure."""
 
 from __future__ import annotations
 
@@ -12,10 +8,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 from acpbot.runtimes.container.engine import EngineUnreachable
+from acpbot.runtimes.ends import limit_words, out_of_memory
 from acpbot.runtimes.runtime import exit_text
-from acpbot.text import size_words
 
-_SIGNALLED: Final = 128
 _NEVER: Final = "0001-01-01"
 
 
@@ -49,21 +44,14 @@ def read_state(text: str) -> State:
     return State(wire.Running, started, wire.ExitCode, wire.OOMKilled, wire.Pid, wire.Error)
 
 
-def exit_status(code: int) -> int:
-    """Return the exit code, minus the signal's number where a signal ended the agent."""
-    if code > _SIGNALLED and code - _SIGNALLED in set(signal.Signals):
-        return _SIGNALLED - code
-    return code
-
-
 def end_reason(state: State | None, status: int, *, memory_max: int | None, killed: bool) -> str:
     """Return why it has ended. ``killed``: acpbot itself has sent SIGKILL."""
-    limit = "" if memory_max is None else f" ({size_words(memory_max)})"
     if state is not None and state.oom_killed:
-        return f"OOMKilled: it took more memory than memory_max allows{limit}"
+        return out_of_memory(memory_max)
     if state is not None and state.error and not state.started:
         return state.error
     if status == -signal.SIGKILL and memory_max is not None and not killed:
         # Not every engine sees it (Podman with cgroups v1 does not).
+        limit = limit_words(memory_max)
         return f"SIGKILL, which the kernel sends where more memory is taken than memory_max allows{limit}"
     return exit_text(status)

@@ -16,9 +16,10 @@ from acpbot.errors import AgentGone
 from acpbot.logs import get_logger
 from acpbot.runtimes.container import engine_view
 from acpbot.runtimes.container.client import Client
-from acpbot.runtimes.container.end_reason import State, end_reason, exit_status, read_state
+from acpbot.runtimes.container.end_reason import State, end_reason, read_state
 from acpbot.runtimes.container.engine import EngineUnreachable
 from acpbot.runtimes.container.stderr_lines import AgentStderr
+from acpbot.runtimes.ends import exit_status
 from acpbot.runtimes.pipes import StderrRing
 from acpbot.runtimes.runtime import KillReport, exit_text
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from acpbot.aio import TaskSet
 from acpbot.errors import AgentStartError
 from acpbot.logs import get_logger
+from acpbot.runtimes import labels
 from acpbot.runtimes.container import check, engine_errors, engine_view, process_view, words
 from acpbot.runtimes.container.binds import binds_of
 from acpbot.runtimes.container.deadman import DeadMan
@@ -69,12 +70,13 @@ class ContainerRuntime:
     kind = "container"
     sample_seconds = 10.0
     gives_home = True
+    has_files_here = True
     strays: Sequence[PlaceRef] = ()
 
     def __init__(self, *, daemon_id: str, environ: Mapping[str, str]) -> None:
         self._labels = words.DaemonLabels(daemon_id, secrets.token_hex(8))
         self._environ = environ
-        self._label = f"{words.DAEMON_LABEL}={daemon_id}"
+        self._label = f"{labels.DAEMON}={daemon_id}"
         self._engines: dict[str, Engine] = {}
         self._images: dict[str, Images] = {}
         self._deadmen: dict[str, DeadMan] = {}
@@ -173,6 +175,9 @@ class ContainerRuntime:
         place, _ = _place(settings.container)
         engine = self.engine(place.engine)
         return await check.check(engine, self._images_of(engine), settings, place)
+
+    async def forget(self, thread_id: str) -> None:
+        """Do nothing: all that there is of a thread is in its folders."""
 
     async def aclose(self) -> None:
         """End what still runs, and the dead-men."""

@@ -6,10 +6,10 @@ Sources: podman-create(1), docs.docker.com/reference/cli/docker/container/create
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from acpbot.runtimes.labels import DAEMON, SESSION, THREAD, thread_label
 from acpbot.runtimes.runtime import LimitNotHeld
 
 if TYPE_CHECKING:
@@ -20,12 +20,8 @@ if TYPE_CHECKING:
     from acpbot.runtimes.container.engine import Info
     from acpbot.runtimes.runtime import LaunchSpec
 
-DAEMON_LABEL: Final = "acpbot.daemon"
-SESSION_LABEL: Final = "acpbot.session"
-THREAD_LABEL: Final = "acpbot.thread"
 RUN_LABEL: Final = "acpbot.run"
 
-_HASH_CHARS: Final = 16
 _TMPFS: Final = "rw,nosuid,nodev,exec,mode=1777"
 
 
@@ -56,15 +52,10 @@ def container_name(session_id: str) -> str:
     return f"acpbot-{session_id}"
 
 
-def thread_label(thread_id: str) -> str:
-    """Return what names a thread in a label: not its id, which other users of the engine need not see."""
-    return hashlib.sha256(thread_id.encode()).hexdigest()[:_HASH_CHARS]
-
-
 def labels(daemon: DaemonLabels, session_id: str, thread_id: str) -> dict[str, str]:
     """Return the labels of a session's container."""
-    own = {DAEMON_LABEL: daemon.daemon_id, RUN_LABEL: daemon.run}
-    return own | {SESSION_LABEL: session_id, THREAD_LABEL: thread_label(thread_id)}
+    own = {DAEMON: daemon.daemon_id, RUN_LABEL: daemon.run}
+    return own | {SESSION: session_id, THREAD: thread_label(thread_id)}
 
 
 def for_create(

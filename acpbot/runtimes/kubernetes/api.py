@@ -7,6 +7,7 @@ kubernetes.io/docs/tasks/run-application/access-api-from-pod, kubernetes.io/docs
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from pathlib import Path
@@ -29,7 +30,7 @@ from acpbot.text import one_line
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from lightkube.config.kubeconfig import SingleConfig
 
@@ -37,6 +38,7 @@ SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 CALL_SECONDS: Final = 10.0
 """How long the cluster may take for an answer."""
 
+_WATCH_SECONDS: Final = 30.0
 _REASON_LENGTH: Final = 300
 _TOKEN_SECONDS: Final = 60.0
 _SERVER_ERROR: Final = 500
@@ -137,6 +139,23 @@ class Cluster:
                 f"cannot start the agent: the kubeconfig can't be used: {reason}; "
                 "see that `kubectl get pods` works for acpbot's user, or correct context"
             ) from error
+
+    async def watch(
+        self, kind: Any, fields: Mapping[str, str], version: str | None, take: Callable[[str, dict[str, Any]], bool]
+    ) -> None:
+        """Call ``take`` with each change of what has these fields, until it returns True, or half a minute has passed.
+
+        A change is ADDED, MODIFIED or DELETED, with the object. ``version``: where to begin; ``None``: with what there
+        is. Raises `ClusterUnreachable`, `ApiError`.
+        """
+        # A connection that is dead without a word is noticed by the time alone.
+        with contextlib.suppress(TimeoutError), asking():
+            async with asyncio.timeout(_WATCH_SECONDS):
+                found: Any = self.client.watch(kind, fields=dict(fields), resource_version=version)
+                async with contextlib.aclosing(found) as changes:
+                    async for change, one in changes:
+                        if take(change, one.to_dict()):
+                            return
 
     async def exec_target(
         self, pod: str, command: Sequence[str], *, stdin: bool, container: str = "agent"

@@ -105,6 +105,7 @@ class LocalRuntime:
     kind = "local"
     sample_seconds = 2.0
     gives_home = False
+    has_files_here = True
 
     def __init__(
         self,
@@ -223,6 +224,9 @@ class LocalRuntime:
     async def look_for_strays(self) -> list[ProcessInfo]:
         """Return our living descendants that belong to no session. Raises `OSError`."""
         return await self._tracker.describe(stat for stat, _ in (await self._tracker.scan()).strays)
+
+    async def forget(self, thread_id: str) -> None:
+        """Do nothing: all that there is of a thread is in its folders."""
 
     async def aclose(self) -> None:
         """End what still runs, also strays where the children are ours; remove the cgroups."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -144,10 +145,19 @@ def _binds(store: Store, pod: Object, container: dict[str, Any], data: Path) -> 
     for mount in container.get("volumeMounts") or []:
         source = _volume(store, pod, volumes[mount["name"]], data)
         if mount.get("subPath"):
-            source = source / mount["subPath"]
-            source.mkdir(parents=True, exist_ok=True)
+            source = _sub_path(source, mount["subPath"])
         made.append(Bind(source, mount["mountPath"], bool(mount.get("readOnly"))))
     return made
+
+
+def _sub_path(volume: Path, path: str) -> Path:
+    """A folder of a volume, made with the rights of the volume's own, as the kubelet makes it."""
+    folder = volume / path
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        os.chown(folder, -1, volume.stat().st_gid)
+        folder.chmod(stat.S_IMODE(volume.stat().st_mode))
+    return folder
 
 
 def _volume(store: Store, pod: Object, volume: dict[str, Any], data: Path) -> Path:

@@ -117,17 +117,21 @@ class Streams:
         self.open: list[Stream] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def cut(self, pod: str = "") -> None:
-        """Breaks the streams of one pod, or all, as a balancer does. What an exec started goes on, without input."""
-        for one in list(self.open):
-            if pod in {"", one.pod}:
-                one.cut()
+    def cut(self, pod: str = "", kind: str = "") -> None:
+        """Breaks the streams of one pod, or all, as a balancer does. What an exec started goes on, without input.
 
-    def stall(self, pod: str = "") -> None:
+        With a `kind` only those of exec, or of attach.
+        """
+        for one in self._of(pod, kind):
+            one.cut()
+
+    def stall(self, pod: str = "", kind: str = "") -> None:
         """From now on these streams carry nothing in either direction, and stay open."""
-        for one in self.open:
-            if pod in {"", one.pod}:
-                one.go_on.clear()
+        for one in self._of(pod, kind):
+            one.go_on.clear()
+
+    def _of(self, pod: str, kind: str) -> list[Stream]:
+        return [one for one in self.open if pod in {"", one.pod} and kind in {"", one.kind}]
 
     def resume(self) -> None:
         """They carry again, what was held first."""

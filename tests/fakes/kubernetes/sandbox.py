@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-TOOLS: Final = ("unshare", "nsenter", "setpriv", "mount", "chroot", "hostname")
+TOOLS: Final = ("unshare", "nsenter", "setpriv", "setsid", "mount", "chroot", "hostname")
 UNSHARE: Final = ("--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--propagation", "private")
 ENTER: Final = ("--mount", "--pid", "--uts", "--ipc", "--root", "--wd")
 READY: Final = b"ready\n"  # the first line of standard error, before the program's own
@@ -87,7 +87,8 @@ class Setup:
     def enter(self, pid: int, argv: list[str], *, tty: bool) -> list[str]:
         """The command that runs another program beside PID 1, which is process `pid` of this machine."""
         inner = [_tool("sh"), "-c", self._inner(tty), "sh", *argv]
-        return inner if obstacle() else [_tool("nsenter"), "--target", str(pid), *ENTER, *inner]
+        session = [] if tty else [_tool("setsid")]  # as container runtimes do; with a terminal it is done inside
+        return inner if obstacle() else [_tool("nsenter"), "--target", str(pid), *ENTER, *session, *inner]
 
     def _outer(self) -> str:
         at = shlex.quote(str(self.scratch))

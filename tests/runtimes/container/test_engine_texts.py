@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from acpbot.runtimes.container.end_reason import State, end_reason, exit_status
+from acpbot.runtimes.container.end_reason import State, end_reason
 from acpbot.runtimes.container.engine_errors import of_engine, of_image
 from acpbot.runtimes.container.engine_view import read_stats, read_top
 from acpbot.runtimes.container.pull_progress import PullProgress
 from acpbot.runtimes.container.stderr_lines import AgentStderr
+from acpbot.runtimes.ends import exit_status
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,6 @@ def wait_until_known(daemon: DaemonProcess) -> None:
 
 
 def run(daemon: DaemonProcess, command: str) -> str:
-    words = [ACPCTL, "--socket", str(daemon.socket), command]
+    words = [str(ACPCTL), "--socket", str(daemon.socket), command]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60)
     return " ".join(done.stdout.split())

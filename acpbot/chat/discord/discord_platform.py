@@ -15,6 +15,7 @@ from acpbot.aio import TaskSet
 from acpbot.chat.conversation import Conversations
 from acpbot.chat.discord import access
 from acpbot.chat.discord.access import PLATFORM, own_role_id
+from acpbot.chat.discord.discord_time import time_of
 from acpbot.chat.discord.gateway.places import missing_permissions
 from acpbot.chat.discord.inbound import agent_choice, content
 from acpbot.chat.discord.inbound.content import defuse
@@ -414,7 +415,8 @@ class DiscordPlatform:
 
     def interrupted(self, incoming: IncomingMessage, text: str) -> None:
         """Post ``text`` in the thread, and show on the message that its turn failed."""
-        self._outbox.post(incoming.thread_id, text)
+        notified = self._notified(incoming)
+        self._outbox.post(incoming.thread_id, f"<@{notified}> {text}" if notified else text, pings=notified)
         message = self._messages.by_key.get(incoming.key)
         if message is not None and message.reactions is not None:  # the pool has refused its turn
             self._messages.discard(message)
@@ -425,6 +427,14 @@ class DiscordPlatform:
         channel_id = incoming.origin or incoming.thread_id
         work = end_reactions(self._outbox, self._settings.reactions, channel_id, incoming.key)
         self._tasks.start(work, name=f"reactions on {incoming.key}")
+
+    def _notified(self, incoming: IncomingMessage) -> str | None:
+        """Whom the end of a turn notifies that an earlier daemon began: a person who has written long ago."""
+        after = self._settings.discord.notify_after_seconds
+        if incoming.operator or incoming.by_program or not incoming.key.isdecimal() or after <= 0:
+            return None
+        waited = self._outbox.rest.now() - time_of(int(incoming.key))
+        return incoming.owner or None if waited >= after else None
 
     def plain(self, text: str) -> str:
         """The text with its markup escaped."""

@@ -1,6 +1,6 @@
 """An agent's tool, in each place, goes for the token, the socket, the state and the other threads: nothing is in reach.
 
-The tool looks everywhere that it can see, under any name, and not only where acpbot keeps things. It leaves out Python's
+The tool looks everywhere that it can see, under any name, and not only where acpbot keeps things. Left out is Python's
 installation. What a test puts into the tool's own HOME shows that it would find the rest.
 """
 

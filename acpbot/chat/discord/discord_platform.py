@@ -25,6 +25,7 @@ from acpbot.chat.discord.inbound.refusal_text import refusal_text
 from acpbot.chat.discord.interactions.turn_buttons import TurnButtons
 from acpbot.chat.discord.outbound.diff_poster import DiffPoster
 from acpbot.chat.discord.outbound.file_poster import FilePoster
+from acpbot.chat.discord.outbound.queue_note import QueueNote
 from acpbot.chat.discord.outbound.reactions import ReactionEvent, ReactionUpdater, end_reactions
 from acpbot.chat.discord.outbound.rest import FORBIDDEN, LOCKED, NOT_FOUND, RequestRefused
 from acpbot.chat.discord.turn_view import LIMIT, DiscordTurnView
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.interactions.commands import SlashCommands
     from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
     from acpbot.chat.discord.interactions.question_prompts import QuestionPrompts
+    from acpbot.chat.discord.interactions.send_now_button import SendNowButtons
     from acpbot.chat.discord.interactions.stop_button import StopButtons
     from acpbot.chat.discord.interactions.tool_output import ToolOutputs, TurnOutput
     from acpbot.chat.discord.last_prompts import LastPrompts
@@ -215,6 +217,7 @@ class DiscordPlatform:
         outputs: ToolOutputs,
         last_prompts: LastPrompts,
         stops: StopButtons,
+        send_now: SendNowButtons,
         outbox: Outbox,
         on_crash: Callable[[BaseException], object] | None = None,
     ) -> None:
@@ -229,6 +232,7 @@ class DiscordPlatform:
         self._outputs = outputs
         self._last_prompts = last_prompts
         self._stops = stops
+        self._send_now = send_now
         self._outbox = outbox
         self._access = AccessRecheck(settings, outbox)
         self._reader = MessageReader(settings, pool, channels, outbox)
@@ -264,6 +268,7 @@ class DiscordPlatform:
             files=FilePoster(self._outbox, incoming.thread_id),
             output=output,
             buttons=TurnButtons(self._stops.of_turn(incoming.thread_id, incoming.owner), output),
+            note=None if is_operators else QueueNote(incoming, self._outbox, self._send_now),
             footer=self._settings.discord.footer,
             pings=self._pings(message, incoming),
             notify_after=lambda: self._settings.discord.notify_after_seconds,
@@ -301,6 +306,7 @@ class DiscordPlatform:
             files=FilePoster(self._outbox, thread_id),
             output=output,
             buttons=TurnButtons(None, output),
+            note=None,
             footer=False,
             pings=owner,
             notify_after=lambda: 0.0,

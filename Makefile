@@ -25,11 +25,11 @@ demo: $(INSTALLED)  ## talk to an agent now; without a terminal: a short guided 
 	@$(BIN)/acpbot demo $(ARGS)
 
 test: $(READY)  ## the whole suite, on two cores
-	@$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 coverage: $(READY)  ## the whole suite with branch coverage, subprocesses too; a report, no threshold
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -n 2 $(ARGS) || echo 'some tests failed, as tests that measure time may: the report follows' >&2
+	@$(BIN)/coverage run -m pytest -n 2 -o asyncio_debug=true $(ARGS) || echo 'some tests failed, as tests that measure time may: the report follows' >&2
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered
 
@@ -84,7 +84,7 @@ test-runtimes: $(READY)  ## the places where agents run, with the real bubblewra
 	@$(BIN)/python -m pytest -n 3 --dist worksteal -m runtimes tests/runtimes tests/attacks tests/daemon $(ARGS)
 
 campaigns: $(READY)  ## every fault of Discord in every call, and crashes of the daemon at any moment
-	@$(BIN)/python -m pytest -n 2 -m campaign tests/chat/discord tests/soak $(ARGS)
+	@$(BIN)/python -m pytest -n 2 -o asyncio_debug=true -m campaign tests/chat/discord tests/soak $(ARGS)
 
 day: $(READY)  ## a day of five people and five agents in Discord, printed as a person sees it (ARGS='SEED --real')
 	@$(BIN)/python -m tests.soak.day $(ARGS)

@@ -51,7 +51,7 @@ class ProcessStart:
 
         Raises StartError (a folder can't be made), AgentStartError.
         """
-        await self._in_time(workspace.make_folder, self._settings.now.pool, cwd)
+        await self.make_folder(cwd)
         settings = self._agent_settings
         runtime = self._runtimes.of(settings.runtime)
         home = logins = None
@@ -61,6 +61,10 @@ class ProcessStart:
         return await launch(
             runtime, settings, cwd, session_id, thread_id=thread_id, home=home, logins=logins, progress=self._report
         )
+
+    async def make_folder(self, cwd: Path) -> None:
+        """Make the folder in which the agent is to work. Raises StartError."""
+        await self._in_time(workspace.make_folder, self._settings.now.pool, cwd)
 
     def _report(self, text: str) -> None:
         shown = one_line(text, _PROGRESS_LENGTH)

@@ -15,7 +15,7 @@ from acpctl.text import clean
 from acpctl.thread_completion import complete_agent, complete_owner
 from acpctl.times import moment
 
-SessionState = Literal["starting", "idle", "busy", "waiting", "stuck", "suspended", "closing", "gone"]
+SessionState = Literal["starting", "idle", "busy", "waiting", "stuck", "suspended", "closing", "gone", "warm"]
 
 
 def run(

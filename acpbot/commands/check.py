@@ -226,8 +226,8 @@ async def _say_place(runtime: Runtime, settings: AgentSettings, say: Callable[[s
     if settings.warm and not runtime.gives_home:
         folder = "[pool] workspace" if settings.working_dir is None else str(settings.working_dir)
         many = f"{settings.warm} process{'es' * (settings.warm != 1)}"
-        how = "which must take a thread's folder from session/new alone"
-        say(operator_line(f"warm of agent {settings.name}: {many} will wait for threads in {folder}, {how}"))
+        how = "it must take each thread's folder from session/new alone"
+        say(operator_line(f"warm of agent {settings.name}: {many} will wait in {folder}; {how}"))
 
 
 def _mcp_servers(agent: Agent) -> Iterator[str]:

@@ -53,6 +53,8 @@ class AgentChoice:
         """Those that still use earlier settings of their agents: only their end changes that."""
         found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
         for session in sessions:
+            if session.is_warm:
+                continue  # it is replaced
             agent = session.agent_settings.name
             now = self._settings.now.agents.get(agent)
             wanted = None if now is None else self._settings.now.in_channel(now, session.thread.channel)

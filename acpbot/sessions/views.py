@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Reason = Literal["killed", "suspended", "crashed", "start_failed", "evicted", "expired", "stuck", "stopped", "replaced"]
 """Why a session ended."""
-SessionState = Literal["starting", "idle", "busy", "waiting", "stuck", "suspended", "closing", "gone"]
+SessionState = Literal["starting", "idle", "busy", "waiting", "stuck", "suspended", "closing", "gone", "warm"]
 Outcome = Literal["ended", "already_gone", "conflict", "failed"]
 
 
@@ -216,7 +216,10 @@ class KillResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PoolCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """How many sessions are in which state, for health; ``in_line``: threads that wait for an agent to be free."""
+    """How many sessions are in which state, for health; ``in_line``: threads that wait for an agent to be free.
+
+    ``warm``: processes that wait for a thread; they are none of the ``sessions``.
+    """
 
     sessions: int
     max: int
@@ -228,6 +231,7 @@ class PoolCounts(msgspec.Struct, frozen=True, kw_only=True):
     suspended: int
     queued: int
     in_line: int = 0
+    warm: int = 0
 
 
 class OutdatedSessions(NamedTuple):
@@ -239,7 +243,7 @@ class OutdatedSessions(NamedTuple):
 
 
 # Used while an agent starts, and never again.
-_OF_A_START: Final = frozenset({"name", "start_timeout_seconds"})
+_OF_A_START: Final = frozenset({"name", "start_timeout_seconds", "warm"})
 
 
 def changed_keys(used: AgentSettings, now: AgentSettings | None) -> tuple[str, ...]:

@@ -71,6 +71,16 @@ def test_send_queues_a_prompt_and_returns_at_once(run, thread):
     assert json.loads(sent.out)["thread_id"] == thread
 
 
+def test_send_now_interrupts_the_running_turn(run, thread):
+    sending = begun("send", thread, "say begun; stall 60", "--wait")
+    assert sending.stderr is not None
+    sending.stderr.readline()
+    assert run("send", thread, "say now", "--now", "--wait").out == "now\n"
+    out, err = sending.communicate(timeout=10)
+    assert (sending.returncode, out) == (1, "begun\n")
+    assert "Interrupted to send the next message." in err
+
+
 def test_send_wait_prints_the_answer_and_all_of_stdin_is_one_prompt(run, thread):
     assert run("send", thread, "--wait", text="say one\nsay two\n") == (0, "onetwo\n", f"{thread}  sent\n")
     assert run("send", thread, "-", "--wait", text="say three").out == "three\n"

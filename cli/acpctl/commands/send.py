@@ -54,6 +54,9 @@ def run(
         ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Print the answer, and return when it is complete.")] = False,
+    now: Annotated[
+        bool, typer.Option("--now", help="Cancel the running turn, and go before messages that wait.")
+    ] = False,
     allow: Annotated[
         bool, typer.Option("--allow", help="Allow what this turn asks permission for; implies --wait.")
     ] = False,
@@ -71,9 +74,11 @@ def run(
     with options.connect(streams=True) as connection:
         connection.require("sessions.send", "send")
         connection.require_admin("send")
-        params = {**target, "text": _prompt(given[0] if given else "-", options.out)}
+        params: dict[str, Any] = {**target, "text": _prompt(given[0] if given else "-", options.out)}
         if agent is not None:
             params["agent"] = agent
+        if now:
+            params["now"] = True
         connection.reset_deadline()  # reading stdin may have taken any time
         answer = connection.call("sessions.send", params)
         if wait or allow:

@@ -33,6 +33,7 @@ class SessionState(StrEnum):
     SUSPENDED = "suspended"
     CLOSING = "closing"
     GONE = "gone"
+    WARM = "warm"
 
 
 def run(

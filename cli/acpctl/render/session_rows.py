@@ -25,6 +25,7 @@ _STATE_STYLES: Final = {
     "waiting": "yellow",
     "stuck": "alert",
     "suspended": "dim",
+    "warm": "dim",
     "closing": "magenta",
     "gone": "dim",
 }
@@ -111,7 +112,7 @@ def summary(rows: Sequence[Row], max_sessions: object, suspended: object = None,
     ``stuck``: what stuck sessions are called.
     """
     states = [clean(row.get("state")) for row in rows]
-    running = sum(state != "suspended" for state in states)
+    running = sum(state not in {"suspended", "warm"} for state in states)
     most = number(max_sessions)
     total = f"{running} of {plural(int(most), 'session')}" if most is not None else plural(running, "session")
     words = {"stuck": stuck, "suspended": f"suspended{_failed(rows)}"}

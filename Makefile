@@ -80,7 +80,7 @@ soak: $(READY)  ## 1,000 ends of an agent, 10,000 turns: nothing is left or grow
 test-service: $(READY)  ## the daemon as a whole: started, restarted, packaged; some of it needs root
 	@$(BIN)/python -m pytest -n 3 --dist worksteal -m service tests/daemon tests/packaging $(ARGS)
 
-test-runtimes: $(READY)  ## the places where agents run, with the real bubblewrap, Podman and Docker
+test-runtimes: $(READY)  ## the places where agents run, with the real bubblewrap, Podman and Docker, and pods of a loopback cluster
 	@$(BIN)/python -m pytest -n 3 --dist worksteal -m runtimes tests/runtimes tests/attacks tests/daemon $(ARGS)
 
 campaigns: $(READY)  ## every fault of Discord in every call, and crashes of the daemon at any moment

@@ -48,6 +48,7 @@ _QUIET_MOST_SECONDS: Final = 2.0
 _CUT_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 0.3
 _LAST_TRY_SECONDS: Final = 5.0
+_DISCARD_SECONDS: Final = 2.0
 _SIGNALLED: Final = 128
 _KILLED: Final = _SIGNALLED + 9
 _LOST: Final = 255
@@ -278,6 +279,16 @@ class KubernetesProcess:
             self._closed = True
             await self.release()
 
+    async def discard(self) -> None:
+        """End what a start that has failed may have begun, and release the streams."""
+        try:
+            if self._stream is not None:
+                await self.kill_all(_DISCARD_SECONDS)
+        except OSError as error:
+            log.warning("pod_not_ended", session=self.session_id, pod=self.pod.name, reason=str(error))
+        finally:
+            await self.release()
+
     async def release(self) -> None:
         """Release the streams; the dead-man ends the pod then. May be called again."""
         if self._quiet is not None:
@@ -406,7 +417,7 @@ async def start_process(
         await process.start()
     except BaseException as error:
         # Broad: also where it is cancelled, the pod is to end.
-        await asyncio.shield(process.release())
+        await asyncio.shield(process.discard())
         if isinstance(error, ValueError):
             raise AgentStartError(f"cannot start the agent: {error}; correct its settings") from error
         if isinstance(error, OSError):

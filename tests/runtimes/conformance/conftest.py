@@ -6,7 +6,18 @@ import pytest
 
 from tests.runtimes.conformance import places
 from tests.runtimes.conformance.scene import Scene, new_word
+from tests.support.kubernetes_cluster import ClusterMissing, kubernetes_cluster
 from tests.support.missing_places import bubblewrap_lacks, leave_out
+
+
+@pytest.fixture(scope="session")
+def kubernetes():
+    """A cluster of the tests' own, whose pods are processes of this machine."""
+    try:
+        with kubernetes_cluster() as cluster:
+            yield cluster
+    except ClusterMissing as missing:
+        leave_out("kubernetes", str(missing))
 
 
 @pytest.fixture(

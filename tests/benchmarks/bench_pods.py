@@ -222,7 +222,7 @@ def results(size: Size) -> Iterator[Result]:
         return
     for key, runs, what, unit, goal in (
         ("again", found["again"], "start in a thread that has a volume", "ms", None),
-        ("session", found["session"], "memory of the daemon for each idle session", "KiB", 64.0),
+        ("session", found["session"], "memory of the daemon for each idle session", "KiB", 128.0),
         ("stream", found["streams"], f"memory for each of {count} open streams", "KiB", 40.0),
     ):
         yield Row(key=f"pods.{key}", what=f"pods: {what}", unit=unit, runs=tuple(run[0] for run in runs), goal=goal)

@@ -34,6 +34,7 @@ from acpbot.storage.records import (
 from acpbot.times import rfc3339
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 log = get_logger(__name__)
@@ -292,6 +293,12 @@ class Store:
     def turn_revised(self, turn_id: str, message: bytes) -> None:
         """A waiting turn asks for something else now."""
         self._write("UPDATE turns SET message = ? WHERE turn_id = ?", message, turn_id)
+
+    def turns_passed(self, turn_ids: Sequence[str]) -> None:
+        """Another turn of their thread runs before these waiting ones: they come after all others, in this order."""
+        last = "(SELECT max(sequence) FROM turns)"
+        for turn_id in turn_ids:
+            self._write(f"UPDATE turns SET sequence = {last} + 1 WHERE turn_id = ?", turn_id)  # noqa: S608 - our own words
 
     def turn_started(self, turn_id: str) -> None:
         """Its prompt is about to be sent: no later daemon may send it again."""

@@ -106,6 +106,32 @@ def test_stuck_shows_only_stuck_sessions(daemon, acpctl):
     assert "silent 12m23s: npm run dev" in result.out
 
 
+def test_several_states_may_be_given(daemon, acpctl):
+    daemon.rows += [row("1", "stuck"), row("2", "waiting")]
+    assert acpctl("sessions", "--state", "waiting", "--state", "stuck", "-q").out == "1\n2\n"
+    assert acpctl("sessions", "--stuck", "--state", "suspended", "-q").out == "1\nlocal-abc123\n"
+    assert daemon.asked("sessions.list") == [{}, {"suspended": True}]
+    nothing = acpctl("sessions", "--state", "closing", "--state", "gone")
+    assert nothing == (0, "", "no session is closing or gone\n")
+
+
+def test_the_beginning_of_an_id_and_words_of_a_title_are_answered_with_what_to_give(daemon, acpctl):
+    def not_found(params, _client):
+        raise WireError(-32001, "not_found", f"cannot find thread {params['thread']}")
+
+    daemon.on("sessions.get", not_found)
+    for given, advice in (
+        ("13102030", "2 threads begin like that: give the end of an id; see `acpctl sessions --all`"),
+        ("local-", "did you mean local-abc123?"),
+        ("the POOL", "did you mean 1310203040506071234?"),
+        ("pool2", "see `acpctl sessions --all`"),
+    ):
+        assert acpctl("show", given) == (5, "", f"cannot find thread {given}; {advice}\n")
+    daemon.rows[1]["title"] = "Drain the pool"
+    advice = "did you mean 1310203040506071234 or 1310203040506075678?"
+    assert acpctl("kill", "the pool", "--yes").err == f"cannot find thread the pool; {advice}\n"
+
+
 def test_a_list_without_rows_says_how_many_are_suspended(daemon, acpctl):
     daemon.rows = [row(f"local-{number}", "suspended") for number in range(57)]
     assert acpctl("sessions") == (0, "", "no sessions run; 57 suspended (--all)\n")
@@ -239,7 +265,7 @@ def test_wide_adds_processes_ids_and_owner(acpctl):
 
 
 def test_quiet_excludes_other_formats(acpctl):
-    for arguments in (("-q", "-o", "json"), ("-q", "--watch"), ("--stuck", "--state", "idle")):
+    for arguments in (("-q", "-o", "json"), ("-q", "--watch")):
         result = acpctl("sessions", *arguments)
         assert (result.code, result.out) == (2, "")
         assert result.err.startswith("cannot ")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from acpbot import __version__
 from tests.fakes.daemon import DEMO_AGENT, Wire
 from tests.support.packaging.container import COMPOSE, DOCKERFILE, UID, Container, Image, compose_mounts, obstacle
 from tests.support.packaging.rendered import LIMIT, ROOT, TOKEN
@@ -70,6 +71,24 @@ def test_versions_are_pinned():
     (init,) = re.findall(r"dumb-init==\S+", DOCKERFILE.read_text())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert any(one.startswith(f"{init};") for one in project["optional-dependencies"]["dev"]), "what is tested is used"
+
+
+def test_the_labels_say_what_the_image_is():
+    """Source: https://github.com/opencontainers/image-spec/blob/main/annotations.md."""
+    prefix = r"org\.opencontainers\.image\."
+    labels = dict(re.findall(rf'{prefix}(\w+)="([^"]*)"', DOCKERFILE.read_text()))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert labels["version"] == __version__
+    assert labels["title"] == project["name"]
+    assert labels["licenses"] == project["license"]
+    assert labels["source"] == project["urls"]["Source"]
+    assert labels["documentation"] == project["urls"]["Documentation"]
+    assert labels["description"]
+
+
+def test_whoever_builds_with_podman_reads_how_the_health_check_is_kept():
+    """The OCI image format has none: https://docs.podman.io/en/latest/markdown/podman-build.1.html, --format."""
+    assert "`podman build --format docker`" in DOCKERFILE.read_text()
 
 
 def test_the_build_context_has_the_sources_of_the_wheel_and_no_others():

@@ -26,7 +26,7 @@ CHARTS = [("helm", name) for name in HELMED]
 KUBERNETES = ("1.25", "1.37")  # the oldest that the chart supports, and the newest that the schemas include
 
 # The renderings whose agents get pods of their own in this cluster: only there acpbot has a token of the API.
-IN_PODS = {"pods", "pods in two namespaces", "pods with nothing around"}
+IN_PODS = {"pods", "pods in two namespaces", "pods with nothing around", "agent-pods", "all"}
 
 needs_namespaces = pytest.mark.skipif(obstacle() is not None, reason=f"no container can be had: {obstacle()}")
 
@@ -189,7 +189,31 @@ def test_the_network_policy_allows_dns_and_https_out_and_probes_in(rendered):
 def test_the_pods_of_agents_get_what_they_need_and_acpbot_the_least_rights(rendered):
     own = rendered.the("Deployment")["metadata"].get("namespace", "bots")
     namespaces = {one["metadata"]["namespace"] for one in rendered.all_of("Role")}
-    assert bool(namespaces) == (rendered.name in IN_PODS)
+    assert bool(namespaces) == (rendered.name in IN_PODS and rendered.name not in KUSTOMIZED), "kustomize: agents"
+    check_rights(rendered, own, namespaces)
+    for binding in rendered.all_of("RoleBinding"):
+        assert binding["subjects"][0]["name"] == rendered.pod["serviceAccountName"]
+
+
+def test_the_namespace_of_agents_that_kustomize_makes_is_as_that_of_the_chart(kustomized, helmed):
+    agents, pods = kustomized["agents"], kustomized["agent-pods"]
+    check_rights(agents, "acpbot", {"acpbot-agents"})
+    assert agents.the("RoleBinding")["subjects"][0]["name"] == pods.pod["serviceAccountName"] == "acpbot"
+    assert pods.the("ServiceAccount")["automountServiceAccountToken"] is False
+    for one in agents.objects:
+        kubernetes_validate.validate(one, KUBERNETES[-1], strict=True)
+        same = [
+            other
+            for other in helmed["pods"].all_of(one["kind"])
+            if one["kind"] == "Namespace" or other["metadata"].get("namespace") == "acpbot-agents"
+        ]
+        assert [(other.get("spec"), other.get("rules")) for other in same] == [(one.get("spec"), one.get("rules"))]
+    labels = agents.the("Namespace")["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def check_rights(rendered: Rendered, own: str, namespaces: set[str]) -> None:
+    """``own``: the namespace of acpbot itself; ``namespaces``: those of agents."""
     assert own not in namespaces, "acpbot could run commands in its own pod, and mount its own Secrets"
     assert not rendered.all_of("ClusterRole")
     assert not rendered.all_of("ClusterRoleBinding")
@@ -205,9 +229,8 @@ def test_the_pods_of_agents_get_what_they_need_and_acpbot_the_least_rights(rende
             *(("events", verb) for verb in ("list", "watch")),
         }
     for binding in rendered.all_of("RoleBinding"):
-        assert binding["subjects"] == [
-            {"kind": "ServiceAccount", "name": rendered.pod["serviceAccountName"], "namespace": own}
-        ]
+        (subject,) = binding["subjects"]
+        assert (subject["kind"], subject["namespace"]) == ("ServiceAccount", own)
         assert binding["roleRef"]["name"] == rendered.all_of("Role")[0]["metadata"]["name"]
     for policy in rendered.all_of("NetworkPolicy"):
         if policy["metadata"].get("namespace") in namespaces:
@@ -220,7 +243,7 @@ def test_the_pods_of_agents_get_what_they_need_and_acpbot_the_least_rights(rende
 def test_only_some_renderings_have_a_network_policy(kustomized, helmed):
     with_policy = {one.name for one in (*kustomized.values(), *helmed.values()) if one.all_of("NetworkPolicy")}
     assert with_policy == {
-        *("network-policy", "both", "both, the other way round", "example"),
+        *("network-policy", "both", "both, the other way round", "example", "all", "agents"),
         *("on, another port", "a policy without probes", "pods", "pods in two namespaces"),
     }
 
@@ -228,6 +251,15 @@ def test_only_some_renderings_have_a_network_policy(kustomized, helmed):
 def test_the_order_of_components_does_not_matter(kustomized):
     one, other = kustomized["both"], kustomized["both, the other way round"]
     assert sorted(map(yaml.safe_dump, one.objects)) == sorted(map(yaml.safe_dump, other.objects))
+
+
+def test_a_policy_lets_acpbot_reach_the_api_where_it_makes_pods(kustomized):
+    def ports(name: str) -> set[int]:
+        spec = kustomized[name].the("NetworkPolicy")["spec"]
+        return {port["port"] for rule in spec["egress"] for port in rule["ports"]}
+
+    assert ports("all") - ports("both") == {6443}
+    assert not kustomized["agent-pods"].all_of("NetworkPolicy"), "without a policy everything is let out"
 
 
 def test_a_component_adds_to_the_one_configuration(kustomized):

@@ -194,6 +194,13 @@ def may_control(settings: DiscordSettings, author: Author, source: MessageSource
     return author.id in {source.owner_id, asker_id} or is_admin(settings, author)
 
 
+def interrupts(settings: DiscordSettings, author: Author, source: MessageSource, asker_id: str | None) -> bool:
+    """Whether a message of this person cancels the turn that runs in the thread, which ``asker_id`` has asked for."""
+    channel = _channel_of(settings, source)
+    wanted = channel is not None and channel.on_busy == "interrupt"
+    return wanted and may_control(settings, author, source, asker_id)
+
+
 def is_admin(settings: DiscordSettings, author: Author) -> bool:
     """Whether ``admin_users`` names the person or ``admin_role_ids`` one of their roles."""
     return author.id in settings.admin_users or not author.role_ids.isdisjoint(settings.admin_role_ids)

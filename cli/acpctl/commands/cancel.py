@@ -24,6 +24,7 @@ def run(context: typer.Context, thread: ThreadArguments = None, *, output: Outpu
     answers: list[dict[str, Any]] = []
     with options.connect() as connection:
         connection.require("sessions.cancel", "cancel")
+        connection.require_admin("cancel")
         rows = fetch_sessions(connection, refs, exact=False, verb="cancel")
         for row in rows:
             # With the session_id a session that has replaced this one meanwhile keeps its turn.

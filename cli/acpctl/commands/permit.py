@@ -98,4 +98,6 @@ def _ask(offered: list[Option], out: Output) -> Option | None:
     for number, one in enumerate(offered, 1):
         if typed and typed in {str(number), clean(one.get("option_id")).lower(), clean(one.get("kind")).lower()}:
             return one
+    if typed:
+        out.note(f"{clean(typed)} is none of them")
     return None

@@ -45,7 +45,7 @@ def run(
     last, of a session that has ended as well, then live until Ctrl-C.
     """
     if not thread:
-        raise CliError("cannot tail: give THREADs; see `acpctl tail --help`", USAGE)
+        raise CliError("cannot tail: give THREADs; `acpctl events` follows all threads", USAGE)
     refs = list(map(parse_thread, thread))
     params: dict[str, Any] = {} if since is None else {"since": utc_time(since)}
     if lines is not None:

@@ -33,6 +33,7 @@ class Cluster:
     def __init__(self, server: KubernetesServer) -> None:
         self.server = server
         self.told: list[str] = []
+        self.something_told = asyncio.Event()
         self._stack = contextlib.AsyncExitStack()
         server.add_namespace("agents", {"pod-security.kubernetes.io/enforce": "restricted"})
         server.add_image(str(SETTINGS.image), present=True)
@@ -73,9 +74,13 @@ class Cluster:
                 **more,
             },
         )
-        process = await asyncio.wait_for(runtime.launch(spec, sink, self.told.append), LIMIT)
+        process = await asyncio.wait_for(runtime.launch(spec, sink, self._tell), LIMIT)
         self._stack.push_async_callback(process.aclose)
         return process, sink
+
+    def _tell(self, words: str) -> None:
+        self.told.append(words)
+        self.something_told.set()
 
     async def aclose(self) -> None:
         await self._stack.aclose()

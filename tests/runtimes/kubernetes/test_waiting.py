@@ -111,8 +111,7 @@ async def test_what_no_wait_can_change_is_named(cluster, settings, wanted, peopl
 async def test_a_pod_that_no_node_takes_waits_and_begins_when_there_is_one(cluster, server):
     starting = asyncio.create_task(cluster.launch(cluster.daemon(pace=1.0), *CAT, memory_max=8 * 1024**3))
     await server.wait_for(lambda: "FailedScheduling" in server.event_reasons(POD), what="refusal of the scheduler")
-    while not cluster.told:
-        await asyncio.sleep(0)
+    await cluster.something_told.wait()
     server.add_node("large", memory="16Gi")
     process, _ = await starting
     assert process.place == f"pod/{POD} on large"
@@ -130,8 +129,7 @@ async def test_a_pod_that_no_node_takes_is_given_up(cluster):
 async def test_a_quota_is_waited_for(cluster, server):
     server.set_quota("agents", pods="0")
     starting = asyncio.create_task(cluster.launch(cluster.daemon(), *CAT))
-    while not cluster.told:
-        await asyncio.sleep(0)
+    await cluster.something_told.wait()
     server.delete(QUOTAS, "agents", "limits")
     await starting
     assert cluster.told == ["Waiting for room in the cluster"]
@@ -175,21 +173,19 @@ async def test_a_volume_that_another_pod_holds_is_waited_for_until_that_is_gone(
     server.add_node("node-2")
     server.cordon("node-1")
     starting = asyncio.create_task(cluster.launch(cluster.daemon(pace=1.0), *CAT))
-    while not cluster.told:
-        await asyncio.sleep(0)
+    await cluster.something_told.wait()
     assert cluster.told == ["Waiting until the thread's earlier pod has released its volume"]
     await process.aclose()
     process, _ = await starting
     assert process.place == f"pod/{POD} on node-2"
 
 
-async def test_a_claim_that_is_being_deleted_is_waited_for(cluster, server):
+async def test_a_claim_that_is_being_deleted_is_waited_for(cluster):
     runtime = cluster.daemon()
     process, _ = await cluster.launch(runtime, *CAT, session_id="old")
     await runtime.forget("1")
     starting = asyncio.create_task(cluster.launch(runtime, *CAT))
-    while not cluster.told:
-        await asyncio.sleep(0)
+    await cluster.something_told.wait()
     await process.aclose()
     await starting
     assert cluster.told[0] == "Waiting until the thread's old volume is gone"

@@ -25,6 +25,8 @@ KUSTOMIZED: Final = {
     "network-policy": ["network-policy"],
     "both": ["probes", "network-policy"],
     "both, the other way round": ["network-policy", "probes"],
+    "agent-pods": ["agent-pods"],
+    "all": ["network-policy", "agent-pods", "probes"],
 }
 
 CLAUDE: Final = {"command": "claude-agent-acp", "inherit_env": ["ANTHROPIC_API_KEY"], "env": {"A.B": 'said "<&>"'}}
@@ -365,11 +367,11 @@ def kustomize(folder: Path) -> str:
 
 
 def kustomize_all(tmp_path: Path) -> dict[str, Rendered]:
-    """The base with each choice of components, and the example."""
+    """The base with each choice of components, the example, and the namespace of agents."""
     tree = tmp_path / "kubernetes"
     shutil.copytree(PACKAGING / "kubernetes", tree)
     (tree / "example" / "discord-token").write_text(TOKEN)
-    made = {"example": Rendered.of("example", kustomize(tree / "example"))}
+    made = {name: Rendered.of(name, kustomize(tree / name)) for name in ("example", "agents")}
     for number, (name, components) in enumerate(KUSTOMIZED.items()):
         folder = tree / f"choice-{number}"
         folder.mkdir()
@@ -382,9 +384,20 @@ def kustomize_all(tmp_path: Path) -> dict[str, Rendered]:
 def helm_all() -> tuple[dict[str, Rendered], dict[str, dict[str, Any]]]:
     """What Helm renders for each of HELMED, and its messages for each of HELMED and WRONG."""
     wrong = {name: {"existingSecret": "token"} | values for name, (values, _) in WRONG.items()}
+    answers = helm_answers(HELMED | wrong)
+    return {name: _rendered(name, answers[name]) for name in HELMED}, answers
+
+
+def helm_made_of(values: dict[str, dict[str, Any]]) -> dict[str, Rendered]:
+    """What Helm renders for each of these values."""
+    return {name: _rendered(name, answer) for name, answer in helm_answers(values).items()}
+
+
+def helm_answers(values: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What Helm says and makes of each of these values."""
     process = subprocess.run(
         [sys.executable, "-m", "tests.support.packaging.helm_engine"],
-        input=json.dumps(HELMED | wrong),
+        input=json.dumps(values),
         capture_output=True,
         text=True,
         timeout=LIMIT,
@@ -392,14 +405,15 @@ def helm_all() -> tuple[dict[str, Rendered], dict[str, dict[str, Any]]]:
         cwd=ROOT,
     )
     assert process.returncode == 0, process.stderr
-    answers = json.loads(process.stdout)
-    rendered = {}
-    for name in HELMED:
-        assert "files" in answers[name], answers[name]
-        files = {Path(path).name: text for path, text in answers[name]["files"].items()}
-        notes = files.pop("NOTES.txt")
-        rendered[name] = Rendered.of(name, "\n---\n".join(files.values()), notes)
-    return rendered, answers
+    answers: dict[str, dict[str, Any]] = json.loads(process.stdout)
+    return answers
+
+
+def _rendered(name: str, answer: dict[str, Any]) -> Rendered:
+    assert "files" in answer, answer
+    files = {Path(path).name: text for path, text in answer["files"].items()}
+    notes = files.pop("NOTES.txt")
+    return Rendered.of(name, "\n---\n".join(files.values()), notes)
 
 
 def each(*renderings: tuple[str, str]) -> pytest.MarkDecorator:

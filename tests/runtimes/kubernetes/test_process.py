@@ -186,7 +186,7 @@ async def test_a_cut_of_everything_has_the_dead_man_end_the_pod(server, pods):
 
 async def test_streams_that_fall_silent_are_cut(server, pods):
     process, _ = await pods.start("sh", "-c", ECHO, pace=0.005)
-    while min(one.pings for one in server.streams.open) < 2:  # noqa: ASYNC110, PLR2004 - nobody is told
+    while min(one.pings for one in server.streams.open) < 2:  # noqa: ASYNC110 - nobody is told
         await asyncio.sleep(0)
     server.streams.stall("one", deaf=True)
     assert await ended(process) == 255

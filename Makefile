@@ -64,9 +64,9 @@ dist: $(READY)  ## the source archive, and the wheel made from it, in dist/
 dist-check: dist  ## check both, and install the wheel in an environment of its own
 	@$(BIN)/python -m pytest tests/packaging/check_dist.py $(ARGS)
 
-bench: $(READY)  ## the figures of the README, each a ratio measured in one run
+bench: $(READY)  ## all figures with their goals, compared with the committed ones; ARGS='--quick' or names of some
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check supervisor
-	@set -e; for b in tests/benchmarks/bench_*.py; do echo "== $$b"; $(BIN)/python -m tests.benchmarks.$$(basename $$b .py); done
+	@$(BIN)/python -m tests.benchmarks.run $(ARGS)
 
 fuzz: $(READY)  ## search with new random inputs and orders of events for one that breaks something
 	@$(BIN)/python -m pytest -n 2 -m hypothesis --hypothesis-profile=search --timeout=900 $(ARGS)
@@ -80,7 +80,7 @@ soak: $(READY)  ## 1,000 ends of an agent, 10,000 turns: nothing is left or grow
 test-service: $(READY)  ## the daemon as a whole: started, restarted, packaged; some of it needs root
 	@$(BIN)/python -m pytest -n 3 --dist worksteal -m service tests/daemon tests/packaging $(ARGS)
 
-test-runtimes: $(READY)  ## the places where agents run, with the real bubblewrap, Podman and Docker
+test-runtimes: $(READY)  ## the places where agents run, with the real bubblewrap, Podman and Docker, and pods of a loopback cluster
 	@$(BIN)/python -m pytest -n 3 --dist worksteal -m runtimes tests/runtimes tests/attacks tests/daemon $(ARGS)
 
 campaigns: $(READY)  ## every fault of Discord in every call, and crashes of the daemon at any moment

@@ -256,11 +256,17 @@ class Conversations:
         pool.attach(platform.platform, self, limits_people=platform.limits_people)
 
     def receive(
-        self, incoming: IncomingMessage, *, recovered_turn: str | None = None, follower: TurnFollower | None = None
+        self,
+        incoming: IncomingMessage,
+        *,
+        recovered_turn: str | None = None,
+        follower: TurnFollower | None = None,
+        now: bool = False,
     ) -> int:
         """Queue a message as a turn; how many turns are before it. Raises as :meth:`Pool.submit`.
 
         ``recovered_turn``: the id that an earlier run of the daemon gave to the turn. ``follower`` gets its events too.
+        ``now``: it goes before others that wait, and the running turn is cancelled for it.
         """
         turn_id = recovered_turn or secrets.token_hex(8)
         is_known = recovered_turn is not None and self._pool.thread(incoming.thread_id) is not None
@@ -289,6 +295,7 @@ class Conversations:
             check=partial(self._platform.recheck, incoming, recovered=recovered_turn is not None),
             lost_access=partial(self._platform.lost_access, incoming),
             on_place=view.on_queued,
+            now=now,
         )
         try:
             return self._pool.submit(

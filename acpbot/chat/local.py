@@ -83,8 +83,8 @@ class LocalChat:
             emit({"thread": thread, **event})
         return session.row()
 
-    async def send(self, thread: str, text: str, owner: str) -> int:
-        """Queue a prompt; how many turns are before it.
+    async def send(self, thread: str, text: str, owner: str, *, now: bool = False) -> int:
+        """Queue a prompt; how many turns are before it. ``now``: the running turn is cancelled for it.
 
         Raises InvalidParams, NotFound (not open here), Draining, TooMany.
         """
@@ -92,7 +92,7 @@ class LocalChat:
             raise InvalidParams("cannot send an empty message")
         if thread not in self._listeners:
             raise NotFound(f"cannot send: thread {thread[:80]!r} is not open here; chat.open it first")
-        return self._conversations.receive(IncomingMessage(thread_id=thread, text=text, owner=owner))
+        return self._conversations.receive(IncomingMessage(thread_id=thread, text=text, owner=owner), now=now)
 
     def ask(
         self,

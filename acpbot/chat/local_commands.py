@@ -34,6 +34,11 @@ if TYPE_CHECKING:
     from acpbot.sessions.session import Session
 
 PLATFORM: Final = "local"
+SENT_NOW: Final = {
+    "interrupted": "Stopping the current answer to send the message that waits.",
+    "next": "Nothing is running that could be stopped; the message goes next.",
+    "gone": "No message is waiting here.",
+}
 _SHOWN: Final = 100
 _LISTED_MAX: Final = 100
 
@@ -57,13 +62,15 @@ class LocalCommands:
         if known is None:
             raise NotFound(f"cannot find thread {thread_id[:80]!r}: it was forgotten; send a message to start again")
         value = (value or "").strip()
-        if value and name in {"status", "reset"}:
+        if value and name in {"status", "reset", "now"}:
             raise InvalidParams(f"cannot give /{name} a value: it takes none")
         match name:
             case "status":
                 session = self._pool.get(thread_id)
                 options = None if session is None else session.options
                 return status_text(self._pool.row(thread_id), options, one_line, known.chosen)
+            case "now":
+                return SENT_NOW[self._pool.send_now(thread_id, by=user)]
             case "reset":
                 return await self._start_over(thread_id, None, user)
             case "agent":

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 def place_text(place: Place) -> str:
     """One or two sentences; it is shown again whenever the place changes."""
+    if place.is_next:
+        return "Stopping the current answer to send this."
     if place.start:
         queued = f" {place.ahead} ahead of you." if place.ahead else ""
         return f"{place.start}.{queued}"

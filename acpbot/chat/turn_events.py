@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Event = dict[str, Any]
 
+_INTERRUPTED: Final = "Interrupted to send the next message."
 _NUMBERS: Final = re.compile(r"[0-9]+")
 
 
@@ -120,7 +121,8 @@ class TurnEvents:
 
 def end_event(live: Answer, end: TurnEnd) -> Event:
     """A ``turn_end`` event."""
-    return {"type": "turn_end", "stop_reason": end.stop_reason, "text": live.text, "error": end.for_operators}
+    error = end.for_operators or (_INTERRUPTED if end.interrupted else None)
+    return {"type": "turn_end", "stop_reason": end.stop_reason, "text": live.text, "error": error}
 
 
 def asked_event(ask: PermissionRequest) -> Event:

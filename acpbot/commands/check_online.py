@@ -55,12 +55,19 @@ class _Channel(_Named):
     permission_overwrites: list[_Overwrite] = []
 
 
+class _Thread(_Named):
+    type: int
+
+
 class _Member(msgspec.Struct):
     roles: list[_Id]
 
 
 _SERVERS_MOST: Final = 10
 """Each takes three requests."""
+_LOOKUPS_MOST: Final = 20
+"""Channels that are looked up one by one."""
+_HIDDEN: Final = "is there, but the bot can't see it: give it the permission View Channels"
 
 _SECONDS: Final = 15.0
 _LONGEST_ANSWER: Final = 1024 * 1024
@@ -72,10 +79,11 @@ async def try_token(settings: Settings, say: Callable[[str], None], *, seconds: 
         say("discord: no [discord] table: the chat is local, so there is no token to check")
         return True
     try:
-        user, application, servers, more = await _fetch(settings, settings.discord, seconds)
+        found = await _fetch(settings, settings.discord, seconds)
     except AcpbotError as error:
         say(f"discord: {error}")
         return False
+    user, application = found.user, found.application
     say(operator_line(f"discord: token accepted; the bot is {user.get('username')} ({user['id']})"))
     granted = application.get("flags")
     fine = isinstance(granted, int) and bool(granted & _MESSAGE_CONTENT)
@@ -84,21 +92,38 @@ async def try_token(settings: Settings, say: Callable[[str], None], *, seconds: 
             "discord: cannot read messages: the application has no Message Content Intent; "
             f"turn it on at {PORTAL}, Bot, Privileged Gateway Intents"
         )
-    for ok, line in report(settings.discord, servers, str(application["id"]), more=more):
+    lines = report(settings.discord, found.servers, str(application["id"]), more=found.more, elsewhere=found.elsewhere)
+    for ok, line in lines:
         fine = fine and ok
         say(operator_line(f"discord: {'' if ok else 'problem: '}{line}"))
-    if servers:  # else it has been said
+    if found.servers:  # else it has been said
         say(f"discord: invite it with {invite_link(application['id'])}")
     return fine
 
 
-async def _fetch(
-    settings: Settings, discord: DiscordSettings, seconds: float
-) -> tuple[dict[str, Any], dict[str, Any], list[Server], int]:
+class _Found(msgspec.Struct):
     """The bot's user, its application, and the servers that it is in: some, and how many more.
 
-    ``AcpbotError`` says why there is no answer.
+    ``elsewhere``: of allowed channels that none of these has, why not.
     """
+
+    user: dict[str, Any]
+    application: dict[str, Any]
+    servers: list[Server]
+    more: int
+    elsewhere: dict[str, str]
+
+
+class _Refused(AcpbotError):
+    """An answer of Discord's that is none of what was asked for. ``status``: HTTP's."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+async def _fetch(settings: Settings, discord: DiscordSettings, seconds: float) -> _Found:
+    """Ask Discord. ``AcpbotError`` says why there is no answer."""
     import aiohttp  # noqa: PLC0415 - 0.2 s that only this check needs
 
     base = discord.api_base or API
@@ -111,8 +136,9 @@ async def _fetch(
             async with asyncio.timeout(seconds):
                 user, application = await get("/users/@me", _Named), await get("/oauth2/applications/@me", _Named)
                 guilds = await get("/users/@me/guilds", list[_Named])
-                servers = await _servers(get, str(user["id"]), guilds[:_SERVERS_MOST])
-                return user, application, servers, len(guilds) - len(servers)
+                servers = [await _server(get, str(user["id"]), guild) for guild in guilds[:_SERVERS_MOST]]
+                elsewhere = await _threads(get, discord, servers)
+                return _Found(user, application, servers, len(guilds) - len(servers), elsewhere)
     except TimeoutError:
         raise AcpbotError(f"cannot reach {shown}: no answer within {seconds:g} s; {fix}") from None
     except (aiohttp.ClientError, OSError) as error:
@@ -122,24 +148,46 @@ async def _fetch(
         raise AcpbotError(f"cannot ask {shown}: {type(error).__name__}; correct [discord] api_base") from None
 
 
-async def _servers(
-    get: Callable[[str, Any], Awaitable[Any]], user_id: str, guilds: list[dict[str, Any]]
-) -> list[Server]:
-    """These servers, with their channels and the bot's permissions there."""
-    found: list[Server] = []
-    for guild in guilds:
-        path = f"/guilds/{guild['id']}"
+async def _server(get: Callable[[str, Any], Awaitable[Any]], user_id: str, guild: dict[str, Any]) -> Server:
+    """A server, with its channels and the bot's permissions there; or why Discord does not describe it."""
+    name, path = str(guild.get("name")), f"/guilds/{guild['id']}"
+    try:
         roles = {one["id"]: int(one["permissions"]) for one in await get(f"{path}/roles", list[_Role])}
         member = await get(f"{path}/members/{user_id}", _Member)
-        places = []
-        for one in await get(f"{path}/channels", list[_Channel]):
-            overwrites = [
-                (each["id"], int(each["allow"]), int(each["deny"])) for each in one.get("permission_overwrites", ())
-            ]
-            held = held_in(overwrites, roles, member["roles"], user_id, guild["id"])
-            places.append(Place(one["id"], str(one["name"]), one["type"], held))
-        found.append(Server(str(guild.get("name")), places))
-    return found
+        channels = await get(f"{path}/channels", list[_Channel])
+    except _Refused as error:
+        return Server(name, problem=f"Discord answered {error.status}; {_advice_in_server(error.status)}")
+    places = []
+    for one in channels:
+        overwrites = [
+            (each["id"], int(each["allow"]), int(each["deny"])) for each in one.get("permission_overwrites", ())
+        ]
+        held = held_in(overwrites, roles, member["roles"], user_id, guild["id"])
+        places.append(Place(one["id"], str(one["name"]), one["type"], held))
+    return Server(name, places)
+
+
+async def _threads(
+    get: Callable[[str, Any], Awaitable[Any]], discord: DiscordSettings, servers: list[Server]
+) -> dict[str, str]:
+    """Look up the allowed channels that no server lists, and add those that are threads to their servers.
+
+    The others are returned, with the reason.
+    """
+    listed = {place.id: (server, place) for server in servers for place in server.places}
+    elsewhere: dict[str, str] = {}
+    for channel_id in sorted({*discord.allowed_channels, *discord.channels} - listed.keys())[:_LOOKUPS_MOST]:
+        try:
+            found = await get(f"/channels/{channel_id}", _Thread)
+        except _Refused as error:
+            hidden = error.status == 403  # noqa: PLR2004 - the number is the name
+            elsewhere[channel_id] = _HIDDEN if hidden else "is in none of these servers, or it was deleted"
+            continue
+        server, parent = listed.get(str(found.get("parent_id")), (None, None))
+        if server is not None and parent is not None:
+            thread = Place(channel_id, str(found.get("name")), found["type"], parent.held)
+            server.places = [*server.places, thread]
+    return elsewhere
 
 
 async def _get(session: aiohttp.ClientSession, path: str, kind: Any, *, base: str, shown: str, source: str) -> Any:
@@ -156,7 +204,8 @@ async def _get(session: aiohttp.ClientSession, path: str, kind: Any, *, base: st
             wait = operator_line(response.headers.get("Retry-After", "60"))[:10]
             raise AcpbotError(f"cannot check the token: {shown} is limiting requests; try again in {wait} s")
         if response.status != 200:  # noqa: PLR2004 - the same
-            raise AcpbotError(f"cannot check the token: {shown} answered {response.status}; {_advice(response.status)}")
+            status = response.status
+            raise _Refused(f"cannot check the token: {shown} answered {status}; {_advice(status)}", status)
         body = await response.content.read(_LONGEST_ANSWER)
         while more := await response.content.read(_LONGEST_ANSWER):
             body += more
@@ -174,6 +223,10 @@ async def _get(session: aiohttp.ClientSession, path: str, kind: Any, *, base: st
 
 def _advice(status: int) -> str:
     return "try again later" if status >= 500 else "correct [discord] api_base"  # noqa: PLR2004 - server errors
+
+
+def _advice_in_server(status: int) -> str:
+    return "try again later" if status >= 500 else "look whether the bot is still in it"  # noqa: PLR2004 - the same
 
 
 def _token_source(settings: Settings, discord: DiscordSettings) -> str:

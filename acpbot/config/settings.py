@@ -78,8 +78,9 @@ class ChannelSettings(Struct, frozen=True, kw_only=True):
 
     ``agent``: what new threads get; ``None``: ``default_agent``. ``working_dir``: the cwd of all sessions in its
     threads, whichever agent runs. ``mode``: as ``[agents.NAME] mode``, for the channel's own agent: another one, which
-    a person has chosen, keeps its own. Where ``allowed_users`` or ``allowed_role_ids`` is given, both together replace
-    who is allowed by ``[discord]``.
+    a person has chosen, keeps its own. ``on_busy``: a message that comes while a turn runs waits for its end, or
+    cancels it where its author may. Where ``allowed_users`` or ``allowed_role_ids`` is given, both together replace who
+    is allowed by ``[discord]``.
     """
 
     agent: Annotated[str, ft.text, Meta(description="the name of an agent", examples=["claude"])] | None = None
@@ -87,6 +88,7 @@ class ChannelSettings(Struct, frozen=True, kw_only=True):
     mode: Mode | None = None
     allowed_users: DiscordIds | None = None
     allowed_role_ids: DiscordIds | None = None
+    on_busy: Literal["queue", "interrupt"] = "queue"
 
     @property
     def has_own_people(self) -> bool:

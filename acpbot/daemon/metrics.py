@@ -128,10 +128,10 @@ class Metrics(Watcher):
     def _of_sessions(self) -> Iterator[Metric]:
         pool = self._pool
         counts = Tally({(agent, state, _RUNTIME): 0 for agent in pool.agents for state in STATES})
-        memory: Tally[str] = Tally(dict.fromkeys(pool.agents, 0))
+        memory: dict[str, list[int | None]] = {agent: [] for agent in pool.agents}
         for row in pool.rows():
             counts[row.agent, row.state, str(getattr(row, "runtime", None) or _RUNTIME)] += 1
-            memory[row.agent] += row.rss_bytes or 0
+            memory.setdefault(row.agent, []).append(row.rss_bytes)
         for name in PLATFORMS:
             for thread in pool.of_platform(name):
                 if pool.get(thread.thread_id) is None:
@@ -143,10 +143,14 @@ class Metrics(Watcher):
             sessions.add_metric(labels, count)
         yield sessions
         resident = GaugeMetricFamily(
-            "acpbot_sessions_resident_memory_bytes", "Memory of the processes of all sessions.", labels=["agent"]
+            "acpbot_sessions_resident_memory_bytes",
+            "Memory of the processes of all sessions of which it is known; left out for an agent without such a one.",
+            labels=["agent"],
         )
-        for agent, size in sorted(memory.items()):
-            resident.add_metric([agent], size)
+        for agent, sizes in sorted(memory.items()):
+            known = [size for size in sizes if size is not None]
+            if known or not sizes:
+                resident.add_metric([agent], sum(known))
         yield resident
         yield _gauge("acpbot_sessions_max", "How many sessions may have a process at once.", pool.max_sessions)
         yield _gauge("acpbot_turns_queued", "Turns that wait for another one.", pool.counts().queued)

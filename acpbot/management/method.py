@@ -99,7 +99,7 @@ class Chat(Protocol):
     async def conversations(self, thread: str) -> msgspec.Struct:
         """The conversations that the thread's agent knows for its folder."""
 
-    async def send(self, thread: str, text: str, owner: str) -> int:
+    async def send(self, thread: str, text: str, owner: str, *, now: bool = False) -> int:
         """Queue a prompt; returns how many turns are before it."""
 
     def permit(self, thread: str, request: str, option: str, user: str) -> None:

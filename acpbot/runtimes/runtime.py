@@ -103,8 +103,8 @@ class ProcessInfo:
     """One living process of a session, by the numbers that it has in its place.
 
     ``start_time`` is in clock ticks since boot, ``state`` a letter of proc(5). ``command`` is one printable line;
-    ``cpu_seconds`` is the process's own, without its children's. ``is_main``: it is the agent itself, or in its process
-    group: a wrapper may have left its real child behind there.
+    ``cpu_seconds`` is the process's own, without its children's. What the place does not say is ``None``, never 0.
+    ``is_main``: it is the agent itself, or in its process group: a wrapper may have left its real child behind there.
     """
 
     pid: int
@@ -114,9 +114,9 @@ class ProcessInfo:
     sid: int
     state: str
     command: str
-    rss_bytes: int
-    cpu_seconds: float
-    age_seconds: float
+    rss_bytes: int | None
+    cpu_seconds: float | None
+    age_seconds: float | None
     is_main: bool = False
 
 
@@ -125,12 +125,12 @@ class Usage:
     """What one session uses: living processes, resident bytes (shared pages count in each process), CPU seconds.
 
     ``cpu_seconds`` includes processes that have ended as far as the system accounts for them: all of them in a
-    cgroup, else those that a living one has waited for.
+    cgroup, else those that a living one has waited for. What the place does not say is ``None``, never 0.
     """
 
-    processes: int
-    rss_bytes: int
-    cpu_seconds: float
+    processes: int | None
+    rss_bytes: int | None
+    cpu_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,7 @@ class SessionEnder:
         if (closing := self._table.of_thread(thread_id)) is not None:
             self._on_change(closing)
         self._threads.forget(thread)
+        self._threads.known.begin_anew(thread_id)
         if self._line.get(thread_id) is not None:
             self._threads.begin(thread_id, thread.platform, thread.agent, thread.owner, thread.channel)
         return True

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from acpbot.aio import TaskSet
 from acpbot.errors import InvalidParams, TooMany
 from acpbot.sessions.ending import STOPPED
 from acpbot.sessions.thread import title_from
 from acpbot.sessions.turn import DEFERRED, TurnEnd, failed, finish_all
+from acpbot.sessions.turn_queue import find
 from acpbot.sessions.waiting_line import Waiting
 from acpbot.storage.records import TurnRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from acpbot.sessions.agent_choice import AgentChoice
     from acpbot.sessions.capacity import Capacity
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from acpbot.sessions.views import Reason
     from acpbot.sessions.waiting_line import WaitingLine
     from acpbot.storage.store import Store
+
+
+SendNow = Literal["interrupted", "next", "gone"]
+"""What came of :meth:`Inbox.send_now`: a turn was cancelled for it, there was none to cancel, or it does not wait."""
 
 
 class Inbox:
@@ -71,6 +76,8 @@ class Inbox:
             thread.title = title_from(turn.title or turn.text)
         if turn.message is not None:
             self._store.turn_queued(TurnRecord(turn.turn_id, thread_id, thread.platform, "queued", turn.message))
+        if turn.now and (session := self._table.current.get(thread_id)) is not None:
+            self._keep_order(session.turns.queue, turn)
         return before
 
     def _join(self, wanted: Waiting, turn: Turn) -> int:
@@ -173,6 +180,28 @@ class Inbox:
         """As :meth:`Pool.withdraw`."""
         session = self._table.current.get(thread_id)
         return self._line.withdraw(thread_id, key) or (session is not None and session.turns.withdraw(key))
+
+    def send_now(self, thread_id: str, key: str | None, by: str | None) -> SendNow:
+        """Run a turn that waits before others, and cancel the running one for it. ``by``: who wants that.
+
+        ``key``: its key; ``None``: the one that has come last. What was to run now before goes first.
+        """
+        waiting, session = self._line.get(thread_id), self._table.of_thread(thread_id)
+        if waiting is not None and (turn := find(waiting.turns, key)) is not None:
+            self._line.put_first(waiting, turn)
+            self._keep_order(waiting.turns, turn)
+            return "next"
+        if session is None or (turn := find(session.turns.queue, key)) is None:
+            return "gone"
+        is_cancelled = session.turns.send_now(turn, by)
+        self._keep_order(session.turns.queue, turn)
+        return "interrupted" if is_cancelled else "next"
+
+    def _keep_order(self, queue: Iterable[Turn], turn: Turn) -> None:
+        """Have the next run of the daemon run this turn before those that it has passed."""
+        waiting = [one.turn_id for one in queue if one.message is not None]
+        if turn.turn_id in waiting:
+            self._store.turns_passed(waiting[waiting.index(turn.turn_id) + 1 :])
 
     def revise(self, thread_id: str, key: str, blocks: list[dict[str, Any]], text: str) -> Turn | None:
         """As :meth:`Pool.revise`."""

@@ -64,6 +64,12 @@ class KnownThreads:
         self._change(known, expired=False)
         return True
 
+    def begin_anew(self, thread_id: str) -> None:
+        """Somebody has had the conversation of a known thread forgotten: what was said before must stay forgotten."""
+        known = self._by_id.get(thread_id)
+        if known is not None:
+            self._change(known, begun_anew_at=self._wall(), expired=False)
+
     def forget(self, thread_id: str) -> None:
         """The thread is gone for good."""
         if self._by_id.pop(thread_id, None) is not None:

@@ -21,7 +21,7 @@ from acpbot.sessions.session import Session
 from acpbot.sessions.session_table import SessionTable
 from acpbot.sessions.subscribers import Subscribers
 from acpbot.sessions.thread import ThreadRegistry
-from acpbot.sessions.turn import Place, finish_all, session_over
+from acpbot.sessions.turn import finish_all, session_over
 from acpbot.sessions.views import Detail, KillResult, OutdatedSessions, PoolCounts, Row, Target
 from acpbot.sessions.waiting_line import Waiting, WaitingLine
 from acpbot.sessions.watchdog import Watchdog
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from acpbot.config.settings import AgentSettings, Settings
     from acpbot.runtimes.registry import Runtimes
+    from acpbot.sessions.inbox import SendNow
     from acpbot.sessions.subscribers import Change
     from acpbot.sessions.thread import Beginning, ThreadListener
     from acpbot.sessions.turn import PermissionNote, Turn
@@ -246,6 +247,10 @@ class Pool:
         """As :meth:`WaitingLine.cancel`."""
         return self._line.cancel(thread_id, asker, by)
 
+    def send_now(self, thread_id: str, key: str | None = None, *, by: str | None = None) -> SendNow:
+        """As :meth:`Inbox.send_now`."""
+        return self._inbox.send_now(thread_id, key, by)
+
     def revise(self, thread_id: str, key: str, blocks: list[dict[str, Any]], text: str) -> Turn | None:
         """Replace what a turn asks for that waits, by its key; ``None`` where there is none."""
         return self._inbox.revise(thread_id, key, blocks, text)
@@ -396,9 +401,7 @@ class Pool:
         self._quiet_check.set()
         if self._line and (session.evictable or session not in self._table.current.values()):
             asyncio.get_running_loop().call_soon(self._line.advance)
-        for ahead, turn in enumerate(session.turns.queue, session.turns.turn is not None):
-            if ahead or session.progress:
-                turn.waits_at(Place(ahead, start=session.progress))
+        session.turns.report_places(session.progress)
         if self._threads.by_id.get(thread.thread_id) is thread:
             self._threads.save(thread)
         try:

@@ -33,7 +33,17 @@ from acpbot.sessions.process_start import ProcessStart
 from acpbot.sessions.terminate import NOTHING_RAN, UNVERIFIED, TerminationResult, terminate
 from acpbot.sessions.turn import Turn, TurnEnd, last_answer, session_over
 from acpbot.sessions.turn_runner import TurnRunner
-from acpbot.sessions.views import Detail, Row, SessionState, permission_row, process_rows, question_row, row_of
+from acpbot.sessions.views import (
+    Detail,
+    Row,
+    SessionState,
+    permission_row,
+    process_rows,
+    question_row,
+    row_of,
+    tree_members,
+    usage_members,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -205,9 +215,7 @@ class Session:
             context_size=self.options.usage.context_size,
             cost=self.options.usage.cost,
             pid=None if process is None else process.pid,
-            processes=None if usage is None else usage.processes,
-            rss_bytes=None if usage is None else usage.rss_bytes,
-            cpu_seconds=None if usage is None else round(usage.cpu_seconds, 2),
+            **usage_members(usage),
         )
 
     async def detail(self) -> Detail:
@@ -217,11 +225,7 @@ class Session:
         question = next(iter(self.questions.open.values()), None)
         tree = [] if process is None else process_rows(await process.look())
         members = msgspec.structs.asdict(self.row())
-        if tree:
-            members["processes"], members["rss_bytes"], members["cpu_seconds"] = len(tree), 0, 0.0
-        for row in tree:
-            members["rss_bytes"] += row.rss_bytes
-            members["cpu_seconds"] = round(members["cpu_seconds"] + row.cpu_seconds, 2)
+        members |= tree_members(tree)
         return Detail(
             **members,
             stderr=[] if process is None else process.stderr.lines(),
@@ -392,17 +396,18 @@ class Session:
         try:
             await self._stop_turns()
             self.ending = UNVERIFIED
-            turns.permission_requests.cancel_all()
-            turns.questions.cancel_all()
             if self.agent is None or self.process is None:
                 self.ending = self._not_launched()
             else:
                 over = None if turns.turn is None or self.agent.closed else turns.over
-                self.ending = await terminate(self.agent, self.process, grace=grace, turn_over=over, delete=delete)
+                self.ending = await terminate(
+                    self.agent, self.process, grace=grace, turn_over=over, answer=turns.answer_requests, delete=delete
+                )
         except (Exception, asyncio.CancelledError):
             # Whatever fails, no descriptors or no threads left for instance, and even where somebody cancels this task:
             # the session and its turn end all the same.
             log.exception("session_end_failed", **self._fields)
+        turns.answer_requests()
         self._tasks.cancel_soon()
         turns.permission_notes.flush()
         return self._conclude(reason, detail)

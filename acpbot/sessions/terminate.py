@@ -13,7 +13,7 @@ from acpbot.logs import get_logger
 from acpbot.runtimes.runtime import Proof  # noqa: TC001 - msgspec resolves the annotation when it runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from acpbot.acp.agent import Agent
     from acpbot.runtimes.runtime import AgentProcess, KillReport
@@ -67,19 +67,26 @@ async def terminate(
     *,
     grace: float,
     turn_over: asyncio.Event | None = None,
+    answer: Callable[[], None] = lambda: None,
     delete: bool = False,
 ) -> TerminationResult:
     """End the agent and every process that it started; return what a look at the system found afterwards.
 
     ``grace``: seconds for all steps up to SIGTERM together; 0 begins with SIGKILL. ``turn_over``: set once the running
-    prompt is answered, ``None`` where none runs. ``delete``: have the agent delete the conversation too. Always returns
-    a result: a step that fails is logged, and the next one follows.
+    prompt is answered, ``None`` where none runs. ``answer``: answers the agent's open requests; called once the agent
+    is asked to cancel the prompt, for else it goes on as if people had refused. ``delete``: have the agent delete the
+    conversation too. Always returns a result: a step that fails is logged, and the next one follows.
     """
     now = asyncio.get_running_loop().time
     started = now()
     run = _Run(agent, process, started + grace)
     await run.group_runs()
     if grace > 0 and process.alive is not False:
+        if turn_over is not None and not turn_over.is_set():
+            with run.step("cancel"):
+                agent.cancel()
+        with run.step(run.reached):
+            answer()
         await _ask_to_end(run, turn_over, delete=delete)
     if process.alive is not False or not await run.group_ends():
         with run.step("sigkill"):
@@ -176,7 +183,6 @@ async def _ask_to_end(run: _Run, turn_over: asyncio.Event | None, *, delete: boo
     agent, process = run.agent, run.process
     if turn_over is not None and not turn_over.is_set():
         with run.step("cancel"):
-            agent.cancel()
             try:
                 async with asyncio.timeout(run.seconds_left(_CANCEL_SHARE)):
                     await turn_over.wait()

@@ -81,7 +81,7 @@ class TurnEnd(msgspec.Struct, frozen=True):
     ``kept``: it never ran, and waits on disk until the daemon is started again. ``reason``: what the agent itself
     names as the reason in ``error``; its answer may hold the same. ``facts``: ``None`` where it never ran.
     ``cancelled_by``: the platform's id of the person who has cancelled it, or :data:`OPERATOR`. ``at_limit``: it was
-    cancelled since it has taken as long as a turn may.
+    cancelled since it has taken as long as a turn may. ``interrupted``: it was cancelled for another one to run now.
     """
 
     stop_reason: str
@@ -90,6 +90,7 @@ class TurnEnd(msgspec.Struct, frozen=True):
     facts: TurnFacts | None = None
     cancelled_by: str | None = None
     at_limit: bool = False
+    interrupted: bool = False
     detail: str = ""
 
     @property
@@ -138,12 +139,15 @@ class Place(msgspec.Struct, frozen=True):
     ``in_line``: the place of its thread among those that wait for an agent, 1 is the next one; ``None``: it has one.
     ``busy``: how many agents there are, where all are busy, else 0. ``start``: what the start of its agent does now, in
     a few words, such as 'Fetching the image, 40%'; empty where it has said nothing, and once the agent has started.
+    ``may_interrupt``: a turn runs that can be cancelled for this one. ``is_next``: one is being cancelled for it.
     """
 
     ahead: int
     in_line: int | None = None
     busy: int = 0
     start: str = ""
+    may_interrupt: bool = False
+    is_next: bool = False
 
 
 class TurnListener(QuestionListener, Protocol):
@@ -308,6 +312,10 @@ class Turn:
     """As :attr:`TurnEnd.cancelled_by`."""
     at_limit: bool = False
     """As :attr:`TurnEnd.at_limit`."""
+    now: bool = False
+    """It goes before others that wait, and the running turn is cancelled for it."""
+    interrupted: bool = False
+    """As :attr:`TurnEnd.interrupted`."""
     end: TurnEnd | None = None
     counted: Callable[[TurnEnd], None] | None = None
     """Called with the end of a turn that has started, to count it."""
@@ -358,11 +366,21 @@ def finish_all(turns: list[Turn], end: TurnEnd) -> None:
     turns.clear()
 
 
+def cancelled(turn: Turn) -> TurnEnd:
+    """How a turn ends that was cancelled."""
+    return TurnEnd(
+        "cancelled",
+        turn.cancel_reason,
+        cancelled_by=turn.cancelled_by,
+        at_limit=turn.at_limit,
+        interrupted=turn.interrupted,
+    )
+
+
 def end_of(turn: Turn, ended: PromptEnded) -> TurnEnd:
     """How a turn ended that the agent has answered."""
     if turn.cancelled_at is not None:
-        # As ACP requires; some say end_turn or answer with an error.
-        return TurnEnd("cancelled", turn.cancel_reason, cancelled_by=turn.cancelled_by, at_limit=turn.at_limit)
+        return cancelled(turn)  # as ACP requires; some say end_turn or answer with an error
     if ended.error is None:
         return TurnEnd(ended.stop_reason or "end_turn")
     if ended.error.code == CANCELLED_ERROR:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,8 +16,7 @@ from acpbot.acp.connection import (
     PromptEnded,
     RequestCancelled,
 )
-from acpbot.aio import Wakeup
-from acpbot.errors import SOMETHING_WRONG, AgentError, AgentGone, TooMany, internal_error
+from acpbot.errors import SOMETHING_WRONG, AgentError, AgentGone, internal_error
 from acpbot.logs import get_logger
 from acpbot.sessions.after_turn import AfterTurn
 from acpbot.sessions.open_tool_calls import OpenToolCalls, nothing_known
@@ -31,11 +29,12 @@ from acpbot.sessions.questions import Question, Questions
 from acpbot.sessions.replay import Replay
 from acpbot.sessions.settling import Settling
 from acpbot.sessions.titles import Titles
-from acpbot.sessions.turn import PermissionNote, PermissionRequest, Turn, TurnEnd, end_of, failed, refusal_of
+from acpbot.sessions.turn import PermissionNote, PermissionRequest, Turn, TurnEnd, cancelled, end_of, failed, refusal_of
 from acpbot.sessions.turn_facts import facts_of, is_at_once, prompt_of
+from acpbot.sessions.turn_queue import TurnQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping
 
     from acpbot.acp.agent import Agent
     from acpbot.acp.connection import Item
@@ -48,8 +47,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 
-class TurnRunner:
-    """Runs turns in one agent: first in, first out, bounded; one that was accepted once is never refused again.
+class TurnRunner(TurnQueue):
+    """Runs turns in one agent, one after the other.
 
     The running turn is in :attr:`turn`, those that wait in :attr:`queue`. All methods belong to the event loop's thread
     and only :meth:`run` waits for the agent.
@@ -80,9 +79,8 @@ class TurnRunner:
         unprompted: Callable[[], TurnListener | None],
         pauses: Pauses,
     ) -> None:
+        super().__init__(settings, on_change)
         self.agent: Agent | None = None
-        self.turn: Turn | None = None
-        self.queue: deque[Turn] = deque()
         self.options = Options()
         self.calls = OpenToolCalls(clock)
         self.output = output
@@ -105,21 +103,14 @@ class TurnRunner:
         self.answer: TurnEnd | None = None
         self.reopened = False
         """Whether an earlier process began the ACP session."""
-        self.retried: Turn | None = None
-        """The turn that the session before this one gave back."""
-        self.returned: Turn | None = None
-        """The turn that this session gave back."""
         self._fields = {"thread": thread.thread_id, "session": output.session_id, "agent": thread.agent}
         self._thread = thread
-        self._settings = settings
         self._clock = clock
         self._wall = wall
-        self._on_change = on_change
         self._on_starting = on_starting
         self._on_failure = on_failure
         self._on_empty_reply = on_empty_reply
         self._on_permission_note = on_permission_note
-        self._more = Wakeup()
         self.titles = Titles()
         self._paragraphs = Paragraphs()
         self._settling = Settling(pauses.settle, self.end)
@@ -146,59 +137,6 @@ class TurnRunner:
     def is_stuck(self) -> bool:
         """Silent too long; a running tool counts as activity up to the limit that the agent itself gave it."""
         return self.silent_seconds >= self._settings.now.pool.stuck_after_seconds and not self.calls.within_limit
-
-    # Queued turns.
-
-    def submit(self, turn: Turn) -> int:
-        """Queue a turn; how many are before it, the running one included. Raises TooMany when the queue is full."""
-        waiting = len(self.queue)
-        before = waiting + (self.turn is not None)
-        if before and waiting >= self._settings.now.pool.max_queued and not turn.recovered:
-            words = "1 message is already waiting" if waiting == 1 else f"{waiting} messages are already waiting"
-            raise TooMany(f"cannot queue: {words} in this thread; wait for an answer", limit="queue", count=waiting)
-        self.queue.append(turn)
-        self._more.wake()
-        self._on_change()
-        return before
-
-    def take_over(self, turns: Sequence[Turn], retried: Turn | None) -> None:
-        """Queue, before all others, the turns of the session before; ``retried`` is the one that it gave back."""
-        self.queue.extendleft(reversed(turns))
-        self.retried = retried
-        self._more.wake()
-        self._on_change()
-
-    def withdraw(self, key: str) -> bool:
-        """Take a queued turn back, by its key; whether there was one."""
-        turn = self._find(key)
-        if turn is None:
-            return False
-        self.queue.remove(turn)
-        turn.finish(TurnEnd("cancelled"))
-        self._on_change()
-        return True
-
-    def revise(self, key: str, blocks: list[dict[str, Any]], text: str) -> Turn | None:
-        """Replace what a queued turn asks for, by its key; ``None`` where there is none."""
-        turn = self._find(key)
-        if turn is not None:
-            turn.blocks, turn.text = blocks, text
-        return turn
-
-    def refuse_queued(self, reason: str) -> None:
-        """End the turns that wait with an error: ``reason``."""
-        for turn in self.take_queued():
-            turn.finish(TurnEnd("error", reason))
-        self._on_change()
-
-    def take_queued(self) -> list[Turn]:
-        """Take all turns that wait out of the queue, in their order."""
-        turns = list(self.queue)
-        self.queue.clear()
-        return turns
-
-    def _find(self, key: str) -> Turn | None:
-        return next((turn for turn in self.queue if turn.key == key), None)
 
     # The running turn.
 
@@ -243,7 +181,7 @@ class TurnRunner:
             blocks = await prompt_of(turn, agent, self.options)
             await self._replay.wait_until_quiet()
             if turn.cancelled_at is not None:
-                self.end(TurnEnd("cancelled", turn.cancel_reason, cancelled_by=turn.cancelled_by))
+                self.end(cancelled(turn))
                 return
             self._after.finish()
             turn.prompt_id = agent.prompt(blocks)
@@ -256,8 +194,7 @@ class TurnRunner:
         except Exception as error:
             # A prompt that can't be made costs its own turn, not all that come after it in the thread.
             log.exception("prompt_crashed", **self._fields)
-            reason = internal_error("send this message to the agent", error)
-            self.end(TurnEnd("error", SOMETHING_WRONG, detail=reason))
+            self.end(TurnEnd("error", SOMETHING_WRONG, detail=internal_error("send this message to the agent", error)))
             return
         if not turn.started:
             turn.started = True
@@ -278,11 +215,6 @@ class TurnRunner:
             self.end(failed(error))
         self._on_failure(error)
 
-    def give_back(self, turn: Turn) -> None:
-        """Put the running turn back to the head of the queue, for the session after this one."""
-        self.turn, self.returned = None, turn
-        self.queue.appendleft(turn)
-
     def cancel(self, reason: str | None = None, by: str | None = None) -> bool:
         """Ask the agent to stop the running turn; open requests are answered `cancelled`. Whether there was any of it.
 
@@ -297,11 +229,22 @@ class TurnRunner:
         if turn.cancelled_at is None:
             turn.cancelled_at, turn.cancel_reason, turn.cancelled_by = self._clock(), reason, by
         if turn.prompt_id is not None:
-            # In this order, as ACP has it: an agent whose permission is answered first goes on with the turn.
-            self.agent.cancel()
-            self.permission_requests.cancel_all()
-            self.questions.cancel_all()
+            self.agent.cancel()  # first, as ACP has it: an agent whose request is answered goes on with the turn
+            self.answer_requests()
         return True
+
+    def answer_requests(self, but: Mapping[str, Any] | None = None) -> None:
+        """Answer the open requests `cancelled`, except those with these ids."""
+        self.permission_requests.cancel_all(but or ())
+        self.questions.cancel_all(but)
+
+    def interrupt(self, by: str | None) -> bool:
+        """As :meth:`TurnQueue.interrupt`. A turn that is being cancelled stays as it is."""
+        turn = self.turn
+        if turn is None or turn.cancelled_at is not None or self.ending:
+            return False
+        turn.interrupted = self.cancel(by=by)
+        return turn.interrupted
 
     def end(self, end: TurnEnd) -> None:
         """End the running turn, if there is one."""
@@ -311,8 +254,7 @@ class TurnRunner:
         self._replay.release()
         self._settling.cancel()
         self.permission_notes.flush()
-        self.permission_requests.cancel_all(but=self._after.asked)
-        self.questions.cancel_all(but=self._after.asked)
+        self.answer_requests(self._after.asked)
         self.turn = None
         self._cancelled_before = turn.cancelled_at is not None or (self._cancelled_before and not self._has_content)
         self.calls.clear()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from acpbot.acp.elicitation import Field
     from acpbot.config.settings import AgentSettings
-    from acpbot.runtimes.runtime import ProcessInfo
+    from acpbot.runtimes.runtime import ProcessInfo, Usage
     from acpbot.sessions.questions import Question
     from acpbot.sessions.turn import PermissionRequest
 
@@ -103,9 +103,9 @@ class ProcessRow(msgspec.Struct, frozen=True, kw_only=True):
     depth: int
     command: str
     state: str
-    rss_bytes: int
-    cpu_seconds: float
-    age_seconds: float
+    rss_bytes: int | None
+    cpu_seconds: float | None
+    age_seconds: float | None
 
 
 class PermissionOptionRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -346,9 +346,34 @@ def process_rows(found: Sequence[ProcessInfo]) -> list[ProcessRow]:
                 command=info.command,
                 state=info.state,
                 rss_bytes=info.rss_bytes,
-                cpu_seconds=round(info.cpu_seconds, 2),
-                age_seconds=round(info.age_seconds, 1),
+                cpu_seconds=_rounded(info.cpu_seconds, 2),
+                age_seconds=_rounded(info.age_seconds, 1),
             )
         )
         stack.extend(zip(children.get(info.pid, ()), repeat(depth + 1)))
     return rows
+
+
+def usage_members(usage: Usage | None) -> dict[str, Any]:
+    """What a session uses, as members of its row."""
+    if usage is None:
+        return {}
+    cpu_seconds = _rounded(usage.cpu_seconds, 2)
+    return {"processes": usage.processes, "rss_bytes": usage.rss_bytes, "cpu_seconds": cpu_seconds}
+
+
+def tree_members(tree: Sequence[ProcessRow]) -> dict[str, Any]:
+    """What these processes use together, as members of a row; a figure that is unknown of one of them is left out."""
+    if not tree:
+        return {}
+    found: dict[str, Any] = {"processes": len(tree)}
+    for name, digits in (("rss_bytes", 0), ("cpu_seconds", 2)):
+        figures = [getattr(row, name) for row in tree]
+        if None not in figures:
+            found[name] = round(sum(figures), digits) if digits else sum(figures)
+    return found
+
+
+def _rounded(figure: float | None, digits: int) -> float | None:
+    """The figure with so many digits; ``None`` where it is unknown."""
+    return None if figure is None else round(figure, digits)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from acpbot.errors import TooMany, WireError
 from acpbot.logs import get_logger
 from acpbot.sessions.turn import Place, Turn, TurnEnd, failed, finish_all
+from acpbot.sessions.turn_queue import put_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -122,6 +123,11 @@ class WaitingLine:
         waiting.turns.append(turn)
         self._report()
         return self._place(waiting) + len(waiting.turns) - 1
+
+    def put_first(self, waiting: Waiting, turn: Turn) -> None:
+        """Run a turn of a thread in the line before the thread's others."""
+        put_first(waiting.turns, turn)
+        self._report()
 
     def release(self, waiting: Waiting) -> None:
         """The thread's last session has ended: it may start."""

@@ -61,7 +61,8 @@ class KnownThread(msgspec.Struct, gc=False):
 
     ``used_at``: when the bot took part in it, to the day (Unix time, seconds). ``other_bots``: whether other bots write
     in it too; ``None``: nobody has looked. ``expired``: its conversation was forgotten because it was not used for too
-    long, and the thread has not read so yet.
+    long, and the thread has not read so yet. ``begun_anew_at``: when somebody has had its conversation forgotten last
+    (Unix time, seconds); 0: nobody has.
     """
 
     thread_id: str
@@ -69,6 +70,7 @@ class KnownThread(msgspec.Struct, gc=False):
     used_at: float
     other_bots: bool | None = None
     expired: bool = False
+    begun_anew_at: float = 0.0
 
 
 class CostRecord(msgspec.Struct, frozen=True):

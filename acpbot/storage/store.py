@@ -34,6 +34,7 @@ from acpbot.storage.records import (
 from acpbot.times import rfc3339
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 log = get_logger(__name__)
@@ -135,12 +136,14 @@ MIGRATIONS: Final = (
     DROP TABLE processes;
     ALTER TABLE threads ADD COLUMN ran_in TEXT;
     """,
+    "ALTER TABLE known_threads ADD COLUMN begun_anew_at REAL NOT NULL DEFAULT 0;",
 )
 
 _CHOSEN: Final = msgspec.json.Decoder(dict[str, str])
 _LAST_END: Final = msgspec.json.Decoder(LastEnd)
 _REF: Final = msgspec.json.Decoder(dict[str, Any])
 _THREAD: Final = ", ".join(ThreadRecord.__struct_fields__)
+_KNOWN: Final = ", ".join(KnownThread.__struct_fields__)
 _EVENT: Final = ", ".join(EventRecord.__struct_fields__)
 _SAVE_EVENT: Final = f"INSERT INTO events ({_EVENT}) VALUES ({', '.join('?' * len(EventRecord.__struct_fields__))})"  # noqa: S608 - the same
 _POST: Final = ", ".join(PostRecord.__struct_fields__)
@@ -223,7 +226,7 @@ class Store:
 
     def save_known_thread(self, record: KnownThread) -> None:
         """Keep what is known of a thread that the bot takes part in, apart from its conversation."""
-        self._write("INSERT OR REPLACE INTO known_threads VALUES (?, ?, ?, ?, ?)", *msgspec.structs.astuple(record))
+        self._write("INSERT OR REPLACE INTO known_threads VALUES (?, ?, ?, ?, ?, ?)", *msgspec.structs.astuple(record))
 
     def forget_known_thread(self, thread_id: str) -> None:
         """The thread is gone, or was unused for longest of too many."""
@@ -290,6 +293,12 @@ class Store:
     def turn_revised(self, turn_id: str, message: bytes) -> None:
         """A waiting turn asks for something else now."""
         self._write("UPDATE turns SET message = ? WHERE turn_id = ?", message, turn_id)
+
+    def turns_passed(self, turn_ids: Sequence[str]) -> None:
+        """Another turn of their thread runs before these waiting ones: they come after all others, in this order."""
+        last = "(SELECT max(sequence) FROM turns)"
+        for turn_id in turn_ids:
+            self._write(f"UPDATE turns SET sequence = {last} + 1 WHERE turn_id = ?", turn_id)  # noqa: S608 - our own words
 
     def turn_started(self, turn_id: str) -> None:
         """Its prompt is about to be sent: no later daemon may send it again."""
@@ -424,11 +433,10 @@ def _restored(database: Database) -> RestoredState:
         values["chosen"] = _CHOSEN.decode(values["chosen"])
         values["last_end"] = None if values["last_end"] is None else _LAST_END.decode(values["last_end"])
         state.threads.append(ThreadRecord(**values))
-    for row in database.read("SELECT thread_id, platform, used_at, other_bots, expired FROM known_threads"):
-        thread_id, platform, used_at, bots, expired = row
+    for row in database.read(f"SELECT {_KNOWN} FROM known_threads"):  # noqa: S608 - the same
+        thread_id, platform, used_at, bots, expired, anew = row
         other_bots = None if bots is None else bool(bots)
-        known = KnownThread(thread_id, platform, used_at, other_bots=other_bots, expired=bool(expired))
-        state.known_threads.append(known)
+        state.known_threads.append(KnownThread(thread_id, platform, used_at, other_bots, bool(expired), anew))
     for row in database.read("SELECT thread_id, agent, currency, amount, acp_session_id, reported FROM costs"):
         state.costs.append(CostRecord(*row))
     for row in database.read("SELECT turn_id, thread_id, platform, state, message FROM turns ORDER BY sequence"):

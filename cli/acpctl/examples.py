@@ -67,7 +67,8 @@ EXAMPLES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "events": (
         ("acpctl events", "changes of sessions as they happen"),
         ("acpctl events --since 2h --no-follow", "of the last two hours"),
-        ("acpctl events --since 1d --no-follow -o json | jq 'select(.reason == \"crashed\")'", "crashes of a day"),
+        ("acpctl events --since 1d --no-follow | grep crashed", "crashes of a day"),
+        ("acpctl events --since 1d --no-follow -o json | jq -r .reason", "for a script"),
     ),
     "audit": (
         ("acpctl audit -n 20", "the last 20 changes, and who made them"),

@@ -167,6 +167,9 @@ def unreachable(path: str, error: OSError) -> CliError:
         return CliError(f"cannot reach acpbot at {shown}: permission denied; {DENIED_ADVICE}", DENIED)
     if isinstance(error, FileNotFoundError):
         reason = "no such file"
+    elif isinstance(error, ConnectionRefusedError) and Path(path).is_dir():
+        advice = f"name the socket in it, such as {clean(Path(path, 'acpbot.sock'))}"
+        return CliError(f"cannot reach acpbot at {shown}: it is a folder; {advice}", UNREACHABLE)
     elif isinstance(error, ConnectionRefusedError):
         reason = "it is not a socket" if _is_other_file(path) else "nothing listens there"
     else:
@@ -185,6 +188,10 @@ def _checked(path: str, origin: str) -> str:
     length = len(os.fsencode(path))
     if not path:
         raise CliError(f"cannot use {origin}: it is empty; name a socket, such as {SYSTEM_PATH}", USAGE)
+    if "://" in path:
+        scheme, _, rest = path.partition("://")
+        advice = f"give {clean(rest)}" if scheme == "unix" else "acpbot listens on a Unix socket only; give its path"
+        raise CliError(f"cannot use {origin} {clean(path)}: it is no path; {advice}", USAGE)
     if length > PATH_LIMIT:
         raise CliError(
             f"cannot use {origin} {clean(path)}: it has {length} bytes, and a socket's path may have {PATH_LIMIT}; "

@@ -7,16 +7,29 @@ from typing import Any, Final
 import typer
 
 _SECONDS: Final = 0.15  # the whole completion, with the interpreter's start, should take at most 0.3
+# By command: the states of the threads with which it can do nothing; the other commands take all.
+_ENDED: Final = frozenset({"suspended", "gone"})
+_QUIET: Final = frozenset({"starting", "idle", "closing"})
+_LEFT_OUT: Final = {
+    **dict.fromkeys(("kill", "suspend", "restart"), _ENDED),
+    "cancel": _ENDED | _QUIET,
+    "permit": _ENDED | _QUIET | {"busy"},
+    "forget": _QUIET | {"busy", "waiting", "stuck", "gone"},
+}
 _SAFE_ID: Final = r"[0-9A-Za-z_.:-]{1,64}"  # what a shell takes literally
 
 
 def complete_thread(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """(id, state) of the sessions whose id begins with ``incomplete``; empty where the daemon does not answer soon."""
-    found = [(row.get("thread_id"), row.get("state")) for row in _rows(context, suspended=False)]
+    """(id, state) of the threads whose id begins with ``incomplete``, and that the command can do something with.
+
+    Empty where the daemon does not answer soon.
+    """
+    left_out = _LEFT_OUT.get(context.info_name or "", frozenset())
     return [
         (thread, state if isinstance(state, str) and state.isalpha() else "")
-        for thread, state in found
+        for thread, state in ((row.get("thread_id"), row.get("state")) for row in _rows(context, suspended=True))
         if isinstance(thread, str) and thread.startswith(incomplete) and re.fullmatch(_SAFE_ID, thread)
+        if str(state) not in left_out
     ]
 
 

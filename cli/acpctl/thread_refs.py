@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from acpctl.client import objects
 from acpctl.errors import CliError, DaemonError
 from acpctl.exit_codes import NOT_FOUND, USAGE
 from acpctl.text import clean
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _MAX_LENGTH: Final = 200
 _MIN_SUFFIX: Final = 4
+_MOST_MEANT: Final = 3
 _MENTION: Final = r"<#(\d{1,20})>"
 _URL: Final = (
     r"https?://(?:(?:ptb|canary)\.)?discord(?:app)?\.com/channels/(?:@me|\d+)/(?:\d+/threads/)?(\d{1,20})"
@@ -60,7 +62,7 @@ def fetch_session(connection: DaemonConnection, ref: ThreadRef) -> dict[str, Any
         session = connection.call("sessions.get", {"thread": ref.thread}).get("session")
     except DaemonError as error:
         if error.kind == "not_found":
-            raise _not_found(ref, error.message) from None
+            raise _not_found(ref, error.message, _meant(connection, ref)) from None
         raise
     if not isinstance(session, dict) or not isinstance(session.get("thread_id"), str):
         raise CliError("cannot understand acpbot's answer to sessions.get: there is no session in it")
@@ -115,7 +117,23 @@ def not_running(row: dict[str, Any]) -> str:
     return f"it is {clean(row.get('state'))}; no process runs for it; its next message starts one"
 
 
-def _not_found(ref: ThreadRef, message: str) -> CliError:
+def _meant(connection: DaemonConnection, ref: ThreadRef) -> str:
+    """What a user may mean who gives the beginning of an id, or words of a title, as a clause; empty where unclear."""
+    text = ref.thread.casefold()
+    if ref.exact or len(text) < _MIN_SUFFIX:
+        return ""
+    rows = objects(connection.call("sessions.list", {"suspended": True}).get("sessions"))
+    begin = [clean(row.get("thread_id")) for row in rows if clean(row.get("thread_id")).casefold().startswith(text)]
+    if len(begin) > 1:
+        return f"{len(begin):,} threads begin like that: give the end of an id; see `acpctl sessions --all`"
+    titled = [clean(row.get("thread_id")) for row in rows if text in clean(row.get("title")).casefold()]
+    found = begin or titled
+    return f"did you mean {' or '.join(found)}?" if 0 < len(found) <= _MOST_MEANT else ""
+
+
+def _not_found(ref: ThreadRef, message: str, meant: str = "") -> CliError:
+    if meant:
+        return CliError(f"{message.partition('; ')[0]}; {meant}", NOT_FOUND)
     if "acpctl" in message:
         return CliError(message, NOT_FOUND)
     short = len(ref.thread) < _MIN_SUFFIX and not ref.exact

@@ -1,5 +1,6 @@
 """What people type who know kubectl, docker, gh or ps, and what to type here instead. Pure."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -32,7 +33,9 @@ _OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "--no-input": _YES,
     "--now": ("--grace 0",),
     "-9": ("--grace 0",),
-    "-s": ("--grace", "--sort"),
+    "-s": ("--socket", "--grace", "--sort"),
+    "-S": ("--socket",),
+    "--server": ("--socket",),
     "--signal": ("--grace",),
     "--grace-period": ("--grace",),
     "--time": ("--grace",),
@@ -86,6 +89,16 @@ _VALUES: Final[Mapping[str, Mapping[str, str]]] = {
 }
 
 
+# What a command does not take as an argument -> what to type for it.
+_ARGUMENTS: Final[Mapping[str, str]] = {
+    "sessions": "use `acpctl show {0}` for one thread",
+    "top": "use `acpctl show {0}` for one thread",
+    "events": "use `acpctl tail {0}` for one thread",
+    "audit": "use --thread {0}",
+    "config": "use `acpctl config -o json | jq .config.{0}`",
+}
+
+
 def option_hint(option: str, taken: set[str], *, before_command: bool) -> str:
     """What to type in place of ``option``; empty where that is unknown.
 
@@ -108,6 +121,8 @@ def value_hint(options: list[str], value: str) -> str:
     for option in options:
         if meant := _VALUES.get(option, {}).get(value.casefold()):
             return f"use {meant}"
+        if option == "--state" and "," in value:
+            return f"use {' '.join(f'--state {one}' for one in value.split(','))}"
     return ""
 
 
@@ -119,6 +134,9 @@ def hint(error: Any, *, before_command: bool) -> str:
         taken = {name for one in parameters for name in (*one.opts, *one.secondary_opts)}
         taken |= {f"-o {value}" for one in parameters if "-o" in one.opts for value in getattr(one.type, "choices", ())}
         return "" if option in taken else option_hint(option, taken, before_command=before_command)
+    if found := re.search(r"unexpected extra argument.*\(([\w.-]+)", str(error.message)):
+        advice = _ARGUMENTS.get(getattr(command, "name", None) or "", "")
+        return advice.format(found[1])
     parameter = getattr(error, "param", None)
     quoted = str(error.message).split("'")
     return value_hint(parameter.opts, quoted[1]) if parameter is not None and len(quoted) > 1 else ""

@@ -1,11 +1,8 @@
-"""Start-up of acpctl, whole process, against a daemon with 100 sessions.
-
-Goals: `acpctl sessions -o json` at most 1.05 times `python -c "import typer"`; the table on a terminal, drawn by
-Rich, at most as long as `supervisorctl status` of 10 programs over a Unix socket, where supervisor is installed.
-"""
+"""Start-up of acpctl, whole process, against a daemon with 100 sessions."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import pty
@@ -15,44 +12,59 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from tests.benchmarks.rows import Row, missing
 from tests.fakes.daemon import DEMO_AGENT, DaemonProcess
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.benchmarks.rows import Result, Size
+
 SESSIONS = 100
-ROUNDS = 25
+CALLS = 7
 BIN = Path(sys.executable).parent
+TABLE = "acpctl sessions as a table on a terminal"
 
 
 def once(argv: list[str], environ: dict[str, str], *, terminal: bool = False) -> float:
+    """Return the milliseconds that a process takes."""
     started = time.perf_counter()
     if not terminal:
         subprocess.run(argv, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, check=True, env=environ)
-        return time.perf_counter() - started
+        return (time.perf_counter() - started) * 1000
     front, back = pty.openpty()
     with subprocess.Popen(argv, stdin=back, stdout=back, stderr=back, env=environ) as process:
         os.close(back)
-        try:
+        with contextlib.suppress(OSError):  # it has ended
             while os.read(front, 65536):
                 continue
-        except OSError:
-            process.wait()
+        process.wait()
     os.close(front)
-    return time.perf_counter() - started
+    return (time.perf_counter() - started) * 1000
 
 
-def compare(name: str, first: list[str], second: list[str], environ: dict[str, str], goal: float, **how) -> None:
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(ROUNDS):
-        for argv, found in zip((first, second), times, strict=True):
-            found.append(once(argv, environ, **how))
-    mine, other = (statistics.median(found) * 1000 for found in times)
-    print(f"{name}: {mine:.1f} ms against {other:.1f} ms, ratio {mine / other:.2f} (<= {goal})")
+def compare(
+    first: list[str], second: list[str], environ: dict[str, str], size: Size, *, terminal: bool = False
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Run both in turn; for each round the median of each."""
+    rounds: tuple[list[float], list[float]] = ([], [])
+    for _ in range(size.rounds):
+        times: tuple[list[float], list[float]] = ([], [])
+        for _ in range(CALLS):
+            for argv, found in zip((first, second), times, strict=True):
+                found.append(once(argv, environ, terminal=terminal))
+        for one, found in zip(rounds, times, strict=True):
+            one.append(statistics.median(found))
+    return tuple(rounds[0]), tuple(rounds[1])
 
 
 def supervised(folder: Path) -> list[str]:
-    """A supervisord with ten programs; the command that asks it for its status."""
+    """Write the configuration of ten programs; the command that asks their supervisord for its status."""
     lines = [
-        f"[unix_http_server]\nfile={folder}/s.sock\n[supervisord]\nlogfile={folder}/log\npidfile={folder}/pid\nnodaemon=true\n",
+        f"[unix_http_server]\nfile={folder}/s.sock\n",
+        f"[supervisord]\nlogfile={folder}/log\npidfile={folder}/pid\nnodaemon=true\n",
         "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n",
         f"[supervisorctl]\nserverurl=unix://{folder}/s.sock\n",
     ]
@@ -61,7 +73,7 @@ def supervised(folder: Path) -> list[str]:
     return [str(BIN / "supervisorctl"), "-c", str(folder / "c"), "status"]
 
 
-def main() -> None:
+def results(size: Size) -> Iterator[Result]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config = DEMO_AGENT + f"[pool]\nmax_sessions = {SESSIONS}\n"
@@ -69,23 +81,40 @@ def main() -> None:
             for number in range(SESSIONS):
                 wire.call("chat.open", thread=f"t{number}")
                 wire.call("chat.leave", thread=f"t{number}")
+            while wire.call("health.get")["pool"]["starting"]:
+                time.sleep(0.2)
             environ = {**os.environ, **daemon.environ, "TERM": "xterm-256color", "COLUMNS": "120"}
             acpctl = str(BIN / "acpctl")
             typer = [sys.executable, "-c", "import typer"]
-            compare("sessions -o json", [acpctl, "sessions", "-o", "json"], typer, environ, 1.05)
+            runs, peer_runs = compare([acpctl, "sessions", "-o", "json"], typer, environ, size)
+            yield Row(
+                key="cli.json",
+                what="acpctl sessions -o json, whole process, 100 sessions",
+                unit="ms",
+                runs=runs,
+                peer="import typer",
+                peer_runs=peer_runs,
+                judged="ratio",
+                goal=1.05,
+            )
             if importlib.util.find_spec("supervisor") is None:
-                print("sessions, table: not compared, supervisor is not installed (pip install supervisor)")
+                yield missing("cli.table", TABLE, "supervisor is not installed")
                 return
             argv = supervised(folder)
-            server = subprocess.Popen([str(BIN / "supervisord"), "-c", argv[2]], stdout=subprocess.DEVNULL)
-            try:
-                while subprocess.run(argv, stdout=subprocess.PIPE, check=False).stdout.count(b"RUNNING") < 10:
-                    time.sleep(0.2)
-                compare("sessions, table", [acpctl, "sessions"], argv, environ, 1.0, terminal=True)
-            finally:
-                server.terminate()
-                server.wait()
-
-
-if __name__ == "__main__":
-    main()
+            with subprocess.Popen([str(BIN / "supervisord"), "-c", argv[2]], stdout=subprocess.DEVNULL) as server:
+                try:
+                    while subprocess.run(argv, stdout=subprocess.PIPE, check=False).stdout.count(b"RUNNING") < 10:
+                        time.sleep(0.2)
+                    runs, peer_runs = compare([acpctl, "sessions"], argv, environ, size, terminal=True)
+                finally:
+                    server.terminate()
+            yield Row(
+                key="cli.table",
+                what=TABLE,
+                unit="ms",
+                runs=runs,
+                peer="supervisorctl status",
+                peer_runs=peer_runs,
+                judged="ratio",
+                goal=1.0,
+            )

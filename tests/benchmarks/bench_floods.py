@@ -1,24 +1,24 @@
-"""What a flood costs, as ratios in one run: the last of many updates to the first, 40,000 open tool calls to 5,000.
+"""What a flood costs: the last of many updates against the first, 40,000 open tool calls against 5,000.
 
-Goals: at most 1.5 for the 100,000th update, tool call or plan; at most 14 for the calls. tests/attacks/test_floods.py
-measures the memory of a real daemon.
+`bench_floods_daemon` measures the memory of a real daemon.
 """
 
 from __future__ import annotations
 
 import json
 import multiprocessing
-import resource
-import statistics
 import time
 from typing import TYPE_CHECKING, Any
 
+from tests.benchmarks.rows import Row
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from tests.benchmarks.rows import Result, Size
 
 COUNT = 100_000
 WINDOW = 2000
-ROUNDS = 3
 
 
 def line(kind: str, **members: Any) -> bytes:
@@ -72,7 +72,8 @@ def handler() -> Callable[[bytes], None]:
     return handle
 
 
-def last_against_first(make: Callable[[int], bytes]) -> float:
+def last_and_first(make: Callable[[int], bytes]) -> tuple[float, float]:
+    """Return the microseconds of CPU time for each of the last ones, and of the first ones."""
     handle = handler()
     lines = [make(number) for number in range(COUNT)]
     took = []
@@ -80,46 +81,64 @@ def last_against_first(make: Callable[[int], bytes]) -> float:
         started = time.process_time()
         for data in lines[at : at + WINDOW]:
             handle(data)
-        took.append(time.process_time() - started)
-    return took[-1] / took[0]
+        took.append((time.process_time() - started) * 1e6 / WINDOW)
+    return took[-1], took[0]
 
 
 def open_calls(count: int) -> float:
+    """Return the milliseconds of CPU time of so many open tool calls."""
     handle = handler()
     lines = [call(number) for number in range(count)]
     started = time.process_time()
     for data in lines:
         handle(data)
-    return time.process_time() - started
+    return (time.process_time() - started) * 1000
 
 
-def many_against_few(_: object) -> float:
-    return open_calls(40_000) / open_calls(5000)
+def many_and_few(counts: tuple[int, int]) -> tuple[float, float]:
+    return open_calls(counts[0]), open_calls(counts[1])
 
 
-def run(measured: Callable[[Any], float], argument: Any, results: Any) -> None:
-    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    results.send((measured(argument), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) / 1024))
+def run(measured: Callable[[Any], tuple[float, float]], argument: Any, found: Any) -> None:
+    found.send(measured(argument))
 
 
-def measure(measured: Callable[[Any], float], argument: Any) -> float:
-    found = []
-    for _ in range(ROUNDS):
+def measure(
+    measured: Callable[[Any], tuple[float, float]], argument: Any, rounds: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Measure it in as many processes."""
+    pairs = []
+    for _ in range(rounds):
         reader, writer = multiprocessing.Pipe(duplex=False)
         process = multiprocessing.get_context("spawn").Process(target=run, args=(measured, argument, writer))
         process.start()
         writer.close()
-        found.append(reader.recv()[0])
+        pairs.append(reader.recv())
         process.join()
-    return statistics.median(found)
+    return tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs)
 
 
-def main() -> None:
+def results(size: Size) -> Iterator[Result]:
     for name, make in (("text", chunk), ("tool call", call), ("plan", plan)):
-        ratio = measure(last_against_first, make)
-        print(f"{name}: the last {WINDOW:,} of {COUNT:,} against the first, median of {ROUNDS}: {ratio:.2f} (<= 1.5)")
-    print(f"40,000 open tool calls against 5,000: {measure(many_against_few, None):.1f} (<= 14)")
-
-
-if __name__ == "__main__":
-    main()
+        runs, peer_runs = measure(last_and_first, make, size.rounds)
+        yield Row(
+            key=f"floods.{name.replace(' ', '_')}",
+            what=f"{name}: each of the last {WINDOW:,} of {COUNT:,} updates of a turn",
+            unit="us",
+            runs=runs,
+            peer=f"of the first {WINDOW:,}",
+            peer_runs=peer_runs,
+            judged="ratio",
+            goal=1.5,
+        )
+    runs, peer_runs = measure(many_and_few, (40_000, 5000), size.rounds)
+    yield Row(
+        key="floods.open_calls",
+        what="40,000 tool calls that do not end",
+        unit="ms",
+        runs=runs,
+        peer="5,000 of them",
+        peer_runs=peer_runs,
+        judged="ratio",
+        goal=14.0,
+    )

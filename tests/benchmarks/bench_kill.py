@@ -1,26 +1,32 @@
-"""How long a kill takes until nothing is left, verified: an agent that obeys, and one that ignores everything.
-
-Goals: at most 150 ms with a setsid'd tool running when it obeys; at most grace + 250 ms when it ignores everything.
-"""
+"""How long a kill takes until nothing is left, verified: an agent that obeys, and one that ignores everything."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import statistics
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from acpbot.errors import StartError
 from acpbot.runtimes.local.runtime import local_runtime
 from acpbot.runtimes.registry import Runtimes
 from acpbot.sessions.pool import Pool
 from acpbot.sessions.turn import Turn
 from acpbot.sessions.views import Target
+from tests.benchmarks.rows import Row, missing
 from tests.support.pool import make_settings
 
-ROUNDS = 11
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.benchmarks.rows import Result, Size
+
 GRACE = 1.0
+CASES = (
+    ("obeys", "obeys, with a tool in a session of its own", "tool echo up && exec sleep 60", 60.0),
+    ("ignores", f"ignores everything; the grace is {GRACE * 1000:.0f} ms", "ignore; say up; hang", GRACE * 1000 + 100),
+)
 
 
 class Listener:
@@ -49,7 +55,8 @@ class Listener:
     def on_ended(self, end) -> None: ...
 
 
-async def measure(mode: Literal["cgroup", "subreaper"], prompt: str) -> tuple[float, int, str]:
+async def measure(mode: Literal["cgroup", "subreaper"], prompt: str) -> tuple[float, int]:
+    """Return the milliseconds of a kill, and how many processes are left."""
     with tempfile.TemporaryDirectory() as folder:
         launcher, _ = local_runtime(mode)
         settings = make_settings(Path(folder), env={"ACPBOT_DEMO_PACE": "0"}, grace_seconds=GRACE)
@@ -60,23 +67,28 @@ async def measure(mode: Literal["cgroup", "subreaper"], prompt: str) -> tuple[fl
         session = pool.row("1").session_id or ""
         (result,) = await pool.kill([Target(thread_id="1", session_id=session)])
         await launcher.aclose()
-        return result.seconds, result.processes_left or 0, result.reached or "-"
+        left = -1 if result.processes_left is None else result.processes_left
+        return result.seconds * 1000, left
 
 
-def main() -> None:
+def results(size: Size) -> Iterator[Result]:
     logging.disable(logging.WARNING)
-    for mode in ("cgroup", "subreaper"):
-        for name, prompt, goal in (
-            ("obeys, tool in a session of its own", "tool echo up && exec sleep 60", 0.150),
-            ("ignores everything", "ignore; say up; hang", GRACE + 0.250),
-        ):
-            found = [asyncio.run(measure(mode, prompt)) for _ in range(ROUNDS)]
-            left = max(result[1] for result in found)
-            median = statistics.median(result[0] for result in found)
-            reached = {result[2] for result in found}
-            figures = f"median {median * 1000:.0f} ms (<= {goal * 1000:.0f})"
-            print(f"{mode}, {name}: {figures}, {left} left, reached {reached}")
-
-
-if __name__ == "__main__":
-    main()
+    left: list[int] = []
+    modes: tuple[Literal["cgroup", "subreaper"], ...] = ("cgroup", "subreaper")
+    for mode in modes:
+        for key, name, prompt, goal in CASES:
+            what = f"kill until verified 0, {mode}: an agent that {name}"
+            try:
+                found = [asyncio.run(measure(mode, prompt)) for _ in range(size.rounds)]
+            except StartError as lacks:
+                yield missing(f"kill.{mode}.{key}", what, str(lacks))
+                continue
+            left += [one for _, one in found]
+            yield Row(key=f"kill.{mode}.{key}", what=what, unit="ms", runs=tuple(took for took, _ in found), goal=goal)
+    yield Row(
+        key="kill.left",
+        what="kills after which a process was left, or that nobody could verify",
+        unit="kills",
+        runs=(float(sum(one != 0 for one in left)),),
+        goal=0.0,
+    )

@@ -1,8 +1,4 @@
-"""A daemon with 10,000 suspended threads against one with none: its start, `acpctl sessions`, its loop at the tick.
-
-Goals: the start, until READY=1, at most 1.5 times as long; `acpctl sessions -o json`, whole process, as fast (at most
-1.1 times: the two are the same within the noise). `--all` lists all of them and is printed for information.
-"""
+"""A daemon with 10,000 suspended threads against one with none: its start, `acpctl sessions`, its loop at the tick."""
 
 from __future__ import annotations
 
@@ -16,25 +12,31 @@ import time
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from acpbot.storage.records import ThreadRecord
 from acpbot.storage.store import Store
+from tests.benchmarks.rows import Row, percentile
 from tests.fakes.daemon import DEMO_AGENT, DaemonProcess
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tests.benchmarks.rows import Result, Size
+
+    Pair = tuple[DaemonProcess, DaemonProcess]
+
 THREADS = 10_000
-STARTS = 15
-LISTS = 25
-LISTS_OF_ALL = 7
+CALLS = 5
 SESSIONS = 10
-LOOKS = 1500
+LOOKS = 400
 PAUSE = 0.003
 ACPCTL = [str(Path(sys.executable).parent / "acpctl"), "sessions"]
-ALIKE = 1.1
 
 
-def thread(number: int) -> ThreadRecord:
+def thread(number: int, count: int) -> ThreadRecord:
     """As a day of a busy server leaves them, none of them so old that it is forgotten."""
-    used_at = time.time() - 3600 * 20 * number / THREADS
+    used_at = time.time() - 3600 * 20 * number / count
     thread_id = str(1_417_221_234_567_890_123 + number * 4_194_304_007)
     return ThreadRecord(
         thread_id=thread_id,
@@ -55,7 +57,7 @@ async def fill(folder: Path, count: int) -> None:
     """Write the threads into the store that the daemon of this folder will open."""
     store = await asyncio.to_thread(Store.open, folder / "state" / "acpbot" / "acpbot.sqlite3")
     for number in range(count):
-        store.save_thread(thread(number))
+        store.save_thread(thread(number, count))
     await store.durable()
     await asyncio.to_thread(store.close)
 
@@ -96,23 +98,47 @@ def looks(daemon: DaemonProcess) -> list[float]:
     return found
 
 
-def compare(name: str, none: list[float], many: list[float], goal: float | None = None) -> None:
-    few, lot = statistics.median(none), statistics.median(many)
-    wanted = "" if goal is None else f" (<= {goal})"
-    print(f"{name}: {lot:.1f} ms with {THREADS:,} threads, {few:.1f} ms with none, ratio {lot / few:.2f}{wanted}")
+def medians(
+    rounds: int, measured: Callable[[DaemonProcess], float], daemons: Pair
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Measure both in turn; for each the medians of the rounds."""
+    found: list[tuple[float, float]] = []
+    for _ in range(rounds):
+        times: tuple[list[float], list[float]] = ([], [])
+        for _ in range(CALLS):
+            for daemon, took in zip(daemons, times, strict=True):
+                took.append(measured(daemon))
+        found.append((statistics.median(times[0]), statistics.median(times[1])))
+    return tuple(one for one, _ in found), tuple(one for _, one in found)
 
 
-def main() -> None:
+def row(key: str, what: str, times: tuple[Sequence[float], Sequence[float]], goal: float | None = None) -> Row:
+    """Return the row of ``times`` with none and with many."""
+    none, many = times
+    return Row(
+        key=f"restart.{key}",
+        what=f"{THREADS:,} known threads: {what}",
+        unit="ms",
+        runs=tuple(many),
+        peer="with none",
+        peer_runs=tuple(none),
+        judged="ratio",
+        goal=goal,
+    )
+
+
+def results(size: Size) -> Iterator[Result]:
     with tempfile.TemporaryDirectory() as name:
         folders = Path(name) / "none", Path(name) / "many"
         asyncio.run(fill(folders[1], THREADS))
         starts: tuple[list[tuple[float, float]], list[tuple[float, float]]] = ([], [])
-        for _ in range(STARTS):
+        for _ in range(size.rounds):
             for folder, found in zip(folders, starts, strict=True):
-                found.append(start(folder))
-        for column, (what, goal) in enumerate([("start until READY=1", 1.5), ("  of that CPU time", None)]):
-            compare(what, [times[column] for times in starts[0]], [times[column] for times in starts[1]], goal)
-
+                times = [start(folder) for _ in range(3)]
+                found.append((statistics.median(one for one, _ in times), statistics.median(cpu for _, cpu in times)))
+        for column, key, what, goal in ((0, "start", "start until READY=1", 1.5), (1, "cpu", "CPU time of it", None)):
+            none_took, many_took = ([times[column] for times in found] for found in starts)
+            yield row(key, what, (none_took, many_took), goal)
         with DaemonProcess(folders[0], DEMO_AGENT) as none, DaemonProcess(folders[1], DEMO_AGENT) as many:
             daemons = none, many
             for daemon in daemons:
@@ -121,25 +147,15 @@ def main() -> None:
                         wire.call("chat.open", thread=f"t{number}")
                     while wire.call("health.get")["pool"]["starting"]:
                         time.sleep(0.2)
-                    found = wire.call("health.get")["pool"]
-                    if found["suspended"] != (THREADS if daemon is many else 0):
-                        raise SystemExit(f"the threads are missing: {found}")
-            for options, rounds, goal in (
-                (("-o", "json"), LISTS, ALIKE),
-                (("--all", "-o", "json"), LISTS_OF_ALL, None),
-            ):
-                times: tuple[list[float], list[float]] = ([], [])
-                for _ in range(rounds):
-                    for daemon, took in zip(daemons, times, strict=True):
-                        took.append(lists(daemon, *options))
-                compare(f"acpctl sessions {' '.join(options)}", *times, goal)
-            for daemon, what in zip(daemons, ("none", f"{THREADS:,} threads"), strict=True):
-                waits = looks(daemon)
-                print(
-                    f"health.get with {what}, {LOOKS} looks, ticks among them: p50 {statistics.median(waits):.2f} ms, "
-                    f"p99 {statistics.quantiles(waits, n=100)[98]:.2f} ms, worst {max(waits):.1f} ms"
-                )
-
-
-if __name__ == "__main__":
-    main()
+                    known = wire.call("health.get")["pool"]["suspended"]
+                    if known != (THREADS if daemon is many else 0):
+                        raise SystemExit(f"the threads are missing: {known}")
+            # The two are the same within the noise.
+            took = medians(size.rounds, lambda daemon: lists(daemon, "-o", "json"), daemons)
+            yield row("list", "acpctl sessions -o json, whole process", took, 1.1)
+            took = medians(size.rounds, lambda daemon: lists(daemon, "--all", "-o", "json"), daemons)
+            yield row("list_all", "acpctl sessions --all -o json, whole process", took)
+            waits = [[looks(daemon) for _ in range(size.rounds)] for daemon in daemons]
+            for percent in (50, 99):
+                none_took, many_took = ([percentile(found, percent) for found in one] for one in waits)
+                yield row(f"health.{percent}", f"health.get while ticks go by, p{percent}", (none_took, many_took))

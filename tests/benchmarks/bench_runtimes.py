@@ -1,8 +1,5 @@
 """What a place costs, beside a plain spawn in the same run: start, line round trip, throughput, kill to proven.
 
-Goals: a bubblewrap session starts at most 30 ms later than a local one. A kill takes at most 60 ms where the agent
-obeys, and at most grace + 100 ms where it ignores everything; in a container at most grace + 1 s.
-
 The agent of the first three is cat(1), which costs next to nothing itself. A kill ends an agent with four further
 processes, among them a double fork in a session of its own with an empty environment.
 """
@@ -16,22 +13,25 @@ import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.benchmarks.rows import Row, missing
 from tests.runtimes.conformance import places
 from tests.runtimes.conformance.outside import pids_with
 from tests.runtimes.conformance.scene import Scene, new_word
 from tests.support.container_engine import EngineMissing, docker_engine, podman_engine
 from tests.support.launched_agents import Sink
+from tests.support.missing_places import bubblewrap_lacks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from tests.benchmarks.rows import Result, Size
     from tests.runtimes.conformance.places import Place
 
-ROUNDS = 9
-TRIPS = 500
+TRIPS = 200
 MIB = 1024 * 1024
 SIZES = {64: 8 * MIB, 1024: 16 * MIB, 65536: 64 * MIB}
 """The length of a line, and how much of such lines is sent."""
@@ -80,23 +80,29 @@ async def placed(scene: Scene) -> AsyncIterator[tuple[Write, Read]]:
 Start = Callable[[], contextlib.AbstractAsyncContextManager[tuple[Write, Read]]]
 
 
-async def measure(start: Start) -> list[float]:
-    """Return milliseconds until the first line is back, milliseconds for a line, then MB/s for each size."""
-    starts = []
-    for _ in range(ROUNDS):
-        began = time.perf_counter()
-        async with start() as (write, read):
-            write(b"x\n")
-            await read(2)
-            starts.append(time.perf_counter() - began)
+@dataclass
+class Costs:
+    """Of one place, each a run: milliseconds to the first line back, microseconds of a line, MB/s for each size."""
+
+    starts: list[float] = field(default_factory=list)
+    trips: list[float] = field(default_factory=list)
+    rates: dict[int, list[float]] = field(default_factory=lambda: {size: [] for size in SIZES})
+
+
+async def measure(start: Start, costs: Costs) -> None:
+    """Measure a place once."""
+    began = time.perf_counter()
     async with start() as (write, read):
+        write(b"x\n")
+        await read(2)
+        costs.starts.append((time.perf_counter() - began) * 1000)
         trips = []
         for _ in range(TRIPS):
             began = time.perf_counter()
             write(b"x" * 63 + b"\n")
             await read(64)
-            trips.append(time.perf_counter() - began)
-        rates = []
+            trips.append((time.perf_counter() - began) * 1e6)
+        costs.trips.append(statistics.median(trips))
         for size, total in SIZES.items():
             lines = (b"x" * (size - 1) + b"\n") * max(1, 65536 // size)
             began = time.perf_counter()
@@ -108,8 +114,7 @@ async def measure(start: Start) -> list[float]:
                     await read(IN_FLIGHT // 2)
                     waiting -= IN_FLIGHT // 2
             await read(waiting)
-            rates.append(total / 1e6 / (time.perf_counter() - began))
-    return [statistics.median(starts) * 1000, statistics.median(trips) * 1000, *rates]
+            costs.rates[size].append(total / 1e6 / (time.perf_counter() - began))
 
 
 async def kill(scene: Scene, *, obeys: bool) -> float:
@@ -135,58 +140,102 @@ async def kill(scene: Scene, *, obeys: bool) -> float:
     return seconds
 
 
-async def measure_place(place: Place) -> tuple[list[float], float, float]:
-    with tempfile.TemporaryDirectory() as folder:
-        async with place.runtime(new_word()) as runtime:
-            scene = Scene(place, runtime, Path(folder))
-            figures = await measure(lambda: placed(scene))
-            obeying = [await kill(scene, obeys=True) for _ in range(ROUNDS)]
-            ignoring = [await kill(scene, obeys=False) for _ in range(3)]
-            await scene.aclose()
-            return figures, statistics.median(obeying), statistics.median(ignoring)
-
-
 @contextlib.contextmanager
-def found_places() -> Iterator[list[Place]]:
-    """The places that this machine can make; for each of the others, what it lacks is printed."""
-    found = [places.LOCAL]
-    missing = places.bubblewrap_lacks()
-    if missing is None:
+def found_places() -> Iterator[tuple[list[Place], dict[str, str]]]:
+    """The places that this machine can make; for each of the others, what it lacks."""
+    found, lacking = [places.LOCAL], {}
+    why = bubblewrap_lacks()
+    if why is None:
         found.append(places.BUBBLEWRAP)
     else:
-        print(missing)
+        lacking[places.BUBBLEWRAP.name] = why
     with contextlib.ExitStack() as stack:
         try:
             podman = stack.enter_context(podman_engine())
             found.append(places.PODMAN.with_engine(podman.environ))
             found.append(places.DOCKER.with_engine(stack.enter_context(docker_engine(podman)).environ))
         except EngineMissing as lacks:
-            print(lacks)
-        yield found
+            lacking[
+                (places.DOCKER if places.PODMAN.name in {place.name for place in found} else places.PODMAN).name
+            ] = str(lacks)
+        yield found, lacking
 
 
-def main() -> None:
-    logging.disable(logging.WARNING)
-    base = asyncio.run(measure(plain))
-    print(_line("plain spawn", base, base))
-    starts = {}
-    with found_places() as found:
+async def measure_all(found: list[Place], size: Size) -> tuple[Costs, dict[str, Costs], dict[str, list[list[float]]]]:
+    """Return the costs of a plain spawn, of each place, and the kills of each place: obeying, and ignoring."""
+    base, costs, kills = Costs(), {place.name: Costs() for place in found}, {}
+    async with contextlib.AsyncExitStack() as stack:
+        scenes = {}
         for place in found:
-            figures, obeying, ignoring = asyncio.run(measure_place(place))
-            starts[place.name] = figures[0]
-            print(_line(place.name, figures, base))
-            limits = (0.06, GRACE + 0.1) if place.engine is None else (GRACE + 1.0, GRACE + 1.0)
-            print(f"    kill: obeys {obeying * 1000:.0f} ms (<= {limits[0] * 1000:.0f})", end=", ")
-            print(f"ignores everything {ignoring * 1000:.0f} ms (<= {limits[1] * 1000:.0f})")
-    if "bubblewrap" in starts:
-        print(f"bubblewrap starts {starts['bubblewrap'] - starts['local']:.1f} ms later than local (<= 30)")
+            runtime = await stack.enter_async_context(place.runtime(new_word()))
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            scenes[place.name] = Scene(place, runtime, folder)
+            stack.push_async_callback(scenes[place.name].aclose)
+        # In turn: a machine that gets slower meanwhile is slower for all of them.
+        for _ in range(size.rounds):
+            await measure(plain, base)
+            for name, scene in scenes.items():
+                await measure(lambda scene=scene: placed(scene), costs[name])  # type: ignore[misc] # its one argument has a default
+        for name, scene in scenes.items():
+            kills[name] = [[await kill(scene, obeys=obeys) for _ in range(size.rounds)] for obeys in (True, False)]
+    return base, costs, kills
 
 
-def _line(name: str, figures: list[float], base: list[float]) -> str:
-    start, trip, *rates = (f"{figure:.3g} ({figure / plain:.2f}x)" for figure, plain in zip(figures, base, strict=True))
-    sizes = ", ".join(f"{size} B {rate}" for size, rate in zip(SIZES, rates, strict=True))
-    return f"{name}: start {start} ms, line {trip} ms, MB/s with lines of {sizes}"
+def results(size: Size) -> Iterator[Result]:
+    logging.disable(logging.WARNING)
+    with found_places() as (found, lacking):
+        base, costs, kills = asyncio.run(measure_all(found, size))
+        for place in found:
+            yield from _rows(place, base, costs, kills[place.name])
+    if "kubernetes" not in places.PLACES:
+        lacking["kubernetes"] = "the suite of the runtimes has no pods yet"
+    for name, why in lacking.items():
+        yield missing(f"runtimes.{name}.start", f"{name}: start of a session", why)
 
 
-if __name__ == "__main__":
-    main()
+def _rows(place: Place, base: Costs, costs: dict[str, Costs], kills: list[list[float]]) -> Iterator[Row]:
+    own, name = costs[place.name], place.name
+    local = places.LOCAL.name
+    yield Row(
+        key=f"runtimes.{name}.start",
+        what=f"{name}: start of a session",
+        unit="ms",
+        runs=tuple(own.starts),
+        peer="plain spawn" if name == local else local,
+        peer_runs=tuple(base.starts if name == local else costs[local].starts),
+        judged="difference",
+        goal=30.0 if name == places.BUBBLEWRAP.name else None,
+    )
+    yield Row(
+        key=f"runtimes.{name}.line",
+        what=f"{name}: round trip of a line",
+        unit="us",
+        runs=tuple(own.trips),
+        peer="plain spawn",
+        peer_runs=tuple(base.trips),
+        judged="ratio",
+    )
+    for size, rates in own.rates.items():
+        yield Row(
+            key=f"runtimes.{name}.rate.{size}",
+            what=f"{name}: throughput with lines of {size:,} bytes",
+            unit="MB/s",
+            runs=tuple(rates),
+            peer="plain spawn",
+            peer_runs=tuple(base.rates[size]),
+            judged="ratio",
+            at_least=True,
+        )
+    after_grace = GRACE * 1000 + (1000 if place.engine is not None else 100)
+    at_once = after_grace if place.engine is not None else 60.0
+    for key, words, runs, goal in (
+        ("obeys", "obeys", kills[0], at_once),
+        ("ignores", f"ignores everything; the grace is {GRACE * 1000:.0f} ms", kills[1], after_grace),
+    ):
+        yield Row(
+            key=f"runtimes.{name}.kill.{key}",
+            what=f"{name}: kill until verified 0, an agent that {words}",
+            unit="ms",
+            runs=tuple(seconds * 1000 for seconds in runs),
+            goal=goal,
+        )

@@ -1,7 +1,4 @@
-"""Updates per second of acpbot.acp against the Python ACP SDK's client, same agent, one run; and what a stall costs.
-
-Goal: at least 6 times as many a second, and bounded memory while nobody takes the updates.
-"""
+"""Updates per second of acpbot.acp against the Python ACP SDK's client, same agent; and what a stall costs."""
 
 from __future__ import annotations
 
@@ -9,15 +6,20 @@ import asyncio
 import multiprocessing
 import os
 import resource
-import statistics
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+from tests.benchmarks.rows import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.benchmarks.rows import Result, Size
 
 BLASTER = Path(__file__).parents[1] / "fakes" / "agents" / "blaster.py"
 COUNT = 50_000
-ROUNDS = 5
 STALLED = 100_000
 STALL_SECONDS = 8
 
@@ -90,10 +92,10 @@ async def theirs(count: int, *, stall: bool) -> float:
         return count / (time.perf_counter() - started)
 
 
-def run(side, count: int, stall: bool, results) -> None:
+def run(side, count: int, stall: bool, found) -> None:
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     rate = asyncio.run(side(count, stall=stall))
-    results.send((rate, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) / 1024))
+    found.send((rate, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) / 1024))
 
 
 def measure(side, count: int, *, stall: bool = False) -> tuple[float, float]:
@@ -106,17 +108,32 @@ def measure(side, count: int, *, stall: bool = False) -> tuple[float, float]:
     return result
 
 
-def main() -> None:
-    rates: dict[Any, list[float]] = {ours: [], theirs: []}
-    for _ in range(ROUNDS):
+def results(size: Size) -> Iterator[Result]:
+    rates: dict[object, list[float]] = {ours: [], theirs: []}
+    for _ in range(size.rounds):
         for side, found in rates.items():
             found.append(measure(side, COUNT)[0])
-    mine, other = (statistics.median(found) for found in rates.values())
-    rate = f"acpbot {mine:,.0f}, SDK {other:,.0f}, ratio {mine / other:.1f} (>= 6)"
-    print(f"updates a second, median of {ROUNDS}: {rate}")
-    mine, other = (measure(side, STALLED, stall=True)[1] for side in (ours, theirs))
-    print(f"peak MiB over start, {STALLED:,} updates that nobody takes: acpbot {mine:.0f}, SDK {other:.0f}")
-
-
-if __name__ == "__main__":
-    main()
+    yield Row(
+        key="updates.rate",
+        what="session/update handled, in order",
+        unit="a second",
+        runs=tuple(rates[ours]),
+        peer="the Python ACP SDK",
+        peer_runs=tuple(rates[theirs]),
+        judged="ratio",
+        goal=10.0,
+        at_least=True,
+    )
+    peaks: dict[object, list[float]] = {ours: [], theirs: []}
+    for _ in range(size.rounds):
+        for side, found in peaks.items():
+            found.append(measure(side, STALLED, stall=True)[1])
+    yield Row(
+        key="updates.stall",
+        what=f"peak memory over the start, {STALLED:,} updates that nobody takes",
+        unit="MiB",
+        runs=tuple(peaks[ours]),
+        peer="the Python ACP SDK",
+        peer_runs=tuple(peaks[theirs]),
+        goal=16.0,
+    )

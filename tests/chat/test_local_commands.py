@@ -51,6 +51,29 @@ async def test_every_option_is_listed_shown_and_set_by_its_id_or_name(chat, read
         await chat.command("demo", "options", "warp 9", "me")
 
 
+async def test_now_cancels_the_running_turn_and_sends_what_waits(chat, reader):
+    assert await chat.command("demo", "now", None, "me") == "No message is waiting here."
+    with pytest.raises(InvalidParams, match="cannot give /now a value"):
+        await chat.command("demo", "now", "run", "me")
+    await chat.send("demo", "say begun; stall 60", "me")
+    await reader.until("text")
+    await chat.send("demo", "say next", "me")
+    answer = await chat.command("demo", "now", None, "me")
+    assert answer == "Stopping the current answer to send the message that waits."
+    end = await reader.until("turn_end")
+    assert (end["stop_reason"], end["text"]) == ("cancelled", "begun")
+    assert end["error"] == "Interrupted to send the next message."
+    assert (await reader.until("turn_end", 2))["text"] == "next"
+
+
+async def test_a_prompt_that_is_sent_to_run_now_interrupts(chat, reader):
+    await chat.send("demo", "say begun; stall 60", "me")
+    await reader.until("text")
+    await chat.send("demo", "say waits", "me")
+    assert await chat.send("demo", "say now", "me", now=True) == 1
+    assert [(await reader.until("turn_end", count))["text"] for count in (1, 2, 3)] == ["begun", "now", "waits"]
+
+
 async def test_everybody_in_the_thread_reads_of_a_mode_that_does_not_ask(chat, reader):
     assert await chat.command("demo", "mode", "auto", "me") == "The mode is now auto."
     assert notices(reader) == ["me switched the mode. In this mode the agent doesn't always ask before it acts."]

@@ -216,6 +216,14 @@ def test_commands_of_the_daemon_run_between_prompts_and_a_space_sends_them_to_th
     ]
 
 
+def test_now_sends_a_text_that_interrupts_and_without_a_text_what_waits(daemon, program):
+    ScriptedAgent(daemon)
+    result = program("chat", "local-1", text="/now do this\n/now\n")
+    assert (result.code, result.out) == (0, "You said: do this\n")
+    assert [params.get("now") for params in daemon.asked("chat.send")] == [True]
+    assert daemon.asked("chat.command") == [{"thread": "local-1", "name": "now"}]
+
+
 def test_a_refused_command_is_said_and_makes_the_chat_exit_with_1(daemon, program):
     ScriptedAgent(daemon)
 

@@ -42,6 +42,11 @@ def test_a_socket_without_a_listener_exits_with_6(acpctl, path):
     check_error(acpctl("sessions"), 6, f"cannot reach acpbot at {path}: nothing listens there; is it running?")
 
 
+def test_the_folder_of_a_socket_is_no_socket(acpctl, path):
+    result = acpctl("--socket", str(path.parent), "sessions")
+    check_error(result, 6, f"it is a folder; name the socket in it, such as {path}")
+
+
 def test_a_file_that_is_not_a_socket_exits_with_6(acpctl, path):
     path.write_text("")
     check_error(acpctl("sessions"), 6, "it is not a socket")

@@ -98,6 +98,10 @@ def test_audit_lists_what_was_done_the_latest_last_and_by_thread(real, run):
     assert of_thread["more"] is False
     assert run("audit", "--thread", "never-seen") == (0, "", "no entries\n")
     assert run("audit", "-n", "0").code == 2
+    everything = json.loads(run("audit", "--since", "1h", "-o", "json").out)["entries"]
+    assert json.loads(run("audit", "--since", everything[1]["at"], "-o", "json").out)["entries"] == everything[:2]
+    assert run("audit", "--since", "2999-01-01T00:00:00Z") == (0, "", "no entries\n")
+    assert run("audit", "--since", "soon").code == 2
 
 
 @pytest.mark.parametrize("columns", [80, 120])

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.fakes.management import FakeDaemon, WireError, ended, row
+from tests.fakes.management import FakeDaemon, Silence, WireError, ended, row
 
 BUSY = {"thread_id": "1310203040506071234", "session_id": "s-1310203040506071234-1"}
 IDLE = {"thread_id": "1310203040506075678", "session_id": "s-1310203040506075678-1"}
@@ -281,6 +281,20 @@ def test_ctrl_c_at_the_question_ends_nothing(daemon, terminal):
     assert "nothing was ended" in screen.text()
     assert "Traceback" not in screen.text()
     assert daemon.asked("sessions.kill") == []
+
+
+def test_ctrl_c_while_sessions_end_says_that_they_go_on_to(daemon, terminal):
+    def silent(*_):
+        raise Silence
+
+    daemon.on("sessions.kill", silent)
+    screen = terminal("kill", "1234")
+    screen.wait_for("[y/N]")
+    screen.type("y\r")
+    daemon.wait_for("sessions.kill")
+    screen.type("\x03")
+    assert screen.end() == 130
+    assert "acpbot goes on ending them; see `acpctl sessions`" in screen.text()
 
 
 def test_all_shows_every_session_and_asks_for_their_number(daemon, terminal):

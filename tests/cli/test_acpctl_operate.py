@@ -167,7 +167,7 @@ def test_a_failed_or_cancelled_turn_exits_with_1(run, thread):
         (["THREAD", "two", "words"], None, (2, "put the prompt in quotes")),
         (["THREAD", " "], None, (2, "cannot send an empty prompt")),
         (["THREAD"], "\n\n", (2, "cannot send an empty prompt")),
-        (["THREAD"], "x" * 70_000, (1, "acpbot takes 65,536")),
+        (["THREAD"], "x" * 70_000, (1, "put the text into a file that the agent can read")),
     ],
 )
 def test_a_wrong_send_says_why(run, thread, arguments, text, expected):

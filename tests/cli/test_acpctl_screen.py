@@ -68,6 +68,29 @@ def test_the_agent_is_shown_where_there_are_two(path, terminal, columns):
     assert "TITLE" in header
 
 
+@pytest.mark.parametrize("columns", [60, 80, 120, 200])
+def test_how_long_a_session_is_idle_is_shown_at_every_width(path, terminal, columns):
+    rows = [row("1310203040506071234", "waiting", waiting_for="make"), row("1310203040506070992")]
+    header, waiting, idle = table_lines(path, terminal, *rows, columns=columns)
+    assert ("IDLE" in header) == (columns >= 80)
+    assert "3m12s asks: make" in waiting
+    assert "  42s  " in idle if columns >= 80 else " for 42s" in idle
+    rows[0]["waiting_for"] = "rm -rf build/ dist/"
+    header, waiting, idle = table_lines(path, terminal, *rows, columns=columns)
+    assert ("IDLE" in header) == (columns >= 120)
+    assert "3m12s asks: rm -rf build/ dist/" in waiting or columns == 60
+    assert "  42s  " in idle if columns >= 120 else " for 42s" in idle
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120, 200])
+def test_the_runtime_is_shown_where_there_are_two_and_room(path, terminal, columns):
+    rows = [row("1310203040506071234", runtime="bubblewrap"), row("1310203040506070992", runtime="kubernetes")]
+    header, *lines = table_lines(path, terminal, *rows, columns=columns)
+    assert ("RUNTIME" in header) == ("bubblewrap" in lines[0]) == ("kubernetes" in lines[1]) == (columns >= 120)
+    header, *lines = table_lines(path, terminal, *rows[:1], columns=columns)
+    assert "RUNTIME" not in header
+
+
 def test_a_path_loses_its_start_and_shows_home_as_a_tilde(path, terminal):
     with FakeDaemon(path, *ROWS):
         screen = terminal("sessions", columns=158)

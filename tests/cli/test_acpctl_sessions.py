@@ -106,6 +106,32 @@ def test_stuck_shows_only_stuck_sessions(daemon, acpctl):
     assert "silent 12m23s: npm run dev" in result.out
 
 
+def test_several_states_may_be_given(daemon, acpctl):
+    daemon.rows += [row("1", "stuck"), row("2", "waiting")]
+    assert acpctl("sessions", "--state", "waiting", "--state", "stuck", "-q").out == "1\n2\n"
+    assert acpctl("sessions", "--stuck", "--state", "suspended", "-q").out == "1\nlocal-abc123\n"
+    assert daemon.asked("sessions.list") == [{}, {"suspended": True}]
+    nothing = acpctl("sessions", "--state", "closing", "--state", "gone")
+    assert nothing == (0, "", "no session is closing or gone\n")
+
+
+def test_the_beginning_of_an_id_and_words_of_a_title_are_answered_with_what_to_give(daemon, acpctl):
+    def not_found(params, _client):
+        raise WireError(-32001, "not_found", f"cannot find thread {params['thread']}")
+
+    daemon.on("sessions.get", not_found)
+    for given, advice in (
+        ("13102030", "2 threads begin like that: give the end of an id; see `acpctl sessions --all`"),
+        ("local-", "did you mean local-abc123?"),
+        ("the POOL", "did you mean 1310203040506071234?"),
+        ("pool2", "see `acpctl sessions --all`"),
+    ):
+        assert acpctl("show", given) == (5, "", f"cannot find thread {given}; {advice}\n")
+    daemon.rows[1]["title"] = "Drain the pool"
+    advice = "did you mean 1310203040506071234 or 1310203040506075678?"
+    assert acpctl("kill", "the pool", "--yes").err == f"cannot find thread the pool; {advice}\n"
+
+
 def test_a_list_without_rows_says_how_many_are_suspended(daemon, acpctl):
     daemon.rows = [row(f"local-{number}", "suspended") for number in range(57)]
     assert acpctl("sessions") == (0, "", "no sessions run; 57 suspended (--all)\n")
@@ -179,6 +205,16 @@ def test_the_agent_has_a_column_where_there_are_two(daemon, acpctl):
     assert re.split(r"  +", line)[4] == "codex"
 
 
+def test_the_runtime_has_a_column_where_there_are_two(daemon, acpctl):
+    assert "RUNTIME" not in acpctl("sessions").out
+    daemon.rows[1] |= {"runtime": "kubernetes", "place": "pod/acpbot-1a2b on node-3"}
+    header, _, line = acpctl("sessions").out.splitlines()
+    assert re.split(r"  +", header)[4] == "RUNTIME"
+    assert re.split(r"  +", line)[4] == "kubernetes"
+    assert "runtime      kubernetes, pod/acpbot-1a2b on node-3\n" in acpctl("show", daemon.rows[1]["thread_id"]).out
+    assert "runtime      local\n" in acpctl("show", daemon.rows[0]["thread_id"]).out
+
+
 @pytest.mark.parametrize(
     ("silent", "words"), [(0.4, "3m12s working"), (30.0, "3m12s silent for 30s"), (192.0, "3m12s no output yet")]
 )
@@ -229,7 +265,7 @@ def test_wide_adds_processes_ids_and_owner(acpctl):
 
 
 def test_quiet_excludes_other_formats(acpctl):
-    for arguments in (("-q", "-o", "json"), ("-q", "--watch"), ("--stuck", "--state", "idle")):
+    for arguments in (("-q", "-o", "json"), ("-q", "--watch")):
         result = acpctl("sessions", *arguments)
         assert (result.code, result.out) == (2, "")
         assert result.err.startswith("cannot ")
@@ -419,3 +455,13 @@ def test_show_says_what_the_agent_asks(daemon, acpctl):
         "  It can't be answered: its form is too large.",
         "  It expires at 2026-11-24T08:05:00.000Z.",
     ]
+
+
+def test_figures_that_nobody_knows_are_said_to_be_unknown(daemon, acpctl):
+    daemon.rows = [
+        row("1", processes=2, rss_bytes=None, cpu_seconds=None),
+        row("2", rss_bytes=0),
+        row("3", rss_bytes=5),
+    ]
+    assert acpctl("sessions", "--sort", "memory", "-q").out.split() == ["3", "2", "1"]
+    assert "2 processes, memory unknown, CPU time unknown" in acpctl("show", "1").out

@@ -127,7 +127,15 @@ def test_acpctl_runs_as_a_module():
         (("sessions", "--frobnicate"), "no such option: --frobnicate"),
         (("sessions", "-o", "xml"), "'xml' is not one of"),
         (("sessions", "--state", "asleep"), "'asleep' is not one of"),
-        (("sessions", "extra"), "unexpected extra argument"),
+        (("sessions", "1234"), "unexpected extra argument(s) (1234); use `acpctl show 1234` for one thread; see"),
+        (("events", "1234"), "use `acpctl tail 1234` for one thread"),
+        (("audit", "1234"), "use --thread 1234"),
+        (("config", "pool"), "use `acpctl config -o json | jq .config.pool`"),
+        (("show", "1234", "5678"), "unexpected extra argument(s) (5678); see `acpctl show --help`"),
+        (("sessions", "--state", "stuck,waiting"), "use --state stuck --state waiting"),
+        (("-s", "/x", "sessions"), "use --socket"),
+        (("--socket", "unix:///x", "sessions"), "cannot use --socket unix:///x: it is no path; give /x"),
+        (("--socket", "http://x/", "sessions"), "acpbot listens on a Unix socket only; give its path"),
         (("show",), "missing argument 'THREAD'"),
         (("sessions", "--state"), "cannot run `acpctl sessions`: option '--state' requires an argument"),
         (("--socket",), "cannot run `acpctl`: option '--socket' requires an argument"),
@@ -342,9 +350,27 @@ def test_completion_offers_the_running_threads(program):
 
 @pytest.mark.usefixtures("daemon")
 def test_completion_uses_the_named_socket(program, path):
-    words = f"acpctl --socket {path} cancel "
+    words = f"acpctl --socket {path} suspend "
     result = program(_ACPCTL_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD="4", ACPBOT_SOCKET="/nowhere")
     assert result.out.splitlines() == ["1310203040506071234", "1310203040506075678"]
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("cancel ", ["12001", "12002", "12003"]),
+        ("permit ", ["12002", "12003"]),
+        ("restart ", ["12001", "12002", "12003", "12004"]),
+        ("forget ", ["12005"]),
+        ("show ", ["12001", "12002", "12003", "12004", "12005"]),
+        ("show 12003", ["12003"]),
+    ],
+)
+def test_completion_offers_the_threads_that_a_command_can_do_something_with(daemon, program, words, offered):
+    states = ("busy", "waiting", "stuck", "idle", "suspended")
+    daemon.rows = [row(f"1200{number}", state) for number, state in enumerate(states, 1)]
+    result = program(_ACPCTL_COMPLETE="complete_bash", COMP_WORDS=f"acpctl {words}", COMP_CWORD="2")
+    assert result.out.split() == offered
 
 
 def test_completion_leaves_out_ids_that_a_shell_would_interpret(daemon, program):

@@ -209,6 +209,7 @@ def test_each_form_for_somebody_who_may_only_read(daemon, acpctl, command, form)
     filled(daemon, command, 1)
     found = acpctl(command, *MATRIX[command].words, *form)
     check(command, form, MATRIX[command].denied, found)
+    assert ("your access to this acpbot is read-only; run acpctl as" in found.err) == (found.code == 4)
 
 
 @pytest.mark.parametrize(("command", "form"), ALL)

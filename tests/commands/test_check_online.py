@@ -84,7 +84,38 @@ async def test_each_allowed_channel_is_named_with_each_permission_that_is_missin
         "discord: #good in home: ok",
         "discord: problem: #quiet in home: the bot lacks Attach Files, Create Public Threads",
         "discord: problem: #hidden in home: the bot lacks View Channels",
-        "discord: problem: channel 99 is in none of these servers, or it is a thread or was deleted",
+        "discord: problem: channel 99 is in none of these servers, or it was deleted",
+    ]
+
+
+async def test_an_allowed_thread_is_looked_up_and_has_the_permissions_of_its_channel():
+    async with DiscordServer() as server:
+        guild = server.make_guild("home")
+        channel = server.make_channel(guild, "general")
+        thread = server.make_thread(channel, server.make_user("ada", guild), "release")
+        made = text(server.api_base).replace("api_base", f'allowed_channels = ["{thread.id}"]\napi_base')
+        loaded = loader.parse(made, "/etc/c.toml", {"HOME": "/home/u"})
+        assert (await tried(loaded))[1].splitlines()[2] == "discord: #release in home: ok"
+        server.set_permissions(channel, server.bot, deny=["VIEW_CHANNEL"])
+        well, output = await tried(loaded)
+    assert not well
+    assert output.splitlines()[2].endswith("can't see it: give it the permission View Channels")
+
+
+@pytest.mark.parametrize(("status", "advice"), [(404, "look whether the bot is still in it"), (500, "try again later")])
+async def test_a_server_that_cannot_be_looked_at_is_a_problem_of_its_own(status, advice):
+    async with DiscordServer() as server:
+        home, other = server.make_guild("home"), server.make_guild("other")
+        server.make_channel(home, "general")
+        server.make_channel(other, "chat")
+        route = "/guilds/{guild_id}/channels"
+        server.faults.status(status, "GET", route, where=lambda call: call.params["guild_id"] == str(home.id))
+        well, output = await tried(settings(server.api_base))
+    assert not well
+    assert output.splitlines()[1:-1] == [
+        "discord: the bot is in home, other",
+        f"discord: problem: cannot look at the channels of home: Discord answered {status}; {advice}",
+        "discord: #chat in other: ok",
     ]
 
 

@@ -8,6 +8,7 @@ import pytest
 from acpbot.config import loader
 from acpbot.config.field_types import keys_of
 from acpbot.config.schedules import ScheduleSettings
+from acpbot.config.settings import ChannelSettings
 from acpbot.errors import ConfigError
 from tests.support.configs import AGENT, EXAMPLE, all_keys, parse
 
@@ -111,6 +112,9 @@ def test_the_example_shows_the_defaults():
     compared = 0
     for table, key, line, _ in example_lines():
         if not table or key in UNSET.get(table, ()):
+            continue
+        if table == "discord.channels.ID":
+            assert line.lstrip("#") == f'{key} = "{getattr(ChannelSettings(), key)}"'
             continue
         of_agent, *parts = table.split(".")
         is_agents = of_agent == "agent"

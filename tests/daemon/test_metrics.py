@@ -18,7 +18,7 @@ from acpbot.sessions.turn import DEFERRED, TurnEnd, TurnFacts
 from acpbot.sessions.views import KillResult
 from tests.fakes.daemon import DEMO_AGENT, DaemonProcess
 from tests.fakes.empty_pool import EmptyPool
-from tests.fakes.pool import make_health_inputs
+from tests.fakes.pool import make_health_inputs, make_row
 
 PROBES = '[management.probes]\nenabled = true\nbind = "127.0.0.1:{port}"\n'
 
@@ -61,6 +61,17 @@ def test_turns_are_counted_by_outcome_and_timed(metrics):
     assert seconds["acpbot_turn_duration_seconds_count", "claude"] == 3
     assert seconds["acpbot_turn_duration_seconds_sum", "claude"] == 406
     assert seconds["acpbot_turn_duration_seconds_bucket", "claude", "5.0"] == 2
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"), [([], 0), ([None], None), ([None, 5, 7], 12)], ids=["no session", "unknown", "some known"]
+)
+def test_memory_that_nobody_knows_is_not_counted_as_none(sizes, expected):
+    pool: Any = EmptyPool()
+    pool.rows = lambda: [make_row(agent="claude", rss_bytes=size) for size in sizes]
+    pool.get = lambda _: None
+    found = values(families(page_of(Metrics(pool, make_health_inputs)))["acpbot_sessions_resident_memory_bytes"])
+    assert found.get(("acpbot_sessions_resident_memory_bytes", "claude")) == expected
 
 
 def test_an_agent_makes_no_series_by_what_it_sends(metrics):

@@ -73,7 +73,7 @@ def changed(struct, path: list[str]):
 
 def test_every_other_key_changes_at_a_reload():
     need_restart = {(table.strip("[]"), key) for table, key, _ in NEED_RESTART}
-    named_whole = {"", "agent", "agent.bubblewrap", "agent.container", "discord.channels.ID"}
+    named_whole = {"", "agent", "agent.bubblewrap", "agent.container", "agent.kubernetes", "discord.channels.ID"}
     taken = {(table, key) for table, key in configs.all_keys() - need_restart if table not in named_whole}
     before = settings()
     assert len(taken) > 40

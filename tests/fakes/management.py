@@ -51,6 +51,8 @@ def row(thread_id: str, state: str = "idle", **other: Any) -> Message:
         "session_id": None if state == "suspended" else f"s-{thread_id}-1",
         "platform": "discord",
         "agent": "default",
+        "runtime": "local",
+        "place": None,
         "state": state,
         "alive": state != "suspended",
         "cwd": f"/srv/work/{thread_id}",

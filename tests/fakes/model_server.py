@@ -3,6 +3,7 @@
 It answers by the last line of the newest user message that begins with one of these words:
 
     say TEXT      TEXT, a word at a time
+    tell NAME     the text of that name that the server was given
     run COMMAND   a call of the shell tool that the request offers; once its result is there, the result in words
     escalate COMMAND   the same, outside of the agent's own sandbox, where the tool has a parameter for that
     explain COMMAND    a sentence, and then the same as run
@@ -25,15 +26,19 @@ import itertools
 import json
 import re
 import sys
+import time
 from dataclasses import dataclass, field
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from aiohttp import web
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 HOST: Final = "127.0.0.1"
 MODEL: Final = "scripted"
 _WORDS: Final = re.compile(
-    r"^[ \t]*(say|run|explain|escalate|choose|slow|fail|cut|recall)\b[ \t]*(.*?)[ \t]*$", re.MULTILINE
+    r"^[ \t]*(say|tell|run|explain|escalate|choose|slow|fail|cut|recall)\b[ \t]*(.*?)[ \t]*$", re.MULTILINE
 )
 _SHELL_TOOLS: Final = (
     "bash",
@@ -61,8 +66,9 @@ class Message:
 class Request:
     """What an agent asked of the model, whichever of the interfaces it came by. ``tools``: JSON schemas by name.
 
-    ``answering`` is set once the first word is out; ``over`` once the answer is, and then ``left`` tells whether the
-    client went away before its end.
+    ``key``: what it was signed in with. ``answering`` is set once the first word is out; ``over`` once the answer is,
+    and then ``left`` tells whether the client went away before its end. ``last_piece_at``: when its newest piece was
+    written (CLOCK_MONOTONIC).
     """
 
     number: int
@@ -70,9 +76,11 @@ class Request:
     body: dict[str, Any]
     history: list[Message]
     tools: dict[str, dict[str, Any]]
+    key: str = ""
     answering: asyncio.Event = field(default_factory=asyncio.Event)
     over: asyncio.Event = field(default_factory=asyncio.Event)
     left: bool = False
+    last_piece_at: float = 0.0
 
     @property
     def users(self) -> list[str]:
@@ -109,8 +117,8 @@ def pieces(text: str) -> tuple[str, ...]:
     return tuple(re.findall(r"\s*\S+|\s+$", text))
 
 
-def script(request: Request) -> Reply:
-    """Return what the model says to a request."""
+def script(request: Request, texts: Mapping[str, str]) -> Reply:
+    """Return what the model says to a request. ``texts``: those that the server was given."""
     if not request.tools:
         return Reply(pieces=pieces("A scripted conversation"))
     if request.results:
@@ -127,6 +135,8 @@ def script(request: Request) -> Reply:
             return Reply(
                 pieces=first, tool=tool, arguments=json.dumps(_shell_arguments(request.tools[tool], rest) | extra)
             )
+        case "tell":
+            return Reply(pieces=pieces(texts.get(rest, f"There is no text {rest}")))
         case "choose":
             question, *labels = (part.strip() for part in rest.split("|"))
             options = [{"label": label, "description": f"About {label}"} for label in labels]
@@ -192,9 +202,14 @@ def _messages_history(body: dict[str, Any]) -> list[Message]:
 
 
 class ModelServer:
-    """The server; ``async with ModelServer() as model``. ``requests`` holds all that was asked, oldest first."""
+    """The server; ``async with ModelServer() as model``. ``requests`` holds all that was asked, oldest first.
 
-    def __init__(self) -> None:
+    ``texts``: what the word ``tell`` answers with. ``pace``: seconds after each piece.
+    """
+
+    def __init__(self, texts: Mapping[str, str] | None = None, *, pace: float = 0.0) -> None:
+        self.texts = texts or {}
+        self.pace = pace
         self.requests: list[Request] = []
         self.base_url = ""
         self.unknown: list[str] = []
@@ -271,32 +286,33 @@ class ModelServer:
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         tools = {tool["function"]["name"]: tool["function"].get("parameters", {}) for tool in body.get("tools", [])}
-        asked = await self._note("chat", body, _chat_history(body), tools)
+        asked = await self._note("chat", request, _chat_history(body), tools)
         return await self._answer(request, asked, _ChatVoice(asked))
 
     async def _responses(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         offered = [tool for tool in body.get("tools", []) if tool.get("name")]
         tools = {tool["name"]: tool.get("parameters", {}) for tool in offered}
-        asked = await self._note("responses", body, _responses_history(body), tools)
+        asked = await self._note("responses", request, _responses_history(body), tools)
         return await self._answer(request, asked, _ResponsesVoice(asked))
 
     async def _messages(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         offered = [tool for tool in body.get("tools", []) if tool.get("input_schema")]
         tools = {tool["name"]: tool["input_schema"] for tool in offered}
-        asked = await self._note("messages", body, _messages_history(body), tools)
+        asked = await self._note("messages", request, _messages_history(body), tools)
         return await self._answer(request, asked, _MessagesVoice(asked))
 
-    async def _note(self, api: str, body: dict, history: list[Message], tools: dict) -> Request:
-        asked = Request(number=len(self.requests) + 1, api=api, body=body, history=history, tools=tools)
+    async def _note(self, api: str, request: web.Request, history: list[Message], tools: dict) -> Request:
+        body, key = await request.json(), request.headers.get("Authorization", "").removeprefix("Bearer ")
+        asked = Request(number=len(self.requests) + 1, api=api, body=body, history=history, tools=tools, key=key)
         async with self._arrived:
             self.requests.append(asked)
             self._arrived.notify_all()
         return asked
 
     async def _answer(self, request: web.Request, asked: Request, voice: _Voice) -> web.StreamResponse:
-        reply = script(asked)
+        reply = script(asked, self.texts)
         try:
             if reply.status != web.HTTPOk.status_code:
                 kind = "invalid_request_error" if reply.status < 500 else "server_error"
@@ -326,8 +342,9 @@ class ModelServer:
         for piece in reply.pieces:
             for event in voice.piece(piece):
                 await response.write(_sse(event))
+            asked.last_piece_at = time.monotonic()
             asked.answering.set()
-            await asyncio.sleep(0)
+            await asyncio.sleep(self.pace)
         if reply.hold or reply.cut:
             await released.wait()
         if reply.cut:

@@ -280,6 +280,7 @@ class FakeHub:
         self.listeners: dict[str, list[Callable[[Event], None]]] = {}
         self.opened: list[tuple[str, str | None, str]] = []
         self.sent: list[tuple[str, str, str]] = []
+        self.sent_now: list[str] = []
         self.permitted: list[tuple[str, str, str]] = []
         self.resumed: str | None = None
         self.commands: list[tuple[str, str, str | None]] = []
@@ -302,8 +303,9 @@ class FakeHub:
             listeners.append(emit)
         return make_row(thread, state="starting")
 
-    async def send(self, thread: str, text: str, owner: str) -> int:
+    async def send(self, thread: str, text: str, owner: str, *, now: bool = False) -> int:
         self.sent.append((thread, text, owner))
+        self.sent_now += [text] if now else []
         return len(self.sent) - 1
 
     def permit(self, thread: str, request: str, option: str, user: str) -> None:

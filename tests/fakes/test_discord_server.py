@@ -162,6 +162,15 @@ async def test_a_guild_scope_has_commands_of_its_own(scene: Scene) -> None:
     assert [c.name for c in await scene.bot.tree.fetch_commands(guild=here)] == ["here"]
 
 
+async def test_a_command_that_is_registered_alone_joins_the_others_or_takes_its_earlier_place(scene: Scene) -> None:
+    http, application = scene.bot.http, scene.bot.application_id
+    await http.upsert_global_command(application, {"name": "one", "description": "first"})  # type: ignore[typeddict-item, arg-type]
+    await http.upsert_global_command(application, {"name": "one", "description": "again"})  # type: ignore[typeddict-item, arg-type]
+    mine = {c["name"]: c["description"] for c in scene.server.commands()}
+    assert mine["one"] == "again"
+    assert {"status", "slow"} <= set(mine)
+
+
 async def test_a_message_comes_in_and_one_is_sent_edited_and_deleted(scene: Scene) -> None:
     scene.ada.says(scene.channel, "fix the tests", mentions=[scene.server.bot])
     heard = await scene.hears()

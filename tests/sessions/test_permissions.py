@@ -348,3 +348,20 @@ async def test_a_request_that_is_open_when_the_agent_ends_its_turn_is_closed(mak
     listener = await harness.turn("1001", "x")
     assert [ask.outcome for ask in listener.asks] == ["cancelled"]
     assert listener.ask_outcomes == ["cancelled"]
+
+
+@pytest.mark.parametrize("how", ["kill", "suspend", "stop"])
+async def test_an_agent_reads_that_its_turn_is_cancelled_before_its_request_is(make_harness, tmp_path, how):
+    came = tmp_path / "came"
+    steps = [{"ask": STATUS}, {"before": str(came)}, {"end": "cancelled"}]
+    harness = make_harness(argv=scripted(capabilities={"loadSession": True}, prompts=[steps]))
+    listener = send(harness, STATUS)
+    await asyncio.wait_for(listener.wants_permission.wait(), 20)
+    if how == "kill":
+        await harness.pool.kill([harness.target("1001")])
+    elif how == "suspend":
+        target = harness.target("1001")
+        await harness.pool.suspend(target.thread_id, target.session_id)
+    else:
+        await harness.pool.close(grace_seconds=5)
+    assert came.read_text().split() == ["session/cancel"]

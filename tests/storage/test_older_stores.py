@@ -41,12 +41,13 @@ async def test_the_threads_of_an_older_store_are_known_to_the_bot_and_stay_so_wh
     store = Store.open(path)
     assert store.restored.known_threads == [KnownThread("1001", "discord", 5.0)]
     store.forget_thread("1001")
-    store.save_known_thread(KnownThread("1002", "discord", 6.0, other_bots=True, expired=True))
+    store.save_known_thread(KnownThread("1002", "discord", 6.0, other_bots=True, expired=True, begun_anew_at=7.5))
     await store.durable()
     store.close()
     again = Store.open(path)
     again.close()
-    wanted = [KnownThread("1001", "discord", 5.0), KnownThread("1002", "discord", 6.0, other_bots=True, expired=True)]
+    second = KnownThread("1002", "discord", 6.0, other_bots=True, expired=True, begun_anew_at=7.5)
+    wanted = [KnownThread("1001", "discord", 5.0), second]
     assert (again.restored.threads, again.restored.known_threads) == ([], wanted)
 
 

@@ -54,6 +54,7 @@ allowed_users = ["{person.id}"]
 allowed_channels = ["{channel.id}"]
 api_base = "{server.api_base}"
 gateway_url = "{server.gateway_url}"
+footer = false
 [agent]
 command = "{sys.executable}"
 args = ["-m", "acpbot.demo.agent"]

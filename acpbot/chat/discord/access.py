@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import discord
 import msgspec
 
+from acpbot.chat.discord.discord_time import snowflake
 from acpbot.config.in_force import SettingsInForce
 from acpbot.config.settings import channel_table
 
@@ -169,7 +170,7 @@ def decide(
         return Decision.IGNORE
     if author.is_program:
         return Decision.ALLOW if _is_program_allowed(settings, author, source, mentioned=mentioned) else Decision.IGNORE
-    if not (mentioned or source.is_dm or _needs_no_mention(settings, source)):
+    if not (mentioned or needs_no_mention(settings, source)):
         return Decision.IGNORE
     return Decision.ALLOW if is_allowed(settings, author, source) else Decision.DENY
 
@@ -191,6 +192,13 @@ def may_control(settings: DiscordSettings, author: Author, source: MessageSource
     if not is_allowed(settings, author, source):
         return False
     return author.id in {source.owner_id, asker_id} or is_admin(settings, author)
+
+
+def interrupts(settings: DiscordSettings, author: Author, source: MessageSource, asker_id: str | None) -> bool:
+    """Whether a message of this person cancels the turn that runs in the thread, which ``asker_id`` has asked for."""
+    channel = _channel_of(settings, source)
+    wanted = channel is not None and channel.on_busy == "interrupt"
+    return wanted and may_control(settings, author, source, asker_id)
 
 
 def is_admin(settings: DiscordSettings, author: Author) -> bool:
@@ -234,8 +242,10 @@ def _is_author_allowed(settings: DiscordSettings, author: Author, source: Messag
     )
 
 
-def _needs_no_mention(settings: DiscordSettings, source: MessageSource) -> bool:
+def needs_no_mention(settings: DiscordSettings, source: MessageSource) -> bool:
     """Whether a person's message here is for the bot without a mention."""
+    if source.is_dm:
+        return True
     if not (source.is_thread and source.ours):
         return False
     mode = settings.allow_user_messages
@@ -317,10 +327,14 @@ def own_role_id(guild: discord.Guild | None) -> str | None:
 
 
 class Channels:
-    """What the bot knows of channels: which threads are its own, their parents, and where other bots have written."""
+    """What the bot knows of channels: which threads are its own, their parents, and where other bots have written.
 
-    def __init__(self, pool: Pool) -> None:
+    ``discord_time``: a point in time of this machine by Discord's clock; both are Unix time.
+    """
+
+    def __init__(self, pool: Pool, discord_time: Callable[[float], float] = lambda at: at) -> None:
         self._pool = pool
+        self._discord_time = discord_time
         self._with_bots: OrderedDict[str, None] = OrderedDict()
         self._parents: OrderedDict[str, str] = OrderedDict()
         self._begun_anew: OrderedDict[str, int] = OrderedDict()
@@ -343,14 +357,23 @@ class Channels:
         return self._parents.get(thread_id)
 
     def begin_anew(self, thread_id: str, event_id: int) -> None:
-        """A person wants the conversation forgotten: the agent is told nothing of what is older than this event."""
+        """A person wants the conversation forgotten: the agent is told nothing of what is older than this event.
+
+        A restart keeps the time, which is later by what the end of the session takes.
+        """
+        self._pool.known_threads.begin_anew(thread_id)
         self._begun_anew[thread_id] = event_id
         if len(self._begun_anew) > _CHANNELS_MAX:
             self._begun_anew.popitem(last=False)
 
     def begun_anew(self, thread_id: str) -> int:
-        """The id of the event that the thread's conversation begins after; 0 where it is the thread's beginning."""
-        return self._begun_anew.get(thread_id, 0)
+        """The id of the event that the thread's conversation begins after; 0 where it is the thread's beginning.
+
+        An operator, too, may have had the conversation forgotten.
+        """
+        known = self._pool.known_threads.get(thread_id)
+        at = 0.0 if known is None else known.begun_anew_at
+        return max(self._begun_anew.get(thread_id, 0), snowflake(self._discord_time(at)) if at else 0)
 
     def source_of(self, channel: Any, own_id: str) -> MessageSource:
         """The channel of an event; ``channel`` is any messageable of discord.py, ``own_id`` the bot's user id."""

@@ -25,6 +25,7 @@ from acpbot.chat.discord.interactions.commands import PROMPT_SECONDS, SlashComma
 from acpbot.chat.discord.interactions.gate import InteractionGate
 from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
 from acpbot.chat.discord.interactions.question_prompts import QuestionPrompts
+from acpbot.chat.discord.interactions.send_now_button import SendNowButtons
 from acpbot.chat.discord.interactions.stop_button import StopButtons
 from acpbot.chat.discord.interactions.tool_output import ToolOutputs
 from acpbot.chat.discord.last_prompts import LastPrompts
@@ -93,13 +94,14 @@ class DiscordChat:
         self._status = GatewayStatus(clock)
         self._places = PlacesCheck(current, clock)
         self.cursor = ReadCursor(pool.store, self._rest.now)
-        messages, channels, next_agents = PendingMessages(pool), Channels(pool), NextAgents()
+        messages, channels, next_agents = PendingMessages(pool), Channels(pool, self._rest.now.of), NextAgents()
         self._threads = Threads(self.outbox, clock, self._on_crash, lambda: current.discord.auto_archive_minutes)
         prompts = PermissionPrompts(current, channels, self.outbox)
         questions = QuestionPrompts(current, channels, self.outbox)
         outputs = ToolOutputs(clock)
         last_prompts = LastPrompts(pool.store)
         stops = StopButtons(current, channels, pool)
+        send_now = SendNowButtons(current, channels, pool, messages.asker_of)
         self._commands = SlashCommands(
             settings=current,
             pool=pool,
@@ -125,6 +127,7 @@ class DiscordChat:
             outputs=outputs,
             last_prompts=last_prompts,
             stops=stops,
+            send_now=send_now,
             outbox=self.outbox,
             on_crash=self._on_crash,
         )
@@ -182,6 +185,7 @@ class DiscordChat:
             questions=questions,
             outputs=outputs,
             stops=stops,
+            send_now=send_now,
             continues=continues,
             threads=self._threads,
             presence=self._presence,

@@ -15,6 +15,7 @@ from acpbot.aio import TaskSet
 from acpbot.chat.conversation import Conversations
 from acpbot.chat.discord import access
 from acpbot.chat.discord.access import PLATFORM, own_role_id
+from acpbot.chat.discord.discord_time import time_of
 from acpbot.chat.discord.gateway.places import missing_permissions
 from acpbot.chat.discord.inbound import agent_choice, content
 from acpbot.chat.discord.inbound.content import defuse
@@ -24,6 +25,7 @@ from acpbot.chat.discord.inbound.refusal_text import refusal_text
 from acpbot.chat.discord.interactions.turn_buttons import TurnButtons
 from acpbot.chat.discord.outbound.diff_poster import DiffPoster
 from acpbot.chat.discord.outbound.file_poster import FilePoster
+from acpbot.chat.discord.outbound.queue_note import QueueNote
 from acpbot.chat.discord.outbound.reactions import ReactionEvent, ReactionUpdater, end_reactions
 from acpbot.chat.discord.outbound.rest import FORBIDDEN, LOCKED, NOT_FOUND, RequestRefused
 from acpbot.chat.discord.turn_view import LIMIT, DiscordTurnView
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.interactions.commands import SlashCommands
     from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
     from acpbot.chat.discord.interactions.question_prompts import QuestionPrompts
+    from acpbot.chat.discord.interactions.send_now_button import SendNowButtons
     from acpbot.chat.discord.interactions.stop_button import StopButtons
     from acpbot.chat.discord.interactions.tool_output import ToolOutputs, TurnOutput
     from acpbot.chat.discord.last_prompts import LastPrompts
@@ -214,6 +217,7 @@ class DiscordPlatform:
         outputs: ToolOutputs,
         last_prompts: LastPrompts,
         stops: StopButtons,
+        send_now: SendNowButtons,
         outbox: Outbox,
         on_crash: Callable[[BaseException], object] | None = None,
     ) -> None:
@@ -228,6 +232,7 @@ class DiscordPlatform:
         self._outputs = outputs
         self._last_prompts = last_prompts
         self._stops = stops
+        self._send_now = send_now
         self._outbox = outbox
         self._access = AccessRecheck(settings, outbox)
         self._reader = MessageReader(settings, pool, channels, outbox)
@@ -263,6 +268,7 @@ class DiscordPlatform:
             files=FilePoster(self._outbox, incoming.thread_id),
             output=output,
             buttons=TurnButtons(self._stops.of_turn(incoming.thread_id, incoming.owner), output),
+            note=None if is_operators else QueueNote(incoming, self._outbox, self._send_now),
             footer=self._settings.discord.footer,
             pings=self._pings(message, incoming),
             notify_after=lambda: self._settings.discord.notify_after_seconds,
@@ -300,6 +306,7 @@ class DiscordPlatform:
             files=FilePoster(self._outbox, thread_id),
             output=output,
             buttons=TurnButtons(None, output),
+            note=None,
             footer=False,
             pings=owner,
             notify_after=lambda: 0.0,
@@ -414,7 +421,8 @@ class DiscordPlatform:
 
     def interrupted(self, incoming: IncomingMessage, text: str) -> None:
         """Post ``text`` in the thread, and show on the message that its turn failed."""
-        self._outbox.post(incoming.thread_id, text)
+        notified = self._notified(incoming)
+        self._outbox.post(incoming.thread_id, f"<@{notified}> {text}" if notified else text, pings=notified)
         message = self._messages.by_key.get(incoming.key)
         if message is not None and message.reactions is not None:  # the pool has refused its turn
             self._messages.discard(message)
@@ -425,6 +433,14 @@ class DiscordPlatform:
         channel_id = incoming.origin or incoming.thread_id
         work = end_reactions(self._outbox, self._settings.reactions, channel_id, incoming.key)
         self._tasks.start(work, name=f"reactions on {incoming.key}")
+
+    def _notified(self, incoming: IncomingMessage) -> str | None:
+        """Whom the end of a turn notifies that an earlier daemon began: a person who has written long ago."""
+        after = self._settings.discord.notify_after_seconds
+        if incoming.operator or incoming.by_program or not incoming.key.isdecimal() or after <= 0:
+            return None
+        waited = self._outbox.rest.now() - time_of(int(incoming.key))
+        return incoming.owner or None if waited >= after else None
 
     def plain(self, text: str) -> str:
         """The text with its markup escaped."""

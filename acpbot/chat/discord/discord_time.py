@@ -30,6 +30,11 @@ def snowflake(seconds: float) -> int:
     return min(max(0, int(seconds * 1000 - _EPOCH_MS)) << 22, _ID_MAX)
 
 
+def time_of(snowflake_id: int) -> float:
+    """When an id was made (Unix time)."""
+    return ((snowflake_id >> 22) + _EPOCH_MS) / 1000
+
+
 class DiscordClock:
     """Gives Unix time: this machine's while it agrees with Discord's or Discord's is unknown, else Discord's.
 
@@ -48,6 +53,10 @@ class DiscordClock:
         """Unix time now."""
         wall, discord = self._wall(), self._discord_time()
         return wall if discord is None or abs(wall - discord) < SKEW_SECONDS else discord
+
+    def of(self, at: float) -> float:
+        """A point in time of this machine (Unix time), by the clock that counts now."""
+        return at + self() - self._wall()
 
     @property
     def is_known(self) -> bool:

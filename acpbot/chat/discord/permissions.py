@@ -42,6 +42,8 @@ _THREADS: Final = frozenset({10, 11, 12})
 _TO_OPEN: Final = frozenset({"Send Messages", "Create Public Threads"})
 """What the bot does not need where it opens no threads."""
 
+_NOT_FOUND: Final = "is in none of these servers, or it is an archived thread or was deleted"
+
 
 class Place(msgspec.Struct, frozen=True):
     """A channel, its type as Discord has it, and the bits of the permissions that the bot has there."""
@@ -52,11 +54,15 @@ class Place(msgspec.Struct, frozen=True):
     held: int
 
 
-class Server(msgspec.Struct, frozen=True):
-    """A server that the bot is in, and its channels, as far as they are known."""
+class Server(msgspec.Struct):
+    """A server that the bot is in, and its channels, as far as they are known.
+
+    ``problem``: why they are not known.
+    """
 
     name: str
-    places: Sequence[Place]
+    places: Sequence[Place] = ()
+    problem: str | None = None
 
 
 def invite_link(client_id: str) -> str:
@@ -98,18 +104,28 @@ def held_in(
 
 
 def report(
-    settings: DiscordSettings, servers: Sequence[Server], client_id: str, *, more: int = 0
+    settings: DiscordSettings,
+    servers: Sequence[Server],
+    client_id: str,
+    *,
+    more: int = 0,
+    elsewhere: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[bool, str]]:
     """Where the bot is, and whether it can work in each channel that it is allowed in: ok, and one line.
 
-    ``more``: in how many other servers it is, of which nothing is known. Where all channels are allowed, those that the
-    bot can't see are left out: that is how people keep it out.
+    ``more``: in how many other servers it is, of which nothing is known. ``elsewhere``: of allowed channels that none
+    of the servers has, why not. Where all channels are allowed, those that the bot can't see are left out: that is how
+    people keep it out.
     """
-    if not servers:
+    if not servers and not more:
         yield False, f"the bot is in no server yet: open the invite link {invite_link(client_id)}"
         return
     others = f" and {more} more, which this doesn't check" if more else ""
     yield True, f"the bot is in {', '.join(one_line(server.name, 100) for server in servers)}{others}"
+    for server in servers:
+        if server.problem is not None:
+            yield False, f"cannot look at the channels of {one_line(server.name, 100)}: {server.problem}"
+    known = not more and all(server.problem is None for server in servers)
     named = {*settings.allowed_channels, *settings.channels}
     found, usable = set(), False
     for server in servers:
@@ -122,9 +138,12 @@ def report(
                 continue
             usable = True
             yield _of_place(place, server, lacks)
-    for channel_id in sorted(named - found) if not more else ():
-        yield False, f"channel {channel_id} is in none of these servers, or it is a thread or was deleted"
-    if settings.allow_all_channels and not usable:
+    for channel_id in sorted(named - found) if known else ():
+        why = (elsewhere or {}).get(
+            channel_id
+        ) or "is in none of these servers, or it is an archived thread or was deleted"
+        yield False, f"channel {channel_id} {why}"
+    if settings.allow_all_channels and not usable and known:
         yield False, "the bot can see no channel there: give it the permission View Channels"
 
 

@@ -31,7 +31,7 @@ def end_text(end: TurnEnd, *, started: bool, blank: bool) -> str:
     if end.stop_reason == "error":
         return plain(end.error) if end.error else "The turn failed."
     if end.stop_reason == "cancelled":
-        return end.error or (_cancelled_text(end.cancelled_by) if started else _left_line_text(end.cancelled_by))
+        return end.error or (_cancelled_text(end) if started else _left_line_text(end.cancelled_by))
     if end.stop_reason in _STOPPED:
         return _STOPPED[end.stop_reason]
     if end.stop_reason != "end_turn":
@@ -44,8 +44,9 @@ def _left_line_text(by: str | None) -> str:
     return "" if by is None else f"Taken out of the line by <@{by}>."
 
 
-def _cancelled_text(by: str | None) -> str:
-    """What a thread reads of a turn that somebody has cancelled; ``by`` as :attr:`TurnEnd.cancelled_by`."""
-    if by == OPERATOR:
-        return "Cancelled by an admin."
-    return "Cancelled." if by is None else f"Cancelled by <@{by}>."
+def _cancelled_text(end: TurnEnd) -> str:
+    """What a thread reads of a turn that somebody has cancelled."""
+    what, why = ("Interrupted", " to send the next message") if end.interrupted else ("Cancelled", "")
+    by = end.cancelled_by
+    who = "" if by is None else f" by {'an admin' if by == OPERATOR else f'<@{by}>'}"
+    return f"{what}{who}{why}."

@@ -6,14 +6,11 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from msgspec import structs
-
 from acpbot.aio import TaskSet
 from acpbot.chat.conversation import INCOMPLETE
 from acpbot.chat.discord.outbound.reactions import STOP_EVENTS, ReactionEvent
 from acpbot.chat.discord.outbound.rest import FILE_BYTES_MOST, File, RequestRefused, Unreachable
 from acpbot.chat.discord.turn_text import END_ICONS, NOT_SHOWN, end_text
-from acpbot.chat.place_text import place_text
 from acpbot.chat.rendering.footer import footer_text
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.chat.rendering.markdown import plain
@@ -33,6 +30,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.outbound.file_poster import FilePoster
     from acpbot.chat.discord.outbound.outbox import Outbox
     from acpbot.chat.discord.outbound.post import Components, Post
+    from acpbot.chat.discord.outbound.queue_note import QueueNote
     from acpbot.chat.discord.outbound.reactions import ReactionUpdater
     from acpbot.chat.platform import IncomingMessage
     from acpbot.chat.rendering.answer import Answer
@@ -56,8 +54,8 @@ class DiscordTurnView:
     """One turn (:class:`TurnView`). Nothing here waits: posts go to the outbox, which paces itself.
 
     ``diffs`` and ``output`` are ``None`` where file changes and tools are not to be shown; ``buttons`` are those below
-    the answer; ``footer``: show below it what it has taken; ``pings``: whom permission requests notify, and the end of
-    a turn that took ``notify_after()`` seconds (0: never).
+    the answer; ``note`` says where the message waits; ``footer``: show below the answer what it has taken; ``pings``:
+    whom permission requests notify, and the end of a turn that took ``notify_after()`` seconds (0: never).
     ``deleted`` holds the ids of messages that somebody has deleted lately. ``reactions`` is ``None`` where no message
     of a person is answered. ``turn_started`` and ``turn_over`` are called with the view when the turn runs, and when
     it has ended, was deferred or was refused. ``undelivered`` is called once where Discord takes no more messages in
@@ -76,6 +74,7 @@ class DiscordTurnView:
         files: FilePoster,
         output: TurnOutput | None,
         buttons: TurnButtons,
+        note: QueueNote | None,
         footer: bool,
         pings: str | None,
         notify_after: Callable[[], float],
@@ -110,7 +109,7 @@ class DiscordTurnView:
         self._posts: dict[Position, Post] = {}
         self._is_posting = False
         self._reply_to: str | None = None
-        self._queue_note: Post | None = None
+        self._note = note
         self._typing = TaskSet("discord typing", on_crash)
         self._started = False
         self._body_was_refused = False
@@ -126,15 +125,9 @@ class DiscordTurnView:
 
     def on_queued(self, place: Place) -> None:
         """Reply to the user how many messages are before theirs, and keep that up to date."""
-        if self.incoming.operator:
-            return
-        text = f"👀 {place_text(structs.replace(place, start=plain(place.start)))}"
-        self.answer_by_reply()
-        if self._queue_note is None:
-            key = self.incoming.key if self.incoming.key.isdecimal() else None
-            self._queue_note = self._outbox.post(self.thread_id, text, reply_to=key, on_restart="retract")
-        else:
-            self._queue_note.show(text)
+        if self._note is not None:
+            self.answer_by_reply()
+            self._note.show(place)
 
     def answer_by_reply(self) -> None:
         """The message has waited: others may be between it and its answer, which is then a reply to it."""
@@ -459,9 +452,8 @@ class DiscordTurnView:
             self._post(f"I couldn't attach the last {len(left):,} characters: I need the Attach Files permission here.")
 
     def _drop_queue_note(self) -> None:
-        if self._queue_note is not None:
-            self._queue_note.retract()
-            self._queue_note = None
+        if self._note is not None:
+            self._note.drop()
 
     # Typing.
 

@@ -26,6 +26,7 @@ _KEPT: Final = re.compile(
     r"(?P<ticks>`+)"
     r"|\$\$(?P<display>[^$`\n]{1,1000})\$\$"
     r"|(?<![\w\\])\\\((?P<round>[^`\n\\]*(?:\\[^()`\n][^`\n\\]*)*)\\\)"
+    r"|(?<![\w\\])\\\[(?P<square>[^`\n]{2,1000}?)\\\]"
     r"|(?<![\w$\\])\$(?P<dollar>[^\s$`](?:[^$`\n]{0,200}[^\s$`\\])?)\$(?![\w$])"
     r"|\\[!-/:-@\[-`{-~]"
     r"|<(?:https?|ftp|mailto):[^\s<>]{1,2000}>"
@@ -132,7 +133,9 @@ class Inline:
                     # Perhaps code that ends in a later line: nobody knows yet.
                     self._run, end = len(shown), len(text)
                 shown = text[found.start() : end]
-            elif (maths := found["display"] or found["round"] or found["dollar"]) is not None:
+            elif found["square"] and _MATHS.fullmatch(found["square"].strip()) is None:
+                end, shown = found.start() + 2, found[0][:2]  # an escaped bracket
+            elif (maths := found["display"] or found["round"] or found["square"] or found["dollar"]) is not None:
                 if found["dollar"] and _MATHS.fullmatch(maths) is None:
                     out.append(text[at : found.start() + 1])
                     at = found.start() + 1

@@ -32,10 +32,11 @@ class ChatOpen(Params, frozen=True):
 
 
 class ChatSend(Params, frozen=True):
-    """One prompt."""
+    """One prompt. ``now``: the running turn is cancelled, and this one goes before others that wait."""
 
     thread: str
     text: str
+    now: bool = False
 
 
 class ChatPermit(Params, frozen=True):
@@ -50,7 +51,7 @@ class ChatCommand(Params, frozen=True):
     """``/name value``, as a person types it."""
 
     thread: str
-    name: Literal["agent", "mode", "model", "options", "reset", "status"]
+    name: Literal["agent", "mode", "model", "now", "options", "reset", "status"]
     value: str | None = None
 
 
@@ -113,8 +114,8 @@ async def send(call: Call, params: ChatSend) -> dict[str, Any]:
         raise InvalidParams("cannot call chat.send: the parameter 'text' is empty or holds a NUL")
     async with call.client.in_order:
         hub = _hub_of_open_thread(call, params.thread)
-        position = await hub.send(params.thread, params.text, await call.client.user())
-    call.audit(params.thread, "queued")
+        position = await hub.send(params.thread, params.text, await call.client.user(), now=params.now)
+    call.audit(params.thread, "queued, to run now" if params.now else "queued")
     return {"queued": position}
 
 
@@ -132,7 +133,7 @@ async def command(call: Call, params: ChatCommand) -> dict[str, Any]:
     async with call.client.in_order:
         hub = _hub_of_open_thread(call, params.thread)
         text = await hub.command(params.thread, params.name, params.value, await call.client.user())
-    if params.name == "reset" or params.value is not None:
+    if params.name in {"reset", "now"} or params.value is not None:
         call.audit(params.thread, f"/{params.name} {one_line(params.value or '', 100)}".rstrip())
     return {"text": text}
 

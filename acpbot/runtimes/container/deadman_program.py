@@ -13,6 +13,10 @@ import signal
 import subprocess
 import sys
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CALL_SECONDS = 30
 PAUSE_SECONDS = 1
@@ -22,14 +26,20 @@ _READ_BYTES = 4096
 
 
 def main(program: str, label: str) -> None:
-    """Wait for the daemon's end, then remove its containers until some looks in a row find none.
-
-    A container may be on its way into the engine's records while the first looks are taken.
-    """
+    """Wait for the daemon's end, then end its containers."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     while os.read(0, _READ_BYTES):
         pass
+    end_containers(program, label, time.sleep)
+
+
+def end_containers(program: str, label: str, pause: Callable[[float], object]) -> None:
+    """Remove the containers with this label until some looks in a row find none.
+
+    A container may be on its way into the engine's records while the first looks are taken. An engine that can't be
+    asked is asked again. ``pause`` gets the seconds between two looks.
+    """
     clean = 0
     for _ in range(LOOKS_MOST):
         found = call(program, "ps", "--all", "--no-trunc", "--quiet", "--filter", f"label={label}")
@@ -39,7 +49,7 @@ def main(program: str, label: str) -> None:
         if found:
             call(program, "rm", "--force", "--volumes", *found)
         else:
-            time.sleep(PAUSE_SECONDS)
+            pause(PAUSE_SECONDS)
 
 
 def call(*argv: str) -> list[str] | None:

@@ -15,10 +15,15 @@ _NEVER: Final = "0001-01-01"
 
 
 class State(NamedTuple):
-    """What the engine says of a container. ``started``: it has run at some time."""
+    """What the engine says of a container.
+
+    ``started``: it has run at some time. ``ended``: the engine has recorded how it has ended; until then its exit code
+    is 0, also while it is being stopped or removed.
+    """
 
     running: bool
     started: bool
+    ended: bool
     exit_code: int
     oom_killed: bool
     pid: int
@@ -32,6 +37,7 @@ class _Wire(msgspec.Struct):
     Pid: int = 0
     Error: str = ""
     StartedAt: str = ""
+    FinishedAt: str = ""
 
 
 def read_state(text: str) -> State:
@@ -40,8 +46,9 @@ def read_state(text: str) -> State:
         wire = msgspec.json.decode(text, type=_Wire)
     except msgspec.DecodeError as error:
         raise EngineUnreachable(None, "the container engine's answer can't be read") from error
-    started = bool(wire.StartedAt) and not wire.StartedAt.startswith(_NEVER)
-    return State(wire.Running, started, wire.ExitCode, wire.OOMKilled, wire.Pid, wire.Error)
+    started, finished = (bool(text) and not text.startswith(_NEVER) for text in (wire.StartedAt, wire.FinishedAt))
+    ended = not wire.Running and (finished or not started)
+    return State(wire.Running, started, ended, wire.ExitCode, wire.OOMKilled, wire.Pid, wire.Error)
 
 
 def end_reason(state: State | None, status: int, *, memory_max: int | None, killed: bool) -> str:

@@ -8,6 +8,7 @@ machine, else by its engine; where neither answers, nobody can tell.
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from typing import TYPE_CHECKING, Any, Final, Never
 
@@ -35,6 +36,9 @@ _ASK_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 0.1
 _LAST_TRY_SECONDS: Final = 5.0
 _SIGNAL_SECONDS: Final = 10.0
+_RECORD_SECONDS: Final = 5.0
+_CODE_UNKNOWN: Final = 255
+_CUT: Final = "the connection to the container was cut"
 
 READS: Final = Threads("container-processes", 2)
 """The threads that read /proc for containers, and kill there."""
@@ -250,7 +254,7 @@ class ContainerProcess:
         reason: str | None = None
         alive: bool | None = False
         try:
-            state = await self.ask()
+            state = await self._record()
         except EngineUnreachable as error:
             log.warning("container_end_unknown", session=self.session_id, reason=str(error))
             alive = None
@@ -258,21 +262,36 @@ class ContainerProcess:
             if self.view is not None:
                 alive = await READS.run(self.view.init_runs)
         else:
-            if state is not None and state.running:
-                alive = True
-                reason = "the connection to the container was cut"
+            if state is not None and not state.ended:
+                alive = True if state.running else None
+                reason = _CUT if state.running else "the container engine does not say how the agent has ended"
+            elif state is None and not self._killed:
+                reason = "its container was removed by somebody else"
         if alive is not False:
+            log.warning("container_connection_ended", session=self.session_id, client_code=code, reason=reason)
             self.kill()  # without its streams it is of no use
-        self._on_end(state, code, alive=alive, reason=reason)
+        self._on_end(state, alive=alive, reason=reason)
 
-    def _on_end(self, state: State | None, code: int, *, alive: bool | None, reason: str | None) -> None:
+    async def _record(self) -> State | None:
+        """Return what the engine says of the container once it says how that has ended, or that it runs."""
+        deadline = time.monotonic() + _RECORD_SECONDS
+        while True:
+            state = await self.ask()
+            if state is None or state.running or state.ended or time.monotonic() >= deadline:
+                return state
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    def _on_end(self, state: State | None, *, alive: bool | None, reason: str | None) -> None:
+        """Note how it has ended. Only the record has the exit code: a client that is cut has its own."""
         if self.returncode is not None:
             return
-        ended = alive is False and reason is None
         self.state = state
-        self.alive = False if ended else None
-        self.returncode = exit_status(state.exit_code if state is not None and ended else code)
-        self.end_reason = reason or end_reason(state, self.returncode, memory_max=self._memory_max, killed=self._killed)
+        self.alive = False if alive is False else None
+        if reason is not None:
+            self.returncode, self.end_reason = _CODE_UNKNOWN, reason
+        else:  # where there is no record any more, acpbot has killed it
+            self.returncode = -signal.SIGKILL if state is None else exit_status(state.exit_code)
+            self.end_reason = end_reason(state, self.returncode, memory_max=self._memory_max, killed=self._killed)
         self._on_eof()
         self._exited.set()
 
@@ -281,7 +300,7 @@ class ContainerProcess:
         self.settled = removed
         self.alive = False
         if self.returncode is None:
-            self._on_end(None, -9, alive=False, reason=None)
+            self._on_end(None, alive=False, reason=None)
         elif self.end_reason is None:
             self.end_reason = exit_text(self.returncode)
 

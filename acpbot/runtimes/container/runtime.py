@@ -151,8 +151,13 @@ class ContainerRuntime:
 
         Found are those with the label of this daemon, and those that ``stored`` names where they have it. Never touched
         are the sessions in ``live``, those that start now, and containers of another daemon. An engine that can't be
-        asked leaves what it may hold unknown.
+        asked leaves what it may hold unknown. A dead-man that somebody has ended is started again.
         """
+        for deadman in tuple(self._deadmen.values()):
+            try:
+                await deadman.ensure()
+            except OSError as error:
+                log.warning("container_deadman_not_started", reason=error.strerror or str(error))
         spared = {*live, *self._starting, *(process.session_id for process in self._running if not process.settled)}
         named: dict[str, list[StoredPlace]] = {}
         for place in stored:

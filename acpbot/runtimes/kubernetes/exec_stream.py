@@ -86,6 +86,8 @@ class ExecStream:
         self.serves_eof = ws.protocol == channels.V5
         self.backlog = 0
         """Bytes queued that were not sent yet."""
+        self.answers_pings = False
+        """Whether a ping was ever answered."""
         self._session = session
         self._ws = ws
         self._receiver = receiver
@@ -98,7 +100,6 @@ class ExecStream:
         self._on_unserved_eof: Callable[[], object] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._unanswered = 0
-        self._answers_pings = False
         self._tasks = TaskSet("exec-stream")
         self._tasks.start(self._read(), name="read", on_crash=self._crashed)
         self._tasks.start(self._send(), name="send", on_crash=self._crashed)
@@ -177,7 +178,7 @@ class ExecStream:
             elif message.type is aiohttp.WSMsgType.PING:
                 await self._ws.pong(message.data)
             elif message.type is aiohttp.WSMsgType.PONG:
-                self._answers_pings = True
+                self.answers_pings = True
                 self._unanswered = 0
             elif message.type in _CUT:
                 self._end(None)
@@ -223,7 +224,7 @@ class ExecStream:
         while not self._over:
             await asyncio.sleep(seconds)
             if (
-                self._answers_pings
+                self.answers_pings
                 and self._unanswered >= _MISSING_PONGS
                 and self._reading.is_set()
                 and self.always_reads

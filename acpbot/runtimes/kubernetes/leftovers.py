@@ -53,9 +53,9 @@ async def end_pods(pods: Pods, spared: Collection[str], reported: Reported) -> l
         was_reported = ref.uid in reported.pods
         if was_reported and meta.get("deletionTimestamp"):
             # Nothing is forced: where its node is lost, nobody can tell whether it runs.
-            if fate_of(one, ref.uid).alive is not False:
+            if fate_of(one, ref.uid).alive is not False or ref.uid not in pods.unconfirmed:
                 return None
-            pods.unconfirmed.pop(ref.uid, None)
+            del pods.unconfirmed[ref.uid]
         async with limit:
             ended = await pods.delete(ref, seconds=_WAIT_SECONDS)
         if ended is None:

@@ -42,12 +42,13 @@ log = get_logger(__name__)
 
 _START_SECONDS: Final = 30.0
 _ASK_SECONDS: Final = 10.0
-_REASON_SECONDS: Final = 2.0
+_REASON_SECONDS: Final = 5.0
 _QUIET_SECONDS: Final = 0.25
 _QUIET_MOST_SECONDS: Final = 2.0
 _CUT_SECONDS: Final = 5.0
-_RETRY_SECONDS: Final = 0.5
+_RETRY_SECONDS: Final = 0.3
 _LAST_TRY_SECONDS: Final = 5.0
+_DISCARD_SECONDS: Final = 2.0
 _SIGNALLED: Final = 128
 _KILLED: Final = _SIGNALLED + 9
 _LOST: Final = 255
@@ -278,6 +279,16 @@ class KubernetesProcess:
             self._closed = True
             await self.release()
 
+    async def discard(self) -> None:
+        """End what a start that has failed may have begun, and release the streams."""
+        try:
+            if self._stream is not None:
+                await self.kill_all(_DISCARD_SECONDS)
+        except OSError as error:
+            log.warning("pod_not_ended", session=self.session_id, pod=self.pod.name, reason=str(error))
+        finally:
+            await self.release()
+
     async def release(self) -> None:
         """Release the streams; the dead-man ends the pod then. May be called again."""
         if self._quiet is not None:
@@ -329,11 +340,15 @@ class KubernetesProcess:
         """Why something that is not the agent has ended it; ``None`` where nothing is known of that."""
         try:
             async with asyncio.timeout(_REASON_SECONDS):
-                fate = await self._pods.fate(self.pod)
-                if fate.alive is not True:
-                    return fate.reason
-                if code == _KILLED and int((await self._run(look_inside.OOM_KILLS)).out):
-                    return out_of_memory(self._spec.memory_max)
+                while (fate := await self._pods.fate(self.pod)).alive is True:
+                    try:
+                        kills = int((await self._run(look_inside.OOM_KILLS)).out)
+                    except (StreamRefused, CommandNotRun):
+                        # It has ended, and its kubelet has not reported that yet.
+                        await asyncio.sleep(_RETRY_SECONDS)
+                    else:
+                        return out_of_memory(self._spec.memory_max) if kills and code == _KILLED else None
+                return fate.reason
         except (OSError, ValueError) as error:
             log.debug("pod_end_not_explained", session=self.session_id, reason=str(error))
         return None
@@ -402,7 +417,7 @@ async def start_process(
         await process.start()
     except BaseException as error:
         # Broad: also where it is cancelled, the pod is to end.
-        await asyncio.shield(process.release())
+        await asyncio.shield(process.discard())
         if isinstance(error, ValueError):
             raise AgentStartError(f"cannot start the agent: {error}; correct its settings") from error
         if isinstance(error, OSError):

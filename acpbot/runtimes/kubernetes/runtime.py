@@ -38,6 +38,9 @@ log = get_logger(__name__)
 _SESSION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,119}")
 _LOOKS_AT_ONCE: Final = 20
 _LAST_SECONDS: Final = 5.0
+# The folders of a volume belong to root and to the agent's group, and git works in folders of its own user alone
+# (git-config(1), safe.directory). All that is in the pod is of one thread.
+_GIT: Final = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
 _EXAMPLE: Final = Path("/home/acpbot-check")
 
 
@@ -99,7 +102,7 @@ class KubernetesRuntime:
 
     def environment(self, settings: AgentSettings, home: Path | None) -> dict[str, str]:
         """Return what is added to the image's own: HOME, what ``inherit_env`` names, and the agent's."""
-        env = {} if home is None else {"HOME": str(home)}
+        env = {**_GIT} if home is None else {"HOME": str(home), **_GIT}
         env.update({name: self._environ[name] for name in settings.inherit_env if name in self._environ})
         return {**env, **settings.env}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from lightkube import ApiError
@@ -75,11 +76,11 @@ class Waiting:
                 self._changed.clear()
                 if self._error is not None:
                     raise self._error
-                try:
-                    async with asyncio.timeout_at(max(self._deadline(), loop.time())):
+                if loop.time() >= self._deadline():
+                    raise (self._problem or _TOO_LONG).error()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(self._deadline()):
                         await self._changed.wait()
-                except TimeoutError:
-                    raise (self._problem or _TOO_LONG).error() from None
             return self._ref
         finally:
             for task in tasks:
@@ -153,8 +154,10 @@ class Waiting:
             self._is(found, of_event=True)
         elif found is not None:
             self._pulling = reason == "Pulling"
-            self._is(None)
-            self._tell(found)
+            if self._is_of_event:
+                self._is(None)
+            if self._problem is None:  # else the pod itself says what it waits for: this event is older
+                self._tell(found)
 
     # the streams
 

@@ -30,9 +30,9 @@ class Limits(NamedTuple):
 
     def exceeded(self, usage: Usage) -> str | None:
         """Return the limit that is exceeded, by a first count; shared memory counts in each process there."""
-        if self.memory_max is not None and usage.rss_bytes > self.memory_max:
+        if self.memory_max is not None and usage.rss_bytes is not None and usage.rss_bytes > self.memory_max:
             return "memory_max"
-        if self.pids_max is not None and usage.processes > self.pids_max:
+        if self.pids_max is not None and usage.processes is not None and usage.processes > self.pids_max:
             return "pids_max"
         return None
 

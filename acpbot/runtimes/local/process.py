@@ -165,6 +165,10 @@ class LocalProcess:
                 self.unseen = unseen(
                     info.command.split()
                 )  # a script can become a program that runs the agent elsewhere
+        return self._with_mains(found)
+
+    def _with_mains(self, found: list[ProcessInfo]) -> list[ProcessInfo]:
+        """Return them with ``is_main``, the agent first."""
         return [replace(info, is_main=True) if info.pgid == self._leader else info for info in found]
 
     async def kill_all(self, deadline_seconds: float = 5.0) -> KillReport:

@@ -67,8 +67,8 @@ class ChatClient:
         # Of a turn that runs already, only the end will come.
         self.busy = self._started = self._joined = self.row.get("state") in IN_TURN
 
-    def send_prompt(self, text: str) -> bool:
-        """Send a prompt; false where it is too long to send."""
+    def send_prompt(self, text: str, *, now: bool = False) -> bool:
+        """Send a prompt; false where it is too long to send. ``now``: the running turn is cancelled for it."""
         self.pending.append(text)
 
         def on_result(result: Message) -> None:
@@ -79,10 +79,21 @@ class ChatClient:
             if text in self.pending:
                 self.pending.remove(text)
 
-        sent = self._request("chat.send", {"thread": self.thread, "text": text}, on_result, on_error)
+        params: Message = {"thread": self.thread, "text": text, **({"now": True} if now else {})}
+        sent = self._request("chat.send", params, on_result, on_error)
         if not sent:
             self.pending.remove(text)
         return sent
+
+    def send_now(self, text: str, show: Callable[[list[str]], None]) -> bool:
+        """Cancel the running turn, and send ``text`` in its place, or else what waits; whether ``text`` was sent.
+
+        ``show`` is called with the lines of the answer where what waits is sent.
+        """
+        if text:
+            return self.send_prompt(text, now=True)
+        self.run_command("now", "", show)
+        return False
 
     def cancel(self) -> None:
         """Cancel the running turn."""

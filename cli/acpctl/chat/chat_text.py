@@ -39,6 +39,7 @@ HELP_LINES: Final = (
     "/options  all the agent's options; /options NAME VALUE sets one",
     "/agent    the agents; /agent NAME switches, and this thread starts fresh",
     "/cancel   stop the running turn (like Ctrl-C, which first clears a half-typed line)",
+    "/now      stop the running turn and send the message that waits; /now TEXT sends TEXT in the same way",
     "/reset    forget this conversation and start a new one",
     "/quit     leave (like Ctrl-D); the session stays",
     "Anything else goes to the agent, including its own /commands. Put a space first to send one of the names above.",
@@ -65,6 +66,8 @@ def parse_command(line: str) -> Command | None:
     name, value = word.lower().removeprefix("/"), value.strip()
     if name in _DAEMON_COMMANDS and not (name == "reset" and value):
         return Command(name, value, is_daemons=True)
+    if name == "now":
+        return Command(name, value)
     own = None if value else _COMMANDS.get(word.lower())
     return None if own is None else Command(own)
 

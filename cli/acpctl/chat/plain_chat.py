@@ -278,6 +278,8 @@ def _handle_line(line: str, client: ChatClient, out: Output) -> bool:
             note(HELP_LINES)
         case Command("cancel"):
             client.cancel()
+        case Command("now", text):
+            client.send_now(text, note)
         case Command("status"):
             client.fetch_status(lambda row: note(status_lines(row, out)))
         case _ if line.strip():

@@ -114,6 +114,18 @@ class _TerminalChat:
         client, view = self._client, self._view
         view.hint("")
         match parse_command(line):
+            case Command() as command:
+                self._run(command)
+            case _ if client.open_permissions:
+                self._answer_permission(line)
+            case _ if client.open_questions:
+                self._answer_question(line)
+            case _ if line.strip() and client.send_prompt(line):
+                view.prompt_sent(clean_lines(line))
+
+    def _run(self, command: Command) -> None:
+        client, view = self._client, self._view
+        match command:
             case Command(name, value, is_daemons=True):
                 client.run_command(name, value, view.add_lines)
             case Command("quit"):
@@ -122,18 +134,15 @@ class _TerminalChat:
                 view.add_lines(HELP_LINES)
             case Command("cancel"):
                 client.cancel()
+            case Command("now", text):
+                if client.send_now(text, view.add_lines):
+                    view.prompt_sent(clean_lines(text))
             case Command("status"):
 
                 def show(row: Message) -> None:
                     view.add_lines(status_lines(row, self._out))
 
                 client.fetch_status(show)
-            case _ if client.open_permissions:
-                self._answer_permission(line)
-            case _ if client.open_questions:
-                self._answer_question(line)
-            case _ if line.strip() and client.send_prompt(line):
-                view.prompt_sent(clean_lines(line))
 
     def _answer_permission(self, line: str) -> None:
         request = self._client.open_permissions[0]

@@ -7,7 +7,7 @@ import typer
 
 from acpctl.client import DaemonConnection
 from acpctl.exit_codes import DONE
-from acpctl.options import GlobalOptions, OutputFormat, global_options
+from acpctl.options import GlobalOptions, OutputFormat, global_options, utc_time
 from acpctl.quantities import number
 from acpctl.render.table import Cell, Column
 from acpctl.text import clean
@@ -16,13 +16,15 @@ from acpctl.thread_refs import parse_thread
 from acpctl.times import local_time
 
 _PAGE: Final = 1000
+_LATELY: Final = 50
+_MOST: Final = 10_000
 _COLUMNS: Final = (
     Column("AT"),
     Column("USER"),
     Column("PID", right=True, optional=True),
     Column("METHOD"),
-    Column("TARGET", shrink="head", min_width=12, good_width=20),
-    Column("OUTCOME", shrink="tail", min_width=12, good_width=20),
+    Column("TARGET", shrink="head", min_width=8, good_width=20),
+    Column("OUTCOME", shrink="tail", min_width=8, good_width=20),
 )
 
 Entry = dict[str, Any]
@@ -35,9 +37,19 @@ def run(
         str | None,
         typer.Option(metavar="THREAD", help="Only entries about this thread.", autocompletion=complete_thread),
     ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only entries since then: 10m, 2h, 3d ago, or RFC 3339.")
+    ] = None,
     lines: Annotated[
-        int, typer.Option("-n", "--lines", min=1, metavar="N", help="How many of the latest entries to show.")
-    ] = 50,
+        int | None,
+        typer.Option(
+            "-n",
+            "--lines",
+            min=1,
+            metavar="N",
+            help="How many of the latest entries to show. [default: 50, or all since]",
+        ),
+    ] = None,
     output: OutputFormat = "table",
 ) -> int:
     """Show who did what.
@@ -45,10 +57,13 @@ def run(
     Changes, denials, and what acpbot answered to agents by itself; the latest at the end.
     """
     params: dict[str, Any] = {} if thread is None else {"thread": parse_thread(thread).thread}
+    after = "" if since is None else utc_time(since)
+    count = (_LATELY if since is None else _MOST) if lines is None else lines
     options = global_options(context)
     with options.connect() as connection:
         connection.require("audit.list", "show the audit")
-        entries, more = _fetch(connection, options, params, lines)
+        connection.require_admin("show the audit")
+        entries, more = _fetch(connection, options, params, count, after)
     out = options.out
     if output == "json":
         out.json({"entries": entries, "more": more})
@@ -62,9 +77,9 @@ def run(
 
 
 def _fetch(
-    connection: DaemonConnection, options: GlobalOptions, params: dict[str, Any], count: int
+    connection: DaemonConnection, options: GlobalOptions, params: dict[str, Any], count: int, after: str
 ) -> tuple[list[Entry], bool]:
-    """The latest entries, the latest first, and whether there are older ones."""
+    """The latest entries, the latest first, and whether there are older ones. ``after``: none of before this time."""
     entries: list[Entry] = []
     while True:
         page = {"limit": min(_PAGE, count - len(entries)), **params}
@@ -73,7 +88,10 @@ def _fetch(
         connection.reset_deadline(options.timeout)
         answer = connection.call("audit.list", page)
         found = connection.parse_rows(answer, "entries", "audit.list")
-        entries += found
+        recent = [entry for entry in found if clean(entry.get("at")) >= after]  # times of one form, in UTC
+        entries += recent
+        if len(recent) < len(found):
+            return entries, False
         if not answer.get("more") or not found or len(entries) >= count:
             return entries, bool(answer.get("more"))
 

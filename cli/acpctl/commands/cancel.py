@@ -24,6 +24,7 @@ def run(context: typer.Context, thread: ThreadArguments = None, *, output: Outpu
     answers: list[dict[str, Any]] = []
     with options.connect() as connection:
         connection.require("sessions.cancel", "cancel")
+        connection.require_admin("cancel")
         rows = fetch_sessions(connection, refs, exact=False, verb="cancel")
         for row in rows:
             # With the session_id a session that has replaced this one meanwhile keeps its turn.
@@ -33,7 +34,7 @@ def run(context: typer.Context, thread: ThreadArguments = None, *, output: Outpu
             connection.reset_deadline()
             answers.append(connection.call("sessions.cancel", target))
             if output != "json":
-                out.data(f"{clean(row['thread_id'])}  {_words(row, answers[-1])}")
+                out.result(clean(row["thread_id"]), _words(row, answers[-1]))
     if output == "json":
         several = [{"thread_id": row["thread_id"], **answer} for row, answer in zip(rows, answers, strict=True)]
         out.json({"results": several} if len(refs) > 1 else answers[0])

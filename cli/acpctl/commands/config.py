@@ -17,6 +17,7 @@ def run(context: typer.Context, *, output: OutputFormat = "table") -> int:
     out = options.out
     with options.connect() as connection:
         connection.require("config.get", "show the configuration")
+        connection.require_admin("show the configuration")
         answer = connection.call("config.get")
     if output == "json":
         out.json(answer)

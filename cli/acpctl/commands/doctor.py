@@ -196,9 +196,8 @@ def _checklist(findings: list[Finding], out: Output) -> list[str]:
         symbol = out.paint(out.terminal_glyph(glyph, f"{word:<4}"), style)
         indent = " " * (3 if out.terminal else 6)
         taken = len(indent) + width(finding.name) + 2
-        first, *others = out.wrap(finding.detail, taken) if out.columns() > 2 * taken else [finding.detail]
-        lines.append(f"{symbol}  {out.paint(finding.name, 'bold')}  {first}")
-        lines += [" " * taken + other for other in others]
+        first, *others = out.beside(taken, finding.detail)
+        lines += [f"{symbol}  {out.paint(finding.name, 'bold')}  {first}".rstrip(), *others]
         if finding.advice:
             important = finding.ok is False or finding.level == "warning"
             for line in out.wrap(finding.advice, len(indent)):

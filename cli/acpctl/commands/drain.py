@@ -40,6 +40,7 @@ def run(
     options = global_options(context)
     with options.connect() as connection:
         connection.require("daemon.drain", "drain")
+        connection.require_admin("drain")
         if wait:
             connection.require("health.get", "wait for the drain")
         answer = connection.call("daemon.drain", params)

@@ -8,7 +8,7 @@ from acpctl.exit_codes import DONE
 from acpctl.options import OutputFormat, global_options, utc_time
 from acpctl.quantities import number
 from acpctl.render.output import Output
-from acpctl.text import clean
+from acpctl.text import clean, width
 from acpctl.times import local_time
 
 _MOST: Final = 1000
@@ -85,13 +85,12 @@ def _write(event: Event, out: Output, output: str) -> None:
     word, style = _WORDS.get(kind, (kind.replace("_", " "), ""))
     if event.get("reason") in _TROUBLE:
         style = "alert"
-    parts = [
-        out.paint(local_time(at) if out.terminal else at, "dim"),
-        out.paint(word.ljust(_WIDTH), style),
-        out.paint(clean(event.get("thread_id") or ""), "bold"),
-        _why(event),
-    ]
-    out.data("  ".join(part for part in parts if part).rstrip())
+    cells = [(local_time(at) if out.terminal else at, "dim"), (word.ljust(_WIDTH), style)]
+    if thread := clean(event.get("thread_id") or ""):
+        cells.append((thread, "bold"))
+    first, *others = out.beside(sum(width(text) + 2 for text, _ in cells), _why(event))
+    shown = "  ".join([*(out.paint(*cell) for cell in cells), first]).rstrip()
+    out.lines([shown, *others])
 
 
 def _why(event: Event) -> str:

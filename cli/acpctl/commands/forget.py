@@ -8,7 +8,7 @@ from acpctl.errors import CliError
 from acpctl.exit_codes import DONE, FAILED, USAGE
 from acpctl.options import OutputFormat, ThreadArguments, global_options
 from acpctl.quantities import plural
-from acpctl.render.session_rows import session_table
+from acpctl.render.session_table import session_table
 from acpctl.terminal.confirm import ask, require_terminal
 from acpctl.text import clean
 from acpctl.thread_refs import fetch_sessions, parse_thread
@@ -42,11 +42,8 @@ def run(
         for line in out.err.table(*session_table(rows, out.err)):
             out.note(line)
         what = "this conversation" if len(rows) == 1 else f"these {plural(len(rows), 'conversation')}"
-        folder = "the folder is deleted too if [pool] remove_workspace is set"
-        if ask(f"Forget {what}? ({folder}) [y/N] ", out, interrupted="nothing was forgotten").lower() not in {
-            "y",
-            "yes",
-        }:
+        out.note("With [pool] remove_workspace, the folder is deleted too.")
+        if ask(f"Forget {what}? [y/N] ", out, interrupted="nothing was forgotten").lower() not in {"y", "yes"}:
             out.note("nothing was forgotten")
             return FAILED
     results: list[dict[str, Any]] = []

@@ -145,14 +145,19 @@ def _end(options: GlobalOptions, rows: list[Row], *, grace: float | None, forget
     results: list[Row] = []
     strays: int | None = None
     problem: CliError | None = None
+    asked = False
     try:
         for batch in _batches(targets):
             with options.connect() as connection:
+                asked = True
                 connection.reset_deadline((_ASSUMED_GRACE if grace is None else grace) + options.timeout)
                 answer = connection.call("sessions.kill", {"targets": batch, **settings})
                 results += connection.parse_rows(answer, "results", "sessions.kill")
                 found = number(answer.get("strays"))
                 strays = None if found is None else int(found)
+    except KeyboardInterrupt:
+        out.note("acpbot goes on ending them; see `acpctl sessions`" if asked else "nothing was ended")
+        raise
     except CliError as error:
         if not results:
             raise

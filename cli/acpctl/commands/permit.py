@@ -70,7 +70,7 @@ def run(
         out.json(answer)
     else:
         what = clean(row.get("waiting_for") or permission.get("title"))
-        out.data(f"{found}  {_words(chosen)}: {what}")
+        out.result(found, f"{_words(chosen)}: {what}")
     return DONE
 
 
@@ -98,4 +98,6 @@ def _ask(offered: list[Option], out: Output) -> Option | None:
     for number, one in enumerate(offered, 1):
         if typed and typed in {str(number), clean(one.get("option_id")).lower(), clean(one.get("kind")).lower()}:
             return one
+    if typed:
+        out.note(f"{clean(typed)} is none of them")
     return None

@@ -20,6 +20,7 @@ def run(context: typer.Context, *, output: OutputFormat = "table") -> int:
     out = options.out
     with options.connect() as connection:
         connection.require("daemon.reload", "reload")
+        connection.require_admin("reload")
         answer = connection.call("daemon.reload")
     if output == "json":
         out.json(answer)

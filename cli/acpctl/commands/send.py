@@ -1,5 +1,6 @@
 """`acpctl send`: one prompt into any thread; with --wait its answer on stdout."""
 
+import json
 import sys
 import time
 from typing import Annotated, Any, Final
@@ -7,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from acpctl.chat.chat_text import stop_text
-from acpctl.client import DaemonConnection, objects
+from acpctl.client import REQUEST_LIMIT, DaemonConnection, objects
 from acpctl.errors import CliError, DaemonError
 from acpctl.exit_codes import DONE, FAILED, INTERRUPTED, TIMED_OUT, USAGE
 from acpctl.options import GlobalOptions, OutputFormat, global_options
@@ -22,6 +23,8 @@ EPILOG = (
     "person as long as --timeout to answer a permission request or a question of the agent; then it exits with 7, and "
     "the turn goes on."
 )
+
+_MAX_PROMPT: Final = REQUEST_LIMIT - 1024  # bytes as JSON; the rest of the request has the other parameters
 
 _FAILED: Final = frozenset({"error", "cancelled", "kept"})
 _ENDED: Final = frozenset({"completed", "failed"})
@@ -67,6 +70,7 @@ def run(
     options = global_options(context)
     with options.connect(streams=True) as connection:
         connection.require("sessions.send", "send")
+        connection.require_admin("send")
         params = {**target, "text": _prompt(given[0] if given else "-", options.out)}
         if agent is not None:
             params["agent"] = agent
@@ -106,6 +110,9 @@ def _prompt(text: str, out: Output) -> str:
     text = text.rstrip("\r\n")
     if not text.strip():
         raise CliError("cannot send an empty prompt: give TEXT, or write it to stdin", USAGE)
+    if (size := len(json.dumps(text))) > _MAX_PROMPT:
+        advice = "put the text into a file that the agent can read, and name the file"
+        raise CliError(f"cannot send a prompt of {size:,} bytes: {_MAX_PROMPT:,} fit; {advice}")
     return text
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import typer
@@ -15,15 +16,34 @@ from acpctl.text import clean
 from acpctl.thread_completion import complete_agent, complete_owner
 from acpctl.times import moment
 
-SessionState = Literal["starting", "idle", "busy", "waiting", "stuck", "suspended", "closing", "gone"]
+EPILOG = (
+    "AGENT and RUNTIME are columns where the sessions have more than one, and with -o wide; a terminal has to have 120 "
+    "columns for RUNTIME. Where IDLE would cut ACTIVITY short, the idle time is in ACTIVITY: `for 21s`."
+)
+
+
+class SessionState(StrEnum):
+    """The states of a session (docs/protocol.md)."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    WAITING = "waiting"
+    STUCK = "stuck"
+    SUSPENDED = "suspended"
+    CLOSING = "closing"
+    GONE = "gone"
 
 
 def run(
     context: typer.Context,
     *,
     state: Annotated[
-        SessionState | None,
-        typer.Option(metavar="STATE", help="starting, idle, busy, waiting, stuck, suspended, closing or gone."),
+        list[SessionState] | None,
+        typer.Option(
+            metavar="STATE",
+            help="starting, idle, busy, waiting, stuck, suspended, closing or gone; several may be given.",
+        ),
     ] = None,
     stuck: Annotated[bool, typer.Option("--stuck", help="The same as --state stuck.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Suspended ones too: no process, but resumable.")] = False,
@@ -48,7 +68,8 @@ def run(
         ),
     ] = "state",
     output: Annotated[
-        Literal["table", "wide", "json"], typer.Option("-o", "--output", help="wide adds processes, ids and owner.")
+        Literal["table", "wide", "json"],
+        typer.Option("-o", "--output", help="wide adds agent, runtime, processes, ids and owner."),
     ] = "table",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Thread ids only, one a line.")] = False,
     watch: Annotated[
@@ -56,16 +77,15 @@ def run(
     ] = False,
 ) -> int:
     """Show the sessions, one row each."""
-    if stuck and state not in (None, "stuck"):
-        raise CliError(f"cannot show sessions that are both stuck and {state}: give --stuck or --state", USAGE)
     if quiet and (output != "table" or watch):
         raise CliError("cannot print ids only (-q) together with -o or --watch: leave one of them out", USAGE)
-    wanted: str | None = "stuck" if stuck else state
-    named = {"state": wanted, "agent": agent, "owner": owner}
+    wanted = tuple(dict.fromkeys([*(["stuck"] if stuck else []), *(one.value for one in state or ())]))
+    # The daemon selects by one state; of several, we do.
+    named = {"state": wanted[0] if len(wanted) == 1 else None, "agent": agent, "owner": owner}
     params: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
-    if everything or wanted == "suspended":
+    if everything or "suspended" in wanted:
         params["suspended"] = True
-    view = _View(sort, _before(older_than))
+    view = _View(sort, _before(older_than), wanted)
     options = global_options(context)
     if watch:
         _watch(options, params, view, output=output)
@@ -77,10 +97,11 @@ def run(
     if output == "json":
         out.json({**answer, "sessions": rows})
         return DONE
-    from acpctl.render.session_rows import session_table, summary  # noqa: PLC0415 - JSON does not need it
+    from acpctl.render.session_rows import summary  # noqa: PLC0415 - JSON does not need it
+    from acpctl.render.session_table import session_table  # noqa: PLC0415 - the same
 
     if not rows:
-        out.note(_nothing(params, answer.get("suspended"), older_than))
+        out.note(_nothing(params, answer.get("suspended"), view))
     elif quiet:
         out.lines(clean(row.get("thread_id")) for row in rows)
     else:
@@ -97,10 +118,13 @@ class _View(NamedTuple):
 
     sort: SortKey
     before: datetime | None
+    states: tuple[str, ...]
+    """Empty: all of them."""
 
     def of(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The rows to show."""
-        return sort_rows((row for row in rows if self.before is None or is_older(row, self.before)), self.sort)
+        shown = [row for row in rows if not self.states or row.get("state") in self.states]
+        return sort_rows((row for row in shown if self.before is None or is_older(row, self.before)), self.sort)
 
 
 def _before(older_than: str | None) -> datetime | None:
@@ -112,10 +136,10 @@ def _before(older_than: str | None) -> datetime | None:
     return at
 
 
-def _nothing(params: dict[str, Any], suspended: object, older_than: str | None) -> str:
+def _nothing(params: dict[str, Any], suspended: object, view: _View) -> str:
     """What is said in place of an empty table."""
-    state, found = params.get("state"), 0 if params.get("suspended") else whole_number(suspended)
-    if params.keys() - {"state", "suspended"} or older_than is not None:
+    state, found = " or ".join(view.states), 0 if params.get("suspended") else whole_number(suspended)
+    if params.keys() - {"state", "suspended"} or view.before is not None:
         return f"no session matches; {found:,} suspended (--all)" if found and not state else "no session matches"
     from acpctl.render.session_rows import none_run  # noqa: PLC0415 - JSON does not need it
 
@@ -135,7 +159,8 @@ def _watch(options: GlobalOptions, params: dict[str, Any], view: _View, *, outpu
             return
         from acpctl.commands.kill import kill_selected  # noqa: PLC0415 - the same, and on a terminal
         from acpctl.commands.show import session_page  # noqa: PLC0415 - the same
-        from acpctl.render.session_rows import session_table, summary  # noqa: PLC0415 - the same
+        from acpctl.render.session_rows import summary  # noqa: PLC0415 - the same
+        from acpctl.render.session_table import session_table  # noqa: PLC0415 - the same
         from acpctl.terminal.session_browser import Parts, browse_sessions  # noqa: PLC0415 - the same
 
         def head(rows: list[dict[str, Any]]) -> list[str]:
@@ -149,6 +174,6 @@ def _watch(options: GlobalOptions, params: dict[str, Any], view: _View, *, outpu
             refresh=sessions.refresh,
             kill=lambda row: kill_selected(options, row),
             keys={},
-            empty=_nothing(params, None, None),
+            empty=_nothing(params, None, view),
         )
         browse_sessions(connection, out, parts)

@@ -45,7 +45,7 @@ def run(
     last, of a session that has ended as well, then live until Ctrl-C.
     """
     if not thread:
-        raise CliError("cannot tail: give THREADs; see `acpctl tail --help`", USAGE)
+        raise CliError("cannot tail: give THREADs; `acpctl events` follows all threads", USAGE)
     refs = list(map(parse_thread, thread))
     params: dict[str, Any] = {} if since is None else {"since": utc_time(since)}
     if lines is not None:
@@ -92,5 +92,5 @@ def _write(line: dict[str, Any], out: Output, output: str, names: int) -> None:
     prefix = f"{out.paint(at, 'dim')}  {shown}{out.paint(label, 'dim')}  "
     left = len(at) + 2 + (names + 2 if names else 0) + _KIND_WIDTH + 2
     style = _STYLES.get(kind, "")
-    first, *others = out.wrap(clean(line.get("text")), left)
-    out.lines([(prefix + out.paint(first, style)).rstrip(), *(" " * left + out.paint(one, style) for one in others)])
+    first, *others = out.beside(left, clean(line.get("text")))
+    out.lines([(prefix + out.paint(first, style)).rstrip(), *(out.paint(one, style) for one in others)])

@@ -16,7 +16,8 @@ from acpctl.options import global_options
 from acpctl.quantities import count, number, size
 from acpctl.render.output import Output
 from acpctl.render.session_order import SortKey, seconds_in_state, sort_rows
-from acpctl.render.session_rows import activity, repeats_thread, state_cell, summary
+from acpctl.render.session_rows import activity, state_cell, summary
+from acpctl.render.session_table import repeats_thread
 from acpctl.render.table import Cell, Column
 from acpctl.terminal.session_browser import Parts, browse_sessions
 from acpctl.text import abbreviate_home, clean

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from acpctl.render.renderer import Renderer
 from acpctl.standard_streams import redirect_to_null, write_error, write_stderr
-from acpctl.text import escape_json
+from acpctl.text import escape_json, width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -47,6 +47,11 @@ class Output(Renderer):
         text = "\n".join(lines)
         if text:
             self.data(text)
+
+    def result(self, thread: str, text: str) -> None:
+        """Write to stdout what became of a thread, word-wrapped on a terminal."""
+        first, *others = self.beside(width(thread) + 2, text)
+        self.lines([f"{thread}  {first}".rstrip(), *others])
 
     def json(self, value: Any, *, line: bool = False) -> None:
         """Write one JSON object to stdout: indented on a terminal, else (and with ``line``) on one line."""

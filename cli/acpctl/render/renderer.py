@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Final, TextIO
 
-from acpctl.render.table import Cell, Column, plain_table
 from acpctl.standard_streams import is_terminal
-from acpctl.text import width, wrap
+from acpctl.text import exceeds, width, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from acpctl.render.table import Cell, Column
 
 _STYLES: Final = {
     "bold": "1",
@@ -27,6 +28,8 @@ _STYLES: Final = {
 }
 _UNLIMITED: Final = 1_000_000  # columns
 _MIN_COLUMNS: Final = 20
+_MIN_BESIDE: Final = 30  # columns: a narrower text is hard to read
+_BELOW: Final = 4  # columns of indent
 
 
 class Renderer:
@@ -62,6 +65,8 @@ class Renderer:
 
             lines = draw_table(columns, rows, self.columns() - indent, color=self.color)
         else:
+            from acpctl.render.table import plain_table  # noqa: PLC0415 - JSON does not need it
+
             lines = plain_table(columns, rows)
         return [" " * indent + line for line in lines]
 
@@ -79,3 +84,13 @@ class Renderer:
     def wrap(self, text: str, used: int = 0) -> list[str]:
         """``text`` word-wrapped to the columns that are left beside ``used``; as it is without a terminal."""
         return wrap(text, max(_MIN_COLUMNS, self.columns() - used)) if self.terminal else [text]
+
+    def beside(self, used: int, text: str) -> list[str]:
+        """``text`` behind the first ``used`` columns of a line: what stands there, and the lines below, indented.
+
+        On a terminal that leaves too little room there, all of it is below, and the first line is empty.
+        """
+        if self.terminal and self.columns() - used < _MIN_BESIDE and exceeds(text, self.columns() - used):
+            return ["", *(" " * _BELOW + line for line in self.wrap(text, _BELOW))]
+        first, *others = self.wrap(text, used)
+        return [first, *(" " * used + line for line in others)]

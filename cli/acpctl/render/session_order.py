@@ -53,8 +53,8 @@ def _whole_seconds(row: Row) -> int:
     return int(seconds_in_state(row) or 0)
 
 
-def _largest(name: str) -> Callable[[Row], float]:
-    return lambda row: -(number(row.get(name)) or 0)
+def _largest(name: str) -> Callable[[Row], tuple[bool, float]]:
+    return lambda row: (number(row.get(name)) is None, -(number(row.get(name)) or 0))
 
 
 def _name(name: str) -> Callable[[Row], tuple[bool, str]]:

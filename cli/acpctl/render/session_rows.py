@@ -1,14 +1,14 @@
-"""A session as people read it: the cells of the tables, the fields of `acpctl show`, a summary line."""
+"""A session as people read it: what it does and how it ended, the fields of `acpctl show`, a summary line."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from acpctl.client import IN_TURN, objects
+from acpctl.client import objects
 from acpctl.quantities import count, number, plural, size, whole_number
 from acpctl.render.session_order import FAILURES, STATE_ORDER, WITHOUT_PROCESS, has_failed
 from acpctl.render.table import Cell, Column
-from acpctl.text import abbreviate_home, clean, clean_cell, clean_lines
+from acpctl.text import abbreviate_home, clean, clean_lines
 from acpctl.times import ago, duration
 
 if TYPE_CHECKING:
@@ -38,24 +38,6 @@ _END_WORDS: Final = {
     "stopped": "ended as acpbot stopped",
 }
 
-_COLUMNS: Final = (
-    Column("THREAD"),
-    Column("STATE"),
-    Column("IDLE", right=True, optional=True, drop=2),
-)
-_QUEUE: Final = Column("QUEUE", right=True, drop=1)
-_AGENT: Final = Column("AGENT", shrink="tail", min_width=6, good_width=12, drop=3)
-_ACTIVITY: Final = Column("ACTIVITY", shrink="tail", min_width=14, good_width=38)
-_TITLE: Final = Column("TITLE", shrink="tail", min_width=12, good_width=20, yields=True, drop=4)
-_CWD: Final = Column("CWD", shrink="head", min_width=10, good_width=12, yields=True, optional=True)
-_WIDE_COLUMNS: Final = (
-    Column("PID", right=True),
-    Column("PROCS", right=True),
-    Column("RSS", right=True),
-    Column("CPU", right=True),
-    Column("SESSION", shrink="head", min_width=9),
-    Column("OWNER", shrink="tail", min_width=9),
-)
 _PROCESS_COLUMNS: Final = (
     Column("PID", right=True),
     Column("S"),
@@ -123,60 +105,6 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def session_table(rows: Sequence[Row], out: Renderer, *, wide: bool = False) -> tuple[list[Column], list[list[Cell]]]:
-    """Columns and cells of a table of sessions; ``wide`` adds processes and ids.
-
-    AGENT is there where there are two, or with ``wide``. On a terminal CWD is left out where it only repeats threads.
-    """
-    columns = [
-        *_COLUMNS,
-        _QUEUE if any(row.get("queued") for row in rows) else _QUEUE._replace(optional=True),
-        *([_AGENT] if wide or len({row.get("agent") for row in rows}) > 1 else []),
-        _ACTIVITY,
-        *(_WIDE_COLUMNS if wide else ()),
-        _TITLE,
-        *([] if out.terminal and all(map(repeats_thread, rows)) else [_CWD]),
-    ]
-    cells = [_cells(row, out) for row in rows]
-    return columns, [[one[column.title] for column in columns] for one in cells]
-
-
-def repeats_thread(row: Row) -> bool:
-    """Whether the session works in the folder that is named after its thread."""
-    cwd = clean(row.get("cwd"))
-    return not cwd or cwd.rpartition("/")[2] == row.get("thread_id")
-
-
-def _cells(row: Row, out: Renderer) -> dict[str, Cell]:
-    # A program splits a piped table at two spaces, so there no cell is empty and none holds two spaces.
-    text = clean if out.terminal else clean_cell
-    state = row.get("state")
-    idle = "-" if state in IN_TURN else duration(row.get("idle_seconds"))
-    queued = number(row.get("queued")) or 0
-    cwd = "" if repeats_thread(row) else abbreviate_home(clean(row.get("cwd")), out.home)
-    doing = activity(row) or "-"
-    no_turn = doing == "-" or state in WITHOUT_PROCESS
-    return {
-        "THREAD": (text(row.get("thread_id")) or "-", "bold"),
-        "STATE": state_cell(row, out),
-        "IDLE": (idle, "dim" if idle == "-" else ""),
-        "QUEUE": (count(queued), "yellow" if queued else "dim"),
-        "AGENT": (text(row.get("agent")) or "-", ""),
-        "ACTIVITY": (
-            doing if out.terminal else clean_cell(doing),
-            "alert" if state == "stuck" or has_failed(row) else "dim" if no_turn else "",
-        ),
-        "PID": (count(row.get("pid")), ""),
-        "PROCS": (count(row.get("processes")), ""),
-        "RSS": (size(row.get("rss_bytes")), ""),
-        "CPU": (duration(row.get("cpu_seconds")), ""),
-        "SESSION": (text(row.get("session_id")) or "-", "dim"),
-        "OWNER": (text(row.get("owner")) or "-", ""),
-        "TITLE": (text(row.get("title")) or "-", "dim"),
-        "CWD": (cwd if out.terminal else clean_cell(row.get("cwd")), "blue"),
-    }
-
-
 def summary(rows: Sequence[Row], max_sessions: object, suspended: object = None, *, stuck: str = "stuck") -> str:
     """``5 of 32 sessions: 1 stuck, 2 busy, 2 idle``; and how many are ``suspended``, where they are not in ``rows``.
 
@@ -212,13 +140,10 @@ def session_fields(row: Row, out: Renderer) -> list[tuple[str, Cell]]:
     """The fields of `acpctl show`, in reading order; leaves out unknown ones."""
     turn, silent = duration(row.get("turn_seconds")), duration(row.get("silent_seconds"))
     owner, platform = clean(row.get("owner")), clean(row.get("platform"))
-    resources = (
-        f"{plural(int(row['processes']), 'process', 'processes')}, {size(row.get('rss_bytes'))} in memory, "
-        f"{duration(row.get('cpu_seconds'))} of CPU"
-        if number(row.get("processes")) is not None
-        else ""
+    resources = _resources(row)
+    alive = (
+        "unknown whether it runs" if row.get("alive", False) is None else "alive" if row.get("alive") else "no process"
     )
-    alive = "alive" if row.get("alive") else "no process"
     idle_name = "suspended" if row.get("state") == "suspended" else "idle"
     pairs: list[tuple[str, Cell]] = [
         ("title", (clean(row.get("title")), "bold")),
@@ -230,12 +155,14 @@ def session_fields(row: Row, out: Renderer) -> list[tuple[str, Cell]]:
         ("turns", (f"{count(row.get('turns'))} finished", "")),
         ("cwd", (abbreviate_home(clean(row.get("cwd")), out.home) if out.terminal else clean(row.get("cwd")), "blue")),
         ("agent", (clean(row.get("agent")), "")),
+        ("runtime", (", ".join(filter(None, map(clean, (row.get("runtime"), row.get("place"))))), "")),
         ("mode", (clean(row.get("mode")), "")),
         ("model", (clean(row.get("model")), "")),
         ("context", (_context(row), "")),
         ("cost", (_cost(row.get("cost")), "")),
         *_not_as_configured(row),
         ("owner", (f"{owner} on {platform}" if owner else platform, "")),
+        ("place", (_place(row), "")),
         ("process", (f"pid {count(row.get('pid'))}, {alive}" if row.get("pid") is not None else alive, "")),
         ("resources", (resources, "")),
         ("session", (clean(row.get("session_id")), "")),
@@ -244,6 +171,27 @@ def session_fields(row: Row, out: Renderer) -> list[tuple[str, Cell]]:
         ("created", (clean(row.get("created_at")), "")),
     ]
     return [(name, cell) for name, cell in pairs if cell[0]]
+
+
+def _place(row: Row) -> str:
+    """Where the agent runs, where that is another place than this machine as it is."""
+    runtime, place = clean(row.get("runtime")), clean(row.get("place"))
+    if runtime in {"", "local"}:
+        return place
+    return f"{runtime}, {place}" if place else runtime
+
+
+def _resources(row: Row) -> str:
+    """What the session's processes use; empty where nothing is known of it."""
+    processes, memory, cpu = (number(row.get(name)) for name in ("processes", "rss_bytes", "cpu_seconds"))
+    if processes is memory is cpu is None:
+        return ""
+    parts = (
+        "number of processes unknown" if processes is None else plural(int(processes), "process", "processes"),
+        "memory unknown" if memory is None else f"{size(memory)} in memory",
+        "CPU time unknown" if cpu is None else f"{duration(cpu)} of CPU",
+    )
+    return ", ".join(parts)
 
 
 def _context(row: Row) -> str:

@@ -10,7 +10,8 @@ from acpctl.client import IN_TURN, objects
 from acpctl.errors import CliError
 from acpctl.exit_codes import USAGE
 from acpctl.quantities import plural, whole_number
-from acpctl.render.session_rows import open_tool_calls, process_table, session_table
+from acpctl.render.session_rows import open_tool_calls, process_table
+from acpctl.render.session_table import session_table
 from acpctl.text import clean
 from acpctl.times import duration
 

@@ -188,10 +188,10 @@ class _Browser:
     def _act(self, key: str, row: Row) -> None:
         if row.get("session_id") is None:
             self._message = f"{clean(row.get('thread_id'))} has no process"
-        elif key == "c":
-            self._attempt(self._cancel, row)
         elif self._connection.access == "read":
             self._message = "your access to this acpbot is read-only"
+        elif key == "c":
+            self._attempt(self._cancel, row)
         else:
             with self._screen.paused():
                 self._parts.kill(row)

@@ -22,6 +22,7 @@ OPERATORS = (
     "cannot start agent 'x' (/home/a/bin/x): internal error (OSError), see the log; set [agents.x] working_dir (-32603)"
 )
 TOLD = {
+    errors.InUse: lambda: errors.InUse(OPERATORS, elsewhere=False),
     errors.AgentRemoved: lambda: AgentRemoved(OPERATORS, "x"),
     errors.AgentRefused: lambda: errors.AgentRefused(OPERATORS, code=-32603),
     errors.AgentNotSignedIn: lambda: errors.AgentNotSignedIn(errors.AgentRefused(OPERATORS, code=-32000), "oauth_x"),

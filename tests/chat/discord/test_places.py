@@ -11,7 +11,7 @@ from acpbot.chat.discord.outbound.rest import RequestRefused, Unreachable
 from acpbot.chat.discord.outbound.threads import not_opened_text
 from acpbot.chat.discord.permissions import PERMISSIONS, Place, Server, held_in, missing, report
 from acpbot.config.settings import ChannelSettings, DiscordSettings
-from tests.fakes.discord import errors, rest
+from tests.fakes.discord import errors, gateway, rest
 from tests.fakes.discord.interactions import ENTRY_POINT
 from tests.support.discord_scene import Scene, staged
 
@@ -142,6 +142,17 @@ async def test_health_names_the_channels_in_which_a_permission_is_missing(tmp_pa
         thread = await scene.opens("say hello")  # the client has then heard of it: events come in order
         await scene.idle(thread, 1)
         assert problems(scene)[0] == "#general in home: the bot lacks Attach Files"
+
+
+async def test_an_outage_of_one_server_hides_no_problem_of_another(tmp_path):
+    def second(scene: Scene) -> dict[str, object]:
+        other = scene.server.make_guild("other")
+        scene.server.set_permissions(scene.server.make_channel(other, "chat"), other.everyone, deny=["ATTACH_FILES"])
+        return {}
+
+    async with staged(tmp_path, setup=second) as scene:
+        scene.server.gateway.dispatch("GUILD_DELETE", gateway.GUILDS, {"id": str(scene.guild.id), "unavailable": True})
+        assert await scene.server.wait_for(lambda: problems(scene)[0]) == "#chat in other: the bot lacks Attach Files"
 
 
 async def test_health_says_that_the_bot_is_in_no_server(tmp_path):

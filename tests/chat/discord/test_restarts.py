@@ -71,6 +71,7 @@ def turn_view(outbox: Outbox, pool: Pool) -> DiscordTurnView:
         diffs=None,
         output=None,
         buttons=TurnButtons(None, None),
+        note=None,
         files=FilePoster(outbox, "1"),
         footer=False,
         pings=None,

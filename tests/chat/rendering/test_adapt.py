@@ -70,6 +70,7 @@ SHOWN = [
     ("x[^1] y[^n]\n\n[^1]: One.\n[^n]: Named.\n", "x¹ y[^n]\n\n-# ¹ One.\n-# [^n]: Named.\n"),
     ("$$\n\\frac{a}{b}\n$$\n", "```latex\n\\frac{a}{b}\n```\n"),
     ("\\[\na = b\n\\]\n", "```latex\na = b\n```\n"),
+    ("So \\[ x^2 = 4 \\], but \\[x\\] and \\[a note\\].\n", "So `x^2 = 4`, but \\[x\\] and \\[a note\\].\n"),
     ("$$ a = b $$ and \\( x \\) and $E=mc^2$, $n$\n", "`a = b` and `x` and `E=mc^2`, `n`\n"),
     ("[r]: https://a.b/c\n[t][R], [r] and [r][]\n", "-# [r]: https://a.b/c\n[t](https://a.b/c), [r](https://a.b/c) and [r](https://a.b/c)\n"),
     ("<me@a.bc> &lt;x&gt; &amp;&nbsp;&quot;\n", 'me@a.bc \\<x\\> &\xa0"\n'),

@@ -5,7 +5,8 @@ same after `session/load` and `session/resume`. ``prompts``: the steps of each p
 ``replay``: steps before the answer to `session/load`. Each step is an object:
 ``say``: a piece of text, of the message ``id`` if there is one; ``update``: the body of an update; ``end``: answer the
 prompt with this stop reason; ``ask``: request a permission with this tool call, and go on; ``answer``: say what it was
-answered; ``elicit``: ask people with these parameters, as the request ``id`` if there is one, and go on;
+answered; ``before``: write into this file the methods that came before that answer, one on each line;
+``elicit``: ask people with these parameters, as the request ``id`` if there is one, and go on;
 ``answered``: say the answer to that, as JSON; ``complete``: report that what was to be done at the address with this id
 is done; ``withdraw``: withdraw the question; ``echo``: say the prompt's blocks, as JSON; ``keep``: add them to this
 file, on a line; ``pause``: wait until somebody has written into this FIFO. ``times``: how often the step is done.
@@ -57,6 +58,12 @@ class Scripted:
             self.asked = agent.ask("allow_once:yes", "reject_once:no", toolCall=step["ask"])
         elif "answer" in step:
             agent.say(chosen(agent.wait_for(self.asked)))
+        elif "before" in step:
+            came = []
+            while (message := agent.read()) is not None and message.get("id") != self.asked:
+                came.append(message["method"] + "\n")
+            with open(step["before"], "w", encoding="utf-8") as file:  # noqa: PTH123 - pathlib is slow to import
+                file.writelines(came)
         elif "elicit" in step:
             params = {"sessionId": agent.session, **step["elicit"]}
             if "id" in step:

@@ -94,8 +94,10 @@ class Interactions:
         return {
             ("GET", rest.COMMANDS): Endpoint(self.list_commands),
             ("PUT", rest.COMMANDS): Endpoint(self.put_commands),
+            ("POST", rest.COMMANDS): Endpoint(self.post_command),
             ("GET", rest.GUILD_COMMANDS): Endpoint(self.list_commands),
             ("PUT", rest.GUILD_COMMANDS): Endpoint(self.put_commands),
+            ("POST", rest.GUILD_COMMANDS): Endpoint(self.post_command),
             ("POST", rest.CALLBACK): Endpoint(self.callback, bot=False),
             ("GET", rest.ORIGINAL): Endpoint(self.get, bot=False),
             ("PATCH", rest.ORIGINAL): Endpoint(self.edit, bot=False),
@@ -127,14 +129,24 @@ class Interactions:
         entry_points = {one["name"] for one in self.commands.get(scope, []) if one["type"] == ENTRY_POINT}
         if entry_points - {one["name"] for one in given if one.get("type") == ENTRY_POINT}:
             raise errors.entry_point_missing()
+        self.commands[scope] = [self._registered(one, scope) for one in given]
+        return self.commands[scope]
+
+    async def post_command(self, call: Call) -> tuple[int, dict[str, Any]]:
+        """One command more; one of its type and name takes the place of the earlier one."""
+        scope = self._scope(call)
+        (given,) = forms.commands([call.json])
+        new = self._registered(given, scope)
+        known = self.commands.get(scope, [])
+        others = [one for one in known if (one["type"], one["name"]) != (new["type"], new["name"])]
+        self.commands[scope] = [*others, new]
+        return (201 if len(others) == len(known) else 200), new
+
+    def _registered(self, command: dict[str, Any], scope: int | None) -> dict[str, Any]:
         about: dict[str, Any] = {"application_id": str(self.world.application_id)}
         if scope is not None:
             about["guild_id"] = str(scope)
-        self.commands[scope] = [
-            {"type": 1, "description": "", **one, **about, "id": str(self.world.snowflake()), "version": "1"}
-            for one in given
-        ]
-        return self.commands[scope]
+        return {"type": 1, "description": "", **command, **about, "id": str(self.world.snowflake()), "version": "1"}
 
     def command(self, name: str, channel: Channel) -> dict[str, Any]:
         """The command of this name for a user in `channel`: the guild's own first. LookupError if there is none."""

@@ -76,7 +76,7 @@ def buttons_in(components: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def has_answers(components: Iterable[dict[str, Any]]) -> bool:
     """Whether a button answers something: any but those below every answer."""
-    return any(one.get("label") not in {"Stop", "Stopping…"} for one in buttons_in(components))
+    return any(one.get("label") not in {"Stop", "Stopping…", "Send now"} for one in buttons_in(components))
 
 
 def now() -> datetime:
@@ -328,7 +328,7 @@ class Message:
 
     @property
     def asks(self) -> bool:
-        """Whether somebody can answer it by a button: by any but those below every answer."""
+        """Whether somebody can answer it by a button: by any but those below every answer and every note."""
         return has_answers(self.components)
 
     def component(self, custom_id: str) -> dict[str, Any] | None:

@@ -68,12 +68,12 @@ def admit(store: Store, kind: Kind, namespace: str, one: Object) -> None:
             why = f'error looking up service account {namespace}/{account}: serviceaccount "{account}" not found'
             raise errors.forbidden(kind, name, why)
         level = (place["metadata"].get("labels") or {}).get("pod-security.kubernetes.io/enforce")
-        if level == "restricted" and (found := _violations(one["spec"])):
+        if level == "restricted" and (found := violations(one["spec"])):
             raise errors.forbidden(kind, name, f'violates PodSecurity "restricted:latest": {", ".join(found)}')
     _within_quotas(store, kind, namespace, one, name)
 
 
-def _violations(spec: dict[str, Any]) -> list[str]:
+def violations(spec: dict[str, Any]) -> list[str]:
     """What the restricted pod security standard does not allow, in the words of its admission plugin."""
     pod = spec.get("securityContext") or {}
     found: list[str] = []

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from tests.fakes.kubernetes.clock import Clock, stamp
 from tests.fakes.kubernetes.processes import CannotStart, Program, Setup, pids_in, resident, run_beside
+from tests.fakes.kubernetes.quantities import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
+
+MEMORY_SECONDS = 0.1
+"""How often the memory of a container with a limit is looked at, in real seconds."""
 
 
 @dataclass(eq=False)
@@ -108,6 +112,15 @@ class Container:
         """Ends all its processes by force; `because` is the reason in the status, such as OOMKilled."""
         self.killed_because = because or self.killed_because
         self.signal(signal.SIGKILL)
+
+    async def watch_memory(self) -> None:
+        """Kills it, as the kernel does, where it takes more memory than its limit."""
+        limit = ((self.spec.get("resources") or {}).get("limits") or {}).get("memory")
+        while limit is not None:
+            if sum(map(resident, self.pids())) > quantity(limit):
+                self.kill("OOMKilled")
+                return
+            await asyncio.sleep(MEMORY_SECONDS)
 
     def kill_largest(self) -> int | None:
         """Kills the process that holds the most memory, as the kernel does; the pid that it had on this machine."""

@@ -155,7 +155,9 @@ class PodRun:
             return 128
         self.event("Started", f"Started container {container.name}")
         self.report()
+        watch = asyncio.create_task(container.watch_memory())
         code = await container.wait()
+        watch.cancel()
         if not self.ending:
             await self.clock.sleep(self.kubelet.timings.report)
             self.report()

@@ -49,7 +49,8 @@ class Stream:
         self.run = run
         self.container = container
         self.kind = kind
-        self.ws = web.WebSocketResponse(protocols=streams.protocols, max_msg_size=0, compress=False)
+        self.ws = web.WebSocketResponse(protocols=streams.protocols, max_msg_size=0, compress=False, autoping=False)
+        self.deaf = False
         self.go_on = asyncio.Event()
         self.go_on.set()
         self.sent = self.received = 0
@@ -84,6 +85,8 @@ class Stream:
     async def read(self, program: Program) -> None:
         """Hands what the client sends to the program, until the client has gone."""
         async for message in self.ws:
+            if message.type is WSMsgType.PING and not self.deaf:
+                await self.ws.pong(message.data)
             await self.go_on.wait()
             if message.type is not WSMsgType.BINARY or not message.data:
                 continue
@@ -125,10 +128,14 @@ class Streams:
         for one in self._of(pod, kind):
             one.cut()
 
-    def stall(self, pod: str = "", kind: str = "") -> None:
-        """From now on these streams carry nothing in either direction, and stay open."""
+    def stall(self, pod: str = "", kind: str = "", *, deaf: bool = False) -> None:
+        """From now on these streams carry nothing in either direction, and stay open.
+
+        A ping is answered, unless they are `deaf`.
+        """
         for one in self._of(pod, kind):
             one.go_on.clear()
+            one.deaf = deaf
 
     def _of(self, pod: str, kind: str) -> list[Stream]:
         return [one for one in self.open if pod in {"", one.pod} and kind in {"", one.kind}]

@@ -106,6 +106,31 @@ async def test_the_agent_itself_is_asked_to_end_and_has_time_for_it(sandboxes):
     assert await process.wait() == 5
 
 
+async def test_an_agent_that_begins_a_session_of_its_own_is_asked_to_end_too(sandboxes):
+    process, sink = await sandboxes.start(f"import os\nos.setsid()\n{TERM}")
+    assert await sink.line() == "ready"
+    process.terminate()
+    assert await sink.line() == "asked to end"
+    assert await process.wait() == 5
+
+
+@pytest.mark.parametrize("own_session", [False, True])
+async def test_the_main_process_is_the_agent_and_not_its_sandbox(sandboxes, own_session, tmp_path):
+    """A helper in another session is not, and neither is what the agent starts and leaves there."""
+    begin = "os.setsid()" if own_session else ""
+    code = ESCAPES.replace("MARK", f"mark-{tmp_path.name}").replace(
+        "import os, signal, sys", f"import os, signal, sys\n{begin}"
+    )
+    process, sink = await sandboxes.start(code)
+    assert await sink.line() == "ready"
+    look = await process.look()
+    (main,) = [info for info in look if info.is_main]
+    assert look[0] == main
+    assert main.command.startswith(("python3 ", "/usr/bin/python3 "))
+    assert 'print("ready")' in main.command
+    assert main.ppid in [info.pid for info in look if info.ppid == process.pid]
+
+
 async def test_a_signal_that_ends_the_agent_is_named(sandboxes):
     process, sink = await sandboxes.start("print('ready'); input()")
     assert await sink.line() == "ready"

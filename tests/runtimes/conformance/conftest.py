@@ -1,42 +1,23 @@
-"""The places of this machine, as fixtures. An engine is started once, and only for tests that need it."""
+"""The places of this machine, as fixtures."""
 
 from __future__ import annotations
-
-import os
-from typing import NoReturn
 
 import pytest
 
 from tests.runtimes.conformance import places
 from tests.runtimes.conformance.scene import Scene, new_word
-from tests.support.container_engine import EngineMissing, docker_engine, podman_engine
-
-
-def leave_out(name: str, reason: str) -> NoReturn:
-    """Skip, or fail where ACPBOT_TEST_RUNTIMES says that this machine has such places."""
-    if name in os.environ.get("ACPBOT_TEST_RUNTIMES", "").split():
-        pytest.fail(f"no {name} here: {reason}")
-    pytest.skip(reason)
+from tests.support.kubernetes_cluster import ClusterMissing, kubernetes_cluster
+from tests.support.missing_places import bubblewrap_lacks, leave_out
 
 
 @pytest.fixture(scope="session")
-def podman():
-    """A Podman of the tests' own."""
+def kubernetes():
+    """A cluster of the tests' own, whose pods are processes of this machine."""
     try:
-        with podman_engine() as engine:
-            yield engine
-    except EngineMissing as missing:
-        leave_out("podman", str(missing))
-
-
-@pytest.fixture(scope="session")
-def docker(podman):
-    """Docker's client on that Podman."""
-    try:
-        with docker_engine(podman) as engine:
-            yield engine
-    except EngineMissing as missing:
-        leave_out("docker", str(missing))
+        with kubernetes_cluster() as cluster:
+            yield cluster
+    except ClusterMissing as missing:
+        leave_out("kubernetes", str(missing))
 
 
 @pytest.fixture(
@@ -47,7 +28,7 @@ def place(request):
     place = places.PLACES[request.param]
     if place.engine is not None:
         return place.with_engine(request.getfixturevalue(place.engine).environ)
-    missing = places.bubblewrap_lacks() if place is places.BUBBLEWRAP else None
+    missing = bubblewrap_lacks() if place is places.BUBBLEWRAP else None
     if missing is not None:
         leave_out(place.name, missing)
     return place

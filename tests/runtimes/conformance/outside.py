@@ -10,11 +10,16 @@ import os
 import select
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.support.kubernetes_cluster import pods_with
+
 if TYPE_CHECKING:
     from tests.runtimes.conformance.places import Place
+
+REMOVAL_SECONDS = 5.0
 
 
 def pids_with(word: str) -> set[int]:
@@ -35,6 +40,12 @@ def containers_with(place: Place, word: str) -> list[str]:
     """The ids of the containers that the place's engine has for a session, ended ones too; none without an engine."""
     if place.engine is None:
         return []
+    if place.kind == "kubernetes":
+        # A pod whose processes have ended is removed in the background.
+        deadline = time.monotonic() + REMOVAL_SECONDS
+        while (found := pods_with({**os.environ, **place.environ}, word)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return found
     program = shutil.which(place.engine)
     assert program is not None
     words = [program, "ps", "--all", "--quiet", "--filter", f"label=acpbot.session={word}"]

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import subprocess
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from acpbot.config.runtime_settings import BubblewrapSettings, ContainerSettings
+from acpbot.config.runtime_settings import BubblewrapSettings, ContainerSettings, KubernetesSettings
 from acpbot.config.settings import AgentSettings
 from acpbot.runtimes.local.runtime import local_runtime
 from acpbot.runtimes.registry import Runtimes
+from tests.support import kubernetes_cluster
 from tests.support.container_engine import IMAGE
 from tests.support.container_image import PYTHON as PYTHON_OF_IMAGE
 
@@ -31,9 +30,10 @@ class Place:
     """A kind of place. ``name`` is what the tests are called after, ``kind`` what the settings say.
 
     ``environ``: variables of the daemon that its engine needs. ``python``: Python's path in the place. ``engine``: the
-    program of its engine, ``None`` where it needs none. ``proofs``: who may prove a kill. ``ends_with_daemon``: an
-    agent whose daemon is killed ends without another daemon, whatever it ignores. ``tells_eof``: nothing between acpbot
-    and an agent keeps its stdout open where it has closed it. ``odd_folder``: a name that a workspace may have.
+    fixture of its engine, and the program, ``None`` where it needs none. ``proofs``: who may prove a kill.
+    ``ends_with_daemon``: an agent whose daemon is killed ends without another daemon, whatever it ignores.
+    ``tells_eof``: nothing between acpbot and an agent keeps its stdout open where it has closed it. ``odd_folder``: a
+    name that a workspace may have.
     """
 
     name: str
@@ -55,12 +55,17 @@ class Place:
         """Return the settings of an agent there."""
         return AgentSettings(name="suite", command=self.python, **{"runtime": self.kind, **self.tables, **more})
 
+    def prepare(self, thread_id: str, workspace: Path, home: Path) -> None:
+        """Have a thread's folders be these, where they are not on this machine anyway."""
+        if self.kind == "kubernetes":
+            kubernetes_cluster.share({**os.environ, **self.environ}, thread_id, workspace, home)
+
     @contextlib.asynccontextmanager
     async def runtime(self, daemon_id: str) -> AsyncIterator[Runtime]:
         """The runtime of a daemon with this id."""
         environ = {**os.environ, **self.environ}
         local, _ = local_runtime("auto", environ=environ)
-        runtimes = Runtimes(local, daemon_id=daemon_id)
+        runtimes = Runtimes(local, daemon_id=daemon_id, agents=lambda: [self.settings()])
         try:
             yield runtimes.of(self.kind)
         finally:
@@ -89,15 +94,16 @@ DOCKER: Final = replace(
     tables={"container": ContainerSettings(engine="docker", image=IMAGE)},
     odd_folder="with 'odd' = name; é",  # Podman's service of Docker's API reads a mount as a line of CSV without quotes
 )
-# A place for pods comes here: an engine of its own in tests/support, and its settings.
-PLACES: Final = {place.name: place for place in (LOCAL, BUBBLEWRAP, PODMAN, DOCKER)}
-
-
-def bubblewrap_lacks() -> str | None:
-    """Return why bubblewrap can't make a sandbox on this machine, ``None`` where it can."""
-    program = shutil.which("bwrap")
-    if program is None:
-        return "bubblewrap is not installed"
-    words = [program, "--ro-bind", "/", "/", "--unshare-pid", "--proc", "/proc", "--dev", "/dev", "true"]
-    found = subprocess.run(words, capture_output=True, text=True, check=False)
-    return None if found.returncode == 0 else f"bubblewrap can't make a sandbox here: {found.stderr.strip()}"
+KUBERNETES: Final = Place(
+    name="kubernetes",
+    kind="kubernetes",
+    engine="kubernetes",
+    python=kubernetes_cluster.python_of_pods(),
+    tables={
+        "kubernetes": KubernetesSettings(
+            image=kubernetes_cluster.IMAGE, namespace=kubernetes_cluster.NAMESPACE, home_size="1Gi"
+        )
+    },
+    proofs=frozenset({"engine"}),
+)
+PLACES: Final = {place.name: place for place in (LOCAL, BUBBLEWRAP, PODMAN, DOCKER, KUBERNETES)}

@@ -76,12 +76,14 @@ class Scene:
         home.mkdir(parents=True, exist_ok=True)
         program = workspace / "agent.py"
         shutil.copyfile(agent_program.__file__, program)
+        thread_id = f"thread-of-{word}"
+        self.place.prepare(thread_id, workspace, home)
         fields = {
             "argv": (settings.command, "-S", "-E", str(program), word, *arguments),
             "cwd": workspace,
             "env": self.runtime.environment(settings, home),
             "session_id": word,
-            "thread_id": f"thread-of-{word}",
+            "thread_id": thread_id,
             "home": home if self.runtime.gives_home else None,
             **self.place.tables,
             **more,
@@ -103,12 +105,12 @@ class Scene:
         for agent in self.agents:
             await agent.process.aclose()
         for agent in self.agents:
-            self.assert_nothing_is_left(agent.word)
+            await self.assert_nothing_is_left(agent.word)
 
-    def assert_nothing_is_left(self, word: str) -> None:
+    async def assert_nothing_is_left(self, word: str) -> None:
         """Look from outside: neither a process nor a container is there."""
         assert outside.pids_with(word) == set()
-        assert outside.containers_with(self.place, word) == []
+        assert await asyncio.to_thread(outside.containers_with, self.place, word) == []
 
 
 def new_word() -> str:

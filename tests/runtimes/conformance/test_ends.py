@@ -131,10 +131,12 @@ async def test_a_look_shows_the_agent_first_and_all_that_it_has_started(scene):
     assert await agent.ask("family") == "family"
     look = await agent.process.look()
     assert look[0].is_main
+    assert agent.word in look[0].command.split(), "the agent itself, and nothing that holds it"
     words = [info.command.split() for info in look]  # those of its sandbox too
     shown = [one for one in words if agent.word in one and Path(one[0]).name.startswith("python")]
     assert len(shown) == FAMILY
     assert shown[0][-2].endswith("agent.py")
+    assert shown[0] == look[0].command.split()
     assert sum(info.rss_bytes for info in look) > 1_000_000
 
 

@@ -102,6 +102,31 @@ async def test_a_cut_connection_is_neither_success_nor_an_end(scene, engine):
     assert agent.pids() == set()
 
 
+async def test_the_engine_is_asked_how_an_agent_is_whose_connection_was_cut(scene, engine):
+    agent = await scene.start()
+    assert await agent.ask("ignore") == "ignore"
+    for pid in clients(engine.real.engine, agent):
+        os.kill(pid, signal.SIGKILL)
+    assert await agent.ended() == 255, "it is unknown; the client's own code says nothing of the agent"
+    assert agent.process.end_reason == "the connection to the container was cut"
+    assert agent.process.alive is None or not agent.pids()
+    report = await agent.process.kill_all()
+    assert (report.left, report.settled) == ((), True)
+    assert agent.process.alive is False
+    assert agent.pids() == set()
+
+
+async def test_a_client_that_is_cut_while_its_agent_is_killed_is_no_success(scene, engine):
+    agents = [await scene.start() for _ in range(3)]
+    for agent in agents:
+        assert await agent.ask("ignore") == "ignore"
+        for pid in clients(engine.real.engine, agent):
+            os.kill(pid, signal.SIGKILL)
+    reports = await asyncio.gather(*(agent.process.kill_all() for agent in agents))
+    assert all(report.settled for report in reports)
+    assert {await agent.ended() for agent in agents} <= {255, -signal.SIGKILL}
+
+
 async def test_a_start_fails_with_the_reason_while_the_engine_fails(scene, engine, failure):
     engine.become(failure)
     word = new_word()
@@ -175,7 +200,7 @@ async def test_an_image_that_is_not_there_is_named(scene):
             await scene.runtime.launch(scene.spec(word, container=settings), Sink(), scene.told.append)
         assert image in str(error.value)
         assert "\n" not in str(error.value)
-        scene.assert_nothing_is_left(word)
+        await scene.assert_nothing_is_left(word)
 
 
 def clients(engine, agent):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from acpbot.runtimes.container.end_reason import State, end_reason
+from acpbot.runtimes.container.end_reason import State, end_reason, read_state
 from acpbot.runtimes.container.engine_errors import of_engine, of_image
 from acpbot.runtimes.container.engine_view import read_stats, read_top
 from acpbot.runtimes.container.pull_progress import PullProgress
@@ -58,7 +58,7 @@ def test_podman_gives_a_percentage_only_where_it_gives_figures():
 
 
 def test_an_end_is_told_in_words():
-    killed = State(running=False, started=True, exit_code=137, oom_killed=True, pid=0, error="")
+    killed = State(running=False, started=True, ended=True, exit_code=137, oom_killed=True, pid=0, error="")
     assert exit_status(137) == -9
     assert exit_status(3) == 3
     assert end_reason(killed, -9, memory_max=1024**2, killed=False).startswith("OOMKilled: ")
@@ -86,3 +86,24 @@ def test_lines_of_the_client_are_not_the_agent_s():
     stderr.flush()
     assert b"".join(passed) == b"one\ntwo and\ntime flies\nti"
     assert "level=error" in stderr.tail()
+
+
+def test_what_an_engine_does_not_say_is_unknown_and_not_zero():
+    (agent,) = read_top("HPID PPID PGID STATE ELAPSED TIME COMMAND\n90 0 1 S 9s 0s init\n91 1 6 S ? - agent --acp\n")
+    assert (agent.rss_bytes, agent.cpu_seconds, agent.age_seconds) == (None, None, None)
+    assert read_stats('{"ID":"abc","MemUsage":"2MiB / 1GiB","PIDs":"3"}\n')["abc"].cpu_seconds is None
+    usage = read_stats('[{"id":"abc","mem_usage":"-- / --","pids":"--","cpu_time":"--"}]')["abc"]
+    assert (usage.processes, usage.rss_bytes, usage.cpu_seconds) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("told", "ended"),
+    [
+        ('{"Status":"exited","StartedAt":"2026-01-01T00:00:00Z","FinishedAt":"2026-01-01T00:00:01Z"}', True),
+        ('{"Status":"created","StartedAt":"0001-01-01T00:00:00Z","FinishedAt":"0001-01-01T00:00:00Z"}', True),
+        ('{"Status":"removing","StartedAt":"2026-01-01T00:00:00Z","FinishedAt":"0001-01-01T00:00:00Z"}', False),
+        ('{"Status":"running","Running":true,"StartedAt":"2026-01-01T00:00:00Z"}', False),
+    ],
+)
+def test_an_exit_code_counts_only_once_the_engine_has_recorded_the_end(told: str, ended: bool):
+    assert read_state(told).ended is ended

@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from tests.support.container_engine import IMAGE, EngineMissing, podman_engine
+from tests.support.container_engine import IMAGE
 
 pytestmark = pytest.mark.runtimes
 
 
-def test_a_command_runs_in_the_container_and_its_status_is_passed_on(tmp_path):
+def test_a_command_runs_in_the_container_and_its_status_is_passed_on(podman, tmp_path):
     config = tmp_path / "config.toml"
     config.write_text(
         f'[agent]\ncommand = "codex-acp"\nruntime = "container"\n[agent.container]\nengine = "podman"\n'
@@ -23,14 +23,8 @@ def test_a_command_runs_in_the_container_and_its_status_is_passed_on(tmp_path):
     config.chmod(0o600)
     script = f'echo "$HOME ${{SECRET-none}}"; cat; ls {config}; exit 7'
     argv = [sys.executable, "-m", "acpbot", "exec", "--config", str(config), "default", "--", "sh", "-c", script]
-    try:
-        with podman_engine() as engine:
-            environ = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SECRET": "s", **engine.environ}
-            done = subprocess.run(
-                argv, capture_output=True, text=True, timeout=60, check=False, env=environ, input="in\n"
-            )
-    except EngineMissing as missing:
-        pytest.skip(str(missing))
+    environ = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SECRET": "s", **podman.environ}
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, env=environ, input="in\n")
     assert done.stdout.splitlines() == [f"{tmp_path}/state/logins/default none", "in"], done.stderr
     assert "No such file or directory" in done.stderr
     assert done.returncode == 7

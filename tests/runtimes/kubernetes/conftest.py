@@ -7,6 +7,7 @@ import pytest
 from tests.fakes.kubernetes import sandbox
 from tests.fakes.kubernetes.clock import Clock
 from tests.fakes.kubernetes.server import KubernetesServer
+from tests.runtimes.kubernetes.daemons import Cluster
 from tests.runtimes.kubernetes.plain_pods import PlainPods
 
 
@@ -22,5 +23,13 @@ async def server(tmp_path, request):
 @pytest.fixture
 async def pods(server):
     made = PlainPods(server)
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+async def cluster(server):
+    """Daemons with agents in pods."""
+    made = Cluster(server)
     yield made
     await made.aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 class PlainPods:
     """Opens streams without a client library; reads the fate of a pod from the server's own store.
 
-    ``asked``: how often that was done; ``unreachable``: nobody can ask. ``removed``: the pods that may go.
+    ``asked``: that was done; ``unreachable``: nobody can ask. ``removed``: the pods that may go.
     """
 
     context: str | None = None
@@ -32,7 +33,7 @@ class PlainPods:
     def __init__(self, server: KubernetesServer) -> None:
         self.server = server
         self.unreachable = False
-        self.asked = 0
+        self.asked = asyncio.Event()
         self.removed: list[PodRef] = []
         self.processes: list[KubernetesProcess] = []
 
@@ -49,7 +50,7 @@ class PlainPods:
         )
 
     async def fate(self, pod: PodRef) -> Fate:
-        self.asked += 1
+        self.asked.set()
         if self.unreachable:
             raise OSError(None, "the cluster can't be reached")
         found = self.server.store.find(PODS, "default", pod.name)
@@ -59,7 +60,8 @@ class PlainPods:
         states = [one["state"] for one in status.get("containerStatuses", [])]
         ended = status.get("phase") in {"Failed", "Succeeded"} or any("terminated" in state for state in states)
         if ended and states and all("terminated" in state for state in states):
-            reason = status.get("reason") or states[0]["terminated"]["reason"]
+            deleted = "the pod is being deleted" if "deletionTimestamp" in found["metadata"] else None
+            reason = deleted or status.get("reason") or states[0]["terminated"]["reason"]
             return Fate(False, f"{reason}: {status['message']}" if status.get("message") else reason)
         if "deletionTimestamp" in found["metadata"] or status.get("reason"):
             return Fate(None, status.get("reason") or "the pod is being deleted")

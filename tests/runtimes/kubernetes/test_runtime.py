@@ -1,78 +1,22 @@
-"""Agents in pods of the loopback cluster, by its API alone: starts, waits, ends, leftovers and volumes."""
+"""Agents in pods of the loopback cluster, by its API alone: a start, its volume, its end, and what a check says."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import subprocess
+import sys
 
 import pytest
 
 from acpbot.config.runtime_settings import KubernetesSettings
-from acpbot.runtimes.kubernetes.claims import claim_name
-from acpbot.runtimes.kubernetes.runtime import KubernetesRuntime
-from acpbot.runtimes.runtime import LaunchSpec
-from tests.support.launched_agents import LIMIT, Sink
+from acpbot.config.settings import AgentSettings
+from acpbot.errors import AgentStartError
+from tests.fakes.kubernetes.admission import Rule
+from tests.fakes.kubernetes.resources import CLAIMS, PODS
+from tests.runtimes.kubernetes.daemons import CAT, CLAIM, POD, SETTINGS
+from tests.support.launched_agents import PYTHON_ENV
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from acpbot.runtimes.kubernetes.process import KubernetesProcess
-    from tests.fakes.kubernetes.server import KubernetesServer
-
-SETTINGS = KubernetesSettings(image="registry.example/agent:1", namespace="agents", home_size="1Gi")
-CAT = ("sh", "-c", "while read line; do echo got $line; done")
-
-
-class Cluster:
-    """Runtimes of daemons in one cluster, and short words for what the tests do with them."""
-
-    def __init__(self, server: KubernetesServer) -> None:
-        self.server = server
-        self.told: list[str] = []
-        self._stack = contextlib.AsyncExitStack()
-        server.add_namespace("agents", {"pod-security.kubernetes.io/enforce": "restricted"})
-
-    def daemon(self, daemon_id: str = "d" * 16, threads: Callable[[], Any] = lambda: None) -> KubernetesRuntime:
-        """The runtime of a daemon. Its waits are a hundredth of the usual ones, as the server's are."""
-        made = KubernetesRuntime(
-            daemon_id=daemon_id,
-            environ={"KUBECONFIG": str(self.server.kubeconfig())},
-            settings=lambda: [SETTINGS],
-            threads=threads,
-            pace=0.01,
-        )
-        self._stack.push_async_callback(made.aclose)
-        return made
-
-    async def launch(
-        self, runtime: KubernetesRuntime, *argv: str, settings: KubernetesSettings = SETTINGS, **more: Any
-    ) -> tuple[KubernetesProcess, Sink]:
-        sink = Sink()
-        spec = LaunchSpec(
-            argv=argv,
-            **{
-                "cwd": Path("/srv/work/1"),
-                "home": Path("/srv/homes/1"),
-                "env": {"HOME": "/srv/homes/1", "NAME": "it's"},
-                "session_id": "a1b2",
-                "thread_id": "1",
-                "kubernetes": settings,
-                **more,
-            },
-        )
-        return await asyncio.wait_for(runtime.launch(spec, sink, self.told.append), LIMIT), sink
-
-    async def aclose(self) -> None:
-        await self._stack.aclose()
-
-
-@pytest.fixture
-async def cluster(server) -> AsyncIterator[Cluster]:
-    made = Cluster(server)
-    yield made
-    await made.aclose()
+CHECKED = AgentSettings(name="boxed", command="agent", runtime="kubernetes", kubernetes=SETTINGS)
 
 
 async def test_an_agent_runs_in_a_restricted_pod_with_a_volume_of_its_thread(cluster, server):
@@ -80,11 +24,130 @@ async def test_an_agent_runs_in_a_restricted_pod_with_a_volume_of_its_thread(clu
     process, sink = await cluster.launch(cluster.daemon(), "sh", "-c", script)
     assert await sink.line() == "/srv/homes/1 it's /srv/work/1 1000"
     assert (process.place, process.place_ref) == (
-        "pod/acpbot-a1b2 on node-1",
-        {"context": None, "namespace": "agents", "name": "acpbot-a1b2", "uid": process.pod.uid},
+        f"pod/{POD} on node-1",
+        {"context": None, "namespace": "agents", "name": POD, "uid": process.pod.uid},
     )
     report = await process.kill_all()
     assert (report.settled, report.proof, process.end_reason) == (True, "engine", "SIGKILL")
-    await server.wait_for(lambda: not server.phase("agents", "acpbot-a1b2"), what="removal")
-    folder = server.folder("agents", claim_name("d" * 16, "1"))
-    assert (folder / "home" / "kept").read_text() == "x\n"
+    await server.wait_for(lambda: not server.phase("agents", POD), what="removal")
+    assert (server.folder("agents", CLAIM) / "home" / "kept").read_text() == "x\n"
+
+
+async def test_the_next_session_of_a_thread_has_the_same_volume_on_another_node(cluster, server):
+    runtime = cluster.daemon()
+    process, sink = await cluster.launch(runtime, "sh", "-c", "echo one >kept; echo done; cat")
+    assert await sink.line() == "done"
+    await process.kill_all()
+    server.add_node("node-2")
+    server.cordon("node-1")
+    process, sink = await cluster.launch(runtime, "sh", "-c", "cat kept; cat", session_id="c3d4")
+    assert await sink.line() == "one"
+    assert process.place == "pod/acpbot-c3d4 on node-2"
+    assert [one["metadata"]["name"] for one in server.store.list(CLAIMS, "agents")] == [CLAIM]
+
+
+async def test_a_cluster_without_volumes_of_one_pod_gets_one_of_one_node(cluster, server):
+    server.faults.fail(422, "create", "persistentvolumeclaims", message="spec.accessModes: Unsupported value")
+    process, _ = await cluster.launch(cluster.daemon(), *CAT)
+    await process.aclose()
+    assert server.store.get(CLAIMS, "agents", CLAIM)["spec"]["accessModes"] == ["ReadWriteOnce"]
+
+
+async def test_a_forgotten_thread_loses_its_volume_and_no_other_thread_does(cluster, server):
+    runtime = cluster.daemon()
+    for session, thread in (("s1", "1"), ("s2", "2")):
+        process, _ = await cluster.launch(runtime, *CAT, session_id=session, thread_id=thread)
+        await process.aclose()
+    others = cluster.daemon("e" * 16)
+    process, _ = await cluster.launch(others, *CAT, session_id="s3")
+    await process.aclose()
+    before = {one["metadata"]["name"] for one in server.store.list(CLAIMS, "agents")}
+    await runtime.forget("1")
+    await server.wait_for(lambda: server.store.find(CLAIMS, "agents", CLAIM) is None, what="removal of the claim")
+    assert {one["metadata"]["name"] for one in server.store.list(CLAIMS, "agents")} == before - {CLAIM}
+
+
+async def test_an_agent_has_so_many_pods_as_max_sessions_says(cluster):
+    runtime = cluster.daemon()
+    one = KubernetesSettings(image="a:1", namespace="agents", max_sessions=1)
+    process, _ = await cluster.launch(runtime, *CAT, settings=one, agent="boxed")
+    with pytest.raises(AgentStartError, match=r"it has 1 pods already; raise max_sessions") as refused:
+        await cluster.launch(runtime, *CAT, settings=one, agent="boxed", session_id="c3d4", thread_id="2")
+    assert refused.value.for_people == "All places of this agent are taken. Please try again later."
+    await process.kill_all()
+    process, _ = await cluster.launch(runtime, *CAT, settings=one, agent="boxed", session_id="c3d4", thread_id="2")
+    await process.aclose()
+
+
+async def test_usage_is_what_the_pod_itself_sees(cluster):
+    runtime = cluster.daemon()
+    process, _ = await cluster.launch(runtime, *CAT)
+    usage = (await runtime.sample([process]))["a1b2"]
+    assert usage.processes >= 1
+    assert usage.rss_bytes > 0
+    await process.aclose()
+    assert await runtime.sample([process]) == {}
+
+
+async def test_a_check_says_where_pods_are_and_makes_none(cluster, server):
+    clauses = await cluster.daemon().check(CHECKED)
+    assert clauses == [
+        f"in pods of the namespace agents of {server.url}",
+        "warning: memory_max is not set: one pod may take all memory of its node",
+    ]
+    assert server.store.list(PODS, "agents") == server.store.list(CLAIMS, "agents") == []
+
+
+async def test_a_check_tells_what_the_cluster_would_refuse(cluster, server):
+    server.set_quota("agents", pods="0")
+    assert "warning: the pod would have to wait now: the quota of its namespace is used up" in " ".join(
+        await cluster.daemon().check(CHECKED)
+    )
+    server.add_user("a-weak-token", "acpbot", [Rule(("create",), ("pods",))])
+    weak = cluster.daemon(token="a-weak-token")
+    with pytest.raises(
+        AgentStartError, match=r"^cannot run agents in pods: the cluster does not allow it: .*; see the"
+    ):
+        await weak.check(CHECKED)
+    await server.unreachable()
+    with pytest.raises(AgentStartError, match=r"^cannot run agents in pods: the cluster does not answer: "):
+        await cluster.daemon().check(CHECKED)
+
+
+async def test_a_kubeconfig_that_is_missing_or_no_yaml_is_named(tmp_path, cluster):
+    for file, wanted in ((tmp_path / "missing", "not found"), (tmp_path / "bad", "")):
+        if not wanted:
+            file.write_text("a: [")
+        runtime = cluster.daemon(kubeconfig=file)
+        with pytest.raises(
+            AgentStartError, match=rf"^cannot start the agent: the kubeconfig can't be used: .*{wanted}"
+        ):
+            await cluster.launch(runtime, *CAT)
+
+
+async def test_a_start_that_is_cancelled_leaves_no_pod_and_keeps_the_claim(cluster, server):
+    server.add_image(str(SETTINGS.image), pull_seconds=1000)
+    starting = asyncio.create_task(cluster.launch(cluster.daemon(), *CAT))
+    await server.wait_for(lambda: "Pulling" in server.event_reasons(POD), what="pull")
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    await server.wait_for(lambda: not server.phase("agents", POD), what="removal")
+    assert server.store.find(CLAIMS, "agents", CLAIM) is not None
+
+
+def test_without_the_extra_package_a_start_says_what_to_install():
+    script = """
+import sys
+from acpbot.errors import AgentStartError
+from acpbot.runtimes.registry import Runtimes
+sys.modules["lightkube"] = None
+try:
+    Runtimes(None, daemon_id="d").of("kubernetes")
+except AgentStartError as error:
+    print(error)
+assert "lightkube.core" not in sys.modules
+""".replace("Runtimes(None,", "Runtimes(type('Local', (), {'kind': 'local', 'environ': {}})(),")
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=PYTHON_ENV)
+    assert told.stdout == (
+        "cannot start the agent: the Python package lightkube is missing; install acpbot[kubernetes]\n"
+    )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from acpbot.chat.discord.interactions.gate import InteractionGate
     from acpbot.chat.discord.interactions.permission_prompts import PermissionPrompts
     from acpbot.chat.discord.interactions.question_prompts import QuestionPrompts
+    from acpbot.chat.discord.interactions.send_now_button import SendNowButtons
     from acpbot.chat.discord.interactions.stop_button import StopButtons
     from acpbot.chat.discord.interactions.tool_output import ToolOutputs
     from acpbot.chat.discord.outbound.outbox import Outbox
@@ -54,6 +55,7 @@ class Bot(discord.Client):
         questions: QuestionPrompts,
         outputs: ToolOutputs,
         stops: StopButtons,
+        send_now: SendNowButtons,
         continues: ContinueButtons,
         threads: Threads,
         presence: Presence,
@@ -78,6 +80,7 @@ class Bot(discord.Client):
         self._questions = questions
         self._outputs = outputs
         self._stops = stops
+        self._send_now = send_now
         self._continues = continues
         self._threads = threads
         self._presence = presence
@@ -228,7 +231,7 @@ class Bot(discord.Client):
         if interaction.type in {kind.component, kind.modal_submit} and (part := question_parts.decode(custom_id)):
             await self._questions.on_interaction(interaction, part)
         elif interaction.type is kind.component:
-            for buttons in (self._outputs, self._stops, self._continues):
+            for buttons in (self._outputs, self._stops, self._send_now, self._continues):
                 if await buttons.on_click(interaction):
                     return
             menu = menus.decode(custom_id)

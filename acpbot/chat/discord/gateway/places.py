@@ -27,20 +27,22 @@ def missing_permissions(channel: Any) -> tuple[str, ...]:
     return permissions.missing(channel.type.value, _held(channel, me))
 
 
-def servers_of(client: discord.Client, named: Collection[str]) -> list[Server] | None:
+def servers_of(client: discord.Client, named: Collection[str]) -> tuple[list[Server], int]:
     """The servers that the bot is in, with all their channels, and of their active threads those that are ``named``.
 
-    ``None`` until Discord has described each of them.
+    Those that Discord has not described yet, or that have an outage, are only counted.
     """
     found: list[Server] = []
+    unknown = 0
     for guild in client.guilds:
         me = guild.me
         if guild.unavailable or me is None:
-            return None
+            unknown += 1
+            continue
         known = [*guild.channels, *(thread for thread in guild.threads if str(thread.id) in named)]
         places = [Place(str(one.id), one.name, one.type.value, _held(one, me)) for one in known]
         found.append(Server(guild.name, places))
-    return found
+    return found, unknown
 
 
 def _held(channel: discord.abc.GuildChannel | discord.Thread, me: discord.Member) -> int:
@@ -80,10 +82,10 @@ class PlacesCheck:
             return None
         if self._seen is not None and self._seen[0] is settings and self._clock() - self._seen[1] < LOOK_SECONDS:
             return self._problem
-        servers = servers_of(client, {*settings.allowed_channels, *settings.channels})
-        if servers is None:
+        servers, unknown = servers_of(client, {*settings.allowed_channels, *settings.channels})
+        if unknown and not servers:
             return None
-        lines = permissions.report(settings, servers, str(client.application_id))
+        lines = permissions.report(settings, servers, str(client.application_id), more=unknown)
         problems = [line for ok, line in lines if not ok]
         more = f"; and {len(problems) - _PROBLEMS_MOST} more" if problems[_PROBLEMS_MOST:] else ""
         self._problem = "; ".join(problems[:_PROBLEMS_MOST]) + more or None

@@ -3,7 +3,8 @@
 A resumed session repeats what was missed; a new one does not. What people write in a channel meanwhile waits until its
 history is read, so that the order stays. No channel waits for another, but for a thread whose first message, in its
 channel, is not handled yet: that one comes first. The histories are read side by side, those first that people wrote in
-last, and before them those for which a new message waits.
+last, and before them those for which a new message waits. In a thread one message is handled after the other; those of
+a channel begin in their order, and each opens a thread of its own, so that none waits for the files of another.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ _DIRECT_MESSAGES: Final = 0
 
 _WAIT_SECONDS: Final = 30.0
 _DMS_MAX: Final = 50
+_AT_ONCE: Final = 16
+"""Messages of one channel that are handled at a time."""
+
 _READS_MAX: Final = 32
 """Requests for histories at once, at most: each holds a connection open for as long as Discord takes to answer.
 
@@ -191,7 +195,7 @@ class Backfill:
         for known in self._servers.values():
             known.set()
         for history in self._histories.values():
-            history.end()
+            history.give_up()
         self._on_crash(error)
 
     async def _read_guild(self, guild: discord.Guild) -> None:
@@ -260,46 +264,87 @@ class Backfill:
 
         It takes as long as Discord needs to answer. A later gateway session reads anew, but handles no message twice.
         """
-        failures = 0
+        in_order = isinstance(channel, discord.Thread | discord.DMChannel)
+        places = asyncio.Semaphore(1 if in_order else _AT_ONCE)
         try:
-            while session == self._session and self._me is not None:
-                try:
-                    async with self._reads.hold(channel.id):
-                        page = await self._outbox.rest.page_after(str(channel.id), str(after), urgent=False)
-                    for data in page.messages:
-                        await self._after_its_first(channel)
-                        await self._handle(channel, data, session)
-                        if session != self._session:
-                            return False
-                        after = int(data["id"])
-                        history.reach(after)
-                except RequestRefused as error:
-                    log.info("backfill_refused", channel=str(channel), error=str(error))
-                    return True
-                except Unreachable as error:
-                    failures += 1
-                    log.failed_try("backfill_failed", failures, channel=str(channel), error=str(error))
-                    await self._outbox.retries.pause(failures)
-                else:
-                    failures = 0
-                    if page.is_last:
-                        return True
-            return False
+            async with asyncio.TaskGroup() as group:
+                handle = partial(self._handle, group, places, history, session)
+                is_read = await self._read_pages(channel, after, session, handle)
+                if not in_order:
+                    history.end()
         finally:
             history.end()
+        return is_read and session == self._session
 
-    async def _handle(self, channel: Channel, data: dict[str, Any], session: int) -> None:
-        """Handle one message of a history. Raises RequestRefused, Unreachable: its author's roles are not known."""
+    async def _read_pages(
+        self, channel: Channel, after: int, session: int, handle: Callable[[discord.Message], Coroutine[Any, Any, None]]
+    ) -> bool:
+        failures = 0
+        while session == self._session and self._me is not None:
+            try:
+                async with self._reads.hold(channel.id):
+                    page = await self._outbox.rest.page_after(str(channel.id), str(after), urgent=False)
+                for data in page.messages:
+                    await self._after_its_first(channel)
+                    message = await self._message_of(channel, data)
+                    if session != self._session:
+                        return False
+                    if message is not None:
+                        await handle(message)
+                    after = int(data["id"])
+            except RequestRefused as error:
+                log.info("backfill_refused", channel=str(channel), error=str(error))
+                return True
+            except Unreachable as error:
+                failures += 1
+                log.failed_try("backfill_failed", failures, channel=str(channel), error=str(error))
+                await self._outbox.retries.pause(failures)
+            else:
+                failures = 0
+                if page.is_last:
+                    return True
+        return False
+
+    async def _message_of(self, channel: Channel, data: dict[str, Any]) -> discord.Message | None:
+        """A message of a history, with its author's roles; ``None`` for one that can't be read.
+
+        Raises RequestRefused, Unreachable: the roles are not known.
+        """
         try:
             message = compat.message_of(channel, data)
             await self._add_roles(message)
-            if session == self._session and self._me is not None:
-                await self._intake.handle(message, self._me, missed=True)
         except (RequestRefused, Unreachable):
             raise
         except Exception:
             # Broad, because an odd message must not hide those after it.
             log.exception("missed_message_lost", message=str(data["id"]), channel=str(channel.id))
+            return None
+        return message
+
+    async def _handle(
+        self,
+        group: asyncio.TaskGroup,
+        places: asyncio.Semaphore,
+        history: HistoryProgress,
+        session: int,
+        message: discord.Message,
+    ) -> None:
+        """Begin to handle one message of a history, once there is a place."""
+        await places.acquire()
+        history.begin(message.id)
+
+        async def handle() -> None:
+            try:
+                if session == self._session and self._me is not None:
+                    await self._intake.handle(message, self._me, missed=True)
+            except Exception:
+                # Broad, because an odd message must not hide those after it.
+                log.exception("missed_message_lost", message=str(message.id), channel=str(message.channel.id))
+            finally:
+                places.release()
+                history.finish(message.id)
+
+        group.create_task(handle())
 
     async def _add_roles(self, message: discord.Message) -> None:
         """Look up the roles of the author, where roles matter: a message of the history does not have them."""

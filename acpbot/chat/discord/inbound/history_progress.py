@@ -10,25 +10,40 @@ _END: Final = 1 << 64
 
 
 class HistoryProgress:
-    """The messages up to the id ``position`` are handled."""
+    """The messages up to the id ``position`` are handled, but for those that were begun and have not ended."""
 
     def __init__(self, position: int) -> None:
         self._position = position
+        self._begun: set[int] = set()
         self._waiting: dict[int, asyncio.Event] = {}
 
-    def reach(self, message_id: int) -> None:
-        """All messages up to this one are handled."""
+    def begin(self, message_id: int) -> None:
+        """This message, the next one of the history, is being handled."""
+        self._begun.add(message_id)
         self._position = max(self._position, message_id)
-        for awaited in [one for one in self._waiting if one <= self._position]:
-            self._waiting.pop(awaited).set()
+
+    def finish(self, message_id: int) -> None:
+        """This message is handled."""
+        self._begun.discard(message_id)
+        self._wake()
 
     def end(self) -> None:
         """Nothing more is read."""
-        self.reach(_END)
+        self._position = _END
+        self._wake()
+
+    def give_up(self) -> None:
+        """Nobody knows what is handled: let everybody go on."""
+        self._begun.clear()
+        self.end()
+
+    def _wake(self) -> None:
+        for awaited in [one for one in self._waiting if self.is_past(one)]:
+            self._waiting.pop(awaited).set()
 
     def is_past(self, message_id: int = _END) -> bool:
         """Whether this message is handled; without an id: whether the history is read to its end."""
-        return message_id <= self._position
+        return message_id <= self._position and message_id not in self._begun
 
     async def past(self, message_id: int = _END) -> None:
         """Return once :meth:`is_past` holds, also where the history does not have this message."""

@@ -254,8 +254,12 @@ class Intake:
         reactions: ReactionUpdater,
     ) -> int | None:
         """Give the message to the pool; its author reads why where the pool does not take it. Raises Draining."""
+        asked_by, asker_id = pending.asked_by, self._messages.asker_of(incoming.thread_id)
+        now = asked_by is not None and access.interrupts(
+            self._settings.discord, asked_by.author, asked_by.source, asker_id
+        )
         try:
-            before = self._platform.conversations.receive(incoming)
+            before = self._platform.conversations.receive(incoming, now=now and not pending.missed)
         except Draining:
             raise
         except (WireError, AgentError) as error:

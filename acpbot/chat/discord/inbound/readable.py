@@ -41,7 +41,7 @@ _PARTS_MAX: Final = 25
 _DEPTH_MAX: Final = 8
 _FILES_MAX: Final = 40
 _CUSTOM_EMOJI: Final = re.compile(r"<a?:(\w{1,32}):[0-9]{1,20}>")
-_FIRST_MENTION: Final = re.compile(r"\s*<@[!&]?([0-9]{1,20})>")
+_FIRST_MENTION: Final = re.compile(r"\s*(?:<@[!&]?([0-9]{1,20})>|@(?:everyone|here)\b)")
 _ROLE: Final = re.compile(r"<@&([0-9]{15,20})>")
 _CHANNEL: Final = re.compile(r"<#([0-9]{15,20})>")
 _USER: Final = re.compile(r"<@!?([0-9]{15,20})>")
@@ -170,7 +170,7 @@ def plain_title(text: str, message: discord.Message, own_id: str) -> str:
 
 
 def begins_with_another(text: str, own_id: str) -> bool:
-    """Whether the text begins with a mention of somebody else, or of a role, so that it is for them."""
+    """Whether the text begins with a mention of somebody else, of a role or of everybody, so that it is for them."""
     found = _FIRST_MENTION.match(text)
     return found is not None and found[1] != own_id
 

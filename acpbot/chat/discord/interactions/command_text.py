@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from acpbot.chat.discord import access
 from acpbot.chat.rendering.markdown import code
 from acpbot.chat.thread_commands import state_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from acpbot.chat.discord.access import MessageSource
+    from acpbot.config.settings import DiscordSettings
     from acpbot.sessions.views import Row
 
 NOT_ENDED: Final = "I stopped the agent, but something it started may still be running. An admin can check the log."
 NOT_HERE: Final = "You don't have access to this bot here. Ask an admin."
 NO_SESSION: Final = "Nothing is running here. Mention me in a channel to start."
+NO_CONVERSATION: Final = "There's no conversation here yet. Just write, and I'll start one."
+MENTION_TO_START: Final = "There's no conversation here yet. Mention me with a task, and I'll start one."
+CLOSED: Final = "Done. Send a message to open this thread again."
 LEFT_LINE: Final = "Done. I took your messages out of the line."
 THREAD_LEFT_LINE: Final = "Done. I took this thread's messages out of the line."
 AGENT_HELP: Final = "Switch with `/agent name:`. This thread then starts fresh."
@@ -34,6 +40,17 @@ def not_yours_text(*people: str | None) -> str:
     """Answer to a command that only these people (ids, perhaps unknown) and admins may give."""
     named = [f"<@{person}>" for person in dict.fromkeys(people) if person]
     return f"Only {' or '.join([*named, 'an admin'])} can do this here."
+
+
+def nothing_here_text(settings: DiscordSettings, source: MessageSource, command: str) -> str:
+    """The answer to a command where there is no conversation: what to do depends on the place."""
+    if not (source.is_thread or source.is_dm):
+        return NO_SESSION
+    writes = access.needs_no_mention(settings, source)
+    if command in {"model", "mode", "options"}:
+        what = "an option" if command == "options" else f"a {command}"
+        return f"{'Send a message' if writes else 'Mention me with a task'} first, then pick {what}."
+    return NO_CONVERSATION if writes else MENTION_TO_START
 
 
 def sessions_text(rows: Sequence[Row]) -> str:

@@ -27,9 +27,9 @@ from acpbot.chat.discord.interactions.command_text import (
     HELP,
     LEFT_LINE,
     NEXT_AGENT_HELP,
-    NO_SESSION,
     THREAD_LEFT_LINE,
     not_yours_text,
+    nothing_here_text,
     sessions_text,
 )
 from acpbot.chat.discord.interactions.export_command import ExportCommand
@@ -223,7 +223,9 @@ class SlashCommands:
 
         async def answer() -> str | Menu:
             if pressed.verb == "resume":
-                refusal = self._resuming.refusal(call) or (None if self._known(call.thread_id) else NO_SESSION)
+                refusal = self._resuming.refusal(call)
+                if refusal is None and not self._known(call.thread_id):
+                    return self._nothing_here(call)
                 return refusal or await self._resuming.pressed(call, pressed, next(iter(values), ""))
             refusal = self._not_yours(call)
             return refusal or await self._options.pressed(call.thread_id, pressed, values, call.user_id)
@@ -306,20 +308,29 @@ class SlashCommands:
         thread = self._pool.thread(thread_id)
         return thread is not None and thread.platform == PLATFORM
 
+    @staticmethod
+    def _is_ours(call: Call) -> bool:
+        """Whether it is a thread that the bot takes part in, also one whose conversation is forgotten."""
+        return call.source.is_thread and call.source.ours
+
     def _session(self, call: Call) -> Session | None:
         return self._pool.get(call.thread_id) if self._known(call.thread_id) else None
+
+    def _nothing_here(self, call: Call) -> str:
+        """The answer where the place has no conversation."""
+        return nothing_here_text(self._settings.discord, call.source, call.name)
 
     async def _status(self, call: Call) -> str:
         if not self._known(call.thread_id):
             counts = self._pool.counts()
-            return f"I'm online ({counts.sessions} of {counts.max} in use). {NO_SESSION}"
+            return f"I'm online ({counts.sessions} of {counts.max} in use). {self._nothing_here(call)}"
         session, thread = self._session(call), self._pool.thread(call.thread_id)
         options = None if session is None else session.options
         return status_text(self._pool.row(call.thread_id), options, code, None if thread is None else thread.chosen)
 
     async def _cancel(self, call: Call) -> str:
         if not self._known(call.thread_id):
-            return NO_SESSION
+            return self._nothing_here(call)
         if self._pool.withdraw_from_line(call.thread_id, by=call.user_id):
             return THREAD_LEFT_LINE
         outcome = await self._pool.cancel(call.thread_id, by=call.user_id)
@@ -328,18 +339,23 @@ class SlashCommands:
     async def _close(self, call: Call) -> str:
         thread = self._pool.thread(call.thread_id)
         if thread is None or not self._known(call.thread_id):
-            return NO_SESSION
+            return self._closing.archive(call) if self._is_ours(call) else self._nothing_here(call)
         return await self._closing.run(call, thread)
 
     async def _reset(self, call: Call) -> str:
         if not self._known(call.thread_id):
-            return NO_SESSION
+            if not self._is_ours(call):
+                return self._nothing_here(call)
+            self._channels.begin_anew(call.thread_id, call.interaction.id)  # its conversation has expired
+            return FRESH
         text = RESET.format(f"<@{call.user_id}>")
         self._channels.begin_anew(call.thread_id, call.interaction.id)
         await self.ends.start_over(call.thread_id, text)
         return FRESH
 
     async def _choose(self, call: Call) -> str | Menu:
+        if not self._known(call.thread_id):
+            return self._nothing_here(call)
         name = call.option if call.name == "options" else call.name
         value = call.value
         if value is None:
@@ -381,17 +397,17 @@ class SlashCommands:
     async def _resume(self, call: Call) -> str | Menu:
         if (refusal := self._resuming.refusal(call)) is not None:
             return refusal
-        return await self._resuming.show(call) if self._known(call.thread_id) else NO_SESSION
+        return await self._resuming.show(call) if self._known(call.thread_id) else self._nothing_here(call)
 
     async def _retry(self, call: Call) -> str:
-        return await self._retrying.run(call) if self._known(call.thread_id) else NO_SESSION
+        return await self._retrying.run(call) if self._known(call.thread_id) else self._nothing_here(call)
 
     async def _file(self, call: Call) -> str | Menu:
-        return await self._files.run(call) if self._known(call.thread_id) else NO_SESSION
+        return await self._files.run(call) if self._known(call.thread_id) else self._nothing_here(call)
 
     async def _export(self, call: Call) -> str | Menu:
-        is_ours = self._known(call.thread_id) or (call.source.is_thread and call.source.ours)
-        return await self._exporting.run(call) if is_ours else NO_SESSION
+        is_ours = self._known(call.thread_id) or self._is_ours(call)
+        return await self._exporting.run(call) if is_ours else self._nothing_here(call)
 
     async def _sessions(self, call: Call) -> str:
         rows = self._pool.rows(suspended=True)

@@ -7,11 +7,11 @@ clicker sees.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import discord
 
-from acpbot.acp import form_values
+from acpbot.acp import form_values, permissions
 from acpbot.acp.form_values import WrongAnswerError
 from acpbot.chat.discord import access
 from acpbot.chat.discord.access import author_of
@@ -62,16 +62,22 @@ class _Prompt:
         if self.post is not None and self.question.outcome is None:
             self.post.show(self.text(), self.rows())
 
-    def written(self, text: str) -> int | None:
+    def written(self, text: str) -> int | Literal["accept", "decline"] | None:
         """The number of the field that a written reply answers; ``None`` where the form takes none.
 
-        That is one of the buttons by its words, or the only text of a form without menus.
+        That is one of the buttons by its words, or the only text of a form without menus. Else a 'no' declines, and a
+        'yes' accepts what has nothing to fill in.
         """
         layout, fields = self.layout, self.question.form.fields
         if layout.shape == "buttons" and layout.single is not None and chosen(fields[layout.single], text) is not None:
             return layout.single
         texts = layout.texts(0) if layout.shape in {"buttons", "texts"} else []
-        return texts[0] if len(texts) == 1 else None
+        if len(texts) == 1:
+            return texts[0]
+        kinds = buttons.written(text)
+        if kinds is None or (kinds == permissions.ALLOW and (fields or self.question.form.unusable is not None)):
+            return None
+        return "accept" if kinds == permissions.ALLOW else "decline"
 
     def content(self) -> dict[str, Any]:
         return {self.question.form.fields[number].name: value for number, value in self.values.items()}
@@ -131,18 +137,26 @@ class QuestionPrompts:
             return buttons.STALE
         if not access.may_control(self._settings.discord, author, source, prompt.asker_id):
             return buttons.not_yours(prompt.asker_id, source.owner_id)
-        field = prompt.question.form.fields[number]
-        if field.secret:
-            return question_text.BY_WINDOW
         try:
+            if not isinstance(number, int):
+                prompt.question.answer(number, {} if number == "accept" else None, by=author.id)
+                self._log_written(prompt, author)
+                return None
+            field = prompt.question.form.fields[number]
+            if field.secret:
+                return question_text.BY_WINDOW
             choice = chosen(field, text)
             value = form_values.read(field, text) if choice is None else question_parts.picked(field, [str(choice)])
             prompt.question.answer("accept", {field.name: value}, by=author.id)
         except WrongAnswerError as error:
             return question_text.wrong(error.field.label, error.why)
+        self._log_written(prompt, author)
+        return None
+
+    @staticmethod
+    def _log_written(prompt: _Prompt, author: Author) -> None:
         fields = {"user": author.id, "request": prompt.question.request, "outcome": prompt.question.outcome}
         log.info("question_answered", **fields, written=True)
-        return None
 
     def _open_at(self, message_id: str) -> _Prompt | None:
         for one in self._prompts.values():
@@ -235,6 +249,8 @@ class QuestionPrompts:
 
 def chosen(field: Field, text: str) -> int | None:
     """The number of the choice with these words; ``None`` where the field has none, or several."""
+    if field.kind == "boolean" and (kinds := buttons.written(text)) is not None:
+        return 0 if kinds == permissions.ALLOW else 1
     words = text.strip().casefold()
     same = [number for number, choice in enumerate(field.choices) if choice.label.strip().casefold() == words]
     return same[0] if len(same) == 1 else None

@@ -48,6 +48,7 @@ NOT_FOUND: Final = 404
 TOO_LARGE: Final = 413
 TOO_MANY: Final = 429
 SERVER_ERROR: Final = 500
+UNKNOWN_CHANNEL: Final = 10003
 UNKNOWN_MESSAGE: Final = 10008
 ARCHIVED: Final = 50083
 HAS_THREAD: Final = 160004
@@ -74,10 +75,13 @@ CLOSED: Final = RuntimeError
 _EDIT: Final = re.compile(r"/channels/(\d+)/messages/\d+$")
 _FINAL: Final = frozenset({400, 403, 404, 405, 413})
 _CONTENT_CODES: Final = frozenset({20009, 40005, 50035, 200000, 200001, 240000})
-"""Explicit content, too large a request, invalid form body, AutoMod (2), a harmful link.
+"""They are about what is sent: explicit content, too large a request, invalid form body, AutoMod (2), a harmful link.
 
 Source: https://discord.com/developers/docs/topics/opcodes-and-status-codes#json-json-error-codes.
 """
+_PLACE_CODES: Final = LOCKED | {ARCHIVED, HAS_THREAD, TOO_MANY_THREADS, WRONG_CHANNEL, UNKNOWN_CHANNEL, UNKNOWN_MESSAGE}
+"""They are about where it is sent to, although some of them come with the status 400. Source: as above."""
+
 _PACES_MOST: Final = 4096
 _PAGES_MOST: Final = 10
 _MALFORMED: Final = "an answer that is none of Discord's"
@@ -97,7 +101,7 @@ class RequestRefused(Exception):
     @property
     def is_about_content(self) -> bool:
         """Whether what the request says is refused, and not who sends it or where to."""
-        if self.code in {ARCHIVED, HAS_THREAD}:
+        if self.code in _PLACE_CODES:
             return False
         return self.status in {BAD_REQUEST, TOO_LARGE} or self.code in _CONTENT_CODES
 

@@ -75,7 +75,7 @@ async def test_an_edit_while_the_history_is_read_is_not_lost(scene: Scene):
     await scene.server.wait_for(lambda: later.thread)
 
 
-@pytest.mark.parametrize("kind", ["person", "bot", "role"])
+@pytest.mark.parametrize("kind", ["person", "bot", "role", "everybody"])
 async def test_a_message_to_somebody_else_in_our_thread_is_no_prompt(scene: Scene, kind):
     thread = await scene.opens("say one")
     await scene.idle(thread, 1)
@@ -83,6 +83,7 @@ async def test_a_message_to_somebody_else_in_our_thread_is_no_prompt(scene: Scen
         "person": scene.bob.mention,
         "bot": scene.server.make_webhook("other bot").mention,
         "role": scene.server.make_role(scene.guild, "reviewers").mention,
+        "everybody": "@everyone",
     }[kind]
     aside = scene.ada.says(thread, f"{other} say two")
     asked = scene.ada.says(thread, f"{other} and {scene.server.bot.mention}: say three")

@@ -264,6 +264,23 @@ async def test_the_message_that_a_thread_was_opened_from_is_answered_before_what
     assert [one for one in said(scene, thread) if "Queued" not in one] == expected
 
 
+async def test_a_missed_message_waits_for_the_files_of_no_other_in_its_channel(scene: Scene):
+    held = scene.server.faults.hold("GET", rest.CDN)
+    async with away(scene):
+        slow = scene.asks("say slow", attachments={"a.txt": "x"})
+        quick = scene.asks("say quick", who=scene.bob)
+    await asyncio.wait_for(held.arrived.wait(), 10)
+    new = scene.asks("say new")
+    for mention, word in ((quick, "quick"), (new, "new")):
+        await scene.says(await thread_of(scene, mention), word, seconds=10)
+    followed = scene.ada.says(await thread_of(scene, slow), "say after it")
+    held.release()
+    thread = await thread_of(scene, slow)
+    await scene.idle(thread, 2)
+    assert said(scene, thread) == ["slow", "after it"]
+    assert followed.shown_reactions == ["🆗"]
+
+
 async def test_a_thread_whose_first_message_is_deleted_is_answered(scene: Scene):
     async with away(scene):
         mention = scene.asks("say one")

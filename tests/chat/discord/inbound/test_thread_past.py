@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+from acpbot.sessions.views import Target
 from tests.fakes.discord import rest, state
 from tests.support.kept_prompts import prompted
 
@@ -12,7 +15,7 @@ NO_RESUME = {"promptCapabilities": {"embeddedContext": True}, "loadSession": Fal
 
 @pytest.fixture
 async def prompts(tmp_path):
-    async with prompted(tmp_path) as made:
+    async with prompted(tmp_path, limits={"wall": time.time}) as made:
         yield made
 
 
@@ -127,6 +130,43 @@ async def test_what_was_written_before_a_reset_is_not_sent(prompts):
     answered = scene.ada.slash("reset", channel=thread)
     await scene.server.wait_for(lambda: "Done" in answered.answer_text, what="the answer")
     prompt = await prompts.of(scene.asks_in(thread, "hello"))
+    assert "violet" not in str(prompt.data)
+
+
+async def test_what_was_written_before_a_reset_is_not_sent_after_a_restart_either(prompts):
+    scene = prompts.scene
+    thread = await scene.opens("hello\nthe secret is violet")
+    await scene.idle(thread, 1)
+    await scene.server.wait_for_answer(scene.ada.slash("reset", channel=thread))
+    await scene.restart()
+    prompt = await prompts.of(scene.asks_in(thread, "hello"))
+    assert "violet" not in str(prompt.data)
+
+
+@pytest.mark.parametrize("suspended", [False, True])
+async def test_what_was_written_before_an_operator_had_it_forgotten_is_not_sent(prompts, suspended):
+    scene = prompts.scene
+    thread = await scene.opens("hello\nthe secret is violet")
+    await scene.idle(thread, 1)
+    name, session = str(thread.id), scene.pool.get(str(thread.id))
+    assert session is not None
+    if suspended:
+        await scene.pool.suspend(name, session.session_id)
+        scene.pool.ender.forget_suspended(name)
+    else:
+        await scene.pool.kill([Target(thread_id=name, session_id=session.session_id)], forget=True)
+    prompt = await prompts.of(scene.ada.says(thread, "hello"))
+    assert "violet" not in str(prompt.data)
+
+
+async def test_another_agent_gets_nothing_of_what_was_written_before_as_its_thread_reads(prompts):
+    scene = prompts.scene
+    scene.harness.offer_agents("demo", "other")
+    thread = await scene.opens("hello\nthe secret is violet")
+    await scene.idle(thread, 1)
+    await scene.server.wait_for_answer(scene.ada.slash("agent", {"name": "other"}, channel=thread))
+    await scene.says(thread, "Earlier context isn't carried over.")
+    prompt = await prompts.of(scene.ada.says(thread, "hello"))
     assert "violet" not in str(prompt.data)
 
 

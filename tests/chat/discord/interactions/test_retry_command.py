@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from acpbot.chat.discord import last_prompts
-from acpbot.chat.discord.interactions.command_text import NO_SESSION
+from acpbot.chat.discord.interactions.command_text import NO_CONVERSATION, NO_SESSION
 from acpbot.chat.discord.interactions.retry_command import BUSY, FILES_LOST, RESTARTING, UNKNOWN
 from acpbot.chat.discord.last_prompts import LastPrompts
 from acpbot.chat.platform import IncomingMessage
@@ -85,7 +85,7 @@ async def test_a_reset_erases_the_last_prompt(tmp_path):
         assert await scene.pool.store.prompt(str(thread.id)) is not None
         await answer_to(scene, "reset", thread)
         assert await scene.pool.store.prompt(str(thread.id)) is None
-        assert await answer_to(scene, "retry", thread) == NO_SESSION
+        assert await answer_to(scene, "retry", thread) == NO_CONVERSATION
 
 
 async def test_without_what_was_kept_the_person_is_told(tmp_path):

@@ -10,12 +10,15 @@ from acpbot.acp.permissions import ALLOW, REJECT
 from acpbot.acp.schema import PermissionOption
 from acpbot.chat.discord.interactions.buttons import BY_BUTTON, meant, written
 from acpbot.chat.discord.interactions.question_text import BY_WINDOW
-from tests.chat.discord.interactions.test_questions import CLAUDE, asks, form, replied
+from tests.chat.discord.interactions.test_questions import CLAUDE, TEXTS, asks, form, replied
 from tests.fakes.discord import rest
 from tests.support.discord_scene import Scene, staged
 
 if TYPE_CHECKING:
     from tests.fakes.discord.state import Channel, Message
+
+
+PAGE = {"mode": "url", "message": "Sign in", "url": "https://example.com/", "elicitationId": "e-1"}
 
 
 async def asked(scene: Scene, text: str = "tool echo hi") -> tuple[Channel, Message]:
@@ -132,6 +135,31 @@ async def test_the_words_of_a_button_are_its_press(tmp_path):
     async with asks(tmp_path, form(CLAUDE)) as (scene, thread, message):
         scene.ada.says(thread, "green", reply_to=message)
         assert await replied(scene, thread) == {"action": "accept", "content": {"question_0": "green"}}
+
+
+@pytest.mark.parametrize(
+    ("params", "text", "answer"),
+    [
+        (form({"sure": {"type": "boolean", "title": "Sure?"}}), "Yes", {"action": "accept", "content": {"sure": True}}),
+        (form({"sure": {"type": "boolean", "title": "Sure?"}}), "no", {"action": "accept", "content": {"sure": False}}),
+        (form({}, message="Shall I?"), "Yes!", {"action": "accept", "content": {}}),
+        (form({}, message="Shall I?"), "no", {"action": "decline"}),
+        (form(TEXTS), "no", {"action": "decline"}),
+        (PAGE, "no", {"action": "decline"}),
+    ],
+)
+async def test_a_written_yes_or_no_answers_a_question(tmp_path, params, text, answer):
+    async with asks(tmp_path, params) as (scene, thread, message):
+        scene.ada.says(thread, text, reply_to=message)
+        assert await replied(scene, thread) == answer
+        assert not message.buttons
+
+
+async def test_a_yes_to_a_form_with_fields_is_a_message(tmp_path):
+    async with asks(tmp_path, form(TEXTS)) as (scene, thread, message):
+        scene.ada.says(thread, "yes", reply_to=message)
+        await scene.server.wait_for(lambda: scene.harness.row(str(thread.id)).queued == 1)
+        assert message.buttons
 
 
 async def test_a_wrong_value_is_explained_and_the_question_stays_open(tmp_path):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
+from acpbot.chat.discord.access import PLATFORM
+from acpbot.chat.discord.discord_time import snowflake
+from acpbot.chat.platform import IncomingMessage
+from acpbot.storage.records import TurnRecord
 from tests.support.discord_scene import Scene, staged
 
 if TYPE_CHECKING:
@@ -42,6 +48,24 @@ async def test_the_asker_is_named_where_the_message_is_not_in_the_thread(scene: 
     await scene.idle(thread, 1)
     last = scene.bodies(thread)[-1]
     assert (last.mentions, last.reference) == ([scene.ada], None)
+
+
+@pytest.mark.parametrize(("minutes", "notifies"), [(5, True), (0, False)])
+async def test_an_answer_that_a_crash_has_cut_notifies_who_has_waited_for_long(tmp_path, minutes, notifies):
+    threads: list[Channel] = []
+
+    def cut_short(scene: Scene) -> dict[str, Any]:
+        thread = scene.server.make_thread(scene.channel, scene.server.bot, "the long one")
+        threads.append(thread)
+        key = str(snowflake(time.time() - 60 * minutes))
+        message = IncomingMessage(thread_id=str(thread.id), text="go", owner=str(scene.ada.id), key=key)
+        cut = TurnRecord("1", str(thread.id), PLATFORM, "running", msgspec.json.encode(message))
+        scene.pool.store.restored.turns.append(cut)
+        return {}
+
+    async with staged(tmp_path, setup=cut_short) as scene:
+        told = await scene.server.wait_for_message(threads[0], lambda one: "mid-answer" in one.content)
+        assert [who.name for who in told.mentions] == (["ada"] if notifies else [])
 
 
 @pytest.mark.parametrize(("after", "seconds"), [(0, 1000), (60, 30)])

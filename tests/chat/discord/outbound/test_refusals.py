@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.chat.discord.outbound.test_turns import digits
-from tests.fakes.discord import rest
+from tests.fakes.discord import errors, rest
 
 if TYPE_CHECKING:
+    from tests.fakes.discord.rest import Call
     from tests.support.discord_scene import Scene
 
 SEND = "SEND_MESSAGES_IN_THREADS"
@@ -61,6 +64,24 @@ async def test_a_locked_thread_is_reported_in_the_channel(scene: Scene):
     await scene.says(thread, "one")
     scene.ada.archives(thread, locked=True)
     await scene.idle(thread, 1)
+    report = await scene.server.wait_for_message(scene.channel)
+    assert f"I couldn't post my whole answer in {thread.mention} because it's locked." in report.content
+    await goes_on(scene)
+
+
+@pytest.mark.parametrize("growing", [False, True])
+async def test_a_thread_that_is_locked_in_other_words_is_reported_too(scene: Scene, growing):
+    thread = await scene.opens("say one; stall 0.2; say and two" if growing else "say one")
+    await scene.says(thread, "one")
+
+    def is_here(call: Call) -> bool:
+        return call.params["channel_id"] == str(thread.id)
+
+    for method, route in (("POST", rest.MESSAGES), ("PATCH", rest.MESSAGE)):
+        body = errors.thread_locked().body()
+        scene.server.faults.status(400, method, route, body=body, times=1 << 30, where=is_here)
+    if not growing:
+        scene.ada.says(thread, "say three")
     report = await scene.server.wait_for_message(scene.channel)
     assert f"I couldn't post my whole answer in {thread.mention} because it's locked." in report.content
     await goes_on(scene)

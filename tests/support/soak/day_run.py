@@ -49,10 +49,12 @@ async def record(folder: Path, *, seed: int = 1, real: bool = False, only: str |
         day = Day(server, folder)
         stack.callback(day.close)
         agents = await _real_agents(stack, folder) if real else {}
-        bound = {"builder": day.builder, "writer": day.writer, "helper": day.helper}
+        bound = {"builder": day.builder, "writer": day.writer, "helper": day.helper, "clerk": day.clerk}
+        place = folder / "project"
+        place.mkdir(parents=True)
 
         def config(*, people: Sequence[User] = day.people, **more: Any) -> str:
-            return configuration(server, people, day.ada, bound, real=agents, **more)
+            return configuration(server, people, day.ada, bound, project=(day.project, place), real=agents, **more)
 
         for method, route in (("POST", rest.MESSAGES), ("PATCH", rest.MESSAGE)):
             faults = server.faults

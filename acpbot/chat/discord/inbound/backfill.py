@@ -154,19 +154,19 @@ class Backfill:
         """Read what was missed in a server, in the background."""
         self._tasks.keep(partial(self._read_guild, guild), name=f"server {guild.id}")
 
-    async def may_go_on(self, message: discord.Message) -> None:
-        """Return once all older messages of the conversation are handled, or after 30 s for each of these waits."""
-        channel = message.channel
+    async def may_go_on(self, message: discord.Message, arrived: float) -> None:
+        """Return once all older messages of the conversation are handled, or 30 s after this one has ``arrived``."""
+        channel, until = message.channel, arrived + _WAIT_SECONDS
         known = None if message.guild is None else self._servers.get(message.guild.id)
         if known is not None and not known.is_set():
-            await self._wait(known.wait(), channel.id)
+            await self._wait(known.wait(), channel.id, until)
         history = self._histories.get(channel.id)
         if history is not None and not history.is_past():
             self._reads.hurry(channel.id)
-            await self._wait(history.past(), channel.id)
-        await self._after_its_first(channel)
+            await self._wait(history.past(), channel.id, until)
+        await self._after_its_first(channel, until)
 
-    async def _after_its_first(self, channel: discord.abc.MessageableChannel) -> None:
+    async def _after_its_first(self, channel: discord.abc.MessageableChannel, until: float) -> None:
         """Return once the message that a thread was opened from is handled: it has the thread's id.
 
         It may not be, where the earlier daemon ended between opening the thread and taking the message.
@@ -175,14 +175,14 @@ class Backfill:
             history = self._histories.get(channel.parent_id)
             if history is not None and not history.is_past(channel.id):
                 self._reads.hurry(channel.parent_id)
-                await self._wait(history.past(channel.id), channel.id)
+                await self._wait(history.past(channel.id), channel.id, until)
 
     @staticmethod
-    async def _wait(until: Coroutine[Any, Any, object], channel_id: int) -> None:
-        """Wait 30 s at most: late is better than never."""
+    async def _wait(handled: Coroutine[Any, Any, object], channel_id: int, until: float) -> None:
+        """Wait no longer than ``until``, by the loop's clock: late is better than never."""
         try:
-            async with asyncio.timeout(_WAIT_SECONDS):
-                await until
+            async with asyncio.timeout_at(until):
+                await handled
         except TimeoutError:
             log.warning("backfill_slow", channel=channel_id)
 
@@ -285,7 +285,7 @@ class Backfill:
                 async with self._reads.hold(channel.id):
                     page = await self._outbox.rest.page_after(str(channel.id), str(after), urgent=False)
                 for data in page.messages:
-                    await self._after_its_first(channel)
+                    await self._after_its_first(channel, asyncio.get_running_loop().time() + _WAIT_SECONDS)
                     message = await self._message_of(channel, data)
                     if session != self._session:
                         return False

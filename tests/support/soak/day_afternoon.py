@@ -146,9 +146,17 @@ async def weekend(day: Day, config: Callable[..., str]) -> None:
     look = await day.asks(day.dan, desk, "look and tell me what you know", "and tell me what you know")
     await day.sees(look, "note The office moves in May.")
     await _again(day, config, days=40)
+    await asyncio.to_thread(_wait_until_forgotten, day, str(thread.id))
     await day.gives(day.ada, thread, "status", "Just write")
     late = await day.asks(day.ada, thread, "recall", "You told me to remember nothing.")
     await day.sees(late, "starting fresh")
+
+
+def _wait_until_forgotten(day: Day, thread: str) -> None:
+    """Wait until the daemon has found that nobody has used the thread for too long."""
+    with day.daemon.wire() as wire:
+        while thread in {row["thread_id"] for row in wire.call("sessions.list", suspended=True)["sessions"]}:
+            pass
 
 
 async def _again(day: Day, config: Callable[..., str], *, days: float) -> None:

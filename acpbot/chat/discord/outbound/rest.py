@@ -84,7 +84,7 @@ _PLACE_CODES: Final = LOCKED | {ARCHIVED, HAS_THREAD, TOO_MANY_THREADS, WRONG_CH
 
 _PACES_MOST: Final = 4096
 _PAGES_MOST: Final = 10
-_MALFORMED: Final = "an answer that is none of Discord's"
+_MALFORMED: Final = "an answer that isn't Discord's"
 
 
 class RequestRefused(Exception):

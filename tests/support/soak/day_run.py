@@ -104,7 +104,8 @@ async def _real_agents(stack: AsyncExitStack, folder: Path) -> dict[str, RealAge
 
 async def _real_turn(day: Day, name: str) -> None:
     """A command that the agent explains, asks for and runs, then another one that is rejected."""
-    prompt = day.says(day.ada, day.general, f"agent: {name} explain touch made")
+    verb = "escalate" if name == "codex-newest" else "explain"  # its sandbox lets nothing be written
+    prompt = day.says(day.ada, day.general, f"agent: {name} {verb} touch made")
     asked = await day.sees_buttons(prompt)
     await day.presses(day.ada, asked, "allow")
     await day.answered(prompt, "The tool said")

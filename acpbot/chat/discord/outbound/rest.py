@@ -336,6 +336,10 @@ class Rest:
         """Rename a thread (``name``), archive it or reopen it (``archived``)."""
         _id_in(await self.call("PATCH", "/channels/{channel_id}", fields, channel_id=thread_id))
 
+    async def in_turn(self) -> None:
+        """Return when the library itself may send a request for which nobody waits."""
+        await self._throttle.admit(urgent=False, spare=True)
+
     async def call(
         self,
         method: str,

@@ -184,6 +184,15 @@ async def test_missed_direct_messages_are_answered(tmp_path):
         assert said(scene, direct) == ["one", "two"]
 
 
+async def test_a_missed_message_in_a_thread_that_is_archived_since_is_answered(scene: Scene):
+    thread = await scene.opens("say one")
+    await scene.idle(thread, 1)
+    async with away(scene):
+        scene.ada.says(thread, "say two")
+        scene.ada.archives(thread)
+    await scene.says(thread, "two", seconds=10)
+
+
 async def test_after_a_cancelled_drain_deferred_messages_are_answered(scene: Scene):
     thread = await scene.opens("say one")
     await scene.idle(thread, 1)

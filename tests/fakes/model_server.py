@@ -48,8 +48,8 @@ _SHELL_TOOLS: Final = (
 )
 _USAGE: Final = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
 
-_NOT_WRITTEN = ("<system-reminder>", "<context ")
-"""How the parts of a user's message begin that claude makes: its own notes, and what is attached to a prompt."""
+_NOT_WRITTEN = ("<system-reminder>", "<context ", "acpbot:///")
+"""How the parts of a user's message begin that claude makes: its own notes, and what comes with a prompt."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -237,7 +237,7 @@ class DaemonConnection:
         """The array of objects at ``key`` of a result. Raises ``CliError`` where there is none."""
         rows = objects(result.get(key))
         if not isinstance(result.get(key), list) or len(rows) != len(result[key]):
-            raise self._malformed(method, f"{key} is missing or no list of objects")
+            raise self._malformed(method, f"{key} is missing or isn't a list of objects")
         return rows
 
     # Messages that come at any time.

@@ -163,7 +163,7 @@ class OperatorPrompts:
             raise Conflict("cannot start a thread: Discord is not connected now; see `acpctl health`")
         found = client.get_channel(int(channel)) if channel.isdecimal() and channel.isascii() else None
         if found is None:
-            raise NotFound(f"cannot start a thread: the bot sees no channel {channel[:80]!r}")
+            raise NotFound(f"cannot start a thread: the bot can't see a channel {channel[:80]!r}")
         if isinstance(found, discord.Thread):
             raise InvalidParams(f"cannot start a thread in {channel}: it is a thread itself; `acpctl send {channel}`")
         source = self._channels.source_of(found, str(client.user.id))

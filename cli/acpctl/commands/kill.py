@@ -242,5 +242,5 @@ def _check_complete(targets: list[Row], results: list[Row]) -> None:
     for target in targets:
         if (target["thread_id"], target["session_id"]) not in answered:
             raise CliError(
-                "cannot tell how all of it ended: acpbot's answer leaves sessions out; see `acpctl sessions`"
+                "cannot tell how everything ended: acpbot's answer leaves sessions out; see `acpctl sessions`"
             )

@@ -106,7 +106,7 @@ async def test_a_thread_is_begun_only_where_people_can_use_the_bot(tmp_path):
         desk = Desk(scene)
         with pytest.raises(InvalidParams, match="nobody can use the bot there"):
             await desk.begin(str(scene.channel.id), "say hello")
-        with pytest.raises(NotFound, match="sees no channel"):
+        with pytest.raises(NotFound, match="can't see a channel"):
             await desk.begin("12345", "say hello")
         with pytest.raises(InvalidParams, match="cannot use agent 'gone'"):
             await desk.begin(str(scene.channel.id), "say hello", agent="gone")

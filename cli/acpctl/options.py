@@ -50,13 +50,17 @@ class GlobalOptions(NamedTuple):
     out: Output
     system_path: str = socket_paths.SYSTEM_PATH
 
-    def connect(self, *, streams: bool = False) -> client.DaemonConnection:
+    def connect(
+        self, *, streams: bool = False, early: tuple[str, client.Message] | None = None
+    ) -> client.DaemonConnection:
         """Connect to the daemon, and say which one where several run and none is named. Raises ``CliError``.
 
-        ``streams``: the command has nothing to do but to write what comes, so it ends once nobody reads that any more.
+        ``early``: a request that goes with the connection, as the client has it. ``streams``: the command has nothing
+        to do but to write what comes, so it ends once nobody reads that any more.
         """
         path = socket_paths.find_socket(self.socket, os.environ, self.system_path)
-        connection = client.DaemonConnection(path, self.timeout, reader=stdout_pipe() if streams else None)
+        reader = stdout_pipe() if streams else None
+        connection = client.DaemonConnection(path, self.timeout, reader=reader, early=early)
         named = self.socket is not None or os.environ.get("ACPBOT_SOCKET")
         if not named and (others := socket_paths.others(path, os.environ, self.system_path)):
             also = ", ".join(map(clean, others))

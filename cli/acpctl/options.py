@@ -13,7 +13,7 @@ from acpctl.render.output import Output
 from acpctl.standard_streams import stdout_pipe
 from acpctl.text import clean
 from acpctl.thread_completion import complete_thread
-from acpctl.times import moment
+from acpctl.times import moment, seconds_of
 
 ThreadArgument = Annotated[
     str,
@@ -66,6 +66,14 @@ class GlobalOptions(NamedTuple):
             also = ", ".join(map(clean, others))
             self.out.note(f"this is the acpbot at {clean(path)}; another one is at {also} (name one with --socket)")
         return connection
+
+
+def seconds(text: str | float) -> float:
+    """The seconds that the user gives, as ``90``, ``5s`` or ``10m``. Raises a usage error for anything else."""
+    found = seconds_of(text) if isinstance(text, str) else text
+    if found is None:
+        raise typer.BadParameter(f"{clean(text)!r} is no number of seconds; give 90, 5s or 10m")
+    return found
 
 
 def utc_time(text: str) -> str:

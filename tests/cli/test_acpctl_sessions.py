@@ -203,6 +203,7 @@ def test_agent_and_owner_are_selected_by_the_daemon(daemon, acpctl):
 def test_older_than_shows_threads_that_began_before(daemon, acpctl):
     daemon.rows = [row("1", created_at="2026-01-01T00:00:00.000Z"), row("2", created_at="9999-01-01T00:00:00.000Z")]
     assert acpctl("sessions", "--older-than", "10m", "-q").out == "1\n"
+    assert acpctl("sessions", "--older-than", "1h30m", "-q").out == "1\n"
     assert acpctl("sessions", "--older-than", "2026-01-01T00:00:01Z", "-q").out == "1\n"
     assert acpctl("sessions", "--older-than", "2025-12-31T23:59:59Z", "-q").out == ""
 

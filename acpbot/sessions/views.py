@@ -16,7 +16,7 @@ from acpbot.acp.usage import Cost  # noqa: TC001 - msgspec resolves the annotati
 from acpbot.runtimes.runtime import LimitNotHeld, Proof  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.sessions.options import NotSet  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.sessions.terminate import Step  # noqa: TC001 - msgspec resolves the annotation when it runs
-from acpbot.storage.records import LastEnd, ThreadRecord
+from acpbot.storage.records import LastEnd  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.times import rfc3339
 
 if TYPE_CHECKING:
@@ -250,17 +250,14 @@ def changed_keys(used: AgentSettings, now: AgentSettings | None) -> tuple[str, .
     return tuple(key for key in keys if getattr(used, key) != getattr(now, key))
 
 
-_OF_THREAD: Final = tuple(name for name in Row.__struct_fields__ if name in ThreadRecord.__struct_fields__)
-_values_of_thread: Final = attrgetter(*_OF_THREAD)
-
-
-def row_of(thread: ThreadRecord, cwd: str, **members: Any) -> Row:
-    """The row of a thread that works in ``cwd``; ``members`` are those of its session, where it has one.
-
-    What a thread record and a row have in common has the same names. A list of all sessions is made of hundreds of
-    rows; `msgspec.convert` would take three times as long.
-    """
-    return Row(cwd=cwd, **dict(zip(_OF_THREAD, _values_of_thread(thread), strict=True)), **members)
+def detail_of(row: Row, tree: list[ProcessRow], **more: Any) -> Detail:
+    """The row with its process tree, whose sums take the place of the last sample, and ``more``."""
+    members = msgspec.structs.asdict(row)
+    if tree:
+        members["processes"] = len(tree)
+        members["rss_bytes"] = sum(one.rss_bytes for one in tree)
+        members["cpu_seconds"] = round(sum(one.cpu_seconds for one in tree), 2)
+    return Detail(**members, process_tree=tree, **more)
 
 
 def permission_row(ask: PermissionRequest) -> PermissionRow:

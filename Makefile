@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 READY     := $(VENV)/.ready
 
-.PHONY: demo test test-service test-runtimes coverage test-agents campaigns day attacks soak fuzz lint types contracts check completions dashboard man pictures dist dist-check bench clean
+.PHONY: demo test test-service test-runtimes coverage test-agents campaigns day attacks soak load fuzz lint types contracts check completions dashboard man pictures dist dist-check bench clean
 .DEFAULT_GOAL := demo
 
 $(INSTALLED): pyproject.toml
@@ -76,6 +76,11 @@ soak: $(READY)  ## 1,000 ends of an agent, 10,000 turns: nothing is left or grow
 	@$(BIN)/python -m tests.soak.soak_cycles
 	@$(BIN)/python -m tests.soak.soak_turns
 	@$(BIN)/python -m tests.soak.soak_restarts $(ARGS)
+
+load: $(READY)  ## 500 sessions streaming through the local chat and Discord, 10,000 turns, a week of set-forward clocks: nothing is lost or grows
+	@$(BIN)/python -m tests.soak.load_week
+	@$(BIN)/python -m tests.soak.soak_turns
+	@$(BIN)/python -m tests.soak.load_streams $(ARGS)
 
 test-service: $(READY)  ## the daemon as a whole: started, restarted, packaged; some of it needs root
 	@$(BIN)/python -m pytest -n 3 --dist worksteal -m service tests/daemon tests/packaging $(ARGS)

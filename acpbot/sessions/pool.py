@@ -147,7 +147,7 @@ class Pool:
         See :meth:`outdated`. Nobody can choose an agent any more that is gone from the settings; threads that have it
         keep it until acpbot is started again.
         """
-        self._agents.keep_removed(settings.agents.keys(), self._threads.by_id.values())
+        self._agents.keep_removed(settings.agents.keys(), self._threads.of_agents())
         self._settings.replace(settings)
         self._inbox.recheck()
         self.kept.apply_settings()
@@ -255,7 +255,7 @@ class Pool:
 
     def removed_agents(self) -> dict[str, int]:
         """How many threads use each agent that is no longer in the configuration."""
-        return self._agents.removed(self._threads.by_id.values())
+        return self._agents.removed(self._threads.of_agents())
 
     # People's messages.
 

@@ -16,7 +16,7 @@ from acpbot.acp.usage import Cost  # noqa: TC001 - msgspec resolves the annotati
 from acpbot.runtimes.runtime import LimitNotHeld, Proof  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.sessions.options import NotSet  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.sessions.terminate import Step  # noqa: TC001 - msgspec resolves the annotation when it runs
-from acpbot.storage.records import LastEnd, ThreadRecord
+from acpbot.storage.records import LastEnd  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.times import rfc3339
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from acpbot.acp.elicitation import Field
     from acpbot.config.settings import AgentSettings
-    from acpbot.runtimes.runtime import ProcessInfo, Usage
+    from acpbot.runtimes.runtime import ProcessInfo
     from acpbot.sessions.questions import Question
     from acpbot.sessions.turn import PermissionRequest
 
@@ -254,19 +254,6 @@ def changed_keys(used: AgentSettings, now: AgentSettings | None) -> tuple[str, .
     return tuple(key for key in keys if getattr(used, key) != getattr(now, key))
 
 
-_OF_THREAD: Final = tuple(name for name in Row.__struct_fields__ if name in ThreadRecord.__struct_fields__)
-_values_of_thread: Final = attrgetter(*_OF_THREAD)
-
-
-def row_of(thread: ThreadRecord, cwd: str, **members: Any) -> Row:
-    """The row of a thread that works in ``cwd``; ``members`` are those of its session, where it has one.
-
-    What a thread record and a row have in common has the same names. A list of all sessions is made of hundreds of
-    rows; `msgspec.convert` would take three times as long.
-    """
-    return Row(cwd=cwd, **dict(zip(_OF_THREAD, _values_of_thread(thread), strict=True)), **members)
-
-
 def permission_row(ask: PermissionRequest) -> PermissionRow:
     """An open permission request, whole."""
     return PermissionRow(
@@ -356,14 +343,6 @@ def process_rows(found: Sequence[ProcessInfo]) -> list[ProcessRow]:
         )
         stack.extend(zip(children.get(info.pid, ()), repeat(depth + 1)))
     return rows
-
-
-def usage_members(usage: Usage | None) -> dict[str, Any]:
-    """What a session uses, as members of its row."""
-    if usage is None:
-        return {}
-    cpu_seconds = _rounded(usage.cpu_seconds, 2)
-    return {"processes": usage.processes, "rss_bytes": usage.rss_bytes, "cpu_seconds": cpu_seconds}
 
 
 def tree_members(tree: Sequence[ProcessRow]) -> dict[str, Any]:

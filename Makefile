@@ -83,7 +83,7 @@ load: $(READY)  ## 500 sessions streaming through the local chat and Discord, 10
 	@$(BIN)/python -m tests.soak.load_streams $(ARGS)
 
 test-service: $(READY)  ## the daemon as a whole: started, restarted, packaged; some of it needs root
-	@$(BIN)/python -m pytest -n 3 --dist worksteal -m service tests/daemon tests/packaging $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal -m service tests/daemon tests/packaging tests/demo $(ARGS)
 
 test-runtimes: $(READY)  ## the places where agents run, with the real bubblewrap, Podman and Docker, and pods of a loopback cluster
 	@$(BIN)/python -m pytest -n 3 --dist worksteal -m runtimes tests/runtimes tests/attacks tests/daemon $(ARGS)

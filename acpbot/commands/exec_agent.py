@@ -42,6 +42,12 @@ def exec_agent(path: Path | None, name: str, command: Sequence[str], environ: Ma
         exec_inside(settings, agent, list(command) or ["/bin/sh"], environ, socket)
     if agent.runtime == "container":
         _exec_in_container(settings.store.path.parent, agent, command, environ)
+    if agent.runtime == "kubernetes":
+        # A HOME there is that of one thread, in its pod: no login of another place gets into it.
+        problem = f"cannot run a command for agent {name!r}: each thread has a pod and a HOME of its own"
+        raise ExecError(
+            operator_line(f"{problem}; give the agent its API key by a Secret: secrets in its table kubernetes")
+        )
     env = environment(environ, agent)
     folder = agent.working_dir or Path(env.get("HOME", "/"))
     argv = list(command) or [environ.get("SHELL") or "/bin/sh"]

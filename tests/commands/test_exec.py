@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from acpbot.commands.exec_agent import exec_agent
+from acpbot.errors import ExecError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -62,3 +65,15 @@ def test_a_command_that_can_not_run_is_one_line(tmp_path: Path, words: tuple[str
     assert done.returncode == status
     assert error in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_where_each_thread_has_a_pod_no_command_runs_on_this_machine(tmp_path: Path):
+    config = tmp_path / "config.toml"
+    config.write_text('[agent]\ncommand = "a"\nruntime = "kubernetes"\n[agent.kubernetes]\nimage = "a:1"\n')
+    config.chmod(0o600)
+    with pytest.raises(ExecError) as refused:
+        exec_agent(config, "default", ["true"], {"HOME": str(tmp_path)})
+    assert str(refused.value) == (
+        "cannot run a command for agent 'default': each thread has a pod and a HOME of its own; "
+        "give the agent its API key by a Secret: secrets in its table kubernetes"
+    )

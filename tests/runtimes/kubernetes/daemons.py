@@ -43,11 +43,11 @@ class Cluster:
         daemon_id: str = "d" * 16,
         *,
         threads: Callable[[], Any] = lambda: None,
-        pace: float = 0.01,
+        pace: float = 1.0,
         token: str = TOKEN,
         kubeconfig: Path | None = None,
     ) -> KubernetesRuntime:
-        """The runtime of a daemon. Its waits are a hundredth of the usual ones, as the server's are."""
+        """The runtime of a daemon. ``pace`` shortens its limits: where one is to be reached."""
         made = KubernetesRuntime(
             daemon_id=daemon_id,
             environ={"KUBECONFIG": str(kubeconfig or self.server.kubeconfig(token=token))},

@@ -225,6 +225,11 @@ async def _say_place(runtime: Runtime, settings: AgentSettings, say: Callable[[s
     """Say what an operator must know of the place where the agent runs. Raises AgentStartError where it can't run."""
     for line in [*await runtime.check(settings), *([_OWN_HOME] if runtime.gives_home else [])]:
         say(f"runtime of agent {settings.name}: {runtime.kind}: {line}")
+    if settings.warm and not runtime.gives_home:
+        folder = "[pool] workspace" if settings.working_dir is None else str(settings.working_dir)
+        many = f"{settings.warm} process{'es' * (settings.warm != 1)}"
+        how = "it must take each thread's folder from session/new alone"
+        say(operator_line(f"warm of agent {settings.name}: {many} will wait in {folder}; {how}"))
 
 
 def _mcp_servers(agent: Agent) -> Iterator[str]:

@@ -22,6 +22,7 @@ from tests.runtimes.conformance import places
 from tests.runtimes.conformance.outside import pids_with
 from tests.runtimes.conformance.scene import Scene, new_word
 from tests.support.container_engine import EngineMissing, docker_engine, podman_engine
+from tests.support.kubernetes_cluster import ClusterMissing, kubernetes_cluster
 from tests.support.launched_agents import Sink
 from tests.support.missing_places import bubblewrap_lacks
 
@@ -158,6 +159,10 @@ def found_places() -> Iterator[tuple[list[Place], dict[str, str]]]:
             lacking[
                 (places.DOCKER if places.PODMAN.name in {place.name for place in found} else places.PODMAN).name
             ] = str(lacks)
+        try:
+            found.append(places.KUBERNETES.with_engine(stack.enter_context(kubernetes_cluster()).environ))
+        except ClusterMissing as lacks:
+            lacking[places.KUBERNETES.name] = str(lacks)
         yield found, lacking
 
 
@@ -187,8 +192,6 @@ def results(size: Size) -> Iterator[Result]:
         base, costs, kills = asyncio.run(measure_all(found, size))
         for place in found:
             yield from _rows(place, base, costs, kills[place.name])
-    if "kubernetes" not in places.PLACES:
-        lacking["kubernetes"] = "the suite of the runtimes has no pods yet"
     for name, why in lacking.items():
         yield missing(f"runtimes.{name}.start", f"{name}: start of a session", why)
 

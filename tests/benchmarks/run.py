@@ -35,6 +35,7 @@ NAMES = (
     "turns",
     "kill",
     "runtimes",
+    "pods",
     "restart",
     "peers",
     "curves",

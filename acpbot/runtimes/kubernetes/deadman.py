@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from acpbot.aio import TaskSet
 from acpbot.errors import AgentGone, AgentTimeout
-from acpbot.runtimes.kubernetes.exec_stream import BeatStream, open_stream
+from acpbot.runtimes.kubernetes.exec_stream import PING_SECONDS, BeatStream, open_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,10 +49,14 @@ COMMAND: Final = command()
 
 
 class DeadMan:
-    """Sends the beat to one pod. ``on_cut``: the connection is cut, so the dead-man ends the pod."""
+    """Sends the beat to one pod. ``on_cut``: the connection is cut, so the dead-man ends the pod.
 
-    def __init__(self, on_cut: Callable[[], None]) -> None:
+    ``pace``: the length of the pauses, as a factor.
+    """
+
+    def __init__(self, on_cut: Callable[[], None], *, pace: float = 1.0) -> None:
         self._on_cut = on_cut
+        self._pace = pace
         self._stream: ExecStream | None = None
         self._tasks = TaskSet("deadman")
         self._last_beat = time.monotonic()
@@ -64,7 +68,8 @@ class DeadMan:
 
     async def attach(self, targets: Targets, pod: PodRef) -> None:
         """Attach to the first process, and send the beat from now on. Raises `OSError`."""
-        self._stream = await open_stream(await targets.attach_target(pod.name), self, BeatStream)
+        target = await targets.attach_target(pod.name)
+        self._stream = await open_stream(target, self, BeatStream, ping_seconds=PING_SECONDS * self._pace)
         self._tasks.start(self._beat(self._stream), name="beat")
 
     async def release(self) -> None:
@@ -91,4 +96,4 @@ class DeadMan:
             except (AgentGone, AgentTimeout):
                 return  # `stream_ended` says so
             self._last_beat = time.monotonic()
-            await asyncio.sleep(BEAT_SECONDS)
+            await asyncio.sleep(BEAT_SECONDS * self._pace)

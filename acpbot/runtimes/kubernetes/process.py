@@ -20,7 +20,7 @@ from acpbot.runtimes.ends import exit_status, out_of_memory
 from acpbot.runtimes.kubernetes import agent_start, look_inside
 from acpbot.runtimes.kubernetes.agent_start import Begin, Marks
 from acpbot.runtimes.kubernetes.deadman import DeadMan
-from acpbot.runtimes.kubernetes.exec_stream import StreamRefused, open_stream
+from acpbot.runtimes.kubernetes.exec_stream import PING_SECONDS, StreamRefused, open_stream
 from acpbot.runtimes.kubernetes.kill_inside import ask_fate, kill_inside
 from acpbot.runtimes.kubernetes.pod_ref import Fate
 from acpbot.runtimes.kubernetes.run_inside import CommandNotRun, run_inside
@@ -51,6 +51,7 @@ _LAST_TRY_SECONDS: Final = 5.0
 _DISCARD_SECONDS: Final = 2.0
 _SIGNALLED: Final = 128
 _KILLED: Final = _SIGNALLED + 9
+_FORBIDDEN: Final = 403
 _LOST: Final = 255
 """The exit code of an agent of which nobody can tell how it has ended."""
 
@@ -67,6 +68,7 @@ class KubernetesProcess:
         stdout: StdoutSink,
         *,
         limits_not_held: tuple[LimitNotHeld, ...] = (),
+        pace: float = 1.0,
     ) -> None:
         self.session_id = spec.session_id
         self.pod = pod
@@ -89,7 +91,8 @@ class KubernetesProcess:
         self._spec = spec
         self._sink = stdout
         self._stream: ExecStream | None = None
-        self._deadman = DeadMan(self._on_deadman_cut)
+        self._deadman = DeadMan(self._on_deadman_cut, pace=pace)
+        self._pace = pace
         self._mark = secrets.token_hex(16)
         self._marks = Marks(self._mark, self.stderr.feed, self._on_mark)
         self._begin = Begin(0, 0)
@@ -114,7 +117,7 @@ class KubernetesProcess:
         head = agent_start.head(self._mark, spec.argv, str(spec.cwd), spec.env)
         await self._deadman.attach(self._targets, self.pod)
         target = await self._targets.exec_target(self.pod.name, agent_start.COMMAND, stdin=True)
-        self._stream = await open_stream(target, self)
+        self._stream = await open_stream(target, self, ping_seconds=PING_SECONDS * self._pace)
         self._stream.write(head)
         try:
             async with asyncio.timeout(_START_SECONDS):
@@ -186,7 +189,7 @@ class KubernetesProcess:
     async def _after_deadman_cut(self) -> None:
         """The dead-man ends the pod now, and with it this stream; where the stream stays silent too, it is cut."""
         try:
-            async with asyncio.timeout(_CUT_SECONDS):
+            async with asyncio.timeout(_CUT_SECONDS * self._pace):
                 await self._exited.wait()
         except TimeoutError:
             self._on_end(self._told_code)
@@ -407,12 +410,13 @@ async def start_process(
     stdout: StdoutSink,
     *,
     limits_not_held: tuple[LimitNotHeld, ...] = (),
+    pace: float = 1.0,
 ) -> KubernetesProcess:
     """Start an agent in a pod that runs; cancelled, or where it fails, the pod ends, and its object stays.
 
-    Raises `AgentStartError`.
+    ``pace``: how long it waits for a connection that is silent, as a factor. Raises `AgentStartError`.
     """
-    process = KubernetesProcess(targets, pods, pod, spec, stdout, limits_not_held=limits_not_held)
+    process = KubernetesProcess(targets, pods, pod, spec, stdout, limits_not_held=limits_not_held, pace=pace)
     try:
         await process.start()
     except BaseException as error:
@@ -422,6 +426,8 @@ async def start_process(
             raise AgentStartError(f"cannot start the agent: {error}; correct its settings") from error
         if isinstance(error, OSError):
             way_out = f"see `kubectl describe --namespace {pod.namespace} pod/{pod.name}`, and the log"
+            if isinstance(error, StreamRefused) and error.status == _FORBIDDEN:
+                way_out = "let acpbot create and get pods/exec and pods/attach"
             raise AgentStartError(f"cannot start the agent: {error.strerror or error}; {way_out}") from error
         raise
     return process

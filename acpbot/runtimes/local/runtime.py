@@ -183,7 +183,7 @@ class LocalRuntime:
         """
         del progress  # there is nothing to say
         if not _SESSION_ID.fullmatch(spec.session_id):
-            raise ValueError(f"cannot launch session {spec.session_id!r}: it is no session id")
+            raise ValueError(f"cannot launch session {spec.session_id!r}: that isn't a session id")
         session = self._tracker.register(spec.session_id)
         try:
             future = asyncio.wrap_future(self._threads.submit(self._spawn, spec, session, wrap))

@@ -104,7 +104,7 @@ class Spawner:
             child = self._try(payload, files)
             if child is not None:
                 return child
-        raise ChildProcessError(None, "the process that starts agents was ended or stopped again and again")
+        raise ChildProcessError(None, "the process that starts agents keeps being killed or stopped")
 
     def close(self) -> None:
         """End the server; what it started goes on."""

@@ -118,6 +118,7 @@ class PodRun:
         try:
             await asyncio.wait({timer, runs}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
+            runs.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # nobody waits for it
             runs.cancel()
             raise
         finally:

@@ -53,7 +53,7 @@ class Stream:
         self.deaf = False
         self.go_on = asyncio.Event()
         self.go_on.set()
-        self.sent = self.received = 0
+        self.sent = self.received = self.pings = 0
 
     @property
     def pod(self) -> str:
@@ -87,6 +87,7 @@ class Stream:
         async for message in self.ws:
             if message.type is WSMsgType.PING and not self.deaf:
                 await self.ws.pong(message.data)
+                self.pings += 1
             await self.go_on.wait()
             if message.type is not WSMsgType.BINARY or not message.data:
                 continue

@@ -33,6 +33,7 @@ class Cluster:
     def __init__(self, server: KubernetesServer) -> None:
         self.server = server
         self.told: list[str] = []
+        self.something_told = asyncio.Event()
         self._stack = contextlib.AsyncExitStack()
         server.add_namespace("agents", {"pod-security.kubernetes.io/enforce": "restricted"})
         server.add_image(str(SETTINGS.image), present=True)
@@ -42,11 +43,11 @@ class Cluster:
         daemon_id: str = "d" * 16,
         *,
         threads: Callable[[], Any] = lambda: None,
-        pace: float = 0.01,
+        pace: float = 1.0,
         token: str = TOKEN,
         kubeconfig: Path | None = None,
     ) -> KubernetesRuntime:
-        """The runtime of a daemon. Its waits are a hundredth of the usual ones, as the server's are."""
+        """The runtime of a daemon. ``pace`` shortens its limits: where one is to be reached."""
         made = KubernetesRuntime(
             daemon_id=daemon_id,
             environ={"KUBECONFIG": str(kubeconfig or self.server.kubeconfig(token=token))},
@@ -73,9 +74,13 @@ class Cluster:
                 **more,
             },
         )
-        process = await asyncio.wait_for(runtime.launch(spec, sink, self.told.append), LIMIT)
+        process = await asyncio.wait_for(runtime.launch(spec, sink, self._tell), LIMIT)
         self._stack.push_async_callback(process.aclose)
         return process, sink
+
+    def _tell(self, words: str) -> None:
+        self.told.append(words)
+        self.something_told.set()
 
     async def aclose(self) -> None:
         await self._stack.aclose()

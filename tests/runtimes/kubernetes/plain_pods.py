@@ -77,10 +77,12 @@ class PlainPods:
         found = await self.server.wait_running("default", name)
         return PodRef(name, found["metadata"]["uid"], "default", found["spec"]["nodeName"])
 
-    async def start(self, *argv: str, name: str = "one", **more: Any) -> tuple[KubernetesProcess, Sink]:
+    async def start(
+        self, *argv: str, name: str = "one", pace: float = 1.0, **more: Any
+    ) -> tuple[KubernetesProcess, Sink]:
         """An agent in a pod of its own."""
         sink = Sink()
-        process = await start_process(self, self, await self.pod(name), self.spec(*argv, **more), sink)
+        process = await start_process(self, self, await self.pod(name), self.spec(*argv, **more), sink, pace=pace)
         self.processes.append(process)
         return process, sink
 

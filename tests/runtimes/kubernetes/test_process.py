@@ -128,6 +128,13 @@ async def test_a_start_in_a_pod_that_is_gone_fails(pods):
         await start_process(pods, pods, PodRef("gone", "u", "default"), pods.spec("true"), Sink())
 
 
+async def test_a_start_that_is_not_allowed_names_the_right(server, pods):
+    pod = await pods.pod()
+    server.faults.fail(403, "*", "pods/attach")
+    with pytest.raises(AgentStartError, match=r"403.*pods/exec and pods/attach$"):
+        await start_process(pods, pods, pod, pods.spec("true"), Sink())
+
+
 async def test_a_start_in_a_pod_that_ends_meanwhile_fails(server, pods):
     hold = server.faults.hold("*", "pods/exec")
     start = asyncio.create_task(pods.start("true"))
@@ -175,6 +182,37 @@ async def test_a_cut_of_everything_has_the_dead_man_end_the_pod(server, pods):
     await server.wait_for(lambda: server.phase("default", "one") == "Succeeded")
     report = await process.kill_all()
     assert (report.settled, report.proof, report.looks) == (True, "engine", 0), "by the word of the kubelet"
+
+
+async def test_streams_that_fall_silent_are_cut(server, pods):
+    process, _ = await pods.start("sh", "-c", ECHO, pace=0.005)
+    while min(one.pings for one in server.streams.open) < 2:  # noqa: ASYNC110 - nobody is told
+        await asyncio.sleep(0)
+    server.streams.stall("one", deaf=True)
+    assert await ended(process) == 255
+    assert (process.alive, process.end_reason) == (None, "the connection to the pod was cut")
+    server.streams.cut()
+    assert (await process.kill_all()).settled
+
+
+async def test_slow_streams_bring_everything(server, pods):
+    process, sink = await pods.start("sh", "-c", "read line; head -c 200000 /dev/zero; exit 3")
+    server.streams.bytes_per_second = 2_000_000 / 100  # in the server's seconds, of which one is 10 ms
+    process.write(b"go\n")
+    assert await ended(process) == 3
+    assert len(sink.data) == 200_000
+
+
+async def test_where_no_command_can_be_run_the_dead_man_ends_the_pod_and_the_kubelet_proves_it(server, pods):
+    process, sink = await pods.start("sh", "-c", FAMILY)
+    process.write(b"up\n")
+    await sink.line()
+    watched = Watched(inside(server))
+    server.faults.fail(500, "*", "pods/exec", times=1_000)
+    report = await process.kill_all()
+    assert watched.running() == 0
+    watched.close()
+    assert (report.settled, report.proof, report.looks) == (True, "engine", 0)
 
 
 async def test_an_eviction_is_no_success_and_is_named(server, pods):

@@ -46,7 +46,7 @@ async def test_an_image_that_a_registry_refuses_ends_the_start_at_once(cluster, 
 
 async def test_a_registry_that_fails_for_a_while_is_asked_again(cluster, server):
     image = server.add_image(IMAGE, error="dial tcp: i/o timeout")
-    starting = asyncio.create_task(cluster.launch(cluster.daemon(pace=1.0), *CAT))
+    starting = asyncio.create_task(cluster.launch(cluster.daemon(), *CAT))
     await server.wait_for(lambda: "BackOff" in server.event_reasons(POD), what="failed pull")
     image.error = ""
     await starting
@@ -109,10 +109,9 @@ async def test_what_no_wait_can_change_is_named(cluster, settings, wanted, peopl
 
 
 async def test_a_pod_that_no_node_takes_waits_and_begins_when_there_is_one(cluster, server):
-    starting = asyncio.create_task(cluster.launch(cluster.daemon(pace=1.0), *CAT, memory_max=8 * 1024**3))
+    starting = asyncio.create_task(cluster.launch(cluster.daemon(), *CAT, memory_max=8 * 1024**3))
     await server.wait_for(lambda: "FailedScheduling" in server.event_reasons(POD), what="refusal of the scheduler")
-    while not cluster.told:
-        await asyncio.sleep(0)
+    await cluster.something_told.wait()
     server.add_node("large", memory="16Gi")
     process, _ = await starting
     assert process.place == f"pod/{POD} on large"
@@ -129,9 +128,8 @@ async def test_a_pod_that_no_node_takes_is_given_up(cluster):
 
 async def test_a_quota_is_waited_for(cluster, server):
     server.set_quota("agents", pods="0")
-    starting = asyncio.create_task(cluster.launch(cluster.daemon(), *CAT))
-    while not cluster.told:
-        await asyncio.sleep(0)
+    starting = asyncio.create_task(cluster.launch(cluster.daemon(pace=0.1), *CAT))
+    await cluster.something_told.wait()
     server.delete(QUOTAS, "agents", "limits")
     await starting
     assert cluster.told == ["Waiting for room in the cluster"]
@@ -174,22 +172,20 @@ async def test_a_volume_that_another_pod_holds_is_waited_for_until_that_is_gone(
     process, _ = await cluster.launch(runtime, *CAT, session_id="old")
     server.add_node("node-2")
     server.cordon("node-1")
-    starting = asyncio.create_task(cluster.launch(cluster.daemon(pace=1.0), *CAT))
-    while not cluster.told:
-        await asyncio.sleep(0)
+    starting = asyncio.create_task(cluster.launch(cluster.daemon(), *CAT))
+    await cluster.something_told.wait()
     assert cluster.told == ["Waiting until the thread's earlier pod has released its volume"]
     await process.aclose()
     process, _ = await starting
     assert process.place == f"pod/{POD} on node-2"
 
 
-async def test_a_claim_that_is_being_deleted_is_waited_for(cluster, server):
+async def test_a_claim_that_is_being_deleted_is_waited_for(cluster):
     runtime = cluster.daemon()
     process, _ = await cluster.launch(runtime, *CAT, session_id="old")
     await runtime.forget("1")
     starting = asyncio.create_task(cluster.launch(runtime, *CAT))
-    while not cluster.told:
-        await asyncio.sleep(0)
+    await cluster.something_told.wait()
     await process.aclose()
     await starting
     assert cluster.told[0] == "Waiting until the thread's old volume is gone"

@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 READY     := $(VENV)/.ready
 
-.PHONY: demo test test-service test-runtimes coverage test-agents campaigns day attacks soak fuzz lint types contracts check completions dashboard man pictures dist dist-check bench clean
+.PHONY: demo test test-service test-runtimes coverage test-agents campaigns day attacks soak load fuzz lint types contracts check completions dashboard man pictures dist dist-check bench clean
 .DEFAULT_GOAL := demo
 
 $(INSTALLED): pyproject.toml
@@ -25,11 +25,11 @@ demo: $(INSTALLED)  ## talk to an agent now; without a terminal: a short guided 
 	@$(BIN)/acpbot demo $(ARGS)
 
 test: $(READY)  ## the whole suite, on two cores
-	@$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 coverage: $(READY)  ## the whole suite with branch coverage, subprocesses too; a report, no threshold
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -n 2 $(ARGS) || echo 'some tests failed, as tests that measure time may: the report follows' >&2
+	@$(BIN)/coverage run -m pytest -n 2 -o asyncio_debug=true $(ARGS) || echo 'some tests failed, as tests that measure time may: the report follows' >&2
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered
 
@@ -77,6 +77,11 @@ soak: $(READY)  ## 1,000 ends of an agent, 10,000 turns: nothing is left or grow
 	@$(BIN)/python -m tests.soak.soak_turns
 	@$(BIN)/python -m tests.soak.soak_restarts $(ARGS)
 
+load: $(READY)  ## 500 sessions streaming through the local chat and Discord, 10,000 turns, a week of set-forward clocks: nothing is lost or grows
+	@$(BIN)/python -m tests.soak.load_week
+	@$(BIN)/python -m tests.soak.soak_turns
+	@$(BIN)/python -m tests.soak.load_streams $(ARGS)
+
 test-service: $(READY)  ## the daemon as a whole: started, restarted, packaged; some of it needs root
 	@$(BIN)/python -m pytest -n 3 --dist worksteal -m service tests/daemon tests/packaging $(ARGS)
 
@@ -84,7 +89,7 @@ test-runtimes: $(READY)  ## the places where agents run, with the real bubblewra
 	@$(BIN)/python -m pytest -n 3 --dist worksteal -m runtimes tests/runtimes tests/attacks tests/daemon $(ARGS)
 
 campaigns: $(READY)  ## every fault of Discord in every call, and crashes of the daemon at any moment
-	@$(BIN)/python -m pytest -n 2 -m campaign tests/chat/discord tests/soak $(ARGS)
+	@$(BIN)/python -m pytest -n 2 -o asyncio_debug=true -m campaign tests/chat/discord tests/soak $(ARGS)
 
 day: $(READY)  ## a day of five people and five agents in Discord, printed as a person sees it (ARGS='SEED --real')
 	@$(BIN)/python -m tests.soak.day $(ARGS)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 _SECONDS_UP_TO: Final = 90  # more seconds than this read better as minutes, more minutes as hours
+_DAYS_FROM_MINUTES: Final = 2880  # two days
 
 
 def rfc3339(unix_seconds: float | None = None) -> str:
@@ -16,19 +17,23 @@ def rfc3339(unix_seconds: float | None = None) -> str:
 
 
 def short_duration(seconds: float) -> str:
-    """A duration for people, in one unit: '12 s', '3 min', '2 h'."""
+    """A duration for people, in one unit: '12 s', '3 min', '2 h', '3 days'."""
     if seconds < _SECONDS_UP_TO:
         return f"{seconds:.0f} s"
     minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < _SECONDS_UP_TO else f"{minutes / 60:.0f} h"
+    if minutes < _SECONDS_UP_TO:
+        return f"{minutes:.0f} min"
+    return f"{minutes / 60:.0f} h" if minutes < _DAYS_FROM_MINUTES else f"{minutes / 1440:.0f} days"
 
 
 def long_duration(seconds: float) -> str:
-    """A duration for people, in one unit and in words: '1 second', '3 minutes', '2 hours'."""
+    """A duration for people, in one unit and in words: '1 second', '3 minutes', '2 hours', '3 days'."""
     if seconds < _SECONDS_UP_TO:
         return f"{seconds:.0f} second{'s' * (round(seconds) != 1)}"
     minutes = round(seconds / 60)
-    return f"{minutes} minutes" if minutes < _SECONDS_UP_TO else f"{minutes / 60:.0f} hours"
+    if minutes < _SECONDS_UP_TO:
+        return f"{minutes} minutes"
+    return f"{minutes / 60:.0f} hours" if minutes < _DAYS_FROM_MINUTES else f"{minutes / 1440:.0f} days"
 
 
 def seconds_since_boot() -> float:

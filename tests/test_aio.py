@@ -165,12 +165,17 @@ async def test_an_error_is_raised_where_the_result_is_awaited_and_no_call_follow
 
 
 async def test_threads_are_started_when_they_are_needed_and_not_before():
-    threads = Threads("counted", 4)
-    for _ in range(20):
-        await threads.run(int)
-    named = [thread.name for thread in threading.enumerate() if thread.name.startswith("counted-")]
-    # One, or two where a call began before the thread of the one before it was idle again.
-    assert named in (["counted-0"], ["counted-0", "counted-1"])
+    threads, release = Threads("counted", 4), threading.Event()
+
+    def named() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread.name.startswith("counted-")]
+
+    assert named() == []
+    calls = [threads.submit(release.wait) for _ in range(2)]
+    assert named() == ["counted-0", "counted-1"]
+    release.set()
+    for call in calls:
+        await asyncio.wrap_future(call)
     threads.shutdown()
 
 

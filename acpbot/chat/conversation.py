@@ -18,7 +18,7 @@ from acpbot.chat.platform import IncomingMessage
 from acpbot.chat.rendering.answer import Answer
 from acpbot.chat.rendering.live_message import LiveMessage
 from acpbot.chat.rendering.markdown import code
-from acpbot.chat.rendering.tools import detail, todos
+from acpbot.chat.rendering.tools import detail, todos, within
 from acpbot.chat.thread_commands import next_text
 from acpbot.errors import WireError
 from acpbot.logs import get_logger
@@ -116,7 +116,8 @@ class Conversation:
     A defect in the live message or the view costs at most what it was about: the turn goes on, and the thread reads at
     the turn's end that its answer may be incomplete. ``on_persisted`` as in :meth:`TurnView.on_ended`; ``report`` posts
     a sentence in the thread. ``live`` is the first live message of the :class:`Answer`, ``below`` makes the others.
-    ``attaches_files``: the view attaches the agent's files, so the answer need not name them.
+    ``attaches_files``: the view attaches the agent's files, so the answer need not name them. ``folder``: where the
+    agent works; people read paths as they are called there.
     """
 
     def __init__(
@@ -128,8 +129,10 @@ class Conversation:
         below: Callable[[int], LiveMessage] | None = None,
         *,
         attaches_files: bool = False,
+        folder: Callable[[], str] = lambda: "",
     ) -> None:
         self.live = Answer(live, below)
+        self._folder = folder
         self._attaches_files = attaches_files
         self._view = view
         self._on_persisted = on_persisted
@@ -181,9 +184,9 @@ class Conversation:
                 self.live.forget_tool(call.tool_call_id)
                 self.live.plan(tasks)
             elif call.tool_call_id not in self._plans:
-                self.live.tool(
-                    call.tool_call_id, title=call.title, kind=call.kind, status=call.status, detail=detail(body)
-                )
+                folder = self._folder()
+                title, about = within(call.title, folder), within(detail(body), folder)
+                self.live.tool(call.tool_call_id, title=title, kind=call.kind, status=call.status, detail=about)
         elif update.kind == "plan" and isinstance(entries := body.get("entries"), list):
             self.live.plan([entry for entry in entries if isinstance(entry, dict)])
         self._view.on_update(self.live, update)
@@ -282,6 +285,7 @@ class Conversations:
                 partial(self._platform.notice, incoming.thread_id),
                 self._new_message,
                 attaches_files=self._attaches_files,
+                folder=partial(self._folder, incoming.thread_id),
             ),
             text=incoming.text,
             title=incoming.title,
@@ -309,6 +313,11 @@ class Conversations:
         except BaseException:
             view.on_refused()
             raise
+
+    def _folder(self, thread_id: str) -> str:
+        """Where the thread's agent works; empty while none runs."""
+        session = self._pool.get(thread_id)
+        return "" if session is None else session.cwd
 
     def _command_alone(self, incoming: IncomingMessage, command: str) -> list[dict[str, Any]]:
         """The blocks of a prompt that is a command of the agent: most agents see it in no other prompt."""
@@ -388,7 +397,12 @@ class Conversations:
         view = self._platform.unprompted_view(thread_id)
         report = partial(self._platform.notice, thread_id)
         return Conversation(
-            view, self._new_message(0), report=report, below=self._new_message, attaches_files=self._attaches_files
+            view,
+            self._new_message(0),
+            report=report,
+            below=self._new_message,
+            attaches_files=self._attaches_files,
+            folder=partial(self._folder, thread_id),
         )
 
     def permission_answered(self, thread_id: str, note: PermissionNote) -> None:

@@ -123,7 +123,8 @@ class EarlierConversations:
             raise Conflict(
                 f"cannot resume another conversation: a message came to {thread_id} in the meantime; try again"
             )
-        session = self._pool.ensure(thread_id, platform=self._platform, owner=owner, agent=name)
+        channel = None if known is None else known.channel
+        session = self._pool.ensure(thread_id, platform=self._platform, owner=owner, agent=name, channel=channel)
         # In the same step of the event loop: the session's start has not read it yet.
         thread = session.thread
         thread.acp_session_id, thread.resumable, thread.adopted = acp_session_id, True, True

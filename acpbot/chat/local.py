@@ -103,10 +103,11 @@ class LocalChat:
         agent: str | None,
         follower: TurnFollower,
         scheduled: bool = False,  # noqa: ARG002 - a terminal shows every prompt alike
+        now: bool = False,
     ) -> int:
         """As :meth:`OperatorPlatform.ask`."""
         incoming = IncomingMessage(thread_id=thread, text=text, owner=user, agent=agent)
-        return self._conversations.receive(incoming, follower=follower)
+        return self._conversations.receive(incoming, follower=follower, now=now)
 
     def permit(self, thread: str, request: str, option: str, user: str) -> None:
         """Answer a permission request as ``user``. Raises NotFound, Conflict, InvalidParams."""

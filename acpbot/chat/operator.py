@@ -31,11 +31,20 @@ class OperatorPlatform(Protocol):
         """Ends sessions with a sentence of their own."""
 
     def ask(
-        self, thread: str, text: str, user: str, *, agent: str | None, follower: TurnFollower, scheduled: bool = False
+        self,
+        thread: str,
+        text: str,
+        user: str,
+        *,
+        agent: str | None,
+        follower: TurnFollower,
+        scheduled: bool = False,
+        now: bool = False,
     ) -> int:
         """Queue a prompt and show in the thread that it is an operator's; how many turns are before it.
 
-        ``scheduled``: the configuration has it sent at this time, and nobody has typed it.
+        ``scheduled``: the configuration has it sent at this time, and nobody has typed it. ``now``: the running turn is
+        cancelled for it.
         Raises as :meth:`Pool.submit`.
         """
 
@@ -80,12 +89,20 @@ class OperatorActions:
         return TurnFollower(emit, text)
 
     def send(
-        self, thread: str, text: str, user: str, *, agent: str | None, follower: TurnFollower, scheduled: bool = False
+        self,
+        thread: str,
+        text: str,
+        user: str,
+        *,
+        agent: str | None,
+        follower: TurnFollower,
+        scheduled: bool = False,
+        now: bool = False,
     ) -> int:
         """Queue a prompt; how many turns are before it. Raises as :meth:`OperatorPlatform.ask`."""
         follower.thread_id = thread
         platform = self._platform_of(thread)
-        return platform.ask(thread, text, user, agent=agent, follower=follower, scheduled=scheduled)
+        return platform.ask(thread, text, user, agent=agent, follower=follower, scheduled=scheduled, now=now)
 
     async def begin(
         self, channel: str, text: str, user: str, *, agent: str | None, follower: TurnFollower, scheduled: bool = False

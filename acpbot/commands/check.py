@@ -24,6 +24,7 @@ from acpbot.config.settings import channel_table
 from acpbot.errors import AgentError, AgentRefused, AgentStartError
 from acpbot.runtimes.bubblewrap.hidden import hidden_files
 from acpbot.runtimes.homes import LOGINS, make_login_home
+from acpbot.runtimes.local.hidden_folder import token_folder
 from acpbot.runtimes.local.runtime import local_runtime
 from acpbot.runtimes.registry import Runtimes
 from acpbot.sessions.launch import launch, start_error
@@ -95,7 +96,8 @@ async def _check(
         say(f"warning: {warning}")
     socket = loader.socket_path(settings, None, environ)
     say(f"\nsocket: {socket if settings.management.enabled else 'off'}")
-    local, reason = local_runtime("auto", environ=environ, owns_children=True)
+    folder = token_folder(settings)
+    local, reason = local_runtime("auto", environ=environ, owns_children=True, hidden=folder)
     say(f"containment: {local.containment} ({reason.removeprefix(f'{local.containment}: ')})")
     hidden = hidden_files(settings, loader.socket_path(settings, None, environ), environ)
     runtimes = Runtimes(local, daemon_id=secrets.token_hex(8), hidden=hidden)
@@ -227,6 +229,11 @@ async def _say_place(runtime: Runtime, settings: AgentSettings, say: Callable[[s
     """Say what an operator must know of the place where the agent runs. Raises AgentStartError where it can't run."""
     for line in [*await runtime.check(settings), *([_OWN_HOME] if runtime.gives_home else [])]:
         say(f"runtime of agent {settings.name}: {runtime.kind}: {line}")
+    if settings.warm and not runtime.gives_home:
+        folder = "[pool] workspace" if settings.working_dir is None else str(settings.working_dir)
+        many = f"{settings.warm} process{'es' * (settings.warm != 1)}"
+        how = "it must take each thread's folder from session/new alone"
+        say(operator_line(f"warm of agent {settings.name}: {many} will wait in {folder}; {how}"))
 
 
 def _mcp_servers(agent: Agent) -> Iterator[str]:

@@ -16,27 +16,26 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import typer
 
 from acpbot.chat.discord.permissions import invite_link
 from acpbot.commands.check_online import PORTAL
+from acpbot.commands.init_place import CONTAINER, Place, ask_place, key_lines, table_lines
 from acpbot.commands.own_program import shell_name
+from acpbot.commands.questions import Invalid, ask, read_line
 from acpbot.config import loader
 from acpbot.config.field_types import InvalidValue, clean_token
 from acpbot.config.paths import current_directory, home_directory, user_config
 from acpbot.config.values import show, to_toml
 from acpbot.errors import AcpbotError, CannotAsk
-from acpbot.runtimes.bubblewrap.probe import sandbox_works
 from acpbot.text import operator_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from acpbot.config.settings import Settings
-
-T = TypeVar("T")
 
 KNOWN_AGENTS: Final[dict[tuple[str, ...], str]] = {
     ("claude-agent-acp",): "npm install -g @agentclientprotocol/claude-agent-acp",
@@ -72,7 +71,7 @@ class Answers(NamedTuple):
     """The answers. ``token`` is ``None`` for a local chat; empty ``channels`` mean all channels.
 
     ``working_dir``: where the code is; ``None``: each thread gets an empty folder of its own.
-    ``sandbox``: bubblewrap works here.
+    ``place``: where agents run.
     """
 
     token: str | None
@@ -81,11 +80,7 @@ class Answers(NamedTuple):
     agent: tuple[str, ...]
     working_dir: str | None = None
     policy: str = "ask"
-    sandbox: bool = False
-
-
-class _Invalid(Exception):
-    """An answer is not valid: one line that says what would be."""
+    place: Place = Place()
 
 
 def init(path: Path | None, environ: Mapping[str, str]) -> None:
@@ -106,7 +101,7 @@ def init(path: Path | None, environ: Mapping[str, str]) -> None:
     _check_target(target, make_folder=not named)
     typer.echo(operator_line(f"This writes {target}. Press Ctrl-C to leave without writing anything."))
     try:
-        answers = _ask(environ)._replace(sandbox=sandbox_works(environ))
+        answers = _ask(environ)
         client_id = None if answers.token is None else client_id_in(answers.token) or _client_id()
     except (EOFError, KeyboardInterrupt) as left:
         typer.echo("\nNothing was written.")
@@ -169,14 +164,12 @@ def render(answers: Answers) -> str:
             "# `opencode acp` also listens on a loopback port; without a password every local user could use it.",
             f"env = {to_toml({'OPENCODE_SERVER_PASSWORD': secrets.token_hex(24)})}",
         ]
-    if answers.sandbox:
-        lines += [
-            "# Sandboxes work here: with this line the agent sees its own folder, and nothing of other threads.",
-            '#runtime = "bubblewrap"',
-        ]
+    gets = "HOME and what its image sets" if answers.place.image else "HOME, PATH, USER, LANG, TERM and TMPDIR"
     lines += [
-        "# It gets HOME, PATH, USER, LANG, TERM and TMPDIR. List other environment variables that it needs here.",
+        *key_lines(answers.place),
+        f"# It gets {gets}. List other environment variables that it needs here.",
         '#inherit_env = ["SOME_API_KEY"]',
+        *table_lines(answers.place),
         "",
         "[permissions]",
         f"# When an agent asks whether it may act: {_POLICIES[answers.policy]}.",
@@ -242,30 +235,37 @@ def _write_error(target: Path, error: OSError | ValueError) -> AcpbotError:
 
 def _ask(environ: Mapping[str, str]) -> Answers:
     typer.echo(f"\nGet the bot's token from {PORTAL}: your application, Bot, Reset Token.")
-    token = _prompt("Bot token (hidden; leave empty to chat locally, without Discord): ", _token, read=getpass.getpass)
+    token = ask("Bot token (hidden; leave empty to chat locally, without Discord): ", _token, read=getpass.getpass)
     if token is None:
-        return Answers(None, People(), (), _agent(environ), _working_dir(environ), _policy())
+        return _ask_agent(environ, Answers(None, People(), (), ()))
     typer.echo("\nTo copy IDs, turn on Settings, Advanced, Developer Mode in Discord, then right-click and Copy ID.")
     people = _people()
-    channels = _prompt("Channel IDs (empty: every channel the bot can see): ", lambda text: _ids(text, "channel"))
-    return Answers(token, people, channels, _agent(environ), _working_dir(environ), _policy())
+    channels = ask("Channel IDs (empty: every channel the bot can see): ", lambda text: _ids(text, "channel"))
+    return _ask_agent(environ, Answers(token, people, channels, ()))
+
+
+def _ask_agent(environ: Mapping[str, str], answers: Answers) -> Answers:
+    place = ask_place(environ)
+    agent = _agent(environ, in_image=place.runtime == CONTAINER)
+    return answers._replace(place=place, agent=agent, working_dir=_working_dir(environ), policy=_policy())
 
 
 def _people() -> People:
     while True:
-        users = _prompt("IDs of users who may use the bot (empty: none): ", lambda text: _ids(text, "user"))
-        roles = _prompt("IDs of roles that may use the bot (empty: none): ", lambda text: _ids(text, "role"))
+        users = ask("IDs of users who may use the bot (empty: none): ", lambda text: _ids(text, "user"))
+        roles = ask("IDs of roles that may use the bot (empty: none): ", lambda text: _ids(text, "role"))
         if users or roles:
             return People(users, roles)
         typer.echo("Warning: with no IDs, everyone who can post in its channels can have the agent run programs here.")
-        if _read(f'Type "{_EVERYBODY}" to allow that, or anything else to enter IDs: ') == _EVERYBODY:
+        if read_line(f'Type "{_EVERYBODY}" to allow that, or anything else to enter IDs: ') == _EVERYBODY:
             return People()
 
 
-def _agent(environ: Mapping[str, str]) -> tuple[str, ...]:
-    path = environ.get("PATH", os.defpath)
-    found = [argv for argv in KNOWN_AGENTS if shutil.which(argv[0], path=path)]
-    choices = [*found, DEMO_AGENT]
+def _agent(environ: Mapping[str, str], *, in_image: bool) -> tuple[str, ...]:
+    """The command of the agent. ``in_image``: an image holds it, and nobody knows which ones it has."""
+    path = None if in_image else environ.get("PATH", os.defpath)
+    found = [argv for argv in KNOWN_AGENTS if in_image or shutil.which(argv[0], path=path)]
+    choices = found if in_image else [*found, DEMO_AGENT]
     typer.echo("\nAgents:" if found else "\nNo known agent is on PATH. The demo agent (no model) is always available.")
     for number, argv in enumerate(choices, 1):
         typer.echo(f"  {number}  {'the demo agent (no model)' if argv is DEMO_AGENT else ' '.join(argv)}")
@@ -282,10 +282,10 @@ def _agent(environ: Mapping[str, str]) -> tuple[str, ...]:
         if re.fullmatch(r"[0-9]{1,3}", text):
             if 1 <= int(text) <= len(choices):
                 return choices[int(text) - 1]
-            raise _Invalid(f"There is no number {text}. Pick one from 1 to {len(choices)}.")
+            raise Invalid(f"There is no number {text}. Pick one from 1 to {len(choices)}.")
         return next((argv for argv in found if text == argv[0]), None) or _command(text, path)
 
-    return _prompt("Number, or the command line of another ACP agent (empty: 1): ", parse)
+    return ask("Number, or the command line of another ACP agent (empty: 1): ", parse)
 
 
 def _working_dir(environ: Mapping[str, str]) -> str | None:
@@ -299,17 +299,17 @@ def _working_dir(environ: Mapping[str, str]) -> str | None:
         home = home_directory(environ)
         if text == "~" or text.startswith("~/"):
             if home is None:
-                raise _Invalid("HOME is not set. Enter an absolute path.")
+                raise Invalid("HOME is not set. Enter an absolute path.")
             text = str(home / text[2:].lstrip("/"))
         if not Path(text).is_absolute():
-            raise _Invalid(f"{show(text)} is a relative path. Enter an absolute one.")
+            raise Invalid(f"{show(text)} is a relative path. Enter an absolute one.")
         if not Path(text).is_dir():
-            raise _Invalid(f"There is no folder {show(text)}. Create it first, or correct its name.")
+            raise Invalid(f"There is no folder {show(text)}. Create it first, or correct its name.")
         if not os.access(text, os.R_OK | os.W_OK | os.X_OK):
-            raise _Invalid(f"You can't read and write {show(text)}. Choose another folder, or change its permissions.")
+            raise Invalid(f"You can't read and write {show(text)}. Choose another folder, or change its permissions.")
         return text
 
-    return _prompt("Folder (absolute path; empty: none): ", parse)
+    return ask("Folder (absolute path; empty: none): ", parse)
 
 
 def _policy() -> str:
@@ -320,25 +320,26 @@ def _policy() -> str:
 
     def parse(text: str) -> str:
         if text and text not in _POLICIES:
-            raise _Invalid(f"{show(text)} isn't one of {', '.join(_POLICIES)}.")
+            raise Invalid(f"{show(text)} isn't one of {', '.join(_POLICIES)}.")
         return text or "ask"
 
-    return _prompt("Permissions (empty: ask): ", parse)
+    return ask("Permissions (empty: ask): ", parse)
 
 
-def _command(text: str, path: str) -> tuple[str, ...]:
+def _command(text: str, path: str | None) -> tuple[str, ...]:
+    """The words of a command line, whose program is on ``path``; it is not looked for where that is ``None``."""
     try:
         argv = tuple(shlex.split(text))
     except ValueError as error:
-        raise _Invalid(f"That isn't a valid command line ({error}). Quote it as for a shell.") from None
+        raise Invalid(f"That isn't a valid command line ({error}). Quote it as for a shell.") from None
     if not argv or not argv[0].strip():
-        raise _Invalid("That doesn't name a program. Enter its name or its absolute path.")
+        raise Invalid("That doesn't name a program. Enter its name or its absolute path.")
     if "/" in argv[0] and not argv[0].startswith("/"):
-        raise _Invalid(f"{show(argv[0])} is a relative path. Enter an absolute one, or a name on PATH.")
+        raise Invalid(f"{show(argv[0])} is a relative path. Enter an absolute one, or a name on PATH.")
     if re.search(r"\s", argv[0]) and "/" not in argv[0]:
-        raise _Invalid(f"{show(argv[0])} isn't the name of a program. Quote its arguments separately.")
-    if shutil.which(argv[0], path=path) is None:
-        raise _Invalid(f"There is no program {show(argv[0])}. Install it first, or correct its name.")
+        raise Invalid(f"{show(argv[0])} isn't the name of a program. Quote its arguments separately.")
+    if path is not None and shutil.which(argv[0], path=path) is None:
+        raise Invalid(f"There is no program {show(argv[0])}. Install it first, or correct its name.")
     return argv
 
 
@@ -348,9 +349,9 @@ def _token(text: str) -> str | None:
     try:
         token = clean_token(text)
     except InvalidValue as invalid:
-        raise _Invalid(f"That {invalid.got}. Paste only the token.") from None
+        raise Invalid(f"That {invalid.got}. Paste only the token.") from None
     if not _TOKEN.fullmatch(token):
-        raise _Invalid(
+        raise Invalid(
             "That isn't a bot token: it has three parts separated by dots. A client secret is something else."
         )
     return token
@@ -363,7 +364,7 @@ def _ids(text: str, kind: str) -> tuple[str, ...]:
     for word in re.split(r"[\s,]+", text.strip(" ,")) if text.strip(" ,") else []:
         match = re.fullmatch(rf"(?:{before})?({_ID})>?", word)
         if match is None:
-            raise _Invalid(f"{show(word)} isn't a {kind} ID. IDs have 17 to 20 digits; separate several with commas.")
+            raise Invalid(f"{show(word)} isn't a {kind} ID. IDs have 17 to 20 digits; separate several with commas.")
         found[match[1]] = None
     return tuple(found)
 
@@ -371,27 +372,10 @@ def _ids(text: str, kind: str) -> tuple[str, ...]:
 def _client_id() -> str | None:
     def parse(text: str) -> str | None:
         if text and not re.fullmatch(_ID, text):
-            raise _Invalid("An application ID has 17 to 20 digits. Leave it empty to continue without an invite link.")
+            raise Invalid("An application ID has 17 to 20 digits. Leave it empty to continue without an invite link.")
         return text or None
 
-    return _prompt("Application ID for the invite link (the portal's General Information; empty: none): ", parse)
-
-
-def _prompt(prompt: str, parse: Callable[[str], T], read: Callable[[str], str] = input) -> T:
-    """Ask until ``parse`` accepts the answer; print what it says of each invalid one."""
-    while True:
-        try:
-            return parse(_read(prompt, read))
-        except _Invalid as problem:
-            typer.echo(operator_line(f"  {problem}"))
-
-
-def _read(prompt: str, read: Callable[[str], str] = input) -> str:
-    while True:
-        try:
-            return read(prompt).strip()
-        except UnicodeDecodeError:
-            typer.echo("  That isn't text in this terminal's encoding. Enter it again.")
+    return ask("Application ID for the invite link (the portal's General Information; empty: none): ", parse)
 
 
 def _print_next_steps(answers: Answers, client_id: str | None, option: str, environ: Mapping[str, str]) -> None:

@@ -190,10 +190,7 @@ def warnings(
     for agent in agents.values():
         if agent.working_dir is not None and _inside(store, agent.working_dir):
             yield _holds_database(agent_table(agent.name), agent.working_dir, store)
-        for kind, cls in PLACES.items():
-            if agent.runtime != kind and getattr(agent, kind) != cls():
-                table = agent_table(agent.name)
-                yield f"[{table}.{kind}] has no effect: runtime is {to_toml(agent.runtime)} in [{table}]"
+        yield from _place_warnings(agent)
         for name in agent.inherit_env:
             if name not in environ:
                 yield f"[{agent_table(agent.name)}] inherit_env names {name}, which is not set"
@@ -202,6 +199,16 @@ def warnings(
         for channel_id, channel in discord.channels.items():
             if channel.working_dir is not None and _inside(store, channel.working_dir):
                 yield _holds_database(channel_table(channel_id), channel.working_dir, store)
+
+
+def _place_warnings(agent: AgentSettings) -> Iterator[str]:
+    table = agent_table(agent.name)
+    for kind, cls in PLACES.items():
+        if agent.runtime != kind and getattr(agent, kind) != cls():
+            yield f"[{table}.{kind}] has no effect: runtime is {to_toml(agent.runtime)} in [{table}]"
+    if agent.warm and agent.runtime != "local":
+        why = "each thread has a HOME of its own there, which a process must have from its start"
+        yield f"[{table}] warm has no effect with runtime = {to_toml(agent.runtime)}: {why}"
 
 
 def _holds_database(table: str, working_dir: Path, store: Path) -> str:

@@ -153,7 +153,8 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     an id or a name that the agent offers; ``options`` are its other config options by id. They are set in every
     session, unless a person has chosen otherwise in the thread. ``auth_method`` is the id or name of the sign-in method
     to use where the agent asks for one; ``None``: one that needs no person. ``mcp_servers`` are given to the agent with
-    each session; no two have the same name. ``runtime``: in which kind of place it runs.
+    each session; no two have the same name. ``warm``: so many processes wait, initialized, for the
+    next threads. ``runtime``: in which kind of place it runs.
     """
 
     name: str
@@ -207,6 +208,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     pids_max: Annotated[int, Meta(ge=1, le=4_194_304)] | None = None
     process_namespace: bool = False
     start_timeout_seconds: Annotated[float, Meta(ge=1, le=3600)] = 60
+    warm: Annotated[int, Meta(ge=0, le=100)] = 0
     runtime: RuntimeKind = "local"
     bubblewrap: BubblewrapSettings = field(default_factory=BubblewrapSettings)
     container: ContainerSettings = field(default_factory=ContainerSettings)

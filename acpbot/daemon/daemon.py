@@ -35,6 +35,7 @@ from acpbot.management.method import Services
 from acpbot.management.server import ManagementServer
 from acpbot.management.socket_watch import SocketWatch
 from acpbot.runtimes.bubblewrap.hidden import hidden_files
+from acpbot.runtimes.local.hidden_folder import token_folder
 from acpbot.runtimes.local.peer import is_of_an_agent
 from acpbot.runtimes.local.runtime import local_runtime
 from acpbot.runtimes.registry import Runtimes
@@ -236,8 +237,11 @@ class Daemon:
         return pool, drain, address
 
     async def _open_runtimes(self, store: Store, open_files: tuple[int, int] | None) -> Runtimes:
-        local, reason = local_runtime("auto", environ=self._environ, owns_children=True, open_files=open_files)
-        log.info("containment", kind=local.containment, reason=reason)
+        folder = await in_thread("token folder", token_folder, self._settings)
+        local, reason = local_runtime(
+            "auto", environ=self._environ, owns_children=True, open_files=open_files, hidden=folder
+        )
+        log.info("containment", kind=local.containment, reason=reason, hidden=None if folder is None else str(folder))
         hidden = hidden_files(self._settings, self._socket, self._environ)
         return Runtimes(
             local,

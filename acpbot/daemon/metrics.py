@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE: Final = exposition.CONTENT_TYPE_LATEST
 PLATFORMS: Final = ("discord", "local")
-STATES: Final = ("starting", "idle", "busy", "waiting", "stuck", "closing", "suspended")
+STATES: Final = ("starting", "idle", "busy", "waiting", "stuck", "closing", "suspended", "warm")
 _OUTCOMES: Final = frozenset({"end_turn", "cancelled", "error", "refusal", "max_tokens", "max_turn_requests"})
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _TURN_SECONDS: Final = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200)

@@ -134,8 +134,8 @@ class Operator(Protocol):
     def follow(self, emit: Callable[[Event], None], text: str) -> FollowedPrompt:
         """What passes the events of the turn of this prompt to ``emit``; it is given with the prompt."""
 
-    def send(self, thread: str, text: str, user: str, *, agent: str | None, follower: Any) -> int:
-        """Queue a prompt; how many turns are before it."""
+    def send(self, thread: str, text: str, user: str, *, agent: str | None, follower: Any, now: bool = False) -> int:
+        """Queue a prompt; how many turns are before it. ``now``: the running turn is cancelled for it."""
 
     async def begin(self, channel: str, text: str, user: str, *, agent: str | None, follower: Any) -> tuple[str, int]:
         """Begin a thread in a channel with a prompt; its id, and how many turns are before it."""

@@ -113,7 +113,7 @@ def make_mount_point(home: Path, path: Path, *, folder: bool = False) -> None:
         file = os.open(name, _FILE, 0o600, dir_fd=at)
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
-                raise OSError(errno.EINVAL, "it is no file", str(path))
+                raise OSError(errno.EINVAL, "it isn't a file", str(path))
         finally:
             os.close(file)
     finally:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import collections
 from typing import TYPE_CHECKING
 
 from acpbot.errors import AgentRemoved, InvalidParams
 from acpbot.sessions.views import OutdatedSessions, changed_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from acpbot.config.in_force import SettingsInForce
     from acpbot.config.settings import AgentSettings
@@ -24,11 +23,10 @@ class AgentChoice:
         self._settings = settings
         self._removed: dict[str, AgentSettings] = {}
 
-    def keep_removed(self, wanted: Collection[str], threads: Iterable[ThreadRecord]) -> None:
-        """Other settings are about to hold, with the agents ``wanted``: keep what is gone and used."""
-        used = {thread.agent for thread in threads}
+    def keep_removed(self, wanted: Collection[str], used: Collection[str]) -> None:
+        """Other settings are about to hold, with the agents ``wanted``: keep those that are gone and ``used``."""
         known = self._removed | dict(self._settings.now.agents)
-        self._removed = {name: known[name] for name in used.difference(wanted) if name in known}
+        self._removed = {name: known[name] for name in used if name not in wanted and name in known}
 
     def of(self, thread_id: str, thread: ThreadRecord | None, agent: str | None, channel: str | None) -> AgentSettings:
         """The agent that a thread is to use: ``agent``, else its own, else that of its channel, else the default.
@@ -53,6 +51,8 @@ class AgentChoice:
         """Those that still use earlier settings of their agents: only their end changes that."""
         found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
         for session in sessions:
+            if session.is_warm:
+                continue  # it is replaced
             agent = session.agent_settings.name
             now = self._settings.now.agents.get(agent)
             wanted = None if now is None else self._settings.now.in_channel(now, session.thread.channel)
@@ -60,7 +60,6 @@ class AgentChoice:
                 found.setdefault((agent, keys), []).append(session.thread.thread_id)
         return [OutdatedSessions(agent, keys, tuple(threads)) for (agent, keys), threads in found.items()]
 
-    def removed(self, threads: Iterable[ThreadRecord]) -> dict[str, int]:
-        """How many threads use each agent that is no longer in the configuration."""
-        used = collections.Counter(thread.agent for thread in threads)
+    def removed(self, used: Mapping[str, int]) -> dict[str, int]:
+        """Of the agents that so many threads use, those that are no longer in the configuration."""
         return {name: count for name, count in used.items() if name not in self._settings.now.agents}

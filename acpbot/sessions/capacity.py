@@ -131,8 +131,9 @@ class Capacity:
 
 
 def _idle_longest(sessions: Iterable[Session]) -> list[Session]:
-    """Those whose end would interrupt nothing, the one that is idle longest first."""
-    return sorted((s for s in sessions if s.evictable), key=lambda session: session.turns.idle_since)
+    """Those whose end would interrupt nothing: first those that have no thread, then the one that is idle longest."""
+    evictable = (session for session in sessions if session.evictable)
+    return sorted(evictable, key=lambda session: (not session.is_warm, session.turns.idle_since))
 
 
 def _suspend_excess(sessions: Iterable[Session], most: int) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
 
 from acpbot.config.in_force import SettingsInForce
-from acpbot.errors import Conflict, Draining, NotFound
+from acpbot.errors import Conflict, Draining, NotFound, TooMany
 from acpbot.logs import get_logger
 from acpbot.sessions.agent_choice import AgentChoice
 from acpbot.sessions.capacity import Capacity
@@ -18,15 +19,15 @@ from acpbot.sessions.kept_output import KeptOutput
 from acpbot.sessions.leftovers import Leftovers
 from acpbot.sessions.pauses import PAUSES, Pauses
 from acpbot.sessions.session import Session
+from acpbot.sessions.session_reports import SessionReports
+from acpbot.sessions.session_row import session_detail
 from acpbot.sessions.session_table import SessionTable
 from acpbot.sessions.subscribers import Subscribers
 from acpbot.sessions.thread import ThreadRegistry
-from acpbot.sessions.turn import finish_all, session_over
 from acpbot.sessions.views import Detail, KillResult, OutdatedSessions, PoolCounts, Row, Target
 from acpbot.sessions.waiting_line import Waiting, WaitingLine
+from acpbot.sessions.warm_agents import WarmAgents
 from acpbot.sessions.watchdog import Watchdog
-from acpbot.sessions.watcher import Watcher
-from acpbot.storage.records import PlaceRecord
 from acpbot.storage.store import Store
 from acpbot.times import seconds_since_boot
 
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
     from acpbot.sessions.inbox import SendNow
     from acpbot.sessions.subscribers import Change
     from acpbot.sessions.thread import Beginning, ThreadListener
-    from acpbot.sessions.turn import PermissionNote, Turn
-    from acpbot.sessions.views import Reason
+    from acpbot.sessions.turn import Turn
+    from acpbot.sessions.watcher import Watcher
     from acpbot.storage.records import ThreadRecord
 
 log = get_logger(__name__)
@@ -69,7 +70,6 @@ class Pool:
     ) -> None:
         self.store = store or Store()
         self.draining = self.stopping = False
-        self.watcher = Watcher()
         self._settings = SettingsInForce(settings)
         self._agents = AgentChoice(self._settings)
         self.runtimes = runtimes
@@ -92,15 +92,44 @@ class Pool:
             store=self.store,
             start=self._session_for,
         )
-        self._ender = self.ender = SessionEnder(
-            self._table, self._threads, self._leftovers, self._line, self._settings, on_change=self.session_changed
-        )
         self._subscribers = Subscribers()
         self.events = EventLog(self.store, wall)
         self._watchdog = Watchdog(clock, self.events)
         self._quiet_check = asyncio.Event()
+        make_warm = partial(self._make, is_warm=True)
+        self._warm = WarmAgents(self._settings, runtimes, self._table, make_warm, clock=clock, wall=wall)
+        self._reports = SessionReports(
+            store=self.store,
+            settings=self._settings,
+            threads=self._threads,
+            table=self._table,
+            leftovers=self._leftovers,
+            line=self._line,
+            inbox=self._inbox,
+            subscribers=self._subscribers,
+            events=self.events,
+            watchdog=self._watchdog,
+            clock=clock,
+            wall=wall,
+            is_stopping=lambda: self.stopping,
+            on_change=self._quiet_check.set,
+            on_warm_ended=self._warm.ended,
+        )
+        self.session_changed = self._reports.session_changed
+        self._ender = self.ender = SessionEnder(
+            self._table, self._threads, self._leftovers, self._line, self._settings, on_change=self.session_changed
+        )
         if settings.pool.remove_workspace:
             log.warning("workspaces_are_removed", workspace=str(settings.pool.workspace), key="[pool] remove_workspace")
+
+    @property
+    def watcher(self) -> Watcher:
+        """Who is told how turns and sessions end."""
+        return self._reports.watcher
+
+    @watcher.setter
+    def watcher(self, watcher: Watcher) -> None:
+        self._reports.watcher = watcher
 
     @property
     def max_sessions(self) -> int:
@@ -118,7 +147,7 @@ class Pool:
         See :meth:`outdated`. Nobody can choose an agent any more that is gone from the settings; threads that have it
         keep it until acpbot is started again.
         """
-        self._agents.keep_removed(settings.agents.keys(), self._threads.by_id.values())
+        self._agents.keep_removed(settings.agents.keys(), self._threads.of_agents())
         self._settings.replace(settings)
         self._inbox.recheck()
         self.kept.apply_settings()
@@ -181,6 +210,8 @@ class Pool:
 
     def resolve(self, thread: str) -> str:
         """The thread id that ``thread`` names: itself, or a unique suffix of it. Raises NotFound, Ambiguous."""
+        if thread in self._table.current:
+            return thread
         return self._threads.resolve(thread)
 
     def get(self, thread_id: str) -> Session | None:
@@ -207,7 +238,7 @@ class Pool:
     async def detail(self, thread_id: str) -> Detail:
         """The thread's row and what takes a look at the system. Raises NotFound."""
         session = self._table.of_thread(thread_id)
-        return await (self.kept.detail(self.row(thread_id)) if session is None else session.detail())
+        return await (self.kept.detail(self.row(thread_id)) if session is None else session_detail(session))
 
     def tail(
         self, thread_id: str, callback: Callable[[dict[str, Any]], None]
@@ -224,7 +255,7 @@ class Pool:
 
     def removed_agents(self) -> dict[str, int]:
         """How many threads use each agent that is no longer in the configuration."""
-        return self._agents.removed(self._threads.by_id.values())
+        return self._agents.removed(self._threads.of_agents())
 
     # People's messages.
 
@@ -288,24 +319,20 @@ class Pool:
             thread = None
         if session is not None:
             return session
-        after = self._capacity.free_place(thread_id, platform, owner if thread is None else thread.owner)
+        taken = self._warm.take(self._settings.now.in_channel(choice, channel))
+        try:
+            after = self._capacity.free_place(thread_id, platform, owner if thread is None else thread.owner)
+        except TooMany:
+            self._warm.put_back(taken)
+            raise
         if (removal := self._threads.removals.get(thread_id)) is not None:
             after.append(removal)
         if thread is None:
             thread = self._threads.begin(thread_id, platform, name, owner, channel)
-        session = self._table.current[thread_id] = Session(
-            thread,
-            settings=self._settings,
-            agent_settings=self._settings.now.in_channel(choice, channel),
-            runtimes=self.runtimes,
-            observer=self,
-            listener=self._threads.listeners.get(platform),
-            meter=self._threads.usage(thread),
-            kept=self.kept,
-            clock=self._clock,
-            wall=self._wall,
-            pauses=self._pauses,
-        )
+        agent_settings = self._settings.now.in_channel(choice, channel)
+        session = self._table.current[thread_id] = self._make(thread, agent_settings, taken=taken)
+        if taken is not None:
+            self._subscribers.publish("gone", taken.row())
         self.known_threads.used(thread_id, platform)
         if self.known_threads.take_expired(thread_id) and session.listener is not None:
             session.listener.session_started_fresh(thread_id)
@@ -315,6 +342,25 @@ class Pool:
         if name not in self.agents:
             session.report_agent_removed()
         return session
+
+    def _make(
+        self, thread: ThreadRecord, agent: AgentSettings, *, is_warm: bool = False, taken: Session | None = None
+    ) -> Session:
+        return Session(
+            thread,
+            settings=self._settings,
+            agent_settings=agent,
+            runtimes=self.runtimes,
+            observer=self._reports,
+            listener=self._threads.listeners.get(thread.platform),
+            meter=self._threads.usage(thread),
+            kept=self.kept,
+            clock=self._clock,
+            wall=self._wall,
+            pauses=self._pauses,
+            is_warm=is_warm,
+            taken=taken,
+        )
 
     # Ending.
 
@@ -393,82 +439,6 @@ class Pool:
         """
         return await self._ender.start_over(thread_id, agent)
 
-    # What sessions report (SessionObserver).
-
-    def session_changed(self, session: Session) -> None:
-        """Store the session's thread where it has changed, and report its row."""
-        thread = session.thread
-        self._quiet_check.set()
-        if self._line and (session.evictable or session not in self._table.current.values()):
-            asyncio.get_running_loop().call_soon(self._line.advance)
-        session.turns.report_places(session.progress)
-        if self._threads.by_id.get(thread.thread_id) is thread:
-            self._threads.save(thread)
-        try:
-            if session.listener is not None:
-                session.listener.session_changed(thread.thread_id)
-        except Exception:
-            # Every step of a session comes through here: a listener's defect must not stop it.
-            log.exception("session_listener_failed", thread=thread.thread_id)
-        if self._subscribers and (live := self._table.of_thread(thread.thread_id)) is not None:
-            self._subscribers.publish("changed", live.row())
-
-    def session_launched(self, session: Session) -> None:
-        """Store how a later daemon finds what runs."""
-        ref = None if session.process is None else session.process.place_ref
-        if ref is not None:
-            kind = session.agent_settings.runtime
-            self.store.process_started(PlaceRecord(session.session_id, kind, ref, session.thread.thread_id))
-        self.session_changed(session)
-
-    async def turn_starting(self, turn: Turn) -> None:
-        """Have it on disk that the prompt may have been sent, before it is: no later daemon may send it again."""
-        turn.counted = self.watcher.turn_ended
-        if turn.message is not None:
-            self.store.turn_started(turn.turn_id)
-            await self.store.durable()
-
-    def permission_answered(self, session: Session, note: PermissionNote) -> None:
-        """Log and audit what was answered without a person."""
-        thread_id = session.thread.thread_id
-        outcome = f"{note.line[:1].lower()}{note.line[1:]}"
-        log.info("permission_answered", thread=thread_id, session=session.session_id, outcome=outcome)
-        self.store.audited(None, None, "permission", thread_id, outcome)
-
-    def session_ending(self, session: Session) -> None:
-        """Let the thread's next message start another session."""
-        if self._table.current.get(session.thread.thread_id) is session:
-            del self._table.current[session.thread.thread_id]
-        self._table.closing[session] = None
-
-    def session_ended(self, session: Session, reason: Reason, detail: str | None, queued: list[Turn]) -> None:
-        """Free the session's place, suspend its thread, carry its waiting turns over or end them."""
-        thread = session.thread
-        if self._leftovers.session_ended(session, self._clock()):
-            return
-        self._table.closing.pop(session, None)
-        self._watchdog.reported.discard(session.session_id)
-        thread.used_at = self._wall()
-        session.options.usage.settle()
-        self._subscribers.publish("gone", session.row())
-        self.watcher.session_ended(thread.agent, reason)
-        self.events.session_ended(session, reason, detail)
-        end = session_over(reason, detail, session.detail_for_people)
-        if thread.platform not in self._threads.unlimited:
-            detail = end.error
-        if reason == "start_failed":
-            finish_all(queued, end)  # before the notice, which then is the only one
-        try:
-            if session.listener is not None and reason != "replaced":  # then the turn goes on in another session
-                session.listener.session_ended(thread.thread_id, reason, detail, resumable=thread.resumable)
-            if reason not in {"replaced", "stopped"} and thread.acp_session_id is not None:  # not where it is forgotten
-                self._threads.announce_removal(thread, self._settings.now, self._settings.now.keep_seconds)
-        except Exception:
-            # The turns that wait must end all the same.
-            log.exception("session_listener_failed", thread=thread.thread_id)
-        self.session_changed(session)
-        self._inbox.session_ended(session, queued, reason, end, stopping=self.stopping)
-
     # Time.
 
     def tick(self) -> None:
@@ -482,6 +452,8 @@ class Pool:
             if now >= retry_at:
                 session.end("stopped", grace=0.0)
         self._line.advance()
+        if not self.draining:
+            self._warm.look()
         self._threads.check_clock()
         used_before = self._wall() - self._settings.now.keep_seconds
         for thread in [thread for thread in self._threads.by_id.values() if thread.used_at <= used_before]:

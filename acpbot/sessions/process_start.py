@@ -57,13 +57,17 @@ class ProcessStart:
         if not runtime.has_files_here:
             home = workspace.homes(self._settings.now.store) / thread_id
         else:
-            await self._in_time(workspace.make_folder, self._settings.now.pool, cwd)
+            await self.make_folder(cwd)
         if runtime.has_files_here and runtime.gives_home:
             home = await self._in_time(workspace.make_home, self._settings.now.store, thread_id)
             logins = await self._in_time(make_login_home, self._settings.now.store.path.parent, settings.name)
         return await launch(
             runtime, settings, cwd, session_id, thread_id=thread_id, home=home, logins=logins, progress=self._report
         )
+
+    async def make_folder(self, cwd: Path) -> None:
+        """Make the folder in which the agent is to work. Raises StartError."""
+        await self._in_time(workspace.make_folder, self._settings.now.pool, cwd)
 
     def _report(self, text: str) -> None:
         shown = one_line(text, _PROGRESS_LENGTH)

@@ -30,20 +30,10 @@ from acpbot.logs import get_logger
 from acpbot.sessions import workspace
 from acpbot.sessions.launch import ended_text, exit_cause, start_error
 from acpbot.sessions.process_start import ProcessStart
+from acpbot.sessions.session_row import session_row
 from acpbot.sessions.terminate import NOTHING_RAN, UNVERIFIED, TerminationResult, terminate
 from acpbot.sessions.turn import Turn, TurnEnd, last_answer, session_over
 from acpbot.sessions.turn_runner import TurnRunner
-from acpbot.sessions.views import (
-    Detail,
-    Row,
-    SessionState,
-    permission_row,
-    process_rows,
-    question_row,
-    row_of,
-    tree_members,
-    usage_members,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,7 +48,7 @@ if TYPE_CHECKING:
     from acpbot.sessions.thread import ThreadListener
     from acpbot.sessions.turn import PermissionNote, TurnListener
     from acpbot.sessions.usage import UsageMeter
-    from acpbot.sessions.views import Reason
+    from acpbot.sessions.views import Reason, Row, SessionState
     from acpbot.storage.records import ThreadRecord
 
 log = get_logger(__name__)
@@ -101,7 +91,8 @@ class Session:
     ``agent_settings`` and ``cwd`` hold for the whole session, ``settings`` is read at each use. ``listener`` is the
     thread's chat platform. ``meter``: what its agent has used in the thread. ``kept`` keeps its last output. ``clock``:
     monotonic seconds; ``wall``: Unix time. ``ending``: how the last try to end it went, ``None`` before.
-    ``detail_for_people``: why it has failed, for those who are no operators; empty where it has not.
+    ``detail_for_people``: why it has failed, for those who are no operators; empty where it has not. ``is_warm``: its
+    process waits for the session of a thread, which takes it over: ``taken`` there.
     """
 
     def __init__(
@@ -118,9 +109,12 @@ class Session:
         clock: Callable[[], float],
         wall: Callable[[], float],
         pauses: Pauses,
+        is_warm: bool = False,
+        taken: Session | None = None,
     ) -> None:
         self.thread = thread
-        self.session_id = secrets.token_hex(8)
+        self.is_warm = is_warm
+        self.session_id: str = secrets.token_hex(8) if taken is None else taken.session_id
         self.cwd = workspace.work_folder(settings.now, thread)
         self.agent: Agent | None = None
         self.process: AgentProcess | None = None
@@ -156,6 +150,10 @@ class Session:
         self.permission_requests = self.turns.permission_requests
         self.permission_requests.folder = self.cwd
         self.questions = self.turns.questions
+        self._taken = None if taken is None else taken.hand_over()
+        if self._taken is not None:
+            self.process, self.agent = self._taken
+            self.turns.agent = self.agent
         self._opened = False
         self._gone = False
         self._tasks = TaskSet(f"session {self.session_id}", self._crashed)
@@ -182,60 +180,19 @@ class Session:
         if self.permission_requests.open or self.questions.open:
             return "waiting"
         if self.turns.turn is None:
-            return "idle"
+            return "warm" if self.is_warm else "idle"
         return "stuck" if self.turns.is_stuck else "busy"
 
     @property
     def evictable(self) -> bool:
         """Whether ending it would interrupt nothing."""
+        if self.is_warm:
+            return self.state in {"starting", "warm"}
         return self.state == "idle" and not self.turns.queue
 
     def row(self) -> Row:
         """A snapshot."""
-        turns, process, usage = self.turns, self.process, self.usage
-        in_turn = turns.turn is not None
-        lines = [one.line for asked in (self.permission_requests, self.questions) for one in asked.open.values()]
-        return row_of(
-            self.thread,
-            self.cwd,
-            session_id=self.session_id,
-            state=self.state,
-            runtime=self.agent_settings.runtime,
-            place=None if process is None else process.place,
-            alive=False if process is None else process.alive,
-            idle_seconds=0.0 if in_turn else round(self._clock() - turns.idle_since, 3),
-            turn_seconds=round(turns.turn_seconds, 3) if in_turn else None,
-            silent_seconds=round(turns.silent_seconds, 3) if in_turn else None,
-            activity=self.progress or turns.calls.activity,
-            waiting_for=lines[0] if lines else None,
-            queued=len(turns.queue),
-            mode=self.options.mode,
-            model=self.options.model,
-            context_used=self.options.usage.context_used,
-            context_size=self.options.usage.context_size,
-            cost=self.options.usage.cost,
-            pid=None if process is None else process.pid,
-            **usage_members(usage),
-        )
-
-    async def detail(self) -> Detail:
-        """A snapshot with stderr, open tool calls and the process tree as they are now."""
-        process = self.process
-        permission = next(iter(self.permission_requests.open.values()), None)
-        question = next(iter(self.questions.open.values()), None)
-        tree = [] if process is None else process_rows(await process.look())
-        members = msgspec.structs.asdict(self.row())
-        members |= tree_members(tree)
-        return Detail(
-            **members,
-            stderr=[] if process is None else process.stderr.lines(),
-            tool_calls=self.turns.calls.rows(),
-            process_tree=tree,
-            permission=None if permission is None else permission_row(permission),
-            question=None if question is None else question_row(question),
-            limits_not_held=() if self.process is None else self.process.limits_not_held,
-            options_not_set=self.options.not_set,
-        )
+        return session_row(self, self._clock())
 
     async def choose(self, category: str, value: str) -> None:
         """Set ``mode``, ``model`` or a config option; the thread's next session sets it again.
@@ -282,6 +239,9 @@ class Session:
         self._tasks.start(self._kept.restore(self.turns.output), name="earlier output")
         try:
             agent = await self._start()
+        except AgentGone:
+            self.end("replaced")  # the process that was taken has ended; what waits here goes on in another session
+            return
         except AcpbotError as error:
             people = error.for_people if isinstance(error, AgentError) else AgentStartError.for_people
             self._fail("start_failed", str(error), people)
@@ -293,7 +253,11 @@ class Session:
 
     async def _start(self) -> Agent:
         thread, cwd = self.thread, Path(self.cwd)
-        process, agent = await self._process_start.launch(cwd, self.session_id, thread.thread_id)
+        if self._taken is not None:
+            await self._process_start.make_folder(cwd)
+            process, agent = self._taken
+        else:
+            process, agent = await self._process_start.launch(cwd, self.session_id, thread.thread_id)
         self.process, self.agent, self.turns.agent = process, agent, agent
         process.stderr.listener = self._stderr
         self._tasks.start(self._read_updates(agent), name="reader", on_crash=self._reader_crashed)
@@ -302,7 +266,10 @@ class Session:
             log.warning("limit_not_held", **self._fields, limit=missing.limit, reason=missing.reason)
         self._observer.session_launched(self)
         try:
-            await agent.initialize()
+            if self._taken is None:
+                await agent.initialize()
+            if self.is_warm:
+                return agent
             opened = await agent.open(cwd, thread.acp_session_id)
             self.turns.opened(reopened=opened != "new")
             thread.adopted = thread.adopted and opened != "new"
@@ -311,6 +278,8 @@ class Session:
             self.options.opened(agent.session)
             await self._set_options(agent, reopened=opened != "new")
         except AgentError as error:
+            if isinstance(error, AgentGone) and self._taken is not None:
+                raise
             raise await start_error(self.agent_settings, process, error) from None
         thread.acp_session_id, thread.resumable = agent.session_id, agent.can_resume
         thread.ran_in = self.agent_settings.runtime
@@ -367,6 +336,14 @@ class Session:
         agent.close()
 
     # Its end.
+
+    def hand_over(self) -> tuple[AgentProcess, Agent]:
+        """Give its process to another session, which has the same id; this one is no session any more."""
+        if self.process is None or self.agent is None:
+            raise RuntimeError("cannot hand a process over: none has been started")
+        self._gone = True
+        self._tasks.cancel_soon()
+        return self.process, self.agent
 
     def end(
         self, reason: Reason, *, grace: float | None = None, detail: str | None = None, delete: bool = False

@@ -48,7 +48,8 @@ class SessionTable:
 
         ``threads``: ids of all that are known; ``most``: how many may run; ``in_line``: threads that wait for an agent.
         """
-        sessions = self.of_threads()
+        every = self.of_threads()
+        sessions = [session for session in every if not session.is_warm]
         states: Counter[str] = Counter()
         queued = with_session = 0
         for session in sessions:
@@ -66,6 +67,7 @@ class SessionTable:
             suspended=len(threads) - with_session,
             queued=queued,
             in_line=in_line,
+            warm=len(every) - len(sessions),
         )
 
     def with_turns(self) -> tuple[Session, ...]:

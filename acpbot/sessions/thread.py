@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, Required, TypedDict
 
@@ -11,7 +12,7 @@ from acpbot.errors import Ambiguous, InvalidParams, NotFound
 from acpbot.logs import get_logger
 from acpbot.sessions.known_threads import KnownThreads
 from acpbot.sessions.usage import UsageMeter
-from acpbot.sessions.views import row_of
+from acpbot.sessions.views import Row
 from acpbot.sessions.workspace import check_thread_id, has_own_folder, remove_folders, work_folder
 from acpbot.storage.records import LastEnd, ThreadRecord
 from acpbot.times import rfc3339
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from acpbot.config.settings import Settings
     from acpbot.runtimes.registry import Runtimes
     from acpbot.sessions.turn import PermissionNote, TurnListener
-    from acpbot.sessions.views import Reason, Row
+    from acpbot.sessions.views import Reason
     from acpbot.storage.records import CostRecord
     from acpbot.storage.store import Store
 
@@ -102,13 +103,14 @@ class ThreadRegistry:
 
     ``wall``: Unix time in seconds; after a restart a monotonic clock means nothing. ``boottime``: seconds since the
     machine started, its sleep included. ``listeners`` are by platform; ``removals`` are the tasks that delete a folder,
-    by thread id. ``unlimited``: platforms whose users are operators.
+    by thread id. ``unlimited``: platforms whose users are operators. ``by_id`` is for others to read.
     """
 
     def __init__(
         self, store: Store, wall: Callable[[], float], boottime: Callable[[], float], runtimes: Runtimes
     ) -> None:
         self.by_id: dict[str, ThreadRecord] = {}
+        self._of_agents: Counter[str] = Counter()  # counted as they come and go: health asks often, of 50,000 threads
         self.listeners: dict[str, ThreadListener] = {}
         self.unlimited: set[str] = set()
         self.removals: dict[str, asyncio.Task[None]] = {}
@@ -123,13 +125,24 @@ class ThreadRegistry:
         self._saved: dict[str, ThreadRecord] = {}
         self._costs: dict[str, dict[tuple[str, str], CostRecord]] = {}
         for record in store.restored.threads:
-            self.by_id[record.thread_id] = record
+            self._add(record)
         for cost in store.restored.costs:
             self._costs.setdefault(cost.thread_id, {})[cost.agent, cost.currency] = cost
         for place in store.restored.places:
             if (thread := self.by_id.get(place.thread_id or "")) is not None:
                 thread.last_end = LastEnd(rfc3339(wall()), "stopped", detail=_CUT_OFF)
                 self.save(thread)
+
+    def _add(self, thread: ThreadRecord) -> None:
+        earlier = self.by_id.get(thread.thread_id)
+        if earlier is not None:
+            self._of_agents[earlier.agent] -= 1
+        self.by_id[thread.thread_id] = thread
+        self._of_agents[thread.agent] += 1
+
+    def of_agents(self) -> dict[str, int]:
+        """How many threads each agent has, of those that have any."""
+        return {agent: count for agent, count in self._of_agents.items() if count > 0}
 
     def in_channel(self, thread_id: str, channel: str | None) -> ThreadRecord | None:
         """The thread, which belongs to ``channel``, ``None``: as it is known."""
@@ -141,9 +154,8 @@ class ThreadRegistry:
     def begin(self, thread_id: str, platform: str, agent: str, owner: str | None, channel: str | None) -> ThreadRecord:
         """A new conversation in this thread. Raises InvalidParams."""
         check_thread_id(thread_id)
-        thread = self.by_id[thread_id] = ThreadRecord(
-            thread_id, platform, agent, owner, None, rfc3339(), self._wall(), channel=channel
-        )
+        thread = ThreadRecord(thread_id, platform, agent, owner, None, rfc3339(), self._wall(), channel=channel)
+        self._add(thread)
         self.known.used(thread_id, platform)
         return thread
 
@@ -167,7 +179,7 @@ class ThreadRegistry:
 
     def forget(self, thread: ThreadRecord) -> None:
         """Drop a thread whose conversation is over for good."""
-        del self.by_id[thread.thread_id]
+        self._of_agents[self.by_id.pop(thread.thread_id).agent] -= 1
         self._saved.pop(thread.thread_id, None)
         self._costs.pop(thread.thread_id, None)
         self._store.forget_thread(thread.thread_id)
@@ -191,7 +203,23 @@ class ThreadRegistry:
         agent = settings.agents.get(thread.agent)
         runtime = "local" if agent is None else agent.runtime
         folder = work_folder(settings, thread)
-        return row_of(thread, folder, runtime=runtime, cost=cost, queued=queued, idle_seconds=unused)
+        return Row(
+            thread_id=thread.thread_id,
+            platform=thread.platform,
+            agent=thread.agent,
+            title=thread.title,
+            owner=thread.owner,
+            created_at=thread.created_at,
+            turns=thread.turns,
+            acp_session_id=thread.acp_session_id,
+            resumable=thread.resumable,
+            last_end=thread.last_end,
+            cwd=folder,
+            runtime=runtime,
+            cost=cost,
+            queued=queued,
+            idle_seconds=unused,
+        )
 
     def resolve(self, text: str) -> str:
         """The thread id that ``text`` names: itself, or the one that ends in it (4 characters at least).

@@ -16,7 +16,7 @@ from acpbot.acp.usage import Cost  # noqa: TC001 - msgspec resolves the annotati
 from acpbot.runtimes.runtime import LimitNotHeld, Proof  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.sessions.options import NotSet  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.sessions.terminate import Step  # noqa: TC001 - msgspec resolves the annotation when it runs
-from acpbot.storage.records import LastEnd, ThreadRecord
+from acpbot.storage.records import LastEnd  # noqa: TC001 - msgspec resolves the annotation when it runs
 from acpbot.times import rfc3339
 
 if TYPE_CHECKING:
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
     from acpbot.acp.elicitation import Field
     from acpbot.config.settings import AgentSettings
-    from acpbot.runtimes.runtime import ProcessInfo, Usage
+    from acpbot.runtimes.runtime import ProcessInfo
     from acpbot.sessions.questions import Question
     from acpbot.sessions.turn import PermissionRequest
 
 Reason = Literal["killed", "suspended", "crashed", "start_failed", "evicted", "expired", "stuck", "stopped", "replaced"]
 """Why a session ended."""
-SessionState = Literal["starting", "idle", "busy", "waiting", "stuck", "suspended", "closing", "gone"]
+SessionState = Literal["starting", "idle", "busy", "waiting", "stuck", "suspended", "closing", "gone", "warm"]
 Outcome = Literal["ended", "already_gone", "conflict", "failed"]
 
 
@@ -216,7 +216,10 @@ class KillResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PoolCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """How many sessions are in which state, for health; ``in_line``: threads that wait for an agent to be free."""
+    """How many sessions are in which state, for health; ``in_line``: threads that wait for an agent to be free.
+
+    ``warm``: processes that wait for a thread; they are none of the ``sessions``.
+    """
 
     sessions: int
     max: int
@@ -228,6 +231,7 @@ class PoolCounts(msgspec.Struct, frozen=True, kw_only=True):
     suspended: int
     queued: int
     in_line: int = 0
+    warm: int = 0
 
 
 class OutdatedSessions(NamedTuple):
@@ -239,7 +243,7 @@ class OutdatedSessions(NamedTuple):
 
 
 # Used while an agent starts, and never again.
-_OF_A_START: Final = frozenset({"name", "start_timeout_seconds"})
+_OF_A_START: Final = frozenset({"name", "start_timeout_seconds", "warm"})
 
 
 def changed_keys(used: AgentSettings, now: AgentSettings | None) -> tuple[str, ...]:
@@ -248,19 +252,6 @@ def changed_keys(used: AgentSettings, now: AgentSettings | None) -> tuple[str, .
         return ()
     keys = (key for key in used.__struct_fields__ if key not in _OF_A_START)
     return tuple(key for key in keys if getattr(used, key) != getattr(now, key))
-
-
-_OF_THREAD: Final = tuple(name for name in Row.__struct_fields__ if name in ThreadRecord.__struct_fields__)
-_values_of_thread: Final = attrgetter(*_OF_THREAD)
-
-
-def row_of(thread: ThreadRecord, cwd: str, **members: Any) -> Row:
-    """The row of a thread that works in ``cwd``; ``members`` are those of its session, where it has one.
-
-    What a thread record and a row have in common has the same names. A list of all sessions is made of hundreds of
-    rows; `msgspec.convert` would take three times as long.
-    """
-    return Row(cwd=cwd, **dict(zip(_OF_THREAD, _values_of_thread(thread), strict=True)), **members)
 
 
 def permission_row(ask: PermissionRequest) -> PermissionRow:
@@ -352,14 +343,6 @@ def process_rows(found: Sequence[ProcessInfo]) -> list[ProcessRow]:
         )
         stack.extend(zip(children.get(info.pid, ()), repeat(depth + 1)))
     return rows
-
-
-def usage_members(usage: Usage | None) -> dict[str, Any]:
-    """What a session uses, as members of its row."""
-    if usage is None:
-        return {}
-    cpu_seconds = _rounded(usage.cpu_seconds, 2)
-    return {"processes": usage.processes, "rss_bytes": usage.rss_bytes, "cpu_seconds": cpu_seconds}
 
 
 def tree_members(tree: Sequence[ProcessRow]) -> dict[str, Any]:

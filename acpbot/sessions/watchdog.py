@@ -36,7 +36,9 @@ class Watchdog:
         for session in sessions:
             if session.turns.turn is not None:
                 self._review(session, settings)
-            elif session.evictable and now - session.turns.idle_since >= settings.idle_timeout_seconds:
+            elif session.is_warm or not session.evictable:
+                continue
+            elif now - session.turns.idle_since >= settings.idle_timeout_seconds:
                 session.end("expired")
 
     def _review(self, session: Session, settings: PoolSettings) -> None:

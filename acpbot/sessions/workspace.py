@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 THREAD_ID: Final = re.compile(r"[0-9]{1,20}|[a-z0-9-]{1,64}")
+WARM: Final = "warm"
+"""The platform of what stands for a thread while a process waits for one."""
 THREADS: Final = Threads("workspace", 64)
 """For making folders: a file system that hangs may hold up many sessions, and no session elsewhere."""
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -45,7 +47,8 @@ def work_folder(settings: Settings, thread: ThreadRecord) -> str:
         if bound is not None and bound.working_dir is not None:
             return str(bound.working_dir)
     pool = settings.pool
-    return str(pool.workspace) if pool.workspace_mode == "shared" else f"{pool.workspace}/{thread.thread_id}"
+    is_for_all = pool.workspace_mode == "shared" or thread.platform == WARM
+    return str(pool.workspace) if is_for_all else f"{pool.workspace}/{thread.thread_id}"
 
 
 def has_own_folder(settings: Settings, thread: ThreadRecord) -> bool:

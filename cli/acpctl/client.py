@@ -39,8 +39,9 @@ class DaemonConnection:
 
     Connects at once and reads the daemon's hello; ``timeout`` seconds limit this and the first exchange, and each later
     one. ``access``: ``admin`` or ``read``, as the daemon says. ``reader``: the descriptor of a pipe whose reader
-    :meth:`receive` watches. ``clock``: monotonic seconds. Raises ``CliError``: exit
-    6 where acpbot is not at ``path`` or speaks another protocol version, 4 where it denies access, 7 after ``timeout``.
+    :meth:`receive` watches. ``early``: a method that only reads, and its params, sent without waiting for the hello;
+    :meth:`early_result` returns the result. ``clock``: monotonic seconds. Raises ``CliError``: exit 6 where acpbot is
+    not at ``path`` or speaks another protocol version, 4 where it denies access, 7 after ``timeout``.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class DaemonConnection:
         timeout: float,
         *,
         reader: int | None = None,
+        early: tuple[str, Message] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = path
@@ -65,6 +67,7 @@ class DaemonConnection:
         self._last_id = 0
         try:
             self._connect()
+            self._early = early and (early[0], self.send(*early))
             self._read_hello()
         except BaseException:
             self.close()
@@ -187,7 +190,15 @@ class DaemonConnection:
 
         Raises ``DaemonError`` for an error response, ``CliError`` (exit 6 or 7) where no response comes.
         """
-        request_id = self.send(method, params)
+        return self._result(method, self.send(method, params))
+
+    def early_result(self) -> Message:
+        """The result of the request that was sent with the connection; raises as :meth:`call` does."""
+        if self._early is None:
+            raise TypeError("no early request was sent")
+        return self._result(*self._early)
+
+    def _result(self, method: str, request_id: int) -> Message:
         while True:
             try:
                 message = self._read_message(method)
@@ -237,7 +248,7 @@ class DaemonConnection:
         """The array of objects at ``key`` of a result. Raises ``CliError`` where there is none."""
         rows = objects(result.get(key))
         if not isinstance(result.get(key), list) or len(rows) != len(result[key]):
-            raise self._malformed(method, f"{key} is missing or no list of objects")
+            raise self._malformed(method, f"{key} is missing or isn't a list of objects")
         return rows
 
     # Messages that come at any time.

@@ -15,7 +15,7 @@ from acpctl.command_group import CONTEXT_SETTINGS, CommandGroup, defect_line, us
 from acpctl.errors import CliError
 from acpctl.examples import examples_text
 from acpctl.exit_codes import DONE, FAILED, USAGE
-from acpctl.options import GlobalOptions
+from acpctl.options import GlobalOptions, seconds
 from acpctl.render.output import Output
 from acpctl.socket_paths import SYSTEM_PATH
 from acpctl.standard_streams import WRITE_ERRORS, redirect_to_null, write_error, write_problem, write_stderr
@@ -69,6 +69,11 @@ class LazyGroup(CommandGroup):
         "create": "acpctl chat",
         "start": "acpctl chat",
         "pause": "acpctl suspend THREAD",
+        "rollout": "acpctl restart THREAD",
+        "prompt": "acpctl send THREAD",
+        "say": "acpctl send THREAD",
+        "ask": "acpctl send THREAD",
+        "watch": "acpctl sessions --watch",
         "resume": "acpctl send THREAD",
         "allow": "acpctl permit THREAD",
         "approve": "acpctl permit THREAD",
@@ -118,7 +123,10 @@ def read_global_options(
         typer.Option(metavar="PATH", help="acpbot's socket. [default: $ACPBOT_SOCKET, else the usual places]"),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", help="How long to wait for an answer; a kill also waits its grace.")
+        float,
+        typer.Option(
+            metavar="SECONDS", parser=seconds, help="How long to wait for an answer; a kill also waits its grace."
+        ),
     ] = 10.0,
     no_color: Annotated[bool, typer.Option("--no-color", help="No colors (like NO_COLOR=1).")] = False,
     version: Annotated[

@@ -6,6 +6,7 @@ EXAMPLES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     "sessions": (
         ("acpctl sessions", "the running sessions"),
         ("acpctl sessions --stuck", "those that have been silent too long"),
+        ("acpctl sessions --state stuck --state waiting", "what needs a person"),
         ("acpctl sessions --all -q", "all thread ids, suspended ones too"),
         ("acpctl sessions -o json | jq '.sessions[].state'", "for a script"),
     ),

@@ -13,7 +13,7 @@ from acpctl.render.output import Output
 from acpctl.standard_streams import stdout_pipe
 from acpctl.text import clean
 from acpctl.thread_completion import complete_thread
-from acpctl.times import moment
+from acpctl.times import moment, seconds_of
 
 ThreadArgument = Annotated[
     str,
@@ -50,18 +50,30 @@ class GlobalOptions(NamedTuple):
     out: Output
     system_path: str = socket_paths.SYSTEM_PATH
 
-    def connect(self, *, streams: bool = False) -> client.DaemonConnection:
+    def connect(
+        self, *, streams: bool = False, early: tuple[str, client.Message] | None = None
+    ) -> client.DaemonConnection:
         """Connect to the daemon, and say which one where several run and none is named. Raises ``CliError``.
 
-        ``streams``: the command has nothing to do but to write what comes, so it ends once nobody reads that any more.
+        ``early``: a request that goes with the connection, as the client has it. ``streams``: the command has nothing
+        to do but to write what comes, so it ends once nobody reads that any more.
         """
         path = socket_paths.find_socket(self.socket, os.environ, self.system_path)
-        connection = client.DaemonConnection(path, self.timeout, reader=stdout_pipe() if streams else None)
+        reader = stdout_pipe() if streams else None
+        connection = client.DaemonConnection(path, self.timeout, reader=reader, early=early)
         named = self.socket is not None or os.environ.get("ACPBOT_SOCKET")
         if not named and (others := socket_paths.others(path, os.environ, self.system_path)):
             also = ", ".join(map(clean, others))
             self.out.note(f"this is the acpbot at {clean(path)}; another one is at {also} (name one with --socket)")
         return connection
+
+
+def seconds(text: str | float) -> float:
+    """The seconds that the user gives, as ``90``, ``5s`` or ``10m``. Raises a usage error for anything else."""
+    found = seconds_of(text) if isinstance(text, str) else text
+    if found is None:
+        raise typer.BadParameter(f"{clean(text)!r} is no number of seconds; give 90, 5s or 10m")
+    return found
 
 
 def utc_time(text: str) -> str:

@@ -74,11 +74,21 @@ def ago(timestamp: str) -> str:
     return "just now"
 
 
+def seconds_of(text: str) -> float | None:
+    """How many seconds ``90``, ``5s``, ``10m`` or ``1h30m`` are (also d and w); ``None`` for anything else."""
+    if re.fullmatch(r"(?:\d{1,9}[smhdw]){1,5}", text):
+        return sum(int(amount) * _UNITS[unit] for amount, unit in re.findall(r"(\d+)([smhdw])", text))
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 def moment(text: str) -> datetime | None:
-    """The time that ``10m`` or ``2h`` (so long ago; also s, d, w) or an RFC 3339 timestamp names, else ``None``."""
-    if found := re.fullmatch(r"(\d{1,9})([smhdw])", text):
+    """The time that ``10m`` or ``1h30m`` (so long ago; also s, d, w) or an RFC 3339 timestamp names, else ``None``."""
+    if text[-1:] in _UNITS and (ago := seconds_of(text)) is not None:
         try:
-            return datetime.now(UTC) - timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+            return datetime.now(UTC) - timedelta(seconds=ago)
         except OverflowError:  # before the year 1
             return datetime.min.replace(tzinfo=UTC)
     try:

@@ -99,6 +99,23 @@ _ARGUMENTS: Final[Mapping[str, str]] = {
 }
 
 
+# A selection that a command does not make -> how to make it.
+_SELECTIONS: Final[Mapping[str, str]] = {
+    "--stuck": "--stuck",
+    "--state": "--state S",
+    "--agent": "--agent A",
+    "--all": "",
+}
+
+
+def selection_hint(command: str, option: str) -> str:
+    """How to give a command the threads that ``option`` would select, if it took the option; or empty."""
+    if option not in _SELECTIONS or command not in {"kill", "cancel", "suspend", "restart", "forget"}:
+        return ""
+    listed = " ".join(["acpctl sessions -q", *filter(None, [_SELECTIONS[option]])])
+    return f"use `{listed} | xargs -r acpctl {command}{'' if command == 'cancel' else ' --yes'}`"
+
+
 def option_hint(option: str, taken: set[str], *, before_command: bool) -> str:
     """What to type in place of ``option``; empty where that is unknown.
 
@@ -133,7 +150,10 @@ def hint(error: Any, *, before_command: bool) -> str:
         parameters = getattr(command, "params", ())
         taken = {name for one in parameters for name in (*one.opts, *one.secondary_opts)}
         taken |= {f"-o {value}" for one in parameters if "-o" in one.opts for value in getattr(one.type, "choices", ())}
-        return "" if option in taken else option_hint(option, taken, before_command=before_command)
+        if option in taken:
+            return ""
+        selection = selection_hint(getattr(command, "name", None) or "", option)
+        return selection or option_hint(option, taken, before_command=before_command)
     if found := re.search(r"unexpected extra argument.*\(([\w.-]+)", str(error.message)):
         advice = _ARGUMENTS.get(getattr(command, "name", None) or "", "")
         return advice.format(found[1])

@@ -50,11 +50,13 @@ def compare(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Run both in turn; for each round the median of each."""
     rounds: tuple[list[float], list[float]] = ([], [])
+    pair = [0, 1]
     for _ in range(size.rounds):
         times: tuple[list[float], list[float]] = ([], [])
         for _ in range(CALLS):
-            for argv, found in zip((first, second), times, strict=True):
-                found.append(once(argv, environ, terminal=terminal))
+            for at in pair:
+                times[at].append(once((first, second)[at], environ, terminal=terminal))
+            pair.reverse()
         for one, found in zip(rounds, times, strict=True):
             one.append(statistics.median(found))
     return tuple(rounds[0]), tuple(rounds[1])
@@ -84,6 +86,7 @@ def results(size: Size) -> Iterator[Result]:
             while wire.call("health.get")["pool"]["starting"]:
                 time.sleep(0.2)
             environ = {**os.environ, **daemon.environ, "TERM": "xterm-256color", "COLUMNS": "120"}
+            environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed acpctl is compiled
             acpctl = str(BIN / "acpctl")
             typer = [sys.executable, "-c", "import typer"]
             runs, peer_runs = compare([acpctl, "sessions", "-o", "json"], typer, environ, size)

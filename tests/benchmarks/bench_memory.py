@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.benchmarks.rows import Row
-from tests.fakes.daemon import DEMO_AGENT, DaemonProcess
+from tests.fakes.daemon import DEMO_AGENT, DaemonProcess, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.benchmarks.rows import Result, Size
 
+FIRST = 10
+"""The first sessions bear what the daemon loads once."""
 PAGE = os.sysconf("SC_PAGE_SIZE")
 IMPORT = "import discord; print(open('/proc/self/statm').read().split()[1])"
 
@@ -34,16 +36,25 @@ def imported() -> float:
 
 
 def idle(folder: Path, sessions: int) -> tuple[float, float]:
-    """Return MiB of a daemon without sessions, and KiB more for each of so many idle ones."""
-    config = DEMO_AGENT + f"[pool]\nmax_sessions = {sessions}\n"
+    """Return MiB of a daemon without sessions, and KiB more for each of so many idle ones after the first few."""
+    config = DEMO_AGENT + f"[pool]\nmax_sessions = {FIRST + sessions}\n"
     with DaemonProcess(folder, config) as daemon, daemon.wire() as wire:
         pid = daemon.process.pid
         empty = rss_kib(pid)
-        for number in range(sessions):
+        began = empty
+        for number in range(FIRST + sessions):
+            if number == FIRST:
+                wait_until_started(wire)
+                began = rss_kib(pid)
             wire.call("chat.open", thread=f"t{number}")
-        while wire.call("health.get")["pool"]["starting"]:
-            time.sleep(0.2)
-        return empty / 1024, (rss_kib(pid) - empty) / sessions
+            wire.call("chat.leave", thread=f"t{number}")  # a connection takes the events of 64 at most
+        wait_until_started(wire)
+        return empty / 1024, (rss_kib(pid) - began) / sessions
+
+
+def wait_until_started(wire: Wire) -> None:
+    while wire.call("health.get")["pool"]["starting"]:
+        time.sleep(0.2)
 
 
 def results(size: Size) -> Iterator[Result]:

@@ -69,6 +69,7 @@ class Streams:
     """A daemon with so many idle sessions, which stream whenever :meth:`stream` is called."""
 
     def __init__(self, folder: Path, sessions: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.lag = folder / "lag"
         config = DEMO_AGENT + f'env = {{ ACPBOT_DEMO_PACE = "{PACE}" }}\n[pool]\nmax_sessions = {sessions}\n'
         environ: dict[str, Any] = {"PYTHONPATH": str(REPOSITORY), loop_lag.VARIABLE: str(self.lag)}

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 NEVER = 120.0
 """Seconds that stand for never."""
+KILLED_SECONDS = 60.0
+"""So long is waited for what becomes of an answer after a kill."""
 QUIET = 2.0
 """An answer is over once nothing was asked of Discord for so many seconds."""
 SIGNS = {("POST", rest.TYPING), ("PUT", rest.REACTION), ("POST", rest.MESSAGES), ("POST", rest.MESSAGE_THREADS)}
@@ -198,12 +200,15 @@ class Scene:
                 not self.shown(message).startswith(before)
             )
 
-        try:
-            await self.server.wait_for(changed, seconds=NEVER / 2, what="a word about the interrupted answer")
-            figures.after_kill = time.monotonic() - began
-        except AssertionError:
-            figures.after_kill = NEVER
-        figures.while_dead = await self.seen(later, last, began, NEVER / 2)
+        async def told() -> float:
+            try:
+                await self.server.wait_for(changed, seconds=KILLED_SECONDS, what="a word about the interrupted answer")
+            except AssertionError:
+                return NEVER
+            return time.monotonic() - began
+
+        answered = self.seen(later, last, began, KILLED_SECONDS)
+        figures.after_kill, figures.while_dead = await asyncio.gather(told(), answered)
 
 
 def alive(pid: int) -> bool:

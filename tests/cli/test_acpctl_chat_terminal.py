@@ -307,6 +307,19 @@ def test_opening_a_thread_shows_its_running_turn(daemon, terminal):
     assert shown.splitlines()[1:] == ["the end of it", ">"]
 
 
+def test_now_interrupts_with_a_text_and_without_one_sends_what_waits(daemon, terminal):
+    ScriptedAgent(daemon)
+    daemon.on("chat.command", lambda _, __: {"text": "No message is waiting here."})
+    screen = terminal("chat", "local-1", lines=40)
+    screen.wait_for("\n>")
+    screen.type("/now do this\n")
+    screen.wait_for("You said: do this")
+    screen.type("/now\n")
+    screen.wait_for("No message is waiting here.")
+    assert [params.get("now") for params in daemon.asked("chat.send")] == [True]
+    assert daemon.asked("chat.command") == [{"thread": "local-1", "name": "now"}]
+
+
 def test_the_chat_knows_its_own_commands(daemon, terminal):
     daemon.rows.append(row("local-1", "idle", cwd="/home/op/x", title="Mine"))
     daemon.on("sessions.cancel", lambda _, __: {"outcome": "idle"})

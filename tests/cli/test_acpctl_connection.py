@@ -42,6 +42,14 @@ def test_a_socket_without_a_listener_exits_with_6(acpctl, path):
     check_error(acpctl("sessions"), 6, f"cannot reach acpbot at {path}: nothing listens there; is it running?")
 
 
+def test_the_list_of_sessions_is_asked_for_without_waiting_for_the_hello(path, acpctl):
+    with FakeDaemon(path, row("1"), greeting=b"") as silent:
+        assert acpctl("--timeout", "0.2", "sessions").code == 7
+        assert silent.asked("sessions.list") == [{}]
+        assert acpctl("--timeout", "0.2", "kill", "1", "--yes").code == 7
+        assert [method for method, _ in silent.requests] == ["sessions.list"]
+
+
 def test_the_folder_of_a_socket_is_no_socket(acpctl, path):
     result = acpctl("--socket", str(path.parent), "sessions")
     check_error(result, 6, f"it is a folder; name the socket in it, such as {path}")

@@ -69,6 +69,11 @@ def test_grace_and_forget_are_sent(daemon, acpctl):
     assert daemon.asked("sessions.kill") == [{"targets": [BUSY], "grace_seconds": 0.5, "forget": True}]
 
 
+def test_seconds_may_have_a_unit(daemon, acpctl):
+    acpctl("--timeout", "1m", "kill", "1310203040506071234", "--yes", "--grace", "1m5s")
+    assert daemon.asked("sessions.kill")[0]["grace_seconds"] == 65
+
+
 def test_a_closed_connection_and_a_timeout_error_have_their_exit_codes(daemon, acpctl):
     def never(_params, client):
         client.close()

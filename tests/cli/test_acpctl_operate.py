@@ -71,6 +71,16 @@ def test_send_queues_a_prompt_and_returns_at_once(run, thread):
     assert json.loads(sent.out)["thread_id"] == thread
 
 
+def test_send_now_interrupts_the_running_turn(run, thread):
+    sending = begun("send", thread, "say begun; stall 60", "--wait")
+    assert sending.stderr is not None
+    sending.stderr.readline()
+    assert run("send", thread, "say now", "--now", "--wait").out == "now\n"
+    out, err = sending.communicate(timeout=10)
+    assert (sending.returncode, out) == (1, "begun\n")
+    assert "Interrupted to send the next message." in err
+
+
 def test_send_wait_prints_the_answer_and_all_of_stdin_is_one_prompt(run, thread):
     assert run("send", thread, "--wait", text="say one\nsay two\n") == (0, "onetwo\n", f"{thread}  sent\n")
     assert run("send", thread, "-", "--wait", text="say three").out == "three\n"
@@ -121,6 +131,31 @@ def test_on_a_terminal_send_wait_waits_for_a_person_as_long_as_it_takes(run, thr
     assert run("show", thread).code == run("permit", thread, "--allow").code == 0  # each takes about as long
     assert screen.end() == 0
     assert "over" in screen.text()
+
+
+def test_on_a_terminal_send_wait_asks_for_the_answer_to_a_permission_request(run, thread, terminal):
+    screen = terminal("send", thread, "tool echo done; tool echo more; say over", "--wait", columns=100)
+    assert "allow once: Allow once" in screen.wait_for("Answer with a number [none]:")
+    screen.type("1\r")
+    screen.wait_for("tool: echo more")
+    screen.wait_for("permission needed: echo more")
+    screen.type("maybe\r")
+    assert "maybe is none of them\nthe request stays open" in screen.wait_for("stays open")
+    assert run("permit", thread, "--reject").code == 0
+    assert screen.end() == 0
+    assert "done" in screen.text()
+    assert "over" in screen.text()
+
+
+def test_on_a_terminal_send_wait_asks_no_more_about_what_others_have_answered(run, thread, terminal):
+    screen = terminal("send", thread, "tool echo done; sleep 60", "--wait", columns=100)
+    screen.wait_for("Answer with a number [none]:")
+    assert run("permit", thread, "--allow").code == 0
+    screen.wait_for("it was answered elsewhere")
+    screen.wait_for("tool: sleep 60")
+    screen.type("\x03")
+    assert screen.end() == 130
+    assert run("cancel", thread).code == 0
 
 
 def test_a_question_of_the_agent_bounds_send_wait_too_until_it_is_answered(daemon, program):

@@ -140,6 +140,16 @@ def test_a_list_without_rows_says_how_many_are_suspended(daemon, acpctl):
     assert acpctl("sessions", "--older-than", "2020-01-01", "--all").err == "no session matches\n"
 
 
+def test_threads_that_are_suspended_after_a_failure_are_counted_where_they_are_not_listed(daemon, acpctl):
+    end = {"at": "2026-11-24T08:00:00Z", "reason": "crashed", "exit_code": 3, "detail": None}
+    daemon.rows = [row(f"local-{number}", "suspended", last_end=end if number < 2 else None) for number in range(57)]
+    assert acpctl("sessions").err == "no sessions run; 57 suspended, 2 of them after a failure (--all)\n"
+    daemon.rows = [row(f"local-{number}", "suspended", last_end=end) for number in range(201)]
+    assert acpctl("sessions").err == "no sessions run; 201 suspended (--all)\n"
+    assert acpctl("sessions", "-o", "json").code == 0
+    assert len(daemon.asked("sessions.list")) == 4
+
+
 def test_what_needs_a_person_comes_first_and_then_what_lasts_longest(daemon, acpctl):
     daemon.rows = [
         row("1", "suspended", idle_seconds=90_000.0),
@@ -187,12 +197,13 @@ def test_an_unknown_sort_key_and_an_unreadable_time_exit_with_2(daemon, acpctl):
 
 def test_agent_and_owner_are_selected_by_the_daemon(daemon, acpctl):
     acpctl("sessions", "--agent", "codex", "--owner", "80351110224678912")
-    assert daemon.asked("sessions.list") == [{"agent": "codex", "owner": "80351110224678912"}]
+    assert daemon.asked("sessions.list")[0] == {"agent": "codex", "owner": "80351110224678912"}
 
 
 def test_older_than_shows_threads_that_began_before(daemon, acpctl):
     daemon.rows = [row("1", created_at="2026-01-01T00:00:00.000Z"), row("2", created_at="9999-01-01T00:00:00.000Z")]
     assert acpctl("sessions", "--older-than", "10m", "-q").out == "1\n"
+    assert acpctl("sessions", "--older-than", "1h30m", "-q").out == "1\n"
     assert acpctl("sessions", "--older-than", "2026-01-01T00:00:01Z", "-q").out == "1\n"
     assert acpctl("sessions", "--older-than", "2025-12-31T23:59:59Z", "-q").out == ""
 

@@ -114,6 +114,16 @@ def test_version_is_printed(program):
     assert program("--version") == (0, "acpctl 0.1.0\n", "")
 
 
+def test_what_is_registered_for_the_end_runs_and_what_is_written_comes_out():
+    code = (
+        "import atexit, sys; atexit.register(print, 'bye'); sys.argv = ['acpctl', 'sessions', '--nonsense']; "
+        "print('begin'); from acpctl.app import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "begin\nbye\n")
+    assert done.stderr.startswith("cannot run `acpctl sessions`: no such option")
+
+
 def test_acpctl_runs_as_a_module():
     done = subprocess.run([sys.executable, "-m", "acpctl", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == "acpctl 0.1.0\n"
@@ -141,7 +151,10 @@ def test_acpctl_runs_as_a_module():
         (("--socket",), "cannot run `acpctl`: option '--socket' requires an argument"),
         (("delete", "1234"), "use `acpctl kill THREAD`"),
         (("approve", "1234"), "use `acpctl permit THREAD`"),
-        (("--timeout", "soon", "sessions"), "'soon' is not a valid float"),
+        (
+            ("--timeout", "soon", "sessions"),
+            "'soon' is no number of seconds; give 90, 5s or 10m",
+        ),
         (("--timeout", "0", "sessions"), "--timeout takes more than 0"),
         (("--timeout", "nan", "sessions"), "--timeout takes more than 0"),
         (("--timeout", "1e9", "sessions"), "up to 86,400"),
@@ -150,6 +163,12 @@ def test_acpctl_runs_as_a_module():
         (("top",), "stdout is not a terminal; use `acpctl sessions --watch`"),
         (("drain", "--off", "--wait"), "--off"),
         (("drain", "--deadline", "-1"), "--deadline"),
+        (("drain", "--deadline", "25h"), "cannot drain with --deadline 90000: give 0 to 86,400 seconds"),
+        (("kill", "--grace", "5x", "1234"), "invalid value for '--grace': '5x' is no number of seconds"),
+        (("kill", "--grace", "10m", "--yes", "1234"), "cannot kill with --grace 600: give 0 to 300 seconds"),
+        (("kill", "--stuck"), "use `acpctl sessions -q --stuck | xargs -r acpctl kill --yes`"),
+        (("cancel", "--all"), "use `acpctl sessions -q | xargs -r acpctl cancel`"),
+        (("rollout", "restart"), "use `acpctl restart THREAD`"),
     ],
 )
 def test_a_usage_error_is_one_line(acpctl, arguments, expected):

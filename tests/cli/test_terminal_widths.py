@@ -43,7 +43,15 @@ class Case(NamedTuple):
 
 LEAVE = (("q leaves", "q"),)
 CASES = (
-    Case("sessions", (f"{STUCK} .*stuck", "40 of 32 sessions: 10 stuck.*, 10 waiting", "idle +.*42s")),
+    Case(
+        "sessions",
+        (
+            f"{STUCK} .*stuck",
+            "40 of 32 sessions: 10 stuck.*, 10 waiting",
+            "idle +.*42s",
+            "1 suspended, 1 of them after a",
+        ),
+    ),
     Case("sessions --all", (f"{CRASHED} .*suspended", "exited with")),
     Case("sessions --stuck", (f"{STUCK} .*stuck .*silent 12m23s",)),
     Case("sessions --watch", (f"{STUCK} .*stuck", r"… \d+ more"), LEAVE),

@@ -170,6 +170,13 @@ def test_a_channel_s_folder_that_is_not_there_is_an_error(tmp_path: Path):
     assert lines == [f"cannot work in {tmp_path}/none: it is not a directory; {way_out}"]
 
 
+def test_it_is_said_where_processes_will_wait_for_threads(tmp_path: Path):
+    _, lines = checked(tmp_path, "warm = 2", starts="warm of agent ")
+    where, how = "2 processes will wait in [pool] workspace", "it must take each thread's folder from session/new alone"
+    assert lines == [f"warm of agent default: {where}; {how}"]
+    assert checked(tmp_path, starts="warm of agent ")[1] == []
+
+
 def test_an_agent_of_this_machine_is_said_to_be_isolated_from_nothing(tmp_path: Path):
     _, lines = checked(tmp_path, starts="runtime of agent ")
     (line,) = lines

@@ -39,6 +39,7 @@ START = (
 HIDDEN, USERS, ROLES = "Bot token (hidden", "IDs of users", "IDs of roles"
 CHANNELS, SURE, AGENT, APPLICATION = "Channel IDs", 'Type "everybody"', "Number, or", "Application ID"
 FOLDER, POLICY = "Folder (", "Permissions ("
+RUNS_IN, IMAGE = "Place (empty: local)", "Image that holds"
 PLACE = ".config/acpbot/config.toml"  # below HOME: where a user's service finds it too
 
 
@@ -189,6 +190,43 @@ def test_all_questions_make_a_file_that_loads(tmp_path, terminals):
     assert link is not None
     query = parse_qs(urlsplit(link[0]).query)
     assert query == {"client_id": [CLIENT], "scope": ["bot applications.commands"], "permissions": ["309237746752"]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"), [("", None), ("bubblewrap", "bubblewrap")], ids=["local unless chosen", "a sandbox"]
+)
+def test_where_agents_run_is_asked_where_there_is_a_choice(tmp_path, terminals, answer, expected):
+    program(tmp_path, "bwrap")
+    terminals.append(seat := Terminal(tmp_path, "init"))
+    seat.answer(HIDDEN, "")
+    asked = seat.answer(RUNS_IN, "podman")
+    assert re.findall(r"^  (\w+) +\w", asked, re.MULTILINE) == ["local", "bubblewrap"]
+    assert '"podman" isn\'t one of local, bubblewrap.' in seat.answer(RUNS_IN, answer)
+    for question in (AGENT, FOLDER, POLICY):
+        seat.answer(question, "")
+    assert seat.ended() == 0
+    assert written(tmp_path)["agent"].get("runtime") == expected
+
+
+def test_an_agent_in_a_container_needs_an_image_and_no_program_of_this_machine(tmp_path, terminals):
+    program(tmp_path, "docker")
+    terminals.append(seat := Terminal(tmp_path, "init"))
+    seat.answer(HIDDEN, "")
+    assert "container of Docker" in seat.answer(RUNS_IN, "container")
+    seat.answer(IMAGE, "")
+    assert "An image has a name such as" in seat.answer(IMAGE, "localhost/agents:1")
+    listed = seat.answer(AGENT, "codex-acp --verbose")
+    assert "  1  claude-agent-acp" in listed
+    assert "the demo agent" not in listed
+    seat.answer(FOLDER, "")
+    seat.answer(POLICY, "")
+    assert seat.ended() == 0
+    assert written(tmp_path)["agent"] == {
+        "command": "codex-acp",
+        "args": ["--verbose"],
+        "runtime": "container",
+        "container": {"image": "localhost/agents:1"},
+    }
 
 
 def test_an_empty_token_is_a_local_chat_with_the_demo_agent_and_passes_the_check(tmp_path, terminals):

@@ -64,6 +64,13 @@ def test_a_mistake_is_named(text, wanted):
     assert problem(AGENT + text).startswith(wanted)
 
 
+def test_processes_are_kept_warm_on_this_machine_only():
+    keys = "warm = 2\n"
+    assert parse(AGENT + keys).warnings == ()
+    (warning,) = parse(AGENT + keys + 'runtime = "bubblewrap"\n').warnings
+    assert warning.startswith('[agent] warm has no effect with runtime = "bubblewrap": each thread has a HOME')
+
+
 def test_a_table_of_a_place_where_the_agent_does_not_run_has_no_effect():
     settings = parse(AGENT + '[agent.bubblewrap]\nnetwork = false\n[agent.container]\nimage = "a"\n')
     assert settings.warnings == (

@@ -199,7 +199,8 @@ class Client:
 class FakeDaemon:
     """``with FakeDaemon(path) as daemon:`` listens at ``path``; ``rows`` are the sessions, ``on`` answers else.
 
-    ``greeting``: bytes in place of hello (``b""``: never a word). ``hello`` is changed by keyword.
+    ``greeting``: bytes in place of hello (``b""``: never a word); then it answers nothing. ``hello`` is changed by
+    keyword.
     """
 
     def __init__(self, path: Path, *rows: Message, greeting: bytes | None = None, **hello: Any) -> None:
@@ -338,6 +339,8 @@ class FakeDaemon:
         with self._news:
             self.requests.append((method, params))
             self._news.notify_all()
+        if self.greeting is not None:
+            return
         answer: Message = {"jsonrpc": "2.0", "id": request["id"]}
         try:
             answer["result"] = self._handlers.get(method, _unknown)(params, client)

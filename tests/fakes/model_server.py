@@ -53,6 +53,9 @@ _SHELL_TOOLS: Final = (
 )
 _USAGE: Final = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
 
+_NOT_WRITTEN = ("<system-reminder>", "<context ", "acpbot:///")
+"""How the parts of a user's message begin that claude makes: its own notes, and what comes with a prompt."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
@@ -196,7 +199,7 @@ def _messages_history(body: dict[str, Any]) -> list[Message]:
         for part in [{"type": "text", "text": parts}] if isinstance(parts, str) else parts:
             if part["type"] == "tool_result":
                 history.append(Message(role="tool", text=_text_of(part.get("content"))))
-            elif part["type"] == "text" and not part["text"].lstrip().startswith("<system-reminder>"):
+            elif part["type"] == "text" and not part["text"].lstrip().startswith(_NOT_WRITTEN):
                 history.append(Message(role=item["role"], text=part["text"]))
     return history
 

@@ -379,10 +379,10 @@ class FakeOperator:
         self.followers.append(FakeFollower(emit, text))
         return self.followers[-1]
 
-    def send(self, thread: str, text: str, user: str, *, agent: str | None, follower: Any) -> int:
+    def send(self, thread: str, text: str, user: str, *, agent: str | None, follower: Any, now: bool = False) -> int:
         assert user
         assert follower is self.followers[-1]
-        self._do("send", thread, text, agent)
+        self._do("send now" if now else "send", thread, text, agent)
         return len(self.done) - 1
 
     async def begin(self, channel: str, text: str, user: str, *, agent: str | None, follower: Any) -> tuple[str, int]:

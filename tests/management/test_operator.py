@@ -33,6 +33,8 @@ async def test_a_prompt_is_queued_and_the_events_of_its_turn_come_and_end(harnes
     await client.call("sessions.list")
     assert client.kept == []
     assert audit_log.outcomes() == [("sessions.send", THREAD, "queued")]
+    await client.call("sessions.send", thread="0123", text="say now", now=True)
+    assert audit_log.outcomes()[-1] == ("sessions.send", THREAD, "queued, to run now")
 
 
 async def test_events_that_come_before_the_answer_are_sent_after_it_as_a_snapshot(harness, client):

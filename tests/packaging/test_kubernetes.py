@@ -15,6 +15,7 @@ import yaml
 
 from acpbot import __version__
 from acpbot.config import loader
+from acpbot.runtimes.local.hidden_folder import kernel_has_landlock
 from tests.support.packaging.container import Container, Image, obstacle, pod_mounts
 from tests.support.packaging.rendered import HELMED, KUSTOMIZED, LIMIT, PACKAGING, TOKEN, Rendered, each
 
@@ -351,6 +352,25 @@ def test_the_configuration_passes_the_check_in_the_pod(rendered, folder):
         log = container.log
     assert "agent default: ok" in log
     assert ("agent second: ok" in log) == (rendered.name == "two agents")
+    assert TOKEN not in log
+
+
+@needs_namespaces
+@each(("kustomize", "base"), ("helm", "off"))
+def test_an_agent_in_the_pod_does_not_read_the_bot_token(rendered, folder):
+    if not kernel_has_landlock():
+        pytest.skip("the kernel has no Landlock")
+    data = rendered.the("ConfigMap")["data"]
+    reads = """args = ["-c", "id -u >&2; cat /etc/acpbot/discord-token >&2"]"""
+    data["config.toml"] = (
+        data["config.toml"].replace('"python3"', '"sh"').replace('args = ["-m", "acpbot.demo.agent"]', reads)
+    )
+    assert reads in data["config.toml"]
+    with pod(rendered, folder, ["check"]) as container:
+        assert container.process.wait(LIMIT) != 0
+        log = container.log
+    assert "can't read what is in /etc/acpbot" in log
+    assert "Permission denied" in log
     assert TOKEN not in log
 
 

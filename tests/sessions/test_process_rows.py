@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from acpbot.runtimes.runtime import ProcessInfo, Usage
-from acpbot.sessions.views import process_rows, tree_members, usage_members
+from acpbot.sessions.views import process_rows, tree_members
+from tests.support.pool_restarts import started
 
 
 def process(pid: int, rss_bytes: int | None, cpu_seconds: float | None) -> ProcessInfo:
@@ -21,7 +22,11 @@ def test_a_figure_that_is_unknown_of_one_process_is_unknown_of_all():
     assert process_rows([process(5, None, None)])[0].age_seconds is None
 
 
-def test_what_a_place_does_not_say_is_unknown_in_the_row():
-    assert usage_members(None) == {}
-    assert usage_members(Usage(2, None, None)) == {"processes": 2, "rss_bytes": None, "cpu_seconds": None}
-    assert usage_members(Usage(None, 7, 0.129))["cpu_seconds"] == 0.13
+async def test_what_a_place_does_not_say_is_unknown_in_the_row(tmp_path):
+    async with started(tmp_path) as harness:
+        await harness.turn("1001", "say a")
+        session = harness.session("1001")
+        for usage, shown in ((Usage(2, None, None), (2, None, None)), (Usage(None, 7, 0.129), (None, 7, 0.13))):
+            session.usage = usage
+            row = harness.row("1001")
+            assert (row.processes, row.rss_bytes, row.cpu_seconds) == shown

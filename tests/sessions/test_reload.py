@@ -10,6 +10,7 @@ import pytest
 from acpbot.errors import AgentRemoved, TooMany
 from acpbot.sessions.turn import UNCHECKED, Turn
 from tests.support.pool import Listener
+from tests.support.pool_restarts import started
 
 
 def running(harness) -> list[str]:
@@ -122,19 +123,20 @@ async def test_a_removed_agent_is_named_in_its_thread_and_works_until_the_next_s
     assert harness.events.removed == [("1001", "demo"), ("1001", "demo")]
 
 
-async def test_after_a_start_a_thread_of_a_removed_agent_names_the_way_out(harness):
-    await harness.turn("1001", "say a")
-    await harness.pool.suspend("1001", harness.row("1001").session_id)
-    thread = harness.pool.thread("1001")
-    thread.agent = "removed"
-    with pytest.raises(
-        AgentRemoved, match=r"^cannot use agent 'removed' of 1001: .*choose demo with /agent"
-    ) as refused:
-        harness.send("1001", "say b")
-    assert refused.value.agent == "removed"
-    assert harness.pool.removed_agents() == {"removed": 1}
-    harness.pool.ensure("1001", platform="test", owner="7", agent="demo")
-    assert (await harness.turn("1001", "say b")).text == "b"
+async def test_after_a_start_a_thread_of_a_removed_agent_names_the_way_out(tmp_path):
+    async with started(tmp_path) as earlier:
+        earlier.offer_agents("removed", "demo")
+        await earlier.turn("1001", "say a")
+    async with started(tmp_path) as harness:
+        with pytest.raises(
+            AgentRemoved, match=r"^cannot use agent 'removed' of 1001: .*choose demo with /agent"
+        ) as refused:
+            harness.send("1001", "say b")
+        assert refused.value.agent == "removed"
+        assert harness.pool.removed_agents() == {"removed": 1}
+        harness.pool.ensure("1001", platform="test", owner="7", agent="demo")
+        assert (await harness.turn("1001", "say b")).text == "b"
+        assert harness.pool.removed_agents() == {}
 
 
 def turn_with(check, text: str = "say a") -> tuple[Turn, Listener]:

@@ -246,9 +246,12 @@ class Harness:
 
     def send(self, thread: str, text: str, *, asker: str = "7") -> Listener:
         listener = Listener()
+        self.submit(thread, text, listener, asker=asker)
+        return listener
+
+    def submit(self, thread: str, text: str, listener: Listener, *, asker: str = "7") -> None:
         turn = Turn([{"type": "text", "text": text}], listener, text=text, key=text, asker=asker)
         self.position = self.pool.submit(thread, turn, platform="test", owner=asker)
-        return listener
 
     async def turn(self, thread: str, text: str, *, asker: str = "7") -> Listener:
         listener = self.send(thread, text, asker=asker)

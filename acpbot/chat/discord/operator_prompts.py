@@ -90,10 +90,18 @@ class OperatorPrompts:
         self.ends = ends
 
     def ask(
-        self, thread: str, text: str, user: str, *, agent: str | None, follower: TurnFollower, scheduled: bool = False
+        self,
+        thread: str,
+        text: str,
+        user: str,
+        *,
+        agent: str | None,
+        follower: TurnFollower,
+        scheduled: bool = False,
+        now: bool = False,
     ) -> int:
         """As :meth:`OperatorPlatform.ask`."""
-        before = self._receive(thread, text, user, agent=agent, channel=None, follower=follower)
+        before = self._receive(thread, text, user, agent=agent, channel=None, follower=follower, now=now)
         # In the step of the event loop in which the turn is stored; and before the first part of the answer.
         shown = shown_prompt(text, scheduled=scheduled)
         without_file = partial(self._outbox.post, thread, shown.text)
@@ -101,7 +109,15 @@ class OperatorPrompts:
         return before
 
     def _receive(
-        self, thread: str, text: str, user: str, *, agent: str | None, channel: str | None, follower: TurnFollower
+        self,
+        thread: str,
+        text: str,
+        user: str,
+        *,
+        agent: str | None,
+        channel: str | None,
+        follower: TurnFollower,
+        now: bool = False,
     ) -> int:
         follower.thread_id = thread
         incoming = IncomingMessage(
@@ -113,7 +129,7 @@ class OperatorPrompts:
             agent=agent,
             channel=channel,
         )
-        return self._platform.conversations.receive(incoming, follower=follower)
+        return self._platform.conversations.receive(incoming, follower=follower, now=now)
 
     async def begin(
         self, channel: str, text: str, user: str, *, agent: str | None, follower: TurnFollower, scheduled: bool = False
@@ -147,7 +163,7 @@ class OperatorPrompts:
             raise Conflict("cannot start a thread: Discord is not connected now; see `acpctl health`")
         found = client.get_channel(int(channel)) if channel.isdecimal() and channel.isascii() else None
         if found is None:
-            raise NotFound(f"cannot start a thread: the bot sees no channel {channel[:80]!r}")
+            raise NotFound(f"cannot start a thread: the bot can't see a channel {channel[:80]!r}")
         if isinstance(found, discord.Thread):
             raise InvalidParams(f"cannot start a thread in {channel}: it is a thread itself; `acpctl send {channel}`")
         source = self._channels.source_of(found, str(client.user.id))

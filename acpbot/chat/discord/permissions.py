@@ -144,7 +144,7 @@ def report(
         ) or "is in none of these servers, or it is an archived thread or was deleted"
         yield False, f"channel {channel_id} {why}"
     if settings.allow_all_channels and not usable and known:
-        yield False, "the bot can see no channel there: give it the permission View Channels"
+        yield False, "the bot can't see any channel there: give it the permission View Channels"
 
 
 def _of_place(place: Place, server: Server, lacks: tuple[str, ...]) -> tuple[bool, str]:
@@ -152,5 +152,5 @@ def _of_place(place: Place, server: Server, lacks: tuple[str, ...]) -> tuple[boo
     if place.kind == _CATEGORY:
         return False, f"{name} is a category: name its channels"
     if place.kind not in _TEXT | _POSTS | _THREADS:
-        return False, f"{name} is no text channel or forum, and Discord opens no threads there"
+        return False, f"{name} isn't a text channel or a forum, so no threads can be opened there"
     return (False, f"{name}: the bot lacks {', '.join(lacks)}") if lacks else (True, f"{name}: ok")

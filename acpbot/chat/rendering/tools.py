@@ -53,6 +53,14 @@ def detail(body: Mapping[str, Any]) -> str | None:
     return None
 
 
+def within(text: str | None, folder: str) -> str | None:
+    """The text with paths below the agent's folder as they are called there; ``None`` where it names just that."""
+    if text is None or len(folder) < 2 or folder not in text:  # noqa: PLR2004 - / is part of every path
+        return text
+    short = re.sub(rf"(?<![\w./-]){re.escape(folder)}/", "", text)
+    return None if short.strip() in {"", folder} else short
+
+
 def todos(body: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """The list of tasks that a tool call writes, as entries of a plan; ``None`` for all other calls."""
     raw = body.get("rawInput")

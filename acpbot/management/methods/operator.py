@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 
 class SessionsSend(Params, frozen=True):
-    """``thread`` or ``channel``, in which a thread begins. ``agent``: for a conversation that begins with it."""
+    """``thread`` or ``channel``, in which a thread begins. ``agent``: for a conversation that begins with it.
+
+    ``now``: the running turn is cancelled for it.
+    """
 
     text: str
     thread: str | None = None
     channel: str | None = None
     agent: str | None = None
+    now: bool = False
 
 
 class SessionsPermit(Params, frozen=True):
@@ -59,8 +63,8 @@ async def send(call: Call, params: SessionsSend) -> dict[str, Any]:
         is_open = thread is not None and call.client.find_stream(chat_key(thread)) is not None
         follower = operator.follow(_drop, text) if is_open else _follow(call, operator, text)
         if thread is not None:
-            queued = operator.send(thread, text, user, agent=params.agent, follower=follower)
-            call.audit(thread, "queued")
+            queued = operator.send(thread, text, user, agent=params.agent, follower=follower, now=params.now)
+            call.audit(thread, "queued, to run now" if params.now else "queued")
         else:
             channel = params.channel or ""
             thread, queued = await operator.begin(channel, text, user, agent=params.agent, follower=follower)

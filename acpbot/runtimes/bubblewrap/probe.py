@@ -24,7 +24,7 @@ _LANDLOCK_VERSION: Final = 1  # LANDLOCK_CREATE_RULESET_VERSION
 _LANDLOCK_WITH_SCOPES: Final = 6
 _IN_CONTAINER: Final = ("/.dockerenv", "/run/.containerenv", "/var/run/secrets/kubernetes.io")
 _WAY_OUT_OF_CONTAINER: Final = (
-    "acpbot runs in a container that allows none; run agents of kind local there, with the container as the boundary"
+    "acpbot runs in a container that allows none; set runtime to local there: the container is the boundary"
 )
 _USER_NAMESPACES: Final = {
     "/proc/sys/user/max_user_namespaces": ("0", "allow user namespaces: sysctl user.max_user_namespaces=10000"),

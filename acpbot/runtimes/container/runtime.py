@@ -102,7 +102,7 @@ class ContainerRuntime:
         Raises `AgentStartError` where it can't be started, `ValueError` for a session_id that is malformed or in use.
         """
         if not _SESSION_ID.fullmatch(spec.session_id) or spec.session_id in self._starting:
-            raise ValueError(f"cannot launch session {spec.session_id!r}: it is no session id, or it is in use")
+            raise ValueError(f"cannot launch session {spec.session_id!r}: that isn't a session id, or it is in use")
         if self._closed:
             raise AgentStartError("cannot start the agent: the daemon is stopping")
         self._starting.add(spec.session_id)

@@ -96,7 +96,8 @@ class LocalRuntime:
     process is a child subreaper until `aclose`. ``owns_children`` says that this process starts no children but agents
     (see `ProcessTracker`); at most one runtime of a process may have it. ``open_files``: the soft and the hard limit of
     open files that agents get, where the daemon has others. ``oom_kills`` counts how often memory was short.
-    ``containment``: whether agents run in a "cgroup", or below a "subreaper" alone.
+    ``hidden``: a folder of which agents can read no file (`hidden_folder`). ``containment``: whether agents run in a
+    "cgroup", or below a "subreaper" alone.
 
     The constructor raises `OSError` without a readable /proc, and `StartError` where the kernel or a limit of threads
     forbids it.
@@ -115,8 +116,10 @@ class LocalRuntime:
         owns_children: bool = False,
         open_files: tuple[int, int] | None = None,
         oom_kills: OomKills | None = None,
+        hidden: Path | None = None,
     ) -> None:
         self._oom_kills = oom_kills or OomKills()
+        self._hidden = hidden
         self.containment = "subreaper" if cgroups is None else "cgroup"
         self.environ = os.environ if environ is None else environ
         identity = Identity.own()
@@ -146,9 +149,10 @@ class LocalRuntime:
         return far_side(argv) is None
 
     async def check(self, settings: AgentSettings) -> Sequence[str]:
-        """Return that it isolates nothing."""
+        """Return that it isolates nothing, but for the folder of the token."""
         del settings
-        return ("it can read and change whatever acpbot can: see 'Keep agents apart' in the README",)
+        but = "" if self._hidden is None else f", but it can't read what is in {self._hidden}"
+        return (f"it can read and change whatever acpbot can{but}: see 'Keep agents apart' in the README",)
 
     async def leftovers(self, stored: Sequence[StoredPlace], live: Collection[str]) -> Sequence[Leftover]:
         """End what daemons that died have left on this machine. It is looked for once; later `sample` ends strays.
@@ -179,7 +183,7 @@ class LocalRuntime:
         """
         del progress  # there is nothing to say
         if not _SESSION_ID.fullmatch(spec.session_id):
-            raise ValueError(f"cannot launch session {spec.session_id!r}: it is no session id")
+            raise ValueError(f"cannot launch session {spec.session_id!r}: that isn't a session id")
         session = self._tracker.register(spec.session_id)
         try:
             future = asyncio.wrap_future(self._threads.submit(self._spawn, spec, session, wrap))
@@ -280,7 +284,8 @@ class LocalRuntime:
                 command = wrap(spec, command.argv)
             elif spec.process_namespace:
                 command = Wrapped([*command_prefix(), *command.argv])
-            start = partial(self._spawner.start, files=command.files, scoped=command.scoped)
+            hidden = None if wrap is not None or spec.process_namespace else self._hidden  # those need mounts
+            start = partial(self._spawner.start, files=command.files, scoped=command.scoped, hidden=hidden)
             env = {**spec.env, SESSION_MARKER: spec.session_id, **self._markers}
             found = far_side(spec.argv)
             not_held = () if found is None else _not_held(spec, _limits_end(found))
@@ -387,6 +392,7 @@ def local_runtime(
     environ: Mapping[str, str] | None = None,
     owns_children: bool = False,
     open_files: tuple[int, int] | None = None,
+    hidden: Path | None = None,
 ) -> tuple[LocalRuntime, str]:
     """Return the runtime for this machine, and why it is that one, in one line.
 
@@ -410,7 +416,7 @@ def local_runtime(
         raise StartError(_cannot_contain(error)) from error
     try:
         return LocalRuntime(
-            environ=environ, cgroups=cgroups, owns_children=owns_children, open_files=open_files
+            environ=environ, cgroups=cgroups, owns_children=owns_children, open_files=open_files, hidden=hidden
         ), reason
     except OSError as error:
         raise StartError(_cannot_contain(error)) from error

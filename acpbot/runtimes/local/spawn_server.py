@@ -14,11 +14,11 @@ a zombie, so that the agent's pid and group number are not given to others while
 One request: the length of the payload (4 bytes) with at least four descriptors (control, stdin, stdout, stderr, then
 those that become descriptors 3 and on of the program), then the payload: fields with a NUL between them. They are the
 cgroup.procs file of the cgroup (empty: none), the soft and the hard limit of open files (empty: as here), "scoped" for
-a program that must not reach the abstract Unix sockets of others (else empty), the working directory, the number of
-arguments, the arguments, and NAME=VALUE for each variable of the environment. On ``control``, a socket that keeps
-messages apart, the supervisor sends its own pid and the agent's, before the agent begins; then "begun", or the error
-where it could not begin; later its exit code.
-Each message that it gets asks it to reap what has ended. The end of the stream lets it go.
+a program that must not reach the abstract Unix sockets of others (else empty), a folder in which it may read no file
+(empty: none), the working directory, the number of arguments, the arguments, and NAME=VALUE for each variable of the
+environment. On ``control``, a socket that keeps messages apart, the supervisor sends its own pid and the agent's,
+before the agent begins; then "begun", or the error where it could not begin; later its exit code. Each message that it
+gets asks it to reap what has ended. The end of the stream lets it go.
 """
 
 from __future__ import annotations
@@ -45,7 +45,11 @@ _DESCRIPTOR_BYTES = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 LANDLOCK_CREATE_RULESET = 444
+_LANDLOCK_ADD_RULE = 445
 _LANDLOCK_RESTRICT_SELF = 446
+_LANDLOCK_PATH_BENEATH = 1
+_LANDLOCK_READ_FILE = (1 << 2).to_bytes(8, sys.byteorder)
+_DESCRIPTOR_OF_RULE = 4
 _OOM_SCORE = "/proc/self/oom_score_adj"
 _OOM_FIRST = "1000"
 _LANDLOCK_SCOPE = (0).to_bytes(16, sys.byteorder) + (1).to_bytes(
@@ -150,7 +154,7 @@ def _become(libc: ctypes.CDLL, request: bytes, streams: list[int], report: int) 
     """Become the agent; an error goes to ``report``, which closes when the program begins."""
     what = b""
     try:
-        what, soft, hard, scoped, cwd, count, *rest = request.split(b"\0")
+        what, soft, hard, scoped, hidden, cwd, count, *rest = request.split(b"\0")
         os.setsid()
         if what:
             with open(what, "w") as procs:  # noqa: PTH123 - pathlib is not imported here
@@ -174,6 +178,8 @@ def _become(libc: ctypes.CDLL, request: bytes, streams: list[int], report: int) 
         what = b""
         if scoped:
             scope_sockets(libc)
+        if hidden:
+            hide(libc, os.fsdecode(hidden))
         argv = rest[: int(count)]
         env = dict(entry.split(b"=", 1) for entry in rest[int(count) :])
         os.execve(argv[0], argv, env)  # noqa: S606 - the agent is no shell command
@@ -191,11 +197,47 @@ def scope_sockets(libc: ctypes.CDLL) -> None:
     """
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), 0, 0, 0):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    size = ctypes.c_size_t(len(_LANDLOCK_SCOPE))
-    rules = libc.syscall(ctypes.c_long(LANDLOCK_CREATE_RULESET), _LANDLOCK_SCOPE, size, 0)
-    if rules < 0 or libc.syscall(ctypes.c_long(_LANDLOCK_RESTRICT_SELF), rules, 0):
+    rules = _rules(libc, _LANDLOCK_SCOPE)
+    if libc.syscall(ctypes.c_long(_LANDLOCK_RESTRICT_SELF), rules, 0):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     os.close(rules)
+
+
+def hide(libc: ctypes.CDLL, folder: str) -> None:
+    """Let this process, and all that it starts, read no file in this folder. Raises `OSError`.
+
+    The rules say what may be read: everything beside the folder and beside each folder above it. What is made there
+    later may not be read either. It takes mount(2) away too. Source: landlock(7), ABI 1.
+    """
+    rules = _rules(libc, _LANDLOCK_READ_FILE)
+    while folder != "/":
+        above = os.path.dirname(folder)  # noqa: PTH120 - pathlib is not imported here
+        for entry in os.scandir(above):
+            if entry.path != folder and not entry.is_symlink():
+                _allow(libc, rules, entry.path)
+        folder = above
+    if libc.syscall(ctypes.c_long(_LANDLOCK_RESTRICT_SELF), rules, 0):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    os.close(rules)
+
+
+def _allow(libc: ctypes.CDLL, rules: int, path: str) -> None:
+    try:
+        beneath = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return  # it is gone, or nobody of this user can open it
+    rule = _LANDLOCK_READ_FILE + beneath.to_bytes(_DESCRIPTOR_OF_RULE, sys.byteorder)
+    added = libc.syscall(ctypes.c_long(_LANDLOCK_ADD_RULE), rules, _LANDLOCK_PATH_BENEATH, rule, 0)
+    os.close(beneath)
+    if added:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), path)
+
+
+def _rules(libc: ctypes.CDLL, attributes: bytes) -> int:
+    rules: int = libc.syscall(ctypes.c_long(LANDLOCK_CREATE_RULESET), attributes, ctypes.c_size_t(len(attributes)), 0)
+    if rules < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return rules
 
 
 def _answer(supervisor: int, leader: int, error: BaseException | None, what: bytes) -> bytes:

@@ -73,11 +73,13 @@ class Spawner:
         *,
         files: Sequence[bytes] = (),
         scoped: bool = False,
+        hidden: Path | None = None,
     ) -> Child:
         """Start a program, ``argv[0]`` its path, with three pipes. Blocks until it runs or has failed to.
 
         ``procs``: the cgroup.procs of the cgroup that it enters first. ``files``: what its descriptors 3 and on are to
-        hold. ``scoped``: it can't reach the abstract Unix sockets of others (landlock(7)).
+        hold. ``scoped``: it can't reach the abstract Unix sockets of others (landlock(7)). ``hidden``: a folder, an
+        absolute path without links, in which it can read no file; it needs no_new_privs (prctl(2)).
 
         Raises `OSError`, `TimeoutError` after 30 seconds, and `ValueError` for arguments that no program can have.
         """
@@ -89,6 +91,7 @@ class Spawner:
             "" if procs is None else str(procs),
             *limits,
             "scoped" if scoped else "",
+            "" if hidden is None else str(hidden),
             str(cwd),
             str(len(argv)),
             *argv,
@@ -101,7 +104,7 @@ class Spawner:
             child = self._try(payload, files)
             if child is not None:
                 return child
-        raise ChildProcessError(None, "the process that starts agents was ended or stopped again and again")
+        raise ChildProcessError(None, "the process that starts agents keeps being killed or stopped")
 
     def close(self) -> None:
         """End the server; what it started goes on."""

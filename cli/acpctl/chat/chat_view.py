@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 ALWAYS: Final = (
     "Always covers exactly this, only for you, until this session ends.",
-    "The agent is told too: it may then stop asking about more than this.",
+    "The agent is told too, so it may stop asking about more than this.",
 )
 _KINDS: Final = {
     "allow_once": "Allow once",

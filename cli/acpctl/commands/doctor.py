@@ -21,7 +21,7 @@ _DENIED: Final = "permission denied"
 _STATE_ADVICE: Final = {
     "starting": "it is still starting; try again soon",
     "draining": "it takes no new turns; `acpctl drain --off` ends that, unless it is stopping",
-    "stopping": "it is about to end",
+    "stopping": "it is shutting down",
 }
 
 

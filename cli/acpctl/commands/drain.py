@@ -8,7 +8,7 @@ import typer
 from acpctl.client import IN_TURN, DaemonConnection
 from acpctl.errors import CliError
 from acpctl.exit_codes import DONE, INTERRUPTED, NOT_FOUND, TIMED_OUT, USAGE
-from acpctl.options import GlobalOptions, OutputFormat, global_options
+from acpctl.options import GlobalOptions, OutputFormat, global_options, seconds
 from acpctl.quantities import plural, whole_number
 from acpctl.text import clean
 
@@ -22,7 +22,8 @@ def run(
     off: Annotated[bool, typer.Option("--off", help="Take new turns again.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Return once no turn is running or queued.")] = False,
     deadline: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Cancel the turns that still run after this time.")
+        float | None,
+        typer.Option(metavar="SECONDS", parser=seconds, help="Cancel the turns that still run after this time."),
     ] = None,
     output: OutputFormat = "table",
 ) -> int:

@@ -15,7 +15,7 @@ _MOST: Final = 1000
 _LATELY: Final = 20
 _WORDS: Final = {  # by kind: what is shown, and its style
     "daemon_started": ("acpbot started", "bold"),
-    "daemon_stopping": ("acpbot stops", "bold"),
+    "daemon_stopping": ("acpbot stopping", "bold"),
     "session_started": ("started", "green"),
     "session_ended": ("ended", ""),
     "session_stuck": ("stuck", "alert"),
@@ -24,7 +24,7 @@ _WORDS: Final = {  # by kind: what is shown, and its style
     "config_reloaded": ("reloaded", ""),
     "config_refused": ("config refused", "alert"),
     "schedule_started": ("schedule", "green"),
-    "schedule_skipped": ("run left out", "yellow"),
+    "schedule_skipped": ("run skipped", "yellow"),
     "schedule_missed": ("run missed", "alert"),
     "schedule_failed": ("run failed", "alert"),
 }

@@ -15,7 +15,7 @@ from acpctl.times import duration
 
 _WATCH_SECONDS: Final = 1.0
 _POOL_STATES: Final = {
-    **{name: name for name in ("starting", "idle", "busy", "waiting", "stuck", "suspended", "queued")},
+    **{name: name for name in ("starting", "idle", "busy", "waiting", "stuck", "suspended", "warm", "queued")},
     "in_line": "in line",
 }
 

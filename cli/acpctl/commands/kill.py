@@ -9,7 +9,7 @@ import typer
 from acpctl.client import REQUEST_LIMIT, DaemonConnection
 from acpctl.errors import CliError
 from acpctl.exit_codes import DONE, FAILED, NOT_FOUND, USAGE
-from acpctl.options import GlobalOptions, OutputFormat, ThreadArguments, global_options
+from acpctl.options import GlobalOptions, OutputFormat, ThreadArguments, global_options, seconds
 from acpctl.quantities import count, number, plural
 from acpctl.render.output import Output
 from acpctl.render.table import Cell, Column
@@ -49,7 +49,9 @@ def run(
     grace: Annotated[
         float | None,
         typer.Option(
-            metavar="SECONDS", help="How long a session may take to stop by itself, 0 to 300. [default: as configured]"
+            metavar="SECONDS",
+            parser=seconds,
+            help="How long a session may take to stop by itself, 0 to 300. [default: as configured]",
         ),
     ] = None,
     forget: Annotated[
@@ -242,5 +244,5 @@ def _check_complete(targets: list[Row], results: list[Row]) -> None:
     for target in targets:
         if (target["thread_id"], target["session_id"]) not in answered:
             raise CliError(
-                "cannot tell how all of it ended: acpbot's answer leaves sessions out; see `acpctl sessions`"
+                "cannot tell how everything ended: acpbot's answer leaves sessions out; see `acpctl sessions`"
             )

@@ -1,6 +1,6 @@
 """`acpctl permit`: answer the permission request that waits in a thread."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -8,14 +8,12 @@ from acpctl.client import objects
 from acpctl.errors import CliError
 from acpctl.exit_codes import DONE, FAILED, NOT_FOUND, USAGE
 from acpctl.options import OutputFormat, ThreadArgument, global_options
-from acpctl.render.output import Output
 from acpctl.render.session_rows import permission_lines
 from acpctl.terminal.confirm import ask, require_terminal
+from acpctl.terminal.permission_prompt import QUESTION, Option, chosen_option, option_words, show_options
 from acpctl.text import clean
 from acpctl.thread_refs import fetch_session, parse_thread
 from acpctl.times import local_time
-
-Option = dict[str, Any]
 
 
 def run(
@@ -55,7 +53,8 @@ def run(
         for line in permission_lines(row)[:-1]:  # the last one names the answers, which are listed below
             out.note(line)
         out.note(f"It expires at {local_time(clean(permission.get('expires_at')))}.", "dim")
-        chosen = _ask(offered, out)
+        show_options(offered, out)
+        chosen = chosen_option(offered, ask(QUESTION, out, interrupted="nothing was answered"), out)
         if chosen is None:
             out.note("nothing was answered")
             return FAILED
@@ -70,12 +69,8 @@ def run(
         out.json(answer)
     else:
         what = clean(row.get("waiting_for") or permission.get("title"))
-        out.result(found, f"{_words(chosen)}: {what}")
+        out.result(found, f"{option_words(chosen)}: {what}")
     return DONE
-
-
-def _words(option: Option) -> str:
-    return clean(option.get("kind") or option.get("name")).replace("_", " ")
 
 
 def _named(offered: list[Option], wanted: str, withheld: str) -> Option:
@@ -88,16 +83,3 @@ def _named(offered: list[Option], wanted: str, withheld: str) -> Option:
         raise CliError(f"cannot allow it: {withheld}; `--reject` rejects it", NOT_FOUND)
     named = ", ".join(f"{clean(one.get('option_id'))} ({clean(one.get('kind'))})" for one in offered) or "none"
     raise CliError(f"cannot choose {clean(wanted)!r}: the options are {named}", USAGE)
-
-
-def _ask(offered: list[Option], out: Output) -> Option | None:
-    """The option that the user chooses by its number, id or kind; ``None`` for anything else."""
-    for number, one in enumerate(offered, 1):
-        out.note(f"  {number}  {_words(one)}: {clean(one.get('name'))}")
-    typed = ask("Answer with a number [none]: ", out, interrupted="nothing was answered").lower()
-    for number, one in enumerate(offered, 1):
-        if typed and typed in {str(number), clean(one.get("option_id")).lower(), clean(one.get("kind")).lower()}:
-            return one
-    if typed:
-        out.note(f"{clean(typed)} is none of them")
-    return None

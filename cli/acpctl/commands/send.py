@@ -1,6 +1,7 @@
 """`acpctl send`: one prompt into any thread; with --wait its answer on stdout."""
 
 import json
+import select
 import sys
 import time
 from typing import Annotated, Any, Final
@@ -8,23 +9,26 @@ from typing import Annotated, Any, Final
 import typer
 
 from acpctl.chat.chat_text import stop_text
-from acpctl.client import REQUEST_LIMIT, DaemonConnection, objects
+from acpctl.client import REQUEST_LIMIT, DaemonConnection, Message, objects
 from acpctl.errors import CliError, DaemonError
 from acpctl.exit_codes import DONE, FAILED, INTERRUPTED, TIMED_OUT, USAGE
 from acpctl.options import GlobalOptions, OutputFormat, global_options
 from acpctl.quantities import whole_number
 from acpctl.render.output import Output
+from acpctl.terminal.permission_prompt import PermissionPrompt
 from acpctl.text import clean, clean_lines
 from acpctl.thread_completion import complete_agent, complete_thread
 from acpctl.thread_refs import parse_thread
 
 EPILOG = (
-    "Without TEXT, or with -, all of stdin is the prompt. Where nobody can read stderr on a terminal, --wait gives a "
-    "person as long as --timeout to answer a permission request or a question of the agent; then it exits with 7, and "
-    "the turn goes on."
+    "Without TEXT, or with -, all of stdin is the prompt. On a terminal --wait asks you for the answer to a permission "
+    "request. Where nobody can read stderr on a terminal, it gives a person as long as --timeout to answer such a "
+    "request, or a question of the agent; then it exits with 7, and the turn goes on."
 )
 
 _MAX_PROMPT: Final = REQUEST_LIMIT - 1024  # bytes as JSON; the rest of the request has the other parameters
+
+_LOOK_SECONDS: Final = 1.0  # after so long we look again whether stdout still has a reader
 
 _FAILED: Final = frozenset({"error", "cancelled", "kept"})
 _ENDED: Final = frozenset({"completed", "failed"})
@@ -54,6 +58,9 @@ def run(
         ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Print the answer, and return when it is complete.")] = False,
+    now: Annotated[
+        bool, typer.Option("--now", help="Cancel the running turn, and go before messages that wait.")
+    ] = False,
     allow: Annotated[
         bool, typer.Option("--allow", help="Allow what this turn asks permission for; implies --wait.")
     ] = False,
@@ -71,9 +78,11 @@ def run(
     with options.connect(streams=True) as connection:
         connection.require("sessions.send", "send")
         connection.require_admin("send")
-        params = {**target, "text": _prompt(given[0] if given else "-", options.out)}
+        params: dict[str, Any] = {**target, "text": _prompt(given[0] if given else "-", options.out)}
         if agent is not None:
             params["agent"] = agent
+        if now:
+            params["now"] = True
         connection.reset_deadline()  # reading stdin may have taken any time
         answer = connection.call("sessions.send", params)
         if wait or allow:
@@ -129,7 +138,7 @@ def _wait(options: GlobalOptions, connection: DaemonConnection, answer: Event, *
     turn = _Turn(connection, out, thread, allow=allow, streams=output != "json")
     try:
         while turn.end is None and not out.reader_gone:
-            for message in connection.receive(_seconds_left(turn, options)):
+            for message in turn.next_messages(_seconds_left(turn, options)):
                 event = message.get("params")
                 if message.get("method") == "chat.event" and isinstance(event, dict):
                     turn.handle(event)
@@ -176,6 +185,8 @@ class _Turn:
         self.asked_at = 0.0
         """When the first of them came, in monotonic seconds."""
         self._allow = allow
+        asks = not allow and out.err.terminal and sys.stdin is not None and sys.stdin.isatty()
+        self._prompt = PermissionPrompt(out) if asks else None
         self._streams = streams
         self._text = ""
         self._printed = 0  # characters of the text
@@ -196,7 +207,10 @@ class _Turn:
             case "permission":
                 self._permission(event)
             case "permission_end" | "question_end":
-                self.open_requests.pop(clean(event.get("request")), None)
+                request = clean(event.get("request"))
+                self.open_requests.pop(request, None)
+                if self._prompt is not None:
+                    self._prompt.end(request)
             case "question":
                 self._note_break()
                 asked = clean(event.get("message"))
@@ -250,6 +264,10 @@ class _Turn:
         if not self._allow:
             self._wait_for_person(request, f"the permission request: {what}")
             self._out.note(f"permission needed: {what}; answer it with `acpctl permit {self.thread}`", "yellow")
+            if self._prompt is not None:
+                if withheld := clean(event.get("withheld")):
+                    self._out.note(f"it can't be allowed: {withheld}")
+                self._prompt.add(request, objects(event.get("options")))
             return
         options = {clean(one.get("kind")): one for one in reversed(objects(event.get("options")))}
         allowed = options.get("allow_once") or options.get("allow_always")
@@ -260,9 +278,23 @@ class _Turn:
             return
         why = "" if allowed else f": {clean(event.get('withheld')) or 'the agent offers no way to allow it'}"
         self._out.note(f"{'allowed' if allowed else 'rejected'}: {what}{why}", "yellow")
+        self._answer(event.get("request"), chosen)
+
+    def next_messages(self, seconds: float | None) -> list[Message]:
+        """What comes within ``seconds`` (``None``: for ever); meanwhile the user may answer what is asked."""
+        if self._prompt is None or not self._prompt.asks:
+            return self._connection.receive(seconds)
+        if messages := self._connection.receive(0):
+            return messages
+        ready, _, _ = select.select([self._connection, sys.stdin], [], [], _LOOK_SECONDS)
+        if sys.stdin in ready and (answer := self._prompt.typed(sys.stdin.readline())):
+            self._answer(*answer)
+        return []
+
+    def _answer(self, request: object, chosen: Event) -> None:
         try:
             self._connection.reset_deadline()
-            answer = {"thread": self.thread, "request": event.get("request"), "option": chosen.get("option_id")}
+            answer = {"thread": self.thread, "request": request, "option": chosen.get("option_id")}
             self._connection.call("sessions.permit", answer)
         except DaemonError as error:
             self._out.note(error.message)

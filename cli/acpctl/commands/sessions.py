@@ -3,10 +3,11 @@
 import shutil
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 
 import typer
 
+from acpctl.client import DaemonConnection, objects
 from acpctl.errors import CliError
 from acpctl.exit_codes import DONE, USAGE
 from acpctl.options import GlobalOptions, global_options
@@ -15,6 +16,8 @@ from acpctl.render.session_order import SortKey, is_older, sort_rows
 from acpctl.text import clean
 from acpctl.thread_completion import complete_agent, complete_owner
 from acpctl.times import moment
+
+_MOST_ASKED: Final = 200  # suspended threads; more rows take long
 
 EPILOG = (
     "AGENT and RUNTIME are columns where the sessions have more than one, and with -o wide; a terminal has to have 120 "
@@ -33,6 +36,7 @@ class SessionState(StrEnum):
     SUSPENDED = "suspended"
     CLOSING = "closing"
     GONE = "gone"
+    WARM = "warm"
 
 
 def run(
@@ -90,10 +94,12 @@ def run(
     if watch:
         _watch(options, params, view, output=output)
         return DONE
-    with options.connect() as connection:
-        answer = connection.call("sessions.list", params)
+    with options.connect(early=("sessions.list", params)) as connection:
+        answer = connection.early_result()
         rows = view.of(connection.parse_rows(answer, "sessions", "sessions.list"))
-    out = options.out
+        out = options.out
+        counts = output != "json" and (not rows or (out.terminal and not wanted and not quiet))
+        failed = _count_failed(connection, params, answer) if counts else 0
     if output == "json":
         out.json({**answer, "sessions": rows})
         return DONE
@@ -101,7 +107,7 @@ def run(
     from acpctl.render.session_table import session_table  # noqa: PLC0415 - the same
 
     if not rows:
-        out.note(_nothing(params, answer.get("suspended"), view))
+        out.note(_nothing(params, answer.get("suspended"), view, failed))
     elif quiet:
         out.lines(clean(row.get("thread_id")) for row in rows)
     else:
@@ -109,8 +115,19 @@ def run(
         if out.terminal and not wanted:
             scrolled = len(rows) > shutil.get_terminal_size().lines - 3  # the header, the summary, the shell's prompt
             word = "stuck (--stuck shows them)" if scrolled else "stuck"
-            out.note(summary(rows, answer.get("max_sessions"), answer.get("suspended"), stuck=word), "dim")
+            suspended = answer.get("suspended")
+            out.note(summary(rows, answer.get("max_sessions"), suspended, failed=failed, stuck=word), "dim")
     return DONE
+
+
+def _count_failed(connection: DaemonConnection, params: dict[str, Any], answer: dict[str, Any]) -> int:
+    """How many of the suspended threads that are not listed are so after a failure; 0 where there are very many."""
+    if params.get("suspended") or not 0 < whole_number(answer.get("suspended")) <= _MOST_ASKED:
+        return 0
+    from acpctl.render.session_rows import count_failed  # noqa: PLC0415 - JSON does not need it
+
+    wanted = {"suspended": True, **params, "state": "suspended"}
+    return count_failed(objects(connection.call("sessions.list", wanted).get("sessions")))
 
 
 class _View(NamedTuple):
@@ -136,14 +153,14 @@ def _before(older_than: str | None) -> datetime | None:
     return at
 
 
-def _nothing(params: dict[str, Any], suspended: object, view: _View) -> str:
+def _nothing(params: dict[str, Any], suspended: object, view: _View, failed: int) -> str:
     """What is said in place of an empty table."""
     state, found = " or ".join(view.states), 0 if params.get("suspended") else whole_number(suspended)
-    if params.keys() - {"state", "suspended"} or view.before is not None:
-        return f"no session matches; {found:,} suspended (--all)" if found and not state else "no session matches"
-    from acpctl.render.session_rows import none_run  # noqa: PLC0415 - JSON does not need it
+    from acpctl.render.session_rows import more_suspended, none_run  # noqa: PLC0415 - JSON does not need it
 
-    return f"no session is {state}" if state else none_run(found)
+    if params.keys() - {"state", "suspended"} or view.before is not None:
+        return f"no session matches{'' if state else more_suspended(found, failed)}"
+    return f"no session is {state}" if state else none_run(found, failed)
 
 
 def _watch(options: GlobalOptions, params: dict[str, Any], view: _View, *, output: str) -> None:
@@ -174,6 +191,6 @@ def _watch(options: GlobalOptions, params: dict[str, Any], view: _View, *, outpu
             refresh=sessions.refresh,
             kill=lambda row: kill_selected(options, row),
             keys={},
-            empty=_nothing(params, None, view),
+            empty=_nothing(params, None, view, 0),
         )
         browse_sessions(connection, out, parts)

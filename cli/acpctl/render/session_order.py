@@ -16,7 +16,7 @@ SortKey = Literal[
     "state", "time", "idle", "age", "queue", "memory", "cpu", "cost", "thread", "title", "agent", "owner", "cwd"
 ]
 
-STATE_ORDER: Final = ("stuck", "waiting", "busy", "starting", "idle", "closing", "suspended", "gone")
+STATE_ORDER: Final = ("stuck", "waiting", "busy", "starting", "idle", "warm", "closing", "suspended", "gone")
 
 WITHOUT_PROCESS: Final = frozenset({"suspended", "gone"})
 FAILURES: Final = frozenset({"crashed", "start_failed"})

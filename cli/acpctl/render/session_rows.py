@@ -25,6 +25,7 @@ _STATE_STYLES: Final = {
     "waiting": "yellow",
     "stuck": "alert",
     "suspended": "dim",
+    "warm": "dim",
     "closing": "magenta",
     "gone": "dim",
 }
@@ -105,35 +106,42 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def summary(rows: Sequence[Row], max_sessions: object, suspended: object = None, *, stuck: str = "stuck") -> str:
+def summary(
+    rows: Sequence[Row], max_sessions: object, suspended: object = None, *, failed: int = 0, stuck: str = "stuck"
+) -> str:
     """``5 of 32 sessions: 1 stuck, 2 busy, 2 idle``; and how many are ``suspended``, where they are not in ``rows``.
 
-    ``stuck``: what stuck sessions are called.
+    ``failed``: how many of the suspended ones are so after a failure; ``stuck``: what stuck sessions are called.
     """
     states = [clean(row.get("state")) for row in rows]
-    running = sum(state != "suspended" for state in states)
+    running = sum(state not in {"suspended", "warm"} for state in states)
     most = number(max_sessions)
     total = f"{running} of {plural(int(most), 'session')}" if most is not None else plural(running, "session")
-    words = {"stuck": stuck, "suspended": f"suspended{_failed(rows)}"}
+    words = {"stuck": stuck, "suspended": f"suspended{_after_failure(count_failed(rows))}"}
     parts = [f"{states.count(state)} {words.get(state, state)}" for state in STATE_ORDER if state in states]
     text = f"{total}: {', '.join(parts)}" if parts else total
-    return text if "suspended" in states else f"{text}{_more(suspended)}"
+    return text if "suspended" in states else f"{text}{more_suspended(suspended, failed)}"
 
 
-def _failed(rows: Sequence[Row]) -> str:
-    failed = sum(map(has_failed, rows))
-    return f", {failed} of them after a failure" if failed else ""
+def count_failed(rows: Sequence[Row]) -> int:
+    """How many of the rows have no session because the last one failed."""
+    return sum(map(has_failed, rows))
 
 
-def none_run(suspended: object) -> str:
+def none_run(suspended: object, failed: int) -> str:
     """What is said where no session runs."""
-    more = _more(suspended)
+    more = more_suspended(suspended, failed)
     return f"no sessions run{more}" if more else "no sessions"
 
 
-def _more(suspended: object) -> str:
+def more_suspended(suspended: object, failed: int) -> str:
+    """``; 57 suspended (--all)``; empty where there are none."""
     found = whole_number(suspended)
-    return f"; {found:,} suspended (--all)" if found else ""
+    return f"; {found:,} suspended{_after_failure(failed)} (--all)" if found else ""
+
+
+def _after_failure(failed: int) -> str:
+    return f", {failed} of them after a failure" if failed else ""
 
 
 def session_fields(row: Row, out: Renderer) -> list[tuple[str, Cell]]:

@@ -35,8 +35,8 @@ class Desk:
 
         return self.actions.follow(emit, text)
 
-    def send(self, thread, text: str, agent: str | None = None) -> int:
-        return self.actions.send(str(thread.id), text, "rosa", agent=agent, follower=self.follow(text))
+    def send(self, thread, text: str, agent: str | None = None, *, now: bool = False) -> int:
+        return self.actions.send(str(thread.id), text, "rosa", agent=agent, follower=self.follow(text), now=now)
 
     async def begin(self, channel_id: str, text: str, agent: str | None = None):
         return await self.actions.begin(channel_id, text, "rosa", agent=agent, follower=self.follow(text))
@@ -47,6 +47,16 @@ class Desk:
                 self.news.clear()
                 await self.news.wait()
         return next(event for event in self.events if event["type"] == kind)
+
+
+async def test_a_prompt_of_an_operator_can_interrupt(tmp_path):
+    async with staged(tmp_path) as scene:
+        thread, desk = await scene.opens("say first; stall 60"), Desk(scene)
+        await scene.says(thread, "first")
+        assert desk.send(thread, "say second", now=True) == 1
+        await scene.idle(thread, 2)
+        answers = [one.content for one in scene.bodies(thread) if "say second" not in one.content]
+        assert answers == ["first", "⏹️ Interrupted by an admin to send the next message.", "second"]
 
 
 async def test_a_prompt_of_an_operator_is_shown_in_the_thread_with_its_answer_below_and_notifies_nobody(tmp_path):
@@ -96,7 +106,7 @@ async def test_a_thread_is_begun_only_where_people_can_use_the_bot(tmp_path):
         desk = Desk(scene)
         with pytest.raises(InvalidParams, match="nobody can use the bot there"):
             await desk.begin(str(scene.channel.id), "say hello")
-        with pytest.raises(NotFound, match="sees no channel"):
+        with pytest.raises(NotFound, match="can't see a channel"):
             await desk.begin("12345", "say hello")
         with pytest.raises(InvalidParams, match="cannot use agent 'gone'"):
             await desk.begin(str(scene.channel.id), "say hello", agent="gone")

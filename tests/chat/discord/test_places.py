@@ -55,7 +55,7 @@ def test_where_all_channels_are_allowed_hidden_ones_are_no_problem():
     seen, hidden, voice = Place("1", "a", 0, ALL), Place("2", "b", 0, 0), Place("3", "c", 2, ALL)
     assert lines(settings, Server("home", [seen, hidden, voice])) == ["ok: the bot is in home", "ok: #a in home: ok"]
     assert lines(settings, Server("home", [hidden]))[1:] == [
-        "problem: the bot can see no channel there: give it the permission View Channels"
+        "problem: the bot can't see any channel there: give it the permission View Channels"
     ]
 
 
@@ -70,7 +70,7 @@ def test_channels_in_which_nothing_can_be_opened_are_named():
     settings = DiscordSettings(bot_token="t", channels=channels)
     assert lines(settings, Server("home", [Place("4", "all", 4, ALL), Place("5", "talk", 2, ALL)]))[1:] == [
         "problem: #all in home is a category: name its channels",
-        "problem: #talk in home is no text channel or forum, and Discord opens no threads there",
+        "problem: #talk in home isn't a text channel or a forum, so no threads can be opened there",
     ]
 
 

@@ -8,7 +8,7 @@ from acpbot.acp.schema import Update
 from acpbot.chat.conversation import Conversation
 from acpbot.chat.rendering.answer import Answer
 from acpbot.chat.rendering.live_message import LiveMessage
-from acpbot.chat.rendering.tools import detail, todos, tool_text
+from acpbot.chat.rendering.tools import detail, todos, tool_text, within
 from tests.chat.test_conversation import Silent
 from tests.support.pool import Clock
 
@@ -36,6 +36,16 @@ def update(kind: str, **members: Any) -> Update:
 )
 def test_what_a_tool_call_is_about(body, found):
     assert detail(body) == found
+
+
+def test_paths_are_shown_as_they_are_called_in_the_agents_folder():
+    folder = "/state/workspaces/12"
+    assert within("Read /state/workspaces/12/src/a.py", folder) == "Read src/a.py"
+    assert within("diff /state/workspaces/12/a /etc/hosts", folder) == "diff a /etc/hosts"
+    assert within("/backup/state/workspaces/12/a", folder) == "/backup/state/workspaces/12/a"
+    assert within("/state/workspaces/12/", folder) is None
+    assert within("/a/b", "/") == "/a/b"
+    assert within(None, folder) is None
 
 
 @pytest.mark.parametrize(

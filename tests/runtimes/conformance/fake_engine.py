@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.runtimes.conformance.places import Place
+    from tests.runtimes.conformance.scene import Agent
 
 _CLIENT = """#!/bin/sh
 read -r mode < '{folder}/mode'
@@ -43,6 +45,22 @@ class FakeEngine:
     def become(self, mode: str) -> None:
         """``hang``: never answer; ``refuse``: say that the engine can't be reached."""
         self._set(mode)
+
+    def cut(self, agent: Agent) -> None:
+        """End the clients that hold the connection to the agent's container."""
+        names = {f"acpbot-{agent.word}", str((agent.process.place_ref or {}).get("id"))}
+        found = 0
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with suppress(OSError):
+                    words = (entry / "cmdline").read_text(errors="replace").split("\0")
+                    if Path(words[0]).name == self.real.engine and names & set(words):
+                        os.kill(int(entry.name), signal.SIGKILL)
+                        found += 1
+        assert found
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def _set(self, mode: str) -> None:
         unfinished = self._mode.with_suffix(".new")

@@ -54,7 +54,6 @@ class Daemon:
             environ={"KUBECONFIG": str(server.kubeconfig(token="acpbots-own"))},
             settings=lambda: [SETTINGS],
             threads=lambda: ["1"],
-            pace=0.01,
         )
 
     async def launch(self, session_id: str):
@@ -113,7 +112,9 @@ async def test_with_its_rights_acpbot_can_do_all_that_it_does_and_none_is_too_mu
     settings = AgentSettings(name="a", command="cat", runtime="kubernetes", kubernetes=SETTINGS)
     assert (await daemon.runtime.check(settings))[0].startswith("in pods of the namespace agents")
     await daemon.runtime.forget("1")
-    assert counted == quoted()
+    most = quoted()
+    assert counted.pop("an end") <= most.pop("an end"), "a pod that is gone at once is not watched"
+    assert counted == most
 
     allowed = {(resource, verb) for rule in rules() for resource in rule.resources for verb in rule.verbs}
     # Since 1.35 a WebSocket needs "create" as well: kubernetes.io/docs/reference/access-authn-authz/authorization.

@@ -6,6 +6,7 @@ import asyncio
 import re
 import signal
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from tests.fakes.daemon import DaemonProcess
@@ -55,8 +56,8 @@ class Day:
         self.server = server
         self.folder = folder
         self.guild = server.make_guild("The company")
-        names = ("general", "builder", "writer", "helper", "alerts")
-        self.general, self.builder, self.writer, self.helper, self.alerts = (
+        names = ("general", "builder", "writer", "helper", "clerk", "project", "alerts")
+        self.general, self.builder, self.writer, self.helper, self.clerk, self.project, self.alerts = (
             server.make_channel(self.guild, name) for name in names
         )
         self.forum = server.make_forum(self.guild, "questions")
@@ -82,9 +83,14 @@ class Day:
         """What all daemons of the day have logged."""
         return (self.folder / "daemon.log").read_text()
 
-    async def start(self, config: str) -> None:
-        """Start a daemon, and wait until it is connected and its commands are there."""
-        self._daemon = await asyncio.to_thread(DaemonProcess, self.folder, config)
+    async def start(self, config: str, *, days_later: float = 0) -> None:
+        """Start a daemon, and wait until it is connected and its commands are there.
+
+        ``days_later``: as if it were started so many days later.
+        """
+        later: dict[str, Any] = {"module": "tests.support.wrong_clock_daemon", "AHEAD": str(days_later * 86_400)}
+        make = partial(DaemonProcess, self.folder, config, **(later if days_later else {}))
+        self._daemon = await asyncio.to_thread(make)
         await self.server.wait_until_connected()
         await self.server.wait_for(self.server.commands, what="the commands")
 
@@ -153,6 +159,17 @@ class Day:
         self.interactions.append(pressed)
         await self.server.wait_for(lambda: pressed.answered, seconds=PATIENCE, what=f"an answer to {wanted!r}")
         return pressed
+
+    async def selects(self, who: Author, message: Message, value: str) -> Interaction:
+        """Select the first item of a menu whose label holds this, and wait for the answer to it."""
+        menus = [item for row in message.components for item in row["components"] if item.get("options")]
+        found = [(menu["custom_id"], one) for menu in menus for one in menu["options"] if value in one["label"]]
+        assert found, f"no item {value!r} in the menus of {message!r}: {menus}"
+        custom_id, item = found[0]
+        selected = who.selects(message, custom_id, [item["value"]])
+        self.interactions.append(selected)
+        await self.server.wait_for(lambda: selected.answered, seconds=PATIENCE, what=f"an answer to {value!r}")
+        return selected
 
     # What people see.
 

@@ -134,4 +134,38 @@ async def kill(day: Day, config: Callable[..., str]) -> None:
     await day.asks(day.ada, thread, "build again", "All three parts build. again")
 
 
-SCENES: tuple[Any, ...] = (full_house, gateway_cut, rest_outage, reload_takes_dan_out, restart, kill)
+async def weekend(day: Day, config: Callable[..., str]) -> None:
+    """Threads are left on Friday: on Monday they go on, and more than a month later they begin anew."""
+    friday = await day.asks(day.ada, day.general, "remember to call the office", "I keep: to call the office")
+    thread = await day.thread_of(friday)
+    noted = await day.asks(day.dan, day.clerk, "note The office moves in May.", "I note it: The office moves in May.")
+    desk = await day.thread_of(noted)
+    await _again(day, config, days=2.6)
+    await day.gives(day.ada, thread, "status", "asleep")
+    await day.asks(day.ada, thread, "recall", "You told me to remember: to call the office")
+    look = await day.asks(day.dan, desk, "look and tell me what you know", "and tell me what you know")
+    await day.sees(look, "note The office moves in May.")
+    await _again(day, config, days=40)
+    await asyncio.to_thread(_wait_until_forgotten, day, str(thread.id))
+    await day.gives(day.ada, thread, "status", "Just write")
+    late = await day.asks(day.ada, thread, "recall", "You told me to remember nothing.")
+    await day.sees(late, "starting fresh")
+
+
+def _wait_until_forgotten(day: Day, thread: str) -> None:
+    """Wait until the daemon has found that nobody has used the thread for too long."""
+    with day.daemon.wire() as wire:
+        while thread in {row["thread_id"] for row in wire.call("sessions.list", suspended=True)["sessions"]}:
+            pass
+
+
+async def _again(day: Day, config: Callable[..., str], *, days: float) -> None:
+    """The daemon ends, and is started so many days later."""
+    status = await day.stop()
+    assert status == 0, f"the daemon ended with status {status}"
+    await day.server.wait_for(lambda: not day.server.gateway.connections, what="the end of its connections")
+    day.server.gateway.expire()
+    await day.start(config(), days_later=days)
+
+
+SCENES: tuple[Any, ...] = (full_house, gateway_cut, rest_outage, reload_takes_dan_out, restart, kill, weekend)

@@ -25,6 +25,8 @@ CAPABILITIES = {
     "promptCapabilities": {"embeddedContext": True},
 }
 
+FORGETFUL = {"loadSession": False, "promptCapabilities": {"embeddedContext": True}}
+
 OLD, NEW = "def total(items):\n    return sum(items)\n", "def total(items):\n    return sum(items, start=0)\n"
 EDIT = {"toolCallId": "edit-1", "title": "Edit totals.py", "kind": "edit", "rawInput": {"file_path": "totals.py"}}
 DIFF = {"type": "diff", "path": "totals.py", "oldText": OLD, "newText": NEW}
@@ -113,6 +115,11 @@ WRITER = {
     "book": [says(prose(34)), says("That is the book. REST"), END],
     "harmful": [says("Look at https://harmful.example/x for more. "), says("That is all. REST"), END],
 }
+CLERK = {
+    "note": [says("I note it: REST"), END],
+    "look": [says("This is what I see:\n"), {"read": True}, says("REST"), END],
+}
+"""An agent that takes up no earlier conversation."""
 CHOICES = [{"const": "staging", "title": "Staging"}, {"const": "live", "title": "Live", "description": "Customers"}]
 FORM = {"type": "object", "properties": {"where": {"type": "string", "title": "Where", "oneOf": CHOICES}}}
 HELPER = {
@@ -136,26 +143,29 @@ def configuration(
     admin: User,
     channels: dict[str, Channel],
     *,
+    project: tuple[Channel, Path],
     max_sessions: int = 12,
     real: dict[str, RealAgent] | None = None,
 ) -> str:
-    """``config.toml``: ``channels`` are bound to the agents of their names."""
+    """``config.toml``: ``channels`` are bound to the agents of their names, ``project`` to a folder of its own."""
     discord = {
         "bot_token": server.token,
         "allowed_users": [str(person.id) for person in people],
         "admin_users": [str(admin.id)],
         "allow_all_channels": True,
         "allow_bot_messages": "mentions",
+        "allow_resume": True,
         "thoughts": "subtext",
         "notify_after_seconds": 4,
         "api_base": server.api_base,
         "gateway_url": server.gateway_url,
     }
-    python, scripts = [sys.executable, "-S"], {"builder": BUILDER, "writer": WRITER, "helper": HELPER}
+    python, scripts = [sys.executable, "-S"], {"builder": BUILDER, "writer": WRITER, "helper": HELPER, "clerk": CLERK}
     tables: dict[str, dict[str, Any]] = {
         "": {"default_agent": "demo"},
         "discord": discord,
         **{f'discord.channels."{channel.id}"': {"agent": name} for name, channel in channels.items()},
+        f'discord.channels."{project[0].id}"': {"agent": "demo", "working_dir": str(project[1])},
         "pool": {
             "max_sessions": max_sessions,
             "max_queued": 3,
@@ -169,7 +179,7 @@ def configuration(
         "agents.demo.env": {"ACPBOT_DEMO_PACE": "0.02"},
     }
     for name, words in scripts.items():
-        script = json.dumps({"capabilities": CAPABILITIES, "words": words})
+        script = json.dumps({"capabilities": FORGETFUL if name == "clerk" else CAPABILITIES, "words": words})
         tables[f"agents.{name}"] = {"command": python[0], "args": [*python[1:], str(BY_WORD), script]}
     for name, (argv, env, mode) in (real or {}).items():
         table: dict[str, Any] = {"command": argv[0], "args": argv[1:]}

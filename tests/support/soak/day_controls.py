@@ -66,4 +66,16 @@ async def retry_file_and_export(day: Day) -> None:
     assert exported.messages[0].attachments[0].text.count(words) > 2
 
 
-SCENES = (stop_and_continue, answers_in_words, reset_and_name, retry_file_and_export)
+async def resume(day: Day) -> None:
+    """An admin has a thread go on with a conversation that was begun in another thread of the same folder."""
+    prompt = await day.asks(day.bob, day.project, "remember the blue door", "I keep: the blue door")
+    await day.gives(day.bob, await day.thread_of(prompt), "reset", "fresh")
+    prompt = await day.asks(day.ada, day.project, "say What was it about?", "What was it about?")
+    thread = await day.thread_of(prompt)
+    await day.gives(day.bob, thread, "resume", "Only an admin")
+    listed = await day.gives(day.ada, thread, "resume", "Pick one")
+    await day.selects(day.ada, listed.messages[0], "blue door")
+    await day.asks(day.ada, thread, "recall", "You told me to remember: the blue door")
+
+
+SCENES = (stop_and_continue, answers_in_words, reset_and_name, retry_file_and_export, resume)

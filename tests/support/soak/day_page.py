@@ -37,8 +37,11 @@ def _act(one: Interaction) -> str:
     pressed = one.data.get("custom_id")
     versions = [] if one.message is None else one.message.versions
     items = [item for version in versions for row in version.components for item in row.get("components", ())]
-    label = next((item.get("label") for item in items if item.get("custom_id") == pressed), None)
-    return f"{at} . {one.user.name} pressed [{label or one.data.get('values') or 'a button'}]"
+    used = [item for item in items if item.get("custom_id") == pressed]
+    chosen = [part["label"] for item in used for part in item.get("options", ()) if part["value"] in one.data["values"]]
+    if chosen:
+        return f"{at} . {one.user.name} selected [{chosen[0]}]"
+    return f"{at} . {one.user.name} pressed [{next((item.get('label') for item in used), None) or 'a button'}]"
 
 
 def _message(server: DiscordServer, one: Message) -> Iterator[str]:

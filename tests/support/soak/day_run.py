@@ -49,10 +49,12 @@ async def record(folder: Path, *, seed: int = 1, real: bool = False, only: str |
         day = Day(server, folder)
         stack.callback(day.close)
         agents = await _real_agents(stack, folder) if real else {}
-        bound = {"builder": day.builder, "writer": day.writer, "helper": day.helper}
+        bound = {"builder": day.builder, "writer": day.writer, "helper": day.helper, "clerk": day.clerk}
+        place = folder / "project"
+        place.mkdir(parents=True)
 
         def config(*, people: Sequence[User] = day.people, **more: Any) -> str:
-            return configuration(server, people, day.ada, bound, real=agents, **more)
+            return configuration(server, people, day.ada, bound, project=(day.project, place), real=agents, **more)
 
         for method, route in (("POST", rest.MESSAGES), ("PATCH", rest.MESSAGE)):
             faults = server.faults
@@ -102,7 +104,8 @@ async def _real_agents(stack: AsyncExitStack, folder: Path) -> dict[str, RealAge
 
 async def _real_turn(day: Day, name: str) -> None:
     """A command that the agent explains, asks for and runs, then another one that is rejected."""
-    prompt = day.says(day.ada, day.general, f"agent: {name} explain touch made")
+    verb = "escalate" if name == "codex-newest" else "explain"  # its sandbox lets nothing be written
+    prompt = day.says(day.ada, day.general, f"agent: {name} {verb} touch made")
     asked = await day.sees_buttons(prompt)
     await day.presses(day.ada, asked, "allow")
     await day.answered(prompt, "The tool said")

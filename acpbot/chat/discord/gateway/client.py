@@ -85,7 +85,7 @@ class Bot(discord.Client):
         self._threads = threads
         self._presence = presence
         self._outbox = outbox
-        self._fetches = KeyedLocks()
+        self._arrivals = KeyedLocks()
         self._interactions: deque[int] = deque(maxlen=_INTERACTIONS_MAX)
 
     # The connection.
@@ -149,15 +149,17 @@ class Bot(discord.Client):
             if message.nonce is not None:
                 self._outbox.confirm(str(message.nonce), str(message.id))
             return
+        arrived = asyncio.get_running_loop().time()
         with self._cursor.arriving(message.id):
-            # A thread that was just unarchived is not in the cache: what it is must be asked.
-            if isinstance(message.channel, discord.PartialMessageable):
-                async with self._fetches.hold(message.channel.id):
+            # In the order in which they come: one that makes a thread the bot's changes what those after it are.
+            async with self._arrivals.hold(message.channel.id):
+                # A thread that was just unarchived is not in the cache: what it is must be asked.
+                if isinstance(message.channel, discord.PartialMessageable):
                     channel = await self._fetch(message.channel.id)
-                if channel is None:
-                    return
-                message.channel = channel
-            await self._backfill.may_go_on(message)
+                    if channel is None:
+                        return
+                    message.channel = channel
+                await self._backfill.may_go_on(message, arrived)
             await self._intake.handle(message, me)
 
     async def _fetch(self, channel_id: int) -> Any:
@@ -194,7 +196,7 @@ class Bot(discord.Client):
             self._intake.edited(message, me)
             is_known = not isinstance(message.channel, discord.PartialMessageable)
             if is_known and message.edited_at is not None and message.author.id != me.id:
-                await self._backfill.may_go_on(message)
+                await self._backfill.may_go_on(message, asyncio.get_running_loop().time())
                 await self._intake.edited_anew(message, me)
 
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:

@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-_DIRECT_MESSAGES: Final = 0
-"""In place of a server's id."""
+_UNLISTED: Final = 0
+"""In place of a server's id: the channels that no server lists."""
 
 _WAIT_SECONDS: Final = 30.0
-_DMS_MAX: Final = 50
+_UNLISTED_MAX: Final = 50
 _AT_ONCE: Final = 16
 """Messages of one channel that are handled at a time."""
 
@@ -145,28 +145,27 @@ class Backfill:
         self._histories = {}
         self._members = {}
         self._cursor.fall_behind(self._servers)
-        if self._settings.discord.allow_dm:
-            self._cursor.fall_behind([_DIRECT_MESSAGES])
-            read = partial(self._read_direct_messages, client, list(self._servers.values()))
-            self._tasks.keep(read, name="direct messages")
+        self._cursor.fall_behind([_UNLISTED])
+        read = partial(self._read_unlisted, client, list(self._servers.values()))
+        self._tasks.keep(read, name="unlisted channels")
 
     def start(self, guild: discord.Guild) -> None:
         """Read what was missed in a server, in the background."""
         self._tasks.keep(partial(self._read_guild, guild), name=f"server {guild.id}")
 
-    async def may_go_on(self, message: discord.Message) -> None:
-        """Return once all older messages of the conversation are handled, or after 30 s for each of these waits."""
-        channel = message.channel
+    async def may_go_on(self, message: discord.Message, arrived: float) -> None:
+        """Return once all older messages of the conversation are handled, or 30 s after this one has ``arrived``."""
+        channel, until = message.channel, arrived + _WAIT_SECONDS
         known = None if message.guild is None else self._servers.get(message.guild.id)
         if known is not None and not known.is_set():
-            await self._wait(known.wait(), channel.id)
+            await self._wait(known.wait(), channel.id, until)
         history = self._histories.get(channel.id)
         if history is not None and not history.is_past():
             self._reads.hurry(channel.id)
-            await self._wait(history.past(), channel.id)
-        await self._after_its_first(channel)
+            await self._wait(history.past(), channel.id, until)
+        await self._after_its_first(channel, until)
 
-    async def _after_its_first(self, channel: discord.abc.MessageableChannel) -> None:
+    async def _after_its_first(self, channel: discord.abc.MessageableChannel, until: float) -> None:
         """Return once the message that a thread was opened from is handled: it has the thread's id.
 
         It may not be, where the earlier daemon ended between opening the thread and taking the message.
@@ -175,14 +174,14 @@ class Backfill:
             history = self._histories.get(channel.parent_id)
             if history is not None and not history.is_past(channel.id):
                 self._reads.hurry(channel.parent_id)
-                await self._wait(history.past(channel.id), channel.id)
+                await self._wait(history.past(channel.id), channel.id, until)
 
     @staticmethod
-    async def _wait(until: Coroutine[Any, Any, object], channel_id: int) -> None:
-        """Wait 30 s at most: late is better than never."""
+    async def _wait(handled: Coroutine[Any, Any, object], channel_id: int, until: float) -> None:
+        """Wait no longer than ``until``, by the loop's clock: late is better than never."""
         try:
-            async with asyncio.timeout(_WAIT_SECONDS):
-                await until
+            async with asyncio.timeout_at(until):
+                await handled
         except TimeoutError:
             log.warning("backfill_slow", channel=channel_id)
 
@@ -219,37 +218,43 @@ class Backfill:
         if await self._read_all(unread, after, session) and session == self._session:
             self._cursor.caught_up(guild.id)
 
-    async def _read_direct_messages(self, client: discord.Client, guilds_known: Sequence[asyncio.Event]) -> None:
-        """Read those with known people. The gateway lists none: they are the channels that no server has."""
+    async def _read_unlisted(self, client: discord.Client, guilds_known: Sequence[asyncio.Event]) -> None:
+        """Read the channels with conversations that the gateway does not list: archived threads, direct messages."""
         session = self._session
         try:
             async with asyncio.timeout(_WAIT_SECONDS):
                 for known in guilds_known:
                     await known.wait()
         except TimeoutError:
-            log.warning("backfill_slow", channel="direct messages")
-        after = self._cursor.fall_behind([_DIRECT_MESSAGES])
+            log.warning("backfill_slow", channel="unlisted")
+        after = self._cursor.fall_behind([_UNLISTED])
         threads = sorted(self._pool.of_platform(PLATFORM), key=lambda thread: thread.used_at)
         unknown = [int(thread.thread_id) for thread in threads if client.get_channel(int(thread.thread_id)) is None]
-        read = partial(self._read_direct_channel, client, after, session)
+        read = partial(self._read_unlisted_channel, client, after, session)
         async with asyncio.TaskGroup() as group:
-            reads = [group.create_task(read(channel_id)) for channel_id in unknown[-_DMS_MAX:]]
+            reads = [group.create_task(read(channel_id)) for channel_id in unknown[-_UNLISTED_MAX:]]
         if all(map(asyncio.Task.result, reads)) and session == self._session:
-            self._cursor.caught_up(_DIRECT_MESSAGES)
+            self._cursor.caught_up(_UNLISTED)
 
-    async def _read_direct_channel(self, client: discord.Client, after: int, session: int, channel_id: int) -> bool:
-        """Read a channel if it is one of direct messages; whether everything is read that may be."""
+    async def _read_unlisted_channel(self, client: discord.Client, after: int, session: int, channel_id: int) -> bool:
+        """Read a channel that may be there although no server lists it; whether everything is read that may be."""
         try:
             async with self._reads.hold(channel_id):
+                await self._outbox.rest.in_turn()
                 channel = await client.fetch_channel(channel_id)
         except (discord.Forbidden, discord.NotFound, discord.InvalidData):
             return True  # the bot has no access any more
         except Exception as error:  # noqa: BLE001 - an odd answer makes the library raise anything
             log.warning("backfill_failed", channel=str(channel_id), error=str(error) or type(error).__name__)
             return False
-        if not isinstance(channel, discord.DMChannel):
+        if not isinstance(channel, discord.DMChannel | discord.Thread):
             return True
-        return await self._read_channel(channel, HistoryProgress(after), after, session)
+        source = self._channels.source_of(channel, "" if self._me is None else str(self._me.id))
+        is_read = isinstance(channel, discord.Thread) and (channel.last_message_id or 0) <= after
+        if is_read or not access.is_source_allowed(self._settings.discord, source):
+            return True
+        history = self._histories[channel.id] = HistoryProgress(after)
+        return await self._read_channel(channel, history, after, session)
 
     async def _read_all(self, unread: Sequence[Unread], after: int, session: int) -> bool:
         """Read these channels, none of which waits for another; whether everything is read that may be."""
@@ -285,7 +290,7 @@ class Backfill:
                 async with self._reads.hold(channel.id):
                     page = await self._outbox.rest.page_after(str(channel.id), str(after), urgent=False)
                 for data in page.messages:
-                    await self._after_its_first(channel)
+                    await self._after_its_first(channel, asyncio.get_running_loop().time() + _WAIT_SECONDS)
                     message = await self._message_of(channel, data)
                     if session != self._session:
                         return False

@@ -66,15 +66,15 @@ _PLAIN: Final = frozenset(
 )
 
 ALWAYS: Final = (
-    "Always covers exactly this, only for you, until this session ends. The agent is told too: "
-    "it may then stop asking about more than this."
+    "Always covers exactly this, only for you, until this session ends. The agent is told too, "
+    "so it may stop asking about more than this."
 )
 """What 'Always' covers, where the agent offers it."""
 
 STALE: Final = "This request has expired."
 """Answer to a click on a button whose request is not open any more."""
 
-BY_BUTTON: Final = "Please press a button: this request has several answers like that, or none that applies just once."
+BY_BUTTON: Final = "Please press one of the buttons: I can't tell which answer you mean."
 """Answer to a written 'yes' or 'no' that could mean several options, or only one that goes further."""
 
 NOT_OFFERED: Final = "The agent no longer offers this answer."

@@ -163,4 +163,5 @@ class OptionCommands:
         session, thread = self._session(thread_id), self._thread(thread_id)
         if session is not None or thread is None:
             return session
-        return next((one for one in self._pool.sessions() if one.agent_settings.name == thread.agent), None)
+        others = (one for one in self._pool.sessions() if not one.is_warm)  # nothing is known of those yet
+        return next((one for one in others if one.agent_settings.name == thread.agent), None)

@@ -121,13 +121,13 @@ def _end_words(question: Question) -> str:
     by = "an admin" if question.answered_by is None else mention(question.answered_by)
     match question.outcome:
         case "accepted":
-            return f"✅ Done, says {by}:" if question.form.mode == "url" else f"✅ Answered by {by}:"
+            return f"✅ Marked as done by {by}:" if question.form.mode == "url" else f"✅ Answered by {by}:"
         case "declined":
             return f"❌ Declined by {by}:"
         case "expired":
             return "⌛ Timed out:"
         case "completed":
-            return "✅ Done, says the agent:"
+            return "✅ The agent reports this is done:"
     if question.reason == "policy":
         return "⏹️ Cancelled by policy:"
     return "⏹️ No longer needed:"

@@ -168,6 +168,7 @@ class Outbox:
         """Wait up to ``seconds`` until everything is delivered; return whether it is."""
         try:
             async with asyncio.timeout(seconds):
+                await asyncio.sleep(0)  # a turn that has just ended brings its queue up to date in the next step
                 while self._tasks:
                     await self._tasks.wait()
         except TimeoutError:

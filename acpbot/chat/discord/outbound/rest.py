@@ -84,7 +84,7 @@ _PLACE_CODES: Final = LOCKED | {ARCHIVED, HAS_THREAD, TOO_MANY_THREADS, WRONG_CH
 
 _PACES_MOST: Final = 4096
 _PAGES_MOST: Final = 10
-_MALFORMED: Final = "an answer that is none of Discord's"
+_MALFORMED: Final = "an answer that isn't Discord's"
 
 
 class RequestRefused(Exception):
@@ -335,6 +335,10 @@ class Rest:
     async def change_thread(self, thread_id: str, **fields: Any) -> None:
         """Rename a thread (``name``), archive it or reopen it (``archived``)."""
         _id_in(await self.call("PATCH", "/channels/{channel_id}", fields, channel_id=thread_id))
+
+    async def in_turn(self) -> None:
+        """Return when the library itself may send a request for which nobody waits."""
+        await self._throttle.admit(urgent=False, spare=True)
 
     async def call(
         self,

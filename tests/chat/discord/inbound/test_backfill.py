@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from acpbot.chat.discord import compat
 from acpbot.chat.discord.inbound.backfill import Places
+from acpbot.chat.discord.inbound.history_progress import HistoryProgress
 from acpbot.chat.discord.inbound.intake import RESTARTING
-from tests.fakes.discord import payloads, rest
+from tests.fakes.discord import payloads, rest, state
 from tests.support.discord_scene import Scene, staged
 
 if TYPE_CHECKING:
+    import discord
+
     from tests.fakes.discord.rest import Call
     from tests.fakes.discord.state import Channel, Message
 
@@ -180,6 +184,15 @@ async def test_missed_direct_messages_are_answered(tmp_path):
         assert said(scene, direct) == ["one", "two"]
 
 
+async def test_a_missed_message_in_a_thread_that_is_archived_since_is_answered(scene: Scene):
+    thread = await scene.opens("say one")
+    await scene.idle(thread, 1)
+    async with away(scene):
+        scene.ada.says(thread, "say two")
+        scene.ada.archives(thread)
+    await scene.says(thread, "two", seconds=10)
+
+
 async def test_after_a_cancelled_drain_deferred_messages_are_answered(scene: Scene):
     thread = await scene.opens("say one")
     await scene.idle(thread, 1)
@@ -279,6 +292,36 @@ async def test_a_missed_message_waits_for_the_files_of_no_other_in_its_channel(s
     await scene.idle(thread, 2)
     assert said(scene, thread) == ["slow", "after it"]
     assert followed.shown_reactions == ["🆗"]
+
+
+async def test_a_message_keeps_its_place_before_one_that_comes_as_the_wait_for_the_history_ends(scene: Scene):
+    thread = scene.bob.starts_thread(scene.channel, "Who broke it?")
+    scene.asks("")
+    await scene.server.wait_for_message(scene.channel)  # the client knows the thread then: events come in order
+    history = scene.chat._backfill._histories[thread.id] = HistoryProgress(0)
+    first, second = (unheard(scene, thread, text) for text in ("the parser", f"{scene.server.bot.mention} say two"))
+    waits = asyncio.create_task(client(scene).on_message(first))
+    await asyncio.sleep(0)
+    comes = asyncio.create_task(client(scene).on_message(second))
+    history.end()  # the second one looks first after that
+    await asyncio.gather(waits, comes)
+    await scene.says(thread, "two")
+    assert thread.messages[first.id].shown_reactions == []
+    assert scene.harness.row(str(thread.id)).queued == 0
+
+
+def client(scene: Scene) -> Any:
+    return scene.chat.outbox.rest.client
+
+
+def unheard(scene: Scene, thread: Channel, text: str) -> discord.Message:
+    """A message that the gateway reports to nobody."""
+    world = scene.server.world
+    made = state.Message(world.snowflake(), thread, scene.bob, text)
+    thread.messages[made.id] = made
+    world.resolve_mentions(made)
+    data = payloads.message(made, world.cdn, world.bot, gateway=True, content=True, created=True)
+    return compat.message_of(client(scene).get_channel(thread.id), data)
 
 
 async def test_a_thread_whose_first_message_is_deleted_is_answered(scene: Scene):

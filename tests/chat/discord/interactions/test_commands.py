@@ -191,7 +191,9 @@ async def test_commands_that_were_refused_are_registered_with_the_next_connectio
         await scene.server.wait_for(scene.server.commands, seconds=10)
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(1, "1 s"), (600, "10 min"), (7200, "2 h")])
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(1, "1 s"), (600, "10 min"), (7200, "2 h"), (86_400, "24 h"), (222_000, "3 days")]
+)
 def test_durations_are_short_for_people(seconds, words):
     assert short_duration(seconds) == words
 

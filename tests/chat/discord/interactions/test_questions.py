@@ -193,7 +193,7 @@ async def test_an_address_is_shown_whole_with_its_host(tmp_path):
         assert [one.get("url") for one in message.buttons] == [url, None, None]
         scene.ada.clicks(message, label="Done")
         assert await replied(scene, thread) == {"action": "accept"}
-        assert message.content.startswith(f"✅ Done, says {scene.ada.mention}:")
+        assert message.content.startswith(f"✅ Marked as done by {scene.ada.mention}:")
 
 
 def test_a_long_address_is_shown_whole_however_long_the_message_is():
@@ -215,7 +215,7 @@ async def test_a_page_that_the_agent_reports_as_done_needs_no_click(tmp_path):
     async with asks(tmp_path, params, gate.step, {"complete": "e-1"}) as (scene, thread, message):
         await gate.open()
         assert await replied(scene, thread) == {"action": "accept"}
-        assert message.content.startswith("✅ Done, says the agent:")
+        assert message.content.startswith("✅ The agent reports this is done:")
         assert message.components == []
 
 

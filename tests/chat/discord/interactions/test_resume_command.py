@@ -12,6 +12,7 @@ from acpbot.chat.discord.interactions.commands import definitions
 from acpbot.chat.discord.interactions.resume_command import NOT_ADMIN
 from tests.chat.discord.interactions.test_commands import answer_to
 from tests.chat.discord.interactions.test_option_menus import shown
+from tests.chat.discord.test_bound_channels import bind
 from tests.support.conversations import conversations
 from tests.support.discord_scene import Scene, staged
 
@@ -104,3 +105,18 @@ async def test_a_selection_that_is_out_of_date_takes_nothing_up(tmp_path):
         assert menu.menu is not None
         await menu.send(menu.menu["custom_id"], menus.digest("gone"))
         assert menu.text == menus.STALE
+
+
+async def test_a_thread_of_a_bound_channel_stays_in_its_folder(tmp_path):
+    folder = tmp_path / "project"
+    folder.mkdir()
+    async with knowing(tmp_path) as scene:
+        bind(scene, working_dir=folder)
+        thread = await scene.opens("first")
+        await scene.idle(thread, 1)
+        menu = await shown(scene, "resume", thread)
+        await menu.select("An *old* one")
+        await scene.server.wait_for(
+            lambda: scene.harness.row(str(thread.id)).acp_session_id == "old", what="the old one"
+        )
+        assert scene.harness.row(str(thread.id)).cwd == str(folder)

@@ -34,12 +34,12 @@ def block(scene: Scene, words: str, body: dict[str, Any] = HARMFUL, status: int 
 @pytest.mark.parametrize(("status", "body"), [(400, HARMFUL), (400, INVALID), (403, AUTOMOD)])
 async def test_an_answer_that_discord_refuses_comes_as_a_file(scene: Scene, status: int, body: dict[str, Any]):
     block(scene, "bad", body, status)
-    message = scene.asks("say a bad word")
+    message = scene.asks("say bad-word")
     thread = await scene.server.wait_for(lambda: message.thread)
     await scene.idle(thread, 1)
     (only,) = scene.bodies(thread)
     assert only.content == AS_FILE
-    assert [one.text for one in only.attachments] == ["a bad word"]
+    assert [one.text for one in only.attachments] == ["bad-word"]
     assert message.shown_reactions == ["😱"]
 
 
@@ -66,7 +66,7 @@ async def test_a_refused_part_of_a_long_answer_keeps_its_place(scene: Scene):
 async def test_a_file_that_is_refused_as_well_is_named(scene: Scene):
     block(scene, "bad")
     block(scene, AS_FILE)
-    message = scene.asks("say a bad word")
+    message = scene.asks("say bad-word")
     thread = await scene.server.wait_for(lambda: message.thread)
     await scene.idle(thread, 1)
     assert scene.text(thread) == NOT_TAKEN

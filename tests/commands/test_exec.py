@@ -62,3 +62,15 @@ def test_a_command_that_can_not_run_is_one_line(tmp_path: Path, words: tuple[str
     assert done.returncode == status
     assert error in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_an_agent_in_pods_is_refused_with_the_way_out(tmp_path: Path):
+    config = tmp_path / "config.toml"
+    config.write_text('[agent]\ncommand = "x"\nruntime = "kubernetes"\nkubernetes = { image = "x:1" }\n')
+    config.chmod(0o600)
+    argv = [sys.executable, "-m", "acpbot", "exec", "--config", str(config), "default", "--", "touch", "ran"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False, cwd=tmp_path)
+    assert done.returncode == 126
+    assert "cannot run a command for agent 'default': it runs in pods; sign it in by secrets" in done.stderr
+    assert "kubectl exec" in done.stderr
+    assert not (tmp_path / "ran").exists()

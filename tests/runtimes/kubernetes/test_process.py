@@ -88,6 +88,24 @@ async def test_a_grandchild_that_keeps_the_output_open_does_not_delay_the_exit(p
     assert [info.command for info in await process.look()] == ["sleep 1000"]
 
 
+async def test_what_a_grandchild_writes_after_the_exit_comes_before_the_end_of_the_output(pods):
+    process, sink = await pods.start("sh", "-c", "setsid sh -c 'sleep 1; echo late' & exit 5")
+    assert await ended(process) == 5
+    assert not sink.ended.is_set()
+    assert await sink.line() == "late"
+    async with asyncio.timeout(LIMIT):
+        await sink.ended.wait()
+
+
+async def test_an_exit_is_told_once_the_output_is_read_again(pods):
+    process, sink = await pods.start("sh", "-c", "setsid sleep 1000 & echo up; read line; exit 5")
+    assert await sink.line() == "up"
+    process.pause_reading()
+    process.write(b"go\n")
+    process.resume_reading()
+    assert await ended(process) == 5
+
+
 async def test_sigterm_reaches_the_agent_and_its_group(server, pods):
     process, sink = await pods.start("sh", "-c", "trap 'exit 43' TERM; sleep 1000 & echo up; wait")
     await sink.line()

@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 READY     := $(VENV)/.ready
 
-.PHONY: demo test test-service test-runtimes coverage test-agents campaigns day attacks soak load fuzz lint types contracts check completions dashboard man pictures dist dist-check bench clean
+.PHONY: demo test test-service test-runtimes coverage test-agents campaigns day attacks soak load fuzz lint types contracts check completions dashboard docs man pictures dist dist-check bench clean
 .DEFAULT_GOAL := demo
 
 $(INSTALLED): pyproject.toml
@@ -48,6 +48,11 @@ check: lint types contracts test  ## what CI runs
 completions: $(READY)  ## generate packaging/completions
 	@$(BIN)/python packaging/completions/generate.py
 
+docs: $(READY)  ## the site of docs/, README.md and the others, in site/; its links are checked
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet build --strict --config-file packaging/site/mkdocs.yml
+	@$(BIN)/python -m pytest --quiet tests/packaging/check_site.py $(ARGS)
+
 man: $(READY)  ## generate packaging/man and docs/commands.md
 	@$(BIN)/python packaging/man/generate.py
 
@@ -83,7 +88,7 @@ load: $(READY)  ## 500 sessions streaming through the local chat and Discord, 10
 	@$(BIN)/python -m tests.soak.load_streams $(ARGS)
 
 test-service: $(READY)  ## the daemon as a whole: started, restarted, packaged; some of it needs root
-	@$(BIN)/python -m pytest -n 3 --dist worksteal -m service tests/daemon tests/packaging $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal -m service tests/daemon tests/packaging tests/demo $(ARGS)
 
 test-runtimes: $(READY)  ## the places where agents run, with the real bubblewrap, Podman and Docker, and pods of a loopback cluster
 	@$(BIN)/python -m pytest -n 3 --dist worksteal -m runtimes tests/runtimes tests/attacks tests/daemon $(ARGS)
@@ -102,4 +107,4 @@ test-agents: $(READY)  ## the whole daemon with real agents, offline; npm is nee
 	@$(BIN)/python -m pytest -m real_agents tests/agents $(ARGS)
 
 clean:
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*
+	rm -rf $(VENV) dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*

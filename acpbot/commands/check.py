@@ -23,7 +23,7 @@ from acpbot.config.describe import describe
 from acpbot.config.settings import channel_table
 from acpbot.errors import AgentError, AgentRefused, AgentStartError
 from acpbot.runtimes.bubblewrap.hidden import hidden_files
-from acpbot.runtimes.homes import make_login_home
+from acpbot.runtimes.homes import LOGINS, make_login_home
 from acpbot.runtimes.local.hidden_folder import token_folder
 from acpbot.runtimes.local.runtime import local_runtime
 from acpbot.runtimes.registry import Runtimes
@@ -165,11 +165,15 @@ async def _start(
     runtime = runtimes.of(settings.runtime)
     await _say_place(runtime, settings, say)
     try:
-        home = make_login_home(whole.store.path.parent, settings.name) if runtime.gives_home else None
+        state = whole.store.path.parent
+        home = make_login_home(state, settings.name) if runtime.gives_home and runtime.has_files_here else None
     except OSError as error:
         reason = f"{error.filename or 'its login folder'}: {error.strerror or error}"
         raise AgentStartError(operator_line(f"cannot make its HOME: {reason}; see [store] path")) from None
-    return await launch(runtime, settings, cwd, f"check-{settings.name}", home=home, logins=home)
+    if not runtime.has_files_here:
+        home = state / LOGINS / settings.name  # a path in the place
+    session_id = f"check-{settings.name}-{secrets.token_hex(4)}"  # others may check at the same time
+    return await launch(runtime, settings, cwd, session_id, home=home, logins=home)
 
 
 async def _try_agent(

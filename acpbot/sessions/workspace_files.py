@@ -44,6 +44,7 @@ class FileNotRead(AcpbotError):
 
 NOT_FOUND: Final = "There's no such file in this thread's folder."
 NO_FOLDER: Final = "This thread has no folder yet."
+ELSEWHERE: Final = "This thread's files are in the cluster, where I can't read them."
 OUTSIDE: Final = "I can only read files in this thread's folder."
 LINK: Final = "That's a link, or goes through one. I don't follow links."
 NOT_REGULAR: Final = "That isn't a regular file."

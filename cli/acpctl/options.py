@@ -2,7 +2,7 @@
 
 import os
 from datetime import UTC
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import typer
 
@@ -39,16 +39,17 @@ OutputFormat = Annotated[
 ]
 
 
-class GlobalOptions(NamedTuple):
+class GlobalOptions:
     """The options before the command. ``timeout``: seconds for one whole exchange with the daemon.
 
     ``system_path``: the first default path of the daemon's socket.
     """
 
-    socket: str | None
-    timeout: float
-    out: Output
-    system_path: str = socket_paths.SYSTEM_PATH
+    def __init__(self, socket: str | None, timeout: float, out: Output, system_path: str) -> None:
+        self.socket = socket
+        self.timeout = timeout
+        self.out = out
+        self.system_path = system_path
 
     def connect(
         self, *, streams: bool = False, early: tuple[str, client.Message] | None = None

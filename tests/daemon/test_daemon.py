@@ -20,6 +20,8 @@ from acpbot.chat.conversation import INTERRUPTED
 from tests.fakes.daemon import DEMO_AGENT, LIMIT, DaemonProcess, marked_processes
 from tests.support.pool_restarts import rows
 
+pytestmark = pytest.mark.service
+
 
 @pytest.fixture
 def daemon(tmp_path):

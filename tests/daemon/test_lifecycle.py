@@ -16,6 +16,8 @@ import pytest
 from acpbot.daemon.drain import REFUSED
 from tests.fakes.daemon import DEMO_AGENT, LIMIT, DaemonProcess, Wire, marked_processes
 
+pytestmark = pytest.mark.service
+
 
 def config(**shutdown: float) -> str:
     drain, grace = shutdown.get("drain", 300), shutdown.get("grace", 5)

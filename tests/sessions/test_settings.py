@@ -289,7 +289,11 @@ def test_the_store_is_the_file_that_is_named(tmp_path, name):
 
 def test_no_key_is_left_out():
     elsewhere = {("agent", "start_timeout_seconds"), ("agent", "auth_method"), ("store", "path")}
-    elsewhere |= {("agent", "mcp_servers"), ("store", "keep_output")}  # in test_mcp_servers.py, test_kept_output.py
+    elsewhere |= {
+        ("agent", "mcp_servers"),
+        ("store", "keep_output"),
+        ("agent", "warm"),
+    }  # in test_mcp_servers.py and others
     elsewhere |= {("agent", key) for key in ("runtime", "bubblewrap", "container", "kubernetes")}  # in tests/runtimes
     tested = {(table, key) for table, key, *_ in CASES} | elsewhere
     tables = {"pool": PoolSettings, "permissions": PermissionSettings, "agent": AgentSettings, "store": StoreSettings}

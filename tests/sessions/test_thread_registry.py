@@ -14,7 +14,7 @@ from acpbot.storage.store import Store
 from tests.support.pool import make_settings
 from tests.support.pool_restarts import started
 
-RUNTIMES = Runtimes(local_runtime(), daemon_id="test")
+RUNTIMES = Runtimes(local_runtime()[0], daemon_id="test")
 
 
 def test_the_count_is_that_of_the_threads_after_any_beginnings_and_ends():

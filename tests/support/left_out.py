@@ -10,6 +10,9 @@ import pytest
 TARGETS: Final = {"attack": "attacks", "campaign": "campaigns", "runtimes": "test-runtimes", "service": "test-service"}
 """The mark, and the make target that runs the tests which have it."""
 
+FOLDERS: Final = {"tests/packaging": "service", "tests/demo": "service", "tests/runtimes/kubernetes": "runtimes"}
+"""Folders whose tests all have a mark."""
+
 _COUNTS: Final = pytest.StashKey[Counter[str]]()
 
 
@@ -19,6 +22,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.parent.relative_to(config.rootpath).as_posix()
+        if folder in FOLDERS:
+            item.add_marker(FOLDERS[folder])
     counts = config.stash[_COUNTS] = Counter()
     for mark in TARGETS.keys() - config.option.markexpr.split():
         left_out = [item for item in items if item.get_closest_marker(mark) is not None]

@@ -3,7 +3,7 @@
 import shutil
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 import typer
 
@@ -130,13 +130,13 @@ def _count_failed(connection: DaemonConnection, params: dict[str, Any], answer: 
     return count_failed(objects(connection.call("sessions.list", wanted).get("sessions")))
 
 
-class _View(NamedTuple):
-    """Which rows are shown, beside what the daemon selects, and in which order."""
+class _View:
+    """Which rows are shown, beside what the daemon selects, and in which order. No ``states``: all of them."""
 
-    sort: SortKey
-    before: datetime | None
-    states: tuple[str, ...]
-    """Empty: all of them."""
+    def __init__(self, sort: SortKey, before: datetime | None, states: tuple[str, ...]) -> None:
+        self.sort = sort
+        self.before = before
+        self.states = states
 
     def of(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The rows to show."""

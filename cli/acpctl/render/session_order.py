@@ -39,7 +39,8 @@ def has_failed(row: Row) -> bool:
 
 def sort_rows(rows: Iterable[Row], key: SortKey = "state") -> list[Row]:
     """``rows`` by ``key``: the largest, the longest and the oldest first, names from A to Z, unknown values last."""
-    return sorted(sorted(rows, key=_by_state), key=_RANKS[key])
+    in_order = sorted(rows, key=_by_state)
+    return in_order if key == "state" else sorted(in_order, key=_RANKS[key])
 
 
 def _by_state(row: Row) -> tuple[int, bool, int]:

@@ -201,6 +201,17 @@ async def test_the_agent_command_in_a_channel_chooses_for_the_next_thread_only(t
             assert scene.pool.row(str(thread.id)).agent == expected
 
 
+async def test_a_reset_keeps_the_agent_that_somebody_has_chosen_for_the_thread(tmp_path):
+    async with bound(tmp_path) as scene:
+        thread = await scene.opens("say one")
+        await scene.idle(thread, 1)
+        await answer_to(scene, "agent", thread, name="other")
+        await answer_to(scene, "reset", thread)
+        scene.bob.says(thread, "say two")
+        await scene.says(thread, "two")
+        assert scene.harness.row(str(thread.id)).agent == "other"
+
+
 async def test_another_agent_by_command_stays_in_the_folder_of_the_channel(tmp_path):
     async with bound(tmp_path, agent="demo", working_dir=tmp_path, mode="auto") as scene:
         thread = await scene.opens("say hello")

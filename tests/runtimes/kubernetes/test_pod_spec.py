@@ -153,6 +153,12 @@ def test_pod_template_changes_nothing_of_what_must_hold():
         assert pod["spec"][key] == without["spec"][key]
 
 
+def test_a_pod_runs_where_and_as_whom_the_settings_say():
+    place = KubernetesSettings(image="a", node_selector={"kubernetes.io/arch": "arm64"}, service_account="agents")
+    spec = made(place)["spec"]
+    assert (spec["nodeSelector"], spec["serviceAccountName"]) == ({"kubernetes.io/arch": "arm64"}, "agents")
+
+
 def test_a_field_that_a_pod_does_not_have_is_named():
     pod = made(KubernetesSettings(image="a", pod_template={"spec": {"nodeSelctor": {"a": "b"}}}))
     assert list(unknown_fields(pod, Pod.from_dict(pod).to_dict())) == ["spec.nodeSelctor"]

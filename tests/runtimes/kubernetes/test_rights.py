@@ -54,7 +54,6 @@ class Daemon:
             environ={"KUBECONFIG": str(server.kubeconfig(token="acpbots-own"))},
             settings=lambda: [SETTINGS],
             threads=lambda: ["1"],
-            pace=0.01,
         )
 
     async def launch(self, session_id: str):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import acpbot
+from acpbot.commands.check import check
 from tests.fakes.daemon import DaemonProcess
 from tests.fakes.kubernetes import sandbox
 from tests.fakes.kubernetes.resources import PODS
@@ -82,8 +83,8 @@ def test_a_killed_daemon_leaves_no_pod_and_the_next_one_resumes_and_another_daem
         wire.call("chat.open", thread="theirs")
         wire.turn("theirs", "remember the green gate")
         theirs = row_of(wire, "theirs")["place"].split()[0].removeprefix("pod/")
-    first = daemon()
-    threads = [f"t{number}" for number in range(3)]
+    first = daemon(config=f"{CONFIG}[pool]\nmax_sessions = 20\n")
+    threads = [f"t{number}" for number in range(20)]
     with first.wire() as wire:
         for thread in threads:
             wire.call("chat.open", thread=thread)
@@ -97,7 +98,7 @@ def test_a_killed_daemon_leaves_no_pod_and_the_next_one_resumes_and_another_daem
         cluster.wait_for(lambda container=container: not container.pids(), what="end with the daemon")
     with daemon().wire() as wire:
         cluster.wait_for(lambda: not names & set(_names(cluster)), what="removal of the pods")
-        for thread in threads:
+        for thread in threads[:2]:
             wire.call("chat.open", thread=thread)
             assert f"the door of {thread}" in wire.turn(thread, "recall")["text"]
         assert cluster.claims("agents") == claims
@@ -164,6 +165,22 @@ def test_a_thread_cannot_find_read_change_or_delete_what_another_thread_has(clus
         assert f"cat works on {home}/{secret}-home" in results["one"]
         assert "the ref can be read" in results["one"]
         assert not any(path.exists() for path in kept)
+
+
+def test_a_check_starts_the_agent_in_a_pod_and_leaves_nothing(cluster, tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(CONFIG)
+    path.chmod(0o600)
+    lines: list[str] = []
+    environ = {"HOME": str(tmp_path), "PATH": "/usr/bin", "KUBECONFIG": cluster.kubeconfig}
+    before = cluster.claims("agents")
+    assert check(path, environ, lines.append, online=False), lines
+    where = "runtime of agent default: kubernetes: in pods of the namespace agents of "
+    assert [line for line in lines if line.startswith(where)]
+    assert [line for line in lines if line.startswith("agent default: ok in ")]
+    assert not list(tmp_path.rglob("logins"))
+    cluster.wait_for(lambda: not [name for name in _names(cluster) if "check" in name], what="removal of the pod")
+    assert cluster.claims("agents") == before
 
 
 def _claim_of(cluster, row: dict) -> str:

@@ -9,7 +9,6 @@ import pytest
 
 from acpbot.config.runtime_settings import KubernetesSettings
 from acpbot.errors import AgentStartError
-from tests.fakes.kubernetes.admission import Rule
 from tests.fakes.kubernetes.manifests import pod
 from tests.fakes.kubernetes.resources import CLAIMS, PODS, QUOTAS
 from tests.runtimes.kubernetes.daemons import CAT, CLAIM, POD, SETTINGS
@@ -224,21 +223,3 @@ async def test_a_pod_of_somebody_else_with_its_name_is_left_alone(cluster, serve
     with pytest.raises(AgentStartError, match=f"there is a pod {POD} already; find out who made it"):
         await cluster.launch(cluster.daemon(), *CAT)
     await server.wait_running("agents", POD)
-
-
-async def test_rights_that_the_chart_gives_are_enough(cluster, server):
-    verbs = ("create", "get", "list", "watch", "delete")
-    rules = [
-        Rule(verbs, ("pods", "persistentvolumeclaims"), "agents"),
-        Rule(("create", "get"), ("pods/exec", "pods/attach"), "agents"),
-        Rule(("list", "watch"), ("events",), "agents"),
-    ]
-    server.add_image(IMAGE)
-    server.add_user("the-role-of-acpbot", "acpbot", rules)
-    runtime = cluster.daemon(token="the-role-of-acpbot", threads=lambda: ["1"])
-    process, _ = await cluster.launch(runtime, *CAT)
-    assert (await process.kill_all()).settled
-    await runtime.leftovers((), ())
-    await runtime.forget("1")
-    assert {call.user for call in server.calls} == {"acpbot"}
-    assert cluster.told == ["Fetching the image"]  # which the events alone say

@@ -34,6 +34,9 @@ def nothing_asked_text(name: str) -> str:
     return f'What should {code(name)} do? Write it in the same message, e.g. "agent: {name} fix the failing test".'
 
 
+_ANYBODY: Final = ""
+
+
 class NextAgents:
     """The agents that people chose by /agent in a channel, each for the next thread that they begin there.
 
@@ -51,9 +54,14 @@ class NextAgents:
             self._chosen.popitem(last=False)
 
     def get(self, channel_id: str, user_id: str) -> str | None:
-        """What the person has chosen for their next thread in the channel."""
-        return self._chosen.get((channel_id, user_id))
+        """What the person has chosen for their next thread in the channel, or :meth:`keep` keeps for anybody."""
+        return self._chosen.get((channel_id, user_id)) or self._chosen.get((channel_id, _ANYBODY))
 
     def used(self, channel_id: str, user_id: str) -> None:
         """The person has begun a thread in the channel."""
         self._chosen.pop((channel_id, user_id), None)
+        self._chosen.pop((channel_id, _ANYBODY), None)
+
+    def keep(self, thread_id: str, agent: str) -> None:
+        """The next conversation in this thread has the agent of the one before, whoever begins it."""
+        self.choose(thread_id, _ANYBODY, agent)

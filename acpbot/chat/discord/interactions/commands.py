@@ -350,7 +350,10 @@ class SlashCommands:
             return FRESH
         text = RESET.format(f"<@{call.user_id}>")
         self._channels.begin_anew(call.thread_id, call.interaction.id)
+        thread = self._pool.thread(call.thread_id)
         await self.ends.start_over(call.thread_id, text)
+        if thread is not None and thread.agent != self._settings.now.agent_of(call.source.bound_id):
+            self._next_agents.keep(call.thread_id, thread.agent)
         return FRESH
 
     async def _choose(self, call: Call) -> str | Menu:

@@ -81,6 +81,9 @@ class FileCommand:
         self, call: Call, path: str, seconds: float, read: Callable[[Path, Path, str, int], T], most: int
     ) -> T:
         """Call it for the thread's folder, beside the event loop. Raises FileNotRead, TimeoutError."""
-        folder = Path(self._pool.row(call.thread_id).cwd)
+        row = self._pool.row(call.thread_id)
+        if row.runtime == "kubernetes":
+            raise FileNotRead(workspace_files.ELSEWHERE)
+        folder = Path(row.cwd)
         async with asyncio.timeout(seconds):
             return await workspace_files.THREADS.run(read, self._settings.now.pool.workspace, folder, path, most)

@@ -22,6 +22,7 @@ THEIRS_TOO = (
     "tests/daemon/test_wiring.py",
     "tests/commands/test_check_online.py",
     "tests/packaging/test_liveness_drill.py",
+    "tests/soak/test_load.py",
 )
 
 IMPORT_ALL = """

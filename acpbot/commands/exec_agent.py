@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def exec_agent(path: Path | None, name: str, command: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
     """Replace this process by ``command``, a shell where it is empty, so that its exit status is ours.
 
-    Where the agent runs in containers the command does so too, with the agent's login folder as its HOME.
+    Where the agent runs in containers the command does so too, with the agent's login folder as its HOME. There is none
+    for agents in pods: it is refused.
 
     ``path`` is --config or ``None``; ``name`` is a key of ``[agents]``. The folder is the agent's working_dir, else its
     HOME: the folder of a thread is made by the daemon only. Raises ConfigError, ExecError.
@@ -43,11 +44,10 @@ def exec_agent(path: Path | None, name: str, command: Sequence[str], environ: Ma
     if agent.runtime == "container":
         _exec_in_container(settings.store.path.parent, agent, command, environ)
     if agent.runtime == "kubernetes":
-        # A HOME there is that of one thread, in its pod: no login of another place gets into it.
-        problem = f"cannot run a command for agent {name!r}: each thread has a pod and a HOME of its own"
-        raise ExecError(
-            operator_line(f"{problem}; give the agent its API key by a Secret: secrets in its table kubernetes")
-        )
+        # It would run on this machine, without what the agent has, and with what it may not have.
+        problem = f"cannot run a command for agent {name!r}: it runs in pods; sign it in by secrets in its table "
+        problem += "kubernetes, or use `kubectl exec` in the pod of a thread, which `acpctl show` names"
+        raise ExecError(operator_line(problem))
     env = environment(environ, agent)
     folder = agent.working_dir or Path(env.get("HOME", "/"))
     argv = list(command) or [environ.get("SHELL") or "/bin/sh"]

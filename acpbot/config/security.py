@@ -233,12 +233,16 @@ def _of_daemon(settings: Settings, uid: int, containment: str | None) -> Iterato
     if uid == 0:
         detail = "acpbot runs as root, and so does everything that an agent runs"
         yield _warning("root", detail, "run it as a user of its own; `acpbot install-service` makes one")
-    detail = "agents run as the user of acpbot, without isolation: their tools can read and change what acpbot can"
-    yield Finding(name="isolation", level="note", detail=detail, advice="see SECURITY.md for what to put around them")
+    local = [agent.name for agent in settings.agents.values() if agent.runtime == "local"]
+    if local:
+        who = "agents run" if len(local) == len(settings.agents) else f"of the agents, these run: {', '.join(local)}:"
+        detail = f"{who} as the user of acpbot, without isolation: their tools can read and change what acpbot can"
+        yield Finding(name="isolation", level="note", detail=operator_line(detail), advice=_APART)
     if containment is not None:
         yield Finding(name="containment", level="note", detail=_CONTAINMENT.get(containment, containment))
 
 
+_APART: Final = "see 'Keep agents apart' in the README, and SECURITY.md for what to put around them"
 _CONTAINMENT: Final = {
     "cgroup": "a supervisor and a cgroup for each session: a kill proves that nothing is left in either",
     "subreaper": (

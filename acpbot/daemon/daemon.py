@@ -20,6 +20,7 @@ from acpbot.config import describe, security
 from acpbot.daemon import descriptors, health
 from acpbot.daemon.config_watch import ConfigWatch
 from acpbot.daemon.drain import Drain
+from acpbot.daemon.leftovers import LeftoverLog
 from acpbot.daemon.loop_metrics import LoopLag, rss_bytes
 from acpbot.daemon.reload import Reload, Reloaded
 from acpbot.daemon.schedule import Scheduler
@@ -45,7 +46,7 @@ from acpbot.storage.store import Store
 
 if TYPE_CHECKING:
     import socket as socket_module
-    from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, MutableMapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
 
     from acpbot.chat.discord.discord_chat import DiscordChat
     from acpbot.config.settings import AgentSettings, Settings
@@ -95,6 +96,7 @@ class Daemon:
         self._audit = Audit(self._store)
         self._pool: Pool | None = None
         self._drain: Drain | None = None
+        self._leftovers = LeftoverLog()
         self._server: ManagementServer | None = None
         self._loop_lag: LoopLag | None = None
         self._discord: DiscordChat | None = None
@@ -191,7 +193,7 @@ class Daemon:
         runtimes = await self._open_runtimes(store, open_files)
         stack.push_async_callback(runtimes.aclose)
         stored = [StoredPlace(found.session_id, found.runtime, found.ref) for found in store.restored.places]
-        await _end_leftovers(runtimes, stored, ())
+        await self._leftovers.look(runtimes, settings, stored, ())
         store.forget_processes()
         pool = self._pool = Pool(settings, runtimes=runtimes, store=store)
         stack.push_async_callback(pool.close)  # where the start fails: restored sessions stay as they are
@@ -369,7 +371,7 @@ class Daemon:
         self._manager.tick()
 
     async def _look_for_leftovers(self, pool: Pool) -> None:
-        await _end_leftovers(pool.runtimes, (), pool.live)
+        await self._leftovers.look(pool.runtimes, self._settings, (), pool.live)
 
     def _apply(self, settings: Settings) -> None:
         """Hold to other settings, as far as that goes while everything runs."""
@@ -426,19 +428,6 @@ class Daemon:
             security=(*self._security, *self._unasked_modes(pool)),
             socket_problem=None if self._socket_watch is None else self._socket_watch.problem,
             strays=pool.strays,
-        )
-
-
-async def _end_leftovers(runtimes: Runtimes, stored: Sequence[StoredPlace], live: Collection[str]) -> None:
-    """End what no living session owns, and log what was found."""
-    for left in await runtimes.leftovers(stored, live):
-        log.warning(
-            "orphan_process_ended",
-            runtime=left.runtime,
-            place=left.place,
-            command=left.command[:200],
-            session=left.session_id,
-            ended=left.ended,
         )
 
 

@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from acpbot.logs import get_logger
 
@@ -42,6 +42,22 @@ LOGIN_FILES: Final[dict[str, tuple[str, ...]]] = {
 }
 """Where each common agent keeps its login and its settings, below HOME, by its program."""
 
+SETTINGS: Final = frozenset(
+    {
+        ".codex/config.toml",
+        ".config/opencode/opencode.json",
+        ".gemini/settings.json",
+        ".hermes/.env",
+        ".hermes/config.yaml",
+        ".qwen/settings.json",
+    }
+)
+"""Those of them that name programs which the agent starts.
+
+A thread that could write them would run programs in other threads, and outside, where the daemon's user starts the
+agent. They are shown read-only, unless ``shared`` names them.
+"""
+
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 _FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -69,9 +85,15 @@ def make_login_home(state: Path, agent: str) -> Path:
     return home
 
 
-def login_files(
-    program: str, shared: Sequence[str], sources: Iterable[Path], home: Path
-) -> tuple[tuple[Path, Path], ...]:
+class LoginFile(NamedTuple):
+    """A file or folder that is shown at ``target`` in a HOME."""
+
+    source: Path
+    target: Path
+    read_only: bool = False
+
+
+def login_files(program: str, shared: Sequence[str], sources: Iterable[Path], home: Path) -> tuple[LoginFile, ...]:
     """Return each login file that is there, with the path at which an agent in ``home`` expects it. Blocks.
 
     ``program``: the name of the agent's program. ``shared``: more paths below HOME. ``sources``: the HOMEs that may
@@ -91,7 +113,8 @@ def login_files(
         if any((source / part).is_symlink() for part in (name, *name.parents[:-1])):
             log.warning("login_file_not_shown", path=str(source / name), reason="it is a link, or in a folder that is")
             continue
-        found.append((source / name, home / name))
+        read_only = str(name) in SETTINGS and str(name) not in shared
+        found.append(LoginFile(source / name, home / name, read_only))
     return tuple(found)
 
 

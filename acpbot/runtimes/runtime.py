@@ -165,7 +165,7 @@ class Leftover:
     """Something that an earlier daemon, or a failed start, has left, and that was found.
 
     ``place``: the pid, or the name that the engine understands. ``ended``: whether it is gone now; ``None`` where
-    nobody can tell.
+    nobody can tell. ``is_volume``: it is a volume that nothing uses now; it holds data, so it is never ended.
     """
 
     runtime: str
@@ -173,6 +173,7 @@ class Leftover:
     command: str
     session_id: str | None
     ended: bool | None
+    is_volume: bool = False
 
 
 class AgentProcess(Protocol):
@@ -303,7 +304,8 @@ class Runtime(Protocol):
         """End what no living session owns, and return what was found: at the start, and every minute.
 
         ``stored``: the places that the database names. ``live``: the ids of the sessions that run now, which are never
-        touched; neither is anything of another daemon, nor a folder or a volume. Raises `OSError` where it can't look.
+        touched; neither is anything of another daemon, nor a folder. Volumes are reported only. Raises `OSError` where
+        it can't look.
         """
 
     async def forget(self, thread_id: str, /) -> None:

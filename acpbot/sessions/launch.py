@@ -108,13 +108,15 @@ def ended_text(cause: str | None) -> str:
     return "closed its output" if cause is None else f"ended ({cause})"
 
 
-def _not_signed_in(settings: AgentSettings, error: AgentRefused) -> str:
+def not_signed_in(settings: AgentSettings, error: AgentRefused) -> str:
     """What an operator reads: why, which methods the agent offers, and what to run."""
     program = settings.command.rpartition("/")[2]
     offered = f"; it offers {error.methods}" if isinstance(error, AgentNotSignedIn) else ""
     login = _LOGINS.get(program)
     command = f"acpbot exec {settings.name} -- {login}" if login else f"acpbot exec {settings.name}"
     way_out = f"run `{command}` and sign in there, or give it an API key in env, or set auth_method"
+    if settings.runtime == "kubernetes":
+        way_out = "give it an API key by secrets in its table kubernetes, or in env, or set auth_method"
     problem = f"it isn't signed in ({error.said}){offered}"
     return f"cannot start agent {settings.name!r} ({settings.command}): {problem}; {way_out}"
 
@@ -128,7 +130,7 @@ async def start_error(settings: AgentSettings, process: AgentProcess, error: Age
     elif isinstance(error, AgentNotSignedIn) or (
         isinstance(error, AgentRefused) and error.code == schema.AUTH_REQUIRED
     ):
-        return AgentStartError(_not_signed_in(settings, error), for_people=NOT_SIGNED_IN)
+        return AgentStartError(not_signed_in(settings, error), for_people=NOT_SIGNED_IN)
     else:
         reason = str(error).removeprefix("cannot go on: ")
     program = settings.command.rpartition("/")[2]

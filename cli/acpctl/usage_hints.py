@@ -155,8 +155,8 @@ def hint(error: Any, *, before_command: bool) -> str:
         selection = selection_hint(getattr(command, "name", None) or "", option)
         return selection or option_hint(option, taken, before_command=before_command)
     if found := re.search(r"unexpected extra argument.*\(([\w.-]+)", str(error.message)):
-        advice = _ARGUMENTS.get(getattr(command, "name", None) or "", "")
-        return advice.format(found[1])
+        path = error.ctx.command_path if error.ctx is not None else ""  # acpbot has other commands of these names
+        return _ARGUMENTS.get(path.removeprefix("acpctl "), "").format(found[1])
     parameter = getattr(error, "param", None)
     quoted = str(error.message).split("'")
     return value_hint(parameter.opts, quoted[1]) if parameter is not None and len(quoted) > 1 else ""

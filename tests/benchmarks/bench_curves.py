@@ -28,7 +28,7 @@ SESSIONS = (1, 10, 50, 100, 250, 500)
 THREADS = (0, 1000, 5000, 10_000, 25_000, 50_000)
 UPDATES = (64, 1024, 16 * 1024, 64 * 1024, 256 * 1024, 1000 * 1024, 2 * 1024 * 1024)
 ANSWERS = (1000, 10_000, 50_000, 100_000, 500_000, 1_000_000)
-WATCHERS = (0, 1, 4, 16, 60)
+WATCHERS = (0, 1, 4, 12, 28)  # of 32 connections
 LIMIT = 120
 CALLS = 15
 TURNS = 100
@@ -99,7 +99,7 @@ def sessions(sizes: Sequence[int], rounds: int) -> Iterator[Curve]:
             for _ in range(rounds):
                 turns[size].append(taken(wire, "t0"))
                 lists[size].append(called(looker, "sessions.list") / size)
-                idle[size].append(spent(pid, lambda: time.sleep(IDLE_SECONDS)) / IDLE_SECONDS)
+                idle[size].append(spent(pid, lambda: time.sleep(IDLE_SECONDS)) / IDLE_SECONDS / size)
             memory[size].append((rss_kib(pid) - bare) / size)
     along = "sessions"
     yield Curve(
@@ -115,7 +115,7 @@ def sessions(sizes: Sequence[int], rounds: int) -> Iterator[Curve]:
     )
     yield Curve(
         key="curves.sessions.idle",
-        what="CPU time of idle sessions, all of them",
+        what="CPU time for each idle session",
         along=along,
         unit="ms a second",
         points=points(idle),

@@ -28,12 +28,12 @@ LINES = 36
 """So an answer has about 4,000 characters."""
 MEASURED: tuple[tuple[str, str, str, Callable[[Figures], float]], ...] = (
     ("start", "start until connected", "s", lambda found: found.start),
-    ("sign", "new thread: first sign of life", "s", lambda found: found.first.sign),
+    ("sign", "new thread: first sign of life", "ms", lambda found: 1000 * found.first.sign),
     ("text", "new thread: first text of the answer", "s", lambda found: found.first.text),
     ("text.second", "second new thread: first text of the answer", "s", lambda found: found.another.text),
     ("text.follow", "same thread again: first text of the answer", "s", lambda found: found.second.text),
     ("after", "whole answer visible after the model's last word", "ms", lambda found: 1000 * found.first.after),
-    ("requests", "requests for an answer of 4,000 characters", "requests", lambda found: found.first.requests),
+    ("requests", "requests for one answer", "requests", lambda found: found.first.requests),
     ("ten.whole", "ten threads at once: last answer whole", "s", lambda found: max(one.whole for one in found.ten)),
     (
         "ten.after",
@@ -145,5 +145,6 @@ def results(size: Size) -> Iterator[Result]:
 
 def _never(peer: str, runs: list[float], unit: str) -> str:
     """Say what a figure of this size means."""
-    most = NEVER * (1000 if unit == "ms" else 1)
-    return f"{peer}: not within the time that was waited" if runs and statistics.median(runs) >= most else ""
+    most = {"s": NEVER, "ms": NEVER * 1000}.get(unit)
+    never = most is not None and bool(runs) and statistics.median(runs) >= most
+    return f"{peer}: not within the time that was waited" if never else ""

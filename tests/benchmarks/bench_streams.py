@@ -103,7 +103,7 @@ class Streams:
         """End the daemon; the samples of its loop's lag."""
         for wire in (*self.wires, self.looker):
             wire.__exit__()
-        self.daemon.stop()
+        self.daemon.stop(seconds=LIMIT)  # it ends hundreds of agents
         self.daemon.close()
         return loop_lag.read(self.lag)
 

@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from acpbot.commands.exec_agent import exec_agent
-from acpbot.errors import ExecError
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -67,13 +64,13 @@ def test_a_command_that_can_not_run_is_one_line(tmp_path: Path, words: tuple[str
     assert done.stderr.count("\n") == 1
 
 
-def test_where_each_thread_has_a_pod_no_command_runs_on_this_machine(tmp_path: Path):
+def test_an_agent_in_pods_is_refused_with_the_way_out(tmp_path: Path):
     config = tmp_path / "config.toml"
-    config.write_text('[agent]\ncommand = "a"\nruntime = "kubernetes"\n[agent.kubernetes]\nimage = "a:1"\n')
+    config.write_text('[agent]\ncommand = "x"\nruntime = "kubernetes"\nkubernetes = { image = "x:1" }\n')
     config.chmod(0o600)
-    with pytest.raises(ExecError) as refused:
-        exec_agent(config, "default", ["true"], {"HOME": str(tmp_path)})
-    assert str(refused.value) == (
-        "cannot run a command for agent 'default': each thread has a pod and a HOME of its own; "
-        "give the agent its API key by a Secret: secrets in its table kubernetes"
-    )
+    argv = [sys.executable, "-m", "acpbot", "exec", "--config", str(config), "default", "--", "touch", "ran"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False, cwd=tmp_path)
+    assert done.returncode == 126
+    assert "cannot run a command for agent 'default': it runs in pods; sign it in by secrets" in done.stderr
+    assert "kubectl exec" in done.stderr
+    assert not (tmp_path / "ran").exists()

@@ -42,6 +42,10 @@ def test_each_command_has_help_with_an_example(tmp_path, command):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
+        (
+            ["config", "pool"],
+            "cannot run `acpbot config`: got unexpected extra argument(s) (pool); see `acpbot config --help`\n",
+        ),
         (["start"], "cannot run `acpbot`: there is no command 'start'; use `acpbot run`; see `acpbot --help`\n"),
         (["chek"], "cannot run `acpbot`: there is no command 'chek'; did you mean `check`?; see `acpbot --help`\n"),
         (["run", "--x"], "cannot run `acpbot run`: no such option: --x; see `acpbot run --help`\n"),

@@ -110,6 +110,20 @@ def test_root_is_a_warning_and_isolation_and_containment_are_notes():
         assert all(str(finding).isprintable() for finding in findings)
 
 
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [("local", "agents run as the user"), ("bubblewrap", "these run: default: as the user"), (None, None)],
+)
+def test_what_is_not_isolated_is_named_and_what_is_is_not(second, words):
+    text = AGENT + f'[agents.second]\ncommand = "a"\nruntime = "{second}"\n'
+    if second is None:
+        text = AGENT + 'runtime = "bubblewrap"\n'
+    findings = security.findings(parse(text), [], uid=1, gid=1, containment=None)
+    details = [finding.detail for finding in findings if finding.name == "isolation"]
+    assert len(details) == (words is not None)
+    assert all(words in detail for detail in details)
+
+
 def test_a_mode_that_does_not_ask_is_found_once_for_each_agent():
     findings = security.unasked_modes([("default", "auto"), ("claude", "yolo"), ("default", "auto")])
     assert [finding.detail.partition(",")[0] for finding in findings] == [

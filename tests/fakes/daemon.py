@@ -193,10 +193,10 @@ class DaemonProcess:
     def wire(self) -> Wire:
         return Wire(self.socket)
 
-    def stop(self, signum: int = signal.SIGTERM) -> int:
-        """Signal it and wait for its end; its exit status."""
+    def stop(self, signum: int = signal.SIGTERM, *, seconds: float = LIMIT) -> int:
+        """Signal it and wait for its end, ``seconds`` at most; its exit status."""
         self.process.send_signal(signum)
-        return self.process.wait(LIMIT)
+        return self.process.wait(seconds)
 
 
 def marked_processes(session_ids) -> list[int]:

@@ -8,6 +8,15 @@ from tests.support.container_engine import EngineMissing, docker_engine, podman_
 from tests.support.daemons_in_places import placed_demo
 from tests.support.missing_places import bubblewrap_lacks, leave_out
 
+SECONDS = 240
+
+
+def pytest_collection_modifyitems(items):
+    """The first test that needs an engine starts it too, which takes a minute where others use the machine."""
+    for item in items:
+        if item.get_closest_marker("runtimes") is not None and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(SECONDS))
+
 
 @pytest.fixture(scope="session")
 def podman():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.fakes.daemon import DaemonProcess, Wire
 
-pytestmark = [pytest.mark.runtimes, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.runtimes, pytest.mark.timeout(240)]
 
 TOKEN = "MTQxNzIyMTIzNDU2Nzg5MDEyMw.GattaC.an-attack-must-not-find-these-38-chars"
 ENVIRONMENT = "another-secret-of-the-environment"

@@ -37,7 +37,9 @@ def test_a_login_is_taken_from_the_login_folder_else_from_the_daemons_own_home_e
     write(own / ".codex/auth.json")
     second = write(own / ".codex/config.toml")
     found = login_files("codex-acp", (), (signed_in, own), home)
-    assert found == ((first, home / ".codex/auth.json"), (second, home / ".codex/config.toml"))
+    assert found == ((first, home / ".codex/auth.json", False), (second, home / ".codex/config.toml", True))
+    named = login_files("codex-acp", (".codex/config.toml",), (signed_in, own), home)
+    assert [file.read_only for file in named] == [False, False], "the operator may let threads write it"
     assert login_files("gemini", (), (signed_in, own), home) == ()
     assert login_files("codex-acp", (), (signed_in, own), signed_in) == (), "in the login folder they are its own"
 
@@ -47,7 +49,7 @@ def test_a_shared_folder_is_shown_with_all_that_is_in_it(tmp_path, home):
     write(own / ".codex/auth.json")
     token = write(own / ".config/tool/token")
     found = login_files("codex", (".codex", ".config/tool/token", ".config/tool/token"), (own,), home)
-    assert found == ((own / ".codex", home / ".codex"), (token, home / ".config/tool/token"))
+    assert found == ((own / ".codex", home / ".codex", False), (token, home / ".config/tool/token", False))
 
 
 def test_no_link_is_shown_since_an_agent_could_have_made_it(tmp_path, home):

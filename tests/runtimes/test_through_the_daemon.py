@@ -13,7 +13,7 @@ import pytest
 from tests.fakes.daemon import LIMIT
 from tests.support.daemons_in_places import acpctl
 
-pytestmark = [pytest.mark.runtimes, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.runtimes, pytest.mark.timeout(240)]
 
 
 def pids_with(word: str) -> list[int]:

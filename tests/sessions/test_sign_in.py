@@ -6,6 +6,9 @@ import json
 
 import pytest
 
+from acpbot.config.settings import AgentSettings
+from acpbot.errors import AgentNotSignedIn, AgentRefused
+from acpbot.sessions.launch import not_signed_in
 from tests.support.pool import FAULTY, faulty
 
 KEY = [
@@ -90,3 +93,11 @@ async def test_a_prompt_is_refused_where_no_method_works_without_a_person(make_h
     harness = make_harness(argv=asks_at_the_prompt("web"))
     assert (await harness.turn("1001", "one")).end.error == "The agent isn't signed in. Ask your admin."
     assert harness.session("1001").process.stderr.lines() == []
+
+
+def test_an_agent_in_pods_is_signed_in_by_a_secret_and_not_by_a_command_here():
+    settings = AgentSettings(name="boxed", command="codex", runtime="kubernetes")
+    refused = AgentNotSignedIn(AgentRefused("no", code=-32000, said="Sign in."), "key")
+    text = not_signed_in(settings, refused)
+    assert "acpbot exec" not in text
+    assert "by secrets in its table kubernetes" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 
 import msgspec
 import pytest
@@ -12,6 +13,7 @@ from acpbot.errors import InvalidParams
 from acpbot.sessions.views import Target
 from acpbot.sessions.warm_agents import OLDEST_SECONDS
 from acpbot.sessions.workspace import check_thread_id
+from acpbot.storage.store import Store
 from tests.support.pool import Harness, faulty
 
 
@@ -152,6 +154,30 @@ async def test_one_that_ends_as_it_is_taken_loses_no_turn(make_harness):
     await asyncio.wait_for(turn.over.wait(), 20)
     assert turn.text == "on"
     assert harness.events.endings == []
+
+
+async def test_where_each_thread_has_a_home_of_its_own_none_is_started(make_harness):
+    harness = make_harness(warm=1, runtime="bubblewrap")
+    harness.pool.tick()
+    assert harness.pool.rows() == []
+
+
+async def test_a_daemon_that_starts_after_a_crash_finds_it(make_harness, tmp_path):
+    store = Store.open(tmp_path / "acpbot.sqlite3")
+    harness = make_harness(warm=1, store=store)
+
+    async def places() -> list[tuple[str, str]]:
+        await store.durable()
+        with contextlib.closing(sqlite3.connect(tmp_path / "acpbot.sqlite3")) as database:
+            return database.execute("SELECT session_id, thread_id FROM places").fetchall()
+
+    (waiting,) = await look_until(harness, ["warm"])
+    assert await places() == [(waiting.session_id, waiting.thread_id)]
+    assert harness.pool.live == [waiting.session_id]
+    await harness.turn("t1", "say on")
+    assert await places() == [(waiting.session_id, "t1")]
+    await harness.pool.kill([harness.target("t1")])
+    assert await places() == []
 
 
 async def test_none_is_started_while_acpbot_drains(make_harness):

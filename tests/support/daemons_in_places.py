@@ -15,6 +15,8 @@ from tests.support.container_engine import IMAGE
 from tests.support.container_image import PYTHON as PYTHON_OF_IMAGE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tests.support.container_engine import OwnEngine
 
 _PACKAGE: Final = Path(acpbot.__file__).parent
@@ -29,8 +31,8 @@ class PlacedDemo(NamedTuple):
     engine: OwnEngine | None
     python: str
 
-    def config(self) -> str:
-        """The table of the agent."""
+    def config(self, volumes: Iterable[str] = ()) -> str:
+        """The table of the agent; ``volumes``: more of them, in containers."""
         if self.engine is None:
             return (
                 f'[agent]\ncommand = {json.dumps(self.python)}\n{_ARGUMENTS}runtime = "bubblewrap"\n'
@@ -40,13 +42,13 @@ class PlacedDemo(NamedTuple):
             f"[agent]\ncommand = {json.dumps(self.python)}\n{_ARGUMENTS}"
             f'runtime = "container"\nenv = {{ PYTHONPATH = "/opt/own" }}\n'
             f'[agent.container]\nengine = "{self.engine.name}"\nimage = "{IMAGE}"\nnetwork = "none"\n'
-            f"volumes = [{json.dumps(f'{_PACKAGE}:/opt/own/acpbot:ro')}]\n"
+            f"volumes = {json.dumps([f'{_PACKAGE}:/opt/own/acpbot:ro', *volumes])}\n"
         )
 
-    def daemon(self, folder: Path, more: str = "", **environ: str) -> DaemonProcess:
+    def daemon(self, folder: Path, more: str = "", *, volumes: Iterable[str] = (), **environ: str) -> DaemonProcess:
         """Start a daemon there; ``more``: more of its configuration."""
         own = {} if self.engine is None else dict(self.engine.environ)
-        return DaemonProcess(folder, more + self.config(), **own, **environ)  # type: ignore[arg-type] # strings
+        return DaemonProcess(folder, more + self.config(volumes), **own, **environ)  # type: ignore[arg-type] # strings
 
     def containers(self, session_id: str) -> str:
         """The containers that the engine has for a session."""

@@ -73,7 +73,6 @@ def _opencode(base_url: str, env: dict[str, str]) -> SignedIn:
         "models": {MODEL: {"name": MODEL, "limit": {"context": 100_000, "output": 8_000}}},
     }
     settings = {
-        "$schema": "https://opencode.ai/config.json",  # else it adds this itself
         "provider": {"local": provider},
         "model": f"local/{MODEL}",
         "small_model": f"local/{MODEL}",

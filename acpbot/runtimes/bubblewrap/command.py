@@ -59,7 +59,7 @@ def inside(
     private = (*filter(None, (hidden.state,)), *hidden.folders, *hidden.files, *_private_of(place.sources))
     logins = login_files(place.login, settings.shared, place.sources, place.home)
     try:
-        for source, path in logins:
+        for source, path, _ in logins:
             make_mount_point(place.home, path, folder=source.is_dir())
     except OSError as error:
         reason = f"{error.filename or path}: {error.strerror}; remove what is there"

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from acpbot.runtimes.homes import LoginFile
+
 BIND: Final = "--bind"
 READ_ONLY: Final = "--ro-bind"
 LINK: Final = "--symlink"
@@ -37,6 +39,11 @@ _ETC: Final = _names(
 _CERTIFICATES: Final = _names(
     "SSL_CERT_FILE SSL_CERT_DIR NODE_EXTRA_CA_CERTS REQUESTS_CA_BUNDLE CURL_CA_BUNDLE GIT_SSL_CAINFO"
 )
+
+
+# What root may write in a /proc, without any capability (proc(5)); a new one shows these as they are outside. The list
+# is that of read-only and masked paths of the OCI runtime specification.
+_PROC_OF_ROOT: Final = _names("acpi asound bus dynamic_debug fs irq mtrr pressure scsi sys sysrq-trigger")
 
 
 class Refused(Exception):
@@ -74,7 +81,7 @@ class Hidden:
 
 @dataclass(frozen=True, kw_only=True)
 class Sandbox:
-    """One sandbox. ``folder`` and ``home`` can be written. ``logins``: pairs of a file and the path where it is shown.
+    """One sandbox. ``folder`` and ``home`` can be written. ``logins``: see `homes`.
 
     ``installed``: see `installation`. ``readable`` and ``writable``: what the operator adds.
     """
@@ -82,7 +89,7 @@ class Sandbox:
     folder: Path
     home: Path
     installed: tuple[Mount, ...] = ()
-    logins: tuple[tuple[Path, Path], ...] = ()
+    logins: tuple[LoginFile, ...] = ()
     readable: tuple[Path, ...] = ()
     writable: tuple[Path, ...] = ()
     network: bool = True
@@ -110,6 +117,9 @@ def words(sandbox: Sandbox, *, root: bool, terminal: bool = False) -> list[str]:
         options.append("--unshare-net")
     for mount in mounts(sandbox):
         options += filter(None, (mount.how, mount.source, mount.path))
+    for path in (f"/proc/{name}" for name in _PROC_OF_ROOT) if root else ():
+        if Path(path).exists():
+            options += [READ_ONLY, path, path]
     return [*options, "--remount-ro", "/", "--chdir", str(sandbox.folder)]
 
 
@@ -125,7 +135,10 @@ def mounts(sandbox: Sandbox) -> list[Mount]:
     own = {str(path): Mount(BIND, str(path), str(path)) for path in (sandbox.folder, sandbox.home)}
     wanted |= own
     masks = {mask.path: mask for mask in _masks(sandbox.hidden, tuple(wanted.values()))}
-    logins = {str(path): Mount(BIND, str(source), str(path)) for source, path in sandbox.logins}
+    logins = {
+        str(file.target): Mount(READ_ONLY if file.read_only else BIND, str(file.source), str(file.target))
+        for file in sandbox.logins
+    }
     return sorted((wanted | masks | own | logins).values(), key=lambda mount: len(Path(mount.path).parts))
 
 

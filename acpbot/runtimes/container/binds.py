@@ -40,11 +40,11 @@ def _logins(spec: LaunchSpec, home: Path, shared: Sequence[str], environ: Mappin
     sources = [folder for folder in (spec.logins, None if own is None else Path(own)) if folder is not None]
     found = homes.login_files(Path(spec.argv[0]).name, shared, sources, home)
     try:
-        for source, target in found:
+        for source, target, _ in found:
             # The engine would make it as root.
             homes.make_mount_point(home, target, folder=source.is_dir())
     except OSError as error:
         raise AgentStartError(
             f"cannot start the agent: {error.filename or target} can't be made in its HOME: {error.strerror}; remove it"
         ) from error
-    return [Bind(source, target) for source, target in found]
+    return [Bind(file.source, file.target, file.read_only) for file in found]

@@ -24,6 +24,7 @@ from acpbot.runtimes.container.engine import NAMES, Engine, EngineUnreachable, f
 from acpbot.runtimes.container.images import Images, image_error
 from acpbot.runtimes.container.process import READS, ContainerProcess
 from acpbot.runtimes.container.process_view import ProcessView
+from acpbot.runtimes.container.volumes import Volumes
 from acpbot.runtimes.runtime import Leftover
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class ContainerRuntime:
         self._label = f"{labels.DAEMON}={daemon_id}"
         self._engines: dict[str, Engine] = {}
         self._images: dict[str, Images] = {}
+        self._volumes: dict[str, Volumes] = {}
         self._deadmen: dict[str, DeadMan] = {}
         self._starting: set[str] = set()
         self._running: set[ContainerProcess] = set()
@@ -211,6 +213,9 @@ class ContainerRuntime:
     def _images_of(self, engine: Engine) -> Images:
         return self._images.setdefault(engine.name, Images(engine))
 
+    def _volumes_of(self, engine: Engine) -> Volumes:
+        return self._volumes.setdefault(engine.name, Volumes(engine, self._label))
+
     async def _launch(self, spec: LaunchSpec, stdout: StdoutSink, progress: Callable[[str], None]) -> ContainerProcess:
         place, image = _place(spec.container)
         engine = self.engine(place.engine)
@@ -218,6 +223,7 @@ class ContainerRuntime:
         binds = await READS.run(binds_of, spec, place.shared, self._environ)
         if place.pull in {"always", "newer"}:
             await self._images_of(engine).fetch(image, place.pull, progress)
+        await self._volumes_of(engine).make(place.volumes)
         if engine.name not in self._deadmen:
             self._deadmen[engine.name] = DeadMan(engine, f"{words.RUN_LABEL}={self._labels.run}")
         await self._deadmen[engine.name].ensure()
@@ -316,7 +322,8 @@ class ContainerRuntime:
             ended = not await engine.list_ids(f"id={container_id}")
             log.warning("container_leftover", container=name, session=session_id, ended=ended)
             found.append(Leftover(self.kind, name, image, session_id, ended=ended))
-        return found
+        unused = await self._volumes_of(engine).unused()
+        return [*found, *(Leftover(self.kind, name, "", None, ended=False, is_volume=True) for name in unused)]
 
 
 def _place(place: ContainerSettings | None) -> tuple[ContainerSettings, str]:

@@ -98,9 +98,10 @@ class KubernetesProcess:
         self._begin = Begin(0, 0)
         self._began: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._told_code: int | None = None
+        self._not_run: str | None = None
         self._quiet: asyncio.TimerHandle | None = None
         self._quiet_until = 0.0
-        self._paused = self._eof = self._ended_here = self._closed = False
+        self._paused = self._eof = self._stream_is_over = self._ended_here = self._closed = False
         self._settled: KillReport | None = None
         self._exited = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
@@ -129,6 +130,8 @@ class KubernetesProcess:
 
     def stdout_received(self, data: bytes) -> None:
         """Pass it on. What comes after the agent's end delays the news of it for a moment."""
+        if self._eof:
+            return
         self._sink.data_received(data)
         if self._quiet is not None:
             self._wait_for_quiet()
@@ -140,12 +143,15 @@ class KubernetesProcess:
     def stream_ended(self, status: ExecStatus | None) -> None:
         """Find out how the agent is: a stream's end alone does not say."""
         self._marks.flush()
+        self._stream_is_over = True
         if not self._began.done():
             reason = "the connection was cut" if status is None else status.message or "its shell has ended"
             self._not_begun(CommandNotRun(f"no agent can be started in the pod {self.pod.name}: {reason}"))
         code = self._told_code
         if code is None and status is not None and status.code:  # Success without a mark is none of the agent's
             code = status.code
+        if self._exited.is_set():
+            self._on_eof()
         self._on_end(code)
 
     def _on_mark(self, words: list[str]) -> None:
@@ -155,18 +161,21 @@ class KubernetesProcess:
                 self._began.set_result(None)
         elif (code := agent_start.read_exit(words)) is not None:
             self._told_code = code
-            # The stream ends at once, unless a process that the agent has left holds it open.
-            self._quiet_until = time.monotonic() + _QUIET_MOST_SECONDS
-            self._wait_for_quiet()
+            self._wait_for_end()
         elif (reason := agent_start.why_not_started(words, self._spec.argv[0], str(self._spec.cwd))) is not None:
             if self._began.done():
-                self.end_reason = reason.partition(";")[0]
+                self._not_run = reason.partition(";")[0]
             else:
                 self._not_begun(AgentStartError(f"cannot start the agent: {reason}"))
 
     def _not_begun(self, error: Exception) -> None:
         self._began.set_exception(error)
         self._began.exception()  # it may be that nobody waits for it any more
+
+    def _wait_for_end(self) -> None:
+        """The stream ends at once, unless a process that the agent has left holds it open: then wait for a silence."""
+        self._quiet_until = time.monotonic() + _QUIET_MOST_SECONDS
+        self._wait_for_quiet()
 
     def _wait_for_quiet(self) -> None:
         if self._quiet is not None:
@@ -175,9 +184,8 @@ class KubernetesProcess:
         self._quiet = asyncio.get_running_loop().call_later(seconds, self._on_quiet)
 
     def _on_quiet(self) -> None:
-        if self._paused:
-            self._wait_for_quiet()
-        else:
+        self._quiet = None
+        if not self._paused:
             self._on_end(self._told_code)
 
     def _on_deadman_cut(self) -> None:
@@ -192,6 +200,7 @@ class KubernetesProcess:
             async with asyncio.timeout(_CUT_SECONDS * self._pace):
                 await self._exited.wait()
         except TimeoutError:
+            self._stream_is_over = True
             self._on_end(self._told_code)
 
     # what is done to it
@@ -213,6 +222,8 @@ class KubernetesProcess:
         self._paused = False
         if self._stream is not None:
             self._stream.resume()
+        if self._told_code is not None and self._ending is None:
+            self._wait_for_end()
 
     def close_stdin(self, flush_seconds: float = 1.0) -> None:
         """Send EOF; where the cluster can't (before Kubernetes 1.30), SIGTERM."""
@@ -316,7 +327,7 @@ class KubernetesProcess:
 
     async def _find_end(self, code: int | None) -> None:
         alive: bool | None = False
-        reason = self.end_reason
+        reason = self._not_run
         if code is None:
             fate = await self._ask_until_answered()
             alive = False if fate.alive is False else None
@@ -361,7 +372,8 @@ class KubernetesProcess:
             self.alive = alive
             self.returncode = returncode
             self.end_reason = reason or exit_text(returncode)
-            self._on_eof()
+            if self._stream_is_over:
+                self._on_eof()
             self._exited.set()
 
     def _settle(self, report: KillReport) -> None:

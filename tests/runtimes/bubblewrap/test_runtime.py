@@ -15,7 +15,7 @@ from acpbot.errors import AgentStartError
 from acpbot.runtimes.bubblewrap.probe import can_scope_sockets, find_bwrap
 from acpbot.runtimes.bubblewrap.runtime import BubblewrapRuntime
 from acpbot.runtimes.bubblewrap.sandbox import Hidden
-from acpbot.runtimes.local.runtime import local_runtime
+from acpbot.runtimes.local.runtime import LocalRuntime, local_runtime
 from acpbot.runtimes.runtime import LaunchSpec
 from tests.support.launched_agents import Sink
 
@@ -30,9 +30,13 @@ class Sandboxes:
         self.workspace, self.home = self.state / "workspaces/t", self.state / "homes/t"
         for folder in (self.workspace, self.home):
             folder.mkdir(parents=True)
-        self.local, _ = local_runtime("auto", environ=environ or {"PATH": "/usr/bin:/bin", "HOME": str(root)})
+        self.use(local_runtime("auto", environ=environ or {"PATH": "/usr/bin:/bin", "HOME": str(root)})[0])
+
+    def use(self, local: LocalRuntime) -> None:
+        """Start them below this runtime."""
+        self.local = local
         hidden = Hidden(state=self.state, folders=(self.state / "homes", self.state / "workspaces"))
-        self.runtime = BubblewrapRuntime(self.local, hidden)
+        self.runtime = BubblewrapRuntime(local, hidden)
 
     def spec(self, code: str, **settings) -> LaunchSpec:
         table = BubblewrapSettings(**settings)

@@ -16,6 +16,7 @@ import pytest
 from acpbot.runtimes.bubblewrap.installation import installation
 from acpbot.runtimes.bubblewrap.sandbox import Hidden, Refused, Sandbox, mounts, words
 from acpbot.runtimes.bubblewrap.seccomp import seccomp_filter
+from acpbot.runtimes.homes import LoginFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,13 +156,51 @@ def test_a_login_file_is_shared_and_written_in_place(folders):
     login.write_text("old")
     shown = folders / "state/homes/t/.agent/auth.json"
     code = f"result = open({str(shown)!r}).read(); open({str(shown)!r}, 'w').write('new')"
-    assert run(sandbox(folders, logins=((login, shown),)), code) == "old"
+    assert run(sandbox(folders, logins=(LoginFile(login, shown),)), code) == "old"
     assert login.read_text() == "new"
+
+
+def test_settings_that_name_programs_cannot_be_written(folders):
+    (folders / "config.toml").write_text("old")
+    shown = folders / "state/homes/t/.codex/config.toml"
+    code = f"""
+import os
+shown = {str(shown)!r}
+attempts = [lambda: open(shown, 'w'), lambda: os.unlink(shown), lambda: os.rename('x', shown)]
+open('x', 'w').close()
+result = [open(shown).read()]
+for attempt in attempts:
+    try:
+        attempt()
+        result.append('written')
+    except OSError:
+        pass
+"""
+    place = sandbox(folders, logins=(LoginFile(folders / "config.toml", shown, read_only=True),))
+    assert run(place, code) == ["old"]
+    assert (folders / "config.toml").read_text() == "old"
 
 
 def test_only_the_processes_of_the_sandbox_are_in_its_proc(folders):
     code = "import os; result = sorted(int(name) for name in os.listdir('/proc') if name.isdigit())"
     assert run(sandbox(folders), code) == [1, 2]
+
+
+def test_nothing_of_the_system_in_its_proc_can_be_written(folders):
+    """Such as /proc/sys/kernel/core_pattern, which names a program that the kernel runs as root outside."""
+    code = """
+import os
+result = []
+for folder, folders, files in os.walk('/proc'):
+    folders[:] = [name for name in folders if not name.isdigit() and name not in ('self', 'thread-self')]
+    for path in (os.path.join(folder, name) for name in files):
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+            result.append(path)
+        except OSError:
+            pass
+"""
+    assert run(sandbox(folders), code) == []
 
 
 def test_the_network_can_be_taken_away(folders):

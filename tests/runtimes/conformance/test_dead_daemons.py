@@ -12,7 +12,7 @@ from tests.runtimes.conformance.dead_daemons import CASES
 from tests.support.launched_agents import PYTHON_ENV, ROOT
 from tests.support.own_namespace import own_namespace
 
-pytestmark = [pytest.mark.runtimes, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.runtimes, pytest.mark.timeout(240)]
 
 
 @pytest.mark.parametrize("case", CASES)

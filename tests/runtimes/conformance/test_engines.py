@@ -17,7 +17,7 @@ from tests.runtimes.conformance.outside import containers_with, pids_with
 from tests.runtimes.conformance.scene import Scene, new_word
 from tests.support.launched_agents import Sink
 
-pytestmark = [pytest.mark.runtimes, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.runtimes, pytest.mark.timeout(240)]
 
 DAEMON_ID = new_word()
 CALL_SECONDS = 100.0

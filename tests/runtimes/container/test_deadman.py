@@ -51,7 +51,7 @@ def ignores(pid: int, number: int) -> bool:
 
 
 @pytest.mark.runtimes
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", ["podman", "docker"])
 def test_an_agent_that_ignores_everything_ends_with_the_daemon_that_has_started_it(name, request):
     """No client holds its stdin, so that no end of a stream reaches it. Those of another run go on."""
@@ -95,7 +95,7 @@ def deadmen() -> set[int]:
 
 
 @pytest.mark.runtimes
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_one_that_somebody_has_ended_is_started_again_within_a_minute(podman, tmp_path):
     before = deadmen()
     place = places.PODMAN.with_engine(podman.environ)

@@ -88,6 +88,24 @@ async def test_a_grandchild_that_keeps_the_output_open_does_not_delay_the_exit(p
     assert [info.command for info in await process.look()] == ["sleep 1000"]
 
 
+async def test_what_a_grandchild_writes_after_the_exit_comes_before_the_end_of_the_output(pods):
+    process, sink = await pods.start("sh", "-c", "setsid sh -c 'sleep 1; echo late' & exit 5")
+    assert await ended(process) == 5
+    assert not sink.ended.is_set()
+    assert await sink.line() == "late"
+    async with asyncio.timeout(LIMIT):
+        await sink.ended.wait()
+
+
+async def test_an_exit_is_told_once_the_output_is_read_again(pods):
+    process, sink = await pods.start("sh", "-c", "setsid sleep 1000 & echo up; read line; exit 5")
+    assert await sink.line() == "up"
+    process.pause_reading()
+    process.write(b"go\n")
+    process.resume_reading()
+    assert await ended(process) == 5
+
+
 async def test_sigterm_reaches_the_agent_and_its_group(server, pods):
     process, sink = await pods.start("sh", "-c", "trap 'exit 43' TERM; sleep 1000 & echo up; wait")
     await sink.line()
@@ -215,6 +233,20 @@ async def test_where_no_command_can_be_run_the_dead_man_ends_the_pod_and_the_kub
     assert (report.settled, report.proof, report.looks) == (True, "engine", 0)
 
 
+async def test_an_agent_that_keeps_its_dead_man_alive_is_ended_by_its_kubelet(server, pods):
+    process, sink = await pods.start("sh", "-c", "exec 9>/proc/1/fd/0; " + FAMILY)
+    process.write(b"up\n")
+    await sink.line()
+    watched = Watched(inside(server))
+    server.faults.fail(500, "*", "pods/exec", times=1_000)
+    server.timings.removal = 100.0  # the object stays for a second, with what its kubelet has said
+    pods.deletes = True
+    report = await process.kill_all()
+    assert watched.running() == 0
+    watched.close()
+    assert (report.settled, report.proof, report.looks) == (True, "engine", 0)
+
+
 async def test_an_eviction_is_no_success_and_is_named(server, pods):
     process, _ = await pods.start("sh", "-c", ECHO)
     server.evict("default", "one")
@@ -249,7 +281,6 @@ async def test_nothing_is_proved_and_nothing_forced_while_the_node_is_away(serve
     report = await process.kill_all(0.5)
     assert (report.left, report.settled, report.proof) == ((), False, "none")
     assert process.alive is not False
-    assert pods.removed == []
     assert not server.calls_to("delete", "pods")
     with pytest.raises(OSError, match="500"):
         await process.look()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Outcome = Literal["answered", "ended", "refused", "denied", "withdrawn"]
 DONE, ERROR, DENIED = "🆗", "😱", "🚫"
-PATIENCE = 45.0
+PATIENCE = 90.0
 
 
 @dataclass(eq=False)

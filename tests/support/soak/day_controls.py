@@ -75,6 +75,7 @@ async def resume(day: Day) -> None:
     await day.gives(day.bob, thread, "resume", "Only an admin")
     listed = await day.gives(day.ada, thread, "resume", "Pick one")
     await day.selects(day.ada, listed.messages[0], "blue door")
+    await day.server.wait_for(lambda: listed.messages[0].content.startswith("Done."), what="the end of /resume")
     await day.asks(day.ada, thread, "recall", "You told me to remember: the blue door")
 
 

@@ -108,7 +108,7 @@ class DiscordLoad:
             self.wrong += grown(marks, self.sessions)
             self.wrong += [f"429: {call!r}" for call in self.server.answered_429[:5]]
             self.wrong += [f"not served: {call!r}" for call in self.server.unserved[:5]]
-            if await asyncio.to_thread(daemon.stop) != 0 or "Traceback" in daemon.log.read_text():
+            if await asyncio.to_thread(daemon.stop, seconds=LIMIT) != 0 or "Traceback" in daemon.log.read_text():
                 self.wrong.append(f"the daemon did not end well: {daemon.log.read_text()[-2000:]}")
         finally:
             await asyncio.to_thread(daemon.close)

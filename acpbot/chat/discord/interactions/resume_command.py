@@ -31,7 +31,7 @@ NOT_ADMIN: Final = "Only an admin can do this here."
 _NONE: Final = "The agent has no other conversations in this thread's folder."
 _FAILED: Final = "The agent can't list its conversations here. An admin can check the log."
 _BUSY: Final = "The agent is working here. Wait for its answer, or stop it with `/cancel`."
-_TAKEN: Final = "I couldn't continue it: another thread may have taken it. Run the command again."
+_TAKEN: Final = "I couldn't continue it: somebody wrote here first, or another thread has it. Run the command again."
 _LABEL_MAX: Final = 100
 
 

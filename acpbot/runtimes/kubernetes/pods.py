@@ -77,12 +77,14 @@ class Pods:
                 progress(problem.progress)
                 if failures == 1:
                     log.info("pod_waits", reason=problem.reason, namespace=self._cluster.namespace)
+                pauses = _ROOM
             except ClusterUnreachable:
                 failures += 1
                 if loop.time() - began >= _CREATE_SECONDS * self._pace:
                     raise
                 progress("Waiting for the cluster")
-            await asyncio.sleep(_ROOM.seconds(failures) * self._pace)
+                pauses = _RETRIES
+            await asyncio.sleep(pauses.seconds(failures) * self._pace)
 
     async def _create(self, pod: Pod) -> Pod:
         try:

@@ -94,8 +94,12 @@ def test_a_killed_daemon_leaves_no_pod_and_the_next_one_resumes_and_another_daem
     claims = cluster.claims("agents")
     first.stop(signal.SIGKILL)
     first.close()
-    for container in containers:
-        cluster.wait_for(lambda container=container: not container.pids(), what="end with the daemon")
+    ended = {"Succeeded", "Failed"}
+    cluster.wait_for(
+        lambda: {cluster.server.phase("agents", name) for name in names} <= ended,
+        what="end of the pods",
+    )
+    assert [container.pids() for container in containers] == [[]] * len(names)
     with daemon().wire() as wire:
         cluster.wait_for(lambda: not names & set(_names(cluster)), what="removal of the pods")
         for thread in threads[:2]:

@@ -13,7 +13,7 @@ from acpbot.logs import get_logger
 from acpbot.sessions.known_threads import KnownThreads
 from acpbot.sessions.usage import UsageMeter
 from acpbot.sessions.views import Row
-from acpbot.sessions.workspace import check_thread_id, has_own_folder, remove_folders, work_folder
+from acpbot.sessions.workspace import check_thread_id, has_own_files, remove_folders, work_folder
 from acpbot.storage.records import LastEnd, ThreadRecord
 from acpbot.times import rfc3339
 
@@ -263,7 +263,7 @@ class ThreadRegistry:
         is_known = self.by_id.get(thread.thread_id) is thread
         if listener is None or not is_known or thread.removal_notice_at is not None:
             return
-        if settings.pool.remove_workspace and has_own_folder(settings, thread):
+        if settings.pool.remove_workspace and has_own_files(settings, thread):
             thread.removal_notice_at = self._wall()
             self.save(thread)
             listener.removal_planned(thread.thread_id, work_folder(settings, thread), seconds)
@@ -281,7 +281,7 @@ class ThreadRegistry:
         self.forget(thread)
         if thread.turns:
             self.known.conversation_expired(thread.thread_id)
-        if announced_at is not None or not has_own_folder(settings, thread):
+        if announced_at is not None or not has_own_files(settings, thread):
             self.remove_folder(thread, settings)
 
     def remove_folder(self, thread: ThreadRecord, settings: Settings) -> None:

@@ -56,6 +56,12 @@ def has_own_folder(settings: Settings, thread: ThreadRecord) -> bool:
     return work_folder(settings, thread) == f"{settings.pool.workspace}/{thread.thread_id}"
 
 
+def has_own_files(settings: Settings, thread: ThreadRecord) -> bool:
+    """Whether the thread's files are its own and are removed with it: its folder, or its volume in a cluster."""
+    agent = settings.agents.get(thread.agent)
+    return has_own_folder(settings, thread) or (agent is not None and agent.runtime == "kubernetes")
+
+
 def make_folder(settings: PoolSettings, path: Path) -> None:
     """Make sure that an agent can work in ``path``. Blocks, for as long as the file system does.
 

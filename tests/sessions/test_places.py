@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from acpbot.chat.turn_events import TurnEvents
 from acpbot.runtimes.local.runtime import local_runtime
+from acpbot.sessions import workspace
 from acpbot.sessions.turn import Place, Turn
-from tests.support.pool import Listener, harnesses
+from acpbot.storage.records import ThreadRecord
+from tests.support.pool import Listener, harnesses, make_settings
 
 if TYPE_CHECKING:
     from acpbot.runtimes.runtime import AgentProcess, LaunchSpec, Progress, StdoutSink
@@ -107,6 +110,15 @@ async def test_a_forgotten_thread_s_home_goes_with_its_folder(make_harness, tmp_
     await harness.pool.close()
     left = {path.name for path in (tmp_path / "homes").iterdir()}
     assert left == ({"1002"} if removes else {"1001", "1002"})
+
+
+def test_the_volume_of_a_thread_goes_with_it_whatever_its_working_dir(tmp_path):
+    thread = ThreadRecord("1001", "test", "demo", None, None, "", 0.0)
+    settings = make_settings(tmp_path)
+    for runtime, own in (("local", False), ("kubernetes", True)):
+        agent = msgspec.structs.replace(settings.agents["demo"], working_dir=tmp_path / "project", runtime=runtime)
+        changed = msgspec.structs.replace(settings, agents={"demo": agent})
+        assert workspace.has_own_files(changed, thread) is own
 
 
 async def test_a_home_that_is_a_link_is_not_followed(make_harness, tmp_path):

@@ -64,7 +64,11 @@ def asking() -> Iterator[None]:
         raise
     except httpx2.HTTPError as error:
         raise ClusterUnreachable(f"the cluster does not answer: {_words(error)}") from error
-    except (ConfigError, KeyError, ValueError, msgspec.MsgspecError) as error:
+    except ClusterUnreachable:
+        raise
+    except (ConfigError, OSError) as error:  # also where the kubeconfig's own command can't say who asks
+        raise ClusterUnreachable(f"the kubeconfig can't be used: {_words(error)}") from error
+    except (KeyError, ValueError, msgspec.MsgspecError) as error:
         # KeyError: lightkube reads a header that an answer of a proxy may lack.
         raise ClusterUnreachable(f"the cluster's answer can't be read: {_words(error)}") from error
 

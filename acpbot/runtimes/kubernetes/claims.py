@@ -6,19 +6,20 @@ A claim is never deleted but with its thread. Source: kubernetes.io/docs/concept
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from lightkube import ApiError
-from lightkube.resources.core_v1 import PersistentVolumeClaim
+from lightkube.resources.core_v1 import Event, PersistentVolumeClaim
 
 from acpbot.errors import AgentStartError
 from acpbot.logs import get_logger
 from acpbot.runtimes import labels
 from acpbot.runtimes.kubernetes.api import asking, said
-from acpbot.text import operator_line
+from acpbot.text import one_line, operator_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from acpbot.config.runtime_settings import KubernetesSettings
     from acpbot.runtimes.kubernetes.api import Cluster
@@ -28,6 +29,8 @@ log = get_logger(__name__)
 DAEMON_CHARS: Final = 8
 _LEAVING_SECONDS: Final = 120.0
 _LOOK_SECONDS: Final = 2.0
+_WORDS_LENGTH: Final = 200
+_MODE: Final = re.compile(r"access ?mode|SINGLE_NODE|ReadWriteOncePod", re.IGNORECASE)
 _NOT_FOUND: Final = 404
 _CONFLICT: Final = 409
 _INVALID: Final = 422
@@ -55,6 +58,20 @@ def claim_manifest(place: KubernetesSettings, daemon_id: str, thread_id: str, mo
         },
         "spec": spec,
     }
+
+
+async def storage_words(cluster: Cluster, claim: str) -> str | None:
+    """Return why no volume is made for a claim, in the words of its storage; ``None`` where these are not known."""
+    found: str | None = None
+    fields = {"involvedObject.kind": "PersistentVolumeClaim", "involvedObject.name": claim}
+    try:
+        with asking():
+            async for event in cluster.client.list(Event, fields=dict(fields)):
+                if event.reason in {"ProvisioningFailed", "FailedBinding"}:
+                    found = one_line(str(event.message or ""), _WORDS_LENGTH)
+    except (OSError, ApiError) as error:
+        log.debug("events_not_listed", claim=claim, reason=str(error))
+    return found
 
 
 class Claims:
@@ -89,12 +106,25 @@ class Claims:
                 for_people="This thread's volume is being deleted. Please try again in a minute.",
             )
         if found is None:
-            return await self._make(place, thread_id)
+            return await self._make(place, thread_id, MODES)
         if ((meta.labels if meta is not None else None) or {}).get(labels.DAEMON) != self._daemon_id:
             raise AgentStartError(
                 operator_line(f"cannot start the agent: pvc/{name} is not of this daemon; find out who made it")
             )
+        if await self._has_wrong_mode(found.to_dict()):
+            log.info("claim_mode_unknown", claim=name, reason="its storage can't make such a volume")
+            with asking():
+                await self._cluster.client.delete(PersistentVolumeClaim, name)
+            return await self._make(place, thread_id, MODES[1:])
         return name
+
+    async def _has_wrong_mode(self, claim: dict[str, Any]) -> bool:
+        """Whether no volume was ever made for a claim because its storage does not know the mode: it is empty."""
+        spec, status = claim.get("spec") or {}, claim.get("status") or {}
+        if status.get("phase") != "Pending" or spec.get("volumeName") or spec.get("accessModes") != [MODES[0]]:
+            return False
+        words = await storage_words(self._cluster, claim["metadata"]["name"])
+        return words is not None and _MODE.search(words) is not None
 
     async def remove(self, thread_id: str) -> None:
         """Delete a forgotten thread's claim: the cluster frees it once no pod uses it. What fails is logged."""
@@ -136,9 +166,9 @@ class Claims:
                 return None
             raise
 
-    async def _make(self, place: KubernetesSettings, thread_id: str) -> str:
+    async def _make(self, place: KubernetesSettings, thread_id: str, modes: Sequence[str]) -> str:
         name = claim_name(self._daemon_id, thread_id)
-        for mode in MODES:
+        for mode in modes:
             made: Any = PersistentVolumeClaim.from_dict(claim_manifest(place, self._daemon_id, thread_id, mode))
             try:
                 with asking():

@@ -2,7 +2,9 @@
 
 It reads a line from its stdin each time, which the daemon sends over an attach every 20 s. At the end of its stdin, and
 where no line comes in time, it ends, and the kernel ends all other processes of the pod with it (pid_namespaces(7)).
-So nothing of a pod runs on where the daemon was killed, and nothing where its node has lost the network.
+So nothing of a pod runs on where the daemon was killed, and nothing where its node has lost the network. It is no
+defence against the agent itself: a process of the same user can write to its stdin. Such a pod is found by its labels
+when the next daemon starts, and the cluster ends it after its ``activeDeadlineSeconds``.
 """
 
 from __future__ import annotations

@@ -36,16 +36,16 @@ _PHASES: Final = {
 }
 
 
-_DELETED: Final = "its pod was deleted"
+DELETED: Final = "its pod was deleted"
 _LEAVING: Final = "its pod is being deleted"
-BY_NOBODY: Final = frozenset({_DELETED, _LEAVING})
+BY_NOBODY: Final = frozenset({DELETED, _LEAVING})
 """The reasons that don't say who has ended the pod: an event may."""
 
 
 def fate_of(pod: Mapping[str, Any] | None, uid: str) -> Fate:
     """Return what the cluster's object says of a pod. ``pod`` is ``None`` where there is no object of its name."""
     if pod is None or (pod.get("metadata") or {}).get("uid") != uid:
-        return Fate(alive=None, reason=_DELETED)
+        return Fate(alive=None, reason=DELETED)
     status = pod.get("status") or {}
     ended = (container_status(pod).get("state") or {}).get("terminated")
     if ended is not None or status.get("phase") in {"Succeeded", "Failed"}:
@@ -86,7 +86,7 @@ def _end_reason(pod: Mapping[str, Any], ended: Mapping[str, Any]) -> str:
     if (by := disruption(pod)) is not None:
         return by
     if pod["metadata"].get("deletionTimestamp"):
-        return _DELETED
+        return DELETED
     if "exitCode" in ended:
         return f"its pod has ended ({exit_text(exit_status(int(ended['exitCode'])))})"
     return "its pod has ended"

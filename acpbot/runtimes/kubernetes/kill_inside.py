@@ -2,7 +2,8 @@
 
 An object that is gone from the cluster proves nothing: a pod that was deleted by force runs on where its node is cut
 off. Nothing is forced here either. Where no command can be run in the pod, its dead-man is let go, which ends the pod
-on any node, 60 s after the last beat at the latest.
+on any node, 60 s after the last beat at the latest. An agent that defends itself against both, by ending each command
+and by writing to its dead-man, is left to its kubelet: the pod is deleted with the usual grace.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Pods(Protocol):
         """Ask the cluster what has become of a pod. Raises `OSError` where nobody can ask."""
 
     def gone(self, pod: PodRef, /) -> None:
-        """Begin to remove the pod, whose processes have ended; return at once. May be called again."""
+        """Begin to remove the pod, with the usual grace; return at once. May be called again."""
 
 
 async def ask_fate(pods: Pods, pod: PodRef, seconds: float = ASK_SECONDS) -> Fate:
@@ -72,9 +73,12 @@ async def kill_inside(
         except (StreamRefused, CommandNotRun) as error:
             clean, left = 0, ()
             await deadman.release()
-            proof = await _proof_without_a_look(pods, pod, deadman, error)
+            fate = await ask_fate(pods, pod)
+            proof = _proof_without_a_look(fate, deadman, error)
             if proof is not None:
                 return report(proof, settled=True)
+            if fate.alive is True:
+                pods.gone(pod)
             pause = _RETRY_SECONDS
         else:
             looks += 1
@@ -96,9 +100,8 @@ async def _kill(targets: Targets, pod: PodRef, agent: Begin, seconds: float) -> 
     return look_inside.read_kill(output.out, pid=agent.pid, parent=agent.parent)
 
 
-async def _proof_without_a_look(pods: Pods, pod: PodRef, deadman: DeadMan, error: OSError) -> Proof | None:
+def _proof_without_a_look(fate: Fate, deadman: DeadMan, error: OSError) -> Proof | None:
     """Who says that nothing is left, though no command runs there: ``None`` where there may be something."""
-    fate = await ask_fate(pods, pod)
     if fate.alive is False:
         return "engine"
     no_object = isinstance(error, StreamRefused) and error.status == _NOT_FOUND

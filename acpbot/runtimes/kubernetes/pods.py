@@ -34,6 +34,7 @@ _CREATE_SECONDS: Final = 60.0
 _ROOM: Final = Backoff(first=2.0, most=10.0)
 _RETRIES: Final = Backoff(first=0.5, most=5.0)
 _END_SECONDS: Final = 90.0
+_CONFIRMED_MOST: Final = 1_000
 
 
 class Pods:
@@ -47,6 +48,7 @@ class Pods:
         self._tasks = tasks
         self._pace = pace
         self._leaving: set[str] = set()
+        self._confirmed: dict[str, None] = {}  # uids of pods whose kubelet has said that they have ended, the latest
 
     async def create(self, manifest: dict[str, Any], progress: Callable[[str], None]) -> Pod:
         """Make a pod; where a quota allows no more now, wait for room. Raises AgentStartError, ClusterUnreachable."""
@@ -75,12 +77,14 @@ class Pods:
                 progress(problem.progress)
                 if failures == 1:
                     log.info("pod_waits", reason=problem.reason, namespace=self._cluster.namespace)
+                pauses = _ROOM
             except ClusterUnreachable:
                 failures += 1
                 if loop.time() - began >= _CREATE_SECONDS * self._pace:
                     raise
                 progress("Waiting for the cluster")
-            await asyncio.sleep(_ROOM.seconds(failures) * self._pace)
+                pauses = _RETRIES
+            await asyncio.sleep(pauses.seconds(failures) * self._pace)
 
     async def _create(self, pod: Pod) -> Pod:
         try:
@@ -120,7 +124,9 @@ class Pods:
             raise ClusterUnreachable(f"the cluster does not list its pods: {said(error)}") from error
 
     async def fate(self, pod: PodRef) -> Fate:
-        """Return what the cluster says of a pod now. Raises `ClusterUnreachable`."""
+        """Return what the cluster says of a pod now, or has said of its end. Raises `ClusterUnreachable`."""
+        if pod.uid in self._confirmed:
+            return Fate(alive=False, reason=end_words.DELETED)
         found = await self.find(pod.name)
         fate = fate_of(found, pod.uid)
         if fate.alive is not True and fate.reason in end_words.BY_NOBODY:
@@ -141,7 +147,7 @@ class Pods:
 
     def gone(self, pod: PodRef) -> None:
         """Delete a pod, and watch until its kubelet has said that it has ended; in the background."""
-        if pod.uid not in self._leaving:
+        if pod.uid not in self._leaving and pod.uid not in self._confirmed:
             self._leaving.add(pod.uid)
             self._tasks.start(self._until_gone(pod), name=f"delete {pod.name}")
 
@@ -182,6 +188,9 @@ class Pods:
             log.debug("pod_does_not_end", pod=pod.name, node=pod.node)
         if ended:
             self.unconfirmed.pop(pod.uid, None)
+            self._confirmed[pod.uid] = None
+            if len(self._confirmed) > _CONFIRMED_MOST:
+                del self._confirmed[next(iter(self._confirmed))]
         return ended
 
     async def _delete_and_watch(self, pod: PodRef) -> bool | None:

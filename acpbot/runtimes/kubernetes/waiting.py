@@ -13,6 +13,7 @@ from acpbot.aio import Backoff
 from acpbot.logs import get_logger
 from acpbot.runtimes.kubernetes import start_words
 from acpbot.runtimes.kubernetes.api import ClusterUnreachable, asking
+from acpbot.runtimes.kubernetes.claims import storage_words
 from acpbot.runtimes.kubernetes.end_words import fate_of
 from acpbot.runtimes.kubernetes.pod_ref import PodRef
 from acpbot.runtimes.kubernetes.start_words import Problem
@@ -50,6 +51,7 @@ class Waiting:
     def __init__(self, cluster: Cluster, pod: Pod, progress: Callable[[str], None], *, pace: float = 1.0) -> None:
         meta = pod.metadata
         self._cluster = cluster
+        self._claim = _claim_of(pod.to_dict())
         self._name = "" if meta is None else str(meta.name)
         self._uid = "" if meta is None else str(meta.uid)
         self._progress = progress
@@ -77,7 +79,7 @@ class Waiting:
                 if self._error is not None:
                     raise self._error
                 if loop.time() >= self._deadline():
-                    raise (self._problem or _TOO_LONG).error()
+                    raise (await self._explained(self._problem or _TOO_LONG)).error()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout_at(self._deadline()):
                         await self._changed.wait()
@@ -86,6 +88,13 @@ class Waiting:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _explained(self, problem: Problem) -> Problem:
+        """The problem, with what the storage says where that makes no volume."""
+        if problem.seconds != start_words.CLAIM_SECONDS or self._claim is None:
+            return problem
+        words = await storage_words(self._cluster, self._claim)
+        return problem if words is None else problem._replace(reason=f"{problem.reason}: {words}")
 
     def _deadline(self) -> float:
         if self._problem is not None:
@@ -204,3 +213,10 @@ class Waiting:
                 failures += 1
                 log.debug("events_not_watched", pod=self._name, reason=str(error))
                 await _RETRIES.pause(failures)
+
+
+def _claim_of(pod: dict[str, Any]) -> str | None:
+    for volume in (pod.get("spec") or {}).get("volumes") or ():
+        if (claim := volume.get("persistentVolumeClaim")) is not None:
+            return str(claim.get("claimName"))
+    return None

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 class PlainPods:
     """Opens streams without a client library; reads the fate of a pod from the server's own store.
 
-    ``asked``: that was done; ``unreachable``: nobody can ask. ``removed``: the pods that may go.
+    ``asked``: that was done; ``unreachable``: nobody can ask. ``removed``: the pods that may
+    go; they do where it ``deletes``.
     """
 
     context: str | None = None
@@ -33,6 +34,7 @@ class PlainPods:
     def __init__(self, server: KubernetesServer) -> None:
         self.server = server
         self.unreachable = False
+        self.deletes = False
         self.asked = asyncio.Event()
         self.removed: list[PodRef] = []
         self.processes: list[KubernetesProcess] = []
@@ -69,6 +71,8 @@ class PlainPods:
 
     def gone(self, pod: PodRef) -> None:
         self.removed.append(pod)
+        if self.deletes and "deletionTimestamp" not in self.server.pod("default", pod.name)["metadata"]:
+            self.server.delete(PODS, "default", pod.name, grace=1)
 
     async def pod(self, name: str = "one") -> PodRef:
         """A pod that runs and waits for its agent."""

@@ -233,6 +233,20 @@ async def test_where_no_command_can_be_run_the_dead_man_ends_the_pod_and_the_kub
     assert (report.settled, report.proof, report.looks) == (True, "engine", 0)
 
 
+async def test_an_agent_that_keeps_its_dead_man_alive_is_ended_by_its_kubelet(server, pods):
+    process, sink = await pods.start("sh", "-c", "exec 9>/proc/1/fd/0; " + FAMILY)
+    process.write(b"up\n")
+    await sink.line()
+    watched = Watched(inside(server))
+    server.faults.fail(500, "*", "pods/exec", times=1_000)
+    server.timings.removal = 100.0  # the object stays for a second, with what its kubelet has said
+    pods.deletes = True
+    report = await process.kill_all()
+    assert watched.running() == 0
+    watched.close()
+    assert (report.settled, report.proof, report.looks) == (True, "engine", 0)
+
+
 async def test_an_eviction_is_no_success_and_is_named(server, pods):
     process, _ = await pods.start("sh", "-c", ECHO)
     server.evict("default", "one")
@@ -267,7 +281,6 @@ async def test_nothing_is_proved_and_nothing_forced_while_the_node_is_away(serve
     report = await process.kill_all(0.5)
     assert (report.left, report.settled, report.proof) == ((), False, "none")
     assert process.alive is not False
-    assert pods.removed == []
     assert not server.calls_to("delete", "pods")
     with pytest.raises(OSError, match="500"):
         await process.look()

@@ -12,7 +12,7 @@ import acpbot
 from acpbot.commands.check import check
 from tests.fakes.daemon import DaemonProcess
 from tests.fakes.kubernetes import sandbox
-from tests.fakes.kubernetes.resources import PODS
+from tests.fakes.kubernetes.resources import CLAIMS, PODS
 from tests.support.cluster_thread import cluster_in_a_thread
 
 pytestmark = [
@@ -94,8 +94,12 @@ def test_a_killed_daemon_leaves_no_pod_and_the_next_one_resumes_and_another_daem
     claims = cluster.claims("agents")
     first.stop(signal.SIGKILL)
     first.close()
-    for container in containers:
-        cluster.wait_for(lambda container=container: not container.pids(), what="end with the daemon")
+    ended = {"Succeeded", "Failed"}
+    cluster.wait_for(
+        lambda: {cluster.server.phase("agents", name) for name in names} <= ended,
+        what="end of the pods",
+    )
+    assert [container.pids() for container in containers] == [[]] * len(names)
     with daemon().wire() as wire:
         cluster.wait_for(lambda: not names & set(_names(cluster)), what="removal of the pods")
         for thread in threads[:2]:
@@ -165,6 +169,25 @@ def test_a_thread_cannot_find_read_change_or_delete_what_another_thread_has(clus
         assert f"cat works on {home}/{secret}-home" in results["one"]
         assert "the ref can be read" in results["one"]
         assert not any(path.exists() for path in kept)
+
+
+@pytest.mark.parametrize("removes", [True, False])
+def test_a_forgotten_thread_loses_its_volume_where_remove_workspace_says_so(cluster, daemon, removes):
+    with (
+        daemon(config=f"{CONFIG}[pool]\nremove_workspace = {str(removes).lower()}\n") as running,
+        running.wire() as wire,
+    ):
+        wire.call("chat.open", thread="demo")
+        wire.turn("demo", "say a")
+        row = row_of(wire, "demo")
+        claim = _claim_of(cluster, row)
+        target = {"thread_id": "demo", "session_id": row["session_id"]}
+        wire.call("sessions.kill", targets=[target], grace_seconds=0.3, forget=True)
+        pod = f"acpbot-{row['session_id']}"
+        cluster.wait_for(lambda: not cluster.server.phase("agents", pod), what="removal of the pod")
+        if removes:
+            cluster.wait_for(lambda: cluster.server.store.find(CLAIMS, "agents", claim) is None, what="removal")
+        assert (claim in cluster.claims("agents")) is not removes
 
 
 def test_a_check_starts_the_agent_in_a_pod_and_leaves_nothing(cluster, tmp_path):

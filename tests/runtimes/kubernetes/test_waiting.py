@@ -9,6 +9,7 @@ import pytest
 
 from acpbot.config.runtime_settings import KubernetesSettings
 from acpbot.errors import AgentStartError
+from tests.fakes.kubernetes.events import record
 from tests.fakes.kubernetes.manifests import pod
 from tests.fakes.kubernetes.resources import CLAIMS, PODS, QUOTAS
 from tests.runtimes.kubernetes.daemons import CAT, CLAIM, POD, SETTINGS
@@ -154,6 +155,27 @@ async def test_a_volume_that_nobody_makes_ends_the_start(cluster, server):
     assert "its volume is not ready: pod has unbound immediate PersistentVolumeClaims" in str(found)
     assert cluster.told == ["Waiting for the thread's volume"]
     assert server.store.find(CLAIMS, "agents", CLAIM) is not None
+
+
+async def test_storage_that_knows_no_volume_of_one_pod_says_so_and_the_next_start_asks_for_one_of_one_node(
+    cluster, server
+):
+    server.controllers.binds_claims = False
+    failing = asyncio.create_task(refusal(cluster))
+    await server.wait_for(lambda: server.store.find(CLAIMS, "agents", CLAIM), what="claim")
+    words = "failed to provision volume: unsupported access mode: SINGLE_NODE_SINGLE_WRITER"
+    claim = server.store.get(CLAIMS, "agents", CLAIM)
+    record(server.store, claim, "ProvisioningFailed", words, warning=True, by="csi")
+    found = str(await failing)
+    assert f"its volume is not ready: pod has unbound immediate PersistentVolumeClaims: {words}; see" in found
+    starting = asyncio.create_task(cluster.launch(cluster.daemon(), *CAT))
+    await server.wait_for(
+        lambda: (one := server.store.find(CLAIMS, "agents", CLAIM)) and one["spec"]["accessModes"] == ["ReadWriteOnce"],
+        what="claim of another mode",
+    )
+    server.controllers.binds_claims = True
+    server.controllers.reconcile()
+    await starting
 
 
 async def test_a_claim_that_is_lost_meanwhile_is_told(cluster, server):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from msgspec import structs
+
 from acpbot.chat.discord.interactions.command_text import NO_SESSION
 from acpbot.chat.discord.interactions.file_command import EMPTY
 from acpbot.sessions import workspace_files
@@ -68,3 +70,16 @@ async def test_where_threads_share_a_folder_its_files_are_shown(tmp_path):
         thread, folder = await ready(scene)
         (folder / "report.md").write_text("# the report")
         assert "12 bytes" in await answer_to(scene, "file", thread, path="report.md")
+
+
+async def test_a_thread_whose_files_are_in_a_cluster_reads_so(scene: Scene):
+    thread, _ = await ready(scene)
+    await answer_to(scene, "close", thread)
+    name = scene.pool.row(str(thread.id)).agent
+    agent = structs.replace(scene.pool.agents[name], runtime="kubernetes")
+    scene.pool.reconfigure(structs.replace(scene.settings, agents={name: agent}))
+    assert await answer_to(scene, "file", thread, path="report.md") == workspace_files.ELSEWHERE
+    typing = scene.ada.autocompletes("file", "path", "re", channel=thread)
+    await scene.server.wait_for(partial(getattr, typing, "answered"))
+    assert typing.response is not None
+    assert typing.response["choices"] == []

@@ -104,7 +104,8 @@ async def test_who_waits_in_a_thread_reads_who_has_taken_the_message_out_of_the_
         assert await answer_to(full, "cancel", thread, full.bob) == THREAD_LEFT_LINE
         note = f"⏹️ Taken out of the line by {full.bob.mention}."
         await full.says(thread, f"{note}\n{note}")
-        assert [one.referenced for one in full.bodies(thread)] == [None, later]
+        # The note about its place goes after that.
+        await full.server.wait_for(lambda: [one.referenced for one in full.bodies(thread)] == [None, later])
         await full.server.wait_for(lambda: not asked.shown_reactions and not later.shown_reactions)
 
 

@@ -18,10 +18,10 @@ from tests.support.soak.week import week
 async def play(folder: Path, days: int, size: int) -> list[str]:
     began = time.monotonic()
     async with week(folder, size=size) as one:
-        await one.days(days)
-        for number, midnight in enumerate(one.midnights, 1):
-            print(f"day {number}: {midnight}")
-        took = time.monotonic() - began
+        for number in range(1, days + 1):
+            await one.day()
+            took = time.monotonic() - began
+            print(f"day {number}, after {took:.0f} s: {one.midnights[-1]}", flush=True)
         print(f"{days} days, {one.turns} turns, {one.resumed} of them in threads without a session, in {took:.0f} s")
         return one.judge()
 

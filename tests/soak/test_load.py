@@ -17,7 +17,8 @@ pytestmark = pytest.mark.campaign
 
 async def test_days_in_discord_with_cuts_reloads_and_a_new_token_leave_nothing(tmp_path: Path):
     async with week.week(tmp_path, size=2) as one:
-        await one.days(4)
+        for _ in range(4):
+            await one.day()
         assert one.judge() == []
         assert one.resumed > 8
         assert one.tokens == 1

@@ -55,22 +55,22 @@ class Week:
         self.tokens = 0
         self._ends: Counter[str] = Counter()
 
-    async def days(self, count: int) -> None:
-        """Let so many days go by; after each, note what there is."""
-        for day in range(count):
-            await self.morning()
-            await self.pass_hours(2)
-            await self.cut_in_an_answer(forgotten=day % 2 == 1)
-            await self.read_settings_again(day)
-            await self.pass_hours(4)
-            await self.talk([*self.threads[-self.size :], *self.threads[-2 * self.size : -self.size]])
-            if day % STEADY_DAYS == 1:
-                await self.replace_token()
-            else:
-                await self.scene.restart()
-            await self.pass_hours(18)
-            await self.scene.chat.outbox.flush(LIMIT)
-            self.midnights.append(await self.state())
+    async def day(self) -> None:
+        """Let a day go by, and note what there is at its end."""
+        day = len(self.midnights)
+        await self.morning()
+        await self.pass_hours(2)
+        await self.cut_in_an_answer(forgotten=day % 2 == 1)
+        await self.read_settings_again(day)
+        await self.pass_hours(4)
+        await self.talk([*self.threads[-self.size :], *self.threads[-2 * self.size : -self.size]])
+        if day % STEADY_DAYS == 1:
+            await self.replace_token()
+        else:
+            await self.scene.restart()
+        await self.pass_hours(18)
+        await self.scene.chat.outbox.flush(LIMIT)
+        self.midnights.append(await self.state())
 
     async def morning(self) -> None:
         """Somebody begins new threads, all at once: more than there may be sessions."""
@@ -158,6 +158,7 @@ class Week:
             await self.scene.server.wait_for(
                 lambda: not self.scene.pool.sessions(), seconds=LIMIT, what="the ends of the idle sessions"
             )
+            await self.scene.pool.sample()  # as the daemon does every two seconds
 
     async def state(self) -> dict[str, int]:
         """What could leak, counted now."""
@@ -195,11 +196,16 @@ class Week:
 
 
 def _parent(entry: Path) -> int:
-    """Return the parent of a process in /proc; 0 where it is none, or has just ended."""
+    """Return the parent of a process in /proc; 0 where it is none, or has ended.
+
+    Only a process that owns all of its children, as the daemon does, reaps those that come to it when the spawn server
+    is replaced: here they stay as zombies.
+    """
     try:
-        return int((entry / "stat").read_text().rpartition(")")[2].split()[1]) if entry.name.isdigit() else 0
+        state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2] if entry.name.isdigit() else "Z0"
     except OSError:
         return 0
+    return 0 if state == "Z" else int(parent)
 
 
 @asynccontextmanager

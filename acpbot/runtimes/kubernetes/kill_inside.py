@@ -77,7 +77,7 @@ async def kill_inside(
             proof = _proof_without_a_look(fate, deadman, error)
             if proof is not None:
                 return report(proof, settled=True)
-            if fate.alive is True:
+            if fate.alive is True and isinstance(error, CommandNotRun):  # a refusal may be that of a lost node
                 pods.gone(pod)
             pause = _RETRY_SECONDS
         else:

@@ -74,10 +74,10 @@ class PlainPods:
         if self.deletes and "deletionTimestamp" not in self.server.pod("default", pod.name)["metadata"]:
             self.server.delete(PODS, "default", pod.name, grace=1)
 
-    async def pod(self, name: str = "one") -> PodRef:
+    async def pod(self, name: str = "one", first_process: Sequence[str] = deadman.COMMAND) -> PodRef:
         """A pod that runs and waits for its agent."""
         container = {"name": "agent", "stdin": True, "stdinOnce": True}
-        self.server.create(PODS, "default", pod(name, *deadman.COMMAND, container=container))
+        self.server.create(PODS, "default", pod(name, *first_process, container=container))
         found = await self.server.wait_running("default", name)
         return PodRef(name, found["metadata"]["uid"], "default", found["spec"]["nodeName"])
 

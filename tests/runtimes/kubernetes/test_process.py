@@ -233,12 +233,15 @@ async def test_where_no_command_can_be_run_the_dead_man_ends_the_pod_and_the_kub
     assert (report.settled, report.proof, report.looks) == (True, "engine", 0)
 
 
-async def test_an_agent_that_keeps_its_dead_man_alive_is_ended_by_its_kubelet(server, pods):
-    process, sink = await pods.start("sh", "-c", "exec 9>/proc/1/fd/0; " + FAMILY)
+async def test_where_no_kill_inside_works_the_kubelet_ends_the_pod(server, pods):
+    """Its first process is another one, and the agent keeps it from hearing the end of its stdin."""
+    other = ("sh", "-c", "while read line; do :; done")
+    pod, sink = await pods.pod(first_process=other), Sink()
+    process = await start_process(pods, pods, pod, pods.spec("sh", "-c", "exec 9>/proc/1/fd/0; " + FAMILY), sink)
+    pods.processes.append(process)
     process.write(b"up\n")
     await sink.line()
     watched = Watched(inside(server))
-    server.faults.fail(500, "*", "pods/exec", times=1_000)
     server.timings.removal = 100.0  # the object stays for a second, with what its kubelet has said
     pods.deletes = True
     report = await process.kill_all()

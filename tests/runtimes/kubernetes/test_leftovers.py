@@ -12,8 +12,6 @@ from tests.fakes.kubernetes.resources import CLAIMS, PODS
 from tests.runtimes.kubernetes.daemons import CAT, CLAIM, POD
 from tests.support.launched_agents import LIMIT
 
-pytestmark = pytest.mark.runtimes
-
 
 def places(cluster) -> set[str]:
     return {one["metadata"]["name"] for one in cluster.server.store.list(PODS, "agents")}

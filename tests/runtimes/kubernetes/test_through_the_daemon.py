@@ -15,10 +15,7 @@ from tests.fakes.kubernetes import sandbox
 from tests.fakes.kubernetes.resources import CLAIMS, PODS
 from tests.support.cluster_thread import cluster_in_a_thread
 
-pytestmark = [
-    pytest.mark.runtimes,
-    pytest.mark.skipif(bool(sandbox.obstacle()), reason=f"no containers: {sandbox.obstacle()}"),
-]
+pytestmark = pytest.mark.skipif(bool(sandbox.obstacle()), reason=f"no containers: {sandbox.obstacle()}")
 
 ROOT = Path(acpbot.__file__).parents[1]
 CONFIG = f"""

@@ -14,8 +14,6 @@ from tests.fakes.kubernetes.manifests import pod
 from tests.fakes.kubernetes.resources import CLAIMS, PODS, QUOTAS
 from tests.runtimes.kubernetes.daemons import CAT, CLAIM, POD, SETTINGS
 
-pytestmark = pytest.mark.runtimes
-
 IMAGE = str(SETTINGS.image)
 SHORT = 0.002
 """A pace at which each limit is over soon."""

@@ -91,7 +91,8 @@ class Bot(discord.Client):
     # The connection.
 
     async def setup_hook(self) -> None:
-        """Logged in: REST works from now on."""
+        """Logged in: REST works from now on, and nothing has come yet."""
+        await self._cursor.begin_reading()
         self._outbox.rest.use(self)
         self._commands.register(self)
         self._outbox.wake_retries()

@@ -50,6 +50,18 @@ class ReadCursor:
         self._deferred: set[int] = set()
         self._behind: set[int] = set()
 
+    async def begin_reading(self) -> None:
+        """Messages from now on are to be read, also where this daemon is killed at once: return when that is stored.
+
+        Call it before the first event can come. A daemon that has read before goes on where it was.
+        """
+        self._begin()
+        await self._store.durable()
+
+    def _begin(self) -> None:
+        if self.position is None:
+            self._move_to(snowflake(self._now()))
+
     def fall_behind(self, servers: Iterable[int]) -> int:
         """In these servers (ids) messages may have been missed: those after the id that is returned.
 
@@ -57,9 +69,8 @@ class ReadCursor:
         not read.
         """
         now = self._now()
-        if self.position is None:
-            self._move_to(snowflake(now))
-        elif self._now.is_known and self.position > snowflake(now) + _AHEAD_IDS:
+        self._begin()
+        if self._now.is_known and self.position is not None and self.position > snowflake(now) + _AHEAD_IDS:
             log.warning("read_position_in_the_future", position=self.position)
             self._newest = snowflake(now)
             self._move_to(self._newest)

@@ -60,6 +60,23 @@ async def test_messages_from_before_the_first_start_are_not_read(restart):
     assert cursor.fall_behind([HOME]) == snowflake(restart.clock.now)
 
 
+async def test_that_messages_are_read_from_the_first_start_on_is_on_disk_before_any_can_come(restart):
+    cursor = await restart()
+    await cursor.begin_reading()
+    (stored,) = rows(restart.path, "marks")
+    assert stored["message_id"] == cursor.position == snowflake(restart.clock.now)
+
+
+async def test_what_comes_before_the_next_start_is_read_then(restart):
+    cursor = await restart()
+    await cursor.begin_reading()
+    began = restart.clock.now
+    restart.clock.now += 60.0
+    cursor = await restart()
+    await cursor.begin_reading()
+    assert cursor.fall_behind([HOME]) == snowflake(began)
+
+
 async def test_a_message_is_handled_once_also_after_a_restart(restart):
     cursor = await restart()
     cursor.fall_behind([])

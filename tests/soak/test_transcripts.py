@@ -67,6 +67,16 @@ def test_a_long_answer_may_go_over_several_messages_and_begin_as_another_does(sc
     assert scene.found() == []
 
 
+def test_a_note_that_a_message_waits_may_stand_between_two_messages_of_an_answer(scene):
+    prompt, queued = scene.asks("long"), scene.asks()
+    scene.bot(*prompt.before[:100])
+    scene.bot("👀 Queued, 1 ahead of you.")
+    scene.bot(*prompt.before[100:], prompt.answer)
+    scene.bot(CRASHED)
+    assert scene.view(ends=1).verdict(queued).notified == 1
+    assert scene.found(ends=1) == []
+
+
 @pytest.mark.parametrize("said", [(), ("I am thinking",), ("👀 Queued, 1 ahead of you.",)])
 def test_a_prompt_without_an_answer_is_lost(scene, said):
     prompt = scene.asks()

@@ -133,16 +133,18 @@ class Thread:
         self._facts = facts
         self.findings: list[Finding] = []
         self.verdicts = {one.number: Verdict(one) for one in sorted(prompts, key=lambda one: one.message.id)}
-        self._lines = [line for page in pages for line in page.lines]
-        self._find_answers()
+        # A note that something is queued stays where it is, also between two messages of one answer.
+        answering = [page for page in pages if page not in self.notes]
+        self._lines = [line for page in answering for line in page.lines]
+        self._find_answers(answering)
         self._attribute(ends)
 
     def verdict(self, prompt: Prompt) -> Verdict:
         return self.verdicts[prompt.number]
 
-    def _find_answers(self) -> None:
+    def _find_answers(self, pages: Sequence[Page]) -> None:
         start = 0
-        for page in self.pages:
+        for page in pages:
             for at, number in page.tokens:
                 verdict = self.verdicts.get(number)
                 if verdict is None:

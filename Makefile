@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 READY     := $(VENV)/.ready
 
-.PHONY: demo test test-service test-runtimes coverage test-agents campaigns day attacks soak load fuzz lint types contracts check completions dashboard docs man pictures dist dist-check bench clean
+.PHONY: demo test test-service test-runtimes coverage test-agents campaigns day attacks soak load fuzz lint types contracts check completions dashboard docs man pictures version pins dist dist-check bench clean
 .DEFAULT_GOAL := demo
 
 $(INSTALLED): pyproject.toml
@@ -44,6 +44,14 @@ contracts: $(READY)
 	@$(BIN)/lint-imports
 
 check: lint types contracts test  ## what CI runs
+
+version: $(READY)  ## copy the number in acpbot/__init__.py to all files that have it, the man pages too
+	@$(BIN)/python packaging/set_version.py
+	@$(BIN)/python packaging/man/generate.py
+
+pins: $(READY)  ## bring all packages up to date, and write packaging/constraints.txt and packaging/sbom.cdx.json
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager --editable '.[dev,docs,kubernetes]'
+	@$(BIN)/python packaging/pins.py
 
 completions: $(READY)  ## generate packaging/completions
 	@$(BIN)/python packaging/completions/generate.py

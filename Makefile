@@ -70,9 +70,13 @@ pictures: $(READY)  ## take the pictures of the README, docs/pictures, with a da
 dashboard: $(READY)  ## generate packaging/grafana
 	@$(BIN)/python packaging/grafana/make_dashboard.py
 
-dist: $(READY)  ## the source archive, and the wheel made from it, in dist/
+# The time in the archives: that of the last commit, else that of the source archive which this folder was unpacked from.
+EPOCH := { test -e .git && git log -1 --format=%ct; } 2>/dev/null || stat -c %Y PKG-INFO 2>/dev/null || echo 1767225600
+
+dist: $(READY)  ## the source archive, and the wheel made from it, in dist/; the same commit gives the same bytes
 	@rm -rf dist
-	@$(BIN)/python -m build --quiet
+	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$($(EPOCH))} PIP_CONSTRAINT=packaging/constraints.txt \
+		$(BIN)/python -m build --quiet
 
 dist-check: dist  ## check both, and install the wheel in an environment of its own
 	@$(BIN)/python -m pytest tests/packaging/check_dist.py $(ARGS)

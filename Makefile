@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 READY     := $(VENV)/.ready
 
-.PHONY: demo test test-service test-runtimes coverage test-agents campaigns day attacks soak load fuzz lint types contracts check completions dashboard docs man pictures dist dist-check bench clean
+.PHONY: demo test test-service test-runtimes coverage test-agents campaigns day attacks soak load fuzz lint types contracts check completions dashboard docs man pictures version pins dist dist-check bench clean
 .DEFAULT_GOAL := demo
 
 $(INSTALLED): pyproject.toml
@@ -45,6 +45,14 @@ contracts: $(READY)
 
 check: lint types contracts test  ## what CI runs
 
+version: $(READY)  ## copy the number in acpbot/__init__.py to all files that have it, the man pages too
+	@$(BIN)/python packaging/set_version.py
+	@$(BIN)/python packaging/man/generate.py
+
+pins: $(READY)  ## bring all packages up to date, and write packaging/constraints.txt and packaging/sbom.cdx.json
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager --editable '.[dev,docs,kubernetes]'
+	@$(BIN)/python packaging/pins.py
+
 completions: $(READY)  ## generate packaging/completions
 	@$(BIN)/python packaging/completions/generate.py
 
@@ -62,9 +70,13 @@ pictures: $(READY)  ## take the pictures of the README, docs/pictures, with a da
 dashboard: $(READY)  ## generate packaging/grafana
 	@$(BIN)/python packaging/grafana/make_dashboard.py
 
-dist: $(READY)  ## the source archive, and the wheel made from it, in dist/
+# The time in the archives: that of the last commit, else that of the source archive which this folder was unpacked from.
+EPOCH := { test -e .git && git log -1 --format=%ct; } 2>/dev/null || stat -c %Y PKG-INFO 2>/dev/null || echo 1767225600
+
+dist: $(READY)  ## the source archive, and the wheel made from it, in dist/; the same commit gives the same bytes
 	@rm -rf dist
-	@$(BIN)/python -m build --quiet
+	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$($(EPOCH))} PIP_CONSTRAINT=packaging/constraints.txt \
+		$(BIN)/python -m build --quiet
 
 dist-check: dist  ## check both, and install the wheel in an environment of its own
 	@$(BIN)/python -m pytest tests/packaging/check_dist.py $(ARGS)

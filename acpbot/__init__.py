@@ -1,3 +1,3 @@
 """acpbot: coding agents in chat threads, run like a service."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,3 +1,3 @@
 """acpctl: see and control an acpbot daemon over its management socket."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

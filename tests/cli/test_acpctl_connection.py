@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from acpctl import client, socket_paths
+from acpctl import __version__, client, socket_paths
 from acpctl.chat.chat_client import ChatClient
 from acpctl.chat.plain_chat import PlainView
 from acpctl.errors import CliError, DaemonError
@@ -222,7 +222,7 @@ def test_a_listener_that_is_not_acpbot_exits_with_6(path, acpctl, greeting):
 
 def test_another_protocol_version_exits_with_6(path, acpctl):
     with FakeDaemon(path, protocol=2, version="9.0.0"):
-        check_error(acpctl("sessions"), 6, "acpbot 9.0.0", "protocol 2", "this acpctl (0.1.0) speaks 1")
+        check_error(acpctl("sessions"), 6, "acpbot 9.0.0", "protocol 2", f"this acpctl ({__version__}) speaks 1")
 
 
 def test_too_many_connections_exit_with_1(path, acpctl):

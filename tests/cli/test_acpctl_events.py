@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from acpctl import __version__
 from tests.cli.test_acpctl_health_and_streams import Running
 from tests.fakes.daemon import DaemonProcess
 from tests.support.acpctl import HEAVY_MODULES, imported_modules
@@ -79,7 +80,7 @@ def test_a_closed_connection_and_a_daemon_without_events_have_their_exit_codes(e
     assert (code, out) == (6, "")
     assert err.startswith("cannot go on: acpbot at ")
     events.without("events.list")
-    assert acpctl("events").err == "cannot show events: this acpbot (0.1.0) does not offer events.list\n"
+    assert acpctl("events").err == f"cannot show events: this acpbot ({__version__}) does not offer events.list\n"
 
 
 @pytest.mark.usefixtures("events")

@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+from acpctl import __version__
 from tests.fakes.management import METHODS, FakeDaemon, WireError, health, row
 from tests.support.acpctl import ACPCTL
 
@@ -59,7 +60,7 @@ def test_a_missing_method_is_reported_in_one_line(path, acpctl):
             result = acpctl(*command)
             assert (result.code, result.out) == (1, "")
             assert result.err.startswith("cannot ")
-            assert result.err.endswith(f": this acpbot (0.1.0) does not offer {method}\n")
+            assert result.err.endswith(f": this acpbot ({__version__}) does not offer {method}\n")
 
 
 @pytest.mark.usefixtures("daemon")
@@ -71,15 +72,15 @@ def test_doctor_finds_nothing_wrong(acpctl, path):
     assert all(line.startswith(("ok  ", "-   ")) for line in lines), result.out
     assert f"ok    socket {path} (from ACPBOT_SOCKET)  " in lines[0]
     assert lines[0].endswith("0600, folder root 0700") or os.getuid() != 0
-    assert "ok    daemon  acpbot 0.1.0, protocol 1, running" in lines
+    assert f"ok    daemon  acpbot {__version__}, protocol 1, running" in lines
     assert "ok    access  admin" in lines
-    assert "ok    versions  acpctl 0.1.0, acpbot 0.1.0" in lines
+    assert f"ok    versions  acpctl {__version__}, acpbot {__version__}" in lines
     assert lines[-2:] == ["ok    sessions  2 sessions, none stuck", "ok    summary  10 ok, 0 warnings, 0 failed"]
 
 
 def test_doctor_says_what_to_do(path, acpctl):
     stuck = row("1310203040506071234", "stuck", activity="npm run dev", silent_seconds=743.0)
-    with FakeDaemon(path, stuck, version="0.2.0", access="read", state="draining") as daemon:
+    with FakeDaemon(path, stuck, version="9.0.0", access="read", state="draining") as daemon:
         daemon.on("health.get", lambda _, __: health(ready=False))
         path.chmod(0o666)
         result = acpctl("doctor")
@@ -87,11 +88,11 @@ def test_doctor_says_what_to_do(path, acpctl):
     assert result.code == 1
     for expected in (
         "chmod it to 0600",
-        "fail  daemon  acpbot 0.2.0, protocol 1, draining",
+        "fail  daemon  acpbot 9.0.0, protocol 1, draining",
         "`acpctl drain --off`",
         "-     access  read",
         "admin_users",
-        "fail  versions  acpctl 0.1.0, acpbot 0.2.0",
+        f"fail  versions  acpctl {__version__}, acpbot 9.0.0",
         "fail  health: chat  disconnected for 42 s",
         "fail  stuck  1310203040506071234 silent for 12m23s: npm run dev",
         "`acpctl kill 1310203040506071234`",

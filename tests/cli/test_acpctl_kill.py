@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from acpctl import __version__
 from tests.fakes.management import FakeDaemon, Silence, WireError, ended, row
 
 BUSY = {"thread_id": "1310203040506071234", "session_id": "s-1310203040506071234-1"}
@@ -214,7 +215,7 @@ def test_read_access_exits_with_4_before_any_question(path, acpctl):
 
 def test_a_daemon_without_kill_exits_with_1(path, acpctl):
     with FakeDaemon(path, row("1234"), capabilities=["sessions.list"]):
-        check_error(acpctl("kill", "--yes", "1234"), 1, "this acpbot (0.1.0) does not offer sessions.kill")
+        check_error(acpctl("kill", "--yes", "1234"), 1, f"this acpbot ({__version__}) does not offer sessions.kill")
 
 
 # On a terminal.

@@ -7,6 +7,7 @@ import termios
 
 import pytest
 
+from acpctl import __version__
 from acpctl.text import width
 from tests.fakes.management import FakeDaemon, row
 
@@ -149,7 +150,7 @@ def test_a_watch_redraws_at_each_event_until_q(path, terminal):
     with FakeDaemon(path, *ROWS) as daemon:
         screen = terminal("sessions", "--watch", lines=12)
         shown = screen.wait_for("q leaves")
-        assert shown.splitlines()[0] == "4 of 32 sessions: 1 stuck, 1 waiting, 1 busy, 1 idle  acpbot 0.1.0"
+        assert shown.splitlines()[0] == f"4 of 32 sessions: 1 stuck, 1 waiting, 1 busy, 1 idle  acpbot {__version__}"
         daemon.notify("sessions.event", {"seq": 1, "event": "changed", "session": {**ROWS[3], "state": "suspended"}})
         screen.wait_for("○ suspended")
         daemon.notify("sessions.event", {"seq": 2, "event": "gone", "session": ROWS[3]})

@@ -15,7 +15,7 @@ from typing import Any, get_args
 import pytest
 import typer
 
-from acpctl import command_line
+from acpctl import __version__, command_line
 from acpctl.command_line import COMMANDS, app
 from acpctl.commands.sessions import SessionState
 from acpctl.examples import EXAMPLES
@@ -111,7 +111,7 @@ def test_without_a_command_it_shows_the_help_and_fails(acpctl):
 
 
 def test_version_is_printed(program):
-    assert program("--version") == (0, "acpctl 0.1.0\n", "")
+    assert program("--version") == (0, f"acpctl {__version__}\n", "")
 
 
 def test_what_is_registered_for_the_end_runs_and_what_is_written_comes_out():
@@ -126,7 +126,7 @@ def test_what_is_registered_for_the_end_runs_and_what_is_written_comes_out():
 
 def test_acpctl_runs_as_a_module():
     done = subprocess.run([sys.executable, "-m", "acpctl", "--version"], capture_output=True, text=True, check=True)
-    assert done.stdout == "acpctl 0.1.0\n"
+    assert done.stdout == f"acpctl {__version__}\n"
 
 
 @pytest.mark.parametrize(
@@ -354,7 +354,9 @@ def test_a_defect_is_reported_in_one_line(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdout", closed)
     assert command_line.run(["sessions"]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("cannot go on: acpctl 0.1.0 has a defect: ValueError('I/O operation on closed file.')")
+    assert error.startswith(
+        f"cannot go on: acpctl {__version__} has a defect: ValueError('I/O operation on closed file.')"
+    )
     assert error.endswith("please report it\n")
     assert error.count("\n") == 1
 

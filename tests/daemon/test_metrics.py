@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from acpbot import __version__
 from acpbot.daemon.metrics import CONTENT_TYPE, Metrics
 from acpbot.sessions.turn import DEFERRED, TurnEnd, TurnFacts
 from acpbot.sessions.views import KillResult
@@ -144,7 +145,7 @@ def test_a_daemon_serves_its_metrics_and_no_names_in_them(tmp_path, unused_tcp_p
     found = families(page)
     assert values(found["acpbot_turns"])["acpbot_turns_total", "default", "end_turn"] == 1
     assert values(found["acpbot_kills"])["acpbot_kills_total", "ended"] == 1
-    assert found["acpbot_build"].samples[0].labels["version"] == "0.1.0"
+    assert found["acpbot_build"].samples[0].labels["version"] == __version__
     assert values(found["acpbot_ready"]) == {("acpbot_ready",): 1}
     sessions = {sample.labels["state"]: sample.value for sample in found["acpbot_sessions"].samples}
     assert sum(sessions.values()) == sessions["suspended"] == 1

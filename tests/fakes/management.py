@@ -10,6 +10,8 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
+from acpctl import __version__
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -209,7 +211,7 @@ class FakeDaemon:
         self.details: dict[str, Message] = {}
         self.hello = {
             "server": "acpbot",
-            "version": "0.1.0",
+            "version": __version__,
             "protocol": 1,
             "state": "running",
             "access": "admin",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import email
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -28,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 NAME = f"acpbot-{__version__}"
 WHEEL, SDIST = ROOT / "dist" / f"{NAME}-py3-none-any.whl", ROOT / "dist" / f"{NAME}.tar.gz"
 LIMIT = 50
+BUILD_LIMIT = 280
 OURS = """
 import acpbot.daemon.daemon, acpbot.chat.discord.discord_chat, acpctl.command_line, sys
 print(*sys.path, *(module.__file__ for module in list(sys.modules.values()) if getattr(module, "__file__", None)))
@@ -113,6 +115,47 @@ def test_the_sdist_can_be_tested_and_packaged():
     tracked = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=False, cwd=ROOT)
     if "pyproject.toml" in (known := set(tracked.stdout.splitlines())):  # else this is an unpacked sdist itself
         assert names - known == {"PKG-INFO"}
+
+
+def unpacked(folder: Path) -> Path:
+    """The tree of the source archive, without git."""
+    with tarfile.open(SDIST) as archive:
+        archive.extractall(folder, filter="data")
+    return folder / NAME
+
+
+@pytest.mark.timeout(BUILD_LIMIT + 10)
+@pytest.mark.parametrize(("umask", "zone", "given"), [(0o077, "Pacific/Kiritimati", False), (0o002, "UTC", True)])
+def test_another_build_gives_the_same_bytes(tmp_path, umask, zone, given):
+    """In another folder, with another umask and time zone, at another time, from files of other times and modes."""
+    tree = unpacked(tmp_path / "another folder")
+    epoch = (tree / "PKG-INFO").stat().st_mtime
+    for number, path in enumerate(sorted(tree.rglob("*"))):
+        if path.is_file():
+            path.chmod((0o755 if path.stat().st_mode & 0o100 else 0o644) & ~umask)
+        if path.name != "PKG-INFO":
+            os.utime(path, (1.5e9 + number, 1.5e9 + number))
+    if given:  # else the Makefile takes that of PKG-INFO
+        os.utime(tree / "PKG-INFO", (1.5e9, 1.5e9))
+    keep = {name: value for name, value in os.environ.items() if name.startswith(("PATH", "HOME", "PIP_"))}
+    environ = {**keep, "TZ": zone} | ({"SOURCE_DATE_EPOCH": f"{epoch:.0f}"} if given else {})
+    home = Path(sys.prefix)
+    old = [f"--old-file={home / name}" for name in (".installed", ".ready")]  # nothing is installed into it again
+    command = ["make", "--silent", *old, f"VENV={home}", "dist"]
+    subprocess.run(command, check=True, cwd=tree, env=environ, umask=umask, timeout=BUILD_LIMIT)
+    assert {path.name for path in (tree / "dist").iterdir()} >= {WHEEL.name, SDIST.name}
+    for made in (SDIST, WHEEL):
+        assert (tree / "dist" / made.name).read_bytes() == made.read_bytes(), f"{made.name} differs"
+    shutil.rmtree(tree)
+
+
+def test_the_times_in_the_archives_are_those_of_the_commit():
+    git = ["git", "log", "-1", "--format=%ct"]
+    done = subprocess.run(git, capture_output=True, text=True, check=False, cwd=ROOT)
+    if not (ROOT / ".git").exists() or done.returncode:
+        pytest.skip("this is no clone")
+    with tarfile.open(SDIST) as archive:
+        assert {member.mtime for member in archive.getmembers()} == {int(done.stdout)}
 
 
 def test_the_metadata_are_valid_and_the_page_reads_well(wheel):

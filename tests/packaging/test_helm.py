@@ -6,6 +6,7 @@ import tomllib
 
 import pytest
 
+from acpbot import __version__
 from tests.support.packaging import values_schema
 from tests.support.packaging.rendered import CLAUDE, HELMED, MCP, WRONG
 
@@ -76,7 +77,7 @@ def test_values_become_toml_of_the_same_types(helmed):
 def test_the_other_values_reach_the_manifests(helmed):
     full = helmed["all of it"]
     assert full.container["image"] == "registry.example/acpbot@sha256:" + "a" * 64
-    assert helmed["off"].container["image"] == "acpbot:0.1.0"
+    assert helmed["off"].container["image"] == f"acpbot:{__version__}"
     values = HELMED["all of it"]
     assert full.container["env"] == values["extraEnv"]
     assert full.container["envFrom"] == values["extraEnvFrom"]

@@ -11,7 +11,7 @@ TARGETS: Final = {"attack": "attacks", "campaign": "campaigns", "runtimes": "tes
 """The mark, and the make target that runs the tests which have it."""
 
 FOLDERS: Final = {"tests/packaging": "service", "tests/demo": "service", "tests/runtimes/kubernetes": "runtimes"}
-"""Folders whose tests all have a mark."""
+"""Folders whose tests all have a mark, but for those in files check_*.py, which run only where they are named."""
 
 _COUNTS: Final = pytest.StashKey[Counter[str]]()
 
@@ -24,7 +24,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         folder = item.path.parent.relative_to(config.rootpath).as_posix()
-        if folder in FOLDERS:
+        if folder in FOLDERS and not item.path.name.startswith("check_"):
             item.add_marker(FOLDERS[folder])
     counts = config.stash[_COUNTS] = Counter()
     for mark in TARGETS.keys() - config.option.markexpr.split():

@@ -74,7 +74,9 @@ def _examples(*examples: tuple[str, str]) -> str:
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", metavar="PATH", help="The configuration file. The README says where acpbot looks for it."),
+    typer.Option(
+        "--config", metavar="PATH", help="The configuration file. [default: $ACPBOT_CONFIG, else the usual places]"
+    ),
 ]
 
 

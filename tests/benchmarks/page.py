@@ -1,16 +1,23 @@
-"""The page of the committed report, docs/benchmarks.md, and its pictures: ``python -m tests.benchmarks.page``."""
+"""What shows the committed report: docs/benchmarks.md, its pictures, and a short table in the README.
+
+``python -m tests.benchmarks.page`` writes them.
+"""
 
 from __future__ import annotations
 
+import re
+import statistics
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tests.benchmarks import plot, report
 
 if TYPE_CHECKING:
     from tests.benchmarks.report import Report
+    from tests.benchmarks.rows import Row
 
 DOCS = Path(__file__).parents[2] / "docs"
+README = DOCS.parent / "README.md"
 _INTRODUCTION = """\
 # Benchmarks
 
@@ -21,6 +28,49 @@ that a slow machine is slow for both. `make bench ARGS=--quick` is a short form 
 a figure has moved where all of its runs are above, or below, all of the earlier ones, and the medians differ by more
 than 5 %. Between two machines only ratios are compared.
 """
+
+# The README's rows: the key of a row, and its words there. One that the report has not measured is left out.
+_IN_README: Final = {
+    "kill.cgroup.obeys": "a kill, until it is verified that 0 processes are left",
+    "kill.left": "kills after which a process was left, or that nobody could verify",
+    "updates.rate": "updates of an agent handled, in order",
+    "updates.stall": "memory that 100,000 unread updates take",
+    "memory.session": "memory of the daemon for each idle session",
+    "streams.lag": "",
+    "restart.start": "start with 10,000 known threads",
+    "cli.table": "`acpctl sessions`, whole process",
+    "peers.requests": "requests to Discord for one answer",
+    "peers.ten.limited": "ten threads at once: requests that Discord refused (429)",
+    "peers.after": "whole answer visible after the model's last word",
+    "peers.lines": "lines of an answer lost, doubled or moved",
+}
+_FIGURES: Final = re.compile(r"(<!-- figures: [^\n]*-->\n).*?(<!-- end of the figures -->\n)", re.DOTALL)
+
+
+def short_table(found: Report) -> str:
+    """Return the README's table, with what it was measured on."""
+    rows = {row.key: row for row in found.rows if row.runs}
+    judged = [row for row in found.rows if row.holds is not None]
+    hold = sum(row.holds is True for row in judged)
+    kind = "a short form of the benchmark, whose figures mean little" if found.quick else "medians of five"
+    machine = ", ".join(found.machine[name] for name in ("cpu", "cores", "python") if name in found.machine)
+    lines = ["| measured | acpbot | beside it |", "|---|---|---|"]
+    lines += [_short_row(rows[key], words or rows[key].what) for key, words in _IN_README.items() if key in rows]
+    source = f"acpbot {found.version}, {found.date} ({machine}); {kind}."
+    goals = f"{hold} of {len(judged)} goals hold: [all figures](docs/benchmarks.md), with their goals, by `make bench`."
+    return "\n".join([*lines, "", source, goals]) + "\n"
+
+
+def _short_row(row: Row, words: str) -> str:
+    beside = f"{row.peer}: {_measured(row, row.peer_runs)}" if row.peer_runs else ""
+    return f"| {words} | {_measured(row, row.runs)} | {beside} |"
+
+
+def _measured(row: Row, runs: tuple[float, ...]) -> str:
+    middle = statistics.median(runs)
+    number = f"{middle:,.0f}" if middle == int(middle) else report.number(middle)
+    counted = {"requests", "lines", "kills"}  # the words of the row say what is counted
+    return number if row.unit in counted else f"{number} {row.unit}"
 
 
 def markdown(found: Report) -> str:
@@ -54,6 +104,9 @@ def files(found: Report) -> dict[Path, str]:
     """Return what the report is shown by: each file and its text."""
     title = f"acpbot {found.version}: what was promised, and what was measured"
     return {
+        README: _FIGURES.sub(
+            lambda marks: marks[1] + short_table(found) + marks[2], README.read_text(encoding="utf-8")
+        ),
         DOCS / "benchmarks.md": markdown(found),
         DOCS / "pictures" / "benchmarks.svg": plot.bars(found.rows, title),
         DOCS / "pictures" / "curves.svg": plot.curves(found.curves, "What more of it costs"),

@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 READY     := $(VENV)/.ready
 
-.PHONY: demo test test-service test-runtimes coverage test-agents campaigns day attacks soak load fuzz lint types contracts check completions dashboard docs man pictures version pins dist dist-check bench clean
+.PHONY: demo test mutants test-service test-runtimes coverage test-agents campaigns day attacks soak load fuzz lint types contracts check completions dashboard docs man pictures version pins dist dist-check bench clean
 .DEFAULT_GOAL := demo
 
 $(INSTALLED): pyproject.toml
@@ -88,6 +88,9 @@ bench: $(READY)  ## all figures with their goals, compared with the committed on
 fuzz: $(READY)  ## search with new random inputs and orders of events for one that breaks something
 	@$(BIN)/python -m pytest -n 2 -m hypothesis --hypothesis-profile=search --timeout=900 $(ARGS)
 	@ACPBOT_SEEDS=3000 $(BIN)/python -m pytest -n 2 tests/sessions/test_pool_random.py tests/chat/discord/outbound/test_outbox_random.py
+
+mutants: $(READY)  ## change the code at random in a copy: which changes do the tests not notice? (ARGS='--sample 10 --seed 1')
+	@nice $(BIN)/python -m tests.support.mutants $(ARGS)
 
 soak: $(READY)  ## 1,000 ends of an agent, 10,000 turns: nothing is left or grows; 200 ends of the daemon: nothing is lost (ARGS='COUNT SEED')
 	@$(BIN)/python -m tests.soak.soak_cycles

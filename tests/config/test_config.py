@@ -13,6 +13,7 @@ from acpbot.config import loader
 from acpbot.config.describe import describe
 from acpbot.config.paths import state_directory
 from acpbot.config.settings import AgentSettings, PoolSettings, Settings, StoreSettings
+from acpbot.config.values import show
 from tests.support.configs import AGENT, DISCORD, ENVIRON, TOKEN, USER, all_keys, parse, problem
 
 # --- settings and defaults
@@ -374,3 +375,11 @@ def test_a_channel_gets_the_warnings_of_agents_and_of_ids(tmp_path):
     assert "has a name that is too short" in found[0]
     assert "allowed_users holds 7" in found[1]
     assert "holds acpbot's own database" in found[2]
+
+
+def test_a_number_of_up_to_60_digits_is_shown_and_a_longer_one_is_named():
+    longest = 10**60 - 1
+    assert (show(longest), show(-longest)) == (str(longest), str(-longest))
+    assert (show(longest + 1), show(-longest - 1)) == ("a very large number",) * 2
+    assert show("x" * 60) == '"' + "x" * 60 + '"'
+    assert show("x" * 61) == '"' + "x" * 57 + '..."'

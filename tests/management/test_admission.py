@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -144,6 +145,21 @@ async def test_the_event_loop_does_not_wait_for_the_look(make_harness):
     await asyncio.to_thread(looking.wait, LIMIT)
     go_on.set()
     assert (await first.read())["method"] == "hello"
+
+
+async def test_nothing_more_is_read_from_a_client_while_it_is_looked_at(make_harness):
+    go_on = threading.Event()
+    harness = await make_harness(is_of_an_agent=lambda _pid: not go_on.wait(LIMIT))
+    with socket.socket(socket.AF_UNIX) as client:
+        client.setblocking(False)
+        client.connect(str(harness.path))
+        sent = 0
+        for _ in range(1_000):
+            await asyncio.sleep(0)
+            with contextlib.suppress(BlockingIOError):
+                sent += client.send(b" " * 65_536)
+        go_on.set()
+        assert 0 < sent < 2 * client.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
 
 
 async def test_a_client_may_leave_while_it_is_looked_at(make_harness):

@@ -112,6 +112,16 @@ async def test_an_unfinished_line_times_out(make_harness):
     assert (await bystander.call("health.get"))["live"]
 
 
+async def test_each_unfinished_line_has_its_own_time(make_harness):
+    client = await (await make_harness(Limits(line_seconds=0.2))).client()
+    client.write(GOOD[:9])
+    await client.writer.drain()
+    client.write(GOOD[9:] + GOOD[:9])
+    assert (await client.read())["id"] == "good"
+    assert (await client.read())["error"]["data"] == {"kind": "timeout"}
+    assert await client.closed()
+
+
 async def test_single_bytes_do_not_extend_the_time_of_a_line(make_harness):
     harness = await make_harness(Limits(line_seconds=0.2))
     loop = asyncio.get_running_loop()

@@ -132,6 +132,30 @@ def test_an_existing_folder_keeps_its_mode(place, listen):
     assert (mode(place.parent), mode(place)) == (0o755, 0o600)
 
 
+@as_root
+@pytest.mark.parametrize(
+    ("folder", "is_told"),
+    [((0o710, NOBODY), False), ((0o755, 0), False), ((0o701, 0), False), ((0o740, NOBODY), True), ((0o750, 0), True)],
+)
+def test_the_log_says_where_the_group_cannot_enter_an_existing_folder(place, listen, caplog, folder, is_told):
+    mode_before, group = folder
+    place.parent.mkdir()
+    os.chown(place.parent, 0, group)
+    place.parent.chmod(mode_before)
+    listen(place, grp.getgrgid(NOBODY).gr_name)
+    assert (mode(place.parent), place.parent.stat().st_gid) == (mode_before, group)
+    assert (mode(place), place.lstat().st_gid) == (0o660, NOBODY)
+    told = [record.fields for record in caplog.records if record.message == "socket_group_has_no_access"]
+    hint = f"chgrp it to the socket_group (gid {NOBODY}) and chmod g+x"
+    assert told == ([{"folder": str(place.parent), "hint": hint}] if is_told else [])
+
+
+def test_without_a_group_no_folder_is_warned_of(place, listen, caplog):
+    place.parent.mkdir(mode=0o700)
+    listen(place)
+    assert "socket_group_has_no_access" not in caplog.messages
+
+
 @pytest.mark.parametrize("unsafe", [0o777, 0o770, 0o720, 0o702])
 def test_a_folder_that_others_can_write_is_refused(place, unsafe):
     place.parent.mkdir()

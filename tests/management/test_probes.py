@@ -330,6 +330,24 @@ async def test_the_oldest_silent_connection_makes_room_for_another_one(make_daem
         writer.close()
 
 
+async def test_the_next_client_waits_until_the_oldest_silent_one_has_had_its_time(make_daemon):
+    daemon = await make_daemon(ProbeLimits(connections=2, kept_seconds=LIMIT, head_seconds=2 * LIMIT))
+    held = [await daemon.connect() for _ in range(2)]
+    for reader, writer in held:
+        writer.write(REQUEST)
+        assert parsed(await one_answer(reader))[0] == 200
+    next_one = asyncio.create_task(daemon.get("/livez"))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    for reader, writer in held:
+        writer.write(REQUEST)
+        assert parsed(await one_answer(reader))[0] == 200, "it was not dropped"
+    assert not next_one.done()
+    next_one.cancel()
+    for _, writer in held:
+        writer.close()
+
+
 async def test_many_clients_are_served_at_once_and_no_connection_stays(daemon):
     answers = await asyncio.gather(*(daemon.get("/readyz") for _ in range(60)))
     assert {answer[0] for answer in answers} == {200}

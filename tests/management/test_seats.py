@@ -84,6 +84,48 @@ def test_clients_that_are_being_looked_up_make_room_and_are_counted_in_the_share
     assert seats.settle(first, "read") is None, "it has left"
 
 
+def test_each_user_gets_a_share_also_while_other_users_wait_to_be_looked_up():
+    seats = make_seats(connections=20)
+    for uid in range(1000, 1003):
+        first, second = fill(seats, 2, uid, None, idle_since=float(uid))
+        assert seats.admit(Client(), uid, None) is first
+        assert seats.admit(Client(), uid, None) is second
+
+
+def test_an_admin_takes_no_part_of_its_users_share_and_makes_no_room():
+    seats = make_seats()
+    fill(seats, 5, 1000, "admin", idle_since=0.0)
+    assert fill(seats, 2, 1000, "read")
+    reader = Client()
+    with pytest.raises(TooMany, match="uid 1000 has 2 open"):
+        seats.admit(reader, 1000, "read")
+    fill(seats, 1, 1000, "admin", idle_since=0.0)
+    with pytest.raises(TooMany, match="8 are open"):
+        seats.admit(Client(), 1001, "admin")
+
+
+def test_who_turns_out_to_be_one_reader_too_many_makes_an_idle_one_leave_or_is_refused():
+    seats = make_seats()
+    oldest, *_ = fill(seats, 1, 1000, idle_since=1.0)
+    for uid in (1001, 1002, 1003, 1004):
+        fill(seats, 1, uid, idle_since=None)
+    unknown = Client(0.5)
+    assert seats.admit(unknown, 1005, None) is None
+    assert seats.settle(unknown, "read") is oldest
+    another = Client(0.5)
+    assert seats.admit(another, 1006, None) is None
+    assert seats.settle(another, "read") is unknown, "the last reader that is idle, and never the one that is settled"
+    busy = Client()
+    another.idle_since = None
+    assert seats.admit(busy, 1007, None) is None
+    with pytest.raises(TooMany, match="all 5 places of clients that may only read are in use"):
+        seats.settle(busy, "read")
+    admin = Client()
+    seats.leave(busy)
+    assert seats.admit(admin, 1008, None) is None
+    assert seats.settle(admin, "admin") is None
+
+
 def test_a_place_that_was_left_is_free():
     seats = make_seats()
     one, _ = fill(seats, 2, 1000)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import grp
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -92,6 +94,15 @@ def test_a_folder_that_was_removed_is_made_and_locked_again(place, listen):
     listener.close()
     assert not place.exists()
     listen(place)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
+def test_the_group_may_use_the_socket_that_is_bound_again_too(place, listen):
+    listener = listen(place, group=grp.getgrgid(65534).gr_name)
+    shutil.rmtree(place.parent)
+    bind_again(listener)
+    assert [stat.S_IMODE(path.lstat().st_mode) for path in (place.parent, place)] == [0o750, 0o660]
+    assert [path.lstat().st_gid for path in (place.parent, place)] == [65534, 65534]
 
 
 def test_a_folder_that_was_moved_away_is_left_where_it_is(place, listen):

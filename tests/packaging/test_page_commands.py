@@ -120,7 +120,8 @@ def port() -> int:
 
 @pytest.fixture(scope="module")
 def daemon(port) -> Iterator[DaemonProcess]:
-    config = f'{DEMO_AGENT}env = {{ ACPBOT_DEMO_PACE = "0" }}\n[management.probes]\nenabled = true\nbind = "127.0.0.1:{port}"\n'
+    probes = f'[management.probes]\nenabled = true\nbind = "127.0.0.1:{port}"\n'
+    config = f'{DEMO_AGENT}env = {{ ACPBOT_DEMO_PACE = "0" }}\n{probes}'
     with short_folder() as folder, DaemonProcess(folder / "d", config) as started:
         yield started
 

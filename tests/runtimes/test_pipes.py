@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
+import fcntl
 import io
 import os
+import termios
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from acpbot.errors import AgentGone, AgentTimeout
-from acpbot.runtimes.pipes import PipeReader, PipeWriter, StderrRing
+from acpbot.runtimes.pipes import PipeReader, PipeWriter, StderrRing, check_backlog
 from tests.support.launched_agents import LIMIT, Sink
 
 
@@ -141,6 +144,33 @@ async def test_write_raises_where_the_reader_does_not_read():
         with pytest.raises(AgentTimeout, match=r"cannot write to the agent: it has not read its stdin, \d+ bytes"):
             write_on(writer, b"x" * 50_000)
         assert writer.backlog <= 200_000
+
+
+@pytest.mark.parametrize(
+    ("waiting", "size", "is_refused"), [(0, 11, False), (4, 6, False), (4, 7, True), (1, 10, True)]
+)
+def test_a_backlog_may_reach_its_limit_and_not_pass_it(waiting, size, is_refused):
+    with pytest.raises(AgentTimeout) if is_refused else contextlib.nullcontext():
+        check_backlog(waiting, size, 10)
+
+
+async def test_the_backlog_is_what_was_written_without_what_the_pipe_took():
+    async with writer_of() as (writer, read):
+        holds = fcntl.fcntl(read, fcntl.F_GETPIPE_SZ)
+        writer.write(b"x" * holds)
+        assert writer.backlog == 0
+        writer.write(b"y" * 1_000)
+        writer.write(b"z" * holds)
+        assert writer.backlog == 1_000 + holds
+        taken = len(os.read(read, holds))
+        async with asyncio.timeout(LIMIT):
+            while writer.backlog == 1_000 + holds:  # noqa: ASYNC110 - the writer needs no event for anybody but this
+                await asyncio.sleep(0)
+        unread = array.array("i", [0])
+        fcntl.ioctl(read, termios.FIONREAD, unread)
+        assert taken + unread[0] + writer.backlog == 1_000 + 2 * holds
+        writer.close(0.0)
+        assert writer.backlog == 0
 
 
 async def test_one_message_over_the_limit_is_accepted_while_the_queue_is_empty():

@@ -206,7 +206,7 @@ def _place_warnings(agent: AgentSettings) -> Iterator[str]:
     for kind, cls in PLACES.items():
         if agent.runtime != kind and getattr(agent, kind) != cls():
             yield f"[{table}.{kind}] has no effect: runtime is {to_toml(agent.runtime)} in [{table}]"
-    if agent.warm and agent.runtime != "local":
+    if agent.warm and agent.runtime not in {"local", "kubernetes"}:
         why = "each thread has a HOME of its own there, which a process must have from its start"
         yield f"[{table}] warm has no effect with runtime = {to_toml(agent.runtime)}: {why}"
 

@@ -154,7 +154,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     session, unless a person has chosen otherwise in the thread. ``auth_method`` is the id or name of the sign-in method
     to use where the agent asks for one; ``None``: one that needs no person. ``mcp_servers`` are given to the agent with
     each session; no two have the same name. ``warm``: so many processes wait, initialized, for the
-    next threads. ``runtime``: in which kind of place it runs.
+    next threads; in a cluster, pods without one. ``runtime``: in which kind of place it runs.
     """
 
     name: str

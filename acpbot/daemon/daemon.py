@@ -428,6 +428,7 @@ class Daemon:
             security=(*self._security, *self._unasked_modes(pool)),
             socket_problem=None if self._socket_watch is None else self._socket_watch.problem,
             strays=pool.strays,
+            warm_places=pool.runtimes.warm_places,
         )
 
 

@@ -42,6 +42,7 @@ class HealthInputs(msgspec.Struct, frozen=True, kw_only=True):
     many threads use each agent that is no longer in the configuration. ``crashed_tasks``: names of background tasks
     that have ended with an error. ``lookup_problem``: why users can't be looked up. ``security``: what `acpctl doctor`
     shows of the installation's security. ``strays``: how many processes of no known session run.
+    ``warm_places``: how many places without an agent wait for the next threads.
     """
 
     state: DaemonState
@@ -63,6 +64,7 @@ class HealthInputs(msgspec.Struct, frozen=True, kw_only=True):
     security: tuple[Finding, ...] = ()
     socket_problem: str | None = None
     strays: int = 0
+    warm_places: int = 0
 
 
 class ChatReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +94,7 @@ class HealthReport(msgspec.Struct, frozen=True, kw_only=True):
     rss_bytes: int | None
     security: tuple[Finding, ...] | None
     strays: int
+    warm_places: int
 
 
 def checks(inputs: HealthInputs) -> tuple[Check, ...]:
@@ -167,6 +170,7 @@ def report(inputs: HealthInputs) -> HealthReport:
         rss_bytes=inputs.rss_bytes,
         security=inputs.security,
         strays=inputs.strays,
+        warm_places=inputs.warm_places,
     )
 
 

@@ -8,6 +8,8 @@ from typing import Final
 DAEMON: Final = "acpbot.daemon"
 SESSION: Final = "acpbot.session"
 THREAD: Final = "acpbot.thread"
+WARM: Final = "acpbot.warm"
+"""Names the agent for whose next session something waits."""
 
 _HASH_CHARS: Final = 16
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from acpbot.errors import AgentStartError
 from acpbot.logs import get_logger
@@ -29,6 +29,18 @@ class ThisMachine(Runtime, Protocol):
 
     containment: str
     environ: Mapping[str, str]
+
+
+@runtime_checkable
+class HoldsPlaces(Protocol):
+    """A runtime that can have places wait for the next sessions without an agent in them."""
+
+    @property
+    def warm_places(self) -> int:
+        """How many wait."""
+
+    def hold_places(self, agents: Iterable[AgentSettings], /) -> None:
+        """Have as many wait as ``warm`` of each of these agents says. It may not block."""
 
 
 class Runtimes:
@@ -98,6 +110,17 @@ class Runtimes:
     def strays(self) -> dict[str, Sequence[PlaceRef]]:
         """What the last look of each kind has found of no known session."""
         return {kind: runtime.strays for kind, runtime in self._made.items()}
+
+    @property
+    def warm_places(self) -> int:
+        """How many places wait for the next sessions without an agent in them."""
+        return sum(one.warm_places for one in self._made.values() if isinstance(one, HoldsPlaces))
+
+    def hold_places(self) -> None:
+        """Have as many of them wait as ``warm`` of each agent says. Called about once a second."""
+        for kind, runtime in self._made.items():
+            if isinstance(runtime, HoldsPlaces):
+                runtime.hold_places(agent for agent in self._agents() if agent.runtime == kind)
 
     async def sample(self, processes: Iterable[tuple[str, AgentProcess]]) -> dict[str, Usage]:
         """Return what each session uses, by session_id; of kinds whose pace is not due yet nothing is returned.

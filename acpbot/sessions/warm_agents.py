@@ -6,7 +6,8 @@ takes the process of one of them, where its agent has the same settings; the nex
 
 Only places that are the same for all threads can be entered before there is a thread: where each thread has a HOME of
 its own, none is started. The process begins in ``[pool] workspace``, or in the agent's ``working_dir``, and learns of
-the thread's folder by ACP's ``session/new``.
+the thread's folder by ACP's ``session/new``. In a cluster places wait without a process in them: see
+`acpbot.runtimes.kubernetes.warm_pods`.
 """
 
 from __future__ import annotations
@@ -83,7 +84,11 @@ class WarmAgents:
         self._table.current[session.thread.thread_id] = session
 
     def look(self) -> None:
-        """End those that are not wanted any more, and start those that are missing. Called about once a second."""
+        """End those that are not wanted any more, and start those that are missing. Called about once a second.
+
+        Where no process can wait, the runtime may have places wait in which none runs yet.
+        """
+        self._runtimes.hold_places()
         now, wanted = self._clock(), self._wanted()
         count = dict.fromkeys(wanted, 0)
         for session, begun in list(self._begun.items()):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, cast
 
 from acpbot.runtimes.kubernetes.api import Cluster
 from acpbot.runtimes.kubernetes.exec_stream import open_stream
+from tests.benchmarks import warm_pods
 from tests.benchmarks.bench_memory import rss_kib
 from tests.benchmarks.rows import Row, missing
 from tests.runtimes.conformance import places
@@ -202,6 +203,23 @@ def measured(what: str, count: int, environ: Mapping[str, str]) -> list[float]:
     return [float(word) for word in done.stdout.split()]
 
 
+def starts(size: Size) -> Iterator[Result]:
+    """The start of a new thread in a cluster where every node is full, with and without a pod that waits."""
+    rounds = [warm_pods.seconds_of_starts() for _ in range(size.rounds)]
+    runs = [one for one in rounds if one is not None]
+    if not runs:
+        yield missing("pods.warm", "pods: start of a thread with a pod that waits", "no pods can be made here")
+        return
+    new = f"a new node takes {warm_pods.NODE_SECONDS:g} s, the image {warm_pods.PULL_SECONDS:g} s"
+    for key, at, what in (
+        ("cold", 0, f"start of a new thread, {new}"),
+        ("warm", 1, "the same, where a pod that waits gives way"),
+        ("warm.room", 2, "the same, with room beside a pod that waits"),
+    ):
+        figures = tuple(run[at] * 1000 for run in runs)
+        yield Row(key=f"pods.{key}", what=f"pods: {what}", unit="ms", runs=figures)
+
+
 def results(size: Size) -> Iterator[Result]:
     imports = [imported() for _ in range(size.rounds)]
     yield Row(key="pods.import", what="pods: import of the runtime", unit="ms", runs=tuple(one for one, _ in imports))
@@ -211,6 +229,7 @@ def results(size: Size) -> Iterator[Result]:
         unit="MiB",
         runs=tuple(one for _, one in imports),
     )
+    yield from starts(size)
     count = size.pick(500, 50)
     found: dict[str, list[list[float]]] = {}
     try:

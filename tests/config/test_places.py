@@ -64,9 +64,10 @@ def test_a_mistake_is_named(text, wanted):
     assert problem(AGENT + text).startswith(wanted)
 
 
-def test_processes_are_kept_warm_on_this_machine_only():
+def test_processes_are_kept_warm_on_this_machine_and_pods_in_a_cluster():
     keys = "warm = 2\n"
     assert parse(AGENT + keys).warnings == ()
+    assert parse(AGENT + keys + 'runtime = "kubernetes"\n[agent.kubernetes]\nimage = "a"\n').warnings == ()
     (warning,) = parse(AGENT + keys + 'runtime = "bubblewrap"\n').warnings
     assert warning.startswith('[agent] warm has no effect with runtime = "bubblewrap": each thread has a HOME')
 

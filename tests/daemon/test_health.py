@@ -169,7 +169,7 @@ def test_the_report_has_the_documented_keys_in_order():
     report = json.loads(msgspec.json.encode(health.report(chat(latency_ms=41.23456))))
     assert list(report) == [
         "status", "live", "ready", "checks", "warnings", "uptime_seconds", "version", "state", "chat", "pool",
-        "loop_lag_ms", "rss_bytes", "security", "strays",
+        "loop_lag_ms", "rss_bytes", "security", "strays", "warm_places",
     ]  # fmt: skip
     assert report["uptime_seconds"] == 61.3
     assert report["chat"] == {

@@ -57,13 +57,13 @@ class ClusterThread:
 
 
 @contextmanager
-def cluster_in_a_thread(folder: Path) -> Iterator[ClusterThread]:
-    """A cluster with the namespace "agents", which takes restricted pods alone."""
+def cluster_in_a_thread(folder: Path, *, unit: float = 0.01) -> Iterator[ClusterThread]:
+    """A cluster with the namespace "agents", which takes restricted pods alone. ``unit``: see `Clock`."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="cluster")
     thread.start()
     try:
-        cluster = ClusterThread(KubernetesServer(folder, clock=Clock(unit=0.01)), loop)
+        cluster = ClusterThread(KubernetesServer(folder, clock=Clock(unit=unit)), loop)
         cluster.run(cluster.server.start())
         try:
             restricted = {"pod-security.kubernetes.io/enforce": "restricted"}

@@ -45,6 +45,9 @@ async def check(cluster: Cluster, settings: AgentSettings, pod: dict[str, Any], 
         clauses.append("warning: memory_max is not set: one pod may take all memory of its node")
     if settings.pids_max is not None:
         clauses.append("warning: pids_max can't be held: a pod has no such limit; set podPidsLimit of the kubelet")
+    if settings.warm:
+        pods = "1 pod holds" if settings.warm == 1 else f"{settings.warm} pods hold"
+        clauses.append(f"{pods} room for the next threads, each with what a session's pod requests")
     if settings.process_namespace:
         clauses.append("process_namespace has no effect: a pod has one of its own")
     return clauses

@@ -43,7 +43,11 @@ async def end_pods(pods: Pods, spared: Collection[str], reported: Reported) -> l
 
     Raises `ClusterUnreachable`.
     """
-    found = [one for one in await pods.all() if one["metadata"]["name"] not in spared]
+    found = [
+        one
+        for one in await pods.all()
+        if one["metadata"]["name"] not in spared and one["metadata"]["uid"] not in pods.leaving
+    ]
     reported.pods &= {one["metadata"]["uid"] for one in found}
     limit = asyncio.Semaphore(_AT_ONCE)
 

@@ -11,16 +11,17 @@ from __future__ import annotations
 import copy
 import hashlib
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from acpbot.runtimes import labels
-from acpbot.runtimes.runtime import LimitNotHeld
+from acpbot.runtimes.runtime import LaunchSpec, LimitNotHeld
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from acpbot.config.runtime_settings import KubernetesSettings
-    from acpbot.runtimes.runtime import LaunchSpec
+    from acpbot.config.settings import AgentSettings
 
 CONTAINER: Final = "agent"
 TMP: Final = "/tmp"  # noqa: S108 - in the pod
@@ -31,6 +32,7 @@ ACTIVE_SECONDS: Final = 7 * 24 * 3600
 """After so long the cluster ends a pod, whatever acpbot does."""
 
 _GRACE_SECONDS: Final = 5
+_EXAMPLE: Final = Path("/home/acpbot-check")
 _VOLUME: Final = "thread"
 _HASH_CHARS: Final = 32
 _POD_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,53}[a-z0-9])?")
@@ -76,9 +78,13 @@ def manifest(
     first_process: Sequence[str],
     claim: str | None,
     owner: Owner | None,
+    near: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Return the pod. Without a ``claim`` its HOME and its workspace end with it."""
+    """Return the pod. Without a ``claim`` its HOME and its workspace end with it. ``near``: nodes that suit it best."""
     pod = merged(merged(_proposed(place), copy.deepcopy(dict(place.pod_template))), _required(spec, place, claim))
+    if preferred := [_on_node(name) for name in near]:
+        affinity = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
+        pod = merged(pod, {"spec": {"affinity": affinity}})
     pod["metadata"] = {
         **{key: value for key, value in pod.get("metadata", {}).items() if key in {"labels", "annotations"}},
         "name": pod_name(spec.session_id),
@@ -97,6 +103,46 @@ def manifest(
         if context.get("seccompProfile", {}).get("type", "RuntimeDefault") not in _PROFILES:
             context["seccompProfile"] = {"type": "RuntimeDefault"}
     return {"apiVersion": "v1", "kind": "Pod", **pod}
+
+
+def placeholder(
+    spec: LaunchSpec,
+    place: KubernetesSettings,
+    *,
+    daemon_id: str,
+    first_process: Sequence[str],
+    owner: Owner | None,
+) -> dict[str, Any]:
+    """Return a pod that takes the room and fetches the images of a session's pod, and holds no agent and no secret."""
+    pod = manifest(spec, place, daemon_id=daemon_id, first_process=first_process, claim=None, owner=owner)
+    marks = pod["metadata"]["labels"]
+    del marks[labels.SESSION], marks[labels.THREAD]
+    marks[labels.WARM] = spec.agent if _LABEL.fullmatch(spec.agent) else _hash(spec.agent)
+    for agent in pod["spec"]["containers"]:
+        if agent.get("name") == CONTAINER:
+            agent.pop("env", None)
+            agent.pop("envFrom", None)
+    return pod
+
+
+def example(settings: AgentSettings, session_id: str) -> LaunchSpec:
+    """Return a start of this agent in no thread, to see what its pod is like."""
+    return LaunchSpec(
+        argv=(settings.command, *settings.args),
+        cwd=settings.working_dir or _EXAMPLE / "workspace",
+        env={},
+        session_id=session_id,
+        memory_max=settings.memory_max,
+        agent=settings.name,
+        home=_EXAMPLE / "home",
+        kubernetes=settings.kubernetes,
+    )
+
+
+def _on_node(name: str) -> dict[str, Any]:
+    """The wish to be on this node: it is followed only where the pod, its volume and the room there allow it."""
+    match = {"key": "metadata.name", "operator": "In", "values": [name]}
+    return {"weight": 100, "preference": {"matchFields": [match]}}
 
 
 def _proposed(place: KubernetesSettings) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from acpbot.runtimes.kubernetes.pod_ref import Fate, PodRef
 from acpbot.runtimes.kubernetes.pod_spec import unknown_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection
 
     from acpbot.aio import TaskSet
     from acpbot.runtimes.kubernetes.api import Cluster
@@ -49,6 +49,11 @@ class Pods:
         self._pace = pace
         self._leaving: set[str] = set()
         self._confirmed: dict[str, None] = {}  # uids of pods whose kubelet has said that they have ended, the latest
+
+    @property
+    def leaving(self) -> Collection[str]:
+        """The uids of those that are deleted now."""
+        return self._leaving
 
     async def create(self, manifest: dict[str, Any], progress: Callable[[str], None]) -> Pod:
         """Make a pod; where a quota allows no more now, wait for room. Raises AgentStartError, ClusterUnreachable."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from acpbot.aio import TaskSet
@@ -20,18 +19,21 @@ from acpbot.runtimes.kubernetes.api import SERVICE_ACCOUNT, Cluster, ClusterUnre
 from acpbot.runtimes.kubernetes.claims import Claims
 from acpbot.runtimes.kubernetes.deadman import COMMAND
 from acpbot.runtimes.kubernetes.owner import find_owner
+from acpbot.runtimes.kubernetes.place import Place
 from acpbot.runtimes.kubernetes.pods import Pods
 from acpbot.runtimes.kubernetes.process import KubernetesProcess, start_process
 from acpbot.runtimes.kubernetes.waiting import Waiting
-from acpbot.runtimes.runtime import LaunchSpec
+from acpbot.runtimes.kubernetes.warm_pods import WarmPods
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from acpbot.config.runtime_settings import KubernetesSettings
     from acpbot.config.settings import AgentSettings
+    from acpbot.runtimes.kubernetes.pod_ref import PodRef
     from acpbot.runtimes.kubernetes.pod_spec import Owner
-    from acpbot.runtimes.runtime import AgentProcess, Leftover, PlaceRef, StdoutSink, StoredPlace, Usage
+    from acpbot.runtimes.runtime import AgentProcess, LaunchSpec, Leftover, PlaceRef, StdoutSink, StoredPlace, Usage
 
 log = get_logger(__name__)
 
@@ -41,18 +43,6 @@ _LAST_SECONDS: Final = 5.0
 # The folders of a volume belong to root and to the agent's group, and git works in folders of its own user alone
 # (git-config(1), safe.directory). All that is in the pod is of one thread.
 _GIT: Final = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
-_EXAMPLE: Final = Path("/home/acpbot-check")
-
-
-class _Place:
-    """One namespace: its API, its pods and its claims. ``owner``: what acpbot itself belongs to, if that is there."""
-
-    def __init__(self, cluster: Cluster, pods: Pods, owned_claims: Claims, owner: Owner | None) -> None:
-        self.cluster = cluster
-        self.pods = pods
-        self.claims = owned_claims
-        self.owner = owner
-        self.reported = leftovers.Reported()
 
 
 class KubernetesRuntime:
@@ -85,10 +75,11 @@ class KubernetesRuntime:
         self._threads = threads
         self._service_account = service_account
         self._pace = pace
-        self._places: dict[tuple[str | None, str | None], asyncio.Task[_Place]] = {}
+        self._places: dict[tuple[str | None, str | None], asyncio.Task[Place]] = {}
         self._starting: dict[str, str] = {}
         self._running: dict[KubernetesProcess, str] = {}
         self._tasks = TaskSet("pods")
+        self._warm = WarmPods(daemon_id, lambda one: self._place(one.context, one.namespace), self._tasks, pace=pace)
         self._closed = False
 
     @property
@@ -99,6 +90,16 @@ class KubernetesRuntime:
             for place in self._opened()
             for pod in place.pods.unconfirmed.values()
         ]
+
+    @property
+    def warm_places(self) -> int:
+        """How many pods hold room for the next threads."""
+        return self._warm.count
+
+    def hold_places(self, agents: Iterable[AgentSettings]) -> None:
+        """Have as many pods hold room as ``warm`` of each of these agents says."""
+        if not self._closed:
+            self._warm.hold(agents)
 
     def environment(self, settings: AgentSettings, home: Path | None) -> dict[str, str]:
         """Return what is added to the image's own: HOME, what ``inherit_env`` names, and the agent's."""
@@ -159,7 +160,7 @@ class KubernetesRuntime:
         can't be asked leaves what it may hold unknown.
         """
         ids = {*live, *self._starting, *(one.session_id for one in self._running if not one.settled)}
-        spared = {pod_spec.pod_name(session_id) for session_id in ids}
+        spared = {pod_spec.pod_name(session_id) for session_id in ids} | self._warm.names
         wanted = {(one.context, one.namespace) for one in self._settings()} | set(self._places)
         named = [place for place in stored if isinstance(place.ref.get("namespace"), str)]
         wanted |= {(place.ref.get("context"), place.ref["namespace"]) for place in named}
@@ -185,15 +186,7 @@ class KubernetesRuntime:
         """Return what an operator must know before a start. Raises AgentStartError where agents can't run."""
         table = _settings_of(settings.kubernetes)
         place = await self._place(table.context, table.namespace)
-        spec = LaunchSpec(
-            argv=(settings.command, *settings.args),
-            cwd=settings.working_dir or _EXAMPLE / "workspace",
-            env={},
-            session_id="check",
-            memory_max=settings.memory_max,
-            home=_EXAMPLE / "home",
-            kubernetes=table,
-        )
+        spec = pod_spec.example(settings, "check")
         pod = self._manifest(spec, table, None, None)
         claim = claims.claim_manifest(table, self._daemon_id, "check", claims.MODES[0])
         return await check.check(place.cluster, settings, pod, claim)
@@ -213,13 +206,15 @@ class KubernetesRuntime:
         if self._closed:
             return
         self._closed = True
+        self._warm.end()
         results = await asyncio.gather(*(process.aclose() for process in self._running), return_exceptions=True)
         for result in results:
             if isinstance(result, Exception):
                 log.error("agent_not_closed", exc_info=result)
         try:
             async with asyncio.timeout(_LAST_SECONDS * self._pace):
-                await self._tasks.wait()
+                while self._tasks:  # what deletes a pod may start once its name is known
+                    await self._tasks.wait()
         except TimeoutError:
             log.info("pods_left_to_the_cluster", reason="they are deleted, and their nodes have not said more yet")
         await self._tasks.cancel()
@@ -246,15 +241,9 @@ class KubernetesRuntime:
         self, spec: LaunchSpec, settings: KubernetesSettings, stdout: StdoutSink, progress: Callable[[str], None]
     ) -> KubernetesProcess:
         place = await self._place(settings.context, settings.namespace)
-        claim: str | None = None
-        if spec.thread_id:
-            claim = await place.pods.wait_for_room(
-                lambda: place.claims.ensure(settings, spec.thread_id, progress, pace=self._pace), progress
-            )
-        manifest = self._manifest(spec, settings, claim, place.owner)
+        with self._warm.room_for(spec.agent, place, progress) as told:
+            ref = await self._make_pod(place, spec, settings, told)
         try:
-            made = await place.pods.create(manifest, progress)
-            ref = await Waiting(place.cluster, made, progress, pace=self._pace).until_it_runs()
             return await start_process(
                 place.cluster,
                 place.pods,
@@ -265,20 +254,46 @@ class KubernetesRuntime:
             )
         except BaseException:
             # Broad: also where it is cancelled, its pod is deleted.
-            name = pod_spec.pod_name(spec.session_id)
-            self._tasks.start(place.pods.discard(name), name=f"discard {name}")
+            self._discard(place, spec)
             raise
 
+    async def _make_pod(
+        self, place: Place, spec: LaunchSpec, settings: KubernetesSettings, progress: Callable[[str], None]
+    ) -> PodRef:
+        """Make the session's pod, and the thread's claim, and wait until it runs."""
+        claim: str | None = None
+        if spec.thread_id:
+            claim = await place.pods.wait_for_room(
+                lambda: place.claims.ensure(settings, spec.thread_id, progress, pace=self._pace), progress
+            )
+        manifest = self._manifest(spec, settings, claim, place.owner, self._warm.nodes(spec.agent))
+        try:
+            made = await place.pods.create(manifest, progress)
+            return await Waiting(place.cluster, made, progress, pace=self._pace).until_it_runs()
+        except BaseException:
+            # Broad: also where it is cancelled, its pod is deleted.
+            self._discard(place, spec)
+            raise
+
+    def _discard(self, place: Place, spec: LaunchSpec) -> None:
+        name = pod_spec.pod_name(spec.session_id)
+        self._tasks.start(place.pods.discard(name), name=f"discard {name}")
+
     def _manifest(
-        self, spec: LaunchSpec, settings: KubernetesSettings, claim: str | None, owner: Owner | None
+        self,
+        spec: LaunchSpec,
+        settings: KubernetesSettings,
+        claim: str | None,
+        owner: Owner | None,
+        near: Iterable[str] = (),
     ) -> dict[str, object]:
         return pod_spec.manifest(
-            spec, settings, daemon_id=self._daemon_id, first_process=COMMAND, claim=claim, owner=owner
+            spec, settings, daemon_id=self._daemon_id, first_process=COMMAND, claim=claim, owner=owner, near=near
         )
 
     # where
 
-    async def _place(self, context: str | None, namespace: str | None) -> _Place:
+    async def _place(self, context: str | None, namespace: str | None) -> Place:
         """The namespace, opened once. Raises AgentStartError, ClusterUnreachable."""
         key = (context, namespace)
         task = self._places.get(key)
@@ -291,7 +306,7 @@ class KubernetesRuntime:
                 del self._places[key]
             raise
 
-    async def _open(self, context: str | None, namespace: str | None) -> _Place:
+    async def _open(self, context: str | None, namespace: str | None) -> Place:
         cluster = await Cluster.open(context, namespace, self._environ, service_account=self._service_account)
         try:
             owner = await find_owner(cluster, self._environ)
@@ -300,9 +315,9 @@ class KubernetesRuntime:
             await cluster.aclose()
             raise
         pods = Pods(cluster, self._daemon_id, self._tasks, pace=self._pace)
-        return _Place(cluster, pods, Claims(cluster, self._daemon_id), owner)
+        return Place(cluster, pods, Claims(cluster, self._daemon_id), owner)
 
-    def _opened(self) -> list[_Place]:
+    def _opened(self) -> list[Place]:
         done = (task for task in self._places.values() if task.done() and not task.cancelled())
         return [task.result() for task in done if task.exception() is None]
 

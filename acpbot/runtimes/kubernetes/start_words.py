@@ -43,6 +43,9 @@ _ROOM: Final = {
 }
 
 
+_NO_ROOM: Final = ("Waiting for a free node", "Waiting for room in the cluster", "Waiting for a node that can reach")
+
+
 class Problem(NamedTuple):
     """What keeps a pod from running.
 
@@ -61,6 +64,11 @@ class Problem(NamedTuple):
         return AgentStartError(
             operator_line(f"cannot start the agent: {self.reason}; {self.way_out}"), for_people=self.people
         )
+
+
+def lacks_room(progress: str) -> bool:
+    """Return whether a start that says this waits for room that the end of another pod may give."""
+    return progress.startswith(_NO_ROOM)
 
 
 def of_pod(pod: Mapping[str, Any], pull_error: str | None = None) -> Problem | None:
@@ -178,7 +186,7 @@ def of_scheduler(message: str) -> Problem:
             f"no node that can reach its volume has room: {shown}",
             "make room on the nodes of its zone",
             f"The cluster has no room for the agent where this thread's volume is. {_LATER}",
-            "Waiting for a node that can reach the thread's volume",
+            f"{_NO_ROOM[2]} the thread's volume",
             NODE_SECONDS,
         )
     room = next((words for said, words in _ROOM.items() if said in message), "")
@@ -186,7 +194,7 @@ def of_scheduler(message: str) -> Problem:
         f"no node takes its pod: {shown}",
         "make room in the cluster, or lower memory_max or resources",
         f"The cluster has no room for the agent now{f': {room}' if room else ''}. {_LATER}",
-        f"Waiting for a free node{f': {room}' if room else ''}",
+        f"{_NO_ROOM[0]}{f': {room}' if room else ''}",
         NODE_SECONDS,
     )
 
@@ -240,7 +248,7 @@ def of_refusal(code: int, message: str) -> Problem:
             f"the quota of its namespace is used up: {shown}",
             "raise the quota, or end other sessions",
             f"The cluster has no room for the agent now. {_LATER}",
-            "Waiting for room in the cluster",
+            _NO_ROOM[1],
             QUOTA_SECONDS,
         )
     if "failed quota" in message:

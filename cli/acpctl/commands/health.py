@@ -114,6 +114,8 @@ def _fact_fields(health: dict[str, Any]) -> list[tuple[str, Cell]]:
         )
         total = f"{count(pool.get('sessions'))} of {count(pool.get('max'))}"
         fields.append(("sessions", (f"{total}: {states}" if states else total, "")))
+    if places := number(health.get("warm_places")):
+        fields.append(("warm places", (f"{places:.0f} without an agent, for the next threads", "")))
     lag = number(health.get("loop_lag_ms"))
     fields.append(("loop lag", ("-" if lag is None else f"{lag:.1f} ms", "")))
     fields.append(("memory", (size(health.get("rss_bytes")), "")))

@@ -112,7 +112,7 @@ class Controllers:
                 return None, f'persistentvolumeclaim "{name}" is being deleted'
             if claim["status"]["phase"] != "Bound":
                 return None, "pod has unbound immediate PersistentVolumeClaims"
-        nodes = self.store.list(NODES)
+        nodes = sorted(self.store.list(NODES), key=lambda node: -_wish(pod, node["metadata"]["name"]))
         whys = [self._why_not(pod, node) for node in nodes]
         for node, why in zip(nodes, whys, strict=True):
             if not why:
@@ -200,6 +200,19 @@ class Controllers:
                     objects.delete(self.store, Target(kind, name, one["metadata"]["name"]), {}, dry_run=False)
             if not left:
                 self.store.remove(NAMESPACES, place)
+
+
+def _wish(pod: Object, node: str) -> int:
+    """How much the pod prefers this node, by the fields of its preferred affinity."""
+    affinity = ((pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}).get(
+        "preferredDuringSchedulingIgnoredDuringExecution"
+    )
+    total = 0
+    for term in affinity or ():
+        matches = term["preference"].get("matchFields") or ()
+        if matches and all(match["key"] == "metadata.name" and node in match["values"] for match in matches):
+            total += term["weight"]
+    return total
 
 
 def _release(claim: Object) -> None:

@@ -301,9 +301,9 @@ class KubernetesServer:
             run.report()
         self.store.notify()
 
-    def cordon(self, name: str = "node-1") -> None:
-        """No new pods there."""
-        self.store.edit(NODES, "", name, lambda one: one["spec"].update(unschedulable=True))
+    def cordon(self, name: str = "node-1", *, closed: bool = True) -> None:
+        """No new pods there; or again, where it is not ``closed``."""
+        self.store.edit(NODES, "", name, lambda one: one["spec"].update(unschedulable=closed))
 
     # looking
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 import yaml
+from msgspec import structs
 
 from acpbot.config.runtime_settings import KubernetesSettings
 from acpbot.config.settings import AgentSettings
@@ -68,6 +69,13 @@ class Daemon:
         )
         return await asyncio.wait_for(self.runtime.launch(spec, Sink(), lambda _: None), LIMIT)
 
+    async def warm(self, settings: AgentSettings) -> None:
+        """Have its pods wait."""
+        self.runtime.hold_places([settings])
+        async with asyncio.timeout(LIMIT):
+            while self.runtime.warm_places < settings.warm:  # noqa: ASYNC110 - no event says so
+                await asyncio.sleep(0)
+
     def calls(self) -> Counter[tuple[str, str]]:
         """What was asked, as rights name it."""
         own = [call for call in self.server.calls if call.user == "system:serviceaccount:acpbot:acpbot"]
@@ -113,6 +121,8 @@ async def test_with_its_rights_acpbot_can_do_all_that_it_does_and_none_is_too_mu
     assert (await daemon.runtime.check(settings))[0].startswith("in pods of the namespace agents")
     await daemon.runtime.forget("1")
     most = quoted()
+    kept = structs.replace(settings, warm=1)
+    await count("a pod that waits for a thread", daemon.warm(kept))
     assert counted.pop("an end") <= most.pop("an end"), "a pod that is gone at once is not watched"
     assert counted == most
 

@@ -19,6 +19,7 @@ THEIRS_TOO = (
     "tests/daemon/test_daemon_restart.py",
     "tests/daemon/test_daemon_wrong_clock.py",
     "tests/daemon/test_failed_starts_in_discord.py",
+    "tests/daemon/test_upgrade.py",
     "tests/daemon/test_wiring.py",
     "tests/commands/test_check_online.py",
     "tests/packaging/test_liveness_drill.py",

@@ -18,7 +18,7 @@ NOT_RUN: Final = {
     r"git (clone|pull)\b": "needs the network",
     r"pipx install |~/\S*/pip install |python3 -m venv ": "needs a package index: check_dist.py installs the wheel",
     r"sudo (apt|npm|python3 -m venv|/opt/acpbot/bin/pip) ": "needs root and a package index",
-    r"sudo (ln|install|systemctl|systemd-\w+) ": "needs root, and the systemd of the machine",
+    r"sudo (cp|ln|install|systemctl|systemd-\w+) ": "needs root, and the systemd of the machine",
     r"sudo acpbot (init|install-service)": "needs root: the same without sudo is run",
     r"sudo -u acpbot ": "needs root and the user of the service: the same without sudo is run",
     r"acpbot exec claude ": "needs the agent, and a person's account: tests/commands/test_exec.py runs others",

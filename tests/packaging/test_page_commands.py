@@ -120,7 +120,8 @@ def port() -> int:
 
 @pytest.fixture(scope="module")
 def daemon(port) -> Iterator[DaemonProcess]:
-    config = f'{DEMO_AGENT}env = {{ ACPBOT_DEMO_PACE = "0" }}\n[management.probes]\nenabled = true\nbind = "127.0.0.1:{port}"\n'
+    probes = ["[management.probes]", "enabled = true", f'bind = "127.0.0.1:{port}"', ""]
+    config = "\n".join([f'{DEMO_AGENT}env = {{ ACPBOT_DEMO_PACE = "0" }}', *probes])
     with short_folder() as folder, DaemonProcess(folder / "d", config) as started:
         yield started
 

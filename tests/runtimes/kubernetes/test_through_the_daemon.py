@@ -14,7 +14,7 @@ from acpbot.commands.check import check
 from tests.fakes.daemon import DaemonProcess
 from tests.fakes.kubernetes import sandbox
 from tests.fakes.kubernetes.resources import PODS
-from tests.support.cluster_thread import LIMIT, cluster_in_a_thread
+from tests.support.cluster_thread import cluster_in_a_thread
 
 pytestmark = [
     pytest.mark.runtimes,
@@ -125,9 +125,12 @@ def test_a_pod_waits_for_the_next_thread_and_the_next_daemon_ends_it_and_makes_a
     cluster.wait_for(lambda: not [name for name in _names(cluster) if "warm" in name], what="removal of the second")
 
 
+SECONDS = 20.0
+
+
 def _warm_pod(cluster, wire) -> str:
     """The name of the only one, once the daemon counts it."""
-    deadline = time.monotonic() + LIMIT
+    deadline = time.monotonic() + SECONDS
     while not wire.call("health.get")["warm_places"]:
         assert time.monotonic() < deadline
     (name,) = cluster.call(lambda: [name for name in _names(cluster) if "warm" in name])

@@ -47,6 +47,12 @@ def test_health_with_missing_keys_is_shown(daemon, acpctl):
     assert result.out.startswith("ready  acpbot ?, ?, up -\n")
 
 
+def test_health_counts_the_places_that_wait_without_an_agent(daemon, acpctl):
+    daemon.on("health.get", lambda _, __: health() | {"warm_places": 2})
+    words = acpctl("health").out.split("warm places", 1)[1].split("\n", 1)[0]
+    assert words.strip() == "2 without an agent, for the next threads"
+
+
 def test_a_missing_method_is_reported_in_one_line(path, acpctl):
     with FakeDaemon(path, row("1310203040506071234"), capabilities=["sessions.list", "sessions.get"]):
         for command, method in {

@@ -241,8 +241,14 @@ class KubernetesRuntime:
         self, spec: LaunchSpec, settings: KubernetesSettings, stdout: StdoutSink, progress: Callable[[str], None]
     ) -> KubernetesProcess:
         place = await self._place(settings.context, settings.namespace)
+        claim: str | None = None
+        if spec.thread_id:
+            claim = await place.pods.wait_for_room(
+                lambda: place.claims.ensure(settings, spec.thread_id, progress, pace=self._pace), progress
+            )
+        manifest = self._manifest(spec, settings, claim, place.owner, self._warm.nodes(spec.agent))
         with self._warm.room_for(spec.agent, place, progress) as told:
-            ref = await self._make_pod(place, spec, settings, told)
+            ref = await self._make_pod(place, spec, manifest, told)
         try:
             return await start_process(
                 place.cluster,
@@ -258,15 +264,9 @@ class KubernetesRuntime:
             raise
 
     async def _make_pod(
-        self, place: Place, spec: LaunchSpec, settings: KubernetesSettings, progress: Callable[[str], None]
+        self, place: Place, spec: LaunchSpec, manifest: dict[str, object], progress: Callable[[str], None]
     ) -> PodRef:
-        """Make the session's pod, and the thread's claim, and wait until it runs."""
-        claim: str | None = None
-        if spec.thread_id:
-            claim = await place.pods.wait_for_room(
-                lambda: place.claims.ensure(settings, spec.thread_id, progress, pace=self._pace), progress
-            )
-        manifest = self._manifest(spec, settings, claim, place.owner, self._warm.nodes(spec.agent))
+        """Make the session's pod, and wait until it runs."""
         try:
             made = await place.pods.create(manifest, progress)
             return await Waiting(place.cluster, made, progress, pace=self._pace).until_it_runs()

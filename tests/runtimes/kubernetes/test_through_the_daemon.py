@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,34 @@ def test_a_killed_daemon_leaves_no_pod_and_the_next_one_resumes_and_another_daem
     with other.wire() as wire:
         wire.call("chat.open", thread="theirs")
         assert "the green gate" in wire.turn("theirs", "recall")["text"]
+
+
+def test_a_pod_waits_for_the_next_thread_and_the_next_daemon_ends_it_and_makes_another(cluster, daemon):
+    config = CONFIG.replace("[agent.kubernetes]", "warm = 1\n[agent.kubernetes]")
+    first = daemon("warm", config)
+    with first.wire() as wire:
+        name = _warm_pod(cluster, wire)
+        assert wire.call("sessions.list")["sessions"] == []
+    first.stop(signal.SIGKILL)
+    first.close()
+    second = daemon("warm", config)
+    with second.wire() as wire:
+        cluster.wait_for(lambda: name not in _names(cluster), what="removal of the first")
+        assert _warm_pod(cluster, wire) != name
+    assert second.stop() == 0
+    cluster.wait_for(lambda: not [name for name in _names(cluster) if "warm" in name], what="removal of the second")
+
+
+SECONDS = 20.0
+
+
+def _warm_pod(cluster, wire) -> str:
+    """The name of the only one, once the daemon counts it."""
+    deadline = time.monotonic() + SECONDS
+    while not wire.call("health.get")["warm_places"]:
+        assert time.monotonic() < deadline
+    (name,) = cluster.call(lambda: [name for name in _names(cluster) if "warm" in name])
+    return name
 
 
 def _names(cluster) -> list[str]:

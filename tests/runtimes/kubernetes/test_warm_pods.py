@@ -169,6 +169,18 @@ async def test_a_full_quota_takes_no_place_from_a_thread(hold, cluster, server):
     await process.aclose()
 
 
+async def test_a_thread_that_waits_for_storage_takes_no_place(hold, cluster, server):
+    server.set_quota("agents", persistentvolumeclaims="0")
+    held = hold(AGENT)
+    names = await held.wait(1)
+    starting = asyncio.create_task(cluster.launch(held.runtime, *CAT, agent="a"))
+    await asyncio.wait_for(cluster.something_told.wait(), LIMIT)
+    assert cluster.told == ["Waiting for room in the cluster"]
+    assert held.names == names
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+
+
 async def test_a_look_for_leftovers_ends_those_of_an_earlier_daemon_and_no_others(hold, cluster):
     ours, theirs = hold(AGENT), hold(AGENT, daemon_id="e" * 16)
     (name,) = await ours.wait(1)

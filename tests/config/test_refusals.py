@@ -3,9 +3,10 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from acpbot.config import loader
@@ -413,3 +414,19 @@ def test_one_key_with_any_value_parses_or_is_refused_by_its_name(table: str, dat
     if message := refusal(text):
         assert_one_line(message)
         assert key in message or table.startswith("discord") or "${" in line
+
+
+EXAMPLE = re.sub("(?m)^# ?", "", (Path(__file__).parents[2] / "config.toml.example").read_text(encoding="utf-8"))
+EDITS = st.tuples(st.integers(0, len(EXAMPLE)), st.integers(0, 40), st.sampled_from(FRAGMENTS) | st.text(max_size=8))
+
+
+@example([(0, 0, "\ufeff")])
+@example([(0, 0, "[agent]\n"), (0, 0, "a.b.c = 1\n")])
+@example([(0, len(EXAMPLE), 'agent = [{command = "x"}]\n')])
+@given(st.lists(EDITS, min_size=1, max_size=4))
+def test_the_example_with_any_edits_parses_or_is_refused_in_one_line(edits: list[tuple[int, int, str]]):
+    lines = EXAMPLE
+    for start, length, put in edits:
+        lines = lines[:start] + put + lines[start + length :]
+    assert_parses_or_is_refused(lines)
+    assert_parses_or_is_refused("\n".join(line for line in lines.splitlines() if " = " in line or line.startswith("[")))

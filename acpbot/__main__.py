@@ -204,10 +204,10 @@ def exec_command(
 def demo(
     *,
     agent: Annotated[
-        str | None, typer.Option("--agent", metavar="COMMAND", help="Any ACP agent instead of the demo agent.")
+        str | None, typer.Option("--agent", metavar="COMMAND", help="Another ACP agent instead of the demo agent.")
     ] = None,
     runtime: Annotated[
-        DemoRuntime, typer.Option("--runtime", help="Where the agent runs; bubblewrap takes the package bubblewrap.")
+        DemoRuntime, typer.Option("--runtime", help="Where the agent runs; bubblewrap needs the package of that name.")
     ] = DemoRuntime.LOCAL,
 ) -> None:
     """Talk to an agent now, in a temporary folder; without a terminal, see a short guided tour."""

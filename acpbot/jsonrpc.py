@@ -253,24 +253,24 @@ def _strict_request(value: Any, line: bytes) -> Message:
         return Malformed(INVALID_REQUEST, "invalid", reason, id=request_id, preview=line[:PREVIEW])
 
     if isinstance(value, list):
-        return refuse("cannot take a batch: send one object a line")
+        return refuse("cannot take a batch: send one object per line")
     if not isinstance(value, dict):
-        return refuse("cannot take this line: a request is a JSON object")
+        return refuse("cannot take this line: a request must be a JSON object")
     if "id" not in value:
-        return refuse("cannot take a notification: every request carries an id")
+        return refuse("cannot take a notification: every request needs an id")
     request_id = value["id"]
     if isinstance(request_id, bool) or not isinstance(request_id, int | str):
-        return refuse("cannot take this id: it is a string or an integer")
+        return refuse("cannot take this id: it must be a string or an integer")
     if value.get("jsonrpc") != "2.0":
         return refuse('cannot take this request: it lacks "jsonrpc": "2.0"', request_id)
     method = value.get("method")
     if not isinstance(method, str):
-        return refuse("cannot take this request: method is a string", request_id)
+        return refuse("cannot take this request: method must be a string", request_id)
     if unknown := sorted(value.keys() - _ENVELOPE):
         return refuse(f"cannot take this request: unknown member {unknown[0][:40]!r}", request_id)
     params = value.get("params", {})
     if not isinstance(params, dict):
-        reason = "cannot take these params: they are an object"
+        reason = "cannot take these params: they must be an object"
         return Malformed(INVALID_PARAMS, "invalid", reason, id=request_id, preview=line[:PREVIEW])
     return Request(request_id, method, params)
 

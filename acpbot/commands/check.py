@@ -42,9 +42,7 @@ if TYPE_CHECKING:
     from acpbot.sessions.options import Choice
 
 
-_OWN_HOME: Final = (
-    "each thread has a HOME of its own: conversations that began in another runtime may be unknown to it there"
-)
+_OWN_HOME: Final = "each thread has its own HOME: the agent may not know conversations that began in another runtime"
 _WARNING: Final = re.compile(r"(?:^|: )warning: ", re.MULTILINE)
 
 
@@ -78,7 +76,7 @@ def _verdict(
     failed = results.count(False)
     if failed:
         yield f"\nresult: {failed} of {len(results)} checks failed{warned}"
-        yield f"next: fix what is named above, then `{acpbot} check{' --online' if online else ''}{option}` again"
+        yield f"next: fix the problems above, then run `{acpbot} check{' --online' if online else ''}{option}` again"
         return
     yield f"\nresult: ok{warned}"
     if discord and not online:

@@ -226,7 +226,7 @@ def _advice(status: int) -> str:
 
 
 def _advice_in_server(status: int) -> str:
-    return "try again later" if status >= 500 else "look whether the bot is still in it"  # noqa: PLR2004 - the same
+    return "try again later" if status >= 500 else "check that the bot is still in it"  # noqa: PLR2004 - the same
 
 
 def _token_source(settings: Settings, discord: DiscordSettings) -> str:

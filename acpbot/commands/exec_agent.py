@@ -35,7 +35,7 @@ def exec_agent(path: Path | None, name: str, command: Sequence[str], environ: Ma
     if agent is None:
         meant = nearest(name, settings.agents)
         hint = f"did you mean {meant}?" if meant else f"the configuration has {', '.join(settings.agents)}"
-        raise ExecError(operator_line(f"cannot run a command for agent {name[:80]!r}: there is none; {hint}"))
+        raise ExecError(operator_line(f"cannot run a command for agent {name[:80]!r}: there is no such agent; {hint}"))
     if agent.runtime == "bubblewrap":
         from acpbot.runtimes.bubblewrap.terminal import exec_inside  # noqa: PLC0415 - only where it is named
 
@@ -45,8 +45,8 @@ def exec_agent(path: Path | None, name: str, command: Sequence[str], environ: Ma
         _exec_in_container(settings.store.path.parent, agent, command, environ)
     if agent.runtime == "kubernetes":
         # It would run on this machine, without what the agent has, and with what it may not have.
-        problem = f"cannot run a command for agent {name!r}: it runs in pods; sign it in by secrets in its table "
-        problem += "kubernetes, or use `kubectl exec` in the pod of a thread, which `acpctl show` names"
+        problem = f"cannot run a command for agent {name!r}: it runs in pods; sign it in with secrets in its table "
+        problem += "kubernetes, or use `kubectl exec` in a thread's pod (`acpctl show` names it)"
         raise ExecError(operator_line(problem))
     env = environment(environ, agent)
     folder = agent.working_dir or Path(env.get("HOME", "/"))
@@ -79,5 +79,5 @@ def _exec_in_container(
         raise ExecError(operator_line(str(error))) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        problem = f"cannot run a command in a container: {reason}; see [store] path, and that the engine works"
+        problem = f"cannot run a command in a container: {reason}; check [store] path, and that the engine works"
         raise ExecError(operator_line(problem)) from None

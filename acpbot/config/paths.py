@@ -156,7 +156,7 @@ def read_file(path: Path, limit: int, name: str | None = None) -> tuple[str, os.
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise config_error(source, f"it can't be read ({reason}); correct its permissions or its path") from None
     if len(data) > limit:
-        raise config_error(source, f"it is larger than {limit} bytes; is it the right file?")
+        raise config_error(source, f"it is larger than {limit} bytes; check that it is the right file")
     try:
         return data.decode("utf-8"), status
     except UnicodeDecodeError as error:

@@ -30,7 +30,7 @@ def cron(value: object, location: KeyLocation) -> str:
     try:
         next(CronSim(written, datetime(2024, 1, 1, tzinfo=UTC)))
     except (CronSimError, StopIteration) as error:
-        reason = str(error) or "it never comes"
+        reason = str(error) or "it never occurs"
         raise ft.InvalidValue(f"{show(written)} ({reason})") from None
     if len(written.split()) != _CRON_FIELDS:
         raise ft.InvalidValue(show(written), 'write for example cron = "0 9 * * 1-5"')

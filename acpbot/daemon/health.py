@@ -205,7 +205,7 @@ def _pool_problem(pool: PoolCounts) -> str | None:
     if sum(taken.values()) < pool.max:
         return None
     states = ", ".join(f"{count} {state}" for state, count in taken.items() if count)
-    return f"the pool is exhausted: all {pool.max} places are taken ({states})"
+    return f"all {pool.max} sessions are in use ({states})"
 
 
 def _drain_problem(state: DaemonState) -> str | None:

@@ -44,14 +44,14 @@ NOT_FOUND = -32002
 USAGE = """\
 usage: python -m acpbot.demo.agent [--help | --version]
 
-An ACP agent without a model, for demonstrations and tests. It reads JSON-RPC messages from stdin, one a line, and
+An ACP agent without a model, for demonstrations and tests. It reads JSON-RPC messages from stdin, one per line, and
 writes its own to stdout; an ACP client talks to it. The prompt `help` lists what it can do.
 
   ACPBOT_DEMO_STATE  folder of the sessions (default: .demo-agent in the working directory)
   ACPBOT_DEMO_PACE   seconds between streamed chunks (default: 0.01)
 """
 TERMINAL_HINT = """\
-This is acpbot's demo agent: an ACP agent without a model. It expects JSON-RPC messages, one a line, from an ACP
+This is acpbot's demo agent: an ACP agent without a model. It expects JSON-RPC messages, one per line, from an ACP
 client. You can be the client; Ctrl-D ends it:
 {"jsonrpc":"2.0","id":1,"method":"session/new","params":{"cwd":"/tmp","mcpServers":[]}}
 {"jsonrpc":"2.0","id":2,"method":"session/prompt","params":{"sessionId":"...","prompt":[{"type":"text","text":"help"}]}}

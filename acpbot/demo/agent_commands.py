@@ -351,7 +351,7 @@ def _commands(turn: DemoTurn) -> None:
 def mode(turn: DemoTurn, name: str) -> None:
     """Changes the mode, to ask or auto."""
     if name not in MODES:
-        turn.line(f"I have no mode {name!r}; there are: {', '.join(MODES)}.")
+        turn.line(f"I have no mode {name!r}. Available: {', '.join(MODES)}.")
         return
     turn.session.mode = name
     turn.update("current_mode_update", currentModeId=name)
@@ -361,7 +361,7 @@ def mode(turn: DemoTurn, name: str) -> None:
 def model(turn: DemoTurn, name: str) -> None:
     """Changes how the echo is written, to plain or shout."""
     if name not in MODELS:
-        turn.line(f"I have no model, nor one called {name!r}; there are: {', '.join(MODELS)}.")
+        turn.line(f"I have no model called {name!r}. Available: {', '.join(MODELS)}.")
         return
     turn.session.model = name
     options = turn.session.config_options(boolean=turn.host.boolean)

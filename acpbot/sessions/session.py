@@ -27,6 +27,7 @@ from acpbot.errors import (
     internal_error,
 )
 from acpbot.logs import get_logger
+from acpbot.runtimes.ends import crash_words
 from acpbot.sessions import workspace
 from acpbot.sessions.launch import ended_text, exit_cause, start_error
 from acpbot.sessions.process_start import ProcessStart
@@ -472,5 +473,4 @@ class Session:
             self.turns.over.set()  # the answer to the running prompt won't come: nothing to wait for
         elif self._opened and self.process is not None:
             cause = await exit_cause(self.process)
-            people = "The agent crashed." if cause is None else f"The agent crashed ({cause})."
-            self._fail("crashed", f"cannot go on: the agent {ended_text(cause)}", people)
+            self._fail("crashed", f"cannot go on: the agent {ended_text(cause)}", crash_words(cause))

@@ -36,7 +36,7 @@ CHOSEN_MOST: Final = 20
 CHOSEN_LENGTH: Final = 200
 CLOCK_SET_SECONDS: Final = 3600.0
 """Smaller steps of the wall clock do not matter to times to live, which are hours."""
-_CUT_OFF: Final = "acpbot ended without stopping it, and found that at its next start"
+_CUT_OFF: Final = "acpbot ended without stopping it, and noticed at its next start"
 REMOVAL_NOTICE_SECONDS: Final = 86_400.0
 """A folder is deleted only so long after its thread has read of it, or after the time to live where that is shorter."""
 
@@ -234,7 +234,9 @@ class ThreadRegistry:
             raise NotFound(f"cannot find a session for thread {text[:80]!r}{hint}; see `acpctl sessions --all`")
         if len(fits) > 1:
             named = ", ".join(sorted(fits)[:5])
-            raise Ambiguous(f"cannot tell which thread {text[:80]!r} is: {len(fits)} end so ({named}); give more of it")
+            raise Ambiguous(
+                f"cannot tell which thread {text[:80]!r} is: {len(fits)} end like that ({named}); give more of the id"
+            )
         return fits[0]
 
     def check_clock(self) -> None:

@@ -33,7 +33,7 @@ _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 def check_thread_id(thread_id: str) -> str:
     """Return the id. Raises InvalidParams for one that must never become a path."""
     if not THREAD_ID.fullmatch(thread_id):
-        raise InvalidParams(f"cannot use {thread_id[:80]!r} as a thread: digits, or up to 64 of a-z, 0-9 and '-'")
+        raise InvalidParams(f"cannot use {thread_id[:80]!r} as a thread: use digits, or up to 64 of a-z, 0-9 and '-'")
     return thread_id
 
 
@@ -130,7 +130,7 @@ def _open_workspace(workspace: Path) -> int:
         raise _refused(workspace, "it belongs to another user; name a folder of the daemon's user in [pool] workspace")
     if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
         os.close(root)
-        raise _refused(workspace, "every user may write there; run: chmod o-w on it, or change [pool] workspace")
+        raise _refused(workspace, "every user can write there; run chmod o-w on it, or change [pool] workspace")
     return root
 
 

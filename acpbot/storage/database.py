@@ -192,7 +192,7 @@ class Database:
             except Exception:
                 # Broad: without this thread nothing would be written any more, and nobody would see that.
                 log.exception("store_writer_crashed")
-                self._disk_problem = f"the writer of the database has failed, see the log: {_LOST}"
+                self._disk_problem = f"the database writer failed, see the log: {_LOST}"
                 time.sleep(self._limits.retry_seconds)
             else:
                 return
@@ -400,7 +400,7 @@ def damaged(path: Path, problem: str) -> StartError:
     """The error for a file in which not everything can be read."""
     return StartError(
         operator_line(
-            f"cannot start: the database {path} is damaged ({problem}); put a copy of it back, or move it away: "
+            f"cannot start: the database {path} is damaged ({problem}); restore a backup, or move it away: "
             "threads then start new conversations"
         )
     )

@@ -59,7 +59,9 @@ def _check(lock: int, path: Path, way_out: str) -> None:
     """Refuse a file that in a folder such as /tmp may be another user's, or a link to one of our files."""
     status = os.fstat(lock)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or status.st_uid != os.geteuid():
-        raise StartError(operator_line(f"cannot use {path}: it is not a plain file of ours; remove it {way_out}"))
+        raise StartError(
+            operator_line(f"cannot use {path}: it is not a regular file of acpbot's user; remove it {way_out}")
+        )
 
 
 def is_at(descriptor: int, name: str, folder: int) -> bool:

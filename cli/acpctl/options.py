@@ -73,7 +73,7 @@ def seconds(text: str | float) -> float:
     """The seconds that the user gives, as ``90``, ``5s`` or ``10m``. Raises a usage error for anything else."""
     found = seconds_of(text) if isinstance(text, str) else text
     if found is None:
-        raise typer.BadParameter(f"{clean(text)!r} is no number of seconds; give 90, 5s or 10m")
+        raise typer.BadParameter(f"{clean(text)!r} isn't a number of seconds; give 90, 5s or 10m")
     return found
 
 

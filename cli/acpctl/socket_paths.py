@@ -191,7 +191,7 @@ def _checked(path: str, origin: str) -> str:
     if "://" in path:
         scheme, _, rest = path.partition("://")
         advice = f"give {clean(rest)}" if scheme == "unix" else "acpbot listens on a Unix socket only; give its path"
-        raise CliError(f"cannot use {origin} {clean(path)}: it is no path; {advice}", USAGE)
+        raise CliError(f"cannot use {origin} {clean(path)}: it isn't a path; {advice}", USAGE)
     if length > PATH_LIMIT:
         raise CliError(
             f"cannot use {origin} {clean(path)}: it has {length} bytes, and a socket's path may have {PATH_LIMIT}; "

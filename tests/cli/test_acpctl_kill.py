@@ -300,7 +300,7 @@ def test_ctrl_c_while_sessions_end_says_that_they_go_on_to(daemon, terminal):
     daemon.wait_for("sessions.kill")
     screen.type("\x03")
     assert screen.end() == 130
-    assert "acpbot goes on ending them; see `acpctl sessions`" in screen.text()
+    assert "acpbot keeps ending them; see `acpctl sessions`" in screen.text()
 
 
 def test_all_shows_every_session_and_asks_for_their_number(daemon, terminal):

@@ -140,7 +140,7 @@ def test_on_a_terminal_send_wait_asks_for_the_answer_to_a_permission_request(run
     screen.wait_for("tool: echo more")
     screen.wait_for("permission needed: echo more")
     screen.type("maybe\r")
-    assert "maybe is none of them\nthe request stays open" in screen.wait_for("stays open")
+    assert "maybe isn't one of them\nthe request stays open" in screen.wait_for("stays open")
     assert run("permit", thread, "--reject").code == 0
     assert screen.end() == 0
     assert "done" in screen.text()

@@ -102,7 +102,7 @@ async def test_an_allowed_thread_is_looked_up_and_has_the_permissions_of_its_cha
     assert output.splitlines()[2].endswith("can't see it: give it the permission View Channels")
 
 
-@pytest.mark.parametrize(("status", "advice"), [(404, "look whether the bot is still in it"), (500, "try again later")])
+@pytest.mark.parametrize(("status", "advice"), [(404, "check that the bot is still in it"), (500, "try again later")])
 async def test_a_server_that_cannot_be_looked_at_is_a_problem_of_its_own(status, advice):
     async with DiscordServer() as server:
         home, other = server.make_guild("home"), server.make_guild("other")

@@ -50,7 +50,7 @@ def test_without_a_command_a_shell_runs_in_the_agent_s_home(tmp_path: Path):
         (
             ("defalt", "--", "true"),
             126,
-            "cannot run a command for agent 'defalt': there is none; did you mean default?",
+            "cannot run a command for agent 'defalt': there is no such agent; did you mean default?",
         ),
         (("zzz", "--", "true"), 126, "the configuration has default, far"),
         (("far", "--", "no-such-command"), 127, "cannot run no-such-command: No such file or directory"),
@@ -71,6 +71,6 @@ def test_an_agent_in_pods_is_refused_with_the_way_out(tmp_path: Path):
     argv = [sys.executable, "-m", "acpbot", "exec", "--config", str(config), "default", "--", "touch", "ran"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False, cwd=tmp_path)
     assert done.returncode == 126
-    assert "cannot run a command for agent 'default': it runs in pods; sign it in by secrets" in done.stderr
+    assert "cannot run a command for agent 'default': it runs in pods; sign it in with secrets" in done.stderr
     assert "kubectl exec" in done.stderr
     assert not (tmp_path / "ran").exists()

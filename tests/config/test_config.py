@@ -215,7 +215,7 @@ def test_the_bot_token_is_read_from_a_file(tmp_path: Path):
         (b" \n", "is empty;"),
         (b"a b", "has a space or an invalid character;"),
         (b"\xff", "it is not UTF-8 (line 1); save it as UTF-8"),
-        (b"x" * 70_000, "it is larger than 65536 bytes; is it the right file?"),
+        (b"x" * 70_000, "it is larger than 65536 bytes; check that it is the right file"),
     ],
 )
 def test_an_unusable_token_file_is_refused(tmp_path: Path, content: bytes | None, expected: str):

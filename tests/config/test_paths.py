@@ -20,7 +20,7 @@ from tests.support.configs import AGENT, ENVIRON, assert_one_line, parse
     ("content", "expected"),
     [
         (b"[pool]\n\n# \xe9", "it is not UTF-8 (line 3); save it as UTF-8"),
-        (b"#" * (1024 * 1024 + 1), "it is larger than 1048576 bytes; is it the right file?"),
+        (b"#" * (1024 * 1024 + 1), "it is larger than 1048576 bytes; check that it is the right file"),
     ],
 )
 def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, content: bytes, expected: str):

@@ -60,9 +60,9 @@ REMOVED = "which is no longer in the configuration: choose another one there wit
         (
             pool(busy=1, waiting=1, stuck=1, starting=1, sessions=4),
             "pool",
-            "the pool is exhausted: all 4 places are taken (1 busy, 1 waiting, 1 stuck, 1 starting)",
+            "all 4 sessions are in use (1 busy, 1 waiting, 1 stuck, 1 starting)",
         ),
-        (pool(busy=4, suspended=9, sessions=4), "pool", "the pool is exhausted: all 4 places are taken (4 busy)"),
+        (pool(busy=4, suspended=9, sessions=4), "pool", "all 4 sessions are in use (4 busy)"),
         (inputs(), "drain", None),
         (inputs(state="draining"), "drain", "acpbot is draining: it takes no new turns"),
         (inputs(state="stopping"), "drain", "acpbot is stopping"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import base64
 import ipaddress
 import math
@@ -360,6 +361,7 @@ def test_the_configuration_passes_the_check_in_the_pod(rendered, folder):
 def test_an_agent_in_the_pod_does_not_read_the_bot_token(rendered, folder):
     if not kernel_has_landlock():
         pytest.skip("the kernel has no Landlock")
+    rendered = copy.deepcopy(rendered)  # others read it too
     data = rendered.the("ConfigMap")["data"]
     reads = """args = ["-c", "id -u >&2; cat /etc/acpbot/discord-token >&2"]"""
     data["config.toml"] = (

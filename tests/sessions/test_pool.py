@@ -363,7 +363,7 @@ async def test_threads_are_found_by_id_or_suffix(harness):
         harness.send(thread, "say a")
     assert harness.pool.resolve("100012345") == "100012345"
     assert harness.pool.resolve("7890") == "300067890"
-    with pytest.raises(Ambiguous, match="2 end so"):
+    with pytest.raises(Ambiguous, match="2 end like that"):
         harness.pool.resolve("2345")
     for missing in ("890", "9999", ""):
         with pytest.raises(NotFound):

@@ -84,7 +84,7 @@ def test_a_workspace_of_another_user_is_refused(root: Path) -> None:
 def test_a_workspace_in_which_every_user_can_rename_folders_is_refused(root: Path, mode: int, refused: bool) -> None:
     (root / "workspaces").chmod(mode)
     if refused:
-        with pytest.raises(StartError, match="every user may write there"):
+        with pytest.raises(StartError, match="every user can write there"):
             make(root)
     else:
         make(root)

@@ -30,7 +30,7 @@ async def check(engine: Engine, images: Images, settings: AgentSettings, place: 
     except EngineUnreachable as error:
         problem = f"{engine.title} can't be used: {error.strerror}"
         raise AgentStartError(
-            f"cannot run agents in containers: {problem}; see that `{engine.name} info` works"
+            f"cannot run agents in containers: {problem}; check that `{engine.name} info` works"
         ) from error
     clauses = [f"in containers of {engine.title}{', without root' if info.rootless else ''}"]
     limits = {"memory_max": settings.memory_max, "pids_max": settings.pids_max, "cpus": place.cpus}
@@ -54,7 +54,7 @@ async def check(engine: Engine, images: Images, settings: AgentSettings, place: 
             "correct its command, or install it in the image"
         )
     if found is None:
-        clauses.append(f"nobody can tell whether {settings.command} is in the image: it has no shell to look with")
+        clauses.append(f"it is unknown whether {settings.command} is in the image: the image has no shell")
     return clauses
 
 

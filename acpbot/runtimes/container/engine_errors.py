@@ -170,4 +170,4 @@ def _find(stderr: str, rules: tuple[_Rule, ...]) -> Problem:
     for rule in rules:
         if rule.pattern.search(stderr):
             return Problem(rule.kind, f"{rule.reason} ({words})" if words else rule.reason, rule.way_out)
-    return Problem("other", words or "the container engine gives no reason", "see what the engine says of it")
+    return Problem("other", words or "the container engine gives no reason", "see the engine's own log")

@@ -34,7 +34,7 @@ async def exec_words(
     try:
         info = await engine.info()
     except EngineUnreachable as error:
-        problem = f"{engine.title} can't be used: {error.strerror}; see that `{name} info` works"
+        problem = f"{engine.title} can't be used: {error.strerror}; check that `{name} info` works"
         raise AgentStartError(f"cannot run a command: {problem}") from error
     finally:
         engine.close()

@@ -198,7 +198,7 @@ class ContainerProcess:
             return read_state(result.out)
         if not await self._engine.list_ids(f"id={self.id}"):
             return None
-        raise EngineUnreachable(None, f"{self._engine.title} does not say how its container is")
+        raise EngineUnreachable(None, f"{self._engine.title} does not report the state of its container")
 
     async def ended(self, seconds: float) -> bool:
         """Wait until the client has ended and it is known what that means; whether that was within ``seconds``."""
@@ -264,7 +264,7 @@ class ContainerProcess:
         else:
             if state is not None and not state.ended:
                 alive = True if state.running else None
-                reason = _CUT if state.running else "the container engine does not say how the agent has ended"
+                reason = _CUT if state.running else "the container engine does not report how the agent ended"
             elif state is None and not self._killed:
                 reason = "its container was removed by somebody else"
         if alive is not False:

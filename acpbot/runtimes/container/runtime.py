@@ -112,7 +112,7 @@ class ContainerRuntime:
             process = await self._launch(spec, stdout, progress)
         except EngineUnreachable as error:
             raise AgentStartError(
-                f"cannot start the agent: the container engine can't be used: {error.strerror}; see that it runs"
+                f"cannot start the agent: the container engine can't be used: {error.strerror}; check that it runs"
             ) from error
         except OSError as error:
             raise AgentStartError(f"cannot start the agent: {error.strerror or error}; see the log") from error

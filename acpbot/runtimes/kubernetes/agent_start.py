@@ -142,7 +142,7 @@ def why_not_started(words: Sequence[str], program: str, cwd: str) -> str | None:
     """Return why the program could not be run, and the way out, ``None`` where the mark says something else."""
     match words:
         case ["folder"]:
-            return f"its pod has no folder {cwd}; see the volumes of its pod"
+            return f"its pod has no folder {cwd}; check the volumes in pod_template"
         case ["missing"]:
             return f"its image has no program {program}; correct its command, or install it in the image"
         case ["denied"]:

@@ -141,7 +141,7 @@ class Cluster:
             reason = f"no {error} there" if isinstance(error, KeyError) else _words(error)
             raise AgentStartError(
                 f"cannot start the agent: the kubeconfig can't be used: {reason}; "
-                "see that `kubectl get pods` works for acpbot's user, or correct context"
+                "check that `kubectl get pods` works for acpbot's user, or correct context"
             ) from error
 
     async def watch(

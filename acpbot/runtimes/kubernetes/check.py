@@ -35,7 +35,7 @@ async def check(cluster: Cluster, settings: AgentSettings, pod: dict[str, Any], 
     except ClusterUnreachable as error:
         raise AgentStartError(
             f"cannot run agents in pods: {error.strerror}; "
-            f"see that `kubectl get pods --namespace {cluster.namespace}` works, or correct context"
+            f"check that `kubectl get pods --namespace {cluster.namespace}` works, or correct context"
         ) from error
     if refused is not None:
         clauses.append(_or_raise(refused, "pod"))

@@ -95,21 +95,21 @@ class Claims:
             if meta is None or meta.deletionTimestamp is None:
                 break
             if asyncio.get_running_loop().time() < deadline:
-                progress("Waiting until the thread's old volume is gone")
+                progress("Waiting until the thread's old storage is gone")
                 await asyncio.sleep(_LOOK_SECONDS * pace)
                 continue
             raise AgentStartError(
                 operator_line(
                     f"cannot start the agent: its volume, pvc/{name}, is being deleted; wait until it is gone, "
-                    "and see what uses it with `kubectl describe pvc`"
+                    "and see with `kubectl describe pvc` what uses it"
                 ),
-                for_people="This thread's volume is being deleted. Please try again in a minute.",
+                for_people="This thread's storage is being deleted. Please try again in a minute.",
             )
         if found is None:
             return await self._make(place, thread_id, MODES)
         if ((meta.labels if meta is not None else None) or {}).get(labels.DAEMON) != self._daemon_id:
             raise AgentStartError(
-                operator_line(f"cannot start the agent: pvc/{name} is not of this daemon; find out who made it")
+                operator_line(f"cannot start the agent: pvc/{name} belongs to another daemon; find out who made it")
             )
         if await self._has_wrong_mode(found.to_dict()):
             log.info("claim_mode_unknown", claim=name, reason="its storage can't make such a volume")

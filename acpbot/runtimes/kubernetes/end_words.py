@@ -23,14 +23,14 @@ _DISRUPTIONS: Final = {
     "PreemptionByScheduler": "preempted: a pod of a higher priority took its place",
     "DeletionByTaintManager": "its node was lost or tainted, and the cluster deleted its pod",
     "DeletionByPodGC": "its node is no longer in the cluster",
-    "TerminationByKubelet": "its node ended it: it is short of resources or shuts down",
+    "TerminationByKubelet": "its node ended it: it is short of resources, or is shutting down",
 }
 _PHASES: Final = {
     "Evicted": "Evicted",
-    "DeadlineExceeded": "DeadlineExceeded: its pod has run longer than a pod may",
-    "Terminated": "its node shuts down",
-    "Shutdown": "its node shuts down",
-    "NodeShutdown": "its node shuts down",
+    "DeadlineExceeded": "DeadlineExceeded: its pod ran longer than its deadline allows",
+    "Terminated": "its node is shutting down",
+    "Shutdown": "its node is shutting down",
+    "NodeShutdown": "its node is shutting down",
     "NodeLost": "its node is lost",
     "Preempting": "preempted: a pod of a higher priority took its place",
 }

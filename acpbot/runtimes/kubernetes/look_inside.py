@@ -111,7 +111,7 @@ class CannotRead(OSError):
     """The output of a script is not what it writes: what has run was another shell, or it was cut."""
 
     def __init__(self) -> None:
-        super().__init__(None, "what the pod says of its processes can't be read")
+        super().__init__(None, "the pod's list of processes can't be read")
 
 
 def read_look(output: bytes, *, pid: int, parent: int) -> Listing:

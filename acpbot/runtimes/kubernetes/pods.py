@@ -115,7 +115,7 @@ class Pods:
         except ApiError as error:
             if error.status.code == _NOT_FOUND:
                 return None
-            raise ClusterUnreachable(f"the cluster does not say how its pod is: {said(error)}") from error
+            raise ClusterUnreachable(f"the cluster does not report the state of its pod: {said(error)}") from error
         return found.to_dict()
 
     async def all(self) -> list[dict[str, Any]]:
@@ -215,7 +215,9 @@ class Pods:
                     fields = {"metadata.name": pod.name}
                     await self._cluster.watch(Pod, fields, found["metadata"].get("resourceVersion"), take)
                 except ApiError as error:
-                    raise ClusterUnreachable(f"the cluster does not say how its pod is: {said(error)}") from error
+                    raise ClusterUnreachable(
+                        f"the cluster does not report the state of its pod: {said(error)}"
+                    ) from error
             # Before an object goes, its kubelet reports the end; of a pod without a node nothing has ever run.
             if fate_of(last, pod.uid).alive is False or not (last.get("spec") or {}).get("nodeName"):
                 return True

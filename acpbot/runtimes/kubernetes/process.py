@@ -124,7 +124,7 @@ class KubernetesProcess:
             async with asyncio.timeout(_START_SECONDS):
                 await self._began
         except TimeoutError as error:
-            raise CommandNotRun(f"nothing has begun in the pod {self.pod.name} within {_START_SECONDS:g} s") from error
+            raise CommandNotRun(f"nothing started in the pod {self.pod.name} within {_START_SECONDS:g} s") from error
 
     # what the streams tell
 
@@ -145,8 +145,8 @@ class KubernetesProcess:
         self._marks.flush()
         self._stream_is_over = True
         if not self._began.done():
-            reason = "the connection was cut" if status is None else status.message or "its shell has ended"
-            self._not_begun(CommandNotRun(f"no agent can be started in the pod {self.pod.name}: {reason}"))
+            reason = "the connection was cut" if status is None else status.message or "its shell ended"
+            self._not_begun(CommandNotRun(f"the agent can't be started in the pod {self.pod.name}: {reason}"))
         code = self._told_code
         if code is None and status is not None and status.code:  # Success without a mark is none of the agent's
             code = status.code

@@ -91,7 +91,7 @@ async def run_inside(targets: Targets, pod: PodRef, command: Sequence[str], *, s
     except TimeoutError as error:
         raise CommandNotRun(f"the pod {pod.name} does not answer within {seconds:g} s") from error
     if collector.too_much:
-        raise CommandNotRun(f"a command in the pod {pod.name} has written too much")
+        raise CommandNotRun(f"a command in the pod {pod.name} wrote too much output")
     if status is None:
         raise CommandNotRun(f"the connection to the pod {pod.name} was cut")
     if status.code is None:

@@ -118,7 +118,7 @@ class KubernetesRuntime:
         Raises `AgentStartError` where it can't be started, `ValueError` for a session_id that is malformed or in use.
         """
         if not _SESSION_ID.fullmatch(spec.session_id) or spec.session_id in self._starting:
-            raise ValueError(f"cannot launch session {spec.session_id!r}: it is no session id, or it is in use")
+            raise ValueError(f"cannot launch session {spec.session_id!r}: that isn't a session id, or it is in use")
         if self._closed:
             raise AgentStartError("cannot start the agent: the daemon is stopping")
         settings = _settings_of(spec.kubernetes)
@@ -129,7 +129,7 @@ class KubernetesRuntime:
             process = await self._launch(spec, settings, stdout, progress)
         except ClusterUnreachable as error:
             raise AgentStartError(
-                f"cannot start the agent: {error.strerror}; see that `kubectl get pods` works",
+                f"cannot start the agent: {error.strerror}; check that `kubectl get pods` works",
                 for_people="The cluster doesn't answer. Please try again later.",
             ) from error
         finally:
@@ -216,7 +216,7 @@ class KubernetesRuntime:
                 while self._tasks:  # what deletes a pod may start once its name is known
                     await self._tasks.wait()
         except TimeoutError:
-            log.info("pods_left_to_the_cluster", reason="they are deleted, and their nodes have not said more yet")
+            log.info("pods_left_to_the_cluster", reason="they are deleted, and their nodes have not confirmed it yet")
         await self._tasks.cancel()
         for task in self._places.values():
             if not task.done():
@@ -232,9 +232,9 @@ class KubernetesRuntime:
         count = Counter([*self._starting.values(), *self._running.values()])[agent]
         if count >= settings.max_sessions:
             raise AgentStartError(
-                f"cannot start the agent: it has {count} pods already; raise max_sessions in its table kubernetes, "
-                "or end a session",
-                for_people="All places of this agent are taken. Please try again later.",
+                f"cannot start the agent: it has {count} pod{'s' * (count != 1)} already; "
+                "raise max_sessions in its table kubernetes, or end a session",
+                for_people="This agent can't take on more threads right now. Please try again later.",
             )
 
     async def _launch(

@@ -36,14 +36,14 @@ _PULL_IS_REFUSED: Final = re.compile(
 _NO_SHELL: Final = re.compile(r"exec: \"?/bin/sh|/bin/sh: no such file|\"?/bin/sh\"?: (?:no such|stat)", re.IGNORECASE)
 _ROOM: Final = {
     "Insufficient memory": "not enough free memory",
-    "Insufficient cpu": "not enough free processors",
+    "Insufficient cpu": "not enough free CPU",
     "Insufficient ephemeral-storage": "not enough free disk space",
     "Insufficient": "not enough of what it needs",
-    "Too many pods": "no free place",
+    "Too many pods": "too many agents run already",
 }
 
 
-_NO_ROOM: Final = ("Waiting for a free node", "Waiting for room in the cluster", "Waiting for a node that can reach")
+_NO_ROOM: Final = ("Waiting for a free machine", "Waiting for room in the cluster")
 
 
 class Problem(NamedTuple):
@@ -116,7 +116,7 @@ def _of_waiting(waiting: Mapping[str, Any], image: str, pull_error: str | None) 
         told = pull_error or message
         return Problem(
             f"the image {image} can't be fetched: {told}",
-            "see that the image is there and that its registry lets the cluster's nodes in",
+            "check that the image exists, and that the cluster's nodes may pull it",
             f"The agent's image can't be fetched. {_ASK_ADMIN}",
             "The image can't be fetched, trying again",
             0.0 if _PULL_IS_REFUSED.search(told) else IMAGE_SECONDS,
@@ -129,9 +129,9 @@ def _of_waiting(waiting: Mapping[str, Any], image: str, pull_error: str | None) 
         )
     if reason == "CreateContainerConfigError":
         return Problem(
-            f"its container can't be made: {message}",
-            "see that its secrets are in the namespace, and that the image runs without root",
-            f"The agent's pod can't be started. {_ASK_ADMIN}",
+            f"its container can't be created: {message}",
+            "check that its secrets are in the namespace, and that the image runs without root",
+            f"The agent can't be started. {_ASK_ADMIN}",
             seconds=CONFIG_SECONDS,
         )
     if reason in {
@@ -156,7 +156,7 @@ def of_failed_container(reason: str, message: str, image: str) -> Problem:
     return Problem(
         f"its container can't be started: {reason}: {one_line(message, _LENGTH)}",
         "correct its settings or the image",
-        f"The agent's pod can't be started. {_ASK_ADMIN}",
+        f"The agent can't be started. {_ASK_ADMIN}",
     )
 
 
@@ -166,9 +166,9 @@ def of_scheduler(message: str) -> Problem:
     if "persistentvolumeclaim" in message and "not found" in message:
         return Problem(
             f"its volume is missing: {shown}",
-            "the next message makes a new one, which is empty; restore the claim first where you have a copy",
-            f"This thread's volume is missing. {_ASK_ADMIN}",
-            "Waiting for the thread's volume",
+            "restore the claim from a backup, or the next message makes a new one, which is empty",
+            f"This thread's storage is missing. {_ASK_ADMIN}",
+            "Waiting for the thread's storage",
             MISSING_CLAIM_SECONDS,
         )
     if "ReadWriteOncePod" in message:
@@ -176,24 +176,24 @@ def of_scheduler(message: str) -> Problem:
     if "PersistentVolumeClaim" in message or "persistentvolumeclaim" in message:
         return Problem(
             f"its volume is not ready: {shown}",
-            "see `kubectl describe pvc`, and that storage_class is one of the cluster's",
-            f"This thread's volume isn't ready. {_ASK_ADMIN}",
-            "Waiting for the thread's volume",
+            "see `kubectl describe pvc`, and check that the cluster has this storage_class",
+            f"This thread's storage isn't ready. {_ASK_ADMIN}",
+            "Waiting for the thread's storage",
             CLAIM_SECONDS,
         )
     if "volume node affinity" in message:
         return Problem(
             f"no node that can reach its volume has room: {shown}",
             "make room on the nodes of its zone",
-            f"The cluster has no room for the agent where this thread's volume is. {_LATER}",
-            f"{_NO_ROOM[2]} the thread's volume",
+            f"The cluster has no room for the agent near this thread's storage. {_LATER}",
+            f"{_NO_ROOM[0]} near the thread's storage",
             NODE_SECONDS,
         )
     room = next((words for said, words in _ROOM.items() if said in message), "")
     return Problem(
-        f"no node takes its pod: {shown}",
+        f"no node can take its pod: {shown}",
         "make room in the cluster, or lower memory_max or resources",
-        f"The cluster has no room for the agent now{f': {room}' if room else ''}. {_LATER}",
+        f"The cluster has no room for the agent right now{f': {room}' if room else ''}. {_LATER}",
         f"{_NO_ROOM[0]}{f': {room}' if room else ''}",
         NODE_SECONDS,
     )
@@ -202,9 +202,9 @@ def of_scheduler(message: str) -> Problem:
 def _volume_in_use(shown: str) -> Problem:
     return Problem(
         f"its volume is still in use: {shown}",
-        "wait until the earlier pod is gone; where its node is lost, take that out of the cluster",
-        "This thread's volume is still in use by its earlier pod. Please try again in a few minutes.",
-        "Waiting until the thread's earlier pod has released its volume",
+        "wait until the earlier pod is gone; if its node is lost, remove the node from the cluster",
+        "This thread's storage is still in use by its earlier agent. Please try again in a few minutes.",
+        "Waiting for the earlier agent to release the thread's storage",
         VOLUME_SECONDS,
     )
 
@@ -217,23 +217,23 @@ def of_event(reason: str, message: str) -> Problem | str | None:
     if reason in {"Scheduled", "SuccessfulAttachVolume", "Pulled", "Created", "Started"}:
         return ""
     if reason == "TriggeredScaleUp":
-        return "Waiting for a new node"
+        return "Waiting for a new machine"
     if reason in {"FailedAttachVolume", "FailedMount"}:
         if "Multi-Attach" in message or "already used by" in message or "volume attachment" in message:
             return _volume_in_use(shown)
         return Problem(
             f"its volume can't be mounted: {shown}",
             "see `kubectl describe pod` and the storage of the cluster",
-            f"This thread's volume can't be used now. {_ASK_ADMIN}",
-            "Waiting for the thread's volume",
+            f"This thread's storage can't be used right now. {_ASK_ADMIN}",
+            "Waiting for the thread's storage",
             VOLUME_SECONDS,
         )
     if reason in {"FailedCreatePodSandBox", "NetworkNotReady"}:
         return Problem(
             f"its pod can't be set up: {shown}",
-            "see the node's network, and that runtime_class is one of the cluster's",
-            f"The agent's pod can't be started. {_ASK_ADMIN}",
-            "Waiting for the node",
+            "check the node's network, and that the cluster has this runtime_class",
+            f"The agent can't be started. {_ASK_ADMIN}",
+            "Waiting for the machine",
             SANDBOX_SECONDS,
         )
     return None
@@ -247,23 +247,23 @@ def of_refusal(code: int, message: str) -> Problem:
         return Problem(
             f"the quota of its namespace is used up: {shown}",
             "raise the quota, or end other sessions",
-            f"The cluster has no room for the agent now. {_LATER}",
+            f"The cluster has no room for the agent right now. {_LATER}",
             _NO_ROOM[1],
             QUOTA_SECONDS,
         )
     if "failed quota" in message:
-        way_out = "set memory_max, and what else the quota wants in resources"
-        return Problem(f"the quota of its namespace wants more limits: {shown}", way_out, no_right)
+        way_out = "set memory_max, and whatever else the quota requires in resources"
+        return Problem(f"the quota of its namespace requires more limits: {shown}", way_out, no_right)
     if "PodSecurity" in message:
         return Problem(
             f"the namespace does not allow its pod: {shown}", "correct pod_template, or the namespace", no_right
         )
     if code == 404:  # noqa: PLR2004 - HTTP: not found
-        return Problem(f"the cluster has no such namespace: {shown}", "make it, or correct namespace", no_right)
+        return Problem(f"the cluster has no such namespace: {shown}", "create it, or correct namespace", no_right)
     if code in {401, 403}:
         return Problem(
             f"the cluster does not allow it: {shown}",
-            "see the Role of acpbot, and the settings of this agent",
+            "check acpbot's Role, and the settings of this agent",
             no_right,
         )
     return Problem(f"the cluster refuses its pod: {shown}", "correct its settings", no_right)

@@ -33,15 +33,15 @@ _UNREACHABLE_SECONDS: Final = 60.0
 _RETRIES: Final = Backoff(first=0.5, most=5.0)
 _UNREACHABLE: Final = Problem(
     "the cluster does not answer",
-    "see that `kubectl get pods` works",
+    "check that `kubectl get pods` works",
     "The cluster doesn't answer. Please try again later.",
     "Waiting for the cluster",
     _UNREACHABLE_SECONDS,
 )
 _TOO_LONG: Final = Problem(
-    "its pod does not start and nothing says why",
+    "its pod does not start, and the cluster gives no reason",
     "see `kubectl describe pod` and the kubelet of its node",
-    "The agent's pod didn't start in time. Please try again later.",
+    "The agent didn't start in time. Please try again later.",
 )
 
 
@@ -128,7 +128,9 @@ class Waiting:
         if pod is None or fate.alive is None:
             reason = fate.reason or "its pod is gone"
             self._fail(
-                Problem(f"{reason} before it ran", "try again", "The agent's pod was removed. Please try again.")
+                Problem(
+                    f"{reason} before it ran", "try again", "The agent was stopped by the cluster. Please try again."
+                )
             )
         elif fate.alive is False:
             self._fail(self._of_end(pod, fate.reason or "its pod has ended"))
@@ -149,7 +151,7 @@ class Waiting:
         return Problem(
             f"its pod has ended before the agent began: {reason}",
             "see `kubectl describe pod`, and try again",
-            "The agent's pod ended before the agent began. Please try again.",
+            "The agent ended before it could begin. Please try again.",
         )
 
     def _fail(self, problem: Problem) -> None:

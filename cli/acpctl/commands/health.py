@@ -25,7 +25,7 @@ def run(
     *,
     output: OutputFormat = "table",
     watch: Annotated[
-        bool, typer.Option("--watch", help="Keep watching: redraw on a terminal, else print one JSON object a line.")
+        bool, typer.Option("--watch", help="Keep watching: redraw on a terminal, else print one JSON object per line.")
     ] = False,
 ) -> int:
     """Show whether acpbot is ready, and why not. Exit status 3 where it is not."""

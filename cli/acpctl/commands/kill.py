@@ -158,7 +158,7 @@ def _end(options: GlobalOptions, rows: list[Row], *, grace: float | None, forget
                 found = number(answer.get("strays"))
                 strays = None if found is None else int(found)
     except KeyboardInterrupt:
-        out.note("acpbot goes on ending them; see `acpctl sessions`" if asked else "nothing was ended")
+        out.note("acpbot keeps ending them; see `acpctl sessions`" if asked else "nothing was ended")
         raise
     except CliError as error:
         if not results:

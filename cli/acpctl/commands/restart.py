@@ -63,7 +63,7 @@ def _end(options: GlobalOptions, verb: str, rows: list[Row], output: str) -> int
                 target = {"thread": row["thread_id"], "session_id": row["session_id"]}
                 results.append({"thread_id": row["thread_id"], **connection.call(f"sessions.{verb}", target)})
     except KeyboardInterrupt:
-        options.out.note("acpbot goes on with what it was asked for; see `acpctl sessions --all`")
+        options.out.note("acpbot carries on with this; see `acpctl sessions --all`")
         raise
     except CliError as error:
         problem = error  # raised after the results so far are printed

@@ -75,9 +75,9 @@ def run(
         Literal["table", "wide", "json"],
         typer.Option("-o", "--output", help="wide adds agent, runtime, processes, ids and owner."),
     ] = "table",
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Thread ids only, one a line.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Thread ids only, one per line.")] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Keep watching: redraw on a terminal, else print one JSON object a line.")
+        bool, typer.Option("--watch", help="Keep watching: redraw on a terminal, else print one JSON object per line.")
     ] = False,
 ) -> int:
     """Show the sessions, one row each."""

@@ -32,7 +32,7 @@ def chosen_option(offered: list[Option], typed: str, out: Output) -> Option | No
         if wanted and wanted in {str(number), clean(one.get("option_id")).lower(), clean(one.get("kind")).lower()}:
             return one
     if wanted:
-        out.note(f"{clean(wanted)} is none of them")
+        out.note(f"{clean(wanted)} isn't one of them")
     return None
 
 

@@ -136,7 +136,7 @@ async def test_with_its_rights_acpbot_can_do_all_that_it_does_and_none_is_too_mu
     ("verb", "resource", "said"),
     [
         ("get", "pods/exec", "refused the connection to the pod .403."),
-        ("create", "pods", 'cannot create resource "pods".*see the Role of acpbot'),
+        ("create", "pods", r'cannot create resource "pods".*check acpbot.s Role'),
         ("get", "persistentvolumeclaims", 'cannot get resource "persistentvolumeclaims"'),
     ],
 )

@@ -71,9 +71,9 @@ async def test_an_agent_has_so_many_pods_as_max_sessions_says(cluster):
     runtime = cluster.daemon()
     one = KubernetesSettings(image="a:1", namespace="agents", max_sessions=1)
     process, _ = await cluster.launch(runtime, *CAT, settings=one, agent="boxed")
-    with pytest.raises(AgentStartError, match=r"it has 1 pods already; raise max_sessions") as refused:
+    with pytest.raises(AgentStartError, match=r"it has 1 pod already; raise max_sessions") as refused:
         await cluster.launch(runtime, *CAT, settings=one, agent="boxed", session_id="c3d4", thread_id="2")
-    assert refused.value.for_people == "All places of this agent are taken. Please try again later."
+    assert refused.value.for_people == "This agent can't take on more threads right now. Please try again later."
     await process.kill_all()
     process, _ = await cluster.launch(runtime, *CAT, settings=one, agent="boxed", session_id="c3d4", thread_id="2")
     await process.aclose()
@@ -106,7 +106,7 @@ async def test_a_check_tells_what_the_cluster_would_refuse(cluster, server):
     server.add_user("a-weak-token", "acpbot", [Rule(("create",), ("pods",))])
     weak = cluster.daemon(token="a-weak-token")
     with pytest.raises(
-        AgentStartError, match=r"^cannot run agents in pods: the cluster does not allow it: .*; see the"
+        AgentStartError, match=r"^cannot run agents in pods: the cluster does not allow it: .*; check acpbot's Role"
     ):
         await weak.check(CHECKED)
     await server.unreachable()

@@ -70,8 +70,8 @@ async def test_a_registry_that_fails_for_a_while_is_asked_again(cluster, server)
         ),
         (
             KubernetesSettings(image="a:1", namespace="agents", secrets=("missing",)),
-            'its container can\'t be made: secret "missing" not found; see that its secrets are in the namespace',
-            "The agent's pod can't be started.",
+            'its container can\'t be made: secret "missing" not found; check that its secrets are in the namespace',
+            "The agent can't be started.",
         ),
         (
             KubernetesSettings(image="a:1", namespace="agents", service_account="nobody"),
@@ -113,14 +113,15 @@ async def test_a_pod_that_no_node_takes_waits_and_begins_when_there_is_one(clust
     server.add_node("large", memory="16Gi")
     process, _ = await starting
     assert process.place == f"pod/{POD} on large"
-    assert cluster.told == ["Waiting for a free node: not enough free memory"]
+    assert cluster.told == ["Waiting for a free machine: not enough free memory"]
 
 
 async def test_a_pod_that_no_node_takes_is_given_up(cluster):
     found = await refusal(cluster, memory_max=8 * 1024**3)
-    assert "no node takes its pod: 0/1 nodes are available: 1 Insufficient memory.; make room in" in str(found)
+    assert "no node can take its pod: 0/1 nodes are available: 1 Insufficient memory.; make room in" in str(found)
     assert (
-        found.for_people == "The cluster has no room for the agent now: not enough free memory. Please try again later."
+        found.for_people
+        == "The cluster has no room for the agent right now: not enough free memory. Please try again later."
     )
 
 
@@ -137,21 +138,21 @@ async def test_a_quota_that_stays_used_up_ends_the_start(cluster, server):
     server.set_quota("agents", persistentvolumeclaims="0")
     found = await refusal(cluster)
     assert "the quota of its namespace is used up: " in str(found)
-    assert found.for_people == "The cluster has no room for the agent now. Please try again later."
+    assert found.for_people == "The cluster has no room for the agent right now. Please try again later."
 
 
 async def test_a_quota_that_wants_limits_says_which_key_sets_them(cluster, server):
     server.set_quota("agents", limits__memory="4Gi")
     found = await refusal(cluster)
-    assert "wants more limits: " in str(found)
-    assert str(found).endswith("; set memory_max, and what else the quota wants in resources")
+    assert "requires more limits: " in str(found)
+    assert str(found).endswith("; set memory_max, and whatever else the quota requires in resources")
 
 
 async def test_a_volume_that_nobody_makes_ends_the_start(cluster, server):
     server.controllers.binds_claims = False
     found = await refusal(cluster)
     assert "its volume is not ready: pod has unbound immediate PersistentVolumeClaims" in str(found)
-    assert cluster.told == ["Waiting for the thread's volume"]
+    assert cluster.told == ["Waiting for the thread's storage"]
     assert server.store.find(CLAIMS, "agents", CLAIM) is not None
 
 
@@ -179,8 +180,9 @@ async def test_storage_that_knows_no_volume_of_one_pod_says_so_and_the_next_star
 async def test_a_claim_that_is_lost_meanwhile_is_told(cluster, server):
     server.controllers.unschedulable = f'persistentvolumeclaim "{CLAIM}" not found'
     found = await refusal(cluster)
-    assert f'its volume is missing: persistentvolumeclaim "{CLAIM}" not found; the next message makes' in str(found)
-    assert found.for_people == "This thread's volume is missing. An admin can check the log."
+    told = f'its volume is missing: persistentvolumeclaim "{CLAIM}" not found; restore the claim from a backup'
+    assert told in str(found)
+    assert found.for_people == "This thread's storage is missing. An admin can check the log."
 
 
 @pytest.mark.parametrize("server", [20, 32], indirect=True)
@@ -193,7 +195,7 @@ async def test_a_volume_that_another_pod_holds_is_waited_for_until_that_is_gone(
     server.cordon("node-1")
     starting = asyncio.create_task(cluster.launch(cluster.daemon(), *CAT))
     await cluster.something_told.wait()
-    assert cluster.told == ["Waiting until the thread's earlier pod has released its volume"]
+    assert cluster.told == ["Waiting for the earlier agent to release the thread's storage"]
     await process.aclose()
     process, _ = await starting
     assert process.place == f"pod/{POD} on node-2"
@@ -207,7 +209,7 @@ async def test_a_claim_that_is_being_deleted_is_waited_for(cluster):
     await cluster.something_told.wait()
     await process.aclose()
     await starting
-    assert cluster.told[0] == "Waiting until the thread's old volume is gone"
+    assert cluster.told[0] == "Waiting until the thread's old storage is gone"
 
 
 async def test_a_pod_that_is_deleted_before_it_runs_ends_the_start(cluster, server):
@@ -217,7 +219,7 @@ async def test_a_pod_that_is_deleted_before_it_runs_ends_the_start(cluster, serv
     server.delete(PODS, "agents", POD, grace=0)
     found = await starting
     assert "before it ran" in str(found)
-    assert found.for_people == "The agent's pod was removed. Please try again."
+    assert found.for_people == "The agent was stopped by the cluster. Please try again."
 
 
 async def test_an_api_that_fails_for_a_while_does_not_end_a_start(cluster, server):

@@ -32,6 +32,8 @@ from acpbot.logs import get_logger
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from yarl import URL
+
 log = get_logger(__name__)
 
 REQUEST_SECONDS: Final = 30.0
@@ -84,6 +86,7 @@ _PLACE_CODES: Final = LOCKED | {ARCHIVED, HAS_THREAD, TOO_MANY_THREADS, WRONG_CH
 
 _PACES_MOST: Final = 4096
 _PAGES_MOST: Final = 10
+_UNLIMITED: Final = ("/interactions/", "/webhooks/")
 _MALFORMED: Final = "an answer that isn't Discord's"
 
 
@@ -170,8 +173,9 @@ class Rest:
         await self._logged_in.wait()
 
     def trace(self) -> aiohttp.TraceConfig:
-        """What a client must be made with (``http_trace``) for its edits to be paced, and for :attr:`now`."""
+        """What a client must be made with (``http_trace``) for its requests to be paced, and for :attr:`now`."""
         config = aiohttp.TraceConfig()
+        self._throttle.count(config, _is_limited)
         config.on_request_end.append(self._seen)
         return config
 
@@ -434,6 +438,15 @@ class Rest:
         self._paces[found[1]] = (int(remaining), now + float(after))
         if len(self._paces) > _PACES_MOST:
             self._paces = {channel: pace for channel, pace in self._paces.items() if pace[1] > now}
+
+
+def _is_limited(url: URL) -> bool:
+    """Whether the global limit counts a request: one to the API, and no answer to an interaction.
+
+    Source: https://discord.com/developers/docs/interactions/receiving-and-responding#endpoints.
+    """
+    text = str(url)
+    return text.startswith(Route.BASE) and not text.removeprefix(Route.BASE).startswith(_UNLIMITED)
 
 
 def _id_in(answer: Any) -> str:

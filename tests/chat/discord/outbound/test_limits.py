@@ -49,3 +49,11 @@ async def test_the_first_reactions_in_two_channels_at_once_stay_below_the_limit(
         await api.message(str(other.id), str(both[1].id))  # the answers that were sent before this one have arrived
         await asyncio.gather(*first, *react("🤔"))
         assert scene.server.rate_limited == []
+
+
+async def test_requests_that_arrive_late_and_all_at_once_stay_below_the_global_limit(scene: Scene):
+    """This process or the network is slow: what was sent in one second reaches Discord with what follows it."""
+    api, late = scene.chat.outbox.rest, 3 * scene.server.limits.unit
+    scene.server.faults.delay(late, "GET", rest.CHANNEL, times=45)
+    assert not any(await asyncio.gather(*(api.exists(str(number)) for number in range(200))))
+    assert scene.server.answered_429 == []

@@ -151,7 +151,7 @@ async def test_a_warm_pod_gives_way_to_a_thread_and_is_made_again_once_there_is_
     held = hold(AGENT, structs.replace(AGENT, name="b", warm=0))
     (name,) = await held.wait(1)
     process, _ = await cluster.launch(held.runtime, *CAT, agent="b", memory_max=GIB)
-    assert "Waiting for a free node: not enough free memory" in cluster.told
+    assert "Waiting for a free machine: not enough free memory" in cluster.told
     assert name not in held.names
     await process.kill_all()
     await process.aclose()

@@ -157,21 +157,24 @@ def _check_folder(channel_id: str, channel: ChannelSettings, say: Callable[[str]
 
 
 async def _start(
-    runtimes: Runtimes, settings: AgentSettings, whole: Settings, cwd: Path, say: Callable[[str], None]
+    runtime: Runtime, settings: AgentSettings, whole: Settings, folder: Path, cwd: Path
 ) -> tuple[AgentProcess, Agent]:
-    """Start an agent in its place, and say what an operator must know of that. Raises AgentError."""
-    runtime = runtimes.of(settings.runtime)
-    await _say_place(runtime, settings, say)
-    try:
-        state = whole.store.path.parent
-        home = make_login_home(state, settings.name) if runtime.gives_home and runtime.has_files_here else None
-    except OSError as error:
-        reason = f"{error.filename or 'its login folder'}: {error.strerror or error}"
-        raise AgentStartError(operator_line(f"cannot make its HOME: {reason}; see [store] path")) from None
-    if not runtime.has_files_here:
-        home = state / LOGINS / settings.name  # a path in the place
+    """Start an agent in its place. Raises AgentError.
+
+    It gets what a thread's agent gets: a new HOME, here in ``folder``, with the shared login and settings in it.
+    """
+    logins = home = whole.store.path.parent / LOGINS / settings.name  # where files are elsewhere, a path in the place
     session_id = f"check-{settings.name}-{secrets.token_hex(4)}"  # others may check at the same time
-    return await launch(runtime, settings, cwd, session_id, home=home, logins=home)
+    if not runtime.gives_home:
+        return await launch(runtime, settings, cwd, session_id)
+    if runtime.has_files_here:
+        try:
+            logins, home = make_login_home(whole.store.path.parent, settings.name), folder / "home"
+            home.mkdir(mode=0o700)
+        except OSError as error:
+            reason = f"{error.filename or 'its login folder'}: {error.strerror or error}"
+            raise AgentStartError(operator_line(f"cannot make its HOME: {reason}; see [store] path")) from None
+    return await launch(runtime, settings, cwd, session_id, home=home, logins=logins)
 
 
 async def _try_agent(
@@ -183,10 +186,15 @@ async def _try_agent(
     asks: bool,
 ) -> bool:
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="acpbot-check-") as folder:
-        cwd = Path(folder) if settings.working_dir is None else settings.working_dir
+    runtime = runtimes.of(settings.runtime)
+    with tempfile.TemporaryDirectory(prefix="acpbot-check-") as name:
+        folder = Path(name)
+        cwd = settings.working_dir or folder / "work"
+        if settings.working_dir is None:
+            cwd.mkdir(mode=0o700)
         try:
-            process, agent = await _start(runtimes, settings, whole, cwd, say)
+            await _say_place(runtime, settings, say)
+            process, agent = await _start(runtime, settings, whole, folder, cwd)
         except AgentError as error:
             say(f"agent {settings.name}: {error}")
             return False

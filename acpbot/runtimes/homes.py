@@ -65,10 +65,12 @@ _FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NO
 def make_login_home(state: Path, agent: str) -> Path:
     """Make sure that there is a HOME in which an operator signs this agent in, with mode 0700; return it. Blocks.
 
-    ``state``: the folder of the database. Raises `OSError`, also where a link or another user's folder is there.
+    ``state``: the folder of the database, which is made with mode 0700 where it is missing.
+    Raises `OSError`, also where a link or another user's folder is there.
     """
     home = state / LOGINS / agent
-    home.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)  # the mode holds for the last folder only
+    home.parent.mkdir(mode=0o700, exist_ok=True)
     parent = os.open(home.parent, _FOLDER)
     try:
         folder = _open_folder(home.name, parent)

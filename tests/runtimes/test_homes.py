@@ -31,6 +31,11 @@ def test_a_home_for_logins_is_closed_to_others_and_no_link_is_followed(tmp_path)
         make_login_home(tmp_path, "linked")
 
 
+def test_a_state_folder_that_is_made_for_a_login_is_closed_to_others_too(tmp_path):
+    home = make_login_home(tmp_path / "state/acpbot", "mine")
+    assert [folder.stat().st_mode & 0o777 for folder in home.parents[:2]] == [0o700, 0o700]
+
+
 def test_a_login_is_taken_from_the_login_folder_else_from_the_daemons_own_home_else_not(tmp_path, home):
     signed_in, own = make_login_home(tmp_path / "state", "mine"), tmp_path / "user"
     first = write(signed_in / ".codex/auth.json")

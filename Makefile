@@ -59,7 +59,7 @@ completions: $(READY)  ## generate packaging/completions
 docs: $(READY)  ## the site of docs/, README.md and the others, in site/; its links are checked
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet build --strict --config-file packaging/site/mkdocs.yml
-	@$(BIN)/python -m pytest --quiet -m service tests/packaging/check_site.py $(ARGS)
+	@$(BIN)/python -m pytest --quiet tests/packaging/check_site.py $(ARGS)
 
 man: $(READY)  ## generate packaging/man and docs/commands.md
 	@$(BIN)/python packaging/man/generate.py
@@ -79,7 +79,7 @@ dist: $(READY)  ## the source archive, and the wheel made from it, in dist/; the
 		$(BIN)/python -m build --quiet
 
 dist-check: dist  ## check both, and install the wheel in an environment of its own
-	@$(BIN)/python -m pytest -m service tests/packaging/check_dist.py $(ARGS)
+	@$(BIN)/python -m pytest tests/packaging/check_dist.py $(ARGS)
 
 bench: $(READY)  ## all figures with their goals, compared with the committed ones; ARGS='--quick' or names of some
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check supervisor

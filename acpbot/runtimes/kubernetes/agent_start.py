@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _BEGIN_OF_MARK: Final = "\x1e"
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MARK_BYTES: Final = 256
+_LAST_CODE: Final = 255
 
 _AGENT: Final = r"""
 acpbot_tell() { printf '\036%s %s\n' "$acpbot_mark" "$*" >&2; }
@@ -107,7 +108,7 @@ class Marks:
             self._on_mark(data[at + len(self._mark) : end].decode(errors="replace").split())
             data = data[end + 1 :]
         at = data.rfind(_BEGIN_OF_MARK.encode())
-        if at >= 0 and self._mark.startswith(data[at : at + len(self._mark)]):
+        if at >= 0 and len(data) - at < len(self._mark) and self._mark.startswith(data[at:]):
             self._held = data[at:]
             data = data[:at]
         self._pass(data)
@@ -133,7 +134,7 @@ def read_begin(words: Sequence[str]) -> Begin | None:
 def read_exit(words: Sequence[str]) -> int | None:
     """Return the exit code that a mark tells, 128 + n for signal n, ``None`` where it is another mark."""
     match words:
-        case ["exit", code] if code.isdecimal():
+        case ["exit", code] if code.isdecimal() and int(code) <= _LAST_CODE:
             return int(code)
     return None
 

@@ -25,6 +25,7 @@ CLOSE_STDIN: Final = bytes((_CLOSE, STDIN))
 """The message that ends stdin and nothing else; v5 alone."""
 
 _MESSAGE_CHARACTERS: Final = 1_000
+_CODE_DIGITS: Final = 3
 
 
 class ExecStatus(NamedTuple):
@@ -67,6 +68,6 @@ def read_status(data: bytes) -> ExecStatus:
     causes = status.details.causes if status.details is not None else []
     if status.reason == "NonZeroExitCode":
         for cause in causes:
-            if cause.reason == "ExitCode" and cause.message.isdecimal():
+            if cause.reason == "ExitCode" and cause.message.isdecimal() and len(cause.message) <= _CODE_DIGITS:
                 return ExecStatus(int(cause.message), message)
     return ExecStatus(None, message or "it gives no reason")

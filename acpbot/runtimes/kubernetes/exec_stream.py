@@ -17,6 +17,7 @@ from acpbot.aio import TaskSet
 from acpbot.errors import AgentGone
 from acpbot.logs import get_logger
 from acpbot.runtimes.kubernetes import channels
+from acpbot.runtimes.kubernetes.unanswered import Unanswered
 from acpbot.runtimes.pipes import MAX_BACKLOG, check_backlog
 
 if TYPE_CHECKING:
@@ -33,26 +34,28 @@ PING_SECONDS: Final = 20.0
 OPEN_SECONDS: Final = 15.0
 _MESSAGE_BYTES: Final = 64 * 1024
 _MISSING_PONGS: Final = 3
+_MISSING_PONGS_MOST: Final = 15
 _CLOSE_SECONDS: Final = 1.0
+_COUNT_DIGITS: Final = 20
 _STDOUT: Final = bytes((channels.STDOUT,))
 _STDERR: Final = bytes((channels.STDERR,))
 _STATUS: Final = bytes((channels.STATUS,))
 _CUT: Final = (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.ERROR)
 
 
-class StreamRefused(OSError):
+class StreamRefused(Unanswered):
     """The cluster has answered, and has opened no stream. ``status``: of HTTP, such as 404 where there is no pod."""
 
     def __init__(self, status: int) -> None:
-        super().__init__(None, f"the cluster has refused the connection to the pod ({status})")
+        super().__init__(f"the cluster has refused the connection to the pod ({status})")
         self.status = status
 
 
-class StreamUnreachable(OSError):
+class StreamUnreachable(Unanswered):
     """The cluster could not be reached, or did not answer in time."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(None, f"the cluster can't be reached: {reason}")
+        super().__init__(f"the cluster can't be reached: {reason}")
 
 
 class Receiver(Protocol):
@@ -100,6 +103,7 @@ class ExecStream:
         self._on_unserved_eof: Callable[[], object] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._unanswered = 0
+        self._sent = self._taken = 0
         self._tasks = TaskSet("exec-stream")
         self._tasks.start(self._read(), name="read", on_crash=self._crashed)
         self._tasks.start(self._send(), name="send", on_crash=self._crashed)
@@ -171,6 +175,7 @@ class ExecStream:
         receive, reading = self._ws.receive, self._reading
         while not self._over:
             message = await receive()
+            self._unanswered = 0
             if not reading.is_set():
                 await reading.wait()
             if message.type is aiohttp.WSMsgType.BINARY:
@@ -179,7 +184,8 @@ class ExecStream:
                 await self._ws.pong(message.data)
             elif message.type is aiohttp.WSMsgType.PONG:
                 self.answers_pings = True
-                self._unanswered = 0
+                if message.data.isdigit() and len(message.data) < _COUNT_DIGITS:
+                    self._taken = int(message.data)
             elif message.type in _CUT:
                 self._end(None)
 
@@ -202,6 +208,7 @@ class ExecStream:
                         message = channels.stdin_message(view[:_MESSAGE_BYTES])
                     del self._queue[: len(message) - 1]
                     self.backlog = len(self._queue)
+                    self._sent += len(message)
                     await self._ws.send_bytes(message)
                 if self._closing:
                     break
@@ -219,22 +226,21 @@ class ExecStream:
     async def _ping(self, seconds: float) -> None:
         """Keep the connection in use. No answer is the end only where the peer has answered before and is not held up.
 
-        A peer that waits for the program to read its stdin reads no ping either.
+        A peer that waits for the program to read its stdin reads no ping either. A ping carries how much was sent
+        before it, and so does its answer: where nothing was sent since, the peer waits for nothing. Else it is given
+        five times as long.
         """
         while not self._over:
             await asyncio.sleep(seconds)
-            if (
-                self.answers_pings
-                and self._unanswered >= _MISSING_PONGS
-                and self._reading.is_set()
-                and self.always_reads
-            ):
+            is_idle = self.always_reads or (self._taken == self._sent and not self._queue)
+            most = _MISSING_PONGS if is_idle else _MISSING_PONGS_MOST
+            if self.answers_pings and self._unanswered >= most and self._reading.is_set():
                 log.warning("exec_stream_silent", pings=self._unanswered)
                 self._end(None)
                 return
             self._unanswered += 1
             try:
-                await self._ws.ping()
+                await self._ws.ping(str(self._sent).encode())
             except (ConnectionError, aiohttp.ClientError):
                 return  # the reader sees the end
 

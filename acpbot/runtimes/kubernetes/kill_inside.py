@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from acpbot.runtimes.kubernetes import look_inside
 from acpbot.runtimes.kubernetes.deadman import SILENT_SECONDS
 from acpbot.runtimes.kubernetes.exec_stream import StreamRefused
+from acpbot.runtimes.kubernetes.look_inside import CannotRead
 from acpbot.runtimes.kubernetes.run_inside import CommandNotRun, run_inside
 from acpbot.runtimes.runtime import KillReport
 
@@ -69,8 +70,9 @@ async def kill_inside(
     while True:
         remaining = began + seconds - time.monotonic()
         try:
-            first, second = await _kill(targets, pod, agent, max(1.0, remaining))
-        except (StreamRefused, CommandNotRun) as error:
+            # An agent can stop a command that it sees: time is left for the kubelet's word.
+            first, second = await _kill(targets, pod, agent, max(1.0, remaining / 2))
+        except (StreamRefused, CommandNotRun, CannotRead) as error:
             clean, left = 0, ()
             await deadman.release()
             fate = await ask_fate(pods, pod)

@@ -6,9 +6,11 @@ command lines need head(1). Sources: proc(5), kill(1p): ``kill -9 -1`` reaches e
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from acpbot.runtimes.kubernetes.deadman import NAME
+from acpbot.runtimes.kubernetes.unanswered import Unanswered
 from acpbot.runtimes.runtime import ProcessInfo, Usage
 from acpbot.text import cut, printable
 
@@ -18,6 +20,14 @@ if TYPE_CHECKING:
 _COMMAND_BYTES: Final = 1_000
 _TICKS: Final = 100  # clock ticks a second, on all that Linux runs on today (sysconf(3), _SC_CLK_TCK)
 _ENDED: Final = frozenset("ZXx")
+_STATES: Final = frozenset("RSDTtIPKWZXx")
+_LINES_MOST: Final = 32_768
+_SHOWN_MOST: Final = 4_096
+# What no kernel reaches, so that sums stay numbers that JSON and a database can hold.
+_PID_MOST: Final = 1 << 22
+_PAGE_SIZE_MOST: Final = 1 << 16
+_PAGES_MOST: Final = 1 << 31
+_TICKS_MOST: Final = 1 << 50
 _DIVIDER: Final = "acpbot"
 
 _STATS: Final = r"""
@@ -97,21 +107,27 @@ class _Stat(NamedTuple):
     ticks: int
     reaped_ticks: int
     pages: int
+    threads: int
     name: str
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of it runs; state Z is also that of a process whose main thread alone has ended."""
+        return self.state in _ENDED and self.threads <= 1
 
 
 class Listing(NamedTuple):
-    """Living processes of a pod, without PID 1 and without the shell that has looked."""
+    """Living processes of a pod, the first 4,096, without PID 1 and without the shell that has looked."""
 
     processes: tuple[ProcessInfo, ...]
     usage: Usage
 
 
-class CannotRead(OSError):
-    """The output of a script is not what it writes: what has run was another shell, or it was cut."""
+class CannotRead(Unanswered):
+    """The output of a script is not what it writes: another program has written it, or it was cut."""
 
     def __init__(self) -> None:
-        super().__init__(None, "the pod's list of processes can't be read")
+        super().__init__("the pod's list of processes can't be read")
 
 
 def read_look(output: bytes, *, pid: int, parent: int) -> Listing:
@@ -127,8 +143,8 @@ def read_look(output: bytes, *, pid: int, parent: int) -> Listing:
 
 def read_kill(output: bytes, *, pid: int, parent: int) -> tuple[Listing, Listing]:
     """Return what `KILL_ALL` has found before and after it; the script above the agent counts after. Raises OSError."""
-    _, blocks, _ = _blocks(output)
-    if len(blocks) != 2:  # noqa: PLR2004 - before and after
+    _, blocks, rest = _blocks(output)
+    if len(blocks) != 2 or rest:  # noqa: PLR2004 - before and after
         raise CannotRead
     before, after = blocks
     return _listing(before, 1, {}, pid=pid, parent=parent), _listing(after, 1, {}, pid=pid, parent=0)
@@ -146,17 +162,31 @@ def _blocks(output: bytes) -> tuple[int, list[_Block], bytes]:
     blocks: list[_Block] = []
     begin, end = f"{_DIVIDER} ".encode(), f"{_DIVIDER}\n".encode()
     try:
-        page_size = int(first)
+        page_size = _number(first, _PAGE_SIZE_MOST)
         while rest.startswith(begin):
             line, _, rest = rest.partition(b"\n")
             _, own_pid, uptime = line.split()
             body, found, rest = (b"", end, rest[len(end) :]) if rest.startswith(end) else rest.partition(b"\n" + end)
             if not found:
                 raise CannotRead
-            blocks.append(_Block(int(own_pid), float(uptime), list(map(_stat, body.splitlines()))))
+            lines = body.splitlines()
+            if len(lines) > _LINES_MOST:
+                raise CannotRead
+            seconds = float(uptime)
+            if not math.isfinite(seconds):
+                raise CannotRead
+            blocks.append(_Block(_number(own_pid, _PID_MOST), seconds, list(map(_stat, lines))))
     except (ValueError, IndexError) as error:
         raise CannotRead from error
     return page_size, blocks, rest
+
+
+def _number(text: bytes | str, most: int) -> int:
+    """Return a number of at most this. Raises ValueError."""
+    number = int(text)
+    if not 0 <= number <= most:
+        raise ValueError(f"{number} is out of range")
+    return number
 
 
 def _stat(line: bytes) -> _Stat:
@@ -164,23 +194,26 @@ def _stat(line: bytes) -> _Stat:
     head, _, tail = line.decode(errors="replace").rpartition(")")
     pid, _, name = head.partition("(")
     fields = tail.split()
+    if fields[0] not in _STATES:
+        raise ValueError("a process has no such state")
     return _Stat(
-        pid=int(pid),
-        ppid=int(fields[1]),
-        pgid=int(fields[2]),
-        sid=int(fields[3]),
+        pid=_number(pid, _PID_MOST),
+        ppid=_number(fields[1], _PID_MOST),
+        pgid=_number(fields[2], _PID_MOST),
+        sid=_number(fields[3], _PID_MOST),
         state=fields[0],
-        start_time=int(fields[19]),
-        ticks=int(fields[11]) + int(fields[12]),
-        reaped_ticks=int(fields[13]) + int(fields[14]),
-        pages=int(fields[21]),
-        name=name,
+        start_time=_number(fields[19], _TICKS_MOST),
+        ticks=_number(fields[11], _TICKS_MOST) + _number(fields[12], _TICKS_MOST),
+        reaped_ticks=_number(fields[13], _TICKS_MOST) + _number(fields[14], _TICKS_MOST),
+        pages=_number(fields[21], _PAGES_MOST),
+        threads=_number(fields[17], _PID_MOST),
+        name=name[:_COMMAND_BYTES],
     )
 
 
 def _listing(block: _Block, page_size: int, commands: dict[int, str], *, pid: int, parent: int) -> Listing:
     hidden = {1, block.own_pid, parent}
-    stats = [stat for stat in block.stats if stat.pid not in hidden and stat.state not in _ENDED]
+    stats = [stat for stat in block.stats if stat.pid not in hidden and not stat.ended]
     stats.sort(key=lambda stat: (stat.pid != pid, stat.start_time, stat.pid))
     processes = tuple(
         ProcessInfo(
@@ -196,7 +229,7 @@ def _listing(block: _Block, page_size: int, commands: dict[int, str], *, pid: in
             age_seconds=max(0.0, block.uptime - stat.start_time / _TICKS),
             is_main=stat.pid == pid or (parent > 1 and stat.pgid == parent),
         )
-        for stat in stats
+        for stat in stats[:_SHOWN_MOST]
     )
     return Listing(processes, _usage(stats, page_size))
 

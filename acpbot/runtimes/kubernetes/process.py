@@ -156,8 +156,8 @@ class KubernetesProcess:
 
     def _on_mark(self, words: list[str]) -> None:
         if (begin := agent_start.read_begin(words)) is not None:
-            self._begin = begin
-            if not self._began.done():
+            if not self._began.done():  # a later one is of an agent that has found out the mark
+                self._begin = begin
                 self._began.set_result(None)
         elif (code := agent_start.read_exit(words)) is not None:
             self._told_code = code

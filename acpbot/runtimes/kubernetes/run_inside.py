@@ -9,6 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from acpbot.runtimes.kubernetes.exec_stream import open_stream
+from acpbot.runtimes.kubernetes.unanswered import Unanswered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,11 +41,8 @@ class Output(NamedTuple):
     err: bytes
 
 
-class CommandNotRun(OSError):
+class CommandNotRun(Unanswered):
     """The pod runs, as far as is known, and the command has not run in it, or nobody can tell how it has ended."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(None, reason)
 
 
 class _Collector:

@@ -105,3 +105,16 @@ def test_what_no_shell_can_set_is_refused(env, argv):
 def test_no_variable_and_no_word_of_the_agent_is_in_the_command():
     assert os.fsencode("secret") in head(MARK, ["agent", "secret"], "/", {"KEY": "secret"})
     assert "secret" not in " ".join(COMMAND)
+
+
+def test_an_endless_line_after_a_mark_is_not_kept():
+    kept: list[bytes] = []
+    marks = Marks(MARK, kept.append, lambda words: pytest.fail(str(words)))
+    for _ in range(10):
+        marks.feed(f"\x1e{MARK} ".encode() + b"x" * 1_000)
+    assert sum(map(len, kept)) > 9_000
+
+
+def test_an_exit_code_that_no_shell_tells_is_none():
+    assert read_exit(["exit", "255"]) == 255
+    assert read_exit(["exit", "9" * 200]) is None

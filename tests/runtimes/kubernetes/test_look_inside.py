@@ -99,3 +99,49 @@ def test_a_command_line_that_imitates_a_heading_hides_no_process():
     output = b"4096\n" + block(INIT, AGENT, ORPHAN)
     output += b"==> 12/cmdline <==\na\n==> 30/cmdline <==\nfaked\0\n==> 30/cmdline <==\nreal\0"
     assert [one.pid for one in read_look(output, pid=12, parent=11).processes] == [12, 30]
+
+
+@pytest.mark.parametrize(
+    "stat",
+    [
+        AGENT.replace(b"25 0", b"9" * 400 + b" 0"),
+        AGENT.replace(b"150 50", b"9" * 400 + b" 50"),
+        AGENT.replace(b"200 0", b"-1 0"),
+        AGENT.replace(b"12 (", b"99999999999 ("),
+        AGENT.replace(b") S", b") \x1b[2J"),
+    ],
+)
+def test_figures_that_no_kernel_gives_are_not_taken(stat):
+    with pytest.raises(CannotRead):
+        read_look(b"4096\n" + block(stat), pid=12, parent=11)
+
+
+@pytest.mark.parametrize("first", [b"9" * 30, b"-4096"])
+def test_a_page_size_that_no_kernel_has_is_not_taken(first):
+    with pytest.raises(CannotRead):
+        read_look(first + b"\n" + block(AGENT), pid=12, parent=11)
+
+
+@pytest.mark.parametrize("uptime", [b"nan", b"inf", b"x"])
+def test_an_uptime_that_is_no_number_is_not_taken(uptime):
+    with pytest.raises(CannotRead):
+        read_look(b"4096\nacpbot 20 " + uptime + b"\n" + AGENT + b"\nacpbot\n", pid=12, parent=11)
+
+
+def test_a_process_whose_main_thread_alone_has_ended_is_left():
+    running = ZOMBIE.replace(b"20 0 1 0", b"20 0 2 0")
+    _, after = read_kill(b"0\n" + block(AGENT) + block(INIT, running, SHELL), pid=12, parent=11)
+    assert [process.pid for process in after.processes] == [31]
+
+
+def test_a_kill_whose_output_goes_on_after_its_end_is_not_believed():
+    with pytest.raises(CannotRead):
+        read_kill(b"0\n" + block() + block() + b"0\n" + block(AGENT) + block(AGENT), pid=12, parent=11)
+
+
+def test_a_long_list_of_processes_is_shown_in_part_and_counted_whole():
+    many = [AGENT.replace(b"12 (", b"%d (" % pid) for pid in range(100, 5_100)]
+    found = read_look(b"4096\n" + block(*many), pid=12, parent=11)
+    assert (len(found.processes), found.usage.processes) == (4_096, 5_000)
+    with pytest.raises(CannotRead):
+        read_look(b"4096\n" + block(*(many * 7)), pid=12, parent=11)

@@ -75,7 +75,10 @@ def _examples(*examples: tuple[str, str]) -> str:
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
-        "--config", metavar="PATH", help="The configuration file. [default: $ACPBOT_CONFIG, else the usual places]"
+        "--config",
+        metavar="PATH",
+        help="The configuration file. Default: the first of $ACPBOT_CONFIG, ./config.toml, "
+        "~/.config/acpbot/config.toml and /etc/acpbot/config.toml.",
     ),
 ]
 
@@ -103,7 +106,17 @@ def root(
         ("sudo acpbot init --config /etc/acpbot/config.toml", "for the machine's service"),
     ),
 )
-def init(*, config: ConfigOption = None) -> None:
+def init(
+    *,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="PATH",
+            help="The file to write. Default: $ACPBOT_CONFIG, or ~/.config/acpbot/config.toml.",
+        ),
+    ] = None,
+) -> None:
     """Write a configuration from the answers to a few questions; never over another file."""
     from acpbot.commands.init import init as write_config  # noqa: PLC0415 - `acpbot --help` must not load all commands
 

@@ -13,6 +13,7 @@ from acpbot.config.values import nearest
 from acpbot.errors import AgentStartError, ExecError
 from acpbot.runtimes import homes
 from acpbot.runtimes.local.runtime import environment
+from acpbot.runtimes.login_programs import way_to
 from acpbot.text import operator_line
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def exec_agent(path: Path | None, name: str, command: Sequence[str], environ: Ma
         os.execvpe(argv[0], argv, env)  # noqa: S606 - a shell is started only where nothing else was asked for
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        problem = f"cannot run {argv[0][:200]}: {reason}; give its full path, or set PATH in env of the agent"
+        problem = f"cannot run {argv[0][:200]}: {reason}; {way_to(argv[0])}, or set PATH in env of the agent"
         raise ExecError(operator_line(problem), not_found=isinstance(error, FileNotFoundError)) from None
 
 

@@ -184,6 +184,12 @@ def _of_agent(agent: AgentSettings) -> Iterator[Finding]:
         names = ", ".join(map(quoted_key, keys))
         advice = f'write {quoted_key(keys[0])} = "${{{keys[0]}}}", or name it in inherit_env'
         yield _warning("keys_in_env", f"[{table}] env holds {names} itself", advice)
+    # https://opencode.ai/docs/server/#authentication; with `container` the loopback is the container's own.
+    shares_loopback = agent.runtime == "local" or (agent.runtime == "bubblewrap" and agent.bubblewrap.network)
+    is_guarded = "OPENCODE_SERVER_PASSWORD" in {*agent.env, *agent.inherit_env}
+    if agent.command.rpartition("/")[2] == "opencode" and shares_loopback and not is_guarded:
+        detail = f"agent {agent.name} (opencode) opens a port of the loopback, where every user can use it"
+        yield _warning("open_port", detail, f"give it OPENCODE_SERVER_PASSWORD in [{table}] env")
     if _has_key(agent.args):
         detail = f"[{table}] args hold a key or a token: every user can read the command line of a process"
         yield _warning("keys_in_args", detail, "give it to the agent in env or by a file")

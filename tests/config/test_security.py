@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from acpbot.config.settings import Settings
 
 UID, GID = 1000, 1000
+OPENCODE = '[agent]\ncommand = "/opt/bin/opencode"\nargs = ["acp"]\n'
 LITERAL = f'[discord]\nbot_token = "{TOKEN}"\nallowed_users = ["{USER}"]\n'
 
 
@@ -66,6 +67,8 @@ def facts(role: security.Role, mode: int, uid: int = UID, gid: int = GID, **chan
             "keys_in_args",
             "the server a has a key or a token in args",
         ),
+        (OPENCODE, "open_port", "give it OPENCODE_SERVER_PASSWORD in [agent] env"),
+        (OPENCODE + 'runtime = "bubblewrap"', "open_port", "opens a port of the loopback"),
         (AGENT + 'args = ["acp", "--token=${NAME}"]', "keys_in_args", "every user can read the command line"),
     ],
 )
@@ -82,6 +85,9 @@ def test_a_setting_that_lets_others_in_is_found_with_the_way_out(text: str, name
         AGENT + '[management.probes]\nbind = "0.0.0.0:1"',
         AGENT + "[management.probes]\nenabled = true",
         AGENT + 'env = { MODEL_API_KEY = "${NAME}", KEYBOARD = "us", TOKENS_MAX = "9", EMPTY_KEY = "" }',
+        OPENCODE + 'env = { OPENCODE_SERVER_PASSWORD = "x" }',
+        OPENCODE + 'inherit_env = ["OPENCODE_SERVER_PASSWORD"]',
+        OPENCODE + 'runtime = "bubblewrap"\nbubblewrap = { network = false }',
         AGENT + 'env = { OPENCODE_SERVER_PASSWORD = "as acpbot init makes it up" }',
         AGENT + '[management.probes]\nenabled = true\nbind = "localhost:1"',
         AGENT + 'args = ["--tokens=9", "--key", "--verbose", "--no-token"]',

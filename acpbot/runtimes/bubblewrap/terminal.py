@@ -18,6 +18,7 @@ from acpbot.runtimes.bubblewrap.sandbox import Refused
 from acpbot.runtimes.homes import make_login_home
 from acpbot.runtimes.local.spawn_server import scope_sockets
 from acpbot.runtimes.local.spawner import memory_file
+from acpbot.runtimes.login_programs import way_to
 from acpbot.text import operator_line
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def exec_inside(
         search = env.get("PATH", os.defpath)
         program = shutil.which(argv[0], path=search)
         if program is None:
-            problem = f"cannot run {argv[0][:200]}: it was not found in {search}; give its full path"
+            problem = f"cannot run {argv[0][:200]}: it was not found in {search}; {way_to(argv[0])}"
             raise ExecError(operator_line(problem), not_found=True)
         bwrap = find_bwrap(environ)
         probe(bwrap)

@@ -49,3 +49,9 @@ def test_a_command_that_is_not_there_is_one_line(tmp_path):
     assert done.stderr.endswith(
         "cannot run no-such-command: it was not found in /usr/bin:/bin; give its full path\n"
     ), done.stderr
+
+
+def test_a_login_program_that_is_not_there_is_named_with_its_package(tmp_path):
+    done = acpbot_exec(tmp_path, "default", "--", "codex", "login")
+    assert done.returncode == 127
+    assert done.stderr.endswith("; run `npm install -g @openai/codex`, or give its full path\n"), done.stderr

@@ -102,6 +102,8 @@ def typed(line: str, folder: Path, environ: dict[str, str]) -> str:
             text, key = LIVE[plain]
             shown = terminal.wait_for(text)
             terminal.type(key)
+            if plain in run_by("demo"):
+                terminal.wait_for("The demo has ended")  # it ends its daemon first
         status = terminal.end()
         shown += terminal.text()
         assert status in ({0, 130} if plain in LIVE else {0}), f"{line}: exit status {status}\n{shown}"

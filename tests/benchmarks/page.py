@@ -21,12 +21,12 @@ README = DOCS.parent / "README.md"
 _INTRODUCTION = """\
 # Benchmarks
 
-`make bench` measures all of this and writes this page, its pictures, and `tests/benchmarks/results/latest.json`, which
-has every run. Each figure is the median of five; what it is measured against runs in turn with it, in the same run, so
-that a slow machine is slow for both. `make bench ARGS=--quick` is a short form that shows whether the benchmarks work,
-`make bench ARGS='cli wire'` runs some of them. A whole run also says what has moved since the last committed report:
-a figure has moved where all of its runs are above, or below, all of the earlier ones, and the medians differ by more
-than 5 %. Between two machines only ratios are compared.
+`make bench` measures all of this and writes this page, its pictures, the table in the README, and
+`tests/benchmarks/results/latest.json`, which has every run. Each figure is the median of five; what it is measured
+against runs in turn with it, in the same run, so that a slow machine is slow for both. `make bench ARGS=--quick` is a
+short form that shows whether the benchmarks work, `make bench ARGS='cli wire'` runs some of them. A whole run also says
+what has moved since the last committed report: a figure has moved where all of its runs are above, or below, all of the
+earlier ones, and the medians differ by more than 5 %. Between two machines only ratios are compared.
 """
 
 # The README's rows: the key of a row, and its words there. One that the report has not measured is left out.

@@ -68,7 +68,7 @@ CASES = (
     Case("kill --all", (STUCK, "nothing was ended"), (("their number:", "no\r"),), code=1),
     Case("cancel 1003", (BUSY,)),
     Case("send 1003 hello", (f"{BUSY} +sent",)),
-    Case("permit 1002", ("Allow this", "rm -rf", "maybe is none of"), (("[none]:", "maybe\r"),), code=1),
+    Case("permit 1002", ("Allow this", "rm -rf", "maybe isn't one of"), (("[none]:", "maybe\r"),), code=1),
     Case("suspend 1001", (f"{STUCK} .*stuck",), (("[y/N]", "y\r"),)),
     Case("restart 1001", (f"{STUCK} .*stuck",), (("[y/N]", "y\r"),)),
     Case(f"forget {CRASHED}", (CRASHED,), (("[y/N]", "y\r"),)),

@@ -26,6 +26,7 @@ from lightkube.core.exceptions import ConfigError
 from acpbot.aio import DISK
 from acpbot.errors import AgentStartError
 from acpbot.runtimes.kubernetes.pod_ref import ExecTarget
+from acpbot.runtimes.kubernetes.unanswered import Unanswered
 from acpbot.text import one_line
 
 if TYPE_CHECKING:
@@ -38,19 +39,19 @@ SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 CALL_SECONDS: Final = 10.0
 """How long the cluster may take for an answer."""
 
+_NO_KEY: Final = "the cluster does not accept acpbot's key (401 Unauthorized)"
 _WATCH_SECONDS: Final = 30.0
 _REASON_LENGTH: Final = 300
 _TOKEN_SECONDS: Final = 60.0
 _SERVER_ERROR: Final = 500
 _UNAUTHORIZED: Final = 401
 _TOO_MANY: Final = 429
+_CONFLICT: Final = 409
+_WATCH_PAUSE_SECONDS: Final = 0.25
 
 
-class ClusterUnreachable(OSError):
+class ClusterUnreachable(Unanswered):
     """Nobody can ask the cluster now: it can't be reached, it is overloaded, or it does not know who asks."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(None, reason)
 
 
 @contextlib.contextmanager
@@ -62,6 +63,8 @@ def asking() -> Iterator[None]:
         if (unreachable := _no_answer(error)) is not None:
             raise unreachable from error
         raise
+    except httpx2.HTTPStatusError as error:  # lightkube: a watch that is refused
+        raise _refused_watch(error.response.status_code) from error
     except httpx2.HTTPError as error:
         raise ClusterUnreachable(f"the cluster does not answer: {_words(error)}") from error
     except ClusterUnreachable:
@@ -76,10 +79,17 @@ def asking() -> Iterator[None]:
 def _no_answer(error: ApiError) -> ClusterUnreachable | None:
     code = error.status.code or 0
     if code == _UNAUTHORIZED:
-        return ClusterUnreachable("the cluster does not accept acpbot's key (401 Unauthorized)")
-    if code == _TOO_MANY or code >= _SERVER_ERROR:
+        return ClusterUnreachable(_NO_KEY)
+    # A conflict that is no name in use: two requests have changed a quota at once, and one is to be sent again.
+    if code == _TOO_MANY or code >= _SERVER_ERROR or (code == _CONFLICT and error.status.reason != "AlreadyExists"):
         return ClusterUnreachable(f"the cluster can't answer now: {said(error)} ({code})")
     return None
+
+
+def _refused_watch(code: int) -> ClusterUnreachable:
+    if code == _UNAUTHORIZED:
+        return ClusterUnreachable(_NO_KEY)
+    return ClusterUnreachable(f"the cluster does not say what changes there ({code})")
 
 
 def said(error: ApiError) -> str:
@@ -89,6 +99,30 @@ def said(error: ApiError) -> str:
 
 def _words(error: Exception) -> str:
     return one_line(str(error) or type(error).__name__, _REASON_LENGTH)
+
+
+class _Transport(httpx2.AsyncHTTPTransport):
+    """Begins a watch of the same objects a few times a second at most.
+
+    lightkube begins each again that has ended, without a pause, and something before the cluster may end all at once.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._next: dict[str, float] = {}
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request, later where it is such a watch."""
+        if "watch" in request.url.params:
+            await self._pause(f"{request.url.path} {request.url.params.get('fieldSelector')}")
+        return await super().handle_async_request(request)
+
+    async def _pause(self, watched: str) -> None:
+        now = time.monotonic()
+        self._next = {what: at for what, at in self._next.items() if at > now}
+        begin = self._next.get(watched, now)
+        self._next[watched] = begin + _WATCH_PAUSE_SECONDS
+        await asyncio.sleep(begin - now)
 
 
 class Cluster:
@@ -114,7 +148,7 @@ class Cluster:
             namespace=self.namespace,
             timeout=httpx2.Timeout(CALL_SECONDS),
             trust_env=False,
-            transport=httpx2.AsyncHTTPTransport(
+            transport=_Transport(
                 verify=True if self._ssl is None else self._ssl,
                 limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20),
                 trust_env=False,

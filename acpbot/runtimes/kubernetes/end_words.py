@@ -48,12 +48,18 @@ def fate_of(pod: Mapping[str, Any] | None, uid: str) -> Fate:
         return Fate(alive=None, reason=DELETED)
     status = pod.get("status") or {}
     ended = (container_status(pod).get("state") or {}).get("terminated")
+    running = "running" in (container_status(pod).get("state") or {})
     if ended is not None or status.get("phase") in {"Succeeded", "Failed"}:
-        return Fate(alive=False, reason=_end_reason(pod, ended or {}), exit_code=(ended or {}).get("exitCode"))
+        # The phase is also written by controllers, and by a kubelet that has yet to end the container.
+        told = ended is not None or not (running or _by_a_controller(pod))
+        reason = _end_reason(pod, ended or {})
+        return Fate(alive=False if told else None, reason=reason, exit_code=(ended or {}).get("exitCode"))
     if pod["metadata"].get("deletionTimestamp"):
         return Fate(alive=None, reason=disruption(pod) or _LEAVING)
-    running = "running" in (container_status(pod).get("state") or {})
-    if status.get("reason") == "NodeLost" or (running and _condition(pod, "Ready").get("status") == "False"):
+    ready = _condition(pod, "Ready")
+    # Who notes that a node is silent gives no reason; a kubelet gives one, as for a container beside the agent.
+    silent = running and ready.get("status") == "False" and not ready.get("reason")
+    if status.get("reason") == "NodeLost" or silent:
         return Fate(alive=None, reason="its node does not answer")
     return Fate(alive=True)
 
@@ -64,6 +70,11 @@ def disruption(pod: Mapping[str, Any]) -> str | None:
     if found.get("status") != "True":
         return None
     return _DISRUPTIONS.get(str(found.get("reason"))) or f"the cluster ended its pod: {found.get('reason')}"
+
+
+def _by_a_controller(pod: Mapping[str, Any]) -> bool:
+    """Whether the cluster has given the pod up, whatever runs on its node."""
+    return _condition(pod, "DisruptionTarget").get("reason") in {"DeletionByPodGC", "DeletionByTaintManager"}
 
 
 def of_event(reason: str, message: str) -> str | None:

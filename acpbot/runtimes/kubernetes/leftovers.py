@@ -12,12 +12,13 @@ from lightkube import ApiError
 
 from acpbot.logs import get_logger
 from acpbot.runtimes import labels
+from acpbot.runtimes.kubernetes.api import ClusterUnreachable
 from acpbot.runtimes.kubernetes.end_words import fate_of
 from acpbot.runtimes.kubernetes.pod_ref import PodRef
 from acpbot.runtimes.runtime import Leftover
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from acpbot.runtimes.kubernetes.claims import Claims
     from acpbot.runtimes.kubernetes.pods import Pods
@@ -38,17 +39,17 @@ class Reported:
         self.claims: set[str] = set()
 
 
-async def end_pods(pods: Pods, spared: Collection[str], reported: Reported) -> list[Leftover]:
-    """End the pods of this daemon that are not ``spared``, by their names; return what was found.
+async def end_pods(pods: Pods, spared: Callable[[], Collection[str]], reported: Reported) -> list[Leftover]:
+    """End the pods of this daemon that are neither ``spared``, by their names, nor on their way out.
 
-    Raises `ClusterUnreachable`.
+    Return what was found. ``spared`` is called once the list is there: sessions start meanwhile. Raises
+    `ClusterUnreachable`.
     """
-    found = [
-        one
-        for one in await pods.all()
-        if one["metadata"]["name"] not in spared and one["metadata"]["uid"] not in pods.leaving
-    ]
-    reported.pods &= {one["metadata"]["uid"] for one in found}
+    listed = await pods.all()
+    kept = spared()
+    metas = [(one["metadata"], one) for one in listed]
+    found = [one for meta, one in metas if meta["name"] not in kept and not pods.is_leaving(meta["uid"])]
+    reported.pods &= {one["metadata"]["uid"] for one in listed}
     limit = asyncio.Semaphore(_AT_ONCE)
 
     async def end(one: dict[str, Any]) -> Leftover | None:
@@ -64,6 +65,7 @@ async def end_pods(pods: Pods, spared: Collection[str], reported: Reported) -> l
             ended = await pods.delete(ref, seconds=_WAIT_SECONDS)
         if ended is None:
             pods.unconfirmed[ref.uid] = ref
+            pods.gone(ref)
         reported.pods.add(ref.uid)
         session = (meta.get("labels") or {}).get(labels.SESSION)
         log.warning("pod_leftover", pod=ref.name, namespace=ref.namespace, node=ref.node, ended=ended)
@@ -77,7 +79,7 @@ async def report_claims(claims: Claims, threads: Collection[str], namespace: str
     """Log each claim of this daemon whose thread is unknown, once: it may hold what somebody still wants."""
     try:
         found = set(await claims.without_thread(set(threads)))
-    except ApiError as error:
+    except (ApiError, ClusterUnreachable) as error:
         log.warning("claims_not_listed", namespace=namespace, reason=str(error))
         return
     for name in sorted(found - reported.claims):

@@ -19,7 +19,7 @@ from acpbot.runtimes.kubernetes.pod_ref import Fate, PodRef
 from acpbot.runtimes.kubernetes.pod_spec import unknown_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import Awaitable, Callable
 
     from acpbot.aio import TaskSet
     from acpbot.runtimes.kubernetes.api import Cluster
@@ -49,11 +49,6 @@ class Pods:
         self._pace = pace
         self._leaving: set[str] = set()
         self._confirmed: dict[str, None] = {}  # uids of pods whose kubelet has said that they have ended, the latest
-
-    @property
-    def leaving(self) -> Collection[str]:
-        """The uids of those that are deleted now."""
-        return self._leaving
 
     async def create(self, manifest: dict[str, Any], progress: Callable[[str], None]) -> Pod:
         """Make a pod; where a quota allows no more now, wait for room. Raises AgentStartError, ClusterUnreachable."""
@@ -100,7 +95,8 @@ class Pods:
             if error.status.code != _CONFLICT or meta is None:
                 raise
             found = await self.find(str(meta.name))
-            if found is not None and (found["metadata"].get("labels") or {}) == (meta.labels or {}):
+            has = {} if found is None else found["metadata"].get("labels") or {}
+            if found is not None and (meta.labels or {}).items() <= has.items():  # the cluster may add some
                 made: Any = Pod.from_dict(found)
                 return cast("Pod", made)  # it was made, and the answer was lost
             raise AgentStartError(
@@ -150,19 +146,36 @@ class Pods:
             log.debug("events_not_listed", reason=str(error))
         return None
 
+    def is_leaving(self, uid: str) -> bool:
+        """Whether a pod is being removed, or has ended and its object is yet to go."""
+        return uid in self._leaving or uid in self._confirmed
+
     def gone(self, pod: PodRef) -> None:
         """Delete a pod, and watch until its kubelet has said that it has ended; in the background."""
-        if pod.uid not in self._leaving and pod.uid not in self._confirmed:
+        if not self.is_leaving(pod.uid):
             self._leaving.add(pod.uid)
             self._tasks.start(self._until_gone(pod), name=f"delete {pod.name}")
 
     async def _until_gone(self, pod: PodRef) -> None:
         try:
-            if await self.delete(pod) is not True:
-                self.unconfirmed[pod.uid] = pod
-                log.warning("pod_end_unconfirmed", pod=pod.name, namespace=pod.namespace, node=pod.node)
+            if await self.delete(pod):
+                return
+            self.unconfirmed[pod.uid] = pod
+            log.warning("pod_end_unconfirmed", pod=pod.name, namespace=pod.namespace, node=pod.node)
+            while await self._is_there(pod):  # its node may come back
+                if await self.delete(pod):
+                    log.info("pod_end_confirmed", pod=pod.name, namespace=pod.namespace, node=pod.node)
+                    return
         finally:
             self._leaving.discard(pod.uid)
+
+    async def _is_there(self, pod: PodRef) -> bool:
+        """Whether the cluster still has the object, as far as can be told."""
+        try:
+            found = await self.find(pod.name)
+        except ClusterUnreachable:
+            return True
+        return found is not None and found["metadata"].get("uid") == pod.uid
 
     async def discard(self, name: str) -> None:
         """Delete the pod of a start that has failed, where it was made."""

@@ -159,8 +159,11 @@ class KubernetesRuntime:
         touched are the sessions in ``live``, those that start now, pods of another daemon, and claims. A cluster that
         can't be asked leaves what it may hold unknown.
         """
-        ids = {*live, *self._starting, *(one.session_id for one in self._running if not one.settled)}
-        spared = {pod_spec.pod_name(session_id) for session_id in ids} | self._warm.names
+
+        def spared() -> set[str]:
+            ids = {*live, *self._starting, *(one.session_id for one in self._running if not one.settled)}
+            return {pod_spec.pod_name(session_id) for session_id in ids} | self._warm.names
+
         wanted = {(one.context, one.namespace) for one in self._settings()} | set(self._places)
         named = [place for place in stored if isinstance(place.ref.get("namespace"), str)]
         wanted |= {(place.ref.get("context"), place.ref["namespace"]) for place in named}
@@ -196,7 +199,7 @@ class KubernetesRuntime:
         for context, namespace in {(one.context, one.namespace) for one in self._settings()} | set(self._places):
             try:
                 place = await self._place(context, namespace)
-            except AgentStartError as error:
+            except (AgentStartError, ClusterUnreachable) as error:
                 log.warning("claim_not_removed", thread=thread_id, reason=str(error))
             else:
                 await place.claims.remove(thread_id)

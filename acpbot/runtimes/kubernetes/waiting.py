@@ -12,7 +12,7 @@ from lightkube.resources.core_v1 import Event, Pod
 from acpbot.aio import Backoff
 from acpbot.logs import get_logger
 from acpbot.runtimes.kubernetes import start_words
-from acpbot.runtimes.kubernetes.api import ClusterUnreachable, asking
+from acpbot.runtimes.kubernetes.api import ClusterUnreachable, asking, said
 from acpbot.runtimes.kubernetes.claims import storage_words
 from acpbot.runtimes.kubernetes.end_words import fate_of
 from acpbot.runtimes.kubernetes.pod_ref import PodRef
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 _NOT_FOUND: Final = 404
+_GONE: Final = 410  # a watch began too long ago
 _IDLE_SECONDS: Final = 600.0
 _PULL_SECONDS: Final = 3600.0
 _UNREACHABLE_SECONDS: Final = 60.0
@@ -192,6 +193,8 @@ class Waiting:
                     return
                 log.debug("pod_watch_ended", pod=self._name, reason=str(error))
                 failures += 1
+                if error.status.code != _GONE:
+                    self._is(_UNREACHABLE._replace(reason=f"the cluster does not say how its pod is: {said(error)}"))
             except ClusterUnreachable as error:
                 log.warning("pod_not_watched", pod=self._name, reason=str(error))
                 failures += 1

@@ -231,7 +231,9 @@ class Options:
             value = wanted[category]
             reason = await self._set(agent, category, value, limit)
             if reason is not None and self.key(category) == "mode":
-                raise AgentStartError(f"cannot start agent {settings.name!r}: {reason}")
+                is_offered = self.find("mode", value) is not None
+                way_out = "" if is_offered else "; correct its mode in the configuration, or remove it there"
+                raise AgentStartError(f"cannot start agent {settings.name!r}: {reason}{way_out}")
             if reason is not None:
                 not_set.append(NotSet(category, value, reason))
             elif category == "mode":

@@ -68,7 +68,10 @@ def test_a_mode_that_does_not_ask_is_no_surprise_where_people_are_not_asked(tmp_
 def test_a_mode_that_the_agent_does_not_have_is_an_error_with_those_that_it_has(tmp_path: Path):
     well, lines = checked(tmp_path, 'mode = "plan"')
     assert not well
-    assert lines[-1] == "cannot start agent 'default': it has no mode 'plan', it offers ask, auto"
+    assert lines[-1] == (
+        "cannot start agent 'default': it has no mode 'plan', it offers ask, auto; "
+        "correct its mode in the configuration, or remove it there"
+    )
 
 
 def test_an_option_that_the_agent_does_not_take_is_a_warning(tmp_path: Path):
@@ -160,7 +163,9 @@ def test_the_mode_of_a_channel_is_tried(tmp_path: Path):
     assert "agent default: mode: auto (Auto): Runs the command of `tool` without asking" in lines
     well, lines = of_channels(tmp_path, f'working_dir = "{tmp_path}"\nmode = "plan"')
     assert not well
-    assert lines[-1].endswith("it has no mode 'plan', it offers ask, auto")
+    assert lines[-1].endswith(
+        "it has no mode 'plan', it offers ask, auto; correct its mode in the configuration, or remove it there"
+    )
 
 
 def test_a_channel_s_folder_that_is_not_there_is_an_error(tmp_path: Path):

@@ -171,3 +171,13 @@ def test_open_calls_keep_what_they_are_about_within_a_budget():
         calls.handle({"toolCallId": str(number), "status": "completed"})
     calls.handle({"toolCallId": "again", "rawInput": "x" * 60_000})
     assert kept_of(calls, "again").raw_input is not None
+
+
+@pytest.mark.parametrize(
+    ("field", "most"), [("title", bounds.TITLE_MOST), ("kind", bounds.KIND_MOST), ("status", bounds.KIND_MOST)]
+)
+def test_each_text_of_a_tool_call_may_reach_its_limit_and_is_cut_beyond_it(field, most):
+    fits, longer = {field: "x" * most}, {field: "x" * (most + 1)}
+    assert (bounds.tool_call(fits), fits) == (False, {field: "x" * most})
+    assert bounds.tool_call(longer)
+    assert len(longer[field]) <= most

@@ -113,9 +113,10 @@ async def test_an_unfinished_line_times_out(make_harness):
 
 
 async def test_each_unfinished_line_has_its_own_time(make_harness):
-    client = await (await make_harness(Limits(line_seconds=0.2))).client()
+    harness = await make_harness(Limits(line_seconds=0.2))
+    client, bystander = await harness.client(), await harness.client()
     client.write(GOOD[:9])
-    await client.writer.drain()
+    assert (await bystander.call("health.get"))["live"], "the first part has been read"
     client.write(GOOD[9:] + GOOD[:9])
     assert (await client.read())["id"] == "good"
     assert (await client.read())["error"]["data"] == {"kind": "timeout"}

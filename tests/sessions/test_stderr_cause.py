@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from acpbot.sessions import stderr_cause
 from acpbot.sessions.stderr_cause import find_cause
 
 NODE_ENGINE = """\
@@ -295,3 +296,9 @@ def test_any_stderr_gives_one_bounded_line(lines: list[str]):
 def test_a_very_long_stderr_is_read_in_little_time():
     lines = ["error " * 3000 + "{" * 3000, "node " * 4000, "required " * 4000, "1: " * 5000] * 50
     assert find_cause(lines).line
+
+
+def test_the_listed_causes_of_an_error_are_what_is_indented_right_below_its_head():
+    lines = ["error: it failed", "Caused by:", "    0: no file", "    1: no folder", "", "    not listed", "end"]
+    assert stderr_cause._listed_causes(lines) == {1, 2, 3}
+    assert stderr_cause._listed_causes(["  caused by: it", " a", "b", " c"]) == {0, 1}

@@ -14,6 +14,8 @@ async def test_a_queued_turn_takes_another_text(harness):
     waiting = harness.send("t1", "say old")
     session = harness.session("t1")
     assert not session.turns.revise("no such key", [], "")
+    assert not session.turns.withdraw("no such key")
+    assert not session.turns.withdraw("stall 60"), "it runs already"
     assert not session.turns.revise("stall 60", [{"type": "text", "text": "say late"}], "say late"), "it runs already"
     assert session.turns.revise("say old", [{"type": "text", "text": "say new"}], "say new")
     session.turns.cancel()

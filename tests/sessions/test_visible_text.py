@@ -28,6 +28,8 @@ from acpbot.sessions.visible_text import mixed_words, visible, visible_line
         ),
         ("a\u200db", "a\\u200db"),
         ("👨\u200d\u200d👩", "👨\\u200d\\u200d👩"),
+        ("❤\ufe0f\u200d🔥", "❤\ufe0f\u200d🔥"),
+        ("👨\u200d\u200c\u200d👩", "👨\\u200d\\u200c\\u200d👩"),
         ("ls" + " " * 500 + "; rm", "ls⟨500 spaces⟩; rm"),
         ("ls" + "\t" * 50 + "; rm", "ls⟨50 spaces⟩; rm"),
         ("ls\n" + " \n" * 60 + "rm", "ls\n⟨60 empty lines⟩\nrm"),

@@ -157,6 +157,7 @@ def test_paths_are_proposed_as_they_are_typed_without_links(place: Place):
     (place.folder / "Docker").write_text("")
     (place.folder / ".env").write_text("")
     (place.folder / "dir").symlink_to(place.outside)
+    (place.folder / "dlink").symlink_to(place.folder / "Docker")
     os.mkfifo(place.folder / "dfifo")
     assert list_paths(place.workspace, place.folder, "", 25) == ["Docker", "docs/", ".env"]
     assert list_paths(place.workspace, place.folder, "do", 25) == ["Docker", "docs/"]

@@ -101,6 +101,8 @@ def typed(line: str, folder: Path, environ: dict[str, str]) -> str:
         if plain in LIVE:
             text, key = LIVE[plain]
             shown = terminal.wait_for(text)
+            if text == "Ctrl-D leaves":
+                terminal.wait_for_line_editor()
             terminal.type(key)
             if plain in run_by("demo"):
                 terminal.wait_for("The demo has ended")  # it ends its daemon first

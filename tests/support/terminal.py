@@ -84,6 +84,10 @@ class Terminal:
         self._read_until(lambda: text not in self.text(), f"{text!r} stayed")
         return self.text()
 
+    def wait_for_line_editor(self) -> None:
+        """Return once the program reads each key itself: what was typed before that is lost."""
+        self._read_until(lambda: not self.modes() & termios.ICANON, "the program does not read keys")
+
     def wait_for_bytes(self, data: bytes) -> None:
         """Return once the program has written ``data``."""
         self._read_until(lambda: data in self.raw, f"{data!r} did not come")

@@ -147,8 +147,8 @@ async def test_a_lost_answer_is_found_again_where_the_cluster_adds_labels(cluste
 @pytest.mark.parametrize(
     ("verb", "wanted"),
     [
-        ("get", "cannot start the agent: the cluster does not say how its pod is: forbidden; see that"),
-        ("watch", "cannot start the agent: the cluster does not say what changes there (403); see that"),
+        ("get", "cannot start the agent: the cluster does not say how its pod is: forbidden; check that"),
+        ("watch", "cannot start the agent: the cluster does not say what changes there (403); check that"),
     ],
 )
 async def test_a_cluster_that_does_not_show_the_pod_is_named(cluster, server, verb, wanted):

@@ -161,7 +161,7 @@ async def test_the_word_of_a_kubelet_is_kept_when_the_object_is_gone(cluster, se
     hold = server.faults.hold("*", "pods/exec")
     assert not (await process.kill_all(0.01)).settled
     await server.wait_for(lambda: not server.phase("agents", POD), what="removal")
-    assert container.pids() == []
+    await server.wait_for(lambda: not container.pids(), what="the end of its processes")
     report = await process.kill_all(0.01)
     assert (report.settled, report.proof, report.looks) == (True, "engine", 0)
     hold.release()

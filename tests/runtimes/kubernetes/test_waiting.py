@@ -70,7 +70,7 @@ async def test_a_registry_that_fails_for_a_while_is_asked_again(cluster, server)
         ),
         (
             KubernetesSettings(image="a:1", namespace="agents", secrets=("missing",)),
-            'its container can\'t be made: secret "missing" not found; check that its secrets are in the namespace',
+            'its container can\'t be created: secret "missing" not found; check that its secrets are in the namespace',
             "The agent can't be started.",
         ),
         (

@@ -25,7 +25,8 @@ async def test_a_turn_with_a_tool_and_a_button_is_there_byte_for_byte(scene: Sce
     """Asked in public, streamed, stopped for a permission, and joined again."""
     thread = await scene.opens("long 3000; tool echo between; long 4000; say the end")
     asked = await scene.server.wait_for_message(thread, lambda one: one.asks)
-    assert contents(scene, thread)[0].startswith("🔧 `echo between`\n000000000\n")
+    begins = "🔧 `echo between`\n000000000\n"
+    await scene.server.wait_for(lambda: contents(scene, thread)[0].startswith(begins), what="the tool above the text")
     scene.ada.clicks(asked, label="Allow")
     await scene.idle(thread, 1)
     bodies = [one for one in scene.bodies(thread) if one is not asked]

@@ -124,6 +124,8 @@ async def test_with_its_rights_acpbot_can_do_all_that_it_does_and_none_is_too_mu
     kept = structs.replace(settings, warm=1)
     await count("a pod that waits for a thread", daemon.warm(kept))
     assert counted.pop("an end") <= most.pop("an end"), "a pod that is gone at once is not watched"
+    again = "a start of a thread that has a claim"
+    assert counted.pop(again) - most.pop(again) in {0, 1}, "the last call about the pod before may come within it"
     assert counted == most
 
     allowed = {(resource, verb) for rule in rules() for resource in rule.resources for verb in rule.verbs}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -16,10 +16,49 @@ from acpbot.sessions.views import (
 )
 
 if TYPE_CHECKING:
-    from acpbot.sessions.session import Session
+    from acpbot.config.settings import AgentSettings
+    from acpbot.runtimes.runtime import AgentProcess, Usage
+    from acpbot.sessions.options import Options
+    from acpbot.sessions.permission_requests import PermissionRequests
+    from acpbot.sessions.questions import Questions
+    from acpbot.sessions.turn_runner import TurnRunner
+    from acpbot.sessions.views import SessionState
+    from acpbot.storage.records import ThreadRecord
 
 
-def session_row(session: Session, now: float) -> Row:
+class ShownSession(Protocol):
+    """What is shown of a session: `acpbot.sessions.session` imports this module, and so it is not imported here."""
+
+    session_id: str
+    cwd: str
+    thread: ThreadRecord
+    agent_settings: AgentSettings
+    turns: TurnRunner
+    process: AgentProcess | None
+    usage: Usage | None
+    options: Options
+
+    @property
+    def state(self) -> SessionState:
+        """As in its row."""
+
+    @property
+    def progress(self) -> str:
+        """What a start does now."""
+
+    @property
+    def permission_requests(self) -> PermissionRequests:
+        """Those that are open, and more."""
+
+    @property
+    def questions(self) -> Questions:
+        """Those that are open, and more."""
+
+    def row(self) -> Row:
+        """A snapshot."""
+
+
+def session_row(session: ShownSession, now: float) -> Row:
     """A snapshot; ``now``: monotonic seconds, of the session's clock."""
     turns, process, usage, options = session.turns, session.process, session.usage, session.options
     thread, in_turn = session.thread, turns.turn is not None
@@ -60,7 +99,7 @@ def session_row(session: Session, now: float) -> Row:
     )
 
 
-async def session_detail(session: Session) -> Detail:
+async def session_detail(session: ShownSession) -> Detail:
     """A snapshot with stderr, open tool calls and the process tree as they are now."""
     process = session.process
     permission = next(iter(session.permission_requests.open.values()), None)

@@ -18,7 +18,7 @@ log = get_logger(__name__)
 
 
 class LeftoverLog:
-    """Looks for leftovers. A volume is told once, as long as it stays unused."""
+    """Looks for leftovers. A volume is reported once, as long as it stays unused."""
 
     def __init__(self) -> None:
         self._told: set[str] = set()

@@ -23,7 +23,7 @@ log = get_logger(__name__)
 
 THREAD_ID: Final = re.compile(r"[0-9]{1,20}|[a-z0-9-]{1,64}")
 WARM: Final = "warm"
-"""The platform of what stands for a thread while a process waits for one."""
+"""The platform of the placeholder of a thread, which a process waits for."""
 THREADS: Final = Threads("workspace", 64)
 """For making folders: a file system that hangs may hold up many sessions, and no session elsewhere."""
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC

@@ -37,7 +37,7 @@ def _leave(status: int) -> NoReturn:
     atexit._run_exitfuncs()  # noqa: SLF001 - as the interpreter does at its end; there is no public name
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            # What is written is flushed at once, and an error of it told; a closed stream has nothing left.
+            # What is written is flushed at once, and an error of it reported; a closed stream has nothing left.
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
     os._exit(status)

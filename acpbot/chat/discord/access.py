@@ -357,7 +357,7 @@ class Channels:
         return self._parents.get(thread_id)
 
     def begin_anew(self, thread_id: str, event_id: int) -> None:
-        """A person wants the conversation forgotten: the agent is told nothing of what is older than this event.
+        """A person wants the conversation forgotten: the agent gets nothing that is older than this event.
 
         A restart keeps the time, which is later by what the end of the session takes.
         """

@@ -170,7 +170,7 @@ class Pods:
             self._leaving.discard(pod.uid)
 
     async def _is_there(self, pod: PodRef) -> bool:
-        """Whether the cluster still has the object, as far as can be told."""
+        """Whether the cluster still has the object, as far as is known."""
         try:
             found = await self.find(pod.name)
         except ClusterUnreachable:

@@ -1,4 +1,4 @@
-"""The table of `acpctl sessions`: which columns it has, and what stands in them."""
+"""The table of `acpctl sessions`: which columns it has, and what they hold."""
 
 from __future__ import annotations
 
